@@ -1,0 +1,67 @@
+# shellcheck shell=sh
+# Sets up .venv at the root of the checkout; sourced by the scripts beside it.
+#
+# Asks for nothing but a python3 of 3.11 or newer with pip: uv goes to .uv, and does the rest. Both
+# folders can be removed at any time. What is installed is pinned by hash in requirements/.
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+uv=$root/.uv/bin/uv
+venv=$root/.venv
+
+say() { printf '%s\n' "$*" >&2; }
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+find_python() {
+    found=
+    for python in python3 python3.14 python3.13 python3.12 python3.11; do
+        new_enough "$python" || continue
+        found=$python
+        if [ -x "$uv" ] || "$python" -m pip --version >/dev/null 2>&1; then return 0; fi
+    done
+    if [ -n "$found" ]; then
+        say "$found has no pip. Install it (on Debian: apt-get install python3-pip), then run this again."
+    else
+        say "Python 3.11 or newer is needed, and none was found as python3 or python3.11 to python3.14."
+        say "What python3 is here: $(python3 --version 2>&1 || true)"
+    fi
+    return 1
+}
+
+# All that decides what .venv holds. The folder is part of it: an editable install knows its place.
+fingerprint() {
+    { echo "$root" && "$venv/bin/python" --version && cat pyproject.toml requirements/build.txt \
+        "requirements/$1.txt"; } 2>&1 | cksum
+}
+
+is_set_up() {
+    [ -f "$venv/.set-up-$1" ] && [ "$(cat "$venv/.set-up-$1")" = "$(fingerprint "$1")" ]
+}
+
+get_uv() {
+    find_python
+    "$uv" --version >/dev/null 2>&1 ||
+        "$python" -m pip install --quiet --upgrade --target .uv --require-hashes -r requirements/uv.txt >&2
+}
+
+install() {
+    say "Setting up $venv for $1; this takes a minute the first time."
+    get_uv
+    if ! new_enough "$venv/bin/python"; then
+        "$uv" venv --quiet --clear --relocatable --no-python-downloads --python "$python" "$venv"
+    fi
+    "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes \
+        -r requirements/build.txt -r "requirements/$1.txt"
+    "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
+    fingerprint "$1" >"$venv/.set-up-$1"
+}
+
+# set_up runtime | dev: returns at once where that is done already. What the tests need includes what
+# running needs, so neither undoes the other.
+set_up() {
+    (
+        cd "$root" || exit
+        if is_set_up dev || is_set_up "$1"; then exit 0; fi
+        install "$1"
+    )
+}
