@@ -41,7 +41,8 @@ is_set_up() {
 get_uv() {
     find_python
     "$uv" --version >/dev/null 2>&1 ||
-        "$python" -m pip install --quiet --upgrade --target .uv --require-hashes -r requirements/uv.txt >&2
+        "$python" -m pip install --quiet --root-user-action=ignore --upgrade --target .uv \
+            --require-hashes -r requirements/uv.txt >&2
 }
 
 install() {
