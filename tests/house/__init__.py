@@ -1,0 +1,1 @@
+"""The house itself: its layout, its build, its rules and its pins."""
