@@ -1,0 +1,67 @@
+"""Access tokens: a file's id and an expiry, sealed with HMAC-SHA-256 (RFC 2104).
+
+A token is honoured only byte for byte: the one spelling that signing gives, so that no
+re-encoding of it passes.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from datetime import UTC, datetime, timedelta
+
+from traffic_storage.domain.errors import AccessDenied, InvalidInput
+from traffic_storage.domain.identifiers import FileId
+
+MIN_KEY_BYTES = 32
+_TOKEN = re.compile(rb"v1\.([0-9]{1,12})\.([A-Za-z0-9_-]{1,400})\.([A-Za-z0-9_-]{43})")
+
+
+def sign(file_id: FileId, expires_at: datetime, key: bytes) -> str:
+    """The token that opens this file until `expires_at` (whole seconds, UTC)."""
+    payload = f"v1.{int(expires_at.timestamp())}.{_encode(file_id.encode())}"
+    return f"{payload}.{_seal(payload.encode(), key)}"
+
+
+def verify(token: bytes, now: datetime, key: bytes) -> FileId:
+    """The file that a token opens.
+
+    Raises:
+        AccessDenied: not a token of this key, or expired.
+    """
+    found = _TOKEN.fullmatch(token)
+    if not found:
+        raise _denied("is malformed")
+    expires, encoded, _ = found.groups()
+    payload = b"v1." + expires + b"." + encoded
+    if not hmac.compare_digest(token, payload + b"." + _seal(payload, key).encode()):
+        raise _denied("is not one of this service")
+    if now >= datetime.fromtimestamp(int(expires), UTC):
+        raise _denied("has expired")
+    return FileId(base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)).decode())
+
+
+def bounded_expiry(expires_in: float, longest: timedelta) -> timedelta:
+    """The life of a token in seconds, as a checked duration.
+
+    Raises:
+        InvalidInput: not a number, less than a second or longer than `longest`.
+    """
+    most = int(longest.total_seconds())
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
+        raise InvalidInput.of("expires_in", "is not a number", f"give 1 to {most} seconds")
+    if not 1 <= expires_in <= most:
+        raise InvalidInput.of("expires_in", f"is {expires_in}", f"give 1 to {most} seconds")
+    return timedelta(seconds=expires_in)
+
+
+def _seal(payload: bytes, key: bytes) -> str:
+    return _encode(hmac.digest(key, payload, hashlib.sha256))
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _denied(why: str) -> AccessDenied:
+    return AccessDenied(f"the access token {why}", remedy="ask for a new access URL")

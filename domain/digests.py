@@ -1,0 +1,119 @@
+"""Digests: what proves that bytes are unaltered.
+
+SHA-256 (FIPS 180-4), named in every record. Content longer than `WHOLE_READ_BYTES` also keeps
+the digest of each `SEGMENT_BYTES` of its stored bytes, so that ranges and streams are verified
+before they leave without reading the whole.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NewType
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import InvalidInput
+
+Sha256 = NewType("Sha256", str)
+"""64 lower-case hexadecimal digits."""
+
+SEGMENT_BYTES = 1024 * 1024
+WHOLE_READ_BYTES = 4 * 1024 * 1024
+ALGORITHM = "sha-256"
+_DIGEST_BYTES = 32
+_HEX = frozenset("0123456789abcdef")
+
+
+@frozen
+class Digests:
+    """What is known of a byte sequence: its size, its digest, and those of its segments.
+
+    `segments` holds the 32-byte digests of consecutive `SEGMENT_BYTES` one after the other
+    (the last segment may be shorter); it is empty up to `WHOLE_READ_BYTES`.
+    """
+
+    size_bytes: int
+    sha256: Sha256
+    segments: bytes = b""
+
+    @property
+    def segmented(self) -> bool:
+        """Whether parts can be verified on their own."""
+        return bool(self.segments)
+
+    def segment(self, index: int) -> bytes:
+        """The 32-byte digest of the segment with this index."""
+        return self.segments[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
+
+
+class Digester:
+    """Takes bytes in as they come and gives their `Digests` at the end; constant memory."""
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+        self._segment = hashlib.sha256()
+        self._segments = bytearray()
+        self._size = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes came so far."""
+        return self._size
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Take in the next bytes; any chunking gives the same result."""
+        view = memoryview(chunk)
+        self._whole.update(view)
+        while view:
+            room = SEGMENT_BYTES - self._size % SEGMENT_BYTES
+            part = view[:room]
+            self._segment.update(part)
+            self._size += len(part)
+            if len(part) == room:
+                self._close_segment()
+            view = view[room:]
+
+    def finish(self) -> Digests:
+        """The digests of all that came."""
+        sha256 = Sha256(self._whole.hexdigest())
+        if self._size <= WHOLE_READ_BYTES:
+            return Digests(self._size, sha256)
+        tail = self._segment.digest() if self._size % SEGMENT_BYTES else b""
+        return Digests(self._size, sha256, bytes(self._segments) + tail)
+
+    def _close_segment(self) -> None:
+        self._segments += self._segment.digest()
+        self._segment = hashlib.sha256()
+
+
+def digests_of(data: bytes | memoryview) -> Digests:
+    """The digests of a byte sequence at hand."""
+    if len(data) <= WHOLE_READ_BYTES:
+        return Digests(len(data), sha256_of(data))
+    digester = Digester()
+    digester.update(data)
+    return digester.finish()
+
+
+def sha256_of(data: bytes | memoryview) -> Sha256:
+    """The SHA-256 of `data`."""
+    return Sha256(hashlib.sha256(data).hexdigest())
+
+
+def sha256_of_all(parts: Iterable[bytes | memoryview]) -> Sha256:
+    """The SHA-256 of the concatenation of `parts`."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return Sha256(whole.hexdigest())
+
+
+def declared_sha256(text: str, field: str = "sha256") -> Sha256:
+    """A digest that a caller declares, in hexadecimal of either case.
+
+    Raises:
+        InvalidInput: not 64 hexadecimal digits.
+    """
+    digest = text.strip().lower()
+    if len(digest) != 2 * _DIGEST_BYTES or not _HEX.issuperset(digest):
+        raise InvalidInput.of(field, "is not a SHA-256", "send 64 hexadecimal digits")
+    return Sha256(digest)

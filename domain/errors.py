@@ -1,0 +1,116 @@
+"""What can go wrong by the rules, one class per decision that a caller can take.
+
+Every error names its cause in the message and, where there is one, the remedy as `remedy`.
+Messages never contain a secret. HTTP statuses and exit codes are tables in entrypoints.
+"""
+
+from collections.abc import Iterable
+from typing import Self
+
+from attrs import frozen
+
+
+class TrafficStorageError(Exception):
+    """The root of all errors that this library raises on purpose."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+@frozen
+class FieldProblem:
+    """One wrong field: its name as the caller knows it, what is wrong, what would be right."""
+
+    field: str
+    message: str
+    remedy: str = ""
+
+
+class WrongFields(TrafficStorageError, ValueError):
+    """One or several named fields are wrong; `problems` holds all of them at once."""
+
+    def __init__(self, problems: Iterable[FieldProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "; ".join(f"{problem.field}: {problem.message}" for problem in self.problems),
+            remedy="; ".join(problem.remedy for problem in self.problems if problem.remedy),
+        )
+
+    @classmethod
+    def of(cls, field: str, message: str, remedy: str = "") -> Self:
+        """One wrong field, as an error of this class."""
+        return cls([FieldProblem(field, message, remedy)])
+
+
+class InvalidInput(WrongFields):
+    """The caller's input breaks a rule; nothing was stored."""
+
+
+class DigestMismatch(InvalidInput):
+    """The bytes that arrived contradict the digest that the caller declared."""
+
+
+class UndecodableMedia(InvalidInput):
+    """The bytes are of a known type but not a whole, decodable item of it."""
+
+
+class UnsupportedMedia(InvalidInput):
+    """The type of the bytes is not accepted, or contradicts the declared one."""
+
+
+class TooLarge(InvalidInput):
+    """The input exceeds a limit of the configuration (bytes or pixels)."""
+
+
+class Conflict(TrafficStorageError):
+    """The id is taken by other content. Evidence is never overwritten."""
+
+    def __init__(self, what: str, identifier: str, difference: str) -> None:
+        super().__init__(
+            f"{what} {identifier!r} exists already with other content: {difference}",
+            remedy="use another id, or send exactly what was sent the first time",
+        )
+        self.what = what
+        self.identifier = identifier
+        self.difference = difference
+
+
+class NotFound(TrafficStorageError, LookupError):
+    """Nothing is known under this id."""
+
+    def __init__(self, what: str, identifier: str) -> None:
+        super().__init__(f"no {what} {identifier!r}", remedy="check the id for typing errors")
+        self.what = what
+        self.identifier = identifier
+
+
+class AccessDenied(TrafficStorageError, PermissionError):
+    """The credential (access token or API key) is missing, forged, expired or revoked."""
+
+
+class ConfigurationError(WrongFields):
+    """Settings contradict each other or lack something."""
+
+
+class StorageFull(TrafficStorageError):
+    """No place that the strategy allows has room left. Nothing was evicted to make some."""
+
+
+class StorageUnavailable(TrafficStorageError, ConnectionError):
+    """No place that the strategy allows can be written, or a needed service is away for now.
+
+    `retry_after_seconds` is a suggestion to a client that wants to try again.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int = 5) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NoGoodReplica(TrafficStorageError):
+    """Every reachable replica of a file is corrupt or missing: no unverified byte is given."""

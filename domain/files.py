@@ -1,0 +1,187 @@
+"""Stored files and their replicas: what they are, which states they have, what may follow.
+
+A file is an identity of its own: its row, its bytes, its retention, its custody. Bytes are never
+shared between files. Its replicas lie in stores (a folder of one host, a bucket), each under a
+key that is ours alone and that is never written twice.
+
+```
+file:     available → tombstoned → purging → purged
+                    ← (undelete)
+replica:  planned → present → corrupt → gone
+                  ↘ gone    ↘ missing → gone
+                            ↘ gone
+```
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+from uuid import UUID
+
+from attrs import evolve, frozen
+
+from traffic_storage.domain.digests import Digests, Sha256
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId, ViolationId
+from traffic_storage.domain.pixels import ChannelOrder
+
+BlobKey = NewType("BlobKey", str)
+"""`kind/yyyy/mm/dd/<uuid7 of the attempt>-<sha256 of the stored bytes>`; never user text."""
+
+
+class FileKind(StrEnum):
+    """What a file is to the law and to placement."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    METADATA = "metadata"
+
+
+class FileState(StrEnum):
+    """Where a file is in its life. A row is born `available` and complete."""
+
+    AVAILABLE = "available"
+    TOMBSTONED = "tombstoned"
+    PURGING = "purging"
+    PURGED = "purged"
+
+
+class ReplicaState(StrEnum):
+    """What is known of one copy. Only `present` ones are read."""
+
+    PLANNED = "planned"
+    PRESENT = "present"
+    CORRUPT = "corrupt"
+    MISSING = "missing"
+    GONE = "gone"
+
+
+class Tier(StrEnum):
+    """The class of a store."""
+
+    LOCAL = "local"
+    CLOUD = "cloud"
+
+
+class Coding(StrEnum):
+    """How the stored bytes differ from those handed in and out."""
+
+    IDENTITY = "identity"
+    ZSTD = "zstd"
+
+
+FILE_TRANSITIONS: Mapping[FileState, frozenset[FileState]] = MappingProxyType(
+    {
+        FileState.AVAILABLE: frozenset({FileState.TOMBSTONED}),
+        FileState.TOMBSTONED: frozenset({FileState.AVAILABLE, FileState.PURGING}),
+        FileState.PURGING: frozenset({FileState.PURGED}),
+        FileState.PURGED: frozenset(),
+    }
+)
+REPLICA_TRANSITIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
+    {
+        ReplicaState.PLANNED: frozenset({ReplicaState.PRESENT, ReplicaState.GONE}),
+        ReplicaState.PRESENT: frozenset(
+            {ReplicaState.CORRUPT, ReplicaState.MISSING, ReplicaState.GONE}
+        ),
+        ReplicaState.CORRUPT: frozenset({ReplicaState.GONE}),
+        ReplicaState.MISSING: frozenset({ReplicaState.GONE}),
+        ReplicaState.GONE: frozenset(),
+    }
+)
+
+
+class ForbiddenTransition(TrafficStorageError):
+    """A state may not follow another: a bug or a lost race, never a caller's mistake."""
+
+
+@frozen
+class Replica:
+    """One copy of a file in one store."""
+
+    store_id: StoreId
+    tier: Tier
+    key: BlobKey
+    state: ReplicaState
+    verified_at: datetime | None = None
+
+    def become(self, state: ReplicaState, *, verified_at: datetime | None = None) -> "Replica":
+        """This replica in another state.
+
+        Raises:
+            ForbiddenTransition: `state` may not follow the present one.
+        """
+        if state not in REPLICA_TRANSITIONS[self.state]:
+            raise ForbiddenTransition(f"a replica that is {self.state} can't become {state}")
+        return evolve(self, state=state, verified_at=verified_at or self.verified_at)
+
+
+@frozen
+class Picture:
+    """What is known of an image's or video's pixels; None where it does not apply."""
+
+    width: int | None = None
+    height: int | None = None
+    channels: int | None = None
+    channel_order: ChannelOrder | None = None
+    duration_seconds: float | None = None
+    pixel_sha256: Sha256 | None = None
+
+
+@frozen
+class PlacementNote:
+    """Where a file was put and why, in words; kept with the file."""
+
+    decision: str
+    reason: str
+
+
+@frozen
+class StoredFile:
+    """A file of the catalogue.
+
+    Attributes:
+        content: size and SHA-256 of the bytes as handed in and handed out: the evidential ones.
+        stored: digests of the bytes as stored; equal to `content` unless `coding` changed them.
+        created_at: receipt, UTC.
+        captured_at: when it was captured, UTC; the retention clock. None when nobody said.
+        metadata: the caller's, canonical JSON text of an object, or None.
+    """
+
+    file_id: FileId
+    kind: FileKind
+    content_type: str
+    content: Digests
+    stored: Digests
+    coding: Coding
+    created_at: datetime
+    captured_at: datetime | None
+    device_id: DeviceId | None
+    violation_id: ViolationId | None
+    picture: Picture
+    placement: PlacementNote
+    metadata: str | None
+    replicas: tuple[Replica, ...]
+    state: FileState = FileState.AVAILABLE
+
+    @property
+    def readable(self) -> tuple[Replica, ...]:
+        """The replicas that may be read, in the order in which they are kept."""
+        return tuple(r for r in self.replicas if r.state is ReplicaState.PRESENT)
+
+    def become(self, state: FileState) -> "StoredFile":
+        """This file in another state.
+
+        Raises:
+            ForbiddenTransition: `state` may not follow the present one.
+        """
+        if state not in FILE_TRANSITIONS[self.state]:
+            raise ForbiddenTransition(f"a file that is {self.state} can't become {state}")
+        return evolve(self, state=state)
+
+
+def blob_key(kind: FileKind, day: date, attempt: UUID, stored_sha256: Sha256) -> BlobKey:
+    """The key of a new blob: spread by kind and date, unique by attempt, named by its digest."""
+    return BlobKey(f"{kind}/{day:%Y/%m/%d}/{attempt}-{stored_sha256}")

@@ -1,0 +1,149 @@
+"""Identifiers: their types, which texts may be one, and how ids that nobody gave are derived.
+
+A `file_id` or `violation_id` is ASCII and safe in a URL path, a file name and a header. `~` is
+reserved to the files of a violation (`V001~image`), so nobody else's id can collide with them.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NewType
+from uuid import UUID, uuid5
+
+from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.errors import FieldProblem, InvalidInput
+
+FileId = NewType("FileId", str)
+ViolationId = NewType("ViolationId", str)
+DeviceId = NewType("DeviceId", str)
+StoreId = NewType("StoreId", str)
+CatalogueId = NewType("CatalogueId", str)
+AttemptId = NewType("AttemptId", str)
+
+MAX_FILE_ID = 200
+MAX_VIOLATION_ID = 180
+MAX_TEXT = 128
+
+_ID = re.compile(r"[A-Za-z0-9._\-:@+=]+")
+_EVIDENCE_ID = re.compile(r"[A-Za-z0-9._\-:@+=]+~(?:image|video|metadata)")
+_NAMESPACE = UUID("6f1d0d3e-5b0a-5c57-9a53-6a8d6f5a3f11")
+_ID_REMEDY = "use ASCII letters, digits and . _ - : @ + =, not only dots"
+
+
+def id_problem(field: str, text: object, longest: int) -> FieldProblem | None:
+    """Why `text` may not be given as a new id, or None when it may."""
+    if not isinstance(text, str):
+        return FieldProblem(field, f"must be text, not {type(text).__name__}", _ID_REMEDY)
+    if not text:
+        return FieldProblem(field, "is empty", _ID_REMEDY)
+    if len(text) > longest:
+        return FieldProblem(
+            field, f"has {len(text)} characters", f"use at most {longest} characters"
+        )
+    if "~" in text:
+        return FieldProblem(field, "contains '~', which is reserved to evidence", _ID_REMEDY)
+    if not _ID.fullmatch(text):
+        return FieldProblem(
+            field, f"contains characters that are not allowed: {text!a}", _ID_REMEDY
+        )
+    if not text.strip("."):
+        return FieldProblem(field, "consists of dots only", _ID_REMEDY)
+    return None
+
+
+def text_problem(field: str, text: object, longest: int = MAX_TEXT) -> FieldProblem | None:
+    """Why `text` may not be a name (device, type, class): printable Unicode, bounded, not empty."""
+    if not isinstance(text, str):
+        return FieldProblem(field, f"must be text, not {type(text).__name__}", "give a text")
+    if not text.strip():
+        return FieldProblem(field, "is empty", "give a text that is not blank")
+    if len(text) > longest:
+        return FieldProblem(
+            field, f"has {len(text)} characters", f"use at most {longest} characters"
+        )
+    if not text.isprintable():
+        return FieldProblem(
+            field,
+            f"contains control, bidirectional or unprintable characters: {text!a}",
+            "remove them",
+        )
+    return None
+
+
+def new_file_id(text: str) -> FileId:
+    """The id under which a caller wants to store a file.
+
+    Raises:
+        InvalidInput: it breaks the rules for ids, or uses the reserved `~`.
+    """
+    if problem := id_problem("file_id", text, MAX_FILE_ID):
+        raise InvalidInput([problem])
+    return FileId(text)
+
+
+def known_file_id(text: str) -> FileId:
+    """The id of a file that is looked up: a caller's, or one of a violation's files.
+
+    Raises:
+        InvalidInput: no file can have this id.
+    """
+    if len(text) <= MAX_FILE_ID and _EVIDENCE_ID.fullmatch(text):
+        return FileId(text)
+    return new_file_id(text)
+
+
+def violation_id(text: str) -> ViolationId:
+    """A violation's id.
+
+    Raises:
+        InvalidInput: it breaks the rules for ids.
+    """
+    if problem := id_problem("violation_id", text, MAX_VIOLATION_ID):
+        raise InvalidInput([problem])
+    return ViolationId(text)
+
+
+def device_id(text: str) -> DeviceId:
+    """A device's id: printable text.
+
+    Raises:
+        InvalidInput: it is empty, too long or not printable.
+    """
+    if problem := text_problem("device_id", text):
+        raise InvalidInput([problem])
+    return DeviceId(text)
+
+
+def evidence_file_id(violation: ViolationId, kind: str) -> FileId:
+    """The deterministic id of a violation's file of this kind: `V001~image`."""
+    return FileId(f"{violation}~{kind}")
+
+
+def derived_file_id(
+    *,
+    kind: str,
+    content_sha256: str,
+    device: str | None,
+    violation: str | None,
+    captured_at: datetime | None,
+    metadata: Mapping[str, Json] | None,
+) -> FileId:
+    """The id of a file that came without one: a UUIDv5 (RFC 9562) of all that the caller gave.
+
+    A blind retry derives the same id; anything that differs derives another.
+    """
+    given: dict[str, Json] = {
+        "kind": kind,
+        "sha256": content_sha256,
+        "device_id": device,
+        "violation_id": violation,
+        "captured_at": captured_at.isoformat() if captured_at else None,
+        "metadata": dict(metadata) if metadata is not None else None,
+    }
+    return FileId(str(uuid5(_NAMESPACE, canonical_json(given).decode())))
+
+
+def keyed_file_id(*, principal: str, key: str, role: str) -> FileId:
+    """The id that an `Idempotency-Key` of a principal stands for; `role` names the endpoint."""
+    given: dict[str, Json] = {"principal": principal, "key": key, "role": role}
+    return FileId(str(uuid5(_NAMESPACE, canonical_json(given).decode())))

@@ -1,0 +1,235 @@
+"""Placement: one pure function decides where a blob goes, and says why.
+
+Exactly one place is required before an answer; copies that are due later are named, not made.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import StorageFull, StorageUnavailable
+from traffic_storage.domain.files import FileKind, Tier
+from traffic_storage.domain.identifiers import StoreId
+
+
+class StorageStrategy(StrEnum):
+    """How blobs are spread over the tiers."""
+
+    LOCAL_ONLY = "LOCAL_ONLY"
+    CLOUD_ONLY = "CLOUD_ONLY"
+    LOCAL_THEN_CLOUD = "LOCAL_THEN_CLOUD"
+    CLOUD_WITH_CACHE = "CLOUD_WITH_CACHE"
+    HYBRID = "HYBRID"
+
+    @property
+    def needs_cloud(self) -> bool:
+        """Whether it can't work without a cloud tier."""
+        return self is not StorageStrategy.LOCAL_ONLY
+
+    @property
+    def needs_local(self) -> bool:
+        """Whether evidence may lie on local disk."""
+        return self in (
+            StorageStrategy.LOCAL_ONLY,
+            StorageStrategy.LOCAL_THEN_CLOUD,
+            StorageStrategy.HYBRID,
+        )
+
+
+@frozen
+class StoreStatus:
+    """A store as placement sees it at one moment.
+
+    Attributes:
+        obstacle: why it can't be written now, in words; empty when it can.
+        used_bytes: what our files occupy, reservations included.
+        limit_bytes: how much they may occupy; None: as much as there is.
+        free_bytes: what the medium has left; None: unknown or unbounded.
+        reserve_bytes: what must stay free on the medium.
+    """
+
+    store_id: StoreId
+    tier: Tier
+    obstacle: str = ""
+    used_bytes: int = 0
+    limit_bytes: int | None = None
+    free_bytes: int | None = None
+    reserve_bytes: int = 0
+
+    def shortage(self, size_bytes: int) -> str:
+        """Why there is no room for `size_bytes` more, in words; empty when there is."""
+        if self.limit_bytes is not None and self.used_bytes + size_bytes > self.limit_bytes:
+            return f"its limit of {self.limit_bytes} bytes is reached"
+        if self.free_bytes is not None and self.free_bytes - size_bytes < self.reserve_bytes:
+            return f"only {self.free_bytes} bytes are free, {self.reserve_bytes} are a reserve"
+        return ""
+
+    def takes(self, size_bytes: int) -> bool:
+        """Whether `size_bytes` may be put here now."""
+        return not self.obstacle and not self.shortage(size_bytes)
+
+    def below(self, share: float, size_bytes: int) -> bool:
+        """Whether it stays at or below `share` of its limit with `size_bytes` more."""
+        return self.limit_bytes is None or self.used_bytes + size_bytes <= share * self.limit_bytes
+
+
+@frozen
+class Thresholds:
+    """The settings of placement.
+
+    Attributes:
+        high_water: share of the local limit above which LOCAL_THEN_CLOUD goes to the cloud.
+        large_bytes: above this size HYBRID treats any kind like a video.
+        hybrid_local_kinds: kinds that HYBRID keeps local first.
+        cache_item_bytes: larger files don't enter the local cache of CLOUD_WITH_CACHE.
+    """
+
+    high_water: float = 0.85
+    large_bytes: int = 16 * 1024 * 1024
+    hybrid_local_kinds: frozenset[FileKind] = frozenset({FileKind.IMAGE, FileKind.METADATA})
+    cache_item_bytes: int = 64 * 1024 * 1024
+
+
+@frozen
+class Placement:
+    """The decision: the one place before the answer, copies due later, caching, and why."""
+
+    first: StoreStatus
+    later: tuple[StoreStatus, ...]
+    cached: bool
+    reason: str
+
+    @property
+    def decision(self) -> str:
+        """The decision in a few words: `local`, `cloud, cached`, `local, then cloud`."""
+        words = ", then ".join([self.first.tier, *(store.tier for store in self.later)])
+        return f"{words}, cached" if self.cached else words
+
+
+@frozen
+class CloudRoute:
+    """Files of devices whose id matches the shell pattern go to this store."""
+
+    device_pattern: str
+    store_id: StoreId
+
+
+def route(device_id: str | None, routes: Sequence[CloudRoute], rest: StoreId) -> StoreId:
+    """The cloud store of a device: the first route that matches, else `rest`."""
+    for candidate in routes:
+        if device_id is not None and fnmatchcase(device_id, candidate.device_pattern):
+            return candidate.store_id
+    return rest
+
+
+def place(
+    strategy: StorageStrategy,
+    kind: FileKind,
+    size_bytes: int,
+    *,
+    local: StoreStatus | None,
+    cloud: StoreStatus | None,
+    thresholds: Thresholds,
+) -> Placement:
+    """Decide where a blob of this kind and size goes. Deterministic; explains itself.
+
+    Never names a store that is absent, has an obstacle, or lacks the room.
+
+    Raises:
+        StorageFull: the places that the strategy allows can be written but have no room.
+        StorageUnavailable: one of them can't be written now, and no other takes it.
+    """
+    match strategy:
+        case StorageStrategy.LOCAL_ONLY:
+            return _first_that_takes([(local, "the strategy keeps all on local disk")], size_bytes)
+        case StorageStrategy.CLOUD_ONLY:
+            return _first_that_takes([(cloud, "the strategy keeps all in the cloud")], size_bytes)
+        case StorageStrategy.CLOUD_WITH_CACHE:
+            return _cached(cloud, size_bytes, thresholds)
+        case StorageStrategy.LOCAL_THEN_CLOUD:
+            return _local_then_cloud(size_bytes, local, cloud, thresholds)
+        case StorageStrategy.HYBRID:
+            return _hybrid(kind, size_bytes, local, cloud, thresholds)
+
+
+def _cached(cloud: StoreStatus | None, size_bytes: int, thresholds: Thresholds) -> Placement:
+    if size_bytes <= thresholds.cache_item_bytes:
+        why, cached = "the strategy keeps all in the cloud and a copy in the local cache", True
+    else:
+        why, cached = "the strategy keeps all in the cloud; too large for the local cache", False
+    return _first_that_takes([(cloud, why)], size_bytes, cached=cached)
+
+
+def _local_then_cloud(
+    size_bytes: int,
+    local: StoreStatus | None,
+    cloud: StoreStatus | None,
+    thresholds: Thresholds,
+) -> Placement:
+    share = f"{thresholds.high_water:.0%}"
+    below = local is not None and local.below(thresholds.high_water, size_bytes)
+    if below:
+        wishes = [
+            (local, f"local disk is below its high-water mark of {share}"),
+            (cloud, "local disk does not take it"),
+        ]
+    else:
+        wishes = [
+            (cloud, f"local disk is above its high-water mark of {share}"),
+            (local, f"above the high-water mark of {share}, but the cloud does not take it"),
+        ]
+    return _first_that_takes(wishes, size_bytes)
+
+
+def _hybrid(
+    kind: FileKind,
+    size_bytes: int,
+    local: StoreStatus | None,
+    cloud: StoreStatus | None,
+    thresholds: Thresholds,
+) -> Placement:
+    later = (cloud,) if cloud else ()
+    if kind in thresholds.hybrid_local_kinds and size_bytes <= thresholds.large_bytes:
+        if local and local.takes(size_bytes):
+            return Placement(
+                local, later, False, f"{kind} files are kept local first, cloud copy due"
+            )
+        return _first_that_takes([(cloud, "local disk does not take it"), (local, "")], size_bytes)
+    why = (
+        f"{kind} files go to the cloud"
+        if kind not in thresholds.hybrid_local_kinds
+        else (f"files above {thresholds.large_bytes} bytes go to the cloud")
+    )
+    if cloud and cloud.takes(size_bytes):
+        return Placement(cloud, (), False, why)
+    if local and local.takes(size_bytes):
+        obstacle = (cloud.obstacle or cloud.shortage(size_bytes)) if cloud else "not configured"
+        return Placement(local, later, False, f"{why}, but the cloud does not take it: {obstacle}")
+    return _first_that_takes([(cloud, why), (local, why)], size_bytes)
+
+
+def _first_that_takes(
+    wishes: Sequence[tuple[StoreStatus | None, str]], size_bytes: int, *, cached: bool = False
+) -> Placement:
+    for store, why in wishes:
+        if store and store.takes(size_bytes):
+            return Placement(store, (), cached, why)
+    stores = [store for store, _ in wishes if store]
+    obstacles = [f"{store.tier}: {store.obstacle}" for store in stores if store.obstacle]
+    shortages = [
+        f"{store.tier}: {store.shortage(size_bytes)}"
+        for store in stores
+        if not store.obstacle and store.shortage(size_bytes)
+    ]
+    if not stores or obstacles:
+        raise StorageUnavailable(
+            "no store can be written: "
+            + ("; ".join(obstacles + shortages) or "none is configured"),
+            remedy="restore the store named, or choose a strategy that does not need it",
+        )
+    raise StorageFull(
+        f"no room for {size_bytes} bytes: {'; '.join(shortages)}",
+        remedy="free space on the medium, raise its limit, or add a cloud tier",
+    )

@@ -1,0 +1,122 @@
+"""Questions to the catalogue and their paged answers."""
+
+import base64
+import json
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import FieldProblem, InvalidInput
+from traffic_storage.domain.identifiers import text_problem
+
+T = TypeVar("T")
+
+MAX_LIMIT = 1000
+
+
+@frozen
+class Cursor:
+    """Where the next page begins: after this violation in the order of the answer."""
+
+    occurred_at: datetime
+    violation_id: str
+
+    def to_text(self) -> str:
+        """Opaque, URL-safe."""
+        text = json.dumps([self.occurred_at.isoformat(), self.violation_id])
+        return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> "Cursor":
+        """The cursor that `to_text` wrote.
+
+        Raises:
+            InvalidInput: it is none.
+        """
+        try:
+            raw = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), b"-_", validate=True)
+            at, violation = json.loads(raw)
+            moment = datetime.fromisoformat(at)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _not_a_cursor() from error
+        if moment.tzinfo is None or not isinstance(violation, str):
+            raise _not_a_cursor()
+        return cls(moment, violation)
+
+
+@frozen
+class ViolationQuery:
+    """Which violations, newest first, ties by id ascending.
+
+    Filters are joined by "and"; None does not filter. `start_time ≤ occurred_at < end_time`,
+    both aware. `min_confidence ≤ confidence ≤ max_confidence`. `limit` is 1 to 1,000.
+
+    Raises:
+        InvalidInput: a filter can't be met by any violation, or `limit` is out of range.
+    """
+
+    device_id: str | None = None
+    violation_type: str | None = None
+    vehicle_class: str | None = None
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    limit: int = 100
+    after: Cursor | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if problems := [problem for problem in _problems(self) if problem]:
+            raise InvalidInput(problems)
+
+
+@frozen
+class Page(Generic[T]):
+    """One page of an answer; `next` is None on the last."""
+
+    items: tuple[T, ...]
+    next: Cursor | None = None
+
+
+def _not_a_cursor() -> InvalidInput:
+    return InvalidInput.of("cursor", "is not a cursor of this service", "start without one")
+
+
+def _problems(query: ViolationQuery) -> list[FieldProblem | None]:
+    return [
+        *(
+            text_problem(name, value)
+            for name, value in (
+                ("device_id", query.device_id),
+                ("violation_type", query.violation_type),
+                ("vehicle_class", query.vehicle_class),
+            )
+            if value is not None
+        ),
+        _share_problem("min_confidence", query.min_confidence),
+        _share_problem("max_confidence", query.max_confidence),
+        _time_problem("start_time", query.start_time),
+        _time_problem("end_time", query.end_time),
+        _limit_problem(query.limit),
+    ]
+
+
+def _share_problem(name: str, value: object) -> FieldProblem | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return None
+    return FieldProblem(name, f"is {value!r:.80}", "give a number in [0, 1]")
+
+
+def _time_problem(name: str, value: object) -> FieldProblem | None:
+    if value is None or (isinstance(value, datetime) and value.tzinfo is not None):
+        return None
+    return FieldProblem(name, f"is {value!r:.80}", "give an aware datetime")
+
+
+def _limit_problem(value: object) -> FieldProblem | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_LIMIT:
+        return None
+    return FieldProblem("limit", f"is {value!r:.80}", f"give 1 to {MAX_LIMIT}")

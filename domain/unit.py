@@ -1,0 +1,90 @@
+"""Units of storing: what is attempted, what is committed, what was there already.
+
+A unit is one file, or a violation with its files. It becomes visible whole or not at all.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from attrs import field, frozen
+
+from traffic_storage.domain.files import BlobKey, FileKind, StoredFile
+from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId, ViolationId
+from traffic_storage.domain.violation import StoredViolation
+
+
+@frozen
+class Attempt:
+    """The undo journal of one try to store: which keys may have been written, until when.
+
+    Written before any byte is published. Past its `deadline` nobody publishes under its keys any
+    more, and recovery may undo it.
+    """
+
+    attempt_id: AttemptId
+    owner: str
+    deadline: datetime
+    keys: tuple[tuple[StoreId, BlobKey], ...]
+
+
+@frozen
+class Names:
+    """The names that a unit wants to claim."""
+
+    files: tuple[FileId, ...]
+    violation: ViolationId | None = None
+
+
+@frozen
+class Holdings:
+    """What the catalogue has already under some names."""
+
+    files: Mapping[FileId, StoredFile] = field(factory=dict)
+    violation: StoredViolation | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.files) or self.violation is not None
+
+
+@frozen
+class Unit:
+    """Complete rows, ready to become visible at once.
+
+    `violation` is a new row; `completes` names an existing violation to which `files` are added
+    (its `image_file_id` or `video_file_id`, which must be empty until now).
+    """
+
+    files: tuple[StoredFile, ...]
+    violation: StoredViolation | None = None
+    completes: ViolationId | None = None
+
+    @property
+    def names(self) -> Names:
+        """The names that it claims."""
+        violation = self.violation.violation_id if self.violation else None
+        return Names(tuple(file.file_id for file in self.files), violation)
+
+    def of_kind(self, kind: FileKind) -> StoredFile | None:
+        """Its file of this kind, if it has one."""
+        return next((file for file in self.files if file.kind is kind), None)
+
+
+@frozen
+class Usage:
+    """Files and bytes (as stored) of one kind that occupy one store."""
+
+    store_id: StoreId
+    kind: FileKind
+    files: int
+    bytes: int
+
+
+@frozen
+class CatalogueUsage:
+    """The maintained counters: what every store holds, and how many violations are recorded.
+
+    A replica occupies its store while it is `present` or `corrupt`.
+    """
+
+    stores: tuple[Usage, ...]
+    violations: int

@@ -1,0 +1,177 @@
+"""BlobStore: immutable bytes under keys of ours, in one place (a folder, a bucket)."""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Protocol
+
+from attrs import frozen
+
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.domain.identity import Marker
+from traffic_storage.ports.spool import Body
+
+
+@frozen
+class Span:
+    """Bytes `start` to `stop` (exclusive) of a blob; `0 ≤ start ≤ stop`."""
+
+    start: int
+    stop: int
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop:
+            raise InvalidInput.of("span", f"{self.start}–{self.stop} is no span of bytes")
+
+    @property
+    def length(self) -> int:
+        """How many bytes it covers."""
+        return self.stop - self.start
+
+
+@frozen
+class BlobHead:
+    """What a store says of a blob without giving its bytes; `facts` are None if unreadable."""
+
+    size_bytes: int
+    facts: Facts | None
+
+
+@frozen
+class BlobEntry:
+    """A blob in a listing; `modified_at` is by the store's clock, UTC."""
+
+    key: BlobKey
+    size_bytes: int
+    modified_at: datetime
+
+
+@frozen
+class Room:
+    """What the medium has left; None: unknown or unbounded."""
+
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    free_inodes: int | None = None
+
+
+class BlobStore(Protocol):
+    """One store. Every method but `obstacle` does I/O, within the adapter's own deadlines.
+
+    Errors of all methods:
+        StorageUnavailable: the store can't be reached or refuses (credentials, read-only);
+            the message names the cause, and never a secret. Whether a write happened is unknown,
+            except where a method says otherwise.
+    """
+
+    @property
+    @abstractmethod
+    def tier(self) -> Tier:
+        """The class of this store."""
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """Where it is, in words that stay the same: `host:/folder`, `endpoint/bucket`."""
+
+    @abstractmethod
+    def obstacle(self) -> str:
+        """Why it can't be used at the moment, as far as is known; empty when it can. No I/O."""
+
+    @abstractmethod
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        """Write a new blob and its facts.
+
+        Returns when bytes and facts are durable, whole and verified. Create-only: nothing that
+        exists is ever changed. A blob with the same bytes that is there already (our own write,
+        answered ambiguously) counts as written. A body that is gone half-way is never visible
+        under `key`.
+
+        Raises:
+            BlobConflict: `key` holds other bytes.
+            DeadlinePassed: not published before `deadline`; it never will be.
+            StorageFull: no room; nothing was published.
+        """
+
+    @abstractmethod
+    async def read(self, key: BlobKey, digests: Digests) -> bytes:
+        """The whole blob, checked against `digests`.
+
+        Raises:
+            BlobMissing: no such blob.
+            BlobCorrupt: other size or digest; no byte is given.
+        """
+
+    @abstractmethod
+    def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
+        """The bytes of `span`, in order, each checked before it is given.
+
+        A blob without segment digests is read and checked whole; one with them segment by
+        segment (1 MiB), only those that `span` touches. Gives chunks of at most 4 MiB, never an
+        empty one. `span.stop` may not exceed `digests.size_bytes`. Closing the iterator early
+        frees everything at once.
+
+        Raises (while iterated):
+            BlobMissing, BlobCorrupt: as `read`; bytes given before stay right.
+        """
+
+    @abstractmethod
+    async def head(self, key: BlobKey) -> BlobHead:
+        """Size and facts of a blob.
+
+        Raises:
+            BlobMissing: no such blob.
+        """
+
+    @abstractmethod
+    async def delete(self, key: BlobKey) -> None:
+        """Remove a blob, durably. One that is not there is a success."""
+
+    @abstractmethod
+    def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
+        """All blobs whose key begins with `prefix` and is greater than `after`.
+
+        In ascending order of key (code points), in bounded memory. Never shows a blob that is
+        not wholly written, nor the marker. A blob written or deleted meanwhile may be missed or
+        shown; any other is shown exactly once. An error ends the listing: it never ends early in
+        silence.
+        """
+
+    @abstractmethod
+    async def room(self) -> Room:
+        """What the medium has left."""
+
+    @abstractmethod
+    async def marker(self) -> Marker | None:
+        """What the store says it is; None when it says nothing.
+
+        Raises:
+            InvalidInput: there is a marker, but it is unreadable.
+        """
+
+    @abstractmethod
+    async def write_marker(self, marker: Marker) -> None:
+        """Say what the store is. Create-only and durable; the same marker again is a success.
+
+        Raises:
+            BlobConflict: another marker is there.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Free threads and connections; running calls end first."""
+
+
+async def is_empty(store: BlobStore) -> bool:
+    """Whether a store holds no blob of ours."""
+    listing = store.list()
+    try:
+        async for _ in listing:
+            return False
+        return True
+    finally:
+        if aclose := getattr(listing, "aclose", None):
+            await aclose()

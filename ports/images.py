@@ -1,0 +1,95 @@
+"""Images: arrays to encoded bytes and back, away from the event loop."""
+
+from abc import abstractmethod
+from enum import StrEnum
+from typing import Protocol
+
+from attrs import field, frozen
+
+from traffic_storage.domain.digests import Sha256
+from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
+from traffic_storage.ports.spool import Body, MemoryBody
+
+
+class ImageFormat(StrEnum):
+    """The formats in which arrays are encoded."""
+
+    WEBP = "webp"
+    JPEG = "jpeg"
+    PNG = "png"
+
+
+@frozen
+class Encoding:
+    """How arrays are encoded.
+
+    Attributes:
+        quality: 1–100, of lossy formats.
+        effort: WebP 0–6; more is smaller and slower.
+        lossless: exact pixels (WebP and PNG).
+    """
+
+    format: ImageFormat = ImageFormat.WEBP
+    quality: int = 90
+    effort: int = 0
+    lossless: bool = False
+
+
+@frozen
+class EncodedImage:
+    """An encoded array: its bytes, hashed, and the digest of the pixels that went in."""
+
+    body: MemoryBody
+    content_type: str
+    dimensions: Dimensions
+    pixel_sha256: Sha256
+
+
+@frozen
+class ImageFacts:
+    """What an encoded image is, found by decoding it whole."""
+
+    content_type: str
+    dimensions: Dimensions
+
+
+@frozen
+class DecodedImage:
+    """The pixels of an encoded image."""
+
+    pixels: Pixels = field(repr=False)
+    channel_order: ChannelOrder
+
+
+class Images(Protocol):
+    """Encoder and decoder with a limit of pixels."""
+
+    @abstractmethod
+    async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
+        """Encode an array of `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, `uint8`.
+
+        Raises:
+            InvalidInput: not such an array, or more than a format can hold.
+            TooLarge: more pixels than the limit.
+        """
+
+    @abstractmethod
+    async def inspect(self, body: Body) -> ImageFacts:
+        """Decode encoded bytes whole and say what they are; the pixels are not kept.
+
+        Raises:
+            UnsupportedMedia: not JPEG, PNG, WebP or AVIF.
+            UndecodableMedia: truncated or broken.
+            TooLarge: more pixels than the limit; found before they are decoded.
+        """
+
+    @abstractmethod
+    async def decode(self, data: bytes, order: ChannelOrder) -> DecodedImage:
+        """The pixels, as `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in this channel order.
+
+        Raises: as `inspect`.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Free threads."""

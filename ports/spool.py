@@ -1,0 +1,74 @@
+"""Spool: bytes of unknown length in; bounded, hashed, and at hand as a whole out."""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator
+from os import PathLike
+from typing import Protocol, TypeAlias
+
+from attrs import field, frozen
+
+from traffic_storage.domain.digests import Digests
+
+
+@frozen
+class MemoryBody:
+    """Bytes at hand in memory, with their digests."""
+
+    data: bytes = field(repr=False)
+    digests: Digests
+
+
+@frozen
+class SpooledBody:
+    """Bytes in an open file that nobody changes any more, with their digests.
+
+    Read with `os.pread(fd, …)` only: the descriptor's position is shared. The descriptor belongs
+    to the spool and is valid until `release`.
+    """
+
+    fd: int
+    digests: Digests
+
+
+Body: TypeAlias = MemoryBody | SpooledBody
+
+
+class Spool(Protocol):
+    """Takes bytes in and hashes them away from the event loop.
+
+    What a dead process left behind is gone, at the latest, when the next one opens its spool.
+    """
+
+    @abstractmethod
+    async def take(
+        self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
+    ) -> Body:
+        """Take all bytes of `source`: small ones in memory, large ones in a file.
+
+        Memory stays bounded whatever comes. When anything fails, nothing is left behind.
+
+        Raises:
+            TooLarge: more than `limit_bytes` came; raised as soon as they are exceeded, naming
+                `field_name`.
+            StorageFull: the spool's medium has no room.
+        """
+
+    @abstractmethod
+    async def wrap(self, data: bytes) -> MemoryBody:
+        """Bytes at hand, hashed."""
+
+    @abstractmethod
+    def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
+        """The bytes of a regular file, in chunks of 1 MiB.
+
+        Raises (while iterated):
+            InvalidInput: there is no such readable regular file.
+        """
+
+    @abstractmethod
+    async def release(self, body: Body) -> None:
+        """Forget a body. Needed once for each body; a second time does nothing."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release everything that is still held."""
