@@ -40,16 +40,17 @@ is_set_up() {
 
 get_uv() {
     find_python
+    say "Setting up $root with $("$python" --version); this takes a minute the first time."
     "$uv" --version >/dev/null 2>&1 ||
         "$python" -m pip install --quiet --root-user-action=ignore --upgrade --target .uv \
             --require-hashes -r requirements/uv.txt >&2
 }
 
 install() {
-    say "Setting up $venv for $1; this takes a minute the first time."
     get_uv
     if ! new_enough "$venv/bin/python"; then
-        "$uv" venv --quiet --clear --relocatable --no-python-downloads --python "$python" "$venv"
+        "$uv" venv --quiet --clear --relocatable --no-python-downloads \
+            --python "$("$python" -c 'import sys; print(sys.executable)')" "$venv"
     fi
     "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes \
         -r requirements/build.txt -r "requirements/$1.txt"
