@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -43,9 +42,9 @@ def build_by_way_of_sdist(folder: Path) -> Path:
     """Builds a wheel from the unpacked sdist of a copy of the tree."""
     (tree := folder / "tree").mkdir()
     copy_tree(tree, "README.md", "LICENSE")
-    with tarfile.open(build("sdist", tree, folder / "sdist")) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
-    (unpacked,) = (folder / "unpacked").iterdir()
+    (unpacked := folder / "unpacked").mkdir()
+    sdist = build("sdist", tree, folder / "sdist")
+    run("tar", "--extract", "--file", sdist, "--strip-components=1", cwd=unpacked)
     return build("wheel", unpacked, folder / "wheel")
 
 
