@@ -1,0 +1,158 @@
+"""Fixtures: real servers shared by the whole run, servers of one's own, and a watch for leaks.
+
+A server starts when a test first asks for it. A server that can't start is an error of the test
+that wanted it, never a skip.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.support.leaks import leaks_since, open_descriptors, tasks_besides_ours
+from tests.support.servers import (
+    Bucket,
+    Database,
+    Keeper,
+    PostgresAddress,
+    PostgresServer,
+    RedisAddress,
+    RedisCluster,
+    RedisServer,
+    S3Address,
+    S3Server,
+    SharedServers,
+)
+
+_KEEPER = pytest.StashKey[Keeper]()
+_FOLDER = pytest.StashKey[Path]()
+_WORKER_INPUT = "server_folder"
+
+
+class _WorkerNode(Protocol):
+    """What pytest-xdist gives the controller for each worker."""
+
+    config: pytest.Config
+    workerinput: dict[str, object]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of the run's servers, or learn from the controller where it is."""
+    given = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
+    if given is None:
+        config.stash[_KEEPER] = Keeper()
+        config.stash[_FOLDER] = config.stash[_KEEPER].folder
+    else:
+        config.stash[_FOLDER] = Path(given)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: _WorkerNode) -> None:
+    """Tell a worker where the run's servers are."""
+    node.workerinput[_WORKER_INPUT] = str(node.config.stash[_FOLDER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run's servers."""
+    keeper = config.stash.get(_KEEPER, None)
+    if keeper is not None:
+        keeper.close()
+
+
+@pytest.fixture(scope="session")
+def shared_servers(pytestconfig: pytest.Config) -> SharedServers:
+    """The servers that all tests of the run share: never stop or stall them."""
+    return SharedServers(pytestconfig.stash[_FOLDER])
+
+
+@pytest.fixture(scope="session")
+def postgres(shared_servers: SharedServers) -> PostgresAddress:
+    """The run's PostgreSQL 18 (without fsync)."""
+    return shared_servers.postgres()
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresAddress) -> Iterator[Database]:
+    """An empty database of the test's own on the run's PostgreSQL."""
+    with postgres.temporary_database() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def s3(shared_servers: SharedServers) -> S3Address:
+    """The run's S3 server."""
+    return shared_servers.s3()
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Address) -> Iterator[Bucket]:
+    """An empty bucket of the test's own on the run's S3 server."""
+    with s3.temporary_bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope="session")
+def redis_server(shared_servers: SharedServers) -> RedisAddress:
+    """The run's Valkey (with a password); database 0 is not for tests."""
+    return shared_servers.redis()
+
+
+@pytest.fixture
+def redis_database(redis_server: RedisAddress) -> RedisAddress:
+    """An empty database number of the test's own on the run's Valkey."""
+    return redis_server.new_database()
+
+
+@pytest.fixture(scope="session")
+def _worker_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(_worker_cluster: RedisCluster) -> RedisAddress:
+    """The way into an empty cluster of three nodes; one a worker, so never stop or stall it."""
+    _worker_cluster.flush()
+    return _worker_cluster.address
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A running, durable PostgreSQL that the test may stop, kill and stall."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_s3() -> Iterator[S3Server]:
+    """A running S3 server that the test may stop, kill and stall."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A running Valkey without password that the test may stop, kill and stall."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis_cluster() -> Iterator[RedisCluster]:
+    """A running cluster of three nodes that the test may stop, kill and stall."""
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def no_leaks() -> AsyncIterator[None]:
+    """Fail the test when it leaves files or sockets open, or asyncio tasks running.
+
+    Name it first among the test's fixtures, so that it looks after all others have closed.
+    """
+    descriptors, tasks = open_descriptors(), tasks_besides_ours()
+    yield
+    still_open, still_running = await leaks_since(descriptors, tasks)
+    assert not still_open, f"left open: {dict(still_open)}"
+    assert not still_running, f"left running: {still_running}"

@@ -1,0 +1,72 @@
+"""TCP ports on 127.0.0.1 that neither parallel workers nor parallel runs get twice."""
+
+import fcntl
+import os
+import random
+import socket
+import tempfile
+from pathlib import Path
+
+from attrs import frozen
+
+HOST = "127.0.0.1"
+
+# Below the range that the kernel hands out to outgoing connections (from 32768 on by default).
+_FIRST, _LAST = 15_000, 32_000
+
+
+@frozen
+class PortLease:
+    """A port that is ours for as long as any process holds `lock` open.
+
+    `lock` is a locked file descriptor: hand it on to the server, and the lease lives as long as
+    the server does, even when the process that started it is gone.
+    """
+
+    port: int
+    lock: int
+
+    def release(self) -> None:
+        """Close our descriptor; the port is free when the server's copy is closed too."""
+        os.close(self.lock)
+
+
+def lease_ports(count: int) -> list[PortLease]:
+    """`count` different ports that nobody listens on and nobody else has leased."""
+    leases: list[PortLease] = []
+    candidates = random.sample(range(_FIRST, _LAST), k=1_000)
+    for port in candidates:
+        lease = _try_lease(port)
+        if lease is not None:
+            leases.append(lease)
+        if len(leases) == count:
+            return leases
+    raise RuntimeError(f"no {count} free ports between {_FIRST} and {_LAST}")
+
+
+def _try_lease(port: int) -> PortLease | None:
+    descriptor = os.open(_lock_folder() / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    if _is_bindable(port):
+        return PortLease(port, descriptor)
+    os.close(descriptor)
+    return None
+
+
+def _is_bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _lock_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"traffic-storage-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
