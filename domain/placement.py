@@ -14,6 +14,9 @@ from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
 
 
+RESERVE_INODES = 64
+
+
 class StorageStrategy(StrEnum):
     """How blobs are spread over the tiers."""
 
@@ -48,6 +51,7 @@ class StoreStatus:
         limit_bytes: how much they may occupy; None: as much as there is.
         free_bytes: what the medium has left; None: unknown or unbounded.
         reserve_bytes: what must stay free on the medium.
+        free_inodes: files that the medium can still take; None: unknown or unbounded.
     """
 
     store_id: StoreId
@@ -57,6 +61,7 @@ class StoreStatus:
     limit_bytes: int | None = None
     free_bytes: int | None = None
     reserve_bytes: int = 0
+    free_inodes: int | None = None
 
     def shortage(self, size_bytes: int) -> str:
         """Why there is no room for `size_bytes` more, in words; empty when there is."""
@@ -64,6 +69,8 @@ class StoreStatus:
             return f"its limit of {self.limit_bytes} bytes is reached"
         if self.free_bytes is not None and self.free_bytes - size_bytes < self.reserve_bytes:
             return f"only {self.free_bytes} bytes are free, {self.reserve_bytes} are a reserve"
+        if self.free_inodes is not None and self.free_inodes < RESERVE_INODES:
+            return f"only {self.free_inodes} inodes are free, {RESERVE_INODES} are a reserve"
         return ""
 
     def takes(self, size_bytes: int) -> bool:

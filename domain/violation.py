@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
@@ -19,7 +18,6 @@ from traffic_storage.domain.identifiers import (
     text_problem,
 )
 
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_INFO_BYTES = 64 * 1024
 DOCUMENT_SCHEMA = "traffic-storage/violation/1"
 _BOX_REMEDY = "give [x1, y1, x2, y2] in pixels with x1 < x2 and y1 < y2"
@@ -138,14 +136,6 @@ def recorded(
 
 
 @frozen
-class Moment:
-    """An instant in UTC and, where the caller named no zone, the zone that was assumed."""
-
-    at: datetime
-    zone_assumed: str | None = None
-
-
-@frozen
 class StoredViolation:
     """A violation record with what storing added.
 
@@ -184,34 +174,6 @@ class EvidencePart:
     content_type: str
     size_bytes: int
     sha256: Sha256
-
-
-def instant(timestamp: datetime, zone: ZoneInfo) -> Moment:
-    """The instant that `timestamp` means; a naive one is read in `zone`.
-
-    A wall-clock time that the zone has twice is read as the first; one that it skips is moved
-    by the length of the gap (PEP 495 with fold 0).
-    """
-    if timestamp.tzinfo is None:
-        return Moment(timestamp.replace(tzinfo=zone).astimezone(UTC), zone.key)
-    return Moment(timestamp.astimezone(UTC))
-
-
-def time_problem(
-    field_name: str, at: datetime, *, now: datetime, max_ahead: timedelta
-) -> FieldProblem | None:
-    """Why an instant can't be when something was captured, or None."""
-    if at < EARLIEST:
-        return FieldProblem(
-            field_name, f"{at.isoformat()} is before 1970", "set the device's clock"
-        )
-    if at > now + max_ahead:
-        return FieldProblem(
-            field_name,
-            f"{at.isoformat()} lies {at - now} after its receipt",
-            f"set the device's clock, or raise the setting max_clock_ahead (now {max_ahead})",
-        )
-    return None
 
 
 def evidence_document(record: ViolationRecord, parts: Mapping[str, EvidencePart]) -> bytes:

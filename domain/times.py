@@ -1,0 +1,67 @@
+"""Instants: how a caller's time is read, and which times can't be when something was captured."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import FieldProblem, InvalidInput
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_REMEDY = "send ISO 8601, as 2025-11-01T10:00:00 or 2025-11-01T10:00:00+01:00"
+
+
+@frozen
+class Moment:
+    """An instant in UTC and, where the caller named no zone, the zone that was assumed."""
+
+    at: datetime
+    zone_assumed: str | None = None
+
+
+def parse_time(value: object, field: str) -> datetime:
+    """The time that a caller wrote: ISO 8601 text, or a datetime. Naive stays naive.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise InvalidInput.of(field, f"is a {type(value).__name__}, not a time", _REMEDY)
+    try:
+        return datetime.fromisoformat(value.strip())
+    except ValueError as error:
+        raise InvalidInput.of(field, f"is not a time: {value!a:.60}", _REMEDY) from error
+
+
+def instant(timestamp: datetime, zone: ZoneInfo) -> Moment:
+    """The instant that `timestamp` means; a naive one is read in `zone`.
+
+    A wall-clock time that the zone has twice is read as the first; one that it skips is moved
+    by the length of the gap (PEP 495 with fold 0).
+
+    Raises:
+        InvalidInput: it lies outside the years that UTC can express.
+    """
+    try:
+        if timestamp.tzinfo is None:
+            return Moment(timestamp.replace(tzinfo=zone).astimezone(UTC), zone.key)
+        return Moment(timestamp.astimezone(UTC))
+    except OverflowError as error:
+        raise InvalidInput.of("timestamp", f"{timestamp} is out of range", _REMEDY) from error
+
+
+def time_problem(
+    field: str, at: datetime, *, now: datetime, max_ahead: timedelta
+) -> FieldProblem | None:
+    """Why an instant can't be when something was captured, or None."""
+    if at < EARLIEST:
+        return FieldProblem(field, f"{at.isoformat()} is before 1970", "set the device's clock")
+    if at > now + max_ahead:
+        return FieldProblem(
+            field,
+            f"{at.isoformat()} lies {at - now} after its receipt",
+            f"set the device's clock, or raise the setting max_clock_ahead (now {max_ahead})",
+        )
+    return None
