@@ -58,6 +58,10 @@ class Spool(Protocol):
         """Bytes at hand, hashed."""
 
     @abstractmethod
+    def chunks(self, body: Body) -> AsyncIterator[bytes]:
+        """The bytes of a body that was taken in, in order, in chunks of at most 1 MiB."""
+
+    @abstractmethod
     def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
         """The bytes of a regular file, in chunks of 1 MiB.
 
