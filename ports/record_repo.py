@@ -43,9 +43,10 @@ class Intake(Protocol):
 
         The counters change in the same transaction and stay equal to a recount. A commit whose
         outcome is unclear is looked up before this returns. With `unit.completes`, the violation's
-        empty `image_file_id` / `video_file_id` are set too.
+        empty `image_file_id` / `video_file_id`, and with them the paths of its record, are set
+        too. Safe to repeat: a unit that this attempt made visible counts as committed.
 
-        Raises (nothing is visible then):
+        Raises (nothing is visible then, and the attempt stays):
             AttemptCondemned: recovery ended the attempt first.
             NamesTaken: another unit has one of the names (or has completed the violation).
             OutcomeUnknown: it could not be looked up; it may have happened.
@@ -131,12 +132,21 @@ class Registry(Protocol):
     async def relocate(self, store_id: StoreId, location: str) -> None:
         """Note that a store, known by its marker, is found at another location now.
 
-        An entry of that location which was never marked gives way.
+        An entry of that location which was never marked gives way: copies that were planned for
+        it are due in this store. One that was marked, or holds files, stays, and is known by its
+        marker alone.
+
+        Raises:
+            NotFound: no such store.
         """
 
     @abstractmethod
     async def note_marked(self, store_id: StoreId) -> None:
-        """Note that the store's marker was written or seen."""
+        """Note that the store's marker was written or seen.
+
+        Raises:
+            NotFound: no such store.
+        """
 
 
 class RecordRepo(Intake, Catalogue, Registry, Protocol):

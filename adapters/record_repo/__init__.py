@@ -1,0 +1,1 @@
+"""The catalogue, each technology a module or package: `memory`, `sql`."""

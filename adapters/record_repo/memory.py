@@ -1,0 +1,298 @@
+"""The catalogue in this process's memory: the reference by which the others are measured."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from uuid import uuid4
+
+from attrs import evolve
+
+from traffic_storage.domain.errors import NotFound
+from traffic_storage.domain.files import (
+    BlobKey,
+    FileKind,
+    ForbiddenTransition,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    Tier,
+)
+from traffic_storage.domain.identifiers import (
+    AttemptId,
+    CatalogueId,
+    FileId,
+    StoreId,
+    ViolationId,
+)
+from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.times import EARLIEST
+from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit, Usage
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
+from traffic_storage.ports.record_repo import RecordRepo
+
+_MOST_FILES = 1000
+_OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
+_FOUND_BAD = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
+
+
+class InMemoryRecordRepo(RecordRepo):
+    """A catalogue that lives as long as the object. For one event loop; no call ever waits."""
+
+    def __init__(self, catalogue_id: CatalogueId | None = None) -> None:
+        self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
+        self._attempts: dict[AttemptId, Attempt] = {}
+        self._condemned: set[AttemptId] = set()
+        self._stores: dict[StoreId, EnrolledStore] = {}
+        self._files: dict[FileId, StoredFile] = {}
+        self._violations: dict[ViolationId, StoredViolation] = {}
+
+    async def begin(self, attempt: Attempt, names: Names) -> Holdings:
+        """As the port says."""
+        self._attempts.setdefault(attempt.attempt_id, attempt)
+        taken = {name: self._files[name] for name in names.files if name in self._files}
+        violation = self._violations.get(names.violation) if names.violation else None
+        return Holdings(MappingProxyType(taken), violation)
+
+    async def commit(self, attempt: AttemptId, unit: Unit) -> None:
+        """As the port says."""
+        if attempt not in self._attempts and self._holds(unit):
+            return
+        if attempt not in self._attempts or attempt in self._condemned:
+            raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
+        completed = self._completed(unit)
+        self._check_names(unit)
+        self._check_stores(unit)
+        del self._attempts[attempt]
+        self._files |= {file.file_id: _in_order(file) for file in unit.files}
+        if unit.violation:
+            self._violations[unit.violation.violation_id] = unit.violation
+        if completed:
+            self._violations[completed.violation_id] = completed
+
+    async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
+        """As the port says."""
+        late = [attempt for attempt in self._attempts.values() if attempt.deadline <= now]
+        late += [
+            self._attempts[name] for name in self._condemned if self._attempts[name] not in late
+        ]
+        found = sorted(late, key=lambda attempt: (attempt.deadline, attempt.attempt_id))[:limit]
+        self._condemned |= {attempt.attempt_id for attempt in found}
+        return found
+
+    async def forget(self, attempt: AttemptId) -> None:
+        """As the port says."""
+        self._attempts.pop(attempt, None)
+        self._condemned.discard(attempt)
+
+    async def file(self, file_id: FileId) -> StoredFile | None:
+        """As the port says."""
+        return self._files.get(file_id)
+
+    async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
+        """As the port says."""
+        files = [file for file in self._files.values() if file.violation_id == violation_id]
+        return sorted(files, key=lambda file: (file.created_at, file.file_id))[:_MOST_FILES]
+
+    async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
+        """As the port says."""
+        return self._violations.get(violation_id)
+
+    async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
+        """As the port says."""
+        found = sorted(
+            (violation for violation in self._violations.values() if _meets(violation, query)),
+            key=_place_in_order,
+        )
+        items = tuple(found[: query.limit])
+        if len(found) <= query.limit:
+            return Page(items)
+        return Page(items, Cursor(items[-1].occurred_at, items[-1].violation_id))
+
+    async def usage(self) -> CatalogueUsage:
+        """As the port says; here it is a recount."""
+        files: Counter[tuple[StoreId, FileKind]] = Counter()
+        size: Counter[tuple[StoreId, FileKind]] = Counter()
+        for file in self._files.values():
+            for replica in file.replicas:
+                if replica.state in _OCCUPYING:
+                    files[replica.store_id, file.kind] += 1
+                    size[replica.store_id, file.kind] += file.stored.size_bytes
+        rows = (Usage(*place, files[place], size[place]) for place in sorted(files))
+        return CatalogueUsage(tuple(rows), len(self._violations))
+
+    async def mark(
+        self,
+        file_id: FileId,
+        store_id: StoreId,
+        key: BlobKey,
+        state: ReplicaState,
+        at: datetime,
+    ) -> bool:
+        """As the port says."""
+        if state not in _FOUND_BAD:
+            raise ForbiddenTransition(f"a replica is marked corrupt or missing, never {state}")
+        file = self._files.get(file_id)
+        for replica in file.readable if file else ():
+            if (replica.store_id, replica.key) == (store_id, key):
+                self._replace(file_id, replica, replica.become(state, verified_at=at))
+                return True
+        return False
+
+    async def catalogue_id(self) -> CatalogueId:
+        """As the port says."""
+        return self._catalogue_id
+
+    async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
+        """As the port says."""
+        if there := self._at(location):
+            return there
+        return self._stores.setdefault(proposed, EnrolledStore(proposed, tier, location, False))
+
+    async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
+        """As the port says."""
+        return self._stores.get(store_id)
+
+    async def relocate(self, store_id: StoreId, location: str) -> None:
+        """As the port says."""
+        store = self._known(store_id)
+        there = self._at(location)
+        if there and there.store_id != store_id:
+            self._give_way(there, store_id)
+        self._stores[store_id] = evolve(store, location=location)
+
+    async def note_marked(self, store_id: StoreId) -> None:
+        """As the port says."""
+        self._stores[store_id] = evolve(self._known(store_id), marked=True)
+
+    async def upgrade(self) -> None:
+        """There are no tables; nothing is done."""
+
+    async def ping(self) -> None:
+        """Answers at once."""
+
+    async def aclose(self) -> None:
+        """There is nothing to free; the catalogue stays as it is."""
+
+    def _holds(self, unit: Unit) -> bool:
+        """Whether this very unit is visible already: keys are an attempt's own."""
+        held = [self._files.get(file.file_id) for file in unit.files]
+        if any(file is None for file in held):
+            return False
+        kept = {_keys(file) for file in held if file}
+        if kept != {_keys(file) for file in unit.files}:
+            return False
+        violation = unit.violation
+        return violation is None or self._violations.get(violation.violation_id) == violation
+
+    def _completed(self, unit: Unit) -> StoredViolation | None:
+        """The violation that the unit completes, as it is afterwards."""
+        if unit.completes is None:
+            return None
+        violation = self._violations.get(unit.completes)
+        if violation is None:
+            raise NamesTaken(f"there is no violation {unit.completes} to complete")
+        for kind in (FileKind.IMAGE, FileKind.VIDEO):
+            if file := unit.of_kind(kind):
+                violation = _with_file(violation, kind, file.file_id)
+        return violation
+
+    def _check_names(self, unit: Unit) -> None:
+        names = unit.names
+        taken: list[str] = [name for name in names.files if name in self._files]
+        if names.violation in self._violations:
+            taken.append(f"violation {names.violation}")
+        if taken:
+            raise NamesTaken(f"another unit has {', '.join(taken)}")
+
+    def _check_stores(self, unit: Unit) -> None:
+        for file in unit.files:
+            for replica in file.replicas:
+                self._known(replica.store_id)
+
+    def _known(self, store_id: StoreId) -> EnrolledStore:
+        if store := self._stores.get(store_id):
+            return store
+        raise NotFound("store", store_id)
+
+    def _at(self, location: str) -> EnrolledStore | None:
+        return next((s for s in self._stores.values() if s.location == location), None)
+
+    def _give_way(self, old: EnrolledStore, successor: StoreId) -> None:
+        """Free an entry's location; if it was never marked, its planned copies are inherited."""
+        replicas = [r for file in self._files.values() for r in file.replicas]
+        states = {r.state for r in replicas if r.store_id == old.store_id}
+        if old.marked or states - {ReplicaState.PLANNED}:
+            vacated = f"{old.location}, until {old.store_id} was replaced"
+            self._stores[old.store_id] = evolve(old, location=vacated)
+            return
+        for file in list(self._files.values()):
+            self._files[file.file_id] = _in_order(
+                evolve(file, replicas=tuple(_moved(file.replicas, old.store_id, successor)))
+            )
+        del self._stores[old.store_id]
+
+    def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:
+        file = self._files[file_id]
+        replicas = tuple(new if replica == old else replica for replica in file.replicas)
+        self._files[file_id] = evolve(file, replicas=replicas)
+
+
+def _keys(file: StoredFile) -> tuple[str, frozenset[tuple[StoreId, BlobKey]]]:
+    return file.file_id, frozenset((replica.store_id, replica.key) for replica in file.replicas)
+
+
+def _in_order(file: StoredFile) -> StoredFile:
+    order = sorted(file.replicas, key=lambda r: (r.tier is not Tier.LOCAL, r.store_id, r.key))
+    return evolve(file, replicas=tuple(order))
+
+
+def _moved(replicas: Sequence[Replica], old: StoreId, successor: StoreId) -> Iterable[Replica]:
+    held = {replica.store_id for replica in replicas}
+    for replica in replicas:
+        if replica.store_id != old:
+            yield replica
+        elif successor not in held:
+            yield evolve(replica, store_id=successor)
+
+
+def _with_file(violation: StoredViolation, kind: FileKind, file_id: FileId) -> StoredViolation:
+    slot = violation.image_file_id if kind is FileKind.IMAGE else violation.video_file_id
+    if slot is not None:
+        raise NamesTaken(f"the violation {violation.violation_id} has its {kind} already")
+    if kind is FileKind.IMAGE:
+        record = evolve(violation.record, image_path=file_id)
+        return evolve(violation, record=record, image_file_id=file_id)
+    record = evolve(violation.record, video_path=file_id)
+    return evolve(violation, record=record, video_file_id=file_id)
+
+
+def _place_in_order(violation: StoredViolation) -> tuple[timedelta, ViolationId]:
+    return EARLIEST - violation.occurred_at, violation.violation_id
+
+
+def _meets(violation: StoredViolation, query: ViolationQuery) -> bool:
+    record = violation.record
+    at = violation.occurred_at
+    return (
+        _is(query.device_id, record.device_id)
+        and _is(query.violation_type, record.violation_type)
+        and _is(query.vehicle_class, record.vehicle_class)
+        and (query.min_confidence is None or query.min_confidence <= record.confidence)
+        and (query.max_confidence is None or record.confidence <= query.max_confidence)
+        and (query.start_time is None or query.start_time <= at)
+        and (query.end_time is None or at < query.end_time)
+        and (query.after is None or _is_after(violation, query.after))
+    )
+
+
+def _is(wanted: str | None, value: str) -> bool:
+    return wanted is None or wanted == value
+
+
+def _is_after(violation: StoredViolation, cursor: Cursor) -> bool:
+    if violation.occurred_at != cursor.occurred_at:
+        return violation.occurred_at < cursor.occurred_at
+    return violation.violation_id > cursor.violation_id
