@@ -11,6 +11,7 @@ from typing import Protocol
 import pytest
 
 from tests.support.leaks import leaks_since, open_descriptors, tasks_besides_ours
+from tests.support.s3_stub import S3Stub
 from tests.support.servers import (
     Bucket,
     Database,
@@ -24,6 +25,7 @@ from tests.support.servers import (
     S3Server,
     SharedServers,
 )
+from tests.support.stall import StallProxy
 
 _KEEPER = pytest.StashKey[Keeper]()
 _FOLDER = pytest.StashKey[Path]()
@@ -143,6 +145,27 @@ def own_redis_cluster() -> Iterator[RedisCluster]:
     """A running cluster of three nodes that the test may stop, kill and stall."""
     with RedisCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def s3_faults(s3: S3Address) -> Iterator[S3Stub]:
+    """A fault proxy in front of the run's S3 server; reach a bucket by `bucket.at(endpoint)`."""
+    with S3Stub(s3.endpoint) as stub:
+        yield stub
+
+
+@pytest.fixture
+def redis_proxy(redis_server: RedisAddress) -> Iterator[StallProxy]:
+    """A stall proxy in front of the run's Valkey; reach a database by `address.at(port)`."""
+    with StallProxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def postgres_proxy(postgres: PostgresAddress) -> Iterator[StallProxy]:
+    """A stall proxy in front of the run's PostgreSQL; reach a database by `database.at(port)`."""
+    with StallProxy(postgres.host, postgres.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
