@@ -1,0 +1,31 @@
+"""Recognising media by their first bytes, and checking containers while their bytes stream by.
+
+Pure: bytes in, values or `MalformedMedia` out. Nothing is decoded.
+"""
+
+from traffic_storage.domain.media.content_types import (
+    ACCEPTED_IMAGES,
+    ACCEPTED_VIDEOS,
+    ContentType,
+    canonical_type,
+    is_undeclared,
+    same_family,
+)
+from traffic_storage.domain.media.sniff import SNIFF_BYTES, sniff
+from traffic_storage.domain.media.walker import ContainerFacts, MalformedMedia, Walker
+from traffic_storage.domain.media.walkers import walker_for
+
+__all__ = [
+    "ACCEPTED_IMAGES",
+    "ACCEPTED_VIDEOS",
+    "SNIFF_BYTES",
+    "ContainerFacts",
+    "ContentType",
+    "MalformedMedia",
+    "Walker",
+    "canonical_type",
+    "is_undeclared",
+    "same_family",
+    "sniff",
+    "walker_for",
+]

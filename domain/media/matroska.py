@@ -1,0 +1,229 @@
+"""Matroska and WebM (RFC 9559) over EBML (RFC 8794).
+
+A document is an EBML header and a Segment. An element is an ID of 1 to 4 bytes, a size of 1 to 8
+bytes and so many bytes of content; a size of all ones is unknown, as live streams write it for
+Segment and Clusters (RFC 8794, sections 5 and 6).
+"""
+
+import struct
+from contextlib import suppress
+
+from attrs import define
+
+from traffic_storage.domain.media.content_types import ContentType
+from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Take
+from traffic_storage.domain.media.walker import ContainerFacts, MalformedMedia
+
+EBML_MAGIC = b"\x1a\x45\xdf\xa3"
+"""The ID of the EBML header: how each document begins."""
+
+_DOC_TYPE = b"\x42\x82"
+_SEGMENT = b"\x18\x53\x80\x67"
+_INFO = b"\x15\x49\xa9\x66"
+_TIMESTAMP_SCALE = b"\x2a\xd7\xb1"
+_DURATION = b"\x44\x89"
+_TRACKS = b"\x16\x54\xae\x6b"
+_TRACK_ENTRY = b"\xae"
+_TRACK_TYPE = b"\x83"
+_CODEC_ID = b"\x86"
+_VIDEO = b"\xe0"
+_PIXEL_WIDTH = b"\xb0"
+_PIXEL_HEIGHT = b"\xba"
+_CLUSTER = b"\x1f\x43\xb6\x75"
+_GLOBAL = frozenset({b"\xec", b"\xbf"})  # Void and CRC-32 may stand anywhere.
+
+_NEEDED = {_TRACKS: "Tracks", _CLUSTER: "a Cluster"}
+_LONGEST_ID = 4
+_LONGEST_SIZE = 8
+_LONGEST_TEXT = 64
+_VIDEO_TRACK = 1
+_DEFAULT_SCALE_NS = 1_000_000
+_FLOATS = {4: ">f", 8: ">d"}
+
+_DOC_TYPES = {b"matroska": ContentType.MATROSKA, b"webm": ContentType.WEBM}
+
+
+@define
+class _Track:
+    kind: int = 0
+    codec: bytes = b""
+    width: int = 0
+    height: int = 0
+
+
+class MatroskaWalker(ScriptedWalker):
+    """Walks the elements: each ends by the end of the file, Tracks and a Cluster exist.
+
+    Clusters of known size are passed over whole; one of unknown size ends where no element of a
+    Cluster follows, so its elements are walked. Several documents may follow each other; the facts
+    are those of the first. Duration: Info's Duration × TimestampScale; live streams have none.
+    """
+
+    def __init__(self) -> None:
+        self.doc_type: ContentType | None = None
+        self._seen: set[bytes] = set()
+        self._scale_ns = _DEFAULT_SCALE_NS
+        self._duration: float | None = None
+        self._track = _Track()
+        self._video: _Track | None = None
+        super().__init__(ContentType.MATROSKA)
+
+    def script(self) -> Script[ContainerFacts]:
+        header = yield from self.part(None)
+        if header is None:
+            raise self.malformed("the file is empty")
+        while header is not None:
+            header = yield from self._document(header)
+        return self._facts()
+
+    def part(self, limit: int | None) -> Script[Part | None]:
+        return (yield from self._element(limit, may_be_open=b""))
+
+    def name(self, kind: bytes) -> str:
+        return f"element 0x{kind.hex().upper()}"
+
+    def _element(self, limit: int | None, may_be_open: bytes) -> Script[Part | None]:
+        """As `part`, but an element of the kind `may_be_open` may be of unknown size."""
+        if limit is not None and self.offset >= limit:
+            return None
+        start = self.offset
+        # The shortest header has two bytes.
+        head = yield Take(2, "an element header", may_end=limit is None)
+        if not head:
+            return None
+        self.count_part()
+        id_length = self._length(head[0], _LONGEST_ID, start)
+        head += yield Take(id_length - 1, "an element header")
+        size_length = self._length(head[id_length], _LONGEST_SIZE, start)
+        rest = yield Take(size_length - 1, "an element header")
+        unknown = (1 << 7 * size_length) - 1
+        size = int.from_bytes(head[id_length:] + rest) & unknown
+        kind, end = head[:id_length], self.offset + size
+        if size == unknown:
+            if kind != may_be_open:
+                raise self.malformed(f"{self.name(kind)} has no size", start)
+            return Part(kind, start, None)
+        if limit is not None and end > limit:
+            raise self.malformed(f"{self.name(kind)} is larger than the element around it", start)
+        return Part(kind, start, end)
+
+    def _length(self, first: int, longest: int, start: int) -> int:
+        """The length of a variable-size integer by its first byte (RFC 8794, section 4)."""
+        length = 9 - first.bit_length()
+        if length > longest:
+            raise self.malformed("there is no element header", start)
+        return length
+
+    def _document(self, header: Part) -> Script[Part | None]:
+        """Read one document; the answer is the header of the next one, if there is one."""
+        if header.kind != EBML_MAGIC:
+            raise self.malformed("there is no EBML header", header.start)
+        yield from self.inside(header, {_DOC_TYPE: self._read_doc_type})
+        if self.doc_type is None:
+            raise self.malformed("the EBML header names no DocType", header.start)
+        segment = yield from self._top_level()
+        if segment is None or segment.kind != _SEGMENT:
+            raise self.malformed("no Segment follows the EBML header")
+        return (yield from self._segment(segment))
+
+    def _top_level(self) -> Script[Part | None]:
+        while (element := (yield from self._element(None, _SEGMENT))) is not None:
+            if element.kind not in _GLOBAL:
+                return element
+            yield from self.leave(element)
+        return None
+
+    def _segment(self, segment: Part) -> Script[Part | None]:
+        visitors = {_INFO: self._info, _TRACKS: self._tracks}
+        while (element := (yield from self._element(segment.end, _CLUSTER))) is not None:
+            if element.kind == EBML_MAGIC and segment.end is None:
+                return element
+            if element.kind in _NEEDED:
+                self._seen.add(element.kind)
+            if element.end is None:
+                # What follows is either in this Cluster or after it: it is passed over alike.
+                continue
+            if visit := visitors.get(element.kind):
+                yield from visit(element)
+            yield from self.leave(element)
+        return None if segment.end is None else (yield from self._top_level())
+
+    def _value(self, element: Part, longest: int) -> Script[bytes | None]:
+        """The content of an element that holds a value; None when it is longer than any is."""
+        size = (element.end or 0) - self.offset
+        return (yield Take(size, self.name(element.kind))) if size <= longest else None
+
+    def _number(self, element: Part) -> Script[int]:
+        return int.from_bytes((yield from self._value(element, 8)) or b"")
+
+    def _read_doc_type(self, element: Part) -> Script[None]:
+        value = yield from self._value(element, _LONGEST_TEXT)
+        known = _DOC_TYPES.get((value or b"").rstrip(b"\0"))
+        if known is None:
+            raise self.malformed("the DocType is neither matroska nor webm", element.start)
+        if self.doc_type is None:
+            self.doc_type = self.container = known
+
+    def _info(self, element: Part) -> Script[None]:
+        visitors = {_TIMESTAMP_SCALE: self._timestamp_scale, _DURATION: self._read_duration}
+        yield from self.inside(element, visitors)
+
+    def _timestamp_scale(self, element: Part) -> Script[None]:
+        self._scale_ns = yield from self._number(element)
+
+    def _read_duration(self, element: Part) -> Script[None]:
+        value = yield from self._value(element, 8)
+        if value is not None and len(value) in _FLOATS:
+            (self._duration,) = struct.unpack(_FLOATS[len(value)], value)
+
+    def _tracks(self, element: Part) -> Script[None]:
+        yield from self.inside(element, {_TRACK_ENTRY: self._track_entry})
+
+    def _track_entry(self, element: Part) -> Script[None]:
+        self._track = _Track()
+        visitors = {
+            _TRACK_TYPE: self._track_type,
+            _CODEC_ID: self._codec_id,
+            _VIDEO: self._video_settings,
+        }
+        yield from self.inside(element, visitors)
+        if self._video is None and self._track.kind == _VIDEO_TRACK:
+            self._video = self._track
+
+    def _track_type(self, element: Part) -> Script[None]:
+        self._track.kind = yield from self._number(element)
+
+    def _codec_id(self, element: Part) -> Script[None]:
+        self._track.codec = (yield from self._value(element, _LONGEST_TEXT)) or b""
+
+    def _video_settings(self, element: Part) -> Script[None]:
+        visitors = {_PIXEL_WIDTH: self._pixel_width, _PIXEL_HEIGHT: self._pixel_height}
+        yield from self.inside(element, visitors)
+
+    def _pixel_width(self, element: Part) -> Script[None]:
+        self._track.width = yield from self._number(element)
+
+    def _pixel_height(self, element: Part) -> Script[None]:
+        self._track.height = yield from self._number(element)
+
+    def _facts(self) -> ContainerFacts:
+        for needed, what in _NEEDED.items():
+            if needed not in self._seen:
+                raise self.malformed(f"it ends without {what}")
+        track = self._video or _Track()
+        seconds = None if self._duration is None else self._duration * self._scale_ns / 1e9
+        return ContainerFacts.claimed(
+            self.container,
+            duration_seconds=seconds,
+            width=track.width,
+            height=track.height,
+            video_codec=track.codec,
+        )
+
+
+def doc_type(head: bytes) -> ContentType | None:
+    """Matroska or WebM, as the EBML header at the begin of these bytes says; None: neither."""
+    walker = MatroskaWalker()
+    with suppress(MalformedMedia):
+        walker.feed(head)
+    return walker.doc_type

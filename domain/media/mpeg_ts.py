@@ -1,0 +1,204 @@
+"""MPEG transport streams, plain and as M2TS (ISO/IEC 13818-1).
+
+Packets are looked at many at a time: arrays of them are `uint8` of shape `(packets, 188)`.
+"""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic_storage.domain.media.content_types import ContentType
+from traffic_storage.domain.media.mpeg_ts_packets import (
+    LAYOUT_BYTES,
+    PACKET,
+    SYNC_BYTE,
+    packet_size,
+)
+from traffic_storage.domain.media.walker import (
+    ContainerFacts,
+    MalformedMedia,
+    RememberingWalker,
+)
+
+_Packets: TypeAlias = NDArray[np.uint8]
+
+_WINDOW_BYTES = 1 << 20
+# A look at an array costs as much as many packets do, so small chunks are collected first.
+_ENOUGH_BYTES = 64 * 192
+
+_CLOCK_HZ = 27_000_000
+_CLOCK_WRAP = (1 << 33) * 300
+
+_PAT_PID = 0
+_PAT_TABLE = 0
+_PMT_TABLE = 2
+_VIDEO_STREAMS = {
+    0x01: b"mp1v",
+    0x02: b"mp2v",
+    0x10: b"mp4v",
+    0x1B: b"avc1",
+    0x24: b"hvc1",
+    0x33: b"vvc1",
+}
+
+
+class MpegTsWalker(RememberingWalker):
+    """Checks that a file is whole packets, each with its sync byte, with a PAT among them.
+
+    Duration: what the first clock reference (PCR, section 2.4.3.5) and those with the same PID
+    count up to the last, wrap-around included; an announced jump and a jump back count nothing.
+    So it is a frame short. The codec is that of the first video stream of the first program; the
+    container tells no width or height.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offset = 0
+        self._pending = bytearray()
+        self._packet_bytes = 0
+        self._clock = _Clock()
+        self._programs = _Programs()
+
+    def look(self, view: memoryview) -> None:
+        for start in range(0, len(view), _WINDOW_BYTES):
+            self._pending += view[start : start + _WINDOW_BYTES]
+            if len(self._pending) >= _ENOUGH_BYTES:
+                self._walk_pending()
+
+    def conclude(self) -> ContainerFacts:
+        self._walk_pending()
+        if self._pending:
+            end = self._offset + len(self._pending)
+            short = self._packet_bytes - len(self._pending)
+            raise _malformed(end, f"the file ends inside a packet, {short} bytes short")
+        if not self._programs.listed:
+            raise _malformed(self._offset, "it ends without a program association table")
+        return ContainerFacts.claimed(
+            ContentType.MPEG_TS,
+            duration_seconds=self._clock.elapsed / _CLOCK_HZ,
+            video_codec=self._programs.video_codec or b"",
+        )
+
+    def _walk_pending(self) -> None:
+        """Look at all whole packets that are there, and keep the begin of the next one."""
+        size = self._packet_bytes = self._packet_bytes or self._settle_layout()
+        data, whole = self._pending, len(self._pending) // size
+        self._pending = data[whole * size :]
+        rows = np.frombuffer(data, np.uint8, whole * size).reshape(whole, size)
+        packets = rows[:, size - PACKET :]
+        lost = np.flatnonzero(packets[:, 0] != SYNC_BYTE)
+        if lost.size:
+            at = self._offset + int(lost[0]) * size + size - PACKET
+            raise _malformed(at, "there is no sync byte 0x47 where a packet should begin")
+        self._programs.look(packets)
+        self._clock.look(packets)
+        self._offset += whole * size
+
+    def _settle_layout(self) -> int:
+        size = packet_size(bytes(self._pending[:LAYOUT_BYTES]))
+        if size is None:
+            raise _malformed(
+                0, "there are no packets of 188 or 192 bytes with their sync byte 0x47"
+            )
+        return size
+
+
+class _Clock:
+    """Adds up the ticks of 27 MHz that one PID's clock references count."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0
+        self._pid: int | None = None
+        self._last: int | None = None
+
+    def look(self, packets: _Packets) -> None:
+        adapted = (packets[:, 3] & 0x20 != 0) & (packets[:, 1] < 0x80)
+        heads = packets[adapted, :12].astype(np.int64)
+        heads = heads[(heads[:, 4] >= 7) & (heads[:, 5] & 0x10 != 0)]
+        if not len(heads):
+            return
+        pids = (heads[:, 1] & 0x1F) << 8 | heads[:, 2]
+        if self._pid is None:
+            self._pid = int(pids[0])
+        self._count(heads[pids == self._pid])
+
+    def _count(self, heads: NDArray[np.int64]) -> None:
+        if not len(heads):
+            return
+        high, low, extension = heads[:, 6:10], heads[:, 10] >> 7, (heads[:, 10] & 1) << 8
+        base = high @ np.array([1 << 25, 1 << 17, 1 << 9, 1 << 1]) + low
+        ticks = base * 300 + extension + heads[:, 11]
+        before = ticks[0] if self._last is None else self._last
+        steps = np.diff(ticks, prepend=before) % _CLOCK_WRAP
+        announced = heads[:, 5] & 0x80 != 0
+        self.elapsed += int(steps[~announced & (steps < _CLOCK_WRAP // 2)].sum())
+        self._last = int(ticks[-1])
+
+
+class _Programs:
+    """Finds the program association table (section 2.4.4.3) and the first program's map."""
+
+    def __init__(self) -> None:
+        self.listed = False
+        self.video_codec: bytes | None = None
+        self._map_pid: int | None = None
+
+    def look(self, packets: _Packets) -> None:
+        if not self.listed:
+            packets = self._find_table(packets)
+        if self._map_pid is not None and self.video_codec is None:
+            for _, section in _sections(packets, self._map_pid, _PMT_TABLE):
+                self.video_codec = _first_video(section)
+                return
+
+    def _find_table(self, packets: _Packets) -> _Packets:
+        """Read the first table that there is; the answer is the packets after it."""
+        for at, section in _sections(packets, _PAT_PID, _PAT_TABLE):
+            self.listed = True
+            self._map_pid = _first_program(section)
+            return packets[at + 1 :]
+        return packets[:0]
+
+
+def _sections(packets: _Packets, pid: int, table: int) -> Iterator[tuple[int, bytes]]:
+    """The bodies of this PID's sections of a table, as far as their first packet holds them."""
+    begins = (packets[:, 1] & 0xDF == 0x40 | pid >> 8) & (packets[:, 2] == pid & 0xFF)
+    for at in np.flatnonzero(begins & (packets[:, 3] & 0x10 != 0)):
+        body = _section_body(packets[at].tobytes(), table)
+        if body is not None:
+            yield int(at), body
+
+
+def _section_body(packet: bytes, table: int) -> bytes | None:
+    """What stands between header and CRC of the section (section 2.4.4) that begins in a packet."""
+    payload = 5 + packet[4] if packet[3] & 0x20 else 4
+    pointer = packet[payload : payload + 1]
+    section = packet[payload + 1 + pointer[0] :] if pointer else b""
+    if len(section) < 8 or section[0] != table or not section[1] & 0x80:
+        return None
+    end = 3 + (int.from_bytes(section[1:3]) & 0xFFF) - 4
+    return section[8:end] if end >= 8 else None
+
+
+def _first_program(table: bytes) -> int | None:
+    """The PID of the map of the first program in an association table; number 0 is none."""
+    for at in range(0, len(table) - 3, 4):
+        if any(table[at : at + 2]):
+            return int.from_bytes(table[at + 2 : at + 4]) & 0x1FFF
+    return None
+
+
+def _first_video(table: bytes) -> bytes:
+    """The codec of the first video stream in a program map (section 2.4.4.8); empty: none."""
+    at = 4 + (int.from_bytes(table[2:4]) & 0xFFF)
+    while at + 5 <= len(table):
+        if table[at] in _VIDEO_STREAMS:
+            return _VIDEO_STREAMS[table[at]]
+        at += 5 + (int.from_bytes(table[at + 3 : at + 5]) & 0xFFF)
+    return b""
+
+
+def _malformed(offset: int, reason: str) -> MalformedMedia:
+    return MalformedMedia(ContentType.MPEG_TS, offset, reason)
