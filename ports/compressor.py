@@ -28,3 +28,7 @@ class Compressor(Protocol):
             BlobCorrupt: not such bytes, or they expand to something else; never expands to more
                 than `content.size_bytes`.
         """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Free threads."""

@@ -1,13 +1,14 @@
 """Spool: bytes of unknown length in; bounded, hashed, and at hand as a whole out."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from os import PathLike
 from typing import Protocol, TypeAlias
 
 from attrs import field, frozen
 
 from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.errors import InvalidInput, TooLarge
 
 
 @frozen
@@ -45,12 +46,15 @@ class Spool(Protocol):
     ) -> Body:
         """Take all bytes of `source`: small ones in memory, large ones in a file.
 
-        Memory stays bounded whatever comes. When anything fails, nothing is left behind.
+        Memory stays bounded whatever comes. When anything fails, `source` is closed (if it has an
+        `aclose`) and nothing is left behind.
 
         Raises:
             TooLarge: more than `limit_bytes` came; raised as soon as they are exceeded, naming
                 `field_name`.
+            InvalidInput: something that is no bytes came, naming `field_name`.
             StorageFull: the spool's medium has no room.
+            StorageUnavailable: the spool's medium can't be written.
         """
 
     @abstractmethod
@@ -63,10 +67,12 @@ class Spool(Protocol):
 
     @abstractmethod
     def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
-        """The bytes of a regular file, in chunks of 1 MiB.
+        """The bytes of a regular file, in chunks of at most 1 MiB, none empty.
+
+        Closing the iterator early frees everything at once.
 
         Raises (while iterated):
-            InvalidInput: there is no such readable regular file.
+            InvalidInput: there is no such readable regular file; names the path.
         """
 
     @abstractmethod
@@ -76,3 +82,41 @@ class Spool(Protocol):
     @abstractmethod
     async def aclose(self) -> None:
         """Release everything that is still held."""
+
+
+async def admitted(
+    source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
+) -> AsyncGenerator[bytes, None]:
+    """The chunks of a source, as long as they may come in; what every spool does first.
+
+    However it ends, `source`'s iterator is closed (if it has an `aclose`).
+
+    Raises:
+        InvalidInput: something that is no bytes came.
+        TooLarge: more than `limit_bytes` came.
+    """
+    iterator = aiter(source)
+    taken_bytes = 0
+    try:
+        async for chunk in iterator:
+            data = _as_bytes(chunk, field_name)
+            taken_bytes += len(data)
+            if taken_bytes > limit_bytes:
+                raise TooLarge.of(
+                    field_name,
+                    f"has more than {limit_bytes} bytes",
+                    f"send at most {limit_bytes} bytes, or raise the limit in the settings",
+                )
+            yield data
+    finally:
+        if aclose := getattr(iterator, "aclose", None):
+            await aclose()
+
+
+def _as_bytes(chunk: object, field_name: str) -> bytes:
+    # A buffer is copied: its owner may fill it again while this one waits to be written.
+    if isinstance(chunk, bytes | bytearray | memoryview):
+        return bytes(chunk)
+    raise InvalidInput.of(
+        field_name, f"a {type(chunk).__name__} came, not bytes", "give an iterator of bytes"
+    )

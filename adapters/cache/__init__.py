@@ -1,0 +1,1 @@
+"""Cache: in this process, or in Redis or Valkey."""

@@ -1,0 +1,1 @@
+"""Compressor: one module a coding."""

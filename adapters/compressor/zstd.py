@@ -1,0 +1,76 @@
+"""Zstandard (RFC 8878)."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from traffic_storage.domain.digests import Digests, digests_of, sha256_of
+from traffic_storage.domain.files import Coding
+from traffic_storage.ports.compressor import Compressor
+from traffic_storage.ports.errors import BlobCorrupt
+from traffic_storage.ports.spool import MemoryBody
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+T = TypeVar("T")
+
+# Up to this many bytes either way takes less than a millisecond, a hop to a thread and back a tenth.
+_ON_LOOP_BYTES = 64 * 1024
+
+
+class ZstdCompressor(Compressor):
+    """Codes whole byte sequences as one Zstandard frame.
+
+    Small ones on the event loop, larger ones in a thread of its own. `level` is 1–22; more is
+    smaller and slower.
+    """
+
+    def __init__(self, level: int = zstd.COMPRESSION_LEVEL_DEFAULT) -> None:
+        self._level = level
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def coding(self) -> Coding:
+        return Coding.ZSTD
+
+    async def compress(self, data: bytes) -> MemoryBody:
+        return await self._run(len(data), lambda: self._compress(data))
+
+    async def expand(self, data: bytes, content: Digests) -> bytes:
+        return await self._run(content.size_bytes, lambda: _expand(data, content))
+
+    async def aclose(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool:
+            await asyncio.to_thread(pool.shutdown)
+
+    async def _run(self, size_bytes: int, work: Callable[[], T]) -> T:
+        if size_bytes <= _ON_LOOP_BYTES:
+            return work()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "traffic-storage-zstd")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _compress(self, data: bytes) -> MemoryBody:
+        coded = zstd.compress(data, self._level)
+        return MemoryBody(coded, digests_of(coded))
+
+
+def _expand(data: bytes, content: Digests) -> bytes:
+    """The one frame that `data` is, if it holds what `content` says."""
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        # One byte more than allowed, so that a frame that holds more is seen as such.
+        expanded = decompressor.decompress(data, content.size_bytes + 1)
+    except zstd.ZstdError as error:
+        raise BlobCorrupt(f"the bytes are no Zstandard frame: {error}") from error
+    if not decompressor.eof or decompressor.unused_data or len(expanded) != content.size_bytes:
+        raise BlobCorrupt(f"the frame does not hold exactly {content.size_bytes} bytes")
+    if sha256_of(expanded) != content.sha256:
+        raise BlobCorrupt("the frame holds other bytes than the digest says")
+    return expanded

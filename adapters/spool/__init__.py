@@ -1,0 +1,1 @@
+"""Spool: in memory, or on disk."""

@@ -1,0 +1,47 @@
+"""The spool without a disk."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import aclosing
+from os import PathLike
+
+from traffic_storage.adapters.files.given import GivenFile
+from traffic_storage.domain.digests import SEGMENT_BYTES, digests_of
+from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
+
+
+class InMemorySpool(Spool):
+    """Keeps every body in memory, whatever its size, and hashes on the event loop."""
+
+    async def take(
+        self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
+    ) -> Body:
+        taken = bytearray()
+        chunks = admitted(source, limit_bytes=limit_bytes, field_name=field_name)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                taken += chunk
+        return await self.wrap(bytes(taken))
+
+    async def wrap(self, data: bytes) -> MemoryBody:
+        return MemoryBody(data, digests_of(data))
+
+    async def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
+        file = GivenFile(path)
+        try:
+            while chunk := await asyncio.to_thread(file.read):
+                yield chunk
+        finally:
+            file.close()
+
+    async def chunks(self, body: Body) -> AsyncIterator[bytes]:
+        if isinstance(body, SpooledBody):
+            raise TypeError("a body in a file is read by the spool that made it")
+        for start in range(0, len(body.data), SEGMENT_BYTES):
+            yield body.data[start : start + SEGMENT_BYTES]
+
+    async def release(self, body: Body) -> None:  # noqa: ARG002 - garbage is collected anyway
+        return None
+
+    async def aclose(self) -> None:
+        return None
