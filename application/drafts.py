@@ -1,0 +1,106 @@
+"""Drafts: files that are taken in, checked and encoded, and not visible anywhere yet."""
+
+from datetime import datetime
+
+from attrs import frozen
+
+from traffic_storage.domain.digests import Digests, Sha256
+from traffic_storage.domain.facts import facts_of
+from traffic_storage.domain.files import (
+    Coding,
+    FileKind,
+    Picture,
+    PlacementNote,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    blob_key,
+)
+from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
+from traffic_storage.domain.placement import Placement
+from traffic_storage.domain.violation import EvidencePart, StoredViolation
+from traffic_storage.ports.clock import Ids
+from traffic_storage.ports.spool import Body
+
+__all__ = ["Draft", "DraftUnit", "facts_of", "placed"]
+
+
+@frozen
+class Draft:
+    """One file, ready to be stored.
+
+    Attributes:
+        content: digests of the bytes as handed in.
+        body: the bytes as they will be stored, coded by `coding`.
+    """
+
+    file_id: FileId
+    kind: FileKind
+    content_type: str
+    content: Digests
+    body: Body
+    coding: Coding
+    picture: Picture
+    captured_at: datetime | None
+    device_id: DeviceId | None
+    violation_id: ViolationId | None
+    metadata: str | None
+
+    def difference(self, existing: StoredFile) -> str:
+        """How a stored file differs from this one, in words; empty when it is the same.
+
+        The same content means the same bytes or, where arrays were given, the same pixels.
+        """
+        if existing.kind is not self.kind:
+            return f"it is of kind {existing.kind}, not {self.kind}"
+        pixels = self.picture.pixel_sha256
+        if pixels is not None and existing.picture.pixel_sha256 is not None:
+            same = pixels == existing.picture.pixel_sha256
+            return "" if same else "its pixels differ"
+        if existing.content.sha256 != self.content.sha256:
+            return f"its SHA-256 is {existing.content.sha256}, not {self.content.sha256}"
+        return ""
+
+    def as_part(self) -> EvidencePart:
+        """How a violation's metadata file names it."""
+        return EvidencePart(
+            self.file_id, self.content_type, self.content.size_bytes, self.content.sha256
+        )
+
+
+@frozen
+class DraftUnit:
+    """What is stored as one: a file, or a violation with its files (its document among them)."""
+
+    drafts: tuple[Draft, ...]
+    violation: StoredViolation | None = None
+
+
+def placed(draft: Draft, placement: Placement, now: datetime, ids: Ids) -> StoredFile:
+    """The row that a draft becomes in its place, under a new key of its own."""
+    key = blob_key(draft.kind, now.date(), ids.uuid7(), draft.body.digests.sha256)
+    first = Replica(
+        placement.first.store_id, placement.first.tier, key, ReplicaState.PRESENT, verified_at=now
+    )
+    due = (Replica(s.store_id, s.tier, key, ReplicaState.PLANNED) for s in placement.later)
+    return StoredFile(
+        file_id=draft.file_id,
+        kind=draft.kind,
+        content_type=draft.content_type,
+        content=draft.content,
+        stored=draft.body.digests,
+        coding=draft.coding,
+        created_at=now,
+        captured_at=draft.captured_at,
+        device_id=draft.device_id,
+        violation_id=draft.violation_id,
+        picture=draft.picture,
+        placement=PlacementNote(placement.decision, placement.reason),
+        metadata=draft.metadata,
+        replicas=(first, *due),
+    )
+
+
+def content_identity(sha256: Sha256, pixel_sha256: Sha256 | None) -> Sha256:
+    """What derives an id: the pixels of an array, else the bytes."""
+    return pixel_sha256 or sha256

@@ -1,0 +1,427 @@
+"""Prepare: input is taken in, hashed, checked and encoded. Nothing is visible yet.
+
+Whatever fails here leaves nothing behind: bodies that were taken in are released.
+"""
+
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from os import PathLike
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from attrs import frozen
+
+from traffic_storage.application.drafts import Draft, content_identity
+from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
+from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.digests import Digests, Sha256
+from traffic_storage.domain.errors import (
+    DigestMismatch,
+    FieldProblem,
+    InvalidInput,
+    TooLarge,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
+from traffic_storage.domain.files import Coding, FileKind, Picture
+from traffic_storage.domain.identifiers import (
+    DeviceId,
+    FileId,
+    ViolationId,
+    derived_file_id,
+)
+from traffic_storage.domain.media import (
+    ContainerFacts,
+    ContentType,
+    MalformedMedia,
+    Walker,
+    same_family,
+    sniff,
+    walker_for,
+)
+from traffic_storage.domain.pixels import dimensions_of
+from traffic_storage.domain.times import Moment, instant, time_problem
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.compressor import Compressor
+from traffic_storage.ports.images import Encoding, Images
+from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody
+
+logger = logging.getLogger("traffic_storage.prepare")
+
+SNIFF_BYTES = 4096
+WORTH_COMPRESSING_BYTES = 128
+UNKNOWN_VIDEO = "application/octet-stream"
+JSON_TYPE = "application/json"
+
+
+@frozen
+class Limits:
+    """What may come in at most, and what is accepted."""
+
+    image_bytes: int
+    video_bytes: int
+    metadata_bytes: int
+    pixels: int
+    max_clock_ahead: timedelta
+    accept_unknown_video: bool = False
+    compress: bool = True
+
+
+class Prepare:
+    """Makes drafts of what callers hand in."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        images: Images,
+        compressor: Compressor,
+        clock: Clock,
+        limits: Limits,
+        encoding: Encoding,
+        zone: ZoneInfo,
+    ) -> None:
+        self._spool = spool
+        self._images = images
+        self._compressor = compressor
+        self._clock = clock
+        self._limits = limits
+        self._encoding = encoding
+        self._zone = zone
+
+    async def image(self, image: ArrayImage | Upload, labels: Labels) -> Draft:
+        """An image's draft: an array is encoded, encoded bytes are decoded once and kept."""
+        moment = self._captured(labels)
+        if isinstance(image, ArrayImage):
+            return await self._array(image, labels, moment)
+        body = await self._take(image, self._limits.image_bytes, "image")
+        async with _released_on_failure(self._spool, body):
+            self._check_declared(image, body.digests, "image")
+            facts = await self._images.inspect(body)
+            _check_type("image", image.content_type, ContentType(facts.content_type))
+        size = facts.dimensions
+        picture = Picture(width=size.width, height=size.height, channels=size.channels)
+        return self._draft(FileKind.IMAGE, facts.content_type, body, picture, labels, moment)
+
+    async def video(
+        self, video: Upload, labels: Labels, duration_seconds: float | None = None
+    ) -> Draft:
+        """A video's draft: its container is walked to its end while the bytes come in."""
+        moment = self._captured(labels)
+        _check_duration(duration_seconds)
+        examined = _ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
+        body = await self._take(video, self._limits.video_bytes, "video", examined)
+        async with _released_on_failure(self._spool, body):
+            self._check_declared(video, body.digests, "video")
+            content_type, facts = examined.finish()
+        picture = Picture(
+            width=facts.width if facts else None,
+            height=facts.height if facts else None,
+            duration_seconds=_first_of(duration_seconds, facts.duration_seconds if facts else None),
+        )
+        return self._draft(FileKind.VIDEO, content_type, body, picture, labels, moment)
+
+    async def json(self, data: Mapping[str, Json], labels: Labels) -> Draft:
+        """The draft of a JSON object, in canonical form."""
+        if not isinstance(data, Mapping):
+            raise InvalidInput.of("data", f"is a {type(data).__name__}", "give a JSON object")
+        return await self.document(canonical_json(data, "data"), labels)
+
+    async def document(self, text: bytes, labels: Labels) -> Draft:
+        """The draft of canonical JSON at hand; compressed when that pays."""
+        moment = self._captured(labels)
+        if len(text) > self._limits.metadata_bytes:
+            raise TooLarge.of(
+                "data",
+                f"has {len(text)} bytes",
+                f"at most {self._limits.metadata_bytes} (the setting max_metadata_bytes)",
+            )
+        plain = await self._spool.wrap(text)
+        body, coding = await self._coded(plain)
+        return self._draft(
+            FileKind.METADATA, JSON_TYPE, body, Picture(), labels, moment, plain.digests, coding
+        )
+
+    def moment(self, timestamp: datetime, field: str) -> Moment:
+        """The instant that a caller's time means, checked against the clock.
+
+        Raises:
+            InvalidInput: it can't be when something was captured.
+        """
+        now = self._clock.now()
+        moment = instant(timestamp, self._zone)
+        ahead = self._limits.max_clock_ahead
+        if problem := time_problem(field, moment.at, now=now, max_ahead=ahead):
+            raise InvalidInput([problem])
+        if moment.at > now:
+            logger.warning(
+                "%s %s lies %s ahead of this host's clock; accepted up to max_clock_ahead (%s)",
+                field,
+                moment.at.isoformat(),
+                moment.at - now,
+                ahead,
+            )
+        return moment
+
+    async def release(self, draft: Draft) -> None:
+        """Let a draft's bytes go."""
+        await self._spool.release(draft.body)
+
+    async def _array(self, image: ArrayImage, labels: Labels, moment: Moment | None) -> Draft:
+        dimensions_of(image.pixels, max_pixels=self._limits.pixels)
+        encoded = await self._images.encode(
+            image.pixels, image.channel_order, image.encoding or self._encoding
+        )
+        size = encoded.dimensions
+        picture = Picture(
+            width=size.width,
+            height=size.height,
+            channels=size.channels,
+            channel_order=image.channel_order if size.channels > 1 else None,
+            pixel_sha256=encoded.pixel_sha256,
+        )
+        return self._draft(
+            FileKind.IMAGE, encoded.content_type, encoded.body, picture, labels, moment
+        )
+
+    async def _take(
+        self,
+        upload: Upload,
+        limit_bytes: int,
+        field: str,
+        examined: "_ExaminedVideo | None" = None,
+    ) -> Body:
+        watch = examined.feed if examined else None
+        source = upload.source
+        if isinstance(source, MemoryBody | SpooledBody):
+            return await self._taken(source, limit_bytes, field, watch)
+        if isinstance(source, bytes | bytearray | memoryview):
+            data = bytes(source)
+            _check_size(len(data), limit_bytes, field)
+            if watch:
+                watch(data)
+            body: Body = await self._spool.wrap(data)
+        else:
+            chunks = _watched(self._chunks(source, field), watch)
+            body = await self._spool.take(chunks, limit_bytes=limit_bytes, field_name=field)
+        if body.digests.size_bytes == 0:
+            await self._spool.release(body)
+            raise _empty(field)
+        return body
+
+    async def _taken(
+        self, body: Body, limit_bytes: int, field: str, watch: Callable[[bytes], None] | None
+    ) -> Body:
+        async with _released_on_failure(self._spool, body):
+            _check_size(body.digests.size_bytes, limit_bytes, field)
+            if watch:
+                async for chunk in self._spool.chunks(body):
+                    watch(chunk)
+        return body
+
+    def _chunks(self, source: Source, field: str) -> AsyncIterable[bytes]:
+        if isinstance(source, str | PathLike):
+            return self._spool.read_path(Path(source))
+        if isinstance(source, AsyncIterable):
+            return source
+        raise InvalidInput.of(
+            field,
+            f"is a {type(source).__name__}",
+            "give bytes, a path or an asynchronous iterator of bytes",
+        )
+
+    async def _coded(self, plain: MemoryBody) -> tuple[Body, Coding]:
+        if not self._limits.compress or len(plain.data) < WORTH_COMPRESSING_BYTES:
+            return plain, Coding.IDENTITY
+        coded = await self._compressor.compress(plain.data)
+        if coded.digests.size_bytes >= plain.digests.size_bytes:
+            return plain, Coding.IDENTITY
+        return coded, self._compressor.coding
+
+    def _captured(self, labels: Labels) -> Moment | None:
+        if labels.captured_at is None:
+            return None
+        return self.moment(labels.captured_at, "captured_at")
+
+    @staticmethod
+    def _check_declared(upload: Upload, digests: Digests, field: str) -> None:
+        if upload.sha256 is not None and upload.sha256 != digests.sha256:
+            raise DigestMismatch.of(
+                "sha256",
+                f"the {field} has SHA-256 {digests.sha256}, declared was {upload.sha256}",
+                "send the bytes again: they changed on the way, or the digest is of others",
+            )
+
+    def _draft(
+        self,
+        kind: FileKind,
+        content_type: str,
+        body: Body,
+        picture: Picture,
+        labels: Labels,
+        moment: Moment | None,
+        content: Digests | None = None,
+        coding: Coding = Coding.IDENTITY,
+    ) -> Draft:
+        content = content or body.digests
+        captured_at = moment.at if moment else None
+        return Draft(
+            file_id=_file_id(kind, content.sha256, picture, labels, captured_at),
+            kind=kind,
+            content_type=content_type,
+            content=content,
+            body=body,
+            coding=coding,
+            picture=picture,
+            captured_at=captured_at,
+            device_id=DeviceId(labels.device_id) if labels.device_id else None,
+            violation_id=ViolationId(labels.violation_id) if labels.violation_id else None,
+            metadata=_metadata_text(labels),
+        )
+
+
+class _ExaminedVideo:
+    """Looks at a video's bytes while they come: what container they are, whether it is whole."""
+
+    def __init__(self, declared: str | None, accept_unknown: bool) -> None:
+        self._declared = declared
+        self._accept_unknown = accept_unknown
+        self._head = b""
+        self._begun = False
+        self._type: ContentType | None = None
+        self._walker: Walker | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            UnsupportedMedia: the container is not accepted, or not the declared one.
+            UndecodableMedia: it is broken.
+        """
+        if self._begun:
+            self._walk(chunk)
+            return
+        self._head += chunk
+        if len(self._head) >= SNIFF_BYTES:
+            self._begin()
+
+    def finish(self) -> tuple[str, ContainerFacts | None]:
+        """The content type, and what the container says of itself."""
+        if not self._begun:
+            self._begin()
+        if self._walker is None:
+            return self._type or UNKNOWN_VIDEO, None
+        try:
+            return self._type or UNKNOWN_VIDEO, self._walker.finish()
+        except MalformedMedia as error:
+            raise _broken_video(error) from error
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._type = sniff(self._head[:SNIFF_BYTES])
+        self._walker = walker_for(self._type) if self._type else None
+        if self._walker is None and not self._accept_unknown:
+            raise UnsupportedMedia.of(
+                "video",
+                f"is {self._type}" if self._type else "is no video container that is known",
+                "send MP4, MOV, Matroska, WebM, MPEG-TS or AVI, "
+                "or set accept_unknown_video to store it unchecked",
+            )
+        _check_type("video", self._declared, self._type)
+        self._walk(self._head)
+        self._head = b""
+
+    def _walk(self, chunk: bytes) -> None:
+        if self._walker is None:
+            return
+        try:
+            self._walker.feed(chunk)
+        except MalformedMedia as error:
+            raise _broken_video(error) from error
+
+
+@asynccontextmanager
+async def _released_on_failure(spool: Spool, body: Body) -> AsyncIterator[None]:
+    """A body that fails is released; a good one goes on to its draft."""
+    try:
+        yield
+    except BaseException:
+        await spool.release(body)
+        raise
+
+
+async def _watched(
+    source: AsyncIterable[bytes], watch: Callable[[bytes], None] | None
+) -> AsyncIterator[bytes]:
+    async for chunk in source:
+        if watch:
+            watch(chunk)
+        yield chunk
+
+
+def _file_id(
+    kind: FileKind,
+    sha256: Sha256,
+    picture: Picture,
+    labels: Labels,
+    captured_at: datetime | None,
+) -> FileId:
+    if labels.file_id is not None:
+        return FileId(labels.file_id)
+    return derived_file_id(
+        kind=kind,
+        content_sha256=content_identity(sha256, picture.pixel_sha256),
+        device=labels.device_id,
+        violation=labels.violation_id,
+        captured_at=captured_at,
+        metadata=labels.metadata,
+    )
+
+
+def _metadata_text(labels: Labels) -> str | None:
+    return None if labels.metadata is None else canonical_json(labels.metadata).decode()
+
+
+def _check_size(size: int, limit_bytes: int, field: str) -> None:
+    if size == 0:
+        raise _empty(field)
+    if size > limit_bytes:
+        raise TooLarge.of(
+            field,
+            f"has {size} bytes",
+            f"at most {limit_bytes} (the setting max_{field}_bytes)",
+        )
+
+
+def _check_type(field: str, declared: str | None, found: ContentType | None) -> None:
+    if declared and found and not same_family(declared, found):
+        raise UnsupportedMedia.of(
+            field,
+            f"is declared as {declared!a:.80}, but its bytes are {found}",
+            "declare the type that it has, or none",
+        )
+
+
+def _check_duration(duration_seconds: object) -> None:
+    if duration_seconds is None:
+        return
+    number = isinstance(duration_seconds, int | float) and not isinstance(duration_seconds, bool)
+    if not number or not 0 <= duration_seconds < float("inf"):  # type: ignore[operator]
+        raise InvalidInput.of(
+            "duration_seconds", f"is {duration_seconds!r:.80}", "give seconds, at least 0"
+        )
+
+
+def _first_of(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _empty(field: str) -> InvalidInput:
+    return InvalidInput.of(field, "is empty", "send the file's bytes")
+
+
+def _broken_video(error: MalformedMedia) -> UndecodableMedia:
+    problem = FieldProblem("video", str(error), "send the whole file as the recorder closed it")
+    return UndecodableMedia([problem])

@@ -1,0 +1,58 @@
+"""Recovery: undoing what an interrupted store left. It completes nothing; a retry does."""
+
+import logging
+from datetime import timedelta
+
+from traffic_storage.application.stores import Stores
+from traffic_storage.application.tally import Tally
+from traffic_storage.domain.errors import StorageUnavailable
+from traffic_storage.domain.unit import Attempt
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.record_repo import Intake
+
+logger = logging.getLogger("traffic_storage.recovery")
+
+BATCH = 100
+
+
+class Recover:
+    """Undoes attempts whose deadline, and a margin for requests still under way, have passed."""
+
+    def __init__(
+        self, *, intake: Intake, stores: Stores, clock: Clock, tally: Tally, margin: timedelta
+    ) -> None:
+        self._intake = intake
+        self._stores = stores
+        self._clock = clock
+        self._tally = tally
+        self._margin = margin
+
+    async def __call__(self) -> int:
+        """Undo all that are due; the number undone.
+
+        An attempt with a key in a store that can't be reached from here stays condemned, for a
+        process that has the store, or for later.
+
+        Raises:
+            CatalogueUnavailable: the database is away.
+        """
+        undone = 0
+        while True:
+            attempts = await self._intake.condemn(self._clock.now() - self._margin, BATCH)
+            progress = [attempt for attempt in attempts if await self._undo(attempt)]
+            undone += len(progress)
+            self._tally.attempts_undone += len(progress)
+            if len(attempts) < BATCH or not progress:
+                return undone
+
+    async def _undo(self, attempt: Attempt) -> bool:
+        try:
+            for store_id, key in attempt.keys:
+                self._stores.must_be_trusted(store_id)
+                await self._stores.blob_store(store_id).delete(key)
+        except StorageUnavailable as error:
+            logger.warning("attempt %s can't be undone yet: %s", attempt.attempt_id, error)
+            return False
+        await self._intake.forget(attempt.attempt_id)
+        logger.info("undid attempt %s of %s", attempt.attempt_id, attempt.owner)
+        return True

@@ -1,0 +1,168 @@
+"""Runtime: starting, keeping and ending what a process of this service needs."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from attrs import frozen
+
+from traffic_storage.application.recovery import Recover
+from traffic_storage.application.stores import BoundStore, Stores
+from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.ports.cache import Cache
+from traffic_storage.ports.errors import CatalogueUnavailable
+from traffic_storage.ports.record_repo import RecordRepo
+
+logger = logging.getLogger("traffic_storage.runtime")
+
+
+class Closing(Protocol):
+    """Something that is closed at the end."""
+
+    async def aclose(self) -> None:
+        """Free what it holds."""
+
+
+@frozen
+class Component:
+    """One part and its state; `needed` says whether nothing works without it."""
+
+    name: str
+    healthy: bool
+    needed: bool
+    detail: str = ""
+
+
+@frozen
+class Health:
+    """The state of all parts."""
+
+    components: tuple[Component, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be served."""
+        return all(part.healthy for part in self.components if part.needed)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether some part is away that can be done without."""
+        return not all(part.healthy for part in self.components)
+
+
+class Runtime:
+    """One service's life: `start` (again, until it succeeds), `sweep` now and then, `aclose`."""
+
+    def __init__(
+        self,
+        *,
+        repo: RecordRepo,
+        stores: Stores,
+        cache: Cache,
+        recover: Recover,
+        tasks: OwnedTasks,
+        others: Sequence[Closing],
+        sweep_interval: timedelta,
+    ) -> None:
+        self._repo = repo
+        self._stores = stores
+        self._cache = cache
+        self._recover = recover
+        self._tasks = tasks
+        self._others = others
+        self._sweep_interval = sweep_interval
+        self._starting = asyncio.Lock()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` has succeeded."""
+        return self._sweeper is not None
+
+    async def start(self) -> None:
+        """Bring up the catalogue, verify the stores, undo what was interrupted, begin to sweep.
+
+        Does nothing when it is done already; may be called again after a failure. A store that
+        is away does not fail it: nothing is written there until it proves who it is.
+
+        Raises:
+            CatalogueUnavailable: the database is away.
+            ConfigurationError: its tables are newer than this version.
+        """
+        if not self.started:
+            async with self._starting:
+                await self._start_once()
+
+    async def sweep(self) -> None:
+        """Verify the stores again, take the counters anew, undo attempts that are due.
+
+        Raises:
+            CatalogueUnavailable: the database is away.
+        """
+        await self._stores.bind()
+        await self._recover()
+
+    async def health(self) -> Health:
+        """The state of all parts, as each adapter last saw it; asks the database."""
+        cache = self._cache.health()
+        return Health(
+            (
+                await self._catalogue_health(),
+                *(self._store_health(bound) for bound in self._stores),
+                Component("cache", cache.healthy, needed=False, detail=cache.detail),
+            )
+        )
+
+    async def aclose(self) -> None:
+        """End the sweeping, wait for what is being stored, close all adapters."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._tasks.aclose()
+        for bound in self._stores:
+            await bound.store.aclose()
+        for part in (*self._others, self._cache, self._repo):
+            await part.aclose()
+
+    async def _start_once(self) -> None:
+        if self.started:
+            return
+        if self._closed:
+            raise CatalogueUnavailable("this service was closed", remedy="open a new one")
+        await self._repo.upgrade()
+        await self._stores.bind()
+        await self._recover()
+        self._sweeper = asyncio.create_task(self._sweeping())
+
+    async def _sweeping(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_interval.total_seconds())
+            try:
+                await self.sweep()
+            except TrafficStorageError as error:
+                logger.warning("the sweep is put off: %s", error)
+            except Exception:
+                logger.exception("the sweep failed")
+
+    async def _catalogue_health(self) -> Component:
+        try:
+            await self.start()
+            await self._repo.ping()
+        except TrafficStorageError as error:
+            return Component("catalogue", healthy=False, needed=True, detail=str(error))
+        return Component("catalogue", healthy=True, needed=True)
+
+    @staticmethod
+    def _store_health(bound: BoundStore) -> Component:
+        obstacle = bound.identity_obstacle or bound.store.obstacle()
+        return Component(
+            f"{bound.store.tier} store {bound.store.location}",
+            healthy=not obstacle,
+            needed=False,
+            detail=obstacle,
+        )

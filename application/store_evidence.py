@@ -1,0 +1,122 @@
+"""Storing a violation with its files as one: visible whole or not at all."""
+
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from traffic_storage.application.drafts import Draft, DraftUnit
+from traffic_storage.application.inputs import ArrayImage, Labels, Upload
+from traffic_storage.application.prepare import Prepare
+from traffic_storage.application.store_unit import StoreUnit
+from traffic_storage.application.tasks import OwnedTasks, all_or_none
+from traffic_storage.domain.files import FileKind, StoredFile
+from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
+from traffic_storage.domain.times import Moment
+from traffic_storage.domain.violation import (
+    StoredViolation,
+    ViolationRecord,
+    evidence_document,
+)
+from traffic_storage.ports.clock import Clock
+
+
+@frozen
+class StoredEvidence:
+    """A stored violation and, by kind, its files that were asked for (metadata always)."""
+
+    violation: StoredViolation
+    files: Mapping[FileKind, StoredFile]
+    created: bool
+
+
+class StoreEvidence:
+    """Stores a violation: its record, its metadata file, and the image and video that came.
+
+    The same again is a no-op; a file that was missing is added; anything else is a conflict.
+    """
+
+    def __init__(
+        self, *, prepare: Prepare, store_unit: StoreUnit, tasks: OwnedTasks, clock: Clock
+    ) -> None:
+        self._prepare = prepare
+        self._store_unit = store_unit
+        self._tasks = tasks
+        self._clock = clock
+
+    async def __call__(
+        self,
+        record: ViolationRecord,
+        image: ArrayImage | Upload | None = None,
+        video: Upload | None = None,
+        *,
+        video_duration_seconds: float | None = None,
+    ) -> StoredEvidence:
+        """Store it. Image and video are prepared and put concurrently.
+
+        Raises:
+            InvalidInput: the record's time or a file; every wrong field is named.
+            Conflict: the violation exists with another record or other files.
+            StorageFull, StorageUnavailable, CatalogueUnavailable: no place, or no database.
+        """
+        moment = self._prepare.moment(record.timestamp, "timestamp")
+        media = await self._media(record, moment, image, video, video_duration_seconds)
+        return await self._tasks.run(self._store(record, moment, media))
+
+    async def _media(
+        self,
+        record: ViolationRecord,
+        moment: Moment,
+        image: ArrayImage | Upload | None,
+        video: Upload | None,
+        duration_seconds: float | None,
+    ) -> list[Draft]:
+        work: list[Coroutine[Any, Any, Draft]] = []
+        if image is not None:
+            labels = _labels(record, moment, FileKind.IMAGE)
+            work.append(self._prepare.image(image, labels))
+        if video is not None:
+            labels = _labels(record, moment, FileKind.VIDEO)
+            work.append(self._prepare.video(video, labels, duration_seconds))
+        return await all_or_none(work, undo=self._prepare.release)
+
+    async def _store(
+        self, record: ViolationRecord, moment: Moment, media: list[Draft]
+    ) -> StoredEvidence:
+        drafts = list(media)
+        violation = self._violation(record, moment)
+        try:
+            drafts.append(await self._document(record, moment, media))
+            stored = await self._store_unit(DraftUnit(tuple(drafts), violation))
+        finally:
+            for draft in drafts:
+                await self._prepare.release(draft)
+        return StoredEvidence(
+            stored.violation or violation,
+            {draft.kind: stored.files[draft.file_id] for draft in drafts},
+            stored.created,
+        )
+
+    async def _document(self, record: ViolationRecord, moment: Moment, media: list[Draft]) -> Draft:
+        text = evidence_document(record, {draft.kind: draft.as_part() for draft in media})
+        return await self._prepare.document(text, _labels(record, moment, FileKind.METADATA))
+
+    def _violation(self, record: ViolationRecord, moment: Moment) -> StoredViolation:
+        violation = ViolationId(record.violation_id)
+        return StoredViolation(
+            record=record,
+            record_sha256=record.sha256(),
+            occurred_at=moment.at,
+            zone_assumed=moment.zone_assumed,
+            received_at=self._clock.now(),
+            metadata_file_id=evidence_file_id(violation, FileKind.METADATA),
+        )
+
+
+def _labels(record: ViolationRecord, moment: Moment, kind: FileKind) -> Labels:
+    return Labels(
+        file_id=evidence_file_id(ViolationId(record.violation_id), kind),
+        device_id=record.device_id,
+        violation_id=record.violation_id,
+        captured_at=moment.at,
+    )

@@ -1,0 +1,312 @@
+"""The one write path: attempt → put → commit, for a file as for a violation with its files.
+
+No blob is published without an earlier attempt in the journal; no row appears without a durable,
+verified blob. What can be undone for certain is undone at once; what can't (a put or a commit
+whose outcome is unclear) stays in the journal, and recovery undoes it after the deadline.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from attrs import evolve, frozen
+
+from traffic_storage.application.drafts import Draft, DraftUnit, placed
+from traffic_storage.application.stores import Stores
+from traffic_storage.application.tally import Tally
+from traffic_storage.domain.errors import (
+    Conflict,
+    StorageFull,
+    StorageUnavailable,
+    TrafficStorageError,
+)
+from traffic_storage.domain.facts import facts_of
+from traffic_storage.domain.files import BlobKey, FileKind, StoredFile
+from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
+from traffic_storage.domain.unit import Attempt, Holdings, Names, Unit
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.errors import (
+    AttemptCondemned,
+    BlobConflict,
+    DeadlinePassed,
+    NamesTaken,
+)
+from traffic_storage.ports.record_repo import Catalogue, Intake
+
+logger = logging.getLogger("traffic_storage.store")
+
+MOST_TRIES = 4
+_NOT_PUBLISHED = (StorageFull, BlobConflict, DeadlinePassed)
+
+
+@frozen
+class StoredUnit:
+    """What is stored now under the names of a unit; `created` False: it all was there already."""
+
+    files: Mapping[FileId, StoredFile]
+    violation: StoredViolation | None
+    created: bool
+
+
+class _PutFailed(Exception):
+    """A put failed for a reason that another store may not have."""
+
+    def __init__(self, store_id: StoreId, error: StorageFull | StorageUnavailable) -> None:
+        super().__init__(str(error))
+        self.store_id = store_id
+        self.error = error
+
+
+class _Lost(Exception):
+    """The names or the attempt were lost to somebody else: look again at what is there."""
+
+    def __init__(self, error: NamesTaken | AttemptCondemned) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class StoreUnit:
+    """Stores a unit: whole, once, durable before it returns."""
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        intake: Intake,
+        catalogue: Catalogue,
+        clock: Clock,
+        ids: Ids,
+        tally: Tally,
+        owner: str,
+        attempt_timeout: timedelta,
+        parallel_puts: int,
+    ) -> None:
+        self._stores = stores
+        self._intake = intake
+        self._catalogue = catalogue
+        self._clock = clock
+        self._ids = ids
+        self._tally = tally
+        self._owner = owner
+        self._attempt_timeout = attempt_timeout
+        self._putting = asyncio.Semaphore(parallel_puts)
+
+    async def __call__(self, unit: DraftUnit) -> StoredUnit:
+        """Store a unit, or find that it is stored already.
+
+        When a store fails, the places that are left are tried.
+
+        Raises:
+            Conflict: one of its names is taken by other content; nothing of it is stored.
+            StorageFull, StorageUnavailable: no place takes it; nothing of it is visible.
+            OutcomeUnknown: the database went away in mid-commit; a retry tells.
+        """
+        excluded: dict[StoreId, str] = {}
+        for _ in range(MOST_TRIES):
+            try:
+                return await self._try(unit, excluded)
+            except _PutFailed as failed:
+                logger.warning("store %s failed: %s", failed.store_id, failed.error)
+                excluded[failed.store_id] = str(failed.error)
+            except _Lost as lost:
+                logger.info("looking again at what is stored: %s", lost)
+        raise StorageUnavailable(
+            f"storing was tried {MOST_TRIES} times in vain", remedy="try again later"
+        )
+
+    async def _try(self, unit: DraftUnit, excluded: Mapping[StoreId, str]) -> StoredUnit:
+        try:
+            files = await self._place(unit.drafts, excluded)
+        except (StorageFull, StorageUnavailable):
+            if stored := await self._stored_already(unit):
+                return stored
+            raise
+        kept: Sequence[StoredFile] = ()
+        try:
+            attempt = self._attempt(files.values())
+            holdings = await self._intake.begin(attempt, _names(unit))
+            missing = await self._missing(unit, attempt, holdings)
+            if not missing:
+                return self._recognised(holdings)
+            new = [files[draft.file_id] for draft in missing]
+            await self._put_all(attempt, missing, new)
+            stored = await self._commit(unit, attempt, new, holdings)
+            kept = new
+            return stored
+        finally:
+            self._release(file for file in files.values() if file not in kept)
+
+    async def _place(
+        self, drafts: Sequence[Draft], excluded: Mapping[StoreId, str]
+    ) -> dict[FileId, StoredFile]:
+        now = self._clock.now()
+        files: dict[FileId, StoredFile] = {}
+        try:
+            for draft in drafts:
+                placement = await self._stores.place(
+                    draft.kind, draft.body.digests.size_bytes, draft.device_id, excluded
+                )
+                files[draft.file_id] = placed(draft, placement, now, self._ids)
+        except BaseException:
+            self._release(files.values())
+            raise
+        return files
+
+    def _attempt(self, files: Iterable[StoredFile]) -> Attempt:
+        return Attempt(
+            attempt_id=AttemptId(str(self._ids.uuid7())),
+            owner=self._owner,
+            deadline=self._clock.now() + self._attempt_timeout,
+            keys=tuple(_place_of(file) for file in files),
+        )
+
+    async def _missing(self, unit: DraftUnit, attempt: Attempt, holdings: Holdings) -> list[Draft]:
+        try:
+            missing = _not_held(unit, holdings)
+        except Conflict:
+            await self._undo(attempt, ())
+            raise
+        if not missing:
+            await self._undo(attempt, ())
+        return missing
+
+    async def _put_all(
+        self, attempt: Attempt, drafts: Sequence[Draft], files: Sequence[StoredFile]
+    ) -> None:
+        # All are awaited even when one fails: a cancelled put may still publish.
+        outcomes = await asyncio.gather(
+            *(self._put(attempt, draft, file) for draft, file in zip(drafts, files, strict=True)),
+            return_exceptions=True,
+        )
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if not failures:
+            return
+        if all(isinstance(failure, _NOT_PUBLISHED) for failure in map(_cause, failures)):
+            await self._undo(attempt, files)
+        raise min(failures, key=lambda failure: isinstance(failure, _PutFailed))
+
+    async def _put(self, attempt: Attempt, draft: Draft, file: StoredFile) -> None:
+        store_id, key = _place_of(file)
+        async with self._putting:
+            try:
+                await self._stores.blob_store(store_id).put(
+                    key, draft.body, facts_of(file), deadline=attempt.deadline
+                )
+            except (StorageFull, StorageUnavailable) as error:
+                raise _PutFailed(store_id, error) from error
+
+    async def _commit(
+        self,
+        unit: DraftUnit,
+        attempt: Attempt,
+        files: Sequence[StoredFile],
+        holdings: Holdings,
+    ) -> StoredUnit:
+        rows = _rows(unit, files, holdings)
+        try:
+            await self._intake.commit(attempt.attempt_id, rows)
+        except NamesTaken as error:
+            await self._undo(attempt, files)
+            raise _Lost(error) from error
+        except AttemptCondemned as error:
+            raise _Lost(error) from error
+        self._count(files, rows)
+        return StoredUnit(
+            files={**holdings.files, **{file.file_id: file for file in files}},
+            violation=rows.violation or _completed(holdings.violation, files),
+            created=True,
+        )
+
+    async def _undo(self, attempt: Attempt, files: Iterable[StoredFile]) -> None:
+        """Undo an attempt whose puts have all ended; what fails here is left to recovery."""
+        try:
+            for file in files:
+                store_id, key = _place_of(file)
+                await self._stores.blob_store(store_id).delete(key)
+            await self._intake.forget(attempt.attempt_id)
+        except TrafficStorageError as error:
+            logger.warning("attempt %s is left to recovery: %s", attempt.attempt_id, error)
+
+    async def _stored_already(self, unit: DraftUnit) -> StoredUnit | None:
+        """What a retry of something stored finds, although no place would take it now."""
+        found = [await self._catalogue.file(draft.file_id) for draft in unit.drafts]
+        violation = (
+            await self._catalogue.violation(unit.violation.violation_id) if unit.violation else None
+        )
+        holdings = Holdings({file.file_id: file for file in found if file}, violation)
+        return None if _not_held(unit, holdings) else self._recognised(holdings)
+
+    def _recognised(self, holdings: Holdings) -> StoredUnit:
+        self._tally.retries_recognised += 1
+        return StoredUnit(holdings.files, holdings.violation, created=False)
+
+    def _release(self, files: Iterable[StoredFile]) -> None:
+        for file in files:
+            self._stores.release(file.replicas[0].store_id, file.stored.size_bytes)
+
+    def _count(self, files: Sequence[StoredFile], rows: Unit) -> None:
+        self._tally.files_stored += len(files)
+        self._tally.bytes_stored += sum(file.content.size_bytes for file in files)
+        self._tally.violations_stored += rows.violation is not None
+        for file in files:
+            logger.debug(
+                "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, _place_of(file)
+            )
+
+
+def _names(unit: DraftUnit) -> Names:
+    violation = unit.violation.violation_id if unit.violation else None
+    return Names(tuple(draft.file_id for draft in unit.drafts), violation)
+
+
+def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
+    """The drafts that are not stored yet.
+
+    Raises:
+        Conflict: a name is held by other content.
+    """
+    mine, theirs = unit.violation, holdings.violation
+    if mine and theirs and mine.record_sha256 != theirs.record_sha256:
+        raise Conflict("violation", mine.violation_id, "its record differs")
+    missing = []
+    for draft in unit.drafts:
+        existing = holdings.files.get(draft.file_id)
+        if existing is None:
+            missing.append(draft)
+        elif theirs and draft.kind is FileKind.METADATA:
+            continue  # Written once; the record that it tells was compared above.
+        elif difference := draft.difference(existing):
+            raise Conflict("file", draft.file_id, difference)
+    return missing
+
+
+def _rows(unit: DraftUnit, files: Sequence[StoredFile], holdings: Holdings) -> Unit:
+    if unit.violation is None:
+        return Unit(tuple(files))
+    if holdings.violation is not None:
+        return Unit(tuple(files), completes=holdings.violation.violation_id)
+    return Unit(tuple(files), violation=_completed(unit.violation, files))
+
+
+def _completed(
+    violation: StoredViolation | None, files: Sequence[StoredFile]
+) -> StoredViolation | None:
+    if violation is None:
+        return None
+    ids = {file.kind: file.file_id for file in files}
+    return evolve(
+        violation,
+        image_file_id=ids.get(FileKind.IMAGE, violation.image_file_id),
+        video_file_id=ids.get(FileKind.VIDEO, violation.video_file_id),
+    )
+
+
+def _place_of(file: StoredFile) -> tuple[StoreId, BlobKey]:
+    first = file.replicas[0]
+    return first.store_id, first.key
+
+
+def _cause(failure: BaseException) -> BaseException:
+    return failure.error if isinstance(failure, _PutFailed) else failure

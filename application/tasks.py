@@ -1,0 +1,56 @@
+"""Tasks: work that goes on when the caller who asked for it is gone."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+logger = logging.getLogger("traffic_storage.tasks")
+
+
+class OwnedTasks:
+    """Tasks that the service owns: a client that disconnects does not cancel them.
+
+    A cancelled commit may have happened; so what is begun is brought to its end, and closing
+    waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which goes on even when this call is cancelled."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        """Wait for all that runs."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.debug("an owned task ended with %s: %s", type(error).__name__, error)
+
+
+async def all_or_none(
+    work: Sequence[Coroutine[Any, Any, T]], *, undo: Callable[[T], Awaitable[None]]
+) -> list[T]:
+    """The results of all, run concurrently. When one fails, the others are cancelled and what
+    they had achieved is undone; the first error itself is raised, not a group.
+    """
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(outcome, BaseException):
+                await undo(outcome)
+        raise
