@@ -292,7 +292,7 @@ def as_words(vocabulary: type[Word], value: Iterable[Word | str]) -> tuple[Word,
 
 def without_slash(value: AnyText) -> AnyText:
     """An address without the slash at its end."""
-    return value.rstrip("/") if isinstance(value, str) else value
+    return _without_slash(value)  # type: ignore[return-value]
 
 
 def kind_of(attribute: "Attribute[Any]") -> Kind:
@@ -320,7 +320,7 @@ def unknown_word(name: str, value: Parsed, words: Sequence[str]) -> FieldProblem
 def near(word: str, words: Iterable[str]) -> str:
     """The word that was probably meant, or an empty text."""
     by_lower = {known.lower(): known for known in words}
-    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[found[0]] if found else ""
 
 
@@ -376,6 +376,10 @@ def _folder(value: Parsed) -> Parsed:
         return Path(value).expanduser().absolute()
     except RuntimeError:  # nobody has that home
         return str(value)
+
+
+def _without_slash(value: Parsed) -> Parsed:
+    return value.rstrip("/") if isinstance(value, str) else value
 
 
 def _as_tuple(value: Parsed, convert: Callable[[Parsed], Parsed] = lambda entry: entry) -> Parsed:

@@ -1,0 +1,1 @@
+"""Tests of the entrypoints, through the real things."""

@@ -1,0 +1,630 @@
+"""Settings: defaults, rules (all broken ones named at once), sources, secrets that stay secret."""
+
+import copy
+import json
+import logging
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from attrs import evolve, fields_dict
+
+from traffic_storage.domain.errors import ConfigurationError, WrongFields
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.entrypoints.settings import BucketRoute, StorageConfig
+from traffic_storage.entrypoints.settings.explain import explain
+from traffic_storage.ports.images import Encoding, ImageFormat
+
+CLOUD = {"s3_access_key": "key", "s3_secret_key": "secret"}
+DATABASE = {"db_host": "db", "db_name": "traffic", "db_user": "admin"}
+CANARY = "Canary-4f1c9b7e2a6d48c0b5-never-shown"
+SECRETS = ("db_password", "s3_access_key", "s3_secret_key", "redis_password", "url_signing_key")
+ALL_SECRETS = {
+    **DATABASE,
+    "redis_host": "redis",
+    "redis_username": "u",
+    **dict.fromkeys(SECRETS, CANARY),
+}
+
+
+def refused(**given: object) -> dict[str, str]:
+    """The settings that these are refused for: name → problem and remedy."""
+    with pytest.raises(ConfigurationError) as caught:
+        StorageConfig(**given)  # type: ignore[arg-type]
+    return told(caught.value)
+
+
+def told(error: WrongFields) -> dict[str, str]:
+    return {problem.field: f"{problem.message}: {problem.remedy}" for problem in error.problems}
+
+
+def load_refused(env: Mapping[str, str], path: Path | None = None) -> dict[str, str]:
+    with pytest.raises(ConfigurationError) as caught:
+        StorageConfig.load(path, env)
+    return told(caught.value)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return file
+
+
+def test_alone_it_is_a_complete_system_without_cloud() -> None:
+    config = StorageConfig()
+
+    assert config.db_host is None
+    assert config.redis_host is None
+    assert not config.cloud_configured
+    assert config.effective_strategy() is StorageStrategy.LOCAL_ONLY
+
+
+def test_the_defaults_of_the_source_document_hold() -> None:
+    config = StorageConfig()
+
+    assert config.max_local_size_gb == 100.0
+    assert (config.db_port, config.redis_port, config.redis_db) == (5432, 6379, 0)
+    assert config.retention.image == timedelta(days=90)
+    assert config.retention.video == timedelta(days=30)
+    assert config.retention.metadata == timedelta(days=365)
+    assert config.compression_enabled
+    assert config.parallel_uploads == 4
+
+
+def test_the_example_of_the_source_document_is_accepted() -> None:
+    config = StorageConfig(
+        local_base_path="/data/traffic_analysis",
+        max_local_size_gb=100.0,
+        db_host="localhost",
+        db_port=5432,
+        db_name="traffic_system",
+        db_user="admin",
+        db_password="password",
+        s3_endpoint="http://localhost:9000",
+        s3_access_key="access_key",
+        s3_secret_key="secret_key",
+        s3_bucket="traffic-evidence",
+        redis_host="localhost",
+        redis_port=6379,
+        redis_db=0,
+        image_retention_days=90,
+        video_retention_days=30,
+    )
+
+    assert config.local_base_path == Path("/data/traffic_analysis")
+    assert config.effective_strategy() is StorageStrategy.HYBRID
+
+
+def test_two_keys_alone_are_a_cloud_tier_on_aws() -> None:
+    config = StorageConfig(**CLOUD)  # type: ignore[arg-type]
+
+    assert config.cloud_configured
+    assert config.s3_endpoint is None
+    assert config.s3_bucket == "traffic-evidence"
+    assert config.s3_region == "us-east-1"
+
+
+def test_the_base_path_defaults_to_the_users_data_not_to_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+    assert StorageConfig().local_base_path == tmp_path / "data" / "traffic-storage"
+
+
+def test_a_tilde_is_the_home_and_a_relative_path_is_settled_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    relative = StorageConfig(local_base_path="evidence")
+    monkeypatch.chdir("/")
+
+    assert StorageConfig(local_base_path="~/evidence").local_base_path == tmp_path / "evidence"
+    assert relative.local_base_path == tmp_path / "evidence"
+
+
+def test_it_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_PARALLEL_UPLOADS", "9")
+    monkeypatch.setenv("TRAFFIC_STORAGE_NONSENSE", "9")
+
+    assert StorageConfig().parallel_uploads == 4
+
+
+def test_it_is_frozen_equal_by_value_and_can_be_copied() -> None:
+    config = StorageConfig(local_base_path="/data", **ALL_SECRETS)  # type: ignore[arg-type]
+
+    assert copy.deepcopy(config) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert evolve(config, parallel_uploads=5).parallel_uploads == 5
+    with pytest.raises(AttributeError):
+        config.parallel_uploads = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("loca_base_path", "local_base_path"),
+        ("s3_acces_key", "s3_access_key"),
+        ("imageRetentionDays", "image_retention_days"),
+        ("parallel_upload", "parallel_uploads"),
+    ],
+)
+def test_an_unknown_name_is_refused_and_the_near_one_suggested(wrong: str, meant: str) -> None:
+    assert refused(**{wrong: 1}) == {wrong: f"is not a setting: did you mean {meant}?"}
+
+
+def test_a_name_near_to_nothing_points_to_the_list() -> None:
+    assert "config show" in refused(xyzzy=1)["xyzzy"]
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    problems = refused(
+        max_local_size_gb=-1,
+        parallel_uploads="4",
+        timezone="Europe/Madird",
+        strategy="HIBRID",
+        db_password="x",
+        redis_port=0,
+    )
+
+    assert set(problems) >= {
+        "max_local_size_gb",
+        "parallel_uploads",
+        "timezone",
+        "strategy",
+        "db_password",
+        "redis_port",
+    }
+    assert problems["timezone"].endswith("give Europe/Madrid")
+    assert problems["strategy"].endswith("give HYBRID")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_local_size_gb", 0),
+        ("max_local_size_gb", float("nan")),
+        ("max_local_size_gb", True),
+        ("max_local_size_gb", None),
+        ("high_water", 1.5),
+        ("image_retention_days", 0),
+        ("image_retention_days", 1.5),
+        ("parallel_uploads", 0),
+        ("parallel_uploads", True),
+        ("image_quality", 101),
+        ("image_effort", 7),
+        ("image_format", "gif"),
+        ("compression_enabled", 1),
+        ("compression_enabled", "yes"),
+        ("local_base_path", ""),
+        ("local_base_path", 7),
+        ("local_base_path", "with\0nul"),
+        ("local_base_path", "~nobody-has-this-name/x"),
+        ("timezone", "/etc/passwd"),
+        ("timezone", "../../etc/passwd"),
+        ("timezone", ""),
+        ("timezone", 3),
+        ("public_url", "localhost:8001"),
+        ("public_url", "ftp://localhost"),
+        ("public_url", "http://localhost:8001/?x=1"),
+        ("public_url", "http://user:word@localhost"),
+        ("public_url", "http://localhost:port"),
+        ("public_url", "http://[broken"),
+        ("public_url", 8001),
+        ("hybrid_local_kinds", "image"),
+        ("hybrid_local_kinds", ["picture"]),
+        ("hybrid_local_kinds", [3]),
+        ("url_signing_key", "short"),
+        ("url_signing_key", 12345678901234567890123456789012),
+        ("api_keys", "one:" + "0" * 64),
+        ("api_keys", ["0" * 64]),
+        ("api_keys", ["name:" + "0" * 63]),
+        ("api_keys", ["name:" + "G" * 64]),
+        ("api_keys", [7]),
+        ("api_keys", ["a:" + "0" * 64, "a:" + "1" * 64]),
+        ("api_keys", ["a:" + "0" * 64, "b:" + "0" * 64]),
+        ("max_url_expiry_seconds", 0),
+        ("redis_host", "redis://redis"),
+        ("db_host", "postgresql://admin:word@db/traffic"),
+        ("s3_endpoint", "localhost:9000"),
+        ("s3_bucket", "x"),
+        ("s3_bucket", "../up"),
+        ("s3_region", "eu west"),
+        ("s3_buckets", "buckets"),
+        ("s3_buckets", ["bucket"]),
+        ("s3_buckets", [{"device_pattern": "a*"}]),
+        ("s3_buckets", [{"device_pattern": "a*", "bucket": "abc", "zone": "x"}]),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: object) -> None:
+    assert name in refused(**{name: value})
+
+
+def test_a_wrong_part_of_a_route_is_named() -> None:
+    route = {"device_pattern": "", "bucket": "x", "region": "?", "endpoint": "nowhere"}
+
+    assert set(refused(**CLOUD, s3_buckets=[route])) == {
+        "s3_buckets[1].device_pattern",
+        "s3_buckets[1].bucket",
+        "s3_buckets[1].region",
+        "s3_buckets[1].endpoint",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"db_name": "n"}, {"db_name"}),
+        ({"db_user": "u", "db_password": "p"}, {"db_user", "db_password"}),
+        ({"db_port": 5433}, {"db_port"}),
+        ({"db_host": "db"}, {"db_name", "db_user"}),
+        ({"db_host": "db", "db_name": "n"}, {"db_user"}),
+        ({"s3_access_key": "k"}, {"s3_secret_key"}),
+        ({"s3_secret_key": "k"}, {"s3_access_key"}),
+        ({"s3_endpoint": "http://s3"}, {"s3_endpoint"}),
+        ({"s3_bucket": "evidence"}, {"s3_bucket"}),
+        ({"s3_buckets": [("a*", "north")]}, {"s3_buckets"}),
+        ({"redis_port": 6380}, {"redis_port"}),
+        ({"redis_password": "p"}, {"redis_password"}),
+        ({"redis_cluster": True}, {"redis_cluster"}),
+        ({"redis_host": "r", "redis_username": "u"}, {"redis_password"}),
+        ({"redis_host": "r", "redis_cluster": True, "redis_db": 1}, {"redis_db"}),
+        ({"open_access": True, "api_keys": ["a:" + "0" * 64]}, {"open_access"}),
+    ],
+)
+def test_a_half_given_or_contradictory_group_is_refused(
+    given: dict[str, object], named: set[str]
+) -> None:
+    assert set(refused(**given)) == named
+
+
+@pytest.mark.parametrize("host", ["db", "db.example.org", "10.0.0.7", "::1", "[::1]", "/run/pg"])
+def test_a_database_host_is_a_name_an_address_or_the_folder_of_a_socket(host: str) -> None:
+    assert StorageConfig(db_host=host, db_name="n", db_user="u").db_host == host
+
+
+@pytest.mark.parametrize("spelling", ["HYBRID", "hybrid", "Hybrid", StorageStrategy.HYBRID])
+def test_a_strategy_may_be_spelled_in_either_case(spelling: str) -> None:
+    config = StorageConfig(strategy=spelling, **CLOUD)  # type: ignore[arg-type]
+
+    assert config.strategy is StorageStrategy.HYBRID
+    assert StorageConfig(**CLOUD).effective_strategy(spelling) is StorageStrategy.HYBRID  # type: ignore[arg-type]
+
+
+def test_an_argument_wins_over_the_setting() -> None:
+    config = StorageConfig(strategy="CLOUD_ONLY", **CLOUD)  # type: ignore[arg-type]
+
+    assert config.effective_strategy() is StorageStrategy.CLOUD_ONLY
+    assert config.effective_strategy("local_only") is StorageStrategy.LOCAL_ONLY
+
+
+def test_an_unknown_strategy_is_refused_and_the_near_one_suggested() -> None:
+    with pytest.raises(ConfigurationError, match="give LOCAL_THEN_CLOUD"):
+        StorageConfig().effective_strategy("LOCAL_AND_CLOUD")
+
+
+@pytest.mark.parametrize("strategy", [s for s in StorageStrategy if s.needs_cloud])
+def test_a_strategy_that_needs_a_cloud_names_the_missing_settings(
+    strategy: StorageStrategy,
+) -> None:
+    with pytest.raises(ConfigurationError, match=strategy) as caught:
+        StorageConfig(strategy=strategy).effective_strategy()
+
+    assert set(told(caught.value)) == {"s3_access_key", "s3_secret_key"}
+    assert StorageConfig(**CLOUD).missing_for(strategy) is None  # type: ignore[arg-type]
+
+
+def test_routes_may_be_given_as_values_mappings_or_lists() -> None:
+    route = BucketRoute("north_*", "north", "eu-west-1", "http://s3:9000")
+    config = StorageConfig(
+        **CLOUD,  # type: ignore[arg-type]
+        s3_buckets=[
+            route,
+            {"device_pattern": "south_*", "bucket": "south"},
+            ("west_*", "west", "us-west-2"),
+        ],
+    )
+
+    assert config.s3_buckets == (
+        route,
+        BucketRoute("south_*", "south"),
+        BucketRoute("west_*", "west", "us-west-2"),
+    )
+
+
+def test_settings_become_values_of_the_domain() -> None:
+    config = StorageConfig(
+        timezone="Europe/Madrid",
+        max_local_size_gb=1.5,
+        local_reserve_gb=0.5,
+        max_cloud_size_gb=2,
+        local_cache_gb=0.1,
+        image_format="jpeg",
+        image_quality=80,
+        image_effort=3,
+        image_lossless=True,
+        high_water=0.5,
+        hybrid_large_bytes=7,
+        hybrid_local_kinds=["metadata"],
+        local_cache_item_bytes=9,
+        max_clock_ahead_hours=1.5,
+    )
+
+    assert config.zone == ZoneInfo("Europe/Madrid")
+    assert config.max_local_bytes == 1_500_000_000
+    assert config.local_reserve_bytes == 500_000_000
+    assert config.max_cloud_bytes == 2_000_000_000
+    assert config.local_cache_bytes == 100_000_000
+    assert config.encoding == Encoding(ImageFormat.JPEG, 80, 3, True)
+    assert config.thresholds.high_water == 0.5
+    assert config.thresholds.large_bytes == 7
+    assert config.thresholds.hybrid_local_kinds == frozenset({FileKind.METADATA})
+    assert config.thresholds.cache_item_bytes == 9
+    assert config.max_clock_ahead == timedelta(minutes=90)
+    assert StorageConfig().max_cloud_bytes is None
+
+
+def test_addresses_lose_the_slash_at_their_end() -> None:
+    config = StorageConfig(
+        public_url="https://evidence.example.org/",
+        s3_endpoint="http://s3:9000/",
+        **CLOUD,  # type: ignore[arg-type]
+    )
+
+    assert config.public_url == "https://evidence.example.org"
+    assert config.s3_endpoint == "http://s3:9000"
+
+
+# ----------------------------------------------------------------------------- sources
+
+
+def test_a_file_gives_settings_and_its_relative_paths_are_relative_to_it(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+        local_base_path = "evidence"
+        strategy = "cloud_only"
+        max_local_size_gb = 5
+        hybrid_local_kinds = ["image"]
+        s3_access_key = "key"
+        s3_secret_key = "secret"
+        [[s3_buckets]]
+        device_pattern = "north_*"
+        bucket = "north"
+        """,
+    )
+
+    config = StorageConfig.load(file, env={})
+
+    assert config.local_base_path == tmp_path / "evidence"
+    assert config.strategy is StorageStrategy.CLOUD_ONLY
+    assert config.max_local_size_gb == 5
+    assert config.hybrid_local_kinds == (FileKind.IMAGE,)
+    assert config.s3_buckets == (BucketRoute("north_*", "north"),)
+
+
+def test_the_environment_wins_over_the_file_and_an_override_over_both(tmp_path: Path) -> None:
+    file = written(tmp_path, "parallel_uploads = 2\nimage_quality = 50\nimage_effort = 1\n")
+    env = {"TRAFFIC_STORAGE_IMAGE_QUALITY": "60", "TRAFFIC_STORAGE_IMAGE_EFFORT": "2"}
+
+    config = StorageConfig.load(file, env, {"image_effort": 3})
+
+    assert config.parallel_uploads == 2
+    assert config.image_quality == 60
+    assert config.image_effort == 3
+
+
+def test_the_environment_spells_every_kind_of_setting() -> None:
+    config = StorageConfig.load(
+        env={
+            "TRAFFIC_STORAGE_LOCAL_BASE_PATH": "/evidence",
+            "TRAFFIC_STORAGE_STRATEGY": "hybrid",
+            "TRAFFIC_STORAGE_MAX_LOCAL_SIZE_GB": "2.5",
+            "TRAFFIC_STORAGE_PARALLEL_UPLOADS": "8",
+            "TRAFFIC_STORAGE_COMPRESSION_ENABLED": "No",
+            "TRAFFIC_STORAGE_HYBRID_LOCAL_KINDS": "image, video",
+            "TRAFFIC_STORAGE_API_KEYS": f"a:{'0' * 64},b:{'1' * 64}",
+            "TRAFFIC_STORAGE_TIMEZONE": "Europe/Madrid",
+            "TRAFFIC_STORAGE_S3_ACCESS_KEY": "key",
+            "TRAFFIC_STORAGE_S3_SECRET_KEY": "secret",
+            "TRAFFIC_STORAGE_S3_ENDPOINT": "http://s3:9000",
+            "TRAFFIC_STORAGE_S3_BUCKETS": '[{"device_pattern": "n*", "bucket": "north"}]',
+            "UNRELATED": "x",
+        }
+    )
+
+    assert config.local_base_path == Path("/evidence")
+    assert config.strategy is StorageStrategy.HYBRID
+    assert config.max_local_size_gb == 2.5
+    assert config.parallel_uploads == 8
+    assert not config.compression_enabled
+    assert config.hybrid_local_kinds == (FileKind.IMAGE, FileKind.VIDEO)
+    assert len(config.api_keys) == 2
+    assert config.zone.key == "Europe/Madrid"
+    assert config.s3_buckets == (BucketRoute("n*", "north"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("parallel_uploads", "four"),
+        ("max_local_size_gb", "much"),
+        ("compression_enabled", "perhaps"),
+        ("hybrid_local_kinds", "image,picture"),
+        ("s3_buckets", "[{"),
+        ("strategy", "none"),
+    ],
+)
+def test_a_text_that_means_nothing_is_refused_by_name(name: str, text: str) -> None:
+    assert name in load_refused({f"TRAFFIC_STORAGE_{name.upper()}": text})
+
+
+def test_unknown_names_of_file_and_environment_are_all_named(tmp_path: Path) -> None:
+    file = written(tmp_path, 'parallel_upload = 2\n[storage]\ndb_host = "x"\n')
+
+    problems = load_refused({"TRAFFIC_STORAGE_DB_HOTS": "x"}, file)
+
+    assert problems == {
+        "parallel_upload": "is not a setting: did you mean parallel_uploads?",
+        "storage": "is not a setting: `traffic-storage config show` lists all",
+        "TRAFFIC_STORAGE_DB_HOTS": ("is not a setting: did you mean TRAFFIC_STORAGE_DB_HOST?"),
+    }
+
+
+def test_a_file_that_somebody_names_must_be_readable_toml(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    broken = written(tmp_path, f'db_password = "{CANARY}')
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+
+    assert "does not exist" in load_refused({}, missing)[str(missing)]
+    assert "does not exist" in load_refused({"TRAFFIC_STORAGE_CONFIG": str(missing)})[str(missing)]
+    assert "can't be read" in load_refused({}, tmp_path)[str(tmp_path)]
+    assert "is not TOML" in load_refused({}, binary)[str(binary)]
+    assert CANARY not in str(load_refused({}, broken))
+
+
+def test_the_file_is_found_by_variable_else_in_the_users_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert StorageConfig.load(env={}).parallel_uploads == 4
+
+    (tmp_path / "traffic-storage").mkdir()
+    (tmp_path / "traffic-storage" / "config.toml").write_text("parallel_uploads = 5\n")
+    named = written(tmp_path, "parallel_uploads = 6\n")
+
+    assert StorageConfig.load(env={}).parallel_uploads == 5
+    assert StorageConfig.load(env={"TRAFFIC_STORAGE_CONFIG": str(named)}).parallel_uploads == 6
+
+
+def test_a_secret_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("from file\n")
+    (tmp_path / "s3").write_text("key")
+    file = written(
+        tmp_path,
+        'db_host = "db"\ndb_name = "n"\ndb_user = "u"\ndb_password_file = "password"\n'
+        's3_access_key = "k"\n',
+    )
+
+    config = StorageConfig.load(file, {"TRAFFIC_STORAGE_S3_SECRET_KEY_FILE": str(tmp_path / "s3")})
+
+    assert config.db_password == "from file"
+    assert config.s3_secret_key == "key"
+
+
+def test_a_secret_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "none"
+    (tmp_path / "binary").write_bytes(b"\xff")
+
+    assert "can't be read" in str(
+        load_refused({"TRAFFIC_STORAGE_DB_PASSWORD_FILE": str(missing)})["db_password_file"]
+    )
+    assert "not UTF-8" in str(
+        load_refused({"TRAFFIC_STORAGE_DB_PASSWORD_FILE": str(tmp_path / "binary")})
+    )
+    assert "db_password_file" in load_refused({}, written(tmp_path, "db_password_file = 3\n"))
+    assert "not a setting" in str(load_refused({"TRAFFIC_STORAGE_DB_NAME_FILE": "x"}))
+
+
+# ----------------------------------------------------------------------------- secrets
+
+
+def test_no_secret_is_in_repr_or_str() -> None:
+    config = StorageConfig(**ALL_SECRETS, api_keys=[f"a:{'ab' * 32}"])  # type: ignore[arg-type]
+
+    assert CANARY not in f"{config!r} {config!s} {config}"
+    assert "ab" * 32 not in repr(config)
+
+
+def test_the_canary_is_in_every_setting_that_is_secret() -> None:
+    secret = {name for name, a in fields_dict(StorageConfig).items() if a.metadata["secret"]}
+
+    assert secret == set(SECRETS)
+
+
+def test_no_secret_is_in_an_explanation() -> None:
+    env = {f"TRAFFIC_STORAGE_{name.upper()}": value for name, value in ALL_SECRETS.items()}
+
+    explained = explain(env=env)
+
+    assert CANARY not in repr(explained)
+    assert {line.name for line in explained if line.value == "********"} == set(SECRETS)
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "db_host", "redis_host", "s3_endpoint", "public_url"])
+@pytest.mark.parametrize(
+    "value", [f"http://user:{CANARY}@host/?{CANARY}", [CANARY], f"{CANARY}\0", f"{CANARY}" * 40]
+)
+def test_no_error_quotes_what_may_be_a_secret(
+    name: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    others = {key: part for key, part in ALL_SECRETS.items() if key != "redis_host"}
+    with pytest.raises(ConfigurationError) as caught:
+        StorageConfig(**{**others, name: value}, redis_db=-1)  # type: ignore[arg-type]
+
+    assert CANARY not in f"{caught.value} {caught.value!r} {caught.value.problems} {caplog.text}"
+
+
+def test_no_error_of_loading_quotes_a_secret(tmp_path: Path) -> None:
+    file = written(tmp_path, f'db_password = "{CANARY}"\ns3_secret_keyy = "{CANARY}"\n')
+
+    with pytest.raises(ConfigurationError) as caught:
+        StorageConfig.load(file, {"TRAFFIC_STORAGE_DB_PASSWORT": CANARY})
+
+    assert CANARY not in f"{caught.value!r} {caught.value}"
+
+
+# ----------------------------------------------------------------------------- explanation
+
+
+def test_an_explanation_says_where_each_value_came_from(tmp_path: Path) -> None:
+    file = written(tmp_path, "parallel_uploads = 2\nimage_quality = 50\n")
+    env = {"TRAFFIC_STORAGE_IMAGE_QUALITY": "60"}
+
+    explained = {line.name: line for line in explain(file, env, {"strategy": "local_only"})}
+
+    assert explained["parallel_uploads"].source == str(file)
+    assert explained["image_quality"].source == "TRAFFIC_STORAGE_IMAGE_QUALITY"
+    assert explained["strategy"].source == "command line"
+    assert explained["strategy"].value == "LOCAL_ONLY"
+    assert explained["db_port"].source == "default"
+    assert explained["db_port"].value == 5432
+
+
+def test_an_explanation_is_json_and_has_words_for_every_setting() -> None:
+    env = {
+        "TRAFFIC_STORAGE_S3_ACCESS_KEY": "key",
+        "TRAFFIC_STORAGE_S3_SECRET_KEY": "secret",
+        "TRAFFIC_STORAGE_S3_BUCKETS": '[["n*", "north"]]',
+        "TRAFFIC_STORAGE_API_KEYS": f"camera:{'ab' * 32}",
+    }
+    explained = {line.name: line for line in explain(env=env)}
+
+    assert json.dumps([line.value for line in explained.values()])
+    assert all(line.doc for line in explained.values())
+    assert list(explained) == list(fields_dict(StorageConfig))
+    assert explained["api_keys"].value == ["camera:abababab…"]
+    assert explained["s3_buckets"].value == [{"device_pattern": "n*", "bucket": "north"}]
+
+
+def test_importing_the_settings_loads_no_technology() -> None:
+    script = (
+        "import sys, traffic_storage.entrypoints.settings; "
+        "print([m for m in ('typed_settings', 'platformdirs', 'sqlalchemy', 'obstore', 'PIL',"
+        " 'redis', 'fastapi', 'cyclopts', 'asyncio') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
