@@ -5,14 +5,16 @@ import os
 import random
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
 HOST = "127.0.0.1"
 
-# Below the range that the kernel hands out to outgoing connections (from 32768 on by default).
-_FIRST, _LAST = 15_000, 32_000
+# Below and above the range that the kernel hands out to outgoing connections by default.
+LOW_PORTS = range(15_000, 32_000)
+HIGH_PORTS = range(61_000, 65_000)
 
 
 @frozen
@@ -31,17 +33,16 @@ class PortLease:
         os.close(self.lock)
 
 
-def lease_ports(count: int) -> list[PortLease]:
+def lease_ports(count: int, among: Sequence[int] = LOW_PORTS) -> list[PortLease]:
     """`count` different ports that nobody listens on and nobody else has leased."""
     leases: list[PortLease] = []
-    candidates = random.sample(range(_FIRST, _LAST), k=1_000)
-    for port in candidates:
+    for port in random.sample(among, k=1_000):
         lease = _try_lease(port)
         if lease is not None:
             leases.append(lease)
         if len(leases) == count:
             return leases
-    raise RuntimeError(f"no {count} free ports between {_FIRST} and {_LAST}")
+    raise RuntimeError(f"no {count} free ports between {among[0]} and {among[-1]}")
 
 
 def _try_lease(port: int) -> PortLease | None:

@@ -112,9 +112,7 @@ class PostgresAddress:
         `template` is any database to which nobody is connected (migrate one, then copy it).
         """
         name = f"t_{uuid.uuid4().hex}"
-        self.execute(
-            f'CREATE DATABASE "{name}" OWNER "{self.user}" TEMPLATE "{template}" STRATEGY file_copy'
-        )
+        self.execute(f'CREATE DATABASE "{name}" OWNER "{self.user}" TEMPLATE "{template}"')
         return self.database(name)
 
     def database(self, name: str) -> Database:
@@ -259,6 +257,7 @@ class PostgresServer:
         )
         if result.returncode != 0:
             raise ServerFailed(f"initdb failed:\n{result.stdout}{result.stderr}")
+        password_file.unlink()
 
 
 def shipped_binary(program: str) -> str:

@@ -20,7 +20,7 @@ import attrs
 from attrs import frozen
 
 from tests.support.keeper import note_litter, process_keeper
-from tests.support.ports import HOST, lease_ports
+from tests.support.ports import HIGH_PORTS, HOST, lease_ports
 from tests.support.process import ServerFailed, ServerProcess, shipped
 
 _REGION = "us-east-1"
@@ -160,7 +160,9 @@ class S3Server:
     def __init__(self, home: Path | None = None) -> None:
         parent = process_keeper().folder if home is None else home
         self.folder = parent / f"s3-{uuid.uuid4().hex[:8]}"
-        self._leases = lease_ports(len(_PORT_OPTIONS))
+        # SeaweedFS's maintenance worker dials the admin port + 10,000 whatever it is told: above
+        # 65,535 it meets nobody, and no maintenance disturbs a test.
+        self._leases = [*lease_ports(1, HIGH_PORTS), *lease_ports(len(_PORT_OPTIONS) - 1)]
         ports = {
             option: lease.port for option, lease in zip(_PORT_OPTIONS, self._leases, strict=True)
         }
@@ -276,9 +278,10 @@ class S3Server:
 
 
 _PORT_OPTIONS = (
+    "admin.port",
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc"),
     *("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"),
-    *("admin.port", "admin.port.grpc"),
+    "admin.port.grpc",
 )
 
 
