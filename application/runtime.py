@@ -112,7 +112,7 @@ class Runtime:
         return Health(
             (
                 await self._catalogue_health(),
-                *(self._store_health(bound) for bound in self._stores),
+                *(self._store_health(bound) for bound in self._stores if bound.configured.written),
                 Component("cache", cache.healthy, needed=False, detail=cache.detail),
             )
         )

@@ -26,6 +26,7 @@ logger = logging.getLogger("traffic_storage.stores")
 
 ROOM_IS_FRESH_SECONDS = 1.0
 NOT_BOUND = "its identity is not verified yet"
+NOT_USED = "the strategy does not use it"
 
 
 @frozen
@@ -40,11 +41,14 @@ class StoreLimits:
 class ConfiguredStore:
     """A store that the configuration names.
 
-    `device_pattern` sends devices there (cloud stores); None takes the rest.
+    `written` says whether the strategy puts files here; a store that it does not use is read
+    where files of another time lie in it. `device_pattern` sends devices there (cloud stores);
+    None takes the rest.
     """
 
     store: BlobStore
     limits: StoreLimits
+    written: bool = True
     device_pattern: str | None = None
 
 
@@ -150,7 +154,7 @@ class Stores:
         """Learn or confirm which store is which. A store that is away is tried again later."""
         for bound in self._all:
             obstacle = await self._identity_obstacle(bound)
-            if obstacle and obstacle != bound.identity_obstacle:
+            if obstacle not in {"", NOT_USED, bound.identity_obstacle}:
                 logger.error("nothing is written to %s: %s", bound.store.location, obstacle)
             bound.identity_obstacle = obstacle
             if bound.store_id is not None:
@@ -207,7 +211,9 @@ class Stores:
         clouds = [
             bound
             for bound in self._all
-            if bound.store.tier is Tier.CLOUD and bound.store_id is not None
+            if bound.store.tier is Tier.CLOUD
+            and bound.configured.written
+            and bound.store_id is not None
         ]
         rest = [bound for bound in clouds if bound.configured.device_pattern is None]
         if not rest or rest[0].store_id is None:
@@ -241,15 +247,22 @@ class Stores:
         except InvalidInput as error:
             return str(error)
         except StorageUnavailable as error:
-            enrolled = await self._enrol(bound, None)
-            bound.store_id = enrolled.store_id
-            return bound.identity_obstacle if bound.trusted else f"{NOT_BOUND}: {error}"
+            return await self._obstacle_while_away(bound, error)
+        if marker is None and not bound.configured.written:
+            return NOT_USED
         enrolled = await self._enrol(bound, marker)
         bound.store_id = enrolled.store_id
         try:
             return await self._settle(bound.store, enrolled, marker)
         except StorageUnavailable as error:
             return f"{NOT_BOUND}: {error}"
+
+    async def _obstacle_while_away(self, bound: BoundStore, error: StorageUnavailable) -> str:
+        if bound.trusted:
+            return ""  # It proved itself before; its adapter knows that it is away.
+        if bound.configured.written:
+            bound.store_id = (await self._enrol(bound, None)).store_id
+        return f"{NOT_BOUND}: {error}"
 
     async def _enrol(self, bound: BoundStore, marker: Marker | None) -> EnrolledStore:
         location, tier = bound.store.location, bound.store.tier

@@ -1,0 +1,355 @@
+"""The composition root: which adapter stands behind which port, wired per strategy.
+
+Making a container opens nothing and imports no technology that the settings don't ask for; who
+opens closes: `runtime().start()` … `runtime().aclose()`. Tests and embedders override providers,
+as `container.catalogue.override(…)`.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+from dependency_injector.containers import DeclarativeContainer
+from dependency_injector.providers import Callable as Called
+from dependency_injector.providers import Dependency, List, Selector, Singleton
+
+from traffic_storage.adapters.clock.system import RandomIds, SystemClock
+from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.prepare import Limits, Prepare
+from traffic_storage.application.read_files import Caching, ReadFiles
+from traffic_storage.application.recovery import Recover
+from traffic_storage.application.runtime import Runtime
+from traffic_storage.application.statistics import Statistics
+from traffic_storage.application.store_evidence import StoreEvidence
+from traffic_storage.application.store_files import StoreFiles
+from traffic_storage.application.store_unit import StoreUnit
+from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Stores
+from traffic_storage.application.tally import Tally
+from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.domain.files import Tier
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.entrypoints.settings import BucketRoute, StorageConfig
+from traffic_storage.entrypoints.signing import SigningKey
+from traffic_storage.ports.blob_store import BlobStore
+from traffic_storage.ports.cache import Cache
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.compressor import Compressor
+from traffic_storage.ports.images import Images
+from traffic_storage.ports.record_repo import RecordRepo
+from traffic_storage.ports.spool import Spool
+
+RECOVERY_MARGIN_SHARE = 0.1
+
+
+def _catalogue(settings: StorageConfig) -> RecordRepo:
+    if settings.db_host is None:
+        from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+
+        return sqlite_repo(SqliteSettings(settings.local_base_path / "catalogue.sqlite3"))
+    from traffic_storage.adapters.record_repo.sql.postgres import PostgresSettings, postgres_repo
+
+    return postgres_repo(
+        PostgresSettings(
+            host=settings.db_host,
+            port=settings.db_port,
+            database=settings.db_name or "",
+            user=settings.db_user or "",
+            password=settings.db_password,
+            timeout_seconds=settings.db_timeout_seconds,
+            pool_size=settings.db_pool_size,
+        )
+    )
+
+
+def _cache(settings: StorageConfig, clock: Clock) -> Cache:
+    if settings.redis_host is None:
+        from traffic_storage.adapters.cache.memory import InProcessCache
+
+        return InProcessCache(settings.cache_max_bytes, settings.cache_item_bytes, clock)
+    from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
+
+    return RedisCache(
+        RedisSettings(
+            host=settings.redis_host,
+            port=settings.redis_port,
+            db=settings.redis_db,
+            cluster=settings.redis_cluster,
+            username=settings.redis_username,
+            password=settings.redis_password,
+            timeout_seconds=settings.redis_timeout_seconds,
+            max_item_bytes=settings.cache_item_bytes,
+        ),
+        clock,
+    )
+
+
+def _images(settings: StorageConfig) -> Images:
+    from traffic_storage.adapters.images.pillow import PillowImages
+
+    return PillowImages(max_pixels=settings.max_pixels)
+
+
+def _spool(settings: StorageConfig) -> Spool:
+    from traffic_storage.adapters.spool.disk import DiskSpool
+
+    return DiskSpool(settings.local_base_path / "spool")
+
+
+def _compressor() -> Compressor:
+    from traffic_storage.adapters.compressor.zstd import ZstdCompressor
+
+    return ZstdCompressor()
+
+
+def _local_store(settings: StorageConfig, clock: Clock) -> BlobStore:
+    from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
+
+    return LocalDiskBlobStore(settings.local_base_path / "blobs", clock)
+
+
+def _cloud_stores(settings: StorageConfig, clock: Clock) -> list[tuple[BlobStore, str | None]]:
+    if not settings.cloud_configured:
+        return []
+    rest = BucketRoute("", settings.s3_bucket)
+    return [
+        *((_bucket(settings, clock, way), way.device_pattern) for way in settings.s3_buckets),
+        (_bucket(settings, clock, rest), None),
+    ]
+
+
+def _bucket(settings: StorageConfig, clock: Clock, way: BucketRoute) -> BlobStore:
+    from traffic_storage.adapters.blob_store.object_store import (
+        ObjectStoreBlobStore,
+        S3Settings,
+    )
+
+    return ObjectStoreBlobStore(
+        S3Settings(
+            bucket=way.bucket,
+            region=way.region or settings.s3_region,
+            endpoint=way.endpoint or settings.s3_endpoint,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            timeout_seconds=settings.s3_timeout_seconds,
+        ),
+        clock,
+    )
+
+
+def _cached(
+    settings: StorageConfig, stores: list[tuple[BlobStore, str | None]]
+) -> list[tuple[BlobStore, str | None]]:
+    from traffic_storage.adapters.blob_store.caching import CachingBlobStore
+
+    folder = settings.local_base_path / "cache"
+    share = settings.local_cache_bytes // max(1, len(stores))
+    return [
+        (
+            CachingBlobStore(
+                store,
+                folder / str(place),
+                limit_bytes=share,
+                item_bytes=settings.local_cache_item_bytes,
+            ),
+            pattern,
+        )
+        for place, (store, pattern) in enumerate(stores)
+    ]
+
+
+def _configured(
+    settings: StorageConfig,
+    local: BlobStore,
+    clouds: list[tuple[BlobStore, str | None]],
+    *,
+    local_written: bool,
+    clouds_written: bool,
+) -> list[ConfiguredStore]:
+    local_limits = StoreLimits(settings.max_local_bytes, settings.local_reserve_bytes)
+    cloud_limits = StoreLimits(settings.max_cloud_bytes)
+    return [
+        ConfiguredStore(local, local_limits, written=local_written),
+        *(
+            ConfiguredStore(store, cloud_limits, clouds_written, pattern)
+            for store, pattern in clouds
+        ),
+    ]
+
+
+def _limits(settings: StorageConfig) -> Limits:
+    return Limits(
+        image_bytes=settings.max_image_bytes,
+        video_bytes=settings.max_video_bytes,
+        metadata_bytes=settings.max_metadata_bytes,
+        pixels=settings.max_pixels,
+        max_clock_ahead=settings.max_clock_ahead,
+        accept_unknown_video=settings.accept_unknown_video,
+        compress=settings.compression_enabled,
+    )
+
+
+def _caching(settings: StorageConfig) -> Caching:
+    # A cache on the network costs as much as the local disk; one in the process does not.
+    remote = settings.redis_host is not None
+    return Caching(
+        tiers=frozenset({Tier.CLOUD}) if remote else frozenset(Tier),
+        item_bytes=settings.cache_item_bytes,
+        ttl=timedelta(seconds=settings.cache_ttl_seconds),
+    )
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
+
+
+def _prepare(
+    settings: StorageConfig, spool: Spool, images: Images, compressor: Compressor, clock: Clock
+) -> Prepare:
+    return Prepare(
+        spool=spool,
+        images=images,
+        compressor=compressor,
+        clock=clock,
+        limits=_limits(settings),
+        encoding=settings.encoding,
+        zone=settings.zone,
+    )
+
+
+def _seconds(name: str, share: float = 1.0) -> Callable[[StorageConfig], timedelta]:
+    return lambda settings: timedelta(seconds=getattr(settings, name) * share)
+
+
+class Container(DeclarativeContainer):
+    """All parts of one service: `Container(settings=…, strategy=…)`.
+
+    Two containers share nothing. Each provider gives the same part each time.
+    """
+
+    settings = Dependency(instance_of=StorageConfig)
+    strategy = Dependency(instance_of=StorageStrategy)
+
+    clock: Singleton[Clock] = Singleton(SystemClock)
+    ids = Singleton(RandomIds, clock)
+    tally = Singleton(Tally)
+    tasks = Singleton(OwnedTasks)
+
+    catalogue: Singleton[RecordRepo] = Singleton(_catalogue, settings)
+    cache: Singleton[Cache] = Singleton(_cache, settings, clock)
+    images: Singleton[Images] = Singleton(_images, settings)
+    spool: Singleton[Spool] = Singleton(_spool, settings)
+    compressor: Singleton[Compressor] = Singleton(_compressor)
+    local_store: Singleton[BlobStore] = Singleton(_local_store, settings, clock)
+    cloud_stores = Singleton(_cloud_stores, settings, clock)
+    cached_cloud_stores = Singleton(_cached, settings, cloud_stores)
+
+    configured_stores = Selector(
+        strategy,
+        LOCAL_ONLY=Singleton(
+            _configured,
+            settings,
+            local_store,
+            cloud_stores,
+            local_written=True,
+            clouds_written=False,
+        ),
+        CLOUD_ONLY=Singleton(
+            _configured,
+            settings,
+            local_store,
+            cloud_stores,
+            local_written=False,
+            clouds_written=True,
+        ),
+        CLOUD_WITH_CACHE=Singleton(
+            _configured,
+            settings,
+            local_store,
+            cached_cloud_stores,
+            local_written=False,
+            clouds_written=True,
+        ),
+        LOCAL_THEN_CLOUD=Singleton(
+            _configured,
+            settings,
+            local_store,
+            cloud_stores,
+            local_written=True,
+            clouds_written=True,
+        ),
+        HYBRID=Singleton(
+            _configured,
+            settings,
+            local_store,
+            cloud_stores,
+            local_written=True,
+            clouds_written=True,
+        ),
+    )
+
+    stores = Singleton(
+        Stores,
+        configured_stores,
+        strategy=strategy,
+        thresholds=settings.provided.thresholds,
+        repo=catalogue,
+        clock=clock,
+        ids=ids,
+    )
+    prepare = Singleton(_prepare, settings, spool, images, compressor, clock)
+    store_unit = Singleton(
+        StoreUnit,
+        stores=stores,
+        intake=catalogue,
+        catalogue=catalogue,
+        clock=clock,
+        ids=ids,
+        tally=tally,
+        owner=Called(_owner),
+        attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
+        parallel_puts=settings.provided.parallel_uploads,
+    )
+    store_files = Singleton(StoreFiles, prepare=prepare, store_unit=store_unit, tasks=tasks)
+    store_evidence = Singleton(
+        StoreEvidence, prepare=prepare, store_unit=store_unit, tasks=tasks, clock=clock
+    )
+    read_files = Singleton(
+        ReadFiles,
+        catalogue=catalogue,
+        stores=stores,
+        cache=cache,
+        caching=Called(_caching, settings),
+        compressor=compressor,
+        images=images,
+        clock=clock,
+        tally=tally,
+    )
+    statistics = Singleton(Statistics, catalogue=catalogue, stores=stores, cache=cache, tally=tally)
+    signing_key = Singleton(SigningKey, settings)
+    signer = Singleton(
+        AccessUrls,
+        public_url=settings.provided.public_url,
+        key=signing_key,
+        clock=clock,
+        longest=Called(_seconds("max_url_expiry_seconds"), settings),
+    )
+    recover = Singleton(
+        Recover,
+        intake=catalogue,
+        stores=stores,
+        clock=clock,
+        tally=tally,
+        margin=Called(_seconds("attempt_timeout_seconds", RECOVERY_MARGIN_SHARE), settings),
+    )
+    runtime = Singleton(
+        Runtime,
+        repo=catalogue,
+        stores=stores,
+        cache=cache,
+        recover=recover,
+        tasks=tasks,
+        others=List(images, spool),
+        sweep_interval=Called(_seconds("sweep_interval_seconds"), settings),
+    )

@@ -1,0 +1,312 @@
+"""`StorageService`: the whole system in a process of one's own, without a server."""
+
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from attrs import evolve, frozen
+
+from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
+from traffic_storage.application.read_files import OpenFile
+from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.digests import declared_sha256
+from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.times import instant
+from traffic_storage.domain.violation import StoredViolation, ViolationRecord
+from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.views import (
+    StatisticsView,
+    StoredFileView,
+    ViolationView,
+    file_view,
+    statistics_view,
+    violation_view,
+)
+from traffic_storage.ports.blob_store import Span
+from traffic_storage.ports.images import Encoding
+
+
+@frozen
+class FileStream:
+    """A file that is read piece by piece; iterate `chunks()`, and close it when leaving early."""
+
+    metadata: StoredFileView
+    _file: OpenFile
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Bytes `start` to `stop` (exclusive; None: the end), each verified before it is given.
+
+        Raises:
+            InvalidInput: no such span.
+        """
+        size = self._file.file.content.size_bytes
+        return self._file.chunks(Span(start, size if stop is None else stop))
+
+
+class StorageService:
+    """The unified service: store, find, hand out.
+
+    `StorageService(config, strategy)` connects on first use. `async with` opens and closes it
+    deterministically; otherwise call `aclose` at the end. An argument `strategy` wins over the
+    setting. Each coroutine is safe to call concurrently, on one event loop.
+
+    Errors of all coroutines:
+        CatalogueUnavailable: the database is away; it comes back without a restart.
+
+    Raises:
+        ConfigurationError: the strategy needs settings that are missing; they are named.
+    """
+
+    def __init__(
+        self,
+        config: StorageConfig | None = None,
+        strategy: StorageStrategy | str | None = None,
+        *,
+        container: Container | None = None,
+    ) -> None:
+        settings = config or StorageConfig()
+        self._container = container or Container(
+            settings=settings, strategy=settings.effective_strategy(strategy)
+        )
+        self._settings: StorageConfig = self._container.settings()
+
+    async def __aenter__(self) -> Self:
+        await self._container.runtime().start()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Finish what is being stored and free everything. The service can't be used after."""
+        await self._container.runtime().aclose()
+
+    async def store_violation_evidence(
+        self,
+        violation_record: ViolationRecord,
+        image: Pixels | Source | None = None,
+        video_segment: Source | None = None,
+        *,
+        channel_order: ChannelOrder | str = ChannelOrder.RGB,
+        encoding: Encoding | None = None,
+        duration_seconds: float | None = None,
+    ) -> dict[str, StoredFileView]:
+        """Store a violation with its files: visible whole or not at all.
+
+        `image` is an array (`uint8`; `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in `channel_order`),
+        or encoded bytes, a path or a stream, kept byte for byte; so is `video_segment`. The same
+        again is a no-op; a file that was missing is added.
+
+        Returns:
+            Stored-file metadata under `image`, `video` (for what was given) and `metadata`.
+
+        Raises:
+            InvalidInput: the record's time or a file; every wrong field is named.
+            Conflict: the violation exists with another record or other files.
+            StorageFull, StorageUnavailable: no place takes it.
+        """
+        await self._container.runtime().start()
+        stored = await self._container.store_evidence()(
+            violation_record,
+            None if image is None else _image(image, channel_order, encoding),
+            None if video_segment is None else Upload(video_segment),
+            video_duration_seconds=duration_seconds,
+        )
+        return {kind.value: self._view(file) for kind, file in stored.files.items()}
+
+    async def store_image(
+        self,
+        image: Pixels | Source,
+        file_id: str | None = None,
+        metadata: Mapping[str, Json | datetime] | None = None,
+        *,
+        channel_order: ChannelOrder | str = ChannelOrder.RGB,
+        encoding: Encoding | None = None,
+        content_type: str | None = None,
+        sha256: str | None = None,
+    ) -> StoredFileView:
+        """Store an image: an array is encoded (WebP by default), encoded bytes are kept.
+
+        `device_id`, `violation_id` and `timestamp` in `metadata` become the file's own. Without
+        a `file_id` one is derived from all that was given.
+
+        Raises:
+            InvalidInput: the image, its labels, or a declared type or digest that the bytes
+                contradict.
+            Conflict: `file_id` holds other content.
+            StorageFull, StorageUnavailable: no place takes it.
+        """
+        await self._container.runtime().start()
+        given = _image(image, channel_order, encoding)
+        if isinstance(given, Upload):
+            given = _declared(given, content_type, sha256)
+        labels = Labels.of(file_id=file_id, metadata=metadata)
+        return self._view((await self._container.store_files().image(given, labels)).file)
+
+    async def store_video_segment(
+        self,
+        video_data: Source,
+        file_id: str | None = None,
+        duration_seconds: float | None = None,
+        metadata: Mapping[str, Json | datetime] | None = None,
+        *,
+        content_type: str | None = None,
+        sha256: str | None = None,
+    ) -> StoredFileView:
+        """Store a video segment byte for byte: bytes, a path, or an asynchronous iterator.
+
+        Raises:
+            InvalidInput: no whole file of a container that is known, or as `store_image`.
+            Conflict: `file_id` holds other content.
+            StorageFull, StorageUnavailable: no place takes it.
+        """
+        await self._container.runtime().start()
+        stored = await self._container.store_files().video(
+            _declared(Upload(video_data), content_type, sha256),
+            Labels.of(file_id=file_id, metadata=metadata),
+            duration_seconds=duration_seconds,
+        )
+        return self._view(stored.file)
+
+    async def store_metadata(
+        self,
+        data: Mapping[str, Json],
+        file_id: str | None = None,
+        metadata: Mapping[str, Json | datetime] | None = None,
+    ) -> StoredFileView:
+        """Store a JSON object as canonical JSON, compressed when that pays.
+
+        Raises:
+            InvalidInput: not JSON (NaN, other types), or as `store_image`.
+            Conflict: `file_id` holds other content.
+            StorageFull, StorageUnavailable: no place takes it.
+        """
+        await self._container.runtime().start()
+        labels = Labels.of(file_id=file_id, metadata=metadata)
+        return self._view((await self._container.store_files().metadata(data, labels)).file)
+
+    async def retrieve_file(self, file_id: str) -> tuple[bytes, StoredFileView]:
+        """All bytes of a file, verified, and its metadata. For large files use `open_file`.
+
+        Raises:
+            NotFound: no such file.
+            StorageUnavailable: its good replicas can't be reached; the store is named.
+            NoGoodReplica: all replicas are corrupt or missing.
+        """
+        await self._container.runtime().start()
+        data, file = await self._container.read_files().whole(file_id)
+        return data, self._view(file)
+
+    async def open_file(self, file_id: str) -> FileStream:
+        """A file to be read piece by piece, or in ranges, in bounded memory.
+
+        Raises:
+            NotFound: no such file.
+        """
+        await self._container.runtime().start()
+        opened = await self._container.read_files().open(file_id)
+        return FileStream(self._view(opened.file), opened)
+
+    async def retrieve_image(
+        self, file_id: str, channel_order: ChannelOrder | str | None = None
+    ) -> tuple[Pixels, StoredFileView]:
+        """An image as a `uint8` array of `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, and its metadata.
+
+        In the channel order it was stored with, unless another is asked for (RGB for encoded
+        images).
+
+        Raises:
+            NotFound, UnsupportedMedia: no such file, or it is no image.
+            StorageUnavailable, NoGoodReplica: as `retrieve_file`.
+        """
+        await self._container.runtime().start()
+        order = None if channel_order is None else ChannelOrder(channel_order)
+        decoded, file = await self._container.read_files().image(file_id, order)
+        return decoded.pixels, self._view(file)
+
+    def generate_access_url(self, file_id: str, expires_in: float = 3600) -> str:
+        """A URL of the HTTP service that opens this file for `expires_in` seconds, to anybody.
+
+        No I/O (but for the key file at first need): the file is resolved when it is opened, so
+        the URL stays valid when it moves between tiers.
+
+        Raises:
+            InvalidInput: no file can have this id, or the time is out of bounds.
+        """
+        return self._container.signer().url(file_id, expires_in).url
+
+    async def get_violation_records(
+        self,
+        device_id: str | None = None,
+        violation_type: str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        limit: int = 100,
+        *,
+        vehicle_class: str | None = None,
+        min_confidence: float | None = None,
+        max_confidence: float | None = None,
+    ) -> list[ViolationView]:
+        """Violations, newest first; `start_time ≤ timestamp < end_time`; 1 to 1,000 of them.
+
+        Naive times are read in the configured zone. For pages use `find_violations`.
+
+        Raises:
+            InvalidInput: a filter that nothing can meet, or `limit` out of range.
+        """
+        query = ViolationQuery(
+            device_id=device_id,
+            violation_type=violation_type,
+            vehicle_class=vehicle_class,
+            min_confidence=min_confidence,
+            max_confidence=max_confidence,
+            start_time=self._instant(start_time),
+            end_time=self._instant(end_time),
+            limit=limit,
+        )
+        return [
+            violation_view(violation) for violation in (await self.find_violations(query)).items
+        ]
+
+    async def find_violations(
+        self, query: ViolationQuery, after: Cursor | None = None
+    ) -> Page[StoredViolation]:
+        """The page of violations that `query` asks for; `page.next` continues it as `after`."""
+        await self._container.runtime().start()
+        asked = query if after is None else evolve(query, after=after)
+        return await self._container.catalogue().violations(asked)
+
+    async def get_storage_statistics(self) -> StatisticsView:
+        """What is stored where, and what this process has done, from maintained counters."""
+        await self._container.runtime().start()
+        return statistics_view(await self._container.statistics()())
+
+    def _view(self, file: StoredFile) -> StoredFileView:
+        return file_view(file, self._settings.retention)
+
+    def _instant(self, time: datetime | None) -> datetime | None:
+        return None if time is None else instant(time, self._settings.zone).at
+
+
+def _image(
+    image: Pixels | Source, channel_order: ChannelOrder | str, encoding: Encoding | None
+) -> ArrayImage | Upload:
+    if isinstance(image, np.ndarray):
+        return ArrayImage(image, ChannelOrder(channel_order), encoding)
+    return Upload(image)
+
+
+def _declared(upload: Upload, content_type: str | None, sha256: str | None) -> Upload:
+    digest = None if sha256 is None else declared_sha256(sha256)
+    return evolve(upload, content_type=content_type, sha256=digest)

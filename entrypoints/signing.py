@@ -1,0 +1,68 @@
+"""The key that signs access URLs: a setting, or a file that is made at first need."""
+
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+
+from traffic_storage.domain.access import MIN_KEY_BYTES
+from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.entrypoints.settings import StorageConfig
+
+KEY_FILE = "signing.key"
+
+
+class SigningKey:
+    """Gives the key, read or made once. Several hosts must share the setting `url_signing_key`."""
+
+    def __init__(self, settings: StorageConfig) -> None:
+        self._read = cache(lambda: _key(settings))
+
+    def __call__(self) -> bytes:
+        """The key, at least 32 bytes.
+
+        Raises:
+            ConfigurationError: the key file can't be read or made, or is too short.
+        """
+        return self._read()
+
+
+def _key(settings: StorageConfig) -> bytes:
+    if settings.url_signing_key is not None:
+        return settings.url_signing_key.encode()
+    path = settings.local_base_path / KEY_FILE
+    try:
+        if not path.exists():
+            _make(path)
+        key = bytes.fromhex(path.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise _unusable(path, str(error)) from error
+    if len(key) < MIN_KEY_BYTES:
+        raise _unusable(path, "it is too short")
+    return key
+
+
+def _make(path: Path) -> None:
+    """Write a new key under a name of its own and link it: of several makers one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(MIN_KEY_BYTES).hex().encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+
+
+def _unusable(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError.of(
+        "url_signing_key",
+        f"the key file {path} can't be used: {why}",
+        "make the folder writable, remove a broken key file, or set url_signing_key",
+    )

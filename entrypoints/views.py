@@ -1,0 +1,217 @@
+"""Views: what is handed out in Python, HTTP and CLI alike. Typed, indexable, ready for JSON.
+
+Times are ISO 8601 in UTC; what does not apply is None.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypedDict
+
+from traffic_storage.application.statistics import StorageStatistics, TierUsage
+from traffic_storage.application.store_evidence import StoredEvidence
+from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.retention import RetentionPeriods, expires_at
+from traffic_storage.domain.violation import StoredViolation
+
+
+class ReplicaView(TypedDict):
+    """One copy of a file."""
+
+    store: str
+    tier: str
+    state: str
+    verified_at: str | None
+
+
+class PlacementView(TypedDict):
+    """Where a file was put and why, in words."""
+
+    decision: str
+    reason: str
+
+
+class StoredFileView(TypedDict):
+    """Stored-file metadata. `sha256` and `size_bytes` are of the bytes as handed out."""
+
+    file_id: str
+    kind: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    created_at: str
+    captured_at: str | None
+    device_id: str | None
+    violation_id: str | None
+    width: int | None
+    height: int | None
+    channels: int | None
+    channel_order: str | None
+    duration_seconds: float | None
+    replicas: list[ReplicaView]
+    placement: PlacementView
+    expires_at: str
+    metadata: dict[str, Json] | None
+
+
+class ViolationView(TypedDict):
+    """A violation. `timestamp` is the instant; `zone_assumed` the zone of a naive one."""
+
+    violation_id: str
+    device_id: str
+    violation_type: str
+    timestamp: str
+    zone_assumed: str | None
+    vehicle_bbox: list[float]
+    vehicle_class: str
+    confidence: float
+    image_path: str
+    video_path: str
+    camera_info: Mapping[str, Json]
+    processing_time_ms: float
+    model_versions: Mapping[str, str]
+    received_at: str
+    incomplete: bool
+
+
+class EvidenceView(TypedDict):
+    """A violation and, by kind, its files."""
+
+    violation: ViolationView
+    files: dict[str, StoredFileView]
+
+
+class KindUsageView(TypedDict):
+    """Files and stored bytes of one kind."""
+
+    files: int
+    bytes: int
+
+
+class TierUsageView(TypedDict):
+    """What a tier holds; `usage_percentage` is 0–100 (0 where there is no limit)."""
+
+    configured: bool
+    files: int
+    used_bytes: int
+    limit_bytes: int | None
+    free_bytes: int | None
+    usage_percentage: float
+    by_kind: dict[str, KindUsageView]
+
+
+class DatabaseView(TypedDict):
+    """What the catalogue counts."""
+
+    violations: int
+
+
+class CacheView(TypedDict):
+    """The state of the cache."""
+
+    healthy: bool
+    detail: str
+
+
+class StatisticsView(TypedDict):
+    """The statistics of the storage; `operation_stats` are of this process since its start."""
+
+    local_storage: TierUsageView
+    cloud_storage: TierUsageView
+    database: DatabaseView
+    cache: CacheView
+    operation_stats: dict[str, int]
+
+
+def file_view(file: StoredFile, periods: RetentionPeriods) -> StoredFileView:
+    """A stored file as callers see it."""
+    picture = file.picture
+    return {
+        "file_id": file.file_id,
+        "kind": file.kind.value,
+        "content_type": file.content_type,
+        "size_bytes": file.content.size_bytes,
+        "sha256": file.content.sha256,
+        "created_at": file.created_at.isoformat(),
+        "captured_at": _iso(file.captured_at),
+        "device_id": file.device_id,
+        "violation_id": file.violation_id,
+        "width": picture.width,
+        "height": picture.height,
+        "channels": picture.channels,
+        "channel_order": picture.channel_order.value if picture.channel_order else None,
+        "duration_seconds": picture.duration_seconds,
+        "replicas": [
+            {
+                "store": replica.store_id,
+                "tier": replica.tier.value,
+                "state": replica.state.value,
+                "verified_at": _iso(replica.verified_at),
+            }
+            for replica in file.replicas
+        ],
+        "placement": {"decision": file.placement.decision, "reason": file.placement.reason},
+        "expires_at": expires_at(file, periods).isoformat(),
+        "metadata": None if file.metadata is None else json.loads(file.metadata),
+    }
+
+
+def violation_view(violation: StoredViolation) -> ViolationView:
+    """A stored violation as callers see it; its paths are ids of stored files."""
+    record = violation.record
+    return {
+        "violation_id": record.violation_id,
+        "device_id": record.device_id,
+        "violation_type": record.violation_type,
+        "timestamp": violation.occurred_at.isoformat(),
+        "zone_assumed": violation.zone_assumed,
+        "vehicle_bbox": list(record.vehicle_bbox),
+        "vehicle_class": record.vehicle_class,
+        "confidence": record.confidence,
+        "image_path": violation.image_file_id or "",
+        "video_path": violation.video_file_id or "",
+        "camera_info": record.camera_info,
+        "processing_time_ms": record.processing_time_ms,
+        "model_versions": record.model_versions,
+        "received_at": violation.received_at.isoformat(),
+        "incomplete": violation.incomplete,
+    }
+
+
+def evidence_view(evidence: StoredEvidence, periods: RetentionPeriods) -> EvidenceView:
+    """A violation just stored, with its files."""
+    return {
+        "violation": violation_view(evidence.violation),
+        "files": {kind.value: file_view(file, periods) for kind, file in evidence.files.items()},
+    }
+
+
+def statistics_view(statistics: StorageStatistics) -> StatisticsView:
+    """The statistics as callers see them."""
+    return {
+        "local_storage": _tier_view(statistics.local),
+        "cloud_storage": _tier_view(statistics.cloud),
+        "database": {"violations": statistics.violations},
+        "cache": {"healthy": statistics.cache.healthy, "detail": statistics.cache.detail},
+        "operation_stats": dict(statistics.operations),
+    }
+
+
+def _tier_view(usage: TierUsage) -> TierUsageView:
+    return {
+        "configured": usage.configured,
+        "files": usage.files,
+        "used_bytes": usage.used_bytes,
+        "limit_bytes": usage.limit_bytes,
+        "free_bytes": usage.free_bytes,
+        "usage_percentage": usage.usage_percentage or 0.0,
+        "by_kind": {
+            kind.value: {"files": part.files, "bytes": part.bytes}
+            for kind, part in usage.by_kind.items()
+        },
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
