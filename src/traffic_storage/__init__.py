@@ -7,12 +7,39 @@ costs next to nothing and an embedder pays only for the parts that it names.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from traffic_storage.domain.errors import TrafficStorageError as TrafficStorageError
+    from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
+    from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
+    from traffic_storage.domain.query import Cursor as Cursor
+    from traffic_storage.domain.query import ViolationQuery as ViolationQuery
+    from traffic_storage.domain.violation import ViolationRecord as ViolationRecord
+    from traffic_storage.entrypoints.embedded import StorageService as StorageService
+    from traffic_storage.entrypoints.settings import BucketRoute as BucketRoute
+    from traffic_storage.entrypoints.settings import StorageConfig as StorageConfig
 
-__all__ = ["TrafficStorageError", "__version__"]
+__all__ = [
+    "BucketRoute",
+    "ChannelOrder",
+    "Cursor",
+    "StorageConfig",
+    "StorageService",
+    "StorageStrategy",
+    "TrafficStorageError",
+    "ViolationQuery",
+    "ViolationRecord",
+    "__version__",
+]
 
 # Public name → module and name there. The imports above tell type checkers the same.
 _PLACES = {
+    "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",
+    "ChannelOrder": "traffic_storage.domain.pixels:ChannelOrder",
+    "Cursor": "traffic_storage.domain.query:Cursor",
+    "StorageConfig": "traffic_storage.entrypoints.settings:StorageConfig",
+    "StorageService": "traffic_storage.entrypoints.embedded:StorageService",
+    "StorageStrategy": "traffic_storage.domain.placement:StorageStrategy",
     "TrafficStorageError": "traffic_storage.domain.errors:TrafficStorageError",
+    "ViolationQuery": "traffic_storage.domain.query:ViolationQuery",
+    "ViolationRecord": "traffic_storage.domain.violation:ViolationRecord",
 }
 
 __version__: str
