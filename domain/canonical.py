@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from traffic_storage.domain.errors import InvalidInput
 
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 MAX_JSON_DEPTH = 64
 
