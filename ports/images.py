@@ -7,6 +7,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from traffic_storage.domain.digests import Sha256
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.ports.spool import Body, MemoryBody
 
@@ -26,13 +27,24 @@ class Encoding:
     Attributes:
         quality: 1–100, of lossy formats.
         effort: WebP 0–6; more is smaller and slower.
-        lossless: exact pixels (WebP and PNG).
+        lossless: exact pixels (WebP; PNG is always so, JPEG can't).
+
+    Raises:
+        InvalidInput: a number is out of its range, or lossless JPEG is asked for.
     """
 
     format: ImageFormat = ImageFormat.WEBP
     quality: int = 90
     effort: int = 0
     lossless: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise InvalidInput.of("image_quality", f"is {self.quality}", "give 1 to 100")
+        if not 0 <= self.effort <= 6:
+            raise InvalidInput.of("image_effort", f"is {self.effort}", "give 0 to 6")
+        if self.lossless and self.format is ImageFormat.JPEG:
+            raise InvalidInput.of("image_lossless", "JPEG can't be lossless", "use WebP or PNG")
 
 
 @frozen
@@ -77,15 +89,25 @@ class Images(Protocol):
     async def inspect(self, body: Body) -> ImageFacts:
         """Decode encoded bytes whole and say what they are; the pixels are not kept.
 
+        The dimensions are those that `decode` gives. Bytes after the image's end, which cameras
+        add, are accepted.
+
         Raises:
-            UnsupportedMedia: not JPEG, PNG, WebP or AVIF.
+            UnsupportedMedia: not JPEG, PNG, WebP or AVIF, or an animation: a still is one frame.
             UndecodableMedia: truncated or broken.
             TooLarge: more pixels than the limit; found before they are decoded.
         """
 
     @abstractmethod
-    async def decode(self, data: bytes, order: ChannelOrder) -> DecodedImage:
+    async def decode(
+        self, data: bytes, order: ChannelOrder, channels: int | None = None
+    ) -> DecodedImage:
         """The pixels, as `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in this channel order.
+
+        As they are stored: an orientation or colour profile in the file is not applied. More than
+        8 bits are scaled down; palettes, CMYK and grey with alpha become colour. `channels` (1, 3
+        or 4) gives an encoded array its shape back where the format dropped it (WebP knows no
+        grey, and no alpha that is opaque all over); None takes what the file has.
 
         Raises: as `inspect`.
         """

@@ -1,0 +1,230 @@
+"""JPEG, PNG, WebP and AVIF to pixels; hostile bytes end in an error of ours, with bounded memory.
+
+Each file is given to the one plugin that its first bytes name: Pillow's other formats are never
+tried, and its global limits and warnings about the number of pixels play no part.
+"""
+
+import io
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from traffic_storage.adapters.images.pillow.png import check_chunks
+from traffic_storage.domain.errors import (
+    TooLarge,
+    TrafficStorageError,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
+from traffic_storage.domain.media import SNIFF_BYTES, ContentType, sniff
+from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
+from traffic_storage.ports.errors import StorageUnavailable
+from traffic_storage.ports.images import DecodedImage, ImageFacts
+from traffic_storage.ports.spool import Body, MemoryBody
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_PLUGINS: dict[ContentType, type[ImageFile]] = {
+    ContentType.JPEG: JpegImageFile,
+    ContentType.PNG: PngImageFile,
+    ContentType.WEBP: WebPImageFile,
+    ContentType.AVIF: AvifImageFile,
+}
+_ACCEPTED = "send JPEG, PNG, WebP or AVIF"
+_BUFFER_BYTES = 64 * 1024
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+# What Pillow's plugins let through when bytes lie. A warning is an error where filters say so.
+_BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+    struct.error,
+    zlib.error,
+)
+
+
+class PixelBudget:
+    """How many pixels may be decoded at one moment, by all threads together."""
+
+    def __init__(self, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Hold `pixels` (at most `max_pixels`) of it; waits until they are free."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken + pixels <= self.max_pixels)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+def inspect(body: Body, budget: PixelBudget) -> ImageFacts:
+    """What an encoded image is; found by decoding it whole."""
+    with _stream(body) as stream, _opened(stream, budget) as (kind, picture):
+        width, height = picture.size
+        channels = _channels(picture)
+        # At an eighth of the size every byte of a JPEG is still entropy-decoded, in a third of
+        # the time; what is left out (the inverse transform) has no input that it refuses.
+        picture.draft(None, (max(1, width // 8), max(1, height // 8)))
+        picture.load()
+        return ImageFacts(kind, Dimensions(width, height, channels))
+
+
+def decode(
+    data: bytes, order: ChannelOrder, channels: int | None, budget: PixelBudget
+) -> DecodedImage:
+    """The pixels of an encoded image."""
+    with _opened(io.BytesIO(data), budget) as (_, picture):
+        picture.load()
+        mode = _MODES[channels or _channels(picture)]
+        return DecodedImage(_pixels(_converted(picture, mode), order), order)
+
+
+@contextmanager
+def _opened(stream: BinaryIO, budget: PixelBudget) -> Iterator[tuple[ContentType, ImageFile]]:
+    """The image in a stream, known but not decoded yet, with its pixels taken from `budget`."""
+    kind = _kind(stream)
+    with _translated(kind):
+        if kind is ContentType.PNG:
+            check_chunks(stream)
+            stream.seek(0)
+        picture = _PLUGINS[kind](stream)
+        _check_still(picture)
+        pixels = picture.width * picture.height
+        _check_pixels(pixels, budget.max_pixels)
+        with budget.taken(pixels):
+            yield kind, picture
+            picture.close()
+
+
+def _kind(stream: BinaryIO) -> ContentType:
+    kind = sniff(stream.read(SNIFF_BYTES))
+    stream.seek(0)
+    if kind not in _PLUGINS:
+        found = f"is {kind}" if kind else "is no image of a known format"
+        raise UnsupportedMedia.of("image", found, _ACCEPTED)
+    return kind
+
+
+@contextmanager
+def _translated(kind: ContentType) -> Iterator[None]:
+    try:
+        yield
+    except TrafficStorageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLarge.of("image", str(error), "send a smaller image") from error
+    except _BROKEN as error:
+        raise UndecodableMedia.of(
+            "image",
+            f"is not a whole {kind} file: {str(error) or type(error).__name__!a:.200}",
+            "send the file as it was written by the camera",
+        ) from error
+
+
+def _check_still(picture: ImageFile) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames != 1:
+        raise UnsupportedMedia.of(
+            "image", f"is an animation of {frames} frames", "send a still image, or a video"
+        )
+
+
+def _check_pixels(pixels: int, most: int) -> None:
+    if pixels > most:
+        raise TooLarge.of(
+            "image",
+            f"has {pixels} pixels",
+            f"send at most {most} pixels, or raise the setting max_pixels",
+        )
+
+
+def _channels(picture: Image.Image) -> int:
+    """1, 3 or 4: what an image is given out as."""
+    if picture.has_transparency_data:
+        return 4
+    return 1 if picture.mode in {"1", "L"} or picture.mode.startswith(("I", "F")) else 3
+
+
+def _converted(picture: Image.Image, mode: str) -> Image.Image:
+    if picture.mode.startswith("I"):
+        # Pillow cuts 16 bits off at 255 instead of scaling them.
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _pixels(picture: Image.Image, order: ChannelOrder) -> Pixels:
+    width, height = picture.size
+    raw_mode, shape = {
+        "L": ("L", (height, width)),
+        "RGB": (str(order), (height, width, 3)),
+        "RGBA": (f"{order}A", (height, width, 4)),
+    }[picture.mode]
+    # A copy, because arrays over bytes can't be written to.
+    return np.frombuffer(picture.tobytes("raw", raw_mode), np.uint8).reshape(shape).copy()
+
+
+def _stream(body: Body) -> BinaryIO:
+    if isinstance(body, MemoryBody):
+        return io.BytesIO(body.data)
+    return io.BufferedReader(_Window(body.fd, body.digests.size_bytes), _BUFFER_BYTES)
+
+
+class _Window(io.RawIOBase):
+    """A descriptor of another's, read without moving its position and never closed."""
+
+    def __init__(self, fd: int, size_bytes: int) -> None:
+        self._fd = fd
+        self._size_bytes = size_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size_bytes}
+        self._position = start[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        try:
+            count = os.preadv(self._fd, [buffer], self._position)
+        except OSError as error:
+            raise StorageUnavailable(
+                f"the spool can't be read: {error.strerror}", remedy="check the disk"
+            ) from error
+        self._position += count
+        return count
