@@ -21,7 +21,7 @@ from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.images import Encoding
 from traffic_storage.ports.spool import Body
 
-Source: TypeAlias = "bytes | PathLike[str] | AsyncIterable[bytes] | Body"
+Source: TypeAlias = bytes | PathLike[str] | AsyncIterable[bytes] | Body
 """Bytes at hand, a file, a stream, or a body that the spool took in already."""
 
 
