@@ -13,6 +13,7 @@ replica:  planned → present → corrupt → gone
 ```
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
@@ -180,6 +181,17 @@ class StoredFile:
         if state not in FILE_TRANSITIONS[self.state]:
             raise ForbiddenTransition(f"a file that is {self.state} can't become {state}")
         return evolve(self, state=state)
+
+
+_KEY = re.compile(
+    rf"(?:{'|'.join(FileKind)})/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}"
+    r"/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{64}"
+)
+
+
+def is_blob_key(text: str) -> bool:
+    """Whether a text is a key as `blob_key` makes them; nothing else in a store is ours."""
+    return _KEY.fullmatch(text) is not None
 
 
 def blob_key(kind: FileKind, day: date, attempt: UUID, stored_sha256: Sha256) -> BlobKey:

@@ -1,0 +1,185 @@
+"""LocalDiskBlobStore: a folder of this host, written durably."""
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+from traffic_storage.adapters.files.blobs import BlobFolder
+from traffic_storage.adapters.files.threads import Threads
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.domain.identity import Marker
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import BlobConflict, DeadlinePassed, StorageUnavailable
+from traffic_storage.ports.spool import Body
+from traffic_storage.ports.verification import (
+    check_key,
+    check_span,
+    chunks_of,
+    part_of_segment,
+    segments_of,
+)
+
+_MARKER = ".traffic-storage"
+_PAGE = 1000
+_OBSTACLE_SECONDS = 10.0
+_log = logging.getLogger("traffic_storage.blob_store")
+
+
+class LocalDiskBlobStore(BlobStore):
+    """Blobs below `root`, which is made when it is first needed.
+
+    A blob is written to a file without a name, flushed with its facts, given its name, and the
+    name flushed, all in one call of one thread; what was acknowledged survives a power cut.
+    After a failure of the disk `obstacle` names it for ten seconds; then the next call tries
+    again.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock,
+        *,
+        writers: int = 16,
+        readers: int = 4,
+        attributes: bool = True,
+        unnamed: bool = True,
+    ) -> None:
+        self._root = root.absolute()
+        self._clock = clock
+        self._folder = BlobFolder(self._root, durable=True, attributes=attributes, unnamed=unnamed)
+        self._writing = Threads(writers, "blob-writer")
+        self._reading = Threads(readers, "blob-reader")
+        self._trouble = ""
+        self._trouble_until = 0.0
+
+    @property
+    def tier(self) -> Tier:
+        return Tier.LOCAL
+
+    @property
+    def location(self) -> str:
+        return f"{socket.gethostname()}:{self._root}"
+
+    def obstacle(self) -> str:
+        return self._trouble if self._clock.monotonic() < self._trouble_until else ""
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        check_key(key)
+        permit = _Permit(self._clock, deadline, key)
+        with self._watched():
+            await self._writing.settle(
+                permit.withdraw, self._folder.write, key, body, facts.to_text(), permit
+            )
+        _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
+
+    async def read(self, key: BlobKey, digests: Digests) -> bytes:
+        check_key(key)
+        return await self._reading.run(self._folder.read, key, digests)
+
+    async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
+        check_span(span, digests)
+        if not digests.segmented:
+            data = await self.read(key, digests)
+            for chunk in chunks_of(data, span):
+                yield chunk
+            return
+        check_key(key)
+        blob = await self._reading.run(self._folder.open, key, digests)
+        for segment in segments_of(span, digests):
+            data = await self._reading.run(blob.read, segment)
+            yield part_of_segment(data, segment, span)
+
+    async def head(self, key: BlobKey) -> BlobHead:
+        check_key(key)
+        size_bytes, text = await self._reading.run(self._folder.describe, key)
+        return BlobHead(size_bytes, _facts_from(text))
+
+    async def delete(self, key: BlobKey) -> None:
+        check_key(key)
+        with self._watched():
+            await self._writing.settle(_go_on, self._folder.remove, key)
+        _log.debug("deleted %s", key)
+
+    async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
+        entries = self._folder.entries(prefix, after)
+        while page := await self._reading.run(_page_of, entries):
+            for entry in page:
+                yield entry
+
+    async def room(self) -> Room:
+        return await self._reading.run(self._folder.room)
+
+    async def marker(self) -> Marker | None:
+        note = await self._reading.run(self._folder.note, _MARKER)
+        return None if note is None else Marker.from_text(note.decode(errors="replace"))
+
+    async def write_marker(self, marker: Marker) -> None:
+        text = f"{marker.to_text()}\n".encode()
+        with self._watched():
+            if await self._writing.settle(_go_on, self._folder.write_note, _MARKER, text):
+                return
+        if await self._reading.run(self._folder.note, _MARKER) != text:
+            raise BlobConflict(f"{self.location} carries another marker")
+
+    async def aclose(self) -> None:
+        await self._writing.aclose()
+        await self._reading.aclose()
+        self._folder.close()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remember for a while why a write failed; one that succeeds forgets it."""
+        try:
+            yield
+        except StorageUnavailable as error:
+            self._trouble = str(error)
+            self._trouble_until = self._clock.monotonic() + _OBSTACLE_SECONDS
+            raise
+        self._trouble_until = 0.0
+
+
+class _Permit:
+    """The permit to publish until a deadline, or until it is withdrawn."""
+
+    def __init__(self, clock: Clock, deadline: datetime, key: BlobKey) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._key = key
+        self._withdrawn = False
+
+    def withdraw(self) -> None:
+        self._withdrawn = True
+
+    def __call__(self) -> None:
+        if self._withdrawn:
+            raise DeadlinePassed(f"{self._key} was given up before it was stored")
+        if self._clock.now() >= self._deadline:
+            raise DeadlinePassed(
+                f"{self._key} was not stored before {self._deadline.isoformat()}",
+                remedy="send it again; raise attempt_timeout_seconds if the store is slow",
+            )
+
+
+def _go_on() -> None:
+    """What can't be undone goes on when its caller has gone."""
+
+
+def _page_of(entries: Iterator[BlobEntry]) -> list[BlobEntry]:
+    return list(islice(entries, _PAGE))
+
+
+def _facts_from(text: str | None) -> Facts | None:
+    if text is None:
+        return None
+    try:
+        return Facts.from_text(text)
+    except InvalidInput:
+        return None

@@ -1,0 +1,141 @@
+"""InMemoryBlobStore: the reference. What it does in a few lines, every adapter does."""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from attrs import frozen
+
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.domain.identity import Marker
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import BlobConflict, BlobMissing, DeadlinePassed, StorageFull
+from traffic_storage.ports.spool import Body, MemoryBody
+from traffic_storage.ports.verification import (
+    check_key,
+    check_segment,
+    check_span,
+    check_whole,
+    chunks_of,
+    part_of_segment,
+    segments_of,
+)
+
+
+@frozen
+class _Blob:
+    data: bytes
+    facts: Facts
+    modified_at: datetime
+
+
+class InMemoryBlobStore(BlobStore):
+    """Blobs in a dictionary. `limit_bytes` bounds their sum; `tier` and `location` are given."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        tier: Tier = Tier.LOCAL,
+        location: str = "memory",
+        limit_bytes: int | None = None,
+    ) -> None:
+        self._clock = clock
+        self._tier = tier
+        self._location = location
+        self._limit_bytes = limit_bytes
+        self._blobs: dict[BlobKey, _Blob] = {}
+        self._marker: Marker | None = None
+
+    @property
+    def tier(self) -> Tier:
+        return self._tier
+
+    @property
+    def location(self) -> str:
+        return self._location
+
+    def obstacle(self) -> str:
+        return ""
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        check_key(key)
+        now = self._clock.now()
+        if now >= deadline:
+            raise DeadlinePassed(f"{key} was not stored before {deadline.isoformat()}")
+        data = _bytes_of(body)
+        check_whole(key, data, body.digests)
+        if held := self._blobs.get(key):
+            if held.data != data:
+                raise BlobConflict(f"{key} holds other bytes already")
+            return
+        if self._limit_bytes is not None and self._used_bytes + len(data) > self._limit_bytes:
+            raise StorageFull(f"{self._location} holds at most {self._limit_bytes} bytes")
+        self._blobs[key] = _Blob(data, facts, now)
+
+    async def read(self, key: BlobKey, digests: Digests) -> bytes:
+        data = self._blob(key).data
+        check_whole(key, data, digests)
+        return data
+
+    async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
+        check_span(span, digests)
+        data = self._blob(key).data
+        if not digests.segmented:
+            check_whole(key, data, digests)
+            for chunk in chunks_of(data, span):
+                yield chunk
+            return
+        for segment in segments_of(span, digests):
+            held = data[segment.start : segment.stop]
+            check_segment(key, held, segment, digests)
+            yield part_of_segment(held, segment, span)
+
+    async def head(self, key: BlobKey) -> BlobHead:
+        blob = self._blob(key)
+        return BlobHead(len(blob.data), blob.facts)
+
+    async def delete(self, key: BlobKey) -> None:
+        check_key(key)
+        self._blobs.pop(key, None)
+
+    async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
+        for key in sorted(self._blobs):
+            if key > after and key.startswith(prefix) and (blob := self._blobs.get(key)):
+                yield BlobEntry(key, len(blob.data), blob.modified_at)
+
+    async def room(self) -> Room:
+        if self._limit_bytes is None:
+            return Room()
+        return Room(self._limit_bytes - self._used_bytes, self._limit_bytes)
+
+    async def marker(self) -> Marker | None:
+        return self._marker
+
+    async def write_marker(self, marker: Marker) -> None:
+        if self._marker not in (None, marker):
+            raise BlobConflict(f"{self._location} carries another marker")
+        self._marker = marker
+
+    async def aclose(self) -> None:
+        """Nothing is open; the blobs stay."""
+
+    @property
+    def _used_bytes(self) -> int:
+        return sum(len(blob.data) for blob in self._blobs.values())
+
+    def _blob(self, key: BlobKey) -> _Blob:
+        check_key(key)
+        try:
+            return self._blobs[key]
+        except KeyError as error:
+            raise BlobMissing(f"{self._location} has no blob {key}") from error
+
+
+def _bytes_of(body: Body) -> bytes:
+    if isinstance(body, MemoryBody):
+        return body.data
+    return os.pread(body.fd, body.digests.size_bytes, 0)

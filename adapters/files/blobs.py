@@ -1,0 +1,306 @@
+"""BlobFolder: blobs as files below one folder; each is there whole, or not at all.
+
+Every method blocks, is safe for many threads, and raises in the words of the ports.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from traffic_storage.adapters.files.descriptors import Descriptor, read_all, write_all
+from traffic_storage.adapters.files.errors import translated
+from traffic_storage.adapters.files.folders import Folders
+from traffic_storage.adapters.files.publish import Permit, Place, always, publish
+from traffic_storage.adapters.files.staging import Staged, Staging, Unnamed
+from traffic_storage.adapters.files.walk import walk
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.files import BlobKey
+from traffic_storage.ports.blob_store import BlobEntry, Room
+from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing
+from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
+from traffic_storage.ports.verification import Segment, check_segment, check_size, check_whole
+
+_FACTS_ATTRIBUTE = "user.traffic_storage"
+_FACTS_SUFFIX = ".facts"
+_MAX_NOTE_BYTES = 64 * 1024
+_STEP_BYTES = 1024 * 1024
+# O_NONBLOCK: what is no regular file must not hold us up.
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+# No attributes on this file system, or no room for them beside the inode.
+_NO_ATTRIBUTE = frozenset({errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.ERANGE})
+# The spool's file can't have a name here: another file system, or it had one before.
+_NOT_LINKABLE = frozenset({errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EMLINK})
+
+
+class OpenBlob:
+    """A blob that is read segment by segment; its file closes with its last user."""
+
+    def __init__(self, key: BlobKey, digests: Digests, file: Descriptor, place: str) -> None:
+        self._key = key
+        self._digests = digests
+        self._file = file
+        self._place = place
+
+    def read(self, segment: Segment) -> bytes:
+        """The bytes of a segment, checked."""
+        with translated(self._place):
+            data = read_all(self._file.fd, segment.length, segment.start)
+        check_segment(self._key, data, segment, self._digests)
+        return data
+
+
+class BlobFolder:
+    """The blobs below `root`, their facts in an extended attribute or in a file beside them.
+
+    `durable` says whether what is written must survive a power cut. Where `attributes` is false,
+    or the file system has none, facts go into a file `<blob>.facts`; where `unnamed` is false, or
+    the file system can't do it, new files lie in a staging folder until they are whole.
+    """
+
+    def __init__(
+        self, root: Path, *, durable: bool, attributes: bool = True, unnamed: bool = True
+    ) -> None:
+        self.place = str(root)
+        self._durable = durable
+        self._attributes = attributes
+        self._folders = Folders(root, durable=durable)
+        self._staging = Staging(unnamed=unnamed)
+        self._turns = threading.Condition()
+        self._busy: set[BlobKey] = set()
+
+    def write(
+        self, key: BlobKey, body: Body, facts: str | None = None, permit: Permit = always
+    ) -> None:
+        """Publish a blob and its facts under `key`; `permit` as in `publish`."""
+        path, _, name = key.rpartition("/")
+        with translated(self.place), self._alone_with(key):
+            place = Place(self._folders.for_writing(path), name, self._durable)
+            if not self._publish_spooled(key, body, place, facts, permit):
+                with self._staged(place.folder) as staged:
+                    _fill(staged.fd, key, body)
+                    self._publish(staged, key, body.digests, place, facts, permit)
+
+    def read(self, key: BlobKey, digests: Digests) -> bytes:
+        """The whole blob, checked."""
+        with translated(self.place):
+            file = self._open(key)
+            size_bytes = os.fstat(file.fd).st_size
+            check_size(key, size_bytes, digests)
+            data = read_all(file.fd, size_bytes)
+        check_whole(key, data, digests)
+        return data
+
+    def open(self, key: BlobKey, digests: Digests) -> OpenBlob:
+        """The blob, for reading in segments; its size is checked."""
+        with translated(self.place):
+            file = self._open(key)
+            check_size(key, os.fstat(file.fd).st_size, digests)
+        return OpenBlob(key, digests, file, self.place)
+
+    def describe(self, key: BlobKey) -> tuple[int, str | None]:
+        """Size and facts of a blob; None where it has no facts."""
+        with translated(self.place):
+            file = self._open(key)
+            return os.fstat(file.fd).st_size, self._facts_of(file, key)
+
+    def remove(self, key: BlobKey) -> None:
+        """Remove a blob and its facts. One that is not there is a success."""
+        path, _, name = key.rpartition("/")
+        with translated(self.place):
+            try:
+                folder = self._folders.for_reading(path, fresh=True)
+            except FileNotFoundError:
+                return
+            place = Place(folder, name, self._durable)
+            place.unlink()
+            place.beside(_FACTS_SUFFIX).unlink()
+            place.sync()
+
+    def entries(self, prefix: str = "", after: str = "") -> Iterator[BlobEntry]:
+        """The blobs in ascending order of key, as `BlobStore.list` promises."""
+        with translated(self.place):
+            yield from walk(self._folders.root, prefix, after)
+
+    def room(self) -> Room:
+        """What the file system has left."""
+        with translated(self.place):
+            found = os.fstatvfs(self._folders.root.fd)
+        unit = found.f_frsize
+        # Where a file system has no fixed number of inodes it says that there are none.
+        inodes = found.f_favail if found.f_files else None
+        return Room(found.f_bavail * unit, found.f_blocks * unit, inodes)
+
+    def note(self, name: str) -> bytes | None:
+        """A small file at the root, or None."""
+        with translated(self.place):
+            try:
+                file = Descriptor(os.open(name, _OPEN, dir_fd=self._folders.root.fd))
+            except FileNotFoundError:
+                return None
+            return read_all(file.fd, _MAX_NOTE_BYTES)
+
+    def write_note(self, name: str, text: bytes) -> bool:
+        """Publish a small file at the root; False if there is one of this name."""
+        with translated(self.place):
+            place = Place(self._folders.root, name, self._durable)
+            with self._staged(place.folder) as staged:
+                write_all(staged.fd, text)
+                return publish(staged, place, always)
+
+    def close(self) -> None:
+        """Close what is kept open; it opens again when it is needed."""
+        self._staging.close()
+        self._folders.close()
+
+    @contextmanager
+    def _alone_with(self, key: BlobKey) -> Iterator[None]:
+        """One writer a key: another's success must not rest on a name that is taken back."""
+        with self._turns:
+            while key in self._busy:
+                self._turns.wait()
+            self._busy.add(key)
+        try:
+            yield
+        finally:
+            with self._turns:
+                self._busy.remove(key)
+                self._turns.notify_all()
+
+    @contextmanager
+    def _staged(self, folder: Descriptor) -> Iterator[Staged]:
+        staged = self._staging.new(folder, self._folders.root)
+        try:
+            yield staged
+        finally:
+            staged.discard()
+
+    def _publish_spooled(
+        self, key: BlobKey, body: Body, place: Place, facts: str | None, permit: Permit
+    ) -> bool:
+        """Give the spool's own file its name here, without a copy; False if it can't have one."""
+        if not isinstance(body, SpooledBody):
+            return False
+        found = os.fstat(body.fd)
+        check_size(key, found.st_size, body.digests)
+        # A file that has a name is, or may become, somebody else's.
+        if found.st_nlink:
+            return False
+        try:
+            self._publish(Unnamed(body.fd), key, body.digests, place, facts, permit)
+        except OSError as error:
+            if error.errno in _NOT_LINKABLE:
+                return False
+            raise
+        return True
+
+    def _publish(
+        self,
+        file: Staged,
+        key: BlobKey,
+        digests: Digests,
+        place: Place,
+        facts: str | None,
+        permit: Permit,
+    ) -> None:
+        beside = facts is not None and self._put_beside(file, facts, place)
+        try:
+            published = publish(file, place, permit)
+        except BaseException:
+            if beside:
+                place.beside(_FACTS_SUFFIX).unlink()
+            raise
+        if not published:
+            self._check_taken(key, digests, place)
+
+    def _check_taken(self, key: BlobKey, digests: Digests, place: Place) -> None:
+        """Pass if the blob that has the name already is the same one, and durable then."""
+        file = _open_regular(key, place.folder, place.name)
+        if _sha256_of(file, os.fstat(file.fd).st_size) != digests.sha256:
+            raise BlobConflict(f"{key} holds other bytes already")
+        place.sync()
+
+    def _put_beside(self, file: Staged, facts: str, place: Place) -> bool:
+        """Attach the facts to the file; whether that made a file beside it."""
+        if self._attributes:
+            try:
+                os.setxattr(file.fd, _FACTS_ATTRIBUTE, facts.encode())
+            except OSError as error:
+                if error.errno not in _NO_ATTRIBUTE:
+                    raise
+                self._attributes = error.errno != errno.ENOTSUP
+            else:
+                return False
+        with self._staged(place.folder) as sidecar:
+            write_all(sidecar.fd, facts.encode())
+            return publish(sidecar, place.beside(_FACTS_SUFFIX), always)
+
+    def _facts_of(self, file: Descriptor, key: BlobKey) -> str | None:
+        try:
+            return os.getxattr(file.fd, _FACTS_ATTRIBUTE).decode(errors="replace")
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+                raise
+        return self._facts_beside(key)
+
+    def _facts_beside(self, key: BlobKey) -> str | None:
+        path, _, name = key.rpartition("/")
+        folder = self._folders.for_reading(path, fresh=True)
+        try:
+            file = Descriptor(os.open(name + _FACTS_SUFFIX, _OPEN, dir_fd=folder.fd))
+        except FileNotFoundError:
+            return None
+        return read_all(file.fd, _MAX_NOTE_BYTES).decode(errors="replace")
+
+    def _open(self, key: BlobKey) -> Descriptor:
+        path, _, name = key.rpartition("/")
+        try:
+            try:
+                return _open_regular(key, self._folders.for_reading(path), name)
+            except FileNotFoundError:
+                # The folder that is kept open may have been replaced by another.
+                return _open_regular(key, self._folders.for_reading(path, fresh=True), name)
+        except FileNotFoundError as error:
+            raise BlobMissing(f"{self.place} has no blob {key}") from error
+
+
+def _fill(fd: int, key: BlobKey, body: Body) -> None:
+    match body:
+        case MemoryBody(data=data):
+            check_size(key, len(data), body.digests)
+            write_all(fd, data)
+        case SpooledBody(fd=source):
+            _copy(source, fd, key, body.digests)
+
+
+def _copy(source: int, target: int, key: BlobKey, digests: Digests) -> None:
+    whole = hashlib.sha256()
+    for start in range(0, digests.size_bytes, _STEP_BYTES):
+        step = read_all(source, min(_STEP_BYTES, digests.size_bytes - start), start)
+        whole.update(step)
+        write_all(target, step)
+    if whole.hexdigest() != digests.sha256:
+        raise BlobCorrupt(f"{key} was not stored: its body has changed")
+
+
+def _open_regular(key: BlobKey, folder: Descriptor, name: str) -> Descriptor:
+    try:
+        file = Descriptor(os.open(name, _OPEN, dir_fd=folder.fd))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BlobCorrupt(f"{key} is a symbolic link, which is never followed") from error
+        raise
+    if not stat.S_ISREG(os.fstat(file.fd).st_mode):
+        raise BlobCorrupt(f"{key} is no regular file")
+    return file
+
+
+def _sha256_of(file: Descriptor, size_bytes: int) -> str:
+    whole = hashlib.sha256()
+    for start in range(0, size_bytes, _STEP_BYTES):
+        whole.update(read_all(file.fd, min(_STEP_BYTES, size_bytes - start), start))
+    return whole.hexdigest()

@@ -1,0 +1,46 @@
+"""Descriptors that close with their last user."""
+
+import os
+
+
+class Descriptor:
+    """An open file or folder, closed when nobody refers to it any more.
+
+    So one thread may drop it from a table while another still works with it.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+def open_folder(name: str, parent: Descriptor | None = None) -> Descriptor:
+    """Open a folder, not through a symbolic link in its last part."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    if parent is None:
+        return Descriptor(os.open(name, flags))
+    return Descriptor(os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent.fd))
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of `data`, however little the system takes at once."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read_all(fd: int, size_bytes: int, start: int = 0) -> bytes:
+    """The `size_bytes` bytes from `start` on, or as many as there are."""
+    data = os.pread(fd, size_bytes, start)
+    if len(data) == size_bytes or not data:
+        return data
+    parts = [data]
+    missing = size_bytes - len(data)
+    while missing and (data := os.pread(fd, missing, start + size_bytes - missing)):
+        parts.append(data)
+        missing -= len(data)
+    return b"".join(parts)

@@ -1,0 +1,165 @@
+"""New files that have no name until they are whole."""
+
+import errno
+import fcntl
+import os
+import secrets
+import threading
+from contextlib import suppress
+from typing import Protocol
+
+from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
+
+_STAGING = ".staging"
+_LOCK_SUFFIX = ".lock"
+_FILE_MODE = 0o600
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
+
+
+class Staged(Protocol):
+    """A new file being written."""
+
+    @property
+    def fd(self) -> int:
+        """Where to write."""
+
+    def link(self, folder: Descriptor, name: str) -> None:
+        """Give it a name; FileExistsError if the name is taken."""
+
+    def discard(self) -> None:
+        """Close it, and leave nothing but the name that it may have been given."""
+
+
+class Staging:
+    """Makes new files on the file system of `root`.
+
+    Files without a name (O_TMPFILE) where the file system can: the kernel forgets them with their
+    process. Elsewhere named ones in a folder of the root, which the next process empties of what
+    dead ones left: each holds a lock while it lives.
+    """
+
+    def __init__(self, *, unnamed: bool) -> None:
+        self._unnamed = unnamed and os.path.exists("/proc/self/fd")
+        self._lock = threading.Lock()
+        self._own: _NamedFiles | None = None
+
+    def new(self, folder: Descriptor, root: Descriptor) -> Staged:
+        """A new file that can be given a name in `folder`."""
+        if self._unnamed:
+            try:
+                return Unnamed(_open_unnamed(folder))
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                self._unnamed = False
+        with self._lock:
+            self._own = self._own or _NamedFiles(root)
+            return self._own.new()
+
+    def close(self) -> None:
+        """Let go of the folder of named files."""
+        with self._lock:
+            own, self._own = self._own, None
+        if own is not None:
+            own.close()
+
+
+class Unnamed:
+    """A file that has no name yet, by its open descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def link(self, folder: Descriptor, name: str) -> None:
+        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=folder.fd, follow_symlinks=True)
+
+    def discard(self) -> None:
+        os.close(self.fd)
+
+
+class _NamedFiles:
+    """This process's named files, under a lock that says that it lives."""
+
+    def __init__(self, root: Descriptor) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(_STAGING, 0o700, dir_fd=root.fd)
+        self._folder = open_folder(_STAGING, root)
+        _clear(self._folder)
+        self._token, self._lock = _take_lock(self._folder)
+        self._count = 0
+
+    def new(self) -> Staged:
+        self._count += 1
+        name = f"{self._token}.{self._count}"
+        return _Named(os.open(name, _NEW, _FILE_MODE, dir_fd=self._folder.fd), name, self._folder)
+
+    def close(self) -> None:
+        _remove(f"{self._token}{_LOCK_SUFFIX}", self._folder)
+        os.close(self._lock)
+
+
+class _Named:
+    def __init__(self, fd: int, name: str, staging: Descriptor) -> None:
+        self.fd = fd
+        self._name = name
+        self._staging = staging
+
+    def link(self, folder: Descriptor, name: str) -> None:
+        os.link(
+            self._name,
+            name,
+            src_dir_fd=self._staging.fd,
+            dst_dir_fd=folder.fd,
+            follow_symlinks=False,
+        )
+
+    def discard(self) -> None:
+        _remove(self._name, self._staging)
+        os.close(self.fd)
+
+
+def _open_unnamed(folder: Descriptor) -> int:
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+    return os.open(".", flags, _FILE_MODE, dir_fd=folder.fd)
+
+
+def _clear(staging: Descriptor) -> None:
+    """Remove what dead processes left: their files first, then their locks."""
+    locks_last = sorted(os.listdir(staging.fd), key=lambda name: name.endswith(_LOCK_SUFFIX))
+    living = {name for name in locks_last if name.endswith(_LOCK_SUFFIX) and _held(name, staging)}
+    for name in locks_last:
+        if f"{name.partition('.')[0]}{_LOCK_SUFFIX}" not in living:
+            _remove(name, staging)
+
+
+def _take_lock(staging: Descriptor) -> tuple[str, int]:
+    """A token nobody else has, and the descriptor that holds its lock."""
+    while True:
+        token = secrets.token_hex(8)
+        lock = os.open(f"{token}{_LOCK_SUFFIX}", _NEW, _FILE_MODE, dir_fd=staging.fd)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Whoever clears the folder may have found it before it was locked.
+        if os.fstat(lock).st_nlink:
+            return token, lock
+        os.close(lock)
+
+
+def _held(lock_name: str, staging: Descriptor) -> bool:
+    try:
+        lock = os.open(lock_name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging.fd)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def _remove(name: str, folder: Descriptor) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder.fd)

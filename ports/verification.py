@@ -1,0 +1,110 @@
+"""What every store checks before it gives a byte: sizes, digests, segments. Pure functions.
+
+An adapter brings the bytes; these say which it needs for a span and whether they are right.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Digests
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.files import BlobKey, is_blob_key
+from traffic_storage.ports.blob_store import Span
+from traffic_storage.ports.errors import BlobCorrupt
+
+MAX_CHUNK_BYTES = WHOLE_READ_BYTES
+
+
+@frozen
+class Segment:
+    """Bytes `start` to `stop` (exclusive) of a blob that have a digest of their own."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """How many bytes it has."""
+        return self.stop - self.start
+
+
+def check_key(key: BlobKey) -> None:
+    """Refuse what is no key of ours, before it reaches a file system or a bucket.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not is_blob_key(key):
+        raise InvalidInput.of("key", f"{key!a:.120} is not the key of a blob")
+
+
+def check_span(span: Span, digests: Digests) -> None:
+    """Refuse a span that reaches beyond the blob.
+
+    Raises:
+        InvalidInput: it does.
+    """
+    if span.stop > digests.size_bytes:
+        raise InvalidInput.of(
+            "span", f"ends at {span.stop}, but the blob has {digests.size_bytes} bytes"
+        )
+
+
+def check_size(key: BlobKey, size_bytes: int, digests: Digests) -> None:
+    """Hold the size that a store reports against the expected one.
+
+    Raises:
+        BlobCorrupt: they differ.
+    """
+    if size_bytes != digests.size_bytes:
+        raise BlobCorrupt(f"{key} has {size_bytes} bytes instead of {digests.size_bytes}")
+
+
+def check_whole(key: BlobKey, data: bytes | memoryview, digests: Digests) -> None:
+    """Hold a whole blob against its digests.
+
+    Raises:
+        BlobCorrupt: other size or digest.
+    """
+    check_size(key, len(data), digests)
+    if hashlib.sha256(data).hexdigest() != digests.sha256:
+        raise BlobCorrupt(f"{key} does not have the digest that was recorded for it")
+
+
+def check_segment(
+    key: BlobKey, data: bytes | memoryview, segment: Segment, digests: Digests
+) -> None:
+    """Hold one segment against its digest.
+
+    Raises:
+        BlobCorrupt: it is too short or has another digest.
+    """
+    if len(data) != segment.length:
+        raise BlobCorrupt(f"{key} ends early, at byte {segment.start + len(data)}")
+    if hashlib.sha256(data).digest() != digests.segment(segment.index):
+        raise BlobCorrupt(
+            f"{key} has other bytes than recorded between {segment.start} and {segment.stop}"
+        )
+
+
+def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
+    """The segments that a span touches, in order; none for an empty span."""
+    if not span.length:
+        return
+    for index in range(span.start // SEGMENT_BYTES, (span.stop - 1) // SEGMENT_BYTES + 1):
+        start = index * SEGMENT_BYTES
+        yield Segment(index, start, min(start + SEGMENT_BYTES, digests.size_bytes))
+
+
+def part_of_segment(data: bytes, segment: Segment, span: Span) -> bytes:
+    """The bytes of a segment that belong to a span; no copy when all of them do."""
+    return data[max(span.start - segment.start, 0) : span.stop - segment.start]
+
+
+def chunks_of(data: bytes, span: Span) -> Iterator[bytes]:
+    """The bytes of a span of a whole blob, in chunks of at most `MAX_CHUNK_BYTES`."""
+    for start in range(span.start, span.stop, MAX_CHUNK_BYTES):
+        yield data[start : min(start + MAX_CHUNK_BYTES, span.stop)]
