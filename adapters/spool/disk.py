@@ -1,0 +1,175 @@
+"""A folder on disk for what is too large for memory."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import frozen
+
+from traffic_storage.adapters.files.descriptors import read_all, write_all
+from traffic_storage.adapters.files.errors import translated
+from traffic_storage.adapters.files.folders import Folders
+from traffic_storage.adapters.files.given import GivenFile
+from traffic_storage.adapters.files.staging import Staged, Staging
+from traffic_storage.adapters.files.threads import Threads
+from traffic_storage.domain.digests import Digester, Digests, digests_of
+from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
+
+T = TypeVar("T")
+
+# One hop to a thread for so many bytes, however small the chunks are in which they come.
+_BATCH_BYTES = 1024 * 1024
+# Up to this many bytes hashing takes less time than the hop away from the event loop.
+_ON_LOOP_BYTES = 256 * 1024
+_THREADS = 4
+
+
+class _Landing:
+    """A file while bytes come in; made by the first of them. One call at a time, in any thread."""
+
+    def __init__(self, new_file: Callable[[], Staged]) -> None:
+        self._new_file = new_file
+        self._file: Staged | None = None
+        self._digester = Digester()
+        self.begun = False
+
+    @property
+    def fd(self) -> int:
+        """The file's descriptor."""
+        return self._opened().fd
+
+    def write(self, data: memoryview) -> None:
+        """Add bytes, and hash them on the way."""
+        self.begun = True
+        write_all(self._opened().fd, data)
+        self._digester.update(data)
+
+    def finish(self, data: memoryview) -> Digests:
+        """Add the last bytes; the digests of all."""
+        self.write(data)
+        return self._digester.finish()
+
+    def discard(self) -> None:
+        """Close and forget the file, if there is one."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.discard()
+
+    def _opened(self) -> Staged:
+        self._file = self._file or self._new_file()
+        return self._file
+
+
+@frozen
+class _Held:
+    """A body that was not released yet, and its file."""
+
+    body: SpooledBody
+    landing: _Landing
+
+
+class DiskSpool(Spool):
+    """Bodies longer than `memory_bytes` go into files of `folder` that have no name.
+
+    The kernel forgets such a file with the process that holds it. Where the file system has no
+    unnamed files (or `unnamed` is false) they are named ones, mode 0600, under a lock; the next
+    process removes those of dead ones. One take keeps at most `memory_bytes` or 1 MiB (whichever
+    is more) and the last chunk in memory.
+    """
+
+    def __init__(
+        self, folder: Path, memory_bytes: int = 1024 * 1024, *, unnamed: bool = True
+    ) -> None:
+        self._place = f"the spool {folder}"
+        self._memory_bytes = memory_bytes
+        self._folders = Folders(folder, durable=False)
+        self._staging = Staging(unnamed=unnamed)
+        self._threads = Threads(_THREADS, "traffic-storage-spool")
+        self._held: dict[int, _Held] = {}
+
+    async def take(
+        self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
+    ) -> Body:
+        chunks = admitted(source, limit_bytes=limit_bytes, field_name=field_name)
+        landing = _Landing(self._new_file)
+        try:
+            async with aclosing(chunks):
+                rest = await self._land(chunks, landing)
+            if not landing.begun:
+                return await self.wrap(bytes(rest))
+            return self._hold(landing, await self._hop(landing.finish, rest))
+        except BaseException:
+            await self._discard(landing)
+            raise
+
+    async def wrap(self, data: bytes) -> MemoryBody:
+        if len(data) <= _ON_LOOP_BYTES:
+            return MemoryBody(data, digests_of(data))
+        return MemoryBody(data, await self._threads.run(digests_of, data))
+
+    async def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
+        file = GivenFile(path)
+        try:
+            while chunk := await self._threads.run(file.read):
+                yield chunk
+        finally:
+            file.close()
+
+    async def chunks(self, body: Body) -> AsyncIterator[bytes]:
+        for start in range(0, body.digests.size_bytes, _BATCH_BYTES):
+            size = min(_BATCH_BYTES, body.digests.size_bytes - start)
+            if isinstance(body, MemoryBody):
+                yield body.data[start : start + size]
+            else:
+                with translated(self._place):
+                    chunk = await self._threads.run(read_all, body.fd, size, start)
+                yield chunk
+
+    async def release(self, body: Body) -> None:
+        if not isinstance(body, SpooledBody):
+            return
+        # By identity: the number of a closed descriptor is soon another body's.
+        held = self._held.get(body.fd)
+        if held is not None and held.body is body:
+            del self._held[body.fd]
+            await self._discard(held.landing)
+
+    async def aclose(self) -> None:
+        held, self._held = self._held, {}
+        for one in held.values():
+            await self._discard(one.landing)
+        self._staging.close()
+        self._folders.close()
+        await self._threads.aclose()
+
+    async def _land(self, chunks: AsyncIterable[bytes], landing: _Landing) -> bytearray:
+        """Write what is more than memory may hold; returns what is not written yet."""
+        pending = bytearray()
+        most = self._memory_bytes
+        async for chunk in chunks:
+            pending += chunk
+            if len(pending) > most:
+                await self._hop(landing.write, pending)
+                pending, most = bytearray(), _BATCH_BYTES
+        return pending
+
+    def _hold(self, landing: _Landing, digests: Digests) -> SpooledBody:
+        body = SpooledBody(landing.fd, digests)
+        self._held[body.fd] = _Held(body, landing)
+        return body
+
+    def _new_file(self) -> Staged:
+        return self._staging.new(self._folders.root, self._folders.root)
+
+    async def _hop(self, call: Callable[[memoryview], T], data: bytearray) -> T:
+        # The batch in hand is short, so a cancelled take waits for its end.
+        with translated(self._place):
+            return await self._threads.settle(lambda: None, call, memoryview(data))
+
+    async def _discard(self, landing: _Landing) -> None:
+        # In a thread, because freeing gigabytes takes time; shielded, because it must happen.
+        if landing.begun:
+            await asyncio.shield(self._threads.run(landing.discard))
