@@ -1,0 +1,86 @@
+"""The commands and what each is for: known without loading anything, so that help is quick."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command, where its function or sub-application is, and its line in the help."""
+
+    name: str
+    place: str
+    summary: str
+
+
+_HERE = "traffic_storage.entrypoints.cli"
+
+COMMANDS = (
+    Command("demo", f"{_HERE}.demo:demo", "Show the main job on made-up cameras, then serve it."),
+    Command("serve", f"{_HERE}.serve:serve", "Serve the HTTP interface."),
+    Command("store", f"{_HERE}.store:store", "Store files and folders."),
+    Command("get", f"{_HERE}.get:get", "Hand a stored file out, verified."),
+    Command("violations", f"{_HERE}.violations:app", "List violations, or show one."),
+    Command("stats", f"{_HERE}.stats:stats", "Say what is stored where."),
+    Command("url", f"{_HERE}.url:url", "Make a link that opens one file for a while."),
+    Command("doctor", f"{_HERE}.doctor:doctor", "Check everything that storing depends on."),
+    Command("keys", f"{_HERE}.keys:app", "Make API keys."),
+    Command("config", f"{_HERE}.config:app", "Show the settings and where they come from."),
+    Command("db", f"{_HERE}.db:app", "Bring the database to this version's form."),
+    Command("completion", f"{_HERE}.completion:completion", "Print a completion script."),
+    Command("version", f"{_HERE}.version:version", "Print the version."),
+)
+
+PROGRAM = "traffic-storage"
+ABOUT = "Storage and data management for the evidence of traffic violations."
+
+GLOBAL_OPTIONS = (
+    ("--config FILE", "Settings file; else TRAFFIC_STORAGE_CONFIG, else the user's own."),
+    ("--base-path FOLDER", "Use this local_base_path."),
+    ("--strategy NAME", "Use this strategy, as HYBRID or LOCAL_ONLY."),
+    ("--verbose, -v", "Log in detail, and show where an error came from."),
+    ("--help, -h", "Show help; also after a command."),
+    ("--version", "Print the version."),
+)
+
+EXIT_CODES = (
+    (0, "done"),
+    (1, "it failed"),
+    (2, "wrong usage or input"),
+    (3, "findings: what was checked is not in order"),
+    (4, "there is no such thing"),
+    (5, "something needed is away for now: try again later"),
+    (6, "refused by a rule"),
+    (7, "wrong settings"),
+    (130, "interrupted (Ctrl-C)"),
+)
+
+
+def overview() -> str:
+    """The text of `traffic-storage --help`."""
+    return "\n".join(
+        [
+            f"Usage: {PROGRAM} [OPTIONS] COMMAND [ARGS]",
+            "",
+            ABOUT,
+            "",
+            "Commands:",
+            *_columns([(command.name, command.summary) for command in COMMANDS]),
+            "",
+            "Options of every command:",
+            *_columns(GLOBAL_OPTIONS),
+            "",
+            exit_codes_help(),
+            "",
+            "Settings: a TOML file and TRAFFIC_STORAGE_* variables; `config show` lists them.",
+            "",
+        ]
+    )
+
+
+def exit_codes_help() -> str:
+    """The exit codes as a paragraph of help."""
+    return "\n".join(["Exit codes:", *_columns([(str(code), words) for code, words in EXIT_CODES])])
+
+
+def _columns(rows: "tuple[tuple[str, str], ...] | list[tuple[str, str]]") -> list[str]:
+    width = max(len(left) for left, _ in rows)
+    return [f"  {left:{width}}  {right}" for left, right in rows]

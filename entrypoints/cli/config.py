@@ -1,0 +1,59 @@
+"""`traffic-storage config`: the settings, where they come from, where their file is."""
+
+import json as json_text
+
+from attrs import asdict
+from cyclopts import App
+
+from traffic_storage.domain.canonical import Json
+from traffic_storage.entrypoints.cli.output import say, say_json, say_table
+from traffic_storage.entrypoints.cli.session import AsJson, Shared
+
+app = App(name="config")
+
+
+@app.command
+def show(*, json: AsJson = False, session: Shared) -> None:
+    """Show every setting: its value (secrets masked), where it came from, what it is for.
+
+    Parameters
+    ----------
+    json:
+        Print one JSON array.
+    """
+    from traffic_storage.entrypoints.settings.explain import explain
+
+    settings = explain(session.config, overrides=session.overrides())
+    if json:
+        say_json([asdict(setting) for setting in settings])
+        return
+    rows = [(line.name, _text(line.value), line.source, line.doc) for line in settings]
+    say_table(("setting", "value", "from", "what it is for"), rows)
+
+
+@app.command
+def path(*, json: AsJson = False, session: Shared) -> None:
+    """Print where the settings file is, or would be.
+
+    Parameters
+    ----------
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.settings.sources import settings_file
+
+    file, _ = settings_file(session.config)
+    if json:
+        say_json({"path": str(file), "exists": file.exists()})
+    else:
+        say(str(file))
+
+
+def _text(value: Json) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(map(str, value)) or "-"
+    return json_text.dumps(value, ensure_ascii=False)

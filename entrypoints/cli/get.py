@@ -1,0 +1,130 @@
+"""`traffic-storage get`: a file's bytes, verified, to a file or a pipe."""
+
+import contextlib
+import os
+import secrets
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+from cyclopts import Parameter
+
+from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
+from traffic_storage.entrypoints.cli.output import in_bytes, note, say_json
+from traffic_storage.entrypoints.cli.progress import Progress
+from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened
+
+if TYPE_CHECKING:
+    from traffic_storage.application.read_files import OpenFile
+
+_PIPE = "-"
+_READABLE = ("text/", "application/json")
+
+
+class CannotWrite(TrafficStorageError):
+    """The output file can't be written."""
+
+
+async def get(
+    file_id: str,
+    /,
+    *,
+    output: Annotated[str | None, Parameter(name=("--output", "-o"))] = None,
+    force: Flag = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Hand a stored file out. Every byte is verified before it is written.
+
+    A file appears under its name only when it is whole.
+
+    Parameters
+    ----------
+    file_id:
+        The file, as V001~image.
+    output:
+        Where to: a file, a folder, or - for stdout (the default, unless that is a terminal).
+    force:
+        Overwrite a file that exists; write bytes to a terminal.
+    json:
+        Print what is known of the file as one JSON object (needs --output FILE).
+    """
+    from traffic_storage.entrypoints.views import file_view
+
+    settings = session.settings()
+    to_pipe = output in (None, _PIPE)
+    if json and to_pipe:
+        raise InvalidInput.of("--json", "and the bytes can't share stdout", "give --output FILE")
+    async with opened(session.container(settings)) as container:
+        opened_file = await container.read_files().open(file_id)
+        if output is None or output == _PIPE:
+            _refuse_terminal(opened_file.file.content_type, force=force)
+            await _copy(opened_file, sys.stdout.buffer)
+            return
+        target = _target(Path(output), opened_file)
+        await _save(opened_file, target, force=force)
+    if json:
+        say_json({**file_view(opened_file.file, settings.retention), "output": str(target)})
+    else:
+        note(f"{target}: {in_bytes(opened_file.file.content.size_bytes)}, verified")
+
+
+def _refuse_terminal(content_type: str, *, force: bool) -> None:
+    if sys.stdout.isatty() and not force and not content_type.startswith(_READABLE):
+        raise InvalidInput.of(
+            "--output", f"is a terminal, and this is {content_type}", "give -o FILE, or --force"
+        )
+
+
+def _target(path: Path, opened_file: "OpenFile") -> Path:
+    if not path.is_dir():
+        return path
+    from mimetypes import guess_extension
+
+    file = opened_file.file
+    ending = guess_extension(file.content_type) or ""
+    name = file.file_id if file.file_id.endswith(ending) else file.file_id + ending
+    return path / name
+
+
+async def _copy(opened_file: "OpenFile", out: BinaryIO) -> None:
+    with Progress() as progress:
+        progress.expect(opened_file.file.content.size_bytes)
+        async with aclosing(opened_file.chunks()) as chunks:
+            async for chunk in chunks:
+                out.write(chunk)
+                progress.advance(len(chunk))
+        out.flush()
+
+
+async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
+    """Write under another name beside the target; give it its name when it is whole."""
+    draft = _draft(target, force=force)
+    try:
+        with draft.open("xb") as out:
+            await _copy(opened_file, out)
+            os.fsync(out.fileno())
+        if force:
+            draft.replace(target)
+        else:
+            os.link(draft, target)
+    except FileExistsError as error:
+        raise _exists(target) from error
+    except OSError as error:
+        raise CannotWrite(
+            f"{target}: {error.strerror}", remedy="choose another --output"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def _draft(target: Path, *, force: bool) -> Path:
+    if not force and os.path.lexists(target):
+        raise _exists(target)
+    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+
+
+def _exists(target: Path) -> InvalidInput:
+    return InvalidInput.of("--output", f"{target} exists", "choose another, or give --force")

@@ -1,0 +1,70 @@
+"""Progress of bytes and files, on stderr, where somebody looks."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+
+class Progress:
+    """A bar that shows itself only on a terminal. `with Progress() as progress: …`."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._files = 0
+        self._files_expected = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a bar."""
+        return self._bar is not None
+
+    def expect(self, size_bytes: int, files: int = 1) -> None:
+        """Say how much will come."""
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+        from rich.progress import Progress as Bar
+
+        self._files_expected = files
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task(self._count(), total=size_bytes)
+        self._bar.start()
+
+    def advance(self, size_bytes: int) -> None:
+        """So many bytes more."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=size_bytes)
+
+    def file_done(self) -> None:
+        """One file more."""
+        self._files += 1
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=self._count())
+
+    def _count(self) -> str:
+        return f"{self._files}/{self._files_expected}" if self._files_expected > 1 else ""

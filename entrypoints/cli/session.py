@@ -1,0 +1,73 @@
+"""What every command shares: the options before or after it, the settings, the opened system."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+from attrs import frozen
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.container import Container
+    from traffic_storage.entrypoints.settings import StorageConfig
+
+
+@frozen
+class Session:
+    """The options that every command takes."""
+
+    config: Path | None = None
+    base_path: Path | None = None
+    strategy: str | None = None
+    verbose: bool = False
+
+    def overrides(self) -> dict[str, object]:
+        """The settings that the command line gives."""
+        given = {"local_base_path": self.base_path, "strategy": self.strategy}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def settings(self) -> "StorageConfig":
+        """The settings of file, environment and command line.
+
+        Raises:
+            ConfigurationError: they are wrong.
+        """
+        from traffic_storage.entrypoints.settings import StorageConfig
+
+        return StorageConfig.load(self.config, overrides=self.overrides())
+
+    def container(self, settings: "StorageConfig | None" = None) -> "Container":
+        """All parts, not yet opened.
+
+        Raises:
+            ConfigurationError: the settings are wrong, or lack what the strategy needs.
+        """
+        from traffic_storage.entrypoints.container import Container
+
+        chosen = settings or self.settings()
+        return Container(settings=chosen, strategy=chosen.effective_strategy())
+
+
+@asynccontextmanager
+async def opened(container: "Container") -> AsyncIterator["Container"]:
+    """The system, started; closed at the end, whatever happens."""
+    runtime = container.runtime()
+    try:
+        await runtime.start()
+        yield container
+    finally:
+        await runtime.aclose()
+        # obstore's streams hand their last word to the loop: let it turn before it ends.
+        await asyncio.sleep(0)
+
+
+Shared: TypeAlias = Annotated[Session, Parameter(parse=False)]
+"""Given by the launcher, not by the command line."""
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+"""A switch that is off unless it is named."""
+
+AsJson: TypeAlias = Annotated[Flag, Parameter(name="--json")]
+"""Print JSON instead of text for people."""
