@@ -106,6 +106,12 @@ def redis_database(redis_server: RedisAddress) -> RedisAddress:
     return redis_server.new_database()
 
 
+@pytest.fixture
+def redis6_database(shared_servers: SharedServers) -> RedisAddress:
+    """An empty database number of the test's own on the run's Redis 6.2, Redis proper."""
+    return shared_servers.redis("redis").new_database()
+
+
 @pytest.fixture(scope="session")
 def _worker_cluster() -> Iterator[RedisCluster]:
     with RedisCluster() as cluster:

@@ -12,17 +12,20 @@ from typing import Self
 
 from tests.support import guard
 
+_PREFIX = "traffic-servers-"
+
 
 class Keeper:
     """Owns one folder below which servers keep their data and their working directories.
 
     When `close()` is called, or this process ends in any way (SIGKILL too), every process that
     works below the folder is ended and the folder is removed. Servers that other processes start
-    in the folder are covered as well.
+    in the folder are covered as well. `parent` is the disk to use, the temporary folder by default.
     """
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="traffic-servers-", dir=_parent())).resolve()
+    def __init__(self, parent: Path | None = None) -> None:
+        place = _parent() if parent is None else parent
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place)).resolve()
         # Servers of another user (PostgreSQL refuses root) must be able to pass through.
         self.folder.chmod(0o711)
         self._guard = subprocess.Popen(
@@ -63,7 +66,7 @@ def note_litter(folder: Path, *paths: Path) -> None:
     Does nothing for a folder that no keeper owns.
     """
     for root in folder.parents:
-        if root.name.startswith("traffic-servers-"):
+        if root.name.startswith(_PREFIX):
             with (root / guard.LITTER).open("a") as litter:
                 litter.writelines(f"{path}\n" for path in paths)
             return
@@ -77,11 +80,11 @@ def process_keeper() -> Keeper:
     return keeper
 
 
-def _parent() -> str:
+def _parent() -> Path:
     temporary = Path(tempfile.gettempdir()).resolve()
     if os.geteuid() != 0 or open_to_all(temporary):
-        return str(temporary)
-    return "/tmp"
+        return temporary
+    return Path("/tmp")
 
 
 def open_to_all(folder: Path) -> bool:

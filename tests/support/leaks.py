@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from pathlib import Path
 
-_PATIENCE_SECONDS = 2.0
 _POLL_SECONDS = 0.02
 
 
@@ -33,13 +32,13 @@ def tasks_besides_ours() -> set[asyncio.Task[object]]:
 
 
 async def leaks_since(
-    descriptors: Counter[str], tasks: set[asyncio.Task[object]]
+    descriptors: Counter[str], tasks: set[asyncio.Task[object]], patience_seconds: float = 2.0
 ) -> tuple[Counter[str], set[asyncio.Task[object]]]:
     """What is open or runs now and was not among `descriptors` and `tasks`.
 
-    What is about to close gets two seconds to do so.
+    What is about to close gets `patience_seconds` to do so.
     """
-    deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+    deadline = asyncio.get_running_loop().time() + patience_seconds
     while True:
         # An object in a reference cycle closes its descriptor when it is collected.
         gc.collect()

@@ -135,7 +135,7 @@ class PostgresAddress:
 
 
 class PostgresServer:
-    """A PostgreSQL 18 with data, port and passwords of its own, below the folder `home`.
+    """A PostgreSQL 18 with data, port and passwords of its own, below `home`.
 
     `durable` keeps fsync and full page writes on, as a crash test needs them; without it the
     server is quicker and loses data in a power cut (not in a kill). `settings` go on the server's

@@ -28,7 +28,6 @@ _PROGRAMS: dict[Flavour, tuple[str, str]] = {
 }
 _DATABASES = 4_096
 _SLOTS = 16_384
-_CLIENT_SECONDS = 2.0
 
 
 @frozen
@@ -40,15 +39,15 @@ class RedisAddress:
     db: int = 0
     password: str | None = attrs.field(default=None, repr=False)
 
-    def client(self) -> redis.Redis:
+    def client(self, timeout_seconds: float = 5.0) -> redis.Redis:
         """A synchronous client without retries; the caller closes it."""
         return redis.Redis(
             host=self.host,
             port=self.port,
             db=self.db,
             password=self.password,
-            socket_timeout=_CLIENT_SECONDS,
-            socket_connect_timeout=_CLIENT_SECONDS,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
             retry=Retry(NoBackoff(), 0),
         )
 
@@ -76,7 +75,7 @@ class RedisAddress:
 
 
 class RedisServer:
-    """A Valkey (or Redis 6.2, by `flavour`) with a port of its own, below the folder `home`.
+    """A Valkey (or Redis 6.2, by `flavour`) with a port of its own, below `home`.
 
     Keeps nothing on disk, as a cache does: after a stop it starts empty, on the same port.
     """

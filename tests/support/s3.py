@@ -152,7 +152,7 @@ class S3Address:
 
 
 class S3Server:
-    """A SeaweedFS with data, ports and credentials of its own, below the folder `home`.
+    """A SeaweedFS with data, ports and credentials of its own, below `home`.
 
     Buckets must be created before use, as with AWS; unsigned requests get 403.
     """

@@ -1,7 +1,8 @@
 """Real servers for tests, benchmarks and crash loops: the names to import.
 
 Everything here is plain Python: classes that are context managers, with `start`, `stop`, `kill`,
-`stall` and `resume`. Nothing that is started outlives the process that started it.
+`stall` and `resume`. Nothing that is started outlives the process that started it: servers live in
+the folder of a Keeper, this process's own unless `home` names another's.
 
     with PostgresServer() as postgres, S3Server() as s3, RedisServer() as redis:
         database = postgres.create_database()      # host, port, name, user, password, url

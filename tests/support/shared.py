@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import attrs
 
 from tests.support.postgres import PostgresAddress, PostgresServer
-from tests.support.redis import RedisAddress, RedisServer, new_password
+from tests.support.redis import Flavour, RedisAddress, RedisServer, new_password
 from tests.support.s3 import S3Address, S3Server
 
 _Address = TypeVar("_Address", PostgresAddress, S3Address, RedisAddress)
@@ -49,10 +49,12 @@ class SharedServers:
         """An S3 server."""
         return self._once("s3", S3Address, lambda: S3Server(self._folder))
 
-    def redis(self) -> RedisAddress:
-        """A Valkey with a password."""
+    def redis(self, flavour: Flavour = "valkey") -> RedisAddress:
+        """A Valkey, or a Redis 6.2, with a password."""
         return self._once(
-            "redis", RedisAddress, lambda: RedisServer(self._folder, password=new_password())
+            flavour,
+            RedisAddress,
+            lambda: RedisServer(self._folder, password=new_password(), flavour=flavour),
         )
 
     def _once(

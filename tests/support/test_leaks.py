@@ -10,7 +10,7 @@ async def test_sees_an_open_file_and_an_open_connection(tmp_path: Path) -> None:
     before, tasks = open_descriptors(), tasks_besides_ours()
     listener = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     with (tmp_path / "left").open("w"):
-        open_now, running = await leaks_since(before, tasks)
+        open_now, running = await leaks_since(before, tasks, 0.2)
         listener.close()
     assert dict(open_now) == {str(tmp_path / "left"): 1, "socket": 1}
     assert not running
@@ -19,7 +19,7 @@ async def test_sees_an_open_file_and_an_open_connection(tmp_path: Path) -> None:
 async def test_sees_a_running_task() -> None:
     before, tasks = open_descriptors(), tasks_besides_ours()
     task = asyncio.ensure_future(asyncio.Event().wait())
-    _, running = await leaks_since(before, tasks)
+    _, running = await leaks_since(before, tasks, 0.2)
     task.cancel()
     assert running == {task}
 

@@ -204,7 +204,7 @@ class TestStallProxy:
     def test_forwards_and_stalls_and_goes_on(
         self, redis_database: RedisAddress, redis_proxy: StallProxy
     ) -> None:
-        with redis_database.at(redis_proxy.port).client() as client:
+        with redis_database.at(redis_proxy.port).client(timeout_seconds=0.5) as client:
             client.set("key", "value")
             redis_proxy.stall()
             with pytest.raises(redis.TimeoutError):

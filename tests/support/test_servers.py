@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -22,6 +23,7 @@ from tests.support.process import shipped
 from tests.support.servers import (
     Bucket,
     Database,
+    Keeper,
     PostgresAddress,
     PostgresServer,
     RedisAddress,
@@ -30,6 +32,7 @@ from tests.support.servers import (
     S3Address,
     S3Server,
     ServerMissing,
+    SharedServers,
 )
 
 
@@ -173,7 +176,7 @@ class TestRedis:
                 assert client.get("key") is None
 
     def test_stalls_and_goes_on(self, own_redis: RedisServer) -> None:
-        with own_redis.address.client() as client:
+        with own_redis.address.client(timeout_seconds=0.5) as client:
             client.set("key", "value")
             own_redis.stall()
             with pytest.raises(redis.TimeoutError):
@@ -181,8 +184,8 @@ class TestRedis:
             own_redis.resume()
             assert client.get("key") == b"value"
 
-    def test_redis_proper_runs_too(self) -> None:
-        with RedisServer(flavour="redis") as server, server.address.client() as client:
+    def test_redis_proper_runs_too(self, redis6_database: RedisAddress) -> None:
+        with redis6_database.client() as client:
             assert str(client.info("server")["redis_version"]).startswith("6.2")
 
     def test_a_cluster_is_empty_and_takes_every_key(self, redis_cluster: RedisAddress) -> None:
@@ -205,6 +208,16 @@ class TestRedis:
         assert not lost.address.answers()
         lost.start()
         assert lost.address.answers()
+
+
+def test_a_run_starts_one_server_of_a_kind_and_ends_it() -> None:
+    with Keeper() as keeper, ThreadPoolExecutor(4) as workers:
+        seen = list(workers.map(lambda _: SharedServers(keeper.folder).redis(), range(4)))
+        assert set(seen) == {seen[0]}
+        assert seen[0].answers()
+        assert len(guard.workers_below(keeper.folder)) == 1
+    assert not seen[0].answers()
+    assert not keeper.folder.exists()
 
 
 def test_leased_ports_are_nobody_elses() -> None:
