@@ -1,0 +1,193 @@
+"""Who may come in: API keys, or local use only, or everybody when that is set explicitly.
+
+A key is kept as its SHA-256 under a name. What is looked up is the digest of what came, so a
+lookup tells nothing about the key, and the final comparison takes constant time.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import logging
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from traffic_storage.entrypoints.http.errors import NotAdmitted
+from traffic_storage.entrypoints.http.wire import note_principal
+
+LOCAL = "local"
+ANYONE = "anyone"
+
+_FORWARDING = frozenset(
+    {
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-originating-ip",
+        b"x-remote-ip",
+        b"x-remote-addr",
+        b"x-original-host",
+        b"x-original-url",
+        b"x-proxyuser-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+        b"fly-client-ip",
+        b"client-ip",
+    }
+)
+_FORWARDED_PREFIX = b"x-forwarded-"
+# `host[:port]`, the host a name, an IPv4 address or an IPv6 address in brackets.
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+_BEARER = re.compile(r"bearer +([\x21-\x7e]{1,512}) *", re.IGNORECASE)
+
+_LOCAL_REMEDY = (
+    "without api_keys only this machine is served: ask from the machine itself under the name "
+    "localhost and without a proxy, or set api_keys (traffic-storage keys new), "
+    "or set open_access = true"
+)
+_KEY_REMEDY = "send 'Authorization: Bearer <key>' with a key of this service"
+
+
+class Admission:
+    """The rule by which requests are let in. Pure: headers and peer in, a name out."""
+
+    def __init__(self, api_keys: Iterable[str], *, open_access: bool) -> None:
+        """Take keys as `name:sha256` lines, the digest of the key in hexadecimal."""
+        self._keys = dict(_named_digest(line) for line in api_keys)
+        self._open = open_access
+
+    @property
+    def summary(self) -> str:
+        """Who is served, in words."""
+        if self._keys:
+            return f"requests with one of {len(self._keys)} API keys are served"
+        if self._open:
+            return "everybody is served without a credential (open_access)"
+        return (
+            "only this machine is served, whatever address the server is bound to; "
+            "set api_keys or open_access to change that"
+        )
+
+    @property
+    def level(self) -> int:
+        """How loudly to say so: without keys it is worth a warning."""
+        return logging.INFO if self._keys else logging.WARNING
+
+    def admit(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """The name of who asks.
+
+        Raises:
+            NotAdmitted: nobody who may come in.
+        """
+        if self._keys:
+            return self._by_key(headers)
+        if not self._open and (obstacle := _not_local(peer, headers)):
+            raise NotAdmitted(obstacle, remedy=_LOCAL_REMEDY)
+        return ANYONE if self._open else LOCAL
+
+    def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        values = _all(headers, b"authorization")
+        if not values:
+            raise NotAdmitted("the request carries no API key", remedy=_KEY_REMEDY)
+        found = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+        digest = hashlib.sha256((found[1] if found else "").encode()).hexdigest()
+        known, name = self._keys.get(digest, ("", ""))
+        if not found or not hmac.compare_digest(digest, known):
+            raise NotAdmitted("the API key is not valid", remedy=_KEY_REMEDY, key_given=True)
+        return name
+
+
+class Gate:
+    """Lets in who may come in (pure ASGI middleware), and whom it concerns notes the name.
+
+    `free_paths` need no credential, nor does anything below `free_prefix`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, admission: Admission, free_paths: frozenset[str], free_prefix: str
+    ) -> None:
+        self._app = app
+        self._admission = admission
+        self._free_paths = free_paths
+        self._free_prefix = free_prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or raise NotAdmitted."""
+        if scope["type"] != "lifespan" and not self._is_free(_route_path(scope)):
+            client = scope.get("client")
+            note_principal(
+                scope, self._admission.admit(client[0] if client else None, scope["headers"])
+            )
+        await self._app(scope, receive, send)
+
+    def _is_free(self, path: str) -> bool:
+        return path in self._free_paths or path.startswith(self._free_prefix)
+
+
+def _not_local(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Why a request is not local use; empty when it is."""
+    fields = list(headers)
+    if peer is None or not is_loopback(peer):
+        return f"the request comes from {peer or 'an unknown peer'}, not from this machine"
+    forwarding = [name.decode("latin-1") for name, _ in fields if _forwards(name)]
+    if forwarding:
+        return f"the request was forwarded ({', '.join(sorted(set(forwarding)))})"
+    hosts = _all(fields, b"host")
+    if len(hosts) != 1 or not is_local_host(hosts[0]):
+        return f"the request is addressed to {', '.join(hosts) or 'nobody'!a:.100}, not localhost"
+    foreign = [origin for origin in _all(fields, b"origin") if not _is_local_origin(origin)]
+    if foreign:
+        return f"the request was made by a page of {foreign[0]!a:.100}"
+    return ""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is one of this machine to itself: 127.0.0.0/8, ::1, or mapped."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
+
+
+def is_local_host(host: str) -> bool:
+    """Whether a `Host` names this machine as itself: localhost or a loopback address."""
+    found = _HOST.fullmatch(host)
+    if not found:
+        return False
+    name = found[1]
+    return name.lower() == "localhost" or is_loopback(name.strip("[]"))
+
+
+def _is_local_origin(origin: str) -> bool:
+    try:
+        return is_local_host(urlsplit(origin).netloc)
+    except ValueError:
+        return False
+
+
+def _forwards(name: bytes) -> bool:
+    return name in _FORWARDING or name.startswith(_FORWARDED_PREFIX)
+
+
+def _all(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in headers if key == name]
+
+
+def _named_digest(line: str) -> tuple[str, tuple[str, str]]:
+    name, _, digest = line.rpartition(":")
+    return digest.lower(), (digest.lower(), name)
+
+
+def _route_path(scope: Scope) -> str:
+    """The path below the root path, as routing sees it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    below = path[len(root) :] if root and path.startswith(root) else path
+    return below if below.startswith("/") else path

@@ -1,0 +1,171 @@
+"""Handing files out: `GET` and `HEAD /files/{file_id}` and `/access/{token}`."""
+
+import re
+from collections.abc import Iterator
+from contextlib import aclosing
+
+from starlette.types import Receive, Scope, Send
+
+from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.read_files import OpenFile, ReadFiles
+from traffic_storage.domain.digests import WHOLE_READ_BYTES
+from traffic_storage.domain.errors import AccessDenied
+from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.media import ContentType
+from traffic_storage.entrypoints.http.digest_fields import digest_field
+from traffic_storage.entrypoints.http.errors import PreconditionFailed, RangeNotSatisfiable
+from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
+from traffic_storage.entrypoints.http.preconditions import Conditions, Verdict, decide
+from traffic_storage.entrypoints.http.wire import Pace, Request, send_head, send_stream, send_whole
+from traffic_storage.ports.blob_store import Span
+
+# A file never changes under its id, so a copy is good as long as it may be kept.
+FILE_CACHING = b"private, max-age=86400, immutable"
+# A copy of what a link opened must not outlive the link.
+ACCESS_CACHING = b"private, no-store"
+
+_SUFFIXES = {
+    ContentType.JPEG: ".jpg",
+    ContentType.PNG: ".png",
+    ContentType.WEBP: ".webp",
+    ContentType.AVIF: ".avif",
+    ContentType.MP4: ".mp4",
+    ContentType.QUICKTIME: ".mov",
+    ContentType.MATROSKA: ".mkv",
+    ContentType.WEBM: ".webm",
+    ContentType.MPEG_TS: ".ts",
+    ContentType.AVI: ".avi",
+    ContentType.JSON: ".json",
+}
+_UNSAFE = re.compile(r"[^A-Za-z0-9._\-~@+=]")
+_MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
+
+
+class GetFile:
+    """`GET /files/{file_id}`: the bytes of a file by its id."""
+
+    def __init__(self, read_files: ReadFiles, pace: Pace) -> None:
+        self._read_files = read_files
+        self._pace = pace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        request = Request(scope, receive, send)
+        opened = await self._read_files.open(request.path_value("file_id"))
+        await hand_out(request, opened, self._pace, FILE_CACHING)
+
+
+class OpenAccessUrl:
+    """`GET /access/{token}`: the bytes of the file that a signed link opens.
+
+    The link is honoured in the one spelling in which it was made: path as raw bytes, no query.
+    """
+
+    def __init__(self, access_urls: AccessUrls, read_files: ReadFiles, pace: Pace) -> None:
+        self._access_urls = access_urls
+        self._read_files = read_files
+        self._pace = pace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        file_id = self._access_urls.open(_raw_token(scope))
+        opened = await self._read_files.open(file_id)
+        await hand_out(Request(scope, receive, send), opened, self._pace, ACCESS_CACHING)
+
+
+async def hand_out(request: Request, opened: OpenFile, pace: Pace, caching: bytes) -> None:
+    """Answer with a file, or with what its preconditions and range demand.
+
+    Up to 4 MiB go out as one message; more is streamed, each piece verified before it leaves. A
+    piece that can't be had cuts the connection: never a wrong byte, never a short content that
+    looks whole.
+    """
+    file = opened.file
+    size = file.content.size_bytes
+    conditions = Conditions(
+        request.header(b"if-match"),
+        request.header(b"if-none-match"),
+        request.header(b"range"),
+        request.header(b"if-range"),
+    )
+    etag = f'"{file.content.sha256}"'
+    decision = decide(conditions, method=request.method, etag=etag, size_bytes=size)
+    match decision.verdict:
+        case Verdict.FAILED:
+            raise PreconditionFailed(etag)
+        case Verdict.UNSATISFIABLE:
+            raise RangeNotSatisfiable(size)
+        case Verdict.NOT_MODIFIED:
+            await send_head(request, 304, [(b"etag", etag.encode()), (b"cache-control", caching)])
+        case Verdict.WHOLE | Verdict.PART:
+            headers = list(_headers(file, decision.verdict, decision.span, caching))
+            await _send(request, opened, decision.verdict, decision.span, headers, pace)
+
+
+async def _send(
+    request: Request,
+    opened: OpenFile,
+    verdict: Verdict,
+    span: Span,
+    headers: list[tuple[bytes, bytes]],
+    pace: Pace,
+) -> None:
+    content_type = _content_type(opened.file)
+    if request.method == "GET" and span.length <= WHOLE_READ_BYTES:
+        async with aclosing(opened.chunks(span)) as chunks:
+            parts = [chunk async for chunk in chunks]
+        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        await send_whole(request, verdict, headers, content, content_type)
+        return
+    described = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % span.length),
+        *headers,
+    ]
+    if request.method == "HEAD":
+        await send_head(request, verdict, described)
+    else:
+        await send_stream(request, verdict, described, opened.chunks(span), pace)
+
+
+def _headers(
+    file: StoredFile, verdict: Verdict, span: Span, caching: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    digest = digest_field(file.content.sha256)
+    yield b"etag", b'"%s"' % file.content.sha256.encode()
+    yield b"accept-ranges", b"bytes"
+    yield b"cache-control", caching
+    yield b"content-disposition", _disposition(file)
+    yield b"repr-digest", digest
+    if verdict is Verdict.WHOLE:
+        yield b"content-digest", digest
+    else:
+        total = file.content.size_bytes
+        yield b"content-range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, total)
+    if caching == ACCESS_CACHING:
+        # Links are made to be shown elsewhere.
+        yield b"cross-origin-resource-policy", b"cross-origin"
+
+
+def _disposition(file: StoredFile) -> bytes:
+    """Shown in place only when it is a picture, video or text of a kind that we checked."""
+    suffix = _SUFFIXES.get(file.content_type)  # type: ignore[call-overload]
+    name = _UNSAFE.sub("_", file.file_id)
+    if suffix and not name.lower().endswith(suffix):
+        name += suffix
+    kind = "inline" if suffix else "attachment"
+    return f'{kind}; filename="{name}"'.encode("ascii")
+
+
+def _content_type(file: StoredFile) -> bytes:
+    known = _MEDIA_TYPE.fullmatch(file.content_type)
+    return file.content_type.encode() if known else b"application/octet-stream"
+
+
+def _raw_token(scope: Scope) -> bytes:
+    """The token as the bytes that came; the whole path must be the one that was signed."""
+    prefix = (scope.get("root_path", "") + ACCESS_PREFIX).encode()
+    path: bytes = scope.get("raw_path") or b""
+    if scope.get("query_string") or not path.startswith(prefix):
+        raise AccessDenied("the access URL was altered", remedy="ask for a new access URL")
+    return path[len(prefix) :]

@@ -1,0 +1,178 @@
+"""Forms: the fields of a multipart body, each bounded, files taken into the spool as they come.
+
+The order of the fields is free. What is not a field of the form is refused at once, so that a
+misspelt name is not a lost label.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from attrs import define, field, frozen
+
+from traffic_storage.domain.digests import Sha256
+from traffic_storage.domain.errors import DigestMismatch, InvalidInput, TooLarge
+from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
+from traffic_storage.entrypoints.http.multipart import Multipart, PartHead, boundary_of
+from traffic_storage.entrypoints.http.wire import Pace, Request, near_name
+from traffic_storage.ports.spool import Body, Spool
+
+SHORT_TEXT = 64 * 1024
+LONG_TEXT = 1024 * 1024
+_FRAMING = 64 * 1024
+_CONTENT_DIGEST = b"content-digest"
+
+
+@frozen
+class Shape:
+    """Which fields a form has: files and texts, each with the most bytes that it may have."""
+
+    files: Mapping[str, int]
+    texts: Mapping[str, int]
+
+    @property
+    def limit_bytes(self) -> int:
+        """The most bytes that a body of this shape can have."""
+        return sum(self.files.values()) + sum(self.texts.values()) + _FRAMING
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all fields."""
+        return [*self.files, *self.texts]
+
+
+@frozen
+class FormFile:
+    """A file of a form, in the spool; `sha256` is the digest that its part declared."""
+
+    body: Body
+    content_type: str | None
+    sha256: Sha256 | None
+
+
+@define
+class Form:
+    """What came. `content_sha256` is of the whole body where the request declared a digest."""
+
+    texts: dict[str, str] = field(factory=dict)
+    files: dict[str, FormFile] = field(factory=dict)
+    declared_sha256: Sha256 | None = None
+    content_sha256: Sha256 | None = None
+    _handed_over: list[FormFile] = field(factory=list)
+
+    def hand_over(self, name: str) -> FormFile:
+        """A file that somebody else stores, and releases when he is done."""
+        file = self.files.pop(name)
+        self._handed_over.append(file)
+        return file
+
+    async def release(self, spool: Spool, *, handed_over: bool) -> None:
+        """Release what nobody took and, with `handed_over`, what somebody did not get to use."""
+        files = [*self.files.values(), *(self._handed_over if handed_over else ())]
+        for file in files:
+            await spool.release(file.body)
+
+    def check_content(self) -> None:
+        """Hold the request's `Content-Digest` against what came.
+
+        By RFC 9530 it is the digest of the whole multipart body. A client that has the digest of
+        its one file and declares that means the same, and is understood.
+
+        Raises:
+            DigestMismatch: it is neither.
+        """
+        declared = self.declared_sha256
+        if declared is None or declared == self.content_sha256:
+            return
+        digests = [file.body.digests.sha256 for file in self.files.values()]
+        if digests != [declared]:
+            raise DigestMismatch.of(
+                "Content-Digest",
+                f"the body has SHA-256 {self.content_sha256}, declared was {declared}",
+                "send the bytes again: they changed on the way, or the digest is of others",
+            )
+
+
+@asynccontextmanager
+async def read_form(
+    request: Request, shape: Shape, spool: Spool, pace: Pace
+) -> AsyncIterator[Form]:
+    """Read a request's form; what was taken into the spool is released at the end.
+
+    Raises:
+        BadMultipart, UnsupportedRequest, SlowBody, ClientGone: as the body is.
+        TooLarge: a field, or all together, exceed what `shape` allows; names the field.
+        InvalidInput: a field that the form does not have, or one that comes twice.
+    """
+    boundary = boundary_of(request.header(b"content-type"))
+    form = Form(declared_sha256=_declared(request))
+    chunks: AsyncIterator[bytes] = request.body(
+        limit_bytes=shape.limit_bytes, pace=pace, field=next(iter(shape.files))
+    )
+    whole = hashlib.sha256()
+    if form.declared_sha256 is not None:
+        chunks = _hashed(chunks, whole)
+    multipart = Multipart(boundary, chunks)
+    try:
+        while (part := await multipart.next_part()) is not None:
+            await _take_part(form, shape, part, multipart, spool)
+        form.content_sha256 = Sha256(whole.hexdigest())
+        form.check_content()
+        yield form
+    except asyncio.CancelledError:
+        # What was handed over may still be being stored: that goes on without us.
+        await form.release(spool, handed_over=False)
+        raise
+    except BaseException:
+        await form.release(spool, handed_over=True)
+        raise
+    else:
+        await form.release(spool, handed_over=False)
+
+
+async def _take_part(
+    form: Form, shape: Shape, part: PartHead, multipart: Multipart, spool: Spool
+) -> None:
+    name = part.name
+    if name in form.texts or name in form.files:
+        raise InvalidInput.of(name, "comes more than once", "send it once")
+    if name in shape.files:
+        declared = part.headers.get(_CONTENT_DIGEST)
+        sha256 = parse_digest_field(declared.decode("latin-1"), name) if declared else None
+        body = await spool.take(multipart.chunks(), limit_bytes=shape.files[name], field_name=name)
+        form.files[name] = FormFile(body, part.content_type, sha256)
+    elif name in shape.texts:
+        form.texts[name] = await _text(multipart.chunks(), shape.texts[name], name)
+    else:
+        raise _unknown(name, shape)
+
+
+async def _text(chunks: AsyncIterator[bytes], limit_bytes: int, name: str) -> str:
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > limit_bytes:
+            raise TooLarge.of(
+                name, f"has more than {limit_bytes} bytes", f"send at most {limit_bytes} bytes"
+            )
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput.of(name, "is not UTF-8", "send UTF-8 text") from error
+
+
+async def _hashed(chunks: AsyncIterator[bytes], whole: "hashlib._Hash") -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        whole.update(chunk)
+        yield chunk
+
+
+def _declared(request: Request) -> Sha256 | None:
+    text = request.header(_CONTENT_DIGEST)
+    return None if text is None else parse_digest_field(text, "Content-Digest")
+
+
+def _unknown(name: str, shape: Shape) -> InvalidInput:
+    remedy = near_name(name, shape.names)
+    return InvalidInput.of(name[:100], "is not a field of this form", remedy)

@@ -1,0 +1,236 @@
+"""What surrounds every request, as pure ASGI: its id and log line, its problem, its place.
+
+From the outside in: `Envelope`, `Boundary`, then `admission.Gate`, `Crowd`, `Starting`.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from traffic_storage.entrypoints.http.errors import ClientGone, Crowded
+from traffic_storage.entrypoints.http.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
+from traffic_storage.entrypoints.http.wire import (
+    Request,
+    body_of,
+    header_of,
+    note_request_id,
+    principal_of,
+    request_id_of,
+    send_whole,
+)
+
+logger = logging.getLogger("traffic_storage.http")
+
+ACCESS_PREFIX = "/access/"
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_DEFAULT_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+_LINGER_BYTES = 8 * 1024 * 1024
+_LINGER_SECONDS = 3.0
+
+
+class Envelope:
+    """Gives every request an id, every answer its security headers, and the log a line.
+
+    The line names method, path, status, size, time, who asked and the id. It never holds a query
+    or an access token.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, wrapped."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = perf_counter()
+        request_id = _request_id(scope)
+        note_request_id(scope, request_id)
+        status, size = 0, 0
+
+        async def enveloped(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _dressed(message.get("headers", ()), request_id)
+            else:
+                size += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, enveloped)
+        finally:
+            if logger.isEnabledFor(logging.INFO):
+                _log(scope, request_id, status, size, perf_counter() - begun)
+
+
+class Boundary:
+    """Turns every error into a problem document; what began to be answered is cut off."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; answer with a problem when that fails."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except ClientGone:
+            logger.debug("request %s: the client is gone", request_id_of(scope))
+        except Exception as error:
+            problem = problem_of(error, request_id_of(scope))
+            if problem.type is INTERNAL:
+                logger.exception("request %s failed", request_id_of(scope))
+            elif started or problem.type.status >= 500:
+                logger.warning("request %s: %s", request_id_of(scope), error)
+            if started:
+                raise
+            await _answer(Request(scope, receive, send), problem)
+
+
+class Crowd:
+    """Serves a bounded number of requests at once; the rest is told to come back."""
+
+    def __init__(self, app: ASGIApp, *, limit: int, free_paths: frozenset[str]) -> None:
+        self._app = app
+        self._limit = limit
+        self._free_paths = free_paths
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or raise Crowded."""
+        if scope["type"] != "http" or scope["path"] in self._free_paths:
+            await self._app(scope, receive, send)
+            return
+        if self._running >= self._limit:
+            raise Crowded(self._limit)
+        self._running += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running -= 1
+
+
+class Starting:
+    """Has the service started before anything that needs it is served.
+
+    The lifespan starts it; when the database was away then, or no lifespan is run, the first
+    requests do. They share one try at a time.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        started: Callable[[], bool],
+        start: Callable[[], Awaitable[None]],
+        free_paths: frozenset[str],
+    ) -> None:
+        self._app = app
+        self._started = started
+        self._start = start
+        self._free_paths = free_paths
+        self._attempt: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on when the service has started."""
+        if (
+            scope["type"] == "http"
+            and not self._started()
+            and scope["path"] not in self._free_paths
+        ):
+            await self._ensure()
+        await self._app(scope, receive, send)
+
+    async def _ensure(self) -> None:
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._attempt)
+
+
+async def _answer(request: Request, problem: Problem) -> None:
+    """Send a problem; where a body is still coming, close the connection after it.
+
+    The client gets the whole answer first: closing at once, with bytes of it unread, would make
+    the network forget the answer (RFC 9112, section 9.6).
+    """
+    if not _has_unread_body(request.scope):
+        await send_whole(request, problem.type.status, problem.headers, problem.body, MEDIA_TYPE)
+        return
+    head = [
+        (b"content-type", MEDIA_TYPE),
+        (b"content-length", b"%d" % len(problem.body)),
+        (b"connection", b"close"),
+        *problem.headers,
+    ]
+    status = problem.type.status
+    await request.send({"type": "http.response.start", "status": status, "headers": head})
+    await request.send({"type": "http.response.body", "body": problem.body, "more_body": True})
+    body = body_of(request.scope) or request.unlimited_body()
+    await body.discard(most_bytes=_LINGER_BYTES, most_seconds=_LINGER_SECONDS)
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+def _has_unread_body(scope: Scope) -> bool:
+    body = body_of(scope)
+    if body is not None and body.complete:
+        return False
+    if not scope.get("http_version", "1.1").startswith("1"):
+        return False
+    length = header_of(scope, b"content-length")
+    return header_of(scope, b"transfer-encoding") is not None or length not in {None, "0"}
+
+
+def _request_id(scope: Scope) -> str:
+    given = header_of(scope, b"x-request-id")
+    return given if given and _GIVEN_ID.fullmatch(given) else uuid4().hex
+
+
+def _dressed(
+    headers: "list[tuple[bytes, bytes]] | tuple[()]", request_id: str
+) -> list[tuple[bytes, bytes]]:
+    present = {name for name, _ in headers}
+    defaults = [header for header in _DEFAULT_HEADERS if header[0] not in present]
+    own = (b"x-request-id", request_id.encode())
+    return [*headers, *_SECURITY_HEADERS, *defaults, own]
+
+
+def _log(scope: Scope, request_id: str, status: int, size: int, seconds: float) -> None:
+    path: str = scope["path"]
+    if ACCESS_PREFIX in path:
+        path = path.partition(ACCESS_PREFIX)[0] + ACCESS_PREFIX + "…"
+    client = scope.get("client")
+    logger.info(
+        "%s %s %s: %s, %d bytes, %.1f ms, %s at %s",
+        request_id,
+        scope["method"],
+        ascii(path[:300]),
+        status or "cut off",
+        size,
+        seconds * 1000,
+        principal_of(scope) or "nobody",
+        client[0] if client else "?",
+    )

@@ -1,0 +1,274 @@
+"""Taking evidence in: the two uploads, the violation with its files, and raw bytes of a device."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import orjson
+from attrs import frozen
+from starlette.types import Receive, Scope, Send
+
+from traffic_storage.application.inputs import Labels, Upload
+from traffic_storage.application.store_evidence import StoreEvidence
+from traffic_storage.application.store_files import Stored, StoreFiles
+from traffic_storage.domain.digests import Sha256, declared_sha256
+from traffic_storage.domain.errors import (
+    Conflict,
+    DigestMismatch,
+    InvalidInput,
+    UnsupportedMedia,
+)
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.identifiers import new_file_id
+from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, is_undeclared, sniff
+from traffic_storage.domain.retention import RetentionPeriods
+from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
+from traffic_storage.entrypoints.http.errors import KeyReused
+from traffic_storage.entrypoints.http.fields import (
+    OPTIONAL,
+    REQUIRED,
+    keyed_id,
+    labels_of,
+    record_of,
+    renamed,
+    seconds_field,
+    sha256_field,
+)
+from traffic_storage.entrypoints.http.forms import (
+    LONG_TEXT,
+    SHORT_TEXT,
+    Form,
+    FormFile,
+    Shape,
+    read_form,
+)
+from traffic_storage.entrypoints.http.wire import Pace, Request, send_whole
+from traffic_storage.entrypoints.views import evidence_view, file_view
+from traffic_storage.ports.spool import Spool
+
+_LABELS = {"device_id": SHORT_TEXT, "violation_id": SHORT_TEXT, "metadata": LONG_TEXT}
+_UPLOAD_TEXTS = {**_LABELS, "file_id": SHORT_TEXT, "sha256": SHORT_TEXT}
+_PUT_FIELDS = frozenset({*_LABELS, "duration_seconds"})
+_TIME_OF_LABELS = {"captured_at": "metadata.timestamp"}
+
+
+@frozen
+class Intake:
+    """What taking in needs.
+
+    `image_bytes` and `video_bytes` are the most that a file of the kind may have.
+    """
+
+    store_files: StoreFiles
+    store_evidence: StoreEvidence
+    spool: Spool
+    periods: RetentionPeriods
+    pace: Pace
+    image_bytes: int
+    video_bytes: int
+
+
+class UploadImage:
+    """`POST /files/upload/image`: a form with a file and what is said about it."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._shape = Shape({"file": intake.image_bytes}, _UPLOAD_TEXTS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        request = Request(scope, receive, send)
+        intake = self._intake
+        async with read_form(request, self._shape, intake.spool, intake.pace) as form:
+            with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(request, form):
+                labels = labels_of(form.texts, file_id=_wanted_id(request, form, "image"))
+                upload = _upload(form, "file", sha256_field(form.texts))
+                stored = await intake.store_files.image(upload, labels)
+        await _answer(request, stored, intake.periods)
+
+
+class UploadVideo:
+    """`POST /files/upload/video`: like an image, with its duration in seconds."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        texts = {**_UPLOAD_TEXTS, "duration_seconds": SHORT_TEXT}
+        self._shape = Shape({"file": intake.video_bytes}, texts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        request = Request(scope, receive, send)
+        intake = self._intake
+        async with read_form(request, self._shape, intake.spool, intake.pace) as form:
+            with renamed({"video": "file", **_TIME_OF_LABELS}), _by_key(request, form):
+                labels = labels_of(form.texts, file_id=_wanted_id(request, form, "video"))
+                seconds = seconds_field(form.texts)
+                upload = _upload(form, "file", sha256_field(form.texts))
+                stored = await intake.store_files.video(upload, labels, duration_seconds=seconds)
+        await _answer(request, stored, intake.periods)
+
+
+class PutContent:
+    """`PUT /files/{file_id}/content`: the bytes as the body, labels in the query.
+
+    For devices that can't build a form. The content type says whether it is an image or a video;
+    where it says nothing, the first bytes do.
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        request = Request(scope, receive, send)
+        texts = request.query(_PUT_FIELDS)
+        with renamed({"image": "body", "video": "body", **_TIME_OF_LABELS}):
+            labels = labels_of(texts, file_id=new_file_id(request.path_value("file_id")))
+            seconds = seconds_field(texts)
+            stored = await self._store(request, labels, seconds)
+        await _answer(request, stored, self._intake.periods)
+
+    async def _store(self, request: Request, labels: Labels, seconds: float | None) -> Stored:
+        intake = self._intake
+        declared = request.header(b"content-type")
+        kind = _kind_of(declared)
+        limits = {FileKind.IMAGE: intake.image_bytes, FileKind.VIDEO: intake.video_bytes}
+        limit = limits.get(kind, max(limits.values())) if kind else max(limits.values())
+        body: AsyncIterator[bytes] = request.body(limit_bytes=limit, pace=intake.pace, field="body")
+        if kind is None:
+            head, body = await _peeked(body)
+            kind = FileKind.IMAGE if sniff(head) in ACCEPTED_IMAGES else FileKind.VIDEO
+        upload = Upload(body, declared, _declared_digest(request))
+        if kind is FileKind.IMAGE:
+            return await intake.store_files.image(upload, labels)
+        return await intake.store_files.video(upload, labels, duration_seconds=seconds)
+
+
+class CreateViolation:
+    """`POST /violations`: a record as form fields, with its image and video if there are any."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._shape = Shape(
+            {"image_file": intake.image_bytes, "video_file": intake.video_bytes},
+            {
+                **dict.fromkeys(REQUIRED, SHORT_TEXT),
+                **dict.fromkeys(OPTIONAL, LONG_TEXT),
+                "duration_seconds": SHORT_TEXT,
+                "image_sha256": SHORT_TEXT,
+                "video_sha256": SHORT_TEXT,
+            },
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        request = Request(scope, receive, send)
+        intake = self._intake
+        async with read_form(request, self._shape, intake.spool, intake.pace) as form:
+            with renamed({"image": "image_file", "video": "video_file"}):
+                record = record_of(form.texts)
+                seconds = seconds_field(form.texts)
+                image_sha256 = _declared(form, "image_sha256")
+                video_sha256 = _declared(form, "video_sha256")
+                stored = await intake.store_evidence(
+                    record,
+                    _optional_upload(form, "image_file", image_sha256),
+                    _optional_upload(form, "video_file", video_sha256),
+                    video_duration_seconds=seconds,
+                )
+        location = f"/violations/{record.violation_id}".encode()
+        await send_whole(
+            request,
+            201 if stored.created else 200,
+            [(b"location", location)],
+            orjson.dumps(evidence_view(stored, intake.periods)),
+        )
+
+
+async def _answer(request: Request, stored: Stored, periods: RetentionPeriods) -> None:
+    await send_whole(
+        request,
+        201 if stored.created else 200,
+        [(b"location", f"/files/{stored.file.file_id}".encode())],
+        orjson.dumps(file_view(stored.file, periods)),
+    )
+
+
+def _wanted_id(request: Request, form: Form, role: str) -> str | None:
+    """The id that the form names, else the one that the Idempotency-Key stands for."""
+    key = keyed_id(request.header(b"idempotency-key"), request.principal, role)
+    return form.texts.get("file_id", key)
+
+
+@contextmanager
+def _by_key(request: Request, form: Form) -> Iterator[None]:
+    """A conflict under an id that a key stands for is a misuse of the key."""
+    try:
+        yield
+    except Conflict as error:
+        if request.header(b"idempotency-key") is None or "file_id" in form.texts:
+            raise
+        raise KeyReused("Idempotency-Key", error.identifier, error.difference) from error
+
+
+def _upload(form: Form, name: str, sha256: Sha256 | None) -> Upload:
+    if name not in form.files:
+        raise InvalidInput.of(name, "is missing", f"send the bytes as -F {name}=@photo.jpg")
+    return _handed_over(form.hand_over(name), name, sha256)
+
+
+def _optional_upload(form: Form, name: str, sha256: Sha256 | None) -> Upload | None:
+    if name not in form.files:
+        return None
+    return _handed_over(form.hand_over(name), name, sha256)
+
+
+def _handed_over(file: FormFile, name: str, sha256: Sha256 | None) -> Upload:
+    if sha256 is not None and file.sha256 is not None and sha256 != file.sha256:
+        raise DigestMismatch.of(
+            name, "is declared with two different digests", "declare the digest once"
+        )
+    return Upload(file.body, file.content_type, sha256 or file.sha256)
+
+
+def _declared(form: Form, name: str) -> Sha256 | None:
+    text = form.texts.get(name)
+    return None if text is None else declared_sha256(text, name)
+
+
+def _declared_digest(request: Request) -> Sha256 | None:
+    for name in ("Content-Digest", "Repr-Digest"):
+        text = request.header(name.lower().encode())
+        if text is not None:
+            return parse_digest_field(text, name)
+    return None
+
+
+def _kind_of(declared: str | None) -> FileKind | None:
+    """The kind that a content type says; None when it says nothing."""
+    if is_undeclared(declared):
+        return None
+    family = (declared or "").partition("/")[0].strip().lower()
+    if family == "image":
+        return FileKind.IMAGE
+    if family == "video" or (declared or "").lower().startswith("application/mp4"):
+        return FileKind.VIDEO
+    raise UnsupportedMedia.of(
+        "Content-Type",
+        f"is {declared!a:.80}, neither an image nor a video",
+        "send image/… or video/…, or application/octet-stream to have the bytes looked at",
+    )
+
+
+async def _peeked(body: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
+    """The first bytes of a body, and the whole body still to be read."""
+    head = b""
+    while len(head) < SNIFF_BYTES and (chunk := await anext(body, None)) is not None:
+        head += chunk
+    return head, _rejoined(head, body)
+
+
+async def _rejoined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if head:
+        yield head
+    async for chunk in rest:
+        yield chunk

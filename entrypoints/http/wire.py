@@ -1,0 +1,298 @@
+"""The plain ASGI side: requests read and answers sent with no framework in between.
+
+The hot paths are class-based ASGI endpoints on top of this; everything is bounded in size and in
+time.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, suppress
+from difflib import get_close_matches
+from typing import Self
+from urllib.parse import parse_qsl
+
+from attrs import frozen
+from starlette.types import Message, Receive, Scope, Send
+
+from traffic_storage.domain.errors import FieldProblem, InvalidInput
+from traffic_storage.entrypoints.http.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ClientGone,
+    SlowBody,
+    UnsupportedRequest,
+)
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON_TYPE = b"application/json"
+_PRINCIPAL = "traffic_storage.principal"
+_REQUEST_ID = "traffic_storage.request_id"
+_BODY = "traffic_storage.body"
+
+
+@frozen
+class Pace:
+    """How slow a peer may be.
+
+    Attributes:
+        idle_seconds: the longest wait for the next bytes, either way; also the time before the
+            rate of an upload is looked at.
+        min_rate: the least average rate of an upload, bytes a second; time that we need
+            ourselves does not count.
+    """
+
+    idle_seconds: float = 30.0
+    min_rate: float = 1024.0
+
+
+class Request:
+    """An HTTP request as ASGI gives it, with what our middleware noted on it."""
+
+    __slots__ = ("receive", "scope", "send")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+
+    @property
+    def method(self) -> str:
+        """The method, in upper case."""
+        return str(self.scope["method"])
+
+    @property
+    def principal(self) -> str:
+        """Who asks, by the name of the credential that let the request in."""
+        return str(self.scope.get(_PRINCIPAL, ""))
+
+    def path_value(self, name: str) -> str:
+        """A part of the path by its name in the route, decoded."""
+        return str(self.scope["path_params"][name])
+
+    def header(self, name: bytes) -> str | None:
+        """A header by its lower-case name; several are joined (RFC 9110, section 5.3)."""
+        return header_of(self.scope, name)
+
+    def query(self, known: frozenset[str]) -> dict[str, str]:
+        """The query's fields.
+
+        Raises:
+            InvalidInput: one is not known, comes twice, or is not UTF-8.
+        """
+        text = self.scope.get("query_string", b"").decode("latin-1")
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+        except ValueError as error:
+            raise BadRequest.of("query", "can't be read", "send UTF-8, percent-encoded") from error
+        names = [name for name, _ in pairs]
+        problems = [
+            FieldProblem(name[:100], "is not a field of this query", near_name(name, sorted(known)))
+            for name in dict.fromkeys(names)
+            if name not in known
+        ] + [
+            FieldProblem(name, "comes more than once", "send it once")
+            for name in known
+            if names.count(name) > 1
+        ]
+        if problems:
+            raise InvalidInput(problems)
+        return dict(pairs)
+
+    def body(self, *, limit_bytes: int, pace: Pace, field: str) -> "IncomingBody":
+        """The body, to be read once.
+
+        Raises:
+            BodyTooLarge: it is announced to have more than `limit_bytes`; none of it was read.
+            UnsupportedRequest: it comes in a content coding.
+        """
+        body = IncomingBody(self.receive, limit_bytes=limit_bytes, pace=pace, field=field)
+        self.scope[_BODY] = body
+        coding = self.header(b"content-encoding")
+        if coding is not None and coding.strip().lower() != "identity":
+            raise UnsupportedRequest.of(
+                "Content-Encoding", f"is {coding!a:.60}", "send the bytes as they are"
+            )
+        announced = self.header(b"content-length")
+        if announced is not None and announced.isdecimal():
+            body.check(int(announced))
+        return body
+
+    def unlimited_body(self) -> "IncomingBody":
+        """The body without limits, to be discarded."""
+        return IncomingBody(self.receive, limit_bytes=2**63, pace=Pace(), field="body")
+
+
+class IncomingBody:
+    """The chunks of a request body, cut when they are too many or too slow.
+
+    Raises (while iterated):
+        BodyTooLarge: more than the limit came.
+        SlowBody: it stalled, or comes too slowly.
+        ClientGone: the client closed the connection before the end.
+    """
+
+    def __init__(self, receive: Receive, *, limit_bytes: int, pace: Pace, field: str) -> None:
+        self._receive = receive
+        self._limit_bytes = limit_bytes
+        self._pace = pace
+        self._field = field
+        self._clock = asyncio.get_running_loop().time
+        self._came = 0
+        self._waited = 0.0
+        self.touched = False
+        self.complete = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self.complete:
+            chunk = await self._next()
+            if chunk:
+                return chunk
+        raise StopAsyncIteration
+
+    def check(self, size_bytes: int) -> None:
+        """Refuse a body of this size when it exceeds the limit."""
+        if size_bytes > self._limit_bytes:
+            raise BodyTooLarge.of(
+                self._field,
+                f"the request body has {size_bytes} bytes or more",
+                f"send at most {self._limit_bytes} bytes",
+            )
+
+    async def discard(self, *, most_bytes: int, most_seconds: float) -> None:
+        """Read and forget what is left, within bounds; whatever happens."""
+        with suppress(TimeoutError, ClientGone):
+            async with asyncio.timeout(most_seconds):
+                while not self.complete and most_bytes > 0:
+                    most_bytes -= len(self._taken(await self._receive()))
+
+    async def _next(self) -> bytes:
+        self.touched = True
+        before = self._clock()
+        try:
+            async with asyncio.timeout(self._pace.idle_seconds):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise SlowBody(
+                f"no byte of the body came for {self._pace.idle_seconds:g} seconds"
+            ) from error
+        self._waited += self._clock() - before
+        chunk = self._taken(message)
+        self.check(self._came)
+        if not self.complete and self._waited > self._pace.idle_seconds:
+            self._check_rate()
+        return chunk
+
+    def _taken(self, message: Message) -> bytes:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        self._came += len(chunk)
+        self.complete = not message.get("more_body", False)
+        return chunk
+
+    def _check_rate(self) -> None:
+        rate = self._came / self._waited
+        if rate < self._pace.min_rate:
+            raise SlowBody(
+                f"the body comes at {rate:.0f} bytes a second, "
+                f"less than the least of {self._pace.min_rate:g}"
+            )
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """A header by its lower-case name; several are joined (RFC 9110, section 5.3)."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return b", ".join(values).decode("latin-1") if values else None
+
+
+def note_principal(scope: Scope, principal: str) -> None:
+    """Note who asks."""
+    scope[_PRINCIPAL] = principal
+
+
+def principal_of(scope: Scope) -> str:
+    """Who asks; empty before that is known."""
+    return str(scope.get(_PRINCIPAL, ""))
+
+
+def note_request_id(scope: Scope, request_id: str) -> None:
+    """Note the id by which log and client name this request."""
+    scope[_REQUEST_ID] = request_id
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id by which log and client name this request."""
+    return str(scope.get(_REQUEST_ID, ""))
+
+
+def body_of(scope: Scope) -> IncomingBody | None:
+    """The body of the request, if an endpoint has begun to take it."""
+    body = scope.get(_BODY)
+    return body if isinstance(body, IncomingBody) else None
+
+
+async def send_whole(
+    request: Request, status: int, headers: Headers, content: bytes, content_type: bytes = JSON_TYPE
+) -> None:
+    """Answer with content at hand."""
+    head = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(content)),
+        *headers,
+    ]
+    await request.send({"type": "http.response.start", "status": status, "headers": head})
+    body = b"" if request.method == "HEAD" else content
+    await request.send({"type": "http.response.body", "body": body})
+
+
+async def send_head(request: Request, status: int, headers: Headers) -> None:
+    """Answer without content."""
+    await request.send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+async def send_stream(
+    request: Request, status: int, headers: Headers, chunks: AsyncGenerator[bytes, None], pace: Pace
+) -> None:
+    """Answer with chunks as they come; none is asked for once the client is gone.
+
+    The first chunk is waited for before the head is sent, so that what fails at once is still a
+    proper answer. What fails later is raised: the server then cuts the connection, and the client
+    sees that the content is short of its announced length.
+    """
+    async with aclosing(chunks):
+        chunk = await anext(chunks, None)
+        head = {"type": "http.response.start", "status": status, "headers": list(headers)}
+        await request.send(head)
+        gone = asyncio.ensure_future(_until_gone(request.receive))
+        try:
+            while chunk is not None and not gone.done():
+                following = {"type": "http.response.body", "body": chunk, "more_body": True}
+                async with asyncio.timeout(pace.idle_seconds):
+                    await request.send(following)
+                chunk = await anext(chunks, None)
+        finally:
+            left = gone.done()
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
+        if left:
+            raise ClientGone
+        await request.send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def near_name(name: str, known: Sequence[str]) -> str:
+    """The remedy for a name that is not known: the one that was meant, else all there are."""
+    near = get_close_matches(name[:100], known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known are {', '.join(known)}" if known else "leave it out"
