@@ -6,11 +6,11 @@ Times are ISO 8601 in UTC; what does not apply is None.
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
-from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.retention import RetentionPeriods, expires_at
 from traffic_storage.domain.violation import StoredViolation
@@ -52,7 +52,7 @@ class StoredFileView(TypedDict):
     replicas: list[ReplicaView]
     placement: PlacementView
     expires_at: str
-    metadata: dict[str, Json] | None
+    metadata: dict[str, object] | None
 
 
 class ViolationView(TypedDict):
@@ -68,7 +68,7 @@ class ViolationView(TypedDict):
     confidence: float
     image_path: str
     video_path: str
-    camera_info: Mapping[str, Json]
+    camera_info: Mapping[str, object]
     processing_time_ms: float
     model_versions: Mapping[str, str]
     received_at: str

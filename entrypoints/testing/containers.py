@@ -8,7 +8,6 @@ from dependency_injector.providers import Object
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.cache.memory import InProcessCache
 from traffic_storage.adapters.clock.manual import ManualClock
-from traffic_storage.adapters.compressor.zstd import ZstdCompressor
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.spool.memory import InMemorySpool
 from traffic_storage.domain.files import Tier

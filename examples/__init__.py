@@ -1,0 +1,1 @@
+"""Services of somebody else's that embed Traffic Storage."""

@@ -1,0 +1,1 @@
+"""A parking-control service that embeds Traffic Storage."""

@@ -1,0 +1,83 @@
+"""A small FastAPI service of its own that keeps its evidence in Traffic Storage.
+
+It embeds the application layer: the use cases come from a container, so that a test swaps every
+adapter (see `test_service.py`) and production chooses by settings alone:
+
+    uvicorn --factory examples.parking.service:create_app
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from traffic_storage import StorageConfig, TrafficStorageError, ViolationQuery, ViolationRecord
+from traffic_storage.application.inputs import Upload
+from traffic_storage.domain.errors import Conflict, InvalidInput, NotFound
+from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.views import ViolationView, violation_view
+
+STATUSES: dict[type[TrafficStorageError], int] = {InvalidInput: 422, Conflict: 409, NotFound: 404}
+
+
+def create_app(container: Container | None = None) -> FastAPI:
+    """The service; without a container, one of the settings in file and environment."""
+    parts = container or _production()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        runtime = parts.runtime()
+        await runtime.start()
+        yield
+        await runtime.aclose()
+
+    app = FastAPI(title="Parking control", lifespan=lifespan)
+    app.add_exception_handler(TrafficStorageError, _refused)
+
+    @app.put("/tickets/{number}", status_code=201)
+    async def issue(
+        number: str, plate: str, bay: str, seen_at: datetime, request: Request
+    ) -> ViolationView:
+        """Issue a parking ticket; the body is the photograph."""
+        record = ViolationRecord(
+            violation_id=f"parking-{number}",
+            device_id=bay,
+            violation_type="parking",
+            timestamp=seen_at,
+            vehicle_bbox=[0, 0, 1, 1],
+            vehicle_class="car",
+            confidence=1.0,
+            camera_info={"plate": plate},
+        )
+        photograph = Upload(request.stream(), request.headers.get("content-type"))
+        stored = await parts.store_evidence()(record, photograph)
+        return violation_view(stored.violation)
+
+    @app.get("/bays/{bay}/tickets")
+    async def tickets(
+        bay: str, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    ) -> list[ViolationView]:
+        """The latest tickets of a bay."""
+        page = await parts.catalogue().violations(ViolationQuery(device_id=bay, limit=limit))
+        return [violation_view(violation) for violation in page.items]
+
+    @app.get("/tickets/{number}/photograph")
+    async def photograph(number: str) -> Response:
+        """The photograph of a ticket, verified."""
+        data, file = await parts.read_files().whole(f"parking-{number}~image")
+        return Response(data, media_type=file.content_type)
+
+    return app
+
+
+def _production() -> Container:
+    settings = StorageConfig.load()
+    return Container(settings=settings, strategy=settings.effective_strategy())
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 503)
+    return JSONResponse({"detail": str(error)}, status)

@@ -1,0 +1,1 @@
+"""Crashes: processes that are killed at any instant, and what must be true afterwards."""

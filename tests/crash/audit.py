@@ -1,0 +1,217 @@
+"""An audit of what lies on disk, in the bucket and in the database, past our own code.
+
+It knows the tables and the layout, and uses plain sqlite3, asyncpg, `os.walk` and obstore, so
+that an error in an adapter can't hide itself.
+"""
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from attrs import frozen
+from backports import zstd
+from obstore.store import S3Store
+
+from traffic_storage import StorageConfig
+
+OCCUPYING = {"present", "corrupt"}
+MARKERS = {".traffic-storage", ".traffic-storage-marker"}
+
+TABLES = {
+    "file": "SELECT file_id, kind, sha256, size_bytes, stored_sha256, stored_size_bytes, coding,"
+    " state, violation_id FROM file",
+    "replica": "SELECT file_id, store_id, key, tier, state FROM replica",
+    "attempt": "SELECT attempt_id, keys FROM attempt",
+    "violation": "SELECT violation_id, metadata_file_id, image_file_id, video_file_id"
+    " FROM violation",
+    "usage": "SELECT store_id, kind, sum(files) AS files, sum(bytes) AS bytes FROM usage"
+    " GROUP BY store_id, kind",
+    "violations": "SELECT coalesce(sum(violations), 0) AS n FROM violation_count",
+}
+
+Row = Mapping[str, Any]
+
+
+@frozen
+class Evidence:
+    """All rows, and all objects by tier and key."""
+
+    rows: Mapping[str, list[Row]]
+    objects: Mapping[str, Mapping[str, bytes]]
+    leftovers: list[str]
+
+
+async def gather(settings: StorageConfig) -> Evidence:
+    """Read everything that is there."""
+    rows = await _rows_of_postgres(settings) if settings.db_host else _rows_of_sqlite(settings)
+    local, leftovers = _local_objects(settings.local_base_path / "blobs")
+    spool = settings.local_base_path / "spool"
+    leftovers += [str(path) for path in spool.rglob("*") if path.is_file()]
+    cloud = await _cloud_objects(settings) if settings.cloud_configured else {}
+    return Evidence(rows, {"local": local, "cloud": cloud}, leftovers)
+
+
+def findings(evidence: Evidence, acknowledged: Mapping[str, str]) -> list[str]:
+    """Every break of an invariant; `acknowledged` maps file ids to the SHA-256 that was told."""
+    return [
+        *_lost(evidence, acknowledged),
+        *_replica_breaks(evidence),
+        *_orphans(evidence),
+        *_torn(evidence),
+        *_miscounts(evidence),
+        *(f"left over: {path}" for path in evidence.leftovers),
+    ]
+
+
+def _lost(evidence: Evidence, acknowledged: Mapping[str, str]) -> list[str]:
+    known = {row["file_id"]: row for row in evidence.rows["file"]}
+    found = []
+    for file_id, sha256 in acknowledged.items():
+        row = known.get(file_id)
+        if row is None or row["state"] != "available":
+            found.append(f"I5 acknowledged, but lost: {file_id}")
+        elif row["sha256"] != sha256:
+            found.append(f"I5 acknowledged {file_id} with {sha256}, the row says {row['sha256']}")
+    return found
+
+
+def _replica_breaks(evidence: Evidence) -> list[str]:
+    found = []
+    files = {row["file_id"]: row for row in evidence.rows["file"]}
+    present = Counter(r["file_id"] for r in evidence.rows["replica"] if r["state"] == "present")
+    found += [
+        f"I1 available without a present replica: {file_id}"
+        for file_id, row in files.items()
+        if row["state"] == "available" and not present[file_id]
+    ]
+    for replica in evidence.rows["replica"]:
+        if replica["state"] == "present":
+            data = evidence.objects[replica["tier"]].get(replica["key"])
+            found += _content_breaks(files[replica["file_id"]], replica["key"], data)
+    return found
+
+
+def _content_breaks(file: Row, key: str, data: bytes | None) -> list[str]:
+    name = f"{file['file_id']} at {key}"
+    if data is None:
+        return [f"I2 present, but no object: {name}"]
+    found = []
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != file["stored_sha256"] or len(data) != file["stored_size_bytes"]:
+        found.append(f"I2 other bytes than the row says: {name}")
+    if not key.endswith(digest):
+        found.append(f"I7 other bytes than the key says: {name}")
+    plain = zstd.decompress(data) if file["coding"] == "zstd" else data
+    if hashlib.sha256(plain).hexdigest() != file["sha256"] or len(plain) != file["size_bytes"]:
+        found.append(f"I2 other content than the row says: {name}")
+    return found
+
+
+def _orphans(evidence: Evidence) -> list[str]:
+    claimed = {(row["tier"], row["key"]) for row in evidence.rows["replica"]}
+    found = [
+        f"I3 an object without a row: {tier} {key}"
+        for tier, objects in evidence.objects.items()
+        for key in objects
+        if (tier, key) not in claimed
+    ]
+    return found + [f"an attempt is left: {row['attempt_id']}" for row in evidence.rows["attempt"]]
+
+
+def _torn(evidence: Evidence) -> list[str]:
+    files = {row["file_id"] for row in evidence.rows["file"]}
+    found = []
+    for row in evidence.rows["violation"]:
+        parts = (row["metadata_file_id"], row["image_file_id"], row["video_file_id"])
+        found += [
+            f"torn: violation {row['violation_id']} lacks {part}"
+            for part in parts
+            if part is not None and part not in files
+        ]
+    return found
+
+
+def _miscounts(evidence: Evidence) -> list[str]:
+    files = {row["file_id"]: row for row in evidence.rows["file"]}
+    counted: Counter[tuple[str, str]] = Counter()
+    sized: Counter[tuple[str, str]] = Counter()
+    for replica in evidence.rows["replica"]:
+        if replica["state"] in OCCUPYING:
+            file = files[replica["file_id"]]
+            counted[replica["store_id"], file["kind"]] += 1
+            sized[replica["store_id"], file["kind"]] += file["stored_size_bytes"]
+    kept = {(row["store_id"], row["kind"]): row for row in evidence.rows["usage"]}
+    found = [
+        f"miscounted: {place} has {kept.get(place)}, recounted {counted[place]}, {sized[place]}"
+        for place in counted.keys() | kept.keys()
+        if (counted[place], sized[place])
+        != (
+            int(kept[place]["files"]) if place in kept else 0,
+            int(kept[place]["bytes"]) if place in kept else 0,
+        )
+    ]
+    violations = len(evidence.rows["violation"])
+    if violations != int(evidence.rows["violations"][0]["n"]):
+        found.append(f"miscounted: {violations} violations, {evidence.rows['violations'][0]['n']}")
+    return found
+
+
+def _rows_of_sqlite(settings: StorageConfig) -> dict[str, list[Row]]:
+    with sqlite3.connect(settings.local_base_path / "catalogue.sqlite3") as connection:
+        connection.row_factory = sqlite3.Row
+        rows: dict[str, list[Row]] = {
+            name: [dict(row) for row in connection.execute(sql)] for name, sql in TABLES.items()
+        }
+    connection.close()
+    return rows
+
+
+async def _rows_of_postgres(settings: StorageConfig) -> dict[str, list[Row]]:
+    connection = await asyncpg.connect(
+        host=settings.db_host,
+        port=settings.db_port,
+        database=settings.db_name,
+        user=settings.db_user,
+        password=settings.db_password,
+    )
+    try:
+        return {
+            name: [dict(row) for row in await connection.fetch(sql)] for name, sql in TABLES.items()
+        }
+    finally:
+        await connection.close()
+
+
+def _local_objects(root: Path) -> tuple[dict[str, bytes], list[str]]:
+    objects, leftovers = {}, []
+    for path in root.rglob("*"):
+        if not path.is_file() or path.name in MARKERS:
+            continue
+        key = str(path.relative_to(root))
+        if key.split("/", 1)[0] in {"image", "video", "metadata"}:
+            objects[key] = path.read_bytes()
+        else:
+            leftovers.append(str(path))
+    return objects, leftovers
+
+
+async def _cloud_objects(settings: StorageConfig) -> dict[str, bytes]:
+    store = S3Store(
+        settings.s3_bucket,
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key,
+        secret_access_key=settings.s3_secret_key,
+        client_options={"allow_http": True},
+    )
+    objects = {}
+    for batch in store.list():
+        for entry in batch:
+            key = entry["path"]
+            if key not in MARKERS:
+                objects[key] = bytes(await (await store.get_async(key)).bytes_async())
+    return objects

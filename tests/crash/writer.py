@@ -1,0 +1,87 @@
+"""The process that is killed: a service under concurrent writers that tell what was acknowledged.
+
+    python -m tests.crash.writer SETTINGS.json
+
+Standard output, one JSON line each: `{"begin": seed}` before an item, `{"ack": {file_id: sha256},
+"seed": seed}` after it. A seed always gives the same item, so that a retry stores the same again.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.crash.faults import Faults
+from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
+from traffic_storage.domain.canonical import Json
+from traffic_storage.entrypoints.container import Container
+
+WRITERS = 4
+WHEN = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
+
+
+def tell(**what: Any) -> None:
+    """One line, in one write: whole or not there at all."""
+    os.write(1, json.dumps(what).encode() + b"\n")
+
+
+async def store_item(service: StorageService, seed: int, video: bytes) -> dict[str, str]:
+    """Store the item that a seed stands for; the ids and digests that were acknowledged."""
+    chance = random.Random(seed)
+    pixels = np.frombuffer(chance.randbytes(48 * 64 * 3), np.uint8).reshape(48, 64, 3)
+    match seed % 4:
+        case 0 | 1:
+            record = ViolationRecord(
+                violation_id=f"V{seed}",
+                device_id=f"cam_{seed % 7}",
+                violation_type="speed",
+                timestamp=WHEN,
+                vehicle_bbox=[1, 2, 30, 40],
+                vehicle_class="car",
+                confidence=0.5,
+            )
+            stored = await service.store_violation_evidence(
+                record, pixels, own_video(video, seed) if seed % 4 else None
+            )
+            views = list(stored.values())
+        case 2:
+            views = [await service.store_video_segment(own_video(video, seed), f"video-{seed}")]
+        case _:
+            data: dict[str, Json] = {"seed": seed, "text": "so much " * chance.randrange(100)}
+            views = [await service.store_metadata(data, f"metadata-{seed}")]
+    return {view["file_id"]: view["sha256"] for view in views}
+
+
+def own_video(video: bytes, seed: int) -> bytes:
+    """The same MP4 with a `free` box of its own at the end: still a whole file."""
+    return video + (16).to_bytes(4) + b"free" + seed.to_bytes(8)
+
+
+async def write(service: StorageService, seeds: "list[int]", video: bytes) -> None:
+    """Store items until there are no more seeds (there always are: somebody kills us)."""
+    while seeds:
+        seed = seeds.pop(0)
+        tell(begin=seed)
+        tell(ack=await store_item(service, seed, video), seed=seed)
+
+
+async def main(order: dict[str, Any], video: bytes) -> None:
+    """Retry what was begun and not acknowledged, then go on with new items."""
+    strategy = StorageStrategy(order["strategy"])
+    container = Container(settings=StorageConfig(**order["settings"]), strategy=strategy)
+    Faults.of(order.get("fault")).install(container)
+    seeds = [*order["retry"], *range(order["first"], order["first"] + 100_000)]
+    async with StorageService(container=container, config=container.settings()) as service:
+        tell(ready=True)
+        await asyncio.gather(*(write(service, seeds, video) for _ in range(WRITERS)))
+
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text())
+    asyncio.run(main(given, Path(given["video"]).read_bytes()))
