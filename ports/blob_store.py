@@ -88,10 +88,13 @@ class BlobStore(Protocol):
         Returns when bytes and facts are durable, whole and verified. Create-only: nothing that
         exists is ever changed. A blob with the same bytes that is there already (our own write,
         answered ambiguously) counts as written. A body that is gone half-way is never visible
-        under `key`.
+        under `key`. However a call ends, by an error or a cancellation too, it has ended: the
+        store's own threads and tasks publish nothing afterwards, and what the body names may be
+        released. A cancelled call may have published.
 
         Raises:
             BlobConflict: `key` holds other bytes.
+            BlobCorrupt: the body is shorter or longer than its digests say; nothing was published.
             DeadlinePassed: not published before `deadline`; it never will be.
             StorageFull: no room; nothing was published.
         """
@@ -111,11 +114,11 @@ class BlobStore(Protocol):
 
         A blob without segment digests is read and checked whole; one with them segment by
         segment (1 MiB), only those that `span` touches. Gives chunks of at most 4 MiB, never an
-        empty one. `span.stop` may not exceed `digests.size_bytes`. Closing the iterator early
-        frees everything at once.
+        empty one. Closing the iterator early frees everything at once.
 
         Raises (while iterated):
             BlobMissing, BlobCorrupt: as `read`; bytes given before stay right.
+            InvalidInput: `span.stop` exceeds `digests.size_bytes`.
         """
 
     @abstractmethod

@@ -274,6 +274,7 @@ def _fill(fd: int, key: BlobKey, body: Body) -> None:
             check_size(key, len(data), body.digests)
             write_all(fd, data)
         case SpooledBody(fd=source):
+            check_size(key, os.fstat(source).st_size, body.digests)
             _copy(source, fd, key, body.digests)
 
 
