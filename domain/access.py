@@ -10,7 +10,7 @@ import hmac
 import re
 from datetime import UTC, datetime, timedelta
 
-from traffic_storage.domain.errors import AccessDenied, InvalidInput
+from traffic_storage.domain.errors import AccessDenied, InvalidInput, shown
 from traffic_storage.domain.identifiers import FileId
 
 MIN_KEY_BYTES = 32
@@ -51,7 +51,7 @@ def bounded_expiry(expires_in: float, longest: timedelta) -> timedelta:
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
         raise InvalidInput.of("expires_in", "is not a number", f"give 1 to {most} seconds")
     if not 1 <= expires_in <= most:
-        raise InvalidInput.of("expires_in", f"is {expires_in}", f"give 1 to {most} seconds")
+        raise InvalidInput.of("expires_in", f"is {shown(expires_in)}", f"give 1 to {most} seconds")
     return timedelta(seconds=expires_in)
 
 

@@ -9,23 +9,30 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import InvalidInput, shown
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 MAX_JSON_DEPTH = 64
+_SHOWN_KEY = 40
 
 
 def canonical_json(value: Json, field: str = "metadata") -> bytes:
     """The canonical bytes of `value`; `field` names it in errors.
 
     Raises:
-        InvalidInput: it holds something that JSON can't carry: NaN, infinity, a key that is
-            not text, another type, a lone surrogate, more than 64 levels.
+        InvalidInput: it holds something that JSON can't carry: NaN, infinity, an integer beyond
+            the range of a double, a key that is not text, another type, a lone surrogate, more
+            than 64 levels.
     """
     _check(value, field, 0)
     return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+        default=dict,  # Asked for mappings that are no dict; all else was refused above.
     ).encode()
 
 
@@ -33,7 +40,7 @@ def parse_json(text: bytes | str, field: str) -> Json:
     """The value of a JSON text, as strict as `canonical_json`; `field` names it in errors.
 
     Raises:
-        InvalidInput: not JSON, duplicate keys, NaN, infinity, or too deep.
+        InvalidInput: not JSON, duplicate keys, NaN, infinity, too large a number, or too deep.
     """
     try:
         value: Json = json.loads(
@@ -57,16 +64,16 @@ def _check(value: object, field: str, depth: int) -> None:
     if depth > MAX_JSON_DEPTH:
         raise InvalidInput.of(field, f"has more than {MAX_JSON_DEPTH} levels", "flatten it")
     match value:
-        case None | bool() | int():
+        case None | bool():
             return
-        case float():
+        case int() | float():
             _check_number(value, field)
         case str():
             _check_text(value, field)
         case Mapping():
             for key, item in value.items():
                 _check_key(key, field)
-                _check(item, f"{field}.{key}", depth + 1)
+                _check(item, f"{field}.{_shown(key)}", depth + 1)
         case list() | tuple():
             for index, item in enumerate(value):
                 _check(item, f"{field}[{index}]", depth + 1)
@@ -79,13 +86,23 @@ def _check(value: object, field: str, depth: int) -> None:
 
 
 def _check_number(number: float, field: str) -> None:
-    if not math.isfinite(number):
+    try:
+        finite = math.isfinite(number)
+    except OverflowError as error:
+        raise InvalidInput.of(
+            field, "contains an integer that is too large", "use a number below 1.8e308, or text"
+        ) from error
+    if not finite:
         raise InvalidInput.of(field, f"contains {number}", "use a finite number or null")
+
+
+def _shown(key: str) -> str:
+    return key if key.isprintable() and len(key) <= _SHOWN_KEY else f"{key!a:.{_SHOWN_KEY}}"
 
 
 def _check_key(key: object, field: str) -> None:
     if not isinstance(key, str):
-        raise InvalidInput.of(field, f"has the key {key!r:.80}", "keys must be text")
+        raise InvalidInput.of(field, f"has the key {shown(key)}", "keys must be text")
     _check_text(key, field)
 
 

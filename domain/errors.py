@@ -10,6 +10,14 @@ from typing import Self
 from attrs import frozen
 
 
+def shown(value: object, longest: int = 80) -> str:
+    """A caller's value as a message may quote it: escaped and cut, whatever it is."""
+    try:
+        return f"{value!r:.{longest}}"
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} that can't be shown"
+
+
 class TrafficStorageError(Exception):
     """The root of all errors that this library raises on purpose."""
 

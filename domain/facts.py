@@ -3,17 +3,24 @@
 import base64
 import json
 import zlib
+from collections.abc import Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from traffic_storage.domain.digests import Sha256
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.digests import Sha256, declared_sha256
+from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.files import Coding, FileKind, StoredFile
 
 MAX_FACTS_BYTES = 1900
 MAX_WITH_METADATA = 1500
+T = TypeVar("T", int, str)
+
+_VERSION = 1
 _PACKED = "z:"
+# More than any facts have: what claims to unpack to more is none of ours.
+_MAX_UNPACKED_BYTES = 64 * 1024
 
 
 @frozen
@@ -47,7 +54,7 @@ class Facts:
     def as_json(self) -> str:
         """The facts as one ASCII line of JSON, however long."""
         given = {
-            "v": 1,
+            "v": _VERSION,
             "file_id": self.file_id,
             "kind": self.kind,
             "content_type": self.content_type,
@@ -73,27 +80,30 @@ class Facts:
             InvalidInput: the text is not such facts.
         """
         try:
-            if text.startswith(_PACKED):
-                text = zlib.decompress(base64.b64decode(text[len(_PACKED) :])).decode()
-            given = json.loads(text)
-            captured = given.get("captured_at")
-            return cls(
-                file_id=given["file_id"],
-                kind=FileKind(given["kind"]),
-                content_type=given["content_type"],
-                size_bytes=given["size_bytes"],
-                sha256=Sha256(given["sha256"]),
-                stored_size_bytes=given["stored_size_bytes"],
-                stored_sha256=Sha256(given["stored_sha256"]),
-                coding=Coding(given["coding"]),
-                created_at=datetime.fromisoformat(given["created_at"]),
-                captured_at=datetime.fromisoformat(captured) if captured else None,
-                device_id=given.get("device_id"),
-                violation_id=given.get("violation_id"),
-                metadata=given.get("metadata"),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-            raise InvalidInput.of("facts", f"are unreadable: {error}") from error
+            return cls._from_json(_unpacked(text) if text.startswith(_PACKED) else text)
+        except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
+            raise InvalidInput.of("facts", f"are unreadable: {shown(str(error))}") from error
+
+    @classmethod
+    def _from_json(cls, text: str) -> "Facts":
+        given = json.loads(text)
+        if not isinstance(given, dict) or given.get("v") != _VERSION:
+            raise ValueError(f"they are not of version {_VERSION}")
+        return cls(
+            file_id=_of_type(str, given, "file_id"),
+            kind=FileKind(given["kind"]),
+            content_type=_of_type(str, given, "content_type"),
+            size_bytes=_of_type(int, given, "size_bytes"),
+            sha256=declared_sha256(_of_type(str, given, "sha256")),
+            stored_size_bytes=_of_type(int, given, "stored_size_bytes"),
+            stored_sha256=declared_sha256(_of_type(str, given, "stored_sha256")),
+            coding=Coding(given["coding"]),
+            created_at=_time(given, "created_at"),
+            captured_at=_time(given, "captured_at") if "captured_at" in given else None,
+            device_id=_of_type(str, given, "device_id") if "device_id" in given else None,
+            violation_id=_of_type(str, given, "violation_id") if "violation_id" in given else None,
+            metadata=_of_type(str, given, "metadata") if "metadata" in given else None,
+        )
 
 
 def facts_of(file: StoredFile) -> Facts:
@@ -114,6 +124,28 @@ def facts_of(file: StoredFile) -> Facts:
         metadata=file.metadata,
     )
     return facts if _fits(facts) else evolve(facts, metadata=None)
+
+
+def _unpacked(text: str) -> str:
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(base64.b64decode(text[len(_PACKED) :]), _MAX_UNPACKED_BYTES)
+    if not unpacker.eof:
+        raise ValueError("they are cut off, or too long")
+    return data.decode()
+
+
+def _of_type(wanted: type[T], given: Mapping[str, object], name: str) -> T:
+    value = given[name]
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise TypeError(f"{name} is a {type(value).__name__}")
+    return value
+
+
+def _time(given: Mapping[str, object], name: str) -> datetime:
+    moment = datetime.fromisoformat(_of_type(str, given, name))
+    if moment.tzinfo is None:
+        raise ValueError(f"{name} names no zone")
+    return moment
 
 
 def _fits(facts: Facts) -> bool:

@@ -87,9 +87,10 @@ def known_file_id(text: str) -> FileId:
     Raises:
         InvalidInput: no file can have this id.
     """
-    if len(text) <= MAX_FILE_ID and _EVIDENCE_ID.fullmatch(text):
-        return FileId(text)
-    return new_file_id(text)
+    problem = id_problem("file_id", text, MAX_FILE_ID)
+    if problem and not _is_evidence_id(text):
+        raise InvalidInput([problem])
+    return FileId(text)
 
 
 def violation_id(text: str) -> ViolationId:
@@ -141,6 +142,14 @@ def derived_file_id(
         "metadata": dict(metadata) if metadata is not None else None,
     }
     return FileId(str(uuid5(_NAMESPACE, canonical_json(given).decode())))
+
+
+def _is_evidence_id(text: object) -> bool:
+    return (
+        isinstance(text, str)
+        and len(text) <= MAX_FILE_ID
+        and _EVIDENCE_ID.fullmatch(text) is not None
+    )
 
 
 def keyed_file_id(*, principal: str, key: str, role: str) -> FileId:

@@ -31,7 +31,7 @@ class Marker:
         Raises:
             InvalidInput: it is none.
         """
-        prefix, _, rest = text.strip().rpartition(f"{_PREFIX}:")
+        prefix, _, rest = text.strip().partition(f"{_PREFIX}:")
         catalogue, _, store = rest.partition(":")
         if prefix or not catalogue or not store:
             raise InvalidInput.of("marker", f"is unreadable: {text!a:.100}")

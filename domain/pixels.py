@@ -59,8 +59,12 @@ def dimensions_of(image: object, *, max_pixels: int) -> Dimensions:
 
 
 def pixel_sha256(image: Pixels, order: ChannelOrder) -> Sha256:
-    """The digest of an image's pixels, whatever encoder wrote them: shape, order, then bytes."""
-    digest = hashlib.sha256(f"{image.shape}:{order}:".encode())
+    """The digest of an image's pixels, whatever encoder wrote them: shape, order, then bytes.
+
+    Grey has no order of channels: which one is said makes no difference then.
+    """
+    said = order if image.ndim == 3 else ""
+    digest = hashlib.sha256(f"{image.shape}:{said}:".encode())
     digest.update(np.ascontiguousarray(image).data)
     return Sha256(digest.hexdigest())
 

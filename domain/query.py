@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 from attrs import frozen
 
-from traffic_storage.domain.errors import FieldProblem, InvalidInput
-from traffic_storage.domain.identifiers import text_problem
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
+from traffic_storage.domain.identifiers import MAX_VIOLATION_ID, id_problem, text_problem
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Cursor:
             moment = datetime.fromisoformat(at)
         except (ValueError, TypeError, RecursionError) as error:
             raise _not_a_cursor() from error
-        if moment.tzinfo is None or not isinstance(violation, str):
+        if moment.tzinfo is None or id_problem("cursor", violation, MAX_VIOLATION_ID):
             raise _not_a_cursor()
         return cls(moment, violation)
 
@@ -107,16 +107,16 @@ def _share_problem(name: str, value: object) -> FieldProblem | None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return None
-    return FieldProblem(name, f"is {value!r:.80}", "give a number in [0, 1]")
+    return FieldProblem(name, f"is {shown(value)}", "give a number in [0, 1]")
 
 
 def _time_problem(name: str, value: object) -> FieldProblem | None:
     if value is None or (isinstance(value, datetime) and value.tzinfo is not None):
         return None
-    return FieldProblem(name, f"is {value!r:.80}", "give an aware datetime")
+    return FieldProblem(name, f"is {shown(value)}", "give an aware datetime")
 
 
 def _limit_problem(value: object) -> FieldProblem | None:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_LIMIT:
         return None
-    return FieldProblem("limit", f"is {value!r:.80}", f"give 1 to {MAX_LIMIT}")
+    return FieldProblem("limit", f"is {shown(value)}", f"give 1 to {MAX_LIMIT}")

@@ -35,21 +35,22 @@ def parse_time(value: object, field: str) -> datetime:
         raise InvalidInput.of(field, f"is not a time: {value!a:.60}", _REMEDY) from error
 
 
-def instant(timestamp: datetime, zone: ZoneInfo) -> Moment:
-    """The instant that `timestamp` means; a naive one is read in `zone`.
+def instant(timestamp: datetime, zone: ZoneInfo, field: str = "timestamp") -> Moment:
+    """The instant that `timestamp` means; a naive one is read in `zone`. `field` names it in errors.
 
     A wall-clock time that the zone has twice is read as the first; one that it skips is moved
-    by the length of the gap (PEP 495 with fold 0).
+    by the length of the gap (PEP 495 with fold 0, whatever `timestamp.fold` says: equal times
+    mean one instant). Who means the second names its offset.
 
     Raises:
         InvalidInput: it lies outside the years that UTC can express.
     """
     try:
         if timestamp.tzinfo is None:
-            return Moment(timestamp.replace(tzinfo=zone).astimezone(UTC), zone.key)
+            return Moment(timestamp.replace(tzinfo=zone, fold=0).astimezone(UTC), zone.key)
         return Moment(timestamp.astimezone(UTC))
     except OverflowError as error:
-        raise InvalidInput.of("timestamp", f"{timestamp} is out of range", _REMEDY) from error
+        raise InvalidInput.of(field, f"{timestamp} is out of range", _REMEDY) from error
 
 
 def time_problem(

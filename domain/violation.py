@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.canonical import MAX_JSON_DEPTH, Json, canonical_json
 from traffic_storage.domain.digests import Sha256, sha256_of
-from traffic_storage.domain.errors import FieldProblem, InvalidInput
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.identifiers import (
     MAX_VIOLATION_ID,
     FileId,
@@ -28,14 +28,16 @@ def _box(value: object) -> tuple[float, ...]:
 
 
 def _own_copy(value: object) -> Mapping[str, Any]:
-    return _copied(value)  # type: ignore[return-value, arg-type]
+    return _copied(value, 0)  # type: ignore[return-value, arg-type]
 
 
-def _copied(value: Json) -> Json:
+def _copied(value: Json, depth: int) -> Json:
+    if depth > MAX_JSON_DEPTH:
+        return value  # Refused in a moment.
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: _copied(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_copied(item) for item in value]
+        return [_copied(item, depth + 1) for item in value]
     return value
 
 
@@ -225,15 +227,15 @@ def _timestamp_problem(value: object) -> FieldProblem | None:
 def _box_problem(value: object) -> FieldProblem | None:
     if not isinstance(value, tuple) or len(value) != 4:
         return FieldProblem(
-            "vehicle_bbox", f"is not a box of four numbers: {value!r:.80}", _BOX_REMEDY
+            "vehicle_bbox", f"is not a box of four numbers: {shown(value)}", _BOX_REMEDY
         )
     if not all(_is_finite(edge) for edge in value):
         return FieldProblem(
-            "vehicle_bbox", f"holds something that is no number: {value!r:.80}", _BOX_REMEDY
+            "vehicle_bbox", f"holds something that is no number: {shown(value)}", _BOX_REMEDY
         )
     x1, y1, x2, y2 = value
     if x1 >= x2 or y1 >= y2:
-        return FieldProblem("vehicle_bbox", f"is empty or inside out: {value!r:.80}", _BOX_REMEDY)
+        return FieldProblem("vehicle_bbox", f"is empty or inside out: {shown(value)}", _BOX_REMEDY)
     return None
 
 
@@ -241,7 +243,7 @@ def _range_problem(name: str, value: object, low: float, high: float) -> FieldPr
     if isinstance(value, int | float) and _is_finite(value) and low <= value <= high:
         return None
     wanted = f"a number in [{low:g}, {high:g}]" if high < math.inf else "a number of at least 0"
-    return FieldProblem(name, f"is {value!r:.80}", f"give {wanted}")
+    return FieldProblem(name, f"is {shown(value)}", f"give {wanted}")
 
 
 def _path_problem(name: str, value: object) -> FieldProblem | None:
@@ -269,12 +271,17 @@ def _versions_problem(value: Mapping[str, object]) -> FieldProblem | None:
         return problem
     wrong = [key for key, item in value.items() if not isinstance(item, str)]
     if wrong:
-        return FieldProblem("model_versions", f"{wrong[0]!r} is not a text", "give texts")
+        return FieldProblem("model_versions", f"{shown(wrong[0])} is not a text", "give texts")
     return None
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _number(value: float) -> int | float:
