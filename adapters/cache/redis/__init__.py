@@ -1,0 +1,112 @@
+"""Redis or Valkey, alone or as a cluster.
+
+Redis is a shortcut, so a request never waits for more than half its budget at a look-up and half
+at a store. What makes that hold by construction: a request neither connects nor retries. One
+connection a server (`link`) carries all requests, one after the other without waiting (commands
+are pipelined), and is made, watched and made again by a task in the background; while it is not
+there nobody asks. So a stalled server costs the requests under way one wait, meets one connection
+attempt at a time, and a request that is cancelled disturbs no other.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Protocol
+
+from redis.exceptions import ResponseError
+
+from traffic_storage.adapters.cache.redis.cluster import Cluster
+from traffic_storage.adapters.cache.redis.link import Address, Away, Command, Link, Reply
+from traffic_storage.adapters.cache.redis.settings import RedisSettings
+from traffic_storage.ports.cache import Cache, CacheHealth
+
+__all__ = ["RedisCache", "RedisSettings"]
+
+logger = logging.getLogger("traffic_storage.cache")
+
+# Redis counts the end of an entry in 64 bits of milliseconds since 1970.
+_LONGEST_MS = 100 * 365 * 24 * 3600 * 1000
+
+
+class _Server(Protocol):
+    async def ask(self, key: bytes, command: Command, deadline: float) -> Reply: ...
+    def obstacle(self) -> str: ...
+    async def aclose(self) -> None: ...
+
+
+class RedisCache(Cache):
+    """Entries as Redis strings with an expiry, under a prefix.
+
+    Evicting is Redis's own business (`maxmemory` with `allkeys-lru`). For one event loop.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+        seed = Address(settings.host, settings.port)
+        self._server: _Server = (
+            Cluster(seed, settings) if settings.cluster else _Single(Link(seed, settings))
+        )
+        self._refusal = ""
+
+    async def get(self, key: str) -> bytes | None:
+        reply = await self._ask(key, b"GET")
+        return reply if isinstance(reply, bytes) else None
+
+    async def put(self, key: str, data: bytes, ttl: timedelta) -> None:
+        milliseconds = min(ttl // timedelta(milliseconds=1), _LONGEST_MS)
+        if len(data) > self._settings.max_item_bytes or milliseconds <= 0:
+            await self.drop(key)
+        elif await self._ask(key, b"SET", data, b"PX", b"%d" % milliseconds) is not None:
+            self._note_refusal("")
+
+    async def drop(self, key: str) -> None:
+        await self._ask(key, b"DEL")
+
+    def health(self) -> CacheHealth:
+        if obstacle := self._server.obstacle():
+            return CacheHealth(False, obstacle)
+        if self._refusal:
+            return CacheHealth(False, f"Redis refuses what it is asked: {self._refusal}")
+        kind = "Redis cluster" if self._settings.cluster else "Redis"
+        return CacheHealth(True, f"{kind} at {self._settings.host}:{self._settings.port}")
+
+    async def aclose(self) -> None:
+        await self._server.aclose()
+
+    async def _ask(self, key: str, verb: bytes, *arguments: bytes) -> Reply:
+        """The answer, or None when there is none in time."""
+        name = f"{self._settings.prefix}{key}".encode()
+        deadline = asyncio.get_running_loop().time() + self._settings.call_seconds
+        try:
+            return await self._server.ask(name, (verb, name, *arguments), deadline)
+        except Away as reason:
+            logger.debug("%s %s: %s", verb.decode(), key, reason)
+        except ResponseError as error:
+            self._note_refusal(str(error))
+        return None
+
+    def _note_refusal(self, refusal: str) -> None:
+        if refusal and refusal != self._refusal:
+            logger.warning("Redis refuses what it is asked: %s", refusal)
+        self._refusal = refusal
+
+
+class _Single:
+    """One server for all keys."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def ask(
+        self,
+        key: bytes,  # noqa: ARG002 - for clusters
+        command: Command,
+        deadline: float,
+    ) -> Reply:
+        return await self._link.ask(command, deadline=deadline)
+
+    def obstacle(self) -> str:
+        return self._link.obstacle
+
+    async def aclose(self) -> None:
+        await self._link.aclose()
