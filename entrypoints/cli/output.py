@@ -38,7 +38,7 @@ def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     lines = [header, *rows] if header else rows
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if header:
-        say(_styled(_row(header, widths), _BOLD, sys.stdout))
+        say(styled(_row(header, widths), _BOLD, sys.stdout))
     for row in rows:
         say(_row(row, widths))
 
@@ -77,13 +77,14 @@ def in_bytes(size: int) -> str:
     raise AssertionError("unreachable: the last unit takes any size")
 
 
-def _styled(text: str, code: str, stream: TextIO) -> str:
+def styled(text: str, code: str, stream: TextIO) -> str:
+    """The text in a style (an ANSI code), if the stream is a terminal that wants colour."""
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return f"{code}{text}{_RESET}" if wanted and stream.isatty() else text
 
 
 def _note_cause(cause: str, remedy: str) -> None:
-    note(f"{_styled('error:', _BOLD_RED, sys.stderr)} {cause}{_in_brackets(remedy)}")
+    note(f"{styled('error:', _BOLD_RED, sys.stderr)} {cause}{_in_brackets(remedy)}")
 
 
 def _problem_text(problem: FieldProblem) -> str:

@@ -1,0 +1,160 @@
+"""The main job, once: evidence goes in, is found, handed out and compared byte for byte."""
+
+import hashlib
+from contextlib import aclosing
+from datetime import date
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+from traffic_storage.application.inputs import ArrayImage, Labels, Upload
+from traffic_storage.application.store_evidence import StoredEvidence
+from traffic_storage.domain.digests import sha256_of
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.files import FileKind, StoredFile
+from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.entrypoints.cli.demo.story import STREETS, Incident, incidents
+from traffic_storage.entrypoints.cli.output import in_bytes, say, say_table
+from traffic_storage.entrypoints.cli.stats import say_statistics
+
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.container import Container
+
+
+class NotTheSame(TrafficStorageError):
+    """What was handed out differs from what was handed in."""
+
+
+@frozen
+class Sample:
+    """Ids that the lines to try are made of."""
+
+    violation_id: str
+    image_file_id: str
+    video_file_id: str
+
+
+@define
+class _Given:
+    """What was handed in: by file, the digest of its bytes."""
+
+    digests: dict[str, str] = field(factory=dict)
+    size_bytes: int = 0
+
+    def note(self, file: StoredFile, data: bytes | None = None) -> None:
+        """Remember a file. Of an array there are no bytes: the encoder made them."""
+        self.digests[file.file_id] = file.content.sha256 if data is None else sha256_of(data)
+        self.size_bytes += file.content.size_bytes
+
+
+async def do_the_job(container: "Container", day: date) -> Sample:
+    """Do it, and tell each step on stdout.
+
+    Raises:
+        NotTheSame: a file came out otherwise than it went in.
+    """
+    given = _Given()
+    say(f"{len(STREETS)} cameras, the night before {day}:")
+    first = await _store_incidents(container, day, given)
+    await _store_single_files(container, day, given)
+    await _retry(container, first)
+    found = await _find(container)
+    await _hand_out(container, given)
+    say("\nStatistics")
+    say_statistics(await container.statistics()())
+    return _sample(found)
+
+
+async def _store_incidents(container: "Container", day: date, given: _Given) -> Incident:
+    rows, first = [], None
+    for place, incident in enumerate(incidents(day)):
+        first = first or incident
+        stored = await _store(container, incident, place, given)
+        rows.append(_row(incident, stored))
+    say_table(("violation", "seen", "image", "video", "stored"), rows)
+    if first is None:
+        raise AssertionError("the demo has cameras")
+    return first
+
+
+async def _store(
+    container: "Container", incident: Incident, place: int, given: _Given
+) -> StoredEvidence:
+    """One as a frame of the camera's program, the next as a JPEG file; each third with a video."""
+    jpeg = incident.shot.jpeg() if place % 2 else None
+    image = ArrayImage(incident.shot.array()) if jpeg is None else Upload(jpeg, "image/jpeg")
+    video = incident.video() if place % 3 == 0 else None
+    stored = await container.store_evidence()(
+        incident.record, image, None if video is None else Upload(video, "video/mp4")
+    )
+    handed_in = {FileKind.IMAGE: jpeg, FileKind.VIDEO: video}
+    for kind, file in stored.files.items():
+        given.note(file, handed_in.get(kind))
+    return stored
+
+
+def _row(incident: Incident, stored: StoredEvidence) -> tuple[str, ...]:
+    image, video = stored.files[FileKind.IMAGE], stored.files.get(FileKind.VIDEO)
+    return (
+        incident.record.violation_id,
+        incident.caption,
+        f"{image.content_type} {in_bytes(image.content.size_bytes)}",
+        f"{video.content_type} {in_bytes(video.content.size_bytes)}" if video else "",
+        image.placement.decision if stored.created else "known already",
+    )
+
+
+async def _store_single_files(container: "Container", day: date, given: _Given) -> None:
+    """What belongs to no violation: a snapshot, and the analysis of the night."""
+    snapshot = next(iter(incidents(day))).shot.jpeg(95)
+    labels = Labels.of(file_id=f"DEMO-{day:%Y%m%d}-snapshot", device_id=STREETS[0].camera)
+    given.note((await container.store_files().image(Upload(snapshot), labels)).file, snapshot)
+    hours = {f"{hour:02}:00": 40 + (hour * 7919) % 300 for hour in range(24)}
+    counts = {street.camera: hours for street in STREETS}
+    labels = Labels.of(file_id=f"DEMO-{day:%Y%m%d}-analysis")
+    stored = await container.store_files().metadata({"vehicles_per_hour": counts}, labels)
+    given.note(stored.file)
+    say("and a snapshot and an analysis that belong to no violation.")
+
+
+async def _retry(container: "Container", incident: Incident) -> None:
+    again = await _store(container, incident, 0, _Given())
+    if again.created:
+        raise NotTheSame("a retry was not recognised")
+    say(f"\nStored {incident.record.violation_id} once more: recognised, nothing changed.")
+
+
+async def _find(container: "Container") -> tuple[StoredViolation, ...]:
+    query = ViolationQuery(violation_type="speed", min_confidence=0.9, limit=10)
+    page = await container.catalogue().violations(query)
+    say("\nThe latest violations for speed with a confidence of 0.9 and more:")
+    rows = [
+        (found.occurred_at.isoformat(), found.violation_id, f"{found.record.confidence:.3f}")
+        for found in page.items
+    ]
+    say_table(("time", "violation", "confidence"), rows)
+    return page.items
+
+
+async def _hand_out(container: "Container", given: _Given) -> None:
+    for file_id, digest in given.digests.items():
+        received = hashlib.sha256()
+        opened = await container.read_files().open(file_id)
+        async with aclosing(opened.chunks()) as chunks:
+            async for chunk in chunks:
+                received.update(chunk)
+        if received.hexdigest() != digest:
+            raise NotTheSame(f"{file_id} came out otherwise than it went in")
+    count = len(given.digests)
+    say(f"\nHanded out {count} files, {in_bytes(given.size_bytes)}: each byte as it went in.")
+
+
+def _sample(found: tuple[StoredViolation, ...]) -> Sample:
+    latest = found[0]
+    with_video = next((one for one in found if one.video_file_id), latest)
+    return Sample(
+        latest.violation_id,
+        str(latest.image_file_id),
+        str(with_video.video_file_id or latest.metadata_file_id),
+    )

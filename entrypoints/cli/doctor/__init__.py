@@ -1,0 +1,85 @@
+"""`traffic-storage doctor`: a line and a remedy for each thing that storing depends on."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from attrs import asdict
+
+from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.entrypoints.cli.doctor.finding import Finding, Status, problem
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+from traffic_storage.entrypoints.cli.output import say, say_json, styled
+from traffic_storage.entrypoints.cli.session import AsJson, Session, Shared
+
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.container import Container
+    from traffic_storage.entrypoints.settings import StorageConfig
+
+_COLOURS = {Status.OK: "32", Status.NOTE: "36", Status.PROBLEM: "1;31"}
+
+
+async def doctor(*, json: AsJson = False, session: Shared) -> ExitCode:
+    """Check everything that storing depends on; say what is wrong, and what to do.
+
+    Writes a few bytes to the folder and to each store, and removes them. Ends with 3 when there
+    is a problem.
+
+    Parameters
+    ----------
+    json:
+        Print a JSON object a line.
+    """
+    problems = 0
+    async for finding in _findings(session):
+        problems += finding.status is Status.PROBLEM
+        _say(finding, json=json)
+    return ExitCode.FINDINGS if problems else ExitCode.OK
+
+
+async def _findings(session: Session) -> AsyncIterator[Finding]:
+    from traffic_storage.entrypoints.cli.doctor import machine
+    from traffic_storage.entrypoints.settings.sources import settings_file
+
+    yield machine.environment(os.environ)
+    try:
+        settings = session.settings()
+        container = session.container(settings)
+    except ConfigurationError as error:
+        for wrong in error.problems:
+            yield problem("settings", f"{wrong.field}: {wrong.message}", wrong.remedy)
+        return
+    yield machine.settings_file(settings_file(session.config)[0], settings)
+    yield machine.admission(settings)
+    yield machine.clock()
+    yield machine.signing_key(settings)
+    for finding in machine.base_path(settings):
+        yield finding
+    async for finding in _of_services(container, settings):
+        yield finding
+
+
+async def _of_services(container: "Container", settings: "StorageConfig") -> AsyncIterator[Finding]:
+    from traffic_storage.entrypoints.cli.doctor import services
+
+    try:
+        yield await services.database(container, settings)
+        async for finding in services.stores(container, settings):
+            yield finding
+        yield await services.cache(container.cache(), settings)
+    finally:
+        await container.runtime().aclose()
+        await asyncio.sleep(0)
+
+
+def _say(finding: Finding, *, json: bool) -> None:
+    if json:
+        say_json(asdict(finding))
+        return
+    word = styled(f"{finding.status:7}", f"\x1b[{_COLOURS[finding.status]}m", sys.stdout)
+    say(f"{word} {finding.check}: {finding.detail}")
+    if finding.remedy:
+        say(f"        → {finding.remedy}")
+    sys.stdout.flush()

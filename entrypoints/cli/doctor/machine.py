@@ -1,0 +1,170 @@
+"""Checks of this machine: settings, folder, disk, keys, clock."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
+from traffic_storage.entrypoints.cli.output import in_bytes
+from traffic_storage.entrypoints.http.admission import Admission
+from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.signing import KEY_FILE
+
+_SLOW_FLUSH_SECONDS = 0.1
+_FEW_INODES = 10_000
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_BUILT = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def settings_file(file: Path, settings: StorageConfig) -> Finding:
+    """Whether the file of settings shows secrets to others."""
+    if not file.exists():
+        return noted("settings", f"no file at {file}: defaults and environment hold")
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & _OTHERS and _holds_secret(file.read_text("utf-8")):
+        return problem(
+            "settings",
+            f"{file} holds secrets, and others may read it (mode {mode:04o})",
+            f"chmod 600 {file}",
+        )
+    return ok("settings", f"{file}, strategy {settings.effective_strategy()}")
+
+
+def admission(settings: StorageConfig) -> Finding:
+    """Who may come in by HTTP."""
+    rule = Admission(settings.api_keys, open_access=settings.open_access)
+    if settings.open_access:
+        return problem(
+            "who may come in",
+            "everybody who reaches the service reads and writes evidence (open_access)",
+            "unless that is meant, set api_keys (traffic-storage keys new) instead of open_access",
+        )
+    return ok("who may come in", rule.summary)
+
+
+def clock() -> Finding:
+    """Whether the clock can be right."""
+    now = datetime.now(UTC)
+    if now < _BUILT:
+        return problem(
+            "clock", f"it says {now:%Y-%m-%d}, before this version was made", "set the clock (NTP)"
+        )
+    return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def signing_key(settings: StorageConfig) -> Finding:
+    """Whether the key of access URLs is kept from others."""
+    if settings.url_signing_key is not None:
+        return ok("signing key", "the setting url_signing_key")
+    file = settings.local_base_path / KEY_FILE
+    if not file.exists():
+        return noted("signing key", f"{file} is made when a link is first asked for")
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & _OTHERS:
+        return problem(
+            "signing key",
+            f"others may read {file} (mode {mode:04o})",
+            f"chmod 600 {file}; if somebody may have read it, remove it: old links then end",
+        )
+    return ok("signing key", f"{file}, mode {mode:04o}")
+
+
+def base_path(settings: StorageConfig) -> Iterator[Finding]:
+    """Whether local_base_path can be written durably, and what is left there."""
+    base = settings.local_base_path
+    if not base.exists():
+        yield _absent(base)
+        return
+    try:
+        yield _written(base)
+    except OSError as error:
+        yield problem(
+            "folder",
+            f"{base} can't be written: {error.strerror}",
+            "give it to the user that runs the service, or choose another local_base_path",
+        )
+        return
+    yield _room(base, settings)
+
+
+def environment(env: Mapping[str, str]) -> Finding:
+    """Which settings the environment gives."""
+    names = sorted(name for name in env if name.startswith("TRAFFIC_STORAGE_"))
+    return ok("environment", ", ".join(names) or "gives no setting")
+
+
+def _holds_secret(text: str) -> bool:
+    from attrs import fields_dict
+
+    secret = [name for name, a in fields_dict(StorageConfig).items() if a.metadata["secret"]]
+    lines = [line.split("=", 1)[0].strip() for line in text.splitlines()]
+    return not set(secret).isdisjoint(lines)
+
+
+def _absent(base: Path) -> Finding:
+    parent = next(folder for folder in base.parents if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return problem(
+            "folder",
+            f"{base} does not exist and can't be made in {parent}",
+            "make it for the user that runs the service, or choose another local_base_path",
+        )
+    return noted("folder", f"{base} does not exist yet: it is made at first use")
+
+
+def _written(base: Path) -> Finding:
+    """Write a file as a blob is written: flushed, with an attribute, and the folder flushed."""
+    probe = base / f".doctor-{os.getpid()}"
+    with ExitStack() as undo:
+        file = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        undo.callback(probe.unlink)
+        undo.callback(os.close, file)
+        os.write(file, b"doctor")
+        begun = time.monotonic()
+        os.fsync(file)
+        folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+        undo.callback(os.close, folder)
+        os.fsync(folder)
+        seconds = time.monotonic() - begun
+        attributes = _takes_attributes(file)
+    if seconds > _SLOW_FLUSH_SECONDS:
+        return noted(
+            "folder",
+            f"{base} can be written, but flushing took {seconds * 1000:.0f} ms",
+            "a disk that flushes faster stores faster",
+        )
+    if not attributes:
+        return noted("folder", f"{base} can be written; it takes no extended attributes")
+    return ok("folder", f"{base} can be written and flushed ({seconds * 1000:.1f} ms)")
+
+
+def _takes_attributes(file: int) -> bool:
+    try:
+        os.setxattr(file, "user.traffic_storage_doctor", b"1")
+    except OSError:
+        return False
+    return True
+
+
+def _room(base: Path, settings: StorageConfig) -> Finding:
+    medium = os.statvfs(base)
+    free = medium.f_bavail * medium.f_frsize
+    if free <= settings.local_reserve_bytes:
+        return problem(
+            "room",
+            f"only {in_bytes(free)} are free at {base}, within the reserve of local_reserve_gb",
+            "make room, or move local_base_path to a larger disk",
+        )
+    if medium.f_files and medium.f_favail < _FEW_INODES:
+        return problem(
+            "room", f"only {medium.f_favail} inodes are free at {base}", "remove small files"
+        )
+    if free < settings.max_local_bytes:
+        return noted(
+            "room", f"{in_bytes(free)} are free, less than max_local_size_gb allows to fill"
+        )
+    return ok("room", f"{in_bytes(free)} are free")

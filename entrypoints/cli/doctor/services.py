@@ -1,0 +1,188 @@
+"""Checks of what storing needs: the database, each store, the cache."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
+from traffic_storage.domain.identifiers import CatalogueId
+from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
+from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.ports.blob_store import BlobStore, is_empty
+from traffic_storage.ports.cache import Cache
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import BlobConflict, BlobMissing
+from traffic_storage.ports.spool import MemoryBody
+
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.container import Container
+
+SQLITE_FILE = "catalogue.sqlite3"
+_PROBE, _OTHER = b"doctor: written to be removed", b"doctor: other bytes"
+_LONGEST = timedelta(seconds=30)
+_SKEW_SECONDS = 60
+_CACHE_TRIES = 20
+
+
+async def database(container: "Container", settings: StorageConfig) -> Finding:
+    """Whether the database answers, and whether its tables are this version's."""
+    where = _database_name(settings)
+    if settings.db_host is None and not (settings.local_base_path / SQLITE_FILE).exists():
+        return noted("database", f"{where} does not exist yet: it is made at first use")
+    repo = container.catalogue()
+    try:
+        await repo.ping()
+        pending = await repo.pending()
+    except TrafficStorageError as error:
+        return problem("database", f"{where}: {error.message}", error.remedy)
+    if pending:
+        return problem(
+            "database",
+            f"{where} answers, but its tables are behind by {len(pending)} steps",
+            "traffic-storage db upgrade (serving and storing do it too)",
+        )
+    return ok("database", f"{where} answers; its tables are this version's")
+
+
+async def stores(container: "Container", settings: StorageConfig) -> AsyncIterator[Finding]:
+    """Whether each store is ours, and can be written, read and emptied."""
+    catalogue = await _catalogue_id(container)
+    used = settings.effective_strategy()
+    if used.needs_local and settings.local_base_path.exists():
+        yield await _store("local store", container.local_store(), container, catalogue)
+    for store, pattern in container.cloud_stores():
+        name = "bucket" if pattern is None else f"bucket of {pattern}"
+        yield await _store(name, store, container, catalogue)
+        yield noted(
+            name,
+            "whether it ends multipart uploads that were broken off can't be asked",
+            "give the bucket the lifecycle rule AbortIncompleteMultipartUpload, one day",
+        )
+
+
+async def cache(cache: Cache, settings: StorageConfig) -> Finding:
+    """Whether the cache answers."""
+    if settings.redis_host is None:
+        return ok("cache", "in the process")
+    for _ in range(_CACHE_TRIES):
+        await cache.put("doctor", _PROBE, timedelta(seconds=10))
+        if await cache.get("doctor") == _PROBE:
+            await cache.drop("doctor")
+            return ok("cache", cache.health().detail or "Redis answers")
+        await asyncio.sleep(0.05)
+    return problem(
+        "cache",
+        f"Redis at {settings.redis_host} port {settings.redis_port}: "
+        f"{cache.health().detail or 'what is put there is not found again'}",
+        "start it, or check redis_host, redis_port and redis_password; all works on without it",
+    )
+
+
+async def _store(
+    name: str, store: BlobStore, container: "Container", catalogue: CatalogueId | None
+) -> Finding:
+    try:
+        if obstacle := await _not_ours(store, catalogue):
+            return problem(name, obstacle, "connect the database that it was filled with")
+        return await _tried(name, store, container)
+    except TrafficStorageError as error:
+        return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
+
+
+async def _not_ours(store: BlobStore, catalogue: CatalogueId | None) -> str:
+    marker = await store.marker()
+    if marker is None:
+        return "" if await is_empty(store) else f"{store.location} holds files but no marker"
+    if marker.catalogue_id != catalogue:
+        return f"{store.location} belongs to another catalogue ({marker.catalogue_id})"
+    return ""
+
+
+async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Container") -> None:
+    deadline = container.clock().now() + _LONGEST
+    body = MemoryBody(data, digests_of(data))
+    await store.put(key, body, _facts(container, data), deadline=deadline)
+
+
+async def _tried(name: str, store: BlobStore, container: "Container") -> Finding:
+    """Write, write over, read, remove: under a key that nobody has."""
+    today, digests = container.clock().now().date(), digests_of(_PROBE)
+    key = blob_key(FileKind.METADATA, today, container.ids().uuid7(), digests.sha256)
+    await _put(store, key, _PROBE, container)
+    try:
+        await store.read(key, digests)
+        refused = await _refuses_other_bytes(store, key, container)
+        skew = await _skew_seconds(store, key, container.clock())
+    finally:
+        await store.delete(key)
+    if not refused:
+        return problem(
+            name,
+            f"{store.location} lets an object be overwritten that was to be created",
+            "use a service that honours If-None-Match: * on PUT",
+        )
+    if abs(skew) > _SKEW_SECONDS:
+        return problem(
+            name,
+            f"{store.location}: its clock and this one differ by {skew:.0f} seconds",
+            "set both clocks (NTP)",
+        )
+    if not await _is_gone(store, key):
+        return problem(name, f"{store.location} keeps what was removed", "check its permissions")
+    return ok(name, f"{store.location} can be written, read and emptied")
+
+
+async def _refuses_other_bytes(store: BlobStore, key: BlobKey, container: "Container") -> bool:
+    try:
+        await _put(store, key, _OTHER, container)
+    except BlobConflict:
+        return True
+    return False
+
+
+async def _skew_seconds(store: BlobStore, key: BlobKey, clock: Clock) -> float:
+    """How far the store's clock is ahead; of a store that lists nothing: 0."""
+    async for entry in store.list(prefix=key):
+        return (entry.modified_at - clock.now()).total_seconds()
+    return 0.0
+
+
+async def _is_gone(store: BlobStore, key: BlobKey) -> bool:
+    try:
+        await store.head(key)
+    except BlobMissing:
+        return True
+    return False
+
+
+async def _catalogue_id(container: "Container") -> CatalogueId | None:
+    """The id of the catalogue, where there is one that can be asked."""
+    try:
+        return await container.catalogue().catalogue_id()
+    except TrafficStorageError:
+        return None
+
+
+def _facts(container: "Container", data: bytes) -> Facts:
+    digests = digests_of(data)
+    return Facts(
+        file_id="doctor",
+        kind=FileKind.METADATA,
+        content_type="text/plain",
+        size_bytes=digests.size_bytes,
+        sha256=digests.sha256,
+        stored_size_bytes=digests.size_bytes,
+        stored_sha256=digests.sha256,
+        coding=Coding.IDENTITY,
+        created_at=container.clock().now(),
+    )
+
+
+def _database_name(settings: StorageConfig) -> str:
+    if settings.db_host is None:
+        return str(settings.local_base_path / SQLITE_FILE)
+    return f"PostgreSQL at {settings.db_host} port {settings.db_port}, {settings.db_name}"

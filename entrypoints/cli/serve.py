@@ -1,0 +1,121 @@
+"""`traffic-storage serve`."""
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import uvicorn
+from attrs import evolve
+
+from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+from traffic_storage.entrypoints.cli.output import note
+from traffic_storage.entrypoints.cli.session import Shared
+
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.settings import StorageConfig
+
+_GRACE_SECONDS = 10
+_BACKLOG = 2048
+
+
+def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> ExitCode:
+    """Serve the HTTP interface until Ctrl-C.
+
+    Without api_keys only this machine is served, whatever the address: see `keys new`.
+
+    Parameters
+    ----------
+    host:
+        The address to listen on; 0.0.0.0 is all of this machine.
+    port:
+        The port to listen on; 0 takes a free one.
+    """
+    from traffic_storage.entrypoints.http.admission import Admission
+
+    settings = session.settings()
+    settings.effective_strategy()
+    listener = listen(host, port)
+    address = _address(listener)
+    who = Admission(settings.api_keys, open_access=settings.open_access).summary
+
+    def announce() -> None:
+        note(f"Traffic Storage at {address} (Ctrl-C stops it)")
+        note(f"  {who}")
+        note(f"  files on this machine are in {settings.local_base_path}")
+
+    return run_server(_with_public_url(settings, listener), listener, announce)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ConfigurationError: the address can't be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "there is no such port"
+        raise ConfigurationError.of(
+            "--port",
+            f"can't listen on {host} port {port}: {why}",
+            "choose another --port or --host",
+        ) from error
+
+
+def run_server(
+    settings: "StorageConfig", listener: socket.socket, announce: Callable[[], None]
+) -> ExitCode:
+    """Serve on a socket until Ctrl-C or SIGTERM; `announce` is called when requests are taken."""
+    from traffic_storage.entrypoints.http import create_storage_app
+
+    server = _Server(
+        uvicorn.Config(
+            create_storage_app(settings),
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            lifespan="on",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        ),
+        announce,
+    )
+    # uvicorn raises the signal that stopped it once more: it has been obeyed by then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    try:
+        server.run([listener])
+    except SystemExit:
+        return ExitCode.FAILURE
+    finally:
+        listener.close()
+    note("stopped")
+    return ExitCode.OK
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+        sys.stdout.flush()
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _with_public_url(settings: "StorageConfig", listener: socket.socket) -> "StorageConfig":
+    """The settings with links to the port that is served, where none is set."""
+    if settings.public_url != type(settings)().public_url:
+        return settings
+    return evolve(settings, public_url=f"http://localhost:{listener.getsockname()[1]}")
