@@ -80,8 +80,7 @@ def _cache(settings: StorageConfig, clock: Clock) -> Cache:
             password=settings.redis_password,
             timeout_seconds=settings.redis_timeout_seconds,
             max_item_bytes=settings.cache_item_bytes,
-        ),
-        clock,
+        )
     )
 
 
@@ -350,6 +349,6 @@ class Container(DeclarativeContainer):
         cache=cache,
         recover=recover,
         tasks=tasks,
-        others=List(images, spool),
+        others=List(images, spool, compressor),
         sweep_interval=Called(_seconds("sweep_interval_seconds"), settings),
     )
