@@ -1,11 +1,10 @@
 """Zstandard (RFC 8878)."""
 
-import asyncio
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from traffic_storage.adapters.files.threads import Threads
 from traffic_storage.domain.digests import Digests, digests_of, sha256_of
 from traffic_storage.domain.files import Coding
 from traffic_storage.ports.compressor import Compressor
@@ -32,7 +31,7 @@ class ZstdCompressor(Compressor):
 
     def __init__(self, level: int = zstd.COMPRESSION_LEVEL_DEFAULT) -> None:
         self._level = level
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Threads(1, "traffic-storage-zstd")
 
     @property
     def coding(self) -> Coding:
@@ -45,16 +44,10 @@ class ZstdCompressor(Compressor):
         return await self._run(content.size_bytes, lambda: _expand(data, content))
 
     async def aclose(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool:
-            await asyncio.to_thread(pool.shutdown)
+        await self._threads.aclose()
 
     async def _run(self, size_bytes: int, work: Callable[[], T]) -> T:
-        if size_bytes <= _ON_LOOP_BYTES:
-            return work()
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "traffic-storage-zstd")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return work() if size_bytes <= _ON_LOOP_BYTES else await self._threads.run(work)
 
     def _compress(self, data: bytes) -> MemoryBody:
         coded = zstd.compress(data, self._level)

@@ -1,18 +1,13 @@
 """Pillow (libwebp, libjpeg-turbo, zlib, libavif)."""
 
-import asyncio
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
+from traffic_storage.adapters.files.threads import Threads
 from traffic_storage.adapters.images.pillow.decoding import PixelBudget, decode, inspect
 from traffic_storage.adapters.images.pillow.encoding import check_format, encode
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of
 from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageFacts, Images
 from traffic_storage.ports.spool import Body
-
-T = TypeVar("T")
 
 
 class PillowImages(Images):
@@ -26,28 +21,20 @@ class PillowImages(Images):
     def __init__(self, max_pixels: int, threads: int | None = None) -> None:
         self._max_pixels = max_pixels
         self._budget = PixelBudget(max_pixels)
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Threads(threads or len(os.sched_getaffinity(0)), "traffic-storage-images")
 
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
         dimensions = dimensions_of(image, max_pixels=self._max_pixels)
         check_format(dimensions, encoding)
-        return await self._run(lambda: encode(image, dimensions, order, encoding))
+        return await self._threads.run(encode, image, dimensions, order, encoding)
 
     async def inspect(self, body: Body) -> ImageFacts:
-        return await self._run(lambda: inspect(body, self._budget))
+        return await self._threads.run(inspect, body, self._budget)
 
     async def decode(
         self, data: bytes, order: ChannelOrder, channels: int | None = None
     ) -> DecodedImage:
-        return await self._run(lambda: decode(data, order, channels, self._budget))
+        return await self._threads.run(decode, data, order, channels, self._budget)
 
     async def aclose(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool:
-            await asyncio.to_thread(pool.shutdown)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, "traffic-storage-images")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        await self._threads.aclose()
