@@ -423,5 +423,5 @@ def _empty(field: str) -> InvalidInput:
 
 
 def _broken_video(error: MalformedMedia) -> UndecodableMedia:
-    problem = FieldProblem("video", str(error), "send the whole file as the recorder closed it")
+    problem = FieldProblem("video", error.message, "send the whole file as the recorder closed it")
     return UndecodableMedia([problem])
