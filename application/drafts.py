@@ -5,7 +5,6 @@ from datetime import datetime
 from attrs import frozen
 
 from traffic_storage.domain.digests import Digests, Sha256
-from traffic_storage.domain.facts import facts_of
 from traffic_storage.domain.files import (
     Coding,
     FileKind,
@@ -21,8 +20,6 @@ from traffic_storage.domain.placement import Placement
 from traffic_storage.domain.violation import EvidencePart, StoredViolation
 from traffic_storage.ports.clock import Ids
 from traffic_storage.ports.spool import Body
-
-__all__ = ["Draft", "DraftUnit", "facts_of", "placed"]
 
 
 @frozen

@@ -6,6 +6,7 @@ from datetime import timedelta
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.tally import Tally
 from traffic_storage.domain.errors import StorageUnavailable
+from traffic_storage.domain.identifiers import AttemptId
 from traffic_storage.domain.unit import Attempt
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.record_repo import Intake
@@ -31,18 +32,26 @@ class Recover:
         """Undo all that are due; the number undone.
 
         An attempt with a key in a store that can't be reached from here stays condemned, for a
-        process that has the store, or for later.
+        process that has the store, or for later; it keeps none that is younger waiting.
 
         Raises:
             CatalogueUnavailable: the database is away.
         """
         undone = 0
+        stuck: set[AttemptId] = set()
         while True:
-            attempts = await self._intake.condemn(self._clock.now() - self._margin, BATCH)
-            progress = [attempt for attempt in attempts if await self._undo(attempt)]
-            undone += len(progress)
-            self._tally.attempts_undone += len(progress)
-            if len(attempts) < BATCH or not progress:
+            # Stuck ones are given again each time, and before those that are younger.
+            limit = BATCH + len(stuck)
+            attempts = await self._intake.condemn(self._clock.now() - self._margin, limit)
+            for attempt in attempts:
+                if attempt.attempt_id in stuck:
+                    continue
+                if await self._undo(attempt):
+                    undone += 1
+                    self._tally.attempts_undone += 1
+                else:
+                    stuck.add(attempt.attempt_id)
+            if len(attempts) < limit:
                 return undone
 
     async def _undo(self, attempt: Attempt) -> bool:

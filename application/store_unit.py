@@ -7,13 +7,13 @@ whose outcome is unclear) stays in the journal, and recovery undoes it after the
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from attrs import evolve, frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
-from traffic_storage.application.stores import Stores
+from traffic_storage.application.stores import Excluded, Stores
 from traffic_storage.application.tally import Tally
 from traffic_storage.domain.errors import (
     Conflict,
@@ -25,11 +25,12 @@ from traffic_storage.domain.facts import facts_of
 from traffic_storage.domain.files import BlobKey, FileKind, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
 from traffic_storage.domain.unit import Attempt, Holdings, Names, Unit
-from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.domain.violation import StoredViolation, with_paths
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.errors import (
     AttemptCondemned,
     BlobConflict,
+    BlobCorrupt,
     DeadlinePassed,
     NamesTaken,
 )
@@ -38,7 +39,7 @@ from traffic_storage.ports.record_repo import Catalogue, Intake
 logger = logging.getLogger("traffic_storage.store")
 
 MOST_TRIES = 4
-_NOT_PUBLISHED = (StorageFull, BlobConflict, DeadlinePassed)
+_NOT_PUBLISHED = (StorageFull, BlobConflict, BlobCorrupt, DeadlinePassed)
 
 
 @frozen
@@ -101,29 +102,30 @@ class StoreUnit:
         Raises:
             Conflict: one of its names is taken by other content; nothing of it is stored.
             StorageFull, StorageUnavailable: no place takes it; nothing of it is visible.
+            DeadlinePassed: it took longer than an attempt may; nothing of it is visible.
             OutcomeUnknown: the database went away in mid-commit; a retry tells.
         """
-        excluded: dict[StoreId, str] = {}
+        excluded: dict[StoreId, StorageFull | StorageUnavailable] = {}
         for _ in range(MOST_TRIES):
             try:
                 return await self._try(unit, excluded)
             except _PutFailed as failed:
                 logger.warning("store %s failed: %s", failed.store_id, failed.error)
-                excluded[failed.store_id] = str(failed.error)
+                excluded[failed.store_id] = failed.error
             except _Lost as lost:
                 logger.info("looking again at what is stored: %s", lost)
         raise StorageUnavailable(
             f"storing was tried {MOST_TRIES} times in vain", remedy="try again later"
         )
 
-    async def _try(self, unit: DraftUnit, excluded: Mapping[StoreId, str]) -> StoredUnit:
+    async def _try(self, unit: DraftUnit, excluded: Excluded) -> StoredUnit:
         try:
             files = await self._place(unit.drafts, excluded)
         except (StorageFull, StorageUnavailable):
             if stored := await self._stored_already(unit):
                 return stored
             raise
-        kept: Sequence[StoredFile] = ()
+        kept: Collection[FileId] = ()
         try:
             attempt = self._attempt(files.values())
             holdings = await self._intake.begin(attempt, _names(unit))
@@ -133,14 +135,12 @@ class StoreUnit:
             new = [files[draft.file_id] for draft in missing]
             await self._put_all(attempt, missing, new)
             stored = await self._commit(unit, attempt, new, holdings)
-            kept = new
+            kept = [file.file_id for file in new]
             return stored
         finally:
-            self._release(file for file in files.values() if file not in kept)
+            self._settle(files.values(), kept)
 
-    async def _place(
-        self, drafts: Sequence[Draft], excluded: Mapping[StoreId, str]
-    ) -> dict[FileId, StoredFile]:
+    async def _place(self, drafts: Sequence[Draft], excluded: Excluded) -> dict[FileId, StoredFile]:
         now = self._clock.now()
         files: dict[FileId, StoredFile] = {}
         try:
@@ -150,7 +150,7 @@ class StoreUnit:
                 )
                 files[draft.file_id] = placed(draft, placement, now, self._ids)
         except BaseException:
-            self._release(files.values())
+            self._settle(files.values(), ())
             raise
         return files
 
@@ -242,9 +242,10 @@ class StoreUnit:
         self._tally.retries_recognised += 1
         return StoredUnit(holdings.files, holdings.violation, created=False)
 
-    def _release(self, files: Iterable[StoredFile]) -> None:
+    def _settle(self, files: Iterable[StoredFile], kept: Collection[FileId]) -> None:
         for file in files:
-            self._stores.release(file.replicas[0].store_id, file.stored.size_bytes)
+            store_id, _ = _place_of(file)
+            self._stores.settle(store_id, file.stored.size_bytes, kept=file.file_id in kept)
 
     def _count(self, files: Sequence[StoredFile], rows: Unit) -> None:
         self._tally.files_stored += len(files)
@@ -296,11 +297,10 @@ def _completed(
     if violation is None:
         return None
     ids = {file.kind: file.file_id for file in files}
-    return evolve(
-        violation,
-        image_file_id=ids.get(FileKind.IMAGE, violation.image_file_id),
-        video_file_id=ids.get(FileKind.VIDEO, violation.video_file_id),
-    )
+    image = ids.get(FileKind.IMAGE, violation.image_file_id)
+    video = ids.get(FileKind.VIDEO, violation.video_file_id)
+    record = with_paths(violation.record, image or "", video or "")
+    return evolve(violation, record=record, image_file_id=image, video_file_id=video)
 
 
 def _place_of(file: StoredFile) -> tuple[StoreId, BlobKey]:

@@ -1,11 +1,13 @@
 """The stores of this process: their identity, their room, and which one a file goes to."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from attrs import define, field, frozen
 
-from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
+from traffic_storage.domain.errors import InvalidInput, StorageFull, StorageUnavailable
 from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.identity import EnrolledStore, Marker, judge
@@ -20,6 +22,7 @@ from traffic_storage.domain.placement import (
 )
 from traffic_storage.ports.blob_store import BlobStore, Room, is_empty
 from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.errors import BlobConflict, CatalogueUnavailable
 from traffic_storage.ports.record_repo import RecordRepo
 
 logger = logging.getLogger("traffic_storage.stores")
@@ -27,6 +30,9 @@ logger = logging.getLogger("traffic_storage.stores")
 ROOM_IS_FRESH_SECONDS = 1.0
 NOT_BOUND = "its identity is not verified yet"
 NOT_USED = "the strategy does not use it"
+
+Excluded: TypeAlias = Mapping[StoreId, StorageFull | StorageUnavailable]
+"""Stores that just failed, and how."""
 
 
 @frozen
@@ -53,16 +59,36 @@ class ConfiguredStore:
 
 
 @define
+class Occupancy:
+    """What our files occupy in a store.
+
+    Attributes:
+        counted_bytes: what the catalogue counted, and what was stored here since.
+        reserved_bytes: of files that are being stored.
+        kept_bytes: all that was ever stored here; what it grows by while something is measured
+            may be missing in the measurement.
+    """
+
+    counted_bytes: int = 0
+    reserved_bytes: int = 0
+    kept_bytes: int = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What counts against a limit."""
+        return self.counted_bytes + self.reserved_bytes
+
+
+@define
 class BoundStore:
     """A store, who it is, and what is known of its room."""
 
     configured: ConfiguredStore
     store_id: StoreId | None = None
     identity_obstacle: str = NOT_BOUND
-    used_bytes: int = 0
-    changed_bytes: int = 0
     room: Room = field(factory=Room)
     room_at: float = float("-inf")
+    room_kept_bytes: int = 0
 
     @property
     def store(self) -> BlobStore:
@@ -74,24 +100,29 @@ class BoundStore:
         """Whether it proved to be the store that the catalogue means."""
         return not self.identity_obstacle
 
-    def take(self, size_bytes: int) -> None:
-        """Count bytes that go in (negative: that don't, after all)."""
-        self.used_bytes += size_bytes
-        self.changed_bytes += size_bytes
-
-    def status(self, store_id: StoreId, excluded: Mapping[StoreId, str]) -> StoreStatus:
+    def status(self, store_id: StoreId, occupied: Occupancy, excluded: Excluded) -> StoreStatus:
         """The store as placement sees it now."""
         limits = self.configured.limits
+        failed = excluded.get(store_id)
+        full = str(failed) if isinstance(failed, StorageFull) else ""
+        away = str(failed) if failed and not full else ""
         return StoreStatus(
             store_id=store_id,
             tier=self.store.tier,
-            obstacle=self.identity_obstacle or excluded.get(store_id) or self.store.obstacle(),
-            used_bytes=self.used_bytes,
+            obstacle=self.identity_obstacle or away or self.store.obstacle(),
+            full=full,
+            used_bytes=occupied.used_bytes,
             limit_bytes=limits.limit_bytes,
-            free_bytes=self.room.free_bytes,
+            free_bytes=self._free_bytes(occupied),
             reserve_bytes=limits.reserve_bytes,
             free_inodes=self.room.free_inodes,
         )
+
+    def _free_bytes(self, occupied: Occupancy) -> int | None:
+        """What was free when it was measured, less what was stored since."""
+        if self.room.free_bytes is None:
+            return None
+        return self.room.free_bytes - (occupied.kept_bytes - self.room_kept_bytes)
 
 
 class Stores:
@@ -114,13 +145,10 @@ class Stores:
         self._ids = ids
         self._all = [BoundStore(store) for store in configured]
         self._by_id: dict[StoreId, BoundStore] = {}
+        self._occupied: defaultdict[StoreId, Occupancy] = defaultdict(Occupancy)
 
     def __iter__(self) -> Iterator[BoundStore]:
         return iter(self._all)
-
-    def known(self, store_id: StoreId) -> BoundStore | None:
-        """The store with this id, if this process has it."""
-        return self._by_id.get(store_id)
 
     def blob_store(self, store_id: StoreId) -> BlobStore:
         """The adapter of a store of this process.
@@ -135,50 +163,57 @@ class Stores:
             remedy="configure it here, or ask the process that has it",
         )
 
-    def is_trusted(self, store_id: StoreId) -> bool:
-        """Whether a store is one of this process and has proved to be the one that is meant."""
-        bound = self._by_id.get(store_id)
-        return bound is not None and bound.trusted
+    def occupied(self, store_id: StoreId) -> Occupancy:
+        """What our files occupy in a store at this moment."""
+        return self._occupied[store_id]
 
     def must_be_trusted(self, store_id: StoreId) -> None:
-        """Refuse to change anything in a store that has not proved who it is.
+        """Refuse to draw conclusions from, or change anything in, a store that may be another.
 
         Raises:
-            StorageUnavailable: it has not.
+            StorageUnavailable: it has not proved who it is; names why.
         """
         bound = self._by_id.get(store_id)
         if bound is not None and not bound.trusted:
-            raise StorageUnavailable(bound.identity_obstacle)
+            raise StorageUnavailable(f"the store {store_id} is in doubt: {bound.identity_obstacle}")
 
     async def bind(self) -> None:
-        """Learn or confirm which store is which. A store that is away is tried again later."""
+        """Learn or confirm which store is which. A store that is away is tried again later.
+
+        Raises:
+            CatalogueUnavailable: the database is away; nothing has changed.
+        """
+        found: list[tuple[StoreId | None, str]] = []
         for bound in self._all:
-            obstacle = await self._identity_obstacle(bound)
+            found.append(await self._identity(bound, {store_id for store_id, _ in found}))
+        for bound, (store_id, obstacle) in zip(self._all, found, strict=True):
             if obstacle not in {"", NOT_USED, bound.identity_obstacle}:
                 logger.error("nothing is written to %s: %s", bound.store.location, obstacle)
-            bound.identity_obstacle = obstacle
-            if bound.store_id is not None:
-                self._by_id[bound.store_id] = bound
+            bound.store_id, bound.identity_obstacle = store_id, obstacle
+        self._by_id = {bound.store_id: bound for bound in self._all if bound.store_id is not None}
         await self.recount()
+        for bound in self._by_id.values():
+            await self._refresh_room(bound)
 
     async def recount(self) -> None:
-        """Take the usage from the catalogue's counters; what changes meanwhile counts too."""
-        before = {id(bound): bound.changed_bytes for bound in self._all}
+        """Take the usage from the catalogue's counters.
+
+        What is being stored stays reserved. What was stored meanwhile counts, twice perhaps until
+        the next recount: never too little.
+        """
+        before = {store_id: here.kept_bytes for store_id, here in self._occupied.items()}
         usage = await self._repo.usage()
-        for bound in self._all:
-            counted = sum(row.bytes for row in usage.stores if row.store_id == bound.store_id)
-            bound.used_bytes = counted + bound.changed_bytes - before[id(bound)]
+        counted: defaultdict[StoreId, int] = defaultdict(int)
+        for row in usage.stores:
+            counted[row.store_id] += row.bytes
+        for store_id in {*counted, *self._occupied}:
+            here = self._occupied[store_id]
+            here.counted_bytes = counted[store_id] + here.kept_bytes - before.get(store_id, 0)
 
     async def place(
-        self,
-        kind: FileKind,
-        size_bytes: int,
-        device: str | None,
-        excluded: Mapping[StoreId, str],
+        self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
     ) -> Placement:
-        """Decide where a file goes, and count its bytes there until `release`.
-
-        `excluded` names stores that just failed, and why.
+        """Decide where a file goes, and reserve its bytes there until `settle`.
 
         Raises:
             StorageFull, StorageUnavailable: as `domain.placement.place`.
@@ -195,12 +230,16 @@ class Stores:
             cloud=self._status(cloud, excluded),
             thresholds=self._thresholds,
         )
-        self._by_id[placement.first.store_id].take(size_bytes)
+        self._occupied[placement.first.store_id].reserved_bytes += size_bytes
         return placement
 
-    def release(self, store_id: StoreId, size_bytes: int) -> None:
-        """Give back what `place` counted: the file did not come to be there."""
-        self._by_id[store_id].take(-size_bytes)
+    def settle(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
+        """End what `place` reserved: `kept` says whether the file came to be there."""
+        here = self._occupied[store_id]
+        here.reserved_bytes -= size_bytes
+        if kept:
+            here.counted_bytes += size_bytes
+            here.kept_bytes += size_bytes
 
     def _local(self) -> BoundStore | None:
         if not self._strategy.needs_local:
@@ -225,44 +264,59 @@ class Stores:
         ]
         return self._by_id[route(device, routes, rest[0].store_id)]
 
-    @staticmethod
-    def _status(bound: BoundStore | None, excluded: Mapping[StoreId, str]) -> StoreStatus | None:
+    def _status(self, bound: BoundStore | None, excluded: Excluded) -> StoreStatus | None:
         if bound is None or bound.store_id is None:
             return None
-        return bound.status(bound.store_id, excluded)
+        return bound.status(bound.store_id, self._occupied[bound.store_id], excluded)
 
     async def _refresh_room(self, bound: BoundStore) -> None:
         now = self._clock.monotonic()
         if now - bound.room_at < ROOM_IS_FRESH_SECONDS or bound.store.obstacle():
             return
         bound.room_at = now
+        kept = 0 if bound.store_id is None else self._occupied[bound.store_id].kept_bytes
         try:
             bound.room = await bound.store.room()
         except StorageUnavailable as error:
             logger.warning("the room of %s is unknown: %s", bound.store.location, error)
+        else:
+            bound.room_kept_bytes = kept
 
-    async def _identity_obstacle(self, bound: BoundStore) -> str:
+    async def _identity(
+        self, bound: BoundStore, claimed: Collection[StoreId | None]
+    ) -> tuple[StoreId | None, str]:
+        """Which store it is, if that can be said, and why it may not be written (empty: it may)."""
         try:
-            marker = await bound.store.marker()
+            return await self._proved(bound, claimed)
+        except CatalogueUnavailable:
+            raise
         except InvalidInput as error:
-            return str(error)
-        except StorageUnavailable as error:
-            return await self._obstacle_while_away(bound, error)
-        if marker is None and not bound.configured.written:
-            return NOT_USED
-        enrolled = await self._enrol(bound, marker)
-        bound.store_id = enrolled.store_id
-        try:
-            return await self._settle(bound.store, enrolled, marker)
-        except StorageUnavailable as error:
-            return f"{NOT_BOUND}: {error}"
+            return await self._supposed(bound), str(error)
+        except (BlobConflict, StorageFull, StorageUnavailable) as error:
+            if bound.trusted and isinstance(error, StorageUnavailable):
+                # It proved itself before; its adapter knows that it is away.
+                return bound.store_id, ""
+            return await self._supposed(bound), f"{NOT_BOUND}: {error}"
 
-    async def _obstacle_while_away(self, bound: BoundStore, error: StorageUnavailable) -> str:
-        if bound.trusted:
-            return ""  # It proved itself before; its adapter knows that it is away.
-        if bound.configured.written:
-            bound.store_id = (await self._enrol(bound, None)).store_id
-        return f"{NOT_BOUND}: {error}"
+    async def _proved(
+        self, bound: BoundStore, claimed: Collection[StoreId | None]
+    ) -> tuple[StoreId | None, str]:
+        marker = await bound.store.marker()
+        if marker is None and not bound.configured.written:
+            return None, NOT_USED
+        if marker is not None and marker.store_id in claimed:
+            return None, (
+                f"{bound.store.location} carries the marker of a store that is configured already: "
+                "one is a copy of the other, or both settings name one place"
+            )
+        enrolled = await self._enrol(bound, marker)
+        return enrolled.store_id, await self._settle(bound.store, enrolled, marker)
+
+    async def _supposed(self, bound: BoundStore) -> StoreId | None:
+        """Which store it is by its location: copies can be due in it while it is away."""
+        if bound.store_id is not None or not bound.configured.written:
+            return bound.store_id
+        return (await self._enrol(bound, None)).store_id
 
     async def _enrol(self, bound: BoundStore, marker: Marker | None) -> EnrolledStore:
         location, tier = bound.store.location, bound.store.tier

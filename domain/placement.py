@@ -13,7 +13,6 @@ from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
 
-
 RESERVE_INODES = 64
 
 
@@ -47,6 +46,7 @@ class StoreStatus:
 
     Attributes:
         obstacle: why it can't be written now, in words; empty when it can.
+        full: why it just said that it has no room, in words; empty when it did not.
         used_bytes: what our files occupy, reservations included.
         limit_bytes: how much they may occupy; None: as much as there is.
         free_bytes: what the medium has left; None: unknown or unbounded.
@@ -57,6 +57,7 @@ class StoreStatus:
     store_id: StoreId
     tier: Tier
     obstacle: str = ""
+    full: str = ""
     used_bytes: int = 0
     limit_bytes: int | None = None
     free_bytes: int | None = None
@@ -65,6 +66,8 @@ class StoreStatus:
 
     def shortage(self, size_bytes: int) -> str:
         """Why there is no room for `size_bytes` more, in words; empty when there is."""
+        if self.full:
+            return self.full
         if self.limit_bytes is not None and self.used_bytes + size_bytes > self.limit_bytes:
             return f"its limit of {self.limit_bytes} bytes is reached"
         if self.free_bytes is not None and self.free_bytes - size_bytes < self.reserve_bytes:

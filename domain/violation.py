@@ -137,6 +137,24 @@ def recorded(
     return record
 
 
+def with_paths(record: ViolationRecord, image_path: str, video_path: str) -> ViolationRecord:
+    """A record with the paths that storing assigns: ids of its files, or empty."""
+    return recorded(
+        record.violation_id,
+        record.device_id,
+        record.violation_type,
+        record.timestamp,
+        tuple(record.vehicle_bbox),
+        record.vehicle_class,
+        record.confidence,
+        image_path,
+        video_path,
+        record.camera_info,
+        record.processing_time_ms,
+        record.model_versions,
+    )
+
+
 @frozen
 class StoredViolation:
     """A violation record with what storing added.
