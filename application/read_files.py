@@ -18,6 +18,7 @@ from traffic_storage.domain.errors import (
     InvalidInput,
     NoGoodReplica,
     NotFound,
+    StorageFull,
     StorageUnavailable,
     UnsupportedMedia,
 )
@@ -118,7 +119,9 @@ class ReadFiles:
         data = await self._content(file)
         self._count(len(data))
         order = channel_order or file.picture.channel_order or ChannelOrder.RGB
-        return await self._images.decode(data, order), file
+        # An encoder may have dropped what an array had: grey, or alpha that is opaque all over.
+        given = file.picture.channels if file.picture.pixel_sha256 is not None else None
+        return await self._images.decode(data, order, given), file
 
     async def chunks(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
         """The bytes of a span of a file, each verified before it is given."""
@@ -138,7 +141,11 @@ class ReadFiles:
         stored = await self._stored_bytes(file)
         if file.coding is Coding.IDENTITY:
             return stored
-        return await self._compressor.expand(stored, file.content)
+        try:
+            return await self._compressor.expand(stored, file.content)
+        except BlobCorrupt as error:
+            # The stored bytes are those that were recorded: no other copy can do better.
+            raise NoGoodReplica(f"{file.file_id} can't be decoded: {error}") from error
 
     async def _stored_bytes(self, file: StoredFile) -> bytes:
         if not self._cacheable(file):
@@ -167,7 +174,7 @@ class ReadFiles:
                 store = self._stores.blob_store(replica.store_id)
                 return await store.read(replica.key, file.stored)
             except (BlobCorrupt, BlobMissing) as error:
-                await self._mark(file, replica, error)
+                away += await self._failed(file, replica, error)
             except StorageUnavailable as error:
                 away.append(error)
         raise self._no_replica(file, away)
@@ -185,25 +192,30 @@ class ReadFiles:
                         position += len(chunk)
                 return
             except (BlobCorrupt, BlobMissing) as error:
-                await self._mark(file, replica, error)
+                away += await self._failed(file, replica, error)
             except StorageUnavailable as error:
                 away.append(error)
         raise self._no_replica(file, away)
 
-    async def _mark(
+    async def _failed(
         self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
-    ) -> None:
+    ) -> list[StorageUnavailable]:
+        """Mark a replica that is bad; what is returned says why nothing is known of it instead."""
         self._tally.replicas_failed += 1
         logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, error)
-        if not self._stores.is_trusted(replica.store_id):
-            return  # Perhaps another store altogether: what it lacks proves nothing.
+        try:
+            self._stores.must_be_trusted(replica.store_id)
+        except StorageUnavailable as untrusted:
+            # Perhaps another store altogether: what it lacks proves nothing.
+            return [untrusted]
         state = ReplicaState.CORRUPT if isinstance(error, BlobCorrupt) else ReplicaState.MISSING
         try:
             await self._catalogue.mark(
                 file.file_id, replica.store_id, replica.key, state, self._clock.now()
             )
-        except CatalogueUnavailable as away:
+        except (CatalogueUnavailable, StorageFull) as away:
             logger.warning("could not mark it: %s", away)
+        return []
 
     @staticmethod
     def _no_replica(
