@@ -1,0 +1,41 @@
+"""`traffic-storage db`: the tables of the catalogue."""
+
+import asyncio
+
+from cyclopts import App
+
+from traffic_storage.entrypoints.cli.output import note, say, say_json
+from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared
+
+app = App(name="db")
+
+
+@app.command
+async def upgrade(*, dry_run: Flag = False, json: AsJson = False, session: Shared) -> None:
+    """Bring the database's tables to this version's form, under a lock.
+
+    Serving and storing do the same when they start. Running it again does nothing.
+
+    Parameters
+    ----------
+    dry_run:
+        Only say which steps are pending.
+    json:
+        Print one JSON object.
+    """
+    container = session.container()
+    repo = container.catalogue()
+    try:
+        pending = list(await repo.pending())
+        if not dry_run:
+            await repo.upgrade()
+    finally:
+        await container.runtime().aclose()
+        await asyncio.sleep(0)
+    if json:
+        say_json({"pending" if dry_run else "applied": pending})
+        return
+    for step in pending:
+        say(f"{'pending' if dry_run else 'applied'} {step}")
+    if not pending:
+        note("nothing to do: the tables are this version's")

@@ -1,0 +1,258 @@
+"""What every command has in common: help, exit codes, errors, streams."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.entrypoints.cli.command import PROGRAM, Program, Shell
+from traffic_storage.domain import errors
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, NotFound, TrafficStorageError
+from traffic_storage.entrypoints.cli.app import build
+from traffic_storage.entrypoints.cli.catalogue import COMMANDS, EXIT_CODES, GLOBAL_OPTIONS
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
+from traffic_storage.entrypoints.cli.output import in_bytes, note_error
+from traffic_storage.ports import errors as port_errors
+
+MUST_CPU_SECONDS = 0.25
+
+
+def cpu_seconds(*command: str | Path) -> float:
+    """User and system time of a program run to its end; the least of five."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+
+    return min(once() for _ in range(5))
+
+
+def test_help_names_every_command_and_exit_code(program: Program) -> None:
+    out = program("--help").out
+
+    assert all(command.name in out and command.summary in out for command in COMMANDS)
+    assert all(f"{code}" in out and words in out for code, words in EXIT_CODES)
+    assert program().out == program("-h").out == out
+
+
+def test_help_costs_little_more_than_bare_python() -> None:
+    bare = cpu_seconds(sys.executable, "-c", "pass")
+
+    assert cpu_seconds(PROGRAM, "--help") - bare < MUST_CPU_SECONDS
+
+
+def test_the_quick_help_tells_of_the_options_that_there_are(shell: Shell) -> None:
+    shown = shell("store", "--help").out
+
+    for option, _ in GLOBAL_OPTIONS:
+        name = option.partition(",")[0].partition(" ")[0]
+        assert name in {"--help", "--version"} or name in shown
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_every_command_has_help_with_exit_codes(shell: Shell, name: str) -> None:
+    out = shell(name, "--help").out
+
+    assert "Usage: traffic-storage" in out
+    assert "interrupted (Ctrl-C)" in out
+
+
+def test_every_command_is_found_where_the_catalogue_says() -> None:
+    app = build()
+
+    assert [command.name for command in COMMANDS if command.name not in app] == []
+
+
+def test_the_codes_in_the_help_are_those_in_use() -> None:
+    told = {code for code, _ in EXIT_CODES}
+
+    assert told == {int(code) for code in ExitCode} - {ExitCode.PIPE_BROKEN}
+
+
+def every_error() -> list[type[TrafficStorageError]]:
+    found = {
+        item
+        for module in (errors, port_errors)
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, TrafficStorageError)
+    }
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+def made(kind: type[TrafficStorageError]) -> TrafficStorageError:
+    if issubclass(kind, errors.WrongFields):
+        return kind([FieldProblem("field", "is wrong")])
+    if issubclass(kind, errors.Conflict):
+        return kind("file", "F1", "the bytes differ")
+    if issubclass(kind, NotFound):
+        return kind("file", "F1")
+    return kind("it happened")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("InvalidInput", 2),
+        ("DigestMismatch", 6),
+        ("UndecodableMedia", 6),
+        ("UnsupportedMedia", 6),
+        ("TooLarge", 6),
+        ("Conflict", 6),
+        ("AccessDenied", 6),
+        ("NotFound", 4),
+        ("ConfigurationError", 7),
+        ("StorageUnavailable", 5),
+        ("CatalogueUnavailable", 5),
+        ("OutcomeUnknown", 5),
+        ("DeadlinePassed", 5),
+        ("StorageFull", 1),
+        ("NoGoodReplica", 1),
+        ("BlobCorrupt", 1),
+    ],
+)
+def test_an_error_has_its_exit_code(name: str, code: int) -> None:
+    kinds = {kind.__name__: kind for kind in every_error()}
+
+    assert exit_code_of(made(kinds[name])) == code
+
+
+def test_every_error_has_an_exit_code_that_says_it_failed() -> None:
+    assert all(exit_code_of(made(kind)) != ExitCode.OK for kind in every_error())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("stroe",), 'Did you mean "store"'),
+        (("get",), "FILE_ID"),
+        (("get", "F1", "--outptu", "x"), "--outptu"),
+        (("violations", "--limit", "many"), "limit"),
+        (("serve", "--port", "http"), "port"),
+        (("config", "shwo"), 'Did you mean "show"'),
+        (("completion", "tcsh"), "bash"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_a_line(
+    shell: Shell, arguments: tuple[str, ...], said: str
+) -> None:
+    result = shell(*arguments, code=2)
+
+    assert result.out == ""
+    assert said.lower() in result.err.lower()
+    assert len(result.err.strip().splitlines()) == 1
+    assert "Traceback" not in result.err
+
+
+def test_wrong_settings_end_with_7_and_a_line_each(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_PARALLEL_UPLOADS", "0")
+    monkeypatch.setenv("TRAFFIC_STORAGE_IMAGE_QUALITY", "101")
+
+    result = shell("config", "show", code=7)
+
+    assert "parallel_uploads: is 0" in result.err
+    assert "image_quality: is 101" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_strategy_without_its_settings_ends_with_7_and_names_them(shell: Shell) -> None:
+    result = shell("stats", "--strategy", "cloud_only", code=7)
+
+    assert "s3_access_key" in result.err
+    assert "s3_secret_key" in result.err
+    assert not shell.base.exists()
+
+
+def test_options_of_every_command_stand_before_or_after_it(shell: Shell) -> None:
+    for arguments in (
+        ("--strategy", "local_only", "config", "show", "--json"),
+        ("config", "--strategy", "local_only", "show", "--json"),
+        ("config", "show", "--json", "--strategy", "local_only"),
+    ):
+        shown = {line["name"]: line for line in shell(*arguments).value}
+        assert shown["strategy"]["value"] == "LOCAL_ONLY"
+
+
+def test_verbose_shows_where_an_error_came_from(shell: Shell) -> None:
+    assert "Traceback" in shell("--verbose", "stats", "--strategy", "cloud_only", code=7).err
+
+
+def test_an_error_is_a_cause_and_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    note_error(NotFound("file", "F1"))
+    note_error(InvalidInput.of("limit", "is 0", "give 1"))
+    note_error(InvalidInput([FieldProblem("a", "is b", "give c"), FieldProblem("d", "is e")]))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "error: no file 'F1' (check the id for typing errors)",
+        "error: limit: is 0 (give 1)",
+        "error: 2 things are wrong",
+        "  a: is b (give c)",
+        "  d: is e",
+    ]
+
+
+def test_a_bug_is_told_in_a_line(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traffic_storage.entrypoints.cli.version.say", lambda _text: {}["nothing"])
+
+    result = shell("version", code=1)
+
+    assert "KeyError" in result.err
+    assert "Traceback" not in result.err
+    assert "Traceback" in shell("version", "--verbose", code=1).err
+
+
+def test_nobody_reads_any_more(program: Program) -> None:
+    with program.started("config", "show") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(timeout=60)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+    assert process.returncode == ExitCode.PIPE_BROKEN
+
+
+def test_colour_only_for_a_terminal_that_wants_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert "\x1b" not in shell("config", "show").out
+
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[1m" in shell("config", "show").out
+
+
+def test_the_version_is_the_distributions(program: Program) -> None:
+    from importlib.metadata import version
+
+    assert program("--version").out == f"traffic-storage {version('traffic-storage')}\n"
+    assert program("version", "--json").value == {"version": version("traffic-storage")}
+
+
+def test_it_runs_as_a_module_too(program: Program) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "traffic_storage.entrypoints.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HOME": str(program.home)},
+    )
+
+    assert done.stdout == program("--help").out
+
+
+def test_sizes_are_for_people() -> None:
+    assert [in_bytes(size) for size in (0, 999, 1000, 1_500_000, 10**18)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.5 MB",
+        "1000.0 PB",
+    ]
