@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from traffic_storage.entrypoints.http.errors import Crowded, NotAdmitted
 from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES, ProblemType
-from traffic_storage.entrypoints.http.routes import Answer, Field, Parameter, Served
-from traffic_storage.entrypoints.http.schemas import Schema, Schemas
+from traffic_storage.entrypoints.http.routes import Answer, Field, Parameter, Schema, Served
 
+_REFERENCE = "#/components/schemas/{model}"
 _PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
 _SECURITY_SCHEME = "api_key"
 _DESCRIPTION = (
@@ -20,16 +22,14 @@ def document(
     table: Sequence[Served], *, version: str, public_url: str, keys_needed: bool
 ) -> dict[str, Any]:
     """The document of what is served."""
-    schemas = Schemas()
-    schemas.components["Problem"] = problem_schema()
     paths: dict[str, dict[str, Any]] = {}
     for route in table:
-        operation = _operation(route, schemas, keys_needed=keys_needed)
+        operation = _operation(route, keys_needed=keys_needed)
         methods = paths.setdefault(route.path, {})
         methods[route.method.lower()] = operation
         if route.method == "GET":
             methods["head"] = _head_of(operation)
-    components: dict[str, Any] = {"schemas": schemas.components}
+    components: dict[str, Any] = {"schemas": {"Problem": problem_schema(), **_view_schemas(table)}}
     if keys_needed:
         components["securitySchemes"] = {_SECURITY_SCHEME: {"type": "http", "scheme": "bearer"}}
     return {
@@ -71,13 +71,25 @@ def problems_of(route: Served) -> list[ProblemType]:
     return sorted({*own, *common, INTERNAL}, key=lambda kind: (kind.status, kind.name))
 
 
-def _operation(route: Served, schemas: Schemas, *, keys_needed: bool) -> dict[str, Any]:
+def _view_schemas(table: Iterable[Served]) -> dict[str, Schema]:
+    """The schemas of all views that are answered, made from their types: they can't differ."""
+    views = {answer.view for route in table for answer in route.answers if answer.view}
+    adapters = [(view.__name__, "serialization", TypeAdapter(view)) for view in views]
+    _, found = TypeAdapter.json_schemas(adapters, ref_template=_REFERENCE)
+    # What is not in the type is not in the answer.
+    return {
+        name: {**schema, "additionalProperties": False}
+        for name, schema in sorted(found["$defs"].items())
+    }
+
+
+def _operation(route: Served, *, keys_needed: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
         "parameters": [_parameter(parameter) for parameter in route.parameters],
         "responses": {
-            **{str(answer.status): _answer(answer, schemas) for answer in route.answers},
+            **{str(answer.status): _answer(answer) for answer in route.answers},
             **_problems(problems_of(route)),
         },
     }
@@ -120,10 +132,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return described
 
 
-def _answer(answer: Answer, schemas: Schemas) -> dict[str, Any]:
+def _answer(answer: Answer) -> dict[str, Any]:
     described: dict[str, Any] = {"description": answer.description}
     if answer.view is not None:
-        reference = schemas.reference(answer.view)
+        reference = {"$ref": _REFERENCE.format(model=answer.view.__name__)}
         described["content"] = {"application/json": {"schema": reference}}
     if answer.binary:
         described["content"] = {

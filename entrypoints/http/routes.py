@@ -4,10 +4,11 @@ The application mounts this table and publishes it, so that the two can't differ
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 from attrs import frozen
 from starlette.types import ASGIApp
+from typing_extensions import TypedDict
 
 from traffic_storage.domain.errors import (
     AccessDenied,
@@ -34,7 +35,6 @@ from traffic_storage.entrypoints.http.errors import (
     SlowBody,
     UnsupportedRequest,
 )
-from traffic_storage.entrypoints.http.schemas import Schema
 from traffic_storage.entrypoints.views import (
     EvidenceView,
     StatisticsView,
@@ -43,6 +43,7 @@ from traffic_storage.entrypoints.views import (
 )
 
 ProblemClass: TypeAlias = type[TrafficStorageError]
+Schema: TypeAlias = dict[str, Any]
 
 DOCS_PATH = "/docs"
 OPENAPI_PATH = "/openapi.json"

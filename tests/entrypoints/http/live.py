@@ -1,0 +1,135 @@
+"""Uvicorn in the test's own event loop, and raw connections to it."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from attrs import define
+from starlette.types import ASGIApp
+
+HOST = "127.0.0.1"
+
+
+@define
+class Reply:
+    """An answer as it came over the wire; `whole` says whether all announced bytes came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    whole: bool
+
+
+class LiveServer:
+    """A server on a free port of 127.0.0.1; leaves signal handlers alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
+        self._server = uvicorn.Server(config)
+        self._socket = socket.socket()
+        self._socket.bind((HOST, 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{HOST}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        # A server that cuts a connection says so; here it is what the tests are about.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        self._task = asyncio.create_task(self._server._serve([self._socket]))
+        while not self._server.started:
+            await asyncio.sleep(0.005)
+            assert not self._task.done(), "the server did not start"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._server.should_exit = True
+        await self._task
+        self._socket.close()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, seen from the server."""
+        return len(self._server.server_state.connections)
+
+    async def connect(self) -> "Connection":
+        """A raw connection."""
+        reader, writer = await asyncio.open_connection(HOST, self.port)
+        return Connection(reader, writer, f"{HOST}:{self.port}")
+
+
+@define
+class Connection:
+    """Bytes to the server and back, without a client's good manners."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    host: str
+
+    def head(self, method: str, path: str, **headers: str) -> bytes:
+        """A request head; header names are written with `_` for `-`."""
+        lines = [f"{method} {path} HTTP/1.1"]
+        given = {"Host": self.host, **{k.replace("_", "-"): v for k, v in headers.items()}}
+        lines += [f"{name}: {value}" for name, value in given.items()]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes and wait until the server's buffers have room again."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def reply(self) -> Reply:
+        """Read an answer with a Content-Length."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines if line)
+        }
+        length = int(headers.get("content-length", "0"))
+        try:
+            body, whole = await self.reader.readexactly(length), True
+        except asyncio.IncompleteReadError as error:
+            body, whole = error.partial, False
+        return Reply(int(status_line.split()[1]), headers, body, whole)
+
+    async def is_closed(self) -> bool:
+        """Wait for the server to close the connection."""
+        try:
+            return await self.reader.read(1) == b""
+        except ConnectionError:
+            return True
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+    def abort(self) -> None:
+        """Drop the connection with a reset."""
+        self.writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
