@@ -29,20 +29,14 @@ class Threads:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one call that leaves something behind; when this returns or raises, it has ended.
-
-        On cancellation `abandon` is called, which asks a running call to end early; the
-        cancellation goes on when it has.
-        """
+        """Run one call as `settle` does."""
         submitted = self._submit(call, *args, **kwargs)
-        running = asyncio.wrap_future(submitted)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
+
+        def give_up() -> None:
+            submitted.cancel()
             abandon()
-            if not submitted.cancel():
-                await _end_of(running)
-            raise
+
+        return await settle(asyncio.wrap_future(submitted), give_up)
 
     async def aclose(self) -> None:
         """End the threads when their calls have ended."""
@@ -56,9 +50,19 @@ class Threads:
         return self._pool.submit(call, *args, **kwargs)
 
 
-async def _end_of(running: asyncio.Future[T]) -> None:
-    while not running.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([running])
-    if not running.cancelled():
-        running.exception()
+async def settle(running: asyncio.Future[T], abandon: Callable[[], None]) -> T:
+    """Wait for work that leaves something behind; when this returns or raises, it has ended.
+
+    On cancellation `abandon` is called, which asks the work to end early; the cancellation goes
+    on when it has.
+    """
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        abandon()
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise

@@ -1,0 +1,6 @@
+"""An S3-compatible bucket as a blob store."""
+
+from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
+from traffic_storage.adapters.blob_store.object_store.store import ObjectStoreBlobStore
+
+__all__ = ["ObjectStoreBlobStore", "S3Settings"]

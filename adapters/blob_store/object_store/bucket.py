@@ -1,0 +1,218 @@
+"""The calls to one bucket, each under the guard. No verification beyond sizes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import obstore
+from attrs import frozen
+from obstore.store import S3Store
+
+from traffic_storage.adapters.blob_store.object_store.feed import Feed
+from traffic_storage.adapters.blob_store.object_store.guard import Guard
+from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.files import BlobKey
+from traffic_storage.ports.errors import BlobMissing
+from traffic_storage.ports.verification import check_size
+
+T = TypeVar("T")
+
+_MARKER = ".traffic-storage-marker"
+_MAX_MARKER_BYTES = 4096
+_FACTS = "traffic-storage-facts"
+PART_BYTES = 8 * 1024 * 1024
+_PARTS_AT_ONCE = 4
+_STREAM_BYTES = 4 * 1024 * 1024
+_PAGE = 1000
+_LOOK_SECONDS = 5.0
+_SLOWEST_BYTES_PER_SECOND = 1024 * 1024
+
+
+@frozen
+class Listed:
+    """An object in a listing, ours or not."""
+
+    path: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class Bucket:
+    """One bucket: the client, made at first use, and the guard around it."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._client: S3Store | None = None
+        self._guard = Guard(settings.location, self._probe, settings.probe_seconds)
+
+    @property
+    def location(self) -> str:
+        """Endpoint and bucket."""
+        return self._settings.location
+
+    def obstacle(self) -> str:
+        """Why calls are refused at the moment; empty when they are tried."""
+        return self._guard.obstacle()
+
+    def seconds_for(self, size_bytes: int) -> float:
+        """How long a transfer of so many bytes may take."""
+        return self._settings.timeout_seconds + size_bytes / _SLOWEST_BYTES_PER_SECOND
+
+    async def create(self, key: str, data: bytes, facts: str, seconds: float) -> None:
+        """Write one object in one request, if there is none; else BlobConflict."""
+        attributes = {_FACTS: facts} if facts else {}
+        await self._guard.run(
+            lambda: obstore.put_async(
+                self._s3, key, data, mode="create", attributes=attributes, use_multipart=False
+            ),
+            seconds,
+            key,
+        )
+
+    async def upload(self, key: BlobKey, feed: Feed, facts: str, seconds: float) -> None:
+        """Write one object in parts, in bounded memory; over what may be there.
+
+        When the time is up, or the feed is stopped, the upload is aborted.
+        """
+        timer = asyncio.get_running_loop().call_later(seconds, feed.stop)
+        try:
+            await self._guard.run(
+                lambda: obstore.put_async(
+                    self._s3,
+                    key,
+                    feed,
+                    attributes={_FACTS: facts},
+                    use_multipart=True,
+                    chunk_size=PART_BYTES,
+                    max_concurrency=_PARTS_AT_ONCE,
+                ),
+                seconds + self._settings.timeout_seconds,
+                key,
+            )
+        finally:
+            timer.cancel()
+
+    async def fetch(self, key: BlobKey, digests: Digests) -> bytes:
+        """All bytes of an object that has the right size."""
+
+        async def call() -> bytes:
+            answer = await obstore.get_async(self._s3, key)
+            check_size(key, answer.meta["size"], digests)
+            return bytes(await answer.bytes_async())
+
+        return await self._guard.run(call, self.seconds_for(digests.size_bytes), key)
+
+    async def fetch_part(self, key: BlobKey, start: int, stop: int) -> bytes:
+        """Some bytes of an object; fewer where it ends."""
+
+        async def call() -> bytes:
+            return bytes(await obstore.get_range_async(self._s3, key, start=start, end=stop))
+
+        return await self._guard.run(call, self.seconds_for(stop - start), key)
+
+    async def stream(
+        self, key: BlobKey, digests: Digests, start: int, stop: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Some bytes of an object that has the right size, in pieces as they come."""
+
+        async def call() -> "obstore.BytesStream":
+            answer = await obstore.get_async(self._s3, key, options={"range": (start, stop)})
+            check_size(key, answer.meta["size"], digests)
+            return answer.stream(min_chunk_size=_STREAM_BYTES)
+
+        seconds = self.seconds_for(_STREAM_BYTES)
+        pieces = await self._guard.run(call, seconds, key)
+        while piece := await self._guard.run(lambda: _next(pieces, b""), seconds, key):
+            yield piece
+
+    async def size_of(self, key: BlobKey) -> int | None:
+        """How many bytes an object has; None if the bucket says that it has no such object."""
+
+        async def call() -> int:
+            return (await obstore.head_async(self._s3, key))["size"]
+
+        try:
+            return await self._guard.run(call, self._look_seconds, key)
+        except BlobMissing:
+            return None
+
+    async def describe(self, key: BlobKey) -> tuple[int, str | None]:
+        """Size and facts of an object; None where it has no facts."""
+
+        async def call() -> tuple[int, str | None]:
+            answer = await obstore.get_async(self._s3, key, options={"head": True})
+            return answer.meta["size"], answer.attributes.get(_FACTS)
+
+        try:
+            return await self._guard.run(call, self._look_seconds, key)
+        except BlobMissing:
+            # The answer to HEAD has no body that would tell a missing bucket from a missing blob.
+            await self._guard.run(self._first_page, self._look_seconds)
+            raise
+
+    async def remove(self, key: BlobKey) -> None:
+        """Remove an object. One that is not there is a success."""
+        try:
+            await self._guard.run(
+                lambda: obstore.delete_async(self._s3, key), self._settings.timeout_seconds, key
+            )
+        except BlobMissing:
+            return
+
+    async def objects(self, folder: str, after: str | None) -> AsyncGenerator[Listed, None]:
+        """The objects below `folder`, as the service lists them."""
+        pages = obstore.list(self._s3, folder, offset=after, chunk_size=_PAGE)
+        seconds = self._settings.timeout_seconds
+        while page := await self._guard.run(lambda: _next(pages, ()), seconds):
+            for found in page:
+                yield Listed(found["path"], found["size"], found["last_modified"])
+
+    async def marker(self) -> bytes | None:
+        """The text of the marker, or None."""
+
+        async def call() -> bytes:
+            options: obstore.GetOptions = {"range": (0, _MAX_MARKER_BYTES)}
+            answer = await obstore.get_async(self._s3, _MARKER, options=options)
+            return bytes(await answer.bytes_async())
+
+        try:
+            return await self._guard.run(call, self._settings.timeout_seconds, _MARKER)
+        except BlobMissing:
+            return None
+
+    async def create_marker(self, text: bytes) -> None:
+        """Write the marker, if there is none; else BlobConflict."""
+        await self.create(_MARKER, text, "", self._settings.timeout_seconds)
+
+    async def aclose(self) -> None:
+        """End what runs in the background and forget the client."""
+        await self._guard.aclose()
+        self._client = None
+        # obstore's threads call back into the loop; one that ends right away aborts the process.
+        await asyncio.sleep(0)
+
+    @property
+    def _s3(self) -> S3Store:
+        if self._client is None:
+            self._client = self._settings.connect()
+        return self._client
+
+    @property
+    def _look_seconds(self) -> float:
+        return min(_LOOK_SECONDS, self._settings.timeout_seconds)
+
+    async def _first_page(self) -> Sequence[object]:
+        return await _next(obstore.list(self._s3, chunk_size=1), ())
+
+    async def _probe(self) -> None:
+        await self._first_page()
+
+
+async def _next(stream: AsyncIterator[T], at_end: T) -> T:
+    """As `anext`, which obstore's iterators do not bear with a default."""
+    try:
+        return await stream.__anext__()
+    except StopAsyncIteration:
+        return at_end

@@ -1,0 +1,49 @@
+"""A body in pieces, as an upload asks for them from a thread of its own."""
+
+import os
+from collections.abc import Callable, Iterator
+
+from traffic_storage.adapters.files.descriptors import Descriptor, read_all
+from traffic_storage.domain.files import BlobKey
+from traffic_storage.ports.errors import DeadlinePassed
+from traffic_storage.ports.spool import Body, MemoryBody
+from traffic_storage.ports.verification import check_size
+
+_PIECE_BYTES = 1024 * 1024
+
+
+class Feed:
+    """Gives the bytes of a body; ends with an error once it is stopped.
+
+    An error in here makes obstore abort the upload and remove its parts, which cancelling it
+    would not do. The spool's file is held by a descriptor of its own.
+    """
+
+    def __init__(self, key: BlobKey, body: Body) -> None:
+        self._key = key
+        self._digests = body.digests
+        self._read, size_bytes = _source(body)
+        self.stopped = False
+        check_size(key, size_bytes, body.digests)
+
+    def stop(self) -> None:
+        """End the upload at its next piece."""
+        self.stopped = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, self._digests.size_bytes, _PIECE_BYTES):
+            if self.stopped:
+                raise DeadlinePassed(f"{self._key} was given up before it was stored")
+            yield self._read(start, min(_PIECE_BYTES, self._digests.size_bytes - start))
+
+    def whole(self) -> bytes:
+        """All bytes at once."""
+        return self._read(0, self._digests.size_bytes)
+
+
+def _source(body: Body) -> tuple[Callable[[int, int], bytes], int]:
+    if isinstance(body, MemoryBody):
+        data = body.data
+        return lambda start, length: data[start : start + length], len(data)
+    file = Descriptor(os.dup(body.fd))
+    return lambda start, length: read_all(file.fd, length, start), os.fstat(file.fd).st_size

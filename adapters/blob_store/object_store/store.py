@@ -1,0 +1,306 @@
+"""ObjectStoreBlobStore: a bucket of an S3-compatible service."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import datetime
+from typing import NoReturn
+
+from traffic_storage.adapters.blob_store.object_store.bucket import PART_BYTES, Bucket
+from traffic_storage.adapters.blob_store.object_store.feed import Feed
+from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
+from traffic_storage.adapters.files.threads import Threads, settle
+from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
+from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
+from traffic_storage.domain.identity import Marker
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import (
+    BlobConflict,
+    BlobCorrupt,
+    DeadlinePassed,
+    StorageUnavailable,
+)
+from traffic_storage.ports.spool import Body
+from traffic_storage.ports.verification import (
+    Segment,
+    check_key,
+    check_segment,
+    check_span,
+    check_whole,
+    chunks_of,
+    part_of_segment,
+    segments_of,
+)
+
+_PAUSE_SECONDS = 0.1
+# Up to here a digest costs the loop less than a hop to another thread.
+_ON_LOOP_BYTES = 512 * 1024
+_log = logging.getLogger("traffic_storage.blob_store")
+
+
+class ObjectStoreBlobStore(BlobStore):
+    """Blobs as objects of one bucket, their facts as user metadata.
+
+    The bucket must exist. Up to 8 MiB an object is written in one conditional request, above in
+    parts. Whatever an answer leaves open (a time-out, a 500, "exists already") is settled by
+    looking and, where something is there, by reading it back. Bytes that arrive wrong are asked
+    for once more before the blob is called corrupt: the way may have changed them.
+    """
+
+    def __init__(self, settings: S3Settings, clock: Clock, *, threads: int = 4) -> None:
+        self._bucket = Bucket(settings)
+        self._clock = clock
+        self._threads = Threads(threads, "object-store")
+
+    @property
+    def tier(self) -> Tier:
+        return Tier.CLOUD
+
+    @property
+    def location(self) -> str:
+        return self._bucket.location
+
+    def obstacle(self) -> str:
+        return self._bucket.obstacle()
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        check_key(key)
+        feed = Feed(key, body)
+        writing = asyncio.ensure_future(self._put(key, feed, body.digests, facts, deadline))
+        await settle(writing, feed.stop)
+        _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
+
+    async def read(self, key: BlobKey, digests: Digests) -> bytes:
+        check_key(key)
+        try:
+            return await self._read(key, digests)
+        except BlobCorrupt as error:
+            _log.warning("asking once more: %s", error)
+        return await self._read(key, digests)
+
+    async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
+        check_span(span, digests)
+        if not digests.segmented:
+            data = await self.read(key, digests)
+            for chunk in chunks_of(data, span):
+                yield chunk
+            return
+        check_key(key)
+        async with aclosing(self._segments(key, digests, span)) as segments:
+            async for segment, data in segments:
+                yield part_of_segment(data, segment, span)
+
+    async def head(self, key: BlobKey) -> BlobHead:
+        check_key(key)
+        size_bytes, text = await self._bucket.describe(key)
+        return BlobHead(size_bytes, _facts_from(text))
+
+    async def delete(self, key: BlobKey) -> None:
+        check_key(key)
+        await self._bucket.remove(key)
+        _log.debug("deleted %s", key)
+
+    async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
+        last = after
+        for kind in sorted(FileKind):
+            folder = f"{kind}/"
+            if not _may_hold(folder, prefix, after):
+                continue
+            async with aclosing(self._entries(_folder_of(prefix, folder), after)) as entries:
+                async for entry in entries:
+                    if entry.key <= last:
+                        raise StorageUnavailable(f"{self.location} lists {entry.key} out of order")
+                    last = entry.key
+                    if entry.key.startswith(prefix):
+                        yield entry
+
+    async def room(self) -> Room:
+        return Room()
+
+    async def marker(self) -> Marker | None:
+        text = await self._bucket.marker()
+        return None if text is None else Marker.from_text(text.decode(errors="replace"))
+
+    async def write_marker(self, marker: Marker) -> None:
+        text = f"{marker.to_text()}\n".encode()
+        try:
+            await self._bucket.create_marker(text)
+        except (BlobConflict, StorageUnavailable) as error:
+            held = await self._bucket.marker()
+            if held is None:
+                raise _unclear(error, self.location) from error
+            if held != text:
+                raise BlobConflict(f"{self.location} carries another marker") from error
+
+    async def aclose(self) -> None:
+        await self._threads.aclose()
+        await self._bucket.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a store holds a secret and is not pickled")
+
+    async def _put(
+        self, key: BlobKey, feed: Feed, digests: Digests, facts: Facts, deadline: datetime
+    ) -> None:
+        left = (deadline - self._clock.now()).total_seconds()
+        if left <= 0:
+            raise _too_late(key, deadline)
+        seconds = min(left, self._bucket.seconds_for(digests.size_bytes))
+        write = self._create if digests.size_bytes <= PART_BYTES else self._upload
+        await write(key, feed, digests, facts.to_text(), seconds)
+        if self._clock.now() >= deadline:
+            await self._bucket.remove(key)
+            raise _too_late(key, deadline)
+
+    async def _create(
+        self, key: BlobKey, feed: Feed, digests: Digests, facts: str, seconds: float
+    ) -> None:
+        if digests.size_bytes <= _ON_LOOP_BYTES:
+            data = feed.whole()
+        else:
+            data = await self._threads.run(feed.whole)
+        until = _now() + seconds
+        for more in (True, True, False):
+            try:
+                await self._bucket.create(key, data, facts, until - _now())
+            except (BlobConflict, StorageUnavailable) as error:
+                unclear = _unclear(error, self.location)
+            else:
+                return
+            if await self._holds(key, digests):
+                return
+            if not more or feed.stopped or _now() + _PAUSE_SECONDS >= until:
+                raise unclear
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _upload(
+        self, key: BlobKey, feed: Feed, digests: Digests, facts: str, seconds: float
+    ) -> None:
+        if await self._holds(key, digests):
+            return
+        try:
+            await self._bucket.upload(key, feed, facts, seconds)
+        except StorageUnavailable:
+            if await self._holds(key, digests):
+                return
+            raise
+        size_bytes = await self._bucket.size_of(key)
+        if size_bytes != digests.size_bytes:
+            await self._bucket.remove(key)
+            raise StorageUnavailable(
+                f"{self.location} kept {size_bytes} of {digests.size_bytes} bytes of {key}"
+            )
+
+    async def _holds(self, key: BlobKey, digests: Digests) -> bool:
+        """Whether the blob is there, by looking; BlobConflict if it is another."""
+        size_bytes = await self._bucket.size_of(key)
+        if size_bytes is None:
+            return False
+        if size_bytes != digests.size_bytes or not await self._has_digest(key, digests):
+            raise BlobConflict(f"{key} holds other bytes already")
+        return True
+
+    async def _has_digest(self, key: BlobKey, digests: Digests) -> bool:
+        whole = hashlib.sha256()
+        if digests.size_bytes:
+            pieces = self._bucket.stream(key, digests, 0, digests.size_bytes)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await self._threads.run(whole.update, piece)
+        return whole.hexdigest() == digests.sha256
+
+    async def _read(self, key: BlobKey, digests: Digests) -> bytes:
+        data = await self._bucket.fetch(key, digests)
+        if len(data) <= _ON_LOOP_BYTES:
+            check_whole(key, data, digests)
+        else:
+            await self._threads.run(check_whole, key, data, digests)
+        return data
+
+    async def _segments(
+        self, key: BlobKey, digests: Digests, span: Span
+    ) -> AsyncGenerator[tuple[Segment, bytes], None]:
+        """The segments that a span touches, checked."""
+        if not span.length:
+            return
+        start = span.start - span.start % SEGMENT_BYTES
+        stop = min(span.stop - span.stop % -SEGMENT_BYTES, digests.size_bytes)
+        async with aclosing(self._bucket.stream(key, digests, start, stop)) as stream:
+            pieces = _Pieces(stream)
+            for segment in segments_of(span, digests):
+                data = await pieces.take(segment.length)
+                try:
+                    await self._threads.run(check_segment, key, data, segment, digests)
+                except BlobCorrupt as error:
+                    _log.warning("asking once more: %s", error)
+                    data = await self._bucket.fetch_part(key, segment.start, segment.stop)
+                    await self._threads.run(check_segment, key, data, segment, digests)
+                yield segment, data
+
+    async def _entries(self, folder: str, after: str) -> AsyncGenerator[BlobEntry, None]:
+        offset = after if is_blob_key(after) and after.startswith(folder) else None
+        async with aclosing(self._bucket.objects(folder, offset)) as objects:
+            async for found in objects:
+                if is_blob_key(found.path) and found.path > after:
+                    yield BlobEntry(BlobKey(found.path), found.size_bytes, found.modified_at)
+
+
+class _Pieces:
+    """A stream of pieces of any size, taken in pieces of the wanted size."""
+
+    def __init__(self, stream: AsyncIterator[bytes]) -> None:
+        self._stream = stream
+        self._held = bytearray()
+
+    async def take(self, length: int) -> bytes:
+        """The next `length` bytes; fewer when the stream ends before."""
+        while len(self._held) < length and (piece := await anext(self._stream, b"")):
+            self._held += piece
+        with memoryview(self._held) as held:
+            data = bytes(held[:length])
+        del self._held[:length]
+        return data
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _too_late(key: BlobKey, deadline: datetime) -> DeadlinePassed:
+    return DeadlinePassed(
+        f"{key} was not stored before {deadline.isoformat()}",
+        remedy="send it again; raise attempt_timeout_seconds if the store is slow",
+    )
+
+
+def _unclear(error: TrafficStorageError, location: str) -> TrafficStorageError:
+    """The error to end with when looking shows that nothing is there."""
+    if isinstance(error, BlobConflict):
+        return StorageUnavailable(f"{location} says that a key is taken, and has nothing under it")
+    return error
+
+
+def _facts_from(text: str | None) -> Facts | None:
+    if text is None:
+        return None
+    try:
+        return Facts.from_text(text)
+    except InvalidInput:
+        return None
+
+
+def _may_hold(folder: str, prefix: str, after: str) -> bool:
+    """Whether keys that begin with `folder` can be wanted."""
+    if not (folder.startswith(prefix) or prefix.startswith(folder)):
+        return False
+    return folder > after or after.startswith(folder)
+
+
+def _folder_of(prefix: str, folder: str) -> str:
+    """The narrowest folder that holds all keys beginning with `prefix`, within `folder`."""
+    return prefix.rpartition("/")[0] if prefix.startswith(folder) else folder
