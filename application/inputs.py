@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Sha256
-from traffic_storage.domain.errors import FieldProblem, InvalidInput
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.identifiers import (
     MAX_FILE_ID,
     MAX_VIOLATION_ID,
@@ -20,6 +20,9 @@ from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.images import Encoding
 from traffic_storage.ports.spool import Body
+
+MAX_METADATA_BYTES = 1024 * 1024
+"""Of what a caller says about a file, as canonical JSON."""
 
 Source: TypeAlias = bytes | PathLike[str] | AsyncIterable[bytes] | Body
 """Bytes at hand, a file, a stream, or a body that the spool took in already."""
@@ -74,49 +77,90 @@ class Labels:
         `device_id`, `violation_id` and `timestamp` in the metadata count like arguments.
 
         Raises:
-            InvalidInput: one of them can't be read, or contradicts its argument.
+            InvalidInput: one of them can't be read, or contradicts its argument; the metadata is
+                no JSON object, or larger than `MAX_METADATA_BYTES`. All of it is named at once.
         """
-        if metadata is None:
-            return _checked(cls(file_id, device_id, violation_id))
-        if not isinstance(metadata, Mapping):
-            raise InvalidInput.of("metadata", "is not an object", 'give {"key": "value"}')
-        stamp = metadata.get("timestamp")
+        reading = _Reading(metadata)
         labels = cls(
             file_id=file_id,
-            device_id=_agreed("device_id", device_id, metadata.get("device_id")),
-            violation_id=_agreed("violation_id", violation_id, metadata.get("violation_id")),
-            captured_at=None if stamp is None else parse_time(stamp, "metadata.timestamp"),
-            metadata={name: _plain(value) for name, value in metadata.items()},
+            device_id=reading.agreed("device_id", device_id),
+            violation_id=reading.agreed("violation_id", violation_id),
+            captured_at=reading.time("timestamp"),
+            metadata=reading.plain(),
         )
-        return _checked(labels)
+        if problems := [*reading.problems, *_problems(labels)]:
+            raise InvalidInput(problems)
+        return labels
 
 
-def _checked(labels: Labels) -> Labels:
+class _Reading:
+    """A caller's metadata as it is read; gathers all that is wrong with it."""
+
+    def __init__(self, metadata: object) -> None:
+        self.problems: list[FieldProblem] = []
+        self._metadata: Mapping[str, Json | datetime] = {}
+        self._given = isinstance(metadata, Mapping)
+        if isinstance(metadata, Mapping):
+            self._metadata = metadata
+        elif metadata is not None:
+            self._wrong("metadata", "is not an object", 'give {"key": "value"}')
+
+    def agreed(self, name: str, argument: str | None) -> str | None:
+        """What the argument and the metadata say, which must be the same."""
+        stated = self._metadata.get(name)
+        if stated is None:
+            return argument
+        if not isinstance(stated, str):
+            self._wrong(f"metadata.{name}", "is not a text", "give a text")
+            return argument
+        if argument is not None and argument != stated:
+            self._wrong(
+                f"metadata.{name}",
+                f"{shown(stated)} contradicts {name} {shown(argument)}",
+                "say it once, or say the same",
+            )
+        return stated
+
+    def time(self, name: str) -> datetime | None:
+        """The time that the metadata says."""
+        stated = self._metadata.get(name)
+        try:
+            return None if stated is None else parse_time(stated, f"metadata.{name}")
+        except InvalidInput as error:
+            self.problems += error.problems
+            return None
+
+    def plain(self) -> Mapping[str, Json] | None:
+        """The metadata as JSON: a copy, in which times are texts."""
+        if not self._given:
+            return None
+        plain = {name: _plain(value) for name, value in self._metadata.items()}
+        try:
+            size = len(canonical_json(plain))
+        except InvalidInput as error:
+            self.problems += error.problems
+            return None
+        if size > MAX_METADATA_BYTES:
+            self._wrong(
+                "metadata",
+                f"has {size} bytes",
+                f"use at most {MAX_METADATA_BYTES}, or store it as a file of its own",
+            )
+        return plain
+
+    def _wrong(self, field_name: str, message: str, remedy: str) -> None:
+        self.problems.append(FieldProblem(field_name, message, remedy))
+
+
+def _problems(labels: Labels) -> list[FieldProblem]:
     checks = (
         labels.file_id is not None and id_problem("file_id", labels.file_id, MAX_FILE_ID),
         labels.violation_id is not None
         and id_problem("violation_id", labels.violation_id, MAX_VIOLATION_ID),
         labels.device_id is not None and text_problem("device_id", labels.device_id),
     )
-    if problems := [problem for problem in checks if problem]:
-        raise InvalidInput(problems)
-    return labels
+    return [problem for problem in checks if problem]
 
 
 def _plain(value: "Json | datetime") -> Json:
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _agreed(name: str, argument: str | None, stated: "Json | datetime") -> str | None:
-    if stated is None:
-        return argument
-    if not isinstance(stated, str):
-        raise InvalidInput.of(f"metadata.{name}", "is not a text", "give a text")
-    if argument is not None and argument != stated:
-        problem = FieldProblem(
-            f"metadata.{name}",
-            f"{stated!a:.80} contradicts {name} {argument!a:.80}",
-            "say it once, or say the same",
-        )
-        raise InvalidInput([problem])
-    return stated

@@ -1,6 +1,7 @@
 """Prepare: input is taken in, hashed, checked and encoded. Nothing is visible yet.
 
-Whatever fails here leaves nothing behind: bodies that were taken in are released.
+Whatever fails here leaves nothing behind: bodies that were taken in are released. Those that
+callers took in themselves are released too, by `answering_for`.
 """
 
 import logging
@@ -24,6 +25,7 @@ from traffic_storage.domain.errors import (
     TooLarge,
     UndecodableMedia,
     UnsupportedMedia,
+    shown,
 )
 from traffic_storage.domain.files import Coding, FileKind, Picture
 from traffic_storage.domain.identifiers import (
@@ -52,6 +54,7 @@ logger = logging.getLogger("traffic_storage.prepare")
 
 SNIFF_BYTES = 4096
 WORTH_COMPRESSING_BYTES = 128
+MAX_DURATION_SECONDS = 10_000_000
 UNKNOWN_VIDEO = "application/octet-stream"
 JSON_TYPE = "application/json"
 
@@ -97,13 +100,13 @@ class Prepare:
         if isinstance(image, ArrayImage):
             return await self._array(image, labels, moment)
         body = await self._take(image, self._limits.image_bytes, "image")
-        async with _released_on_failure(self._spool, body):
+        async with self._released_on_failure(body):
             self._check_declared(image, body.digests, "image")
             facts = await self._images.inspect(body)
             _check_type("image", image.content_type, ContentType(facts.content_type))
-        size = facts.dimensions
-        picture = Picture(width=size.width, height=size.height, channels=size.channels)
-        return self._draft(FileKind.IMAGE, facts.content_type, body, picture, labels, moment)
+            size = facts.dimensions
+            picture = Picture(width=size.width, height=size.height, channels=size.channels)
+            return self._draft(FileKind.IMAGE, facts.content_type, body, picture, labels, moment)
 
     async def video(
         self, video: Upload, labels: Labels, duration_seconds: float | None = None
@@ -113,15 +116,11 @@ class Prepare:
         _check_duration(duration_seconds)
         examined = _ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
         body = await self._take(video, self._limits.video_bytes, "video", examined)
-        async with _released_on_failure(self._spool, body):
+        async with self._released_on_failure(body):
             self._check_declared(video, body.digests, "video")
             content_type, facts = examined.finish()
-        picture = Picture(
-            width=facts.width if facts else None,
-            height=facts.height if facts else None,
-            duration_seconds=_first_of(duration_seconds, facts.duration_seconds if facts else None),
-        )
-        return self._draft(FileKind.VIDEO, content_type, body, picture, labels, moment)
+            picture = _moving_picture(facts, duration_seconds)
+            return self._draft(FileKind.VIDEO, content_type, body, picture, labels, moment)
 
     async def json(self, data: Mapping[str, Json], labels: Labels) -> Draft:
         """The draft of a JSON object, in canonical form."""
@@ -139,10 +138,14 @@ class Prepare:
                 f"at most {self._limits.metadata_bytes} (the setting max_metadata_bytes)",
             )
         plain = await self._spool.wrap(text)
-        body, coding = await self._coded(plain)
-        return self._draft(
-            FileKind.METADATA, JSON_TYPE, body, Picture(), labels, moment, plain.digests, coding
-        )
+        async with self._released_on_failure(plain):
+            body, coding = await self._coded(plain)
+            draft = self._draft(
+                FileKind.METADATA, JSON_TYPE, body, Picture(), labels, moment, plain.digests, coding
+            )
+        if body is not plain:
+            await self._spool.release(plain)
+        return draft
 
     def moment(self, timestamp: datetime, field: str) -> Moment:
         """The instant that a caller's time means, checked against the clock.
@@ -151,7 +154,7 @@ class Prepare:
             InvalidInput: it can't be when something was captured.
         """
         now = self._clock.now()
-        moment = instant(timestamp, self._zone)
+        moment = instant(timestamp, self._zone, field)
         ahead = self._limits.max_clock_ahead
         if problem := time_problem(field, moment.at, now=now, max_ahead=ahead):
             raise InvalidInput([problem])
@@ -168,6 +171,14 @@ class Prepare:
     async def release(self, draft: Draft) -> None:
         """Let a draft's bytes go."""
         await self._spool.release(draft.body)
+
+    @asynccontextmanager
+    async def answering_for(self, *given: ArrayImage | Upload | None) -> AsyncIterator[None]:
+        """While drafts are made of `given`: bodies among their sources are released on failure."""
+        sources = [upload.source for upload in given if isinstance(upload, Upload)]
+        bodies = [source for source in sources if isinstance(source, MemoryBody | SpooledBody)]
+        async with self._released_on_failure(*bodies):
+            yield
 
     async def _array(self, image: ArrayImage, labels: Labels, moment: Moment | None) -> Draft:
         dimensions_of(image.pixels, max_pixels=self._limits.pixels)
@@ -214,7 +225,7 @@ class Prepare:
     async def _taken(
         self, body: Body, limit_bytes: int, field: str, watch: Callable[[bytes], None] | None
     ) -> Body:
-        async with _released_on_failure(self._spool, body):
+        async with self._released_on_failure(body):
             _check_size(body.digests.size_bytes, limit_bytes, field)
             if watch:
                 async for chunk in self._spool.chunks(body):
@@ -231,6 +242,16 @@ class Prepare:
             f"is a {type(source).__name__}",
             "give bytes, a path or an asynchronous iterator of bytes",
         )
+
+    @asynccontextmanager
+    async def _released_on_failure(self, *bodies: Body) -> AsyncIterator[None]:
+        """A body that fails is released; a good one goes on to its draft."""
+        try:
+            yield
+        except BaseException:
+            for body in bodies:
+                await self._spool.release(body)
+            raise
 
     async def _coded(self, plain: MemoryBody) -> tuple[Body, Coding]:
         if not self._limits.compress or len(plain.data) < WORTH_COMPRESSING_BYTES:
@@ -342,16 +363,6 @@ class _ExaminedVideo:
             raise _broken_video(error) from error
 
 
-@asynccontextmanager
-async def _released_on_failure(spool: Spool, body: Body) -> AsyncIterator[None]:
-    """A body that fails is released; a good one goes on to its draft."""
-    try:
-        yield
-    except BaseException:
-        await spool.release(body)
-        raise
-
-
 async def _watched(
     source: AsyncIterable[bytes], watch: Callable[[bytes], None] | None
 ) -> AsyncIterator[bytes]:
@@ -408,14 +419,20 @@ def _check_duration(duration_seconds: object) -> None:
     if duration_seconds is None:
         return
     number = isinstance(duration_seconds, int | float) and not isinstance(duration_seconds, bool)
-    if not number or not 0 <= duration_seconds < float("inf"):  # type: ignore[operator]
+    if not number or not 0 <= duration_seconds <= MAX_DURATION_SECONDS:  # type: ignore[operator]
         raise InvalidInput.of(
-            "duration_seconds", f"is {duration_seconds!r:.80}", "give seconds, at least 0"
+            "duration_seconds",
+            f"is {shown(duration_seconds)}",
+            f"give seconds, 0 to {MAX_DURATION_SECONDS}",
         )
 
 
-def _first_of(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
+def _moving_picture(facts: ContainerFacts | None, duration_seconds: float | None) -> Picture:
+    """What a caller and the container say of a video; the caller's duration wins."""
+    if facts is None:
+        return Picture(duration_seconds=duration_seconds)
+    known = facts.duration_seconds if duration_seconds is None else duration_seconds
+    return Picture(width=facts.width, height=facts.height, duration_seconds=known)
 
 
 def _empty(field: str) -> InvalidInput:

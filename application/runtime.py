@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Protocol
 
@@ -90,7 +91,7 @@ class Runtime:
         is away does not fail it: nothing is written there until it proves who it is.
 
         Raises:
-            CatalogueUnavailable: the database is away.
+            CatalogueUnavailable: the database is away, or `aclose` was called.
             ConfigurationError: its tables are newer than this version.
         """
         if not self.started:
@@ -118,16 +119,22 @@ class Runtime:
         )
 
     async def aclose(self) -> None:
-        """End the sweeping, wait for what is being stored, close all adapters."""
+        """End the sweeping, wait for what is being stored, close all adapters. It is final.
+
+        Each is closed though another fails to; the first failure is raised at the end.
+        """
         self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        async with self._starting:
+            sweeper, self._sweeper = self._sweeper, None
+        if sweeper is not None:
+            sweeper.cancel()
+            await asyncio.gather(sweeper, return_exceptions=True)
         await self._tasks.aclose()
-        for bound in self._stores:
-            await bound.store.aclose()
-        for part in (*self._others, self._cache, self._repo):
-            await part.aclose()
+        stores = [bound.store for bound in self._stores]
+        parts: list[Closing] = [self._repo, self._cache, *self._others, *stores]
+        async with AsyncExitStack() as closing:
+            for part in parts:
+                closing.push_async_callback(part.aclose)
 
     async def _start_once(self) -> None:
         if self.started:

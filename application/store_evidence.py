@@ -9,7 +9,7 @@ from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.inputs import ArrayImage, Labels, Upload
 from traffic_storage.application.prepare import Prepare
 from traffic_storage.application.store_unit import StoreUnit
-from traffic_storage.application.tasks import OwnedTasks, all_or_none
+from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
 from traffic_storage.domain.times import Moment
@@ -59,8 +59,9 @@ class StoreEvidence:
             Conflict: the violation exists with another record or other files.
             StorageFull, StorageUnavailable, CatalogueUnavailable: no place, or no database.
         """
-        moment = self._prepare.moment(record.timestamp, "timestamp")
-        media = await self._media(record, moment, image, video, video_duration_seconds)
+        async with self._prepare.answering_for(image, video):
+            moment = self._prepare.moment(record.timestamp, "timestamp")
+            media = await self._media(record, moment, image, video, video_duration_seconds)
         return await self._tasks.run(self._store(record, moment, media))
 
     async def _media(
@@ -78,7 +79,7 @@ class StoreEvidence:
         if video is not None:
             labels = _labels(record, moment, FileKind.VIDEO)
             work.append(self._prepare.video(video, labels, duration_seconds))
-        return await all_or_none(work, undo=self._prepare.release)
+        return await self._tasks.all_or_none(work, undo=self._prepare.release)
 
     async def _store(
         self, record: ViolationRecord, moment: Moment, media: list[Draft]

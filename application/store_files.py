@@ -41,13 +41,16 @@ class StoreFiles:
 
     async def image(self, image: ArrayImage | Upload, labels: Labels) -> Stored:
         """Store an image: an array is encoded, encoded bytes are kept byte for byte."""
-        return await self._tasks.run(self._store(await self._prepare.image(image, labels)))
+        async with self._prepare.answering_for(image):
+            draft = await self._prepare.image(image, labels)
+        return await self._tasks.run(self._store(draft))
 
     async def video(
         self, video: Upload, labels: Labels, *, duration_seconds: float | None = None
     ) -> Stored:
         """Store a video segment byte for byte; `duration_seconds` None takes the container's."""
-        draft = await self._prepare.video(video, labels, duration_seconds)
+        async with self._prepare.answering_for(video):
+            draft = await self._prepare.video(video, labels, duration_seconds)
         return await self._tasks.run(self._store(draft))
 
     async def metadata(self, data: Mapping[str, Json], labels: Labels) -> Stored:

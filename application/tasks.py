@@ -27,6 +27,21 @@ class OwnedTasks:
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
+    async def all_or_none(
+        self, work: Sequence[Coroutine[Any, Any, T]], *, undo: Callable[[T], Awaitable[None]]
+    ) -> list[T]:
+        """The results of all, run concurrently. When one fails, the others are cancelled and what
+        they had achieved is undone; the first error itself is raised, not a group.
+        """
+        tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await self.run(_undone(tasks, undo))
+            raise
+
     async def aclose(self) -> None:
         """Wait for all that runs."""
         while self._running:
@@ -38,19 +53,7 @@ class OwnedTasks:
             logger.debug("an owned task ended with %s: %s", type(error).__name__, error)
 
 
-async def all_or_none(
-    work: Sequence[Coroutine[Any, Any, T]], *, undo: Callable[[T], Awaitable[None]]
-) -> list[T]:
-    """The results of all, run concurrently. When one fails, the others are cancelled and what
-    they had achieved is undone; the first error itself is raised, not a group.
-    """
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if not isinstance(outcome, BaseException):
-                await undo(outcome)
-        raise
+async def _undone(tasks: Sequence[asyncio.Task[T]], undo: Callable[[T], Awaitable[None]]) -> None:
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if not isinstance(outcome, BaseException):
+            await undo(outcome)
