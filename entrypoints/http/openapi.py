@@ -74,8 +74,10 @@ def problems_of(route: Served) -> list[ProblemType]:
 def _view_schemas(table: Iterable[Served]) -> dict[str, Schema]:
     """The schemas of all views that are answered, made from their types: they can't differ."""
     views = {answer.view for route in table for answer in route.answers if answer.view}
-    adapters = [(view.__name__, "serialization", TypeAdapter(view)) for view in views]
-    _, found = TypeAdapter.json_schemas(adapters, ref_template=_REFERENCE)
+    _, found = TypeAdapter.json_schemas(
+        [(view.__name__, "serialization", TypeAdapter[Any](view)) for view in views],
+        ref_template=_REFERENCE,
+    )
     # What is not in the type is not in the answer.
     return {
         name: {**schema, "additionalProperties": False}

@@ -30,7 +30,8 @@ class LiveServer:
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)
-        self._socket = socket.socket()
+        # With its protocol named, or asyncio would not switch delays of small packets off.
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind((HOST, 0))
         self.port: int = self._socket.getsockname()[1]
         self._task: asyncio.Task[None] | None = None
