@@ -64,6 +64,20 @@ class Unit:
         violation = self.violation.violation_id if self.violation else None
         return Names(tuple(file.file_id for file in self.files), violation)
 
+    def is_shown_by(self, holdings: Holdings) -> bool:
+        """Whether what is held under its names is this very unit, and not another's.
+
+        Keys are an attempt's own, so one key of each file tells; a unit without files is told
+        by its violation's digest and time of receipt.
+        """
+        if self.files:
+            return all(_has_a_key_of(holdings.files.get(f.file_id), f) for f in self.files)
+        held, own = holdings.violation, self.violation
+        return own is None or (
+            held is not None
+            and (held.record_sha256, held.received_at) == (own.record_sha256, own.received_at)
+        )
+
     def of_kind(self, kind: FileKind) -> StoredFile | None:
         """Its file of this kind, if it has one."""
         return next((file for file in self.files if file.kind is kind), None)
@@ -88,3 +102,10 @@ class CatalogueUsage:
 
     stores: tuple[Usage, ...]
     violations: int
+
+
+def _has_a_key_of(held: StoredFile | None, own: StoredFile) -> bool:
+    if held is None:
+        return False
+    keys = {replica.key for replica in held.replicas}
+    return any(replica.key in keys for replica in own.replicas)

@@ -52,13 +52,11 @@ class InMemoryRecordRepo(RecordRepo):
     async def begin(self, attempt: Attempt, names: Names) -> Holdings:
         """As the port says."""
         self._attempts.setdefault(attempt.attempt_id, attempt)
-        taken = {name: self._files[name] for name in names.files if name in self._files}
-        violation = self._violations.get(names.violation) if names.violation else None
-        return Holdings(MappingProxyType(taken), violation)
+        return self._held(names)
 
     async def commit(self, attempt: AttemptId, unit: Unit) -> None:
         """As the port says."""
-        if attempt not in self._attempts and self._holds(unit):
+        if attempt not in self._attempts and unit.is_shown_by(self._held(unit.names)):
             return
         if attempt not in self._attempts or attempt in self._condemned:
             raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
@@ -176,16 +174,10 @@ class InMemoryRecordRepo(RecordRepo):
     async def aclose(self) -> None:
         """There is nothing to free; the catalogue stays as it is."""
 
-    def _holds(self, unit: Unit) -> bool:
-        """Whether this very unit is visible already: keys are an attempt's own."""
-        held = [self._files.get(file.file_id) for file in unit.files]
-        if any(file is None for file in held):
-            return False
-        kept = {_keys(file) for file in held if file}
-        if kept != {_keys(file) for file in unit.files}:
-            return False
-        violation = unit.violation
-        return violation is None or self._violations.get(violation.violation_id) == violation
+    def _held(self, names: Names) -> Holdings:
+        taken = {name: self._files[name] for name in names.files if name in self._files}
+        violation = self._violations.get(names.violation) if names.violation else None
+        return Holdings(MappingProxyType(taken), violation)
 
     def _completed(self, unit: Unit) -> StoredViolation | None:
         """The violation that the unit completes, as it is afterwards."""
@@ -225,7 +217,7 @@ class InMemoryRecordRepo(RecordRepo):
         replicas = [r for file in self._files.values() for r in file.replicas]
         states = {r.state for r in replicas if r.store_id == old.store_id}
         if old.marked or states - {ReplicaState.PLANNED}:
-            vacated = f"{old.location}, until {old.store_id} was replaced"
+            vacated = f"{old.location}, until replaced: {old.store_id}"
             self._stores[old.store_id] = evolve(old, location=vacated)
             return
         for file in list(self._files.values()):
@@ -238,10 +230,6 @@ class InMemoryRecordRepo(RecordRepo):
         file = self._files[file_id]
         replicas = tuple(new if replica == old else replica for replica in file.replicas)
         self._files[file_id] = evolve(file, replicas=replicas)
-
-
-def _keys(file: StoredFile) -> tuple[str, frozenset[tuple[StoreId, BlobKey]]]:
-    return file.file_id, frozenset((replica.store_id, replica.key) for replica in file.replicas)
 
 
 def _in_order(file: StoredFile) -> StoredFile:

@@ -1,0 +1,56 @@
+"""The tables' history: one step a version, run by alembic inside one transaction.
+
+A new step is a module in `versions`, named for its number, and `HEAD` is that number; `tables`
+is changed alike (a test compares the two).
+"""
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from traffic_storage.domain.errors import ConfigurationError
+
+HEAD = "0001"
+"""The version of the tables that this code works with."""
+
+CURRENT = "SELECT version_num FROM alembic_version"
+"""Gives the version of the tables that are there."""
+
+_HERE = Path(__file__).parent
+_log = logging.getLogger("traffic_storage.catalogue")
+
+
+def refuse_newer(found: str | None) -> None:
+    """Refuse tables of a version that this code does not know.
+
+    Raises:
+        ConfigurationError: they were made by a newer version of this program.
+    """
+    if found is not None and not any(_HERE.glob(f"versions/v{found}_*.py")):
+        raise ConfigurationError.of(
+            "database",
+            f"its tables are of version {found}, newer than this program, which knows {HEAD}",
+            "run the version of traffic-storage that made them, or name another database",
+        )
+
+
+def upgrade(connection: Connection, found: str | None) -> None:
+    """Bring tables of version `found` to `HEAD`, in the transaction that the caller has begun.
+
+    The caller holds a lock that keeps others from doing the same.
+
+    Raises:
+        ConfigurationError: the tables are newer than this code.
+    """
+    refuse_newer(found)
+    if found == HEAD:
+        return
+    # Takes 0.2 s to import, and mostly there is nothing for it to do.
+    from alembic import command
+    from alembic.config import Config
+
+    _log.info("upgrading the catalogue's tables from %s to %s", found or "nothing", HEAD)
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
+    command.upgrade(config, HEAD)

@@ -1,0 +1,201 @@
+"""The first tables: stores, attempts, files, replicas, violations and the counters."""
+
+from uuid import uuid4
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import TEXT
+
+revision = "0001"
+down_revision = None
+
+_KINDS = "'image', 'video', 'metadata'"
+_SHARDS = 16
+_COUNTER = {"fillfactor": "10"}
+
+
+def _text() -> sa.types.TypeEngine[str]:
+    return sa.Text().with_variant(TEXT(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    """Make the tables, the catalogue's id, and counters that are zero."""
+    _make_catalogue()
+    _make_stores()
+    _make_files()
+    _make_violations()
+    _make_counters()
+
+
+def _make_catalogue() -> None:
+    catalogue = op.create_table(
+        "catalogue",
+        sa.Column("one", sa.SmallInteger, autoincrement=False),
+        sa.Column("catalogue_id", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("one", name="catalogue_pkey"),
+        sa.CheckConstraint("one = 1", name="catalogue_is_one_row"),
+    )
+    op.bulk_insert(catalogue, [{"one": 1, "catalogue_id": str(uuid4())}])
+
+
+def _make_stores() -> None:
+    op.create_table(
+        "store",
+        sa.Column("store_id", _text(), nullable=False),
+        sa.Column("tier", _text(), nullable=False),
+        sa.Column("location", _text(), nullable=False),
+        sa.Column("marked", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("store_id", name="store_pkey"),
+        sa.UniqueConstraint("location", name="store_location_key"),
+        sa.UniqueConstraint("store_id", "tier", name="store_store_id_key"),
+        sa.CheckConstraint("tier IN ('local', 'cloud')", name="store_tier_is_known"),
+    )
+    op.create_table(
+        "attempt",
+        sa.Column("attempt_id", _text(), nullable=False),
+        sa.Column("owner", _text(), nullable=False),
+        sa.Column("deadline", sa.BigInteger, nullable=False),
+        sa.Column("keys", _text(), nullable=False),
+        sa.Column("condemned", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("attempt_id", name="attempt_pkey"),
+    )
+    op.create_index("attempt_condemned_idx", "attempt", ["condemned", "deadline", "attempt_id"])
+
+
+def _make_files() -> None:
+    op.create_table(
+        "file",
+        sa.Column("file_id", _text(), nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        sa.Column("content_type", _text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+        sa.Column("sha256", _text(), nullable=False),
+        sa.Column("stored_size_bytes", sa.BigInteger, nullable=False),
+        sa.Column("stored_sha256", _text(), nullable=False),
+        sa.Column("coding", _text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("captured_at", sa.BigInteger),
+        sa.Column("device_id", _text()),
+        sa.Column("violation_id", _text()),
+        sa.Column("width", sa.BigInteger),
+        sa.Column("height", sa.BigInteger),
+        sa.Column("channels", sa.BigInteger),
+        sa.Column("channel_order", _text()),
+        sa.Column("duration_seconds", sa.Double),
+        sa.Column("pixel_sha256", _text()),
+        sa.Column("placement_decision", _text(), nullable=False),
+        sa.Column("placement_reason", _text(), nullable=False),
+        sa.Column("metadata", _text()),
+        sa.Column("state", _text(), nullable=False),
+        sa.Column("segments", sa.LargeBinary),
+        sa.Column("stored_segments", sa.LargeBinary),
+        sa.PrimaryKeyConstraint("file_id", name="file_pkey"),
+        sa.CheckConstraint(f"kind IN ({_KINDS})", name="file_kind_is_known"),
+        sa.CheckConstraint("coding IN ('identity', 'zstd')", name="file_coding_is_known"),
+        sa.CheckConstraint(
+            "state IN ('available', 'tombstoned', 'purging', 'purged')",
+            name="file_state_is_known",
+        ),
+        sa.CheckConstraint(
+            "size_bytes >= 0 AND stored_size_bytes >= 0", name="file_sizes_are_sizes"
+        ),
+        sa.CheckConstraint(
+            "length(sha256) = 64 AND length(stored_sha256) = 64", name="file_digests_are_digests"
+        ),
+    )
+    named = sa.text("violation_id IS NOT NULL")
+    op.create_index(
+        "file_violation_id_idx",
+        "file",
+        ["violation_id", "created_at", "file_id"],
+        postgresql_where=named,
+        sqlite_where=named,
+    )
+    op.create_table(
+        "replica",
+        sa.Column("file_id", _text(), nullable=False),
+        sa.Column("store_id", _text(), nullable=False),
+        sa.Column("key", _text(), nullable=False),
+        sa.Column("tier", _text(), nullable=False),
+        sa.Column("state", _text(), nullable=False),
+        sa.Column("verified_at", sa.BigInteger),
+        sa.PrimaryKeyConstraint("file_id", "store_id", "key", name="replica_pkey"),
+        sa.UniqueConstraint("store_id", "key", name="replica_place_is_unique"),
+        sa.ForeignKeyConstraint(["file_id"], ["file.file_id"], name="replica_file_id_fkey"),
+        sa.ForeignKeyConstraint(
+            ["store_id", "tier"], ["store.store_id", "store.tier"], name="replica_store_id_fkey"
+        ),
+        sa.CheckConstraint(
+            "state IN ('planned', 'present', 'corrupt', 'missing', 'gone')",
+            name="replica_state_is_known",
+        ),
+        sqlite_with_rowid=False,
+    )
+
+
+def _make_violations() -> None:
+    op.create_table(
+        "violation",
+        sa.Column("violation_id", _text(), nullable=False),
+        sa.Column("device_id", _text(), nullable=False),
+        sa.Column("violation_type", _text(), nullable=False),
+        sa.Column("vehicle_class", _text(), nullable=False),
+        sa.Column("confidence", sa.Double, nullable=False),
+        sa.Column("occurred_at", sa.BigInteger, nullable=False),
+        sa.Column("timestamp", _text(), nullable=False),
+        sa.Column("zone_assumed", _text()),
+        sa.Column("received_at", sa.BigInteger, nullable=False),
+        sa.Column("vehicle_bbox", _text(), nullable=False),
+        sa.Column("processing_time_ms", sa.Double, nullable=False),
+        sa.Column("image_path", _text()),
+        sa.Column("video_path", _text()),
+        sa.Column("camera_info", _text(), nullable=False),
+        sa.Column("model_versions", _text(), nullable=False),
+        sa.Column("record_sha256", _text(), nullable=False),
+        sa.Column("metadata_file_id", _text(), nullable=False),
+        sa.Column("image_file_id", _text()),
+        sa.Column("video_file_id", _text()),
+        sa.PrimaryKeyConstraint("violation_id", name="violation_pkey"),
+        *(
+            sa.ForeignKeyConstraint([column], ["file.file_id"], name=f"violation_{column}_fkey")
+            for column in ("metadata_file_id", "image_file_id", "video_file_id")
+        ),
+        sa.CheckConstraint(
+            "confidence >= 0 AND confidence <= 1", name="violation_confidence_is_a_share"
+        ),
+        sa.CheckConstraint("length(record_sha256) = 64", name="violation_digest_is_a_digest"),
+    )
+    newest_first = sa.text("occurred_at DESC")
+    page: list[str | sa.TextClause] = [newest_first, "violation_id", "confidence"]
+    op.create_index("violation_time_idx", "violation", page)
+    op.create_index("violation_device_time_idx", "violation", ["device_id", *page])
+    op.create_index("violation_type_time_idx", "violation", ["violation_type", *page])
+    op.create_index("violation_class_time_idx", "violation", ["vehicle_class", *page])
+    op.create_index(
+        "violation_confidence_idx",
+        "violation",
+        [sa.text("(-confidence)"), newest_first, "violation_id"],
+    )
+
+
+def _make_counters() -> None:
+    op.create_table(
+        "usage",
+        sa.Column("store_id", _text(), nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        sa.Column("shard", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("files", sa.BigInteger, nullable=False),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("store_id", "kind", "shard", name="usage_pkey"),
+        sa.ForeignKeyConstraint(["store_id"], ["store.store_id"], name="usage_store_id_fkey"),
+        sa.CheckConstraint(f"kind IN ({_KINDS})", name="usage_kind_is_known"),
+        postgresql_with=_COUNTER,
+    )
+    violation_count = op.create_table(
+        "violation_count",
+        sa.Column("shard", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("violations", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("shard", name="violation_count_pkey"),
+        postgresql_with=_COUNTER,
+    )
+    op.bulk_insert(violation_count, [{"shard": shard, "violations": 0} for shard in range(_SHARDS)])

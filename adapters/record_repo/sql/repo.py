@@ -1,0 +1,334 @@
+"""SqlRecordRepo: the port's calls as statements."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from types import MappingProxyType
+
+from traffic_storage.adapters.record_repo.sql import rows, statements
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
+from traffic_storage.adapters.record_repo.sql.rows import Row
+from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
+from traffic_storage.adapters.record_repo.sql.statements import Filters
+from traffic_storage.adapters.record_repo.sql.tables import SHARDS
+from traffic_storage.domain.errors import NotFound
+from traffic_storage.domain.files import (
+    BlobKey,
+    FileKind,
+    ForbiddenTransition,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    Tier,
+)
+from traffic_storage.domain.identifiers import (
+    AttemptId,
+    CatalogueId,
+    FileId,
+    StoreId,
+    ViolationId,
+)
+from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit, Usage
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
+from traffic_storage.ports.record_repo import RecordRepo
+
+MOST_FILES = 1000
+RARE = 2000
+"""A band of confidence with fewer violations than this is sorted; another is passed through."""
+
+_OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
+_FOUND_BAD = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
+_EARLIEST, _LATEST = -(2**63), 2**63 - 1
+
+
+class SqlRecordRepo(RecordRepo):
+    """The catalogue in the database behind `driver`. Opens nothing until it is used."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def begin(self, attempt: Attempt, names: Names) -> Holdings:
+        """As the port says. What is taken is read while the attempt is being entered."""
+        _, files, violation = await asyncio.gather(
+            self._enter(attempt), self._files(names.files), self._violation(names.violation)
+        )
+        return Holdings(MappingProxyType({file.file_id: file for file in files}), violation)
+
+    async def commit(self, attempt: AttemptId, unit: Unit) -> None:
+        """As the port says."""
+        try:
+            await self._driver.write(_commitment(attempt, unit))
+        except Refused as refused:
+            if refused.statement is not statements.END_ATTEMPT:
+                raise NamesTaken(
+                    f"another unit has a name of {', '.join(unit.names.files)}"
+                ) from refused
+            if not await self._shows(unit):
+                raise AttemptCondemned(
+                    f"the attempt {attempt} was undone before it could commit"
+                ) from refused
+
+    async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
+        """As the port says."""
+        late = Step(statements.CONDEMN, ((rows.micros(now), limit),))
+        await self._driver.write(Write((late,)))
+        return await self._driver.read(
+            statements.CONDEMNED, [(limit,)], lambda found: [rows.attempt_of(row) for row in found]
+        )
+
+    async def forget(self, attempt: AttemptId) -> None:
+        """As the port says."""
+        await self._driver.write(Write((Step(statements.FORGET_ATTEMPT, ((attempt,),)),)))
+
+    async def file(self, file_id: FileId) -> StoredFile | None:
+        """As the port says."""
+        return next(iter(await self._files((file_id,))), None)
+
+    async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
+        """As the port says."""
+        return await self._driver.read(
+            statements.FILES_OF, [(violation_id, MOST_FILES)], rows.files_of
+        )
+
+    async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
+        """As the port says."""
+        return await self._violation(violation_id)
+
+    async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
+        """As the port says."""
+        args = _query_args(query)
+        filters = _filters(query, rare=await self._rare(query, args))
+        # One more than asked for says whether there is a next page.
+        found = await self._driver.read(statements.PAGES[filters], [args], rows.violations_of)
+        if len(found) <= query.limit:
+            return Page(found)
+        last = found[query.limit - 1]
+        return Page(found[: query.limit], Cursor(last.occurred_at, last.violation_id))
+
+    async def usage(self) -> CatalogueUsage:
+        """As the port says."""
+        return await self._driver.read(statements.USAGE, [()], _usage_of)
+
+    async def mark(
+        self,
+        file_id: FileId,
+        store_id: StoreId,
+        key: BlobKey,
+        state: ReplicaState,
+        at: datetime,
+    ) -> bool:
+        """As the port says."""
+        if state not in _FOUND_BAD:
+            raise ForbiddenTransition(f"a replica is marked corrupt or missing, never {state}")
+        file = await self.file(file_id)
+        found = _replica(file, store_id, key)
+        if file is None or found is None or found.state is not ReplicaState.PRESENT:
+            return False
+        try:
+            await self._driver.write(_marking(file, found, state, at))
+        except Refused as refused:
+            now = _replica(await self.file(file_id), store_id, key)
+            return refused.repeated and now == found.become(state, verified_at=at)
+        return True
+
+    async def catalogue_id(self) -> CatalogueId:
+        """As the port says."""
+        return await self._driver.read(
+            statements.CATALOGUE_ID, [()], lambda found: CatalogueId(found[0][0])
+        )
+
+    async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
+        """As the port says."""
+        there = await self._store(statements.STORE_AT, location)
+        if there is None:
+            try:
+                await self._driver.write(_enrolment(location, tier, proposed))
+            except Refused:
+                there = await self._store(statements.STORE_AT, location)
+                there = there or await self._store(statements.STORE, proposed)
+        return there or EnrolledStore(proposed, tier, location, marked=False)
+
+    async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
+        """As the port says."""
+        return await self._store(statements.STORE, store_id)
+
+    async def relocate(self, store_id: StoreId, location: str) -> None:
+        """As the port says."""
+        try:
+            await self._driver.write(_relocation(store_id, location))
+        except Refused as refused:
+            raise NotFound("store", store_id) from refused
+
+    async def note_marked(self, store_id: StoreId) -> None:
+        """As the port says."""
+        try:
+            await self._driver.write(Write((Step(statements.MARK_STORE, ((store_id,),), 1),)))
+        except Refused as refused:
+            raise NotFound("store", store_id) from refused
+
+    async def upgrade(self) -> None:
+        """As the port says."""
+        await self._driver.upgrade()
+
+    async def ping(self) -> None:
+        """As the port says."""
+        await self._driver.read(statements.PING, [()], len)
+
+    async def aclose(self) -> None:
+        """As the port says."""
+        await self._driver.aclose()
+
+    async def _enter(self, attempt: Attempt) -> None:
+        entry = Step(statements.INSERT_ATTEMPT, (rows.attempt_row(attempt),))
+        # Refused: it is entered already.
+        with suppress(Refused):
+            await self._driver.write(Write((entry,), grows=True))
+
+    async def _files(self, file_ids: Sequence[FileId]) -> tuple[StoredFile, ...]:
+        if not file_ids:
+            return ()
+        return await self._driver.read(
+            statements.FILE, [(file_id,) for file_id in file_ids], rows.files_of
+        )
+
+    async def _violation(self, violation_id: ViolationId | None) -> StoredViolation | None:
+        if violation_id is None:
+            return None
+        found = await self._driver.read(statements.VIOLATION, [(violation_id,)], rows.violations_of)
+        return found[0] if found else None
+
+    async def _store(self, statement: Statement, name: str) -> EnrolledStore | None:
+        return await self._driver.read(
+            statement, [(name,)], lambda found: rows.store_of(found[0]) if found else None
+        )
+
+    async def _shows(self, unit: Unit) -> bool:
+        names = unit.names
+        files = await self._files(names.files)
+        violation = await self._violation(names.violation)
+        return unit.is_shown_by(Holdings({file.file_id: file for file in files}, violation))
+
+    async def _rare(self, query: ViolationQuery, args: Args) -> bool:
+        if query.min_confidence is None and query.max_confidence is None:
+            return False
+        return await self._driver.read(
+            statements.BAND_SIZE, [(*args[:-1], RARE)], lambda found: found[0][0] < RARE
+        )
+
+
+def _commitment(attempt: AttemptId, unit: Unit) -> Write:
+    steps = [Step(statements.END_ATTEMPT, ((attempt,),), 1)]
+    if unit.files:
+        steps.append(
+            Step(statements.INSERT_FILE, tuple(rows.file_row(file) for file in unit.files))
+        )
+        copies = tuple(
+            rows.replica_row(file.file_id, copy) for file in unit.files for copy in file.replicas
+        )
+        steps.append(Step(statements.INSERT_REPLICA, copies))
+    if unit.violation:
+        steps.append(Step(statements.INSERT_VIOLATION, (rows.violation_row(unit.violation),)))
+    if unit.completes:
+        image, video = unit.of_kind(FileKind.IMAGE), unit.of_kind(FileKind.VIDEO)
+        row = (
+            unit.completes,
+            image.file_id if image else None,
+            video.file_id if video else None,
+        )
+        steps.append(Step(statements.COMPLETE_VIOLATION, (row,), 1))
+    return Write(
+        tuple(steps),
+        usage=tuple(_occupied(unit.files)),
+        violations=1 if unit.violation else 0,
+        grows=True,
+    )
+
+
+def _occupied(files: Iterable[StoredFile]) -> Iterable[Usage]:
+    for file in files:
+        for copy in file.replicas:
+            if copy.state in _OCCUPYING:
+                yield Usage(copy.store_id, file.kind, 1, file.stored.size_bytes)
+
+
+def _replica(file: StoredFile | None, store_id: StoreId, key: BlobKey) -> Replica | None:
+    copies = file.replicas if file else ()
+    return next((copy for copy in copies if (copy.store_id, copy.key) == (store_id, key)), None)
+
+
+def _marking(file: StoredFile, found: Replica, state: ReplicaState, at: datetime) -> Write:
+    row = (file.file_id, found.store_id, found.key, state.value, rows.micros(at))
+    freed = Usage(found.store_id, file.kind, -1, -file.stored.size_bytes)
+    return Write(
+        (Step(statements.MARK_REPLICA, (row,), 1),),
+        usage=() if state in _OCCUPYING else (freed,),
+    )
+
+
+def _enrolment(location: str, tier: Tier, proposed: StoreId) -> Write:
+    counters = tuple(
+        (proposed, kind.value, shard, 0, 0) for kind in FileKind for shard in range(SHARDS)
+    )
+    return Write(
+        (
+            Step(statements.INSERT_STORE, ((proposed, tier.value, location, False),)),
+            Step(statements.INSERT_USAGE, counters),
+        ),
+        grows=True,
+    )
+
+
+def _relocation(store_id: StoreId, location: str) -> Write:
+    names = (store_id, location)
+    return Write(
+        (
+            Step(statements.VACATE_LOCATION, (names,)),
+            Step(statements.INHERIT_PLANNED, (names,)),
+            Step(statements.DROP_PLANNED, (names,)),
+            Step(statements.DROP_USAGE, (names,)),
+            Step(statements.DROP_STORE, (names,)),
+            Step(statements.MOVE_STORE, (names,), 1),
+        )
+    )
+
+
+def _usage_of(found: Sequence[Row]) -> CatalogueUsage:
+    (_, _, violations, _), *stores = found
+    return CatalogueUsage(
+        tuple(
+            Usage(StoreId(store_id), FileKind(kind), files, size)
+            for store_id, kind, files, size in stores
+        ),
+        violations,
+    )
+
+
+def _filters(query: ViolationQuery, *, rare: bool) -> Filters:
+    return Filters(
+        device=query.device_id is not None,
+        type=query.violation_type is not None,
+        vehicle_class=query.vehicle_class is not None,
+        confidence=query.min_confidence is not None or query.max_confidence is not None,
+        rare=rare,
+    )
+
+
+def _query_args(query: ViolationQuery) -> Args:
+    low = 0.0 if query.min_confidence is None else query.min_confidence
+    high = 1.0 if query.max_confidence is None else query.max_confidence
+    earliest = _EARLIEST if query.start_time is None else rows.micros(query.start_time)
+    latest = _LATEST if query.end_time is None else rows.micros(query.end_time) - 1
+    after = ""
+    if query.after and rows.micros(query.after.occurred_at) <= latest:
+        latest, after = rows.micros(query.after.occurred_at), query.after.violation_id
+    return (
+        query.device_id,
+        query.violation_type,
+        query.vehicle_class,
+        *(low, high, -high, -low),
+        *(earliest, latest, after, query.limit + 1),
+    )

@@ -1,0 +1,273 @@
+"""Values to rows and back, column by column.
+
+A row that was written is trusted when it is read: nothing is checked twice.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from json import loads as exact_loads
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from orjson import loads
+
+from traffic_storage.adapters.record_repo.sql.statement import Args
+from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.digests import Digests, Sha256
+from traffic_storage.domain.files import (
+    BlobKey,
+    Coding,
+    FileKind,
+    FileState,
+    Picture,
+    PlacementNote,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    Tier,
+)
+from traffic_storage.domain.identifiers import AttemptId, DeviceId, FileId, StoreId, ViolationId
+from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.unit import Attempt
+from traffic_storage.domain.violation import StoredViolation, recorded
+
+Row: TypeAlias = Sequence[Any]
+"""A row as a database gives it; the columns of the statement in order."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FILE_COLUMNS = 24
+# Beyond 64 bits orjson reads an integer as a float; Python's own reader does not.
+_LONG_NUMBER = re.compile(r"[0-9]{19}")
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, UTC; exact."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    """The instant that `micros` wrote."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def _micros_or_none(given: datetime | None) -> int | None:
+    return None if given is None else micros(given)
+
+
+def _moment_or_none(value: int | None) -> datetime | None:
+    return None if value is None else moment(value)
+
+
+def _json(value: Json) -> str:
+    return canonical_json(value).decode()
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    if text == "{}":
+        return {}
+    return exact_loads(text) if _LONG_NUMBER.search(text) else loads(text)
+
+
+def attempt_row(attempt: Attempt) -> Args:
+    """A new attempt."""
+    keys = _json([[store_id, key] for store_id, key in attempt.keys])
+    return attempt.attempt_id, attempt.owner, micros(attempt.deadline), keys, False
+
+
+def attempt_of(row: Row) -> Attempt:
+    """The attempt of a row."""
+    attempt_id, owner, deadline, keys, _ = row
+    places = tuple((StoreId(store_id), BlobKey(key)) for store_id, key in loads(keys))
+    return Attempt(AttemptId(attempt_id), owner, moment(deadline), places)
+
+
+def store_of(row: Row) -> EnrolledStore:
+    """The store of a row."""
+    store_id, tier, location, marked = row
+    return EnrolledStore(StoreId(store_id), Tier(tier), location, bool(marked))
+
+
+def file_row(file: StoredFile) -> Args:
+    """A file without its replicas."""
+    content, stored, picture = file.content, file.stored, file.picture
+    return (
+        file.file_id,
+        file.kind.value,
+        file.content_type,
+        content.size_bytes,
+        content.sha256,
+        stored.size_bytes,
+        stored.sha256,
+        file.coding.value,
+        micros(file.created_at),
+        _micros_or_none(file.captured_at),
+        file.device_id,
+        file.violation_id,
+        picture.width,
+        picture.height,
+        picture.channels,
+        picture.channel_order.value if picture.channel_order else None,
+        picture.duration_seconds,
+        picture.pixel_sha256,
+        file.placement.decision,
+        file.placement.reason,
+        file.metadata,
+        file.state.value,
+        content.segments or None,
+        None if stored.segments == content.segments else stored.segments,
+    )
+
+
+def replica_row(file_id: FileId, replica: Replica) -> Args:
+    """One copy of a file."""
+    return (
+        file_id,
+        replica.store_id,
+        replica.key,
+        replica.tier.value,
+        replica.state.value,
+        _micros_or_none(replica.verified_at),
+    )
+
+
+def files_of(rows: Iterable[Row]) -> tuple[StoredFile, ...]:
+    """The files of rows that hold a file and one of its replicas each; a file's rows together."""
+    return tuple(_file_of(list(group)) for _, group in groupby(rows, key=itemgetter(0)))
+
+
+def _file_of(rows: Sequence[Row]) -> StoredFile:
+    row = rows[0]
+    file_id, kind, content_type, size_bytes, sha256, stored_size_bytes, stored_sha256 = row[:7]
+    coding, created_at, captured_at, device_id, violation_id = row[7:12]
+    width, height, channels, channel_order, duration_seconds, pixel_sha256 = row[12:18]
+    decision, reason, metadata, state, segments, stored_segments = row[18:_FILE_COLUMNS]
+    content = Digests(size_bytes, Sha256(sha256), segments or b"")
+    own = content.segments if stored_segments is None else stored_segments
+    return StoredFile(
+        file_id=FileId(file_id),
+        kind=FileKind(kind),
+        content_type=content_type,
+        content=content,
+        stored=Digests(stored_size_bytes, Sha256(stored_sha256), own),
+        coding=Coding(coding),
+        created_at=moment(created_at),
+        captured_at=_moment_or_none(captured_at),
+        device_id=device_id and DeviceId(device_id),
+        violation_id=violation_id and ViolationId(violation_id),
+        picture=Picture(
+            width,
+            height,
+            channels,
+            channel_order and ChannelOrder(channel_order),
+            duration_seconds,
+            pixel_sha256 and Sha256(pixel_sha256),
+        ),
+        placement=PlacementNote(decision, reason),
+        metadata=metadata,
+        replicas=tuple(sorted(_replicas_of(rows), key=_local_first)),
+        state=FileState(state),
+    )
+
+
+def _replicas_of(rows: Iterable[Row]) -> Iterable[Replica]:
+    for row in rows:
+        store_id, key, tier, state, verified_at = row[_FILE_COLUMNS:]
+        if store_id is not None:
+            yield Replica(
+                StoreId(store_id),
+                Tier(tier),
+                BlobKey(key),
+                ReplicaState(state),
+                _moment_or_none(verified_at),
+            )
+
+
+def _local_first(replica: Replica) -> tuple[bool, StoreId, BlobKey]:
+    return replica.tier is not Tier.LOCAL, replica.store_id, replica.key
+
+
+def violation_row(violation: StoredViolation) -> Args:
+    """A violation with its record."""
+    record = violation.record
+    return (
+        record.violation_id,
+        record.device_id,
+        record.violation_type,
+        record.vehicle_class,
+        record.confidence,
+        micros(violation.occurred_at),
+        record.timestamp.isoformat(),
+        violation.zone_assumed,
+        micros(violation.received_at),
+        _json(tuple(record.vehicle_bbox)),
+        record.processing_time_ms,
+        _other_than(violation.image_file_id, record.image_path),
+        _other_than(violation.video_file_id, record.video_path),
+        _json(record.camera_info),
+        _json(record.model_versions),
+        violation.record_sha256,
+        violation.metadata_file_id,
+        violation.image_file_id,
+        violation.video_file_id,
+    )
+
+
+def _other_than(file_id: FileId | None, path: str) -> str | None:
+    return None if path == (file_id or "") else path
+
+
+def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
+    """The violations of rows, in their order."""
+    return tuple(violation_of(*row) for row in rows)
+
+
+def violation_of(
+    violation_id: str,
+    device_id: str,
+    violation_type: str,
+    vehicle_class: str,
+    confidence: float,
+    occurred_at: int,
+    timestamp: str,
+    zone_assumed: str | None,
+    received_at: int,
+    vehicle_bbox: str,
+    processing_time_ms: float,
+    image_path: str | None,
+    video_path: str | None,
+    camera_info: str,
+    model_versions: str,
+    record_sha256: str,
+    metadata_file_id: str,
+    image_file_id: str | None,
+    video_file_id: str | None,
+) -> StoredViolation:
+    """The violation of one row."""
+    record = recorded(
+        violation_id,
+        device_id,
+        violation_type,
+        datetime.fromisoformat(timestamp),
+        tuple(_parsed(vehicle_bbox)),
+        vehicle_class,
+        confidence,
+        (image_file_id or "") if image_path is None else image_path,
+        (video_file_id or "") if video_path is None else video_path,
+        _parsed(camera_info),
+        processing_time_ms,
+        _parsed(model_versions),
+    )
+    return StoredViolation(
+        record,
+        Sha256(record_sha256),
+        moment(occurred_at),
+        zone_assumed,
+        moment(received_at),
+        FileId(metadata_file_id),
+        image_file_id,  # type: ignore[arg-type]  # a FileId is a str
+        video_file_id,  # type: ignore[arg-type]
+    )

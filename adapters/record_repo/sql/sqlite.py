@@ -1,0 +1,450 @@
+"""The embedded database: one file, one thread that writes, one that reads.
+
+The standard library's `sqlite3` in threads of our own, rather than aiosqlite: a group of writes
+is one hop to a thread from BEGIN to COMMIT, where aiosqlite hops for each statement; and rows
+become values in the thread that read them, so that the interpreter lock is not handed back and
+forth row by row. Several processes may use the file at once.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
+
+from attrs import field, frozen
+from sqlalchemy import StaticPool, create_engine
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+
+from traffic_storage.adapters.record_repo.sql import migrations
+from traffic_storage.adapters.record_repo.sql.ballast import Ballast
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write, merged
+from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
+from traffic_storage.adapters.record_repo.sql.rows import Row
+from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
+    code_of,
+    full,
+    is_full,
+    translated,
+    translating,
+)
+from traffic_storage.adapters.record_repo.sql.statement import Args, Statement, Text
+from traffic_storage.adapters.record_repo.sql.worker import Job, Worker
+from traffic_storage.domain.errors import StorageFull
+from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
+
+T = TypeVar("T")
+
+DIALECT = SQLiteDialect(paramstyle="qmark")
+MOST_WRITES = 128
+MOST_READS = 32
+_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384")
+_PAUSE_SECONDS = 0.02
+_BARE_MINIMUM = 256 * 1024
+"""With less than this on the disk SQLite can't even make the files that a reader needs."""
+_SHARD = 0
+_CLAIMED = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+_log = logging.getLogger("traffic_storage.catalogue")
+
+
+@frozen
+class SqliteSettings:
+    """Where the catalogue is, and how patient to be.
+
+    `timeout_seconds`: how long another process may hold the file locked. `ballast_bytes`: room
+    beside the file that is given up when the disk is full, so that deleting works; 0 for none.
+    """
+
+    path: Path = field(converter=Path)
+    timeout_seconds: float = 5.0
+    ballast_bytes: int = 4 * 1024 * 1024
+
+
+def sqlite_repo(settings: SqliteSettings) -> SqlRecordRepo:
+    """The catalogue in a SQLite file. Opens nothing."""
+    return SqlRecordRepo(SqliteDriver(settings))
+
+
+@frozen
+class _Reading:
+    """A read on its way to the thread: the text, its executions, what to make of the rows."""
+
+    text: Text
+    executions: Sequence[Args]
+    build: Callable[[Sequence[Row]], object]
+
+
+class SqliteDriver(Driver):
+    """Two threads, each with a connection of its own."""
+
+    def __init__(self, settings: SqliteSettings) -> None:
+        self._settings = settings
+        writer, reader = _Writer(settings), _Reader(settings)
+        self._writing = Worker("catalogue-writer", writer.run, writer.close, most=MOST_WRITES)
+        self._reading = Worker("catalogue-reader", reader.run, reader.close, most=MOST_READS)
+
+    async def read(
+        self,
+        statement: Statement,
+        executions: Sequence[Args],
+        build: Callable[[Sequence[Row]], T],
+    ) -> T:
+        """As the driver's protocol says."""
+        reading = _Reading(statement.text(DIALECT), executions, build)
+        return cast("T", await self._reading.do(reading))
+
+    async def write(self, write: Write) -> None:
+        """As the driver's protocol says."""
+        await self._writing.do(write)
+
+    async def upgrade(self) -> None:
+        """As the port says; makes the file, readable by this user alone, where there is none."""
+        worker = Worker("catalogue-upgrade", self._upgrade, lambda: None, most=1)
+        try:
+            await worker.do(self._settings)
+        finally:
+            await worker.aclose()
+
+    async def aclose(self) -> None:
+        """As the driver's protocol says."""
+        # The reader first: whoever closes last empties the log into the file.
+        await self._reading.aclose()
+        await self._writing.aclose()
+
+    @staticmethod
+    def _upgrade(jobs: Sequence[Job[SqliteSettings]]) -> None:
+        for job in jobs:
+            with translating(job.payload.path):
+                _upgrade(job.payload)
+
+
+class _File:
+    """The database's file and a connection to it, opened when it is needed."""
+
+    def __init__(self, settings: SqliteSettings) -> None:
+        self._settings = settings
+        self._ballast = _ballast(settings)
+        self._opened: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection to the file that lies under the path now."""
+        found = _identity(self._settings.path)
+        if self._identity not in (None, found):
+            # Writing on would acknowledge what nobody will find again.
+            self.close()
+            raise CatalogueUnavailable(
+                f"the catalogue {self._settings.path} was removed or replaced while in use",
+                remedy="put the file back, or restart the service to use the new one",
+            )
+        if self._opened is None:
+            self._opened, self._identity = self._open(), found
+        return self._opened
+
+    def close(self) -> None:
+        """Close the connection; the next use opens a new one."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _open(self._settings)
+        except sqlite3.Error:
+            # Even a reader needs a few kilobytes beside the file.
+            if not _disk_is_full(self._settings.path) or not self._ballast.there:
+                raise
+            self._ballast.give_up()
+            return _open(self._settings)
+
+
+class _Reader:
+    """The thread that reads."""
+
+    def __init__(self, settings: SqliteSettings) -> None:
+        self._path = settings.path
+        self._file = _File(settings)
+
+    def run(self, jobs: Sequence[Job[_Reading]]) -> None:
+        """Answer each."""
+        for job in jobs:
+            if not job.abandoned:
+                try:
+                    job.result = self._read(job.payload)
+                except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                    job.error = self._failure(error)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+
+    def _read(self, reading: _Reading) -> object:
+        connection = self._file.connection()
+        rows: list[Row] = []
+        for args in reading.executions:
+            rows += connection.execute(reading.text.sql, reading.text.arrange(args)).fetchall()
+        return reading.build(rows)
+
+    def _failure(self, error: Exception) -> Exception:
+        if not isinstance(error, sqlite3.Error):
+            return error
+        self._file.close()
+        return _caused_by(error, translated(error, self._path))
+
+
+class _CommitFailed(Exception):
+    """COMMIT raised: what became of the transaction is not known for certain."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Writer:
+    """The thread that writes: groups what has queued into one transaction."""
+
+    def __init__(self, settings: SqliteSettings) -> None:
+        self._path = settings.path
+        self._file = _File(settings)
+        self._ballast = _ballast(settings)
+
+    def run(self, jobs: Sequence[Job[Write]]) -> None:
+        """Run each; those that fail don't take the others with them."""
+        live = self._without_room([job for job in jobs if not job.abandoned])
+        try:
+            self._settle(live)
+        except StorageFull as full:
+            _fail([job for job in live if job.payload.grows], full)
+            self._in_the_ballast([job for job in live if not job.payload.grows])
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            _fail(live, error)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+
+    def _without_room(self, jobs: list[Job[Write]]) -> list[Job[Write]]:
+        """Where there is no room for the ballast, only what gives room back is run."""
+        if self._ballast.take():
+            return jobs
+        growing = [job for job in jobs if job.payload.grows]
+        _fail(growing, full(self._path))
+        return [job for job in jobs if not job.payload.grows]
+
+    def _in_the_ballast(self, jobs: Sequence[Job[Write]]) -> None:
+        """Run what gives room back in the room that the ballast leaves."""
+        self._ballast.give_up()
+        _log.warning("the disk of the catalogue is full: its ballast was given up")
+        try:
+            self._settle(jobs)
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            _fail(jobs, error)
+
+    def _settle(self, jobs: Sequence[Job[Write]]) -> None:
+        """Run a group until its outcome is known."""
+        if not jobs:
+            return
+        with translating(self._path):
+            try:
+                self._transact(jobs, repeated=False)
+            except _CommitFailed as failed:
+                self._again(jobs, failed)
+            except sqlite3.Error:
+                self._file.close()
+                raise
+
+    def _again(self, jobs: Sequence[Job[Write]], failed: _CommitFailed) -> None:
+        """Whether a commit that failed has happened shows when it is repeated."""
+        self._file.close()
+        if is_full(failed.error):
+            raise failed.error
+        try:
+            self._transact(jobs, repeated=True)
+        except (_CommitFailed, sqlite3.Error, CatalogueUnavailable) as error:
+            self._file.close()
+            raise OutcomeUnknown(
+                f"the catalogue {self._path} failed in the midst of a commit: {failed.error}",
+                remedy="check the disk; a retry will find what became of it",
+            ) from error
+
+    def _transact(self, jobs: Sequence[Job[Write]], *, repeated: bool) -> None:
+        connection = self._file.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            refusals = [(job, self._one(connection, job.payload)) for job in jobs]
+        except BaseException:
+            _roll_back(connection)
+            raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            _roll_back(connection)
+            raise _CommitFailed(error) from error
+        for job, refusal in refusals:
+            job.error = refusal
+            if isinstance(refusal, Refused):
+                refusal.repeated = repeated
+
+    def _one(self, connection: sqlite3.Connection, write: Write) -> Exception | None:
+        """Run one write within the group's transaction; why it was left out, or None."""
+        connection.execute("SAVEPOINT one")
+        refusal: Exception | None = None
+        try:
+            for step in merged([write], _SHARD):
+                _run(connection, step)
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and translated(error, self._path):
+                raise
+            connection.execute("ROLLBACK TO one")
+            refusal = error
+        connection.execute("RELEASE one")
+        return refusal
+
+
+def _run(connection: sqlite3.Connection, step: Step) -> None:
+    text = step.statement.text(DIALECT)
+    try:
+        if len(step.rows) == 1:
+            cursor = connection.execute(text.sql, text.arrange(step.rows[0]))
+        else:
+            cursor = connection.executemany(text.sql, text.all(step.rows))
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode in _CLAIMED:
+            raise Refused(step.statement) from error
+        raise
+    if step.expects is not None and cursor.rowcount != step.expects:
+        raise Refused(step.statement)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # Some failures have rolled back already.
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _fail(jobs: Sequence[Job[Any]], error: Exception) -> None:
+    for job in jobs:
+        job.error = error
+
+
+def _caused_by(cause: Exception, error: Exception | None) -> Exception:
+    if error is None:
+        return cause
+    error.__cause__ = cause
+    return error
+
+
+def _ballast(settings: SqliteSettings) -> Ballast:
+    return Ballast(settings.path.with_name(f"{settings.path.name}-ballast"), settings.ballast_bytes)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _disk_is_full(path: Path) -> bool:
+    try:
+        room = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < _BARE_MINIMUM
+
+
+def _open(settings: SqliteSettings) -> sqlite3.Connection:
+    """A connection to the file, which must exist; write-ahead log, each commit flushed."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(settings.path))}?mode=rw",
+        uri=True,
+        timeout=settings.timeout_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        _use_log(connection, settings)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
+    """Switch to the write-ahead log; of many who do so at once SQLite refuses some outright."""
+    patience = monotonic() + settings.timeout_seconds
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_BUSY or monotonic() > patience:
+                raise
+            sleep(_PAUSE_SECONDS)
+            continue
+        if mode != "wal":
+            raise CatalogueUnavailable(
+                f"the file system of the catalogue {settings.path} has no shared memory for its log",
+                remedy="put local_base_path on a disk of this host",
+            )
+        return
+
+
+def _upgrade(settings: SqliteSettings) -> None:
+    _make_file(settings.path)
+    with closing(_open(settings)) as connection:
+        found = _version(connection)
+        migrations.refuse_newer(found)
+        if found != migrations.HEAD:
+            _migrate(connection)
+    _ballast(settings).take()
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    # Holds off every other writer; SQLAlchemy joins the transaction that it finds, and ends it.
+    connection.execute("BEGIN IMMEDIATE")
+    with engine.begin() as joined:
+        migrations.upgrade(joined, _version(connection))
+
+
+def _version(connection: sqlite3.Connection) -> str | None:
+    try:
+        row = connection.execute(migrations.CURRENT).fetchone()
+    except sqlite3.OperationalError as error:
+        if str(error).startswith("no such table"):
+            return None
+        raise
+    return str(row[0]) if row else None
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file for this user alone, and its folders, so that they last."""
+    _make_folder(path.absolute().parent)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        _flush_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    _flush_folder(folder.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""What SQLite's errors mean, and what helps."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from traffic_storage.domain.errors import StorageFull, TrafficStorageError
+from traffic_storage.ports.errors import CatalogueUnavailable
+
+_PRIMARY = 0xFF
+"""The lower byte of an extended result code is the primary code."""
+
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: ("another process holds it locked", "end the process that holds it"),
+    sqlite3.SQLITE_LOCKED: ("it is locked", "try again"),
+    sqlite3.SQLITE_PROTOCOL: ("it is locked", "try again"),
+    sqlite3.SQLITE_READONLY: ("it is read-only", "make the file and its folder writable"),
+    sqlite3.SQLITE_PERM: ("access is denied", "give this user access to the file"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it can't be opened",
+        "give this user access to the file and its folder; `traffic-storage db upgrade` makes it",
+    ),
+    sqlite3.SQLITE_NOTADB: ("it is no SQLite database", "name the right file, or restore a backup"),
+    sqlite3.SQLITE_CORRUPT: ("it is damaged", "restore a backup, or rebuild it from the stores"),
+    sqlite3.SQLITE_IOERR: ("the disk fails", "check the disk"),
+    sqlite3.SQLITE_NOMEM: ("memory is short", "give the process more memory"),
+}
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """The primary result code; 0 when the error has none (it was raised by the binding)."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether the disk was full."""
+    return code_of(error) == sqlite3.SQLITE_FULL
+
+
+def full(path: Path) -> StorageFull:
+    """The disk of the file has no room."""
+    return StorageFull(f"the disk of the catalogue {path} is full", remedy="free space there")
+
+
+def translated(error: sqlite3.Error, path: Path) -> TrafficStorageError | None:
+    """What the port calls this failure of the database; None for a mistake of ours."""
+    if is_full(error):
+        return full(path)
+    if code_of(error) in _REMEDIES:
+        cause, remedy = _REMEDIES[code_of(error)]
+        return CatalogueUnavailable(f"the catalogue {path}: {cause} ({error})", remedy=remedy)
+    if str(error).startswith("no such table"):
+        return CatalogueUnavailable(
+            f"the catalogue {path} has no tables yet", remedy="run `traffic-storage db upgrade`"
+        )
+    return None
+
+
+@contextmanager
+def translating(path: Path) -> Iterator[None]:
+    """Raise what SQLite raises as the port's errors; mistakes of ours pass through."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if (known := translated(error, path)) is None:
+            raise
+        raise known from error

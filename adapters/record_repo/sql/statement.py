@@ -1,0 +1,83 @@
+"""A statement of SQLAlchemy Core, made once, and its text for a database, compiled once."""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from attrs import define, field, frozen
+from sqlalchemy import Delete, Update, literal_column
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.sql.elements import ClauseElement
+
+Value: TypeAlias = str | int | float | bool | bytes | None
+"""What both databases take and give as they are."""
+
+Args: TypeAlias = tuple[Value, ...]
+"""The arguments of a statement, in the order of its `names`."""
+
+_ranks = count()
+
+
+@frozen
+class Text:
+    """A statement's text in one dialect, and how its positional arguments follow from `Args`."""
+
+    sql: str
+    arrange: Callable[[Args], Args]
+
+    def all(self, rows: Sequence[Args]) -> Sequence[Args]:
+        """The positional arguments of several executions."""
+        return rows if self.arrange is _as_they_are else [self.arrange(row) for row in rows]
+
+
+@define(eq=False)
+class Statement:
+    """A statement whose arguments are a tuple in the order of `names`.
+
+    `rank` orders the statements of one transaction: as they are defined. `counted` is a column
+    that a driver asks back where that is the way to learn how many rows were touched.
+    """
+
+    core: ClauseElement
+    names: tuple[str, ...]
+    rank: int = field(init=False, factory=lambda: next(_ranks))
+    _texts: dict[str, Text] = field(init=False, factory=dict)
+
+    def text(self, dialect: Dialect, *, counting: bool = False) -> Text:
+        """The text in this dialect; with `counting`, it returns one row a row touched."""
+        key = f"{dialect.name}+{counting}"
+        found = self._texts.get(key)
+        if found is None:
+            found = self._texts[key] = self._compile(dialect, counting=counting)
+        return found
+
+    def _compile(self, dialect: Dialect, *, counting: bool) -> Text:
+        core = self.core
+        if counting and isinstance(core, Update | Delete):
+            core = core.returning(literal_column("1"))
+        compiled = core.compile(dialect=dialect)
+        places = getattr(compiled, "positiontup", None) or []
+        return Text(str(compiled), _arrangement(self.names, places, compiled.params))
+
+
+def _arrangement(
+    names: Sequence[str], places: Sequence[str], constants: dict[str, Any]
+) -> Callable[[Args], Args]:
+    """What turns arguments in the order of `names` into those of `places`.
+
+    A place that no name fills is a constant that the dialect has added.
+    """
+    if list(names) == list(places):
+        return _as_they_are
+    added = tuple(constants[place] for place in places if place not in names)
+    known = [*names, *(place for place in places if place not in names)]
+    picked = [known.index(place) for place in places]
+    if len(picked) == 1:
+        return lambda args: ((*args, *added)[picked[0]],)
+    pick = itemgetter(*picked)
+    return lambda args: pick((*args, *added))
+
+
+def _as_they_are(args: Args) -> Args:
+    return args

@@ -1,0 +1,345 @@
+"""All statements, built once. Those of one transaction run in the order in which they stand here:
+what ends or claims something first, what others refer to before what refers, counters last.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    ColumnElement,
+    Integer,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+    update,
+)
+
+from traffic_storage.adapters.record_repo.sql.statement import Statement
+from traffic_storage.adapters.record_repo.sql.tables import (
+    attempt,
+    catalogue,
+    file,
+    replica,
+    store,
+    usage,
+    violation,
+    violation_count,
+)
+from traffic_storage.domain.files import ReplicaState
+
+_ONE = literal_column("1", Integer)
+_ZERO = literal_column("0", Integer)
+_NONE = literal_column("''", Text)
+
+
+def _given(name: str, of: Column[Any] | None = None) -> BindParameter[Any]:
+    """An argument; `of` says its type where the statement does not."""
+    return bindparam(name, type_=None if of is None else of.type)
+
+
+def _is(column: Column[str], state: ReplicaState) -> ColumnElement[bool]:
+    return column == literal_column(f"'{state}'")
+
+
+def _insertion(table: Table) -> Statement:
+    """Insert one row; the arguments are its columns, in the order of the table."""
+    values = {column.name: _given(f"new_{column.name}") for column in table.c}
+    return Statement(insert(table).values(values), tuple(value.key for value in values.values()))
+
+
+# Stores. An entry that gives way to `store_id` at `location`: it was never marked, holds nothing.
+_elsewhere = and_(store.c.location == _given("location"), store.c.store_id != _given("store_id"))
+_replaced = select(store.c.store_id).where(_elsewhere).scalar_subquery()
+_also_held = replica.alias()
+
+INSERT_STORE = _insertion(store)
+INSERT_USAGE = _insertion(usage)
+VACATE_LOCATION = Statement(
+    update(store)
+    .where(
+        _elsewhere,
+        or_(
+            store.c.marked,
+            exists().where(
+                replica.c.store_id == store.c.store_id,
+                ~_is(replica.c.state, ReplicaState.PLANNED),
+            ),
+        ),
+    )
+    .values(location=store.c.location + literal_column("', until replaced: '") + store.c.store_id),
+    ("store_id", "location"),
+)
+INHERIT_PLANNED = Statement(
+    update(replica)
+    .where(
+        replica.c.store_id == _replaced,
+        ~exists().where(
+            _also_held.c.file_id == replica.c.file_id,
+            _also_held.c.store_id == _given("store_id"),
+        ),
+    )
+    .values(store_id=_given("store_id")),
+    ("store_id", "location"),
+)
+DROP_PLANNED = Statement(
+    delete(replica).where(replica.c.store_id == _replaced), ("store_id", "location")
+)
+DROP_USAGE = Statement(delete(usage).where(usage.c.store_id == _replaced), ("store_id", "location"))
+DROP_STORE = Statement(delete(store).where(_elsewhere), ("store_id", "location"))
+MOVE_STORE = Statement(
+    update(store).where(store.c.store_id == _given("id")).values(location=_given("where")),
+    ("id", "where"),
+)
+MARK_STORE = Statement(
+    update(store).where(store.c.store_id == _given("id")).values(marked=true()), ("id",)
+)
+
+# Attempts.
+INSERT_ATTEMPT = _insertion(attempt)
+END_ATTEMPT = Statement(
+    delete(attempt).where(attempt.c.attempt_id == _given("id"), ~attempt.c.condemned), ("id",)
+)
+FORGET_ATTEMPT = Statement(delete(attempt).where(attempt.c.attempt_id == _given("id")), ("id",))
+CONDEMN = Statement(
+    update(attempt)
+    .where(
+        ~attempt.c.condemned,
+        attempt.c.attempt_id.in_(
+            select(attempt.c.attempt_id)
+            .where(or_(attempt.c.condemned, attempt.c.deadline <= _given("now")))
+            .order_by(attempt.c.deadline, attempt.c.attempt_id)
+            .limit(_given("limit"))
+            # One that commits at this moment is left alone.
+            .with_for_update(skip_locked=True)
+        ),
+    )
+    .values(condemned=true()),
+    ("now", "limit"),
+)
+
+# Units.
+INSERT_FILE = _insertion(file)
+INSERT_REPLICA = _insertion(replica)
+INSERT_VIOLATION = _insertion(violation)
+
+
+def _filled(column: Column[str], name: str) -> ColumnElement[str]:
+    return func.coalesce(_given(name, column), column)
+
+
+def _free(column: Column[str], name: str) -> ColumnElement[bool]:
+    return or_(_given(name, column).is_(None), column.is_(None))
+
+
+def _path(column: Column[str], name: str) -> ColumnElement[str]:
+    return case((_given(name, column).is_(None), column), else_=null())
+
+
+COMPLETE_VIOLATION = Statement(
+    update(violation)
+    .where(
+        violation.c.violation_id == _given("id"),
+        _free(violation.c.image_file_id, "image"),
+        _free(violation.c.video_file_id, "video"),
+    )
+    .values(
+        image_file_id=_filled(violation.c.image_file_id, "image"),
+        image_path=_path(violation.c.image_path, "image"),
+        video_file_id=_filled(violation.c.video_file_id, "video"),
+        video_path=_path(violation.c.video_path, "video"),
+    ),
+    ("id", "image", "video"),
+)
+MARK_REPLICA = Statement(
+    update(replica)
+    .where(
+        replica.c.file_id == _given("file"),
+        replica.c.store_id == _given("store"),
+        replica.c.key == _given("place"),
+        _is(replica.c.state, ReplicaState.PRESENT),
+    )
+    .values(state=_given("becomes"), verified_at=_given("at")),
+    ("file", "store", "place", "becomes", "at"),
+)
+
+# Counters.
+ADD_USAGE = Statement(
+    update(usage)
+    .where(
+        usage.c.store_id == _given("store"),
+        usage.c.kind == _given("of"),
+        usage.c.shard == _given("spread"),
+    )
+    .values(
+        files=usage.c.files + _given("more_files"),
+        bytes=usage.c.bytes + _given("more_bytes"),
+    ),
+    ("store", "of", "spread", "more_files", "more_bytes"),
+)
+ADD_VIOLATIONS = Statement(
+    update(violation_count)
+    .where(violation_count.c.shard == _given("spread"))
+    .values(violations=violation_count.c.violations + _given("more")),
+    ("spread", "more"),
+)
+
+# Reads.
+PING = Statement(select(_ONE), ())
+CATALOGUE_ID = Statement(select(catalogue.c.catalogue_id), ())
+STORE = Statement(select(store).where(store.c.store_id == _given("id")), ("id",))
+STORE_AT = Statement(select(store).where(store.c.location == _given("where")), ("where",))
+CONDEMNED = Statement(
+    select(attempt)
+    .where(attempt.c.condemned)
+    .order_by(attempt.c.deadline, attempt.c.attempt_id)
+    .limit(_given("limit")),
+    ("limit",),
+)
+_copies = (
+    replica.c.store_id,
+    replica.c.key.label("replica_key"),
+    replica.c.tier,
+    replica.c.state.label("replica_state"),
+    replica.c.verified_at,
+)
+FILE = Statement(
+    select(file, *_copies)
+    .select_from(file.outerjoin(replica, replica.c.file_id == file.c.file_id))
+    .where(file.c.file_id == _given("id")),
+    ("id",),
+)
+_named = (
+    select(file)
+    .where(file.c.violation_id == _given("violation"))
+    .order_by(file.c.created_at, file.c.file_id)
+    .limit(_given("limit"))
+    .subquery()
+)
+FILES_OF = Statement(
+    select(_named, *_copies)
+    .select_from(_named.outerjoin(replica, replica.c.file_id == _named.c.file_id))
+    .order_by(_named.c.created_at, _named.c.file_id),
+    ("violation", "limit"),
+)
+
+
+def _sum(column: Column[int]) -> ColumnElement[int]:
+    # A sum of BIGINT is NUMERIC on PostgreSQL.
+    return cast(func.coalesce(func.sum(column), _ZERO), BigInteger)
+
+
+USAGE = Statement(
+    # One statement, so that all counters are of one moment; the violations come first.
+    union_all(
+        select(
+            _NONE.label("store_id"),
+            _NONE.label("kind"),
+            _sum(violation_count.c.violations).label("files"),
+            _ZERO.label("bytes"),
+        ),
+        select(usage.c.store_id, usage.c.kind, _sum(usage.c.files), _sum(usage.c.bytes))
+        .group_by(usage.c.store_id, usage.c.kind)
+        .having(func.sum(usage.c.files) != _ZERO),
+    ).order_by("store_id", "kind"),
+    (),
+)
+
+# Violations. All statements below take the same arguments; each uses those that it needs.
+QUERY_NAMES = (
+    *("device", "type", "class", "low", "high", "unsure_low", "unsure_high"),
+    *("earliest", "latest", "after", "limit"),
+)
+VIOLATION = Statement(select(violation).where(violation.c.violation_id == _given("id")), ("id",))
+_band = and_(
+    -violation.c.confidence >= _given("unsure_low"),
+    -violation.c.confidence <= _given("unsure_high"),
+)
+BAND_SIZE = Statement(
+    select(func.count()).select_from(
+        select(_ONE.label("one"))
+        .select_from(violation)
+        .where(_band)
+        .limit(_given("limit"))
+        .subquery()
+    ),
+    QUERY_NAMES,
+)
+"""How many violations lie in a band of confidence, counted no further than `limit`."""
+
+
+@frozen
+class Filters:
+    """Which filters a query has. `rare`: few violations lie in its band of confidence."""
+
+    device: bool = False
+    type: bool = False
+    vehicle_class: bool = False
+    confidence: bool = False
+    rare: bool = False
+
+
+def _page(filters: Filters) -> Statement:
+    found = select(violation)
+    if filters.rare:
+        # The few of the band first, then whatever else is asked of them.
+        few = (
+            select(violation.c.violation_id.label("few_id"))
+            .where(_band)
+            .cte("few")
+            .prefix_with("MATERIALIZED")
+        )
+        found = found.join_from(few, violation, violation.c.violation_id == few.c.few_id)
+    return Statement(
+        found.where(*_conditions(filters))
+        .order_by(violation.c.occurred_at.desc(), violation.c.violation_id)
+        .limit(_given("limit")),
+        QUERY_NAMES,
+    )
+
+
+def _conditions(filters: Filters) -> Sequence[ColumnElement[bool]]:
+    latest = _given("latest")
+    conditions = [
+        violation.c.occurred_at >= _given("earliest"),
+        violation.c.occurred_at <= latest,
+        or_(violation.c.occurred_at < latest, violation.c.violation_id > _given("after")),
+    ]
+    if filters.device:
+        conditions.append(violation.c.device_id == _given("device"))
+    if filters.type:
+        conditions.append(violation.c.violation_type == _given("type"))
+    if filters.vehicle_class:
+        conditions.append(violation.c.vehicle_class == _given("class"))
+    if filters.confidence:
+        conditions.append(violation.c.confidence >= _given("low"))
+        conditions.append(violation.c.confidence <= _given("high"))
+    return conditions
+
+
+_HOW_CONFIDENCE = ((False, False), (True, False), (True, True))
+PAGES = {
+    filters: _page(filters)
+    for filters in (
+        Filters(device, of_type, vehicle_class, confidence, rare)
+        for device, of_type, vehicle_class in product((False, True), repeat=3)
+        for confidence, rare in _HOW_CONFIDENCE
+    )
+}

@@ -1,0 +1,123 @@
+"""A thread that takes whatever has queued for it in one go."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar, cast
+
+from attrs import define
+
+P = TypeVar("P")
+
+
+@define(eq=False)
+class Job(Generic[P]):
+    """Something to do, and somebody who waits for it. The thread sets `result` or `error`."""
+
+    payload: P
+    loop: asyncio.AbstractEventLoop
+    waiting: asyncio.Future[object]
+    result: object = None
+    error: BaseException | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits any more."""
+        return self.waiting.cancelled()
+
+    def settle(self) -> None:
+        """Tell whoever waits, on his loop."""
+        if self.waiting.done():
+            return
+        if self.error is None:
+            self.waiting.set_result(self.result)
+        else:
+            self.waiting.set_exception(self.error)
+
+
+class Worker(Generic[P]):
+    """One thread, started at first use, that runs batches of at most `most` jobs of one loop.
+
+    Jobs are run in the order in which they came. `finish` runs in the thread when it ends.
+    Its results are handed over with one call a batch, since waking a loop costs more than a
+    small read does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Sequence[Job[P]]], None],
+        finish: Callable[[], None],
+        *,
+        most: int,
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._finish = finish
+        self._most = most
+        self._queue: SimpleQueue[Job[P] | Job[None]] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    async def do(self, payload: P) -> object:
+        """Queue a job and wait for it."""
+        loop = asyncio.get_running_loop()
+        job = Job(payload, loop, loop.create_future())
+        self._queue.put(job)
+        if self._thread is None:
+            self._start()
+        return await job.waiting
+
+    async def aclose(self) -> None:
+        """Let the thread end after all that has queued. A later job starts a new one."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        loop = asyncio.get_running_loop()
+        ended = Job(None, loop, loop.create_future())
+        self._queue.put(ended)
+        await ended.waiting
+        thread.join()
+
+    def _start(self) -> None:
+        self._thread = Thread(target=self._work, name=self._name, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        end: Job[None] | None = None
+        while end is None:
+            batch, end = self._next()
+            try:
+                self._run(batch)
+            except BaseException as error:  # noqa: BLE001 - a bug: whoever waits shall see it
+                for job in batch:
+                    job.error = job.error or error
+            _hand_over(batch)
+        self._finish()
+        _hand_over([end])
+
+    def _next(self) -> tuple[list[Job[P]], Job[None] | None]:
+        """The jobs that have queued, at least one, and the end if it comes after them."""
+        batch: list[Job[P]] = []
+        with suppress(Empty):
+            while len(batch) < self._most:
+                job = self._queue.get_nowait() if batch else self._queue.get()
+                if job.payload is None:
+                    return batch, cast("Job[None]", job)
+                batch.append(cast("Job[P]", job))
+        return batch, None
+
+
+def _hand_over(batch: Sequence[Job[Any]]) -> None:
+    for loop, jobs in groupby(batch, key=attrgetter("loop")):
+        # A loop that is closed has nobody left who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, list(jobs))
+
+
+def _settle(jobs: Sequence[Job[Any]]) -> None:
+    for job in jobs:
+        job.settle()
