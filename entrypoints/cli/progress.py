@@ -1,6 +1,8 @@
 """Progress of bytes and files, on stderr, where somebody looks."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,20 +32,15 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    @property
-    def shown(self) -> bool:
-        """Whether there is a bar."""
-        return self._bar is not None
-
-    def expect(self, size_bytes: int, files: int = 1) -> None:
-        """Say how much will come."""
+    def expect(self, what: int | Sequence[Path]) -> None:
+        """Say how much will come: so many bytes, or these files. Begins to show the bar."""
         if not sys.stderr.isatty():
             return
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
         from rich.progress import Progress as Bar
 
-        self._files_expected = files
+        self._files_expected = 1 if isinstance(what, int) else len(what)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -51,8 +48,11 @@ class Progress:
             TransferSpeedColumn(),
             console=Console(stderr=True),
             transient=True,
+            # Else data would go to stderr with the bar when stdout is a file.
+            redirect_stdout=sys.stdout.isatty(),
         )
-        self._task = self._bar.add_task(self._count(), total=size_bytes)
+        total = what if isinstance(what, int) else sum(map(_size, what))
+        self._task = self._bar.add_task(self._count(), total=total)
         self._bar.start()
 
     def advance(self, size_bytes: int) -> None:
@@ -68,3 +68,10 @@ class Progress:
 
     def _count(self) -> str:
         return f"{self._files}/{self._files_expected}" if self._files_expected > 1 else ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,7 +1,6 @@
 """`traffic-storage stats`."""
 
-from traffic_storage.application.statistics import StorageStatistics, TierUsage
-from traffic_storage.entrypoints.cli.output import in_bytes, say_fields, say_json
+from traffic_storage.entrypoints.cli.output import say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened
 
 
@@ -13,6 +12,7 @@ async def stats(*, json: AsJson = False, session: Shared) -> None:
     json:
         Print one JSON object.
     """
+    from traffic_storage.entrypoints.cli.figures import say_statistics
     from traffic_storage.entrypoints.views import statistics_view
 
     async with opened(session.container()) as container:
@@ -21,37 +21,3 @@ async def stats(*, json: AsJson = False, session: Shared) -> None:
         say_json(statistics_view(statistics))
     else:
         say_statistics(statistics)
-
-
-def say_statistics(statistics: StorageStatistics) -> None:
-    """The statistics for people, without what one process did."""
-    cache = statistics.cache
-    say_fields(
-        {
-            "local disk": _usage(statistics.local),
-            **_kinds(statistics.local),
-            "cloud": _usage(statistics.cloud),
-            **{f"{name} ": words for name, words in _kinds(statistics.cloud).items()},
-            "violations": f"{statistics.violations}",
-            "cache": ("" if cache.healthy else "away: ") + cache.detail,
-        }
-    )
-
-
-def _usage(tier: TierUsage) -> str:
-    if not tier.configured:
-        return "not configured"
-    words = f"{tier.files} files, {in_bytes(tier.used_bytes)}"
-    if tier.limit_bytes is not None:
-        words += f" of {in_bytes(tier.limit_bytes)} ({tier.usage_percentage or 0.0:.1f} %)"
-    if tier.free_bytes is not None:
-        words += f", {in_bytes(tier.free_bytes)} free"
-    return words
-
-
-def _kinds(tier: TierUsage) -> dict[str, str]:
-    return {
-        f"  {kind}": f"{part.files} files, {in_bytes(part.bytes)}"
-        for kind, part in tier.by_kind.items()
-        if part.files
-    }

@@ -1,29 +1,15 @@
 """`traffic-storage violations`: lists of violations, and one with its files."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from attrs import evolve
 from cyclopts import App, Parameter
 
-from traffic_storage.domain.query import MAX_LIMIT, ViolationQuery
-from traffic_storage.domain.times import instant, parse_time
-from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.entrypoints.cli.output import (
-    in_bytes,
-    note,
-    say,
-    say_fields,
-    say_json,
-    say_table,
-)
+from traffic_storage.entrypoints.cli.output import say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened
-from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.entrypoints.views import StoredFileView, ViolationView
-from traffic_storage.ports.record_repo import Catalogue
 
-_HEADER = ("time", "violation", "device", "type", "class", "confidence", "files")
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.settings import StorageConfig
 
 app = App(name="violations")
 
@@ -68,6 +54,9 @@ async def list_violations(
     json:
         Print a JSON object a line.
     """
+    from traffic_storage.domain.query import MAX_LIMIT, ViolationQuery
+    from traffic_storage.entrypoints.cli.listing import found, say_all
+
     settings = session.settings()
     query = ViolationQuery(
         device_id=device_id,
@@ -80,7 +69,7 @@ async def list_violations(
         limit=MAX_LIMIT if every else limit,
     )
     async with opened(session.container(settings)) as container:
-        await _say_all(_found(container.catalogue(), query, every=every), json=json)
+        await say_all(found(container.catalogue(), query, every=every), json=json)
 
 
 @app.command
@@ -96,6 +85,7 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
     """
     from traffic_storage.domain.errors import NotFound
     from traffic_storage.domain.identifiers import violation_id as checked
+    from traffic_storage.entrypoints.cli.listing import say_one
     from traffic_storage.entrypoints.views import file_view, violation_view
 
     settings = session.settings()
@@ -109,66 +99,10 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
     if json:
         say_json({"violation": violation_view(violation), "files": views})
     else:
-        _say_one(violation_view(violation), views)
+        say_one(violation_view(violation), views)
 
 
-async def _found(
-    catalogue: Catalogue, query: ViolationQuery, *, every: bool
-) -> AsyncIterator[tuple[StoredViolation, ...]]:
-    while True:
-        page = await catalogue.violations(query)
-        yield page.items
-        if not every or page.next is None:
-            return
-        query = evolve(query, after=page.next)
+def _instant(text: str | None, name: str, settings: "StorageConfig") -> datetime | None:
+    from traffic_storage.domain.times import instant, parse_time
 
-
-async def _say_all(pages: AsyncIterator[tuple[StoredViolation, ...]], *, json: bool) -> None:
-    from traffic_storage.entrypoints.views import violation_view
-
-    header: tuple[str, ...] = _HEADER
-    async for page in pages:
-        views = [violation_view(violation) for violation in page]
-        if json:
-            for view in views:
-                say_json(view)
-        elif views:
-            say_table(header, [_row(view) for view in views])
-            header = ()
-    if header and not json:
-        note("no violations")
-
-
-def _row(view: ViolationView) -> tuple[str, ...]:
-    files = [name for name in ("image", "video") if view[f"{name}_path"]]  # type: ignore[literal-required]
-    return (
-        view["timestamp"],
-        view["violation_id"],
-        view["device_id"],
-        view["violation_type"],
-        view["vehicle_class"],
-        f"{view['confidence']:.2f}",
-        " ".join(files) or "incomplete",
-    )
-
-
-def _say_one(violation: ViolationView, files: list[StoredFileView]) -> None:
-    say_fields({name: str(value) for name, value in violation.items() if value not in ({}, None)})
-    say("")
-    say_table(
-        ("file", "type", "size", "where", "kept until"),
-        [
-            (
-                file["file_id"],
-                file["content_type"],
-                in_bytes(file["size_bytes"]),
-                ", ".join(f"{copy['tier']} ({copy['state']})" for copy in file["replicas"]),
-                file["expires_at"],
-            )
-            for file in files
-        ],
-    )
-
-
-def _instant(text: str | None, name: str, settings: StorageConfig) -> datetime | None:
     return None if text is None else instant(parse_time(text, name), settings.zone).at

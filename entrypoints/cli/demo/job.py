@@ -15,8 +15,8 @@ from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.cli.demo.story import STREETS, Incident, incidents
+from traffic_storage.entrypoints.cli.figures import say_statistics
 from traffic_storage.entrypoints.cli.output import in_bytes, say, say_table
-from traffic_storage.entrypoints.cli.stats import say_statistics
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container

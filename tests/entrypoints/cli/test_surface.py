@@ -198,7 +198,10 @@ def test_an_error_is_a_cause_and_a_remedy(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_bug_is_told_in_a_line(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traffic_storage.entrypoints.cli.version.say", lambda _text: {}["nothing"])
+    def broken(text: str) -> None:
+        raise KeyError(text)
+
+    monkeypatch.setattr("traffic_storage.entrypoints.cli.version.say", broken)
 
     result = shell("version", code=1)
 

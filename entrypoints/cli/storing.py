@@ -1,0 +1,213 @@
+"""Storing many files: several at once, each told as it is done, failures told at the end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from traffic_storage.application.inputs import Labels, Upload
+from traffic_storage.application.store_files import Stored
+from traffic_storage.domain.canonical import parse_json_object
+from traffic_storage.domain.errors import InvalidInput, TooLarge, TrafficStorageError
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.times import parse_time
+from traffic_storage.entrypoints.cli.candidates import Found, examined, files_in
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
+from traffic_storage.entrypoints.cli.output import in_bytes, note, note_failure, say, say_json
+from traffic_storage.entrypoints.cli.progress import Progress
+from traffic_storage.entrypoints.cli.session import Session, opened
+from traffic_storage.entrypoints.settings import StorageConfig
+
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.container import Container
+
+
+@frozen
+class Outcome:
+    """What became of a file."""
+
+    found: Found
+    stored: Stored | None = None
+    error: TrafficStorageError | None = None
+
+
+@frozen
+class Wish:
+    """What the caller of `store` said of all files."""
+
+    kind: FileKind | None
+    labels: Labels
+    parallel: int | None
+    json: bool
+
+
+@frozen
+class _Work:
+    """What all files of one command share."""
+
+    container: "Container"
+    settings: StorageConfig
+    wish: Wish
+    progress: Progress = field(factory=Progress)
+
+
+async def store_all(paths: Sequence[Path], wish: Wish, session: Session) -> ExitCode:
+    """Store the files that are named, and all in the folders that are named."""
+    files = _files(paths, wish)
+    settings = session.settings()
+    work = _Work(session.container(settings), settings, wish)
+    async with opened(work.container):
+        failures = await _store_files(files, work)
+    return _conclude(len(files), failures, "stored")
+
+
+def rehearse(paths: Sequence[Path], wish: Wish) -> ExitCode:
+    """Say what would be stored. Opens nothing but the files."""
+    files, failures = _files(paths, wish), []
+    for path in files:
+        found = examined(path, wish.kind)
+        _say_found(found, json=wish.json)
+        if found.error is not None:
+            failures.append(Outcome(found, error=found.error))
+    return _conclude(len(files), failures, "fit to be stored")
+
+
+def labels_of(
+    file_id: str | None,
+    device_id: str | None,
+    violation_id: str | None,
+    metadata: str | None,
+    captured_at: str | None,
+) -> Labels:
+    """What is said of all files, checked.
+
+    Raises:
+        InvalidInput: something of it can't be, or contradicts something else.
+    """
+    given = None if metadata is None else parse_json_object(metadata, "metadata")
+    labels = Labels.of(
+        file_id=file_id, device_id=device_id, violation_id=violation_id, metadata=given
+    )
+    if captured_at is None:
+        return labels
+    at = parse_time(captured_at, "captured_at")
+    if labels.captured_at not in (None, at):
+        raise InvalidInput.of(
+            "captured_at", "contradicts the timestamp in the metadata", "say it once"
+        )
+    return evolve(labels, captured_at=at)
+
+
+def _files(paths: Sequence[Path], wish: Wish) -> list[Path]:
+    files = list(files_in(paths))
+    if not files:
+        raise InvalidInput.of("paths", "name no file", "name files, or folders that hold some")
+    if wish.labels.file_id is not None and len(files) > 1:
+        raise InvalidInput.of(
+            "file_id", f"is for one file, and there are {len(files)}", "store them one by one"
+        )
+    return files
+
+
+async def _store_files(files: Sequence[Path], work: _Work) -> list[Outcome]:
+    """Store them, several at once, each told when it is done; those that failed."""
+    failures: list[Outcome] = []
+    waiting = iter(files)
+
+    async def worker() -> None:
+        for path in waiting:
+            outcome = await _outcome(examined(path, work.wish.kind), work)
+            if outcome.error is not None:
+                failures.append(outcome)
+            work.progress.file_done()
+            _say_outcome(outcome, work.settings, json=work.wish.json)
+
+    with work.progress:
+        work.progress.expect(files)
+        parallel = work.wish.parallel or work.settings.parallel_uploads
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(parallel, len(files))):
+                group.create_task(worker())
+    return failures
+
+
+async def _outcome(found: Found, work: _Work) -> Outcome:
+    if found.error is not None:
+        return Outcome(found, error=found.error)
+    try:
+        return Outcome(found, stored=await _store_one(found, work))
+    except TrafficStorageError as error:
+        return Outcome(found, error=error)
+
+
+async def _store_one(found: Found, work: _Work) -> Stored:
+    files = work.container.store_files()
+    if found.kind is FileKind.METADATA:
+        return await files.metadata(
+            parse_json_object(await _text(found, work), "file"), work.wish.labels
+        )
+    upload = Upload(_counted(found, work))
+    if found.kind is FileKind.VIDEO:
+        return await files.video(upload, work.wish.labels)
+    return await files.image(upload, work.wish.labels)
+
+
+async def _text(found: Found, work: _Work) -> bytes:
+    limit = work.settings.max_metadata_bytes
+    text = bytearray()
+    async for chunk in _counted(found, work):
+        text += chunk
+        if len(text) > limit:
+            raise TooLarge.of(
+                "file", f"has more than {limit} bytes", "the setting max_metadata_bytes"
+            )
+    return bytes(text)
+
+
+async def _counted(found: Found, work: _Work) -> AsyncIterator[bytes]:
+    async for chunk in work.container.spool().read_path(found.path):
+        work.progress.advance(len(chunk))
+        yield chunk
+
+
+def _say_found(found: Found, *, json: bool) -> None:
+    if json:
+        say_json(
+            {
+                "path": str(found.path),
+                "kind": found.kind,
+                "content_type": found.content_type,
+                "size_bytes": found.size_bytes,
+                "error": None if found.error is None else str(found.error),
+            }
+        )
+    elif found.error is None:
+        say(f"would store {found.path}: {found.kind}, {in_bytes(found.size_bytes)}")
+
+
+def _say_outcome(outcome: Outcome, settings: StorageConfig, *, json: bool) -> None:
+    from traffic_storage.entrypoints.views import file_view
+
+    path, stored = str(outcome.found.path), outcome.stored
+    if json:
+        say_json(
+            {
+                "path": path,
+                "created": stored is not None and stored.created,
+                "file": None if stored is None else file_view(stored.file, settings.retention),
+                "error": None if outcome.error is None else str(outcome.error),
+            }
+        )
+    elif stored is not None:
+        word = "stored" if stored.created else "known already"
+        say(f"{stored.file.file_id}  {path}: {word}, {stored.file.placement.decision}")
+
+
+def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
+    for outcome in failures:
+        note_failure(f"{outcome.found.path}: {outcome.error}")
+    note(f"{count - len(failures)} of {count} files are {done}")
+    codes = {exit_code_of(outcome.error) for outcome in failures if outcome.error is not None}
+    return codes.pop() if len(codes) == 1 else ExitCode.FAILURE if codes else ExitCode.OK
