@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.leaks import leaks_since, open_descriptors, tasks_besides_ours
 from tests.support.s3_stub import S3Stub
@@ -26,6 +27,10 @@ from tests.support.servers import (
     SharedServers,
 )
 from tests.support.stall import StallProxy
+
+# How long an example takes says something about the machine, which others may be using.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _KEEPER = pytest.StashKey[Keeper]()
 _FOLDER = pytest.StashKey[Path]()
