@@ -1,0 +1,318 @@
+"""What every Spool promises."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from pathlib import Path
+from typing import ClassVar, cast
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
+
+from traffic_storage.domain.digests import SEGMENT_BYTES, digests_of
+from traffic_storage.domain.errors import InvalidInput, TooLarge
+from traffic_storage.ports.spool import Body, MemoryBody, Spool
+
+MIB = SEGMENT_BYTES
+UNLIMITED = 1 << 40
+SIZES = [0, 1, 1000, MIB - 1, MIB, MIB + 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17]
+
+
+class Source:
+    """An async iterator that tells whether it was closed."""
+
+    def __init__(self, chunks: Iterable[object], error: Exception | None = None) -> None:
+        self.given = 0
+        self.closed = False
+        self._chunks = iter(chunks)
+        self._error = error
+        self._gave: dict[int, asyncio.Event] = {}
+
+    async def gave(self, count: int) -> None:
+        """Wait until so many chunks were taken."""
+        await self._gave.setdefault(count, asyncio.Event()).wait()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return cast(AsyncIterator[bytes], self)
+
+    async def __anext__(self) -> object:
+        await asyncio.sleep(0)
+        for chunk in self._chunks:
+            self.given += 1
+            self._gave.setdefault(self.given, asyncio.Event()).set()
+            return chunk
+        if self._error:
+            raise self._error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+
+def pieces(data: bytes, size: int) -> list[bytes]:
+    """`data` in pieces of `size`."""
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def content(size: int) -> bytes:
+    """Bytes that differ from segment to segment."""
+    return b"".join(b"%015d\n" % line for line in range(size // 16 + 1))[:size]
+
+
+async def read(spool: Spool, body: Body) -> bytes:
+    """All bytes of a body."""
+    chunks = [chunk async for chunk in spool.chunks(body)]
+    assert all(0 < len(chunk) <= MIB for chunk in chunks)
+    return b"".join(chunks)
+
+
+@pytest.mark.asyncio
+class SpoolContract:
+    """Inherit, and give an async fixture `spool` with room for 100 MiB."""
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("piece", [64 * 1024, 3 * MIB + 1])
+    async def test_what_comes_in_is_at_hand_as_a_whole(
+        self, spool: Spool, size: int, piece: int
+    ) -> None:
+        """take: "all bytes of `source`", with the digests of the whole, however they come."""
+        data = content(size)
+        body = await spool.take(
+            Source(pieces(data, piece)), limit_bytes=UNLIMITED, field_name="video"
+        )
+        assert body.digests == digests_of(data)
+        assert await read(spool, body) == data
+        if isinstance(body, MemoryBody):
+            assert body.data == data
+        else:
+            assert os.pread(body.fd, size + 1, 0) == data
+        await spool.release(body)
+
+    async def test_single_bytes_and_empty_chunks_are_taken(self, spool: Spool) -> None:
+        """take: any chunking gives the same body."""
+        data = content(5000)
+        chunks = [chunk for byte in pieces(data, 1) for chunk in (byte, b"")]
+        body = await spool.take(Source(chunks), limit_bytes=5000, field_name="video")
+        assert body.digests == digests_of(data)
+        assert await read(spool, body) == data
+
+    async def test_a_buffer_may_be_filled_again(self, spool: Spool) -> None:
+        """take: what a source does with its buffer afterwards changes nothing."""
+
+        async def refilling() -> AsyncIterator[bytes]:
+            buffer = bytearray(MIB // 2)
+            for number in range(6):
+                buffer[:] = bytes([number]) * len(buffer)
+                yield cast(bytes, buffer)
+                buffer[:] = b"!" * len(buffer)
+
+        body = await spool.take(refilling(), limit_bytes=UNLIMITED, field_name="video")
+        expected = b"".join(bytes([number]) * (MIB // 2) for number in range(6))
+        assert body.digests == digests_of(expected)
+        assert await read(spool, body) == expected
+
+    @pytest.mark.parametrize("limit", [0, 1, 1000, MIB, 3 * MIB])
+    async def test_as_many_bytes_as_the_limit_come_in(self, spool: Spool, limit: int) -> None:
+        """take: TooLarge when "more than `limit_bytes` came", not before."""
+        source = Source(pieces(content(limit), 100_000))
+        body = await spool.take(source, limit_bytes=limit, field_name="video")
+        assert body.digests.size_bytes == limit
+
+    @pytest.mark.parametrize("limit", [0, 1, 1000, MIB, 3 * MIB])
+    async def test_one_byte_more_is_too_large(self, spool: Spool, limit: int) -> None:
+        """take: TooLarge, "naming `field_name`"; the source is closed."""
+        source = Source(pieces(content(limit + 1), 100_000))
+        with pytest.raises(TooLarge) as raised:
+            await spool.take(source, limit_bytes=limit, field_name="the field")
+        assert [problem.field for problem in raised.value.problems] == ["the field"]
+        assert str(limit) in str(raised.value)
+        assert source.closed
+
+    async def test_an_endless_source_is_left_at_the_limit(self, spool: Spool) -> None:
+        """take: TooLarge "as soon as they are exceeded"."""
+        source = Source(iter(lambda: bytes(64 * 1024), None))
+        with pytest.raises(TooLarge):
+            await spool.take(source, limit_bytes=2 * MIB, field_name="video")
+        assert source.given == 2 * MIB // (64 * 1024) + 1
+        assert source.closed
+
+    @pytest.mark.parametrize("before", [0, 3 * MIB])
+    @pytest.mark.parametrize("wrong", ["text", 7, None])
+    async def test_what_is_no_bytes_is_refused(
+        self, spool: Spool, before: int, wrong: object
+    ) -> None:
+        """take: InvalidInput, "naming `field_name`"; the source is closed."""
+        source = Source([bytes(before), wrong])
+        with pytest.raises(InvalidInput) as raised:
+            await spool.take(source, limit_bytes=UNLIMITED, field_name="the field")
+        assert [problem.field for problem in raised.value.problems] == ["the field"]
+        assert source.closed
+
+    @pytest.mark.parametrize("before", [0, 1000, 3 * MIB])
+    async def test_an_error_of_the_source_goes_through(self, spool: Spool, before: int) -> None:
+        """take: "When anything fails, `source` is closed and nothing is left behind"."""
+        source = Source(pieces(content(before), 100_000), ConnectionResetError("gone"))
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await spool.take(source, limit_bytes=UNLIMITED, field_name="video")
+        assert source.closed
+
+    @pytest.mark.parametrize("turns", [1, 2, 3, 10, 40])
+    async def test_a_cancelled_take_closes_its_source(self, spool: Spool, turns: int) -> None:
+        """take: "When anything fails, `source` is closed and nothing is left behind"."""
+        source = Source(iter(lambda: bytes(300_000), None))
+        taking = asyncio.ensure_future(
+            spool.take(source, limit_bytes=UNLIMITED, field_name="video")
+        )
+        await source.gave(turns)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        assert source.closed
+
+    async def test_many_come_in_at_once(self, spool: Spool) -> None:
+        """Bodies never mix."""
+        contents = [bytes([number]) * (MIB + number * 100_000) for number in range(12)]
+        bodies = await asyncio.gather(
+            *(
+                spool.take(Source(pieces(data, 70_000)), limit_bytes=UNLIMITED, field_name="video")
+                for data in contents
+            )
+        )
+        for body, data in zip(bodies, contents, strict=True):
+            assert body.digests == digests_of(data)
+            assert await read(spool, body) == data
+        for body in bodies:
+            await spool.release(body)
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_bytes_at_hand_are_hashed(self, spool: Spool, size: int) -> None:
+        """wrap: "Bytes at hand, hashed"."""
+        data = content(size)
+        assert await spool.wrap(data) == MemoryBody(data, digests_of(data))
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_a_file_is_read(self, spool: Spool, tmp_path: Path, size: int) -> None:
+        """read_path: "The bytes of a regular file, in chunks of at most 1 MiB, none empty"."""
+        path = tmp_path / "video é.mp4"
+        path.write_bytes(content(size))
+        for name in (path, str(path)):
+            chunks = [chunk async for chunk in spool.read_path(name)]
+            assert all(0 < len(chunk) <= MIB for chunk in chunks)
+            assert b"".join(chunks) == content(size)
+
+    async def test_a_file_can_be_taken(self, spool: Spool, tmp_path: Path) -> None:
+        """read_path and take fit together."""
+        (tmp_path / "video").write_bytes(content(3 * MIB))
+        body = await spool.take(
+            spool.read_path(tmp_path / "video"), limit_bytes=UNLIMITED, field_name="video"
+        )
+        assert body.digests == digests_of(content(3 * MIB))
+        await spool.release(body)
+
+    async def test_a_link_to_a_file_is_followed(self, spool: Spool, tmp_path: Path) -> None:
+        """read_path: the caller's own links are the caller's business."""
+        (tmp_path / "video").write_bytes(b"moving")
+        (tmp_path / "link").symlink_to("video")
+        assert [chunk async for chunk in spool.read_path(tmp_path / "link")] == [b"moving"]
+
+    @pytest.mark.parametrize(
+        "name", ["missing", "folder", "pipe", "loop", "video/below", "nul\0", "/dev/zero", ""]
+    )
+    async def test_what_is_no_file_is_refused_by_name(
+        self, spool: Spool, tmp_path: Path, name: str
+    ) -> None:
+        """read_path: InvalidInput, "there is no such readable regular file; names the path"."""
+        (tmp_path / "video").write_bytes(b"moving")
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "loop").symlink_to("loop")
+        path = os.path.join(tmp_path, name) if name else name  # noqa: PTH118 - keeps the NUL
+        with pytest.raises(InvalidInput) as raised:
+            await anext(spool.read_path(path))
+        assert ascii(path)[1:-1] in str(raised.value)
+        assert raised.value.remedy
+
+    async def test_reading_a_file_can_be_left_early(self, spool: Spool, tmp_path: Path) -> None:
+        """read_path: "Closing the iterator early frees everything at once"."""
+        (tmp_path / "video").write_bytes(content(5 * MIB))
+        before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
+        chunks = spool.read_path(tmp_path / "video")
+        async with aclosing(cast("AsyncGenerator[bytes, None]", chunks)):
+            assert await anext(chunks) == content(MIB)
+        assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+    async def test_releasing_twice_does_nothing(self, spool: Spool) -> None:
+        """release: "a second time does nothing", also when another body came meanwhile."""
+        data = content(2 * MIB)
+        first = await spool.take(Source([data]), limit_bytes=UNLIMITED, field_name="video")
+        await spool.release(first)
+        second = await spool.take(Source([data]), limit_bytes=UNLIMITED, field_name="video")
+        await spool.release(first)
+        assert await read(spool, second) == data
+
+    async def test_its_end_releases_what_is_held(self, spool: Spool) -> None:
+        """aclose: "Release everything that is still held"; a second time does nothing."""
+        before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
+        for _ in range(3):
+            await spool.take(Source([bytes(2 * MIB)]), limit_bytes=UNLIMITED, field_name="video")
+        await spool.aclose()
+        await spool.aclose()
+        assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """Bodies come and go in any order; each stays what it was until it is released.
+
+    Make a subclass whose `make` (called on the machine's own event loop) gives a spool. Run its
+    `TestCase`.
+    """
+
+    make: ClassVar[Callable[[], Spool]]
+
+    bodies: Bundle[tuple[Body, bytes]] = Bundle("bodies")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+        self._spool = self._runner.run(self._made())
+
+    @rule(
+        target=bodies,
+        seed=st.binary(min_size=1, max_size=64),
+        repeat=st.integers(0, 80_000),
+        cuts=st.lists(st.integers(1, 3 * MIB), max_size=8),
+    )
+    def take(self, seed: bytes, repeat: int, cuts: list[int]) -> tuple[Body, bytes]:
+        """Take a body in, in any chunks."""
+        data = seed * repeat
+        chunks = []
+        rest = data
+        for cut in cuts:
+            chunks.append(rest[:cut])
+            rest = rest[cut:]
+        source = Source([*chunks, rest])
+        body = self._runner.run(self._spool.take(source, limit_bytes=len(data), field_name="video"))
+        assert body.digests == digests_of(data)
+        return body, data
+
+    @rule(held=bodies)
+    def read(self, held: tuple[Body, bytes]) -> None:
+        """Look at one that is held."""
+        body, data = held
+        assert self._runner.run(read(self._spool, body)) == data
+
+    @rule(held=consumes(bodies))
+    def release(self, held: tuple[Body, bytes]) -> None:
+        """Let one go."""
+        self._runner.run(self._spool.release(held[0]))
+
+    def teardown(self) -> None:
+        """Close the spool and its loop."""
+        self._runner.run(self._spool.aclose())
+        self._runner.close()
+
+    async def _made(self) -> Spool:
+        return type(self).make()

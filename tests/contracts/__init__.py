@@ -1,0 +1,1 @@
+"""The contract suites, run on every adapter with real servers."""

@@ -1,0 +1,130 @@
+"""Every Cache keeps the contract; Redis on real servers."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.support.servers import RedisAddress, RedisServer
+from traffic_storage.adapters.cache.memory import InProcessCache
+from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
+from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.entrypoints.testing.contracts.cache import KEYS, CacheContract, CacheMachine
+from traffic_storage.ports.cache import Cache
+
+START = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
+MACHINE = settings(max_examples=25, stateful_step_count=30, deadline=None)
+PATIENT_SECONDS = 60.0
+"""Far more than any machine needs, so that a busy one does not turn hits into misses."""
+
+
+def redis_at(address: RedisAddress, *, cluster: bool = False) -> RedisCache:
+    return RedisCache(
+        RedisSettings(
+            host=address.host,
+            port=address.port,
+            db=address.db,
+            password=address.password,
+            cluster=cluster,
+            timeout_seconds=PATIENT_SECONDS,
+        )
+    )
+
+
+class TestInProcess(CacheContract):
+    @pytest.fixture
+    async def clock(self) -> ManualClock:
+        return ManualClock(START)
+
+    @pytest.fixture
+    async def cache(self, no_leaks: None, clock: ManualClock) -> AsyncIterator[InProcessCache]:
+        self._clock = clock
+        cache = InProcessCache(64 * 1024 * 1024, self.item_bytes, clock)
+        yield cache
+        await cache.aclose()
+
+    async def pass_time(self, by: timedelta) -> None:
+        self._clock.advance(by)
+
+
+class TestValkey(CacheContract):
+    @pytest.fixture
+    async def cache(
+        self, redis_database: RedisAddress, no_leaks: None
+    ) -> AsyncIterator[RedisCache]:
+        cache = redis_at(redis_database)
+        yield cache
+        await cache.aclose()
+
+
+@pytest.fixture(scope="module")
+def redis_of_redis() -> Iterator[RedisServer]:
+    with RedisServer(flavour="redis") as server:
+        yield server
+
+
+class TestRedis(CacheContract):
+    @pytest.fixture
+    async def cache(self, redis_of_redis: RedisServer, no_leaks: None) -> AsyncIterator[RedisCache]:
+        cache = redis_at(redis_of_redis.address.new_database())
+        yield cache
+        await cache.aclose()
+
+
+class TestValkeyCluster(CacheContract):
+    @pytest.fixture
+    async def cache(self, redis_cluster: RedisAddress, no_leaks: None) -> AsyncIterator[RedisCache]:
+        cache = redis_at(redis_cluster, cluster=True)
+        yield cache
+        await cache.aclose()
+
+
+class InProcessMachine(CacheMachine):
+    forgets = False
+
+    @staticmethod
+    def make() -> Cache:
+        return InProcessCache(64 * 1024 * 1024, 512 * 1024, ManualClock(START))
+
+
+class SmallMachine(CacheMachine):
+    """One that has no room for all that is put."""
+
+    @staticmethod
+    def make() -> Cache:
+        return InProcessCache(4000, 1500, ManualClock(START))
+
+
+InProcessMachine.TestCase.settings = MACHINE
+SmallMachine.TestCase.settings = MACHINE
+TestInProcessMachine = InProcessMachine.TestCase
+TestSmallMachine = SmallMachine.TestCase
+
+
+def test_valkey_machine(redis_server: RedisAddress) -> None:
+    class Machine(CacheMachine):
+        forgets = False
+
+        @staticmethod
+        def make() -> Cache:
+            return redis_at(redis_server.new_database())
+
+    run_state_machine_as_test(Machine, settings=MACHINE)
+
+
+def test_valkey_cluster_machine(redis_cluster: RedisAddress) -> None:
+    class Machine(CacheMachine):
+        forgets = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            for key in KEYS:
+                self.drop(key)
+
+        @staticmethod
+        def make() -> Cache:
+            return redis_at(redis_cluster, cluster=True)
+
+    run_state_machine_as_test(Machine, settings=MACHINE)
