@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attrs import frozen
 
@@ -13,6 +14,8 @@ from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.ports.spool import Body
+
+T = TypeVar("T")
 
 
 @frozen
@@ -168,13 +171,19 @@ class BlobStore(Protocol):
         """Free threads and connections; running calls end first."""
 
 
+@asynccontextmanager
+async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """An iterator of a store, closed when the block is left, however it is left."""
+    try:
+        yield iterator
+    finally:
+        if aclose := getattr(iterator, "aclose", None):
+            await aclose()
+
+
 async def is_empty(store: BlobStore) -> bool:
     """Whether a store holds no blob of ours."""
-    listing = store.list()
-    try:
+    async with closing(store.list()) as listing:
         async for _ in listing:
             return False
-        return True
-    finally:
-        if aclose := getattr(listing, "aclose", None):
-            await aclose()
+    return True

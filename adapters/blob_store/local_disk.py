@@ -20,7 +20,6 @@ from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobConflict, DeadlinePassed, StorageUnavailable
 from traffic_storage.ports.spool import Body
 from traffic_storage.ports.verification import (
-    check_key,
     check_span,
     chunks_of,
     part_of_segment,
@@ -72,7 +71,6 @@ class LocalDiskBlobStore(BlobStore):
         return self._trouble if self._clock.monotonic() < self._trouble_until else ""
 
     async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
-        check_key(key)
         permit = _Permit(self._clock, deadline, key)
         with self._watched():
             await self._writing.settle(
@@ -81,7 +79,6 @@ class LocalDiskBlobStore(BlobStore):
         _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
-        check_key(key)
         return await self._reading.run(self._folder.read, key, digests)
 
     async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
@@ -91,19 +88,16 @@ class LocalDiskBlobStore(BlobStore):
             for chunk in chunks_of(data, span):
                 yield chunk
             return
-        check_key(key)
         blob = await self._reading.run(self._folder.open, key, digests)
         for segment in segments_of(span, digests):
             data = await self._reading.run(blob.read, segment)
             yield part_of_segment(data, segment, span)
 
     async def head(self, key: BlobKey) -> BlobHead:
-        check_key(key)
         size_bytes, text = await self._reading.run(self._folder.describe, key)
         return BlobHead(size_bytes, _facts_from(text))
 
     async def delete(self, key: BlobKey) -> None:
-        check_key(key)
         with self._watched():
             await self._writing.settle(_go_on, self._folder.remove, key)
         _log.debug("deleted %s", key)

@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,13 @@ from traffic_storage.domain.files import BlobKey
 from traffic_storage.ports.blob_store import BlobEntry, Room
 from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing
 from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
-from traffic_storage.ports.verification import Segment, check_segment, check_size, check_whole
+from traffic_storage.ports.verification import (
+    Segment,
+    check_key,
+    check_segment,
+    check_size,
+    check_whole,
+)
 
 _FACTS_ATTRIBUTE = "user.traffic_storage"
 _FACTS_SUFFIX = ".facts"
@@ -54,20 +60,62 @@ class OpenBlob:
         return data
 
 
+class GrowingBlob:
+    """A blob that is written piece by piece; ends with `publish` or `discard`, once.
+
+    Opens its file with the first piece. One call at a time.
+    """
+
+    def __init__(self, stage: Callable[[], Staged], target: Callable[[], Place], root: str) -> None:
+        self._stage = stage
+        self._target = target
+        self._root = root
+        self._staged: Staged | None = None
+
+    def write(self, piece: bytes) -> None:
+        """Append a piece."""
+        with translated(self._root):
+            self._staged = self._staged or self._stage()
+            write_all(self._staged.fd, piece)
+
+    def publish(self) -> None:
+        """Give it its name, unless that is taken."""
+        with translated(self._root):
+            self._staged = self._staged or self._stage()
+            try:
+                publish(self._staged, self._target(), always)
+            finally:
+                self._staged.discard()
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        if self._staged:
+            with translated(self._root):
+                self._staged.discard()
+
+
 class BlobFolder:
     """The blobs below `root`, their facts in an extended attribute or in a file beside them.
 
     `durable` says whether what is written must survive a power cut. Where `attributes` is false,
     or the file system has none, facts go into a file `<blob>.facts`; where `unnamed` is false, or
-    the file system can't do it, new files lie in a staging folder until they are whole.
+    the file system can't do it, new files lie in a staging folder until they are whole. With
+    `notes_use` a blob's time of modification is that of its last use.
     """
 
     def __init__(
-        self, root: Path, *, durable: bool, attributes: bool = True, unnamed: bool = True
+        self,
+        root: Path,
+        *,
+        durable: bool,
+        attributes: bool = True,
+        unnamed: bool = True,
+        notes_use: bool = False,
     ) -> None:
         self.place = str(root)
         self._durable = durable
         self._attributes = attributes
+        self._notes_use = notes_use
         self._folders = Folders(root, durable=durable)
         self._staging = Staging(unnamed=unnamed)
         self._turns = threading.Condition()
@@ -77,7 +125,7 @@ class BlobFolder:
         self, key: BlobKey, body: Body, facts: str | None = None, permit: Permit = always
     ) -> None:
         """Publish a blob and its facts under `key`; `permit` as in `publish`."""
-        path, _, name = key.rpartition("/")
+        path, name = _parts(key)
         with translated(self.place), self._alone_with(key):
             place = Place(self._folders.for_writing(path), name, self._durable)
             if not self._publish_spooled(key, body, place, facts, permit):
@@ -85,10 +133,22 @@ class BlobFolder:
                     _fill(staged.fd, key, body)
                     self._publish(staged, key, body.digests, place, facts, permit)
 
+    def grow(self, key: BlobKey) -> GrowingBlob:
+        """A new blob that is written piece by piece, without facts. Does nothing yet."""
+        path, name = _parts(key)
+
+        def target() -> Place:
+            return Place(self._folders.for_writing(path), name, self._durable)
+
+        def stage() -> Staged:
+            return self._staging.new(target().folder, self._folders.root)
+
+        return GrowingBlob(stage, target, self.place)
+
     def read(self, key: BlobKey, digests: Digests) -> bytes:
         """The whole blob, checked."""
         with translated(self.place):
-            file = self._open(key)
+            file = self._open_for_use(key)
             size_bytes = os.fstat(file.fd).st_size
             check_size(key, size_bytes, digests)
             data = read_all(file.fd, size_bytes)
@@ -98,7 +158,7 @@ class BlobFolder:
     def open(self, key: BlobKey, digests: Digests) -> OpenBlob:
         """The blob, for reading in segments; its size is checked."""
         with translated(self.place):
-            file = self._open(key)
+            file = self._open_for_use(key)
             check_size(key, os.fstat(file.fd).st_size, digests)
         return OpenBlob(key, digests, file, self.place)
 
@@ -110,7 +170,7 @@ class BlobFolder:
 
     def remove(self, key: BlobKey) -> None:
         """Remove a blob and its facts. One that is not there is a success."""
-        path, _, name = key.rpartition("/")
+        path, name = _parts(key)
         with translated(self.place):
             try:
                 folder = self._folders.for_reading(path, fresh=True)
@@ -248,7 +308,7 @@ class BlobFolder:
         return self._facts_beside(key)
 
     def _facts_beside(self, key: BlobKey) -> str | None:
-        path, _, name = key.rpartition("/")
+        path, name = _parts(key)
         folder = self._folders.for_reading(path, fresh=True)
         try:
             file = Descriptor(os.open(name + _FACTS_SUFFIX, _OPEN, dir_fd=folder.fd))
@@ -256,8 +316,14 @@ class BlobFolder:
             return None
         return read_all(file.fd, _MAX_NOTE_BYTES).decode(errors="replace")
 
+    def _open_for_use(self, key: BlobKey) -> Descriptor:
+        file = self._open(key)
+        if self._notes_use:
+            os.utime(file.fd)
+        return file
+
     def _open(self, key: BlobKey) -> Descriptor:
-        path, _, name = key.rpartition("/")
+        path, name = _parts(key)
         try:
             try:
                 return _open_regular(key, self._folders.for_reading(path), name)
@@ -266,6 +332,13 @@ class BlobFolder:
                 return _open_regular(key, self._folders.for_reading(path, fresh=True), name)
         except FileNotFoundError as error:
             raise BlobMissing(f"{self.place} has no blob {key}") from error
+
+
+def _parts(key: BlobKey) -> tuple[str, str]:
+    """The folder and the name of a blob. Nothing but a key of ours ever becomes a path."""
+    check_key(key)
+    path, _, name = key.rpartition("/")
+    return path, name
 
 
 def _fill(fd: int, key: BlobKey, body: Body) -> None:

@@ -1,0 +1,244 @@
+"""Copies of blobs in a folder, within a budget of bytes."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from traffic_storage.adapters.files.blobs import BlobFolder, GrowingBlob, OpenBlob
+from traffic_storage.adapters.files.threads import Threads, settle
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.files import BlobKey
+from traffic_storage.ports.errors import (
+    BlobConflict,
+    BlobCorrupt,
+    BlobMissing,
+    StorageFull,
+    StorageUnavailable,
+)
+from traffic_storage.ports.spool import Body
+from traffic_storage.ports.verification import Segment
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_THREADS = 4
+# A file occupies whole blocks, an empty one its inode.
+_BLOCK_BYTES = 4096
+# What goes wrong with a copy costs the copy, and no request hears of it.
+_BAD = (BlobConflict, BlobCorrupt, BlobMissing, StorageFull, StorageUnavailable)
+_log = logging.getLogger("traffic_storage.blob_store")
+
+
+class Copies:
+    """Copies below `folder`, at most `limit_bytes` of them; the least recently used go first.
+
+    No method raises for a bad copy or a bad disk. What is there at the first use counts, in the
+    order in which it was used. Room is made and reserved before a copy is written.
+    """
+
+    def __init__(self, folder: Path, *, limit_bytes: int, item_bytes: int) -> None:
+        self._folder = BlobFolder(folder, durable=False, notes_use=True)
+        self._threads = Threads(_THREADS, "blob-cache")
+        self._limit_bytes = limit_bytes
+        self._item_bytes = item_bytes
+        self._sizes: OrderedDict[BlobKey, int] | None = None
+        self._held_bytes = 0
+        self._growing: set[BlobKey] = set()
+        self._doomed: set[BlobKey] = set()
+        self._drops = 0
+
+    @property
+    def drops(self) -> int:
+        """How many times something was dropped: what was read before must not be kept after."""
+        return self._drops
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of the budget is used, reservations included."""
+        return self._held_bytes
+
+    async def read(self, key: BlobKey, digests: Digests) -> bytes | None:
+        """The whole copy, checked; None without a good one."""
+        return await self._use(key, self._folder.read, key, digests)
+
+    async def open(self, key: BlobKey, digests: Digests) -> OpenBlob | None:
+        """The copy for `segment`; None without one."""
+        return await self._use(key, self._folder.open, key, digests)
+
+    async def segment(self, key: BlobKey, blob: OpenBlob, segment: Segment) -> bytes | None:
+        """A segment of an open copy, checked; None if it is not good."""
+        return await self._use(key, blob.read, segment)
+
+    async def keep(self, key: BlobKey, body: Body, *, since: int) -> None:
+        """Keep a copy, if it fits and nothing was dropped after `drops` was `since`."""
+        await settle(asyncio.ensure_future(self._keep(key, body, since)), _go_on)
+
+    @asynccontextmanager
+    async def filling(self, key: BlobKey, size_bytes: int) -> AsyncIterator["Filling"]:
+        """Keep a copy that comes in pieces, if it fits; it counts if it is completed."""
+        victims = await self._reserve(key, size_bytes)
+        if victims is None:
+            yield Filling(self, None)
+            return
+        filling = Filling(self, self._folder.grow(key))
+        try:
+            await self.attempt(self._remove_all, victims)
+            yield filling
+        finally:
+            await settle(asyncio.ensure_future(self._finish(key, filling)), _go_on)
+
+    async def attempt(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether a call in a thread went well; it has ended when this ends."""
+        try:
+            await self._threads.settle(_go_on, call, *args, **kwargs)
+        except _BAD as error:
+            _log.debug("cache: %s", error)
+            return False
+        return True
+
+    async def drop(self, key: BlobKey) -> None:
+        """Remove a copy; one that is being written is removed when it is whole."""
+        self._drops += 1
+        if key in self._growing:
+            self._doomed.add(key)
+            return
+        if self._sizes:
+            self._held_bytes -= self._sizes.pop(key, 0)
+        await self.attempt(self._folder.remove, key)
+
+    async def aclose(self) -> None:
+        """Let running calls end and close all; the copies stay."""
+        await self._threads.aclose()
+        self._folder.close()
+        self._sizes = None
+        self._held_bytes = 0
+
+    async def _index(self) -> OrderedDict[BlobKey, int] | None:
+        """The copies by last use; None as long as the folder can't be read."""
+        if self._sizes is None:
+            try:
+                found = await self._threads.run(self._scan)
+            except _BAD as error:
+                _log.warning("the cache is not used: %s", error)
+                return None
+            if self._sizes is None:
+                self._sizes = OrderedDict(found)
+                self._held_bytes = sum(self._sizes.values())
+                await self.attempt(self._remove_all, self._victims(self._sizes, 0) or [])
+        return self._sizes
+
+    def _scan(self) -> list[tuple[BlobKey, int]]:
+        entries = sorted(self._folder.entries(), key=lambda entry: entry.modified_at)
+        return [(entry.key, _occupied(entry.size_bytes)) for entry in entries]
+
+    async def _use(
+        self, key: BlobKey, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        sizes = await self._index()
+        if sizes is None or key not in sizes or key in self._growing:
+            return None
+        try:
+            found = await self._threads.run(call, *args, **kwargs)
+        except _BAD as error:
+            _log.warning("a cached copy is dropped: %s", error)
+            await self.drop(key)
+            return None
+        if key in sizes:
+            sizes.move_to_end(key)
+        return found
+
+    async def _keep(self, key: BlobKey, body: Body, since: int) -> None:
+        victims = await self._reserve(key, body.digests.size_bytes, since)
+        if victims is not None:
+            await self.attempt(self._remove_all, victims)
+            await self._end(key, kept=await self.attempt(self._folder.write, key, body))
+
+    async def _finish(self, key: BlobKey, filling: "Filling") -> None:
+        await self._end(key, kept=await filling.end())
+
+    async def _reserve(
+        self, key: BlobKey, size_bytes: int, since: int | None = None
+    ) -> list[BlobKey] | None:
+        """Count a new copy, and name those that must go first; None if it is not to be kept."""
+        sizes = await self._index()
+        size = _occupied(size_bytes)
+        if (
+            sizes is None
+            or key in sizes
+            or size > self._item_bytes
+            or since not in (None, self._drops)
+        ):
+            return None
+        victims = self._victims(sizes, size)
+        if victims is not None:
+            sizes[key] = size
+            self._held_bytes += size
+            self._growing.add(key)
+        return victims
+
+    def _victims(self, sizes: OrderedDict[BlobKey, int], size: int) -> list[BlobKey] | None:
+        """Forget copies until there is room for `size`; None, and none forgotten, if there can't be."""
+        excess = self._held_bytes + size - self._limit_bytes
+        victims = []
+        for key, occupied in sizes.items():
+            if excess <= 0:
+                break
+            if key not in self._growing:
+                victims.append(key)
+                excess -= occupied
+        if excess > 0:
+            return None
+        for key in victims:
+            self._held_bytes -= sizes.pop(key)
+        return victims
+
+    def _remove_all(self, keys: Sequence[BlobKey]) -> None:
+        for key in keys:
+            self._folder.remove(key)
+
+    async def _end(self, key: BlobKey, *, kept: bool) -> None:
+        """End a reservation: the copy is there, or it is not."""
+        self._growing.discard(key)
+        if not kept or key in self._doomed:
+            self._doomed.discard(key)
+            await self.drop(key)
+
+
+class Filling:
+    """A copy that comes in pieces, or, without `blob`, none."""
+
+    def __init__(self, copies: Copies, blob: GrowingBlob | None) -> None:
+        self._copies = copies
+        self._blob = blob
+        self._is_good = blob is not None
+        self._is_complete = False
+
+    async def write(self, piece: bytes) -> None:
+        """Append a piece."""
+        if self._blob and self._is_good:
+            self._is_good = await self._copies.attempt(self._blob.write, piece)
+
+    def complete(self) -> None:
+        """Say that all pieces came."""
+        self._is_complete = True
+
+    async def end(self) -> bool:
+        """Publish what is complete, else leave nothing; whether there is a copy now."""
+        if self._blob is None:
+            return False
+        if self._is_good and self._is_complete:
+            return await self._copies.attempt(self._blob.publish)
+        await self._copies.attempt(self._blob.discard)
+        return False
+
+
+def _occupied(size_bytes: int) -> int:
+    return max(1, -(-size_bytes // _BLOCK_BYTES)) * _BLOCK_BYTES
+
+
+def _go_on() -> None:
+    """A copy that is begun is ended, whoever has gone meanwhile."""

@@ -1,0 +1,157 @@
+"""CachingBlobStore: a decorator that keeps copies of a far store's blobs on local disk."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime
+from pathlib import Path
+
+from traffic_storage.adapters.blob_store.caching.copies import Copies
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.domain.identity import Marker
+from traffic_storage.ports.blob_store import (
+    BlobEntry,
+    BlobHead,
+    BlobStore,
+    Room,
+    Span,
+    closing,
+)
+from traffic_storage.ports.spool import Body, MemoryBody
+from traffic_storage.ports.verification import (
+    check_span,
+    chunks_of,
+    part_of_segment,
+    segments_of,
+)
+
+
+class CachingBlobStore(BlobStore):
+    """`cloud` with copies of what was written and read whole, in a folder of this host.
+
+    The copies are a cache and never a replica: at most `limit_bytes` of them, none above
+    `item_bytes`, the least recently used out first, kept over a restart. Each is checked like
+    any other blob when it is read; a bad one is dropped and the cloud is read instead. A disk
+    that fails costs speed, never a request. Whatever is written, deleted, listed or asked is the
+    cloud's answer.
+    """
+
+    def __init__(
+        self, cloud: BlobStore, folder: Path, *, limit_bytes: int, item_bytes: int
+    ) -> None:
+        self._cloud = cloud
+        self._copies = Copies(folder.absolute(), limit_bytes=limit_bytes, item_bytes=item_bytes)
+        self._hits = 0
+        self._misses = 0
+
+    @property
+    def hits(self) -> int:
+        """How many reads found a copy."""
+        return self._hits
+
+    @property
+    def misses(self) -> int:
+        """How many reads went to the cloud."""
+        return self._misses
+
+    @property
+    def cached_bytes(self) -> int:
+        """How much of the budget is used, in whole blocks."""
+        return self._copies.held_bytes
+
+    @property
+    def tier(self) -> Tier:
+        return self._cloud.tier
+
+    @property
+    def location(self) -> str:
+        return self._cloud.location
+
+    def obstacle(self) -> str:
+        return self._cloud.obstacle()
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        since = self._copies.drops
+        await self._cloud.put(key, body, facts, deadline=deadline)
+        await self._copies.keep(key, body, since=since)
+
+    async def read(self, key: BlobKey, digests: Digests) -> bytes:
+        if (copy := await self._copies.read(key, digests)) is not None:
+            self._hits += 1
+            return copy
+        self._misses += 1
+        since = self._copies.drops
+        data = await self._cloud.read(key, digests)
+        await self._copies.keep(key, MemoryBody(data, digests), since=since)
+        return data
+
+    async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
+        check_span(span, digests)
+        if not digests.segmented:
+            for chunk in chunks_of(await self.read(key, digests), span):
+                yield chunk
+            return
+        given = 0
+        async with closing(self._copied(key, digests, span)) as chunks:
+            async for chunk in chunks:
+                given += len(chunk)
+                yield chunk
+        if given < span.length:
+            rest = Span(span.start + given, span.stop)
+            async with closing(self._fetched(key, digests, rest)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def head(self, key: BlobKey) -> BlobHead:
+        return await self._cloud.head(key)
+
+    async def delete(self, key: BlobKey) -> None:
+        await self._copies.drop(key)
+        await self._cloud.delete(key)
+
+    def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
+        return self._cloud.list(prefix, after)
+
+    async def room(self) -> Room:
+        return await self._cloud.room()
+
+    async def marker(self) -> Marker | None:
+        return await self._cloud.marker()
+
+    async def write_marker(self, marker: Marker) -> None:
+        await self._cloud.write_marker(marker)
+
+    async def aclose(self) -> None:
+        await self._copies.aclose()
+        await self._cloud.aclose()
+
+    async def _copied(
+        self, key: BlobKey, digests: Digests, span: Span
+    ) -> AsyncGenerator[bytes, None]:
+        """As much of the span as the copy gives; nothing without one."""
+        copy = await self._copies.open(key, digests)
+        if copy is None:
+            self._misses += 1
+            return
+        self._hits += 1
+        for segment in segments_of(span, digests):
+            data = await self._copies.segment(key, copy, segment)
+            if data is None:
+                return
+            yield part_of_segment(data, segment, span)
+
+    async def _fetched(
+        self, key: BlobKey, digests: Digests, span: Span
+    ) -> AsyncGenerator[bytes, None]:
+        """The span from the cloud; a whole blob is kept on the way."""
+        if span != Span(0, digests.size_bytes):
+            async with closing(self._cloud.open(key, digests, span)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        async with self._copies.filling(key, digests.size_bytes) as filling:
+            async with closing(self._cloud.open(key, digests, span)) as chunks:
+                async for chunk in chunks:
+                    await filling.write(chunk)
+                    yield chunk
+            filling.complete()
