@@ -1,5 +1,6 @@
 """Instants: how a caller's time is read, and which times can't be when something was captured."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,6 +9,12 @@ from attrs import frozen
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+# `fromisoformat` also takes any run of digits, any character between date and time.
+_ISO_8601 = re.compile(
+    r"[0-9]{4}(?:-[0-9]{2}-[0-9]{2}|[0-9]{4})"
+    r"(?:[Tt ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]{1,9})?)?)?"
+    r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?)?)?"
+)
 _REMEDY = "send ISO 8601, as 2025-11-01T10:00:00 or 2025-11-01T10:00:00+01:00"
 
 
@@ -22,6 +29,8 @@ class Moment:
 def parse_time(value: object, field: str) -> datetime:
     """The time that a caller wrote: ISO 8601 text, or a datetime. Naive stays naive.
 
+    A date alone is its midnight; digits beyond the microsecond are dropped.
+
     Raises:
         InvalidInput: it is neither.
     """
@@ -29,10 +38,13 @@ def parse_time(value: object, field: str) -> datetime:
         return value
     if not isinstance(value, str):
         raise InvalidInput.of(field, f"is a {type(value).__name__}, not a time", _REMEDY)
+    text = value.strip()
     try:
-        return datetime.fromisoformat(value.strip())
+        if _ISO_8601.fullmatch(text):
+            return datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise InvalidInput.of(field, f"is not a time: {value!a:.60}", _REMEDY) from error
+        raise InvalidInput.of(field, f"is no time that exists: {text}", _REMEDY) from error
+    raise InvalidInput.of(field, f"is not a time: {value!a:.60}", _REMEDY)
 
 
 def instant(timestamp: datetime, zone: ZoneInfo, field: str = "timestamp") -> Moment:
