@@ -1,0 +1,306 @@
+"""What every Images adapter promises."""
+
+import asyncio
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.errors import (
+    InvalidInput,
+    TooLarge,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
+from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels, pixel_sha256
+from traffic_storage.entrypoints.testing.contracts.image_samples import (
+    ANIMATIONS,
+    HEIGHT,
+    SAMPLES,
+    UNSUPPORTED,
+    WIDTH,
+    Sample,
+)
+from traffic_storage.ports.images import EncodedImage, Encoding, ImageFormat, Images
+from traffic_storage.ports.spool import MemoryBody
+
+EXACT = [Encoding(ImageFormat.WEBP, lossless=True), Encoding(ImageFormat.PNG)]
+LOSSY = [Encoding(), Encoding(quality=40, effort=4), Encoding(ImageFormat.JPEG)]
+CONTENT_TYPES = {
+    ImageFormat.WEBP: "image/webp",
+    ImageFormat.JPEG: "image/jpeg",
+    ImageFormat.PNG: "image/png",
+}
+
+
+def gradient(height: int = 40, width: int = 60) -> Pixels:
+    """A smooth picture, RGB."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    ramps = (rows * 255 // height, columns * 255 // width, (rows + columns) % 256)
+    return np.dstack(ramps).astype(np.uint8)
+
+
+def pictures() -> dict[str, Pixels]:
+    """Arrays of every shape and layout in memory that may be stored."""
+    colour = gradient()
+    alpha = np.linspace(0, 255, colour.shape[0] * colour.shape[1]).reshape(colour.shape[:2])
+    four = np.dstack([colour, alpha.astype(np.uint8)])
+    return {
+        "grey": np.ascontiguousarray(colour[..., 0]),
+        "colour": colour,
+        "alpha": four,
+        "opaque alpha": np.dstack([colour, np.full(colour.shape[:2], 255, np.uint8)]),
+        "colour under nothing": np.dstack([colour, np.zeros(colour.shape[:2], np.uint8)]),
+        "one pixel": colour[:1, :1],
+        "one row": colour[:1],
+        "one column": colour[:, :1],
+        "every other column, upside down": colour[::-1, ::2],
+        "channels turned round": colour[..., ::-1],
+        "columns first": np.asfortranarray(colour),
+        "read-only": np.frombuffer(colour.tobytes(), np.uint8).reshape(colour.shape),
+        "a channel of many": colour[..., 1],
+    }
+
+
+PICTURES = pictures()
+
+
+@pytest.mark.asyncio
+class ImagesContract:
+    """Inherit, and give an async fixture `images` with a limit of `max_pixels`.
+
+    An adapter that reads only what it has written sets `reads_others = False`; one that writes
+    one format whatever is asked for names it in `only`.
+    """
+
+    max_pixels: ClassVar[int] = 1_000_000
+    reads_others: ClassVar[bool] = True
+    only: ClassVar[ImageFormat | None] = None
+
+    @pytest.fixture(params=list(PICTURES.values()), ids=list(PICTURES))
+    def picture(self, request: pytest.FixtureRequest) -> Pixels:
+        """An array that may be stored."""
+        pixels: Pixels = request.param
+        return pixels
+
+    @pytest.fixture(params=list(SAMPLES.values()), ids=list(SAMPLES))
+    def sample(self, request: pytest.FixtureRequest) -> Sample:
+        """An encoded image of another maker."""
+        sample: Sample = request.param
+        return sample
+
+    @pytest.mark.parametrize("order", list(ChannelOrder))
+    @pytest.mark.parametrize("encoding", EXACT, ids=lambda encoding: encoding.format)
+    async def test_exact_pixels_come_back(
+        self, images: Images, picture: Pixels, order: ChannelOrder, encoding: Encoding
+    ) -> None:
+        """Encode and decode: lossless is "exact pixels", in shape and channel order."""
+        encoded = await images.encode(picture, order, encoding)
+        decoded = await images.decode(encoded.body.data, order, encoded.dimensions.channels)
+        assert decoded.channel_order is order
+        assert decoded.pixels.dtype == np.uint8
+        np.testing.assert_array_equal(decoded.pixels, picture)
+
+    @pytest.mark.parametrize("encoding", LOSSY, ids=str)
+    async def test_lossy_pixels_come_back_nearly(self, images: Images, encoding: Encoding) -> None:
+        """Encode and decode: the same picture to the eye, in each shape that the format holds."""
+        for name in ("grey", "colour", "alpha"):
+            picture = PICTURES[name]
+            if encoding.format is not ImageFormat.JPEG or name != "alpha":
+                encoded = await images.encode(picture, ChannelOrder.BGR, encoding)
+                decoded = await images.decode(
+                    encoded.body.data, ChannelOrder.BGR, encoded.dimensions.channels
+                )
+                difference = np.abs(decoded.pixels.astype(int) - picture)
+                assert decoded.pixels.shape == picture.shape
+                assert difference.mean() < 8
+
+    async def test_what_is_said_of_an_array(self, images: Images, picture: Pixels) -> None:
+        """encode: "its bytes, hashed, and the digest of the pixels that went in"."""
+        for encoding in EXACT:
+            encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
+            assert encoded.body.digests == digests_of(encoded.body.data)
+            assert encoded.pixel_sha256 == pixel_sha256(picture, ChannelOrder.RGB)
+            assert encoded.content_type == CONTENT_TYPES[self.only or encoding.format]
+            height, width, *channels = picture.shape
+            assert encoded.dimensions == Dimensions(width, height, *(channels or [1]))
+
+    async def test_what_was_encoded_is_known(self, images: Images, picture: Pixels) -> None:
+        """inspect: "what they are", "the dimensions are those that `decode` gives"."""
+        for encoding in EXACT:
+            encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
+            facts = await images.inspect(encoded.body)
+            decoded = await images.decode(encoded.body.data, ChannelOrder.RGB)
+            assert facts.content_type == encoded.content_type
+            assert facts.dimensions == _dimensions(decoded.pixels)
+
+    async def test_decoded_pixels_may_be_written_to(self, images: Images, picture: Pixels) -> None:
+        """decode: an array of the caller's own, in one piece."""
+        encoded = await images.encode(picture, ChannelOrder.RGB, EXACT[0])
+        decoded = await images.decode(encoded.body.data, ChannelOrder.BGR)
+        assert decoded.pixels.flags.writeable
+        assert decoded.pixels.flags.c_contiguous
+
+    async def test_the_array_is_left_as_it_is(self, images: Images) -> None:
+        """encode: the caller's array stays the caller's."""
+        picture = gradient()
+        await images.encode(picture, ChannelOrder.BGR, Encoding())
+        np.testing.assert_array_equal(picture, gradient())
+
+    @settings(
+        deadline=None,
+        max_examples=40,
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.differing_executors,
+        ],
+    )
+    @given(
+        picture=arrays.arrays(
+            np.uint8,
+            st.tuples(st.integers(1, 20), st.integers(1, 20))
+            | st.tuples(st.integers(1, 20), st.integers(1, 20), st.sampled_from([3, 4])),
+        ),
+        encoding=st.sampled_from(EXACT),
+        order=st.sampled_from(ChannelOrder),
+    )
+    async def test_any_pixels_come_back(
+        self, images: Images, picture: Pixels, encoding: Encoding, order: ChannelOrder
+    ) -> None:
+        """Encode and decode: "exact pixels", whatever they are."""
+        encoded = await images.encode(picture, order, encoding)
+        decoded = await images.decode(encoded.body.data, order, encoded.dimensions.channels)
+        np.testing.assert_array_equal(decoded.pixels, picture)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            gradient().astype(np.float32),
+            gradient().astype(np.uint16),
+            gradient()[..., :2],
+            gradient()[..., :1],
+            gradient().reshape(-1),
+            gradient()[:0],
+            gradient().tolist(),
+            None,
+        ],
+        ids=["floats", "16 bits", "2 channels", "1 channel", "flat", "empty", "list", "nothing"],
+    )
+    async def test_what_is_no_picture_is_refused(self, images: Images, wrong: Pixels) -> None:
+        """encode: InvalidInput, "not such an array"; names the field and the remedy."""
+        with pytest.raises(InvalidInput) as raised:
+            await images.encode(wrong, ChannelOrder.RGB, Encoding())
+        assert raised.value.problems[0].field == "image"
+        assert raised.value.problems[0].remedy
+
+    async def test_too_many_pixels_are_refused(self, images: Images) -> None:
+        """encode: TooLarge, "more pixels than the limit"; as many as the limit are none."""
+        with pytest.raises(TooLarge):
+            await images.encode(
+                np.zeros((1, self.max_pixels + 1), np.uint8), ChannelOrder.RGB, Encoding()
+            )
+        side = int(self.max_pixels**0.5)
+        most = np.zeros((side, self.max_pixels // side), np.uint8)
+        encoded = await images.encode(most, ChannelOrder.RGB, Encoding())
+        assert (await images.inspect(encoded.body)).dimensions.height == side
+
+    async def test_bytes_of_others_are_known(self, images: Images, sample: Sample) -> None:
+        """inspect: "say what they are"."""
+        if not self.reads_others:
+            await self.refused(images, sample.data, UnsupportedMedia)
+            return
+        facts = await images.inspect(MemoryBody(sample.data, digests_of(sample.data)))
+        assert facts.content_type == sample.content_type
+        assert facts.dimensions == Dimensions(WIDTH, HEIGHT, sample.channels)
+
+    async def test_bytes_of_others_are_decoded(self, images: Images, sample: Sample) -> None:
+        """decode: "palettes, CMYK and grey with alpha become colour", 8 bits, in each order."""
+        if not self.reads_others:
+            return
+        rgb = (await images.decode(sample.data, ChannelOrder.RGB)).pixels
+        bgr = (await images.decode(sample.data, ChannelOrder.BGR)).pixels
+        assert _dimensions(rgb) == Dimensions(WIDTH, HEIGHT, sample.channels)
+        turned = rgb if rgb.ndim == 2 else rgb[..., [2, 1, 0, *range(3, sample.channels)]]
+        np.testing.assert_array_equal(bgr, turned)
+        assert rgb.min() < 100
+        assert rgb.max() > 150
+
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    async def test_the_channels_that_are_asked_for(
+        self, images: Images, sample: Sample, channels: int
+    ) -> None:
+        """decode: "`channels` (1, 3 or 4) gives an encoded array its shape back"."""
+        if not self.reads_others:
+            return
+        decoded = await images.decode(sample.data, ChannelOrder.RGB, channels)
+        assert _dimensions(decoded.pixels) == Dimensions(WIDTH, HEIGHT, channels)
+
+    async def test_a_cut_is_found_wherever_it_is(self, images: Images, sample: Sample) -> None:
+        """inspect: UndecodableMedia, "truncated or broken"."""
+        data = await self.readable(images, sample)
+        for length in range(len(data)):
+            await self.refused(images, data[:length], InvalidInput)
+        for share in (0.5, 0.9, 0.99):
+            await self.refused(images, data[: int(len(data) * share)], UndecodableMedia)
+
+    async def test_bytes_after_the_end_are_accepted(self, images: Images, sample: Sample) -> None:
+        """inspect: "Bytes after the image's end, which cameras add, are accepted"."""
+        data = await self.readable(images, sample) + b"added by a camera" * 10
+        facts = await images.inspect(MemoryBody(data, digests_of(data)))
+        assert (facts.dimensions.width, facts.dimensions.height) == (WIDTH, HEIGHT)
+
+    @pytest.mark.parametrize("data", list(UNSUPPORTED.values()), ids=list(UNSUPPORTED))
+    async def test_other_formats_are_refused(self, images: Images, data: bytes) -> None:
+        """inspect: UnsupportedMedia, "not JPEG, PNG, WebP or AVIF"."""
+        await self.refused(images, data, UnsupportedMedia)
+
+    @pytest.mark.parametrize("data", list(ANIMATIONS.values()), ids=list(ANIMATIONS))
+    async def test_animations_are_refused(self, images: Images, data: bytes) -> None:
+        """inspect: UnsupportedMedia, "or an animation"."""
+        await self.refused(images, data, UnsupportedMedia)
+
+    async def test_many_at_once_do_not_mix(self, images: Images) -> None:
+        """Concurrent calls each get their own answer."""
+        pictures = [np.full((30 + number, 20, 3), number, np.uint8) for number in range(12)]
+        encoded: list[EncodedImage] = await asyncio.gather(
+            *(images.encode(picture, ChannelOrder.RGB, EXACT[0]) for picture in pictures)
+        )
+        decoded = await asyncio.gather(
+            *(images.decode(each.body.data, ChannelOrder.RGB) for each in encoded)
+        )
+        for picture, each in zip(pictures, decoded, strict=True):
+            np.testing.assert_array_equal(each.pixels, picture)
+
+    async def test_its_end_can_be_told_twice(self, images: Images) -> None:
+        """aclose: "Free threads"."""
+        await images.encode(gradient(), ChannelOrder.RGB, Encoding())
+        await images.aclose()
+        await images.aclose()
+
+    async def readable(self, images: Images, sample: Sample) -> bytes:
+        """The sample, or in its place something of this adapter's own making."""
+        if self.reads_others:
+            return sample.data
+        own = await images.encode(gradient(HEIGHT, WIDTH), ChannelOrder.RGB, Encoding())
+        return own.body.data
+
+    async def refused(self, images: Images, data: bytes, error: type[InvalidInput]) -> None:
+        """See that `inspect` and `decode` refuse `data`, naming the field and the remedy."""
+        for call in (
+            images.inspect(MemoryBody(data, digests_of(data))),
+            images.decode(data, ChannelOrder.RGB),
+        ):
+            with pytest.raises(error) as raised:
+                await call
+            assert isinstance(raised.value, UndecodableMedia | UnsupportedMedia)
+            assert raised.value.problems[0].field == "image"
+            assert raised.value.problems[0].remedy
+
+
+def _dimensions(pixels: Pixels) -> Dimensions:
+    height, width, *channels = pixels.shape
+    return Dimensions(width, height, channels[0] if channels else 1)
