@@ -11,28 +11,67 @@ if TYPE_CHECKING:
     from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore as InMemoryBlobStore
     from traffic_storage.adapters.cache.memory import InProcessCache as InProcessCache
     from traffic_storage.adapters.clock.manual import ManualClock as ManualClock
+    from traffic_storage.adapters.compressor.identity import (
+        IdentityCompressor as IdentityCompressor,
+    )
+    from traffic_storage.adapters.images.memory import PlainImages as PlainImages
     from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo as InMemoryRecordRepo
     from traffic_storage.adapters.spool.memory import InMemorySpool as InMemorySpool
     from traffic_storage.entrypoints.testing.containers import (
         in_memory_container as in_memory_container,
     )
+    from traffic_storage.entrypoints.testing.contracts.cache import CacheContract as CacheContract
+    from traffic_storage.entrypoints.testing.contracts.cache import CacheMachine as CacheMachine
+    from traffic_storage.entrypoints.testing.contracts.compressor import (
+        CompressorContract as CompressorContract,
+    )
+    from traffic_storage.entrypoints.testing.contracts.images import (
+        ImagesContract as ImagesContract,
+    )
+    from traffic_storage.entrypoints.testing.contracts.spool import SpoolContract as SpoolContract
+    from traffic_storage.entrypoints.testing.contracts.spool import SpoolMachine as SpoolMachine
+    from traffic_storage.entrypoints.testing.faults.cache import FailingCache as FailingCache
+    from traffic_storage.entrypoints.testing.faults.spool import FailingSpool as FailingSpool
+    from traffic_storage.entrypoints.testing.ids import SeededIds as SeededIds
 
 # Public name → module and name there. The imports above tell type checkers the same.
 _PLACES = {
+    "CacheContract": "traffic_storage.entrypoints.testing.contracts.cache:CacheContract",
+    "CacheMachine": "traffic_storage.entrypoints.testing.contracts.cache:CacheMachine",
+    "CompressorContract": "traffic_storage.entrypoints.testing.contracts.compressor:CompressorContract",
+    "FailingCache": "traffic_storage.entrypoints.testing.faults.cache:FailingCache",
+    "FailingSpool": "traffic_storage.entrypoints.testing.faults.spool:FailingSpool",
+    "IdentityCompressor": "traffic_storage.adapters.compressor.identity:IdentityCompressor",
+    "ImagesContract": "traffic_storage.entrypoints.testing.contracts.images:ImagesContract",
     "InMemoryBlobStore": "traffic_storage.adapters.blob_store.memory:InMemoryBlobStore",
     "InMemoryRecordRepo": "traffic_storage.adapters.record_repo.memory:InMemoryRecordRepo",
     "InMemorySpool": "traffic_storage.adapters.spool.memory:InMemorySpool",
     "InProcessCache": "traffic_storage.adapters.cache.memory:InProcessCache",
     "ManualClock": "traffic_storage.adapters.clock.manual:ManualClock",
+    "PlainImages": "traffic_storage.adapters.images.memory:PlainImages",
+    "SeededIds": "traffic_storage.entrypoints.testing.ids:SeededIds",
+    "SpoolContract": "traffic_storage.entrypoints.testing.contracts.spool:SpoolContract",
+    "SpoolMachine": "traffic_storage.entrypoints.testing.contracts.spool:SpoolMachine",
     "in_memory_container": "traffic_storage.entrypoints.testing.containers:in_memory_container",
 }
 
 __all__ = [
+    "CacheContract",
+    "CacheMachine",
+    "CompressorContract",
+    "FailingCache",
+    "FailingSpool",
+    "IdentityCompressor",
+    "ImagesContract",
     "InMemoryBlobStore",
     "InMemoryRecordRepo",
     "InMemorySpool",
     "InProcessCache",
     "ManualClock",
+    "PlainImages",
+    "SeededIds",
+    "SpoolContract",
+    "SpoolMachine",
     "in_memory_container",
 ]
 

@@ -1,0 +1,53 @@
+"""A cache that is away, or lies."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+from traffic_storage.ports.cache import Cache, CacheHealth
+
+
+class FailingCache(Cache):
+    """`inner`, which can be taken away and whose answers can be falsified."""
+
+    def __init__(self, inner: Cache) -> None:
+        self.inner = inner
+        self.calls: Counter[str] = Counter()
+        """How often each method was called."""
+        self._obstacle = ""
+        self._falsify: Callable[[bytes], bytes | None] | None = None
+
+    def go_down(self, obstacle: str = "taken down on purpose") -> None:
+        """From now on nothing is known and nothing is kept; `health` says so."""
+        self._obstacle = obstacle
+
+    def lie(self, falsify: Callable[[bytes], bytes | None]) -> None:
+        """From now on `get` gives what `falsify` makes of the bytes that are there."""
+        self._falsify = falsify
+
+    def come_back(self) -> None:
+        """Undo `go_down` and `lie`."""
+        self._obstacle, self._falsify = "", None
+
+    async def get(self, key: str) -> bytes | None:
+        self.calls["get"] += 1
+        if self._obstacle:
+            return None
+        data = await self.inner.get(key)
+        return data if data is None or self._falsify is None else self._falsify(data)
+
+    async def put(self, key: str, data: bytes, ttl: timedelta) -> None:
+        self.calls["put"] += 1
+        if not self._obstacle:
+            await self.inner.put(key, data, ttl)
+
+    async def drop(self, key: str) -> None:
+        self.calls["drop"] += 1
+        if not self._obstacle:
+            await self.inner.drop(key)
+
+    def health(self) -> CacheHealth:
+        return CacheHealth(False, self._obstacle) if self._obstacle else self.inner.health()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()

@@ -1,0 +1,63 @@
+"""A spool whose medium fails, and that knows what was not released."""
+
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from os import PathLike
+
+from traffic_storage.domain.errors import StorageFull
+from traffic_storage.ports.spool import Body, MemoryBody, Spool
+
+
+class FailingSpool(Spool):
+    """`inner`, of which calls of `take` fail after they have taken all in.
+
+    `FailingSpool(inner, after=2)` fails every `take` after the first two. `held` are the bodies
+    that were handed out and not released.
+    """
+
+    def __init__(
+        self,
+        inner: Spool,
+        *,
+        after: int | None = None,
+        error: Callable[[], Exception] = lambda: StorageFull("full on purpose"),
+    ) -> None:
+        self.inner = inner
+        self.calls: Counter[str] = Counter()
+        """How often each method was called."""
+        self.held: list[Body] = []
+        self._left = after
+        self._error = error
+
+    async def take(
+        self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
+    ) -> Body:
+        self.calls["take"] += 1
+        body = await self.inner.take(source, limit_bytes=limit_bytes, field_name=field_name)
+        if self._left == 0:
+            await self.inner.release(body)
+            raise self._error()
+        if self._left is not None:
+            self._left -= 1
+        self.held.append(body)
+        return body
+
+    async def wrap(self, data: bytes) -> MemoryBody:
+        self.calls["wrap"] += 1
+        return await self.inner.wrap(data)
+
+    def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
+        self.calls["read_path"] += 1
+        return self.inner.read_path(path)
+
+    def chunks(self, body: Body) -> AsyncIterator[bytes]:
+        self.calls["chunks"] += 1
+        return self.inner.chunks(body)
+
+    async def release(self, body: Body) -> None:
+        self.calls["release"] += 1
+        self.held = [other for other in self.held if other is not body]
+        await self.inner.release(body)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
