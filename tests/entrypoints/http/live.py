@@ -12,6 +12,8 @@ from attrs import define
 from starlette.types import ASGIApp
 
 HOST = "127.0.0.1"
+_POLL_SECONDS = 0.01
+_PATIENCE = 3_000
 
 
 @define
@@ -45,10 +47,12 @@ class LiveServer:
         # A server that cuts a connection says so; here it is what the tests are about.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._task = asyncio.create_task(self._server._serve([self._socket]))
-        while not self._server.started:
-            await asyncio.sleep(0.005)
-            assert not self._task.done(), "the server did not start"
-        return self
+        for _ in range(_PATIENCE):
+            if self._server.started:
+                return self
+            assert not self._task.done(), "the server ended while it started"
+            await asyncio.sleep(_POLL_SECONDS)
+        raise AssertionError("the server did not start")
 
     async def __aexit__(
         self,
@@ -61,10 +65,13 @@ class LiveServer:
         await self._task
         self._socket.close()
 
-    @property
-    def connections(self) -> int:
-        """How many connections are open, seen from the server."""
-        return len(self._server.server_state.connections)
+    async def quiet(self) -> None:
+        """Wait until no connection is open, seen from the server."""
+        for _ in range(_PATIENCE):
+            if not self._server.server_state.connections:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+        raise AssertionError("connections stay open")
 
     async def connect(self) -> "Connection":
         """A raw connection."""

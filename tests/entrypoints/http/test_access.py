@@ -18,7 +18,7 @@ from traffic_storage.entrypoints.http.downloads import _raw_token
 
 JPEG = IMAGE[1]
 MUTATIONS = 10_000
-OVER_THE_WIRE = 600
+OVER_THE_WIRE = 3_000
 # What may stand in a request target without ending it (RFC 9112, section 3.2).
 TARGET_BYTES = [byte for byte in range(0x21, 0x7F) if byte not in b"#"]
 

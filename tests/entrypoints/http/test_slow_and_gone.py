@@ -1,0 +1,316 @@
+"""Clients that are slow, endless or gone, on real connections."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from attrs import evolve
+
+from tests.entrypoints.http.evidence import IMAGE, RECORD, counted, problem, video
+from tests.entrypoints.http.live import Connection, LiveServer, Reply
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.entrypoints.http import create_storage_app
+from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.testing.containers import in_memory_container
+
+JPEG = IMAGE[1]
+FORM = "multipart/form-data; boundary=x"
+FILE_PART = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+DISCONNECTS = 500
+AT_ONCE = 16
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """A multipart body with the boundary x."""
+    head = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n'
+    return b"".join(head.format(name).encode() + data + b"\r\n" for name, data in parts) + b"--x--"
+
+
+async def stored_nothing(live: LiveServer) -> None:
+    async with httpx.AsyncClient(base_url=live.url) as client:
+        assert await counted(client) == (0, 0)
+
+
+def named(reply: Reply, status: int, name: str) -> None:
+    """The reply is this problem, whole, and ends the connection."""
+    assert (reply.status, reply.whole) == (status, True), reply
+    assert f"problem:{name}" in reply.body.decode()
+    assert reply.headers["connection"] == "close"
+
+
+class TestSlow:
+    async def test_a_body_that_stalls_is_cut(self, live: LiveServer) -> None:
+        async with await live.connect() as connection:
+            head = connection.head(
+                "POST", "/files/upload/image", Content_Type=FORM, Content_Length="100000"
+            )
+            await connection.send(head + FILE_PART)
+            reply = await connection.reply()
+            named(reply, 408, "slow-body")
+            assert b"request_idle_timeout_seconds" in reply.body
+        await stored_nothing(live)
+
+    async def test_a_body_that_drips_is_cut(self, live: LiveServer) -> None:
+        async with await live.connect() as connection:
+            head = connection.head(
+                "PUT", "/files/a/content", Content_Type="image/jpeg", Content_Length="100000"
+            )
+            await connection.send(head)
+            dripping = asyncio.create_task(drip(connection))
+            reply = await connection.reply()
+            dripping.cancel()
+            named(reply, 408, "slow-body")
+            assert b"bytes a second" in reply.body
+        await stored_nothing(live)
+
+    async def test_a_slow_but_steady_body_is_taken(self, settings: StorageConfig) -> None:
+        settings = evolve(settings, min_upload_bytes_per_second=0)
+        app = create_storage_app(
+            container=in_memory_container(StorageStrategy.LOCAL_ONLY, settings)
+        )
+        async with LiveServer(app) as live, await live.connect() as connection:
+            head = connection.head(
+                "PUT", "/files/a/content", Content_Type="image/jpeg", Content_Length=str(len(JPEG))
+            )
+            await connection.send(head)
+            step = len(JPEG) // 5 + 1
+            for start in range(0, len(JPEG), step):
+                await connection.send(JPEG[start : start + step])
+                await asyncio.sleep(settings.request_idle_timeout_seconds / 3)
+            assert (await connection.reply()).status == 201
+
+
+async def drip(connection: Connection) -> None:
+    """A byte now and then, never silent for long."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await connection.send(b"\xff")
+            await asyncio.sleep(0.02)
+
+
+class TestTooMuch:
+    async def test_an_announced_oversize_body_is_refused_unread(self, live: LiveServer) -> None:
+        async with await live.connect() as connection:
+            head = connection.head(
+                "POST",
+                "/files/upload/image",
+                Content_Type=FORM,
+                Content_Length=str(2**40),
+                Expect="100-continue",
+            )
+            await connection.send(head)
+            reply = await connection.reply()
+            named(reply, 413, "too-large")
+            assert b'"file"' in reply.body
+
+    async def test_an_endless_body_is_cut_and_still_hears_why(self, live: LiveServer) -> None:
+        async with await live.connect() as connection:
+            head = connection.head(
+                "POST", "/files/upload/image", Content_Type=FORM, Transfer_Encoding="chunked"
+            )
+            await connection.send(head + b"%x\r\n" % len(FILE_PART) + FILE_PART + b"\r\n")
+            pouring = asyncio.create_task(pour(connection))
+            named(await connection.reply(), 413, "too-large")
+            assert await connection.is_closed()
+            await pouring
+        await stored_nothing(live)
+
+    async def test_a_refused_client_that_goes_on_sending_hears_why(
+        self, settings: StorageConfig
+    ) -> None:
+        app = create_storage_app(
+            container=in_memory_container(StorageStrategy.LOCAL_ONLY, settings)
+        )
+        async with LiveServer(app) as live, await live.connect() as connection:
+            head = connection.head(
+                "POST",
+                "/files/upload/image",
+                Content_Type=FORM,
+                Transfer_Encoding="chunked",
+                X_Forwarded_For="10.0.0.1",
+            )
+            await connection.send(head)
+            pouring = asyncio.create_task(pour(connection))
+            named(await connection.reply(), 401, "not-admitted")
+            await pouring
+
+
+async def pour(connection: Connection) -> None:
+    """Chunks without end, until the server hangs up."""
+    chunk = b"10000\r\n" + b"\xff" * 0x10000 + b"\r\n"
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await connection.send(chunk)
+
+
+class TestGone:
+    async def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
+        self, live: LiveServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.DEBUG, "traffic_storage.http"):
+            connection = await live.connect()
+            head = connection.head(
+                "POST", "/files/upload/image", Content_Type=FORM, Content_Length="1000"
+            )
+            await connection.send(head + FILE_PART + b"\xff\xd8")
+            connection.abort()
+            await live.quiet()
+            await stored_nothing(live)
+        assert any("gone" in record.getMessage() for record in caplog.records)
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@asynccontextmanager
+async def on_disk(folder: Path) -> AsyncIterator[tuple[LiveServer, httpx.AsyncClient]]:
+    """A service on disk, and a client of it that holds no connection open."""
+    settings = StorageConfig(local_base_path=folder, request_idle_timeout_seconds=5)
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with (
+        LiveServer(create_storage_app(settings)) as live,
+        httpx.AsyncClient(base_url=live.url, limits=limits, timeout=60) as client,
+    ):
+        yield live, client
+
+
+async def storm(live: LiveServer, count: int, act: Callable[[int], AsyncIterator[bytes]]) -> None:
+    """Many clients that send what `act` gives and then drop the connection."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with gate:
+            connection = await live.connect()
+            with contextlib.suppress(ConnectionError):
+                async for data in act(number):
+                    await connection.send(data)
+            if number % 2:
+                connection.abort()
+            else:
+                await connection.close()
+
+    async with asyncio.TaskGroup() as clients:
+        for number in range(count):
+            clients.create_task(one(number))
+    await live.quiet()
+
+
+async def test_clients_that_vanish_while_they_send_leave_whole_items_or_none(
+    no_leaks: None, tmp_path: Path
+) -> None:
+    chance = random.Random(500)
+    body = form(
+        *((name, text.encode()) for name, text in RECORD.items() if name != "violation_id"),
+        ("image_file", JPEG),
+        ("video_file", video()[1]),
+    )
+
+    async def act(number: int) -> AsyncIterator[bytes]:
+        whole = form(("violation_id", f"V{number:03}".encode()))[:-5] + body
+        head = (
+            f"POST /violations HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n"
+            f"Content-Length: {len(whole)}\r\n\r\n"
+        ).encode()
+        # Every tenth is cut behind the last byte: it may be stored, or not.
+        cut = len(whole) if number % 10 == 0 else chance.randrange(len(whole))
+        yield head
+        for start in range(0, cut, 40_000):
+            yield whole[start : min(start + 40_000, cut)]
+
+    async with on_disk(tmp_path) as (live, _):
+        await storm(live, DISCONNECTS // 2, act)
+    # What had begun to be stored was brought to its end before the service closed.
+    found = []
+    async with on_disk(tmp_path) as (_, client):
+        answer = (await client.get("/violations?limit=1000")).json()
+        for violation in answer["violations"]:
+            found.append(violation["violation_id"])
+            assert not violation["incomplete"]
+            detail = (await client.get(f"/violations/{found[-1]}")).json()
+            assert len(detail["files"]) == 3
+            for kind, data in (("image", JPEG), ("video", video()[1])):
+                assert (await client.get(f"/files/{found[-1]}~{kind}")).content == data
+        assert await counted(client) == (3 * len(found), len(found))
+    assert set(found) <= {f"V{number:03}" for number in range(0, DISCONNECTS, 10)}
+    assert not staged(tmp_path)
+    assert len(blobs(tmp_path)) == 3 * len(found)
+
+
+async def test_clients_that_vanish_while_they_receive_harm_nobody(
+    no_leaks: None, tmp_path: Path
+) -> None:
+    small = video()[1]
+    size = 5 * 1024 * 1024
+    large = small + (size - len(small)).to_bytes(4) + b"free" + b"\x5a" * (size - len(small) - 8)
+    files = {"/files/small": (JPEG, "image/jpeg"), "/files/large": (large, "video/mp4")}
+    async with on_disk(tmp_path) as (live, client):
+        for path, (data, kind) in files.items():
+            response = await client.put(
+                f"{path}/content", content=data, headers={"Content-Type": kind}
+            )
+            assert response.status_code == 201
+        chance = random.Random(501)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(number: int) -> None:
+            path = "/files/large" if number % 3 == 0 else "/files/small"
+            data = files[path][0]
+            first = chance.randrange(len(data)) if number % 2 else 0
+            span = {"Range": f"bytes={first}-"} if number % 2 else {}
+            async with gate:
+                connection = await live.connect()
+                await connection.send(connection.head("GET", path, **span))
+                await connection.reader.readuntil(b"\r\n\r\n")
+                wanted = chance.randrange(len(data) - first)
+                came = await connection.reader.readexactly(wanted)
+                assert came == data[first : first + wanted]
+                connection.abort()
+
+        async with asyncio.TaskGroup() as clients:
+            for number in range(DISCONNECTS // 2):
+                clients.create_task(one(number))
+        await live.quiet()
+        for path, (data, _) in files.items():
+            assert (await client.get(path)).content == data
+    assert not staged(tmp_path)
+    assert len(blobs(tmp_path)) == 2
+
+
+def staged(folder: Path) -> list[Path]:
+    """Files of the spool: none when nobody sends."""
+    return [path for path in (folder / "spool").rglob("*") if path.is_file()]
+
+
+def blobs(folder: Path) -> list[Path]:
+    """Files of the store, without its marker."""
+    return [
+        path
+        for path in (folder / "blobs").rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    ]
+
+
+async def test_more_than_the_limit_at_once_are_told_to_come_back(settings: StorageConfig) -> None:
+    settings = evolve(settings, max_concurrent_requests=2)
+    app = create_storage_app(container=in_memory_container(StorageStrategy.LOCAL_ONLY, settings))
+    async with LiveServer(app) as live, httpx.AsyncClient(base_url=live.url) as client:
+        connections = [await live.connect() for _ in range(2)]
+        for connection in connections:
+            head = connection.head(
+                "POST", "/files/upload/image", Content_Type=FORM, Content_Length="1000"
+            )
+            await connection.send(head + FILE_PART)
+        response = await client.get("/storage/stats")
+        while response.status_code == 200:
+            response = await client.get("/storage/stats")
+        assert "max_concurrent_requests" in problem(response, 503, "crowded")["remedy"]
+        assert response.headers["retry-after"] == "1"
+        assert (await client.get("/healthz")).status_code == 200
+        for connection in connections:
+            connection.abort()
+        while response.status_code != 200:
+            response = await client.get("/storage/stats")
