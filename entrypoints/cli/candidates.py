@@ -71,7 +71,7 @@ def examined(path: Path, kind: FileKind | None) -> Found:
         with path.open("rb") as file:
             content_type = sniff(file.read(SNIFF_BYTES))
     except OSError as error:
-        return Found(path, error=InvalidInput.of("path", f"can't be read: {error.strerror}"))
+        return Found(path, error=InvalidInput.of("file", f"can't be read: {error.strerror}"))
     guessed = kind or _kind_of(content_type)
     refusal = None if guessed else _unknown(content_type)
     return Found(path, size, guessed, content_type, refusal)
@@ -79,7 +79,7 @@ def examined(path: Path, kind: FileKind | None) -> Found:
 
 def _unknown(content_type: ContentType | None) -> UnsupportedMedia:
     return UnsupportedMedia.of(
-        "path",
+        "file",
         f"is {content_type}, which is not stored" if content_type else "is of no known type",
         "name its kind with --kind, if it is evidence",
     )
@@ -87,12 +87,12 @@ def _unknown(content_type: ContentType | None) -> UnsupportedMedia:
 
 def _no_file(path: Path) -> InvalidInput:
     if not os.path.lexists(path):
-        return InvalidInput.of("path", "does not exist", "name a file or a folder")
+        return InvalidInput.of("file", "does not exist", "name a file or a folder")
     if not path.is_dir():
-        return InvalidInput.of("path", "is not a regular file", "name a file or a folder")
+        return InvalidInput.of("file", "is not a regular file", "name a file or a folder")
     if path.is_symlink():
-        return InvalidInput.of("path", "is a link to a folder", "name that folder itself")
-    return InvalidInput.of("path", "is a folder that can't be listed", "make it readable")
+        return InvalidInput.of("file", "is a link to a folder", "name that folder itself")
+    return InvalidInput.of("file", "is a folder that can't be listed", "make it readable")
 
 
 def _kind_of(content_type: ContentType | None) -> FileKind | None:

@@ -1,5 +1,6 @@
 """Finding violations page by page, and telling of them."""
 
+import json
 from collections.abc import AsyncIterator
 
 from attrs import evolve
@@ -32,18 +33,18 @@ async def found(
         query = evolve(query, after=page.next)
 
 
-async def say_all(pages: AsyncIterator[tuple[StoredViolation, ...]], *, json: bool) -> None:
+async def say_all(pages: AsyncIterator[tuple[StoredViolation, ...]], *, as_json: bool) -> None:
     """A line a violation, as the pages come."""
     header: tuple[str, ...] = _HEADER
     async for page in pages:
         views = [violation_view(violation) for violation in page]
-        if json:
+        if as_json:
             for view in views:
                 say_json(view)
         elif views:
             say_table(header, [_row(view) for view in views])
             header = ()
-    if header and not json:
+    if header and not as_json:
         note("no violations")
 
 
@@ -62,7 +63,7 @@ def _row(view: ViolationView) -> tuple[str, ...]:
 
 def say_one(violation: ViolationView, files: list[StoredFileView]) -> None:
     """A violation and its files."""
-    say_fields({name: str(value) for name, value in violation.items() if value not in ({}, None)})
+    say_fields({name: _text(value) for name, value in violation.items() if value not in ({}, None)})
     say("")
     say_table(
         ("file", "type", "size", "where", "kept until"),
@@ -77,3 +78,7 @@ def say_one(violation: ViolationView, files: list[StoredFileView]) -> None:
             for file in files
         ],
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

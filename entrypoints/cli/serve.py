@@ -43,7 +43,8 @@ def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> Exit
 
     def announce() -> None:
         note(f"Traffic Storage at {address} (Ctrl-C stops it)")
-        note(f"  {who}")
+        if settings.api_keys:  # else the service has warned of it
+            note(f"  {who}")
         note(f"  files on this machine are in {settings.local_base_path}")
 
     return run_server(_with_public_url(settings, listener), listener, announce)

@@ -180,7 +180,7 @@ def _say_found(found: Found, *, json: bool) -> None:
                 "kind": found.kind,
                 "content_type": found.content_type,
                 "size_bytes": found.size_bytes,
-                "error": None if found.error is None else str(found.error),
+                "error": None if found.error is None else _reason(found.error),
             }
         )
     elif found.error is None:
@@ -197,7 +197,7 @@ def _say_outcome(outcome: Outcome, settings: StorageConfig, *, json: bool) -> No
                 "path": path,
                 "created": stored is not None and stored.created,
                 "file": None if stored is None else file_view(stored.file, settings.retention),
-                "error": None if outcome.error is None else str(outcome.error),
+                "error": None if outcome.error is None else _reason(outcome.error),
             }
         )
     elif stored is not None:
@@ -207,7 +207,12 @@ def _say_outcome(outcome: Outcome, settings: StorageConfig, *, json: bool) -> No
 
 def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
     for outcome in failures:
-        note_failure(f"{outcome.found.path}: {outcome.error}")
+        note_failure(f"{outcome.found.path}: {_reason(outcome.error)}")
     note(f"{count - len(failures)} of {count} files are {done}")
     codes = {exit_code_of(outcome.error) for outcome in failures if outcome.error is not None}
     return codes.pop() if len(codes) == 1 else ExitCode.FAILURE if codes else ExitCode.OK
+
+
+def _reason(error: TrafficStorageError | None) -> str:
+    """An error in words, without the name of the field where that is the file itself."""
+    return str(error).removeprefix("file: ")

@@ -69,7 +69,7 @@ async def list_violations(
         limit=MAX_LIMIT if every else limit,
     )
     async with opened(session.container(settings)) as container:
-        await say_all(found(container.catalogue(), query, every=every), json=json)
+        await say_all(found(container.catalogue(), query, every=every), as_json=json)
 
 
 @app.command

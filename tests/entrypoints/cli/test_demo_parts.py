@@ -31,7 +31,7 @@ def frames(count: int) -> list[bytes]:
 def test_ffmpeg_plays_the_film(count: int, rate: int) -> None:
     film = movie(frames(count), *SIZE, rate)
 
-    with av.open(io.BytesIO(film)) as container:
+    with av.open(io.BytesIO(film), "r") as container:
         stream = container.streams.video[0]
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 

@@ -1,0 +1,153 @@
+"""`get` and `url`: what comes out is what went in, or nothing under that name."""
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.entrypoints.cli.command import PROGRAM, Shell
+from tests.entrypoints.cli.test_store import jpeg
+from traffic_storage.entrypoints.cli.demo.movie import movie
+
+FILM = movie([jpeg(tone % 12) for tone in range(9000)], 32, 24, 30)
+"""More than four megabytes: kept and verified in segments."""
+
+
+@pytest.fixture
+def stored(shell: Shell, tmp_path: Path) -> Shell:
+    """A picture P, a film F of several segments, and metadata M."""
+    (tmp_path / "p.jpg").write_bytes(jpeg(3))
+    (tmp_path / "f.mp4").write_bytes(FILM)
+    (tmp_path / "m.json").write_text('{"vehicles": 7}')
+    for name, path in (("P", "p.jpg"), ("F", "f.mp4"), ("M", "m.json")):
+        shell("store", tmp_path / path, "--file-id", name)
+    return shell
+
+
+def blobs(shell: Shell, kind: str) -> list[Path]:
+    return [path for path in (shell.base / "blobs" / kind).rglob("*-*") if path.is_file()]
+
+
+def test_a_file_comes_out_byte_for_byte(stored: Shell, tmp_path: Path) -> None:
+    result = stored("get", "F", "-o", tmp_path / "out.mp4")
+
+    assert (tmp_path / "out.mp4").read_bytes() == FILM
+    assert result.out == ""
+    assert "verified" in result.err
+
+
+def test_a_file_goes_down_a_pipe(stored: Shell) -> None:
+    done = subprocess.run(
+        [PROGRAM, "get", "F"],
+        capture_output=True,
+        check=True,
+        env={"HOME": str(stored.home), "PATH": ""},
+    )
+
+    assert done.stdout == FILM
+
+
+def test_into_a_folder_it_takes_its_id_and_type_as_name(stored: Shell, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for file_id in ("P", "F", "M"):
+        stored("get", file_id, "-o", tmp_path / "out")
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "F.mp4",
+        "M.json",
+        "P.jpg",
+    ]
+
+
+def test_what_exists_is_not_overwritten_unless_forced(stored: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("mine")
+
+    assert "exists" in stored("get", "P", "-o", out, code=2).err
+    assert out.read_text() == "mine"
+    stored("get", "P", "-o", out, "--force")
+    assert out.read_bytes() == jpeg(3)
+
+
+def test_a_link_that_leads_nowhere_is_not_written_through(stored: Shell, tmp_path: Path) -> None:
+    out, target = tmp_path / "out", tmp_path / "elsewhere"
+    out.symlink_to(target)
+
+    assert "exists" in stored("get", "P", "-o", out, code=2).err
+    assert not target.exists()
+
+
+def test_a_place_that_cant_be_written_is_told(stored: Shell, tmp_path: Path) -> None:
+    assert "No such file" in stored("get", "P", "-o", tmp_path / "none" / "out", code=1).err
+
+
+@pytest.mark.parametrize("offset", [0.1, 0.9])
+def test_altered_bytes_are_not_handed_out(stored: Shell, tmp_path: Path, offset: float) -> None:
+    (blob,) = blobs(stored, "video")
+    data = bytearray(blob.read_bytes())
+    data[int(len(data) * offset)] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(data)
+    out = tmp_path / "out"
+
+    result = stored("get", "F", "-o", out, code=1)
+
+    assert "no good replica" in result.err
+    assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
+
+
+def test_a_terminal_gets_text_but_no_binary_unless_forced(stored: Shell) -> None:
+    def on_a_terminal(*arguments: str) -> tuple[int, bytes]:
+        shown, told = os.openpty()
+        try:
+            done = subprocess.run(
+                [PROGRAM, "get", *arguments],
+                stdout=told,
+                stderr=subprocess.PIPE,
+                env={"HOME": str(stored.home), "TERM": "dumb"},
+                check=False,
+            )
+            os.set_blocking(shown, False)
+            with contextlib.suppress(BlockingIOError):
+                return done.returncode, os.read(shown, 65536)
+            return done.returncode, done.stderr
+        finally:
+            os.close(shown)
+            os.close(told)
+
+    code, told = on_a_terminal("P")
+    assert code == 2
+    assert b"is a terminal" in told
+    assert on_a_terminal("M") == (0, b'{"vehicles":7}')
+    assert on_a_terminal("P", "--force")[0] == 0
+
+
+def test_what_is_known_can_be_json(stored: Shell, tmp_path: Path) -> None:
+    result = stored("get", "P", "-o", tmp_path / "out", "--json")
+
+    assert result.value["file_id"] == "P"
+    assert result.value["output"] == str(tmp_path / "out")
+    assert "--output" in stored("get", "P", "--json", code=2).err
+
+
+@pytest.mark.parametrize(("file_id", "code"), [("unknown", 4), ("a/b", 2), ("..", 2)])
+def test_what_is_not_there_is_not_got(stored: Shell, file_id: str, code: int) -> None:
+    stored("get", file_id, code=code)
+    stored("url", file_id, code=code)
+
+
+def test_a_link_is_made(stored: Shell) -> None:
+    link = stored("url", "P").out.strip()
+    as_json = stored("url", "P", "--expires-in", "60", "--json").value
+
+    assert link.startswith("http://localhost:8001/access/v1.")
+    assert set(as_json) == {"url", "expires_at"}
+    assert (stored.base / "signing.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "604801", "nan", "inf"])
+def test_a_link_has_a_bounded_life(stored: Shell, seconds: str) -> None:
+    assert "expires_in" in stored("url", "P", f"--expires-in={seconds}", code=2).err

@@ -1,0 +1,215 @@
+"""`store`: files and folders, several at once, failures told and not in the way."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.entrypoints.cli.command import Shell
+from traffic_storage.entrypoints.cli.demo.movie import movie
+
+
+def jpeg(tone: int = 0) -> bytes:
+    """A small picture."""
+    out = io.BytesIO()
+    Image.new("RGB", (32, 24), (20 * tone, 90, 10)).save(out, "JPEG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    """A folder as a camera leaves it: pictures, a film, an analysis, below several folders."""
+    folder = tmp_path / "evidence"
+    (folder / "2026" / "deep").mkdir(parents=True)
+    for place in range(4):
+        (folder / "2026" / f"{place}.jpg").write_bytes(jpeg(place))
+    (folder / "2026" / "deep" / "film.dat").write_bytes(movie([jpeg(9)] * 3, 32, 24, 3))
+    (folder / "analysis.json").write_text('{"vehicles": 7}')
+    (folder / ".hidden").write_text("not evidence")
+    return folder
+
+
+def test_a_folder_is_stored_whole_and_each_kind_is_told_by_its_bytes(
+    shell: Shell, evidence: Path
+) -> None:
+    result = shell("store", evidence, "--device-id", "cam-1", "--json")
+    stored = {Path(line["path"]).name: line["file"] for line in result.lines}
+
+    assert sorted(stored) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "analysis.json", "film.dat"]
+    assert {file["kind"] for file in stored.values()} == {"image", "video", "metadata"}
+    assert stored["film.dat"]["content_type"] == "video/mp4"
+    assert all(file["device_id"] == "cam-1" for file in stored.values())
+    assert all(line["created"] and line["error"] is None for line in result.lines)
+    assert "6 of 6 files are stored" in result.err
+
+
+def test_the_same_again_changes_nothing(shell: Shell, evidence: Path) -> None:
+    first = {line["path"]: line["file"] for line in shell("store", evidence, "--json").lines}
+    second = shell("store", evidence, "--json").lines
+
+    assert all(not line["created"] for line in second)
+    assert {line["path"]: line["file"] for line in second} == first
+
+
+def test_people_get_a_line_a_file(shell: Shell, evidence: Path) -> None:
+    result = shell("store", evidence / "2026" / "0.jpg", "--file-id", "F1")
+    again = shell("store", evidence / "2026" / "0.jpg", "--file-id", "F1")
+
+    assert result.out == f"F1  {evidence / '2026' / '0.jpg'}: stored, local\n"
+    assert "known already" in again.out
+
+
+def test_bad_files_are_named_and_do_not_stop_the_others(shell: Shell, evidence: Path) -> None:
+    (evidence / "cut.jpg").write_bytes(jpeg()[:-40])
+    (evidence / "notes.txt").write_text("somebody's notes")
+    (evidence / "list.json").write_text("[1, 2]")
+
+    result = shell("store", evidence, evidence / "missing.jpg", "--json", code=1)
+    lines = {Path(line["path"]).name: line for line in result.lines}
+
+    assert len([line for line in lines.values() if line["created"]]) == 6
+    for name in ("cut.jpg", "notes.txt", "list.json", "missing.jpg"):
+        assert lines[name]["file"] is None
+        assert lines[name]["error"]
+        assert f"{name}: " in result.err
+    assert "6 of 10 files are stored" in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"plain words", 6), (jpeg()[:-40], 6), (b'{"a": NaN}', 2)]
+)
+def test_failures_of_one_sort_end_with_its_code(
+    shell: Shell, tmp_path: Path, content: bytes, code: int
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+
+    shell("store", tmp_path / "file", code=code)
+
+
+def test_what_is_no_file_is_told(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "inside")
+    os.mkfifo(tmp_path / "pipe")
+
+    result = shell("store", tmp_path / "link" / "..", "--json", code=2)
+    told = {Path(line["path"]).name: line["error"] for line in result.lines}
+
+    assert "link to a folder" in told["link"]
+    assert "not a regular file" in told["pipe"]
+    assert "does not exist" in shell("store", tmp_path / "none", code=2).err
+
+
+def test_an_empty_folder_is_no_success(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    assert "name no file" in shell("store", tmp_path / "empty", code=2).err
+    assert "name no file" in shell("store", code=2).err
+
+
+def test_a_rehearsal_opens_nothing(shell: Shell, evidence: Path) -> None:
+    result = shell("store", evidence, "--dry-run")
+    as_json = shell("store", evidence, "--dry-run", "--json").lines
+
+    assert "would store" in result.out
+    assert {line["kind"] for line in as_json} == {"image", "video", "metadata"}
+    assert not shell.base.exists()
+
+
+def test_a_rehearsal_tells_what_would_fail(shell: Shell, evidence: Path) -> None:
+    (evidence / "notes.txt").write_text("somebody's notes")
+
+    assert "notes.txt" in shell("store", evidence, "--dry-run", code=6).err
+
+
+def test_labels_go_with_each_file(shell: Shell, evidence: Path) -> None:
+    result = shell(
+        "store",
+        evidence / "2026" / "0.jpg",
+        *("--violation-id", "V7", "--captured-at", "2026-03-01T10:00:00+01:00"),
+        *("--metadata", '{"lane": 2}', "--json"),
+    )
+    file = result.value["file"]
+
+    assert file["violation_id"] == "V7"
+    assert file["captured_at"] == "2026-03-01T09:00:00+00:00"
+    assert file["metadata"] == {"lane": 2}
+    assert file["expires_at"] == "2026-05-30T09:00:00+00:00"
+
+
+def test_a_time_without_zone_is_read_in_the_setting(
+    shell: Shell, evidence: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_TIMEZONE", "Europe/Madrid")
+
+    result = shell(
+        "store", evidence / "2026" / "0.jpg", "--captured-at", "2026-03-01T10:00", "--json"
+    )
+
+    assert result.value["file"]["captured_at"] == "2026-03-01T09:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--metadata", "{"), "metadata"),
+        (("--metadata", "[]"), "metadata"),
+        (("--captured-at", "yesterday"), "captured_at"),
+        (
+            ("--captured-at", "2026-03-01", "--metadata", '{"timestamp": "2026-03-02"}'),
+            "captured_at",
+        ),
+        (("--file-id", "a/b"), "file_id"),
+        (("--file-id", "V1~image"), "file_id"),
+        (("--device-id", ""), "device_id"),
+        (("--kind", "photo"), "photo"),
+        (("--parallel", "0"), "parallel"),
+    ],
+)
+def test_wrong_labels_end_with_2_and_store_nothing(
+    shell: Shell, evidence: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    result = shell("store", evidence / "2026" / "0.jpg", *arguments, code=2)
+
+    assert said in result.err
+    assert not shell.base.exists()
+
+
+def test_an_id_is_for_one_file(shell: Shell, evidence: Path) -> None:
+    assert "one file" in shell("store", evidence, "--file-id", "F1", code=2).err
+
+
+def test_an_id_that_holds_other_content_is_refused(shell: Shell, evidence: Path) -> None:
+    shell("store", evidence / "2026" / "0.jpg", "--file-id", "F1")
+
+    result = shell("store", evidence / "2026" / "1.jpg", "--file-id", "F1", code=6)
+
+    assert "exists already with other content" in result.err
+
+
+def test_the_kind_may_be_said(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(movie([jpeg()], 32, 24, 1))
+
+    assert shell("store", tmp_path / "film.mp4", "--kind", "image", code=6).err
+    assert shell("store", tmp_path / "film.mp4", "--kind", "video").out
+
+
+def test_metadata_that_is_too_large_is_not_read_whole(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_MAX_METADATA_BYTES", "1000")
+    (tmp_path / "large.json").write_text(json.dumps({"text": "x" * 5000}))
+
+    assert "max_metadata_bytes" in shell("store", tmp_path / "large.json", code=6).err
+
+
+def test_many_at_once_are_all_stored(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for place in range(60):
+        (folder / f"{place}.json").write_text(json.dumps({"place": place}))
+
+    assert len(shell("store", folder, "--parallel", "16", "--json").lines) == 60
+    assert shell("stats", "--json").value["local_storage"]["files"] == 60
