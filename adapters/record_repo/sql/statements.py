@@ -24,7 +24,6 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    null,
     or_,
     select,
     true,
@@ -50,9 +49,9 @@ _ZERO = literal_column("0", Integer)
 _NONE = literal_column("''", Text)
 
 
-def _given(name: str, of: Column[Any] | None = None) -> BindParameter[Any]:
-    """An argument; `of` says its type where the statement does not."""
-    return bindparam(name, type_=None if of is None else of.type)
+def _given(name: str) -> BindParameter[Any]:
+    """An argument."""
+    return bindparam(name)
 
 
 def _is(column: Column[str], state: ReplicaState) -> ColumnElement[bool]:
@@ -61,8 +60,9 @@ def _is(column: Column[str], state: ReplicaState) -> ColumnElement[bool]:
 
 def _insertion(table: Table) -> Statement:
     """Insert one row; the arguments are its columns, in the order of the table."""
-    values = {column.name: _given(f"new_{column.name}") for column in table.c}
-    return Statement(insert(table).values(values), tuple(value.key for value in values.values()))
+    names = tuple(f"new_{column.name}" for column in table.c)
+    values = dict(zip(table.c.keys(), map(_given, names), strict=True))
+    return Statement(insert(table).values(values), names)
 
 
 # Stores. An entry that gives way to `store_id` at `location`: it was never marked, holds nothing.
@@ -141,30 +141,23 @@ INSERT_REPLICA = _insertion(replica)
 INSERT_VIOLATION = _insertion(violation)
 
 
-def _filled(column: Column[str], name: str) -> ColumnElement[str]:
-    return func.coalesce(_given(name, column), column)
-
-
-def _free(column: Column[str], name: str) -> ColumnElement[bool]:
-    return or_(_given(name, column).is_(None), column.is_(None))
-
-
-def _path(column: Column[str], name: str) -> ColumnElement[str]:
-    return case((_given(name, column).is_(None), column), else_=null())
+def _text(name: str) -> ColumnElement[str]:
+    """An argument that is a text or NULL; PostgreSQL can't tell from the statement."""
+    return cast(_given(name), Text)
 
 
 COMPLETE_VIOLATION = Statement(
     update(violation)
     .where(
         violation.c.violation_id == _given("id"),
-        _free(violation.c.image_file_id, "image"),
-        _free(violation.c.video_file_id, "video"),
+        or_(_text("image").is_(None), violation.c.image_file_id.is_(None)),
+        or_(_text("video").is_(None), violation.c.video_file_id.is_(None)),
     )
     .values(
-        image_file_id=_filled(violation.c.image_file_id, "image"),
-        image_path=_path(violation.c.image_path, "image"),
-        video_file_id=_filled(violation.c.video_file_id, "video"),
-        video_path=_path(violation.c.video_path, "video"),
+        image_file_id=func.coalesce(_text("image"), violation.c.image_file_id),
+        image_path=case((_text("image").is_(None), violation.c.image_path)),
+        video_file_id=func.coalesce(_text("video"), violation.c.video_file_id),
+        video_path=case((_text("video").is_(None), violation.c.video_path)),
     ),
     ("id", "image", "video"),
 )

@@ -1,0 +1,128 @@
+"""Connections to PostgreSQL: opened when needed, kept while they are good, never too many."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol, TypeAlias
+
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.engine.interfaces import Dialect
+
+from traffic_storage.adapters.record_repo.sql.postgres_errors import is_harmless
+from traffic_storage.adapters.record_repo.sql.rows import Row
+from traffic_storage.adapters.record_repo.sql.statement import Args
+
+DIALECT: Dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+_CLOSE_SECONDS = 1.0
+
+
+class Connection(Protocol):
+    """What of asyncpg's connections is used; timeouts are seconds a command."""
+
+    async def execute(self, sql: str, *, timeout: float) -> str: ...  # noqa: ASYNC109
+
+    async def executemany(
+        self,
+        sql: str,
+        rows: Iterable[Args],
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> None: ...
+
+    async def fetch(self, sql: str, *args: object, timeout: float) -> Sequence[Row]: ...  # noqa: ASYNC109
+
+    async def fetchmany(
+        self,
+        sql: str,
+        rows: Iterable[Args],
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Sequence[Row]: ...
+
+    async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109
+
+    def terminate(self) -> None: ...
+
+    def is_closed(self) -> bool: ...
+
+    def is_in_transaction(self) -> bool: ...
+
+
+Connect: TypeAlias = Callable[[float], Coroutine[Any, Any, Connection]]
+"""Opens a connection within so many seconds."""
+
+
+class Pool:
+    """At most `size` connections, the one used last handed out first."""
+
+    def __init__(self, connect: Connect, size: int) -> None:
+        self._connect = connect
+        self._size = size
+        self._places = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+
+    @asynccontextmanager
+    async def lease(self, deadline: float, *, fresh: bool = False) -> AsyncIterator[Connection]:
+        """A connection for the time of a block; `fresh`: a new one, all idle ones being suspect.
+
+        `deadline` is by the loop's clock. A connection whose block fails, or is cancelled, in the
+        midst of a command is cut, not kept.
+
+        Raises:
+            TimeoutError: none came free, or could be opened, before `deadline`.
+        """
+        async with asyncio.timeout_at(deadline):
+            await self._places.acquire()
+        try:
+            if fresh:
+                self._cut_idle()
+            connection = self._usable() or await self._connect(seconds_until(deadline))
+            kept = False
+            try:
+                yield connection
+                kept = True
+            except Exception as error:
+                kept = is_harmless(error) and not connection.is_in_transaction()
+                raise
+            finally:
+                if kept:
+                    self._idle.append(connection)
+                else:
+                    connection.terminate()
+        finally:
+            self._places.release()
+
+    async def aclose(self) -> None:
+        """Close all, those in use when they come back."""
+        for _ in range(self._size):
+            await self._places.acquire()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            # One that does not answer is cut by then.
+            with suppress(Exception):
+                await connection.close(timeout=_CLOSE_SECONDS)
+        for _ in range(self._size):
+            self._places.release()
+
+    def _usable(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    def _cut_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
+
+
+def seconds_until(deadline: float) -> float:
+    """The seconds that remain.
+
+    Raises:
+        TimeoutError: none.
+    """
+    remaining = deadline - asyncio.get_running_loop().time()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining

@@ -1,0 +1,212 @@
+"""PostgreSQL: asyncpg's connections, a few that write in groups, the others read.
+
+Statements run on the driver's own connections: the text that SQLAlchemy compiled once, rows as
+the driver gives them. Every command has a deadline, and a connection whose command did not end is
+cut; so the catalogue comes back by itself when the server does.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+import asyncpg
+from asyncpg.exceptions import UndefinedTableError
+from attrs import field, frozen
+from sqlalchemy import Connection as MigrationConnection
+from sqlalchemy import inspect
+from sqlalchemy.exc import DBAPIError
+
+from traffic_storage.adapters.record_repo.sql import migrations
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Write
+from traffic_storage.adapters.record_repo.sql.group_commit import GroupCommit
+from traffic_storage.adapters.record_repo.sql.pool import (
+    DIALECT,
+    Connection,
+    Pool,
+    seconds_until,
+)
+from traffic_storage.adapters.record_repo.sql.postgres_errors import is_lost, translating
+from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
+from traffic_storage.adapters.record_repo.sql.rows import Row
+from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
+from traffic_storage.adapters.record_repo.sql.tables import SHARDS
+from traffic_storage.domain.errors import ConfigurationError
+
+T = TypeVar("T")
+
+_MIGRATION_SECONDS = 600.0
+# Any number on which nobody else takes an advisory lock in this database.
+_LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(7203114061177451)"
+
+# A server may acknowledge before it has flushed; what is stored here must have been.
+_DURABLE = """
+    SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+
+@frozen
+class PostgresSettings:
+    """Where the server is, who we are, and how patient to be.
+
+    `host` may be a folder with a Unix socket. `timeout_seconds` bounds each call, the wait for a
+    connection included; only finding out what became of a commit may take a second more.
+    `pool_size` connections read, `writers` write.
+    """
+
+    host: str
+    database: str
+    user: str
+    password: str | None = field(default=None, repr=False)
+    port: int = 5432
+    timeout_seconds: float = 2.0
+    pool_size: int = 10
+    writers: int = 2
+
+    @property
+    def where(self) -> str:
+        """The database in words, without secrets."""
+        return f"the database {self.database} at {self.host}:{self.port}"
+
+
+def postgres_repo(settings: PostgresSettings) -> SqlRecordRepo:
+    """The catalogue in a PostgreSQL database. Opens nothing."""
+    return SqlRecordRepo(PostgresDriver(settings))
+
+
+class PostgresDriver(Driver):
+    """Connections that read, and a few that write in groups."""
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        self._settings = settings
+        self._readers = Pool(self._connect, settings.pool_size)
+        self._writers = Pool(self._connect_to_write, settings.writers)
+        # Two processes that start on different counters hardly ever wait for each other.
+        first = secrets.randbelow(SHARDS)
+        self._commits = GroupCommit(
+            self._writers,
+            shards=[(first + place) % SHARDS for place in range(settings.writers)],
+            seconds=settings.timeout_seconds,
+            where=settings.where,
+        )
+
+    async def read(
+        self,
+        statement: Statement,
+        executions: Sequence[Args],
+        build: Callable[[Sequence[Row]], T],
+    ) -> T:
+        """As the driver's protocol says. One round trip, however many executions."""
+        text = statement.text(DIALECT)
+        args = text.all(executions)
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        with translating(self._settings.where):
+            try:
+                rows = await self._fetch(text.sql, args, deadline)
+            except Exception as error:
+                if not is_lost(error):
+                    raise
+                # The server may have restarted since the connection was used last.
+                rows = await self._fetch(text.sql, args, deadline, fresh=True)
+        return build(rows)
+
+    async def write(self, write: Write) -> None:
+        """As the driver's protocol says."""
+        await self._commits.run(write)
+
+    async def upgrade(self) -> None:
+        """As the port says, under an advisory lock."""
+        with translating(self._settings.where):
+            found = await self._version()
+            migrations.refuse_newer(found)
+            if found != migrations.HEAD:
+                await self._migrate()
+
+    async def aclose(self) -> None:
+        """As the driver's protocol says."""
+        await self._commits.aclose()
+        await self._readers.aclose()
+        await self._writers.aclose()
+
+    async def _fetch(
+        self, sql: str, args: Sequence[Args], deadline: float, *, fresh: bool = False
+    ) -> Sequence[Row]:
+        async with self._readers.lease(deadline, fresh=fresh) as connection:
+            seconds = seconds_until(deadline)
+            if len(args) == 1:
+                return await connection.fetch(sql, *args[0], timeout=seconds)
+            return await connection.fetchmany(sql, args, timeout=seconds)
+
+    async def _connect(self, seconds: float) -> Connection:
+        milliseconds = str(max(1, int(self._settings.timeout_seconds * 1000)))
+        return await self._open(
+            seconds,
+            # Should we be cut off, nothing of ours stays behind on the server for long.
+            statement_timeout=milliseconds,
+            lock_timeout=milliseconds,
+            idle_in_transaction_session_timeout=milliseconds,
+        )
+
+    async def _connect_to_write(self, seconds: float) -> Connection:
+        connection = await self._connect(seconds)
+        try:
+            await connection.fetch(_DURABLE, timeout=seconds)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _open(self, seconds: float, **settings: str) -> Connection:
+        given = self._settings
+        connection = await asyncpg.connect(
+            host=given.host,
+            port=given.port,
+            database=given.database,
+            user=given.user,
+            password=given.password,
+            timeout=seconds,
+            max_cached_statement_lifetime=0,
+            server_settings={"application_name": "traffic-storage", "jit": "off", **settings},
+        )
+        return cast("Connection", connection)
+
+    async def _version(self) -> str | None:
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        try:
+            rows = await self._fetch(migrations.CURRENT, [()], deadline)
+        except UndefinedTableError:
+            return None
+        return str(rows[0][0]) if rows else None
+
+    async def _migrate(self) -> None:
+        # The asynchronous engine takes 0.2 s to import, and mostly there is nothing for it to do.
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        async def connect() -> Connection:
+            return await self._open(_MIGRATION_SECONDS)
+
+        engine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool
+        )
+        try:
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql(_LOCK_MIGRATION)
+                await connection.run_sync(_upgrade)
+        except DBAPIError as error:
+            # Wrapped twice, by the engine and by its dialect.
+            raise (error.orig and error.orig.__cause__) or error from error
+
+
+def _upgrade(connection: MigrationConnection) -> None:
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise ConfigurationError.of(
+            "db_name",
+            f"the database has the encoding {encoding}",
+            "create it with ENCODING 'UTF8' TEMPLATE template0",
+        )
+    there = inspect(connection).has_table("alembic_version")
+    found = connection.exec_driver_sql(migrations.CURRENT).scalar() if there else None
+    migrations.upgrade(connection, found)

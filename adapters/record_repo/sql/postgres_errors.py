@@ -1,0 +1,108 @@
+"""What PostgreSQL's and asyncpg's errors mean, and what helps. No message holds a secret."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+from asyncpg.exceptions import (
+    DataError,
+    IntegrityConstraintViolationError,
+    InternalClientError,
+    InvalidCachedStatementError,
+    OperatorInterventionError,
+    PostgresConnectionError,
+    TransactionRollbackError,
+)
+
+from traffic_storage.adapters.record_repo.sql.driver import Refused
+from traffic_storage.domain.errors import StorageFull, TrafficStorageError
+from traffic_storage.ports.errors import CatalogueUnavailable
+
+# By SQLSTATE or its class: what it means here, and the remedy.
+_MEANINGS = {
+    "08": ("the connection failed", "check the network and the server"),
+    "25006": ("it is a read-only standby", "point db_host to the primary server"),
+    "28": ("it refuses the login", "check db_user and db_password"),
+    "3D000": ("there is no such database", "create it, or check db_name"),
+    "40": ("other transactions kept coming in between", "try again"),
+    "42501": ("the user lacks a privilege", "make the user the owner of the database"),
+    "42P01": ("it has no tables yet", "run `traffic-storage db upgrade`"),
+    "53": ("it is short of resources", "give the server more"),
+    "53300": ("it takes no more connections", "raise max_connections, or lower db_pool_size"),
+    "55": ("a lock was not released in time", "try again"),
+    "57": ("it is shutting down or was told to stop", "try again when it is up"),
+    "57014": ("it did not answer in time", "check the server's load"),
+    "57P03": ("it is starting or recovering", "try again when it is up"),
+    "58": ("the server's system fails", "check the server's log"),
+    "XX": ("the server fails", "check the server's log"),
+}
+_DISK_FULL = "53100"
+_IDLE_IN_TRANSACTION = "25P03"
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection can't be used any more, so that a new one may do better."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return "closed" in str(error)
+    return (
+        isinstance(
+            error,
+            OSError
+            | TimeoutError
+            | PostgresConnectionError
+            | OperatorInterventionError
+            | InternalClientError
+            | InvalidCachedStatementError,
+        )
+        or getattr(error, "sqlstate", None) == _IDLE_IN_TRANSACTION
+    )
+
+
+def is_harmless(error: BaseException) -> bool:
+    """Whether the connection is as good as before, once the transaction is rolled back."""
+    return isinstance(
+        error, Refused | DataError | IntegrityConstraintViolationError | TransactionRollbackError
+    )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same transaction may well succeed when it is run again (40001, 40P01)."""
+    return isinstance(error, TransactionRollbackError)
+
+
+def translated(error: BaseException, where: str) -> TrafficStorageError | None:
+    """What the port calls this failure of the database; None for a mistake of ours."""
+    if isinstance(error, TimeoutError):
+        return _away(where, "it did not answer in time", "check the server and the network")
+    if isinstance(error, OSError):
+        return _away(where, f"it can't be reached: {error}", "check db_host and db_port")
+    if isinstance(error, asyncpg.PostgresError):
+        return _of_state(str(error.sqlstate), where, str(error))
+    if is_lost(error):
+        return _away(where, f"the connection failed: {error}", "check the server")
+    return None
+
+
+def _of_state(state: str, where: str, words: str) -> TrafficStorageError | None:
+    if state == _DISK_FULL:
+        return StorageFull(f"the disk of {where} is full", remedy="free space on the server")
+    meaning = _MEANINGS.get(state) or _MEANINGS.get(state[:2])
+    if meaning is None:
+        return None
+    cause, remedy = meaning
+    return _away(where, f"{cause}: {words}", remedy)
+
+
+def _away(where: str, cause: str, remedy: str) -> CatalogueUnavailable:
+    return CatalogueUnavailable(f"{where}: {cause}", remedy=remedy)
+
+
+@contextmanager
+def translating(where: str) -> Iterator[None]:
+    """Raise what asyncpg raises as the port's errors; mistakes of ours pass through."""
+    try:
+        yield
+    except Exception as error:
+        if (known := translated(error, where)) is None:
+            raise
+        raise known from error
