@@ -202,7 +202,7 @@ class ReadFiles:
     ) -> list[StorageUnavailable]:
         """Mark a replica that is bad; what is returned says why nothing is known of it instead."""
         self._tally.replicas_failed += 1
-        logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, error)
+        logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
         try:
             self._stores.must_be_trusted(replica.store_id)
         except StorageUnavailable as untrusted:
@@ -214,7 +214,7 @@ class ReadFiles:
                 file.file_id, replica.store_id, replica.key, state, self._clock.now()
             )
         except (CatalogueUnavailable, StorageFull) as away:
-            logger.warning("could not mark it: %s", away)
+            logger.warning("could not mark it: %s", str(away))
         return []
 
     @staticmethod

@@ -60,7 +60,7 @@ class Recover:
                 self._stores.must_be_trusted(store_id)
                 await self._stores.blob_store(store_id).delete(key)
         except StorageUnavailable as error:
-            logger.warning("attempt %s can't be undone yet: %s", attempt.attempt_id, error)
+            logger.warning("attempt %s can't be undone yet: %s", attempt.attempt_id, str(error))
             return False
         await self._intake.forget(attempt.attempt_id)
         logger.info("undid attempt %s of %s", attempt.attempt_id, attempt.owner)

@@ -152,7 +152,7 @@ class Runtime:
             try:
                 await self.sweep()
             except TrafficStorageError as error:
-                logger.warning("the sweep is put off: %s", error)
+                logger.warning("the sweep is put off: %s", str(error))
             except Exception:
                 logger.exception("the sweep failed")
 

@@ -110,7 +110,7 @@ class StoreUnit:
             try:
                 return await self._try(unit, excluded)
             except _PutFailed as failed:
-                logger.warning("store %s failed: %s", failed.store_id, failed.error)
+                logger.warning("store %s failed: %s", failed.store_id, str(failed.error))
                 excluded[failed.store_id] = failed.error
             except _Lost as lost:
                 logger.info("looking again at what is stored: %s", lost)
@@ -227,7 +227,7 @@ class StoreUnit:
                 await self._stores.blob_store(store_id).delete(key)
             await self._intake.forget(attempt.attempt_id)
         except TrafficStorageError as error:
-            logger.warning("attempt %s is left to recovery: %s", attempt.attempt_id, error)
+            logger.warning("attempt %s is left to recovery: %s", attempt.attempt_id, str(error))
 
     async def _stored_already(self, unit: DraftUnit) -> StoredUnit | None:
         """What a retry of something stored finds, although no place would take it now."""

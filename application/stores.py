@@ -278,7 +278,7 @@ class Stores:
         try:
             bound.room = await bound.store.room()
         except StorageUnavailable as error:
-            logger.warning("the room of %s is unknown: %s", bound.store.location, error)
+            logger.warning("the room of %s is unknown: %s", bound.store.location, str(error))
         else:
             bound.room_kept_bytes = kept
 

@@ -50,7 +50,7 @@ class OwnedTasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.debug("an owned task ended with %s: %s", type(error).__name__, error)
+            logger.debug("an owned task ended with %s: %s", type(error).__name__, str(error))
 
 
 async def _undone(tasks: Sequence[asyncio.Task[T]], undo: Callable[[T], Awaitable[None]]) -> None:

@@ -123,7 +123,7 @@ def settings(tmp_path: Path, s3_bucket: Bucket) -> StorageConfig:
 
 
 @pytest.fixture
-async def container(no_leaks: None, settings: StorageConfig) -> AsyncIterator[Container]:
+async def container(settings: StorageConfig, no_leaks: None) -> AsyncIterator[Container]:
     """A HYBRID service's parts."""
     container = Container(settings=settings, strategy=StorageStrategy.HYBRID)
     await container.runtime().start()
@@ -211,7 +211,7 @@ async def test_a_range_switches_over_in_mid_stream(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_bad_cached_copy_is_passed_over(
-    no_leaks: None, settings: StorageConfig, damage: Damage
+    settings: StorageConfig, no_leaks: None, damage: Damage
 ) -> None:
     data, place = shipped_jpeg(), Place(settings)
     async with StorageService(settings, StorageStrategy.CLOUD_WITH_CACHE) as service:

@@ -20,21 +20,22 @@ Setup = Callable[[StorageStrategy], StorageConfig]
 def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
     """A configuration for a strategy: embedded (with S3 where it is needed), or on servers."""
 
+    servers: dict[str, Any] = {}
+    bucket = request.getfixturevalue("s3_bucket")
+    if request.param == "servers":
+        servers["bucket"] = bucket
+        servers["database"] = request.getfixturevalue("postgres_database")
+        servers["redis"] = request.getfixturevalue("redis_database")
+
     def made(strategy: StorageStrategy) -> StorageConfig:
-        servers: dict[str, Any] = {}
-        if strategy.needs_cloud or request.param == "servers":
-            servers["bucket"] = request.getfixturevalue("s3_bucket")
-        if request.param == "servers":
-            servers["database"] = request.getfixturevalue("postgres_database")
-            servers["redis"] = request.getfixturevalue("redis_database")
-        return config(tmp_path, **servers)
+        return config(tmp_path, **({"bucket": bucket} if strategy.needs_cloud else {}) | servers)
 
     return made
 
 
 @pytest.fixture(params=list(StorageStrategy))
 async def storage(
-    no_leaks: None, request: pytest.FixtureRequest, setup: Setup
+    request: pytest.FixtureRequest, setup: Setup, no_leaks: None
 ) -> AsyncIterator[StorageService]:
     """A service, made as the source makes it."""
     service = StorageService(setup(request.param), request.param)
@@ -142,7 +143,7 @@ async def test_statistics_count_what_was_stored_and_read(storage: StorageService
 
 
 async def test_what_was_stored_is_there_when_the_service_is_opened_again(
-    no_leaks: None, setup: Setup, tmp_path: Path
+    setup: Setup, no_leaks: None
 ) -> None:
     settings = setup(StorageStrategy.HYBRID)
     async with StorageService(settings, StorageStrategy.HYBRID) as first:
