@@ -1,0 +1,151 @@
+"""Stored files and replicas: exactly the transitions that are drawn, and keys that are ours."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traffic_storage.domain.digests import digests_of, sha256_of
+from traffic_storage.domain.files import (
+    BlobKey,
+    Coding,
+    FileKind,
+    FileState,
+    ForbiddenTransition,
+    Picture,
+    PlacementNote,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    Tier,
+    blob_key,
+    is_blob_key,
+)
+from traffic_storage.domain.identifiers import FileId, StoreId
+from traffic_storage.domain.retention import RetentionPeriods, expires_at
+
+NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
+KEY = blob_key(FileKind.IMAGE, NOW.date(), UUID(int=7), sha256_of(b"x"))
+FILE = StoredFile(
+    file_id=FileId("f"),
+    kind=FileKind.IMAGE,
+    content_type="image/webp",
+    content=digests_of(b"x"),
+    stored=digests_of(b"x"),
+    coding=Coding.IDENTITY,
+    created_at=NOW,
+    captured_at=None,
+    device_id=None,
+    violation_id=None,
+    picture=Picture(),
+    placement=PlacementNote("local", "because"),
+    metadata=None,
+    replicas=(),
+)
+FILE_ARROWS = {
+    ("available", "tombstoned"),
+    ("tombstoned", "available"),
+    ("tombstoned", "purging"),
+    ("purging", "purged"),
+}
+REPLICA_ARROWS = {
+    ("planned", "present"),
+    ("planned", "gone"),
+    ("present", "corrupt"),
+    ("present", "missing"),
+    ("present", "gone"),
+    ("corrupt", "gone"),
+    ("missing", "gone"),
+}
+
+
+def replica(state: ReplicaState, number: int = 1) -> Replica:
+    return Replica(StoreId(f"local-{number}"), Tier.LOCAL, KEY, state, verified_at=NOW)
+
+
+@pytest.mark.parametrize(("old", "new"), list(product(FileState, FileState)))
+def test_a_file_takes_exactly_the_steps_of_its_life(old: FileState, new: FileState) -> None:
+    file = evolve(FILE, state=old)
+    if (old, new) in FILE_ARROWS:
+        assert file.become(new) == evolve(file, state=new)
+    else:
+        with pytest.raises(ForbiddenTransition, match=f"a file that is {old} can't become {new}"):
+            file.become(new)
+
+
+@pytest.mark.parametrize(("old", "new"), list(product(ReplicaState, ReplicaState)))
+def test_a_replica_takes_exactly_the_steps_of_its_life(
+    old: ReplicaState, new: ReplicaState
+) -> None:
+    copy = replica(old)
+    later = NOW + timedelta(hours=1)
+    if (old, new) in REPLICA_ARROWS:
+        assert copy.become(new) == evolve(copy, state=new)
+        assert copy.become(new, verified_at=later).verified_at == later
+    else:
+        with pytest.raises(ForbiddenTransition, match=f"that is {old} can't become {new}"):
+            copy.become(new, verified_at=later)
+
+
+def test_only_present_replicas_are_read_in_the_order_in_which_they_are_kept() -> None:
+    copies = [replica(state, n) for n, state in enumerate([*ReplicaState, ReplicaState.PRESENT])]
+    file = evolve(FILE, replicas=tuple(copies))
+    assert file.readable == (copies[1], copies[-1])
+    assert FILE.readable == ()
+
+
+@given(
+    st.sampled_from(FileKind),
+    st.dates(min_value=date(1970, 1, 1)),
+    st.uuids(),
+    st.binary(max_size=4),
+)
+def test_a_key_tells_kind_day_attempt_and_digest(
+    kind: FileKind, day: date, attempt: UUID, data: bytes
+) -> None:
+    digest = sha256_of(data)
+    key = blob_key(kind, day, attempt, digest)
+    assert key == f"{kind}/{day.isoformat().replace('-', '/')}/{attempt}-{digest}"
+    assert is_blob_key(key)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"/{KEY}",
+        f"{KEY}/",
+        f"{KEY}\n",
+        f" {KEY}",
+        KEY.upper(),
+        KEY.replace("image", "sound"),
+        KEY.replace("image/", "image/../image/"),
+        KEY.replace("2026", "\uff12\uff10\uff12\uff16"),
+        KEY.replace("2026/03", "2026-03"),
+        KEY[:-1],
+        f"{KEY}0",
+        ".traffic-storage",
+    ],
+)
+def test_nothing_else_is_a_key(text: str) -> None:
+    assert not is_blob_key(BlobKey(text))
+
+
+@pytest.mark.parametrize(("kind", "days"), [("image", 90), ("video", 30), ("metadata", 365)])
+def test_a_file_is_kept_from_its_capture_by_its_kind(kind: FileKind, days: int) -> None:
+    captured = NOW - timedelta(days=3)
+    file = evolve(FILE, kind=FileKind(kind), captured_at=captured)
+    assert expires_at(file, RetentionPeriods()) == captured + timedelta(days=days)
+    unknown = evolve(file, captured_at=None)
+    assert expires_at(unknown, RetentionPeriods()) == NOW + timedelta(days=days)
+
+
+def test_periods_are_a_setting() -> None:
+    week = timedelta(days=7)
+    periods = RetentionPeriods(image=week, video=2 * week, metadata=3 * week)
+    assert [periods.of(kind) for kind in FileKind] == [week, 2 * week, 3 * week]
+    assert expires_at(FILE, periods) == NOW + week
