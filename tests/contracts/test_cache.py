@@ -1,13 +1,13 @@
 """Every Cache keeps the contract; Redis on real servers."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.support.servers import RedisAddress, RedisServer
+from tests.support.servers import RedisAddress
 from traffic_storage.adapters.cache.memory import InProcessCache
 from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
 from traffic_storage.adapters.clock.manual import ManualClock
@@ -59,16 +59,12 @@ class TestValkey(CacheContract):
         await cache.aclose()
 
 
-@pytest.fixture(scope="module")
-def redis_of_redis() -> Iterator[RedisServer]:
-    with RedisServer(flavour="redis") as server:
-        yield server
-
-
 class TestRedis(CacheContract):
     @pytest.fixture
-    async def cache(self, redis_of_redis: RedisServer, no_leaks: None) -> AsyncIterator[RedisCache]:
-        cache = redis_at(redis_of_redis.address.new_database())
+    async def cache(
+        self, redis6_database: RedisAddress, no_leaks: None
+    ) -> AsyncIterator[RedisCache]:
+        cache = redis_at(redis6_database)
         yield cache
         await cache.aclose()
 

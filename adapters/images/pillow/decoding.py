@@ -37,8 +37,16 @@ from traffic_storage.ports.spool import Body, MemoryBody
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+
+class _JpegFile(JpegImageFile):
+    """Without a look into EXIF, which is kept as it came and decides nothing here."""
+
+    def _read_dpi_from_exif(self) -> None:
+        return None
+
+
 _PLUGINS: dict[ContentType, type[ImageFile]] = {
-    ContentType.JPEG: JpegImageFile,
+    ContentType.JPEG: _JpegFile,
     ContentType.PNG: PngImageFile,
     ContentType.WEBP: WebPImageFile,
     ContentType.AVIF: AvifImageFile,

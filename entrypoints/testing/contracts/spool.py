@@ -17,6 +17,7 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
 MIB = SEGMENT_BYTES
 UNLIMITED = 1 << 40
+_LINES = b"".join(b"%015d\n" % number for number in range(1, MIB // 16))
 SIZES = [0, 1, 1000, MIB - 1, MIB, MIB + 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17]
 
 
@@ -58,8 +59,9 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 
 
 def content(size: int) -> bytes:
-    """Bytes that differ from segment to segment."""
-    return b"".join(b"%015d\n" % line for line in range(size // 16 + 1))[:size]
+    """Bytes that differ from place to place and from segment to segment."""
+    first_lines = (b"segment %07d\n" % number for number in range(size // MIB + 1))
+    return b"".join(first_line + _LINES for first_line in first_lines)[:size]
 
 
 async def read(spool: Spool, body: Body) -> bytes:

@@ -1,0 +1,209 @@
+"""What is peculiar to the spool on disk."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from traffic_storage.adapters.spool.disk import DiskSpool
+from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.errors import StorageUnavailable
+from traffic_storage.entrypoints.testing.contracts.spool import UNLIMITED, Source, content, read
+from traffic_storage.ports.spool import MemoryBody, SpooledBody
+
+MIB = 1024 * 1024
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from traffic_storage.adapters.spool.disk import DiskSpool
+
+async def main():
+    spool = DiskSpool(Path(sys.argv[1]), unnamed=False)
+    async def source():
+        yield bytes(3 << 20)
+    await spool.take(source(), limit_bytes=1 << 30, field_name="video")
+    print("holding", flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"""
+
+FILLER = """
+import asyncio, os, sys
+from pathlib import Path
+from traffic_storage.adapters.spool.disk import DiskSpool
+from traffic_storage.domain.errors import StorageFull
+
+async def endless():
+    while True:
+        yield bytes(300_000)
+
+async def main():
+    spool = DiskSpool(Path(sys.argv[1], "spool"), unnamed=sys.argv[2] == "unnamed")
+    before = len(os.listdir("/proc/self/fd"))
+    for attempt in range(3):
+        try:
+            await spool.take(endless(), limit_bytes=1 << 40, field_name="video")
+        except StorageFull as error:
+            print(error)
+    async def little():
+        yield bytes(2 << 20)
+    body = await spool.take(little(), limit_bytes=1 << 40, field_name="video")
+    await spool.release(body)
+    print(body.digests.size_bytes)
+    await spool.aclose()
+    print(len(os.listdir("/proc/self/fd")) - before)
+
+asyncio.run(main())
+"""
+
+
+async def endless() -> AsyncIterator[bytes]:
+    chunk = bytes(64 * 1024)
+    while True:
+        yield chunk
+
+
+async def take(spool: DiskSpool, data: bytes) -> MemoryBody | SpooledBody:
+    return await spool.take(Source([data]), limit_bytes=UNLIMITED, field_name="video")
+
+
+def holder_of_a_body(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that holds a body of 3 MiB in a named file until its input ends."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout
+    assert holder.stdout.readline() == b"holding\n"
+    return holder
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+async def spool(no_leaks: None, tmp_path: Path) -> AsyncIterator[DiskSpool]:
+    spool = DiskSpool(tmp_path / "deep" / "spool", memory_bytes=1000)
+    yield spool
+    await spool.aclose()
+
+
+async def test_memory_takes_what_it_may_and_a_file_the_rest(spool: DiskSpool) -> None:
+    assert isinstance(await take(spool, bytes(1000)), MemoryBody)
+    assert isinstance(await take(spool, bytes(1001)), SpooledBody)
+
+
+async def test_its_folder_and_its_files_are_private(spool: DiskSpool, tmp_path: Path) -> None:
+    body = await take(spool, bytes(2000))
+    assert isinstance(body, SpooledBody)
+    assert stat.S_IMODE(os.fstat(body.fd).st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "deep" / "spool").stat().st_mode) == 0o700
+
+
+async def test_a_held_body_has_no_name_but_can_be_given_one(
+    spool: DiskSpool, tmp_path: Path
+) -> None:
+    data = content(3 * MIB)
+    body = await take(spool, data)
+    assert isinstance(body, SpooledBody)
+    assert files_in(tmp_path) == []
+    folder = os.open(tmp_path, os.O_RDONLY)
+    os.link(f"/proc/self/fd/{body.fd}", "published", dst_dir_fd=folder, follow_symlinks=True)
+    os.close(folder)
+    await spool.release(body)
+    assert (tmp_path / "published").read_bytes() == data
+
+
+async def test_making_one_opens_and_makes_nothing(tmp_path: Path) -> None:
+    spool = DiskSpool(tmp_path / "spool")
+    await take(spool, bytes(1000))
+    assert not (tmp_path / "spool").exists()
+    await spool.aclose()
+
+
+async def test_a_spool_can_be_opened_again_after_its_end(spool: DiskSpool) -> None:
+    await take(spool, bytes(2 * MIB))
+    await spool.aclose()
+    body = await take(spool, content(2 * MIB))
+    assert await read(spool, body) == content(2 * MIB)
+
+
+async def test_memory_stays_bounded_whatever_comes(spool: DiskSpool) -> None:
+    tracemalloc.start()
+    try:
+        taking = spool.take(endless(), limit_bytes=200 * MIB, field_name="video")
+        with pytest.raises(ValueError, match="more than"):
+            await taking
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * MIB
+
+
+async def test_a_chunk_of_any_size_is_written_in_one_hop(spool: DiskSpool) -> None:
+    data = content(64 * MIB + 3)
+    body = await take(spool, data)
+    assert body.digests == digests_of(data)
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+async def test_where_no_folder_can_be_the_error_says_so(
+    no_leaks: None, tmp_path: Path, unnamed: bool
+) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    spool = DiskSpool(tmp_path / "file" / "spool", unnamed=unnamed)
+    source = Source([bytes(2 * MIB)])
+    with pytest.raises(StorageUnavailable, match="spool") as raised:
+        await spool.take(source, limit_bytes=UNLIMITED, field_name="video")
+    assert raised.value.remedy
+    assert source.closed
+    await spool.aclose()
+
+
+@pytest.mark.parametrize("kind", ["unnamed", "named"])
+def test_a_full_disk_leaves_nothing_and_is_used_again_when_there_is_room(
+    tmp_path: Path, kind: str
+) -> None:
+    # A mount of one's own in a namespace of one's own: needs no root.
+    script = 'mount -t tmpfs -o size=8m tmpfs "$1" && exec "$2" -c "$3" "$1" "$4"'
+    done = subprocess.run(
+        [
+            *("unshare", "--map-root-user", "--mount"),
+            *("sh", "-c", script, "sh", tmp_path, sys.executable, FILLER, kind),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *errors, size, leaked = done.stdout.splitlines()
+    assert len(errors) == 3
+    assert all("is full" in error and "free space" in error for error in errors)
+    assert (size, leaked) == (str(2 * MIB), "0")
+
+
+async def test_named_files_of_the_dead_are_removed_and_those_of_the_living_kept(
+    no_leaks: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+    holders = [holder_of_a_body(folder) for _ in range(2)]
+    large = [path for path in files_in(folder) if path.stat().st_size]
+    assert len(large) == 2
+    holders[0].send_signal(signal.SIGKILL)
+    holders[0].communicate()
+
+    spool = DiskSpool(folder, unnamed=False)
+    body = await take(spool, bytes(5 * MIB))
+    left = [path for path in files_in(folder) if path.stat().st_size == 3 * MIB]
+    assert len(left) == 1
+    await spool.release(body)
+    await spool.aclose()
+    holders[1].communicate(b"")
