@@ -185,7 +185,7 @@ def _lifespan(
         try:
             await runtime.start()
         except CatalogueUnavailable as error:
-            logger.warning("the service starts without its catalogue: %s", error)
+            logger.warning("the service starts without its catalogue: %s", str(error))
         try:
             yield
         finally:

@@ -105,7 +105,7 @@ class Boundary:
             if problem.type is INTERNAL:
                 logger.exception("request %s failed", request_id_of(scope))
             elif started or problem.type.status >= 500:
-                logger.warning("request %s: %s", request_id_of(scope), error)
+                logger.warning("request %s: %s", request_id_of(scope), str(error))
             if started:
                 raise
             await _answer(Request(scope, receive, send), problem)

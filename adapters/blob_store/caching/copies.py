@@ -96,7 +96,7 @@ class Copies:
         try:
             await self._threads.settle(_go_on, call, *args, **kwargs)
         except _BAD as error:
-            _log.debug("cache: %s", error)
+            _log.debug("cache: %s", str(error))
             return False
         return True
 
@@ -123,7 +123,7 @@ class Copies:
             try:
                 found = await self._threads.run(self._scan)
             except _BAD as error:
-                _log.warning("the cache is not used: %s", error)
+                _log.warning("the cache is not used: %s", str(error))
                 return None
             if self._sizes is None:
                 self._sizes = OrderedDict(found)
@@ -144,7 +144,7 @@ class Copies:
         try:
             found = await self._threads.run(call, *args, **kwargs)
         except _BAD as error:
-            _log.warning("a cached copy is dropped: %s", error)
+            _log.warning("a cached copy is dropped: %s", str(error))
             await self.drop(key)
             return None
         if key in sizes:

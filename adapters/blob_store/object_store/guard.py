@@ -92,7 +92,7 @@ class Guard:
         self._failures += 1
         if self._failures >= _FAILURES and not self._trouble:
             self._trouble = str(failure)
-            _log.warning("no more calls to a store that is away: %s", failure)
+            _log.warning("no more calls to a store that is away: %s", str(failure))
             self._keep_probing()
 
     def _keep_probing(self) -> None:

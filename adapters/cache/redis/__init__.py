@@ -80,7 +80,7 @@ class RedisCache(Cache):
         try:
             return await self._server.ask(name, (verb, name, *arguments), deadline)
         except Away as reason:
-            logger.debug("%s %s: %s", verb.decode(), key, reason)
+            logger.debug("%s %s: %s", verb.decode(), key, str(reason))
         except ResponseError as error:
             self._note_refusal(str(error))
         return None

@@ -134,7 +134,7 @@ class Link:
 
     def _lost(self, reason: str) -> None:
         if not self._reason:
-            logger.warning("cache %s is away: %s", self.address, reason)
+            logger.warning("cache %s is away: %s", self.address, str(reason))
         self._session, self._reason = None, reason
         self._tried.set()
         self._on_loss()
