@@ -57,15 +57,19 @@ def listen(host: str, port: int) -> socket.socket:
         ConfigurationError: the address can't be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, or asyncio would hold small packets back (no TCP_NODELAY).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
+        listener.close()
         why = error.strerror if isinstance(error, OSError) else "there is no such port"
         raise ConfigurationError.of(
-            "--port",
-            f"can't listen on {host} port {port}: {why}",
-            "choose another --port or --host",
+            "--port", f"can't listen on {host} port {port}: {why}", "choose another port or host"
         ) from error
+    return listener
 
 
 def run_server(

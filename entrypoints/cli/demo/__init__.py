@@ -1,6 +1,7 @@
 """`traffic-storage demo`."""
 
 import asyncio
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,27 +38,39 @@ def demo(
     temporary:
         Use a folder that is removed at the end.
     """
-    with _folder(temporary=temporary) as folder:
-        settings = _settings(session, folder, port)
+    with _folder(temporary=temporary) as folder, _listening(None if once else port) as listener:
+        settings = _settings(session, folder, listener)
         say(f"Traffic Storage, strategy {settings.effective_strategy()}")
         say(f"in {settings.local_base_path}\n")
         sample = asyncio.run(_job(session, settings))
-        if once:
-            return ExitCode.OK
-        return _serve(settings, port, sample)
+        return ExitCode.OK if listener is None else _serve(settings, listener, sample)
 
 
-def _settings(session: Session, folder: Path, port: int) -> "StorageConfig":
+def _settings(session: Session, folder: Path, listener: socket.socket | None) -> "StorageConfig":
     from traffic_storage.entrypoints.settings import StorageConfig
 
     if session.config is not None:
         return session.settings()
-    given = {
-        "local_base_path": folder,
-        "public_url": f"http://localhost:{port}",
-        **session.overrides(),
-    }
+    given = {"local_base_path": folder, **session.overrides()}
+    if listener is not None:
+        given["public_url"] = _address(listener)
     return StorageConfig(**given)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _listening(port: int | None) -> Iterator[socket.socket | None]:
+    """The socket to serve on; taken first, so that one which is in use is told at once."""
+    if port is None:
+        yield None
+        return
+    from traffic_storage.entrypoints.cli.serve import listen
+
+    with listen(_HOST, port) as listener:
+        yield listener
+
+
+def _address(listener: socket.socket) -> str:
+    return f"http://localhost:{listener.getsockname()[1]}"
 
 
 @contextmanager
@@ -78,11 +91,10 @@ async def _job(session: Session, settings: "StorageConfig") -> "Sample":
         return await do_the_job(container, datetime.now(UTC).date())
 
 
-def _serve(settings: "StorageConfig", port: int, sample: "Sample") -> ExitCode:
-    from traffic_storage.entrypoints.cli.serve import listen, run_server
+def _serve(settings: "StorageConfig", listener: socket.socket, sample: "Sample") -> ExitCode:
+    from traffic_storage.entrypoints.cli.serve import run_server
 
-    listener = listen(_HOST, port)
-    address = f"http://localhost:{listener.getsockname()[1]}"
+    address = _address(listener)
 
     def announce() -> None:
         say(f"\nServing it at {address} (Ctrl-C stops it). Try, from another terminal:")

@@ -89,7 +89,7 @@ def _background(street: Street, size: tuple[int, int]) -> Image.Image:
         picture = _glowing(picture, [lamp], _AMBER, width * 0.045 * scale)
     if street.light:
         picture = _with_traffic_light(picture)
-    return picture
+    return picture.filter(ImageFilter.GaussianBlur(0.6))
 
 
 def _sky_and_ground(size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -254,7 +254,7 @@ def _glowing(
     strength: float = 0.75,
 ) -> Image.Image:
     """Light that is added around spots, in the part of the picture that it reaches."""
-    pixels = np.asarray(picture).astype(np.float32)
+    pixels = np.array(picture)
     height, width = pixels.shape[:2]
     for x, y in spots:
         reach = radius * 3
@@ -262,11 +262,10 @@ def _glowing(
         upper, lower = max(0, int(y - reach)), min(height, int(y + reach) + 1)
         rows, columns = np.ogrid[upper:lower, left:right]
         distance = (columns - x) ** 2 + (rows - y) ** 2
-        light = np.exp(-distance / (2 * (radius * 0.8) ** 2)).astype(np.float32)
-        pixels[upper:lower, left:right] += (
-            light[..., None] * np.array(colour, np.float32) * strength
-        )
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        light = np.exp(-distance / (2 * (radius * 0.8) ** 2))[..., None]
+        patch = pixels[upper:lower, left:right] + light * np.array(colour) * strength
+        pixels[upper:lower, left:right] = np.clip(patch, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def _burn_in(picture: Image.Image, lines: list[str]) -> None:
@@ -279,6 +278,6 @@ def _burn_in(picture: Image.Image, lines: list[str]) -> None:
 
 
 def _grained(picture: Image.Image, seed: int) -> Image.Image:
-    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.6))).astype(np.int16)
-    grain = np.random.default_rng(seed).integers(-5, 6, soft.shape[:2], dtype=np.int16)
-    return Image.fromarray(np.clip(soft + grain[..., None], 0, 255).astype(np.uint8))
+    pixels = np.asarray(picture).astype(np.int16)
+    grain = np.random.default_rng(seed).integers(-5, 6, pixels.shape[:2], dtype=np.int8)
+    return Image.fromarray(np.clip(pixels + grain[..., None], 0, 255).astype(np.uint8))

@@ -1,0 +1,167 @@
+"""`serve` and `demo` as installed programs: served, found, stopped cleanly."""
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.entrypoints.cli.command import Program, interrupt, read_until
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+
+
+def address_in(text: str) -> str:
+    """The first address of a service in a text."""
+    found = re.search(r"http://\S+?:\d+", text)
+    assert found, text
+    return found[0]
+
+
+def fetched(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def failing(url: str) -> int:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        fetched(url)
+    caught.value.close()
+    return caught.value.code
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_stopped(program: Program, number: int) -> None:
+    with program.started("serve", "--port", "0") as process:
+        told = read_until(process, "stderr", "files on this machine")
+        assert b"local_storage" in fetched(f"{address_in(told)}/storage/stats")
+
+        out, err = interrupt(process, number)
+
+    assert process.returncode == ExitCode.OK
+    assert out == ""
+    assert err.splitlines()[-1] == "stopped"
+    assert "Traceback" not in told + err
+
+
+def test_it_says_who_may_come_in(program: Program, tmp_path: Path) -> None:
+    key = program("keys", "new", "--json").value
+    file = tmp_path / "config.toml"
+    file.write_text(f'api_keys = ["{key["setting"]}"]\n')
+
+    with program.started("serve", "--port", "0", "--config", file) as process:
+        told = read_until(process, "stderr", "files on this machine")
+        address = address_in(told)
+        assert failing(f"{address}/storage/stats") == 401
+        request = urllib.request.Request(
+            f"{address}/storage/stats", headers={"Authorization": f"Bearer {key['key']}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+        interrupt(process)
+
+    assert "1 API key" in told
+    assert key["key"] not in told
+
+
+def test_without_keys_it_says_that_only_this_machine_is_served(program: Program) -> None:
+    with program.started("serve", "--port", "0", "--host", "0.0.0.0") as process:
+        told = read_until(process, "stderr", "files on this machine")
+        interrupt(process)
+
+    assert "only this machine is served" in told
+
+
+def test_links_lead_to_the_port_that_is_served(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"vehicles": 7}')
+    program("store", tmp_path / "m.json", "--file-id", "M")
+
+    with program.started("serve", "--port", "0") as process:
+        address = address_in(read_until(process, "stderr", "files on this machine"))
+        link = fetched(f"{address}/files/M/url").decode()
+        port = address.rpartition(":")[2]
+        interrupt(process)
+
+    assert f"http://localhost:{port}/access/" in link
+
+
+@pytest.mark.parametrize("command", [("serve",), ("demo",)])
+def test_a_port_in_use_is_told_at_once(program: Program, command: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = program(*command, "--port", str(taken.getsockname()[1]), code=7)
+
+    assert "in use" in result.err
+    assert result.out == ""
+
+
+def test_a_host_that_is_none_is_told(program: Program) -> None:
+    assert "can't listen" in program("serve", "--host", "203.0.113.1", code=7).err
+    assert "no such port" in program("serve", "--port", "70000", code=7).err
+
+
+def test_the_demo_runs_twice_in_a_fresh_home(program: Program) -> None:
+    first, second = program("demo", "--once"), program("demo", "--once")
+
+    for result in (first, second):
+        assert "9 violations" in result.out or "violations  9" in result.out
+        assert "each byte as it went in" in result.out
+        assert "recognised, nothing changed" in result.out
+        assert result.err == ""
+    assert "known already" not in first.out
+    assert second.out.count("known already") == 9
+
+
+def test_the_demo_keeps_to_a_folder_of_its_own(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    program = Program(home, {"TRAFFIC_STORAGE_LOCAL_BASE_PATH": str(tmp_path / "evidence")})
+
+    program("demo", "--once")
+
+    assert not (tmp_path / "evidence").exists()
+    assert (home / ".local" / "share" / "traffic-storage-demo" / "catalogue.sqlite3").exists()
+
+
+def test_the_demo_can_leave_nothing_behind(program: Program, tmp_path: Path) -> None:
+    own = Program(program.home, {"TMPDIR": str(tmp_path)})
+    own("demo", "--once", "--temporary")
+
+    assert list(tmp_path.glob("traffic-storage-demo-*")) == []
+    assert list(program.home.iterdir()) == []
+
+
+def test_the_demo_serves_what_it_stored_and_its_lines_work(program: Program) -> None:
+    with program.started("demo", "--port", "0") as process:
+        told = read_until(process, "stdout", "in a browser")
+        lines = [shlex.split(line) for line in told.splitlines() if line.startswith("  curl")]
+        answers = [
+            subprocess.run(
+                [*line, "-sS", "--fail"], capture_output=True, check=True, cwd=program.home
+            ).stdout
+            for line in lines
+        ]
+        assert b"DEMO-" in answers[0]
+        assert (program.home / "evidence.webp").stat().st_size > 10_000
+        assert b"206" in answers[2]
+        assert b"/access/" in answers[3]
+        assert b"local_storage" in answers[4]
+        assert b"<html" in fetched(f"{address_in(told)}/docs").lower()
+
+        _, err = interrupt(process)
+
+    assert process.returncode == ExitCode.OK
+    assert err.splitlines()[-1] == "stopped"
+
+
+def test_the_demo_can_be_interrupted_while_it_works(program: Program) -> None:
+    with program.started("demo", "--once") as process:
+        read_until(process, "stdout", "cameras")
+        _, err = interrupt(process)
+
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert err == "interrupted\n"
+    assert program("demo", "--once").code == ExitCode.OK

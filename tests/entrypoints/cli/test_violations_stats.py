@@ -1,0 +1,139 @@
+"""`violations` and `stats`: what was stored is found and counted."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.entrypoints.cli.command import Shell
+from traffic_storage import StorageConfig, StorageService, ViolationRecord
+
+START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
+
+
+def record(number: int) -> ViolationRecord:
+    """A violation; every second one is of the other camera, an hour after the one before."""
+    return ViolationRecord(
+        violation_id=f"V{number:03}",
+        device_id=f"cam-{number % 2}",
+        violation_type="speed" if number % 3 else "red_light",
+        timestamp=START + timedelta(hours=number),
+        vehicle_bbox=[1, 2, 3, 4],
+        vehicle_class="van" if number == 4 else "car",
+        confidence=0.5 + number / 100,
+        camera_info={"location": "Main St"},
+    )
+
+
+@pytest.fixture
+def stored(shell: Shell) -> Shell:
+    """Seven violations without files."""
+
+    async def fill() -> None:
+        async with StorageService(StorageConfig(local_base_path=shell.base)) as storage:
+            for number in range(7):
+                await storage.store_violation_evidence(violation_record=record(number))
+
+    asyncio.run(fill())
+    return shell
+
+
+def ids(shell: Shell, *arguments: str) -> list[str]:
+    return [line["violation_id"] for line in shell("violations", "--json", *arguments).lines]
+
+
+def test_the_newest_come_first(stored: Shell) -> None:
+    assert ids(stored) == [f"V{number:03}" for number in reversed(range(7))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("--device-id", "cam-1"), ["V005", "V003", "V001"]),
+        (("--violation-type", "red_light"), ["V006", "V003", "V000"]),
+        (("--vehicle-class", "van"), ["V004"]),
+        (("--min-confidence", "0.55"), ["V006", "V005"]),
+        (("--max-confidence", "0.51"), ["V001", "V000"]),
+        (("--start", "2026-03-01T15:00:00Z"), ["V006", "V005"]),
+        (("--end", "2026-03-01T11:00:00+00:00"), ["V000"]),
+        (("--start", "2026-03-01T13:00", "--end", "2026-03-01T14:00"), ["V003"]),
+        (("--limit", "2"), ["V006", "V005"]),
+        (("--limit", "2", "--all"), [f"V{number:03}" for number in reversed(range(7))]),
+        (("--device-id", "nobody"), []),
+    ],
+)
+def test_filters_narrow_it(stored: Shell, arguments: tuple[str, ...], found: list[str]) -> None:
+    assert ids(stored, *arguments) == found
+
+
+def test_a_time_without_zone_is_read_in_the_setting(
+    stored: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_TIMEZONE", "Europe/Madrid")
+
+    assert ids(stored, "--end", "2026-03-01T12:00") == ["V000"]
+
+
+def test_all_of_them_come_page_by_page(stored: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traffic_storage.domain.query.MAX_LIMIT", 3)
+
+    lines = stored("violations", "--all").out.splitlines()
+
+    assert [line.split()[1] for line in lines[1:]] == [f"V{n:03}" for n in reversed(range(7))]
+
+
+def test_people_get_a_table(stored: Shell) -> None:
+    out = stored("violations", "--limit", "1").out
+
+    assert out.splitlines()[0].split()[:3] == ["time", "violation", "device"]
+    assert "V006" in out
+    assert "incomplete" in out
+
+
+def test_nothing_found_is_no_error(shell: Shell) -> None:
+    result = shell("violations")
+
+    assert result.out == ""
+    assert "no violations" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--limit", "0"), "limit"),
+        (("--limit", "1001"), "limit"),
+        (("--start", "then"), "start"),
+        (("--min-confidence", "1.5"), "min_confidence"),
+        (("--device-id", " "), "device_id"),
+    ],
+)
+def test_a_wrong_filter_ends_with_2(shell: Shell, arguments: tuple[str, ...], said: str) -> None:
+    assert said in shell("violations", *arguments, code=2).err
+    assert not shell.base.exists()
+
+
+def test_one_is_shown_with_its_files(stored: Shell) -> None:
+    out = stored("violations", "show", "V004").out
+    as_json = stored("violations", "show", "V004", "--json").value
+
+    assert "V004~metadata" in out
+    assert '{"location": "Main St"}' in out
+    assert as_json["violation"]["vehicle_class"] == "van"
+    assert [file["file_id"] for file in as_json["files"]] == ["V004~metadata"]
+
+
+@pytest.mark.parametrize(("violation_id", "code"), [("V999", 4), ("V1~image", 2), ("..", 2)])
+def test_one_that_is_not_there_is_not_shown(stored: Shell, violation_id: str, code: int) -> None:
+    stored("violations", "show", violation_id, code=code)
+
+
+def test_statistics_count_what_is_there(stored: Shell) -> None:
+    as_json = stored("stats", "--json").value
+    out = stored("stats").out
+
+    assert as_json["database"]["violations"] == 7
+    assert as_json["local_storage"]["files"] == 7
+    assert as_json["local_storage"]["by_kind"]["metadata"]["files"] == 7
+    assert not as_json["cloud_storage"]["configured"]
+    assert "violations  7" in out
+    assert "not configured" in out
