@@ -161,6 +161,16 @@ class RecordRepo(Intake, Catalogue, Registry, Protocol):
         """
 
     @abstractmethod
+    async def pending(self) -> Sequence[str]:
+        """The steps that `upgrade` would take, oldest first; none where nothing is to do.
+
+        Changes nothing, and makes nothing where there is no catalogue yet.
+
+        Raises:
+            ConfigurationError: the tables are newer than this version.
+        """
+
+    @abstractmethod
     async def ping(self) -> None:
         """Answer when the database does."""
 

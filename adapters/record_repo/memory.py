@@ -168,6 +168,10 @@ class InMemoryRecordRepo(RecordRepo):
     async def upgrade(self) -> None:
         """There are no tables; nothing is done."""
 
+    async def pending(self) -> Sequence[str]:
+        """There are no tables; nothing is to do."""
+        return ()
+
     async def ping(self) -> None:
         """Answers at once."""
 

@@ -91,6 +91,10 @@ class Driver(Protocol):
         """Bring the tables to this version's form, as the port says."""
 
     @abstractmethod
+    async def version(self) -> str | None:
+        """The version of the tables that are there; None where there are none."""
+
+    @abstractmethod
     async def aclose(self) -> None:
         """Let running calls end, then free everything."""
 

@@ -123,6 +123,11 @@ class PostgresDriver(Driver):
             if found != migrations.HEAD:
                 await self._migrate()
 
+    async def version(self) -> str | None:
+        """As the driver's protocol says."""
+        with translating(self._settings.where):
+            return await self._version()
+
     async def aclose(self) -> None:
         """As the driver's protocol says."""
         await self._commits.aclose()

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
-from traffic_storage.adapters.record_repo.sql import rows, statements
+from traffic_storage.adapters.record_repo.sql import migrations, rows, statements
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
@@ -173,6 +173,10 @@ class SqlRecordRepo(RecordRepo):
     async def upgrade(self) -> None:
         """As the port says."""
         await self._driver.upgrade()
+
+    async def pending(self) -> Sequence[str]:
+        """As the port says."""
+        return migrations.pending(await self._driver.version())
 
     async def ping(self) -> None:
         """As the port says."""

@@ -103,11 +103,11 @@ class SqliteDriver(Driver):
 
     async def upgrade(self) -> None:
         """As the port says; makes the file, readable by this user alone, where there is none."""
-        worker = Worker("catalogue-upgrade", self._upgrade, lambda: None, most=1)
-        try:
-            await worker.do(self._settings)
-        finally:
-            await worker.aclose()
+        await self._apart(_upgrade)
+
+    async def version(self) -> str | None:
+        """As the driver's protocol says."""
+        return await self._apart(_version_of_file)
 
     async def aclose(self) -> None:
         """As the driver's protocol says."""
@@ -115,11 +115,19 @@ class SqliteDriver(Driver):
         await self._reading.aclose()
         await self._writing.aclose()
 
-    @staticmethod
-    def _upgrade(jobs: Sequence[Job[SqliteSettings]]) -> None:
-        for job in jobs:
-            with translating(job.payload.path):
-                _upgrade(job.payload)
+    async def _apart(self, work: Callable[[SqliteSettings], T]) -> T:
+        """The result of something that happens once, on a connection of its own."""
+
+        def run(jobs: Sequence[Job[SqliteSettings]]) -> None:
+            for job in jobs:
+                with translating(job.payload.path):
+                    job.result = work(job.payload)
+
+        worker = Worker("catalogue-upgrade", run, lambda: None, most=1)
+        try:
+            return cast("T", await worker.do(self._settings))
+        finally:
+            await worker.aclose()
 
 
 class _File:
@@ -413,6 +421,13 @@ def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     with engine.begin() as joined:
         migrations.upgrade(joined, _version(connection))
+
+
+def _version_of_file(settings: SqliteSettings) -> str | None:
+    if not settings.path.exists():
+        return None
+    with closing(_open(settings)) as connection:
+        return _version(connection)
 
 
 def _version(connection: sqlite3.Connection) -> str | None:

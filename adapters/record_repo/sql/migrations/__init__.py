@@ -35,6 +35,17 @@ def refuse_newer(found: str | None) -> None:
         )
 
 
+def pending(found: str | None) -> list[str]:
+    """The names of the steps from version `found` to `HEAD`.
+
+    Raises:
+        ConfigurationError: the tables are newer than this code.
+    """
+    refuse_newer(found)
+    steps = sorted(step.stem for step in _HERE.glob("versions/v*.py"))
+    return [step for step in steps if step[1:].partition("_")[0] > (found or "")]
+
+
 def upgrade(connection: Connection, found: str | None) -> None:
     """Bring tables of version `found` to `HEAD`, in the transaction that the caller has begun.
 
