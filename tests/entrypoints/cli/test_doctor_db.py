@@ -1,0 +1,293 @@
+"""`doctor` and `db`: what is wrong is found, named, and comes with a remedy."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from tests.entrypoints.cli.command import Shell
+from tests.support.servers import Bucket, Database, RedisAddress
+from traffic_storage import StorageConfig, StorageService, StorageStrategy
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.entrypoints.cli.doctor.finding import Status
+from traffic_storage.entrypoints.cli.doctor.services import stores
+from traffic_storage.ports.blob_store import BlobEntry
+from traffic_storage.ports.spool import Body
+from traffic_storage.testing import InMemoryBlobStore, in_memory_container
+
+CANARY = "Canary-4f1c9b7e2a6d48c0b5-never-shown"
+
+
+def findings(shell: Shell, *arguments: str | Path, code: int = 0) -> dict[str, dict[str, Any]]:
+    """The doctor's findings by what was looked at, the worst of each; every problem has a remedy."""
+    rank = {"ok": 0, "note": 1, "problem": 2}
+    found: dict[str, dict[str, Any]] = {}
+    for line in shell("doctor", "--json", *arguments, code=code).lines:
+        known = found.get(line["check"])
+        if known is None or rank[known["status"]] < rank[line["status"]]:
+            found[line["check"]] = line
+        assert line["status"] != "problem" or line["remedy"], line
+    return found
+
+
+def with_servers(
+    tmp_path: Path, database: Database, bucket: Bucket, redis: RedisAddress, **other: object
+) -> Path:
+    """A settings file, for this user alone, that names these servers."""
+    settings = {
+        "local_base_path": str(tmp_path / "evidence"),
+        "db_host": database.host,
+        "db_port": database.port,
+        "db_name": database.name,
+        "db_user": database.user,
+        "db_password": database.password,
+        "s3_endpoint": bucket.endpoint,
+        "s3_access_key": bucket.access_key,
+        "s3_secret_key": bucket.secret_key,
+        "s3_bucket": bucket.name,
+        "s3_region": bucket.region,
+        "redis_host": redis.host,
+        "redis_port": redis.port,
+        "redis_db": redis.db,
+        **({"redis_password": redis.password} if redis.password else {}),
+        **other,
+    }
+    file = tmp_path / "config.toml"
+    lines = [
+        f"{key} = {value if isinstance(value, int | float) else repr(value)}"
+        for key, value in settings.items()
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    file.chmod(0o600)
+    return file
+
+
+def used(base: Path) -> None:
+    """Use a store, so that everything in it is made."""
+
+    async def use() -> None:
+        async with StorageService(StorageConfig(local_base_path=base)) as storage:
+            await storage.store_metadata({"vehicles": 7}, "M")
+            storage.generate_access_url("M")
+
+    asyncio.run(use())
+
+
+def test_a_fresh_home_is_in_order_and_stays_untouched(shell: Shell) -> None:
+    found = findings(shell)
+
+    assert found["folder"]["status"] == "note"
+    assert found["database"]["status"] == "note"
+    assert not shell.base.exists()
+
+
+def test_a_used_home_is_in_order_and_nothing_is_left_in_it(shell: Shell) -> None:
+    used(shell.base)
+    before = {path for path in shell.base.rglob("*") if path.is_file()}
+
+    found = findings(shell)
+
+    assert found["database"]["status"] == "ok"
+    assert found["local store"]["status"] == "ok"
+    assert found["signing key"]["status"] == "ok"
+    assert {path for path in shell.base.rglob("*") if path.is_file()} - before == set()
+    assert "ok      database" in shell("doctor").out
+
+
+def test_the_real_thing_is_in_order(
+    shell: Shell,
+    tmp_path: Path,
+    postgres_database: Database,
+    s3_bucket: Bucket,
+    redis_database: RedisAddress,
+) -> None:
+    file = with_servers(tmp_path, postgres_database, s3_bucket, redis_database)
+    fresh = findings(shell, "--config", file, code=3)
+    shell("db", "upgrade", "--config", file)
+    upgraded = findings(shell, "--config", file)
+
+    assert fresh["database"]["remedy"].startswith("traffic-storage db upgrade")
+    assert upgraded["database"]["status"] == "ok"
+    assert upgraded["cache"]["status"] == "ok"
+    assert "AbortIncompleteMultipartUpload" in upgraded["bucket"]["remedy"]
+    assert upgraded["settings"]["status"] == "ok"
+
+
+def test_servers_that_are_away_are_named_and_no_secret_is(shell: Shell, tmp_path: Path) -> None:
+    nowhere = Database("127.0.0.1", 9, "traffic", "admin", CANARY)
+    bucket = Bucket("http://127.0.0.1:9", "evidence", CANARY, CANARY)
+    file = with_servers(
+        tmp_path,
+        nowhere,
+        bucket,
+        RedisAddress("127.0.0.1", 9, 0, CANARY),
+        url_signing_key=CANARY,
+        s3_timeout_seconds=1,
+    )
+
+    result = shell("doctor", "--json", "--config", file, "--verbose", code=3)
+    found = {line["check"]: line for line in result.lines}
+
+    assert {name for name, line in found.items() if line["status"] == "problem"} >= {
+        "database",
+        "cache",
+    }
+    assert any(
+        "127.0.0.1:9" in line["detail"] for line in result.lines if line["check"] == "bucket"
+    )
+    assert CANARY not in result.out + result.err
+
+
+def test_a_wrong_password_is_told_without_it(
+    shell: Shell,
+    tmp_path: Path,
+    postgres_database: Database,
+    s3_bucket: Bucket,
+    redis_database: RedisAddress,
+) -> None:
+    file = with_servers(tmp_path, postgres_database, s3_bucket, redis_database, db_password=CANARY)
+
+    for arguments in (("doctor",), ("stats",), ("db", "upgrade"), ("violations",)):
+        result = shell(*arguments, "--config", file, "--verbose", code=None)
+        assert result.code != 0
+        assert "password" in result.out + result.err
+        assert CANARY not in result.out + result.err
+
+
+class Overwriting(InMemoryBlobStore):
+    """A store that takes a second blob for a key, as services do that know no condition."""
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        await self.delete(key)
+        await super().put(key, body, facts, deadline=deadline)
+
+
+class Keeping(InMemoryBlobStore):
+    """A store that removes nothing."""
+
+    async def delete(self, key: BlobKey) -> None:
+        """Say that it is removed."""
+
+
+class Ahead(InMemoryBlobStore):
+    """A store whose clock is two minutes ahead."""
+
+    async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
+        async for entry in super().list(prefix, after):
+            yield evolve(entry, modified_at=entry.modified_at + timedelta(minutes=2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(Overwriting, "If-None-Match"), (Keeping, "permissions"), (Ahead, "clocks")],
+)
+async def test_a_bucket_that_keeps_no_promise_is_a_problem(
+    tmp_path: Path, kind: type[InMemoryBlobStore], said: str
+) -> None:
+    settings = StorageConfig(
+        local_base_path=tmp_path / "none", s3_access_key="key", s3_secret_key="secret"
+    )
+    container = in_memory_container(StorageStrategy.CLOUD_ONLY, settings)
+    container.cloud_stores.override([(kind(container.clock(), tier=Tier.CLOUD), None)])
+
+    found = [finding async for finding in stores(container, settings)]
+
+    assert [finding.status for finding in found] == [Status.PROBLEM, Status.NOTE]
+    assert said in found[0].remedy
+
+
+def test_a_store_of_another_catalogue_is_a_problem(shell: Shell) -> None:
+    used(shell.base)
+    for file in shell.base.glob("catalogue.sqlite3*"):
+        file.unlink()
+    shell("db", "upgrade")
+
+    found = findings(shell, code=3)
+
+    assert "another catalogue" in found["local store"]["detail"]
+
+
+def test_a_key_that_others_may_read_is_a_problem(shell: Shell) -> None:
+    used(shell.base)
+    (shell.base / "signing.key").chmod(0o644)
+
+    assert "chmod 600" in findings(shell, code=3)["signing key"]["remedy"]
+
+
+def test_a_settings_file_that_shows_secrets_is_a_problem(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'url_signing_key = "{CANARY}"\n')
+    file.chmod(0o644)
+
+    found = findings(shell, "--config", file, code=3)
+
+    assert found["settings"]["remedy"] == f"chmod 600 {file}"
+    file.chmod(0o600)
+    assert findings(shell, "--config", file)["settings"]["status"] == "ok"
+
+
+def test_a_settings_file_without_secrets_may_be_read(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("parallel_uploads = 3\n")
+    file.chmod(0o644)
+
+    assert findings(shell, "--config", file)["settings"]["status"] == "ok"
+
+
+def test_wrong_settings_are_findings_too(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_PARALLEL_UPLOADS", "0")
+    monkeypatch.setenv("TRAFFIC_STORAGE_DB_HOTS", "x")
+
+    result = shell("doctor", code=3)
+
+    assert "TRAFFIC_STORAGE_DB_HOST?" in result.out
+
+
+def test_open_access_is_a_problem(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_OPEN_ACCESS", "true")
+
+    assert "api_keys" in findings(shell, code=3)["who may come in"]["remedy"]
+
+
+def test_a_folder_that_is_none_is_a_problem(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    found = findings(shell, "--base-path", tmp_path / "file", code=3)
+
+    assert "local_base_path" in found["folder"]["remedy"]
+
+
+def test_a_disk_without_room_is_a_problem(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    used(shell.base)
+    monkeypatch.setenv("TRAFFIC_STORAGE_LOCAL_RESERVE_GB", "1000000")
+
+    assert "local_base_path" in findings(shell, code=3)["room"]["remedy"]
+
+
+def test_an_upgrade_is_planned_done_and_done_once(shell: Shell) -> None:
+    planned = shell("db", "upgrade", "--dry-run", "--json").value
+    assert not shell.base.exists()
+    done = shell("db", "upgrade", "--json").value
+    again = shell("db", "upgrade")
+
+    assert planned["pending"] == done["applied"] != []
+    assert again.out == ""
+    assert "nothing to do" in again.err
+    assert shell("db", "upgrade", "--dry-run", "--json").value == {"pending": []}
+
+
+def test_a_newer_database_is_refused(shell: Shell) -> None:
+    shell("db", "upgrade")
+    with closing(sqlite3.connect(shell.base / "catalogue.sqlite3")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+
+    assert "newer" in shell("db", "upgrade", code=7).err
+    assert "newer" in findings(shell, code=3)["database"]["detail"]
