@@ -82,7 +82,7 @@ class Program:
         """The program, running; killed at the end if it still does."""
         process = subprocess.Popen(
             [PROGRAM, *map(str, arguments)],
-            env=self._environment(),
+            env=self.variables(),
             cwd=self.home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -98,7 +98,8 @@ class Program:
                 if stream is not None:
                     stream.close()
 
-    def _environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """The environment in which it runs."""
         kept = {
             name: os.environ[name]
             for name in ("PATH", "COVERAGE_PROCESS_START")
