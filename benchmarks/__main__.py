@@ -1,0 +1,70 @@
+"""`python -m benchmarks`: run from the root of the checkout."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import memory, startup
+from benchmarks.table import Report, machine_class
+from benchmarks.trials import TRIALS, Options, available
+
+_JOBS = (*TRIALS, "memory", "startup")
+
+
+def main() -> None:
+    """Measure, print the table."""
+    arguments = _arguments()
+    options = _options(arguments)
+    report = Report()
+    for name in arguments.only or _JOBS:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        report += _measured(name, options)
+    machine = machine_class(options.folder)
+    print(report.text(machine))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report.as_json(machine), indent=1))
+
+
+def _measured(name: str, options: Options) -> Report:
+    if name == "memory":
+        return memory.run(options.stream_bytes, options.folder)
+    if name == "startup":
+        return startup.run(options.rounds)
+    return available(TRIALS[name]).run(name, options)
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    folder = Path(arguments.folder or tempfile.gettempdir())
+    cache = Path(arguments.cache or folder / f"traffic-storage-benchmarks-{os.getuid()}")
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Options(
+        rounds=arguments.rounds or (3 if arguments.quick else 9),
+        share=0.25 if arguments.quick else 1.0,
+        folder=folder,
+        cache=cache,
+        filled=arguments.records,
+        stream_bytes=250_000_000 if arguments.quick else 2_000_000_000,
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="How fast it is, against the same work by hand."
+    )
+    parser.add_argument("--only", nargs="+", metavar="ROW", choices=_JOBS, help=", ".join(_JOBS))
+    parser.add_argument("--rounds", type=int, help="rounds of each row (9; 3 with --quick)")
+    parser.add_argument(
+        "--quick", action="store_true", help="few and small rounds: a look, no more"
+    )
+    parser.add_argument("--records", type=int, default=1_000_000, help="of a full catalogue")
+    parser.add_argument("--folder", help="where to write (the temporary folder)")
+    parser.add_argument("--cache", help="where full catalogues are kept (below that folder)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

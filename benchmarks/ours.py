@@ -1,0 +1,201 @@
+"""Traffic Storage as an embedder uses it: `StorageService`, nothing beneath it but the port's row."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from attrs import frozen
+
+from benchmarks import data
+from benchmarks.contenders import Contender, Place
+from benchmarks.filled import ask
+from tests.support.media import Frame
+from tests.support.setups import config
+from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
+from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
+from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.adapters.spool.disk import DiskSpool
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
+from traffic_storage.domain.query import ViolationQuery
+
+T = TypeVar("T")
+
+PARALLEL = 16
+
+
+def settings(place: Place) -> StorageConfig:
+    """The defaults, with as many uploads at once as the jobs have."""
+    return config(
+        place.folder, bucket=place.bucket, database=place.database, parallel_uploads=PARALLEL
+    )
+
+
+class Embedded(Contender[T]):
+    """One service for all rounds."""
+
+    def __init__(self, settings: StorageConfig, strategy: StorageStrategy) -> None:
+        self.storage = StorageService(settings, strategy)
+
+    async def open(self) -> None:
+        await self.storage.__aenter__()
+
+    async def aclose(self) -> None:
+        await self.storage.aclose()
+
+
+@frozen
+class Evidence:
+    """What comes in: the record and its media."""
+
+    record: ViolationRecord
+    image: Frame | bytes | None = None
+    video: bytes | None = None
+
+
+class StoreEvidence(Embedded[Evidence]):
+    """`store_violation_evidence`."""
+
+    def __init__(
+        self,
+        settings: StorageConfig,
+        strategy: StorageStrategy,
+        item: Callable[[int], Evidence],
+    ) -> None:
+        super().__init__(settings, strategy)
+        self._item = item
+
+    def items(self, numbers: range) -> Sequence[Evidence]:
+        return [self._item(number) for number in numbers]
+
+    async def do(self, item: Evidence) -> None:
+        await self.storage.store_violation_evidence(item.record, item.image, item.video)
+
+
+class Retrieve(Embedded[str]):
+    """`retrieve_file`, around and around a shelf that the cache can't hold."""
+
+    async def open(self) -> None:
+        await super().open()
+        for number in range(data.SHELF):
+            film = data.segment(number, data.SMALL_BYTES)
+            await self.storage.store_video_segment(film, data.file_id(number))
+
+    def items(self, numbers: range) -> Sequence[str]:
+        return [data.file_id(number % data.SHELF) for number in numbers]
+
+    async def do(self, item: str) -> None:
+        content, _ = await self.storage.retrieve_file(item)
+        assert len(content) == data.SMALL_BYTES
+
+    async def aclose(self) -> None:
+        found = await self.storage.get_storage_statistics()
+        assert not found["operation_stats"]["cache_hits"], "the cache has answered"
+        await super().aclose()
+
+
+class Pages(Embedded[ViolationQuery]):
+    """`find_violations`."""
+
+    def __init__(self, settings: StorageConfig, filled: int) -> None:
+        super().__init__(settings, StorageStrategy.LOCAL_ONLY)
+        self._filled = filled
+
+    def items(self, numbers: range) -> Sequence[ViolationQuery]:
+        return [ask(number, self._filled).query for number in numbers]
+
+    async def do(self, item: ViolationQuery) -> None:
+        assert len((await self.storage.find_violations(item)).items) == data.PAGE
+
+
+class Put(Contender[tuple[BlobKey, bytes, Facts]]):
+    """The port alone: bytes hashed, and put with their facts."""
+
+    def __init__(self, place: Place) -> None:
+        self._clock = SystemClock()
+        self._spool = DiskSpool(place.folder / "spool")
+        self._store = LocalDiskBlobStore(place.folder / "blobs", self._clock)
+
+    async def open(self) -> None:
+        pass
+
+    def items(self, numbers: range) -> Sequence[tuple[BlobKey, bytes, Facts]]:
+        return [_blob(number) for number in numbers]
+
+    async def do(self, item: tuple[BlobKey, bytes, Facts]) -> None:
+        key, content, facts = item
+        body = await self._spool.wrap(content)
+        deadline = self._clock.now() + timedelta(minutes=1)
+        await self._store.put(key, body, facts, deadline=deadline)
+
+    async def aclose(self) -> None:
+        await self._store.aclose()
+        await self._spool.aclose()
+
+
+def _blob(number: int) -> tuple[BlobKey, bytes, Facts]:
+    content, sha256 = data.hashed_segment(number, data.SMALL_BYTES)
+    now = datetime.now(UTC)
+    facts = Facts(
+        file_id=data.file_id(number),
+        kind=FileKind.VIDEO,
+        content_type="video/mp4",
+        size_bytes=len(content),
+        sha256=sha256,
+        stored_size_bytes=len(content),
+        stored_sha256=sha256,
+        coding=Coding.IDENTITY,
+        created_at=now,
+        device_id=data.device(number),
+    )
+    return blob_key(FileKind.VIDEO, now.date(), UUID(int=number), sha256), content, facts
+
+
+# Who does which.
+
+
+def evidence(place: Place) -> StoreEvidence:
+    """1080p array, 2 MB film and record, embedded."""
+    return StoreEvidence(settings(place), StorageStrategy.LOCAL_ONLY, _with_array)
+
+
+def evidence_jpeg(place: Place) -> StoreEvidence:
+    """The same with the camera's JPEG instead of the array."""
+    return StoreEvidence(settings(place), StorageStrategy.LOCAL_ONLY, _with_jpeg)
+
+
+def evidence_cloud(place: Place) -> StoreEvidence:
+    """Array, film and record in S3 and PostgreSQL."""
+    return StoreEvidence(settings(place), StorageStrategy.CLOUD_ONLY, _with_array)
+
+
+def violation(place: Place) -> StoreEvidence:
+    """A record and its metadata file."""
+    strategy = StorageStrategy.LOCAL_ONLY
+    return StoreEvidence(settings(place), strategy, lambda number: Evidence(data.record(number)))
+
+
+def retrieve(place: Place) -> Retrieve:
+    """Reads of 200 KB from disk."""
+    return Retrieve(settings(place), StorageStrategy.LOCAL_ONLY)
+
+
+def retrieve_cloud(place: Place) -> Retrieve:
+    """Reads of 200 KB from S3."""
+    return Retrieve(settings(place), StorageStrategy.CLOUD_ONLY)
+
+
+def page(place: Place) -> Pages:
+    """Pages of a full catalogue, wherever it is."""
+    return Pages(settings(place), place.filled)
+
+
+def _with_array(number: int) -> Evidence:
+    film = data.segment(number, data.VIDEO_BYTES)
+    return Evidence(data.record(number), data.frame(number), film)
+
+
+def _with_jpeg(number: int) -> Evidence:
+    film = data.segment(number, data.VIDEO_BYTES)
+    return Evidence(data.record(number), data.camera_jpeg(number), film)

@@ -1,0 +1,111 @@
+"""`python -m benchmarks.server`: Traffic Storage or the floor, under uvicorn as `serve` runs it.
+
+The first line of standard input says which (JSON: `app`, `settings`); the port comes on standard
+output. It serves until standard input ends.
+"""
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any, Self
+
+import uvicorn
+from attrs import define, field
+from starlette.types import ASGIApp
+
+
+@define
+class Server:
+    """That program, seen from the process that started it."""
+
+    app: str
+    settings: dict[str, Any]
+    port: int = field(init=False, default=0)
+    _process: "subprocess.Popen[str]" = field(init=False)
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(
+            json.dumps({"app": self.app, "settings": self.settings}, default=str),
+            file=self._process.stdin,
+            flush=True,
+        )
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the server of {self.app} did not start")
+        self.port = int(line)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
+
+class _Announcing(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        assert sockets is not None
+        print(sockets[0].getsockname()[1], flush=True)
+
+
+def _app(name: str, settings: dict[str, Any]) -> ASGIApp:
+    if name == "floor":
+        from benchmarks.floor import app
+
+        return app(settings["local_base_path"])
+    from traffic_storage import StorageConfig
+    from traffic_storage.entrypoints.http import create_storage_app
+
+    return create_storage_app(StorageConfig(**settings))
+
+
+def main() -> None:
+    """Serve."""
+    asked = json.loads(sys.stdin.readline())
+    logging.getLogger("traffic_storage").addHandler(logging.NullHandler())
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    server = _Announcing(
+        uvicorn.Config(
+            _app(asked["app"], asked["settings"]),
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            lifespan="on",
+            # A connection stays while other contenders have their turns.
+            timeout_keep_alive=3600,
+        )
+    )
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        server.should_exit = True
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    server.run([listener])
+    # uvicorn has closed all that we opened; what is left must not turn a good run into a bad one.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

