@@ -1,0 +1,133 @@
+"""Queries and cursors: what may be asked, and where a page goes on."""
+
+import base64
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, Page, ViolationQuery
+from traffic_storage.entrypoints.testing import strategies as kit
+
+NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
+NOON_NAIVE = NOON.replace(tzinfo=None)
+
+
+@given(kit.cursors())
+def test_a_cursor_is_a_text_for_urls_that_is_read_again(cursor: Cursor) -> None:
+    text = cursor.to_text()
+    assert text.replace("-", "").replace("_", "").isalnum()
+    assert text.isascii()
+    assert Cursor.from_text(text) == cursor
+
+
+def encoded(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "=",
+        "!",
+        "ä",
+        "\ud800",
+        "a" * 100_000,
+        "QQ==",
+        encoded(""),
+        encoded("[" * 100_000),
+        encoded("9" * 5000),
+        encoded([]),
+        encoded("null"),
+        encoded("1"),
+        encoded('"ab"'),
+        encoded({"a": 1, "b": 2}),
+        encoded([NOON.isoformat()]),
+        encoded([NOON.isoformat(), "V001", 1]),
+        encoded([NOON_NAIVE.isoformat(), "V001"]),
+        encoded(["yesterday", "V001"]),
+        encoded([1, "V001"]),
+        encoded([NOON.isoformat(), 1]),
+        encoded([NOON.isoformat(), None]),
+        encoded([NOON.isoformat(), ""]),
+        encoded([NOON.isoformat(), "a\x00b"]),
+        encoded([NOON.isoformat(), "\ud800"]),
+        encoded([NOON.isoformat(), "a" * 181]),
+        Cursor(NOON, "V001").to_text() + "\n",
+        Cursor(NOON, "V001").to_text() + "AAAA",
+        Cursor(NOON, "V001").to_text()[:-3],
+    ],
+)
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="cursor: is not a cursor of this service"):
+        Cursor.from_text(text)
+
+
+@given(
+    st.text()
+    | st.text().map(lambda text: encoded(text.encode(errors="replace").decode()))
+    | kit.json_values().map(encoded)
+    | st.tuples(st.just(NOON.isoformat()) | kit.texts(), kit.json_values()).map(encoded)
+)
+def test_any_text_is_a_cursor_or_refused(text: str) -> None:
+    try:
+        cursor = Cursor.from_text(text)
+    except InvalidInput:
+        return
+    assert Cursor.from_text(cursor.to_text()) == cursor
+
+
+@given(kit.queries())
+def test_every_question_within_the_rules_may_be_asked(query: ViolationQuery) -> None:
+    assert 1 <= query.limit <= MAX_LIMIT
+
+
+def test_nothing_is_filtered_that_was_not_asked_for() -> None:
+    query = ViolationQuery()
+    assert query.limit == 100
+    assert {getattr(query, name) for name in ("device_id", "start_time", "after")} == {None}
+
+
+WRONG: dict[str, list[Any]] = {
+    "device_id": ["", " ", "cam\n", 5, "c" * 129],
+    "violation_type": ["", "\u202espeed"],
+    "vehicle_class": ["\x00", []],
+    "min_confidence": [-0.01, 1.01, math.nan, math.inf, "0.5", True, 10**5000],
+    "max_confidence": [-1, 2, None.__class__],
+    "start_time": [NOON_NAIVE, "2026-03-14", 0],
+    "end_time": [NOON_NAIVE, NOON.date()],
+    "limit": [0, -1, 1001, 10**5000, 1.0, True, "100", None],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, id=f"{name}-{number}")
+        for name, values in WRONG.items()
+        for number, value in enumerate(values)
+    ],
+)
+def test_a_filter_that_nothing_can_meet_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        ViolationQuery(**{name: value})
+    (problem,) = caught.value.problems
+    assert problem.field == name
+    assert problem.remedy
+
+
+def test_all_wrong_filters_are_named_at_once() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        ViolationQuery(**{name: values[0] for name, values in WRONG.items()})
+    assert [problem.field for problem in caught.value.problems] == list(WRONG)
+
+
+def test_a_page_is_the_last_unless_it_says_where_to_go_on() -> None:
+    assert Page(("a",)).next is None

@@ -1,0 +1,318 @@
+"""Violation records: checked whole, frozen, equal by value, recognised by their digest."""
+
+import json
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from datetime import UTC, datetime
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.digests import sha256_of
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.violation import (
+    MAX_INFO_BYTES,
+    EvidencePart,
+    StoredViolation,
+    ViolationRecord,
+    evidence_document,
+    recorded,
+    with_paths,
+)
+from traffic_storage.entrypoints.testing import strategies as kit
+
+NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
+
+
+def given_fields(**changes: object) -> dict[str, Any]:
+    return {
+        "violation_id": "V001",
+        "device_id": "cam-1",
+        "violation_type": "speed",
+        "timestamp": NOON,
+        "vehicle_bbox": [10, 20, 110.5, 220],
+        "vehicle_class": "car",
+        "confidence": 0.93,
+        "camera_info": {"lens": {"mm": 35}, "modes": ["day", {"hdr": True}]},
+        "processing_time_ms": 12.5,
+        "model_versions": {"detector": "1.2"},
+    } | changes
+
+
+def record(**changes: object) -> ViolationRecord:
+    return ViolationRecord(**given_fields(**changes))
+
+
+def problems_of(**changes: object) -> dict[str, str]:
+    """The wrong fields and their remedies."""
+    with pytest.raises(InvalidInput) as caught:
+        record(**changes)
+    assert all(problem.message for problem in caught.value.problems)
+    return {problem.field: problem.remedy for problem in caught.value.problems}
+
+
+def deep(levels: int) -> object:
+    value: object = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def ring() -> dict[str, object]:
+    value: dict[str, object] = {}
+    value["self"] = value
+    return value
+
+
+WRONG: dict[str, list[object]] = {
+    "violation_id": [None, 1, "", "...", "a~b", "a/b", "ä", "a\n", "a" * 181, "V001~image"],
+    "device_id": [None, 7, "", "  ", "cam\n", "\u202ecam", "\ud800", "c" * 129],
+    "violation_type": [None, "", "\x00", "t" * 129],
+    "timestamp": [None, "2026-03-14T12:00:00", 1_773_000_000, NOON.date()],
+    "vehicle_bbox": [
+        None,
+        "1,2,3,4",
+        [],
+        [1, 2, 3],
+        [1, 2, 3, 4, 5],
+        {1, 2, 3, 4},
+        np.array([1, 2, 3, 4]),
+        [1, 2, 3, "4"],
+        [1, 2, 3, None],
+        [0, 0, True, True],
+        [0, 0, math.nan, 1],
+        [0, 0, math.inf, 1],
+        [0, 0, 10**400, 1],
+        [0, 0, 10**5000, 1],
+        [3, 2, 1, 4],
+        [1, 4, 3, 2],
+        [1, 2, 1, 4],
+        [deep(2000)] * 4,
+    ],
+    "vehicle_class": [None, "", "\u2066car"],
+    "confidence": [None, "0.5", True, -0.001, 1.001, math.nan, math.inf, 10**400, 10**5000],
+    "image_path": [None, 5, "a\nb", "\u202e", "p" * 4097],
+    "video_path": [None, b"path"],
+    "camera_info": [
+        None,
+        [],
+        "{}",
+        {1: 2},
+        {"a": math.nan},
+        {"a": b""},
+        {"a": object()},
+        {"a": NOON},
+        {"a": 10**400},
+        {"a": "\ud800"},
+        {"a": "x" * MAX_INFO_BYTES},
+        deep(66),
+        deep(100_000),
+        ring(),
+    ],
+    "processing_time_ms": [None, "1", False, -1, -0.001, math.nan, math.inf, 10**400],
+    "model_versions": [None, [], {"a": 1}, {"a": None}, {"a": {"b": "c"}}, {1: "a"}],
+}
+
+
+def numbered(values: Mapping[str, list[object]]) -> list[Any]:
+    return [
+        pytest.param(field, value, id=f"{field}-{number}")
+        for field, several in values.items()
+        for number, value in enumerate(several)
+    ]
+
+
+@pytest.mark.parametrize(("field", "value"), numbered(WRONG))
+def test_a_wrong_field_is_named_with_a_remedy(field: str, value: object) -> None:
+    problems = problems_of(**{field: value})
+    (named,) = problems
+    assert named == field or named.startswith(f"{field}.")
+    assert problems[named]
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    assert set(problems_of(**{field: values[0] for field, values in WRONG.items()})) == set(WRONG)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(WRONG)), st.integers(0, 99), min_size=1))
+def test_any_set_of_wrong_fields_is_named_and_no_other(picks: dict[str, int]) -> None:
+    changes = {field: WRONG[field][pick % len(WRONG[field])] for field, pick in picks.items()}
+    assert {name.partition(".")[0] for name in problems_of(**changes)} == set(changes)
+
+
+def test_a_message_shows_no_more_of_a_hostile_value_than_it_must() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        record(vehicle_bbox="\u202e\n" * 10_000, confidence="\x00" * 10_000, device_id="\x1b" * 100)
+    assert len(str(caught.value)) < 2000
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_not_needed_may_be_left_out() -> None:
+    brief = ViolationRecord("V001", "cam-1", "speed", NOON, (1, 2, 3, 4), "car", 1)
+    assert brief.image_path == brief.video_path == ""
+    assert brief.camera_info == brief.model_versions == {}
+    assert brief.processing_time_ms == 0
+
+
+@given(kit.records())
+def test_records_are_equal_by_value(one: ViolationRecord) -> None:
+    other = ViolationRecord(**attrs.asdict(one, recurse=False))
+    assert other == one
+    assert other is not one
+    assert other.sha256() == one.sha256()
+
+
+@given(kit.records(), kit.records())
+def test_another_record_has_another_digest(one: ViolationRecord, other: ViolationRecord) -> None:
+    same = canonical_json(one.as_given()) == canonical_json(other.as_given())
+    assert (one.sha256() == other.sha256()) == same
+
+
+def test_a_record_is_frozen() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        record().confidence = 0.1  # type: ignore[misc]
+
+
+@given(kit.json_objects())
+def test_what_the_caller_does_to_his_own_values_afterwards_changes_nothing(
+    info: dict[str, Json],
+) -> None:
+    mine: dict[str, Any] = {"info": info, "list": [1, {"deep": [2]}]}
+    versions = {"detector": "1.2"}
+    box = [1, 2, 3, 4]
+    made = record(camera_info=mine, model_versions=versions, vehicle_bbox=box)
+    before, digest = deepcopy(made), made.sha256()
+    mine["list"][1]["deep"].append(3)
+    mine["info"]["more"] = 1
+    mine.clear()
+    versions["detector"] = "2"
+    box[0] = 0
+    assert made == before
+    assert made.sha256() == digest
+
+
+def test_any_mapping_is_taken_and_kept_as_json() -> None:
+    proxy = MappingProxyType({"lens": MappingProxyType({"mm": 35}), "modes": ("day",)})
+    assert record(camera_info=proxy) == record(camera_info={"lens": {"mm": 35}, "modes": ["day"]})
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_digest_does_not_depend_on_the_order_of_keys(chance: Random) -> None:
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            keys = list(value)
+            chance.shuffle(keys)
+            return {key: shuffled(value[key]) for key in keys}
+        return value
+
+    info = {"a": {"x": 1, "y": {"p": 1, "q": 2}}, "b": 2, "c": 3}
+    assert record(camera_info=shuffled(info)).sha256() == record(camera_info=info).sha256()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"vehicle_bbox": [10, 20, 30, 40]}, {"vehicle_bbox": (10.0, 20.0, 30.0, 40.0)}),
+        ({"confidence": 1}, {"confidence": 1.0}),
+        ({"processing_time_ms": 3}, {"processing_time_ms": 3.0}),
+        ({"confidence": np.float64(0.5)}, {"confidence": 0.5}),
+        ({"image_path": ""}, {"image_path": "V001~image", "video_path": "V001~video"}),
+    ],
+)
+def test_what_is_the_same_however_it_was_written_has_the_same_digest(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    assert record(**one).sha256() == record(**other).sha256()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"violation_id": "V002"},
+        {"device_id": "cam-2"},
+        {"violation_type": "red_light"},
+        {"timestamp": NOON.replace(tzinfo=None)},
+        {"timestamp": NOON.replace(microsecond=1)},
+        {"vehicle_bbox": [10, 20, 110.5, 220.25]},
+        {"vehicle_class": "lorry"},
+        {"confidence": 0.94},
+        {"camera_info": {}},
+        {"processing_time_ms": 12.6},
+        {"model_versions": {"detector": "1.3"}},
+    ],
+)
+def test_any_other_field_gives_another_digest(change: dict[str, object]) -> None:
+    assert record(**change).sha256() != record().sha256()
+
+
+def test_the_digest_never_changes() -> None:
+    """It is compared with those that earlier versions stored."""
+    assert record().sha256() == "2066e83c679202abed548990dfa5b2c50b873445ef2c998a9b1fa838fd266833"
+
+
+def fields_of(one: ViolationRecord) -> dict[str, Any]:
+    return {attribute.name: getattr(one, attribute.name) for attribute in attrs.fields(type(one))}
+
+
+@given(kit.records())
+def test_a_record_of_the_catalogue_equals_the_checked_one(one: ViolationRecord) -> None:
+    back = recorded(**fields_of(one))
+    assert back == one
+    assert fields_of(back) == fields_of(one)
+    assert back.sha256() == one.sha256()
+    assert repr(back) == repr(one)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        back.device_id = "other"  # type: ignore[misc]
+
+
+@given(kit.records())
+def test_storing_assigns_the_paths_and_nothing_else(one: ViolationRecord) -> None:
+    stored = with_paths(one, "V001~image", "")
+    assert (stored.image_path, stored.video_path) == ("V001~image", "")
+    assert with_paths(stored, one.image_path, one.video_path) == one
+    assert stored.sha256() == one.sha256()
+
+
+PARTS = st.dictionaries(st.sampled_from(["image", "video"]), kit.evidence_parts())
+
+
+@settings(max_examples=30)
+@given(kit.records(), PARTS)
+def test_the_document_is_canonical_and_names_its_siblings(
+    one: ViolationRecord, parts: dict[str, EvidencePart]
+) -> None:
+    document = evidence_document(one, parts)
+    told = json.loads(document)
+    assert document == canonical_json(told)
+    assert told["schema"] == "traffic-storage/violation/1"
+    assert sha256_of(canonical_json(told["record"])) == one.sha256()
+    assert set(told["files"]) == set(parts)
+    for role, part in parts.items():
+        assert EvidencePart(**told["files"][role]) == part
+
+
+@settings(max_examples=30)
+@given(kit.records(), PARTS)
+def test_the_document_holds_nothing_that_a_retry_would_change(
+    one: ViolationRecord, parts: dict[str, EvidencePart]
+) -> None:
+    retried = with_paths(one, "V001~image", "V001~video")
+    backwards = dict(reversed(parts.items()))
+    assert evidence_document(retried, backwards) == evidence_document(one, parts)
+
+
+@settings(max_examples=30)
+@given(kit.stored_violations())
+def test_a_violation_without_an_image_is_incomplete(stored: StoredViolation) -> None:
+    assert stored.incomplete == (stored.image_file_id is None)
+    assert stored.violation_id == stored.record.violation_id
+    assert not attrs.evolve(stored, image_file_id=FileId("V001~image")).incomplete
