@@ -9,7 +9,6 @@ from traffic_storage.domain.unit import Holdings, Names, Unit
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing import strategies as kit
 
-
 # A unit is hundreds of draws.
 few = settings(max_examples=20)
 
