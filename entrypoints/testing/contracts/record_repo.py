@@ -1,0 +1,821 @@
+"""What every RecordRepo promises."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from random import Random
+from typing import TypeVar
+
+import pytest
+from attrs import evolve
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from traffic_storage.domain.errors import NotFound
+from traffic_storage.domain.files import (
+    BlobKey,
+    FileKind,
+    ForbiddenTransition,
+    ReplicaState,
+    StoredFile,
+    Tier,
+)
+from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId, ViolationId
+from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.unit import CatalogueUsage, Names, Unit, Usage
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.entrypoints.testing import strategies as values
+from traffic_storage.entrypoints.testing.units import (
+    LATER,
+    NOON,
+    new_attempt,
+    new_evidence,
+    new_evidence_file,
+    new_file,
+    new_record,
+    store,
+)
+from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
+from traffic_storage.ports.record_repo import RecordRepo
+
+T = TypeVar("T")
+
+MINUTE = timedelta(minutes=1)
+NOTHING = CatalogueUsage((), 0)
+STRANGE_IDS = ["V", "V.1", "V-1", "V:1", "V=1", "V@1", "V_1", "V+1", "v", "v1", "A", "a", "9", "+"]
+"""In another order by code point than in most languages' dictionaries."""
+
+
+def examples(strategy: SearchStrategy[T], count: int) -> list[T]:
+    """Values of a strategy, the same ones each time."""
+    drawn: list[T] = []
+
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def draw(value: T) -> None:
+        drawn.append(value)
+
+    draw()
+    return drawn
+
+
+async def local(repo: RecordRepo) -> EnrolledStore:
+    """A store on local disk."""
+    return await repo.enrol("host:/evidence", Tier.LOCAL, StoreId("local-1"))
+
+
+async def cloud(repo: RecordRepo) -> EnrolledStore:
+    """A store in the cloud."""
+    return await repo.enrol("endpoint/bucket", Tier.CLOUD, StoreId("cloud-1"))
+
+
+async def all_pages(repo: RecordRepo, query: ViolationQuery) -> list[StoredViolation]:
+    """What all pages show, from first to last."""
+    shown: list[StoredViolation] = []
+    while True:
+        page = await repo.violations(query)
+        assert len(page.items) <= query.limit
+        shown += page.items
+        if page.next is None:
+            return shown
+        query = evolve(query, after=page.next)
+
+
+async def recount(repo: RecordRepo, names: Sequence[FileId]) -> Sequence[Usage]:
+    """What the counters must be: present and corrupt copies, looked at one by one."""
+    counted: Counter[tuple[StoreId, FileKind]] = Counter()
+    size: Counter[tuple[StoreId, FileKind]] = Counter()
+    for name in names:
+        if file := await repo.file(name):
+            for copy in file.replicas:
+                if copy.state in (ReplicaState.PRESENT, ReplicaState.CORRUPT):
+                    counted[copy.store_id, file.kind] += 1
+                    size[copy.store_id, file.kind] += file.stored.size_bytes
+    return [Usage(*place, counted[place], size[place]) for place in sorted(counted)]
+
+
+async def is_whole(repo: RecordRepo, unit: Unit) -> bool:
+    """Whether a unit is visible; part of one fails."""
+    found = [await repo.file(file.file_id) == file for file in unit.files]
+    if unit.violation:
+        found.append(await repo.violation(unit.violation.violation_id) == unit.violation)
+    assert len(set(found)) == 1, f"a part of the unit is visible: {found}"
+    return found[0]
+
+
+@pytest.mark.asyncio
+class RecordRepoContract:
+    """Inherit, and give an async fixture `repo`: upgraded, empty. It is closed by the fixture."""
+
+    # Attempts
+
+    async def test_a_new_attempt_finds_free_names(self, repo: RecordRepo) -> None:
+        """begin: "say which names are taken"."""
+        unit = new_evidence(new_record(), await local(repo))
+        assert not await repo.begin(new_attempt(unit), unit.names)
+
+    async def test_an_attempt_learns_what_is_taken(self, repo: RecordRepo) -> None:
+        """begin: "say which names are taken", and by what."""
+        there = await store(repo, new_evidence(new_record(), await local(repo)))
+        free = FileId("free")
+        names = Names((*there.names.files, free), there.names.violation)
+        holdings = await repo.begin(new_attempt(there), names)
+        assert dict(holdings.files) == {file.file_id: file for file in there.files}
+        assert holdings.violation == there.violation
+
+    async def test_an_attempt_is_entered_even_if_names_are_taken(self, repo: RecordRepo) -> None:
+        """begin: "The attempt is entered even when names are taken"."""
+        there = await store(repo, Unit((new_file(await local(repo)),)))
+        attempt = new_attempt(there)
+        await repo.begin(attempt, there.names)
+        assert await repo.condemn(LATER) == [attempt]
+
+    async def test_begin_may_be_repeated(self, repo: RecordRepo) -> None:
+        """begin: "Safe to repeat with the same attempt"."""
+        unit = Unit((new_file(await local(repo)),))
+        attempt = new_attempt(unit)
+        await asyncio.gather(*(repo.begin(attempt, unit.names) for _ in range(5)))
+        assert await repo.condemn(LATER) == [attempt]
+        await repo.begin(attempt, unit.names)
+        with pytest.raises(AttemptCondemned):
+            await repo.commit(attempt.attempt_id, unit)
+
+    # Commits
+
+    async def test_a_unit_becomes_visible_whole(self, repo: RecordRepo) -> None:
+        """commit: "Make a unit visible whole"."""
+        kinds = (FileKind.IMAGE, FileKind.VIDEO)
+        unit = new_evidence(new_record("V001"), await local(repo), await cloud(repo), kinds=kinds)
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        assert not await is_whole(repo, unit)
+        await repo.commit(attempt.attempt_id, unit)
+        assert await is_whole(repo, unit)
+        assert list(await repo.files_of(ViolationId("V001"))) == sorted(
+            unit.files, key=lambda file: file.file_id
+        )
+        assert (await repo.violations(ViolationQuery())).items == (unit.violation,)
+
+    async def test_files_come_back_as_they_were(self, repo: RecordRepo) -> None:
+        """file: what was committed, by value: any text, time, number and JSON."""
+        places = [await local(repo), await cloud(repo)]
+        for number, drawn in enumerate(examples(values.stored_files(places=places), 60)):
+            # What Hypothesis draws twice is told apart.
+            copies = (
+                evolve(copy, key=BlobKey(f"{copy.key[:-3]}{number:03}")) for copy in drawn.replicas
+            )
+            name = FileId(f"{drawn.file_id[:190]}.{number}")
+            file = evolve(drawn, file_id=name, replicas=tuple(copies))
+            await store(repo, Unit((file,)))
+            assert await repo.file(name) == file
+
+    async def test_records_come_back_as_they_were(self, repo: RecordRepo) -> None:
+        """violation: the record as it was given, by value; its time with its own offset or none."""
+        place = await local(repo)
+        for number, drawn in enumerate(examples(values.records(), 60)):
+            record = evolve(drawn, violation_id=f"{drawn.violation_id[:170]}.{number}")
+            unit = await store(repo, new_evidence(record, place, kinds=_SEEN[: number % 3]))
+            found = await repo.violation(ViolationId(record.violation_id))
+            assert found == unit.violation
+            assert found
+            assert found.record.sha256() == record.sha256()
+            kept = found.record.timestamp
+            assert kept.isoformat() == record.timestamp.isoformat()
+            assert found.occurred_at.utcoffset() == timedelta(0)
+
+    async def test_a_commit_ends_its_attempt(self, repo: RecordRepo) -> None:
+        """commit: "end the attempt"."""
+        await store(repo, Unit((new_file(await local(repo)),)))
+        assert not await repo.condemn(LATER)
+
+    async def test_a_commit_may_be_repeated(self, repo: RecordRepo) -> None:
+        """commit: "a unit that this attempt made visible counts as committed"."""
+        unit = new_evidence(new_record(), await local(repo))
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        for _ in range(3):
+            await repo.commit(attempt.attempt_id, unit)
+        assert (await repo.usage()).violations == 1
+        assert list((await repo.usage()).stores) == await recount(repo, unit.names.files)
+
+    @pytest.mark.parametrize("forgotten", [False, True])
+    async def test_what_was_condemned_never_commits(
+        self, repo: RecordRepo, *, forgotten: bool
+    ) -> None:
+        """commit: "AttemptCondemned: recovery ended the attempt first"; "nothing is visible"."""
+        unit = new_evidence(new_record(), await local(repo))
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        await repo.condemn(LATER)
+        if forgotten:
+            await repo.forget(attempt.attempt_id)
+        with pytest.raises(AttemptCondemned):
+            await repo.commit(attempt.attempt_id, unit)
+        assert not await is_whole(repo, unit)
+        assert await repo.usage() == NOTHING
+
+    async def test_what_never_began_never_commits(self, repo: RecordRepo) -> None:
+        """commit: without an entry in the journal nothing becomes visible."""
+        unit = Unit((new_file(await local(repo)),))
+        with pytest.raises(AttemptCondemned):
+            await repo.commit(AttemptId("never begun"), unit)
+        assert not await is_whole(repo, unit)
+
+    async def test_one_taken_name_stops_the_whole_unit(self, repo: RecordRepo) -> None:
+        """commit: "NamesTaken: another unit has one of the names"; "the attempt stays"."""
+        place = await local(repo)
+        there = await store(repo, Unit((new_file(place, file_id="V001~image"),)))
+        unit = new_evidence(new_record("V001"), place)
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        with pytest.raises(NamesTaken):
+            await repo.commit(attempt.attempt_id, unit)
+        assert await repo.file(FileId("V001~image")) == there.files[0]
+        assert await repo.file(FileId("V001~metadata")) is None
+        assert await repo.violation(ViolationId("V001")) is None
+        assert (await repo.usage()).violations == 0
+        assert list((await repo.usage()).stores) == await recount(repo, there.names.files)
+        assert await repo.condemn(LATER) == [attempt]
+
+    async def test_a_violation_is_claimed_once(self, repo: RecordRepo) -> None:
+        """commit: "NamesTaken", by the violation's id alone."""
+        place = await local(repo)
+        there = await store(repo, new_evidence(new_record("V001"), place))
+        assert there.violation
+        other = new_file(place)
+        unit = Unit(
+            (other,), evolve(there.violation, metadata_file_id=other.file_id, image_file_id=None)
+        )
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        with pytest.raises(NamesTaken):
+            await repo.commit(attempt.attempt_id, unit)
+        assert await repo.file(other.file_id) is None
+        assert await repo.violation(ViolationId("V001")) == there.violation
+
+    async def test_of_many_who_claim_a_name_one_gets_it(self, repo: RecordRepo) -> None:
+        """commit: of 200 at once, one succeeds, and what it brought is what is there."""
+        place = await local(repo)
+        units = [new_evidence(new_record("V001"), place) for _ in range(200)]
+        attempts = [new_attempt(unit) for unit in units]
+        await asyncio.gather(
+            *(repo.begin(*begun) for begun in zip(attempts, (u.names for u in units), strict=True))
+        )
+        outcomes = await asyncio.gather(
+            *(repo.commit(a.attempt_id, u) for a, u in zip(attempts, units, strict=True)),
+            return_exceptions=True,
+        )
+        assert Counter(map(type, outcomes)) == {type(None): 1, NamesTaken: 199}
+        winner = units[outcomes.index(None)]
+        assert await is_whole(repo, winner)
+        assert (await repo.usage()).violations == 1
+        assert list((await repo.usage()).stores) == await recount(repo, winner.names.files)
+        assert len(await repo.condemn(LATER, 1000)) == 199
+
+    async def test_a_cancelled_commit_is_whole_or_absent(self, repo: RecordRepo) -> None:
+        """commit: "whole"; a caller who goes away leaves no half, and no wrong count."""
+        place = await local(repo)
+        units = [new_evidence(new_record(), place) for _ in range(60)]
+        for turns, unit in enumerate(units):
+            attempt = new_attempt(unit)
+            await repo.begin(attempt, unit.names)
+            leaving = asyncio.ensure_future(repo.commit(attempt.attempt_id, unit))
+            for _ in range(turns % 20):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            with suppress(asyncio.CancelledError):
+                await leaving
+        neighbour = await store(repo, new_evidence(new_record(), place))
+        done = [unit for unit in [*units, neighbour] if await is_whole(repo, unit)]
+        names = [name for unit in done for name in unit.names.files]
+        usage = await repo.usage()
+        assert usage.violations == len(done)
+        assert list(usage.stores) == await recount(repo, names)
+        assert len(await repo.condemn(LATER, 1000)) == len(units) + 1 - len(done)
+
+    # Completing
+
+    @pytest.mark.parametrize("kind", [FileKind.IMAGE, FileKind.VIDEO])
+    async def test_a_missing_file_is_added(self, repo: RecordRepo, kind: FileKind) -> None:
+        """commit: "the violation's empty `image_file_id` / `video_file_id` … are set too"."""
+        place = await local(repo)
+        there = await store(repo, new_evidence(new_record("V001"), place, kinds=()))
+        file = new_evidence_file(ViolationId("V001"), kind, place)
+        await store(repo, Unit((file,), completes=ViolationId("V001")))
+        violation = await repo.violation(ViolationId("V001"))
+        assert violation
+        assert there.violation
+        image, video = (file.file_id if kind is one else None for one in _SEEN)
+        assert (violation.image_file_id, violation.video_file_id) == (image, video)
+        record = violation.record
+        assert (record.image_path, record.video_path) == (image or "", video or "")
+        assert (
+            evolve(violation, record=there.violation.record, image_file_id=None, video_file_id=None)
+            == there.violation
+        )
+        assert await repo.file(file.file_id) == file
+
+    async def test_a_violation_is_completed_once(self, repo: RecordRepo) -> None:
+        """commit: "NamesTaken: another unit … has completed the violation"."""
+        place = await local(repo)
+        name = ViolationId("V001")
+        await store(repo, new_evidence(new_record(name), place))
+        for completed in (name, ViolationId("V002")):
+            late = new_file(place)
+            unit = Unit((late,), completes=completed)
+            attempt = new_attempt(unit)
+            await repo.begin(attempt, unit.names)
+            with pytest.raises(NamesTaken):
+                await repo.commit(attempt.attempt_id, unit)
+            assert await repo.file(late.file_id) is None
+        image_and_video = Unit(
+            tuple(new_evidence_file(name, kind, place) for kind in _SEEN), completes=name
+        )
+        attempt = new_attempt(image_and_video)
+        await repo.begin(attempt, image_and_video.names)
+        with pytest.raises(NamesTaken):
+            await repo.commit(attempt.attempt_id, image_and_video)
+        violation = await repo.violation(name)
+        assert violation
+        assert violation.video_file_id is None
+        assert violation.record.video_path == ""
+
+    async def test_of_many_who_complete_one_does(self, repo: RecordRepo) -> None:
+        """commit: a slot is filled once, however many try at once."""
+        place = await local(repo)
+        name = ViolationId("V001")
+        await store(repo, new_evidence(new_record(name), place, kinds=()))
+        units = [Unit((new_file(place),), completes=name) for _ in range(20)]
+        outcomes = await asyncio.gather(
+            *(store(repo, unit) for unit in units), return_exceptions=True
+        )
+        won = [unit for unit in units if unit in outcomes]
+        assert len(won) == 1
+        violation = await repo.violation(name)
+        assert violation
+        assert violation.image_file_id == won[0].files[0].file_id
+
+    # Recovery
+
+    async def test_only_what_is_past_its_deadline_is_condemned(self, repo: RecordRepo) -> None:
+        """condemn: "Attempts whose deadline has passed, oldest first"."""
+        unit = Unit((new_file(await local(repo)),))
+        attempts = [new_attempt(unit, NOON + n * MINUTE) for n in (3, 1, 2)]
+        for attempt in attempts:
+            await repo.begin(attempt, Names(()))
+        assert await repo.condemn(NOON) == []
+        assert await repo.condemn(NOON + 2 * MINUTE) == [attempts[1], attempts[2]]
+        assert await repo.condemn(NOON + 9 * MINUTE, 2) == [attempts[1], attempts[2]]
+        await repo.commit(attempts[0].attempt_id, unit)
+
+    async def test_what_is_condemned_is_given_again(self, repo: RecordRepo) -> None:
+        """condemn: "given again, to whoever asks, until they are forgotten"."""
+        unit = Unit((new_file(await local(repo)),))
+        one, other = new_attempt(unit), new_attempt(unit, LATER + MINUTE)
+        await repo.begin(one, Names(()))
+        await repo.begin(other, Names(()))
+        assert await repo.condemn(LATER + MINUTE) == [one, other]
+        assert await repo.condemn(NOON) == [one, other]
+        await repo.forget(one.attempt_id)
+        assert await repo.condemn(NOON) == [other]
+
+    async def test_forgetting_what_is_not_there_succeeds(self, repo: RecordRepo) -> None:
+        """forget: "One that is not there is a success"; a live one is removed too."""
+        unit = Unit((new_file(await local(repo)),))
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        for _ in range(2):
+            await repo.forget(attempt.attempt_id)
+        assert await repo.condemn(LATER) == []
+
+    async def test_commit_and_condemn_never_both_win(self, repo: RecordRepo) -> None:
+        """condemn: "From then on none of them can commit"; what committed is not condemned."""
+        place = await local(repo)
+        for _ in range(20):
+            unit = Unit((new_file(place),))
+            attempt = new_attempt(unit)
+            await repo.begin(attempt, unit.names)
+            committed, condemned = await asyncio.gather(
+                repo.commit(attempt.attempt_id, unit), repo.condemn(LATER), return_exceptions=True
+            )
+            assert committed is None or isinstance(committed, AttemptCondemned)
+            # One that is passed over while it commits, and then does not, is given next time.
+            assert not isinstance(condemned, BaseException)
+            assert await is_whole(repo, unit) == (committed is None)
+            assert (attempt in await repo.condemn(LATER)) == (committed is not None)
+            assert attempt not in condemned or committed is not None
+            await repo.forget(attempt.attempt_id)
+
+    # Reading
+
+    async def test_what_is_not_there(self, repo: RecordRepo) -> None:
+        """file, violation: "or None"; the lists are empty, the counters absent."""
+        assert await repo.file(FileId("absent")) is None
+        assert await repo.violation(ViolationId("absent")) is None
+        assert list(await repo.files_of(ViolationId("absent"))) == []
+        assert await repo.violations(ViolationQuery()) == Page(())
+        assert await repo.usage() == NOTHING
+
+    async def test_replicas_come_by_tier_then_store(self, repo: RecordRepo) -> None:
+        """file: "with its replicas (by tier: local first, then by store)"."""
+        places = [
+            await repo.enrol(f"place {name}", tier, StoreId(name))
+            for name, tier in (
+                ("b", Tier.CLOUD),
+                ("c", Tier.LOCAL),
+                ("a", Tier.CLOUD),
+                ("d", Tier.LOCAL),
+            )
+        ]
+        file = new_file(*places)
+        await store(repo, Unit((file,)))
+        found = await repo.file(file.file_id)
+        assert found
+        assert [copy.store_id for copy in found.replicas] == ["c", "d", "a", "b"]
+        assert set(found.replicas) == set(file.replicas)
+
+    async def test_files_of_a_violation_come_oldest_first(self, repo: RecordRepo) -> None:
+        """files_of: "oldest first (`created_at`, then `file_id`)"."""
+        place = await local(repo)
+        files = [
+            new_file(place, file_id=f"{name}", violation_id="V001", at=NOON + age * MINUTE)
+            for name, age in (("b", 0), ("a", 0), ("+", 0), ("c", -1), ("0", 1))
+        ]
+        for file in (*files, new_file(place, violation_id="V002"), new_file(place)):
+            await store(repo, Unit((file,)))
+        found = await repo.files_of(ViolationId("V001"))
+        assert [file.file_id for file in found] == ["c", "+", "a", "b", "0"]
+        assert set(found) == set(files)
+
+    async def test_files_of_a_violation_are_bounded(self, repo: RecordRepo) -> None:
+        """files_of: "At most 1,000 of them"."""
+        place, other = await local(repo), await cloud(repo)
+        files = [new_file(place, other, violation_id="V001") for _ in range(1001)]
+        await store(repo, Unit(tuple(files)))
+        found = await repo.files_of(ViolationId("V001"))
+        assert list(found) == sorted(files, key=lambda file: file.file_id)[:1000]
+
+    # Pages of violations
+
+    async def test_newest_come_first_and_ties_by_code_point(self, repo: RecordRepo) -> None:
+        """violations: "newest first, ties by id ascending"."""
+        place = await local(repo)
+        for name in STRANGE_IDS:
+            await store(repo, new_evidence(new_record(name), place))
+        for name, minutes in (("new", 1), ("old", -1)):
+            record = new_record(name, timestamp=NOON + minutes * MINUTE)
+            await store(repo, new_evidence(record, place))
+        shown = await all_pages(repo, ViolationQuery(limit=3))
+        assert [v.violation_id for v in shown] == ["new", *sorted(STRANGE_IDS), "old"]
+
+    async def test_the_last_page_says_so(self, repo: RecordRepo) -> None:
+        """Page: "`next` is None on the last", also when it is full."""
+        place = await local(repo)
+        for number in range(4):
+            await store(repo, new_evidence(new_record(f"V{number}"), place))
+        first = await repo.violations(ViolationQuery(limit=2))
+        assert first.next == Cursor(NOON, "V1")
+        assert (await repo.violations(ViolationQuery(limit=2, after=first.next))).next is None
+        assert (await repo.violations(ViolationQuery(limit=4))).next is None
+        assert (await repo.violations(ViolationQuery(limit=5))).next is None
+
+    async def test_every_filter_and_all_of_them(self, repo: RecordRepo) -> None:
+        """ViolationQuery: "Filters are joined by "and"", bounds as they are said."""
+        place = await local(repo)
+        known = await self._filled(repo, place)
+        one = known[0].record
+        end = NOON + 3 * MINUTE
+        for query in (
+            ViolationQuery(device_id="camera-1"),
+            ViolationQuery(device_id="Kamera Ñ 速度"),
+            ViolationQuery(device_id="camera"),
+            ViolationQuery(violation_type="red_light"),
+            ViolationQuery(vehicle_class="lorry"),
+            ViolationQuery(min_confidence=0.5),
+            ViolationQuery(max_confidence=0.5),
+            ViolationQuery(min_confidence=0.5, max_confidence=0.5),
+            ViolationQuery(min_confidence=0.6, max_confidence=0.4),
+            ViolationQuery(min_confidence=1, max_confidence=1),
+            ViolationQuery(start_time=NOON, end_time=NOON),
+            ViolationQuery(start_time=NOON, end_time=end),
+            ViolationQuery(
+                device_id=one.device_id,
+                violation_type=one.violation_type,
+                vehicle_class=one.vehicle_class,
+                min_confidence=one.confidence,
+                max_confidence=one.confidence,
+                start_time=NOON,
+                end_time=end,
+            ),
+        ):
+            shown = await all_pages(repo, evolve(query, limit=2))
+            assert shown == [v for v in known if _meets(v, query)], query
+
+    async def test_any_query_shows_what_meets_it(self, repo: RecordRepo) -> None:
+        """violations: "The page of violations that `query` asks for"."""
+        place = await local(repo)
+        known = await self._filled(repo, place)
+        devices = st.sampled_from(["camera-1", "Kamera Ñ 速度"])
+        times = st.integers(-1, 6).map(lambda n: NOON + n * MINUTE)
+        for query in examples(values.queries(devices, times), 60):
+            page = await repo.violations(query)
+            expected = [v for v in known if _meets(v, query) and _is_after(v, query.after)]
+            assert list(page.items) == expected[: query.limit], query
+            assert (page.next is not None) == (len(expected) > query.limit), query
+
+    async def test_pages_show_each_once_while_others_come(self, repo: RecordRepo) -> None:
+        """violations: "each violation that was there all the time exactly once"."""
+        place = await local(repo)
+        known = await self._filled(repo, place)
+        query = ViolationQuery(limit=3)
+        shown: list[str] = []
+        number = 0
+        while True:
+            page = await repo.violations(query)
+            shown += [v.violation_id for v in page.items]
+            if page.next is None:
+                break
+            query = evolve(query, after=page.next)
+            number += 1
+            record = new_record(f"late-{number}", timestamp=NOON + number * MINUTE / 2)
+            await store(repo, new_evidence(record, place))
+        counts = Counter(shown)
+        assert [counts[v.violation_id] for v in known] == [1] * len(known)
+        assert max(counts.values()) == 1
+
+    async def _filled(self, repo: RecordRepo, place: EnrolledStore) -> list[StoredViolation]:
+        """Some violations with all kinds of values, in the order of a page."""
+        chance = Random(5)
+        known = []
+        for number in range(40):
+            record = new_record(
+                f"V{number}",
+                device_id=chance.choice(["camera-1", "camera-2", "Kamera Ñ 速度"]),
+                violation_type=chance.choice(["speed", "red_light"]),
+                vehicle_class=chance.choice(["car", "lorry"]),
+                confidence=chance.choice([0, 0.25, 0.5, 0.5 + 1e-12, 1]),
+                timestamp=NOON + chance.randrange(5) * MINUTE,
+            )
+            unit = await store(repo, new_evidence(record, place))
+            assert unit.violation
+            known.append(unit.violation)
+        return sorted(known, key=lambda v: (NOON - v.occurred_at, v.violation_id))
+
+    # Counters
+
+    async def test_counters_know_stores_and_kinds(self, repo: RecordRepo) -> None:
+        """usage: "one row a store and kind"; a planned copy occupies nothing."""
+        here, there = await local(repo), await cloud(repo)
+        image = new_file(here, there, size_bytes=1000)
+        video = new_file(there, kind=FileKind.VIDEO, size_bytes=5000)
+        other = new_file(here, size_bytes=100)
+        for file in (image, video, other):
+            await store(repo, Unit((file,)))
+        assert await repo.usage() == CatalogueUsage(
+            (
+                Usage(there.store_id, FileKind.VIDEO, 1, 5000),
+                Usage(here.store_id, FileKind.IMAGE, 2, 1100),
+            ),
+            0,
+        )
+
+    async def test_counters_equal_a_recount_under_sixteen_writers(self, repo: RecordRepo) -> None:
+        """commit: "The counters … stay equal to a recount", conflicts and marks among the rest."""
+        places = [await local(repo), await cloud(repo)]
+        shared = [f"shared-{number}" for number in range(10)]
+        names: set[FileId] = set()
+
+        async def work(writer: int) -> None:
+            chance = Random(writer)
+            for _ in range(20):
+                record = new_record(chance.choice([*shared, None, None]))
+                unit = new_evidence(
+                    record, chance.choice(places), kinds=_SEEN[: chance.randrange(3)]
+                )
+                names.update(unit.names.files)
+                with suppress(NamesTaken):
+                    await store(repo, unit)
+                    await _mark_some(repo, chance, unit)
+
+        await asyncio.gather(*(work(writer) for writer in range(16)))
+        found = [name for name in names if name.endswith("~metadata") and await repo.file(name)]
+        usage = await repo.usage()
+        assert list(usage.stores) == await recount(repo, sorted(names))
+        assert usage.violations == len(found)
+
+    # Marking
+
+    async def test_a_bad_copy_is_marked_once(self, repo: RecordRepo) -> None:
+        """mark: "Returns whether it was `present` until now (of several callers one gets True)"."""
+        file = new_file(await local(repo))
+        await store(repo, Unit((file,)))
+        marks = [_mark(repo, file, ReplicaState.CORRUPT, n) for n in range(10)]
+        assert Counter(await asyncio.gather(*marks)) == {True: 1, False: 9}
+        found = await repo.file(file.file_id)
+        assert found
+        assert found.replicas[0].state is ReplicaState.CORRUPT
+        assert found.replicas[0].verified_at in [NOON + n * MINUTE for n in range(10)]
+        assert not await _mark(repo, file, ReplicaState.MISSING)
+        assert await repo.file(file.file_id) == found
+
+    @pytest.mark.parametrize(
+        ("state", "occupied"), [(ReplicaState.CORRUPT, 1), (ReplicaState.MISSING, 0)]
+    )
+    async def test_a_missing_copy_occupies_nothing(
+        self, repo: RecordRepo, state: ReplicaState, occupied: int
+    ) -> None:
+        """mark: "count accordingly"; a replica occupies its store while present or corrupt."""
+        place = await local(repo)
+        file = new_file(place)
+        await store(repo, Unit((file,)))
+        assert await _mark(repo, file, state)
+        rows = (Usage(place.store_id, FileKind.IMAGE, 1, 1000),) * occupied
+        assert await repo.usage() == CatalogueUsage(rows, 0)
+
+    async def test_only_present_copies_are_marked(self, repo: RecordRepo) -> None:
+        """mark: "Move a `present` replica"; one that is planned, or unknown, stays as it is."""
+        here, there = await local(repo), await cloud(repo)
+        file = new_file(here, there)
+        await store(repo, Unit((file,)))
+        planned = file.replicas[1]
+        for copy in (planned, evolve(planned, store_id=here.store_id)):
+            assert not await repo.mark(
+                file.file_id, copy.store_id, copy.key, ReplicaState.MISSING, NOON
+            )
+        absent = evolve(file, file_id=FileId("absent"))
+        assert not await _mark(repo, absent, ReplicaState.CORRUPT)
+        assert await repo.file(file.file_id) == file
+
+    @pytest.mark.parametrize(
+        "state", [ReplicaState.PLANNED, ReplicaState.PRESENT, ReplicaState.GONE]
+    )
+    async def test_nothing_else_is_marked(self, repo: RecordRepo, state: ReplicaState) -> None:
+        """mark: "to `corrupt` or `missing`", to nothing else."""
+        file = new_file(await local(repo))
+        await store(repo, Unit((file,)))
+        with pytest.raises(ForbiddenTransition):
+            await _mark(repo, file, state)
+        assert await repo.file(file.file_id) == file
+
+    # Stores
+
+    async def test_the_catalogue_keeps_its_id(self, repo: RecordRepo) -> None:
+        """catalogue_id: "never changes", not by an upgrade either."""
+        made = await repo.catalogue_id()
+        assert made
+        await repo.upgrade()
+        assert await repo.catalogue_id() == made
+
+    async def test_a_store_is_enrolled_once(self, repo: RecordRepo) -> None:
+        """enrol: "The store at this location; entered … if it is new"."""
+        entered = EnrolledStore(StoreId("s1"), Tier.CLOUD, "Straße/ñ", marked=False)
+        assert await repo.enrol("Straße/ñ", Tier.CLOUD, StoreId("s1")) == entered
+        assert await repo.enrol("Straße/ñ", Tier.CLOUD, StoreId("s2")) == entered
+        assert await repo.enrolled(StoreId("s1")) == entered
+        assert await repo.enrolled(StoreId("s2")) is None
+
+    async def test_all_who_enrol_a_location_get_the_same_store(self, repo: RecordRepo) -> None:
+        """enrol: "Concurrent calls for one location all get the same store"."""
+        proposals = [StoreId(f"s{number}") for number in range(20)]
+        got = await asyncio.gather(*(repo.enrol("here", Tier.LOCAL, one) for one in proposals))
+        assert len({one.store_id for one in got}) == 1
+        assert await repo.enrolled(got[0].store_id) == got[0]
+
+    async def test_a_marker_is_noted(self, repo: RecordRepo) -> None:
+        """note_marked: "Note that the store's marker was written or seen"; "NotFound"."""
+        place = await local(repo)
+        for _ in range(2):
+            await repo.note_marked(place.store_id)
+        assert await repo.enrolled(place.store_id) == evolve(place, marked=True)
+        with pytest.raises(NotFound):
+            await repo.note_marked(StoreId("absent"))
+
+    async def test_a_store_moves(self, repo: RecordRepo) -> None:
+        """relocate: "is found at another location now"; what it holds stays with it."""
+        place = await local(repo)
+        file = new_file(place)
+        await store(repo, Unit((file,)))
+        for _ in range(2):
+            await repo.relocate(place.store_id, "elsewhere")
+        assert await repo.enrolled(place.store_id) == evolve(place, location="elsewhere")
+        again = await repo.enrol("elsewhere", Tier.LOCAL, StoreId("other"))
+        assert again.store_id == place.store_id
+        assert await repo.file(file.file_id) == file
+        with pytest.raises(NotFound):
+            await repo.relocate(StoreId("absent"), "nowhere")
+
+    async def test_an_entry_never_marked_gives_way(self, repo: RecordRepo) -> None:
+        """relocate: "copies that were planned for it are due in this store"."""
+        here, there = await local(repo), await cloud(repo)
+        newcomer = await repo.enrol("new endpoint/bucket", Tier.CLOUD, StoreId("cloud-2"))
+        planned, both = new_file(here, newcomer), new_file(here, there, newcomer)
+        for file in (planned, both):
+            await store(repo, Unit((file,)))
+        await repo.note_marked(there.store_id)
+        await repo.relocate(there.store_id, newcomer.location)
+        assert await repo.enrolled(newcomer.store_id) is None
+        moved = evolve(there, location=newcomer.location, marked=True)
+        assert await repo.enrolled(there.store_id) == moved
+        found = await repo.file(planned.file_id), await repo.file(both.file_id)
+        assert found == (
+            evolve(
+                planned,
+                replicas=(
+                    planned.replicas[0],
+                    evolve(planned.replicas[1], store_id=there.store_id),
+                ),
+            ),
+            evolve(both, replicas=both.replicas[:2]),
+        )
+
+    @pytest.mark.parametrize("marked", [False, True])
+    async def test_an_entry_in_use_stays(self, repo: RecordRepo, *, marked: bool) -> None:
+        """relocate: "One that was marked, or holds files, stays"."""
+        place = await local(repo)
+        taken = await repo.enrol("there", Tier.LOCAL, StoreId("local-2"))
+        if marked:
+            await repo.note_marked(taken.store_id)
+        file = new_file(place if marked else taken)
+        await store(repo, Unit((file,)))
+        await repo.relocate(place.store_id, "there")
+        assert await repo.enrolled(place.store_id) == evolve(place, location="there")
+        left = await repo.enrolled(taken.store_id)
+        assert left
+        assert left.location not in ("there", place.location)
+        assert left.marked is marked
+        assert await repo.file(file.file_id) == file
+        # And back: the two have changed places.
+        await repo.relocate(taken.store_id, place.location)
+        assert await repo.enrolled(taken.store_id) == evolve(
+            taken, location=place.location, marked=marked
+        )
+
+    # The whole
+
+    async def test_an_upgrade_changes_nothing_that_is_there(self, repo: RecordRepo) -> None:
+        """upgrade: "Safe to call by many at once"."""
+        unit = await store(repo, new_evidence(new_record(), await local(repo)))
+        await asyncio.gather(*(repo.upgrade() for _ in range(4)))
+        assert await is_whole(repo, unit)
+
+    async def test_running_calls_end_before_it_closes(self, repo: RecordRepo) -> None:
+        """aclose: "running calls end first"."""
+        place = await local(repo)
+        units = [new_evidence(new_record(), place) for _ in range(20)]
+        running = [asyncio.ensure_future(store(repo, unit)) for unit in units]
+        await asyncio.gather(*(repo.ping() for _ in range(3)))
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        await repo.aclose()
+        assert list(await asyncio.gather(*running)) == units
+        await repo.aclose()
+
+
+_SEEN = (FileKind.IMAGE, FileKind.VIDEO)
+
+
+def _mark(
+    repo: RecordRepo, file: StoredFile, state: ReplicaState, minutes: int = 0
+) -> Awaitable[bool]:
+    copy = file.replicas[0]
+    return repo.mark(file.file_id, copy.store_id, copy.key, state, NOON + minutes * MINUTE)
+
+
+async def _mark_some(repo: RecordRepo, chance: Random, unit: Unit) -> None:
+    for file in unit.files:
+        if chance.random() < 0.3:
+            await _mark(repo, file, chance.choice([ReplicaState.CORRUPT, ReplicaState.MISSING]))
+
+
+def _meets(violation: StoredViolation, query: ViolationQuery) -> bool:
+    record, at = violation.record, violation.occurred_at
+    wanted = {
+        record.device_id: query.device_id,
+        record.violation_type: query.violation_type,
+        record.vehicle_class: query.vehicle_class,
+    }
+    low = 0 if query.min_confidence is None else query.min_confidence
+    high = 1 if query.max_confidence is None else query.max_confidence
+    return (
+        all(value in (None, have) for have, value in wanted.items())
+        and low <= record.confidence <= high
+        and (query.start_time is None or query.start_time <= at)
+        and (query.end_time is None or at < query.end_time)
+    )
+
+
+def _is_after(violation: StoredViolation, cursor: Cursor | None) -> bool:
+    if cursor is None:
+        return True
+    age, cursor_age = NOON - violation.occurred_at, NOON - cursor.occurred_at
+    return (age, violation.violation_id) > (cursor_age, cursor.violation_id)

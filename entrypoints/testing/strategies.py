@@ -1,0 +1,589 @@
+"""Hypothesis strategies: one for every value of the domain, valid ones only.
+
+What hangs together is drawn together: a file's digests fit its size, a violation's row names the
+files that came with it, an attempt's keys are those of its unit.
+
+Those that others draw from again and again are made once (`cache`): making one costs more than
+drawing from it.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import cache
+from typing import TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from hypothesis.strategies import DrawFn, SearchStrategy, composite
+
+from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.digests import (
+    SEGMENT_BYTES,
+    WHOLE_READ_BYTES,
+    Digests,
+    Sha256,
+    sha256_of,
+)
+from traffic_storage.domain.facts import Facts, facts_of
+from traffic_storage.domain.files import (
+    BlobKey,
+    Coding,
+    FileKind,
+    FileState,
+    Picture,
+    PlacementNote,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    Tier,
+    blob_key,
+)
+from traffic_storage.domain.identifiers import (
+    MAX_FILE_ID,
+    MAX_TEXT,
+    MAX_VIOLATION_ID,
+    AttemptId,
+    CatalogueId,
+    DeviceId,
+    FileId,
+    StoreId,
+    ViolationId,
+    evidence_file_id,
+)
+from traffic_storage.domain.identity import EnrolledStore, Marker
+from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
+from traffic_storage.domain.placement import CloudRoute, StorageStrategy, StoreStatus, Thresholds
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, ViolationQuery
+from traffic_storage.domain.retention import RetentionPeriods
+from traffic_storage.domain.times import EARLIEST, Moment, instant
+from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit, Usage
+from traffic_storage.domain.violation import (
+    EvidencePart,
+    StoredViolation,
+    ViolationRecord,
+    with_paths,
+)
+
+_ID_LETTERS = "ABCXYZabcxyz0123456789._-:@+="
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_UTC_ZONE = ZoneInfo("UTC")
+_MOST_BYTES = 2**40
+
+T = TypeVar("T")
+
+
+def _given(strategy: SearchStrategy[T] | None, otherwise: SearchStrategy[T]) -> SearchStrategy[T]:
+    return otherwise if strategy is None else strategy
+
+
+# Texts
+
+
+@cache
+def ids(longest: int) -> SearchStrategy[str]:
+    """Texts that may be given as an id: ASCII, not of dots alone."""
+    return st.text(_ID_LETTERS, min_size=1, max_size=longest).filter(lambda text: text.strip("."))
+
+
+@cache
+def file_ids() -> SearchStrategy[FileId]:
+    """Ids that a caller may give a file."""
+    return ids(MAX_FILE_ID).map(FileId)
+
+
+@cache
+def violation_ids() -> SearchStrategy[ViolationId]:
+    """Ids of violations."""
+    return ids(MAX_VIOLATION_ID).map(ViolationId)
+
+
+@cache
+def texts(longest: int = MAX_TEXT) -> SearchStrategy[str]:
+    """Printable texts of any script, not blank."""
+    printable = st.characters(codec="utf-8", categories=("L", "M", "N", "P", "S", "Zs"))
+    return st.text(printable, min_size=1, max_size=longest).filter(
+        lambda text: text.isprintable() and not text.isspace()
+    )
+
+
+@cache
+def device_ids() -> SearchStrategy[DeviceId]:
+    """Ids of devices."""
+    return texts().map(DeviceId)
+
+
+@cache
+def uuids7() -> SearchStrategy[UUID]:
+    """UUIDs of version 7 and their variant; the rest is any."""
+    return st.integers(0, 2**128 - 1).map(
+        lambda n: UUID(int=n & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+    )
+
+
+def attempt_ids() -> SearchStrategy[AttemptId]:
+    """Ids of attempts."""
+    return uuids7().map(lambda made: AttemptId(str(made)))
+
+
+def store_ids(tier: Tier = Tier.LOCAL) -> SearchStrategy[StoreId]:
+    """Ids of stores of a tier."""
+    return uuids7().map(lambda made: StoreId(f"{tier}-{made}"))
+
+
+def catalogue_ids() -> SearchStrategy[CatalogueId]:
+    """Ids of catalogues."""
+    return st.uuids(version=4).map(lambda made: CatalogueId(str(made)))
+
+
+# JSON
+
+
+@cache
+def numbers() -> SearchStrategy[int | float]:
+    """Finite numbers, integers of more than 64 bits among them."""
+    return st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@cache
+def json_values() -> SearchStrategy[Json]:
+    """Values that JSON can carry."""
+    leaves: SearchStrategy[Json] = st.one_of(
+        st.none(), st.booleans(), numbers(), st.text(st.characters(codec="utf-8"), max_size=20)
+    )
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys(), inner, max_size=3),
+        max_leaves=8,
+    )
+
+
+@cache
+def json_objects() -> SearchStrategy[dict[str, Json]]:
+    """JSON objects: a caller's metadata, a camera's description."""
+    return st.dictionaries(_keys(), json_values(), max_size=4)
+
+
+def _keys() -> SearchStrategy[str]:
+    return st.text(st.characters(codec="utf-8"), max_size=12)
+
+
+# Times
+
+
+@cache
+def instants() -> SearchStrategy[datetime]:
+    """Instants from 1970 on, aware, UTC."""
+    return st.datetimes(
+        EARLIEST.replace(tzinfo=None), _LATEST.replace(tzinfo=None), timezones=st.just(UTC)
+    )
+
+
+@cache
+def timestamps() -> SearchStrategy[datetime]:
+    """Times as devices give them: naive, UTC, or with an offset of their own."""
+    offsets = st.integers(-14 * 60, 14 * 60).map(lambda n: timezone(timedelta(minutes=n)))
+    zones: SearchStrategy[tzinfo | None] = st.one_of(st.none(), st.just(UTC), offsets)
+    naive = st.datetimes(datetime(1970, 1, 3), datetime(2200, 1, 1))  # noqa: DTZ001
+    return st.builds(lambda time, zone: time.replace(tzinfo=zone), naive, zones)
+
+
+def moments() -> SearchStrategy[Moment]:
+    """Instants with the zone that was assumed, if one was."""
+    return timestamps().map(lambda time: instant(time, _UTC_ZONE))
+
+
+def retention_periods() -> SearchStrategy[RetentionPeriods]:
+    """Retention periods."""
+    days = st.integers(1, 3650).map(lambda n: timedelta(days=n))
+    return st.builds(RetentionPeriods, image=days, video=days, metadata=days)
+
+
+# Bytes and pixels
+
+
+@cache
+def sha256s() -> SearchStrategy[Sha256]:
+    """SHA-256 digests."""
+    return st.binary(min_size=8, max_size=8).map(sha256_of)
+
+
+@composite
+def digests(draw: DrawFn) -> Digests:
+    """Digests of content of any size; with segments where there must be some."""
+    size = draw(st.integers(0, _MOST_BYTES) | st.integers(0, 16 * SEGMENT_BYTES))
+    if size <= WHOLE_READ_BYTES:
+        return Digests(size, draw(sha256s()))
+    # Those of a very large file would fill the memory: the number of segments is kept low.
+    size = min(size, 16 * SEGMENT_BYTES)
+    count = -(-size // SEGMENT_BYTES)
+    one = bytes.fromhex(draw(sha256s()))
+    return Digests(size, draw(sha256s()), one * count)
+
+
+def channel_orders() -> SearchStrategy[ChannelOrder]:
+    """Channel orders."""
+    return st.sampled_from(ChannelOrder)
+
+
+def dimensions() -> SearchStrategy[Dimensions]:
+    """Dimensions of images."""
+    side = st.integers(1, 20_000)
+    return st.builds(Dimensions, side, side, st.sampled_from([1, 3, 4]))
+
+
+def pixels(largest: int = 16) -> SearchStrategy[Pixels]:
+    """Image arrays with sides of at most `largest`."""
+    side = st.integers(1, largest)
+    shapes = st.tuples(side, side) | st.tuples(side, side, st.sampled_from([3, 4]))
+    return npst.arrays(np.uint8, shapes)
+
+
+# Stores
+
+
+@cache
+def stores(tier: Tier | None = None) -> SearchStrategy[EnrolledStore]:
+    """Stores, of one tier or any."""
+    tiers = st.sampled_from(Tier) if tier is None else st.just(tier)
+    return tiers.flatmap(
+        lambda one: st.builds(
+            EnrolledStore, store_ids(one), st.just(one), texts(), marked=st.booleans()
+        )
+    )
+
+
+def markers() -> SearchStrategy[Marker]:
+    """Markers of stores."""
+    return st.builds(Marker, catalogue_ids(), store_ids())
+
+
+def store_statuses(tier: Tier | None = None) -> SearchStrategy[StoreStatus]:
+    """Stores as placement sees them: well, away, full, limited or not."""
+    tiers = st.sampled_from(Tier) if tier is None else st.just(tier)
+    size = st.integers(0, _MOST_BYTES)
+    return st.builds(
+        StoreStatus,
+        store_id=store_ids(),
+        tier=tiers,
+        obstacle=st.just("") | texts(),
+        full=st.just("") | texts(),
+        used_bytes=size,
+        limit_bytes=st.none() | size,
+        free_bytes=st.none() | size,
+        reserve_bytes=size,
+        free_inodes=st.none() | st.integers(0, 1_000),
+    )
+
+
+def thresholds() -> SearchStrategy[Thresholds]:
+    """Settings of placement."""
+    return st.builds(
+        Thresholds,
+        high_water=st.floats(0.01, 1.0),
+        large_bytes=st.integers(0, _MOST_BYTES),
+        hybrid_local_kinds=st.frozensets(st.sampled_from(FileKind)),
+        cache_item_bytes=st.integers(0, _MOST_BYTES),
+    )
+
+
+def strategies() -> SearchStrategy[StorageStrategy]:
+    """Storage strategies."""
+    return st.sampled_from(StorageStrategy)
+
+
+def cloud_routes() -> SearchStrategy[CloudRoute]:
+    """Routes from patterns of device ids to stores."""
+    return st.builds(CloudRoute, texts(), store_ids(Tier.CLOUD))
+
+
+# Files
+
+
+def kinds() -> SearchStrategy[FileKind]:
+    """Kinds of files."""
+    return st.sampled_from(FileKind)
+
+
+@composite
+def blob_keys(draw: DrawFn, kind: FileKind | None = None) -> BlobKey:
+    """Keys that no other draw of the same run has but by an unlikely chance."""
+    day = draw(st.dates(date(1970, 1, 1), date(2199, 12, 31)))
+    return blob_key(kind or draw(kinds()), day, draw(uuids7()), draw(sha256s()))
+
+
+@composite
+def replicas(
+    draw: DrawFn,
+    store: SearchStrategy[EnrolledStore] | None = None,
+    kind: FileKind | None = None,
+    states: Sequence[ReplicaState] = tuple(ReplicaState),
+) -> Replica:
+    """Copies in a store, in one of `states`."""
+    place = draw(_given(store, stores()))
+    return Replica(
+        place.store_id,
+        place.tier,
+        draw(blob_keys(kind)),
+        draw(st.sampled_from(states)),
+        draw(st.none() | instants()),
+    )
+
+
+@cache
+def pictures() -> SearchStrategy[Picture]:
+    """What is known of pixels, from nothing to all."""
+    side = st.none() | st.integers(1, 100_000)
+    return st.builds(
+        Picture,
+        width=side,
+        height=side,
+        channels=st.none() | st.sampled_from([1, 3, 4]),
+        channel_order=st.none() | channel_orders(),
+        duration_seconds=st.none() | st.floats(0, 1e6),
+        pixel_sha256=st.none() | sha256s(),
+    )
+
+
+@cache
+def placement_notes() -> SearchStrategy[PlacementNote]:
+    """Decisions and reasons."""
+    return st.builds(PlacementNote, texts(), texts())
+
+
+@composite
+def stored_files(
+    draw: DrawFn,
+    file_id: SearchStrategy[FileId] | None = None,
+    kind: FileKind | None = None,
+    places: Sequence[EnrolledStore] | None = None,
+    violation_id: SearchStrategy[ViolationId | None] | None = None,
+) -> StoredFile:
+    """Files as they become visible: one copy present, in one of `places`, others planned."""
+    of_kind = kind or draw(kinds())
+    content, coding = draw(digests()), draw(st.sampled_from(Coding))
+    given = draw(st.none() | json_objects())
+    if places is None:
+        places = draw(st.lists(stores(), min_size=1, max_size=3, unique_by=lambda s: s.store_id))
+    held = draw(st.lists(st.sampled_from(places), min_size=1, unique_by=lambda s: s.store_id))
+    states = [ReplicaState.PRESENT, *(ReplicaState.PLANNED for _ in held[1:])]
+    return StoredFile(
+        file_id=draw(_given(file_id, file_ids())),
+        kind=of_kind,
+        content_type=draw(st.sampled_from(["image/webp", "video/mp4", "application/json"])),
+        content=content,
+        stored=content if coding is Coding.IDENTITY else draw(digests()),
+        coding=coding,
+        created_at=draw(instants()),
+        captured_at=draw(st.none() | instants()),
+        device_id=draw(st.none() | device_ids()),
+        violation_id=draw(_given(violation_id, st.none() | violation_ids())),
+        picture=draw(pictures()),
+        placement=draw(placement_notes()),
+        metadata=None if given is None else canonical_json(given).decode(),
+        replicas=tuple(
+            sorted(
+                (
+                    draw(replicas(st.just(store), of_kind, [state]))
+                    for store, state in zip(held, states, strict=True)
+                ),
+                key=lambda copy: (copy.tier is not Tier.LOCAL, copy.store_id),
+            )
+        ),
+    )
+
+
+def file_states() -> SearchStrategy[FileState]:
+    """States of files."""
+    return st.sampled_from(FileState)
+
+
+def facts() -> SearchStrategy[Facts]:
+    """Facts as they travel with bytes."""
+    return stored_files().map(facts_of)
+
+
+def evidence_parts() -> SearchStrategy[EvidencePart]:
+    """Files as a violation's metadata file names them."""
+    return stored_files().map(
+        lambda file: EvidencePart(
+            file.file_id, file.content_type, file.content.size_bytes, file.content.sha256
+        )
+    )
+
+
+# Violations
+
+
+@composite
+def boxes(draw: DrawFn) -> tuple[float, float, float, float]:
+    """Bounding boxes, of whole or broken pixels."""
+    edges = st.integers(-10_000, 10_000) | st.floats(-1e6, 1e6)
+    x1, x2 = sorted(draw(st.lists(edges, min_size=2, max_size=2, unique=True)))
+    y1, y2 = sorted(draw(st.lists(edges, min_size=2, max_size=2, unique=True)))
+    return x1, y1, x2, y2
+
+
+def confidences() -> SearchStrategy[float]:
+    """Numbers in [0, 1], the whole ones too."""
+    return st.floats(0.0, 1.0) | st.sampled_from([0, 1])
+
+
+def records(
+    violation_id: SearchStrategy[ViolationId] | None = None,
+    device_id: SearchStrategy[str] | None = None,
+    timestamp: SearchStrategy[datetime] | None = None,
+) -> SearchStrategy[ViolationRecord]:
+    """Violation records as devices give them, without paths."""
+    return st.builds(
+        ViolationRecord,
+        violation_id=_given(violation_id, violation_ids()),
+        device_id=_given(device_id, texts()),
+        violation_type=st.sampled_from(["speed", "red_light"]) | texts(),
+        timestamp=_given(timestamp, timestamps()),
+        vehicle_bbox=boxes(),
+        vehicle_class=st.sampled_from(["car", "lorry"]) | texts(),
+        confidence=confidences(),
+        camera_info=json_objects(),
+        processing_time_ms=st.floats(0, 1e9) | st.integers(0, 2**53),
+        model_versions=st.dictionaries(texts(), st.text(max_size=10), max_size=3),
+    )
+
+
+@composite
+def stored_violations(
+    draw: DrawFn,
+    record: SearchStrategy[ViolationRecord] | None = None,
+    with_kinds: frozenset[FileKind] | None = None,
+) -> StoredViolation:
+    """Violations with what storing adds; image and video for `with_kinds`, else either or none."""
+    given = draw(_given(record, records()))
+    if with_kinds is None:
+        with_kinds = draw(st.frozensets(st.sampled_from([FileKind.IMAGE, FileKind.VIDEO])))
+    name = ViolationId(given.violation_id)
+    of = {kind: evidence_file_id(name, kind) for kind in FileKind}
+    image = of[FileKind.IMAGE] if FileKind.IMAGE in with_kinds else None
+    video = of[FileKind.VIDEO] if FileKind.VIDEO in with_kinds else None
+    moment = instant(given.timestamp, _UTC_ZONE)
+    return StoredViolation(
+        record=with_paths(given, image or "", video or ""),
+        record_sha256=given.sha256(),
+        occurred_at=moment.at,
+        zone_assumed=moment.zone_assumed,
+        received_at=draw(instants()),
+        metadata_file_id=of[FileKind.METADATA],
+        image_file_id=image,
+        video_file_id=video,
+    )
+
+
+# Units
+
+
+@composite
+def evidence_units(
+    draw: DrawFn,
+    record: SearchStrategy[ViolationRecord] | None = None,
+    places: Sequence[EnrolledStore] | None = None,
+) -> Unit:
+    """A violation with its metadata file and, maybe, an image and a video."""
+    violation = draw(stored_violations(record))
+    kinds_given = [
+        kind
+        for kind, name in (
+            (FileKind.IMAGE, violation.image_file_id),
+            (FileKind.VIDEO, violation.video_file_id),
+            (FileKind.METADATA, violation.metadata_file_id),
+        )
+        if name
+    ]
+    files = (draw(evidence_files(violation.violation_id, kind, places)) for kind in kinds_given)
+    return Unit(tuple(files), violation)
+
+
+def evidence_files(
+    violation_id: ViolationId, kind: FileKind, places: Sequence[EnrolledStore] | None = None
+) -> SearchStrategy[StoredFile]:
+    """A violation's file of a kind."""
+    name = st.just(evidence_file_id(violation_id, kind))
+    return stored_files(name, kind, places, st.just(violation_id))
+
+
+def file_units(places: Sequence[EnrolledStore] | None = None) -> SearchStrategy[Unit]:
+    """One file by itself."""
+    return stored_files(places=places).map(lambda file: Unit((file,)))
+
+
+def units(places: Sequence[EnrolledStore] | None = None) -> SearchStrategy[Unit]:
+    """Units of all kinds but those that complete another."""
+    return file_units(places) | evidence_units(places=places)
+
+
+def attempts(
+    unit: SearchStrategy[Unit] | None = None, deadline: SearchStrategy[datetime] | None = None
+) -> SearchStrategy[Attempt]:
+    """Attempts at a unit: their keys are those of its copies."""
+    return st.builds(
+        lambda attempt_id, owner, ends, tried: Attempt(
+            attempt_id,
+            owner,
+            ends,
+            tuple((copy.store_id, copy.key) for file in tried.files for copy in file.replicas),
+        ),
+        attempt_ids(),
+        texts(),
+        _given(deadline, instants()),
+        _given(unit, units()),
+    )
+
+
+def names() -> SearchStrategy[Names]:
+    """Names that a unit may want to claim."""
+    return units().map(lambda unit: unit.names)
+
+
+def holdings() -> SearchStrategy[Holdings]:
+    """What a catalogue may have under the names of a unit."""
+    return st.just(Holdings()) | units().map(
+        lambda unit: Holdings({file.file_id: file for file in unit.files}, unit.violation)
+    )
+
+
+def usages() -> SearchStrategy[Usage]:
+    """Counters of one kind in one store."""
+    return st.builds(Usage, store_ids(), kinds(), st.integers(1, 10**9), st.integers(0, 2**50))
+
+
+def catalogue_usages() -> SearchStrategy[CatalogueUsage]:
+    """The counters of a catalogue."""
+    rows = st.lists(usages(), max_size=4, unique_by=lambda row: (row.store_id, row.kind))
+    return st.builds(CatalogueUsage, rows.map(tuple), st.integers(0, 10**9))
+
+
+# Queries
+
+
+def cursors() -> SearchStrategy[Cursor]:
+    """Places in the order of an answer."""
+    return st.builds(Cursor, instants(), violation_ids())
+
+
+def queries(
+    device_id: SearchStrategy[str] | None = None, moment: SearchStrategy[datetime] | None = None
+) -> SearchStrategy[ViolationQuery]:
+    """Questions with any set of filters."""
+    time = _given(moment, instants())
+    return st.builds(
+        ViolationQuery,
+        device_id=st.none() | _given(device_id, texts()),
+        violation_type=st.none() | st.sampled_from(["speed", "red_light"]),
+        vehicle_class=st.none() | st.sampled_from(["car", "lorry"]),
+        min_confidence=st.none() | confidences(),
+        max_confidence=st.none() | confidences(),
+        start_time=st.none() | time,
+        end_time=st.none() | time,
+        limit=st.integers(1, 5) | st.integers(1, MAX_LIMIT),
+        after=st.none() | st.builds(Cursor, time, violation_ids()),
+    )

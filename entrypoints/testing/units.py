@@ -1,0 +1,133 @@
+"""Units for tests: files and violations as they are committed, small and all different."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.files import (
+    Coding,
+    FileKind,
+    Picture,
+    PlacementNote,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    blob_key,
+)
+from traffic_storage.domain.identifiers import AttemptId, FileId, ViolationId, evidence_file_id
+from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.times import instant
+from traffic_storage.domain.unit import Attempt, Unit
+from traffic_storage.domain.violation import StoredViolation, ViolationRecord, with_paths
+from traffic_storage.ports.record_repo import RecordRepo
+
+NOON = datetime(2025, 11, 1, 12, 0, tzinfo=UTC)
+"""When all this happens."""
+
+_UTC_ZONE = ZoneInfo("UTC")
+
+LATER = NOON + timedelta(minutes=10)
+"""The deadline of attempts."""
+
+
+def new_file(
+    *stores: EnrolledStore,
+    file_id: str | None = None,
+    kind: FileKind = FileKind.IMAGE,
+    violation_id: str | None = None,
+    size_bytes: int = 1000,
+    at: datetime = NOON,
+) -> StoredFile:
+    """A file with content and keys of its own: present in the first store, planned in the rest."""
+    content = digests_of(uuid4().bytes.ljust(size_bytes, b"."))
+    copies = (
+        Replica(
+            store.store_id,
+            store.tier,
+            blob_key(kind, at.date(), uuid4(), content.sha256),
+            ReplicaState.PLANNED if place else ReplicaState.PRESENT,
+        )
+        for place, store in enumerate(stores)
+    )
+    return StoredFile(
+        file_id=FileId(file_id or f"file-{uuid4()}"),
+        kind=kind,
+        content_type="application/octet-stream",
+        content=content,
+        stored=content,
+        coding=Coding.IDENTITY,
+        created_at=at,
+        captured_at=None,
+        device_id=None,
+        violation_id=None if violation_id is None else ViolationId(violation_id),
+        picture=Picture(),
+        placement=PlacementNote("local", "for a test"),
+        metadata=None,
+        replicas=tuple(copies),
+    )
+
+
+def new_record(violation_id: str | None = None, **fields: object) -> ViolationRecord:
+    """A violation record; `fields` are other values than the usual ones."""
+    usual: dict[str, object] = {
+        "violation_id": violation_id or f"V-{uuid4()}",
+        "device_id": "camera-1",
+        "violation_type": "speed",
+        "timestamp": NOON,
+        "vehicle_bbox": (10, 20, 300, 400),
+        "vehicle_class": "car",
+        "confidence": 0.9,
+    }
+    return ViolationRecord(**(usual | fields))  # type: ignore[arg-type]
+
+
+def new_evidence(
+    record: ViolationRecord,
+    *stores: EnrolledStore,
+    kinds: Iterable[FileKind] = (FileKind.IMAGE,),
+    at: datetime = NOON,
+) -> Unit:
+    """A violation with its metadata file and the files of `kinds`."""
+    name = ViolationId(record.violation_id)
+    files = {kind: new_evidence_file(name, kind, *stores) for kind in (FileKind.METADATA, *kinds)}
+    image, video = files.get(FileKind.IMAGE), files.get(FileKind.VIDEO)
+    moment = instant(record.timestamp, _UTC_ZONE)
+    return Unit(
+        tuple(files.values()),
+        StoredViolation(
+            record=with_paths(
+                record, image.file_id if image else "", video.file_id if video else ""
+            ),
+            record_sha256=record.sha256(),
+            occurred_at=moment.at,
+            zone_assumed=moment.zone_assumed,
+            received_at=at,
+            metadata_file_id=files[FileKind.METADATA].file_id,
+            image_file_id=image.file_id if image else None,
+            video_file_id=video.file_id if video else None,
+        ),
+    )
+
+
+def new_evidence_file(
+    violation_id: ViolationId, kind: FileKind, *stores: EnrolledStore
+) -> StoredFile:
+    """A violation's file of a kind."""
+    name = evidence_file_id(violation_id, kind)
+    return new_file(*stores, file_id=name, kind=kind, violation_id=violation_id)
+
+
+def new_attempt(unit: Unit, deadline: datetime = LATER) -> Attempt:
+    """An attempt at a unit."""
+    keys = tuple((copy.store_id, copy.key) for file in unit.files for copy in file.replicas)
+    return Attempt(AttemptId(str(uuid4())), "test", deadline, keys)
+
+
+async def store(repo: RecordRepo, unit: Unit) -> Unit:
+    """Begin and commit a unit, and hand it back."""
+    attempt = new_attempt(unit)
+    await repo.begin(attempt, unit.names)
+    await repo.commit(attempt.attempt_id, unit)
+    return unit
