@@ -1,11 +1,19 @@
 """The command line: `traffic-storage`."""
 
+import io
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command that the process was started with, and end with its exit code."""
-    sys.exit(_run(sys.argv[1:]))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Who reads along in a pipe sees each line when it is said.
+        sys.stdout.reconfigure(line_buffering=True)
+    code = _run(sys.argv[1:])
+    # What was done stays done: from here on Ctrl-C changes nothing.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:

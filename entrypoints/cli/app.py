@@ -34,6 +34,7 @@ def build() -> App:
     )
     for command in COMMANDS:
         app.command(command.place, name=command.name, help=command.summary)
+    app.meta.suppress_keyboard_interrupt = False
     app.meta.default(_launcher(app))
     return app
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.entrypoints.cli.command import Program, interrupt, read_until
+from tests.entrypoints.cli.test_doctor_db import with_servers
+from tests.support.servers import Bucket, Database, RedisAddress
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 
 
@@ -165,3 +167,19 @@ def test_the_demo_can_be_interrupted_while_it_works(program: Program) -> None:
     assert process.returncode == ExitCode.INTERRUPTED
     assert err == "interrupted\n"
     assert program("demo", "--once").code == ExitCode.OK
+
+
+def test_the_demo_runs_on_the_real_thing_that_a_named_file_says(
+    program: Program,
+    tmp_path: Path,
+    postgres_database: Database,
+    s3_bucket: Bucket,
+    redis_database: RedisAddress,
+) -> None:
+    file = with_servers(tmp_path, postgres_database, s3_bucket, redis_database)
+
+    out = program("demo", "--once", "--config", file).out
+
+    assert "strategy HYBRID" in out
+    assert "each byte as it went in" in out
+    assert program("stats", "--config", file, "--json").value["cloud_storage"]["files"] == 3

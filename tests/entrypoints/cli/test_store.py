@@ -3,13 +3,15 @@
 import io
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.entrypoints.cli.command import Shell
+from tests.entrypoints.cli.command import PROGRAM, Program, Shell, interrupt
 from traffic_storage.entrypoints.cli.demo.movie import movie
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 
 
 def jpeg(tone: int = 0) -> bytes:
@@ -213,3 +215,42 @@ def test_many_at_once_are_all_stored(shell: Shell, tmp_path: Path) -> None:
 
     assert len(shell("store", folder, "--parallel", "16", "--json").lines) == 60
     assert shell("stats", "--json").value["local_storage"]["files"] == 60
+
+
+def test_data_stays_on_stdout_while_a_bar_is_shown(shell: Shell, evidence: Path) -> None:
+    shown, told = os.openpty()
+    try:
+        done = subprocess.run(
+            [PROGRAM, "store", evidence, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=told,
+            env={"HOME": str(shell.home), "TERM": "xterm", "COLUMNS": "100"},
+            check=True,
+        )
+        bar = os.read(shown, 65536).decode()
+    finally:
+        os.close(shown)
+        os.close(told)
+
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 6
+    assert "/6" in bar
+    assert '"path"' not in bar
+
+
+def test_it_can_be_interrupted_and_run_again(program: Program, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for place in range(400):
+        (folder / f"{place:03}.jpg").write_bytes(jpeg(place % 12) + place.to_bytes(2))
+
+    with program.started("store", folder, "--json") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        _, err = interrupt(process)
+    again = program("store", folder, "--json")
+
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert err == "interrupted\n"
+    assert len(again.lines) == 400
+    assert any(not line["created"] for line in again.lines)
+    assert program("stats", "--json").value["local_storage"]["files"] == 400
