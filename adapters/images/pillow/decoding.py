@@ -21,7 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from traffic_storage.adapters.images.pillow.png import check_chunks
+from traffic_storage.adapters.images.pillow.png import check_whole
 from traffic_storage.domain.errors import (
     TooLarge,
     TrafficStorageError,
@@ -101,10 +101,11 @@ def inspect(body: Body, budget: PixelBudget) -> ImageFacts:
     with _stream(body) as stream, _opened(stream, budget) as (kind, picture):
         width, height = picture.size
         channels = _channels(picture)
-        # At an eighth of the size every byte of a JPEG is still entropy-decoded, in a third of
-        # the time; what is left out (the inverse transform) has no input that it refuses.
-        picture.draft(None, (max(1, width // 8), max(1, height // 8)))
-        picture.load()
+        if kind is not ContentType.PNG:
+            # At an eighth of the size every byte of a JPEG is still entropy-decoded, in a third
+            # of the time; what is left out (the inverse transform) refuses no input.
+            picture.draft(None, (max(1, width // 8), max(1, height // 8)))
+            picture.load()
         return ImageFacts(kind, Dimensions(width, height, channels))
 
 
@@ -123,14 +124,13 @@ def _opened(stream: BinaryIO, budget: PixelBudget) -> Iterator[tuple[ContentType
     """The image in a stream, known but not decoded yet, with its pixels taken from `budget`."""
     kind = _kind(stream)
     with _translated(kind):
-        if kind is ContentType.PNG:
-            check_chunks(stream)
-            stream.seek(0)
         picture = _PLUGINS[kind](stream)
         _check_still(picture)
         pixels = picture.width * picture.height
         _check_pixels(pixels, budget.max_pixels)
         with budget.taken(pixels):
+            if kind is ContentType.PNG:
+                check_whole(stream)
             yield kind, picture
             picture.close()
 

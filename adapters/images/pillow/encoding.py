@@ -18,8 +18,8 @@ _CONTENT_TYPES = {
     ImageFormat.JPEG: Image.MIME[JpegImagePlugin.JpegImageFile.format],
     ImageFormat.PNG: Image.MIME[PngImagePlugin.PngImageFile.format],
 }
-# Pixels a side: RFC 9649, section 2.7 (14 bits); ITU-T T.81, B.2.2 (16 bits); PNG, 11.2.1 (31 bits).
-_LONGEST_SIDE = {ImageFormat.WEBP: 16_383, ImageFormat.JPEG: 65_535, ImageFormat.PNG: 2**31 - 1}
+# Pixels a side: RFC 9649, section 2.7 (14 bits); libjpeg's JPEG_MAX_DIMENSION; PNG, 11.2.1.
+_LONGEST_SIDE = {ImageFormat.WEBP: 16_383, ImageFormat.JPEG: 65_500, ImageFormat.PNG: 2**31 - 1}
 # Level 1 takes a third of the time of zlib's default, for a sixth more bytes.
 _PNG_LEVEL = 1
 

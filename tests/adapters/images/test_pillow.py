@@ -1,0 +1,476 @@
+"""What is peculiar to Pillow: real photographs, hostile bytes, limits of formats, memory."""
+
+import asyncio
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.support import media
+from traffic_storage.adapters.images.pillow import PillowImages
+from traffic_storage.adapters.images.pillow.decoding import PixelBudget
+from traffic_storage.domain.digests import Digests, digests_of
+from traffic_storage.domain.errors import (
+    InvalidInput,
+    StorageUnavailable,
+    TooLarge,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
+from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
+from traffic_storage.entrypoints.testing.contracts.image_samples import ANIMATIONS, SAMPLES
+from traffic_storage.ports.images import DecodedImage, Encoding, ImageFacts, ImageFormat
+from traffic_storage.ports.spool import MemoryBody, SpooledBody
+
+T = TypeVar("T")
+
+MAX_PIXELS = 4_000_000
+RGB = ChannelOrder.RGB
+
+
+@pytest.fixture
+async def images(no_leaks: None) -> AsyncIterator[PillowImages]:
+    images = PillowImages(MAX_PIXELS)
+    yield images
+    await images.aclose()
+
+
+def body(data: bytes) -> MemoryBody:
+    return MemoryBody(data, digests_of(data))
+
+
+def written(image_format: str, picture: Pixels | None = None, **options: object) -> bytes:
+    """A photograph (small, or the one given) as Pillow writes it."""
+    image = Image.fromarray(media.photograph("astronaut") if picture is None else picture)
+    if picture is None:
+        image.thumbnail((120, 90))
+    stream = io.BytesIO()
+    image.save(stream, image_format, **options)
+    return stream.getvalue()
+
+
+REAL = {
+    "jpeg": written("JPEG"),
+    "jpeg progressive": written("JPEG", progressive=True, quality=95, subsampling=0),
+    "jpeg with restarts": written("JPEG", restart_marker_blocks=3),
+    "jpeg of one block": written("JPEG", media.photograph("astronaut")[:5, :3]),
+    "png": written("PNG"),
+    "webp": written("WEBP"),
+    "webp lossless": written("WEBP", lossless=True),
+    "avif": written("AVIF"),
+}
+MANY = [*REAL.values(), *(sample.data for sample in SAMPLES.values()), *ANIMATIONS.values()]
+
+
+class TestRealPhotographs:
+    @pytest.mark.parametrize("name", ["rocket", "retina", "hubble"])
+    async def test_a_file_of_a_camera(self, images: PillowImages, name: media.ShippedJpeg) -> None:
+        data = media.shipped_jpeg(name)
+        facts = await images.inspect(body(data))
+        decoded = await images.decode(data, RGB)
+        frame = media.photograph(name)
+        height, width, channels = frame.shape
+        assert facts == ImageFacts("image/jpeg", Dimensions(width, height, channels))
+        np.testing.assert_array_equal(decoded.pixels, frame)
+
+    @pytest.mark.parametrize("image_format", list(ImageFormat))
+    @pytest.mark.parametrize("name", ["motorcycle", "camera", "chelsea"])
+    async def test_a_frame(
+        self, images: PillowImages, name: media.Photograph, image_format: ImageFormat
+    ) -> None:
+        frame = media.photograph(name)
+        encoded = await images.encode(frame, ChannelOrder.BGR, Encoding(image_format))
+        decoded = await images.decode(
+            encoded.body.data, ChannelOrder.BGR, encoded.dimensions.channels
+        )
+        error = np.mean((decoded.pixels.astype(float) - frame) ** 2)
+        assert decoded.pixels.shape == frame.shape
+        assert error < 255**2 / 10 ** (30 / 10), "a PSNR of 30 dB"
+
+    async def test_a_better_quality_is_larger_and_more_effort_smaller(
+        self, images: PillowImages
+    ) -> None:
+        async def size(encoding: Encoding) -> int:
+            encoded = await images.encode(media.photograph("coffee"), RGB, encoding)
+            return encoded.body.digests.size_bytes
+
+        assert await size(Encoding(quality=50)) < await size(Encoding(quality=95))
+        assert await size(Encoding(effort=4)) < await size(Encoding(effort=0))
+        jpeg = ImageFormat.JPEG
+        assert await size(Encoding(jpeg, quality=50)) < await size(Encoding(jpeg, quality=95))
+
+    async def test_orientation_is_not_applied(self, images: PillowImages) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turn by 90 degrees
+        data = written("JPEG", exif=exif)
+        facts = await images.inspect(body(data))
+        decoded = await images.decode(data, RGB)
+        assert (facts.dimensions.width, facts.dimensions.height) == (90, 90)
+        np.testing.assert_array_equal(
+            decoded.pixels, (await images.decode(REAL["jpeg"], RGB)).pixels
+        )
+
+    async def test_a_second_picture_behind_the_first_is_left_alone(
+        self, images: PillowImages
+    ) -> None:
+        stream = io.BytesIO()
+        first = Image.fromarray(media.photograph("coffee"))
+        first.save(stream, "MPO", save_all=True, append_images=[first.resize((40, 30))])
+        facts = await images.inspect(body(stream.getvalue()))
+        assert facts == ImageFacts("image/jpeg", Dimensions(600, 400, 3))
+
+    async def test_16_bits_are_scaled(self, images: PillowImages) -> None:
+        ramp = np.linspace(0, 65535, 300, dtype=np.uint16).reshape(10, 30)
+        decoded = await images.decode(written("PNG", ramp), RGB)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(decoded.pixels, ramp >> 8)
+
+
+class TestCutAndBroken:
+    @pytest.mark.parametrize("data", list(REAL.values()), ids=list(REAL))
+    async def test_every_cut_is_found(self, images: PillowImages, data: bytes) -> None:
+        cuts = {*range(0, len(data), 97), *range(max(0, len(data) - 30), len(data))}
+        for length in sorted(cuts):
+            for call in (images.inspect(body(data[:length])), images.decode(data[:length], RGB)):
+                with pytest.raises(UndecodableMedia if length > 100 else InvalidInput):
+                    await call
+
+    async def test_half_a_photograph(self, images: PillowImages) -> None:
+        for data in (media.shipped_jpeg("rocket"), media.encoded("coffee", "PNG")):
+            with pytest.raises(UndecodableMedia, match="not a whole") as raised:
+                await images.inspect(body(media.truncated(data)))
+            assert raised.value.problems[0].field == "image"
+            assert "camera" in raised.value.remedy
+
+    @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+    async def test_a_flipped_bit_in_a_png(self, images: PillowImages, share: float) -> None:
+        with pytest.raises(UndecodableMedia, match="checksum"):
+            await images.inspect(body(media.flipped(media.encoded("coffee", "PNG"), share)))
+
+    async def test_a_png_whose_chunks_are_right_but_whose_rows_are_few(
+        self, images: PillowImages
+    ) -> None:
+        for rows in range(21):
+            data = zlib.compress((b"\0" + b"\x80" * 40) * rows)
+            png = _png(_ihdr(40, 20), (b"IDAT", data), (b"IEND", b""))
+            if rows == 20:
+                await images.inspect(body(png))
+            else:
+                with pytest.raises(UndecodableMedia, match="rows"):
+                    await images.inspect(body(png))
+
+    async def test_a_png_with_a_filter_that_does_not_exist(self, images: PillowImages) -> None:
+        data = zlib.compress((b"\0" + b"\x80" * 40) * 19 + b"\5" + b"\x80" * 40)
+        with pytest.raises(UndecodableMedia, match="filter"):
+            await images.inspect(body(_png(_ihdr(40, 20), (b"IDAT", data), (b"IEND", b""))))
+
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        width=st.integers(1, 20),
+        height=st.integers(1, 20),
+        kind=st.sampled_from([(1, 0), (4, 0), (16, 0), (8, 2), (16, 2), (2, 3), (8, 4), (16, 6)]),
+        interlaced=st.booleans(),
+        split=st.integers(1, 400),
+    )
+    async def test_any_size_and_kind_of_png_is_counted_right(
+        self,
+        images: PillowImages,
+        width: int,
+        height: int,
+        kind: tuple[int, int],
+        interlaced: bool,
+        split: int,
+    ) -> None:
+        depth, colour_type = kind
+        header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlaced)
+        size = _bytes_of_rows(width, height, depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type])
+        if interlaced:
+            size = sum(
+                _bytes_of_rows(
+                    len(range(column, width, columns)),
+                    len(range(row, height, rows)),
+                    depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type],
+                )
+                for column, row, columns, rows in ADAM7
+            )
+        for missing in (0, 1):
+            packed = zlib.compress(bytes(size - missing))
+            idats = [
+                (b"IDAT", packed[start : start + split]) for start in range(0, len(packed), split)
+            ]
+            palette = (b"PLTE", bytes(12))
+            data = body(_png((b"IHDR", header), palette, *idats, (b"IEND", b"")))
+            if missing:
+                with pytest.raises(UndecodableMedia, match="rows"):
+                    await images.inspect(data)
+            else:
+                facts = await images.inspect(data)
+                assert (facts.dimensions.width, facts.dimensions.height) == (width, height)
+
+    async def test_a_png_without_its_end(self, images: PillowImages) -> None:
+        with pytest.raises(UndecodableMedia, match="last chunk"):
+            await images.inspect(body(REAL["png"][:-12]))
+
+    async def test_an_exif_block_of_rubbish_is_the_cameras_business(
+        self, images: PillowImages
+    ) -> None:
+        # Without a JFIF header Pillow would look for the resolution in it, and warn.
+        whole = REAL["jpeg"]
+        exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 60
+        header = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+        data = header + whole[whole.index(b"\xff\xdb") :]
+        assert (await images.inspect(body(data))).content_type == "image/jpeg"
+
+    @settings(
+        deadline=None,
+        max_examples=300,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(seed=st.integers(0, 2**32 - 1), data=st.sampled_from(MANY))
+    async def test_hostile_bytes_end_in_an_error_of_ours(
+        self, images: PillowImages, seed: int, data: bytes
+    ) -> None:
+        mutated = _mutated(data, random.Random(seed))
+        facts = await _outcome(images.inspect(body(mutated)))
+        decoded = await _outcome(images.decode(mutated, RGB))
+        if isinstance(facts, ImageFacts):
+            assert isinstance(decoded, DecodedImage)
+            size = facts.dimensions
+            assert decoded.pixels.shape[:2] == (size.height, size.width)
+        else:
+            assert facts is decoded, "both refuse it alike"
+
+    async def test_random_bytes(self, images: PillowImages) -> None:
+        for seed in range(50):
+            noise = random.Random(seed).randbytes(2000)
+            for data in (noise, *(real[:40] + noise for real in REAL.values())):
+                with pytest.raises((UndecodableMedia, UnsupportedMedia, TooLarge)):
+                    await images.inspect(body(data))
+
+
+class TestLimits:
+    async def test_what_a_format_can_not_hold(self, images: PillowImages) -> None:
+        too_wide = {ImageFormat.WEBP: 16_384, ImageFormat.JPEG: 65_501}
+        for image_format, width in too_wide.items():
+            for shape in ((1, width), (width, 1)):
+                with pytest.raises(InvalidInput, match=str(width - 1)) as raised:
+                    await images.encode(np.zeros(shape, np.uint8), RGB, Encoding(image_format))
+                assert "another image format" in raised.value.remedy
+            widest = await images.encode(
+                np.zeros((1, width - 1), np.uint8), RGB, Encoding(image_format)
+            )
+            facts = await images.inspect(widest.body)
+            assert facts.dimensions.width == width - 1
+
+    async def test_jpeg_has_no_alpha(self, images: PillowImages) -> None:
+        with pytest.raises(InvalidInput, match="alpha") as raised:
+            await images.encode(np.zeros((4, 4, 4), np.uint8), RGB, Encoding(ImageFormat.JPEG))
+        assert "WebP or PNG" in raised.value.remedy
+
+    @pytest.mark.parametrize(
+        ("field", "wrong"),
+        [
+            ("image_quality", lambda: Encoding(quality=0)),
+            ("image_quality", lambda: Encoding(quality=101)),
+            ("image_effort", lambda: Encoding(effort=7)),
+            ("image_effort", lambda: Encoding(effort=-1)),
+            ("image_lossless", lambda: Encoding(ImageFormat.JPEG, lossless=True)),
+        ],
+    )
+    def test_an_encoding_that_can_not_be(self, field: str, wrong: object) -> None:
+        assert callable(wrong)
+        with pytest.raises(InvalidInput) as raised:
+            wrong()
+        assert raised.value.problems[0].field == field
+
+    @pytest.mark.parametrize("kind", ["png", "webp", "webp beyond Pillow's own limit", "jpeg"])
+    def test_a_bomb_is_refused_before_it_costs_memory(self, tmp_path: Path, kind: str) -> None:
+        (tmp_path / "bomb").write_bytes(_bomb(kind))
+        measured = subprocess.run(
+            [sys.executable, "-c", MEASURE, tmp_path / "bomb"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        error, grown_kib = measured.stdout.split()
+        assert error == "TooLarge"
+        assert int(grown_kib) < 8 * 1024
+
+    @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+    def test_a_bomb_in_a_text_chunk(self, tmp_path: Path, kind: bytes) -> None:
+        head = {b"zTXt": b"k\0\0", b"iTXt": b"k\0\1\0\0\0", b"iCCP": b"k\0\0"}[kind]
+        chunk = (kind, head + zlib.compress(bytes(1 << 27), 9))
+        (tmp_path / "bomb").write_bytes(_png(_ihdr(1, 1), chunk, *_IDAT_AND_IEND))
+        measured = subprocess.run(
+            [sys.executable, "-c", MEASURE, tmp_path / "bomb"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        error, grown_kib = measured.stdout.split()
+        assert error == "UndecodableMedia"
+        assert int(grown_kib) < 16 * 1024
+
+    def test_all_threads_share_one_budget_of_pixels(self) -> None:
+        budget = PixelBudget(100)
+        first_in, let_go = threading.Event(), threading.Event()
+        order: list[str] = []
+
+        def first() -> None:
+            with budget.taken(60):
+                first_in.set()
+                let_go.wait()
+                order.append("first")
+
+        def second() -> None:
+            first_in.wait()
+            with budget.taken(40):
+                let_go.set()
+            with budget.taken(100):
+                order.append("second")
+
+        with ThreadPoolExecutor(2) as threads:
+            for done in [threads.submit(first), threads.submit(second)]:
+                done.result()
+        assert order == ["first", "second"]
+
+
+class TestSpooledBodies:
+    @pytest.fixture
+    def descriptor(self, tmp_path: Path) -> Iterator[int]:
+        descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        yield descriptor
+        os.close(descriptor)
+
+    @pytest.mark.parametrize("data", list(REAL.values()), ids=list(REAL))
+    async def test_they_are_read_beside_their_position(
+        self, images: PillowImages, descriptor: int, data: bytes
+    ) -> None:
+        os.write(descriptor, data + b"of another body")
+        spooled = SpooledBody(descriptor, digests_of(data))
+        several = await asyncio.gather(*(images.inspect(spooled) for _ in range(3)))
+        assert several == [await images.inspect(body(data))] * 3
+        assert os.lseek(descriptor, 0, os.SEEK_CUR) == len(data) + 15
+
+    async def test_a_disk_that_fails_is_not_the_callers_fault(
+        self, images: PillowImages, tmp_path: Path
+    ) -> None:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        try:
+            with pytest.raises(StorageUnavailable):
+                await images.inspect(SpooledBody(folder, Digests(10, digests_of(b"").sha256)))
+        finally:
+            os.close(folder)
+
+
+MEASURE = """
+import asyncio, resource, sys
+from pathlib import Path
+from traffic_storage.adapters.images.pillow import PillowImages
+from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.ports.spool import MemoryBody
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+async def main():
+    data = Path(sys.argv[1]).read_bytes()
+    body = MemoryBody(data, digests_of(data))
+    before = peak()
+    try:
+        await PillowImages(100_000_000).inspect(body)
+    except InvalidInput as error:
+        print(type(error).__name__, peak() - before)
+
+asyncio.run(main())
+"""
+
+
+# Lossless, of one colour: 13,000 and 16,383 pixels a side.
+BLACK_WEBP = {
+    "webp": "524946461a000000574542505650384c0e0000002fc7f2b10c071011fd0f4444ff03",
+    "webp beyond Pillow's own limit": (
+        "524946461a000000574542505650384c0e0000002ffebfff0f071011fd0f4444ff03"
+    ),
+}
+ADAM7 = [
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+]
+
+
+def _bytes_of_rows(width: int, height: int, bits: int) -> int:
+    return height * (1 + (width * bits + 7) // 8) if width else 0
+
+
+def _bomb(kind: str) -> bytes:
+    if kind == "png":
+        return media.bomb_png()
+    if kind == "jpeg":
+        whole = bytearray(media.shipped_jpeg("rocket"))
+        size = whole.index(b"\xff\xc0") + 5
+        whole[size : size + 4] = struct.pack(">HH", 65_500, 65_500)
+        return bytes(whole)
+    return bytes.fromhex(BLACK_WEBP[kind])
+
+
+def _ihdr(width: int, height: int) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+
+
+_IDAT_AND_IEND = ((b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b""))
+
+
+def _png(*chunks: tuple[bytes, bytes]) -> bytes:
+    packed = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+async def _outcome(call: Awaitable[T]) -> T | type[InvalidInput]:
+    """What a call gives, or the class of the error that a caller is told."""
+    try:
+        return await call
+    except (TooLarge, UndecodableMedia, UnsupportedMedia) as error:
+        return type(error) if error.problems[0].field == "image" and error.remedy else InvalidInput
+
+
+def _mutated(data: bytes, chance: random.Random) -> bytes:
+    """`data` with a few bytes changed, moved, added or taken away; often near the start."""
+    changed = bytearray(data)
+    for _ in range(chance.choice([1, 1, 1, 2, 4, 16])):
+        at = chance.randrange(len(changed) if chance.random() < 0.6 else min(len(changed), 80))
+        match chance.randrange(6):
+            case 0:
+                changed[at] = chance.randrange(256)
+            case 1:
+                changed[at] ^= 1 << chance.randrange(8)
+            case 2:
+                del changed[at : at + chance.randrange(1, 9)]
+            case 3:
+                changed[at:at] = chance.randbytes(chance.randrange(1, 9))
+            case 4:
+                other = chance.randrange(len(changed))
+                changed[at : at + 4] = changed[other : other + 4]
+            case _:
+                changed[at : at + 4] = chance.choice(
+                    [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\x80\0\0\0"]
+                )
+        changed = changed or bytearray(b"x")
+    return bytes(changed)
