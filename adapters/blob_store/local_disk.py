@@ -60,6 +60,11 @@ class LocalDiskBlobStore(BlobStore):
         self._trouble_until = 0.0
 
     @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
+    @property
     def tier(self) -> Tier:
         return Tier.LOCAL
 

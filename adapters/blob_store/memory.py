@@ -1,10 +1,10 @@
 """InMemoryBlobStore: the reference. What it does in a few lines, every adapter does."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.facts import Facts
@@ -124,6 +124,15 @@ class InMemoryBlobStore(BlobStore):
 
     async def aclose(self) -> None:
         """Nothing is open; the blobs stay."""
+
+    def alter(self, key: BlobKey, change: Callable[[bytes], bytes | None]) -> None:
+        """Damage a blob, as a bad medium would; None loses it. For tests of what reads it."""
+        blob = self._blob(key)
+        changed = change(blob.data)
+        if changed is None:
+            del self._blobs[key]
+        else:
+            self._blobs[key] = evolve(blob, data=changed)
 
     @property
     def _used_bytes(self) -> int:

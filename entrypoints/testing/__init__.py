@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from traffic_storage.adapters.images.memory import PlainImages as PlainImages
     from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo as InMemoryRecordRepo
     from traffic_storage.adapters.spool.memory import InMemorySpool as InMemorySpool
+    from traffic_storage.entrypoints.testing.blobs import NEVER as NEVER
+    from traffic_storage.entrypoints.testing.blobs import Blob as Blob
+    from traffic_storage.entrypoints.testing.blobs import new_blob as new_blob
+    from traffic_storage.entrypoints.testing.blobs import random_blob as random_blob
     from traffic_storage.entrypoints.testing.containers import (
         in_memory_container as in_memory_container,
+    )
+    from traffic_storage.entrypoints.testing.contracts.blob_store import (
+        BlobStoreContract as BlobStoreContract,
+    )
+    from traffic_storage.entrypoints.testing.contracts.blob_store import (
+        BlobStoreMachine as BlobStoreMachine,
     )
     from traffic_storage.entrypoints.testing.contracts.cache import CacheContract as CacheContract
     from traffic_storage.entrypoints.testing.contracts.cache import CacheMachine as CacheMachine
@@ -30,15 +40,28 @@ if TYPE_CHECKING:
     )
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolContract as SpoolContract
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolMachine as SpoolMachine
+    from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault as BlobFault
+    from traffic_storage.entrypoints.testing.faults.blob_store import Damage as Damage
+    from traffic_storage.entrypoints.testing.faults.blob_store import (
+        FailingBlobStore as FailingBlobStore,
+    )
+    from traffic_storage.entrypoints.testing.faults.blob_store import When as When
+    from traffic_storage.entrypoints.testing.faults.blob_store import tamper as tamper
     from traffic_storage.entrypoints.testing.faults.cache import FailingCache as FailingCache
     from traffic_storage.entrypoints.testing.faults.spool import FailingSpool as FailingSpool
     from traffic_storage.entrypoints.testing.ids import SeededIds as SeededIds
 
 # Public name → module and name there. The imports above tell type checkers the same.
 _PLACES = {
+    "Blob": "traffic_storage.entrypoints.testing.blobs:Blob",
+    "BlobFault": "traffic_storage.entrypoints.testing.faults.blob_store:BlobFault",
+    "BlobStoreContract": "traffic_storage.entrypoints.testing.contracts.blob_store:BlobStoreContract",
+    "BlobStoreMachine": "traffic_storage.entrypoints.testing.contracts.blob_store:BlobStoreMachine",
     "CacheContract": "traffic_storage.entrypoints.testing.contracts.cache:CacheContract",
     "CacheMachine": "traffic_storage.entrypoints.testing.contracts.cache:CacheMachine",
     "CompressorContract": "traffic_storage.entrypoints.testing.contracts.compressor:CompressorContract",
+    "Damage": "traffic_storage.entrypoints.testing.faults.blob_store:Damage",
+    "FailingBlobStore": "traffic_storage.entrypoints.testing.faults.blob_store:FailingBlobStore",
     "FailingCache": "traffic_storage.entrypoints.testing.faults.cache:FailingCache",
     "FailingSpool": "traffic_storage.entrypoints.testing.faults.spool:FailingSpool",
     "IdentityCompressor": "traffic_storage.adapters.compressor.identity:IdentityCompressor",
@@ -48,17 +71,29 @@ _PLACES = {
     "InMemorySpool": "traffic_storage.adapters.spool.memory:InMemorySpool",
     "InProcessCache": "traffic_storage.adapters.cache.memory:InProcessCache",
     "ManualClock": "traffic_storage.adapters.clock.manual:ManualClock",
+    "NEVER": "traffic_storage.entrypoints.testing.blobs:NEVER",
     "PlainImages": "traffic_storage.adapters.images.memory:PlainImages",
     "SeededIds": "traffic_storage.entrypoints.testing.ids:SeededIds",
     "SpoolContract": "traffic_storage.entrypoints.testing.contracts.spool:SpoolContract",
     "SpoolMachine": "traffic_storage.entrypoints.testing.contracts.spool:SpoolMachine",
+    "When": "traffic_storage.entrypoints.testing.faults.blob_store:When",
     "in_memory_container": "traffic_storage.entrypoints.testing.containers:in_memory_container",
+    "new_blob": "traffic_storage.entrypoints.testing.blobs:new_blob",
+    "random_blob": "traffic_storage.entrypoints.testing.blobs:random_blob",
+    "tamper": "traffic_storage.entrypoints.testing.faults.blob_store:tamper",
 }
 
 __all__ = [
+    "NEVER",
+    "Blob",
+    "BlobFault",
+    "BlobStoreContract",
+    "BlobStoreMachine",
     "CacheContract",
     "CacheMachine",
     "CompressorContract",
+    "Damage",
+    "FailingBlobStore",
     "FailingCache",
     "FailingSpool",
     "IdentityCompressor",
@@ -72,7 +107,11 @@ __all__ = [
     "SeededIds",
     "SpoolContract",
     "SpoolMachine",
+    "When",
     "in_memory_container",
+    "new_blob",
+    "random_blob",
+    "tamper",
 ]
 
 

@@ -27,6 +27,7 @@ _PARTS_AT_ONCE = 4
 _STREAM_BYTES = 4 * 1024 * 1024
 _PAGE = 1000
 _LOOK_SECONDS = 5.0
+_FAREWELL_SECONDS = 0.01
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 
@@ -189,9 +190,12 @@ class Bucket:
     async def aclose(self) -> None:
         """End what runs in the background and forget the client."""
         await self._guard.aclose()
-        self._client = None
-        # obstore's threads call back into the loop; one that ends right away aborts the process.
-        await asyncio.sleep(0)
+        if self._client is not None:
+            # A connection that is on its way back to the client's pool when that goes stays open;
+            # and a loop that ends while obstore's threads call back into it aborts the process.
+            await asyncio.sleep(_FAREWELL_SECONDS)
+            self._client = None
+            await asyncio.sleep(0)
 
     @property
     def _s3(self) -> S3Store:

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import datetime
 from typing import NoReturn
@@ -38,6 +39,7 @@ from traffic_storage.ports.verification import (
 )
 
 _PAUSE_SECONDS = 0.1
+_FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
 # Up to here a digest costs the loop less than a hop to another thread.
 _ON_LOOP_BYTES = 512 * 1024
 _log = logging.getLogger("traffic_storage.blob_store")
@@ -53,9 +55,15 @@ class ObjectStoreBlobStore(BlobStore):
     """
 
     def __init__(self, settings: S3Settings, clock: Clock, *, threads: int = 4) -> None:
+        self._settings = settings
         self._bucket = Bucket(settings)
         self._clock = clock
         self._threads = Threads(threads, "object-store")
+
+    @property
+    def settings(self) -> S3Settings:
+        """How the bucket is reached."""
+        return self._settings
 
     @property
     def tier(self) -> Tier:
@@ -80,7 +88,7 @@ class ObjectStoreBlobStore(BlobStore):
         try:
             return await self._read(key, digests)
         except BlobCorrupt as error:
-            _log.warning("asking once more: %s", error)
+            _log.warning("asking once more: %s", str(error))
         return await self._read(key, digests)
 
     async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
@@ -107,11 +115,8 @@ class ObjectStoreBlobStore(BlobStore):
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         last = after
-        for kind in sorted(FileKind):
-            folder = f"{kind}/"
-            if not _may_hold(folder, prefix, after):
-                continue
-            async with aclosing(self._entries(_folder_of(prefix, folder), after)) as entries:
+        for folder in _folders_of(prefix, after):
+            async with aclosing(self._entries(folder, after)) as entries:
                 async for entry in entries:
                     if entry.key <= last:
                         raise StorageUnavailable(f"{self.location} lists {entry.key} out of order")
@@ -237,7 +242,7 @@ class ObjectStoreBlobStore(BlobStore):
                 try:
                     await self._threads.run(check_segment, key, data, segment, digests)
                 except BlobCorrupt as error:
-                    _log.warning("asking once more: %s", error)
+                    _log.warning("asking once more: %s", str(error))
                     data = await self._bucket.fetch_part(key, segment.start, segment.stop)
                     await self._threads.run(check_segment, key, data, segment, digests)
                 yield segment, data
@@ -294,6 +299,13 @@ def _facts_from(text: str | None) -> Facts | None:
         return None
 
 
+def _folders_of(prefix: str, after: str) -> Iterator[str]:
+    """The folders that can hold keys which begin with `prefix` and come after `after`."""
+    for kind in sorted(FileKind):
+        if _may_hold(f"{kind}/", prefix, after) and (folder := _folder_of(prefix, f"{kind}/")):
+            yield folder
+
+
 def _may_hold(folder: str, prefix: str, after: str) -> bool:
     """Whether keys that begin with `folder` can be wanted."""
     if not (folder.startswith(prefix) or prefix.startswith(folder)):
@@ -301,6 +313,9 @@ def _may_hold(folder: str, prefix: str, after: str) -> bool:
     return folder > after or after.startswith(folder)
 
 
-def _folder_of(prefix: str, folder: str) -> str:
-    """The narrowest folder that holds all keys beginning with `prefix`, within `folder`."""
-    return prefix.rpartition("/")[0] if prefix.startswith(folder) else folder
+def _folder_of(prefix: str, folder: str) -> str | None:
+    """The narrowest folder with all keys that begin with `prefix`, if there can be any."""
+    if not prefix.startswith(folder):
+        return folder
+    narrowest = prefix.rpartition("/")[0]
+    return narrowest if _FOLDER.fullmatch(narrowest) else None

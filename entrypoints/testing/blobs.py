@@ -1,0 +1,73 @@
+"""Blobs for tests: bytes with the key, the digests and the facts that belong to them."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from uuid import uuid4
+
+from attrs import field, frozen
+
+from traffic_storage.domain.digests import Digests, digests_of
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
+from traffic_storage.ports.spool import MemoryBody, SpooledBody
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""A deadline that does not pass."""
+
+_DAY = date(2025, 11, 1)
+
+
+@frozen
+class Blob:
+    """Bytes, and all that is needed to put them into a store and to read them back."""
+
+    key: BlobKey
+    data: bytes = field(repr=False)
+    digests: Digests
+    facts: Facts
+
+    @property
+    def body(self) -> MemoryBody:
+        """The bytes in memory."""
+        return MemoryBody(self.data, self.digests)
+
+    @contextmanager
+    def spooled(self) -> Iterator[SpooledBody]:
+        """The bytes in an unnamed file, for the time of a block."""
+        with tempfile.TemporaryFile() as file:
+            file.write(self.data)
+            file.flush()
+            yield SpooledBody(file.fileno(), self.digests)
+
+
+def new_blob(
+    data: bytes,
+    *,
+    kind: FileKind = FileKind.IMAGE,
+    day: date = _DAY,
+    metadata: str | None = None,
+) -> Blob:
+    """A blob of these bytes under a new key."""
+    digests = digests_of(data)
+    facts = Facts(
+        file_id=f"file-{uuid4()}",
+        kind=kind,
+        content_type="application/octet-stream",
+        size_bytes=digests.size_bytes,
+        sha256=digests.sha256,
+        stored_size_bytes=digests.size_bytes,
+        stored_sha256=digests.sha256,
+        coding=Coding.IDENTITY,
+        created_at=datetime(day.year, day.month, day.day, 12, tzinfo=UTC),
+        device_id="cámara-1",
+        metadata=metadata,
+    )
+    return Blob(blob_key(kind, day, uuid4(), digests.sha256), data, digests, facts)
+
+
+def random_blob(size_bytes: int, *, kind: FileKind = FileKind.IMAGE, day: date = _DAY) -> Blob:
+    """A blob of so many random bytes under a new key."""
+    return new_blob(os.urandom(size_bytes), kind=kind, day=day)
