@@ -471,6 +471,8 @@ class StorageConfig:
         yield from _needs_keys(given)
         if self.redis_cluster is True and "redis_db" in given:
             yield FieldProblem("redis_db", "a Redis cluster has only database 0", "leave it out")
+        if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
+            yield FieldProblem("image_lossless", "JPEG can't be lossless", "use webp or png")
         if self.open_access is True and "api_keys" in given:
             yield FieldProblem(
                 "open_access", "contradicts api_keys, which let in only who has a key", "choose one"

@@ -19,6 +19,7 @@ from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.settings import BucketRoute, StorageConfig
 from traffic_storage.entrypoints.settings.explain import explain
+from traffic_storage.entrypoints.settings.kinds import Number, Whole, kind_of
 from traffic_storage.ports.images import Encoding, ImageFormat
 
 CLOUD = {"s3_access_key": "key", "s3_secret_key": "secret"}
@@ -277,6 +278,7 @@ def test_a_wrong_part_of_a_route_is_named() -> None:
         ({"redis_cluster": True}, {"redis_cluster"}),
         ({"redis_host": "r", "redis_username": "u"}, {"redis_password"}),
         ({"redis_host": "r", "redis_cluster": True, "redis_db": 1}, {"redis_db"}),
+        ({"image_lossless": True, "image_format": "jpeg"}, {"image_lossless"}),
         ({"open_access": True, "api_keys": ["a:" + "0" * 64]}, {"open_access"}),
     ],
 )
@@ -347,7 +349,7 @@ def test_settings_become_values_of_the_domain() -> None:
         local_reserve_gb=0.5,
         max_cloud_size_gb=2,
         local_cache_gb=0.1,
-        image_format="jpeg",
+        image_format="png",
         image_quality=80,
         image_effort=3,
         image_lossless=True,
@@ -363,13 +365,34 @@ def test_settings_become_values_of_the_domain() -> None:
     assert config.local_reserve_bytes == 500_000_000
     assert config.max_cloud_bytes == 2_000_000_000
     assert config.local_cache_bytes == 100_000_000
-    assert config.encoding == Encoding(ImageFormat.JPEG, 80, 3, True)
+    assert config.encoding == Encoding(ImageFormat.PNG, 80, 3, True)
     assert config.thresholds.high_water == 0.5
     assert config.thresholds.large_bytes == 7
     assert config.thresholds.hybrid_local_kinds == frozenset({FileKind.METADATA})
     assert config.thresholds.cache_item_bytes == 9
     assert config.max_clock_ahead == timedelta(minutes=90)
     assert StorageConfig().max_cloud_bytes is None
+
+
+NUMBERS = {
+    name: kind
+    for name, attribute in fields_dict(StorageConfig).items()
+    if isinstance(kind := kind_of(attribute), Number | Whole)
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_that_is_accepted_can_be_used(name: str) -> None:
+    context: dict[str, object] = {"db_host": "h", "db_name": "n", "db_user": "u"}
+    context |= {"redis_host": "h"} if name.startswith("redis_") else {}
+    for bound in (NUMBERS[name].low, NUMBERS[name].high):
+        config = StorageConfig(**context, **{name: bound})  # type: ignore[arg-type]
+        values = (config.retention, config.thresholds, config.encoding, config.max_clock_ahead)
+        limits = (config.max_local_bytes, config.local_reserve_bytes, config.local_cache_bytes)
+
+        assert None not in values
+        assert all(0 <= limit < 2**63 for limit in limits)
+    assert name in refused(**context, **{name: NUMBERS[name].high * 2 + 1})
 
 
 def test_addresses_lose_the_slash_at_their_end() -> None:
