@@ -177,7 +177,9 @@ def _form(fields: Sequence[Field], required: Sequence[str]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     encoding = {
-        field.name: {"contentType": field.content_type} for field in fields if field.content_type
+        field.name: {"contentType": ", ".join(field.content_types)}
+        for field in fields
+        if field.content_types
     }
     content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
     return {"required": True, "content": content}

@@ -25,6 +25,7 @@ from traffic_storage.domain.errors import (
     UnsupportedMedia,
 )
 from traffic_storage.domain.identifiers import MAX_FILE_ID, MAX_TEXT, MAX_VIOLATION_ID
+from traffic_storage.domain.media import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from traffic_storage.domain.query import MAX_LIMIT
 from traffic_storage.entrypoints.http.errors import (
     BadMultipart,
@@ -109,12 +110,12 @@ class Parameter:
 
 @frozen
 class Field:
-    """A field of a form; `content_type` names what a file may be."""
+    """A field of a form; `content_types` names what a file may be."""
 
     name: str
     schema: Schema
     description: str = ""
-    content_type: str | None = None
+    content_types: tuple[str, ...] = ()
 
 
 @frozen
@@ -175,6 +176,8 @@ _TIME: Schema = {"type": "string", "format": "date-time"}
 _BINARY: Schema = {"type": "string", "format": "binary"}
 _SHA256: Schema = {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}
 _JSON_OBJECT: Schema = {"type": "string", "contentMediaType": "application/json"}
+_IMAGE_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_IMAGES))
+_VIDEO_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_VIDEOS))
 _SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": 1e9}
 
 _FILE_PATH = Parameter("file_id", "path", _KNOWN_FILE_ID, "id of the file", "V001~image")
@@ -222,8 +225,8 @@ _RECORD = (
     Field("processing_time_ms", {"type": "number", "minimum": 0}),
     Field("camera_info", _JSON_OBJECT, "JSON object of at most 64 KiB"),
     Field("model_versions", _JSON_OBJECT, "JSON object: name of a model → its version"),
-    Field("image_file", _BINARY, "without it the violation is incomplete", "image/*"),
-    Field("video_file", _BINARY, "", "video/*"),
+    Field("image_file", _BINARY, "without it the violation is incomplete", _IMAGE_TYPES),
+    Field("video_file", _BINARY, "", _VIDEO_TYPES),
     Field("duration_seconds", _SECONDS, "of the video"),
     Field("image_sha256", _SHA256),
     Field("video_sha256", _SHA256),
@@ -312,7 +315,7 @@ def _files(endpoints: Endpoints) -> list[Served]:
             "Store an image byte for byte: JPEG, PNG, WebP or AVIF",
             _STORED,
             (_KEY_HEADER, _DIGEST_HEADER),
-            form=(Field("file", _BINARY, "the image", "image/*"), *_UPLOAD),
+            form=(Field("file", _BINARY, "the image", _IMAGE_TYPES), *_UPLOAD),
             required=("file",),
             problems=(*_TAKING_IN, KeyReused),
         ),
@@ -325,7 +328,7 @@ def _files(endpoints: Endpoints) -> list[Served]:
             _STORED,
             (_KEY_HEADER, _DIGEST_HEADER),
             form=(
-                Field("file", _BINARY, "the video", "video/*"),
+                Field("file", _BINARY, "the video", _VIDEO_TYPES),
                 *_UPLOAD,
                 Field("duration_seconds", _SECONDS, "its length; else the container's"),
             ),
@@ -348,7 +351,7 @@ def _files(endpoints: Endpoints) -> list[Served]:
                 Parameter("duration_seconds", "query", _SECONDS, "of a video"),
                 _DIGEST_HEADER,
             ),
-            raw_types=("image/*", "video/*", "application/octet-stream"),
+            raw_types=("application/octet-stream", *_IMAGE_TYPES, *_VIDEO_TYPES),
             problems=(BadRequest, *_TAKING_IN),
         ),
         Served(
