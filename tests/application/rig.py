@@ -1,0 +1,362 @@
+"""A service in memory, its ports within reach, and an audit of all that it keeps."""
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from backports import zstd
+from dependency_injector.providers import Object
+
+from tests.application.raw_images import RawImages
+from tests.application.script import Script, scripted
+from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
+from traffic_storage.adapters.cache.memory import InProcessCache
+from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.adapters.compressor.zstd import ZstdCompressor
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.adapters.spool.memory import InMemorySpool
+from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
+from traffic_storage.application.store_evidence import StoredEvidence
+from traffic_storage.application.store_files import Stored
+from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Coding, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
+from traffic_storage.domain.pixels import Pixels
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.violation import ViolationRecord
+from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.testing.containers import NOON, in_memory_container
+from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
+from traffic_storage.entrypoints.testing.faults.cache import FailingCache
+from traffic_storage.ports.images import Images
+from traffic_storage.ports.spool import Body, MemoryBody, Spool
+
+OCCUPYING = {ReplicaState.PRESENT, ReplicaState.CORRUPT}
+LONG_AGO = timedelta(days=1)
+"""More than any attempt may take, margins included."""
+
+
+def picture(shade: int = 0, side: int = 3) -> Pixels:
+    """A small colour picture."""
+    return np.full((side, side, 3), shade, np.uint8)
+
+
+def film(number: int = 0, size: int = 40) -> bytes:
+    """Bytes that pass as a video where unknown containers are accepted."""
+    return hashlib.shake_256(b"film %d" % number).digest(size)
+
+
+def violation_record(violation_id: str = "V001", **changes: Any) -> ViolationRecord:
+    """A record, with changes."""
+    fields: dict[str, Any] = {
+        "violation_id": violation_id,
+        "device_id": "cam-1",
+        "violation_type": "speed",
+        "timestamp": datetime(2026, 3, 14, 11, 59, tzinfo=UTC),
+        "vehicle_bbox": (1, 2, 30, 40),
+        "vehicle_class": "car",
+        "confidence": 0.9,
+        "camera_info": {"lane": 2, "note": "the same words again and again, " * 8},
+    }
+    return ViolationRecord(**(fields | changes))
+
+
+async def streamed(data: bytes, size: int = 7) -> AsyncIterator[bytes]:
+    """The bytes in small chunks."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+class CountedSpool(Spool):
+    """A spool that knows which bodies were handed out and not released."""
+
+    def __init__(self, inner: Spool) -> None:
+        self.inner = inner
+        self.held: list[Body] = []
+
+    async def take(
+        self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
+    ) -> Body:
+        body = await self.inner.take(source, limit_bytes=limit_bytes, field_name=field_name)
+        self.held.append(body)
+        return body
+
+    async def wrap(self, data: bytes) -> MemoryBody:
+        body = await self.inner.wrap(data)
+        self.held.append(body)
+        return body
+
+    def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
+        return self.inner.read_path(path)
+
+    def chunks(self, body: Body) -> AsyncIterator[bytes]:
+        return self.inner.chunks(body)
+
+    async def release(self, body: Body) -> None:
+        self.held = [other for other in self.held if other is not body]
+        await self.inner.release(body)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+class RememberingBlobStore(InMemoryBlobStore):
+    """A store in memory that remembers which bytes ever came under which key."""
+
+    def __init__(self, clock: ManualClock, tier: Tier, location: str) -> None:
+        super().__init__(clock, tier=tier, location=location)
+        self.history: dict[BlobKey, set[str]] = {}
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        await super().put(key, body, facts, deadline=deadline)
+        self.history.setdefault(key, set()).add(body.digests.sha256)
+
+    @property
+    def blobs(self) -> Mapping[BlobKey, bytes]:
+        """All that lies here."""
+        return {key: blob.data for key, blob in self._blobs.items()}
+
+    @property
+    def facts(self) -> Mapping[BlobKey, Facts]:
+        """What travels with it."""
+        return {key: blob.facts for key, blob in self._blobs.items()}
+
+
+class Rig:
+    """Stores and a catalogue that outlive the services which are booted on them.
+
+    `local`, `cloud`, `cache` and `spool` can be made to fail; `script` sees every call of a port.
+    """
+
+    def __init__(
+        self,
+        strategy: StorageStrategy = StorageStrategy.LOCAL_ONLY,
+        *,
+        images: Images | None = None,
+        **settings: Any,
+    ) -> None:
+        self.strategy = strategy
+        usual: dict[str, Any] = {
+            "local_base_path": Path("/nonexistent"),
+            "url_signing_key": "k" * 32,
+            "accept_unknown_video": True,
+        }
+        self.settings = StorageConfig(**(usual | settings))
+        self.clock = ManualClock(NOON)
+        self.script = Script()
+        self.repo = InMemoryRecordRepo()
+        self.at_rest = {
+            Tier.LOCAL: RememberingBlobStore(self.clock, Tier.LOCAL, "host:/blobs"),
+            Tier.CLOUD: RememberingBlobStore(self.clock, Tier.CLOUD, "s3.example/bucket"),
+        }
+        self.local = FailingBlobStore(self.at_rest[Tier.LOCAL])
+        self.cloud = FailingBlobStore(self.at_rest[Tier.CLOUD])
+        self.cache = FailingCache(InProcessCache(2**26, 2**20, self.clock))
+        self.spool = CountedSpool(InMemorySpool())
+        self._images = images
+
+    def boot(self) -> "Service":
+        """A new process on what is there."""
+        container = in_memory_container(self.strategy, self.settings)
+        self.spool = CountedSpool(scripted(InMemorySpool(), "spool", self.script))
+
+        def at(name: str, port: Any) -> Any:
+            return Object(scripted(port, name, self.script))
+
+        container.clock.override(Object(self.clock))
+        container.catalogue.override(at("repo", self.repo))
+        container.cache.override(at("cache", self.cache))
+        container.spool.override(Object(self.spool))
+        container.images.override(at("images", self._images or RawImages()))
+        container.compressor.override(at("compressor", ZstdCompressor()))
+        container.local_store.override(at("local", self.local))
+        clouds = [(scripted(self.cloud, "cloud", self.script), None)]
+        container.cloud_stores.override(Object(clouds))
+        container.cached_cloud_stores.override(Object(clouds))
+        return Service(container)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Service"]:
+        """A started service, closed at the end."""
+        service = self.boot()
+        await service.start()
+        try:
+            yield service
+        finally:
+            await service.aclose()
+
+    @property
+    def files(self) -> Mapping[FileId, StoredFile]:
+        """The files of the catalogue."""
+        return self.repo._files
+
+    @property
+    def attempts(self) -> list[str]:
+        """The attempts of the journal."""
+        return list(self.repo._attempts)
+
+    def tier(self, file_id: str) -> Tier:
+        """Where a file's present replica is."""
+        (replica,) = self.files[FileId(file_id)].readable
+        return replica.tier
+
+    def findings(self) -> list[str]:
+        """Every break of an invariant among what is kept, in words."""
+        return [
+            *self._bad_replicas(),
+            *self._orphans(),
+            *self._torn_units(),
+            *self._rewritten_keys(),
+        ]
+
+    def _bad_replicas(self) -> Iterator[str]:
+        for file in self.files.values():
+            if not file.readable:
+                yield f"I1: {file.file_id} is available without a present replica"
+            for replica in file.readable:
+                data = self.at_rest[replica.tier].blobs.get(replica.key)
+                if data is None:
+                    yield f"I2: {file.file_id} has no bytes at {replica.key} ({replica.tier})"
+                elif _sha256(data) != file.stored.sha256 or len(data) != file.stored.size_bytes:
+                    yield f"I2: {file.file_id} has other bytes at {replica.key}"
+                elif _sha256(_plain(file, data)) != file.content.sha256:
+                    yield f"I2: {file.file_id} decodes to other content"
+                elif self.at_rest[replica.tier].facts[replica.key].file_id != file.file_id:
+                    yield f"the facts at {replica.key} tell of another file"
+
+    def _orphans(self) -> Iterator[str]:
+        told = {
+            (replica.tier, replica.key)
+            for file in self.files.values()
+            for replica in file.replicas
+            if replica.state in OCCUPYING
+        }
+        tried = {key for attempt in self.repo._attempts.values() for _, key in attempt.keys}
+        for tier, store in self.at_rest.items():
+            for key in store.blobs:
+                if (tier, key) not in told and key not in tried:
+                    yield f"I3: nobody knows {key} ({tier})"
+
+    def _torn_units(self) -> Iterator[str]:
+        for name, violation in self.repo._violations.items():
+            ids = (violation.metadata_file_id, violation.image_file_id, violation.video_file_id)
+            for file_id in ids:
+                if file_id is not None and file_id not in self.files:
+                    yield f"{name} names {file_id}, which is not there"
+        for file_id in self.files:
+            owner = ViolationId(file_id.rpartition("~")[0])
+            if "~" not in file_id:
+                continue
+            found = self.repo._violations.get(owner)
+            if found is None or file_id not in {
+                found.metadata_file_id,
+                found.image_file_id,
+                found.video_file_id,
+            }:
+                yield f"{file_id} is visible, but {owner} does not have it"
+
+    def _rewritten_keys(self) -> Iterator[str]:
+        for store in self.at_rest.values():
+            for key, contents in store.history.items():
+                if len(contents) > 1:
+                    yield f"I7: {key} held {len(contents)} contents"
+
+
+class Service:
+    """One process of the service."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.stores = container.stores()
+        self.read = container.read_files()
+        self.tally = container.tally()
+
+    async def start(self) -> None:
+        """Start it."""
+        await self.container.runtime().start()
+
+    async def sweep(self) -> None:
+        """What it does every minute."""
+        await self.container.runtime().sweep()
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self.container.runtime().aclose()
+
+    async def image(
+        self, image: Pixels | Source, file_id: str | None = None, **labels: Any
+    ) -> Stored:
+        """Store an image."""
+        given = ArrayImage(image) if isinstance(image, np.ndarray) else Upload(image)
+        return await self.container.store_files().image(given, Labels.of(file_id=file_id, **labels))
+
+    async def video(self, video: Source, file_id: str | None = None, **labels: Any) -> Stored:
+        """Store a video."""
+        return await self.container.store_files().video(
+            Upload(video), Labels.of(file_id=file_id, **labels)
+        )
+
+    async def json(
+        self, data: Mapping[str, Json], file_id: str | None = None, **labels: Any
+    ) -> Stored:
+        """Store metadata."""
+        return await self.container.store_files().metadata(
+            data, Labels.of(file_id=file_id, **labels)
+        )
+
+    async def evidence(
+        self,
+        record: ViolationRecord,
+        image: Pixels | Source | None = None,
+        video: Source | None = None,
+    ) -> StoredEvidence:
+        """Store a violation with what came."""
+        given: ArrayImage | Upload | None = None
+        if image is not None:
+            given = ArrayImage(image) if isinstance(image, np.ndarray) else Upload(image)
+        return await self.container.store_evidence()(
+            record, given, None if video is None else Upload(video)
+        )
+
+    def reserved(self) -> Counter[StoreId]:
+        """What is reserved, by store; nothing where nothing is being stored."""
+        ids = [bound.store_id for bound in self.stores if bound.store_id is not None]
+        return Counter({name: self.stores.occupied(name).reserved_bytes for name in ids})
+
+    async def miscounts(self) -> list[str]:
+        """Where what is counted on the way differs from a recount by the catalogue."""
+        usage = await self.container.catalogue().usage()
+        found = []
+        for bound in self.stores:
+            if bound.store_id is None:
+                continue
+            counted = sum(row.bytes for row in usage.stores if row.store_id == bound.store_id)
+            used = self.stores.occupied(bound.store_id).used_bytes
+            if used != counted:
+                found.append(f"{bound.store_id} counts {used} bytes, the catalogue {counted}")
+        return found
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _plain(file: StoredFile, data: bytes) -> bytes:
+    return zstd.decompress(data) if file.coding is Coding.ZSTD else data
+
+
+async def outcome(work: Any) -> Any:
+    """What work gave, or the error that it was refused with."""
+    try:
+        return await work
+    except TrafficStorageError as error:
+        return error
