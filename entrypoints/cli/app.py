@@ -116,9 +116,11 @@ def _configure_logging(*, verbose: bool) -> None:
 
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.WARNING,
+        level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "%(message)s",
     )
+    # Of ours alone: what other libraries say in detail may hold what users sent.
+    logging.getLogger("traffic_storage").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
 def _note_traceback() -> None:

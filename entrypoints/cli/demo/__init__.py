@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traffic_storage.domain.errors import Conflict, InvalidInput
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import say
 from traffic_storage.entrypoints.cli.session import Flag, Session, Shared, opened
@@ -88,7 +89,15 @@ async def _job(session: Session, settings: "StorageConfig") -> "Sample":
     from traffic_storage.entrypoints.cli.demo.job import do_the_job
 
     async with opened(session.container(settings)) as container:
-        return await do_the_job(container, datetime.now(UTC).date())
+        try:
+            return await do_the_job(container, datetime.now(UTC).date())
+        except Conflict as error:
+            raise InvalidInput.of(
+                "--base-path",
+                f"{settings.local_base_path} holds a demo of today that looks otherwise: "
+                "another version drew it",
+                "remove that folder, or add --temporary",
+            ) from error
 
 
 def _serve(settings: "StorageConfig", listener: socket.socket, sample: "Sample") -> ExitCode:

@@ -1,5 +1,7 @@
 """Fixtures of the command line's tests."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,13 @@ from tests.entrypoints.cli.command import Program, Shell, set_environment
 @pytest.fixture
 def shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
+) -> Iterator[Shell]:
     """Commands run in this process, in a fresh home."""
     home = tmp_path / "home"
     home.mkdir()
     set_environment(monkeypatch, home)
-    return Shell(home, capsys)
+    yield Shell(home, capsys)
+    logging.getLogger("traffic_storage").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,15 @@ def test_the_demo_runs_on_the_real_thing_that_a_named_file_says(
     assert "strategy HYBRID" in out
     assert "each byte as it went in" in out
     assert program("stats", "--config", file, "--json").value["cloud_storage"]["files"] == 3
+
+
+def test_what_another_version_of_the_demo_drew_is_told(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"vehicles": 7}')
+    base = tmp_path / "demo"
+    for day in (datetime.now(UTC), datetime.now(UTC) + timedelta(minutes=10)):
+        snapshot = f"DEMO-{day:%Y%m%d}-snapshot"
+        program("store", tmp_path / "m.json", "--file-id", snapshot, "--base-path", base)
+
+    result = program("demo", "--once", "--base-path", base, code=2)
+
+    assert "--temporary" in result.err
