@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from traffic_storage.domain.query import ViolationQuery as ViolationQuery
     from traffic_storage.domain.violation import ViolationRecord as ViolationRecord
     from traffic_storage.entrypoints.embedded import StorageService as StorageService
+    from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.settings import BucketRoute as BucketRoute
     from traffic_storage.entrypoints.settings import StorageConfig as StorageConfig
 
@@ -27,6 +28,7 @@ __all__ = [
     "ViolationQuery",
     "ViolationRecord",
     "__version__",
+    "create_storage_app",
 ]
 
 # Public name → module and name there. The imports above tell type checkers the same.
@@ -40,6 +42,7 @@ _PLACES = {
     "TrafficStorageError": "traffic_storage.domain.errors:TrafficStorageError",
     "ViolationQuery": "traffic_storage.domain.query:ViolationQuery",
     "ViolationRecord": "traffic_storage.domain.violation:ViolationRecord",
+    "create_storage_app": "traffic_storage.entrypoints.http:create_storage_app",
 }
 
 __version__: str

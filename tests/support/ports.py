@@ -45,6 +45,21 @@ def lease_ports(count: int, among: Sequence[int] = LOW_PORTS) -> list[PortLease]
     raise RuntimeError(f"no {count} free ports between {among[0]} and {among[-1]}")
 
 
+def await_port(port: int) -> PortLease:
+    """This very port, as soon as nobody else of ours has it.
+
+    Raises:
+        RuntimeError: somebody who takes no leases listens on it.
+    """
+    descriptor = os.open(_lock_folder() / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            os.close(descriptor)
+            raise RuntimeError(f"port {port} is taken: end what listens there, the tests need it")
+    return PortLease(port, descriptor)
+
+
 def _try_lease(port: int) -> PortLease | None:
     descriptor = os.open(_lock_folder() / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
