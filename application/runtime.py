@@ -19,6 +19,8 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 logger = logging.getLogger("traffic_storage.runtime")
 
+_PROBE = "health"
+
 
 class Closing(Protocol):
     """Something that is closed at the end."""
@@ -108,7 +110,9 @@ class Runtime:
         await self._recover()
 
     async def health(self) -> Health:
-        """The state of all parts, as each adapter last saw it; asks the database."""
+        """The state of all parts, as each adapter last saw it; asks the database and the cache."""
+        # Or a cache that nobody needed since the start would pass for well.
+        await self._cache.get(_PROBE)
         cache = self._cache.health()
         return Health(
             (

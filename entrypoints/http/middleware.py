@@ -221,7 +221,7 @@ def _dressed(
 def _log(scope: Scope, request_id: str, status: int, size: int, seconds: float) -> None:
     path: str = scope["path"]
     if ACCESS_PREFIX in path:
-        path = path.partition(ACCESS_PREFIX)[0] + ACCESS_PREFIX + "…"
+        path = path.partition(ACCESS_PREFIX)[0] + ACCESS_PREFIX + "{token}"
     client = scope.get("client")
     logger.info(
         "%s %s %s: %s, %d bytes, %.1f ms, %s at %s",

@@ -1,0 +1,241 @@
+"""The application as a service: starting, degraded parts, ids, logs, headers, secrets."""
+
+import asyncio
+import logging
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from attrs import evolve
+from dependency_injector.providers import Object
+from fastapi import FastAPI
+
+from tests.entrypoints.http.evidence import IMAGE, counted, problem
+from tests.support.ports import lease_ports
+from tests.support.setups import config
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.query import Page, ViolationQuery
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.http import create_storage_app
+from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.testing.containers import in_memory_container
+from traffic_storage.ports.errors import CatalogueUnavailable
+
+CANARY = "canary-5f1a9c-never-show-me-0123456789abcdef"
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://localhost:8001", timeout=60
+    )
+
+
+class Away(InMemoryRecordRepo):
+    """A catalogue that is away until it is switched on."""
+
+    away = True
+    upgrades = 0
+
+    async def upgrade(self) -> None:
+        self.upgrades += 1
+        if self.away:
+            raise CatalogueUnavailable("the database refuses connections", remedy="start it")
+        await super().upgrade()
+
+    async def ping(self) -> None:
+        if self.away:
+            raise CatalogueUnavailable("the database refuses connections", remedy="start it")
+
+
+async def test_it_starts_without_its_database_and_recovers_without_a_restart(
+    container: Container,
+) -> None:
+    repo = Away()
+    container.catalogue.override(Object(repo))
+    app = create_storage_app(container=container)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        response = await client.get("/readyz")
+        document = problem(response, 503, "unavailable")
+        assert document["components"][0]["name"] == "catalogue"
+        assert not document["ready"]
+        assert "retry-after" in response.headers
+        response = await client.post("/files/upload/image", files={"file": IMAGE})
+        assert "start it" in problem(response, 503, "unavailable")["remedy"]
+        repo.away = False
+        response = await client.post("/files/upload/image", files={"file": IMAGE})
+        assert response.status_code == 201
+        assert (await client.get("/readyz")).json()["ready"]
+
+
+async def test_requests_that_wait_for_the_start_share_one_try(container: Container) -> None:
+    repo = Away()
+    container.catalogue.override(Object(repo))
+    app = create_storage_app(container=container)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        before = repo.upgrades
+        responses = await asyncio.gather(*(client.get("/storage/stats") for _ in range(20)))
+        assert {response.status_code for response in responses} == {503}
+        assert repo.upgrades - before < 20
+
+
+async def test_it_works_where_no_lifespan_is_run(app: FastAPI, container: Container) -> None:
+    async with client_of(app) as client:
+        response = await client.post("/files/upload/image", files={"file": IMAGE})
+        assert response.status_code == 201
+    await container.runtime().aclose()
+
+
+async def test_it_starts_without_s3_and_redis(tmp_path: Path, no_leaks: None) -> None:
+    leases = lease_ports(2)
+    settings = StorageConfig(
+        local_base_path=tmp_path,
+        local_reserve_gb=0.0,
+        strategy=StorageStrategy.HYBRID,
+        s3_endpoint=f"http://127.0.0.1:{leases[0].port}",
+        s3_access_key="key",
+        s3_secret_key=CANARY,
+        s3_timeout_seconds=1,
+        redis_host="127.0.0.1",
+        redis_port=leases[1].port,
+        redis_password=CANARY,
+    )
+    app = create_storage_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        response = await client.post("/files/upload/image", files={"file": IMAGE})
+        assert response.status_code == 201
+        assert response.json()["placement"]["decision"] == "local, then cloud"
+        report = await client.get("/readyz")
+        assert report.status_code == 200
+        assert (report.json()["ready"], report.json()["degraded"]) == (True, True)
+        states = {part["name"].split()[0]: part for part in report.json()["components"]}
+        assert not states["cloud"]["healthy"]
+        assert not states["cache"]["healthy"]
+        assert states["cloud"]["detail"]
+        assert CANARY not in report.text
+    for lease in leases:
+        lease.release()
+
+
+async def test_several_applications_in_one_process_are_strangers(tmp_path: Path) -> None:
+    apps = [create_storage_app(config(tmp_path / name)) for name in ("a", "b")]
+    async with (
+        apps[0].router.lifespan_context(apps[0]),
+        apps[1].router.lifespan_context(apps[1]),
+        client_of(apps[0]) as first,
+        client_of(apps[1]) as second,
+    ):
+        stored = await first.post("/files/upload/image", files={"file": IMAGE})
+        assert stored.status_code == 201
+        assert await counted(first) == (1, 0)
+        assert await counted(second) == (0, 0)
+        link = (await first.get(f"/files/{stored.json()['file_id']}/url")).json()["url"]
+        assert (await first.get(link)).status_code == 200
+        assert (await second.get(link)).status_code == 403
+
+
+def test_a_wrong_configuration_fails_when_the_application_is_made(tmp_path: Path) -> None:
+    settings = StorageConfig(local_base_path=tmp_path, strategy=StorageStrategy.CLOUD_ONLY)
+    with pytest.raises(ConfigurationError, match="s3_access_key"):
+        create_storage_app(settings)
+    with pytest.raises(ValueError, match="not both"):
+        create_storage_app(settings, container=in_memory_container())
+
+
+def test_without_arguments_the_settings_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_CONFIG", "/dev/null")
+    monkeypatch.setenv("TRAFFIC_STORAGE_LOCAL_BASE_PATH", str(tmp_path))
+    monkeypatch.setenv("TRAFFIC_STORAGE_PUBLIC_URL", "https://evidence.example.org")
+    app = create_storage_app()
+    assert app.openapi()["servers"] == [{"url": "https://evidence.example.org"}]
+
+
+async def test_a_request_keeps_a_good_id_and_gets_one_else(client: httpx.AsyncClient) -> None:
+    response = await client.get("/healthz", headers={"X-Request-Id": "cam-7.42_x"})
+    assert response.headers["x-request-id"] == "cam-7.42_x"
+    for given in ("", "a b", "x" * 65, "<script>"):
+        response = await client.get("/nothing", headers={"X-Request-Id": given})
+        own = response.headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{32}", own)
+        assert response.json()["request_id"] == own
+
+
+async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/nothing", "/docs", "/storage/stats", "/access/x"):
+        headers = (await client.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "cache-control" in headers
+
+
+async def test_the_log_has_a_line_for_each_request_and_no_secret(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    await client.post("/files/upload/image", files={"file": IMAGE}, data={"file_id": "a"})
+    link = (await client.get("/files/a/url")).json()["url"]
+    token = link.rpartition("/")[2]
+    with caplog.at_level(logging.INFO, "traffic_storage.http"):
+        await client.get(link)
+        await client.get(f"/access/{token}x")
+        await client.get(f"/violations?device_id={CANARY}")
+        await client.get("/files/%0aforged", headers={"Authorization": f"Bearer {CANARY}"})
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 4
+    assert all("local at 127.0.0.1" in line or "nobody at" in line for line in lines)
+    assert f"200, {len(IMAGE[1])} bytes" in lines[0]
+    assert "/access/{token}" in lines[0]
+    for line in lines:
+        assert token[:20] not in line
+        assert CANARY not in line
+        assert "\n" not in line
+
+
+async def test_a_failure_inside_is_logged_and_not_shown(
+    container: Container, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(InMemoryRecordRepo):
+        async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
+            raise RuntimeError(f"bug near {CANARY}")
+
+    container.catalogue.override(Object(Broken()))
+    app = create_storage_app(container=container)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        response = await client.get("/violations")
+    document = problem(response, 500, "internal-error")
+    assert CANARY not in response.text
+    assert "RuntimeError" not in response.text
+    assert any(
+        record.exc_info and document["request_id"] in record.getMessage()
+        for record in caplog.records
+    )
+
+
+async def test_no_secret_is_in_any_answer(
+    settings: StorageConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "ts_" + CANARY
+    settings = evolve(settings, url_signing_key=CANARY * 2, api_keys=("camera:" + "ab" * 32,))
+    app = create_storage_app(container=in_memory_container(StorageStrategy.LOCAL_ONLY, settings))
+    with caplog.at_level(logging.DEBUG):
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            answers = [
+                await client.request(
+                    method.upper(), path, headers={"Authorization": f"Bearer {key}"}
+                )
+                for path, methods in app.openapi()["paths"].items()
+                for method in methods
+            ]
+            answers += [await client.get("/docs"), await client.get("/openapi.json")]
+    said = [answer.text + str(answer.headers) for answer in answers]
+    said += [record.getMessage() for record in caplog.records]
+    for text in said:
+        assert CANARY not in text
+        assert "ab" * 32 not in text
