@@ -12,6 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.leaks import leaks_since, open_descriptors, tasks_besides_ours
+from tests.support.privileged import (
+    pytest_collection_modifyitems,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 from tests.support.s3_stub import S3Stub
 from tests.support.servers import (
     Bucket,
@@ -27,6 +32,8 @@ from tests.support.servers import (
     SharedServers,
 )
 from tests.support.stall import StallProxy
+
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_testnodedown"]
 
 # How long an example takes says something about the machine, which others may be using.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -158,9 +158,10 @@ class _Permit:
         self._withdrawn = True
 
     def __call__(self) -> None:
+        is_late = self._clock.now() >= self._deadline
         if self._withdrawn:
             raise DeadlinePassed(f"{self._key} was given up before it was stored")
-        if self._clock.now() >= self._deadline:
+        if is_late:
             raise DeadlinePassed(
                 f"{self._key} was not stored before {self._deadline.isoformat()}",
                 remedy="send it again; raise attempt_timeout_seconds if the store is slow",

@@ -279,8 +279,12 @@ class BlobFolder:
 
     def _check_taken(self, key: BlobKey, digests: Digests, place: Place) -> None:
         """Pass if the blob that has the name already is the same one, and durable then."""
-        file = _open_regular(key, place.folder, place.name)
-        if _sha256_of(file, os.fstat(file.fd).st_size) != digests.sha256:
+        try:
+            file = _open_regular(key, place.folder, place.name)
+            is_same = _sha256_of(file, os.fstat(file.fd).st_size) == digests.sha256
+        except BlobCorrupt as error:
+            raise BlobConflict(error.message) from error
+        if not is_same:
             raise BlobConflict(f"{key} holds other bytes already")
         place.sync()
 
