@@ -21,6 +21,7 @@ from traffic_storage.entrypoints.settings.kinds import (
     BucketRoute,
     Choice,
     Choices,
+    Duration,
     Folder,
     Kind,
     Number,
@@ -31,6 +32,7 @@ from traffic_storage.entrypoints.settings.kinds import (
     Url,
     Whole,
     Zone,
+    as_duration,
     as_folder,
     as_routes,
     as_tuple,
@@ -250,9 +252,13 @@ class StorageConfig:
     timezone: str = field(
         default="UTC", metadata=_about("zone in which times without one are read", Zone())
     )
-    max_clock_ahead_hours: float = field(
-        default=24.0,
-        metadata=_about("how far a time may lie in the future, in hours", Number(0, 8784)),
+    max_clock_ahead: timedelta = field(
+        default=timedelta(hours=24),
+        converter=as_duration,
+        metadata=_about(
+            "how far a time may lie in the future, as 24h",
+            Duration(timedelta(0), timedelta(days=366)),
+        ),
     )
 
     high_water: float = field(
@@ -279,9 +285,6 @@ class StorageConfig:
     )
     cache_ttl_seconds: float = field(
         default=3600.0, metadata=_about("how long an item stays cached", Number(0.001, 31_536_000))
-    )
-    statistics_ttl_seconds: float = field(
-        default=1.0, metadata=_about("how long statistics are cached", Number(0, 86_400))
     )
     local_cache_gb: float = field(
         default=10.0,
@@ -448,11 +451,6 @@ class StorageConfig:
     def zone(self) -> ZoneInfo:
         """The zone in which times without one are read."""
         return ZoneInfo(self.timezone)
-
-    @property
-    def max_clock_ahead(self) -> timedelta:
-        """How far a time may lie in the future."""
-        return timedelta(hours=self.max_clock_ahead_hours)
 
     def _wrong_values(self) -> Iterable[FieldProblem]:
         for attribute in fields(type(self)):

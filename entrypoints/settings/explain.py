@@ -1,6 +1,7 @@
 """Settings as a person may see them: value (secrets masked), where it came from, what it is for."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import Enum
 from os import PathLike
 from pathlib import Path
@@ -64,6 +65,8 @@ def _as_json(value: object) -> Json:
             return str(value)
         case Path():
             return str(value)
+        case timedelta():
+            return f"{value / timedelta(hours=1):g}h"
         case BucketRoute():
             return {key: part for key, part in asdict(value).items() if part is not None}
         case tuple():

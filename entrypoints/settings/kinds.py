@@ -7,6 +7,7 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
@@ -25,6 +26,7 @@ Parsed: TypeAlias = object
 AnyText = TypeVar("AnyText", str, str | None)
 Word = TypeVar("Word", bound=StrEnum)
 
+_SECONDS_OF = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -113,6 +115,24 @@ class Whole(Kind):
 
     def read(self, text: str) -> Parsed:
         return _or_text(int, text)
+
+
+@frozen
+class Duration(Kind):
+    """A length of time in `[low, high]`: a `timedelta`, or a text as `90s`, `30m`, `24h`, `2d`."""
+
+    low: timedelta
+    high: timedelta
+
+    def problems(self, name: str, value: Parsed) -> Iterable[FieldProblem]:
+        wanted = "a length of time as 90s, 30m, 24h or 2d"
+        if not isinstance(value, timedelta):
+            yield _wrong_type(name, value, wanted)
+        elif not self.low <= value <= self.high:
+            yield FieldProblem(name, f"is {value}", f"give from {self.low} to {self.high}")
+
+    def read(self, text: str) -> Parsed:
+        return _duration(text)
 
 
 @frozen
@@ -273,6 +293,11 @@ def as_folder(value: str | Path) -> Path:
     return _folder(value)  # type: ignore[return-value]
 
 
+def as_duration(value: timedelta | str) -> timedelta:
+    """A length of time, from its text too; anything else as it is, to be refused."""
+    return _duration(value)  # type: ignore[return-value]
+
+
 def as_tuple(value: Sequence[str]) -> tuple[str, ...]:
     """A list as a tuple; anything else as it is, to be refused."""
     return _as_tuple(value)  # type: ignore[return-value]
@@ -333,6 +358,13 @@ def _or_text(convert: Callable[[str], Parsed], text: str) -> Parsed:
         return convert(text)
     except ValueError:
         return text
+
+
+def _duration(value: Parsed) -> Parsed:
+    found = isinstance(value, str) and re.fullmatch(
+        r"(\d{1,6}(?:\.\d{1,6})?)([smhd])", value.strip()
+    )
+    return timedelta(seconds=float(found[1]) * _SECONDS_OF[found[2]]) if found else value
 
 
 def _listed(text: str) -> list[str]:

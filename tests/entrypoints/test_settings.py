@@ -357,7 +357,7 @@ def test_settings_become_values_of_the_domain() -> None:
         hybrid_large_bytes=7,
         hybrid_local_kinds=["metadata"],
         local_cache_item_bytes=9,
-        max_clock_ahead_hours=1.5,
+        max_clock_ahead=timedelta(minutes=90),
     )
 
     assert config.zone == ZoneInfo("Europe/Madrid")
@@ -387,7 +387,7 @@ def test_every_number_that_is_accepted_can_be_used(name: str) -> None:
     context |= {"redis_host": "h"} if name.startswith("redis_") else {}
     for bound in (NUMBERS[name].low, NUMBERS[name].high):
         config = StorageConfig(**context, **{name: bound})  # type: ignore[arg-type]
-        values = (config.retention, config.thresholds, config.encoding, config.max_clock_ahead)
+        values = (config.retention, config.thresholds, config.encoding)
         limits = (config.max_local_bytes, config.local_reserve_bytes, config.local_cache_bytes)
 
         assert None not in values
@@ -651,3 +651,24 @@ def test_importing_the_settings_loads_no_technology() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("30m", timedelta(minutes=30)),
+        ("1.5h", timedelta(minutes=90)),
+        ("2d", timedelta(days=2)),
+    ],
+)
+def test_a_length_of_time_is_a_timedelta_or_a_text(text: str, meant: timedelta) -> None:
+    env = {"TRAFFIC_STORAGE_MAX_CLOCK_AHEAD": text}
+
+    assert StorageConfig(max_clock_ahead=text).max_clock_ahead == meant
+    assert StorageConfig.load("/dev/null", env).max_clock_ahead == meant
+
+
+@pytest.mark.parametrize("wrong", ["", "24", "h", "-1h", "1w", 24, None, True])
+def test_what_is_no_length_of_time_is_refused_with_an_example(wrong: object) -> None:
+    assert "24h" in refused(max_clock_ahead=wrong)["max_clock_ahead"]
