@@ -47,7 +47,8 @@ class Intake(Protocol):
         too. Safe to repeat: a unit that this attempt made visible counts as committed.
 
         Raises (nothing is visible then, and the attempt stays):
-            AttemptCondemned: recovery ended the attempt first.
+            AttemptCondemned: recovery ended the attempt first, or a store that it names has given
+                way to another.
             NamesTaken: another unit has one of the names (or has completed the violation).
             OutcomeUnknown: it could not be looked up; it may have happened.
         """

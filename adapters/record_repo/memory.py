@@ -60,9 +60,10 @@ class InMemoryRecordRepo(RecordRepo):
             return
         if attempt not in self._attempts or attempt in self._condemned:
             raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
+        self._check_free(name for name in unit.names.files if name in self._files)
+        self._check_stores(attempt, unit)
+        self._check_free(name for name in [unit.names.violation] if name in self._violations)
         completed = self._completed(unit)
-        self._check_names(unit)
-        self._check_stores(unit)
         del self._attempts[attempt]
         self._files |= {file.file_id: _in_order(file) for file in unit.files}
         if unit.violation:
@@ -195,18 +196,15 @@ class InMemoryRecordRepo(RecordRepo):
                 violation = _with_file(violation, kind, file.file_id)
         return violation
 
-    def _check_names(self, unit: Unit) -> None:
-        names = unit.names
-        taken: list[str] = [name for name in names.files if name in self._files]
-        if names.violation in self._violations:
-            taken.append(f"violation {names.violation}")
-        if taken:
-            raise NamesTaken(f"another unit has {', '.join(taken)}")
+    @staticmethod
+    def _check_free(taken: Iterable[str]) -> None:
+        if names := ", ".join(taken):
+            raise NamesTaken(f"another unit has {names}")
 
-    def _check_stores(self, unit: Unit) -> None:
-        for file in unit.files:
-            for replica in file.replicas:
-                self._known(replica.store_id)
+    def _check_stores(self, attempt: AttemptId, unit: Unit) -> None:
+        used = {replica.store_id for file in unit.files for replica in file.replicas}
+        if gone := ", ".join(used - self._stores.keys()):
+            raise AttemptCondemned(f"the attempt {attempt} names a store that is gone: {gone}")
 
     def _known(self, store_id: StoreId) -> EnrolledStore:
         if store := self._stores.get(store_id):

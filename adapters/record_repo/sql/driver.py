@@ -46,14 +46,15 @@ class Write:
 class Refused(Exception):
     """A write met other rows than it expects, and nothing of it happened.
 
-    `statement` is the one that touched too few rows, or claimed what is taken. `repeated` says
-    that an earlier run of the same write had an unknown outcome: it may have been this write
-    itself that changed the rows.
+    `statement` is the one that touched too few rows, claimed what is taken, or (`dangling`)
+    refers to what is not there. `repeated` says that an earlier run of the same write had an unknown outcome: it
+    may have been this write itself that changed the rows.
     """
 
-    def __init__(self, statement: Statement) -> None:
-        super().__init__(f"refused by {statement.rank}")
+    def __init__(self, statement: Statement, *, dangling: bool = False) -> None:
+        super().__init__("the rows are not as the write expects them")
         self.statement = statement
+        self.dangling = dangling
         self.repeated = False
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from asyncpg.exceptions import UniqueViolationError
+from asyncpg.exceptions import ForeignKeyViolationError, UniqueViolationError
 from attrs import define
 
 from traffic_storage.adapters.record_repo.sql.driver import Refused, Step, Write, merged
@@ -219,7 +219,8 @@ async def _step(connection: Connection, step: Step, patience: _Patience) -> None
             await connection.executemany(text.sql, rows, timeout=seconds)
             return
         touched = await connection.fetchmany(text.sql, rows, timeout=seconds)
-    except UniqueViolationError as error:
-        raise Refused(step.statement) from error
+    except (UniqueViolationError, ForeignKeyViolationError) as error:
+        dangling = isinstance(error, ForeignKeyViolationError)
+        raise Refused(step.statement, dangling=dangling) from error
     if len(touched) != step.expects:
         raise Refused(step.statement)

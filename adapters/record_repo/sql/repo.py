@@ -63,14 +63,22 @@ class SqlRecordRepo(RecordRepo):
         try:
             await self._driver.write(_commitment(attempt, unit))
         except Refused as refused:
-            if refused.statement is not statements.END_ATTEMPT:
-                raise NamesTaken(
-                    f"another unit has a name of {', '.join(unit.names.files)}"
-                ) from refused
-            if not await self._shows(unit):
+            if refused.statement is statements.END_ATTEMPT:
+                if await self._shows(unit):
+                    return
                 raise AttemptCondemned(
                     f"the attempt {attempt} was undone before it could commit"
                 ) from refused
+            if refused.statement is statements.INSERT_REPLICA:
+                raise AttemptCondemned(
+                    f"the attempt {attempt} names a store that is gone"
+                ) from refused
+            if refused.dangling:
+                # A violation without its files: whoever made the unit is mistaken.
+                raise refused.__cause__ or refused from None
+            raise NamesTaken(
+                f"another unit has a name of {', '.join(unit.names.files)}"
+            ) from refused
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
         """As the port says."""

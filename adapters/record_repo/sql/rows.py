@@ -40,8 +40,10 @@ Row: TypeAlias = Sequence[Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FILE_COLUMNS = 24
-# Beyond 64 bits orjson reads an integer as a float; Python's own reader does not.
+# Beyond 64 bits orjson reads an integer as a float; Python's own reader does not. A text that may
+# hold one begins with a blank, so that reading need not search for it.
 _LONG_NUMBER = re.compile(r"[0-9]{19}")
+_LONG = " "
 
 
 def micros(moment: datetime) -> int:
@@ -51,7 +53,7 @@ def micros(moment: datetime) -> int:
 
 def moment(value: int) -> datetime:
     """The instant that `micros` wrote."""
-    return _EPOCH + timedelta(microseconds=value)
+    return _EPOCH + timedelta(0, 0, value)
 
 
 def _micros_or_none(given: datetime | None) -> int | None:
@@ -63,13 +65,12 @@ def _moment_or_none(value: int | None) -> datetime | None:
 
 
 def _json(value: Json) -> str:
-    return canonical_json(value).decode()
+    text = canonical_json(value).decode()
+    return _LONG + text if _LONG_NUMBER.search(text) else text
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
-    if text == "{}":
-        return {}
-    return exact_loads(text) if _LONG_NUMBER.search(text) else loads(text)
+    return exact_loads(text) if text[0] == _LONG else loads(text)
 
 
 def attempt_row(attempt: Attempt) -> Args:
@@ -241,17 +242,18 @@ def violation_of(
     video_path: str | None,
     camera_info: str,
     model_versions: str,
-    record_sha256: str,
-    metadata_file_id: str,
-    image_file_id: str | None,
-    video_file_id: str | None,
+    record_sha256: Sha256,
+    metadata_file_id: FileId,
+    image_file_id: FileId | None,
+    video_file_id: FileId | None,
 ) -> StoredViolation:
     """The violation of one row."""
+    happened = datetime.fromisoformat(timestamp)
     record = recorded(
         violation_id,
         device_id,
         violation_type,
-        datetime.fromisoformat(timestamp),
+        happened,
         tuple(_parsed(vehicle_bbox)),
         vehicle_class,
         confidence,
@@ -259,15 +261,15 @@ def violation_of(
         (video_file_id or "") if video_path is None else video_path,
         _parsed(camera_info),
         processing_time_ms,
-        _parsed(model_versions),
+        loads(model_versions),
     )
     return StoredViolation(
         record,
-        Sha256(record_sha256),
-        moment(occurred_at),
+        record_sha256,
+        happened if happened.tzinfo is UTC else moment(occurred_at),
         zone_assumed,
         moment(received_at),
-        FileId(metadata_file_id),
-        image_file_id,  # type: ignore[arg-type]  # a FileId is a str
-        video_file_id,  # type: ignore[arg-type]
+        metadata_file_id,
+        image_file_id,
+        video_file_id,
     )

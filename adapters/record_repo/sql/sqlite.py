@@ -47,7 +47,11 @@ _PAUSE_SECONDS = 0.02
 _BARE_MINIMUM = 256 * 1024
 """With less than this on the disk SQLite can't even make the files that a reader needs."""
 _SHARD = 0
-_CLAIMED = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+_REFUSALS = (
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
+)
 _log = logging.getLogger("traffic_storage.catalogue")
 
 
@@ -321,8 +325,9 @@ def _run(connection: sqlite3.Connection, step: Step) -> None:
         else:
             cursor = connection.executemany(text.sql, text.all(step.rows))
     except sqlite3.IntegrityError as error:
-        if error.sqlite_errorcode in _CLAIMED:
-            raise Refused(step.statement) from error
+        if error.sqlite_errorcode in _REFUSALS:
+            dangling = error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+            raise Refused(step.statement, dangling=dangling) from error
         raise
     if step.expects is not None and cursor.rowcount != step.expects:
         raise Refused(step.statement)

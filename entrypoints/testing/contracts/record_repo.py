@@ -2,19 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from operator import methodcaller
 from random import Random
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.strategies import SearchStrategy
 
-from traffic_storage.domain.errors import NotFound
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.domain.errors import NotFound, TrafficStorageError
 from traffic_storage.domain.files import (
     BlobKey,
     FileKind,
@@ -23,11 +26,17 @@ from traffic_storage.domain.files import (
     StoredFile,
     Tier,
 )
-from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId, ViolationId
+from traffic_storage.domain.identifiers import (
+    AttemptId,
+    FileId,
+    StoreId,
+    ViolationId,
+    evidence_file_id,
+)
 from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
-from traffic_storage.domain.unit import CatalogueUsage, Names, Unit, Usage
-from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.domain.unit import Attempt, CatalogueUsage, Names, Unit, Usage
+from traffic_storage.domain.violation import StoredViolation, ViolationRecord
 from traffic_storage.entrypoints.testing import strategies as values
 from traffic_storage.entrypoints.testing.units import (
     LATER,
@@ -593,13 +602,13 @@ class RecordRepoContract:
     async def test_counters_equal_a_recount_under_sixteen_writers(self, repo: RecordRepo) -> None:
         """commit: "The counters … stay equal to a recount", conflicts and marks among the rest."""
         places = [await local(repo), await cloud(repo)]
-        shared = [f"shared-{number}" for number in range(10)]
+        shared = [f"shared-{number}" for number in range(30)]
         names: set[FileId] = set()
 
         async def work(writer: int) -> None:
             chance = Random(writer)
-            for _ in range(20):
-                record = new_record(chance.choice([*shared, None, None]))
+            for _ in range(12):
+                record = new_record(chance.choice(shared) if chance.random() < 0.2 else None)
                 unit = new_evidence(
                     record, chance.choice(places), kinds=_SEEN[: chance.randrange(3)]
                 )
@@ -739,6 +748,19 @@ class RecordRepoContract:
             evolve(both, replicas=both.replicas[:2]),
         )
 
+    async def test_what_names_a_store_that_gave_way_never_commits(self, repo: RecordRepo) -> None:
+        """commit: "AttemptCondemned: … a store that it names has given way to another"."""
+        here, there = await local(repo), await cloud(repo)
+        newcomer = await repo.enrol("new endpoint/bucket", Tier.CLOUD, StoreId("cloud-2"))
+        unit = new_evidence(new_record(), here, newcomer)
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        await repo.relocate(there.store_id, newcomer.location)
+        with pytest.raises(AttemptCondemned):
+            await repo.commit(attempt.attempt_id, unit)
+        assert not await is_whole(repo, unit)
+        assert await repo.condemn(LATER) == [attempt]
+
     @pytest.mark.parametrize("marked", [False, True])
     async def test_an_entry_in_use_stays(self, repo: RecordRepo, *, marked: bool) -> None:
         """relocate: "One that was marked, or holds files, stays"."""
@@ -819,3 +841,193 @@ def _is_after(violation: StoredViolation, cursor: Cursor | None) -> bool:
         return True
     age, cursor_age = NOON - violation.occurred_at, NOON - cursor.occurred_at
     return (age, violation.violation_id) > (cursor_age, cursor.violation_id)
+
+
+class _Raised:
+    """An error as an outcome: the same one if it is of the same class."""
+
+    def __init__(self, error: TrafficStorageError) -> None:
+        self.error = error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Raised) and type(other.error) is type(self.error)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_NAMES = ["V1", "V2", "v1", "V10"]
+_DEVICES = ["camera-1", "Kamera Ñ 速度"]
+_PLACES = ["host:/evidence", "endpoint/bucket", "elsewhere"]
+_STORES = ["local-1", "cloud-1", "cloud-2"]
+_minutes = st.integers(-1, 4).map(lambda n: NOON + n * MINUTE)
+
+
+class RecordRepoMachine(RuleBasedStateMachine):
+    """Any order of calls: a catalogue answers as the one in memory does.
+
+    Make a subclass whose `make` (awaited on the machine's own event loop) gives an open, empty
+    catalogue. Run its `TestCase`.
+    """
+
+    make: ClassVar[Callable[[], Awaitable[RecordRepo]]]
+
+    tries: Bundle[tuple[Attempt, Unit]] = Bundle("tries")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+        self._repos = (self._runner.run(self._made()), InMemoryRecordRepo())
+
+    async def _made(self) -> RecordRepo:
+        return await type(self).make()
+
+    @initialize()
+    def enrol_the_first(self) -> None:
+        """Two stores that every unit uses."""
+        self._both(local)
+        self._both(cloud)
+
+    @rule(
+        target=tries,
+        name=st.sampled_from(_NAMES),
+        twice=st.booleans(),
+        record=values.records(device_id=st.sampled_from(_DEVICES), timestamp=_minutes),
+        kinds=st.sets(st.sampled_from(_SEEN)),
+        deadline=_minutes,
+    )
+    def begin_evidence(
+        self,
+        name: str,
+        *,
+        twice: bool,
+        record: ViolationRecord,
+        kinds: set[FileKind],
+        deadline: datetime,
+    ) -> tuple[Attempt, Unit]:
+        """Begin a violation with its files."""
+        places = _places(twice=twice)
+        unit = new_evidence(evolve(record, violation_id=name), *places, kinds=sorted(kinds))
+        return self._begin(unit, deadline)
+
+    @rule(
+        target=tries,
+        name=st.sampled_from([*_NAMES, "V1~image"]),
+        violation=st.none() | st.sampled_from(_NAMES),
+        kind=values.kinds(),
+        deadline=_minutes,
+        twice=st.booleans(),
+    )
+    def begin_file(
+        self, name: str, violation: str | None, kind: FileKind, deadline: datetime, *, twice: bool
+    ) -> tuple[Attempt, Unit]:
+        """Begin one file."""
+        file = new_file(
+            *_places(twice=twice), file_id=name, kind=kind, violation_id=violation, at=deadline
+        )
+        return self._begin(Unit((file,)), deadline)
+
+    @rule(target=tries, name=st.sampled_from(_NAMES), kind=values.kinds(), deadline=_minutes)
+    def begin_completion(
+        self, name: str, kind: FileKind, deadline: datetime
+    ) -> tuple[Attempt, Unit]:
+        """Begin to add a file to a violation."""
+        file = new_evidence_file(ViolationId(name), kind, *_places(twice=False))
+        return self._begin(Unit((file,), completes=ViolationId(name)), deadline)
+
+    def _begin(self, unit: Unit, deadline: datetime) -> tuple[Attempt, Unit]:
+        attempt = new_attempt(unit, deadline)
+        self._both(lambda repo: repo.begin(attempt, unit.names))
+        return attempt, unit
+
+    @rule(tried=tries)
+    def commit(self, tried: tuple[Attempt, Unit]) -> None:
+        """Commit, for the first time or again."""
+        attempt, unit = tried
+        self._both(lambda repo: repo.commit(attempt.attempt_id, unit))
+
+    @rule(now=_minutes, limit=st.integers(1, 3) | st.just(100))
+    def condemn(self, now: datetime, limit: int) -> None:
+        """Condemn what is late. Equal deadlines are in the order of their ids in both."""
+        self._both(lambda repo: repo.condemn(now, limit))
+
+    @rule(tried=tries)
+    def forget(self, tried: tuple[Attempt, Unit]) -> None:
+        """Forget an attempt, whatever became of it."""
+        self._both(lambda repo: repo.forget(tried[0].attempt_id))
+
+    @rule(tried=tries, state=st.sampled_from(ReplicaState), at=_minutes, last=st.booleans())
+    def mark(
+        self, tried: tuple[Attempt, Unit], state: ReplicaState, at: datetime, *, last: bool
+    ) -> None:
+        """Mark a copy, visible or not."""
+        file = tried[1].files[0]
+        copy = file.replicas[-1 if last else 0]
+        self._both(lambda repo: repo.mark(file.file_id, copy.store_id, copy.key, state, at))
+
+    @rule(place=st.sampled_from(_PLACES), tier=st.sampled_from(Tier), name=st.sampled_from(_STORES))
+    def enrol(self, place: str, tier: Tier, name: str) -> None:
+        """Enrol a store, known or not."""
+        self._both(lambda repo: repo.enrol(place, tier, StoreId(name)))
+
+    @rule(name=st.sampled_from(_STORES))
+    def note_marked(self, name: str) -> None:
+        """Note a marker."""
+        self._both(lambda repo: repo.note_marked(StoreId(name)))
+
+    @rule(name=st.sampled_from(_STORES), place=st.sampled_from(_PLACES))
+    def relocate(self, name: str, place: str) -> None:
+        """Move a store."""
+        self._both(lambda repo: repo.relocate(StoreId(name), place))
+
+    @rule(
+        query=values.queries(st.sampled_from(_DEVICES), _minutes),
+        after=st.none() | st.builds(Cursor, _minutes, st.sampled_from(_NAMES)),
+    )
+    def ask(self, query: ViolationQuery, after: Cursor | None) -> None:
+        """Ask for a page."""
+        self._both(lambda repo: repo.violations(evolve(query, after=after)))
+
+    @invariant()
+    def all_counts_agree(self) -> None:
+        """The counters are those of the catalogue in memory, which counts anew each time."""
+        self._both(lambda repo: repo.usage())
+
+    def teardown(self) -> None:
+        """Look at everything, and close."""
+        try:
+            for name in map(ViolationId, _NAMES):
+                self._look_at(name)
+            for store_id in map(StoreId, _STORES):
+                self._both(methodcaller("enrolled", store_id))
+            self._both(lambda repo: repo.condemn(NOON + 9 * MINUTE, 1000))
+        finally:
+            for repo in self._repos:
+                self._runner.run(repo.aclose())
+            self._runner.close()
+
+    def _look_at(self, name: ViolationId) -> None:
+        self._both(methodcaller("violation", name))
+        self._both(methodcaller("files_of", name))
+        for file_id in (FileId(name), *(evidence_file_id(name, kind) for kind in FileKind)):
+            self._both(methodcaller("file", file_id))
+
+    def _both(self, call: Callable[[RecordRepo], Awaitable[object]]) -> None:
+        """Call both, and find the same outcome."""
+        ours, model = (self._runner.run(_outcome(call(repo))) for repo in self._repos)
+        assert ours == model
+
+
+async def _outcome(call: Awaitable[object]) -> object:
+    try:
+        found = await call
+    except TrafficStorageError as error:
+        return _Raised(error)
+    return list(found) if isinstance(found, list | tuple) else found
+
+
+def _places(*, twice: bool) -> Sequence[EnrolledStore]:
+    places = (
+        EnrolledStore(StoreId("local-1"), Tier.LOCAL, "", marked=False),
+        EnrolledStore(StoreId("cloud-1"), Tier.CLOUD, "", marked=False),
+    )
+    return places if twice else places[:1]
