@@ -47,10 +47,10 @@ class Cluster:
         except MovedError as moved:
             self._changed.set()
             self._owners[slot] = owner = _named_in(moved, link)
-            return await self._link_of(owner).ask(command, deadline=deadline)
+            return await self._follow(owner, command, deadline=deadline)
         except AskError as elsewhere:
-            target = self._link_of(_named_in(elsewhere, link))
-            return await target.ask((b"ASKING",), command, deadline=deadline)
+            target = _named_in(elsewhere, link)
+            return await self._follow(target, (b"ASKING",), command, deadline=deadline)
         except ClusterDownError as error:
             self._changed.set()
             raise Away(str(error)) from error
@@ -83,6 +83,13 @@ class Cluster:
             async with asyncio.timeout_at(deadline):
                 await self._tried.wait()
         self._tried.set()
+
+    async def _follow(self, owner: Address, *commands: Command, deadline: float) -> Reply:
+        """Where a node has pointed to; once, or two that disagree would send us round for ever."""
+        try:
+            return await self._link_of(owner).ask(*commands, deadline=deadline)
+        except AskError as error:
+            raise Away("the nodes disagree on who has this key") from error
 
     def _link_of(self, owner: Address | None) -> Link:
         if owner is None:
