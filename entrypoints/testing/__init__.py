@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from traffic_storage.adapters.images.memory import PlainImages as PlainImages
     from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo as InMemoryRecordRepo
     from traffic_storage.adapters.spool.memory import InMemorySpool as InMemorySpool
+    from traffic_storage.entrypoints.testing import strategies as strategies
+    from traffic_storage.entrypoints.testing import units as units
     from traffic_storage.entrypoints.testing.blobs import NEVER as NEVER
     from traffic_storage.entrypoints.testing.blobs import Blob as Blob
     from traffic_storage.entrypoints.testing.blobs import new_blob as new_blob
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.testing.contracts.images import (
         ImagesContract as ImagesContract,
     )
+    from traffic_storage.entrypoints.testing.contracts.record_repo import (
+        RecordRepoContract as RecordRepoContract,
+    )
+    from traffic_storage.entrypoints.testing.contracts.record_repo import (
+        RecordRepoMachine as RecordRepoMachine,
+    )
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolContract as SpoolContract
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolMachine as SpoolMachine
     from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault as BlobFault
@@ -48,10 +56,14 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.testing.faults.blob_store import When as When
     from traffic_storage.entrypoints.testing.faults.blob_store import tamper as tamper
     from traffic_storage.entrypoints.testing.faults.cache import FailingCache as FailingCache
+    from traffic_storage.entrypoints.testing.faults.record_repo import (
+        FailingRecordRepo as FailingRecordRepo,
+    )
+    from traffic_storage.entrypoints.testing.faults.record_repo import RecordFault as RecordFault
     from traffic_storage.entrypoints.testing.faults.spool import FailingSpool as FailingSpool
     from traffic_storage.entrypoints.testing.ids import SeededIds as SeededIds
 
-# Public name → module and name there. The imports above tell type checkers the same.
+# Public name → module and name there (or the module itself). The imports above tell type checkers the same.
 _PLACES = {
     "Blob": "traffic_storage.entrypoints.testing.blobs:Blob",
     "BlobFault": "traffic_storage.entrypoints.testing.faults.blob_store:BlobFault",
@@ -63,6 +75,7 @@ _PLACES = {
     "Damage": "traffic_storage.entrypoints.testing.faults.blob_store:Damage",
     "FailingBlobStore": "traffic_storage.entrypoints.testing.faults.blob_store:FailingBlobStore",
     "FailingCache": "traffic_storage.entrypoints.testing.faults.cache:FailingCache",
+    "FailingRecordRepo": "traffic_storage.entrypoints.testing.faults.record_repo:FailingRecordRepo",
     "FailingSpool": "traffic_storage.entrypoints.testing.faults.spool:FailingSpool",
     "IdentityCompressor": "traffic_storage.adapters.compressor.identity:IdentityCompressor",
     "ImagesContract": "traffic_storage.entrypoints.testing.contracts.images:ImagesContract",
@@ -73,6 +86,9 @@ _PLACES = {
     "ManualClock": "traffic_storage.adapters.clock.manual:ManualClock",
     "NEVER": "traffic_storage.entrypoints.testing.blobs:NEVER",
     "PlainImages": "traffic_storage.adapters.images.memory:PlainImages",
+    "RecordFault": "traffic_storage.entrypoints.testing.faults.record_repo:RecordFault",
+    "RecordRepoContract": "traffic_storage.entrypoints.testing.contracts.record_repo:RecordRepoContract",
+    "RecordRepoMachine": "traffic_storage.entrypoints.testing.contracts.record_repo:RecordRepoMachine",
     "SeededIds": "traffic_storage.entrypoints.testing.ids:SeededIds",
     "SpoolContract": "traffic_storage.entrypoints.testing.contracts.spool:SpoolContract",
     "SpoolMachine": "traffic_storage.entrypoints.testing.contracts.spool:SpoolMachine",
@@ -80,7 +96,9 @@ _PLACES = {
     "in_memory_container": "traffic_storage.entrypoints.testing.containers:in_memory_container",
     "new_blob": "traffic_storage.entrypoints.testing.blobs:new_blob",
     "random_blob": "traffic_storage.entrypoints.testing.blobs:random_blob",
+    "strategies": "traffic_storage.entrypoints.testing.strategies",
     "tamper": "traffic_storage.entrypoints.testing.faults.blob_store:tamper",
+    "units": "traffic_storage.entrypoints.testing.units",
 }
 
 __all__ = [
@@ -95,6 +113,7 @@ __all__ = [
     "Damage",
     "FailingBlobStore",
     "FailingCache",
+    "FailingRecordRepo",
     "FailingSpool",
     "IdentityCompressor",
     "ImagesContract",
@@ -104,6 +123,9 @@ __all__ = [
     "InProcessCache",
     "ManualClock",
     "PlainImages",
+    "RecordFault",
+    "RecordRepoContract",
+    "RecordRepoMachine",
     "SeededIds",
     "SpoolContract",
     "SpoolMachine",
@@ -111,7 +133,9 @@ __all__ = [
     "in_memory_container",
     "new_blob",
     "random_blob",
+    "strategies",
     "tamper",
+    "units",
 ]
 
 
@@ -127,5 +151,6 @@ if not TYPE_CHECKING:  # or a misspelt name would pass as an object
         from importlib import import_module
 
         module, _, attribute = _PLACES[name].partition(":")
-        globals()[name] = value = getattr(import_module(module), attribute)
+        found = import_module(module)
+        globals()[name] = value = getattr(found, attribute) if attribute else found
         return value
