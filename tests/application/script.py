@@ -32,6 +32,14 @@ class Step:
         return f"{self.when} {self.call} {self.nth}"
 
 
+class Held:
+    """A step at which a call is held up until `let_go` is set."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+
 class Script:
     """Records all steps, and lets chosen ones fail.
 
@@ -42,6 +50,7 @@ class Script:
         self.steps: list[Step] = []
         self._counts: Counter[str] = Counter()
         self._faults: dict[Step, Callable[[], BaseException]] = {}
+        self._held: dict[Step, Held] = {}
         self._dead = False
 
     def begin(self, *faults: tuple[Step, Callable[[], BaseException]]) -> None:
@@ -49,6 +58,10 @@ class Script:
         self.steps.clear()
         self._counts.clear()
         self._faults = dict(faults)
+
+    def hold(self, call: str, nth: int = 1, when: When = When.BEFORE) -> Held:
+        """Hold the call up at this step."""
+        return self._held.setdefault(Step(call, nth, when), Held())
 
     async def around(self, call: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """Do a call's work between its two steps."""
@@ -63,6 +76,9 @@ class Script:
         self._check_alive()
         self.steps.append(step)
         await asyncio.sleep(0)
+        if held := self._held.pop(step, None):
+            held.reached.set()
+            await held.let_go.wait()
         self._check_alive()
         if fault := self._faults.pop(step, None):
             error = fault()

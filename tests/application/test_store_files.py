@@ -46,7 +46,8 @@ async def test_an_array_comes_back_as_it_was(strategy: StorageStrategy) -> None:
 async def test_encoded_bytes_are_kept_byte_for_byte(strategy: StorageStrategy) -> None:
     photo = raw_picture(picture(9), b"exif")
     async with Rig(strategy).running() as service:
-        for number, source in enumerate((photo, bytearray(photo), streamed(photo))):
+        sources: list[Any] = [photo, bytearray(photo), memoryview(photo), streamed(photo)]
+        for number, source in enumerate(sources):
             stored = await service.image(source, f"photo-{number}")
             assert stored.file.content.sha256 == sha256_of(photo)
             assert stored.file.picture.pixel_sha256 is None
