@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -131,21 +132,22 @@ class Gate:
 
 def _not_local(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Why a request is not local use; empty when it is."""
-    fields = list(headers)
     if peer is None or not is_loopback(peer):
         return f"the request comes from {peer or 'an unknown peer'}, not from this machine"
-    forwarding = [name.decode("latin-1") for name, _ in fields if _forwards(name)]
-    if forwarding:
-        return f"the request was forwarded ({', '.join(sorted(set(forwarding)))})"
-    hosts = _all(fields, b"host")
+    hosts = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value.decode("latin-1"))
+        elif name in _FORWARDING or name.startswith(_FORWARDED_PREFIX):
+            return f"the request was forwarded ({name.decode('latin-1')})"
+        elif name == b"origin" and not _is_local_origin(value.decode("latin-1")):
+            return f"the request was made by a page of {value.decode('latin-1')!a:.100}"
     if len(hosts) != 1 or not is_local_host(hosts[0]):
         return f"the request is addressed to {', '.join(hosts) or 'nobody'!a:.100}, not localhost"
-    foreign = [origin for origin in _all(fields, b"origin") if not _is_local_origin(origin)]
-    if foreign:
-        return f"the request was made by a page of {foreign[0]!a:.100}"
     return ""
 
 
+@lru_cache(1024)
 def is_loopback(address: str) -> bool:
     """Whether an IP address is one of this machine to itself: 127.0.0.0/8, ::1, or mapped."""
     try:
@@ -156,6 +158,7 @@ def is_loopback(address: str) -> bool:
     return (mapped or ip).is_loopback
 
 
+@lru_cache(1024)
 def is_local_host(host: str) -> bool:
     """Whether a `Host` names this machine as itself: localhost or a loopback address."""
     found = _HOST.fullmatch(host)
@@ -170,10 +173,6 @@ def _is_local_origin(origin: str) -> bool:
         return is_local_host(urlsplit(origin).netloc)
     except ValueError:
         return False
-
-
-def _forwards(name: bytes) -> bool:
-    return name in _FORWARDING or name.startswith(_FORWARDED_PREFIX)
 
 
 def _all(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:

@@ -108,6 +108,8 @@ def create_storage_app(
         keys_needed=bool(settings.api_keys),
     )
     app = StorageApp(
+        # What FastAPI would trace by itself are paths, and some paths are access tokens.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         title="Traffic Storage",
         version=published["info"]["version"],
         openapi_url=None,

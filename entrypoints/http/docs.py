@@ -31,7 +31,11 @@ _POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 ).encode()
-_HEADERS = ((b"content-security-policy", _POLICY), (b"cache-control", b"no-cache"))
+_HEADERS = (
+    (b"content-security-policy", _POLICY),
+    (b"cache-control", b"no-cache"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 
 class DocsPage:

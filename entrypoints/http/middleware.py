@@ -7,8 +7,9 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from itertools import count
+from secrets import token_hex
 from time import perf_counter
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,12 +28,10 @@ from traffic_storage.entrypoints.http.wire import (
 logger = logging.getLogger("traffic_storage.http")
 
 ACCESS_PREFIX = "/access/"
+_PROCESS = token_hex(8)
+_COUNTER = count(1)
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
-_SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-)
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _DEFAULT_HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -206,16 +205,18 @@ def _has_unread_body(scope: Scope) -> bool:
 
 def _request_id(scope: Scope) -> str:
     given = header_of(scope, b"x-request-id")
-    return given if given and _GIVEN_ID.fullmatch(given) else uuid4().hex
+    if given and _GIVEN_ID.fullmatch(given):
+        return given
+    # Unique and no secret: asking the system for chance each time can cost more than the request.
+    return f"{_PROCESS}{next(_COUNTER):016x}"
 
 
 def _dressed(
     headers: "list[tuple[bytes, bytes]] | tuple[()]", request_id: str
 ) -> list[tuple[bytes, bytes]]:
-    present = {name for name, _ in headers}
+    present = [name for name, _ in headers]
     defaults = [header for header in _DEFAULT_HEADERS if header[0] not in present]
-    own = (b"x-request-id", request_id.encode())
-    return [*headers, *_SECURITY_HEADERS, *defaults, own]
+    return [*headers, *defaults, _NOSNIFF, (b"x-request-id", request_id.encode())]
 
 
 def _log(scope: Scope, request_id: str, status: int, size: int, seconds: float) -> None:

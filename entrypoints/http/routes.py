@@ -301,12 +301,22 @@ class Endpoints:
 
 
 def served(endpoints: Endpoints) -> list[Served]:
-    """The table. Fixed paths stand before those with a variable at the same place."""
+    """The table, in the order in which routing looks: what is asked most comes first."""
     return [*_files(endpoints), *_violations(endpoints), *_service(endpoints)]
 
 
 def _files(endpoints: Endpoints) -> list[Served]:
     return [
+        Served(
+            "GET",
+            "/files/{file_id}",
+            "get_file",
+            endpoints.get_file,
+            "The bytes of a file, each verified before it leaves",
+            _BYTES,
+            (_FILE_PATH, *_CONDITIONAL),
+            problems=_HANDING_OUT,
+        ),
         Served(
             "POST",
             "/files/upload/image",
@@ -366,16 +376,6 @@ def _files(endpoints: Endpoints) -> list[Served]:
                 Parameter("expires_in", "query", {"type": "number", "minimum": 1}, "seconds", 3600),
             ),
             problems=(BadRequest, NotFound, InvalidInput, StorageUnavailable),
-        ),
-        Served(
-            "GET",
-            "/files/{file_id}",
-            "get_file",
-            endpoints.get_file,
-            "The bytes of a file, each verified before it leaves",
-            _BYTES,
-            (_FILE_PATH, *_CONDITIONAL),
-            problems=_HANDING_OUT,
         ),
         Served(
             "GET",

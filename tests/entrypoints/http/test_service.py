@@ -171,7 +171,7 @@ async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient) 
     for path in ("/healthz", "/nothing", "/docs", "/storage/stats", "/access/x"):
         headers = (await client.get(path)).headers
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert headers["content-security-policy"].startswith("default-src 'none'")
         assert "cache-control" in headers
 
