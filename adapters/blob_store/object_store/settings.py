@@ -45,11 +45,20 @@ class S3Settings:
         """A client for the bucket. Connects to nothing yet."""
         return S3Store(
             self.bucket,
-            endpoint=self._url,
             region=self.region,
+            # What is not named here is taken from AWS_* variables of the environment; they must
+            # lead neither the evidence to another place nor another's credentials to this one.
+            endpoint=self._url,
+            aws_endpoint_url_s3=self._url,
             access_key_id=self.access_key or "",
             secret_access_key=self.secret_key or "",
+            session_token="",
             skip_signature=not (self.access_key and self.secret_key),
+            virtual_hosted_style_request=False,
+            s3_express=False,
+            request_payer=False,
+            unsigned_payload=False,
+            conditional_put="etag",
             checksum_algorithm="SHA256",
             disable_bulk_delete=True,
             client_options={

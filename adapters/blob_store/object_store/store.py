@@ -138,7 +138,8 @@ class ObjectStoreBlobStore(BlobStore):
         except (BlobConflict, StorageUnavailable) as error:
             held = await self._bucket.marker()
             if held is None:
-                raise _unclear(error, self.location) from error
+                self._refuse_contradiction(error)
+                raise
             if held != text:
                 raise BlobConflict(f"{self.location} carries another marker") from error
 
@@ -174,13 +175,13 @@ class ObjectStoreBlobStore(BlobStore):
             try:
                 await self._bucket.create(key, data, facts, until - _now())
             except (BlobConflict, StorageUnavailable) as error:
-                unclear = _unclear(error, self.location)
+                if await self._holds(key, digests):
+                    return
+                if not more or feed.stopped or _now() + _PAUSE_SECONDS >= until:
+                    self._refuse_contradiction(error)
+                    raise
             else:
                 return
-            if await self._holds(key, digests):
-                return
-            if not more or feed.stopped or _now() + _PAUSE_SECONDS >= until:
-                raise unclear
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _upload(
@@ -190,9 +191,10 @@ class ObjectStoreBlobStore(BlobStore):
             return
         try:
             await self._bucket.upload(key, feed, facts, seconds)
-        except StorageUnavailable:
+        except (BlobConflict, StorageUnavailable) as error:
             if await self._holds(key, digests):
                 return
+            self._refuse_contradiction(error)
             raise
         size_bytes = await self._bucket.size_of(key)
         if size_bytes != digests.size_bytes:
@@ -209,6 +211,13 @@ class ObjectStoreBlobStore(BlobStore):
         if size_bytes != digests.size_bytes or not await self._has_digest(key, digests):
             raise BlobConflict(f"{key} holds other bytes already")
         return True
+
+    def _refuse_contradiction(self, error: TrafficStorageError) -> None:
+        """An answer that something is there, when looking shows nothing, settles nothing."""
+        if isinstance(error, BlobConflict):
+            raise StorageUnavailable(
+                f"{self.location} says that a key is taken, and has nothing under it"
+            ) from error
 
     async def _has_digest(self, key: BlobKey, digests: Digests) -> bool:
         whole = hashlib.sha256()
@@ -281,13 +290,6 @@ def _too_late(key: BlobKey, deadline: datetime) -> DeadlinePassed:
         f"{key} was not stored before {deadline.isoformat()}",
         remedy="send it again; raise attempt_timeout_seconds if the store is slow",
     )
-
-
-def _unclear(error: TrafficStorageError, location: str) -> TrafficStorageError:
-    """The error to end with when looking shows that nothing is there."""
-    if isinstance(error, BlobConflict):
-        return StorageUnavailable(f"{location} says that a key is taken, and has nothing under it")
-    return error
 
 
 def _facts_from(text: str | None) -> Facts | None:
