@@ -135,6 +135,7 @@ class Rig:
     """Stores and a catalogue that outlive the services which are booted on them.
 
     `local`, `cloud`, `cache` and `spool` can be made to fail; `script` sees every call of a port.
+    `routed` are buckets of devices whose id matches a pattern.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Rig:
         }
         self.local = FailingBlobStore(self.at_rest[Tier.LOCAL])
         self.cloud = FailingBlobStore(self.at_rest[Tier.CLOUD])
+        self.routed: dict[str, RememberingBlobStore] = {}
         self.cache = FailingCache(InProcessCache(2**26, 2**20, self.clock))
         self.spool = CountedSpool(InMemorySpool())
         self._images = images
@@ -179,7 +181,10 @@ class Rig:
         container.images.override(at("images", self._images or RawImages()))
         container.compressor.override(at("compressor", ZstdCompressor()))
         container.local_store.override(at("local", self.local))
-        clouds = [(scripted(self.cloud, "cloud", self.script), None)]
+        clouds = [
+            *((store, pattern) for pattern, store in self.routed.items()),
+            (scripted(self.cloud, "cloud", self.script), None),
+        ]
         container.cloud_stores.override(Object(clouds))
         container.cached_cloud_stores.override(Object(clouds))
         return Service(container)
