@@ -1,0 +1,191 @@
+"""Recovery: what is undone, what is left, and for whom."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.application.rig import LONG_AGO, Rig, Service, film, outcome, picture, violation_record
+from tests.application.script import Died, Script, Step
+from traffic_storage.application.recovery import BATCH
+from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.errors import StorageUnavailable
+from traffic_storage.domain.files import FileKind, Tier, blob_key
+from traffic_storage.domain.identifiers import AttemptId, StoreId
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.unit import Attempt, Names
+from traffic_storage.entrypoints.testing.containers import NOON
+from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, When
+from traffic_storage.entrypoints.testing.ids import SeededIds
+from traffic_storage.ports.errors import CatalogueUnavailable
+
+V001 = violation_record()
+TIMEOUT = timedelta(seconds=600)
+MARGIN = TIMEOUT / 10
+
+
+async def interrupted(rig: Rig, service: Service, file_id: str = "X") -> None:
+    """Leave an attempt whose blob was published and whose row was not."""
+    rig.script.begin((Step("repo.commit", 1, When.BEFORE), lambda: CatalogueUnavailable("gone")))
+    assert isinstance(await outcome(service.video(film(), file_id)), CatalogueUnavailable)
+    rig.script.begin()
+
+
+async def test_it_waits_for_the_deadline_and_a_margin() -> None:
+    rig = Rig(attempt_timeout_seconds=TIMEOUT.total_seconds())
+    async with rig.running() as service:
+        await interrupted(rig, service)
+        recover = service.container.recover()
+        rig.clock.advance(TIMEOUT + MARGIN - timedelta(microseconds=1))
+        assert await recover() == 0
+        assert len(rig.at_rest[Tier.LOCAL].blobs) == 1
+        rig.clock.advance(timedelta(microseconds=1))
+        assert await recover() == 1
+        assert (rig.attempts, dict(rig.at_rest[Tier.LOCAL].blobs)) == ([], {})
+        assert await recover() == 0
+        assert service.tally.attempts_undone == 1
+
+
+async def test_it_undoes_at_the_start_what_a_dead_process_left() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    dead = rig.boot()
+    await dead.start()
+    rig.script.begin((Step("repo.commit", 1, When.BEFORE), Died))
+    with pytest.raises(Died):
+        await dead.evidence(V001, picture(), film())
+    rig.script = Script()
+    assert sum(len(store.blobs) for store in rig.at_rest.values()) == 3
+    rig.clock.advance(LONG_AGO)
+    async with rig.running() as service:
+        assert service.tally.attempts_undone == 1
+        assert not any(store.blobs for store in rig.at_rest.values())
+        assert (await service.evidence(V001, picture(), film())).created
+
+
+async def test_what_is_stored_is_never_touched() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await service.evidence(V001, picture(), film())
+        await interrupted(rig, service)
+        kept = dict(rig.files)
+        rig.clock.advance(LONG_AGO)
+        await service.sweep()
+        assert rig.files == kept
+        assert rig.findings() == []
+        assert len(rig.at_rest[Tier.LOCAL].blobs) == 3
+
+
+async def test_a_commit_whose_outcome_was_unknown_but_happened_is_kept() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        gone = lambda: CatalogueUnavailable("gone")  # noqa: E731
+        rig.script.begin((Step("repo.commit", 1, When.AFTER), gone))
+        assert isinstance(await outcome(service.video(film(), "X")), CatalogueUnavailable)
+        rig.clock.advance(LONG_AGO)
+        await service.sweep()
+        assert (await service.read.whole("X"))[0] == film()
+        assert not (await service.video(film(), "X")).created
+        assert (rig.attempts, rig.findings()) == ([], [])
+        assert await service.miscounts() == []
+
+
+async def test_an_undo_that_fails_half_way_is_taken_up_again() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        rig.script.begin(
+            (Step("repo.commit", 1, When.BEFORE), lambda: CatalogueUnavailable("gone"))
+        )
+        await outcome(service.evidence(V001, picture(), film()))
+        rig.clock.advance(LONG_AGO)
+        rig.cloud.plan(BlobFault("delete", lambda: StorageUnavailable("no answer"), times=2))
+        for _ in range(2):
+            await service.sweep()
+            assert len(rig.attempts) == 1
+        # Condemned ones are taken up by whoever comes, too.
+        async with rig.running() as other:
+            assert other.tally.attempts_undone == 1
+        assert not any(store.blobs for store in rig.at_rest.values())
+        assert rig.attempts == []
+
+
+@pytest.mark.parametrize("when", When)
+async def test_a_delete_whose_answer_was_lost_is_repeated(when: When) -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await interrupted(rig, service)
+        rig.clock.advance(LONG_AGO)
+        rig.local.plan(BlobFault("delete", lambda: StorageUnavailable("no answer"), when=when))
+        await service.sweep()
+        assert len(rig.attempts) == 1
+        await service.sweep()
+        assert (rig.attempts, dict(rig.at_rest[Tier.LOCAL].blobs)) == ([], {})
+
+
+async def test_an_attempt_of_a_store_that_is_not_here_is_left_for_its_process() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await rig.repo.begin(_attempt(rig, 1, StoreId("local-of-another-host")), Names(()))
+        rig.clock.advance(LONG_AGO)
+        await service.sweep()
+        assert len(rig.attempts) == 1
+        assert rig.attempts[0] in rig.repo._condemned
+
+
+def _attempt(rig: Rig, minutes: int, store_id: StoreId) -> Attempt:
+    ids = SeededIds(rig.clock, minutes)
+    key = blob_key(FileKind.VIDEO, NOON.date(), ids.uuid7(), digests_of(film()).sha256)
+    name = AttemptId(str(ids.uuid7()))
+    return Attempt(name, "somebody", NOON + timedelta(minutes=minutes), ((store_id, key),))
+
+
+@pytest.mark.parametrize("stuck", [BATCH - 1, BATCH, 2 * BATCH + 1])
+async def test_attempts_that_are_stuck_keep_no_other_waiting(stuck: int) -> None:
+    """Those of a host that is away are the oldest, and given first each time."""
+    rig = Rig()
+    async with rig.running() as service:
+        for minute in range(stuck):
+            await rig.repo.begin(_attempt(rig, minute, StoreId("of-another-host")), Names(()))
+        mine = [f"f{n}" for n in range(BATCH + 1)]
+        for name in mine:
+            await interrupted(rig, service, name)
+        rig.clock.advance(LONG_AGO)
+        assert await service.container.recover()() == len(mine)
+        assert len(rig.attempts) == stuck
+        assert not rig.at_rest[Tier.LOCAL].blobs
+
+
+async def test_the_database_may_go_away_in_the_middle() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        for name in ("a", "b", "c"):
+            await interrupted(rig, service, name)
+        rig.clock.advance(LONG_AGO)
+        gone: Any = lambda: CatalogueUnavailable("gone")  # noqa: E731
+        rig.script.begin((Step("repo.forget", 2, When.BEFORE), gone))
+        with pytest.raises(CatalogueUnavailable):
+            await service.container.recover()()
+        rig.script.begin()
+        assert len(rig.attempts) == 2
+        assert await service.container.recover()() == 2
+        assert not rig.at_rest[Tier.LOCAL].blobs
+
+
+async def test_what_cannot_be_undone_at_once_is_left_to_recovery() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await service.video(film(1), "X")
+        for call in ("repo.forget", "local.delete"):
+            away = lambda: StorageUnavailable("no answer")  # noqa: E731
+            rig.script.begin((Step(call, 1, When.BEFORE), away))
+            held = rig.script.hold("local.put")
+            race = asyncio.create_task(outcome(service.video(film(2), f"race-{call}")))
+            await held.reached.wait()
+            await service.video(film(3), f"race-{call}")
+            held.let_go.set()
+            assert "exists already" in str(await race)
+            assert len(rig.attempts) == 1
+            rig.script.begin()
+            rig.clock.advance(LONG_AGO)
+            await service.sweep()
+            assert (rig.attempts, rig.findings()) == ([], [])
