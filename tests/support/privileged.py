@@ -6,13 +6,15 @@ Mark them `privileged`, and mount in them what the functions here mount.
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 _LEFT_OUT = pytest.StashKey[int]()
 _OUTPUT = "privileged_left_out"
@@ -61,6 +63,25 @@ def disk_image(image: Path, folder: Path) -> Iterator[Path]:
             yield disk
     finally:
         _run("losetup", "--detach", device)
+
+
+def new_image(image: Path, size_bytes: int) -> Path:
+    """A new file with an empty ext4."""
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
+    _run("mkfs.ext4", "-q", "-F", str(image))
+    return image
+
+
+@contextmanager
+def frozen_while(folder: Path, look: Callable[[], T]) -> Iterator[T]:
+    """What `look` saw before the file system on `folder` stood still, for the time of a block."""
+    seen = look()
+    _run("fsfreeze", "--freeze", str(folder))
+    try:
+        yield seen
+    finally:
+        _run("fsfreeze", "--unfreeze", str(folder))
 
 
 @cache

@@ -1,0 +1,130 @@
+"""A process that writes blobs to a disk for ever, and says what was acknowledged.
+
+    python -m tests.crash.disk_writer ours /disk
+
+A line a blob, written when the store has answered: `+key size` was put, `-key` is about to be
+deleted, `=key` was deleted.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import sys
+from collections import deque
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import obstore
+from obstore.store import LocalStore as ObstoreLocalStore
+
+from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
+from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.adapters.files.blobs import BlobFolder
+from traffic_storage.domain.files import FileKind
+from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
+from traffic_storage.ports.spool import SpooledBody
+
+MIB = 1024 * 1024
+WRITERS = 8
+KEPT = 60
+SIZES = (0, 1, 3_000, 200_000, 200_000, 4 * MIB + 1)
+FIRST_DAY = date(2024, 1, 1)
+DAYS = 400
+
+
+class Disk(Protocol):
+    """Where blobs are written."""
+
+    async def put(self, blob: Blob) -> None: ...
+
+    async def delete(self, blob: Blob) -> None: ...
+
+
+class Ours:
+    """Our store; a poor file system is one without attributes and without unnamed files."""
+
+    def __init__(self, root: Path, *, poor: bool = False) -> None:
+        self._root = root
+        self._store = LocalDiskBlobStore(root, SystemClock(), attributes=not poor, unnamed=not poor)
+
+    async def put(self, blob: Blob) -> None:
+        if random.random() < 0.5:
+            await self._store.put(blob.key, blob.body, blob.facts, deadline=NEVER)
+            return
+        self._root.mkdir(exist_ok=True)
+        fd = os.open(self._root, os.O_TMPFILE | os.O_RDWR, 0o600)
+        try:
+            os.pwrite(fd, blob.data, 0)
+            body = SpooledBody(fd, blob.digests)
+            await self._store.put(blob.key, body, blob.facts, deadline=NEVER)
+        finally:
+            os.close(fd)
+
+    async def delete(self, blob: Blob) -> None:
+        await self._store.delete(blob.key)
+
+
+class Careless:
+    """A control: our writer without its flushes."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = BlobFolder(root, durable=False)
+
+    async def put(self, blob: Blob) -> None:
+        await asyncio.to_thread(self._folder.write, blob.key, blob.body, blob.facts.to_text())
+
+    async def delete(self, blob: Blob) -> None:
+        await asyncio.to_thread(self._folder.remove, blob.key)
+
+
+class Obstore:
+    """A control: obstore's local store."""
+
+    def __init__(self, root: Path) -> None:
+        self._store = ObstoreLocalStore(root, mkdir=True)
+
+    async def put(self, blob: Blob) -> None:
+        await obstore.put_async(self._store, blob.key, blob.data)
+
+    async def delete(self, blob: Blob) -> None:
+        await obstore.delete_async(self._store, blob.key)
+
+
+DISKS: dict[str, Callable[[Path], Disk]] = {
+    "ours": Ours,
+    "ours, poor": lambda root: Ours(root, poor=True),
+    "careless": Careless,
+    "obstore": Obstore,
+}
+
+
+async def write(disk: Disk) -> None:
+    """Put blobs of all sizes on many days; beyond some of them delete the oldest."""
+    kept: deque[Blob] = deque()
+    kinds = itertools.cycle(FileKind)
+
+    async def one() -> None:
+        while True:
+            day = FIRST_DAY + timedelta(days=random.randrange(DAYS))
+            blob = random_blob(random.choice(SIZES), kind=next(kinds), day=day)
+            await disk.put(blob)
+            _say(f"+{blob.key} {len(blob.data)}")
+            kept.append(blob)
+            if len(kept) > KEPT:
+                oldest = kept.popleft()
+                _say(f"-{oldest.key}")
+                await disk.delete(oldest)
+                _say(f"={oldest.key}")
+
+    await asyncio.gather(*(one() for _ in range(WRITERS)))
+
+
+def _say(line: str) -> None:
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
+if __name__ == "__main__":
+    asyncio.run(write(DISKS[sys.argv[1]](Path(sys.argv[2]))))
