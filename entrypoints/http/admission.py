@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from traffic_storage.entrypoints.http.errors import NotAdmitted
-from traffic_storage.entrypoints.http.wire import note_principal
+from traffic_storage.entrypoints.http.wire import note_principal, route_path
 
 LOCAL = "local"
 ANYONE = "anyone"
@@ -119,7 +119,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or raise NotAdmitted."""
-        if scope["type"] != "lifespan" and not self._is_free(_route_path(scope)):
+        if scope["type"] != "lifespan" and not self._is_free(route_path(scope)):
             client = scope.get("client")
             note_principal(
                 scope, self._admission.admit(client[0] if client else None, scope["headers"])
@@ -182,11 +182,3 @@ def _all(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
 def _named_digest(line: str) -> tuple[str, tuple[str, str]]:
     name, _, digest = line.rpartition(":")
     return digest.lower(), (digest.lower(), name)
-
-
-def _route_path(scope: Scope) -> str:
-    """The path below the root path, as routing sees it."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    below = path[len(root) :] if root and path.startswith(root) else path
-    return below if below.startswith("/") else path

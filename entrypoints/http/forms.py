@@ -37,6 +37,11 @@ class Shape:
         return sum(self.files.values()) + sum(self.texts.values()) + _FRAMING
 
     @property
+    def field(self) -> str:
+        """What a body that is too large as a whole is too large in."""
+        return next(iter(self.files)) if len(self.files) == 1 else "body"
+
+    @property
     def names(self) -> list[str]:
         """The names of all fields."""
         return [*self.files, *self.texts]
@@ -108,7 +113,7 @@ async def read_form(
     boundary = boundary_of(request.header(b"content-type"))
     form = Form(declared_sha256=_declared(request))
     chunks: AsyncIterator[bytes] = request.body(
-        limit_bytes=shape.limit_bytes, pace=pace, field=next(iter(shape.files))
+        limit_bytes=shape.limit_bytes, pace=pace, field=shape.field
     )
     whole = hashlib.sha256()
     if form.declared_sha256 is not None:

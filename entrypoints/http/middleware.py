@@ -13,7 +13,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from traffic_storage.entrypoints.http.errors import ClientGone, Crowded
+from traffic_storage.entrypoints.http.errors import ClientGone, Crowded, NotAdmitted
 from traffic_storage.entrypoints.http.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
 from traffic_storage.entrypoints.http.wire import (
     Request,
@@ -22,6 +22,7 @@ from traffic_storage.entrypoints.http.wire import (
     note_request_id,
     principal_of,
     request_id_of,
+    route_path,
     send_whole,
 )
 
@@ -39,6 +40,7 @@ _DEFAULT_HEADERS = (
 )
 _LINGER_BYTES = 8 * 1024 * 1024
 _LINGER_SECONDS = 3.0
+_POLICY_VIOLATION = 1008
 
 
 class Envelope:
@@ -85,6 +87,9 @@ class Boundary:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; answer with a problem when that fails."""
+        if scope["type"] == "websocket":
+            await self._pass_websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -109,6 +114,13 @@ class Boundary:
                 raise
             await _answer(Request(scope, receive, send), problem)
 
+    async def _pass_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Nothing of ours; an embedder may have one, for whoever may come in."""
+        try:
+            await self._app(scope, receive, send)
+        except NotAdmitted:
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+
 
 class Crowd:
     """Serves a bounded number of requests at once; the rest is told to come back."""
@@ -121,7 +133,7 @@ class Crowd:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or raise Crowded."""
-        if scope["type"] != "http" or scope["path"] in self._free_paths:
+        if scope["type"] != "http" or route_path(scope) in self._free_paths:
             await self._app(scope, receive, send)
             return
         if self._running >= self._limit:
@@ -159,7 +171,7 @@ class Starting:
         if (
             scope["type"] == "http"
             and not self._started()
-            and scope["path"] not in self._free_paths
+            and route_path(scope) not in self._free_paths
         ):
             await self._ensure()
         await self._app(scope, receive, send)

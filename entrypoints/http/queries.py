@@ -67,7 +67,8 @@ class ListViolations:
         headers = []
         if following:
             query = QueryParams({**texts, "cursor": following})
-            headers.append((b"link", f'</violations?{query}>; rel="next"'.encode()))
+            address = request.reference(f"/violations?{query}")
+            headers.append((b"link", b'<%s>; rel="next"' % address))
         await send_whole(request, 200, headers, orjson.dumps(content))
 
     def _query(self, texts: dict[str, str]) -> ViolationQuery:

@@ -175,7 +175,7 @@ class CreateViolation:
                     _optional_upload(form, "video_file", video_sha256),
                     video_duration_seconds=seconds,
                 )
-        location = f"/violations/{record.violation_id}".encode()
+        location = request.reference(f"/violations/{record.violation_id}")
         await send_whole(
             request,
             201 if stored.created else 200,
@@ -188,7 +188,7 @@ async def _answer(request: Request, stored: Stored, periods: RetentionPeriods) -
     await send_whole(
         request,
         201 if stored.created else 200,
-        [(b"location", f"/files/{stored.file.file_id}".encode())],
+        [(b"location", request.reference(f"/files/{stored.file.file_id}"))],
         orjson.dumps(file_view(stored.file, periods)),
     )
 

@@ -74,6 +74,10 @@ class Request:
         """A header by its lower-case name; several are joined (RFC 9110, section 5.3)."""
         return header_of(self.scope, name)
 
+    def reference(self, path: str) -> bytes:
+        """A path of ours as a client must ask for it, wherever the application is mounted."""
+        return f"{self.scope.get('root_path', '')}{path}".encode()
+
     def query(self, known: frozenset[str]) -> dict[str, str]:
         """The query's fields.
 
@@ -207,6 +211,14 @@ def header_of(scope: Scope, name: bytes) -> str | None:
     """A header by its lower-case name; several are joined (RFC 9110, section 5.3)."""
     values = [value for key, value in scope["headers"] if key == name]
     return b", ".join(values).decode("latin-1") if values else None
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the root path, as routing sees it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    below = path[len(root) :] if root and path.startswith(root) else path
+    return below if below.startswith("/") else path
 
 
 def note_principal(scope: Scope, principal: str) -> None:

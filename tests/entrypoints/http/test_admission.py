@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, MutableMapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -291,3 +292,28 @@ async def test_start_up_says_who_may_come_in(
             pass
     said = [record for record in caplog.records if words in record.getMessage()]
     assert [record.levelno for record in said] == [level]
+
+
+async def test_a_websocket_from_elsewhere_is_closed(settings: StorageConfig) -> None:
+    app = application(settings)
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
+
+    scope = {
+        "type": "websocket",
+        "path": "/files/x",
+        "raw_path": b"/files/x",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"evidence.example.org")],
+        "client": ("10.0.0.7", 1),
+        "subprotocols": [],
+    }
+    async with app.router.lifespan_context(app):
+        await app(scope, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1008}]

@@ -90,6 +90,37 @@ async def test_it_works_where_no_lifespan_is_run(app: FastAPI, container: Contai
     await container.runtime().aclose()
 
 
+async def test_it_works_below_a_path_of_somebody_elses_application(tmp_path: Path) -> None:
+    inner = create_storage_app(config(tmp_path, public_url="http://localhost:8001/evidence"))
+    outer = FastAPI()
+    outer.mount("/evidence", inner)
+    async with client_of(outer) as client:
+        assert (await client.get("/evidence/healthz")).status_code == 200
+        response = await client.post("/evidence/files/upload/image", files={"file": IMAGE})
+        assert response.status_code == 201
+        location = response.headers["location"]
+        assert location.startswith("/evidence/files/")
+        link = (await client.get(f"{location}/url")).json()["url"]
+        assert (await client.get(link)).content == IMAGE[1]
+        assert (await client.get(f"{link}x")).status_code == 403
+        far = {"Host": "evidence.example.org"}
+        assert (await client.get(location, headers=far)).status_code == 401
+        assert (await client.get(link, headers=far)).status_code == 200
+    async with inner.router.lifespan_context(inner):
+        pass
+
+
+async def test_a_full_store_is_507_and_takes_nothing(tmp_path: Path) -> None:
+    app = create_storage_app(config(tmp_path, max_local_size_gb=0.0001))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        for _ in range(2):
+            response = await client.post("/files/upload/image", files={"file": IMAGE})
+            document = problem(response, 507, "storage-full")
+            assert "limit" in document["detail"]
+            assert "raise its limit" in document["remedy"]
+        assert await counted(client) == (0, 0)
+
+
 async def test_it_starts_without_s3_and_redis(tmp_path: Path, no_leaks: None) -> None:
     leases = lease_ports(2)
     settings = StorageConfig(

@@ -14,7 +14,9 @@ from attrs import evolve
 
 from tests.entrypoints.http.evidence import IMAGE, RECORD, counted, problem, video
 from tests.entrypoints.http.live import Connection, LiveServer, Reply
+from tests.support.setups import config
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
@@ -166,10 +168,23 @@ class TestGone:
         assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.fixture(params=["embedded", "servers"])
+def setup(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
+    """The embedded default, or PostgreSQL, S3 and Redis."""
+    if request.param == "embedded":
+        return config(tmp_path)
+    return config(
+        tmp_path,
+        database=request.getfixturevalue("postgres_database"),
+        bucket=request.getfixturevalue("s3_bucket"),
+        redis=request.getfixturevalue("redis_database"),
+    )
+
+
 @asynccontextmanager
-async def on_disk(folder: Path) -> AsyncIterator[tuple[LiveServer, httpx.AsyncClient]]:
-    """A service on disk, and a client of it that holds no connection open."""
-    settings = StorageConfig(local_base_path=folder, request_idle_timeout_seconds=5)
+async def served(settings: StorageConfig) -> AsyncIterator[tuple[LiveServer, httpx.AsyncClient]]:
+    """A service, and a client of it that holds no connection open."""
+    settings = evolve(settings, request_idle_timeout_seconds=5)
     limits = httpx.Limits(max_keepalive_connections=0)
     async with (
         LiveServer(create_storage_app(settings)) as live,
@@ -200,7 +215,7 @@ async def storm(live: LiveServer, count: int, act: Callable[[int], AsyncIterator
 
 
 async def test_clients_that_vanish_while_they_send_leave_whole_items_or_none(
-    no_leaks: None, tmp_path: Path
+    setup: StorageConfig, no_leaks: None
 ) -> None:
     chance = random.Random(500)
     body = form(
@@ -221,11 +236,11 @@ async def test_clients_that_vanish_while_they_send_leave_whole_items_or_none(
         for start in range(0, cut, 40_000):
             yield whole[start : min(start + 40_000, cut)]
 
-    async with on_disk(tmp_path) as (live, _):
+    async with served(setup) as (live, _):
         await storm(live, DISCONNECTS // 2, act)
     # What had begun to be stored was brought to its end before the service closed.
     found = []
-    async with on_disk(tmp_path) as (_, client):
+    async with served(setup) as (_, client):
         answer = (await client.get("/violations?limit=1000")).json()
         for violation in answer["violations"]:
             found.append(violation["violation_id"])
@@ -235,19 +250,20 @@ async def test_clients_that_vanish_while_they_send_leave_whole_items_or_none(
             for kind, data in (("image", JPEG), ("video", video()[1])):
                 assert (await client.get(f"/files/{found[-1]}~{kind}")).content == data
         assert await counted(client) == (3 * len(found), len(found))
+    assert found
     assert set(found) <= {f"V{number:03}" for number in range(0, DISCONNECTS, 10)}
-    assert not staged(tmp_path)
-    assert len(blobs(tmp_path)) == 3 * len(found)
+    assert not staged(setup)
+    assert await stored_blobs(setup) == 3 * len(found)
 
 
 async def test_clients_that_vanish_while_they_receive_harm_nobody(
-    no_leaks: None, tmp_path: Path
+    setup: StorageConfig, no_leaks: None
 ) -> None:
     small = video()[1]
     size = 5 * 1024 * 1024
     large = small + (size - len(small)).to_bytes(4) + b"free" + b"\x5a" * (size - len(small) - 8)
     files = {"/files/small": (JPEG, "image/jpeg"), "/files/large": (large, "video/mp4")}
-    async with on_disk(tmp_path) as (live, client):
+    async with served(setup) as (live, client):
         for path, (data, kind) in files.items():
             response = await client.put(
                 f"{path}/content", content=data, headers={"Content-Type": kind}
@@ -276,22 +292,23 @@ async def test_clients_that_vanish_while_they_receive_harm_nobody(
         await live.quiet()
         for path, (data, _) in files.items():
             assert (await client.get(path)).content == data
-    assert not staged(tmp_path)
-    assert len(blobs(tmp_path)) == 2
+    assert not staged(setup)
+    assert await stored_blobs(setup) == 2
 
 
-def staged(folder: Path) -> list[Path]:
+def staged(settings: StorageConfig) -> list[Path]:
     """Files of the spool: none when nobody sends."""
-    return [path for path in (folder / "spool").rglob("*") if path.is_file()]
+    return [path for path in (settings.local_base_path / "spool").rglob("*") if path.is_file()]
 
 
-def blobs(folder: Path) -> list[Path]:
-    """Files of the store, without its marker."""
-    return [
-        path
-        for path in (folder / "blobs").rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    ]
+async def stored_blobs(settings: StorageConfig) -> int:
+    """How many blobs lie on disk and in the bucket, looked up there."""
+    container = Container(settings=settings, strategy=settings.effective_strategy())
+    count = 0
+    for store in [container.local_store(), *(store for store, _ in container.cloud_stores())]:
+        count += len([entry async for entry in store.list()])
+        await store.aclose()
+    return count
 
 
 async def test_more_than_the_limit_at_once_are_told_to_come_back(settings: StorageConfig) -> None:

@@ -161,6 +161,7 @@ def test_the_four_commands_work_word_for_word_and_once_more(shell: Shell) -> Non
     assert uploaded["size_bytes"] == len(shipped_jpeg())
 
     created = shell(VIOLATION)
+    assert "violation" in created, created
     assert created["violation"]["violation_id"] == "V001"
     assert not created["violation"]["incomplete"]
     assert set(created["files"]) == {"image", "video", "metadata"}
