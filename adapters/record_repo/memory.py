@@ -73,13 +73,10 @@ class InMemoryRecordRepo(RecordRepo):
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
         """As the port says."""
-        late = [attempt for attempt in self._attempts.values() if attempt.deadline <= now]
-        late += [
-            self._attempts[name] for name in self._condemned if self._attempts[name] not in late
-        ]
-        found = sorted(late, key=lambda attempt: (attempt.deadline, attempt.attempt_id))[:limit]
-        self._condemned |= {attempt.attempt_id for attempt in found}
-        return found
+        live = [one for name, one in self._attempts.items() if name not in self._condemned]
+        late = sorted((one for one in live if one.deadline <= now), key=_by_deadline)
+        self._condemned |= {one.attempt_id for one in late[:limit]}
+        return sorted((self._attempts[name] for name in self._condemned), key=_by_deadline)[:limit]
 
     async def forget(self, attempt: AttemptId) -> None:
         """As the port says."""
@@ -232,6 +229,10 @@ class InMemoryRecordRepo(RecordRepo):
         file = self._files[file_id]
         replicas = tuple(new if replica == old else replica for replica in file.replicas)
         self._files[file_id] = evolve(file, replicas=replicas)
+
+
+def _by_deadline(attempt: Attempt) -> tuple[datetime, AttemptId]:
+    return attempt.deadline, attempt.attempt_id
 
 
 def _in_order(file: StoredFile) -> StoredFile:

@@ -37,9 +37,6 @@ from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
-RARE = 2000
-"""A band of confidence with fewer violations than this is sorted; another is passed through."""
-
 _OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
 _FOUND_BAD = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
@@ -228,7 +225,9 @@ class SqlRecordRepo(RecordRepo):
         if query.min_confidence is None and query.max_confidence is None:
             return False
         return await self._driver.read(
-            statements.BAND_SIZE, [(*args[:-1], RARE)], lambda found: found[0][0] < RARE
+            statements.BAND_SIZE,
+            [(*args[:-1], statements.RARE)],
+            lambda found: found[0][0] < statements.RARE,
         )
 
 

@@ -29,6 +29,7 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
     code_of,
     full,
     is_full,
+    not_made,
     translated,
     translating,
 )
@@ -41,7 +42,8 @@ T = TypeVar("T")
 
 DIALECT = SQLiteDialect(paramstyle="qmark")
 MOST_WRITES = 128
-MOST_READS = 32
+# Pages that wait for each other cost more, in caches and garbage, than waking the loop for each.
+MOST_READS = 1
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384")
 _PAUSE_SECONDS = 0.02
 _BARE_MINIMUM = 256 * 1024
@@ -411,7 +413,10 @@ def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
 
 
 def _upgrade(settings: SqliteSettings) -> None:
-    _make_file(settings.path)
+    try:
+        _make_file(settings.path)
+    except OSError as error:
+        raise not_made(error, settings.path) from error
     with closing(_open(settings)) as connection:
         found = _version(connection)
         migrations.refuse_newer(found)
@@ -422,9 +427,10 @@ def _upgrade(settings: SqliteSettings) -> None:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    # Holds off every other writer; SQLAlchemy joins the transaction that it finds, and ends it.
-    connection.execute("BEGIN IMMEDIATE")
     with engine.begin() as joined:
+        # SQLAlchemy leaves it to the connection to begin, and this one leaves it to us: so that
+        # every other writer is held off until the end.
+        joined.exec_driver_sql("BEGIN IMMEDIATE")
         migrations.upgrade(joined, _version(connection))
 
 

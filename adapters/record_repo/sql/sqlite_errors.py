@@ -1,5 +1,6 @@
 """What SQLite's errors mean, and what helps."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,16 @@ def full(path: Path) -> StorageFull:
     return StorageFull(f"the disk of the catalogue {path} is full", remedy="free space there")
 
 
+def not_made(error: OSError, path: Path) -> TrafficStorageError:
+    """The file could not be made."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return full(path)
+    return CatalogueUnavailable(
+        f"the catalogue {path} can't be made: {error.strerror}",
+        remedy="give this user a folder to write in",
+    )
+
+
 def translated(error: sqlite3.Error, path: Path) -> TrafficStorageError | None:
     """What the port calls this failure of the database; None for a mistake of ours."""
     if is_full(error):
@@ -57,11 +68,24 @@ def translated(error: sqlite3.Error, path: Path) -> TrafficStorageError | None:
     return None
 
 
+def _translated_system(error: OSError, path: Path) -> TrafficStorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return full(path)
+    return CatalogueUnavailable(
+        f"the catalogue {path} can't be opened or made: {error.strerror}",
+        remedy="give its folder to the user that runs this, or choose another local_base_path",
+    )
+
+
 @contextmanager
 def translating(path: Path) -> Iterator[None]:
-    """Raise what SQLite raises as the port's errors; mistakes of ours pass through."""
+    """Raise what SQLite and the file system raise as the port's; mistakes of ours pass through."""
     try:
         yield
+    except TrafficStorageError:  # Some are OSErrors too, and say already what is wrong.
+        raise
+    except OSError as error:
+        raise _translated_system(error, path) from error
     except sqlite3.Error as error:
         if (known := translated(error, path)) is None:
             raise

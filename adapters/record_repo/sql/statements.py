@@ -30,6 +30,8 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.adapters.record_repo.sql.tables import (
@@ -121,10 +123,9 @@ FORGET_ATTEMPT = Statement(delete(attempt).where(attempt.c.attempt_id == _given(
 CONDEMN = Statement(
     update(attempt)
     .where(
-        ~attempt.c.condemned,
         attempt.c.attempt_id.in_(
             select(attempt.c.attempt_id)
-            .where(or_(attempt.c.condemned, attempt.c.deadline <= _given("now")))
+            .where(~attempt.c.condemned, attempt.c.deadline <= _given("now"))
             .order_by(attempt.c.deadline, attempt.c.attempt_id)
             .limit(_given("limit"))
             # One that commits at this moment is left alone.
@@ -277,6 +278,32 @@ BAND_SIZE = Statement(
 )
 """How many violations lie in a band of confidence, counted no further than `limit`."""
 
+RARE = 2000
+"""A band of confidence with fewer violations than this is sorted; another is passed through."""
+
+MOST_FEW = 5 * RARE
+"""Tells planners that few are few; as many can't be added between the counting and the page."""
+
+
+class _Aside(ColumnElement[Any]):
+    """A column whose index SQLite shall not choose: it keeps no statistics, and would take any."""
+
+    inherit_cache = True
+
+    def __init__(self, column: Column[Any]) -> None:
+        self.column = column
+        self.type = column.type
+
+
+@compiles(_Aside)
+def _compile_aside(element: _Aside, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    return compiler.process(element.column, **kw)
+
+
+@compiles(_Aside, "sqlite")
+def _compile_aside_in_sqlite(element: _Aside, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    return f"+{compiler.process(element.column, **kw)}"
+
 
 @frozen
 class Filters:
@@ -296,6 +323,7 @@ def _page(filters: Filters) -> Statement:
         few = (
             select(violation.c.violation_id.label("few_id"))
             .where(_band)
+            .limit(literal_column(str(MOST_FEW)))
             .cte("few")
             .prefix_with("MATERIALIZED")
         )
@@ -309,18 +337,28 @@ def _page(filters: Filters) -> Statement:
 
 
 def _conditions(filters: Filters) -> Sequence[ColumnElement[bool]]:
+    """The conditions of a page. The first column with a filter leads, the others stand aside."""
+    equal = [
+        (column, name)
+        for column, name, given in (
+            (violation.c.device_id, "device", filters.device),
+            (violation.c.violation_type, "type", filters.type),
+            (violation.c.vehicle_class, "class", filters.vehicle_class),
+        )
+        if given
+    ]
+    at: ColumnElement[int] = violation.c.occurred_at
+    if filters.rare:
+        at = _Aside(violation.c.occurred_at)
     latest = _given("latest")
     conditions = [
-        violation.c.occurred_at >= _given("earliest"),
-        violation.c.occurred_at <= latest,
+        at >= _given("earliest"),
+        at <= latest,
         or_(violation.c.occurred_at < latest, violation.c.violation_id > _given("after")),
     ]
-    if filters.device:
-        conditions.append(violation.c.device_id == _given("device"))
-    if filters.type:
-        conditions.append(violation.c.violation_type == _given("type"))
-    if filters.vehicle_class:
-        conditions.append(violation.c.vehicle_class == _given("class"))
+    for place, (column, name) in enumerate(equal):
+        leads = place == 0 and not filters.rare
+        conditions.append((column if leads else _Aside(column)) == _given(name))
     if filters.confidence:
         conditions.append(violation.c.confidence >= _given("low"))
         conditions.append(violation.c.confidence <= _given("high"))

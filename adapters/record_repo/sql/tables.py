@@ -176,21 +176,21 @@ violation = Table(
     CheckConstraint("confidence >= 0 AND confidence <= 1", name="confidence_is_a_share"),
     CheckConstraint("length(record_sha256) = 64", name="digest_is_a_digest"),
 )
-# A page is a range of one of these, in order. The confidence stands in each, so that a filter
-# by it passes over what does not match without touching the table.
-_PAGE = (violation.c.occurred_at.desc(), violation.c.violation_id, violation.c.confidence)
-Index("violation_time_idx", *_PAGE)
-Index("violation_device_time_idx", violation.c.device_id, *_PAGE)
-Index("violation_type_time_idx", violation.c.violation_type, *_PAGE)
-Index("violation_class_time_idx", violation.c.vehicle_class, *_PAGE)
+# A page is a range of one of these, in order. What else may be asked of it stands at the end, so
+# that rows which don't match are passed over without touching the table.
+_ORDER = (violation.c.occurred_at.desc(), violation.c.violation_id)
+_OTHERS = (violation.c.violation_type, violation.c.vehicle_class, violation.c.confidence)
+Index("violation_time_idx", *_ORDER, violation.c.confidence)
+Index("violation_device_time_idx", violation.c.device_id, *_ORDER, *_OTHERS)
+Index("violation_type_time_idx", violation.c.violation_type, *_ORDER, *_OTHERS[1:])
+Index("violation_class_time_idx", violation.c.vehicle_class, *_ORDER, violation.c.confidence)
 # For a band of confidence that few violations fall into (see `statements.band_size`). It is over
 # the negated value, so that only the statements that mean it can use it: a planner that believed
 # a wide band to be narrow would sort half the table.
 Index(
     "violation_confidence_idx",
     (-violation.c.confidence).label("unsure"),
-    violation.c.occurred_at.desc(),
-    violation.c.violation_id,
+    *_ORDER,
 )
 
 usage = Table(

@@ -165,17 +165,17 @@ def _make_violations() -> None:
         ),
         sa.CheckConstraint("length(record_sha256) = 64", name="violation_digest_is_a_digest"),
     )
-    newest_first = sa.text("occurred_at DESC")
-    page: list[str | sa.TextClause] = [newest_first, "violation_id", "confidence"]
-    op.create_index("violation_time_idx", "violation", page)
-    op.create_index("violation_device_time_idx", "violation", ["device_id", *page])
-    op.create_index("violation_type_time_idx", "violation", ["violation_type", *page])
-    op.create_index("violation_class_time_idx", "violation", ["vehicle_class", *page])
-    op.create_index(
-        "violation_confidence_idx",
-        "violation",
-        [sa.text("(-confidence)"), newest_first, "violation_id"],
-    )
+    order: list[str | sa.TextClause] = [sa.text("occurred_at DESC"), "violation_id"]
+    others = ["violation_type", "vehicle_class", "confidence"]
+    indexes: dict[str, list[str | sa.TextClause]] = {
+        "violation_time_idx": [*order, "confidence"],
+        "violation_device_time_idx": ["device_id", *order, *others],
+        "violation_type_time_idx": ["violation_type", *order, *others[1:]],
+        "violation_class_time_idx": ["vehicle_class", *order, "confidence"],
+        "violation_confidence_idx": [sa.text("(-confidence)"), *order],
+    }
+    for name, columns in indexes.items():
+        op.create_index(name, "violation", columns)
 
 
 def _make_counters() -> None:

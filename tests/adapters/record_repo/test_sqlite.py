@@ -1,0 +1,411 @@
+# ruff: noqa: ASYNC240 - the files that are looked at are small and at hand
+"""SQLite: several processes on one file, full and broken disks, other people's files."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.privileged import remount, small_memory_disk
+from traffic_storage.adapters.record_repo.sql import migrations
+from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
+from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.domain.errors import ConfigurationError, StorageFull
+from traffic_storage.domain.files import ReplicaState
+from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.unit import Attempt, Names, Unit
+from traffic_storage.entrypoints.testing.contracts.record_repo import is_whole, local, recount
+from traffic_storage.entrypoints.testing.units import (
+    LATER,
+    NOON,
+    new_attempt,
+    new_evidence,
+    new_file,
+    new_record,
+    store,
+)
+from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
+from traffic_storage.ports.record_repo import RecordRepo
+
+BALLAST_BYTES = 1024 * 1024
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalogue.sqlite3"
+
+
+@pytest.fixture
+async def repo(no_leaks: None, path: Path) -> AsyncIterator[SqlRecordRepo]:
+    repo = sqlite_repo(SqliteSettings(path, timeout_seconds=60))
+    await repo.upgrade()
+    yield repo
+    await repo.aclose()
+
+
+def run(script: str, *args: object) -> "subprocess.Popen[str]":
+    """A process that runs `script` as the body of an asynchronous function."""
+    body = "\n".join(f"    {line}" for line in script.strip().splitlines())
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            f"{_PRELUDE}\nasync def main():\n{body}\n\nasyncio.run(main())",
+            *map(str, args),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> str:
+    """What a process has said, when it has ended well."""
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return said
+
+
+_PRELUDE = """
+import asyncio, os, sys
+from contextlib import suppress
+from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.entrypoints.testing.contracts.record_repo import local
+from traffic_storage.entrypoints.testing.units import *
+from traffic_storage.ports.errors import *
+"""
+
+_WRITER = """
+repo = sqlite_repo(SqliteSettings(sys.argv[1], timeout_seconds=60))
+place = await local(repo)
+async def work():
+    for _ in range(20):
+        await store(repo, new_evidence(new_record(), place))
+    with suppress(NamesTaken):
+        await store(repo, new_evidence(new_record("shared"), place))
+await asyncio.gather(*(work() for _ in range(4)))
+await repo.aclose()
+"""
+
+_MIGRATOR = """
+repo = sqlite_repo(SqliteSettings(sys.argv[1], timeout_seconds=60))
+print("ready", flush=True)
+sys.stdin.readline()
+await repo.upgrade()
+print(await repo.catalogue_id())
+await repo.aclose()
+"""
+
+_KILLED = """
+repo = sqlite_repo(SqliteSettings(sys.argv[1]))
+place = await local(repo)
+async def work():
+    while True:
+        unit = await store(repo, new_evidence(new_record(), place))
+        os.write(1, unit.violation.violation_id.encode() + b"\\n")
+await asyncio.gather(*(work() for _ in range(8)))
+"""
+
+_FAILING_DISK = """
+import resource
+repo = sqlite_repo(SqliteSettings(sys.argv[1], ballast_bytes=0))
+await repo.upgrade()
+place = await local(repo)
+unit = new_evidence(new_record("V001"), place)
+attempt = new_attempt(unit)
+await repo.begin(attempt, unit.names)
+there = os.path.getsize(sys.argv[1] + "-wal")
+# From here on a write beyond what is there fails, with an error other than a full disk.
+resource.setrlimit(resource.RLIMIT_FSIZE, (there, resource.RLIM_INFINITY))
+try:
+    await repo.commit(attempt.attempt_id, unit)
+except CatalogueUnavailable as error:
+    print(type(error).__name__)
+print(await repo.file(unit.files[0].file_id))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+await repo.commit(attempt.attempt_id, unit)
+print((await repo.file(unit.files[0].file_id)) == unit.files[0])
+await repo.aclose()
+"""
+
+
+class TestFile:
+    async def test_it_is_for_this_user_alone_and_loses_no_commit(
+        self, repo: RecordRepo, path: Path
+    ) -> None:
+        """Measured: 500 of 500 survive a power cut with this log and this flushing."""
+        await local(repo)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.with_name(f"{path.name}-wal").stat().st_mode) == 0o600
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+    async def test_nothing_is_opened_before_it_is_used(self, no_leaks: None, path: Path) -> None:
+        repo = sqlite_repo(SqliteSettings(path))
+        assert not path.exists()
+        await repo.aclose()
+
+    async def test_a_closed_catalogue_opens_again(self, repo: RecordRepo) -> None:
+        unit = await store(repo, new_evidence(new_record(), await local(repo)))
+        await repo.aclose()
+        assert await is_whole(repo, unit)
+
+    async def test_it_leaves_one_file_and_its_ballast(self, repo: RecordRepo, path: Path) -> None:
+        await local(repo)
+        await repo.aclose()
+        assert sorted(path.parent.iterdir()) == [path, path.with_name(f"{path.name}-ballast")]
+
+    async def test_a_path_of_any_letters(self, no_leaks: None, tmp_path: Path) -> None:
+        repo = sqlite_repo(SqliteSettings(tmp_path / "Señal 速度 100%?#&=" / "a b.sqlite3"))
+        await repo.upgrade()
+        await repo.usage()
+        await repo.aclose()
+
+
+class TestProcesses:
+    async def test_two_processes_share_one_file(self, repo: RecordRepo, path: Path) -> None:
+        """Counters, names and attempts stay right; nobody waits in vain."""
+        place = await local(repo)
+        others = [run(_WRITER, path) for _ in range(2)]
+        unit = await store(repo, new_evidence(new_record(), place))
+        for other in others:
+            await asyncio.to_thread(ended, other)
+        shown = (await repo.violations(ViolationQuery(limit=1000))).items
+        assert len(shown) == 2 * 80 + 2
+        assert (await repo.usage()).violations == len(shown)
+        names = [name for v in shown for name in (v.metadata_file_id, v.image_file_id) if name]
+        assert list((await repo.usage()).stores) == await recount(repo, names)
+        # Those who lost the shared name have begun, and not committed.
+        assert len(await repo.condemn(LATER)) == 7
+        assert await is_whole(repo, unit)
+
+    async def test_four_processes_make_the_tables_once(self, path: Path) -> None:
+        processes = [run(_MIGRATOR, path) for _ in range(4)]
+        for process in processes:
+            assert process.stdout
+            assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert len({await asyncio.to_thread(ended, process) for process in processes}) == 1
+
+    async def test_what_was_acknowledged_survives_a_kill(
+        self, repo: RecordRepo, path: Path
+    ) -> None:
+        await local(repo)
+        with run(_KILLED, path) as process:
+            assert process.stdout
+            first = [await asyncio.to_thread(process.stdout.readline) for _ in range(50)]
+            process.send_signal(signal.SIGKILL)
+            told = [*first, *(await asyncio.to_thread(process.stdout.read)).splitlines()]
+        acknowledged = {line.strip() for line in told}
+        shown = (await repo.violations(ViolationQuery(limit=1000))).items
+        assert acknowledged <= {v.violation_id for v in shown}
+        assert (await repo.usage()).violations == len(shown)
+
+    async def test_a_lock_that_is_not_released_is_an_error_in_time(
+        self, no_leaks: None, path: Path
+    ) -> None:
+        repo = sqlite_repo(SqliteSettings(path, timeout_seconds=0.2))
+        await repo.upgrade()
+        place = await local(repo)
+        unit = new_evidence(new_record(), place)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(CatalogueUnavailable, match=r"locked.*end the process"):
+                await store(repo, unit)
+            await repo.usage()
+            other.execute("COMMIT")
+        await store(repo, unit)
+        await repo.aclose()
+
+
+class TestUpgrade:
+    async def test_newer_tables_are_refused(self, repo: RecordRepo, path: Path) -> None:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("UPDATE alembic_version SET version_num = '9999'")
+            other.commit()
+        with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+            await repo.upgrade()
+
+    async def test_before_the_upgrade_it_says_what_to_do(self, no_leaks: None, path: Path) -> None:
+        path.touch()
+        repo = sqlite_repo(SqliteSettings(path))
+        for call in (repo.usage, lambda: local(repo)):
+            with pytest.raises(CatalogueUnavailable, match=r"no tables.*db upgrade"):
+                await call()
+        await repo.aclose()
+
+    async def test_a_missing_file_is_not_made_by_reading(self, no_leaks: None, path: Path) -> None:
+        repo = sqlite_repo(SqliteSettings(path))
+        with pytest.raises(CatalogueUnavailable, match=r"db upgrade"):
+            await repo.usage()
+        assert not path.exists()
+        await repo.upgrade()
+        await repo.usage()
+        await repo.aclose()
+
+    def test_the_newest_step_is_the_version_of_the_code(self) -> None:
+        steps = Path(migrations.__file__).parent.glob("versions/v*.py")
+        assert max(step.name for step in steps).startswith(f"v{migrations.HEAD}_")
+
+
+class TestBadFiles:
+    @pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\0" * 9])
+    async def test_another_file(self, no_leaks: None, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        repo = sqlite_repo(SqliteSettings(path))
+        for call in (repo.upgrade, repo.usage, lambda: local(repo)):
+            with pytest.raises(CatalogueUnavailable, match=r"catalogue.sqlite3"):
+                await call()
+        await repo.aclose()
+        assert path.read_bytes() == content
+
+    async def test_damaged_pages(self, repo: RecordRepo, path: Path) -> None:
+        place = await local(repo)
+        for _ in range(50):
+            await store(repo, new_evidence(new_record(), place))
+        await repo.aclose()
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(os.urandom(path.stat().st_size - 4096))
+        for call in (
+            lambda: repo.violations(ViolationQuery()),
+            lambda: store(repo, new_evidence(new_record(), place)),
+        ):
+            with pytest.raises(CatalogueUnavailable, match=r"damaged.*backup"):
+                await call()
+
+    @pytest.mark.parametrize("again", [True, False])
+    async def test_a_removed_file_is_not_written_on(
+        self, repo: RecordRepo, path: Path, *, again: bool
+    ) -> None:
+        """What nobody will find again is never acknowledged."""
+        place = await local(repo)
+        moved = path.with_name("moved")
+        path.rename(moved)
+        if again:
+            path.touch()
+        for call in (repo.usage, lambda: store(repo, new_evidence(new_record(), place))):
+            for _ in range(2):
+                with pytest.raises(CatalogueUnavailable, match=r"removed or replaced"):
+                    await call()
+        moved.rename(path)
+        await store(repo, new_evidence(new_record(), place))
+
+    async def test_a_folder_that_may_not_be_made(self, no_leaks: None, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        repo = sqlite_repo(SqliteSettings(tmp_path / "file" / "catalogue.sqlite3"))
+        with pytest.raises(CatalogueUnavailable, match=r"folder"):
+            await repo.upgrade()
+        await repo.aclose()
+
+
+class TestBadDisks:
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[Path]:
+        with small_memory_disk(tmp_path / "disk", "size=6m") as disk:
+            yield disk
+
+    @pytest.fixture
+    async def repo(self, no_leaks: None, disk: Path) -> AsyncIterator[SqlRecordRepo]:
+        settings = SqliteSettings(disk / "catalogue.sqlite3", ballast_bytes=BALLAST_BYTES)
+        repo = sqlite_repo(settings)
+        await repo.upgrade()
+        yield repo
+        await repo.aclose()
+
+    @pytest.mark.privileged
+    async def test_a_full_disk_refuses_and_still_forgets(
+        self, repo: RecordRepo, disk: Path
+    ) -> None:
+        """StorageFull for what takes room; deleting, condemning and marking go on."""
+        place = await local(repo)
+        there = await store(repo, new_evidence(new_record(), place))
+        done, begun = [there], await _begun(repo, place, 5)
+        _fill_up(disk)
+        for _ in range(3):
+            with pytest.raises(StorageFull, match=r"full.*free space"):
+                await store(repo, new_evidence(new_record(), place))
+        assert await repo.condemn(LATER, 1000) == begun
+        for attempt in begun:
+            await repo.forget(attempt.attempt_id)
+        assert await repo.condemn(LATER) == []
+        copy = there.files[0].replicas[0]
+        assert await repo.mark(
+            there.files[0].file_id, copy.store_id, copy.key, ReplicaState.MISSING, NOON
+        )
+        with pytest.raises(StorageFull):
+            await store(repo, new_evidence(new_record(), place))
+        (disk / "filler").unlink()
+        done.append(await store(repo, new_evidence(new_record(), place)))
+        assert (disk / "catalogue.sqlite3-ballast").stat().st_size == BALLAST_BYTES
+        assert (await repo.usage()).violations == len(done)
+
+    @pytest.mark.privileged
+    async def test_a_full_disk_can_be_opened(self, repo: RecordRepo, disk: Path) -> None:
+        """Started on a full disk, it reads and forgets."""
+        unit = await store(repo, new_evidence(new_record(), await local(repo)))
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.names)
+        await repo.aclose()
+        _fill_up(disk)
+        assert await is_whole(repo, unit)
+        assert await repo.condemn(LATER) == [attempt]
+        await repo.forget(attempt.attempt_id)
+        assert await repo.condemn(LATER) == []
+
+    @pytest.mark.privileged
+    async def test_no_room_for_the_tables(self, no_leaks: None, disk: Path) -> None:
+        _fill_up(disk)
+        repo = sqlite_repo(SqliteSettings(disk / "catalogue.sqlite3"))
+        with pytest.raises(StorageFull, match=r"full"):
+            await repo.upgrade()
+        (disk / "filler").unlink()
+        await repo.upgrade()
+        await repo.usage()
+        await repo.aclose()
+
+    @pytest.mark.privileged
+    async def test_a_disk_that_became_read_only(self, repo: RecordRepo, disk: Path) -> None:
+        unit = await store(repo, new_evidence(new_record(), await local(repo)))
+        await repo.aclose()
+        remount(disk, "ro")
+        with pytest.raises(CatalogueUnavailable, match=r"write|opened"):
+            await repo.forget(new_attempt(unit).attempt_id)
+        remount(disk, "rw")
+        assert await is_whole(repo, unit)
+        await repo.forget(new_attempt(unit).attempt_id)
+
+    async def test_a_commit_that_fails_half_way_is_open_until_it_is_repeated(
+        self, path: Path
+    ) -> None:
+        """OutcomeUnknown: "it may have happened"; a repetition finds out."""
+        said = await asyncio.to_thread(ended, run(_FAILING_DISK, path))
+        assert said.splitlines() == [OutcomeUnknown.__name__, "None", "True"]
+
+
+async def _begun(repo: RecordRepo, place: EnrolledStore, count: int) -> list[Attempt]:
+    """Attempts that have begun, in the order in which they are condemned."""
+    attempts = [new_attempt(Unit((new_file(place),))) for _ in range(count)]
+    for attempt in attempts:
+        await repo.begin(attempt, Names(()))
+    return sorted(attempts, key=lambda one: one.attempt_id)
+
+
+def _fill_up(disk: Path) -> None:
+    with (disk / "filler").open("ab", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(512))
