@@ -147,8 +147,6 @@ def _pause(failures: int) -> float:
 
 
 def _in_words(error: Exception) -> str:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
     if isinstance(error, TimeoutError) and not str(error):
         return "it does not answer"
     if isinstance(error, Away | RedisError | OSError):

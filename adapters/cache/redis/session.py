@@ -101,12 +101,21 @@ class Session:
     async def run(self, ready: Callable[[], None]) -> None:
         """Carry commands and answers; calls `ready` when the server has answered in time.
 
-        Raises: why the session failed, as a group.
+        Raises: why the session failed.
         """
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._read())
-            tasks.create_task(self._write())
-            tasks.create_task(self._beat(ready))
+        # No TaskGroup: before Python 3.13 one that is cancelled while it fails tells of the
+        # failure alone, and who cancelled would wait for ever.
+        tasks = [
+            asyncio.create_task(part) for part in (self._read(), self._write(), self._beat(ready))
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def end(self) -> None:
         """Close the connection and tell all who wait."""

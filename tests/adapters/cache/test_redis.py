@@ -350,6 +350,17 @@ class TestOddServers:
             await until_away(cache)
             assert cache.health().detail
 
+    async def test_it_can_be_ended_at_any_moment(self, no_leaks: None) -> None:
+        async with Scripted(lambda _: b"-ERR no\r\n").running() as address:
+            for turns in range(60):
+                cache = RedisCache(settings_of(address))
+                asking = asyncio.ensure_future(cache.get("a"))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(20):
+                    await cache.aclose()
+                    assert await asking is None
+
     async def test_a_server_that_has_loaded_is_used(self, no_leaks: None) -> None:
         loading = True
 
