@@ -8,7 +8,6 @@ from attrs import frozen
 
 from traffic_storage.domain.errors import (
     AccessDenied,
-    ConfigurationError,
     Conflict,
     DigestMismatch,
     InvalidInput,
@@ -80,7 +79,6 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         UndecodableMedia: ProblemType("undecodable-media", 422, "The bytes are broken"),
         KeyReused: ProblemType("idempotency-key-reused", 422, "The key stands for other content"),
         NoGoodReplica: ProblemType("no-good-replica", 500, "No good copy of the file is left"),
-        ConfigurationError: ProblemType("configuration", 500, "The service is not set up rightly"),
         Crowded: ProblemType("crowded", 503, "The service is busy"),
         StorageUnavailable: ProblemType("unavailable", 503, "A needed service is away"),
         OutcomeUnknown: ProblemType("outcome-unknown", 503, "It may or may not have been stored"),

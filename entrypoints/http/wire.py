@@ -162,8 +162,9 @@ class IncomingBody:
         if size_bytes > self._limit_bytes:
             raise BodyTooLarge.of(
                 self._field,
-                f"the request body has {size_bytes} bytes or more",
-                f"send at most {self._limit_bytes} bytes",
+                f"the request body has at least {size_bytes} bytes",
+                f"send at most {self._limit_bytes} bytes in all, or raise the limits in the "
+                "settings (max_image_bytes, max_video_bytes)",
             )
 
     async def discard(self, *, most_bytes: int, most_seconds: float) -> None:

@@ -19,6 +19,7 @@ from traffic_storage.ports import errors as port_errors
 # Raised by bugs and lost races inside; never on purpose to a caller, so they show nothing.
 INWARD = {
     "TrafficStorageError",
+    "ConfigurationError",
     "WrongFields",
     "Refused",
     "BlobMissing",

@@ -4,22 +4,32 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from attrs import evolve
+from dependency_injector.providers import Object
+from fastapi import FastAPI
 
 from tests.entrypoints.http.evidence import IMAGE, RECORD, counted, problem, video
 from tests.entrypoints.http.live import Connection, LiveServer, Reply
 from tests.support.setups import config
+from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
+from traffic_storage.adapters.spool.disk import DiskSpool
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.spool import Body
 
 JPEG = IMAGE[1]
 FORM = "multipart/form-data; boundary=x"
@@ -166,6 +176,83 @@ class TestGone:
             await stored_nothing(live)
         assert any("gone" in record.getMessage() for record in caplog.records)
         assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+class SlowStore(InMemoryBlobStore):
+    """Says when it is asked to write, and writes when it is told to."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, tier=Tier.LOCAL, location="memory:/slow")
+        self.asked = asyncio.Event()
+        self.told = asyncio.Event()
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        self.asked.set()
+        await self.told.wait()
+        await super().put(key, body, facts, deadline=deadline)
+
+
+class TestCancelled:
+    """A server that is stopped cancels the requests that it is serving."""
+
+    async def test_what_is_being_stored_is_stored(self, container: Container) -> None:
+        store = SlowStore(container.clock())
+        container.local_store.override(Object(store))
+        app = create_storage_app(container=container)
+        async with app.router.lifespan_context(app):
+            request = asyncio.create_task(call(app, form(("file_id", b"a"), ("file", JPEG))))
+            await store.asked.wait()
+            request.cancel()
+            await asyncio.wait([request])
+            assert request.cancelled()
+            store.told.set()
+        assert (await container.read_files().whole("a"))[0] == JPEG
+
+    async def test_what_is_still_coming_is_forgotten(
+        self, settings: StorageConfig, no_leaks: None
+    ) -> None:
+        settings = evolve(settings, max_image_bytes=8 * 1024 * 1024)
+        container = in_memory_container(StorageStrategy.LOCAL_ONLY, settings)
+        spool = DiskSpool(settings.local_base_path / "spool", memory_bytes=1024)
+        container.spool.override(Object(spool))
+        app = create_storage_app(container=container)
+        halted = asyncio.Event()
+        async with app.router.lifespan_context(app):
+            whole = form(("file", JPEG), ("device_id", b"cam_001"))
+            request = asyncio.create_task(call(app, whole[:-20], halted))
+            await halted.wait()
+            held = len(spool._held)
+            request.cancel()
+            await asyncio.wait([request])
+            assert request.cancelled()
+            assert (held, len(spool._held)) == (1, 0)
+
+
+async def call(app: FastAPI, body: bytes, halted: asyncio.Event | None = None) -> None:
+    """Ask for an upload of this body; with `halted`, say when it came and let nothing follow."""
+    messages = [{"type": "http.request", "body": body, "more_body": halted is not None}]
+
+    async def receive() -> dict[str, object]:
+        if messages:
+            return messages.pop()
+        if halted is not None:
+            halted.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        raise AssertionError(f"nobody is there for {message}")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/files/upload/image",
+        "raw_path": b"/files/upload/image",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", FORM.encode())],
+        "client": ("127.0.0.1", 1),
+    }
+    await app(scope, receive, send)
 
 
 @pytest.fixture(params=["embedded", "servers"])
