@@ -1,9 +1,10 @@
 """A process that writes blobs to a disk for ever, and says what was acknowledged.
 
-    python -m tests.crash.disk_writer ours /disk
+    python -m tests.crash.disk_writer ours /disk busy|paced
 
-A line a blob, written when the store has answered: `+key size` was put, `-key` is about to be
-deleted, `=key` was deleted.
+Busy, several write at once. Paced, one writes a blob for each line of input, so that nothing that
+follows makes durable what went before. A line a blob, written when the store has answered: `+key size` was put, `-key` is about to be
+deleted, `=key` was deleted, `.` a step is done.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from traffic_storage.ports.spool import SpooledBody
 MIB = 1024 * 1024
 WRITERS = 8
 KEPT = 60
+KEPT_PACED = 2
 SIZES = (0, 1, 3_000, 200_000, 200_000, 4 * MIB + 1)
 FIRST_DAY = date(2024, 1, 1)
 DAYS = 400
@@ -101,25 +103,34 @@ DISKS: dict[str, Callable[[Path], Disk]] = {
 }
 
 
-async def write(disk: Disk) -> None:
-    """Put blobs of all sizes on many days; beyond some of them delete the oldest."""
+async def write(disk: Disk, *, paced: bool) -> None:
+    """Put blobs of all sizes on many days; when there are enough delete the oldest."""
     kept: deque[Blob] = deque()
     kinds = itertools.cycle(FileKind)
 
-    async def one() -> None:
-        while True:
-            day = FIRST_DAY + timedelta(days=random.randrange(DAYS))
-            blob = random_blob(random.choice(SIZES), kind=next(kinds), day=day)
-            await disk.put(blob)
-            _say(f"+{blob.key} {len(blob.data)}")
-            kept.append(blob)
-            if len(kept) > KEPT:
-                oldest = kept.popleft()
-                _say(f"-{oldest.key}")
-                await disk.delete(oldest)
-                _say(f"={oldest.key}")
+    async def put() -> None:
+        day = FIRST_DAY + timedelta(days=random.randrange(DAYS))
+        blob = random_blob(random.choice(SIZES), kind=next(kinds), day=day)
+        await disk.put(blob)
+        _say(f"+{blob.key} {len(blob.data)}")
+        kept.append(blob)
 
-    await asyncio.gather(*(one() for _ in range(WRITERS)))
+    async def delete() -> None:
+        oldest = kept.popleft()
+        _say(f"-{oldest.key}")
+        await disk.delete(oldest)
+        _say(f"={oldest.key}")
+
+    async def one() -> None:
+        while not paced or await asyncio.to_thread(_told):
+            await (delete() if len(kept) > (KEPT_PACED if paced else KEPT) else put())
+            _say(".")
+
+    await asyncio.gather(*(one() for _ in range(1 if paced else WRITERS)))
+
+
+def _told() -> bool:
+    return sys.stdin.readline() != ""
 
 
 def _say(line: str) -> None:
@@ -127,4 +138,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(write(DISKS[sys.argv[1]](Path(sys.argv[2]))))
+    asyncio.run(write(DISKS[sys.argv[1]](Path(sys.argv[2])), paced=sys.argv[3] == "paced"))

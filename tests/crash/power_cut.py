@@ -13,6 +13,7 @@ Two controls must lose: obstore's local store, and our own writer without its fl
 
 import argparse
 import hashlib
+import itertools
 import os
 import random
 import subprocess
@@ -37,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
 DISK_BYTES = 160 * MIB
 CONTROLS = frozenset({"careless", "obstore"})
-ACKNOWLEDGED_BETWEEN = 20
+STEPS_BETWEEN = 20
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 0.7
 
@@ -54,12 +55,15 @@ class Cut:
 class Writer:
     """The writing process, and what it has said so far."""
 
-    def __init__(self, disk: str, folder: Path) -> None:
+    def __init__(self, disk: str, folder: Path, *, paced: bool) -> None:
+        pace = "paced" if paced else "busy"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.disk_writer", disk, str(folder)],
+            [sys.executable, "-m", "tests.crash.disk_writer", disk, str(folder), pace],
             cwd=ROOT,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self._paced = paced
         self._lines: list[str] = []
         self._more = threading.Condition()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -70,23 +74,33 @@ class Writer:
         with self._more:
             return list(self._lines)
 
-    def wait_for(self, count: int) -> None:
-        """Return when so many lines came."""
-        with self._more:
-            came = self._more.wait_for(
-                lambda: len(self._lines) >= count or self._process.poll() is not None,
-                PATIENCE_SECONDS,
-            )
-        if not came or self._process.poll() is not None:
-            raise RuntimeError(f"the writer ended or hangs after {len(self._lines)} lines")
+    def step(self, count: int) -> None:
+        """Return when so many more steps are done; a paced writer takes them only now."""
+        for _ in range(count):
+            done = self.said().count(".")
+            if self._paced:
+                self._tell()
+            self._wait(done + 1)
 
     def close(self) -> None:
         """Kill it."""
         self._process.kill()
-        self._process.wait()
         self._listener.join()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._process.communicate()
+
+    def _tell(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+
+    def _wait(self, done: int) -> None:
+        with self._more:
+            came = self._more.wait_for(
+                lambda: self._lines.count(".") >= done or self._process.poll() is not None,
+                PATIENCE_SECONDS,
+            )
+        if not came or self._process.poll() is not None:
+            raise RuntimeError(f"the writer ended or hangs after {done - 1} steps")
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -96,8 +110,12 @@ class Writer:
                 self._more.notify_all()
 
 
-def cut(disk: str, cuts: int, seed: int = 0) -> Iterator[Cut]:
-    """Cut the current of a writing process so many times; each time a moment later."""
+def cut(disk: str, cuts: int, *, paced: bool, seed: int = 0) -> Iterator[Cut]:
+    """Cut the current of a writing process so many times; each time a moment later.
+
+    A busy writer is cut in the middle of everything. A paced one is cut when it has done one
+    thing and nothing follows: with several writers the flush of one makes the others durable too.
+    """
     chance = random.Random(seed)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="power-cut-")))
@@ -105,17 +123,17 @@ def cut(disk: str, cuts: int, seed: int = 0) -> Iterator[Cut]:
         below = stack.enter_context(disk_image(medium, place / "medium"))
         image = new_image(below / "disk.img", DISK_BYTES)
         mounted = stack.enter_context(disk_image(image, place / "disk"))
-        writer = Writer(disk, mounted / "blobs")
+        writer = Writer(disk, mounted / "blobs", paced=paced)
         stack.callback(writer.close)
         for number in range(1, cuts + 1):
-            writer.wait_for(len(writer.said()) + ACKNOWLEDGED_BETWEEN)
+            writer.step(chance.randint(1, 4) if paced else STEPS_BETWEEN)
             # Any moment: between two commits of the journal, or long after the last.
             time.sleep(chance.random() * LONGEST_PAUSE_SECONDS)
             copy = place / f"cut-{number}.img"
             with frozen_while(below, writer.said) as said:
                 _copy(image, copy)
             # What was about to be deleted at the cut was named before, perhaps not yet heard.
-            writer.wait_for(len(writer.said()) + 1)
+            writer.step(1)
             going = {line[1:] for line in writer.said() if line.startswith("-")}
             yield _look(copy, place / "after", said, going, has_facts=disk != "obstore")
             copy.unlink()
@@ -178,22 +196,22 @@ def main() -> int:
         print("needs root, mount and a loop device", file=sys.stderr)
         return 2
     good = True
-    for disk in DISKS:
-        results = list(cut(disk, options.cuts, options.seed))
+    for disk, paced in itertools.product(DISKS, (False, True)):
+        results = list(cut(disk, options.cuts, paced=paced, seed=options.seed))
         lost = sum(len(result.lost) for result in results)
         good = good and (lost > 0) == (disk in CONTROLS)
-        print(_row(disk, results, lost), flush=True)
+        print(_row(f"{disk}, {'paced' if paced else 'busy'}", results, lost), flush=True)
     return 0 if good else 1
 
 
-def _row(disk: str, results: Sequence[Cut], lost: int) -> str:
+def _row(name: str, results: Sequence[Cut], lost: int) -> str:
     ways = Counter(way for result in results for _, way in result.lost)
     return (
-        f"{disk:12}{len(results)} cuts, in all {sum(result.acknowledged for result in results)} "
+        f"{name:20}{len(results)} cuts, in all {sum(result.acknowledged for result in results)} "
         f"puts and {sum(result.deleted for result in results)} deletes acknowledged before them, "
         f"{lost} lost"
         + (f" ({', '.join(f'{count} {way}' for way, count in ways.most_common())})" if ways else "")
-        + ("; a control: it must lose" if disk in CONTROLS else "")
+        + ("; a control: it must lose" if name.startswith(tuple(CONTROLS)) else "")
     )
 
 
