@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from attrs import field, frozen
 
@@ -134,7 +134,7 @@ def recorded(
     record.processing_time_ms = processing_time_ms
     record.model_versions = model_versions
     record.__class__ = ViolationRecord  # type: ignore[assignment]
-    return cast("ViolationRecord", record)
+    return record  # type: ignore[return-value]
 
 
 def with_paths(record: ViolationRecord, image_path: str, video_path: str) -> ViolationRecord:
@@ -207,7 +207,7 @@ def stored(
     violation.image_file_id = image_file_id
     violation.video_file_id = video_file_id
     violation.__class__ = StoredViolation  # type: ignore[assignment]
-    return cast("StoredViolation", violation)
+    return violation  # type: ignore[return-value]
 
 
 @frozen
