@@ -19,7 +19,6 @@ Setup = Callable[[StorageStrategy], StorageConfig]
 @pytest.fixture(params=["embedded", "servers"])
 def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
     """A configuration for a strategy: embedded (with S3 where it is needed), or on servers."""
-
     servers: dict[str, Any] = {}
     bucket = request.getfixturevalue("s3_bucket")
     if request.param == "servers":
