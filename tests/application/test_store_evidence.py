@@ -248,7 +248,7 @@ async def test_a_missing_file_is_not_added_beside_one_that_conflicts() -> None:
         before = await shown(service)
         with pytest.raises(Conflict, match="V001~image"):
             await service.evidence(V001, picture(1), film())
-        with pytest.raises(Conflict, match="its record differs"):
+        with pytest.raises(Conflict, match="its record differs in confidence "):
             await service.evidence(violation_record(confidence=0.1), None, film())
         assert await shown(service) == before
     assert rig.findings() == []

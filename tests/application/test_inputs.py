@@ -1,0 +1,128 @@
+"""Labels: what a caller says about a file, from arguments and from its metadata."""
+
+import math
+from datetime import UTC, date, datetime
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from traffic_storage.application.inputs import MAX_METADATA_BYTES, Labels, Upload
+from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.entrypoints.testing import strategies as kit
+
+NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
+
+
+def wrong(**given: Any) -> dict[str, str]:
+    """The fields that are refused, and why."""
+    with pytest.raises(InvalidInput) as caught:
+        Labels.of(**given)
+    assert all(problem.remedy for problem in caught.value.problems)
+    return {problem.field: problem.message for problem in caught.value.problems}
+
+
+def test_nothing_said_is_nothing_known() -> None:
+    assert Labels.of() == Labels()
+    assert Labels.of(metadata={}) == Labels(metadata={})
+
+
+def test_arguments_and_metadata_say_the_same_things() -> None:
+    said: dict[str, Any] = {
+        "device_id": "cam-1",
+        "violation_id": "V001",
+        "timestamp": NOON,
+        "lane": 2,
+    }
+    labels = Labels.of(file_id="f", metadata=said)
+    assert (labels.file_id, labels.device_id, labels.violation_id) == ("f", "cam-1", "V001")
+    assert labels.captured_at == NOON
+    assert labels.metadata == said | {"timestamp": NOON.isoformat()}
+    assert Labels.of(device_id="cam-1", metadata={"device_id": "cam-1"}).device_id == "cam-1"
+    assert Labels.of(device_id="cam-1", metadata={"device_id": None}).device_id == "cam-1"
+    assert Labels.of(metadata={"timestamp": None}).captured_at is None
+
+
+@pytest.mark.parametrize(
+    ("stamp", "meant"),
+    [
+        ("2026-03-14T12:00:00Z", NOON),
+        ("2026-03-14 12:00", NOON.replace(tzinfo=None)),
+        (NOON.replace(tzinfo=None), NOON.replace(tzinfo=None)),
+    ],
+)
+def test_a_timestamp_is_read(stamp: Any, meant: datetime) -> None:
+    assert Labels.of(metadata={"timestamp": stamp}).captured_at == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({"file_id": "a~b"}, {"file_id"}),
+        ({"file_id": ""}, {"file_id"}),
+        ({"violation_id": "a/b"}, {"violation_id"}),
+        ({"device_id": "cam\n"}, {"device_id"}),
+        ({"metadata": {"device_id": ""}}, {"device_id"}),
+        ({"metadata": {"device_id": 7}}, {"metadata.device_id"}),
+        ({"metadata": {"violation_id": ["V001"]}}, {"metadata.violation_id"}),
+        ({"metadata": {"violation_id": "V~1"}}, {"violation_id"}),
+        ({"metadata": {"timestamp": "yesterday"}}, {"metadata.timestamp"}),
+        ({"metadata": {"timestamp": 1_773_000_000}}, {"metadata.timestamp"}),
+        ({"device_id": "a", "metadata": {"device_id": "b"}}, {"metadata.device_id"}),
+        ({"violation_id": "a", "metadata": {"violation_id": "b"}}, {"metadata.violation_id"}),
+        ({"metadata": []}, {"metadata"}),
+        ({"metadata": "{}"}, {"metadata"}),
+        ({"metadata": 0}, {"metadata"}),
+        ({"metadata": {"speed": math.nan}}, {"metadata.speed"}),
+        ({"metadata": {"deep": {"at": NOON}}}, {"metadata.deep.at"}),
+        ({"metadata": {"on": date(2026, 3, 14)}}, {"metadata.on"}),
+        ({"metadata": {"raw": b""}}, {"metadata.raw"}),
+        ({"metadata": {"text": "\ud800"}}, {"metadata.text"}),
+        ({"metadata": {5: "a"}}, {"metadata"}),
+        ({"metadata": {"note": "x" * MAX_METADATA_BYTES}}, {"metadata"}),
+        (
+            {
+                "file_id": "a/b",
+                "device_id": "cam",
+                "metadata": {
+                    "device_id": "other",
+                    "violation_id": 5,
+                    "timestamp": "x",
+                    "speed": math.inf,
+                },
+            },
+            {
+                "file_id",
+                "metadata.device_id",
+                "metadata.violation_id",
+                "metadata.timestamp",
+                "metadata.speed",
+            },
+        ),
+    ],
+)
+def test_all_that_is_wrong_is_named_at_once(given: dict[str, Any], fields: set[str]) -> None:
+    assert set(wrong(**given)) == fields
+
+
+def test_a_contradiction_quotes_both_sides_safely() -> None:
+    message = wrong(device_id="cam-1", metadata={"device_id": "\u202e" * 500})
+    assert "contradicts device_id 'cam-1'" in message["metadata.device_id"]
+    assert message["metadata.device_id"].isprintable()
+    assert len(message["metadata.device_id"]) < 200
+
+
+@given(kit.json_objects())
+def test_metadata_is_the_callers_own_words(said: dict[str, Json]) -> None:
+    said = {f"_{name}": value for name, value in said.items()}
+    labels = Labels.of(metadata=MappingProxyType(said))
+    assert labels.metadata == said
+    before = dict(said)
+    said["more"] = 1
+    assert labels.metadata == before
+
+
+def test_bytes_are_not_shown_in_a_log() -> None:
+    assert "secret" not in repr(Upload(b"secret"))
