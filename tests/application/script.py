@@ -63,6 +63,10 @@ class Script:
         """Hold the call up at this step."""
         return self._held.setdefault(Step(call, nth, when), Held())
 
+    def kill(self) -> None:
+        """End the process now, wherever it is."""
+        self._dead = True
+
     async def around(self, call: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """Do a call's work between its two steps."""
         self._counts[call] += 1
