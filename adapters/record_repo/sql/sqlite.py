@@ -29,7 +29,6 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
     code_of,
     full,
     is_full,
-    not_made,
     translated,
     translating,
 )
@@ -413,10 +412,7 @@ def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
 
 
 def _upgrade(settings: SqliteSettings) -> None:
-    try:
-        _make_file(settings.path)
-    except OSError as error:
-        raise not_made(error, settings.path) from error
+    _make_file(settings.path)
     with closing(_open(settings)) as connection:
         found = _version(connection)
         migrations.refuse_newer(found)

@@ -44,16 +44,6 @@ def full(path: Path) -> StorageFull:
     return StorageFull(f"the disk of the catalogue {path} is full", remedy="free space there")
 
 
-def not_made(error: OSError, path: Path) -> TrafficStorageError:
-    """The file could not be made."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return full(path)
-    return CatalogueUnavailable(
-        f"the catalogue {path} can't be made: {error.strerror}",
-        remedy="give this user a folder to write in",
-    )
-
-
 def translated(error: sqlite3.Error, path: Path) -> TrafficStorageError | None:
     """What the port calls this failure of the database; None for a mistake of ours."""
     if is_full(error):

@@ -16,6 +16,7 @@ from traffic_storage.entrypoints.signing import KEY_FILE
 
 _SLOW_FLUSH_SECONDS = 0.1
 _FEW_INODES = 10_000
+_GIVE = "give it to the user that runs the service, or choose another local_base_path"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -61,9 +62,12 @@ def signing_key(settings: StorageConfig) -> Finding:
     if settings.url_signing_key is not None:
         return ok("signing key", "the setting url_signing_key")
     file = settings.local_base_path / KEY_FILE
-    if not file.exists():
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+    except FileNotFoundError:
         return noted("signing key", f"{file} is made when a link is first asked for")
-    mode = stat.S_IMODE(file.stat().st_mode)
+    except OSError as error:
+        return problem("signing key", f"{file} can't be read: {error.strerror}", _GIVE)
     if mode & _OTHERS:
         return problem(
             "signing key",
@@ -76,17 +80,13 @@ def signing_key(settings: StorageConfig) -> Finding:
 def base_path(settings: StorageConfig) -> Iterator[Finding]:
     """Whether local_base_path can be written durably, and what is left there."""
     base = settings.local_base_path
-    if not base.exists():
-        yield _absent(base)
-        return
     try:
+        if not base.exists():
+            yield _absent(base)
+            return
         yield _written(base)
     except OSError as error:
-        yield problem(
-            "folder",
-            f"{base} can't be written: {error.strerror}",
-            "give it to the user that runs the service, or choose another local_base_path",
-        )
+        yield problem("folder", f"{base} can't be written: {error.strerror}", _GIVE)
         return
     yield _room(base, settings)
 

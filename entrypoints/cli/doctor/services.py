@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traffic_storage.domain.digests import digests_of
@@ -31,7 +32,7 @@ _CACHE_TRIES = 20
 async def database(container: "Container", settings: StorageConfig) -> Finding:
     """Whether the database answers, and whether its tables are this version's."""
     where = _database_name(settings)
-    if settings.db_host is None and not (settings.local_base_path / SQLITE_FILE).exists():
+    if settings.db_host is None and _is_absent(settings.local_base_path / SQLITE_FILE):
         return noted("database", f"{where} does not exist yet: it is made at first use")
     repo = container.catalogue()
     try:
@@ -48,11 +49,22 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
     return ok("database", f"{where} answers; its tables are this version's")
 
 
+def _is_absent(path: Path) -> bool:
+    """Whether there is no such thing; what may not be looked at is asked, and says why."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 async def stores(container: "Container", settings: StorageConfig) -> AsyncIterator[Finding]:
     """Whether each store is ours, and can be written, read and emptied."""
     catalogue = await _catalogue_id(container)
     used = settings.effective_strategy()
-    if used.needs_local and settings.local_base_path.exists():
+    if used.needs_local and not _is_absent(settings.local_base_path):
         yield await _store("local store", container.local_store(), container, catalogue)
     for store, pattern in container.cloud_stores():
         name = "bucket" if pattern is None else f"bucket of {pattern}"

@@ -264,6 +264,20 @@ def test_a_folder_that_is_none_is_a_problem(shell: Shell, tmp_path: Path) -> Non
     assert "local_base_path" in found["folder"]["remedy"]
 
 
+def test_a_folder_that_may_not_be_looked_at_is_a_problem(shell: Shell, tmp_path: Path) -> None:
+    """As one of another user; root may look everywhere, but not under a name that is too long."""
+    base = tmp_path / ("x" * 300)
+
+    found = findings(shell, "--base-path", base, code=3)
+    refused = shell("stats", "--base-path", base, code=5)
+
+    for check in ("signing key", "folder"):
+        assert "name too long" in found[check]["detail"]
+        assert "local_base_path" in found[check]["remedy"]
+    assert found["database"]["status"] == "problem"
+    assert "local_base_path" in refused.err
+
+
 def test_a_disk_without_room_is_a_problem(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     used(shell.base)
     monkeypatch.setenv("TRAFFIC_STORAGE_LOCAL_RESERVE_GB", "1000000")
