@@ -6,6 +6,21 @@ costs next to nothing and an embedder pays only for the parts that it names.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from traffic_storage.adapters.blob_store.local_disk import (
+        LocalDiskBlobStore as LocalStorageManager,
+    )
+    from traffic_storage.adapters.blob_store.object_store import (
+        ObjectStoreBlobStore as CloudStorageManager,
+    )
+    from traffic_storage.adapters.cache.redis import RedisCache as CacheManager
+    from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo as DatabaseManager
+    from traffic_storage.domain.errors import ConfigurationError as ConfigurationError
+    from traffic_storage.domain.errors import Conflict as Conflict
+    from traffic_storage.domain.errors import InvalidInput as InvalidInput
+    from traffic_storage.domain.errors import NoGoodReplica as NoGoodReplica
+    from traffic_storage.domain.errors import NotFound as NotFound
+    from traffic_storage.domain.errors import StorageFull as StorageFull
+    from traffic_storage.domain.errors import StorageUnavailable as StorageUnavailable
     from traffic_storage.domain.errors import TrafficStorageError as TrafficStorageError
     from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
     from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
@@ -19,11 +34,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BucketRoute",
+    "CacheManager",
     "ChannelOrder",
+    "CloudStorageManager",
+    "ConfigurationError",
+    "Conflict",
     "Cursor",
+    "DatabaseManager",
+    "InvalidInput",
+    "LocalStorageManager",
+    "NoGoodReplica",
+    "NotFound",
     "StorageConfig",
+    "StorageFull",
     "StorageService",
     "StorageStrategy",
+    "StorageUnavailable",
     "TrafficStorageError",
     "ViolationQuery",
     "ViolationRecord",
@@ -31,14 +57,26 @@ __all__ = [
     "create_storage_app",
 ]
 
-# Public name → module and name there. The imports above tell type checkers the same.
+# Public name → module and name there; the managers are adapters under the source document's names.
+# The imports above tell type checkers the same.
 _PLACES = {
     "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",
+    "CacheManager": "traffic_storage.adapters.cache.redis:RedisCache",
     "ChannelOrder": "traffic_storage.domain.pixels:ChannelOrder",
+    "CloudStorageManager": "traffic_storage.adapters.blob_store.object_store:ObjectStoreBlobStore",
+    "ConfigurationError": "traffic_storage.domain.errors:ConfigurationError",
+    "Conflict": "traffic_storage.domain.errors:Conflict",
     "Cursor": "traffic_storage.domain.query:Cursor",
+    "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",
+    "InvalidInput": "traffic_storage.domain.errors:InvalidInput",
+    "LocalStorageManager": "traffic_storage.adapters.blob_store.local_disk:LocalDiskBlobStore",
+    "NoGoodReplica": "traffic_storage.domain.errors:NoGoodReplica",
+    "NotFound": "traffic_storage.domain.errors:NotFound",
     "StorageConfig": "traffic_storage.entrypoints.settings:StorageConfig",
+    "StorageFull": "traffic_storage.domain.errors:StorageFull",
     "StorageService": "traffic_storage.entrypoints.embedded:StorageService",
     "StorageStrategy": "traffic_storage.domain.placement:StorageStrategy",
+    "StorageUnavailable": "traffic_storage.domain.errors:StorageUnavailable",
     "TrafficStorageError": "traffic_storage.domain.errors:TrafficStorageError",
     "ViolationQuery": "traffic_storage.domain.query:ViolationQuery",
     "ViolationRecord": "traffic_storage.domain.violation:ViolationRecord",
