@@ -240,7 +240,7 @@ class Prepare:
         raise InvalidInput.of(
             field,
             f"is a {type(source).__name__}",
-            "give bytes, a path or an asynchronous iterator of bytes",
+            "give bytes, a path or an asynchronous iterator of bytes; an image may be an array",
         )
 
     @asynccontextmanager

@@ -114,7 +114,9 @@ class ReadFiles:
         file = await self.file(file_id)
         if file.kind is not FileKind.IMAGE:
             raise UnsupportedMedia.of(
-                "file_id", f"{file_id!r} is of kind {file.kind}, not an image", "retrieve_file"
+                "file_id",
+                f"{file_id!r} is of kind {file.kind}, not an image",
+                "read it with retrieve_file",
             )
         data = await self._content(file)
         self._count(len(data))

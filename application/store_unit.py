@@ -270,7 +270,7 @@ def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
     """
     mine, theirs = unit.violation, holdings.violation
     if mine and theirs and mine.record_sha256 != theirs.record_sha256:
-        raise Conflict("violation", mine.violation_id, "its record differs")
+        raise Conflict("violation", mine.violation_id, _difference(mine, theirs))
     missing = []
     for draft in unit.drafts:
         existing = holdings.files.get(draft.file_id)
@@ -281,6 +281,19 @@ def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
         elif difference := draft.difference(existing):
             raise Conflict("file", draft.file_id, difference)
     return missing
+
+
+def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
+    """In which fields two records differ. Times are compared as instants: catalogues keep those."""
+    mine_given, theirs_given = mine.record.as_given(), theirs.record.as_given()
+    names = [
+        name
+        for name, value in mine_given.items()
+        if name != "timestamp" and theirs_given.get(name) != value
+    ]
+    if mine.occurred_at != theirs.occurred_at or mine.zone_assumed != theirs.zone_assumed:
+        names.append("timestamp")
+    return "its record differs" + (f" in {', '.join(names)}" if names else "")
 
 
 def _rows(unit: DraftUnit, files: Sequence[StoredFile], holdings: Holdings) -> Unit:

@@ -18,6 +18,10 @@ def shown(value: object, longest: int = 80) -> str:
         return f"a {type(value).__name__} that can't be shown"
 
 
+def _with_remedy(message: str, remedy: str) -> str:
+    return f"{message} ({remedy})" if remedy else message
+
+
 class TrafficStorageError(Exception):
     """The root of all errors that this library raises on purpose."""
 
@@ -27,7 +31,7 @@ class TrafficStorageError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+        return _with_remedy(self.message, self.remedy)
 
 
 @frozen
@@ -38,6 +42,9 @@ class FieldProblem:
     message: str
     remedy: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.field}: {_with_remedy(self.message, self.remedy)}"
+
 
 class WrongFields(TrafficStorageError, ValueError):
     """One or several named fields are wrong; `problems` holds all of them at once."""
@@ -46,8 +53,11 @@ class WrongFields(TrafficStorageError, ValueError):
         self.problems = tuple(problems)
         super().__init__(
             "; ".join(f"{problem.field}: {problem.message}" for problem in self.problems),
-            remedy="; ".join(problem.remedy for problem in self.problems if problem.remedy),
+            remedy="; ".join(dict.fromkeys(p.remedy for p in self.problems if p.remedy)),
         )
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.problems))
 
     @classmethod
     def of(cls, field: str, message: str, remedy: str = "") -> Self:

@@ -12,6 +12,7 @@ from traffic_storage.application.inputs import ArrayImage, Labels, Source, Uploa
 from traffic_storage.application.read_files import OpenFile
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.digests import declared_sha256
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.placement import StorageStrategy
@@ -116,6 +117,7 @@ class StorageService:
             Conflict: the violation exists with another record or other files.
             StorageFull, StorageUnavailable: no place takes it.
         """
+        _check_type("violation_record", violation_record, ViolationRecord)
         await self._container.runtime().start()
         stored = await self._container.store_evidence()(
             violation_record,
@@ -271,8 +273,8 @@ class StorageService:
             vehicle_class=vehicle_class,
             min_confidence=min_confidence,
             max_confidence=max_confidence,
-            start_time=self._instant(start_time),
-            end_time=self._instant(end_time),
+            start_time=self._instant(start_time, "start_time"),
+            end_time=self._instant(end_time, "end_time"),
             limit=limit,
         )
         return [
@@ -295,8 +297,22 @@ class StorageService:
     def _view(self, file: StoredFile) -> StoredFileView:
         return file_view(file, self._settings.retention)
 
-    def _instant(self, time: datetime | None) -> datetime | None:
-        return None if time is None else instant(time, self._settings.zone).at
+    def _instant(self, time: datetime | None, field: str) -> datetime | None:
+        if time is None:
+            return None
+        _check_type(field, time, datetime)
+        return instant(time, self._settings.zone, field).at
+
+
+def _check_type(field: str, value: object, wanted: type) -> None:
+    """Who has no type checker gets an error in words.
+
+    Raises:
+        InvalidInput: it is of another type.
+    """
+    if not isinstance(value, wanted):
+        name = wanted.__name__
+        raise InvalidInput.of(field, f"is a {type(value).__name__}, not a {name}", f"give a {name}")
 
 
 def _image(

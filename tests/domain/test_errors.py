@@ -35,7 +35,13 @@ def test_several_wrong_fields_are_one_error() -> None:
     problems = [FieldProblem("a", "is empty", "fill it"), FieldProblem("b", "is blue")]
     error = InvalidInput(iter(problems))
     assert error.problems == tuple(problems)
-    assert str(error) == "a: is empty; b: is blue (fill it)"
+    assert str(error) == "a: is empty (fill it); b: is blue"
+    assert (error.message, error.remedy) == ("a: is empty; b: is blue", "fill it")
+
+
+def test_a_remedy_of_several_fields_is_said_once() -> None:
+    error = InvalidInput(FieldProblem(name, "is missing", "send it") for name in "abc")
+    assert error.remedy == "send it"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if issubclass(kind, WrongFields)])

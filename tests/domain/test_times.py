@@ -153,6 +153,20 @@ def test_a_time_may_lie_ahead_as_far_as_the_setting_says(ahead: timedelta) -> No
     assert "max_clock_ahead" in problem.remedy
 
 
+@pytest.mark.parametrize(
+    ("ahead", "words"),
+    [
+        (timedelta(days=3263, hours=10, seconds=11, microseconds=812788), "3263 days 10 hours"),
+        (timedelta(hours=1, microseconds=1), "1 hour"),
+        (timedelta(microseconds=1), "less than a second"),
+    ],
+)
+def test_how_far_ahead_a_time_lies_is_said_in_words(ahead: timedelta, words: str) -> None:
+    problem = time_problem("timestamp", NOW + ahead, now=NOW, max_ahead=timedelta(0))
+    assert problem is not None
+    assert f" lies {words} after " in problem.message
+
+
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=NOW.replace(tzinfo=None)))
 def test_any_time_of_the_past_is_fine(at: datetime) -> None:
     assert time_problem("timestamp", at.replace(tzinfo=UTC), now=NOW, max_ahead=DAY) is None
