@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.cli.catalogue import ABOUT, COMMANDS, PROGRAM, exit_codes_help
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> ExitCode:
         code = build().meta(arguments)
         sys.stdout.flush()
     except CycloptsError as error:
-        note_failure(str(error).strip(), f"`{PROGRAM} --help` shows what there is")
+        note_failure(*_misuse(error))
         return ExitCode.USAGE
     except TrafficStorageError as error:
         if verbose:
@@ -69,6 +69,15 @@ def run(arguments: Sequence[str]) -> ExitCode:
         )
         return ExitCode.FAILURE
     return ExitCode(code or ExitCode.OK)
+
+
+def _misuse(error: CycloptsError) -> tuple[str, str]:
+    """What was written wrongly, and whose help tells what would be right."""
+    cause = str(error).strip()
+    if isinstance(error, UnusedCliTokensError):
+        cause = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    command = " ".join((PROGRAM, *(error.command_chain or ())))
+    return cause, f"`{command} --help` shows what there is"
 
 
 def _launcher(app: App) -> Callable[..., object]:

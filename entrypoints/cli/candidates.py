@@ -73,11 +73,13 @@ def examined(path: Path, kind: FileKind | None) -> Found:
     except OSError as error:
         return Found(path, error=InvalidInput.of("file", f"can't be read: {error.strerror}"))
     guessed = kind or _kind_of(content_type)
-    refusal = None if guessed else _unknown(content_type)
+    refusal = None if guessed else _unknown(content_type, size)
     return Found(path, size, guessed, content_type, refusal)
 
 
-def _unknown(content_type: ContentType | None) -> UnsupportedMedia:
+def _unknown(content_type: ContentType | None, size_bytes: int) -> UnsupportedMedia:
+    if not size_bytes:
+        return UnsupportedMedia.of("file", "is empty", "leave it out, or copy it again")
     return UnsupportedMedia.of(
         "file",
         f"is {content_type}, which is not stored" if content_type else "is of no known type",

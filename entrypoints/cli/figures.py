@@ -22,7 +22,7 @@ def say_statistics(statistics: StorageStatistics) -> None:
 def _usage(tier: TierUsage) -> str:
     if not tier.configured:
         return "not configured"
-    words = f"{tier.files} files, {in_bytes(tier.used_bytes)}"
+    words = f"{_files(tier.files)}, {in_bytes(tier.used_bytes)}"
     if tier.limit_bytes is not None:
         words += f" of {in_bytes(tier.limit_bytes)} ({tier.usage_percentage or 0.0:.1f} %)"
     if tier.free_bytes is not None:
@@ -30,9 +30,13 @@ def _usage(tier: TierUsage) -> str:
     return words
 
 
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
+
+
 def _kinds(tier: TierUsage) -> dict[str, str]:
     return {
-        f"  {kind}": f"{part.files} files, {in_bytes(part.bytes)}"
+        f"  {kind}": f"{_files(part.files)}, {in_bytes(part.bytes)}"
         for kind, part in tier.by_kind.items()
         if part.files
     }

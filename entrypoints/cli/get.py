@@ -62,7 +62,7 @@ async def get(
             _refuse_terminal(opened_file.file.content_type, force=force)
             await _copy(opened_file, sys.stdout.buffer)
             return
-        target = _target(Path(output), opened_file)
+        target = _target(output, opened_file)
         await _save(opened_file, target, force=force)
     if json:
         say_json({**file_view(opened_file.file, settings.retention), "output": str(target)})
@@ -77,8 +77,11 @@ def _refuse_terminal(content_type: str, *, force: bool) -> None:
         )
 
 
-def _target(path: Path, opened_file: "OpenFile") -> Path:
+def _target(output: str, opened_file: "OpenFile") -> Path:
+    path = Path(output)
     if not path.is_dir():
+        if output.endswith(os.sep):
+            raise InvalidInput.of("--output", f"{output} is no folder", "make it, or name a file")
         return path
     from mimetypes import guess_extension
 

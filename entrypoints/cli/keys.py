@@ -33,7 +33,7 @@ def new(*, name: str = "key", json: AsJson = False) -> None:
     line = f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
     if list(ApiKeys().problems("name", (line,))):
         raise InvalidInput.of(
-            "name", f"is {name!a:.80}", "use 1 to 64 printable ASCII characters without a colon"
+            "name", f"is {name!a:.80}", "use 1 to 64 ASCII characters without spaces and colons"
         )
     if json:
         say_json({"name": name, "key": key, "setting": line})

@@ -103,7 +103,8 @@ def labels_of(
 def _files(paths: Sequence[Path], wish: Wish) -> list[Path]:
     files = list(files_in(paths))
     if not files:
-        raise InvalidInput.of("paths", "name no file", "name files, or folders that hold some")
+        named = "no file is named" if not paths else "there is no file in what is named"
+        raise InvalidInput.of("paths", named, "name files, or folders that hold some")
     if wish.labels.file_id is not None and len(files) > 1:
         raise InvalidInput.of(
             "file_id", f"is for one file, and there are {len(files)}", "store them one by one"

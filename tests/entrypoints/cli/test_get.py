@@ -151,3 +151,15 @@ def test_a_link_is_made(stored: Shell) -> None:
 @pytest.mark.parametrize("seconds", ["0", "-1", "604801", "nan", "inf"])
 def test_a_link_has_a_bounded_life(stored: Shell, seconds: str) -> None:
     assert "expires_in" in stored("url", "P", f"--expires-in={seconds}", code=2).err
+
+
+def test_a_folder_that_is_none_is_no_file_name(stored: Shell, tmp_path: Path) -> None:
+    assert "no folder" in stored("get", "P", "-o", f"{tmp_path}/none/", code=2).err
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_too_much_is_named_with_the_help_of_the_command(shell: Shell) -> None:
+    told = shell("get", "P", "more", code=2).err
+
+    assert "too many arguments: more" in told
+    assert "`traffic-storage get --help`" in told

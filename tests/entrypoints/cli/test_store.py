@@ -107,8 +107,13 @@ def test_what_is_no_file_is_told(shell: Shell, tmp_path: Path) -> None:
 def test_an_empty_folder_is_no_success(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
-    assert "name no file" in shell("store", tmp_path / "empty", code=2).err
-    assert "name no file" in shell("store", code=2).err
+    assert "there is no file" in shell("store", tmp_path / "empty", code=2).err
+    assert "no file is named" in shell("store", code=2).err
+
+
+def test_an_empty_file_is_said_to_be_empty(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    assert "empty.jpg: is empty" in shell("store", tmp_path / "empty.jpg", code=6).err
 
 
 def test_a_rehearsal_opens_nothing(shell: Shell, evidence: Path) -> None:
