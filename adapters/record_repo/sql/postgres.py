@@ -39,6 +39,13 @@ _MIGRATION_SECONDS = 600.0
 # Any number on which nobody else takes an advisory lock in this database.
 _LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(7203114061177451)"
 
+_MOST_STATEMENTS = 200
+"""More than there are, so that each is parsed once a connection."""
+
+# Every statement is answered from an index, whatever its arguments; one plan each is enough, and
+# none that was made when the tables were empty may be a scan that is kept when they are full.
+_PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
+
 # A server may acknowledge before it has flushed; what is stored here must have been.
 _DURABLE = """
     SELECT set_config('synchronous_commit', 'on', false)
@@ -172,7 +179,8 @@ class PostgresDriver(Driver):
             password=given.password,
             timeout=seconds,
             max_cached_statement_lifetime=0,
-            server_settings={"application_name": "traffic-storage", "jit": "off", **settings},
+            statement_cache_size=_MOST_STATEMENTS,
+            server_settings={"application_name": "traffic-storage", **_PLANNER, **settings},
         )
         return cast("Connection", connection)
 

@@ -72,6 +72,8 @@ def is_passing(error: BaseException) -> bool:
 
 def translated(error: BaseException, where: str) -> TrafficStorageError | None:
     """What the port calls this failure of the database; None for a mistake of ours."""
+    if isinstance(error, TrafficStorageError):
+        return error
     if isinstance(error, TimeoutError):
         return _away(where, "it did not answer in time", "check the server and the network")
     if isinstance(error, OSError):
@@ -103,6 +105,7 @@ def translating(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (known := translated(error, where)) is None:
+        known = translated(error, where)
+        if known is None or known is error:
             raise
         raise known from error

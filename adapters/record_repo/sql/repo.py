@@ -33,10 +33,11 @@ from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
 from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit, Usage
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
+from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable, NamesTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
+_RACES = 3
 _OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
 _FOUND_BAD = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
@@ -79,8 +80,10 @@ class SqlRecordRepo(RecordRepo):
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
         """As the port says."""
-        late = Step(statements.CONDEMN, ((rows.micros(now), limit),))
-        await self._driver.write(Write((late,)))
+        late = await self._driver.read(statements.LATE, [(rows.micros(now), limit)], tuple)
+        if late:
+            named = tuple((attempt_id,) for (attempt_id,) in late)
+            await self._driver.write(Write((Step(statements.CONDEMN, named),)))
         return await self._driver.read(
             statements.CONDEMNED, [(limit,)], lambda found: [rows.attempt_of(row) for row in found]
         )
@@ -163,10 +166,18 @@ class SqlRecordRepo(RecordRepo):
 
     async def relocate(self, store_id: StoreId, location: str) -> None:
         """As the port says."""
-        try:
-            await self._driver.write(_relocation(store_id, location))
-        except Refused as refused:
-            raise NotFound("store", store_id) from refused
+        for _ in range(_RACES):
+            if await self.enrolled(store_id) is None:
+                raise NotFound("store", store_id)
+            there = await self._store(statements.STORE_AT, location)
+            in_use = there is not None and (there.marked or await self._holds(there.store_id))
+            # Refused: the location changed hands, or came into use, since we looked.
+            with suppress(Refused):
+                await self._driver.write(_relocation(store_id, location, there, in_use=in_use))
+                return
+        raise CatalogueUnavailable(
+            f"{location} keeps changing hands", remedy="let one process at a time find its stores"
+        )
 
     async def note_marked(self, store_id: StoreId) -> None:
         """As the port says."""
@@ -214,6 +225,9 @@ class SqlRecordRepo(RecordRepo):
         return await self._driver.read(
             statement, [(name,)], lambda found: rows.store_of(found[0]) if found else None
         )
+
+    async def _holds(self, store_id: StoreId) -> bool:
+        return await self._driver.read(statements.HOLDS, [(store_id,)], bool)
 
     async def _shows(self, unit: Unit) -> bool:
         names = unit.names
@@ -293,16 +307,22 @@ def _enrolment(location: str, tier: Tier, proposed: StoreId) -> Write:
     )
 
 
-def _relocation(store_id: StoreId, location: str) -> Write:
-    names = (store_id, location)
+def _relocation(
+    store_id: StoreId, location: str, there: EnrolledStore | None, *, in_use: bool
+) -> Write:
+    move = Step(statements.MOVE_STORE, ((store_id, location),), 1)
+    if there is None or there.store_id == store_id:
+        return Write((move,))
+    old = there.store_id
+    if in_use:
+        return Write((Step(statements.VACATE_LOCATION, ((old,),), 1), move))
     return Write(
         (
-            Step(statements.VACATE_LOCATION, (names,)),
-            Step(statements.INHERIT_PLANNED, (names,)),
-            Step(statements.DROP_PLANNED, (names,)),
-            Step(statements.DROP_USAGE, (names,)),
-            Step(statements.DROP_STORE, (names,)),
-            Step(statements.MOVE_STORE, (names,), 1),
+            Step(statements.INHERIT_PLANNED, ((old, store_id),)),
+            Step(statements.DROP_PLANNED, ((old,),)),
+            Step(statements.DROP_USAGE, ((old,),)),
+            Step(statements.DROP_STORE, ((old,),), 1),
+            move,
         )
     )
 
@@ -340,6 +360,6 @@ def _query_args(query: ViolationQuery) -> Args:
         query.device_id,
         query.violation_type,
         query.vehicle_class,
-        *(low, high, -high, -low),
+        *(low, high),
         *(earliest, latest, after, query.limit + 1),
     )

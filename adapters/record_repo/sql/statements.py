@@ -2,7 +2,7 @@
 what ends or claims something first, what others refer to before what refers, counters last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -12,10 +12,10 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    FromClause,
     Integer,
     Table,
     Text,
-    and_,
     bindparam,
     case,
     cast,
@@ -31,6 +31,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from traffic_storage.adapters.record_repo.sql.statement import Statement
@@ -67,45 +68,40 @@ def _insertion(table: Table) -> Statement:
     return Statement(insert(table).values(values), names)
 
 
-# Stores. An entry that gives way to `store_id` at `location`: it was never marked, holds nothing.
-_elsewhere = and_(store.c.location == _given("location"), store.c.store_id != _given("store_id"))
-_replaced = select(store.c.store_id).where(_elsewhere).scalar_subquery()
+# Stores.
 _also_held = replica.alias()
-
 INSERT_STORE = _insertion(store)
 INSERT_USAGE = _insertion(usage)
+# One store takes over the location of another: what was planned there is due in the new one,
+# unless that has a copy already.
 VACATE_LOCATION = Statement(
     update(store)
-    .where(
-        _elsewhere,
-        or_(
-            store.c.marked,
-            exists().where(
-                replica.c.store_id == store.c.store_id,
-                ~_is(replica.c.state, ReplicaState.PLANNED),
-            ),
-        ),
-    )
+    .where(store.c.store_id == _given("id"))
     .values(location=store.c.location + literal_column("', until replaced: '") + store.c.store_id),
-    ("store_id", "location"),
+    ("id",),
 )
 INHERIT_PLANNED = Statement(
     update(replica)
     .where(
-        replica.c.store_id == _replaced,
+        replica.c.store_id == _given("old"),
+        _is(replica.c.state, ReplicaState.PLANNED),
         ~exists().where(
-            _also_held.c.file_id == replica.c.file_id,
-            _also_held.c.store_id == _given("store_id"),
+            _also_held.c.file_id == replica.c.file_id, _also_held.c.store_id == _given("new")
         ),
     )
-    .values(store_id=_given("store_id")),
-    ("store_id", "location"),
+    .values(store_id=_given("new")),
+    ("old", "new"),
 )
 DROP_PLANNED = Statement(
-    delete(replica).where(replica.c.store_id == _replaced), ("store_id", "location")
+    delete(replica).where(
+        replica.c.store_id == _given("old"), _is(replica.c.state, ReplicaState.PLANNED)
+    ),
+    ("old",),
 )
-DROP_USAGE = Statement(delete(usage).where(usage.c.store_id == _replaced), ("store_id", "location"))
-DROP_STORE = Statement(delete(store).where(_elsewhere), ("store_id", "location"))
+DROP_USAGE = Statement(delete(usage).where(usage.c.store_id == _given("old")), ("old",))
+DROP_STORE = Statement(
+    delete(store).where(store.c.store_id == _given("old"), ~store.c.marked), ("old",)
+)
 MOVE_STORE = Statement(
     update(store).where(store.c.store_id == _given("id")).values(location=_given("where")),
     ("id", "where"),
@@ -122,18 +118,9 @@ END_ATTEMPT = Statement(
 FORGET_ATTEMPT = Statement(delete(attempt).where(attempt.c.attempt_id == _given("id")), ("id",))
 CONDEMN = Statement(
     update(attempt)
-    .where(
-        attempt.c.attempt_id.in_(
-            select(attempt.c.attempt_id)
-            .where(~attempt.c.condemned, attempt.c.deadline <= _given("now"))
-            .order_by(attempt.c.deadline, attempt.c.attempt_id)
-            .limit(_given("limit"))
-            # One that commits at this moment is left alone.
-            .with_for_update(skip_locked=True)
-        ),
-    )
+    .where(attempt.c.attempt_id == _given("id"), ~attempt.c.condemned)
     .values(condemned=true()),
-    ("now", "limit"),
+    ("id",),
 )
 
 # Units.
@@ -199,12 +186,26 @@ ADD_VIOLATIONS = Statement(
 PING = Statement(select(_ONE), ())
 CATALOGUE_ID = Statement(select(catalogue.c.catalogue_id), ())
 STORE = Statement(select(store).where(store.c.store_id == _given("id")), ("id",))
+HOLDS = Statement(
+    select(_ONE)
+    .select_from(replica)
+    .where(replica.c.store_id == _given("id"), ~_is(replica.c.state, ReplicaState.PLANNED))
+    # Along the index, or PostgreSQL hopes to meet one soon in the table.
+    .order_by(replica.c.key)
+    .limit(_ONE),
+    ("id",),
+)
 STORE_AT = Statement(select(store).where(store.c.location == _given("where")), ("where",))
-CONDEMNED = Statement(
-    select(attempt)
-    .where(attempt.c.condemned)
-    .order_by(attempt.c.deadline, attempt.c.attempt_id)
+_oldest_first = (attempt.c.deadline, attempt.c.attempt_id)
+LATE = Statement(
+    select(attempt.c.attempt_id)
+    .where(~attempt.c.condemned, attempt.c.deadline <= _given("now"))
+    .order_by(*_oldest_first)
     .limit(_given("limit")),
+    ("now", "limit"),
+)
+CONDEMNED = Statement(
+    select(attempt).where(attempt.c.condemned).order_by(*_oldest_first).limit(_given("limit")),
     ("limit",),
 )
 _copies = (
@@ -258,19 +259,16 @@ USAGE = Statement(
 
 # Violations. All statements below take the same arguments; each uses those that it needs.
 QUERY_NAMES = (
-    *("device", "type", "class", "low", "high", "unsure_low", "unsure_high"),
+    *("device", "type", "class", "low", "high"),
     *("earliest", "latest", "after", "limit"),
 )
 VIOLATION = Statement(select(violation).where(violation.c.violation_id == _given("id")), ("id",))
-_band = and_(
-    -violation.c.confidence >= _given("unsure_low"),
-    -violation.c.confidence <= _given("unsure_high"),
-)
+_in_band = (violation.c.confidence >= _given("low"), violation.c.confidence <= _given("high"))
 BAND_SIZE = Statement(
     select(func.count()).select_from(
         select(_ONE.label("one"))
         .select_from(violation)
-        .where(_band)
+        .where(*_in_band)
         .limit(_given("limit"))
         .subquery()
     ),
@@ -279,7 +277,8 @@ BAND_SIZE = Statement(
 """How many violations lie in a band of confidence, counted no further than `limit`."""
 
 RARE = 2000
-"""A band of confidence with fewer violations than this is sorted; another is passed through."""
+"""A band of confidence with fewer violations than this is taken whole, and sorted. In another a
+page is found soon by passing through all in the order of time: no plan suits both."""
 
 MOST_FEW = 5 * RARE
 """Tells planners that few are few; as many can't be added between the counting and the page."""
@@ -317,52 +316,41 @@ class Filters:
 
 
 def _page(filters: Filters) -> Statement:
-    found = select(violation)
+    rows: FromClause = violation
     if filters.rare:
-        # The few of the band first, then whatever else is asked of them.
-        few = (
-            select(violation.c.violation_id.label("few_id"))
-            .where(_band)
-            .limit(literal_column(str(MOST_FEW)))
-            .cte("few")
-            .prefix_with("MATERIALIZED")
-        )
-        found = found.join_from(few, violation, violation.c.violation_id == few.c.few_id)
+        few = select(violation).where(*_in_band).limit(literal_column(str(MOST_FEW)))
+        rows = few.cte("few").prefix_with("MATERIALIZED")
     return Statement(
-        found.where(*_conditions(filters))
-        .order_by(violation.c.occurred_at.desc(), violation.c.violation_id)
+        select(rows)
+        .where(*_conditions(rows.c, filters))
+        .order_by(rows.c.occurred_at.desc(), rows.c.violation_id)
         .limit(_given("limit")),
         QUERY_NAMES,
     )
 
 
-def _conditions(filters: Filters) -> Sequence[ColumnElement[bool]]:
+def _conditions(
+    rows: ReadOnlyColumnCollection[str, Any], filters: Filters
+) -> Iterable[ColumnElement[bool]]:
     """The conditions of a page. The first column with a filter leads, the others stand aside."""
+    latest = _given("latest")
+    yield rows.occurred_at >= _given("earliest")
+    yield rows.occurred_at <= latest
+    yield or_(rows.occurred_at < latest, rows.violation_id > _given("after"))
     equal = [
         (column, name)
         for column, name, given in (
-            (violation.c.device_id, "device", filters.device),
-            (violation.c.violation_type, "type", filters.type),
-            (violation.c.vehicle_class, "class", filters.vehicle_class),
+            (rows.device_id, "device", filters.device),
+            (rows.violation_type, "type", filters.type),
+            (rows.vehicle_class, "class", filters.vehicle_class),
         )
         if given
     ]
-    at: ColumnElement[int] = violation.c.occurred_at
-    if filters.rare:
-        at = _Aside(violation.c.occurred_at)
-    latest = _given("latest")
-    conditions = [
-        at >= _given("earliest"),
-        at <= latest,
-        or_(violation.c.occurred_at < latest, violation.c.violation_id > _given("after")),
-    ]
     for place, (column, name) in enumerate(equal):
-        leads = place == 0 and not filters.rare
-        conditions.append((column if leads else _Aside(column)) == _given(name))
-    if filters.confidence:
-        conditions.append(violation.c.confidence >= _given("low"))
-        conditions.append(violation.c.confidence <= _given("high"))
-    return conditions
+        yield (_Aside(column) if place else column) == _given(name)
+    if filters.confidence and not filters.rare:
+        yield _Aside(rows.confidence) >= _given("low")
+        yield _Aside(rows.confidence) <= _given("high")
 
 
 _HOW_CONFIDENCE = ((False, False), (True, False), (True, True))

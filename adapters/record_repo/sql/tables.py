@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 from sqlalchemy.dialects.postgresql import TEXT
 from sqlalchemy.types import TypeEngine
@@ -149,6 +150,16 @@ replica = Table(
     sqlite_with_rowid=False,
 )
 
+# The copies that are due, store by store.
+_planned = replica.c.state == literal_column(f"'{ReplicaState.PLANNED}'")
+Index(
+    "replica_planned_idx",
+    replica.c.store_id,
+    replica.c.file_id,
+    postgresql_where=_planned,
+    sqlite_where=_planned,
+)
+
 violation = Table(
     "violation",
     metadata,
@@ -184,14 +195,8 @@ Index("violation_time_idx", *_ORDER, violation.c.confidence)
 Index("violation_device_time_idx", violation.c.device_id, *_ORDER, *_OTHERS)
 Index("violation_type_time_idx", violation.c.violation_type, *_ORDER, *_OTHERS[1:])
 Index("violation_class_time_idx", violation.c.vehicle_class, *_ORDER, violation.c.confidence)
-# For a band of confidence that few violations fall into (see `statements.band_size`). It is over
-# the negated value, so that only the statements that mean it can use it: a planner that believed
-# a wide band to be narrow would sort half the table.
-Index(
-    "violation_confidence_idx",
-    (-violation.c.confidence).label("unsure"),
-    *_ORDER,
-)
+# For a band of confidence that few violations fall into (see `statements.RARE`).
+Index("violation_confidence_idx", violation.c.confidence, *_ORDER)
 
 usage = Table(
     "usage",

@@ -385,7 +385,7 @@ class RecordRepoContract:
             await repo.begin(attempt, Names(()))
         assert await repo.condemn(NOON) == []
         assert await repo.condemn(NOON + 2 * MINUTE) == [attempts[1], attempts[2]]
-        assert await repo.condemn(NOON + 9 * MINUTE, 2) == [attempts[1], attempts[2]]
+        assert await repo.condemn(NOON + 2 * MINUTE, 1) == [attempts[1]]
         await repo.commit(attempts[0].attempt_id, unit)
 
     async def test_what_is_condemned_is_given_again(self, repo: RecordRepo) -> None:

@@ -131,6 +131,14 @@ def _make_files() -> None:
         ),
         sqlite_with_rowid=False,
     )
+    planned = sa.text("state = 'planned'")
+    op.create_index(
+        "replica_planned_idx",
+        "replica",
+        ["store_id", "file_id"],
+        postgresql_where=planned,
+        sqlite_where=planned,
+    )
 
 
 def _make_violations() -> None:
@@ -172,7 +180,7 @@ def _make_violations() -> None:
         "violation_device_time_idx": ["device_id", *order, *others],
         "violation_type_time_idx": ["violation_type", *order, *others[1:]],
         "violation_class_time_idx": ["vehicle_class", *order, "confidence"],
-        "violation_confidence_idx": [sa.text("(-confidence)"), *order],
+        "violation_confidence_idx": ["confidence", *order],
     }
     for name, columns in indexes.items():
         op.create_index(name, "violation", columns)
