@@ -147,9 +147,10 @@ class Session:
             self._loop.call_soon(self._look_again, call, asked_at, turns - 1)
             return
         self._late += 1
+        reason = f"it does not answer within {self._call_seconds * 1000:.0f} ms"
         if self._answered_at < asked_at or self._late >= _MOST_LATE:
-            self._fail(f"it does not answer within {self._call_seconds * 1000:.0f} ms")
-        call.answer.set_result(Away("the answer is late"))
+            self._fail(reason)
+        call.answer.set_result(Away(reason))
 
     def _fail(self, reason: str) -> None:
         if not self._failed.done():
