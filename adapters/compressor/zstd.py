@@ -32,6 +32,8 @@ class ZstdCompressor(Compressor):
     def __init__(self, level: int = zstd.COMPRESSION_LEVEL_DEFAULT) -> None:
         self._level = level
         self._threads = Threads(1, "traffic-storage-zstd")
+        # A new one costs a megabyte of fresh pages, many times the work on a small document.
+        self._idle: list[zstd.ZstdCompressor] = []
 
     @property
     def coding(self) -> Coding:
@@ -50,7 +52,12 @@ class ZstdCompressor(Compressor):
         return work() if size_bytes <= _ON_LOOP_BYTES else await self._threads.run(work)
 
     def _compress(self, data: bytes) -> MemoryBody:
-        coded = zstd.compress(data, self._level)
+        try:
+            coder = self._idle.pop()
+        except IndexError:
+            coder = zstd.ZstdCompressor(self._level)
+        coded = coder.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
+        self._idle.append(coder)
         return MemoryBody(coded, digests_of(coded))
 
 
