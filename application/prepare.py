@@ -5,8 +5,8 @@ callers took in themselves are released too, by `answering_for`.
 """
 
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -48,7 +48,7 @@ from traffic_storage.domain.times import Moment, instant, time_problem
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.images import Encoding, Images
-from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody
+from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
 
 logger = logging.getLogger("traffic_storage.prepare")
 
@@ -215,7 +215,12 @@ class Prepare:
                 watch(data)
             body: Body = await self._spool.wrap(data)
         else:
-            chunks = _watched(self._chunks(source, field), watch)
+            chunks = self._chunks(source, field)
+            if watch:
+                # What is no bytes, or too much, is refused before anybody looks at it.
+                chunks = _watched(
+                    admitted(chunks, limit_bytes=limit_bytes, field_name=field), watch
+                )
             body = await self._spool.take(chunks, limit_bytes=limit_bytes, field_name=field)
         if body.digests.size_bytes == 0:
             await self._spool.release(body)
@@ -364,12 +369,12 @@ class _ExaminedVideo:
 
 
 async def _watched(
-    source: AsyncIterable[bytes], watch: Callable[[bytes], None] | None
-) -> AsyncIterator[bytes]:
-    async for chunk in source:
-        if watch:
+    source: AsyncGenerator[bytes, None], watch: Callable[[bytes], None]
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(source):
+        async for chunk in source:
             watch(chunk)
-        yield chunk
+            yield chunk
 
 
 def _file_id(

@@ -193,6 +193,18 @@ async def test_free_space_counts_what_was_stored_since_it_was_measured() -> None
         assert (await service.video(film(77, 300), "more")).created
 
 
+async def test_a_store_whose_room_cannot_be_told_is_tried() -> None:
+    rig = Rig(local_reserve_gb=KB)
+    _has_room(rig, Room(free_bytes=3_000))
+    rig.local.plan(BlobFault("room", times=None))
+    async with rig.running() as service:
+        assert (await service.video(film(0, 2_500), "X")).created
+        rig.local.come_back()
+        rig.clock.advance(timedelta(seconds=ROOM_IS_FRESH_SECONDS))
+        with pytest.raises(StorageFull):
+            await service.video(film(1, 2_500), "Y")
+
+
 async def test_a_full_local_disk_makes_hybrid_use_the_cloud() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:

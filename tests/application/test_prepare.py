@@ -149,6 +149,12 @@ async def test_a_bad_image_is_refused_with_its_field_and_a_remedy(
     check_nothing(rig)
 
 
+async def _texts() -> AsyncIterator[Any]:
+    yield "text"
+
+
+# A box that claims to be shorter than its own head.
+BROKEN_MP4 = media.video("mp4")[:32] + b"\0\0\0\3mdat" + b"\0" * 10_000
 VIDEOS: list[tuple[Any, type[InvalidInput], str]] = [
     (b"", InvalidInput, "video: is empty"),
     (media.truncated(media.video("mp4")), UndecodableMedia, "video"),
@@ -158,6 +164,8 @@ VIDEOS: list[tuple[Any, type[InvalidInput], str]] = [
     (media.shipped_jpeg("rocket"), UnsupportedMedia, "video: is image/jpeg"),
     (streamed(b"x" * 3_000_000, 100_000), UnsupportedMedia, "video"),
     (media.video("mp4") + b"\x00" * 3_000_000, TooLarge, "video: has"),
+    (streamed(BROKEN_MP4, 100), UndecodableMedia, "video"),
+    (_texts(), InvalidInput, "video: a str came, not bytes"),
     ("/nonexistent/segment.mp4", InvalidInput, "/nonexistent/segment.mp4"),
     (["bytes"], InvalidInput, "video: is a list"),
 ]
@@ -236,6 +244,22 @@ async def test_metadata_that_is_no_json_object_is_refused(data: Any) -> None:
         with pytest.raises(InvalidInput, match="data"):
             await service.json(data, "X")
     check_nothing(rig)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"quality": 0}, "image_quality"),
+        ({"quality": 101}, "image_quality"),
+        ({"effort": 7}, "image_effort"),
+        ({"effort": -1}, "image_effort"),
+        ({"format": ImageFormat.JPEG, "lossless": True}, "image_lossless"),
+    ],
+)
+def test_an_encoding_that_no_format_has_is_refused(given: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Encoding(**given)
+    assert [problem.field for problem in caught.value.problems] == [field]
 
 
 async def test_metadata_has_a_limit() -> None:

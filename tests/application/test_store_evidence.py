@@ -215,6 +215,7 @@ async def test_a_file_that_was_missing_is_added_and_the_document_stays(
         {"record": violation_record(confidence=0.8)},
         {"record": violation_record(camera_info={})},
         {"record": violation_record(device_id="cam-2")},
+        {"record": violation_record(timestamp=V001.timestamp + timedelta.resolution)},
         {"image": picture(1)},
         {"image": raw_picture(picture(), b"re-encoded")},
         {"video": film(1)},

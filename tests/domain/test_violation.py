@@ -26,6 +26,7 @@ from traffic_storage.domain.violation import (
     ViolationRecord,
     evidence_document,
     recorded,
+    stored,
     with_paths,
 )
 from traffic_storage.entrypoints.testing import strategies as kit
@@ -274,12 +275,24 @@ def test_a_record_of_the_catalogue_equals_the_checked_one(one: ViolationRecord) 
         back.device_id = "other"  # type: ignore[misc]
 
 
+@settings(max_examples=30)
+@given(kit.stored_violations())
+def test_a_violation_of_the_catalogue_equals_the_one_that_was_stored(one: StoredViolation) -> None:
+    fields = {attribute.name: getattr(one, attribute.name) for attribute in attrs.fields(type(one))}
+    back = stored(**fields)
+    assert back == one
+    assert repr(back) == repr(one)
+    assert type(back) is StoredViolation
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        back.image_file_id = None  # type: ignore[misc]
+
+
 @given(kit.records())
 def test_storing_assigns_the_paths_and_nothing_else(one: ViolationRecord) -> None:
-    stored = with_paths(one, "V001~image", "")
-    assert (stored.image_path, stored.video_path) == ("V001~image", "")
-    assert with_paths(stored, one.image_path, one.video_path) == one
-    assert stored.sha256() == one.sha256()
+    assigned = with_paths(one, "V001~image", "")
+    assert (assigned.image_path, assigned.video_path) == ("V001~image", "")
+    assert with_paths(assigned, one.image_path, one.video_path) == one
+    assert assigned.sha256() == one.sha256()
 
 
 PARTS = st.dictionaries(st.sampled_from(["image", "video"]), kit.evidence_parts())
@@ -312,7 +325,7 @@ def test_the_document_holds_nothing_that_a_retry_would_change(
 
 @settings(max_examples=30)
 @given(kit.stored_violations())
-def test_a_violation_without_an_image_is_incomplete(stored: StoredViolation) -> None:
-    assert stored.incomplete == (stored.image_file_id is None)
-    assert stored.violation_id == stored.record.violation_id
-    assert not attrs.evolve(stored, image_file_id=FileId("V001~image")).incomplete
+def test_a_violation_without_an_image_is_incomplete(one: StoredViolation) -> None:
+    assert one.incomplete == (one.image_file_id is None)
+    assert one.violation_id == one.record.violation_id
+    assert not attrs.evolve(one, image_file_id=FileId("V001~image")).incomplete
