@@ -17,12 +17,13 @@ _JOBS = (*TRIALS, "memory", "startup")
 def main() -> None:
     """Measure, print the table."""
     arguments = _arguments()
-    options = _options(arguments)
     report = Report()
-    for name in arguments.only or _JOBS:
-        print(f"… {name}", file=sys.stderr, flush=True)
-        report += _measured(name, options)
-    machine = machine_class(options.folder)
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.folder) as own:
+        options = _options(arguments, Path(own))
+        for name in arguments.only or _JOBS:
+            print(f"… {name}", file=sys.stderr, flush=True)
+            report += _measured(name, options)
+        machine = machine_class(options.folder)
     print(report.text(machine))
     if arguments.json:
         arguments.json.write_text(json.dumps(report.as_json(machine), indent=1))
@@ -36,9 +37,8 @@ def _measured(name: str, options: Options) -> Report:
     return available(TRIALS[name]).run(name, options)
 
 
-def _options(arguments: argparse.Namespace) -> Options:
-    folder = Path(arguments.folder or tempfile.gettempdir())
-    cache = Path(arguments.cache or folder / f"traffic-storage-benchmarks-{os.getuid()}")
+def _options(arguments: argparse.Namespace, folder: Path) -> Options:
+    cache = Path(arguments.cache or folder.parent / f"traffic-storage-benchmarks-{os.getuid()}")
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Options(
         rounds=arguments.rounds or (3 if arguments.quick else 9),
@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="few and small rounds: a look, no more"
     )
     parser.add_argument("--records", type=int, default=1_000_000, help="of a full catalogue")
-    parser.add_argument("--folder", help="where to write (the temporary folder)")
+    parser.add_argument("--folder", help="where to write, some 15 GB (the temporary folder)")
     parser.add_argument("--cache", help="where full catalogues are kept (below that folder)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     return parser.parse_args()

@@ -28,6 +28,7 @@ from traffic_storage import StorageConfig, StorageService
 _SMALL_BYTES = 8_000_000
 _PIECE_BYTES = 1024 * 1024
 _TARGET = Target(64, 40, "MB")
+_AGAINST = "resident memory over idle"
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -145,14 +146,15 @@ def run(size: int, folder: Path) -> Report:
     """Measure all eight."""
     rows: list[Row] = []
     with S3Server() as s3:
-        for where, bucket in (("local disk", None), ("S3", s3.create_bucket())):
+        for where in ("local disk", "S3"):
             for by, way in (("HTTP", _by_http), ("Python", _by_python)):
+                bucket = s3.create_bucket() if where == "S3" else None
                 with tempfile.TemporaryDirectory(prefix="benchmark-", dir=folder) as own:
-                    up, down = asyncio.run(_measured(way(_settings(Path(own), bucket)), size))
-                title = f"{size / 1e9:g} GB by {by}, {where}"
-                against = "resident memory over idle"
-                rows.append(Row(f"{title}, up", against, _TARGET, (up,)))
-                rows.append(Row(f"{title}, down", against, _TARGET, (down,)))
+                    peaks = asyncio.run(_measured(way(_settings(Path(own), bucket)), size))
+                rows += [
+                    Row(f"{size / 1e9:g} GB {what} by {by}, {where}", _AGAINST, _TARGET, (peak,))
+                    for what, peak in zip(("up", "down"), peaks, strict=True)
+                ]
     return Report(tuple(rows))
 
 
