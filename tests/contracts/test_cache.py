@@ -11,8 +11,14 @@ from tests.support.servers import RedisAddress
 from traffic_storage.adapters.cache.memory import InProcessCache
 from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
 from traffic_storage.adapters.clock.manual import ManualClock
-from traffic_storage.entrypoints.testing.contracts.cache import KEYS, CacheContract, CacheMachine
-from traffic_storage.ports.cache import Cache
+from traffic_storage.entrypoints.testing.contracts.cache import (
+    KEYS,
+    LONG,
+    CacheContract,
+    CacheMachine,
+)
+from traffic_storage.entrypoints.testing.faults.cache import FailingCache
+from traffic_storage.ports.cache import Cache, CacheHealth
 
 START = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 MACHINE = settings(max_examples=25, stateful_step_count=30, deadline=None)
@@ -75,6 +81,40 @@ class TestValkeyCluster(CacheContract):
         cache = redis_at(redis_cluster, cluster=True)
         yield cache
         await cache.aclose()
+
+
+class TestFailing(CacheContract):
+    """The decorator changes nothing until it is told to."""
+
+    @pytest.fixture
+    async def cache(self, no_leaks: None) -> AsyncIterator[FailingCache]:
+        self._clock = ManualClock(START)
+        cache = FailingCache(InProcessCache(64 * 1024 * 1024, self.item_bytes, self._clock))
+        yield cache
+        await cache.aclose()
+
+    async def pass_time(self, by: timedelta) -> None:
+        self._clock.advance(by)
+
+    async def test_one_that_is_away_knows_and_keeps_nothing(self, cache: FailingCache) -> None:
+        await cache.put("a", b"1", LONG)
+        cache.go_down("gone")
+        assert await cache.get("a") is None
+        await cache.put("b", b"2", LONG)
+        await cache.drop("a")
+        assert cache.health() == CacheHealth(False, "gone")
+        cache.come_back()
+        assert await cache.get("a") == b"1"
+        assert await cache.get("b") is None
+        assert cache.calls == {"get": 3, "put": 2, "drop": 1}
+
+    async def test_one_that_lies(self, cache: FailingCache) -> None:
+        await cache.put("a", b"1", LONG)
+        cache.lie(lambda data: data + b"!")
+        assert await cache.get("a") == b"1!"
+        assert await cache.get("b") is None
+        cache.come_back()
+        assert await cache.get("a") == b"1"
 
 
 class InProcessMachine(CacheMachine):

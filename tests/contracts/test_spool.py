@@ -9,7 +9,16 @@ from hypothesis import settings
 
 from traffic_storage.adapters.spool.disk import DiskSpool
 from traffic_storage.adapters.spool.memory import InMemorySpool
-from traffic_storage.entrypoints.testing.contracts.spool import SpoolContract, SpoolMachine
+from traffic_storage.domain.errors import StorageFull
+from traffic_storage.entrypoints.testing.contracts.spool import (
+    MIB,
+    UNLIMITED,
+    Source,
+    SpoolContract,
+    SpoolMachine,
+    content,
+)
+from traffic_storage.entrypoints.testing.faults.spool import FailingSpool
 from traffic_storage.ports.spool import Spool
 
 MACHINE = settings(max_examples=12, stateful_step_count=20, deadline=None)
@@ -32,6 +41,29 @@ class TestDisk(SpoolContract):
         yield spool
         await spool.aclose()
         assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+
+
+class TestFailing(SpoolContract):
+    """The decorator changes nothing until it is told to."""
+
+    @pytest.fixture
+    async def spool(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[FailingSpool]:
+        spool = FailingSpool(DiskSpool(tmp_path / "spool"))
+        yield spool
+        await spool.aclose()
+
+    async def test_it_fails_after_so_many(self, no_leaks: None, tmp_path: Path) -> None:
+        spool = FailingSpool(DiskSpool(tmp_path / "spool"), after=1)
+        body = await spool.take(Source([content(3 * MIB)]), limit_bytes=UNLIMITED, field_name="v")
+        for _ in range(2):
+            source = Source([content(3 * MIB)])
+            with pytest.raises(StorageFull):
+                await spool.take(source, limit_bytes=UNLIMITED, field_name="v")
+            assert source.closed
+        assert spool.held == [body]
+        await spool.release(body)
+        assert spool.held == []
+        await spool.aclose()
 
 
 class MemoryMachine(SpoolMachine):
