@@ -38,6 +38,7 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
 _RACES = 3
+_MOST_BANDS = 1000
 _OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
 _FOUND_BAD = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
@@ -48,6 +49,7 @@ class SqlRecordRepo(RecordRepo):
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._common: set[tuple[float | None, float | None]] = set()
 
     async def begin(self, attempt: Attempt, names: Names) -> Holdings:
         """As the port says. What is taken is read while the attempt is being entered."""
@@ -238,11 +240,19 @@ class SqlRecordRepo(RecordRepo):
     async def _rare(self, query: ViolationQuery, args: Args) -> bool:
         if query.min_confidence is None and query.max_confidence is None:
             return False
-        return await self._driver.read(
-            statements.BAND_SIZE,
-            [(*args[:-1], statements.RARE)],
-            lambda found: found[0][0] < statements.RARE,
+        band = query.min_confidence, query.max_confidence
+        if band in self._common:
+            return False
+        count = await self._driver.read(
+            statements.BAND_SIZE, [(*args[:-1], statements.RARE)], lambda found: int(found[0][0])
         )
+        if count < statements.RARE:
+            return True
+        # Hardly any band that many fall into becomes rare again; if one did, all that it would
+        # cost is time.
+        if len(self._common) < _MOST_BANDS:
+            self._common.add(band)
+        return False
 
 
 def _commitment(attempt: AttemptId, unit: Unit) -> Write:

@@ -44,6 +44,7 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     usage,
     violation,
     violation_count,
+    whole_band,
 )
 from traffic_storage.domain.files import ReplicaState
 
@@ -263,7 +264,11 @@ QUERY_NAMES = (
     *("earliest", "latest", "after", "limit"),
 )
 VIOLATION = Statement(select(violation).where(violation.c.violation_id == _given("id")), ("id",))
-_in_band = (violation.c.confidence >= _given("low"), violation.c.confidence <= _given("high"))
+_in_band = (
+    whole_band,
+    violation.c.confidence >= _given("low"),
+    violation.c.confidence <= _given("high"),
+)
 BAND_SIZE = Statement(
     select(func.count()).select_from(
         select(_ONE.label("one"))
@@ -349,8 +354,8 @@ def _conditions(
     for place, (column, name) in enumerate(equal):
         yield (_Aside(column) if place else column) == _given(name)
     if filters.confidence and not filters.rare:
-        yield _Aside(rows.confidence) >= _given("low")
-        yield _Aside(rows.confidence) <= _given("high")
+        yield rows.confidence >= _given("low")
+        yield rows.confidence <= _given("high")
 
 
 _HOW_CONFIDENCE = ((False, False), (True, False), (True, True))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import secrets
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -595,7 +595,7 @@ class TestConnections:
 
     async def test_a_unix_socket(self) -> None:
         with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
-            os.chmod(folder, 0o777)
+            _open_to_all(Path(folder))
             with PostgresServer(durable=False, settings={"unix_socket_directories": folder}) as own:
                 database = own.create_database()
                 async with opened(evolve(settings_of(database), host=folder)) as repo:
@@ -639,6 +639,11 @@ def _migrator(database: Database) -> "subprocess.Popen[str]":
     process.stdin.write(" ".join(words) + "\n")
     process.stdin.flush()
     return process
+
+
+def _open_to_all(folder: Path) -> None:
+    # The server runs as another user.
+    folder.chmod(0o777)
 
 
 def _connections(postgres: PostgresAddress, database: Database) -> int:

@@ -33,7 +33,7 @@ def _make_catalogue() -> None:
         sa.Column("one", sa.SmallInteger, autoincrement=False),
         sa.Column("catalogue_id", _text(), nullable=False),
         sa.PrimaryKeyConstraint("one", name="catalogue_pkey"),
-        sa.CheckConstraint("one = 1", name="catalogue_is_one_row"),
+        sa.CheckConstraint("one = 1", name=op.f("catalogue_is_one_row")),
     )
     op.bulk_insert(catalogue, [{"one": 1, "catalogue_id": str(uuid4())}])
 
@@ -48,7 +48,7 @@ def _make_stores() -> None:
         sa.PrimaryKeyConstraint("store_id", name="store_pkey"),
         sa.UniqueConstraint("location", name="store_location_key"),
         sa.UniqueConstraint("store_id", "tier", name="store_store_id_key"),
-        sa.CheckConstraint("tier IN ('local', 'cloud')", name="store_tier_is_known"),
+        sa.CheckConstraint("tier IN ('local', 'cloud')", name=op.f("store_tier_is_known")),
     )
     op.create_table(
         "attempt",
@@ -90,17 +90,18 @@ def _make_files() -> None:
         sa.Column("segments", sa.LargeBinary),
         sa.Column("stored_segments", sa.LargeBinary),
         sa.PrimaryKeyConstraint("file_id", name="file_pkey"),
-        sa.CheckConstraint(f"kind IN ({_KINDS})", name="file_kind_is_known"),
-        sa.CheckConstraint("coding IN ('identity', 'zstd')", name="file_coding_is_known"),
+        sa.CheckConstraint(f"kind IN ({_KINDS})", name=op.f("file_kind_is_known")),
+        sa.CheckConstraint("coding IN ('identity', 'zstd')", name=op.f("file_coding_is_known")),
         sa.CheckConstraint(
             "state IN ('available', 'tombstoned', 'purging', 'purged')",
-            name="file_state_is_known",
+            name=op.f("file_state_is_known"),
         ),
         sa.CheckConstraint(
-            "size_bytes >= 0 AND stored_size_bytes >= 0", name="file_sizes_are_sizes"
+            "size_bytes >= 0 AND stored_size_bytes >= 0", name=op.f("file_sizes_are_sizes")
         ),
         sa.CheckConstraint(
-            "length(sha256) = 64 AND length(stored_sha256) = 64", name="file_digests_are_digests"
+            "length(sha256) = 64 AND length(stored_sha256) = 64",
+            name=op.f("file_digests_are_digests"),
         ),
     )
     named = sa.text("violation_id IS NOT NULL")
@@ -127,7 +128,7 @@ def _make_files() -> None:
         ),
         sa.CheckConstraint(
             "state IN ('planned', 'present', 'corrupt', 'missing', 'gone')",
-            name="replica_state_is_known",
+            name=op.f("replica_state_is_known"),
         ),
         sqlite_with_rowid=False,
     )
@@ -169,9 +170,9 @@ def _make_violations() -> None:
             for column in ("metadata_file_id", "image_file_id", "video_file_id")
         ),
         sa.CheckConstraint(
-            "confidence >= 0 AND confidence <= 1", name="violation_confidence_is_a_share"
+            "confidence >= 0 AND confidence <= 1", name=op.f("violation_confidence_is_a_share")
         ),
-        sa.CheckConstraint("length(record_sha256) = 64", name="violation_digest_is_a_digest"),
+        sa.CheckConstraint("length(record_sha256) = 64", name=op.f("violation_digest_is_a_digest")),
     )
     order: list[str | sa.TextClause] = [sa.text("occurred_at DESC"), "violation_id"]
     others = ["violation_type", "vehicle_class", "confidence"]
@@ -180,10 +181,17 @@ def _make_violations() -> None:
         "violation_device_time_idx": ["device_id", *order, *others],
         "violation_type_time_idx": ["violation_type", *order, *others[1:]],
         "violation_class_time_idx": ["vehicle_class", *order, "confidence"],
-        "violation_confidence_idx": ["confidence", *order],
     }
     for name, columns in indexes.items():
         op.create_index(name, "violation", columns)
+    whole_band = sa.text("confidence >= 0")
+    op.create_index(
+        "violation_confidence_idx",
+        "violation",
+        ["confidence", *order],
+        postgresql_where=whole_band,
+        sqlite_where=whole_band,
+    )
 
 
 def _make_counters() -> None:
@@ -196,7 +204,7 @@ def _make_counters() -> None:
         sa.Column("bytes", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("store_id", "kind", "shard", name="usage_pkey"),
         sa.ForeignKeyConstraint(["store_id"], ["store.store_id"], name="usage_store_id_fkey"),
-        sa.CheckConstraint(f"kind IN ({_KINDS})", name="usage_kind_is_known"),
+        sa.CheckConstraint(f"kind IN ({_KINDS})", name=op.f("usage_kind_is_known")),
         postgresql_with=_COUNTER,
     )
     violation_count = op.create_table(

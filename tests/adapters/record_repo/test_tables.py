@@ -1,0 +1,218 @@
+"""The migrations make the tables that the code means, and the databases hold the invariants."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from attrs import evolve
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from tests.adapters.record_repo.test_postgres import opened, settings_of
+from tests.support.servers import Database, PostgresAddress
+from traffic_storage.adapters.record_repo.sql import rows, statements, tables
+from traffic_storage.adapters.record_repo.sql.driver import Step, Write, merged
+from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.domain.digests import Sha256, sha256_of
+from traffic_storage.domain.files import BlobKey, FileKind, ReplicaState
+from traffic_storage.domain.identifiers import FileId, StoreId
+from traffic_storage.domain.unit import Unit, Usage
+from traffic_storage.entrypoints.testing.contracts.record_repo import local
+from traffic_storage.entrypoints.testing.units import (
+    new_attempt,
+    new_evidence,
+    new_file,
+    new_record,
+    store,
+)
+from traffic_storage.ports.errors import AttemptCondemned
+from traffic_storage.ports.record_repo import RecordRepo
+
+_SHAPE = """
+    SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod)
+        || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END || coalesce(' ' || l.collname, '')
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.collname <> 'default'
+        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0
+    UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT 'options', relname, array_to_string(reloptions, ',') FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
+
+
+async def shape(database: Database) -> set[tuple[str, ...]]:
+    """Columns, constraints, indexes and options, as the server describes them."""
+    connection = await asyncpg.connect(database.dsn)
+    try:
+        found = await connection.fetch(_SHAPE)
+    finally:
+        await connection.close()
+    return {tuple(row) for row in found if "alembic_version" not in row[1]}
+
+
+class TestMigrations:
+    async def test_postgres_has_the_tables_that_the_code_means(
+        self, postgres: PostgresAddress
+    ) -> None:
+        with postgres.temporary_database() as migrated, postgres.temporary_database() as made:
+            async with opened(settings_of(migrated)) as repo:
+                await repo.upgrade()
+            engine = create_async_engine(made.url, poolclass=NullPool)
+            async with engine.begin() as connection:
+                await connection.run_sync(tables.metadata.create_all)
+            assert await shape(migrated) == await shape(made)
+
+    async def test_sqlite_has_the_tables_that_the_code_means(self, tmp_path: Path) -> None:
+        path = tmp_path / "catalogue.sqlite3"
+        repo = sqlite_repo(SqliteSettings(path))
+        await repo.upgrade()
+        await repo.aclose()
+        engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection)
+            assert compare_metadata(context, tables.metadata) == []
+        with closing(sqlite3.connect(path)) as other, closing(sqlite3.connect(":memory:")) as made:
+            engine = create_engine("sqlite://", creator=lambda: made)
+            tables.metadata.create_all(engine)
+            assert _indexes(other) == _indexes(made)
+
+    async def test_two_catalogues_have_two_ids(
+        self, postgres_database: Database, tmp_path: Path
+    ) -> None:
+        async with opened(settings_of(postgres_database)) as one:
+            other = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3"))
+            await asyncio.gather(one.upgrade(), other.upgrade())
+            assert await one.catalogue_id() != await other.catalogue_id()
+            await other.aclose()
+
+
+def _indexes(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'")
+    return {(name, sql) for name, sql in found if sql}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def repo(
+    request: pytest.FixtureRequest, tmp_path: Path, no_leaks: None
+) -> AsyncIterator[RecordRepo]:
+    if request.param == "sqlite":
+        made = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3"))
+        await made.upgrade()
+        yield made
+        await made.aclose()
+    else:
+        database: Database = request.getfixturevalue("postgres_database")
+        async with opened(settings_of(database)) as made:
+            await made.upgrade()
+            yield made
+
+
+class TestInvariants:
+    """What a mistaken program must not be able to write."""
+
+    async def test_a_violation_never_shows_without_its_files(self, repo: RecordRepo) -> None:
+        unit = new_evidence(new_record(), await local(repo))
+        alone = Unit((), unit.violation)
+        attempt = new_attempt(alone)
+        await repo.begin(attempt, alone.names)
+        with pytest.raises(Exception, match=r"(?i)foreign key"):
+            await repo.commit(attempt.attempt_id, alone)
+        assert (await repo.usage()).violations == 0
+
+    async def test_a_key_is_never_written_twice(self, repo: RecordRepo) -> None:
+        place = await local(repo)
+        one = (await store(repo, Unit((new_file(place),)))).files[0]
+        other = evolve(one, file_id=FileId("other"))
+        with pytest.raises(AttemptCondemned):
+            await store(repo, Unit((other,)))
+        assert await repo.file(other.file_id) is None
+
+    async def test_a_copy_belongs_to_a_store(self, repo: RecordRepo) -> None:
+        file = new_file(evolve(await local(repo), store_id=StoreId("absent")))
+        with pytest.raises(AttemptCondemned):
+            await store(repo, Unit((file,)))
+
+    async def test_digests_and_sizes_are_what_they_are_called(self, repo: RecordRepo) -> None:
+        file = new_file(await local(repo))
+        short = evolve(file.content, sha256=Sha256("short"))
+        for content in (short, evolve(file.content, size_bytes=-1)):
+            with pytest.raises(Exception, match=r"(?i)check constraint"):
+                await store(repo, Unit((evolve(file, content=content),)))
+        assert await repo.file(file.file_id) is None
+
+    async def test_a_mistaken_write_takes_no_neighbour_with_it(self, repo: RecordRepo) -> None:
+        """A group is one transaction, but each of its writes has an outcome of its own."""
+        place = await local(repo)
+        good = [new_evidence(new_record(), place) for _ in range(20)]
+        file = new_file(place)
+        bad = Unit((evolve(file, content=evolve(file.content, size_bytes=2**70)),))
+        outcomes = await asyncio.gather(
+            *(store(repo, unit) for unit in [*good[:10], bad, *good[10:]]), return_exceptions=True
+        )
+        assert [*outcomes[:10], *outcomes[11:]] == good
+        assert isinstance(outcomes[10], Exception)
+        assert (await repo.usage()).violations == 20
+
+
+class TestMerging:
+    """Several writes become one transaction."""
+
+    def test_statements_come_in_their_order_and_rows_by_name(self) -> None:
+        one = Write((Step(statements.INSERT_VIOLATION, (("b",),)),))
+        other = Write(
+            (
+                Step(statements.INSERT_FILE, (("d",), ("c",))),
+                Step(statements.INSERT_VIOLATION, (("a",),)),
+                Step(statements.END_ATTEMPT, (("x",),), 1),
+            )
+        )
+        end = Write((Step(statements.END_ATTEMPT, (("w",),), 1),))
+        assert merged([one, other, end], 3) == [
+            Step(statements.END_ATTEMPT, (("w",), ("x",)), 2),
+            Step(statements.INSERT_FILE, (("c",), ("d",))),
+            Step(statements.INSERT_VIOLATION, (("a",), ("b",))),
+        ]
+
+    def test_counters_are_summed_and_come_last(self) -> None:
+        writes = [
+            Write(
+                (Step(statements.END_ATTEMPT, ((str(n),),), 1),),
+                usage=(
+                    Usage(StoreId("s"), FileKind.IMAGE, 1, 10),
+                    Usage(StoreId("r"), FileKind.IMAGE, -1, -5),
+                ),
+                violations=n,
+            )
+            for n in range(3)
+        ]
+        assert merged(writes, 7)[1:] == [
+            Step(statements.ADD_USAGE, (("r", "image", 7, -3, -15), ("s", "image", 7, 3, 30)), 2),
+            Step(statements.ADD_VIOLATIONS, ((7, 3),), 1),
+        ]
+
+
+def test_rows_of_files_without_copies_and_with_other_stored_segments() -> None:
+    file = new_file()
+    digests = evolve(file.content, segments=sha256_of(b"x").encode())
+    coded = evolve(file, content=digests, stored=evolve(digests, segments=b""))
+    for one in (file, coded, evolve(coded, stored=digests)):
+        row = (*rows.file_row(one), *(None,) * 5)
+        assert rows.files_of([row]) == (one,)
+
+
+def test_rows_of_replicas_keep_their_states() -> None:
+    place = ("f", "s", "k", "local", None, None)
+    for state in ReplicaState:
+        row = (*place[:4], state.value, None)
+        file = new_file()
+        found = rows.files_of([(*rows.file_row(file), *row[1:])])[0].replicas[0]
+        assert (found.state, found.key) == (state, BlobKey("k"))
