@@ -43,7 +43,7 @@ def test_a_file_goes_down_a_pipe(stored: Shell) -> None:
         [PROGRAM, "get", "F"],
         capture_output=True,
         check=True,
-        env={"HOME": str(stored.home), "PATH": ""},
+        env={"HOME": str(stored.home), "PATH": os.defpath},
     )
 
     assert done.stdout == FILM
