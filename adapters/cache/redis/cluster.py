@@ -73,7 +73,7 @@ class Cluster:
             self._mapper.cancel()
             await asyncio.wait([self._mapper])
         self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
-        for link in self._links.values():
+        for link in list(self._links.values()):
             await link.aclose()
 
     async def _first_try(self, deadline: float) -> None:
@@ -166,5 +166,5 @@ def _owned(answer: Reply, asked: Address) -> Iterator[tuple[int, Address]]:
         # A node that does not know its own address leaves it empty, or says "?".
         known = host not in {b"", b"?", None}
         address = Address(host.decode() if known else asked.host, int(port))
-        for slot in range(first, last + 1):
+        for slot in range(max(first, 0), min(last + 1, REDIS_CLUSTER_HASH_SLOTS)):
             yield slot, address

@@ -228,8 +228,9 @@ class _Window(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
+        rest = max(0, self._size_bytes - self._position)
         try:
-            count = os.preadv(self._fd, [buffer], self._position)
+            count = os.preadv(self._fd, [memoryview(buffer)[:rest]], self._position)
         except OSError as error:
             raise StorageUnavailable(
                 f"the spool can't be read: {error.strerror}", remedy="check the disk"

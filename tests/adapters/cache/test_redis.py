@@ -434,6 +434,25 @@ class TestOddServers:
             await until(lambda: "cluster support disabled" in cache.health().detail)
             assert not cache.health().healthy
 
+    @pytest.mark.parametrize(
+        "slots",
+        [
+            b"*0\r\n",
+            b"*1\r\n:7\r\n",
+            b"*1\r\n*3\r\n:0\r\n:999999999999\r\n*2\r\n$4\r\nhost\r\n:1\r\n",
+            b"*1\r\n*3\r\n$1\r\nx\r\n:5\r\n*2\r\n$4\r\nhost\r\n:1\r\n",
+            b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n*0\r\n:1\r\n",
+            b"+OK\r\n",
+        ],
+    )
+    async def test_a_map_that_makes_no_sense(self, no_leaks: None, slots: bytes) -> None:
+        def script(words: list[bytes]) -> bytes:
+            return b"+PONG\r\n" if words == [b"PING"] else slots
+
+        async with Scripted(script).running() as address, opened(address, cluster=True) as cache:
+            await until_away(cache)
+            assert await cache.get("a") is None
+
     async def test_a_storm_of_redirections(self, no_leaks: None) -> None:
         def script(words: list[bytes]) -> bytes:
             if words == [b"PING"]:
