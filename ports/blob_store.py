@@ -64,10 +64,15 @@ class Room:
 class BlobStore(Protocol):
     """One store. Every method but `obstacle` does I/O, within the adapter's own deadlines.
 
+    Many calls run at once, on one event loop. Making a store does no I/O; the first call opens it.
+
     Errors of all methods:
         StorageUnavailable: the store can't be reached or refuses (credentials, read-only);
             the message names the cause, and never a secret. Whether a write happened is unknown,
             except where a method says otherwise.
+
+    Errors of all methods that take a key:
+        InvalidInput: it is no key as `blob_key` makes them (`verification.check_key`).
     """
 
     @property
@@ -82,7 +87,11 @@ class BlobStore(Protocol):
 
     @abstractmethod
     def obstacle(self) -> str:
-        """Why it can't be used at the moment, as far as is known; empty when it can. No I/O."""
+        """Why it can't be used at the moment, as far as is known; empty when it can. No I/O.
+
+        Nothing is written to a store with an obstacle, so it must end by itself after a while: a
+        call has to find out that the store is back.
+        """
 
     @abstractmethod
     async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
@@ -95,10 +104,14 @@ class BlobStore(Protocol):
         store's own threads and tasks publish nothing afterwards, and what the body names may be
         released. A cancelled call may have published.
 
+        The digests of the body are right (a `Spool` made them); its size is checked, for a file
+        can be cut. What is there already is compared by its bytes, and keeps the facts that it has.
+
         Raises:
             BlobConflict: `key` holds other bytes.
             BlobCorrupt: the body is shorter or longer than its digests say; nothing was published.
-            DeadlinePassed: not published before `deadline`; it never will be.
+            DeadlinePassed: not published before `deadline`; it never will be. One that is past at
+                the call comes before all other answers, for recovery may undo what is there.
             StorageFull: no room; nothing was published.
         """
 
@@ -115,9 +128,9 @@ class BlobStore(Protocol):
     def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
         """The bytes of `span`, in order, each checked before it is given.
 
-        A blob without segment digests is read and checked whole; one with them segment by
-        segment (1 MiB), only those that `span` touches. Gives chunks of at most 4 MiB, never an
-        empty one. Closing the iterator early frees everything at once.
+        A blob without segment digests is read and checked whole; one with them by its size and
+        then segment by segment (1 MiB), only those that `span` touches. Gives chunks of at most
+        4 MiB, never an empty one. Closing the iterator early frees everything at once.
 
         Raises (while iterated):
             BlobMissing, BlobCorrupt: as `read`; bytes given before stay right.
@@ -168,7 +181,10 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Free threads and connections; running calls end first."""
+        """Free threads and connections; running calls end first.
+
+        A second time does nothing. No other call comes after it.
+        """
 
 
 @asynccontextmanager

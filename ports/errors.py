@@ -1,6 +1,9 @@
 """What a back end can answer, whatever its technology. Each adapter translates into these.
 
 `StorageFull` and `StorageUnavailable` are the domain's: placement raises them too.
+
+By their builtin parents `DeadlinePassed` and `StorageUnavailable` are an `OSError`, so an adapter
+that translates those lets a `TrafficStorageError` through first.
 """
 
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable, TrafficStorageError
