@@ -1,9 +1,16 @@
 """The testing kit, public as `traffic_storage.testing`: for embedders and adapter writers.
 
-In-memory adapters, a whole service made of them, decorators of the ports that inject faults,
-Hypothesis strategies for every value, and the contract suites as importable classes. A name is
-resolved when it is first used, so that the kit needs only what a test takes from it (the suites
-need the extra `testing`).
+* `BlobStoreContract` and its like: what an adapter of that port promises, as a test class to
+  inherit from; `BlobStoreMachine` and its like: any order of calls, compared with a model.
+* `in_memory_container`: a whole service without disk, network or time of its own. Its parts are
+  here too: `InMemoryBlobStore`, `InMemoryRecordRepo`, `InMemorySpool`, `InProcessCache`,
+  `PlainImages`, `IdentityCompressor`, `ManualClock`, `SeededIds`.
+* `FailingBlobStore` and its like: decorators of the ports that fail where they are told to.
+* `new_blob`, `random_blob`, `units`, and Hypothesis's `strategies` of every value.
+
+A name is resolved when it is first used, so that the kit needs only what a test takes from it. The
+suites need the extra `testing`; their fixtures are asynchronous, so run pytest with
+`asyncio_mode = "auto"`, or write `@pytest_asyncio.fixture`.
 """
 
 TYPE_CHECKING = False
@@ -11,6 +18,7 @@ if TYPE_CHECKING:
     from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore as InMemoryBlobStore
     from traffic_storage.adapters.cache.memory import InProcessCache as InProcessCache
     from traffic_storage.adapters.clock.manual import ManualClock as ManualClock
+    from traffic_storage.adapters.clock.system import SystemClock as SystemClock
     from traffic_storage.adapters.compressor.identity import (
         IdentityCompressor as IdentityCompressor,
     )
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
         FailingBlobStore as FailingBlobStore,
     )
     from traffic_storage.entrypoints.testing.faults.blob_store import When as When
+    from traffic_storage.entrypoints.testing.faults.blob_store import damaged as damaged
     from traffic_storage.entrypoints.testing.faults.blob_store import tamper as tamper
     from traffic_storage.entrypoints.testing.faults.cache import FailingCache as FailingCache
     from traffic_storage.entrypoints.testing.faults.record_repo import (
@@ -63,7 +72,8 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.testing.faults.spool import FailingSpool as FailingSpool
     from traffic_storage.entrypoints.testing.ids import SeededIds as SeededIds
 
-# Public name → module and name there (or the module itself). The imports above tell type checkers the same.
+# Public name → module and name there (or the module itself). The imports above tell type checkers
+# the same.
 _PLACES = {
     "Blob": "traffic_storage.entrypoints.testing.blobs:Blob",
     "BlobFault": "traffic_storage.entrypoints.testing.faults.blob_store:BlobFault",
@@ -92,7 +102,9 @@ _PLACES = {
     "SeededIds": "traffic_storage.entrypoints.testing.ids:SeededIds",
     "SpoolContract": "traffic_storage.entrypoints.testing.contracts.spool:SpoolContract",
     "SpoolMachine": "traffic_storage.entrypoints.testing.contracts.spool:SpoolMachine",
+    "SystemClock": "traffic_storage.adapters.clock.system:SystemClock",
     "When": "traffic_storage.entrypoints.testing.faults.blob_store:When",
+    "damaged": "traffic_storage.entrypoints.testing.faults.blob_store:damaged",
     "in_memory_container": "traffic_storage.entrypoints.testing.containers:in_memory_container",
     "new_blob": "traffic_storage.entrypoints.testing.blobs:new_blob",
     "random_blob": "traffic_storage.entrypoints.testing.blobs:random_blob",
@@ -129,7 +141,9 @@ __all__ = [
     "SeededIds",
     "SpoolContract",
     "SpoolMachine",
+    "SystemClock",
     "When",
+    "damaged",
     "in_memory_container",
     "new_blob",
     "random_blob",

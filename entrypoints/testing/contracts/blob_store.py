@@ -87,13 +87,17 @@ async def is_there(store: BlobStore, blob: Blob) -> bool:
 
 @pytest.mark.asyncio
 class BlobStoreContract:
-    """Inherit, and give an async fixture `store`: open, empty, without a marker.
+    """Inherit, and give an async fixture `store`: empty, without a marker, by the real time.
 
-    It is closed by the fixture. Override `tamper` if the adapter is not one of ours.
+    It is closed by the fixture. If the adapter is not one of ours, override `tamper`. A whole
+    example is `examples/sqlite_store`.
     """
 
     async def tamper(self, store: BlobStore, key: BlobKey, how: Damage, at: int = 0) -> None:
-        """Damage a blob where it lies, behind the adapter's back."""
+        """Do to a blob where it lies what `damaged` does to bytes, behind the adapter's back.
+
+        Its facts stay, unless it is removed.
+        """
         await tamper(store, key, how, at=at)
 
     @pytest.mark.parametrize("size", SIZES)
@@ -157,13 +161,17 @@ class BlobStoreContract:
             assert (await store.head(first.key)).facts == first.facts
 
     async def test_nothing_is_published_after_its_deadline(self, store: BlobStore) -> None:
-        """put: "DeadlinePassed: not published before `deadline`; it never will be"."""
+        """put: "DeadlinePassed: not published before `deadline`"; "before all other answers"."""
         for size in (10, 9 * MIB):
             blob = random_blob(size)
             with pytest.raises(DeadlinePassed):
                 await store.put(blob.key, blob.body, blob.facts, deadline=PAST)
             assert not await is_there(store, blob)
         assert await is_empty(store)
+        there = await stored(store, random_blob(10))
+        with pytest.raises(DeadlinePassed):
+            await store.put(there.key, there.body, there.facts, deadline=PAST)
+        assert await is_there(store, there)
 
     async def test_half_a_body_is_never_visible(self, store: BlobStore) -> None:
         """put: "BlobCorrupt: the body is shorter or longer than its digests say"."""
@@ -449,16 +457,25 @@ class BlobStoreContract:
             await stored(store, random_blob(10))
             assert not await is_there(store, blob)
 
+    async def test_it_may_be_closed_twice(self, store: BlobStore) -> None:
+        """aclose: "A second time does nothing"."""
+        await stored(store, random_blob(10))
+        await store.aclose()
+        await store.aclose()
 
-_POOL = [random_blob(size) for size in (0, 1, 1000, MIB, 4 * MIB + 5)]
+
+# By size, for a report of a failure prints what the rules were given.
+_POOL = {size: random_blob(size) for size in (0, 1, 1000, MIB, 4 * MIB + 5)}
 _PLACES = [(kind, date(2025, month, 9)) for kind in FileKind for month in (2, 10, 11)]
 
 
 class BlobStoreMachine(RuleBasedStateMachine):
     """Any order of calls: an adapter and the in-memory one give the same answers and errors.
 
-    Make a subclass whose `make` (called on the machine's own event loop) gives an empty store;
-    what it holds at the end is deleted. Run its `TestCase`.
+    Make a subclass whose `make`, a static or class method that is called on the machine's own
+    event loop, gives an empty store by the real time. What it holds at the end is deleted, and it
+    is closed. Run its `TestCase`, or, with fewer of the examples that cost time on a real medium,
+    `hypothesis.stateful.run_state_machine_as_test(Machine, settings=…)`.
     """
 
     make: ClassVar[Callable[[], BlobStore]]
@@ -473,14 +490,14 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(
         target=blobs,
-        data=st.sampled_from(_POOL),
+        size=st.sampled_from(list(_POOL)),
         place=st.sampled_from(_PLACES),
         spooled=st.booleans(),
     )
-    def put(self, data: Blob, place: tuple[FileKind, date], spooled: bool) -> Blob:
+    def put(self, size: int, place: tuple[FileKind, date], spooled: bool) -> Blob:
         """Put a new blob."""
         kind, day = place
-        blob = new_blob(data.data, kind=kind, day=day)
+        blob = new_blob(_POOL[size].data, kind=kind, day=day)
         self._put(blob, spooled=spooled)
         return blob
 
@@ -489,10 +506,10 @@ class BlobStoreMachine(RuleBasedStateMachine):
         """Put the same, which may have been deleted meanwhile."""
         self._put(blob, spooled=spooled)
 
-    @rule(blob=blobs, data=st.sampled_from(_POOL))
-    def put_other(self, blob: Blob, data: Blob) -> None:
+    @rule(blob=blobs, size=st.sampled_from(list(_POOL)))
+    def put_other(self, blob: Blob, size: int) -> None:
         """Put what may be other bytes under a key that may be taken."""
-        self._put(attrs.evolve(data, key=blob.key, facts=blob.facts), spooled=False)
+        self._put(attrs.evolve(_POOL[size], key=blob.key, facts=blob.facts), spooled=False)
 
     @rule(blob=blobs)
     def put_late(self, blob: Blob) -> None:
@@ -538,8 +555,10 @@ class BlobStoreMachine(RuleBasedStateMachine):
             self._same(lambda store: store.put(blob.key, given, blob.facts, deadline=NEVER))
 
     def _same(self, call: Callable[[BlobStore], Awaitable[object]]) -> None:
-        outcomes = [self._runner.run(_outcome(call, store)) for store in (self._model, self._store)]
-        assert outcomes[0] == outcomes[1]
+        expected, found = (
+            self._runner.run(_outcome(call, store)) for store in (self._model, self._store)
+        )
+        assert found == expected, f"in memory: {expected!r:.200}; here: {found!r:.200}"
 
     async def _made(self) -> BlobStore:
         return type(self).make()

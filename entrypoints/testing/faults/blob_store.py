@@ -191,7 +191,14 @@ def _leave(fault: BlobFault | None) -> None:
 
 
 class Damage(StrEnum):
-    """What may happen to bytes at rest."""
+    """What may happen to bytes at rest; `damaged` does it to bytes at hand.
+
+    Attributes:
+        FLIP: one bit of the byte at `at` is wrong.
+        TRUNCATE: what begins at `at` is gone.
+        EXTEND: one byte more, at the end; `at` says nothing.
+        REMOVE: all is gone, the facts too; `at` says nothing.
+    """
 
     FLIP = "flip"
     TRUNCATE = "truncate"
@@ -200,7 +207,7 @@ class Damage(StrEnum):
 
 
 def damaged(data: bytes, how: Damage, at: int) -> bytes | None:
-    """`data` with one bit wrong at `at`, without what follows it, or with one byte more."""
+    """The bytes after the damage; None when they are gone."""
     match how:
         case Damage.FLIP:
             return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
