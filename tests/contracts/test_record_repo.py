@@ -1,5 +1,6 @@
 """Every RecordRepo keeps the contract; PostgreSQL on a real server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,10 +12,17 @@ from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.record_repo.sql.postgres import PostgresSettings, postgres_repo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.domain.unit import Unit
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
     RecordRepoContract,
     RecordRepoMachine,
+    is_whole,
+    local,
 )
+from traffic_storage.entrypoints.testing.faults.blob_store import When
+from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecordRepo, RecordFault
+from traffic_storage.entrypoints.testing.units import new_file, store
+from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 from traffic_storage.ports.record_repo import RecordRepo
 
 MACHINE = settings(max_examples=20, stateful_step_count=30, deadline=None)
@@ -57,6 +65,55 @@ class TestPostgres(RecordRepoContract):
         await repo.upgrade()
         yield repo
         await repo.aclose()
+
+
+class TestFailing(RecordRepoContract):
+    """A decorator for faults without faults, and with them."""
+
+    @pytest.fixture
+    async def repo(self, no_leaks: None) -> AsyncIterator[FailingRecordRepo]:
+        repo = FailingRecordRepo(InMemoryRecordRepo())
+        yield repo
+        await repo.aclose()
+
+    async def test_it_fails_before_or_after_the_work(self, repo: FailingRecordRepo) -> None:
+        repo.plan(
+            RecordFault("commit", nth=2),
+            RecordFault("commit", lambda: OutcomeUnknown("on purpose"), nth=3, when=When.AFTER),
+        )
+        place = await local(repo)
+        units = [Unit((new_file(place),)) for _ in range(3)]
+        await store(repo, units[0])
+        for unit, error in zip(units[1:], (CatalogueUnavailable, OutcomeUnknown), strict=True):
+            with pytest.raises(error):
+                await store(repo, unit)
+        assert [await is_whole(repo, unit) for unit in units] == [True, False, True]
+        assert repo.calls["commit"] == 3
+
+    async def test_it_goes_down_and_comes_back(self, repo: FailingRecordRepo) -> None:
+        repo.go_down("the cable is cut")
+        for call in (repo.ping, repo.usage, repo.upgrade, repo.pending):
+            with pytest.raises(CatalogueUnavailable, match="the cable is cut"):
+                await call()
+        repo.come_back()
+        await repo.ping()
+
+    async def test_it_fails_after_a_number_of_calls(self, no_leaks: None) -> None:
+        repo = FailingRecordRepo(InMemoryRecordRepo(), after=2)
+        await repo.ping()
+        await repo.ping()
+        for _ in range(2):
+            with pytest.raises(CatalogueUnavailable):
+                await repo.ping()
+
+    async def test_it_waits(self, repo: FailingRecordRepo) -> None:
+        gate = asyncio.Event()
+        repo.plan(RecordFault("ping", None, gate=gate))
+        waiting = asyncio.ensure_future(repo.ping())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        gate.set()
+        await waiting
 
 
 class MemoryMachine(RecordRepoMachine):

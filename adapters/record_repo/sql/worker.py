@@ -96,8 +96,10 @@ class Worker(Generic[P]):
                 for job in batch:
                     job.error = job.error or error
             _hand_over(batch)
-        self._finish()
-        _hand_over([end])
+        try:
+            self._finish()
+        finally:
+            _hand_over([end])
 
     def _next(self) -> tuple[list[Job[P]], Job[None] | None]:
         """The jobs that have queued, at least one, and the end if it comes after them."""

@@ -788,6 +788,7 @@ class RecordRepoContract:
     async def test_an_upgrade_changes_nothing_that_is_there(self, repo: RecordRepo) -> None:
         """upgrade: "Safe to call by many at once"."""
         unit = await store(repo, new_evidence(new_record(), await local(repo)))
+        assert list(await repo.pending()) == []
         await asyncio.gather(*(repo.upgrade() for _ in range(4)))
         assert await is_whole(repo, unit)
 

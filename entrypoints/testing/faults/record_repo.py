@@ -132,6 +132,9 @@ class FailingRecordRepo(RecordRepo):
     async def upgrade(self) -> None:
         await self._do("upgrade", self.inner.upgrade)
 
+    async def pending(self) -> Sequence[str]:
+        return await self._do("pending", self.inner.pending)
+
     async def ping(self) -> None:
         await self._do("ping", self.inner.ping)
 

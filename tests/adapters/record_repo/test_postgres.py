@@ -566,6 +566,15 @@ class TestUpgrade:
             with pytest.raises(ConfigurationError, match=r"9999.*newer"):
                 await repo.upgrade()
 
+    async def test_the_steps_that_are_due_are_told_and_not_taken(
+        self, postgres_database: Database, no_leaks: None
+    ) -> None:
+        async with opened(settings_of(postgres_database)) as repo:
+            for _ in range(2):
+                assert list(await repo.pending()) == ["v0001_first_tables"]
+            await repo.upgrade()
+            assert list(await repo.pending()) == []
+
     async def test_four_processes_make_the_tables_once(self, postgres_database: Database) -> None:
         processes = [_migrator(postgres_database) for _ in range(4)]
         for process in processes:

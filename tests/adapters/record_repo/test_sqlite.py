@@ -240,6 +240,21 @@ class TestUpgrade:
         with pytest.raises(ConfigurationError, match=r"9999.*newer"):
             await repo.upgrade()
 
+    async def test_the_steps_that_are_due_are_told_and_not_taken(
+        self, no_leaks: None, path: Path
+    ) -> None:
+        repo = sqlite_repo(SqliteSettings(path))
+        assert list(await repo.pending()) == ["v0001_first_tables"]
+        assert not path.exists()
+        await repo.upgrade()
+        assert list(await repo.pending()) == []
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("UPDATE alembic_version SET version_num = '9999'")
+            other.commit()
+        with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+            await repo.pending()
+        await repo.aclose()
+
     async def test_before_the_upgrade_it_says_what_to_do(self, no_leaks: None, path: Path) -> None:
         path.touch()
         repo = sqlite_repo(SqliteSettings(path))
