@@ -1,1 +1,1 @@
-"""Services of somebody else's that embed Traffic Storage."""
+"""Code of somebody else's: a service that embeds Traffic Storage, and a store for it."""
