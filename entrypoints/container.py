@@ -217,8 +217,15 @@ def _prepare(
     )
 
 
-def _seconds(name: str, share: float = 1.0) -> Callable[[StorageConfig], timedelta]:
-    return lambda settings: timedelta(seconds=getattr(settings, name) * share)
+def _margin(settings: StorageConfig) -> timedelta:
+    """How long after a deadline what was on its way may still arrive: a request, at the most."""
+    share = RECOVERY_MARGIN_SHARE * settings.attempt_timeout_seconds
+    request = settings.s3_timeout_seconds if settings.cloud_configured else 0.0
+    return timedelta(seconds=max(share, request))
+
+
+def _seconds(name: str) -> Callable[[StorageConfig], timedelta]:
+    return lambda settings: timedelta(seconds=getattr(settings, name))
 
 
 class Container(DeclarativeContainer):
@@ -340,7 +347,7 @@ class Container(DeclarativeContainer):
         stores=stores,
         clock=clock,
         tally=tally,
-        margin=Called(_seconds("attempt_timeout_seconds", RECOVERY_MARGIN_SHARE), settings),
+        margin=Called(_margin, settings),
     )
     runtime = Singleton(
         Runtime,

@@ -47,6 +47,25 @@ async def test_it_waits_for_the_deadline_and_a_margin() -> None:
         assert service.tally.attempts_undone == 1
 
 
+@pytest.mark.parametrize(("attempt", "request_lasts", "margin"), [(600, 30, 60), (10, 30, 30)])
+async def test_the_margin_outlasts_a_request_that_is_on_its_way(
+    attempt: float, request_lasts: float, margin: float
+) -> None:
+    rig = Rig(
+        StorageStrategy.CLOUD_ONLY,
+        s3_access_key="key",
+        s3_secret_key="s" * 20,
+        s3_timeout_seconds=request_lasts,
+        attempt_timeout_seconds=attempt,
+    )
+    async with rig.running() as service:
+        await interrupted(rig, service)
+        rig.clock.advance(timedelta(seconds=attempt + margin) - timedelta.resolution)
+        assert await service.container.recover()() == 0
+        rig.clock.advance(timedelta.resolution)
+        assert await service.container.recover()() == 1
+
+
 async def test_it_undoes_at_the_start_what_a_dead_process_left() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     dead = rig.boot()

@@ -31,7 +31,9 @@ from traffic_storage import StorageConfig, StorageService, StorageStrategy
 
 ROOT = Path(__file__).parents[2]
 ATTEMPT_SECONDS = 1.0
-PAST_DEADLINE_SECONDS = 1.2
+S3_TIMEOUT_SECONDS = 4.0
+PAST_DEADLINE_SECONDS = ATTEMPT_SECONDS + S3_TIMEOUT_SECONDS + 0.2
+"""After so long recovery undoes an attempt: its time, and that of a request on its way."""
 SETUPS = {
     "local": StorageStrategy.LOCAL_ONLY,
     "hybrid": StorageStrategy.HYBRID,
@@ -66,6 +68,7 @@ def settings_of(name: str, folder: Path) -> Iterator[dict[str, Any]]:
         "local_base_path": str(folder / "base"),
         "local_reserve_gb": 0.0,
         "attempt_timeout_seconds": ATTEMPT_SECONDS,
+        "s3_timeout_seconds": S3_TIMEOUT_SECONDS,
         "sweep_interval_seconds": 0.3,
     }
     match name:
@@ -114,6 +117,7 @@ class KillLoop:
                 timer.cancel()
             process.kill()
             process.wait()
+            process.stdout.close()
         if status != -9:
             raise RuntimeError(f"the writer ended by itself with {status}: {self._log()}")
         self.record.kills += 1
