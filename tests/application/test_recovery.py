@@ -1,24 +1,36 @@
 """Recovery: what is undone, what is left, and for whom."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.application.rig import LONG_AGO, Rig, Service, film, outcome, picture, violation_record
+from tests.application.rig import (
+    LONG_AGO,
+    RememberingBlobStore,
+    Rig,
+    Service,
+    film,
+    outcome,
+    picture,
+    violation_record,
+)
 from tests.application.script import Died, Script, Step
 from traffic_storage.application.recovery import BATCH
 from traffic_storage.domain.digests import digests_of
-from traffic_storage.domain.errors import StorageUnavailable
-from traffic_storage.domain.files import FileKind, Tier, blob_key
+from traffic_storage.domain.errors import StorageFull, StorageUnavailable
+from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.files import BlobKey, FileKind, Tier, blob_key
 from traffic_storage.domain.identifiers import AttemptId, StoreId
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.unit import Attempt, Names
+from traffic_storage.entrypoints.testing.blobs import NEVER
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, When
 from traffic_storage.entrypoints.testing.ids import SeededIds
 from traffic_storage.ports.errors import CatalogueUnavailable
+from traffic_storage.ports.spool import Body
 
 V001 = violation_record()
 TIMEOUT = timedelta(seconds=600)
@@ -188,6 +200,44 @@ async def test_the_database_may_go_away_in_the_middle() -> None:
         assert len(rig.attempts) == 2
         assert await service.container.recover()() == 2
         assert not rig.at_rest[Tier.LOCAL].blobs
+
+
+class LateBlobStore(RememberingBlobStore):
+    """Requests are cut off before the answer, and arrive later all the same."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._under_way: list[tuple[BlobKey, Body, Facts]] = []
+
+    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+        self._under_way.append((key, body, facts))
+        raise StorageUnavailable("no answer in time")
+
+    async def arrive(self) -> None:
+        """What is under way arrives."""
+        for key, body, facts in self._under_way:
+            await super().put(key, body, facts, deadline=NEVER)
+
+
+@pytest.mark.parametrize("local_is_full", [True, False])
+async def test_what_may_still_arrive_stays_in_the_journal_until_it_cannot(
+    local_is_full: bool,
+) -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    late = LateBlobStore(rig.clock, Tier.CLOUD, "s3.example/bucket")
+    rig.cloud.inner = rig.at_rest[Tier.CLOUD] = late
+    async with rig.running() as service:
+        if local_is_full:
+            rig.local.plan(BlobFault("put", lambda: StorageFull("full"), times=None))
+        result = await outcome(service.evidence(V001, picture(), film()))
+        assert isinstance(result, StorageUnavailable) == local_is_full
+        assert rig.attempts
+        await late.arrive()
+        assert late.blobs
+        assert rig.findings() == []
+        rig.clock.advance(LONG_AGO)
+        await service.sweep()
+        assert (rig.attempts, rig.findings(), dict(late.blobs)) == ([], [], {})
 
 
 async def test_what_cannot_be_undone_at_once_is_left_to_recovery() -> None:
