@@ -9,6 +9,7 @@ from tests.crash.faults import POINTS
 from tests.crash.kill_loop import SETUPS, KillLoop, run, settings_of
 
 KILLS = 40
+pytestmark = pytest.mark.timeout(900)  # many starts of a service, one after the other
 UNDOING = {"delete", "forget"}
 
 
