@@ -84,8 +84,15 @@ class Proxy(ABC):
 
     async def _end(self) -> None:
         await self._unlisten()
+        await self._turn()  # One that was just accepted becomes a connection of ours only now.
         await self._reset_all()
+        await self._turn()  # An aborted transport closes its socket a turn later.
         await self._loop.shutdown_asyncgens()
+
+    @staticmethod
+    async def _turn() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve_and_close(reader, writer))
