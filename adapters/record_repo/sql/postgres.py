@@ -128,7 +128,9 @@ class PostgresDriver(Driver):
             found = await self._version()
             migrations.refuse_newer(found)
             if found != migrations.HEAD:
-                await self._migrate()
+                # In a thread and loop of its own: alembic's state is the process's, so one
+                # migration waits for another there, and must not hold up the service's loop.
+                await asyncio.to_thread(lambda: asyncio.run(self._migrate()))
 
     async def version(self) -> str | None:
         """As the driver's protocol says."""

@@ -5,6 +5,7 @@ is changed alike (a test compares the two).
 """
 
 import logging
+import threading
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -18,6 +19,9 @@ CURRENT = "SELECT version_num FROM alembic_version"
 """Gives the version of the tables that are there."""
 
 _HERE = Path(__file__).parent
+_ONE_AT_A_TIME = threading.Lock()
+"""Alembic keeps what it works on in global names."""
+
 _log = logging.getLogger("traffic_storage.catalogue")
 
 
@@ -49,7 +53,8 @@ def pending(found: str | None) -> list[str]:
 def upgrade(connection: Connection, found: str | None) -> None:
     """Bring tables of version `found` to `HEAD`, in the transaction that the caller has begun.
 
-    The caller holds a lock that keeps others from doing the same.
+    The caller holds a lock that keeps others from doing the same, and calls from a thread that may
+    wait: of several databases in one process one is upgraded at a time.
 
     Raises:
         ConfigurationError: the tables are newer than this code.
@@ -64,4 +69,5 @@ def upgrade(connection: Connection, found: str | None) -> None:
     _log.info("upgrading the catalogue's tables from %s to %s", found or "nothing", HEAD)
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
-    command.upgrade(config, HEAD)
+    with _ONE_AT_A_TIME:
+        command.upgrade(config, HEAD)
