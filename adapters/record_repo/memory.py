@@ -199,8 +199,9 @@ class InMemoryRecordRepo(RecordRepo):
             raise NamesTaken(f"another unit has {names}")
 
     def _check_stores(self, attempt: AttemptId, unit: Unit) -> None:
-        used = {replica.store_id for file in unit.files for replica in file.replicas}
-        if gone := ", ".join(used - self._stores.keys()):
+        used = {(r.store_id, r.tier) for file in unit.files for r in file.replicas}
+        there = {(store.store_id, store.tier) for store in self._stores.values()}
+        if gone := ", ".join(store_id for store_id, _ in used - there):
             raise AttemptCondemned(f"the attempt {attempt} names a store that is gone: {gone}")
 
     def _known(self, store_id: StoreId) -> EnrolledStore:
