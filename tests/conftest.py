@@ -4,6 +4,7 @@ A server starts when a test first asks for it. A server that can't start is an e
 that wanted it, never a skip.
 """
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -36,7 +37,13 @@ from tests.support.stall import StallProxy
 __all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_testnodedown"]
 
 # How long an example takes says something about the machine, which others may be using.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# CI tries the same examples each time, so that a red run is the change's doing; runs by hand search on.
+settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
+)
 settings.load_profile("patient")
 
 _KEEPER = pytest.StashKey[Keeper]()
