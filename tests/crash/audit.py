@@ -1,7 +1,7 @@
 """An audit of what lies on disk, in the bucket and in the database, past our own code.
 
 It knows the tables and the layout, and uses plain sqlite3, asyncpg, `os.walk` and obstore, so
-that an error in an adapter can't hide itself.
+that an error in an adapter can't hide itself. Only then it reads through the service.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ from attrs import frozen
 from backports import zstd
 from obstore.store import S3Store
 
-from traffic_storage import StorageConfig
+from traffic_storage import StorageConfig, StorageService
+from traffic_storage.domain.errors import TrafficStorageError
 
 OCCUPYING = {"present", "corrupt"}
 MARKERS = {".traffic-storage", ".traffic-storage-marker"}
@@ -43,6 +44,22 @@ class Evidence:
     rows: Mapping[str, list[Row]]
     objects: Mapping[str, Mapping[str, bytes]]
     leftovers: list[str]
+
+
+async def look_up(
+    service: StorageService, settings: StorageConfig, acknowledged: Mapping[str, str]
+) -> list[str]:
+    """What is broken, found past our own code and through it."""
+    broken = findings(await gather(settings), acknowledged)
+    for file_id, sha256 in acknowledged.items():
+        try:
+            data, _ = await service.retrieve_file(file_id)
+        except TrafficStorageError as error:
+            broken.append(f"not handed out, {type(error).__name__}: {file_id}")
+            continue
+        if hashlib.sha256(data).hexdigest() != sha256:
+            broken.append(f"handed out other bytes: {file_id}")
+    return broken
 
 
 async def gather(settings: StorageConfig) -> Evidence:
@@ -99,12 +116,11 @@ def _content_breaks(file: Row, key: str, data: bytes | None) -> list[str]:
     name = f"{file['file_id']} at {key}"
     if data is None:
         return [f"I2 present, but no object: {name}"]
-    found = []
     digest = hashlib.sha256(data).hexdigest()
+    found = [] if key.endswith(digest) else [f"I7 other bytes than the key says: {name}"]
     if digest != file["stored_sha256"] or len(data) != file["stored_size_bytes"]:
-        found.append(f"I2 other bytes than the row says: {name}")
-    if not key.endswith(digest):
-        found.append(f"I7 other bytes than the key says: {name}")
+        # Perhaps they can't even be decoded.
+        return [*found, f"I2 other bytes than the row says: {name}"]
     plain = zstd.decompress(data) if file["coding"] == "zstd" else data
     if hashlib.sha256(plain).hexdigest() != file["sha256"] or len(plain) != file["size_bytes"]:
         found.append(f"I2 other content than the row says: {name}")

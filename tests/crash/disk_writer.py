@@ -3,8 +3,8 @@
     python -m tests.crash.disk_writer ours /disk busy|paced
 
 Busy, several write at once. Paced, one writes a blob for each line of input, so that nothing that
-follows makes durable what went before. A line a blob, written when the store has answered: `+key size` was put, `-key` is about to be
-deleted, `=key` was deleted, `.` a step is done.
+follows makes durable what went before. A line a blob, written when the store has answered:
+`+key size` was put, `-key` is about to be deleted, `=key` was deleted, `.` a step is done.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from typing import Protocol
 import obstore
 from obstore.store import LocalStore as ObstoreLocalStore
 
+from tests.crash.careless import CarelessDiskBlobStore
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
-from traffic_storage.adapters.files.blobs import BlobFolder
 from traffic_storage.domain.files import FileKind
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
 from traffic_storage.ports.spool import SpooledBody
@@ -46,18 +46,17 @@ class Disk(Protocol):
 
 
 class Ours:
-    """Our store; a poor file system is one without attributes and without unnamed files."""
+    """Our store, or a careless one of ours."""
 
-    def __init__(self, root: Path, *, poor: bool = False) -> None:
-        self._root = root
-        self._store = LocalDiskBlobStore(root, SystemClock(), attributes=not poor, unnamed=not poor)
+    def __init__(self, store: LocalDiskBlobStore) -> None:
+        self._store = store
 
     async def put(self, blob: Blob) -> None:
         if random.random() < 0.5:
             await self._store.put(blob.key, blob.body, blob.facts, deadline=NEVER)
             return
-        self._root.mkdir(exist_ok=True)
-        fd = os.open(self._root, os.O_TMPFILE | os.O_RDWR, 0o600)
+        self._store.root.mkdir(exist_ok=True)
+        fd = os.open(self._store.root, os.O_TMPFILE | os.O_RDWR, 0o600)
         try:
             os.pwrite(fd, blob.data, 0)
             body = SpooledBody(fd, blob.digests)
@@ -69,17 +68,9 @@ class Ours:
         await self._store.delete(blob.key)
 
 
-class Careless:
-    """A control: our writer without its flushes."""
-
-    def __init__(self, root: Path) -> None:
-        self._folder = BlobFolder(root, durable=False)
-
-    async def put(self, blob: Blob) -> None:
-        await asyncio.to_thread(self._folder.write, blob.key, blob.body, blob.facts.to_text())
-
-    async def delete(self, blob: Blob) -> None:
-        await asyncio.to_thread(self._folder.remove, blob.key)
+def _poor(root: Path) -> LocalDiskBlobStore:
+    """Our store on a file system without attributes and without unnamed files."""
+    return LocalDiskBlobStore(root, SystemClock(), attributes=False, unnamed=False)
 
 
 class Obstore:
@@ -96,9 +87,9 @@ class Obstore:
 
 
 DISKS: dict[str, Callable[[Path], Disk]] = {
-    "ours": Ours,
-    "ours, poor": lambda root: Ours(root, poor=True),
-    "careless": Careless,
+    "ours": lambda root: Ours(LocalDiskBlobStore(root, SystemClock())),
+    "ours, poor": lambda root: Ours(_poor(root)),
+    "careless": lambda root: Ours(CarelessDiskBlobStore(root)),
     "obstore": Obstore,
 }
 

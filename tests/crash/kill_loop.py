@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from attrs import Factory, define
 
-from tests.crash.audit import findings, gather
+from tests.crash.audit import look_up
 from tests.support.media import video
 from tests.support.servers import PostgresServer, RedisServer, S3Server
 from tests.support.setups import on_bucket, on_database, on_redis
@@ -50,15 +50,20 @@ class Record:
     kills: int = 0
     first: int = 0
 
-    def take(self, line: bytes) -> None:
-        """One line that was told; a torn one (it never is) would be an error."""
-        told = json.loads(line)
-        if "begin" in told:
-            self.begun[told["begin"]] = None
-            self.first = max(self.first, told["begin"] + 1)
-        elif "ack" in told:
-            self.acknowledged |= told["ack"]
-            self.begun.pop(told["seed"], None)
+    def take(self, *lines: bytes | str) -> None:
+        """Lines that were told; a torn one (it never is) would be an error."""
+        for line in lines:
+            told = json.loads(line)
+            if "begin" in told:
+                self.begun[told["begin"]] = None
+                self.first = max(self.first, told["begin"] + 1)
+            elif "ack" in told:
+                self.acknowledged |= told["ack"]
+                self.begun.pop(told["seed"], None)
+
+    def order(self, **rest: Any) -> str:
+        """The order for the next process: what to retry, and where to go on."""
+        return json.dumps({"retry": list(self.begun), "first": self.first, **rest})
 
 
 @contextmanager
@@ -128,28 +133,22 @@ class KillLoop:
         time.sleep(PAST_DEADLINE_SECONDS)
 
     async def audit(self) -> list[str]:
-        """Recover, then look everything up, past our own code and through it."""
+        """Recover, then look everything up."""
         settings = StorageConfig(**self._settings)
         await asyncio.sleep(PAST_DEADLINE_SECONDS)
         async with StorageService(settings, self._strategy) as service:
-            broken = findings(await gather(settings), self.record.acknowledged)
-            for file_id, sha256 in self.record.acknowledged.items():
-                _, view = await service.retrieve_file(file_id)
-                if view["sha256"] != sha256:
-                    broken.append(f"handed out other bytes: {file_id}")
-        return broken
+            return await look_up(service, settings, self.record.acknowledged)
 
     def _start(self, fault: dict[str, Any] | None) -> "subprocess.Popen[bytes]":
-        order = {
-            "strategy": self._strategy,
-            "settings": self._settings,
-            "video": str(self._video),
-            "retry": list(self.record.begun),
-            "first": self.record.first,
-            "fault": fault,
-        }
         path = self._folder / "order.json"
-        path.write_text(json.dumps(order))
+        path.write_text(
+            self.record.order(
+                strategy=self._strategy,
+                settings=self._settings,
+                video=str(self._video),
+                fault=fault,
+            )
+        )
         log: IO[bytes] = (self._folder / "writer.log").open("wb")
         with log:
             return subprocess.Popen(

@@ -2,112 +2,55 @@
 
     python -m tests.crash.power_cut --cuts 20
 
-A process writes to an ext4 on a loop device and says what was acknowledged. Again and again, in
-mid-run, the file behind the device is copied: it holds what the file system has sent to its disk,
-and nothing of what lies in the page cache. The copy is of one instant, for the file system that
-holds that file is frozen meanwhile. Each copy is mounted elsewhere, where the journal is replayed
-as after a cut, and searched for what had been acknowledged.
+A process writes to a disk and says what was acknowledged. Again and again, in mid-run, the current
+is cut (`cut_disk` says how), and what is left is searched for what had been acknowledged: the
+blobs of a store alone, and everything that a service had stored (`service_cut`).
 
-Two controls must lose: obstore's local store, and our own writer without its flushes.
+The controls must lose: obstore's local store, and ours without its flushes; the service without
+those of its blobs or of its catalogue.
 """
 
 import argparse
 import hashlib
 import itertools
+import logging
 import os
 import random
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 
-from attrs import frozen
-
+from tests.crash.careless import CARELESS
+from tests.crash.cut_disk import LONGEST_PAUSE_SECONDS, Cut, CutDisk, Teller, cut_disk
 from tests.crash.disk_writer import DISKS
-from tests.support.privileged import can_mount, disk_image, frozen_while, new_image
+from tests.crash.service_cut import cut_service
+from tests.support.privileged import can_mount
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.facts import Facts
 
-ROOT = Path(__file__).parents[2]
-MIB = 1024 * 1024
-DISK_BYTES = 160 * MIB
 CONTROLS = frozenset({"careless", "obstore"})
 STEPS_BETWEEN = 20
-PATIENCE_SECONDS = 120.0
-LONGEST_PAUSE_SECONDS = 0.7
 
 
-@frozen
-class Cut:
-    """What one cut did: how much was acknowledged until then, and what of it was lost and how."""
+class Writer(Teller):
+    """The process that writes blobs, step by step."""
 
-    acknowledged: int
-    deleted: int
-    lost: tuple[tuple[str, str], ...]
-
-
-class Writer:
-    """The writing process, and what it has said so far."""
-
-    def __init__(self, disk: str, folder: Path, *, paced: bool) -> None:
+    def __init__(self, disk: CutDisk, way: str, *, paced: bool) -> None:
         pace = "paced" if paced else "busy"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.disk_writer", disk, str(folder), pace],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        super().__init__(disk.log, "tests.crash.disk_writer", way, str(disk.folder / "blobs"), pace)
         self._paced = paced
-        self._lines: list[str] = []
-        self._more = threading.Condition()
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def said(self) -> list[str]:
-        """All lines until now."""
-        with self._more:
-            return list(self._lines)
 
     def step(self, count: int) -> None:
         """Return when so many more steps are done; a paced writer takes them only now."""
         for _ in range(count):
             done = self.said().count(".")
             if self._paced:
-                self._tell()
-            self._wait(done + 1)
-
-    def close(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._listener.join()
-        self._process.communicate()
-
-    def _tell(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
-
-    def _wait(self, done: int) -> None:
-        with self._more:
-            came = self._more.wait_for(
-                lambda: self._lines.count(".") >= done or self._process.poll() is not None,
-                PATIENCE_SECONDS,
-            )
-        if not came or self._process.poll() is not None:
-            raise RuntimeError(f"the writer ended or hangs after {done - 1} steps")
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._more:
-                self._lines.append(line.decode().rstrip())
-                self._more.notify_all()
+                self.tell()
+            self.wait(done + 1, ".")
 
 
 def cut(disk: str, cuts: int, *, paced: bool, seed: int = 0) -> Iterator[Cut]:
@@ -117,43 +60,29 @@ def cut(disk: str, cuts: int, *, paced: bool, seed: int = 0) -> Iterator[Cut]:
     thing and nothing follows: with several writers the flush of one makes the others durable too.
     """
     chance = random.Random(seed)
-    with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="power-cut-")))
-        medium = new_image(place / "medium.img", 2 * DISK_BYTES)
-        below = stack.enter_context(disk_image(medium, place / "medium"))
-        image = new_image(below / "disk.img", DISK_BYTES)
-        mounted = stack.enter_context(disk_image(image, place / "disk"))
-        writer = Writer(disk, mounted / "blobs", paced=paced)
-        stack.callback(writer.close)
-        for number in range(1, cuts + 1):
+    with cut_disk() as medium, closing(Writer(medium, disk, paced=paced)) as writer:
+        for _ in range(cuts):
             writer.step(chance.randint(1, 4) if paced else STEPS_BETWEEN)
-            # Any moment: between two commits of the journal, or long after the last.
             time.sleep(chance.random() * LONGEST_PAUSE_SECONDS)
-            copy = place / f"cut-{number}.img"
-            with frozen_while(below, writer.said) as said:
-                _copy(image, copy)
+            said = medium.cut(writer.said)
             # What was about to be deleted at the cut was named before, perhaps not yet heard.
             writer.step(1)
             going = {line[1:] for line in writer.said() if line.startswith("-")}
-            yield _look(copy, place / "after", said, going, has_facts=disk != "obstore")
-            copy.unlink()
+            with medium.left() as left:
+                yield _look(left / "blobs", said, going, has_facts=disk != "obstore")
 
 
-def _look(
-    image: Path, folder: Path, said: Sequence[str], going: AbstractSet[str], *, has_facts: bool
-) -> Cut:
-    """Mount what is left after a cut, and search it for what was acknowledged."""
+def _look(blobs: Path, said: Sequence[str], going: AbstractSet[str], *, has_facts: bool) -> Cut:
+    """Search what is left after a cut for what was acknowledged."""
     put = {line[1:].split()[0]: int(line.split()[1]) for line in said if line.startswith("+")}
     gone = {line[1:] for line in said if line.startswith("=")}
-    with disk_image(image, folder) as disk:
-        blobs = disk / "blobs"
-        lost = [
-            (key, problem)
-            for key, size in put.items()
-            if key not in going and (problem := _problem(blobs, key, size, has_facts=has_facts))
-        ]
-        lost += [(key, "is there again") for key in gone if (blobs / key).exists()]
-    return Cut(len(put), len(gone), tuple(lost))
+    lost = [
+        (key, problem)
+        for key, size in put.items()
+        if key not in going and (problem := _problem(blobs, key, size, has_facts=has_facts))
+    ]
+    lost += [(key, "is there again") for key in gone if (blobs / key).exists()]
+    return Cut(len(put), tuple(lost), len(gone))
 
 
 def _problem(blobs: Path, key: str, size: int, *, has_facts: bool) -> str:
@@ -182,12 +111,8 @@ def _facts(path: Path) -> str:
     return os.getxattr(path, "user.traffic_storage").decode()
 
 
-def _copy(image: Path, copy: Path) -> None:
-    subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
-
-
 def main() -> int:
-    """Cut both ways of writing, and the controls, and say what was lost."""
+    """Cut blob stores and services, and the controls, and say what was lost."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -195,23 +120,35 @@ def main() -> int:
     if not can_mount():
         print("needs root, mount and a loop device", file=sys.stderr)
         return 2
+    # A service on what a cut left of a careless one has much to complain of.
+    logging.disable()
     good = True
-    for disk, paced in itertools.product(DISKS, (False, True)):
-        results = list(cut(disk, options.cuts, paced=paced, seed=options.seed))
-        lost = sum(len(result.lost) for result in results)
-        good = good and (lost > 0) == (disk in CONTROLS)
-        print(_row(f"{disk}, {'paced' if paced else 'busy'}", results, lost), flush=True)
+    for name, must_lose, results in _runs(options.cuts, options.seed):
+        lost = Counter(way for result in results for _, way in result.lost)
+        good = good and bool(lost) == must_lose
+        end = "; a control: it must lose\n" if must_lose else "\n"
+        print(_row(name, results, lost), end=end, flush=True)
     return 0 if good else 1
 
 
-def _row(name: str, results: Sequence[Cut], lost: int) -> str:
-    ways = Counter(way for result in results for _, way in result.lost)
+def _runs(cuts: int, seed: int) -> Iterator[tuple[str, bool, Sequence[Cut]]]:
+    """Everything that is cut: its name, whether it must lose, and its cuts."""
+    for disk, paced in itertools.product(DISKS, (False, True)):
+        name = f"{disk}, {'paced' if paced else 'busy'}"
+        yield name, disk in CONTROLS, list(cut(disk, cuts, paced=paced, seed=seed))
+    for part in (None, *CARELESS):
+        name = f"service, careless {part}" if part else "service"
+        yield name, part is not None, list(cut_service(cuts, careless=part, seed=seed))
+
+
+def _row(name: str, results: Sequence[Cut], lost: Counter[str]) -> str:
+    deleted = sum(result.deleted for result in results)
     return (
-        f"{name:20}{len(results)} cuts, in all {sum(result.acknowledged for result in results)} "
-        f"puts and {sum(result.deleted for result in results)} deletes acknowledged before them, "
-        f"{lost} lost"
-        + (f" ({', '.join(f'{count} {way}' for way, count in ways.most_common())})" if ways else "")
-        + ("; a control: it must lose" if name.startswith(tuple(CONTROLS)) else "")
+        f"{name:28}{len(results)} cuts, looked in all for "
+        f"{sum(result.acknowledged for result in results)} acknowledged puts"
+        + (f" and {deleted} deletes" if deleted else "")
+        + f", {lost.total()} lost or broken"
+        + (f" ({', '.join(f'{count} {way}' for way, count in lost.most_common())})" if lost else "")
     )
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.crash.careless import CARELESS
 from tests.crash.power_cut import CONTROLS, cut
+from tests.crash.service_cut import cut_service
 
 pytestmark = pytest.mark.privileged
 
@@ -18,3 +20,14 @@ def test_nothing_that_was_acknowledged_is_lost(disk: str, paced: bool) -> None:
 @pytest.mark.parametrize("disk", sorted(CONTROLS))
 def test_a_writer_that_flushes_nothing_loses(disk: str) -> None:
     assert any(result.lost for result in cut(disk, cuts=2, paced=False))
+
+
+def test_nothing_is_lost_or_broken_when_the_current_of_a_whole_service_is_cut() -> None:
+    results = list(cut_service(cuts=3))
+    assert [result.lost for result in results] == [(), (), ()]
+    assert results[-1].acknowledged
+
+
+@pytest.mark.parametrize("part", CARELESS)
+def test_a_service_with_a_part_that_flushes_nothing_loses(part: str) -> None:
+    assert any(result.lost for result in cut_service(cuts=2, careless=part))

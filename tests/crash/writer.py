@@ -1,9 +1,10 @@
-"""The process that is killed: a service under concurrent writers that tell what was acknowledged.
+"""The process that is killed, or cut off: a service under writers that tell what was acknowledged.
 
-    python -m tests.crash.writer SETTINGS.json
+    python -m tests.crash.writer ORDER.json
 
-Standard output, one JSON line each: `{"begin": seed}` before an item, `{"ack": {file_id: sha256},
-"seed": seed}` after it. A seed always gives the same item, so that a retry stores the same again.
+Standard output, one JSON line each: `{"start": true}`, `{"ready": true}` when the service is open,
+`{"begin": seed}` before an item, `{"ack": {file_id: sha256}, "seed": seed}` after it. A seed
+always gives the same item, so that a retry stores the same again.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.crash.careless import CARELESS
 from tests.crash.faults import Faults
 from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
 from traffic_storage.domain.canonical import Json
@@ -76,6 +78,9 @@ async def main(order: dict[str, Any], video: bytes) -> None:
     strategy = StorageStrategy(order["strategy"])
     container = Container(settings=StorageConfig(**order["settings"]), strategy=strategy)
     Faults.of(order.get("fault")).install(container)
+    if careless := order.get("careless"):
+        CARELESS[careless](container)
+    tell(start=True)
     seeds = [*order["retry"], *range(order["first"], order["first"] + 100_000)]
     async with StorageService(container=container, config=container.settings()) as service:
         tell(ready=True)

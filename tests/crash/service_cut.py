@@ -1,0 +1,90 @@
+"""Power cuts of a whole service: four writers, the catalogue and the blobs on one disk.
+
+After each cut a service is opened on what is left, an hour later, so that it undoes all that was
+interrupted. Then everything is looked up, and what had begun is stored again.
+"""
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+
+from dependency_injector.providers import Object
+
+from tests.crash.audit import look_up
+from tests.crash.cut_disk import LONGEST_PAUSE_SECONDS, Cut, Teller, cut_disk
+from tests.crash.kill_loop import Record, settings_of
+from tests.crash.writer import store_item
+from tests.support.media import video
+from traffic_storage import StorageConfig, StorageService, StorageStrategy
+from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.entrypoints.container import Container
+
+STRATEGY = StorageStrategy.LOCAL_ONLY
+CUTS_OF_A_DISK = 5
+MOST_LINES = 200
+"""What a service tells before it is cut, at the most. The first on a disk is cut as it starts."""
+
+
+class AnHourLater(SystemClock):
+    """The clock of a machine that was without current for an hour."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+def cut_service(cuts: int, *, careless: str | None = None, seed: int = 0) -> Iterator[Cut]:
+    """Cut the current of a service so many times; now and then it begins on a new disk.
+
+    A `careless` part of it, `blobs` or `catalogue`, flushes nothing.
+    """
+    chance = random.Random(seed)
+    for done in range(0, cuts, CUTS_OF_A_DISK):
+        yield from _cut_on_a_disk(min(cuts - done, CUTS_OF_A_DISK), careless, chance)
+
+
+def _cut_on_a_disk(cuts: int, careless: str | None, chance: random.Random) -> Iterator[Cut]:
+    """Start the service, cut the current and kill it, again and again."""
+    record = Record()
+    clip = video(seconds=0.2)
+    with cut_disk() as disk, settings_of("local", disk.folder) as settings:
+        film, order = disk.place / "video.mp4", disk.place / "order.json"
+        film.write_bytes(clip)
+        rest = {"strategy": STRATEGY, "settings": settings, "careless": careless}
+        for number in range(cuts):
+            order.write_text(record.order(video=str(film), **rest))
+            with closing(Teller(disk.log, "tests.crash.writer", str(order))) as service:
+                service.wait(chance.randint(1, MOST_LINES) if number else 1)
+                time.sleep(chance.random() * LONGEST_PAUSE_SECONDS)
+                told = disk.cut(service.said)
+            record.take(*told)
+            with disk.left() as left:
+                config = StorageConfig(**settings | {"local_base_path": left / "base"})
+                yield Cut(len(record.acknowledged), _lost(config, record, clip))
+            record.take(*service.said()[len(told) :])
+
+
+def _lost(settings: StorageConfig, record: Record, clip: bytes) -> tuple[tuple[str, str], ...]:
+    """What is broken after a cut, each with the way it is broken."""
+    try:
+        broken = asyncio.run(_broken(settings, record, clip))
+    except (TrafficStorageError, sqlite3.Error) as error:
+        return (("the service", f"not opened: {error}"),)
+    return tuple((what, way) for way, _, what in (line.partition(": ") for line in broken))
+
+
+async def _broken(settings: StorageConfig, record: Record, clip: bytes) -> list[str]:
+    container = Container(settings=settings, strategy=STRATEGY)
+    container.clock.override(Object(AnHourLater()))
+    async with StorageService(container=container, config=settings) as service:
+        broken = await look_up(service, settings, record.acknowledged)
+        for seed in record.begun:
+            try:
+                await store_item(service, seed, clip)
+            except TrafficStorageError as error:
+                broken.append(f"not stored again: {seed}, {error}")
+    return broken
