@@ -25,7 +25,7 @@ def canonical_json(value: Json, field: str = "metadata") -> bytes:
             the range of a double, a key that is not text, another type, a lone surrogate, more
             than 64 levels.
     """
-    _check(value, field, 0)
+    _check_all(value, field)
     return json.dumps(
         value,
         sort_keys=True,
@@ -48,7 +48,7 @@ def parse_json(text: bytes | str, field: str) -> Json:
         )
     except (ValueError, RecursionError) as error:
         raise InvalidInput.of(field, f"is not JSON: {error}", "send valid JSON") from error
-    _check(value, field, 0)
+    _check_all(value, field)
     return value
 
 
@@ -60,57 +60,87 @@ def parse_json_object(text: bytes | str, field: str) -> dict[str, Json]:
     return dict(value)
 
 
-def _check(value: object, field: str, depth: int) -> None:
-    if depth > MAX_JSON_DEPTH:
-        raise InvalidInput.of(field, f"has more than {MAX_JSON_DEPTH} levels", "flatten it")
-    match value:
-        case None | bool():
-            return
-        case int() | float():
-            _check_number(value, field)
-        case str():
-            _check_text(value, field)
-        case Mapping():
-            for key, item in value.items():
-                _check_key(key, field)
-                _check(item, f"{field}.{_shown(key)}", depth + 1)
-        case list() | tuple():
-            for index, item in enumerate(value):
-                _check(item, f"{field}[{index}]", depth + 1)
-        case _:
-            raise InvalidInput.of(
-                field,
-                f"contains a {type(value).__name__}",
-                "use text, numbers, booleans, null, lists and objects with text keys",
-            )
+class _Refused(Exception):
+    """A value that JSON can't carry; where it is comes together on the way up, if it is asked."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+        self.place = ""
+
+    def at(self, step: str) -> "_Refused":
+        """The same, seen from one level further out."""
+        self.place = step + self.place
+        return self
 
 
-def _check_number(number: float, field: str) -> None:
+def _check_all(value: object, field: str) -> None:
+    try:
+        _check(value, MAX_JSON_DEPTH)
+    except _Refused as refused:
+        place = field + refused.place
+        raise InvalidInput.of(place, refused.reason, refused.remedy) from refused.__cause__
+
+
+def _check(value: object, levels: int) -> None:
+    # The commonest types first: every stored record passes here several times.
+    if isinstance(value, str):
+        _check_text(value)
+    elif value is None or isinstance(value, bool):
+        return
+    elif isinstance(value, (int, float)):
+        _check_number(value)
+    elif levels == 0:
+        raise _Refused(f"has more than {MAX_JSON_DEPTH} levels", "flatten it")
+    elif isinstance(value, (dict, Mapping)):
+        _check_mapping(value, levels - 1)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            try:
+                _check(item, levels - 1)
+            except _Refused as refused:
+                raise refused.at(f"[{index}]") from refused.__cause__
+    else:
+        raise _Refused(
+            f"contains a {type(value).__name__}",
+            "use text, numbers, booleans, null, lists and objects with text keys",
+        )
+
+
+def _check_mapping(value: Mapping[object, object], levels: int) -> None:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise _Refused(f"has the key {shown(key)}", "keys must be text")
+        _check_text(key)
+        try:
+            _check(item, levels)
+        except _Refused as refused:
+            raise refused.at(f".{_shown(key)}") from refused.__cause__
+
+
+def _check_number(number: float) -> None:
     try:
         finite = math.isfinite(number)
     except OverflowError as error:
-        raise InvalidInput.of(
-            field, "contains an integer that is too large", "use a number below 1.8e308, or text"
+        raise _Refused(
+            "contains an integer that is too large", "use a number below 1.8e308, or text"
         ) from error
     if not finite:
-        raise InvalidInput.of(field, f"contains {number}", "use a finite number or null")
+        raise _Refused(f"contains {number}", "use a finite number or null")
+
+
+def _check_text(text: str) -> None:
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _Refused("contains a lone surrogate", "send valid Unicode") from error
 
 
 def _shown(key: str) -> str:
     return key if key.isprintable() and len(key) <= _SHOWN_KEY else f"{key!a:.{_SHOWN_KEY}}"
-
-
-def _check_key(key: object, field: str) -> None:
-    if not isinstance(key, str):
-        raise InvalidInput.of(field, f"has the key {shown(key)}", "keys must be text")
-    _check_text(key, field)
-
-
-def _check_text(text: str, field: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput.of(field, "contains a lone surrogate", "send valid Unicode") from error
 
 
 def _refuse_constant(name: str) -> Json:

@@ -76,6 +76,7 @@ class StorageService:
             settings=settings, strategy=settings.effective_strategy(strategy)
         )
         self._settings: StorageConfig = self._container.settings()
+        self._retention = self._settings.retention
 
     async def __aenter__(self) -> Self:
         await self._container.runtime().start()
@@ -295,7 +296,7 @@ class StorageService:
         return statistics_view(await self._container.statistics()())
 
     def _view(self, file: StoredFile) -> StoredFileView:
-        return file_view(file, self._settings.retention)
+        return file_view(file, self._retention)
 
     def _instant(self, time: datetime | None, field: str) -> datetime | None:
         if time is None:

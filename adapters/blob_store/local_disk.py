@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from traffic_storage.adapters.files.blobs import BlobFolder
-from traffic_storage.adapters.files.threads import Threads
+from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.facts import Facts

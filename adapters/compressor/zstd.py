@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from traffic_storage.adapters.files.threads import Threads
+from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Digests, digests_of, sha256_of
 from traffic_storage.domain.files import Coding
 from traffic_storage.ports.compressor import Compressor

@@ -35,6 +35,8 @@ _FACTS_ATTRIBUTE = "user.traffic_storage"
 _FACTS_SUFFIX = ".facts"
 _MAX_NOTE_BYTES = 64 * 1024
 _STEP_BYTES = 1024 * 1024
+# So many that two keys of those that are written at once hardly ever share one.
+_TURNS = 4096
 # O_NONBLOCK: what is no regular file must not hold us up.
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 # No attributes on this file system, or no room for them beside the inode.
@@ -118,15 +120,14 @@ class BlobFolder:
         self._notes_use = notes_use
         self._folders = Folders(root, durable=durable)
         self._staging = Staging(unnamed=unnamed)
-        self._turns = threading.Condition()
-        self._busy: set[BlobKey] = set()
+        self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
     def write(
         self, key: BlobKey, body: Body, facts: str | None = None, permit: Permit = always
     ) -> None:
         """Publish a blob and its facts under `key`; `permit` as in `publish`."""
         path, name = _parts(key)
-        with translated(self.place), self._alone_with(key):
+        with translated(self.place), self._turn(key):
             place = Place(self._folders.for_writing(path), name, self._durable)
             if not self._publish_spooled(key, body, place, facts, permit):
                 with self._staged(place.folder) as staged:
@@ -148,8 +149,7 @@ class BlobFolder:
     def read(self, key: BlobKey, digests: Digests) -> bytes:
         """The whole blob, checked."""
         with translated(self.place):
-            file = self._open_for_use(key)
-            size_bytes = os.fstat(file.fd).st_size
+            file, size_bytes = self._open_for_use(key)
             check_size(key, size_bytes, digests)
             data = read_all(file.fd, size_bytes)
         check_whole(key, data, digests)
@@ -158,15 +158,15 @@ class BlobFolder:
     def open(self, key: BlobKey, digests: Digests) -> OpenBlob:
         """The blob, for reading in segments; its size is checked."""
         with translated(self.place):
-            file = self._open_for_use(key)
-            check_size(key, os.fstat(file.fd).st_size, digests)
+            file, size_bytes = self._open_for_use(key)
+            check_size(key, size_bytes, digests)
         return OpenBlob(key, digests, file, self.place)
 
     def describe(self, key: BlobKey) -> tuple[int, str | None]:
         """Size and facts of a blob; None where it has no facts."""
         with translated(self.place):
-            file = self._open(key)
-            return os.fstat(file.fd).st_size, self._facts_of(file, key)
+            file, size_bytes = self._open(key)
+            return size_bytes, self._facts_of(file, key)
 
     def remove(self, key: BlobKey) -> None:
         """Remove a blob and its facts. One that is not there is a success."""
@@ -217,19 +217,9 @@ class BlobFolder:
         self._staging.close()
         self._folders.close()
 
-    @contextmanager
-    def _alone_with(self, key: BlobKey) -> Iterator[None]:
+    def _turn(self, key: BlobKey) -> threading.Lock:
         """One writer a key: another's success must not rest on a name that is taken back."""
-        with self._turns:
-            while key in self._busy:
-                self._turns.wait()
-            self._busy.add(key)
-        try:
-            yield
-        finally:
-            with self._turns:
-                self._busy.remove(key)
-                self._turns.notify_all()
+        return self._turns[hash(key) % _TURNS]
 
     @contextmanager
     def _staged(self, folder: Descriptor) -> Iterator[Staged]:
@@ -280,8 +270,8 @@ class BlobFolder:
     def _check_taken(self, key: BlobKey, digests: Digests, place: Place) -> None:
         """Pass if the blob that has the name already is the same one, and durable then."""
         try:
-            file = _open_regular(key, place.folder, place.name)
-            is_same = _sha256_of(file, os.fstat(file.fd).st_size) == digests.sha256
+            file, size_bytes = _open_regular(key, place.folder, place.name)
+            is_same = _sha256_of(file, size_bytes) == digests.sha256
         except BlobCorrupt as error:
             raise BlobConflict(error.message) from error
         if not is_same:
@@ -320,13 +310,13 @@ class BlobFolder:
             return None
         return read_all(file.fd, _MAX_NOTE_BYTES).decode(errors="replace")
 
-    def _open_for_use(self, key: BlobKey) -> Descriptor:
-        file = self._open(key)
+    def _open_for_use(self, key: BlobKey) -> tuple[Descriptor, int]:
+        file, size_bytes = self._open(key)
         if self._notes_use:
             os.utime(file.fd)
-        return file
+        return file, size_bytes
 
-    def _open(self, key: BlobKey) -> Descriptor:
+    def _open(self, key: BlobKey) -> tuple[Descriptor, int]:
         path, name = _parts(key)
         try:
             try:
@@ -365,16 +355,18 @@ def _copy(source: int, target: int, key: BlobKey, digests: Digests) -> None:
         raise BlobCorrupt(f"{key} was not stored: its body has changed")
 
 
-def _open_regular(key: BlobKey, folder: Descriptor, name: str) -> Descriptor:
+def _open_regular(key: BlobKey, folder: Descriptor, name: str) -> tuple[Descriptor, int]:
+    """The open file and its size in bytes."""
     try:
         file = Descriptor(os.open(name, _OPEN, dir_fd=folder.fd))
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BlobCorrupt(f"{key} is a symbolic link, which is never followed") from error
         raise
-    if not stat.S_ISREG(os.fstat(file.fd).st_mode):
+    found = os.fstat(file.fd)
+    if not stat.S_ISREG(found.st_mode):
         raise BlobCorrupt(f"{key} is no regular file")
-    return file
+    return file, found.st_size
 
 
 def _sha256_of(file: Descriptor, size_bytes: int) -> str:

@@ -9,13 +9,26 @@ class Descriptor:
     So one thread may drop it from a table while another still works with it.
     """
 
-    __slots__ = ("fd",)
+    __slots__ = ("_identity", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._identity: tuple[int, int] | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of what is open."""
+        if self._identity is None:
+            self._identity = identity_of(os.fstat(self.fd))
+        return self._identity
 
     def __del__(self) -> None:
         os.close(self.fd)
+
+
+def identity_of(found: os.stat_result) -> tuple[int, int]:
+    """Device and inode."""
+    return found.st_dev, found.st_ino
 
 
 def open_folder(name: str, parent: Descriptor | None = None) -> Descriptor:

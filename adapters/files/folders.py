@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
+from traffic_storage.adapters.files.descriptors import Descriptor, identity_of, open_folder
 
 _FOLDER_MODE = 0o700
 _KEPT_OPEN = 64
@@ -27,7 +27,7 @@ class Folders:
         self._root: Descriptor | None = None
         self._read: dict[str, Descriptor] = {}
         self._written: dict[str, Descriptor] = {}
-        self._synced: set[tuple[int, str, int]] = set()
+        self._synced: set[tuple[tuple[int, int], str, tuple[int, int]]] = set()
 
     @property
     def root(self) -> Descriptor:
@@ -84,7 +84,7 @@ class Folders:
 
     def _sync_entry(self, name: str, parent: Descriptor, folder: Descriptor) -> None:
         """Make the folder's name durable. Whoever made it may have died before doing so."""
-        entry = os.fstat(parent.fd).st_ino, name, os.fstat(folder.fd).st_ino
+        entry = parent.identity, name, folder.identity
         if entry not in self._synced:
             os.fsync(parent.fd)
             self._synced.add(entry)
@@ -120,4 +120,4 @@ def _leads_to(root: Descriptor, path: str, folder: Descriptor) -> bool:
         there = os.stat(path, dir_fd=root.fd, follow_symlinks=False)
     except OSError:
         return False
-    return os.path.samestat(there, os.fstat(folder.fd))
+    return identity_of(there) == folder.identity

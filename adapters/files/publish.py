@@ -9,8 +9,6 @@ from attrs import frozen
 from traffic_storage.adapters.files.descriptors import Descriptor
 from traffic_storage.adapters.files.staging import Staged
 
-_PUBLISHED_MODE = 0o400
-
 Permit = Callable[[], None]
 """Raises when the time to publish has passed."""
 
@@ -49,7 +47,6 @@ def publish(file: Staged, place: Place, permit: Permit) -> bool:
     was stopped in between must not publish late. When anything fails after that, the name is
     taken back.
     """
-    os.fchmod(file.fd, _PUBLISHED_MODE)
     if place.durable:
         os.fsync(file.fd)
     permit()

@@ -12,7 +12,9 @@ from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
 
 _STAGING = ".staging"
 _LOCK_SUFFIX = ".lock"
-_FILE_MODE = 0o600
+# What is stored is never written again, not even by us.
+_FILE_MODE = 0o400
+_LOCK_MODE = 0o600
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 
@@ -137,7 +139,7 @@ def _take_lock(staging: Descriptor) -> tuple[str, int]:
     """A token nobody else has, and the descriptor that holds its lock."""
     while True:
         token = secrets.token_hex(8)
-        lock = os.open(f"{token}{_LOCK_SUFFIX}", _NEW, _FILE_MODE, dir_fd=staging.fd)
+        lock = os.open(f"{token}{_LOCK_SUFFIX}", _NEW, _LOCK_MODE, dir_fd=staging.fd)
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Whoever clears the folder may have found it before it was locked.
         if os.fstat(lock).st_nlink:

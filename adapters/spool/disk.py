@@ -14,7 +14,7 @@ from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.given import GivenFile
 from traffic_storage.adapters.files.staging import Staged, Staging
-from traffic_storage.adapters.files.threads import Threads
+from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Digester, Digests, digests_of
 from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from traffic_storage.adapters.files.blobs import BlobFolder, GrowingBlob, OpenBlob
-from traffic_storage.adapters.files.threads import Threads, settle
+from traffic_storage.adapters.threads.pool import Threads, settle
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.ports.errors import (

@@ -12,7 +12,7 @@ from typing import NoReturn
 from traffic_storage.adapters.blob_store.object_store.bucket import PART_BYTES, Bucket
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
-from traffic_storage.adapters.files.threads import Threads, settle
+from traffic_storage.adapters.threads.pool import Threads, settle
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.facts import Facts

@@ -2,9 +2,9 @@
 
 import os
 
-from traffic_storage.adapters.files.threads import Threads
 from traffic_storage.adapters.images.pillow.decoding import PixelBudget, decode, inspect
 from traffic_storage.adapters.images.pillow.encoding import check_format, encode
+from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of
 from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageFacts, Images
 from traffic_storage.ports.spool import Body

@@ -8,8 +8,8 @@ here tells, when it is repeated, whether it had happened.
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from attrs import evolve, frozen
 
@@ -17,8 +17,6 @@ from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.adapters.record_repo.sql.statements import ADD_USAGE, ADD_VIOLATIONS
 from traffic_storage.domain.unit import Usage
-
-T = TypeVar("T")
 
 
 @frozen
@@ -68,13 +66,8 @@ class Driver(Protocol):
     """
 
     @abstractmethod
-    async def read(
-        self,
-        statement: Statement,
-        executions: Sequence[Args],
-        build: Callable[[Sequence[Row]], T],
-    ) -> T:
-        """What `build` makes of the rows of all executions, in order."""
+    async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
+        """The rows of all executions, in order."""
 
     @abstractmethod
     async def write(self, write: Write) -> None:

@@ -7,7 +7,7 @@ cut; so the catalogue comes back by itself when the server does.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar, cast
 
 import asyncpg
@@ -98,25 +98,19 @@ class PostgresDriver(Driver):
             where=settings.where,
         )
 
-    async def read(
-        self,
-        statement: Statement,
-        executions: Sequence[Args],
-        build: Callable[[Sequence[Row]], T],
-    ) -> T:
+    async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
         """As the driver's protocol says. One round trip, however many executions."""
         text = statement.text(DIALECT)
         args = text.all(executions)
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         with translating(self._settings.where):
             try:
-                rows = await self._fetch(text.sql, args, deadline)
+                return await self._fetch(text.sql, args, deadline)
             except Exception as error:
                 if not is_lost(error):
                     raise
                 # The server may have restarted since the connection was used last.
-                rows = await self._fetch(text.sql, args, deadline, fresh=True)
-        return build(rows)
+                return await self._fetch(text.sql, args, deadline, fresh=True)
 
     async def write(self, write: Write) -> None:
         """As the driver's protocol says."""

@@ -82,13 +82,12 @@ class SqlRecordRepo(RecordRepo):
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
         """As the port says."""
-        late = await self._driver.read(statements.LATE, [(rows.micros(now), limit)], tuple)
+        late = await self._driver.read(statements.LATE, [(rows.micros(now), limit)])
         if late:
             named = tuple((attempt_id,) for (attempt_id,) in late)
             await self._driver.write(Write((Step(statements.CONDEMN, named),)))
-        return await self._driver.read(
-            statements.CONDEMNED, [(limit,)], lambda found: [rows.attempt_of(row) for row in found]
-        )
+        found = await self._driver.read(statements.CONDEMNED, [(limit,)])
+        return [rows.attempt_of(row) for row in found]
 
     async def forget(self, attempt: AttemptId) -> None:
         """As the port says."""
@@ -100,9 +99,8 @@ class SqlRecordRepo(RecordRepo):
 
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
         """As the port says."""
-        return await self._driver.read(
-            statements.FILES_OF, [(violation_id, MOST_FILES)], rows.files_of
-        )
+        found = await self._driver.read(statements.FILES_OF, [(violation_id, MOST_FILES)])
+        return rows.files_of(found)
 
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
         """As the port says."""
@@ -113,7 +111,7 @@ class SqlRecordRepo(RecordRepo):
         args = _query_args(query)
         filters = _filters(query, rare=await self._rare(query, args))
         # One more than asked for says whether there is a next page.
-        found = await self._driver.read(statements.PAGES[filters], [args], rows.violations_of)
+        found = rows.violations_of(await self._driver.read(statements.PAGES[filters], [args]))
         if len(found) <= query.limit:
             return Page(found)
         last = found[query.limit - 1]
@@ -121,7 +119,7 @@ class SqlRecordRepo(RecordRepo):
 
     async def usage(self) -> CatalogueUsage:
         """As the port says."""
-        return await self._driver.read(statements.USAGE, [()], _usage_of)
+        return _usage_of(await self._driver.read(statements.USAGE, [()]))
 
     async def mark(
         self,
@@ -147,9 +145,8 @@ class SqlRecordRepo(RecordRepo):
 
     async def catalogue_id(self) -> CatalogueId:
         """As the port says."""
-        return await self._driver.read(
-            statements.CATALOGUE_ID, [()], lambda found: CatalogueId(found[0][0])
-        )
+        found = await self._driver.read(statements.CATALOGUE_ID, [()])
+        return CatalogueId(found[0][0])
 
     async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
         """As the port says."""
@@ -198,7 +195,7 @@ class SqlRecordRepo(RecordRepo):
 
     async def ping(self) -> None:
         """As the port says."""
-        await self._driver.read(statements.PING, [()], len)
+        await self._driver.read(statements.PING, [()])
 
     async def aclose(self) -> None:
         """As the port says."""
@@ -213,23 +210,21 @@ class SqlRecordRepo(RecordRepo):
     async def _files(self, file_ids: Sequence[FileId]) -> tuple[StoredFile, ...]:
         if not file_ids:
             return ()
-        return await self._driver.read(
-            statements.FILE, [(file_id,) for file_id in file_ids], rows.files_of
-        )
+        executions = [(file_id,) for file_id in file_ids]
+        return rows.files_of(await self._driver.read(statements.FILE, executions))
 
     async def _violation(self, violation_id: ViolationId | None) -> StoredViolation | None:
         if violation_id is None:
             return None
-        found = await self._driver.read(statements.VIOLATION, [(violation_id,)], rows.violations_of)
-        return found[0] if found else None
+        found = await self._driver.read(statements.VIOLATION, [(violation_id,)])
+        return next(iter(rows.violations_of(found)), None)
 
     async def _store(self, statement: Statement, name: str) -> EnrolledStore | None:
-        return await self._driver.read(
-            statement, [(name,)], lambda found: rows.store_of(found[0]) if found else None
-        )
+        found = await self._driver.read(statement, [(name,)])
+        return rows.store_of(found[0]) if found else None
 
     async def _holds(self, store_id: StoreId) -> bool:
-        return await self._driver.read(statements.HOLDS, [(store_id,)], bool)
+        return bool(await self._driver.read(statements.HOLDS, [(store_id,)]))
 
     async def _shows(self, unit: Unit) -> bool:
         names = unit.names
@@ -243,10 +238,8 @@ class SqlRecordRepo(RecordRepo):
         band = query.min_confidence, query.max_confidence
         if band in self._common:
             return False
-        count = await self._driver.read(
-            statements.BAND_SIZE, [(*args[:-1], statements.RARE)], lambda found: int(found[0][0])
-        )
-        if count < statements.RARE:
+        found = await self._driver.read(statements.BAND_SIZE, [(*args[:-1], statements.RARE)])
+        if found[0][0] < statements.RARE:
             return True
         # Hardly any band that many fall into becomes rare again; if one did, all that it would
         # cost is time.

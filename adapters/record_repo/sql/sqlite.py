@@ -1,9 +1,9 @@
 """The embedded database: one file, one thread that writes, one that reads.
 
 The standard library's `sqlite3` in threads of our own, rather than aiosqlite: a group of writes
-is one hop to a thread from BEGIN to COMMIT, where aiosqlite hops for each statement; and rows
-become values in the thread that read them, so that the interpreter lock is not handed back and
-forth row by row. Several processes may use the file at once.
+is one hop to a thread from BEGIN to COMMIT, where aiosqlite hops for each statement. Rows become
+values on the event loop, while the thread is at the next page. Several processes may use the file
+at once.
 """
 
 import logging
@@ -33,7 +33,7 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
     translating,
 )
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement, Text
-from traffic_storage.adapters.record_repo.sql.worker import Job, Worker
+from traffic_storage.adapters.threads.batches import Job, Worker
 from traffic_storage.domain.errors import StorageFull
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
@@ -76,11 +76,10 @@ def sqlite_repo(settings: SqliteSettings) -> SqlRecordRepo:
 
 @frozen
 class _Reading:
-    """A read on its way to the thread: the text, its executions, what to make of the rows."""
+    """A read on its way to the thread: the text and its executions."""
 
     text: Text
     executions: Sequence[Args]
-    build: Callable[[Sequence[Row]], object]
 
 
 class SqliteDriver(Driver):
@@ -92,15 +91,10 @@ class SqliteDriver(Driver):
         self._writing = Worker("catalogue-writer", writer.run, writer.close, most=MOST_WRITES)
         self._reading = Worker("catalogue-reader", reader.run, reader.close, most=MOST_READS)
 
-    async def read(
-        self,
-        statement: Statement,
-        executions: Sequence[Args],
-        build: Callable[[Sequence[Row]], T],
-    ) -> T:
+    async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
         """As the driver's protocol says."""
-        reading = _Reading(statement.text(DIALECT), executions, build)
-        return cast("T", await self._reading.do(reading))
+        found = await self._reading.do(_Reading(statement.text(DIALECT), executions))
+        return cast("Sequence[Row]", found)
 
     async def write(self, write: Write) -> None:
         """As the driver's protocol says."""
@@ -195,12 +189,12 @@ class _Reader:
         """Close the connection."""
         self._file.close()
 
-    def _read(self, reading: _Reading) -> object:
+    def _read(self, reading: _Reading) -> Sequence[Row]:
         connection = self._file.connection()
         rows: list[Row] = []
         for args in reading.executions:
             rows += connection.execute(reading.text.sql, reading.text.arrange(args)).fetchall()
-        return reading.build(rows)
+        return rows
 
     def _failure(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from traffic_storage.adapters.files.threads import Threads, settle
+from traffic_storage.adapters.threads.pool import Threads, settle
 
 
 class Held:
@@ -169,7 +169,7 @@ def test_several_loops_after_each_other() -> None:
 
 _LEAVES_A_CALL_RUNNING = """
 import asyncio, time
-from traffic_storage.adapters.files.threads import Threads
+from traffic_storage.adapters.threads.pool import Threads
 async def main():
     threads = Threads(2, "left")
     await threads.run(int)

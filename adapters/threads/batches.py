@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import groupby
-from operator import attrgetter
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar, cast
 
 from attrs import define
+
+from traffic_storage.adapters.threads.deliveries import Deliveries, deliveries
 
 P = TypeVar("P")
 
@@ -19,7 +19,7 @@ class Job(Generic[P]):
     """Something to do, and somebody who waits for it. The thread sets `result` or `error`."""
 
     payload: P
-    loop: asyncio.AbstractEventLoop
+    way_back: Deliveries
     waiting: asyncio.Future[object]
     result: object = None
     error: BaseException | None = None
@@ -40,11 +40,9 @@ class Job(Generic[P]):
 
 
 class Worker(Generic[P]):
-    """One thread, started at first use, that runs batches of at most `most` jobs of one loop.
+    """One thread, started at first use, that runs batches of at most `most` jobs.
 
     Jobs are run in the order in which they came. `finish` runs in the thread when it ends.
-    Its results are handed over with one call a batch, since waking a loop costs more than a
-    small read does.
     """
 
     def __init__(
@@ -64,8 +62,7 @@ class Worker(Generic[P]):
 
     async def do(self, payload: P) -> object:
         """Queue a job and wait for it."""
-        loop = asyncio.get_running_loop()
-        job = Job(payload, loop, loop.create_future())
+        job = _job(payload)
         self._queue.put(job)
         if self._thread is None:
             self._start()
@@ -76,8 +73,7 @@ class Worker(Generic[P]):
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        loop = asyncio.get_running_loop()
-        ended = Job(None, loop, loop.create_future())
+        ended = _job(None)
         self._queue.put(ended)
         await ended.waiting
         thread.join()
@@ -113,13 +109,10 @@ class Worker(Generic[P]):
         return batch, None
 
 
+def _job(payload: P) -> Job[P]:
+    return Job(payload, deliveries(), asyncio.get_running_loop().create_future())
+
+
 def _hand_over(batch: Sequence[Job[Any]]) -> None:
-    for loop, jobs in groupby(batch, key=attrgetter("loop")):
-        # A loop that is closed has nobody left who waits.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, list(jobs))
-
-
-def _settle(jobs: Sequence[Job[Any]]) -> None:
-    for job in jobs:
-        job.settle()
+    for job in batch:
+        job.way_back.add(job.settle)
