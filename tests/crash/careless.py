@@ -1,4 +1,4 @@
-"""Controls of the power cuts: our own parts without their flushes. They must lose."""
+"""Controls of the power cuts: our own parts without some of their flushes. They must lose."""
 
 from pathlib import Path
 from sqlite3 import Connection
@@ -27,11 +27,12 @@ def _careless_blobs(container: Container) -> None:
 
 
 def _careless_catalogue(_container: Container) -> None:
+    """Flush checkpoints, but no commit: all is consistent, and the last of it is lost."""
     carefully = sqlite._open
 
     def carelessly(settings: SqliteSettings) -> Connection:
         connection = carefully(settings)
-        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
     sqlite._open = carelessly

@@ -40,7 +40,7 @@ class AnHourLater(SystemClock):
 def cut_service(cuts: int, *, careless: str | None = None, seed: int = 0) -> Iterator[Cut]:
     """Cut the current of a service so many times; now and then it begins on a new disk.
 
-    A `careless` part of it, `blobs` or `catalogue`, flushes nothing.
+    A `careless` part of it, `blobs` or `catalogue`, acknowledges without a flush.
     """
     chance = random.Random(seed)
     for done in range(0, cuts, CUTS_OF_A_DISK):
