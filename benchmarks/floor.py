@@ -86,7 +86,7 @@ def read_checked(folder: int, name: str, sha256: str) -> bytes:
 def encode(frame: Frame) -> bytes:
     """An array as WebP, with the setting that Traffic Storage has by default."""
     stream = io.BytesIO()
-    Image.fromarray(frame).save(stream, "WEBP", quality=90, method=0)
+    Image.fromarray(frame).save(stream, "WEBP", quality=80, method=0)
     return stream.getvalue()
 
 

@@ -34,7 +34,7 @@ class Encoding:
     """
 
     format: ImageFormat = ImageFormat.WEBP
-    quality: int = 90
+    quality: int = 80
     effort: int = 0
     lossless: bool = False
 

@@ -222,7 +222,7 @@ class StorageConfig:
         metadata=_about("format in which arrays are encoded", Choice(ImageFormat)),
     )
     image_quality: int = field(
-        default=90, metadata=_about("quality of encoded arrays, 1 to 100", Whole(1, 100))
+        default=80, metadata=_about("quality of encoded arrays, 1 to 100", Whole(1, 100))
     )
     image_effort: int = field(
         default=0,
