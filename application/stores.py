@@ -1,5 +1,6 @@
 """The stores of this process: their identity, their room, and which one a file goes to."""
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import TypeAlias
 from attrs import define, field, frozen
 
 from traffic_storage.domain.errors import InvalidInput, StorageFull, StorageUnavailable
-from traffic_storage.domain.files import FileKind, Tier
+from traffic_storage.domain.files import BlobKey, FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.identity import EnrolledStore, Marker, judge
 from traffic_storage.domain.placement import (
@@ -28,6 +29,7 @@ from traffic_storage.ports.record_repo import RecordRepo
 logger = logging.getLogger("traffic_storage.stores")
 
 ROOM_IS_FRESH_SECONDS = 1.0
+CONFIRM_SECONDS = 5.0
 NOT_BOUND = "its identity is not verified yet"
 NOT_USED = "the strategy does not use it"
 
@@ -156,12 +158,7 @@ class Stores:
         Raises:
             StorageUnavailable: this process has no such store.
         """
-        if bound := self._by_id.get(store_id):
-            return bound.store
-        raise StorageUnavailable(
-            f"the store {store_id} is not one of this process",
-            remedy="configure it here, or ask the process that has it",
-        )
+        return self._known(store_id).store
 
     def occupied(self, store_id: StoreId) -> Occupancy:
         """What our files occupy in a store at this moment."""
@@ -176,6 +173,40 @@ class Stores:
         bound = self._by_id.get(store_id)
         if bound is not None and not bound.trusted:
             raise StorageUnavailable(f"the store {store_id} is in doubt: {bound.identity_obstacle}")
+
+    async def confirm(self, store_id: StoreId, key: BlobKey | None = None) -> None:
+        """Make sure, by looking now, that what a store lacks is lacking: call it before a replica
+        is noted as missing. With `key` the part of the store where that blob lies is looked for,
+        too. Takes some seconds at most.
+
+        Raises:
+            StorageUnavailable: that can't be said of it now; the message says why.
+            CatalogueUnavailable: the database is away.
+        """
+        bound = self._known(store_id)
+        self.must_be_trusted(store_id)
+        catalogue = await self._repo.catalogue_id()
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                marker = await bound.store.marker()
+                part = "" if key is None else await bound.store.missing_part(key)
+        except InvalidInput as error:
+            raise StorageUnavailable(f"{bound.store.location}: {error}") from error
+        except TimeoutError as error:
+            raise StorageUnavailable(
+                f"{bound.store.location} did not show its marker in {CONFIRM_SECONDS:.0f} s",
+                remedy="check the disk or the network",
+            ) from error
+        if marker != Marker(catalogue, store_id):
+            raise StorageUnavailable(
+                f"{bound.store.location} does not carry the marker of {store_id} now",
+                remedy="check mount points and bucket names",
+            )
+        if part:
+            raise StorageUnavailable(
+                f"{part} is not there", remedy="mount what belongs there, or restore the folder"
+            )
+        self.must_be_trusted(store_id)
 
     async def bind(self) -> None:
         """Learn or confirm which store is which. A store that is away is tried again later.
@@ -240,6 +271,14 @@ class Stores:
         if kept:
             here.counted_bytes += size_bytes
             here.kept_bytes += size_bytes
+
+    def _known(self, store_id: StoreId) -> BoundStore:
+        if bound := self._by_id.get(store_id):
+            return bound
+        raise StorageUnavailable(
+            f"the store {store_id} is not one of this process",
+            remedy="configure it here, or ask the process that has it",
+        )
 
     def _local(self) -> BoundStore | None:
         if not self._strategy.needs_local:

@@ -171,6 +171,14 @@ class BlobStore(Protocol):
             InvalidInput: there is a marker, but it is unreadable.
         """
 
+    async def missing_part(self, key: BlobKey) -> str:
+        """The part of the store in which a blob of this key lies, if it is not there at all.
+
+        Empty if it is. Where it is missing (a folder that is a mount point of its own, and away)
+        a missing blob proves nothing. For a store without parts this here will do.
+        """
+        return ""
+
     @abstractmethod
     async def write_marker(self, marker: Marker) -> None:
         """Say what the store is. Create-only and durable; the same marker again is a success.

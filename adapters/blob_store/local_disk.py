@@ -120,6 +120,9 @@ class LocalDiskBlobStore(BlobStore):
         note = await self._reading.run(self._folder.note, _MARKER)
         return None if note is None else Marker.from_text(note.decode(errors="replace"))
 
+    async def missing_part(self, key: BlobKey) -> str:
+        return await self._reading.run(self._folder.missing_part, key)
+
     async def write_marker(self, marker: Marker) -> None:
         text = f"{marker.to_text()}\n".encode()
         with self._watched():

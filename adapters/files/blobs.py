@@ -181,6 +181,16 @@ class BlobFolder:
             place.beside(_FACTS_SUFFIX).unlink()
             place.sync()
 
+    def missing_part(self, key: BlobKey) -> str:
+        """The folder in which a blob of this key lies, if it is not there; else empty."""
+        path, _ = _parts(key)
+        with translated(self.place):
+            try:
+                self._folders.for_reading(path, fresh=True)
+            except FileNotFoundError:
+                return f"{self.place}/{path}"
+            return ""
+
     def entries(self, prefix: str = "", after: str = "") -> Iterator[BlobEntry]:
         """The blobs in ascending order of key, as `BlobStore.list` promises."""
         with translated(self.place):

@@ -23,7 +23,7 @@ from traffic_storage.domain.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from traffic_storage.domain.files import Tier
+from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.placement import StorageStrategy
@@ -269,6 +269,65 @@ async def test_a_database_that_goes_away_during_a_sweep_leaves_all_as_it_was() -
             assert all(one.trusted for one in service.stores)
             assert (await service.image(picture(), f"after-{number}")).created
         assert len(calls) > 4
+
+
+# Before anything is called missing
+
+
+async def test_a_store_that_shows_its_marker_now_is_confirmed() -> None:
+    async with filled() as rig, rig.running() as service:
+        store_id = bound(service).store_id
+        assert store_id is not None
+        await service.stores.confirm(store_id)
+        at_rest = rig.at_rest[Tier.LOCAL]
+        marker, at_rest._marker = at_rest._marker, None
+        with pytest.raises(StorageUnavailable, match="does not carry the marker"):
+            await service.stores.confirm(store_id)
+        at_rest._marker = Marker(CatalogueId("of-somebody-else"), store_id)
+        with pytest.raises(StorageUnavailable, match="does not carry the marker"):
+            await service.stores.confirm(store_id)
+        await service.sweep()
+        with pytest.raises(StorageUnavailable, match="in doubt"):
+            await service.stores.confirm(store_id)
+        at_rest._marker = marker
+        await service.sweep()
+        await service.stores.confirm(store_id)
+
+
+async def test_a_store_that_answers_nothing_or_nonsense_is_not_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("traffic_storage.application.stores.CONFIRM_SECONDS", 0.05)
+    refuse = lambda: InvalidInput.of("marker", "is unreadable: 'xyz'")  # noqa: E731
+    away = lambda: StorageUnavailable("no answer")  # noqa: E731
+    faults = [
+        (BlobFault("marker", gate=asyncio.Event()), "did not show its marker"),
+        (BlobFault("marker", refuse), "is unreadable"),
+        (BlobFault("marker", away), "no answer"),
+        (BlobFault("missing_part", away), "no answer"),
+    ]
+    async with filled() as rig, rig.running() as service:
+        replica = (await service.read.file("X")).readable[0]
+        for fault, why in faults:
+            rig.local.plan(fault)
+            with pytest.raises(StorageUnavailable, match=why):
+                await service.stores.confirm(replica.store_id, replica.key)
+        await service.stores.confirm(replica.store_id, replica.key)
+        with pytest.raises(StorageUnavailable, match="is not one of this process"):
+            await service.stores.confirm(StoreId("local-9"))
+
+
+async def test_a_store_whose_part_is_away_is_not_confirmed_for_what_lies_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(_: BlobKey) -> str:
+        return "/blobs/image/2026"
+
+    async with filled() as rig, rig.running() as service:
+        replica = (await service.read.file("X")).readable[0]
+        monkeypatch.setattr(rig.at_rest[Tier.LOCAL], "missing_part", away)
+        with pytest.raises(StorageUnavailable, match="/blobs/image/2026 is not there"):
+            await service.stores.confirm(replica.store_id, replica.key)
 
 
 # The first time

@@ -118,6 +118,9 @@ class CachingBlobStore(BlobStore):
     async def marker(self) -> Marker | None:
         return await self._cloud.marker()
 
+    async def missing_part(self, key: BlobKey) -> str:
+        return await self._cloud.missing_part(key)
+
     async def write_marker(self, marker: Marker) -> None:
         await self._cloud.write_marker(marker)
 

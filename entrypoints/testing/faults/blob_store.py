@@ -37,7 +37,8 @@ class BlobFault:
     """What happens to some calls of one method.
 
     Attributes:
-        method: `put`, `read`, `open`, `head`, `delete`, `list`, `room`, `marker`, `write_marker`.
+        method: `put`, `read`, `open`, `head`, `delete`, `list`, `room`, `marker`, `missing_part`,
+            `write_marker`.
         error: makes the error that the call ends with; None: it only waits for `gate`.
         nth: the first of the calls that it happens to, counted from the time it was planned.
         times: to how many calls in a row; None: to all from then on.
@@ -140,6 +141,12 @@ class FailingBlobStore(BlobStore):
         marker = await self.inner.marker()
         _leave(fault)
         return marker
+
+    async def missing_part(self, key: BlobKey) -> str:
+        fault = await self._enter("missing_part")
+        part = await self.inner.missing_part(key)
+        _leave(fault)
+        return part
 
     async def write_marker(self, marker: Marker) -> None:
         fault = await self._enter("write_marker")

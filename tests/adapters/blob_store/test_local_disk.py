@@ -128,6 +128,18 @@ class TestLayout:
         assert not (tmp_path / "none").exists()
         assert threading.active_count() == threads
 
+    async def test_a_folder_that_is_not_there_is_no_proof_that_its_blobs_are_lost(
+        self, store: LocalDiskBlobStore
+    ) -> None:
+        blob = await put(store, random_blob(10))
+        (store.root / blob.key).unlink()
+        assert await store.missing_part(blob.key) == ""
+        kind = blob.key.partition("/")[0]
+        (store.root / kind).rename(store.root / "away")
+        (store.root / kind).mkdir()
+        part = await store.missing_part(blob.key)
+        assert part == str((store.root / blob.key).parent)
+
     async def test_an_unreadable_marker_is_an_error(self, store: LocalDiskBlobStore) -> None:
         await put(store, random_blob(1))
         (store.root / ".traffic-storage").write_bytes(b"\xff\x00 something else")
