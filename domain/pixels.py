@@ -39,11 +39,17 @@ def dimensions_of(image: object, *, max_pixels: int) -> Dimensions:
     """The dimensions of an array that may be stored as an image.
 
     Raises:
-        InvalidInput: not an array, not `uint8`, empty, or of another shape.
+        InvalidInput: not an array, a masked one, not `uint8`, empty, or of another shape.
         TooLarge: more than `max_pixels` pixels.
     """
     if not isinstance(image, np.ndarray):
         raise _not_a_picture(f"is a {type(image).__name__}, not a numpy array")
+    if isinstance(image, np.ma.MaskedArray):
+        raise InvalidInput.of(
+            "image",
+            "is a masked array, and an image keeps no mask",
+            "give image.data, or image.filled(0) to blacken what is masked",
+        )
     if image.dtype != np.uint8:
         raise _not_a_picture(f"has dtype {image.dtype}, not uint8")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
@@ -58,6 +64,16 @@ def dimensions_of(image: object, *, max_pixels: int) -> Dimensions:
     return Dimensions(width, height, 1 if image.ndim == 2 else int(image.shape[2]))
 
 
+def unchanging(image: Pixels) -> Pixels:
+    """The picture as it is now: a copy over bytes, which nobody can change; C-contiguous.
+
+    An array that lies over `bytes` already is given back itself, so asking twice costs one copy.
+    """
+    if isinstance(_owner_of(image), bytes) and image.flags.c_contiguous:
+        return image
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
+
+
 def pixel_sha256(image: Pixels, order: ChannelOrder) -> Sha256:
     """The digest of an image's pixels, whatever encoder wrote them: shape, order, then bytes.
 
@@ -67,6 +83,14 @@ def pixel_sha256(image: Pixels, order: ChannelOrder) -> Sha256:
     digest = hashlib.sha256(f"{image.shape}:{said}:".encode())
     digest.update(np.ascontiguousarray(image).data)
     return Sha256(digest.hexdigest())
+
+
+def _owner_of(image: Pixels) -> object:
+    """Whose memory an array looks at; None: its own."""
+    owner: object = image
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return owner
 
 
 def _not_a_picture(message: str) -> InvalidInput:

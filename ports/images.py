@@ -80,6 +80,9 @@ class Images(Protocol):
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
         """Encode an array of `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, `uint8`.
 
+        What is encoded and what is hashed are the pixels as they were when this call first waited:
+        from then on the caller may fill the array again.
+
         Raises:
             InvalidInput: not such an array, or more than a format can hold.
             TooLarge: more pixels than the limit.

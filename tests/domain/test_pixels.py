@@ -13,6 +13,7 @@ from traffic_storage.domain.pixels import (
     Pixels,
     dimensions_of,
     pixel_sha256,
+    unchanging,
 )
 
 RGB, BGR = ChannelOrder.RGB, ChannelOrder.BGR
@@ -87,3 +88,34 @@ def test_the_same_bytes_in_another_shape_are_other_pixels() -> None:
 def test_the_order_of_channels_counts_where_there_is_colour(image: Pixels) -> None:
     same = pixel_sha256(image, RGB) == pixel_sha256(image, BGR)
     assert same == (image.ndim == 2)
+
+
+def test_a_masked_array_is_refused_for_its_mask_would_be_lost() -> None:
+    masked = np.ma.masked_array(np.zeros((4, 4), np.uint8), mask=np.eye(4))
+    with pytest.raises(InvalidInput, match=r"image: is a masked array .*image\.filled\(0\)"):
+        dimensions_of(masked, max_pixels=1000)
+
+
+@given(PICTURES, st.booleans())
+def test_an_unchanging_picture_is_a_copy_that_nobody_can_change(
+    image: Pixels, turned: bool
+) -> None:
+    image = image[::-1, ::-1] if turned else image
+    before = image.copy()
+    kept = unchanging(image)
+    image[:] = ~image
+    assert np.array_equal(kept, before)
+    assert kept.flags.c_contiguous
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        kept.flags.writeable = True
+    assert unchanging(kept) is kept
+
+
+def test_a_read_only_view_of_what_can_be_written_is_copied() -> None:
+    buffer = bytearray(12)
+    for frame in (np.frombuffer(buffer, np.uint8), np.frombuffer(memoryview(buffer), np.uint8)):
+        view = frame.reshape(2, 2, 3)
+        view.flags.writeable = False
+        kept = unchanging(view)
+        buffer[0] ^= 255
+        assert kept[0, 0, 0] != buffer[0]

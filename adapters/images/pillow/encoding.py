@@ -3,7 +3,6 @@
 import io
 import os
 
-import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from traffic_storage.domain.digests import digests_of
@@ -49,14 +48,13 @@ def check_format(dimensions: Dimensions, encoding: Encoding) -> None:
 def encode(
     image: Pixels, dimensions: Dimensions, order: ChannelOrder, encoding: Encoding
 ) -> EncodedImage:
-    """An array's encoded bytes, and the digests of both."""
-    contiguous = np.ascontiguousarray(image)
-    data = _WRITERS[encoding.format](_picture(contiguous, dimensions, order), encoding)
+    """The encoded bytes of an array that nobody changes meanwhile, and the digests of both."""
+    data = _WRITERS[encoding.format](_picture(image, dimensions, order), encoding)
     return EncodedImage(
         body=MemoryBody(data, digests_of(data)),
         content_type=_CONTENT_TYPES[encoding.format],
         dimensions=dimensions,
-        pixel_sha256=pixel_sha256(contiguous, order),
+        pixel_sha256=pixel_sha256(image, order),
     )
 
 

@@ -151,6 +151,17 @@ class ImagesContract:
         await images.encode(picture, ChannelOrder.BGR, Encoding())
         np.testing.assert_array_equal(picture, gradient())
 
+    async def test_the_array_may_be_filled_again_while_it_is_encoded(self, images: Images) -> None:
+        """encode: "the pixels as they were when this call first waited"."""
+        frame = gradient(700, 1000)
+        encoding = asyncio.ensure_future(images.encode(frame, ChannelOrder.RGB, EXACT[1]))
+        await asyncio.sleep(0)
+        frame[:] = 7
+        encoded = await encoding
+        decoded = await images.decode(encoded.body.data, ChannelOrder.RGB)
+        np.testing.assert_array_equal(decoded.pixels, gradient(700, 1000))
+        assert encoded.pixel_sha256 == pixel_sha256(gradient(700, 1000), ChannelOrder.RGB)
+
     @settings(
         deadline=None,
         max_examples=40,
