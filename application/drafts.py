@@ -58,6 +58,10 @@ class Draft:
             return f"its SHA-256 is {existing.content.sha256}, not {self.content.sha256}"
         return ""
 
+    def can_replace_copies_of(self, existing: StoredFile) -> bool:
+        """Whether its bytes are, as stored, those of a file: a further copy must be the same."""
+        return (self.body.digests, self.coding) == (existing.stored, existing.coding)
+
     def as_part(self) -> EvidencePart:
         """How a violation's metadata file names it."""
         return EvidencePart(

@@ -1,7 +1,8 @@
 """Reading: one lookup, one verified read. No byte is handed out unverified.
 
 A replica that proves corrupt or missing is marked, never deleted, and another one is read; a
-stream switches over in its middle.
+stream switches over in its middle. Where no good one is left, doubtful ones are looked at again:
+one that was away comes back by being read.
 """
 
 import logging
@@ -171,10 +172,12 @@ class ReadFiles:
 
     async def _from_replicas(self, file: StoredFile) -> bytes:
         away: list[StorageUnavailable] = []
-        for replica in file.readable:
+        for replica in (*file.readable, *file.doubtful):
             try:
                 store = self._stores.blob_store(replica.store_id)
-                return await store.read(replica.key, file.stored)
+                data = await store.read(replica.key, file.stored)
+                await self._succeeded(file, replica)
+                return data
             except (BlobCorrupt, BlobMissing) as error:
                 away += await self._failed(file, replica, error)
             except StorageUnavailable as error:
@@ -184,7 +187,7 @@ class ReadFiles:
     async def _streamed(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
         position = span.start
         away: list[StorageUnavailable] = []
-        for replica in file.readable:
+        for replica in (*file.readable, *file.doubtful):
             try:
                 store = self._stores.blob_store(replica.store_id)
                 rest = Span(position, span.stop)
@@ -192,6 +195,8 @@ class ReadFiles:
                     async for chunk in stream:
                         yield chunk
                         position += len(chunk)
+                if rest == Span(0, file.stored.size_bytes):
+                    await self._succeeded(file, replica)
                 return
             except (BlobCorrupt, BlobMissing) as error:
                 away += await self._failed(file, replica, error)
@@ -206,18 +211,31 @@ class ReadFiles:
         self._tally.replicas_failed += 1
         logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
         try:
-            self._stores.must_be_trusted(replica.store_id)
+            if isinstance(error, BlobMissing):
+                await self._stores.confirm(replica.store_id, replica.key)
+            else:
+                self._stores.must_be_trusted(replica.store_id)
         except StorageUnavailable as untrusted:
             # Perhaps another store altogether: what it lacks proves nothing.
             return [untrusted]
-        state = ReplicaState.CORRUPT if isinstance(error, BlobCorrupt) else ReplicaState.MISSING
+        if replica.state is ReplicaState.PRESENT:
+            bad = ReplicaState.CORRUPT if isinstance(error, BlobCorrupt) else ReplicaState.MISSING
+            await self._mark(file, replica, bad)
+        return []
+
+    async def _succeeded(self, file: StoredFile, replica: Replica) -> None:
+        """Note that a whole replica was read and verified, where that is news."""
+        if replica.state is not ReplicaState.PRESENT:
+            logger.warning("replica of %s in %s is whole again", file.file_id, replica.store_id)
+            await self._mark(file, replica, ReplicaState.PRESENT)
+
+    async def _mark(self, file: StoredFile, replica: Replica, state: ReplicaState) -> None:
         try:
             await self._catalogue.mark(
                 file.file_id, replica.store_id, replica.key, state, self._clock.now()
             )
         except (CatalogueUnavailable, StorageFull) as away:
             logger.warning("could not mark it: %s", str(away))
-        return []
 
     @staticmethod
     def _no_replica(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -20,6 +21,19 @@ from traffic_storage.ports.record_repo import RecordRepo
 logger = logging.getLogger("traffic_storage.runtime")
 
 _PROBE = "health"
+
+
+class WrongHome(TrafficStorageError):
+    """A service is used in another process or on another event loop than the one it began in.
+
+    Its threads, connections and locks belong there: here a call would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this service was started in another process or on another event loop",
+            remedy="make one in each, after forking; they may share folders and databases",
+        )
 
 
 class Closing(Protocol):
@@ -78,6 +92,7 @@ class Runtime:
         self._others = others
         self._sweep_interval = sweep_interval
         self._starting = asyncio.Lock()
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -95,7 +110,12 @@ class Runtime:
         Raises:
             CatalogueUnavailable: the database is away, or `aclose` was called.
             ConfigurationError: its tables are newer than this version.
+            WrongHome: another process or event loop has started it.
         """
+        here = os.getpid(), asyncio.get_running_loop()
+        self._home = self._home or here
+        if self._home != here:
+            raise WrongHome
         if not self.started:
             async with self._starting:
                 await self._start_once()

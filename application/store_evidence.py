@@ -87,6 +87,7 @@ class StoreEvidence:
         drafts = list(media)
         violation = self._violation(record, moment)
         try:
+            self._tasks.check_open()
             drafts.append(await self._document(record, moment, media))
             stored = await self._store_unit(DraftUnit(tuple(drafts), violation))
         finally:

@@ -59,6 +59,7 @@ class StoreFiles:
 
     async def _store(self, draft: Draft) -> Stored:
         try:
+            self._tasks.check_open()
             stored = await self._store_unit(DraftUnit((draft,)))
         finally:
             await self._prepare.release(draft)

@@ -17,6 +17,7 @@ from traffic_storage.application.stores import Excluded, Stores
 from traffic_storage.application.tally import Tally
 from traffic_storage.domain.errors import (
     Conflict,
+    NoGoodReplica,
     StorageFull,
     StorageUnavailable,
     TrafficStorageError,
@@ -44,7 +45,10 @@ _NOT_PUBLISHED = (StorageFull, BlobConflict, BlobCorrupt, DeadlinePassed)
 
 @frozen
 class StoredUnit:
-    """What is stored now under the names of a unit; `created` False: it all was there already."""
+    """What is stored now under the names of a unit.
+
+    `created` False: it all was there already, though copies of it may have been lost and restored.
+    """
 
     files: Mapping[FileId, StoredFile]
     violation: StoredViolation | None
@@ -101,6 +105,8 @@ class StoreUnit:
 
         Raises:
             Conflict: one of its names is taken by other content; nothing of it is stored.
+            NoGoodReplica: a file is there already, but no good copy of it, and what was given is
+                encoded otherwise and can't be one; nothing of it is stored.
             StorageFull, StorageUnavailable: no place takes it; nothing of it is visible.
             DeadlinePassed: it took longer than an attempt may; nothing of it is visible.
             OutcomeUnknown: the database went away in mid-commit; a retry tells.
@@ -132,10 +138,10 @@ class StoreUnit:
             missing = await self._missing(unit, attempt, holdings)
             if not missing:
                 return self._recognised(holdings)
-            new = [files[draft.file_id] for draft in missing]
-            await self._put_all(attempt, missing, new)
-            stored = await self._commit(unit, attempt, new, holdings)
-            kept = [file.file_id for file in new]
+            rows = [_row(files[draft.file_id], holdings) for draft in missing]
+            await self._put_all(attempt, missing, rows)
+            stored = await self._commit(unit, attempt, rows, holdings)
+            kept = [file.file_id for file in rows]
             return stored
         finally:
             self._settle(files.values(), kept)
@@ -165,7 +171,7 @@ class StoreUnit:
     async def _missing(self, unit: DraftUnit, attempt: Attempt, holdings: Holdings) -> list[Draft]:
         try:
             missing = _not_held(unit, holdings)
-        except Conflict:
+        except (Conflict, NoGoodReplica):
             await self._undo(attempt, ())
             raise
         if not missing:
@@ -211,12 +217,14 @@ class StoreUnit:
             await self._undo(attempt, files)
             raise _Lost(error) from error
         except AttemptCondemned as error:
+            # Whoever condemned it may have looked for its blobs before they were published.
+            await self._undo(attempt, files)
             raise _Lost(error) from error
-        self._count(files, rows)
+        self._count(rows)
         return StoredUnit(
-            files={**holdings.files, **{file.file_id: file for file in files}},
-            violation=rows.violation or _completed(holdings.violation, files),
-            created=True,
+            files={**holdings.files, **{file.file_id: file for file in _shown(rows, holdings)}},
+            violation=rows.violation or _completed(holdings.violation, rows.files),
+            created=bool(rows.files),
         )
 
     async def _undo(self, attempt: Attempt, files: Iterable[StoredFile]) -> None:
@@ -247,13 +255,20 @@ class StoreUnit:
             store_id, _ = _place_of(file)
             self._stores.settle(store_id, file.stored.size_bytes, kept=file.file_id in kept)
 
-    def _count(self, files: Sequence[StoredFile], rows: Unit) -> None:
-        self._tally.files_stored += len(files)
-        self._tally.bytes_stored += sum(file.content.size_bytes for file in files)
+    def _count(self, rows: Unit) -> None:
+        self._tally.files_stored += len(rows.files)
+        self._tally.bytes_stored += sum(file.content.size_bytes for file in rows.files)
         self._tally.violations_stored += rows.violation is not None
-        for file in files:
+        self._tally.replicas_restored += len(rows.restored)
+        for file in rows.files:
             logger.debug(
                 "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, _place_of(file)
+            )
+        for file in rows.restored:
+            logger.warning(
+                "%s had no good copy left; it was sent again and is in %s",
+                file.file_id,
+                _place_of(file),
             )
 
 
@@ -263,10 +278,11 @@ def _names(unit: DraftUnit) -> Names:
 
 
 def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
-    """The drafts that are not stored yet.
+    """The drafts that are not stored yet, or of which no good copy is left.
 
     Raises:
         Conflict: a name is held by other content.
+        NoGoodReplica: no good copy is left, and the draft can't be one.
     """
     mine, theirs = unit.violation, holdings.violation
     if mine and theirs and mine.record_sha256 != theirs.record_sha256:
@@ -276,11 +292,30 @@ def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
         existing = holdings.files.get(draft.file_id)
         if existing is None:
             missing.append(draft)
-        elif theirs and draft.kind is FileKind.METADATA:
-            continue  # Written once; the record that it tells was compared above.
-        elif difference := draft.difference(existing):
+            continue
+        # A violation's document is written once; the record that it tells was compared above.
+        is_told = theirs is not None and draft.kind is FileKind.METADATA
+        if not is_told and (difference := draft.difference(existing)):
             raise Conflict("file", draft.file_id, difference)
+        if not existing.readable:
+            _check_can_replace(draft, existing)
+            missing.append(draft)
     return missing
+
+
+def _check_can_replace(draft: Draft, existing: StoredFile) -> None:
+    if not draft.can_replace_copies_of(existing):
+        raise NoGoodReplica(
+            f"{draft.file_id} is known, but no good copy of it is left, and what was sent is "
+            "encoded in other bytes than those that were recorded",
+            remedy="restore it from a backup, or store this under another id",
+        )
+
+
+def _row(placed: StoredFile, holdings: Holdings) -> StoredFile:
+    """The row that a placed draft becomes: a new one, or a further copy for the one there is."""
+    existing = holdings.files.get(placed.file_id)
+    return placed if existing is None else evolve(existing, replicas=placed.replicas[:1])
 
 
 def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
@@ -293,15 +328,26 @@ def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
     ]
     if mine.occurred_at != theirs.occurred_at or mine.zone_assumed != theirs.zone_assumed:
         names.append("timestamp")
-    return "its record differs" + (f" in {', '.join(names)}" if names else "")
+    return f"its record differs in {', '.join(names) or 'how it was written down'}"
 
 
 def _rows(unit: DraftUnit, files: Sequence[StoredFile], holdings: Holdings) -> Unit:
+    new = tuple(file for file in files if file.file_id not in holdings.files)
+    restored = tuple(file for file in files if file.file_id in holdings.files)
     if unit.violation is None:
-        return Unit(tuple(files))
-    if holdings.violation is not None:
-        return Unit(tuple(files), completes=holdings.violation.violation_id)
-    return Unit(tuple(files), violation=_completed(unit.violation, files))
+        return Unit(new, restored=restored)
+    if holdings.violation is None:
+        return Unit(new, violation=_completed(unit.violation, new), restored=restored)
+    completes = holdings.violation.violation_id if new else None
+    return Unit(new, completes=completes, restored=restored)
+
+
+def _shown(rows: Unit, holdings: Holdings) -> Iterable[StoredFile]:
+    """The files of a committed unit, as the catalogue has them now."""
+    yield from rows.files
+    for file in rows.restored:
+        there = holdings.files[file.file_id]
+        yield evolve(there, replicas=there.replicas + file.replicas)
 
 
 def _completed(

@@ -16,6 +16,7 @@ class Tally:
     cache_hits: int = 0
     cache_misses: int = 0
     replicas_failed: int = 0
+    replicas_restored: int = 0
     attempts_undone: int = 0
 
     def counts(self) -> dict[str, int]:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from traffic_storage.ports.errors import CatalogueUnavailable
+
 T = TypeVar("T")
 
 logger = logging.getLogger("traffic_storage.tasks")
@@ -19,6 +21,7 @@ class OwnedTasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which goes on even when this call is cancelled."""
@@ -42,8 +45,22 @@ class OwnedTasks:
             await self.run(_undone(tasks, undo))
             raise
 
+    def check_open(self) -> None:
+        """For work that changes something, at its beginning.
+
+        Raises:
+            CatalogueUnavailable: the service was closed while this was on its way.
+        """
+        if self._closed:
+            raise CatalogueUnavailable("this service was closed", remedy="open a new one")
+
     async def aclose(self) -> None:
-        """Wait for all that runs."""
+        """Begin nothing more, and wait for all that runs."""
+        self._closed = True
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until nothing runs."""
         while self._running:
             await asyncio.wait(set(self._running))
 

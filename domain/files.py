@@ -7,10 +7,13 @@ key that is ours alone and that is never written twice.
 ```
 file:     available → tombstoned → purging → purged
                     ← (undelete)
-replica:  planned → present → corrupt → gone
-                  ↘ gone    ↘ missing → gone
+replica:  planned → present ⇄ corrupt → gone
+                  ↘ gone    ⇄ missing → gone
                             ↘ gone
 ```
+
+`corrupt` and `missing` are what somebody saw when he looked. A disk that was not mounted comes
+back, and a copy may be restored by hand: what is read and verified later is `present` again.
 """
 
 import re
@@ -50,7 +53,7 @@ class FileState(StrEnum):
 
 
 class ReplicaState(StrEnum):
-    """What is known of one copy. Only `present` ones are read."""
+    """What is known of one copy. `present` ones are read; doubtful ones where there is no other."""
 
     PLANNED = "planned"
     PRESENT = "present"
@@ -87,11 +90,22 @@ REPLICA_TRANSITIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingPro
         ReplicaState.PRESENT: frozenset(
             {ReplicaState.CORRUPT, ReplicaState.MISSING, ReplicaState.GONE}
         ),
-        ReplicaState.CORRUPT: frozenset({ReplicaState.GONE}),
-        ReplicaState.MISSING: frozenset({ReplicaState.GONE}),
+        ReplicaState.CORRUPT: frozenset({ReplicaState.PRESENT, ReplicaState.GONE}),
+        ReplicaState.MISSING: frozenset({ReplicaState.PRESENT, ReplicaState.GONE}),
         ReplicaState.GONE: frozenset(),
     }
 )
+_DOUBTFUL = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
+SIGHTINGS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
+    {
+        ReplicaState.CORRUPT: frozenset({ReplicaState.PRESENT}),
+        ReplicaState.MISSING: frozenset({ReplicaState.PRESENT}),
+        ReplicaState.PRESENT: _DOUBTFUL,
+    }
+)
+"""What a look at a copy may find, and what it was taken for until then, where that is news."""
+OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
+"""The states in which a copy takes room in its store."""
 
 
 class ForbiddenTransition(TrafficStorageError):
@@ -169,8 +183,13 @@ class StoredFile:
 
     @property
     def readable(self) -> tuple[Replica, ...]:
-        """The replicas that may be read, in the order in which they are kept."""
+        """The replicas that are taken to be good, in the order in which they are kept."""
         return tuple(r for r in self.replicas if r.state is ReplicaState.PRESENT)
+
+    @property
+    def doubtful(self) -> tuple[Replica, ...]:
+        """The replicas that were found bad or missing when somebody looked."""
+        return tuple(r for r in self.replicas if r.state in _DOUBTFUL)
 
     def become(self, state: FileState) -> "StoredFile":
         """This file in another state.

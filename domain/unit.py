@@ -3,12 +3,12 @@
 A unit is one file, or a violation with its files. It becomes visible whole or not at all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from attrs import field, frozen
 
-from traffic_storage.domain.files import BlobKey, FileKind, StoredFile
+from traffic_storage.domain.files import BlobKey, FileKind, Replica, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId, ViolationId
 from traffic_storage.domain.violation import StoredViolation
 
@@ -51,12 +51,14 @@ class Unit:
     """Complete rows, ready to become visible at once.
 
     `violation` is a new row; `completes` names an existing violation to which `files` are added
-    (its `image_file_id` or `video_file_id`, which must be empty until now).
+    (its `image_file_id` or `video_file_id`, which must be empty until now). `restored` are files
+    that are there already, each with nothing but the new replicas that it gains.
     """
 
     files: tuple[StoredFile, ...]
     violation: StoredViolation | None = None
     completes: ViolationId | None = None
+    restored: tuple[StoredFile, ...] = ()
 
     @property
     def names(self) -> Names:
@@ -64,14 +66,27 @@ class Unit:
         violation = self.violation.violation_id if self.violation else None
         return Names(tuple(file.file_id for file in self.files), violation)
 
+    @property
+    def traces(self) -> Names:
+        """The names under which it shows once it is committed."""
+        restored = tuple(file.file_id for file in self.restored)
+        return Names(self.names.files + restored, self.names.violation)
+
+    @property
+    def replicas(self) -> Iterator[tuple[StoredFile, Replica]]:
+        """All replicas that it adds, each with its file."""
+        for file in (*self.files, *self.restored):
+            for replica in file.replicas:
+                yield file, replica
+
     def is_shown_by(self, holdings: Holdings) -> bool:
-        """Whether what is held under its names is this very unit, and not another's.
+        """Whether what is held under its traces is this very unit, and not another's.
 
         Keys are an attempt's own, so one key of each file tells; a unit without files is told
         by its violation's digest and time of receipt.
         """
-        if self.files:
-            return all(_has_a_key_of(holdings.files.get(f.file_id), f) for f in self.files)
+        if files := (*self.files, *self.restored):
+            return all(_has_a_key_of(holdings.files.get(file.file_id), file) for file in files)
         held, own = holdings.violation, self.violation
         return own is None or (
             held is not None

@@ -44,11 +44,11 @@ class Intake(Protocol):
         The counters change in the same transaction and stay equal to a recount. A commit whose
         outcome is unclear is looked up before this returns. With `unit.completes`, the violation's
         empty `image_file_id` / `video_file_id`, and with them the paths of its record, are set
-        too. Safe to repeat: a unit that this attempt made visible counts as committed.
+        too; files of `unit.restored` gain replicas and change in nothing else. Safe to repeat: a unit that this attempt made visible counts as committed.
 
         Raises (nothing is visible then, and the attempt stays):
             AttemptCondemned: recovery ended the attempt first, or a store that it names has given
-                way to another.
+                way to another, or a file that it restores is gone.
             NamesTaken: another unit has one of the names (or has completed the violation).
             OutcomeUnknown: it could not be looked up; it may have happened.
         """
@@ -105,9 +105,13 @@ class Catalogue(Protocol):
         state: ReplicaState,
         at: datetime,
     ) -> bool:
-        """Move a `present` replica to `corrupt` or `missing`, seen at `at`; count accordingly.
+        """Note what was seen of a replica at `at`, and count accordingly.
 
-        Returns whether it was `present` until now (of several callers one gets True).
+        One that was `present` turns out `corrupt` or `missing`; one of those, `present` after all.
+        Returns whether that was news (of several callers one gets True).
+
+        Raises:
+            ForbiddenTransition: `state` is none of the three.
         """
 
 

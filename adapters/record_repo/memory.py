@@ -10,6 +10,8 @@ from attrs import evolve
 
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
+    OCCUPYING,
+    SIGHTINGS,
     BlobKey,
     FileKind,
     ForbiddenTransition,
@@ -34,8 +36,6 @@ from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
 _MOST_FILES = 1000
-_OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
-_FOUND_BAD = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
 
 
 class InMemoryRecordRepo(RecordRepo):
@@ -56,16 +56,18 @@ class InMemoryRecordRepo(RecordRepo):
 
     async def commit(self, attempt: AttemptId, unit: Unit) -> None:
         """As the port says."""
-        if attempt not in self._attempts and unit.is_shown_by(self._held(unit.names)):
+        if attempt not in self._attempts and unit.is_shown_by(self._held(unit.traces)):
             return
         if attempt not in self._attempts or attempt in self._condemned:
             raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
         self._check_free(name for name in unit.names.files if name in self._files)
-        self._check_stores(attempt, unit)
+        self._check_there(attempt, unit)
         self._check_free(name for name in [unit.names.violation] if name in self._violations)
         completed = self._completed(unit)
         del self._attempts[attempt]
         self._files |= {file.file_id: _in_order(file) for file in unit.files}
+        for file in unit.restored:
+            self._files[file.file_id] = _with_more(self._files[file.file_id], file.replicas)
         if unit.violation:
             self._violations[unit.violation.violation_id] = unit.violation
         if completed:
@@ -113,7 +115,7 @@ class InMemoryRecordRepo(RecordRepo):
         size: Counter[tuple[StoreId, FileKind]] = Counter()
         for file in self._files.values():
             for replica in file.replicas:
-                if replica.state in _OCCUPYING:
+                if replica.state in OCCUPYING:
                     files[replica.store_id, file.kind] += 1
                     size[replica.store_id, file.kind] += file.stored.size_bytes
         rows = (Usage(*place, files[place], size[place]) for place in sorted(files))
@@ -128,11 +130,12 @@ class InMemoryRecordRepo(RecordRepo):
         at: datetime,
     ) -> bool:
         """As the port says."""
-        if state not in _FOUND_BAD:
-            raise ForbiddenTransition(f"a replica is marked corrupt or missing, never {state}")
+        if state not in SIGHTINGS:
+            raise ForbiddenTransition(f"nobody sees that a replica is {state}")
         file = self._files.get(file_id)
-        for replica in file.readable if file else ():
-            if (replica.store_id, replica.key) == (store_id, key):
+        for replica in file.replicas if file else ():
+            is_it = (replica.store_id, replica.key) == (store_id, key)
+            if is_it and replica.state in SIGHTINGS[state]:
                 self._replace(file_id, replica, replica.become(state, verified_at=at))
                 return True
         return False
@@ -198,8 +201,10 @@ class InMemoryRecordRepo(RecordRepo):
         if names := ", ".join(taken):
             raise NamesTaken(f"another unit has {names}")
 
-    def _check_stores(self, attempt: AttemptId, unit: Unit) -> None:
-        used = {(r.store_id, r.tier) for file in unit.files for r in file.replicas}
+    def _check_there(self, attempt: AttemptId, unit: Unit) -> None:
+        if any(file.file_id not in self._files for file in unit.restored):
+            raise AttemptCondemned(f"the attempt {attempt} restores a file that is gone")
+        used = {(replica.store_id, replica.tier) for _, replica in unit.replicas}
         there = {(store.store_id, store.tier) for store in self._stores.values()}
         if gone := ", ".join(store_id for store_id, _ in used - there):
             raise AttemptCondemned(f"the attempt {attempt} names a store that is gone: {gone}")
@@ -239,6 +244,10 @@ def _by_deadline(attempt: Attempt) -> tuple[datetime, AttemptId]:
 def _in_order(file: StoredFile) -> StoredFile:
     order = sorted(file.replicas, key=lambda r: (r.tier is not Tier.LOCAL, r.store_id, r.key))
     return evolve(file, replicas=tuple(order))
+
+
+def _with_more(file: StoredFile, replicas: Iterable[Replica]) -> StoredFile:
+    return _in_order(evolve(file, replicas=(*file.replicas, *replicas)))
 
 
 def _moved(replicas: Sequence[Replica], old: StoreId, successor: StoreId) -> Iterable[Replica]:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
+from attrs import evolve
+
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.files import (
     Coding,
@@ -119,9 +121,15 @@ def new_evidence_file(
     return new_file(*stores, file_id=name, kind=kind, violation_id=violation_id)
 
 
+def new_restoration(file: StoredFile, *stores: EnrolledStore) -> Unit:
+    """A unit by which a file that is there gains a copy."""
+    copies = new_file(*stores, kind=file.kind).replicas
+    return Unit((), restored=(evolve(file, replicas=copies),))
+
+
 def new_attempt(unit: Unit, deadline: datetime = LATER) -> Attempt:
     """An attempt at a unit."""
-    keys = tuple((copy.store_id, copy.key) for file in unit.files for copy in file.replicas)
+    keys = tuple((copy.store_id, copy.key) for _, copy in unit.replicas)
     return Attempt(AttemptId(str(uuid4())), "test", deadline, keys)
 
 

@@ -196,7 +196,7 @@ async def test_a_caller_who_is_cancelled_anywhere_leaves_all_or_nothing_and_no_b
         rig = Rig(strategy)
         async with rig.running() as service:
             running = await cancelled_after(turns, store(service))
-            await service.container.tasks().aclose()
+            await service.container.tasks().settled()
             await check_visible_whole(rig, service, names)
             assert rig.spool.held == [], f"a body is held after a cancel at turn {turns}"
             await store(service)
@@ -216,7 +216,7 @@ async def test_a_cancel_while_a_failure_is_cleaned_up_leaves_no_body(job: str) -
             async with rig.running() as service:
                 rig.script.begin((step, lambda: StorageUnavailable("failed on purpose")))
                 await cancelled_after(turns, store(service))
-                await service.container.tasks().aclose()
+                await service.container.tasks().settled()
                 if "release" not in step.call:
                     assert rig.spool.held == [], f"{step}, cancelled at turn {turns}"
                 rig.script.begin()

@@ -399,7 +399,7 @@ async def test_bodies_of_evidence_are_released_when_the_other_file_is_wrong() ->
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await service.container.tasks().aclose()
+            await service.container.tasks().settled()
             assert rig.spool.held == []
     check_nothing(rig)
 

@@ -58,7 +58,9 @@ REPLICA_ARROWS = {
     ("present", "corrupt"),
     ("present", "missing"),
     ("present", "gone"),
+    ("corrupt", "present"),
     ("corrupt", "gone"),
+    ("missing", "present"),
     ("missing", "gone"),
 }
 

@@ -14,6 +14,8 @@ from traffic_storage.adapters.record_repo.sql.statements import Filters
 from traffic_storage.adapters.record_repo.sql.tables import SHARDS
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
+    OCCUPYING,
+    SIGHTINGS,
     BlobKey,
     FileKind,
     ForbiddenTransition,
@@ -39,8 +41,6 @@ from traffic_storage.ports.record_repo import RecordRepo
 MOST_FILES = 1000
 _RACES = 3
 _MOST_BANDS = 1000
-_OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
-_FOUND_BAD = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
 
@@ -71,7 +71,7 @@ class SqlRecordRepo(RecordRepo):
                 ) from refused
             if refused.statement is statements.INSERT_REPLICA:
                 raise AttemptCondemned(
-                    f"the attempt {attempt} names a store that is gone"
+                    f"the attempt {attempt} names a store, or restores a file, that is gone"
                 ) from refused
             if refused.dangling:
                 # A violation without its files: whoever made the unit is mistaken.
@@ -130,11 +130,11 @@ class SqlRecordRepo(RecordRepo):
         at: datetime,
     ) -> bool:
         """As the port says."""
-        if state not in _FOUND_BAD:
-            raise ForbiddenTransition(f"a replica is marked corrupt or missing, never {state}")
+        if state not in SIGHTINGS:
+            raise ForbiddenTransition(f"nobody sees that a replica is {state}")
         file = await self.file(file_id)
         found = _replica(file, store_id, key)
-        if file is None or found is None or found.state is not ReplicaState.PRESENT:
+        if file is None or found is None or found.state not in SIGHTINGS[state]:
             return False
         try:
             await self._driver.write(_marking(file, found, state, at))
@@ -227,9 +227,9 @@ class SqlRecordRepo(RecordRepo):
         return bool(await self._driver.read(statements.HOLDS, [(store_id,)]))
 
     async def _shows(self, unit: Unit) -> bool:
-        names = unit.names
-        files = await self._files(names.files)
-        violation = await self._violation(names.violation)
+        traces = unit.traces
+        files = await self._files(traces.files)
+        violation = await self._violation(traces.violation)
         return unit.is_shown_by(Holdings({file.file_id: file for file in files}, violation))
 
     async def _rare(self, query: ViolationQuery, args: Args) -> bool:
@@ -254,9 +254,7 @@ def _commitment(attempt: AttemptId, unit: Unit) -> Write:
         steps.append(
             Step(statements.INSERT_FILE, tuple(rows.file_row(file) for file in unit.files))
         )
-        copies = tuple(
-            rows.replica_row(file.file_id, copy) for file in unit.files for copy in file.replicas
-        )
+    if copies := tuple(rows.replica_row(file.file_id, copy) for file, copy in unit.replicas):
         steps.append(Step(statements.INSERT_REPLICA, copies))
     if unit.violation:
         steps.append(Step(statements.INSERT_VIOLATION, (rows.violation_row(unit.violation),)))
@@ -270,17 +268,16 @@ def _commitment(attempt: AttemptId, unit: Unit) -> Write:
         steps.append(Step(statements.COMPLETE_VIOLATION, (row,), 1))
     return Write(
         tuple(steps),
-        usage=tuple(_occupied(unit.files)),
+        usage=tuple(_occupied(unit)),
         violations=1 if unit.violation else 0,
         grows=True,
     )
 
 
-def _occupied(files: Iterable[StoredFile]) -> Iterable[Usage]:
-    for file in files:
-        for copy in file.replicas:
-            if copy.state in _OCCUPYING:
-                yield Usage(copy.store_id, file.kind, 1, file.stored.size_bytes)
+def _occupied(unit: Unit) -> Iterable[Usage]:
+    for file, copy in unit.replicas:
+        if copy.state in OCCUPYING:
+            yield Usage(copy.store_id, file.kind, 1, file.stored.size_bytes)
 
 
 def _replica(file: StoredFile | None, store_id: StoreId, key: BlobKey) -> Replica | None:
@@ -289,11 +286,13 @@ def _replica(file: StoredFile | None, store_id: StoreId, key: BlobKey) -> Replic
 
 
 def _marking(file: StoredFile, found: Replica, state: ReplicaState, at: datetime) -> Write:
-    row = (file.file_id, found.store_id, found.key, state.value, rows.micros(at))
-    freed = Usage(found.store_id, file.kind, -1, -file.stored.size_bytes)
+    place = file.file_id, found.store_id, found.key
+    row = (*place, found.state.value, state.value, rows.micros(at))
+    more = (state in OCCUPYING) - (found.state in OCCUPYING)
+    change = Usage(found.store_id, file.kind, more, more * file.stored.size_bytes)
     return Write(
         (Step(statements.MARK_REPLICA, (row,), 1),),
-        usage=() if state in _OCCUPYING else (freed,),
+        usage=(change,) if more else (),
     )
 
 

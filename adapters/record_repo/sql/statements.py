@@ -156,10 +156,10 @@ MARK_REPLICA = Statement(
         replica.c.file_id == _given("file"),
         replica.c.store_id == _given("store"),
         replica.c.key == _given("place"),
-        _is(replica.c.state, ReplicaState.PRESENT),
+        replica.c.state == _given("was"),
     )
     .values(state=_given("becomes"), verified_at=_given("at")),
-    ("file", "store", "place", "becomes", "at"),
+    ("file", "store", "place", "was", "becomes", "at"),
 )
 
 # Counters.

@@ -46,6 +46,7 @@ from traffic_storage.entrypoints.testing.units import (
     new_evidence_file,
     new_file,
     new_record,
+    new_restoration,
     store,
 )
 from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
@@ -626,7 +627,7 @@ class RecordRepoContract:
     # Marking
 
     async def test_a_bad_copy_is_marked_once(self, repo: RecordRepo) -> None:
-        """mark: "Returns whether it was `present` until now (of several callers one gets True)"."""
+        """mark: "Returns whether that was news (of several callers one gets True)"."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         marks = [_mark(repo, file, ReplicaState.CORRUPT, n) for n in range(10)]
@@ -652,30 +653,78 @@ class RecordRepoContract:
         rows = (Usage(place.store_id, FileKind.IMAGE, 1, 1000),) * occupied
         assert await repo.usage() == CatalogueUsage(rows, 0)
 
-    async def test_only_present_copies_are_marked(self, repo: RecordRepo) -> None:
-        """mark: "Move a `present` replica"; one that is planned, or unknown, stays as it is."""
+    @pytest.mark.parametrize("state", [ReplicaState.CORRUPT, ReplicaState.MISSING])
+    async def test_a_copy_that_was_marked_may_turn_out_present(
+        self, repo: RecordRepo, state: ReplicaState
+    ) -> None:
+        """mark: "one of those, `present` after all", once; and it occupies its store again."""
+        place = await local(repo)
+        file = new_file(place)
+        await store(repo, Unit((file,)))
+        assert not await _mark(repo, file, ReplicaState.PRESENT)
+        assert await _mark(repo, file, state)
+        marks = [_mark(repo, file, ReplicaState.PRESENT, n) for n in range(1, 5)]
+        assert Counter(await asyncio.gather(*marks)) == {True: 1, False: 3}
+        found = await repo.file(file.file_id)
+        assert found
+        assert found.readable == found.replicas
+        assert found.replicas[0].verified_at in [NOON + n * MINUTE for n in range(1, 5)]
+        assert list((await repo.usage()).stores) == await recount(repo, [file.file_id])
+
+    async def test_only_what_can_be_seen_is_marked(self, repo: RecordRepo) -> None:
+        """mark: a replica that is planned, or unknown, stays as it is."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here, there)
         await store(repo, Unit((file,)))
         planned = file.replicas[1]
         for copy in (planned, evolve(planned, store_id=here.store_id)):
-            assert not await repo.mark(
-                file.file_id, copy.store_id, copy.key, ReplicaState.MISSING, NOON
-            )
+            for state in (ReplicaState.MISSING, ReplicaState.PRESENT):
+                assert not await repo.mark(file.file_id, copy.store_id, copy.key, state, NOON)
         absent = evolve(file, file_id=FileId("absent"))
         assert not await _mark(repo, absent, ReplicaState.CORRUPT)
         assert await repo.file(file.file_id) == file
 
-    @pytest.mark.parametrize(
-        "state", [ReplicaState.PLANNED, ReplicaState.PRESENT, ReplicaState.GONE]
-    )
+    @pytest.mark.parametrize("state", [ReplicaState.PLANNED, ReplicaState.GONE])
     async def test_nothing_else_is_marked(self, repo: RecordRepo, state: ReplicaState) -> None:
-        """mark: "to `corrupt` or `missing`", to nothing else."""
+        """mark: "ForbiddenTransition: `state` is none of the three"."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         with pytest.raises(ForbiddenTransition):
             await _mark(repo, file, state)
         assert await repo.file(file.file_id) == file
+
+    # Restoring
+
+    async def test_a_file_gains_a_copy(self, repo: RecordRepo) -> None:
+        """commit: "files of `unit.restored` gain replicas and change in nothing else"."""
+        here, there = await local(repo), await cloud(repo)
+        file = new_file(here)
+        await store(repo, Unit((file,)))
+        assert await _mark(repo, file, ReplicaState.MISSING)
+        unit = new_restoration(file, there)
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.traces)
+        await repo.commit(attempt.attempt_id, unit)
+        await repo.commit(attempt.attempt_id, unit)
+        found = await repo.file(file.file_id)
+        assert found
+        assert found.readable == unit.restored[0].replicas
+        assert [copy.state for copy in found.doubtful] == [ReplicaState.MISSING]
+        assert evolve(found, replicas=file.replicas) == file
+        assert await repo.usage() == CatalogueUsage(
+            (Usage(there.store_id, FileKind.IMAGE, 1, 1000),), 0
+        )
+
+    async def test_what_is_gone_gains_nothing(self, repo: RecordRepo) -> None:
+        """commit: "AttemptCondemned: … a file that it restores is gone"; the attempt stays."""
+        place = await local(repo)
+        unit = new_restoration(new_file(place), place)
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.traces)
+        with pytest.raises(AttemptCondemned):
+            await repo.commit(attempt.attempt_id, unit)
+        assert await repo.usage() == CatalogueUsage((), 0)
+        assert await repo.condemn(LATER) == [attempt]
 
     # Stores
 
@@ -935,9 +984,18 @@ class RecordRepoMachine(RuleBasedStateMachine):
         file = new_evidence_file(ViolationId(name), kind, *_places(twice=False))
         return self._begin(Unit((file,), completes=ViolationId(name)), deadline)
 
+    @rule(target=tries, tried=tries, deadline=_minutes)
+    def begin_restoration(
+        self, tried: tuple[Attempt, Unit], deadline: datetime
+    ) -> tuple[Attempt, Unit]:
+        """Begin to give a file, there or not, another copy."""
+        file, _ = next(tried[1].replicas)
+        there = self._runner.run(self._repos[1].file(file.file_id))
+        return self._begin(new_restoration(there or file, *_places(twice=False)), deadline)
+
     def _begin(self, unit: Unit, deadline: datetime) -> tuple[Attempt, Unit]:
         attempt = new_attempt(unit, deadline)
-        self._both(lambda repo: repo.begin(attempt, unit.names))
+        self._both(lambda repo: repo.begin(attempt, unit.traces))
         return attempt, unit
 
     @rule(tried=tries)
@@ -961,8 +1019,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
         self, tried: tuple[Attempt, Unit], state: ReplicaState, at: datetime, *, last: bool
     ) -> None:
         """Mark a copy, visible or not."""
-        file = tried[1].files[0]
-        copy = file.replicas[-1 if last else 0]
+        file, copy = list(tried[1].replicas)[-1 if last else 0]
         self._both(lambda repo: repo.mark(file.file_id, copy.store_id, copy.key, state, at))
 
     @rule(place=st.sampled_from(_PLACES), tier=st.sampled_from(Tier), name=st.sampled_from(_STORES))
