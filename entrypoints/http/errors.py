@@ -70,7 +70,11 @@ class Crowded(StorageUnavailable):
 
 
 class KeyReused(Conflict):
-    """The Idempotency-Key was used before, with other content."""
+    """The Idempotency-Key was used before, with other content or other labels."""
+
+    def __init__(self, key: str, difference: str) -> None:
+        super().__init__("Idempotency-Key", key, difference)
+        self.remedy = "use a new key, or send exactly what was sent the first time"
 
 
 class PreconditionFailed(TrafficStorageError):

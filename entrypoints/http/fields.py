@@ -4,7 +4,7 @@ Wrong fields are gathered, so that a caller learns of all of them at once.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -16,7 +16,6 @@ from traffic_storage.application.inputs import Labels
 from traffic_storage.domain.canonical import Json, parse_json, parse_json_object
 from traffic_storage.domain.digests import Sha256, declared_sha256
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, WrongFields
-from traffic_storage.domain.identifiers import keyed_file_id
 from traffic_storage.domain.times import instant, parse_time
 from traffic_storage.domain.violation import ViolationRecord
 
@@ -195,24 +194,28 @@ def record_of(texts: Mapping[str, str]) -> ViolationRecord:
     return record
 
 
-def keyed_id(key: str | None, principal: str, role: str) -> str | None:
-    """The file id that an `Idempotency-Key` stands for, or None without one.
+def idempotency_key(lines: Sequence[str]) -> str | None:
+    """The key that the `Idempotency-Key` headers of a request give, or None without one.
+
+    Quotes around it are not part of it.
 
     Raises:
-        InvalidInput: the key is empty, too long or not printable ASCII.
+        InvalidInput: there are several; or it is empty, too long or not printable ASCII.
     """
-    if key is None:
+    if not lines:
         return None
-    bare = key.strip()
+    if len(lines) > 1:
+        raise InvalidInput.of("Idempotency-Key", "comes more than once", "send it once")
+    bare = lines[0].strip()
     if len(bare) > 1 and bare[0] == bare[-1] == '"':
         bare = bare[1:-1]
     if not _KEY.fullmatch(bare):
         raise InvalidInput.of(
             "Idempotency-Key",
-            f"is no key: {key!a:.60}",
+            f"is no key: {lines[0]!a:.60}",
             "send 1 to 255 printable ASCII characters, as a UUID",
         )
-    return keyed_file_id(principal=principal, key=bare, role=role)
+    return bare
 
 
 def _text(text: str, _field: str) -> str:

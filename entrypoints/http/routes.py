@@ -6,7 +6,7 @@ The application mounts this table and publishes it, so that the two can't differ
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from starlette.types import ASGIApp
 from typing_extensions import TypedDict
 
@@ -192,7 +192,13 @@ _KEY_HEADER = Parameter(
     "Idempotency-Key",
     "header",
     {"type": "string", "pattern": "^[!-~]{1,255}$"},
-    "without a file_id, the id is derived from it; other content under it is refused",
+    "without a file_id, the id is derived from it; other content or other labels under it are "
+    "refused",
+)
+_VIOLATION_KEY_HEADER = evolve(
+    _KEY_HEADER,
+    description="taken and checked for form, and without effect: the violation_id itself makes a "
+    "retry safe, and another record under it is a conflict",
 )
 _CONDITIONAL = (
     Parameter("Range", "header", {"type": "string"}, "one range of bytes", "bytes=0-1023"),
@@ -227,9 +233,9 @@ _RECORD = (
     Field("model_versions", _JSON_OBJECT, "JSON object: name of a model → its version"),
     Field("image_file", _BINARY, "without it the violation is incomplete", _IMAGE_TYPES),
     Field("video_file", _BINARY, "", _VIDEO_TYPES),
-    Field("duration_seconds", _SECONDS, "of the video"),
-    Field("image_sha256", _SHA256),
-    Field("video_sha256", _SHA256),
+    Field("duration_seconds", _SECONDS, "of the video, which must come with it"),
+    Field("image_sha256", _SHA256, "of image_file, which must come with it"),
+    Field("video_sha256", _SHA256, "of video_file, which must come with it"),
 )
 _FILTERS = (
     Parameter("device_id", "query", _TEXT),
@@ -403,7 +409,7 @@ def _violations(endpoints: Endpoints) -> list[Served]:
                 Answer(201, "stored", EvidenceView, headers=_LOCATION),
                 Answer(200, "the same was stored before", EvidenceView, headers=_LOCATION),
             ),
-            (_DIGEST_HEADER,),
+            (_VIOLATION_KEY_HEADER, _DIGEST_HEADER),
             form=_RECORD,
             required=tuple(field.name for field in _RECORD[:7]),
             problems=_TAKING_IN,

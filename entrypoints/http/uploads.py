@@ -10,15 +10,17 @@ from starlette.types import Receive, Scope, Send
 from traffic_storage.application.inputs import Labels, Upload
 from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import Stored, StoreFiles
+from traffic_storage.domain.canonical import canonical_json
 from traffic_storage.domain.digests import Sha256, declared_sha256
 from traffic_storage.domain.errors import (
     Conflict,
     DigestMismatch,
+    FieldProblem,
     InvalidInput,
     UnsupportedMedia,
 )
-from traffic_storage.domain.files import FileKind
-from traffic_storage.domain.identifiers import new_file_id
+from traffic_storage.domain.files import FileKind, StoredFile
+from traffic_storage.domain.identifiers import keyed_file_id, new_file_id
 from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, is_undeclared, sniff
 from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
@@ -26,7 +28,7 @@ from traffic_storage.entrypoints.http.errors import KeyReused
 from traffic_storage.entrypoints.http.fields import (
     OPTIONAL,
     REQUIRED,
-    keyed_id,
+    idempotency_key,
     labels_of,
     record_of,
     renamed,
@@ -49,6 +51,13 @@ _LABELS = {"device_id": SHORT_TEXT, "violation_id": SHORT_TEXT, "metadata": LONG
 _UPLOAD_TEXTS = {**_LABELS, "file_id": SHORT_TEXT, "sha256": SHORT_TEXT}
 _PUT_FIELDS = frozenset({*_LABELS, "duration_seconds"})
 _TIME_OF_LABELS = {"captured_at": "metadata.timestamp"}
+_SAID_OF = {
+    "image_sha256": "image_file",
+    "video_sha256": "video_file",
+    "duration_seconds": "video_file",
+}
+"""Fields of a violation that say something of one of its files."""
+_IDEMPOTENCY = b"idempotency-key"
 
 
 @frozen
@@ -79,10 +88,12 @@ class UploadImage:
         request = Request(scope, receive, send)
         intake = self._intake
         async with read_form(request, self._shape, intake.spool, intake.pace) as form:
-            with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(request, form):
-                labels = labels_of(form.texts, file_id=_wanted_id(request, form, "image"))
+            key = _Key.of(request, form)
+            with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(key):
+                labels = labels_of(form.texts, file_id=_wanted_id(form, key, "image"))
                 upload = _upload(form, "file", sha256_field(form.texts))
                 stored = await intake.store_files.image(upload, labels)
+            _refuse_other_labels(stored, labels, None, key)
         await _answer(request, stored, intake.periods)
 
 
@@ -99,11 +110,13 @@ class UploadVideo:
         request = Request(scope, receive, send)
         intake = self._intake
         async with read_form(request, self._shape, intake.spool, intake.pace) as form:
-            with renamed({"video": "file", **_TIME_OF_LABELS}), _by_key(request, form):
-                labels = labels_of(form.texts, file_id=_wanted_id(request, form, "video"))
+            key = _Key.of(request, form)
+            with renamed({"video": "file", **_TIME_OF_LABELS}), _by_key(key):
+                labels = labels_of(form.texts, file_id=_wanted_id(form, key, "video"))
                 seconds = seconds_field(form.texts)
                 upload = _upload(form, "file", sha256_field(form.texts))
                 stored = await intake.store_files.video(upload, labels, duration_seconds=seconds)
+            _refuse_other_labels(stored, labels, seconds, key)
         await _answer(request, stored, intake.periods)
 
 
@@ -139,12 +152,18 @@ class PutContent:
             kind = FileKind.IMAGE if sniff(head) in ACCEPTED_IMAGES else FileKind.VIDEO
         upload = Upload(body, declared, _declared_digest(request))
         if kind is FileKind.IMAGE:
+            if seconds is not None:
+                raise InvalidInput.of("duration_seconds", "is of a video", "leave it out")
             return await intake.store_files.image(upload, labels)
         return await intake.store_files.video(upload, labels, duration_seconds=seconds)
 
 
 class CreateViolation:
-    """`POST /violations`: a record as form fields, with its image and video if there are any."""
+    """`POST /violations`: a record as form fields, with its image and video if there are any.
+
+    The violation's own id is what makes a retry safe; an `Idempotency-Key` is checked for form
+    and changes nothing, as it does for an upload with a `file_id`.
+    """
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
@@ -163,8 +182,10 @@ class CreateViolation:
         """Answer."""
         request = Request(scope, receive, send)
         intake = self._intake
+        idempotency_key(request.headers(_IDEMPOTENCY))
         async with read_form(request, self._shape, intake.spool, intake.pace) as form:
             with renamed({"image": "image_file", "video": "video_file"}):
+                _refuse_lost_files(form)
                 record = record_of(form.texts)
                 seconds = seconds_field(form.texts)
                 image_sha256 = _declared(form, "image_sha256")
@@ -193,21 +214,75 @@ async def _answer(request: Request, stored: Stored, periods: RetentionPeriods) -
     )
 
 
-def _wanted_id(request: Request, form: Form, role: str) -> str | None:
+@frozen
+class _Key:
+    """An `Idempotency-Key` that stands for an id: as it was sent, and by whom."""
+
+    text: str
+    principal: str
+
+    @classmethod
+    def of(cls, request: Request, form: Form) -> "_Key | None":
+        """The key of a request; None without one, or where the form names the id itself."""
+        key = idempotency_key(request.headers(_IDEMPOTENCY))
+        if key is None or "file_id" in form.texts:
+            return None
+        return cls(key, request.principal)
+
+
+def _wanted_id(form: Form, key: _Key | None, role: str) -> str | None:
     """The id that the form names, else the one that the Idempotency-Key stands for."""
-    key = keyed_id(request.header(b"idempotency-key"), request.principal, role)
-    return form.texts.get("file_id", key)
+    if key is None:
+        return form.texts.get("file_id")
+    return keyed_file_id(principal=key.principal, key=key.text, role=role)
 
 
 @contextmanager
-def _by_key(request: Request, form: Form) -> Iterator[None]:
+def _by_key(key: _Key | None) -> Iterator[None]:
     """A conflict under an id that a key stands for is a misuse of the key."""
     try:
         yield
     except Conflict as error:
-        if request.header(b"idempotency-key") is None or "file_id" in form.texts:
+        if key is None:
             raise
-        raise KeyReused("Idempotency-Key", error.identifier, error.difference) from error
+        raise KeyReused(key.text, error.difference) from error
+
+
+def _refuse_other_labels(
+    stored: Stored, labels: Labels, seconds: float | None, key: _Key | None
+) -> None:
+    """The same bytes with other labels are another request: the key can't stand for both."""
+    if key is None or stored.created:
+        return
+    if others := _other_labels(stored.file, labels, seconds):
+        raise KeyReused(key.text, f"the bytes are the same, {' and '.join(others)} not")
+
+
+def _other_labels(file: StoredFile, labels: Labels, seconds: float | None) -> list[str]:
+    metadata = None if labels.metadata is None else canonical_json(labels.metadata).decode()
+    same = {
+        "device_id": labels.device_id == file.device_id,
+        "violation_id": labels.violation_id == file.violation_id,
+        "metadata": metadata == file.metadata,
+        "duration_seconds": seconds in (None, file.picture.duration_seconds),
+    }
+    return [name for name, alike in same.items() if not alike]
+
+
+def _refuse_lost_files(form: Form) -> None:
+    """What is said of a file without the file: it was lost on the way.
+
+    Raises:
+        InvalidInput: naming each file that is missing.
+    """
+    said = {file: name for name, file in _SAID_OF.items() if name in form.texts}
+    problems = [
+        FieldProblem(file, f"is missing, but {name} is given", "send it")
+        for file, name in said.items()
+        if file not in form.files
+    ]
+    if problems:
+        raise InvalidInput(problems)
 
 
 def _upload(form: Form, name: str, sha256: Sha256 | None) -> Upload:

@@ -74,6 +74,10 @@ class Request:
         """A header by its lower-case name; several are joined (RFC 9110, section 5.3)."""
         return header_of(self.scope, name)
 
+    def headers(self, name: bytes) -> list[str]:
+        """The lines of a header by its lower-case name, each by itself."""
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+
     def reference(self, path: str) -> bytes:
         """A path of ours as a client must ask for it, wherever the application is mounted."""
         return f"{self.scope.get('root_path', '')}{path}".encode()

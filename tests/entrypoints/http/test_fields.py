@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.http.fields import (
+    idempotency_key,
     instant_in,
-    keyed_id,
     labels_of,
     number,
     record_of,
@@ -102,22 +102,17 @@ def test_an_impossible_time_names_its_own_field(text: str) -> None:
     assert caught.value.problems[0].field == "end_date"
 
 
-def test_a_key_stands_for_an_id_of_its_principal_and_role() -> None:
-    ids = {
-        keyed_id(key, principal, role)
-        for key in ("k1", "k2")
-        for principal in ("alice", "bob")
-        for role in ("image", "video")
-    }
-    assert len(ids) == 8
-    assert keyed_id('"k1"', "alice", "image") == keyed_id("k1", "alice", "image")
-    assert keyed_id(None, "alice", "image") is None
+def test_a_key_is_read_with_quotes_or_without() -> None:
+    assert idempotency_key(['"k1"']) == idempotency_key([" k1 "]) == "k1"
+    assert idempotency_key([]) is None
 
 
-@pytest.mark.parametrize("key", ["", " ", '""', "é", "k" * 256, "a\tb"])
-def test_a_key_that_is_none_is_refused(key: str) -> None:
+@pytest.mark.parametrize(
+    "lines", [[""], [" "], ['""'], ["é"], ["k" * 256], ["a\tb"], ["a", "b"], ["a", "a"]]
+)
+def test_a_key_that_is_none_or_not_one_is_refused(lines: list[str]) -> None:
     with pytest.raises(InvalidInput) as caught:
-        keyed_id(key, "alice", "image")
+        idempotency_key(lines)
     assert caught.value.problems[0].field == "Idempotency-Key"
 
 

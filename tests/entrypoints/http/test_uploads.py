@@ -140,6 +140,34 @@ async def test_a_violation_without_an_image_is_incomplete_until_it_comes(
     assert await counted(client) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "lost"),
+    [
+        ({"image_sha256": SHA256}, ["image_file"]),
+        ({"video_sha256": SHA256}, ["video_file"]),
+        ({"duration_seconds": "1.5"}, ["video_file"]),
+        ({"image_sha256": SHA256, "video_sha256": SHA256}, ["image_file", "video_file"]),
+    ],
+)
+async def test_what_is_said_of_a_file_without_the_file_is_refused(
+    client: httpx.AsyncClient, given: dict[str, str], lost: list[str]
+) -> None:
+    response = await client.post(
+        "/violations", files={"vehicle_class": (None, "car")}, data={**_but(), **given}
+    )
+    document = problem(response, 422, "invalid-input")
+    assert fields_of(document) == lost
+    assert f"is missing, but {next(iter(given))} is given" in document["errors"][0]["message"]
+    assert document["errors"][0]["remedy"] == "send it"
+    assert await counted(client) == (0, 0)
+
+
+async def test_an_image_has_no_duration(client: httpx.AsyncClient) -> None:
+    response = await client.put("/files/a/content?duration_seconds=3", content=JPEG)
+    assert fields_of(problem(response, 422, "invalid-input")) == ["duration_seconds"]
+    assert await counted(client) == (0, 0)
+
+
 def _but(name: str = "vehicle_class") -> dict[str, str]:
     return {key: value for key, value in RECORD.items() if key != name}
 
@@ -194,21 +222,71 @@ async def test_violations_are_found_page_by_page(client: httpx.AsyncClient) -> N
 class TestIdempotencyKey:
     async def test_a_key_stands_for_an_id(self, client: httpx.AsyncClient) -> None:
         headers = {"Idempotency-Key": "5f1a"}
-        first = await client.post(
-            "/files/upload/image", files={"file": IMAGE}, data={"device_id": "a"}, headers=headers
+        data = {"device_id": "a", "metadata": '{"lane": 2, "timestamp": "2025-11-01T10:00:00"}'}
+        sent: dict[str, Any] = {"files": {"file": IMAGE}, "data": data, "headers": headers}
+        first = await client.post("/files/upload/image", **sent)
+        again = await client.post("/files/upload/image", **sent)
+        other = await client.post(
+            "/files/upload/image", **{**sent, "headers": {"Idempotency-Key": "5f1b"}}
         )
-        again = await client.post(
-            "/files/upload/image", files={"file": IMAGE}, data={"device_id": "b"}, headers=headers
-        )
+        assert (first.status_code, again.status_code, other.status_code) == (201, 200, 201)
+        assert first.json()["file_id"] == again.json()["file_id"] != other.json()["file_id"]
+
+    @pytest.mark.parametrize(
+        ("kind", "labels", "other_field"),
+        [
+            ("image", {"device_id": "b"}, "device_id"),
+            ("image", {}, "device_id"),
+            ("image", {"device_id": "a", "violation_id": "V002"}, "violation_id"),
+            ("image", {"device_id": "a", "metadata": '{"lane": 3}'}, "metadata"),
+            ("video", {"device_id": "a", "duration_seconds": "9"}, "duration_seconds"),
+        ],
+    )
+    async def test_the_same_bytes_with_other_labels_are_refused(
+        self, client: httpx.AsyncClient, kind: str, labels: dict[str, str], other_field: str
+    ) -> None:
+        sent: dict[str, Any] = {
+            "files": {"file": IMAGE if kind == "image" else video()},
+            "headers": {"Idempotency-Key": "5f1a"},
+        }
+        url = f"/files/upload/{kind}"
+        first = await client.post(url, data={"device_id": "a"}, **sent)
+        other = await client.post(url, data=labels, **sent)
+        document = problem(other, 422, "idempotency-key-reused")
+        assert f"the bytes are the same, {other_field} not" in document["detail"]
+        assert (await client.post(url, data={"device_id": "a"}, **sent)).json() == first.json()
+        assert await counted(client) == (1, 0)
+
+    async def test_two_keys_are_none(self, client: httpx.AsyncClient) -> None:
+        headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+        for url, files, data in (
+            ("/files/upload/image", {"file": IMAGE}, {}),
+            ("/violations", {"image_file": IMAGE}, RECORD),
+        ):
+            response = await client.post(url, files=files, data=data, headers=headers)
+            assert fields_of(problem(response, 422, "invalid-input")) == ["Idempotency-Key"]
+        assert await counted(client) == (0, 0)
+
+    async def test_a_violation_goes_by_its_own_id(self, client: httpx.AsyncClient) -> None:
+        sent: dict[str, Any] = {
+            "files": {"image_file": IMAGE},
+            "headers": {"Idempotency-Key": "5f1a"},
+        }
+        first = await client.post("/violations", data=RECORD, **sent)
+        again = await client.post("/violations", data=RECORD, **sent)
         assert (first.status_code, again.status_code) == (201, 200)
-        assert first.json()["file_id"] == again.json()["file_id"]
+        other = await client.post("/violations", data={**RECORD, "confidence": "0.1"}, **sent)
+        assert "V001" in problem(other, 409, "conflict")["detail"]
+        next_one = await client.post("/violations", data={**RECORD, "violation_id": "V2"}, **sent)
+        assert next_one.status_code == 201
 
     async def test_other_content_under_it_is_refused(self, client: httpx.AsyncClient) -> None:
         headers = {"Idempotency-Key": "5f1a"}
         await client.post("/files/upload/image", files={"file": IMAGE}, headers=headers)
         other = ("b.png", media.encoded("camera", "PNG"), "image/png")
         response = await client.post("/files/upload/image", files={"file": other}, headers=headers)
-        assert "Idempotency-Key" in problem(response, 422, "idempotency-key-reused")["detail"]
+        detail = problem(response, 422, "idempotency-key-reused")["detail"]
+        assert "Idempotency-Key '5f1a'" in detail
         assert await counted(client) == (1, 0)
 
     async def test_with_a_file_id_the_id_decides(self, client: httpx.AsyncClient) -> None:
