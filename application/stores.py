@@ -23,7 +23,7 @@ from traffic_storage.domain.placement import (
 )
 from traffic_storage.ports.blob_store import BlobStore, Room, is_empty
 from traffic_storage.ports.clock import Clock, Ids
-from traffic_storage.ports.errors import BlobConflict, CatalogueUnavailable
+from traffic_storage.ports.errors import BlobConflict, CatalogueUnavailable, StoreReplaced
 from traffic_storage.ports.record_repo import RecordRepo
 
 logger = logging.getLogger("traffic_storage.stores")
@@ -329,7 +329,7 @@ class Stores:
             return await self._proved(bound, claimed)
         except CatalogueUnavailable:
             raise
-        except InvalidInput as error:
+        except (InvalidInput, StoreReplaced) as error:
             return await self._supposed(bound), str(error)
         except (BlobConflict, StorageFull, StorageUnavailable) as error:
             if bound.trusted and isinstance(error, StorageUnavailable):

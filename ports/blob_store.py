@@ -171,7 +171,7 @@ class BlobStore(Protocol):
             InvalidInput: there is a marker, but it is unreadable.
         """
 
-    async def missing_part(self, key: BlobKey) -> str:
+    async def missing_part(self, key: BlobKey) -> str:  # noqa: ARG002
         """The part of the store in which a blob of this key lies, if it is not there at all.
 
         Empty if it is. Where it is missing (a folder that is a mount point of its own, and away)

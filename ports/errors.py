@@ -25,6 +25,10 @@ class DeadlinePassed(TrafficStorageError, TimeoutError):
     """The attempt's deadline passed before the blob was published; nothing was published."""
 
 
+class StoreReplaced(StorageUnavailable):
+    """Something else lies where the store was opened: nothing may be written there."""
+
+
 class CatalogueUnavailable(StorageUnavailable):
     """The database can't be reached, or did not answer in time; nothing of this was stored."""
 
@@ -52,4 +56,5 @@ __all__ = [
     "OutcomeUnknown",
     "StorageFull",
     "StorageUnavailable",
+    "StoreReplaced",
 ]

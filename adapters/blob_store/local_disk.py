@@ -38,7 +38,8 @@ class LocalDiskBlobStore(BlobStore):
     A blob is written to a file without a name, flushed with its facts, given its name, and the
     name flushed, all in one call of one thread; what was acknowledged survives a power cut.
     After a failure of the disk `obstacle` names it for ten seconds; then the next call tries
-    again.
+    again. Another folder in the place of `root` (moved there, or mounted over it) is neither
+    written nor emptied; `marker` takes it on if it is marked as the old one was.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class LocalDiskBlobStore(BlobStore):
         return await self._reading.run(self._folder.room)
 
     async def marker(self) -> Marker | None:
-        note = await self._reading.run(self._folder.note, _MARKER)
+        note = await self._reading.run(self._folder.marker, _MARKER)
         return None if note is None else Marker.from_text(note.decode(errors="replace"))
 
     async def missing_part(self, key: BlobKey) -> str:
@@ -126,9 +127,9 @@ class LocalDiskBlobStore(BlobStore):
     async def write_marker(self, marker: Marker) -> None:
         text = f"{marker.to_text()}\n".encode()
         with self._watched():
-            if await self._writing.settle(_go_on, self._folder.write_note, _MARKER, text):
+            if await self._writing.settle(_go_on, self._folder.write_marker, _MARKER, text):
                 return
-        if await self._reading.run(self._folder.note, _MARKER) != text:
+        if await self._reading.run(self._folder.marker, _MARKER) != text:
             raise BlobConflict(f"{self.location} carries another marker")
 
     async def aclose(self) -> None:

@@ -120,6 +120,7 @@ class BlobFolder:
         self._notes_use = notes_use
         self._folders = Folders(root, durable=durable)
         self._staging = Staging(unnamed=unnamed)
+        self._marker: bytes | None = None
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
     def write(
@@ -169,9 +170,14 @@ class BlobFolder:
             return size_bytes, self._facts_of(file, key)
 
     def remove(self, key: BlobKey) -> None:
-        """Remove a blob and its facts. One that is not there is a success."""
+        """Remove a blob and its facts. One that is not there is a success.
+
+        Raises:
+            StoreReplaced: the root's path leads elsewhere; nothing was removed.
+        """
         path, name = _parts(key)
         with translated(self.place):
+            self._folders.check(self._folders.root)
             try:
                 folder = self._folders.for_reading(path, fresh=True)
             except FileNotFoundError:
@@ -205,22 +211,42 @@ class BlobFolder:
         inodes = found.f_favail if found.f_files else None
         return Room(found.f_bavail * unit, found.f_blocks * unit, inodes)
 
-    def note(self, name: str) -> bytes | None:
-        """A small file at the root, or None."""
-        with translated(self.place):
-            try:
-                file = Descriptor(os.open(name, _OPEN, dir_fd=self._folders.root.fd))
-            except FileNotFoundError:
-                return None
-            return read_all(file.fd, _MAX_NOTE_BYTES)
+    def marker(self, name: str) -> bytes | None:
+        """The small file at the root that says whose it is, or None; read where the path leads now.
 
-    def write_note(self, name: str, text: bytes) -> bool:
-        """Publish a small file at the root; False if there is one of this name."""
+        Where that is another folder than before, it takes the old one's place if it says the
+        same, or if the old one never said anything.
+
+        Raises:
+            StoreReplaced: it says something else, or nothing, or is not there.
+        """
         with translated(self.place):
-            place = Place(self._folders.root, name, self._durable)
-            with self._staged(place.folder) as staged:
+            there = self._folders.at_path()
+            text = _note(there, name)
+            if there is not self._folders.root:
+                if self._marker is not None and text != self._marker:
+                    raise self._folders.replaced()
+                self._staging.close()
+                self._folders.move_to(there)
+            self._marker = text or self._marker
+            return text
+
+    def write_marker(self, name: str, text: bytes) -> bool:
+        """Publish the small file that says whose the root is; False if there is one.
+
+        Raises:
+            StoreReplaced: the root's path leads elsewhere.
+        """
+        with translated(self.place):
+            root = self._folders.root
+            self._folders.check(root)
+            place = Place(root, name, self._durable)
+            with self._staged(root) as staged:
                 write_all(staged.fd, text)
-                return publish(staged, place, always)
+                written = publish(staged, place, always)
+            if written:
+                self._marker = text
+            return written
 
     def close(self) -> None:
         """Close what is kept open; it opens again when it is needed."""
@@ -336,6 +362,14 @@ class BlobFolder:
                 return _open_regular(key, self._folders.for_reading(path, fresh=True), name)
         except FileNotFoundError as error:
             raise BlobMissing(f"{self.place} has no blob {key}") from error
+
+
+def _note(folder: Descriptor, name: str) -> bytes | None:
+    try:
+        file = Descriptor(os.open(name, _OPEN, dir_fd=folder.fd))
+    except FileNotFoundError:
+        return None
+    return read_all(file.fd, _MAX_NOTE_BYTES)
 
 
 def _parts(key: BlobKey) -> tuple[str, str]:

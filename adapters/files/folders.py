@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from traffic_storage.adapters.files.descriptors import Descriptor, identity_of, open_folder
+from traffic_storage.ports.errors import StoreReplaced
 
 _FOLDER_MODE = 0o700
 _KEPT_OPEN = 64
@@ -15,8 +16,9 @@ class Folders:
     """Opens and makes folders below `root`, and keeps some of the last used ones open.
 
     The root is opened once: what is mounted over it later is not written by mistake. A durable
-    tree makes each folder sure to survive a power cut before it gives it to a writer, and
-    remembers which ones are. Safe for many threads.
+    tree gives no folder to a writer while the root's path leads elsewhere, for then nobody would
+    find what is written; it makes each folder sure to survive a power cut before, and remembers
+    which ones are. Safe for many threads.
     """
 
     def __init__(self, root: Path, *, durable: bool) -> None:
@@ -48,17 +50,63 @@ class Folders:
         return folder
 
     def for_writing(self, path: str) -> Descriptor:
-        """The folder at `path`, made and durable; certainly the one that is there now."""
+        """The folder at `path`, made and durable; certainly the one that is there now.
+
+        Raises:
+            StoreReplaced: of a durable tree, as `check`.
+        """
         root = self.root
         known = self._written.get(path)
-        if known is not None and _leads_to(root, path, known):
+        if known is not None and self._in_place(root, path, known):
             return known
+        if self._durable:
+            self.check(root)
         with self._making:
             folder = root
             for name in path.split("/"):
                 folder = self._made(name, folder)
         self._keep(self._written, path, folder)
         return folder
+
+    def check(self, root: Descriptor) -> None:
+        """Make sure that the root's path still leads to `root`.
+
+        Raises:
+            StoreReplaced: another folder is there, or none.
+        """
+        try:
+            there = identity_of(os.stat(self._path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self.replaced() from error
+        if there != root.identity:
+            raise self.replaced()
+
+    def at_path(self) -> Descriptor:
+        """The folder that the root's path leads to now: the root, or one that took its place.
+
+        Raises:
+            StoreReplaced: there is none any more.
+        """
+        root = self.root
+        try:
+            there = open_folder(str(self._path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self.replaced() from error
+        return root if there.identity == root.identity else there
+
+    def replaced(self) -> StoreReplaced:
+        """The error for a root that is not the one at its path any more."""
+        return StoreReplaced(
+            f"{self._path} was replaced while in use: the folder that was opened there has been "
+            "moved away, or something is mounted over it",
+            remedy="bring it back, and the service goes on by itself",
+        )
+
+    def move_to(self, root: Descriptor) -> None:
+        """Work below another root from now on."""
+        self.close()
+        with self._making:
+            self._root = root
 
     def close(self) -> None:
         """Forget all; each folder closes with its last user."""
@@ -67,6 +115,12 @@ class Folders:
             self._written.clear()
             self._synced.clear()
             self._root = None
+
+    def _in_place(self, root: Descriptor, path: str, folder: Descriptor) -> bool:
+        """Whether `path` still leads to this folder; of a durable tree, by the root's path."""
+        if self._durable:
+            return _leads_to(f"{self._path}/{path}", folder)
+        return _leads_to(path, folder, root.fd)
 
     def _keep(self, table: dict[str, Descriptor], path: str, folder: Descriptor) -> None:
         with self._table:
@@ -114,10 +168,10 @@ def _sync(path: Path) -> None:
     os.fsync(folder.fd)
 
 
-def _leads_to(root: Descriptor, path: str, folder: Descriptor) -> bool:
+def _leads_to(path: str, folder: Descriptor, dir_fd: int | None = None) -> bool:
     """Whether `path` still leads to this folder."""
     try:
-        there = os.stat(path, dir_fd=root.fd, follow_symlinks=False)
+        there = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except OSError:
         return False
     return identity_of(there) == folder.identity

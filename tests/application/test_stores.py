@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.application.rig import (
     picture,
     violation_record,
 )
+from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.application.stores import NOT_USED, BoundStore
 from traffic_storage.domain.errors import (
@@ -121,6 +123,40 @@ async def test_a_store_that_is_swapped_while_the_service_runs_is_not_written() -
         at_rest._marker = marker
         await service.sweep()
         assert (await service.image(picture(1), "new")).created
+
+
+async def test_a_folder_that_is_replaced_under_the_service_is_not_written_until_it_is_back(
+    tmp_path: Path,
+) -> None:
+    """A7: moved away, with an empty one in its place."""
+    rig = Rig()
+    root, away = tmp_path / "blobs", tmp_path / "old"
+    rig.local.inner = LocalDiskBlobStore(root, rig.clock)
+    why = "was replaced while in use"
+    async with rig.running() as service:
+        await service.image(picture(), "X")
+        root.rename(away)
+        root.mkdir()
+        # Before a sweep as after it.
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable, match=why):
+                await service.image(picture(1), "Y")
+            health = await service.container.runtime().health()
+            assert any(why in part.detail for part in health.components)
+            assert (await service.read.whole("X"))[1].file_id == "X"
+            rig.clock.advance(LONG_AGO)
+            await service.sweep()
+        store_id = bound(service).store_id
+        assert store_id is not None
+        with pytest.raises(StorageUnavailable, match=why):
+            await service.stores.confirm(store_id)
+        assert list(root.iterdir()) == []
+        root.rmdir()
+        away.rename(root)
+        await service.sweep()
+        assert rig.attempts == []
+        assert (await service.image(picture(1), "Y")).created
+        assert not (await service.container.runtime().health()).degraded
 
 
 async def test_an_attempt_in_a_store_in_doubt_is_not_undone() -> None:

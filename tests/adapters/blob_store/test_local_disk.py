@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -33,6 +34,7 @@ from traffic_storage.ports.errors import (
     DeadlinePassed,
     StorageFull,
     StorageUnavailable,
+    StoreReplaced,
 )
 from traffic_storage.ports.spool import SpooledBody
 
@@ -81,8 +83,97 @@ async def put(store: LocalDiskBlobStore, blob: Blob, deadline: datetime = NEVER)
     return blob
 
 
+def replace(root: Path, away: Path) -> None:
+    """Move a folder away, and make an empty one in its place."""
+    root.rename(away)
+    root.mkdir()
+
+
 def files_below(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+class TestReplaced:
+    """The root is moved away, or mounted over, under a store in use."""
+
+    MARKER = Marker(CatalogueId("c"), StoreId("s"))
+
+    @pytest.mark.parametrize("made_anew", [True, False])
+    async def test_nothing_is_written_or_removed_until_it_is_back(
+        self, store: LocalDiskBlobStore, tmp_path: Path, clock: ManualClock, made_anew: bool
+    ) -> None:
+        await store.write_marker(self.MARKER)
+        first, second = await put(store, random_blob(10)), random_blob(10)
+        for _ in range(2):
+            store.root.rename(tmp_path / "old")
+            if made_anew:
+                store.root.mkdir()
+            before = files_below(tmp_path / "old")
+            with pytest.raises(StoreReplaced, match="was replaced while in use"):
+                await put(store, second)
+            assert "was replaced while in use" in store.obstacle()
+            with pytest.raises(StoreReplaced):
+                await store.delete(first.key)
+            with pytest.raises(StoreReplaced):
+                await store.marker()
+            with pytest.raises(StoreReplaced):
+                await store.write_marker(self.MARKER)
+            assert files_below(tmp_path / "old") == before
+            assert files_below(tmp_path) == [f"old/{name}" for name in before]
+            assert await store.read(first.key, first.digests) == first.data
+            if made_anew:
+                store.root.rmdir()
+            (tmp_path / "old").rename(store.root)
+            clock.advance(timedelta(seconds=11))
+            assert store.obstacle() == ""
+            assert await store.marker() == self.MARKER
+            await put(store, second)
+            assert (store.root / second.key).exists()
+
+    async def test_another_folder_takes_its_place_if_it_is_marked_as_it_was(
+        self, store: LocalDiskBlobStore, tmp_path: Path
+    ) -> None:
+        await store.write_marker(self.MARKER)
+        first = await put(store, random_blob(10))
+        replace(store.root, tmp_path / "old")
+        (store.root / ".traffic-storage").write_text("traffic-storage-marker:1:c:another\n")
+        with pytest.raises(StoreReplaced):
+            await store.marker()
+        (store.root / ".traffic-storage").unlink()
+        shutil.copytree(tmp_path / "old", store.root, dirs_exist_ok=True)
+        assert await store.marker() == self.MARKER
+        second = await put(store, random_blob(10))
+        assert (store.root / second.key).read_bytes() == second.data
+        shutil.rmtree(tmp_path / "old")
+        assert await store.read(first.key, first.digests) == first.data
+
+    async def test_a_folder_that_never_was_marked_gives_way_to_one_that_is(
+        self, store: LocalDiskBlobStore, tmp_path: Path
+    ) -> None:
+        """The service began on an empty mount point; now the disk is mounted."""
+        assert await store.marker() is None
+        replace(store.root, tmp_path / "old")
+        (store.root / ".traffic-storage").write_text(self.MARKER.to_text())
+        assert await store.marker() == self.MARKER
+        blob = await put(store, random_blob(10))
+        assert (store.root / blob.key).exists()
+
+    async def test_a_put_looks_at_the_path_once_and_a_read_not_at_all(
+        self, store: LocalDiskBlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blob = await put(store, random_blob(10))
+        looks: list[object] = []
+        real = os.stat
+
+        def counted(*args: Any, **kwargs: Any) -> os.stat_result:
+            looks.append(args[0])
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr("traffic_storage.adapters.files.folders.os.stat", counted)
+        await store.read(blob.key, blob.digests)
+        assert looks == []
+        await put(store, random_blob(10))
+        assert len(looks) == 1
 
 
 class TestLayout:
@@ -482,11 +573,37 @@ class TestBadDisks:
         store = LocalDiskBlobStore(tmp_path / "disk", clock)
         first = await put(store, random_blob(10))
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
-            second = await put(store, random_blob(10))
+            with pytest.raises(StoreReplaced, match="was replaced while in use"):
+                await put(store, random_blob(10))
             assert files_below(disk) == []
             assert await store.read(first.key, first.digests) == first.data
+        second = await put(store, random_blob(10))
         assert files_below(tmp_path / "disk") == sorted([first.key, second.key])
         await store.aclose()
+
+    @pytest.mark.privileged
+    async def test_a_disk_that_is_mounted_anew_is_known_by_its_marker(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        marker = Marker(CatalogueId("c"), StoreId("s"))
+        with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
+            store = LocalDiskBlobStore(disk, clock)
+            await store.write_marker(marker)
+            blob = await put(store, random_blob(10))
+            shutil.copytree(disk, tmp_path / "kept")
+        with pytest.raises(StoreReplaced):
+            await put(store, random_blob(10))
+        with pytest.raises(StoreReplaced):
+            await store.marker()
+        with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
+            with pytest.raises(StoreReplaced):
+                await store.marker()
+            shutil.copytree(tmp_path / "kept", disk, dirs_exist_ok=True)
+            assert await store.marker() == marker
+            assert await store.read(blob.key, blob.digests) == blob.data
+            more = await put(store, random_blob(10))
+            assert (disk / more.key).exists()
+            await store.aclose()
 
     async def test_a_folder_that_can_not_be_made(self, tmp_path: Path, clock: ManualClock) -> None:
         (tmp_path / "file").touch()
@@ -502,6 +619,7 @@ class TestBadDisks:
 _DIES_WHILE_WRITING = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from traffic_storage.adapters.files.descriptors import open_folder
 from traffic_storage.adapters.files.staging import Staging
 root = open_folder(sys.argv[1])
