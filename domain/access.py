@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from traffic_storage.domain.errors import AccessDenied, InvalidInput, shown
 from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.numeric import plain_number
 
 MIN_KEY_BYTES = 32
 _TOKEN = re.compile(rb"v1\.([0-9]{1,12})\.([A-Za-z0-9_-]{1,400})\.([A-Za-z0-9_-]{43})")
@@ -48,11 +49,12 @@ def bounded_expiry(expires_in: float, longest: timedelta) -> timedelta:
         InvalidInput: not a number, less than a second or longer than `longest`.
     """
     most = int(longest.total_seconds())
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
+    seconds = plain_number(expires_in)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidInput.of("expires_in", "is not a number", f"give 1 to {most} seconds")
-    if not 1 <= expires_in <= most:
+    if not 1 <= seconds <= most:
         raise InvalidInput.of("expires_in", f"is {shown(expires_in)}", f"give 1 to {most} seconds")
-    return timedelta(seconds=expires_in)
+    return timedelta(seconds=seconds)
 
 
 def _seal(payload: bytes, key: bytes) -> str:

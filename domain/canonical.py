@@ -7,9 +7,11 @@ In the spirit of RFC 8785; numbers are written as Python's shortest round-trip f
 import json
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TypeAlias
 
 from traffic_storage.domain.errors import InvalidInput, shown
+from traffic_storage.domain.numeric import plain_number
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
@@ -34,6 +36,14 @@ def canonical_json(value: Json, field: str = "metadata") -> bytes:
         allow_nan=False,
         default=dict,  # Asked for mappings that are no dict; all else was refused above.
     ).encode()
+
+
+def json_copy(value: object) -> object:
+    """A copy that nobody else can change; numbers of other libraries become Python's, exactly.
+
+    What is no JSON stays as it is, for `canonical_json` to refuse.
+    """
+    return _copied(value, MAX_JSON_DEPTH)
 
 
 def parse_json(text: bytes | str, field: str) -> Json:
@@ -101,11 +111,23 @@ def _check(value: object, levels: int) -> None:
                 _check(item, levels - 1)
             except _Refused as refused:
                 raise refused.at(f"[{index}]") from refused.__cause__
+    elif isinstance(value, Real):
+        raise _Refused(f"contains a {type(value).__name__}", "convert it, as float(x) or int(x)")
     else:
         raise _Refused(
             f"contains a {type(value).__name__}",
             "use text, numbers, booleans, null, lists and objects with text keys",
         )
+
+
+def _copied(value: object, levels: int) -> object:
+    if levels < 0:
+        return value
+    if isinstance(value, (dict, Mapping)):
+        return {key: _copied(item, levels - 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(item, levels - 1) for item in value]
+    return plain_number(value)
 
 
 def _check_mapping(value: Mapping[object, object], levels: int) -> None:

@@ -5,6 +5,7 @@ import random
 import string
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -150,10 +151,12 @@ def test_parts_of_two_tokens_make_no_third() -> None:
             assert is_refused(b".".join(parts))
 
 
-@pytest.mark.parametrize("expires_in", [1, 1.5, 3600, 604_800])
+@pytest.mark.parametrize(
+    "expires_in", [1, 1.5, 3600, 604_800, np.int64(60), np.float32(1.5), np.uint8(1)]
+)
 def test_an_expiry_within_bounds_is_taken(expires_in: float) -> None:
     longest = timedelta(days=7)
-    assert bounded_expiry(expires_in, longest) == timedelta(seconds=expires_in)
+    assert bounded_expiry(expires_in, longest) == timedelta(seconds=float(expires_in))
 
 
 @pytest.mark.parametrize(
@@ -169,6 +172,10 @@ def test_an_expiry_within_bounds_is_taken(expires_in: float) -> None:
         float("nan"),
         float("inf"),
         True,
+        np.True_,
+        np.int64(0),
+        np.float32("nan"),
+        np.float64("inf"),
         "3600",
         None,
     ],

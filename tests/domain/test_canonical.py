@@ -5,7 +5,9 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
+from fractions import Fraction
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from traffic_storage.domain.canonical import (
     MAX_JSON_DEPTH,
     Json,
     canonical_json,
+    json_copy,
     parse_json,
     parse_json_object,
 )
 from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.entrypoints.testing import strategies as kit
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 INTEGERS = st.integers(-(2**1023), 2**1023)
@@ -179,3 +183,24 @@ def test_what_must_be_an_object_is_one(text: str) -> None:
 def test_subclasses_of_what_json_has_are_written_like_it() -> None:
     value: dict[str, Json] = OrderedDict(b=np.float64(0.5), a=True)
     assert canonical_json(value) == b'{"a":true,"b":0.5}'
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.int64(7), np.uint8(1), Fraction(1, 2)])
+def test_a_number_of_another_library_is_refused_with_how_to_convert_it(number: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"metadata\.a\[0\]: .*float\(x\) or int\(x\)"):
+        canonical_json({"a": [number]})
+
+
+@given(kit.json_values())
+def test_a_copy_is_equal_and_nobody_elses(value: Any) -> None:
+    text = canonical_json(value)
+    copy: Any = json_copy(value)
+    assert canonical_json(copy) == text
+    assert copy is not value or not isinstance(value, dict | list)
+
+
+def test_a_copy_has_numbers_of_its_own() -> None:
+    copy: Any = json_copy({"a": (np.float32(0.5), np.int64(7), np.float64(1))})
+    assert copy == {"a": [0.5, 7, 1.0]}
+    assert [type(number) for number in copy["a"]] == [float, int, float]
+    assert json_copy(Fraction(10**400)) == Fraction(10**400), "for canonical_json to refuse"

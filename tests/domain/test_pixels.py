@@ -91,7 +91,7 @@ def test_the_order_of_channels_counts_where_there_is_colour(image: Pixels) -> No
 
 
 def test_a_masked_array_is_refused_for_its_mask_would_be_lost() -> None:
-    masked = np.ma.masked_array(np.zeros((4, 4), np.uint8), mask=np.eye(4))
+    masked = np.ma.masked_array(np.zeros((4, 4), np.uint8), mask=np.eye(4, dtype=bool))
     with pytest.raises(InvalidInput, match=r"image: is a masked array.*image\.filled\(0\)"):
         dimensions_of(masked, max_pixels=1000)
 

@@ -1,0 +1,23 @@
+"""Numbers of any library, as Python's own."""
+
+from numbers import Integral, Real
+
+
+def plain_number(value: object) -> object:
+    """A real number as Python's `int` or `float`, exactly; anything else as it is.
+
+    numpy's scalars are registered as such numbers. A truth value is none.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        try:
+            return float(value)
+        except OverflowError:
+            return value
+    return value
+
+
+_PLAIN = frozenset({int, float, str, bool, type(None), dict, list, tuple})
