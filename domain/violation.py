@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import field, frozen
 
-from traffic_storage.domain.canonical import MAX_JSON_DEPTH, Json, canonical_json
+from traffic_storage.domain.canonical import Json, canonical_json, json_copy
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.identifiers import (
@@ -17,28 +17,28 @@ from traffic_storage.domain.identifiers import (
     id_problem,
     text_problem,
 )
+from traffic_storage.domain.numeric import plain_number
 
 MAX_INFO_BYTES = 64 * 1024
 DOCUMENT_SCHEMA = "traffic-storage/violation/1"
 _BOX_REMEDY = "give [x1, y1, x2, y2] in pixels with x1 < x2 and y1 < y2"
 
 
+def _float(value: object) -> float:
+    return plain_number(value)  # type: ignore[return-value]
+
+
 def _box(value: object) -> tuple[float, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else value  # type: ignore[return-value]
+    # Arrays of any library (numpy, torch, the standard one) give Python's numbers so, exactly.
+    if tolist := getattr(type(value), "tolist", None):
+        value = tolist(value)
+    if isinstance(value, list | tuple):
+        return tuple(map(_float, value))
+    return value  # type: ignore[return-value]
 
 
 def _own_copy(value: object) -> Mapping[str, Any]:
-    return _copied(value, 0)  # type: ignore[return-value, arg-type]
-
-
-def _copied(value: Json, depth: int) -> Json:
-    if depth > MAX_JSON_DEPTH:
-        return value  # Refused in a moment.
-    if isinstance(value, Mapping):
-        return {key: _copied(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copied(item, depth + 1) for item in value]
-    return value
+    return json_copy(value)  # type: ignore[return-value]
 
 
 @frozen(weakref_slot=False)
@@ -47,6 +47,7 @@ class ViolationRecord:
 
     Checked when it is made; every wrong field is reported at once. What needs a clock or a
     setting (a naive timestamp's zone, a timestamp in the future) is checked when it is stored.
+    Numbers may be those of numpy, and the box an array: they become Python's, exactly.
 
     Attributes:
         violation_id: 1–180 ASCII letters, digits and `. _ - : @ + =`.
@@ -70,11 +71,11 @@ class ViolationRecord:
     timestamp: datetime
     vehicle_bbox: Sequence[float] = field(converter=_box)
     vehicle_class: str
-    confidence: float
+    confidence: float = field(converter=_float)
     image_path: str = ""
     video_path: str = ""
     camera_info: Mapping[str, Json] = field(factory=dict, converter=_own_copy)
-    processing_time_ms: float = 0.0
+    processing_time_ms: float = field(default=0.0, converter=_float)
     model_versions: Mapping[str, str] = field(factory=dict, converter=_own_copy)
 
     def __attrs_post_init__(self) -> None:
@@ -82,16 +83,20 @@ class ViolationRecord:
             raise InvalidInput(problems)
 
     def as_given(self) -> dict[str, Json]:
-        """The record as JSON, without what storing assigns (the paths)."""
+        """The record as JSON, without what storing assigns (the paths).
+
+        Records that are equal give the same text: a time that names its offset is written in UTC,
+        a whole number without a fraction, at any depth. A naive time stays as it is.
+        """
         return {
             "violation_id": self.violation_id,
             "device_id": self.device_id,
             "violation_type": self.violation_type,
-            "timestamp": self.timestamp.isoformat(),
+            "timestamp": _time_text(self.timestamp),
             "vehicle_bbox": [_number(edge) for edge in self.vehicle_bbox],
             "vehicle_class": self.vehicle_class,
             "confidence": _number(self.confidence),
-            "camera_info": self.camera_info,
+            "camera_info": _whole(self.camera_info),
             "processing_time_ms": _number(self.processing_time_ms),
             "model_versions": self.model_versions,
         }
@@ -329,6 +334,25 @@ def _is_finite(value: object) -> bool:
 def _number(value: float) -> int | float:
     whole = int(value)
     return whole if whole == value else value
+
+
+def _whole(value: Json) -> Json:
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, (dict, Mapping)):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole(item) for item in value]
+    return value
+
+
+def _time_text(timestamp: datetime) -> str:
+    if timestamp.utcoffset() is None:
+        return timestamp.isoformat()
+    try:
+        return timestamp.astimezone(UTC).isoformat()
+    except OverflowError:  # Beyond the years of UTC, where nothing is stored.
+        return timestamp.isoformat()
 
 
 # Frozen attributes are set through `object.__setattr__`, at five times the time. What is made by the

@@ -2,12 +2,14 @@
 
 import json
 import math
+from array import array
 from collections.abc import Mapping
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from types import MappingProxyType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import attrs
 import numpy as np
@@ -86,7 +88,15 @@ WRONG: dict[str, list[object]] = {
         [1, 2, 3],
         [1, 2, 3, 4, 5],
         {1, 2, 3, 4},
-        np.array([1, 2, 3, 4]),
+        np.array([1, 2, 3]),
+        np.array([3, 2, 1, 4]),
+        np.array(1),
+        np.ones((4, 4)),
+        np.array([1, 2, math.nan, 4]),
+        np.ma.masked_array([1, 2, 3, 4], mask=[False, False, False, True]),
+        [np.ones(2)] * 4,
+        [0, 0, np.True_, np.True_],
+        np.ndarray,
         [1, 2, 3, "4"],
         [1, 2, 3, None],
         [0, 0, True, True],
@@ -226,6 +236,22 @@ def test_the_digest_does_not_depend_on_the_order_of_keys(chance: Random) -> None
         ({"confidence": 1}, {"confidence": 1.0}),
         ({"processing_time_ms": 3}, {"processing_time_ms": 3.0}),
         ({"confidence": np.float64(0.5)}, {"confidence": 0.5}),
+        ({"confidence": np.float32(0.5)}, {"confidence": 0.5}),
+        ({"processing_time_ms": np.int64(3)}, {"processing_time_ms": 3}),
+        ({"vehicle_bbox": np.array([1, 2, 3, 4])}, {"vehicle_bbox": [1, 2, 3, 4]}),
+        (
+            {"vehicle_bbox": [np.int64(1), np.float32(2.5), np.uint8(3), np.float64(4)]},
+            {"vehicle_bbox": [1, 2.5, 3, 4]},
+        ),
+        (
+            {"camera_info": {"a": [{"gain": np.float32(0.5)}]}},
+            {"camera_info": {"a": [{"gain": 0.5}]}},
+        ),
+        ({"camera_info": {"fps": 25.0}}, {"camera_info": {"fps": 25}}),
+        ({"camera_info": {"a": [{"b": (1.0, -0.0)}]}}, {"camera_info": {"a": [{"b": [1, 0]}]}}),
+        ({"camera_info": {"a": 1e300}}, {"camera_info": {"a": int(1e300)}}),
+        ({"timestamp": NOON}, {"timestamp": NOON.astimezone(timezone(timedelta(hours=1)))}),
+        ({"timestamp": NOON}, {"timestamp": NOON.astimezone(ZoneInfo("Asia/Kathmandu"))}),
         ({"image_path": ""}, {"image_path": "V001~image", "video_path": "V001~video"}),
     ],
 )
@@ -253,6 +279,44 @@ def test_what_is_the_same_however_it_was_written_has_the_same_digest(
 )
 def test_any_other_field_gives_another_digest(change: dict[str, object]) -> None:
     assert record(**change).sha256() != record().sha256()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        np.array([1, 2.1, 3, 4], np.float32),
+        np.array([1, 2, 3, 4]),
+        [np.float32(0.1), 0, np.int64(2**62), np.float64(0.3)],
+        array("d", [0.1, 0.2, 3, 4]),
+    ],
+)
+def test_numbers_of_numpy_become_pythons_exactly(box: Any) -> None:
+    made = record(vehicle_bbox=box, confidence=np.float32(0.93), processing_time_ms=np.float64(0.1))
+    assert list(made.vehicle_bbox) == [float(edge) for edge in box]
+    assert (made.confidence, made.processing_time_ms) == (float(np.float32(0.93)), 0.1)
+    numbers = [*made.vehicle_bbox, made.confidence, made.processing_time_ms]
+    assert {type(number) for number in numbers} <= {int, float}
+
+
+def test_a_naive_time_stays_as_it_is() -> None:
+    naive = record(timestamp=NOON.replace(tzinfo=None, fold=1))
+    assert naive.as_given()["timestamp"] == "2026-03-14T12:00:00"
+    assert naive.sha256() != record().sha256()
+
+
+@given(kit.records(), st.timedeltas(timedelta(hours=-23), timedelta(hours=23)))
+def test_the_same_instant_with_another_offset_is_the_same_record(
+    one: ViolationRecord, offset: timedelta
+) -> None:
+    try:
+        moved = one.timestamp.astimezone(timezone(offset))
+    except OverflowError:
+        return
+    if one.timestamp.tzinfo is not None:
+        other = attrs.evolve(one, timestamp=moved)
+        assert other == one
+        assert other.timestamp.isoformat() == moved.isoformat()
+        assert other.as_given() == one.as_given()
 
 
 def test_the_digest_never_changes() -> None:
