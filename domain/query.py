@@ -3,16 +3,21 @@
 import base64
 import json
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.identifiers import MAX_VIOLATION_ID, id_problem, text_problem
+from traffic_storage.domain.numeric import plain_number
 
 T = TypeVar("T")
 
 MAX_LIMIT = 1000
+
+
+def _number(value: object) -> Any:  # noqa: ANN401 - checked right after
+    return plain_number(value)
 
 
 @frozen
@@ -50,20 +55,21 @@ class ViolationQuery:
     """Which violations, newest first, ties by id ascending.
 
     Filters are joined by "and"; None does not filter. `start_time ≤ occurred_at < end_time`,
-    both aware. `min_confidence ≤ confidence ≤ max_confidence`. `limit` is 1 to 1,000.
+    both aware; equal ones meet nothing. `min_confidence ≤ confidence ≤ max_confidence`. `limit` is 1 to 1,000.
 
     Raises:
-        InvalidInput: a filter can't be met by any violation, or `limit` is out of range.
+        InvalidInput: a filter can't be met by any violation, `start_time` is after `end_time`, or
+            `limit` is out of range.
     """
 
     device_id: str | None = None
     violation_type: str | None = None
     vehicle_class: str | None = None
-    min_confidence: float | None = None
-    max_confidence: float | None = None
+    min_confidence: float | None = field(default=None, converter=_number)
+    max_confidence: float | None = field(default=None, converter=_number)
     start_time: datetime | None = None
     end_time: datetime | None = None
-    limit: int = 100
+    limit: int = field(default=100, converter=_number)
     after: Cursor | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -98,6 +104,7 @@ def _problems(query: ViolationQuery) -> list[FieldProblem | None]:
         _share_problem("max_confidence", query.max_confidence),
         _time_problem("start_time", query.start_time),
         _time_problem("end_time", query.end_time),
+        _order_problem(query.start_time, query.end_time),
         _limit_problem(query.limit),
     ]
 
@@ -111,9 +118,21 @@ def _share_problem(name: str, value: object) -> FieldProblem | None:
 
 
 def _time_problem(name: str, value: object) -> FieldProblem | None:
-    if value is None or (isinstance(value, datetime) and value.tzinfo is not None):
+    if value is None or _is_aware(value):
         return None
     return FieldProblem(name, f"is {shown(value)}", "give an aware datetime")
+
+
+def _order_problem(start: object, end: object) -> FieldProblem | None:
+    if not (_is_aware(start) and _is_aware(end)) or start <= end:  # type: ignore[operator]
+        return None
+    return FieldProblem(
+        "start_time", f"is {start}, after the end, {end}", "give a start that is not after the end"
+    )
+
+
+def _is_aware(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() is not None
 
 
 def _limit_problem(value: object) -> FieldProblem | None:

@@ -10,7 +10,7 @@ drawing from it.
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -576,7 +576,7 @@ def queries(
     """Questions with any set of filters."""
     time = _given(moment, instants())
     return st.builds(
-        ViolationQuery,
+        _query,
         device_id=st.none() | _given(device_id, texts()),
         violation_type=st.none() | st.sampled_from(["speed", "red_light"]),
         vehicle_class=st.none() | st.sampled_from(["car", "lorry"]),
@@ -587,3 +587,13 @@ def queries(
         limit=st.integers(1, 5) | st.integers(1, MAX_LIMIT),
         after=st.none() | st.builds(Cursor, time, violation_ids()),
     )
+
+
+def _query(
+    start_time: datetime | None,
+    end_time: datetime | None,
+    **filters: Any,  # noqa: ANN401 - as the constructor checks them
+) -> ViolationQuery:
+    if start_time and end_time and start_time > end_time:
+        start_time, end_time = end_time, start_time
+    return ViolationQuery(start_time=start_time, end_time=end_time, **filters)

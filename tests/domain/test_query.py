@@ -3,9 +3,10 @@
 import base64
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +122,26 @@ def test_a_filter_that_nothing_can_meet_is_refused(name: str, value: Any) -> Non
     (problem,) = caught.value.problems
     assert problem.field == name
     assert problem.remedy
+
+
+def test_a_time_that_ends_before_it_starts_is_refused() -> None:
+    late, early = NOON, NOON - timedelta.resolution
+    with pytest.raises(InvalidInput) as caught:
+        ViolationQuery(start_time=late, end_time=early)
+    (problem,) = caught.value.problems
+    assert problem.field == "start_time"
+    assert problem.remedy
+    zone = timezone(timedelta(hours=2))
+    ViolationQuery(start_time=early.astimezone(zone), end_time=late)
+    ViolationQuery(start_time=late.astimezone(zone), end_time=late)
+    with pytest.raises(InvalidInput, match="start_time"):
+        ViolationQuery(start_time=late.astimezone(zone), end_time=early)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    query = ViolationQuery(min_confidence=np.float32(0.5), limit=np.int64(7))
+    assert (query.min_confidence, query.limit) == (0.5, 7)
+    assert (type(query.min_confidence), type(query.limit)) == (float, int)
 
 
 def test_all_wrong_filters_are_named_at_once() -> None:
