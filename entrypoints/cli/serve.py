@@ -12,6 +12,7 @@ from attrs import evolve
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note
+from traffic_storage.entrypoints.cli.protocol import Protocol
 from traffic_storage.entrypoints.cli.session import Shared
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ _BACKLOG = 2048
 def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> ExitCode:
     """Serve the HTTP interface until Ctrl-C.
 
-    Without api_keys only this machine is served, whatever the address: see `keys new`.
+    Without api_keys only this machine is served, whatever the address: see `keys new`. A proxy
+    on this machine that adds no header can't be told from a local program: set api_keys before
+    putting one in front.
 
     Parameters
     ----------
@@ -81,6 +84,7 @@ def run_server(
     server = _Server(
         uvicorn.Config(
             create_storage_app(settings),
+            http=Protocol,
             proxy_headers=False,
             server_header=False,
             access_log=False,

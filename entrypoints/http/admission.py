@@ -25,23 +25,51 @@ _FORWARDING = frozenset(
     {
         b"forwarded",
         b"via",
+        b"client-ip",
+        b"true-client-ip",
+        b"proxy-client-ip",
+        b"wl-proxy-client-ip",
         b"x-real-ip",
         b"x-client-ip",
         b"x-cluster-client-ip",
         b"x-originating-ip",
         b"x-remote-ip",
         b"x-remote-addr",
+        b"x-host",
+        b"x-original-for",
+        b"x-original-forwarded-for",
         b"x-original-host",
+        b"x-original-proto",
         b"x-original-url",
+        b"x-rewrite-url",
         b"x-proxyuser-ip",
-        b"true-client-ip",
-        b"cf-connecting-ip",
+        b"x-nginx-proxy",
+        b"x-varnish",
+        b"x-bluecoat-via",
+        b"cdn-loop",
         b"fastly-client-ip",
+        b"fastly-ff",
         b"fly-client-ip",
-        b"client-ip",
+        b"fly-forwarded-port",
+        b"incap-client-ip",
+        b"ali-cdn-real-ip",
+        b"akamai-origin-hop",
+        b"x-akamai-edgescape",
+        b"x-sucuri-clientip",
+        b"x-nf-client-connection-ip",
+        b"x-vercel-forwarded-for",
+        b"x-appengine-user-ip",
+        b"x-cloud-trace-context",
+        b"x-azure-clientip",
+        b"x-azure-socketip",
+        b"x-azure-ref",
+        b"x-amz-cf-id",
+        b"x-amzn-trace-id",
     }
 )
-_FORWARDED_PREFIX = b"x-forwarded-"
+_FORWARDING_PREFIXES = (b"x-forwarded", b"cf-", b"x-envoy-", b"x-arr-")
+"""What proxies and content networks add, as far as is known; see `_not_local` for the rest."""
+_DIRECT_VERSIONS = frozenset({"1.1", "2", "2.0", "3", "3.0"})
 # `host[:port]`, the host a name, an IPv4 address or an IPv6 address in brackets.
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 _BEARER = re.compile(r"bearer +([\x21-\x7e]{1,512}) *", re.IGNORECASE)
@@ -71,7 +99,8 @@ class Admission:
             return "everybody is served without a credential (open_access)"
         return (
             "only this machine is served, whatever address the server is bound to; "
-            "set api_keys or open_access to change that"
+            "set api_keys or open_access to change that. A proxy on this machine that adds no "
+            "header can't be told from a local program: set api_keys before putting one in front"
         )
 
     @property
@@ -79,16 +108,28 @@ class Admission:
         """How loudly to say so: without keys it is worth a warning."""
         return logging.INFO if self._keys else logging.WARNING
 
-    def admit(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    def admit(
+        self,
+        peer: str | None,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        http_version: str = "1.1",
+        target: str = "/",
+    ) -> str:
         """The name of who asks.
+
+        Args:
+            target: the path or, in absolute form, the whole address that is asked for.
 
         Raises:
             NotAdmitted: nobody who may come in.
         """
         if self._keys:
             return self._by_key(headers)
-        if not self._open and (obstacle := _not_local(peer, headers)):
-            raise NotAdmitted(obstacle, remedy=_LOCAL_REMEDY)
+        if not self._open:
+            obstacle = _not_local(peer, headers) or _not_direct(http_version, target)
+            if obstacle:
+                raise NotAdmitted(obstacle, remedy=_LOCAL_REMEDY)
         return ANYONE if self._open else LOCAL
 
     def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -121,9 +162,13 @@ class Gate:
         """Pass the request on, or raise NotAdmitted."""
         if scope["type"] != "lifespan" and not self._is_free(route_path(scope)):
             client = scope.get("client")
-            note_principal(
-                scope, self._admission.admit(client[0] if client else None, scope["headers"])
+            principal = self._admission.admit(
+                client[0] if client else None,
+                scope["headers"],
+                http_version=scope.get("http_version", "1.1"),
+                target=scope["path"],
             )
+            note_principal(scope, principal)
         await self._app(scope, receive, send)
 
     def _is_free(self, path: str) -> bool:
@@ -138,12 +183,25 @@ def _not_local(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"host":
             hosts.append(value.decode("latin-1"))
-        elif name in _FORWARDING or name.startswith(_FORWARDED_PREFIX):
+        elif name in _FORWARDING or name.startswith(_FORWARDING_PREFIXES):
             return f"the request was forwarded ({name.decode('latin-1')})"
         elif name == b"origin" and not _is_local_origin(value.decode("latin-1")):
             return f"the request was made by a page of {value.decode('latin-1')!a:.100}"
     if len(hosts) != 1 or not is_local_host(hosts[0]):
         return f"the request is addressed to {', '.join(hosts) or 'nobody'!a:.100}, not localhost"
+    return ""
+
+
+def _not_direct(http_version: str, target: str) -> str:
+    """Why a request seems to come through a proxy that adds no header; empty when it does not.
+
+    HTTP/1.0 is what nginx speaks to what is behind it, unless it is told otherwise; programs of
+    today speak 1.1. A proxy that does so too, and calls us localhost, can't be seen.
+    """
+    if http_version not in _DIRECT_VERSIONS:
+        return f"the request came by HTTP/{http_version}, as a proxy sends it"
+    if not target.startswith(("/", "*")) and not _is_local_origin(target):
+        return f"the request asks for {target!a:.100}, not for localhost"
     return ""
 
 

@@ -77,6 +77,31 @@ def test_without_keys_it_says_that_only_this_machine_is_served(program: Program)
         interrupt(process)
 
     assert "only this machine is served" in told
+    assert "set api_keys before putting one in front" in told
+
+
+def test_the_host_of_a_target_in_absolute_form_counts(program: Program) -> None:
+    def asked(port: int, target: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            connection.sendall(head.encode())
+            return connection.makefile("rb").readline().split()[1]
+
+    with program.started("serve", "--port", "0") as process:
+        told = read_until(process, "stderr", "files on this machine")
+        port = int(address_in(told).rpartition(":")[2])
+        statuses = [
+            asked(port, target)
+            for target in (
+                "/storage/stats",
+                f"http://localhost:{port}/storage/stats",
+                "http://evidence.example.org/storage/stats",
+                "http://localhost@evidence.example.org/storage/stats",
+            )
+        ]
+        interrupt(process)
+
+    assert statuses == [b"200", b"200", b"401", b"401"]
 
 
 def test_links_lead_to_the_port_that_is_served(program: Program, tmp_path: Path) -> None:

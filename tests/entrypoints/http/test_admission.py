@@ -12,6 +12,7 @@ from attrs import evolve
 from fastapi import FastAPI
 
 from tests.entrypoints.http.evidence import IMAGE, problem
+from tests.entrypoints.http.live import LiveServer
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.http.admission import (
@@ -38,6 +39,14 @@ FORWARDING = [
     "True-Client-IP",
     "CF-Connecting-IP",
     "X-Client-IP",
+    "X-Forwarded",
+    "X-ForwardedFor",
+    "CF-Ray",
+    "CDN-Loop",
+    "Fastly-FF",
+    "X-Amz-Cf-Id",
+    "X-Envoy-External-Address",
+    "X-Azure-ClientIP",
 ]
 
 
@@ -146,6 +155,55 @@ def test_without_keys_all_else_is_refused_with_the_remedy(
         Admission((), open_access=False).admit(peer, headers)
     assert "api_keys" in caught.value.remedy
     assert "open_access" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("http_version", "target"),
+    [
+        ("1.0", "/storage/stats"),
+        ("0.9", "/storage/stats"),
+        ("1.1", "http://evidence.example.org/storage/stats"),
+        ("1.1", "http://localhost@evidence.example.org/storage/stats"),
+        ("1.1", "http:///storage/stats"),
+        ("1.1", "evidence.example.org:443"),
+        ("1.1", "http://[broken/"),
+    ],
+)
+def test_without_keys_what_seems_to_come_through_a_proxy_is_refused(
+    http_version: str, target: str
+) -> None:
+    request: dict[str, Any] = {"http_version": http_version, "target": target}
+    with pytest.raises(NotAdmitted) as caught:
+        Admission((), open_access=False).admit("127.0.0.1", [LOCALHOST], **request)
+    assert "api_keys" in caught.value.remedy
+    assert Admission((), open_access=True).admit("127.0.0.1", [LOCALHOST], **request) == ANYONE
+    held = (b"authorization", f"Bearer {KEY}".encode())
+    keyed = Admission([line("camera", KEY)], open_access=False)
+    assert keyed.admit("127.0.0.1", [LOCALHOST, held], **request) == "camera"
+
+
+@pytest.mark.parametrize(
+    ("http_version", "target"),
+    [("1.1", "/"), ("2", "/x"), ("1.1", "*"), ("1.1", "http://localhost:8001/storage/stats")],
+)
+def test_without_keys_what_asks_this_machine_itself_is_admitted(
+    http_version: str, target: str
+) -> None:
+    admission = Admission((), open_access=False)
+    request: dict[str, Any] = {"http_version": http_version, "target": target}
+    assert admission.admit("127.0.0.1", [LOCALHOST], **request) == LOCAL
+
+
+async def test_a_proxy_that_adds_no_header_and_speaks_http_1_0_is_refused(
+    live: LiveServer,
+) -> None:
+    statuses = []
+    for path in ("/storage/stats", "/violations", "/healthz", "/access/x"):
+        async with await live.connect() as connection:
+            head = f"GET {path} HTTP/1.0\r\nHost: localhost:8001\r\nConnection: close\r\n\r\n"
+            await connection.send(head.encode())
+            statuses.append((await connection.reply()).status)
+    assert statuses == [401, 401, 200, 403]
 
 
 def test_a_page_of_this_machine_may_ask() -> None:
