@@ -44,7 +44,7 @@ def _key(settings: StorageConfig) -> bytes:
 
 def _make(path: Path) -> None:
     """Write a new key under a name of its own and link it: of several makers one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -58,6 +58,13 @@ def _make(path: Path) -> None:
         return
     finally:
         draft.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each for this user alone: `parents=True` would not."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _unusable(path: Path, why: str) -> ConfigurationError:
