@@ -1,9 +1,12 @@
 """`traffic-storage serve`."""
 
+import asyncio
+import logging
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -94,6 +97,7 @@ def run_server(
         ),
         announce,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     # uvicorn raises the signal that stopped it once more: it has been obeyed by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -116,6 +120,27 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._announce()
         sys.stdout.flush()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Told to stop once more: the requests end now, the service still closes what it opened.
+        if self.should_exit and self.server_state.tasks:
+            for task in self.server_state.tasks:
+                task.cancel()
+        else:
+            super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.tasks:
+            note(
+                f"waiting up to {_GRACE_SECONDS} seconds for requests that are being served "
+                "(Ctrl-C once more: not any longer)"
+            )
+        await super().shutdown(sockets)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record of uvicorn is worth a line: that we cancel a request is our own doing."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _address(listener: socket.socket) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.entrypoints.cli.command import Program, interrupt, read_until
+from tests.entrypoints.cli.command import LONGEST_SECONDS, Program, interrupt, read_until
 from tests.entrypoints.cli.test_doctor_db import with_servers
 from tests.support.servers import Bucket, Database, RedisAddress
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
@@ -115,6 +115,32 @@ def test_links_lead_to_the_port_that_is_served(program: Program, tmp_path: Path)
         interrupt(process)
 
     assert f"http://localhost:{port}/access/" in link
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_stalled_upload_does_not_hold_the_end_up_for_long(
+    program: Program, patient: bool
+) -> None:
+    with program.started("serve", "--port", "0") as process:
+        told = read_until(process, "stderr", "files on this machine")
+        port = int(address_in(told).rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(
+                b"PUT /files/a/content HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                b"Content-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n"
+            )
+            # From here on it waits for the body.
+            assert connection.recv(4096).startswith(b"HTTP/1.1 100")
+            process.send_signal(signal.SIGINT)
+            read_until(process, "stderr", "waiting up to")
+            if not patient:
+                process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=LONGEST_SECONDS)
+
+    assert process.returncode == ExitCode.OK
+    assert err.splitlines()[-1] == "stopped"
+    assert "Traceback" not in err
+    assert "Cancelled" not in err
 
 
 @pytest.mark.parametrize("command", [("serve",), ("demo",)])
