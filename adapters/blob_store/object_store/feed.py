@@ -21,24 +21,23 @@ class Feed:
 
     def __init__(self, key: BlobKey, body: Body) -> None:
         self._key = key
-        self._digests = body.digests
-        self._read, size_bytes = _source(body)
+        self._read, self.size_bytes = _source(body)
         self.stopped = False
-        check_size(key, size_bytes, body.digests)
+        check_size(key, self.size_bytes, body.digests)
 
     def stop(self) -> None:
         """End the upload at its next piece."""
         self.stopped = True
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, self._digests.size_bytes, _PIECE_BYTES):
+        for start in range(0, self.size_bytes, _PIECE_BYTES):
             if self.stopped:
                 raise DeadlinePassed(f"{self._key} was given up before it was stored")
-            yield self._read(start, min(_PIECE_BYTES, self._digests.size_bytes - start))
+            yield self._read(start, min(_PIECE_BYTES, self.size_bytes - start))
 
     def whole(self) -> bytes:
         """All bytes at once."""
-        return self._read(0, self._digests.size_bytes)
+        return self._read(0, self.size_bytes)
 
 
 def _source(body: Body) -> tuple[Callable[[int, int], bytes], int]:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import NoReturn
 
-from traffic_storage.adapters.blob_store.object_store.bucket import PART_BYTES, Bucket
+from traffic_storage.adapters.blob_store.object_store.bucket import ONE_REQUEST_BYTES, Bucket
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.adapters.threads.pool import Threads, settle
@@ -157,7 +157,7 @@ class ObjectStoreBlobStore(BlobStore):
         if left <= 0:
             raise _too_late(key, deadline)
         seconds = min(left, self._bucket.seconds_for(digests.size_bytes))
-        write = self._create if digests.size_bytes <= PART_BYTES else self._upload
+        write = self._create if digests.size_bytes <= ONE_REQUEST_BYTES else self._upload
         await write(key, feed, digests, facts.to_text(), seconds)
         if self._clock.now() >= deadline:
             await self._bucket.remove(key)
