@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from attrs import define, field, frozen
 
+from traffic_storage.application.whereabouts import Whereabouts
 from traffic_storage.domain.errors import InvalidInput, StorageFull, StorageUnavailable
 from traffic_storage.domain.files import BlobKey, FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
@@ -146,7 +147,9 @@ class Stores:
         self._clock = clock
         self._ids = ids
         self._all = [BoundStore(store) for store in configured]
+        self._whereabouts = Whereabouts(repo)
         self._by_id: dict[StoreId, BoundStore] = {}
+        self._elsewhere: dict[StoreId, str] = {}
         self._occupied: defaultdict[StoreId, Occupancy] = defaultdict(Occupancy)
 
     def __iter__(self) -> Iterator[BoundStore]:
@@ -206,6 +209,7 @@ class Stores:
             raise StorageUnavailable(
                 f"{part} is not there", remedy="mount what belongs there, or restore the folder"
             )
+        await self._whereabouts.check_complete(bound.store, store_id)
         self.must_be_trusted(store_id)
 
     async def bind(self) -> None:
@@ -349,7 +353,10 @@ class Stores:
                 "one is a copy of the other, or both settings name one place"
             )
         enrolled = await self._enrol(bound, marker)
-        return enrolled.store_id, await self._settle(bound.store, enrolled, marker)
+        obstacle = await self._settle(bound.store, enrolled, marker)
+        if not obstacle:
+            obstacle = await self._whereabouts.agree(bound.store, enrolled)
+        return enrolled.store_id, obstacle
 
     async def _supposed(self, bound: BoundStore) -> StoreId | None:
         """Which store it is by its location: copies can be due in it while it is away."""
@@ -365,9 +372,6 @@ class Stores:
         known = await self._repo.enrolled(marker.store_id)
         if known is None:
             return await self._repo.enrol(location, tier, marker.store_id)
-        if known.location != location:
-            await self._repo.relocate(known.store_id, location)
-            logger.warning("%s is now at %s", known.location, location)
         return known
 
     async def _settle(

@@ -42,8 +42,8 @@ class Marker:
 class EnrolledStore:
     """A store as the catalogue knows it.
 
-    `location` says where it is (host and folder, or endpoint and bucket); unique. `marked` says
-    whether its marker was once seen in it: from then on a store without one is not this store.
+    `location` says where it is (host and folder, or endpoint and bucket); unique. Of several
+    copies of a store it is the one that counts. `marked` says whether its marker was once seen in it: from then on a store without one is not this store.
     """
 
     store_id: StoreId
@@ -80,6 +80,24 @@ def judge(
             "check mount points and bucket names"
         )
     return Verdict(write_marker=not enrolled.marked)
+
+
+def two_copies(there: str, here: str) -> str:
+    """Why a store is not trusted whose old place can be seen to hold a copy of it."""
+    return (
+        f"two copies of one store exist, at {there} and at {here}: the catalogue means the first; "
+        "move away the one that is out of date, or remove its marker "
+        "(.traffic-storage in a folder, .traffic-storage-marker in a bucket)"
+    )
+
+
+def taken_over(known: EnrolledStore, here: str) -> str:
+    """Why a store is not trusted that another process placed elsewhere since this one did."""
+    return (
+        f"the store {known.store_id} at {here} was taken over by a process that has it at "
+        f"{known.location}: one of the two is a copy; stop the process that works on the copy and "
+        "take the copy away. A restart of this service takes the store back over"
+    )
 
 
 def _judge_unmarked(enrolled: EnrolledStore, empty: bool) -> Verdict:

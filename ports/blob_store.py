@@ -187,6 +187,25 @@ class BlobStore(Protocol):
             BlobConflict: another marker is there.
         """
 
+    async def holder(self) -> str | None:
+        """What `note_holder` last noted in this store, by whichever process; None: nothing."""
+        return None
+
+    async def note_holder(self, location: str) -> bool:  # noqa: ARG002
+        """Note in the store under which location it was last taken over; over an older note.
+
+        Atomic: readers see the old note or the new one. Whether it was noted: by a store that
+        can't be reached under several names there is nothing to note.
+        """
+        return False
+
+    async def is_copied_at(self, location: str) -> bool | None:  # noqa: ARG002
+        """Whether another store lies at `location`, with the same marker as this one.
+
+        None if that can't be seen from here. This very store under another name is no copy.
+        """
+        return None
+
     @abstractmethod
     async def aclose(self) -> None:
         """Free threads and connections; running calls end first.

@@ -27,6 +27,7 @@ from traffic_storage.ports.verification import (
 )
 
 _MARKER = ".traffic-storage"
+_HOLDER = ".traffic-storage-holder"
 _PAGE = 1000
 _OBSTACLE_SECONDS = 10.0
 _log = logging.getLogger("traffic_storage.blob_store")
@@ -53,6 +54,7 @@ class LocalDiskBlobStore(BlobStore):
         unnamed: bool = True,
     ) -> None:
         self._root = root.absolute()
+        self._host = socket.gethostname()
         self._clock = clock
         self._folder = BlobFolder(self._root, durable=True, attributes=attributes, unnamed=unnamed)
         self._writing = Threads(writers, "blob-writer")
@@ -71,7 +73,7 @@ class LocalDiskBlobStore(BlobStore):
 
     @property
     def location(self) -> str:
-        return f"{socket.gethostname()}:{self._root}"
+        return f"{self._host}:{self._root}"
 
     def obstacle(self) -> str:
         return self._trouble if self._clock.monotonic() < self._trouble_until else ""
@@ -131,6 +133,21 @@ class LocalDiskBlobStore(BlobStore):
                 return
         if await self._reading.run(self._folder.marker, _MARKER) != text:
             raise BlobConflict(f"{self.location} carries another marker")
+
+    async def holder(self) -> str | None:
+        note = await self._reading.run(self._folder.note, _HOLDER)
+        return None if note is None else note.decode(errors="replace").strip()
+
+    async def note_holder(self, location: str) -> bool:
+        text = f"{location}\n".encode()
+        await self._writing.settle(_go_on, self._folder.replace_note, _HOLDER, text)
+        return True
+
+    async def is_copied_at(self, location: str) -> bool | None:
+        host, _, path = location.partition(":")
+        if host != self._host:
+            return None
+        return await self._reading.run(self._folder.is_copied_at, Path(path), _MARKER)
 
     async def aclose(self) -> None:
         await self._writing.aclose()

@@ -50,6 +50,7 @@ class InMemoryBlobStore(BlobStore):
         self._limit_bytes = limit_bytes
         self._blobs: dict[BlobKey, _Blob] = {}
         self._marker: Marker | None = None
+        self._holder: str | None = None
 
     @property
     def tier(self) -> Tier:
@@ -121,6 +122,13 @@ class InMemoryBlobStore(BlobStore):
         if self._marker not in (None, marker):
             raise BlobConflict(f"{self._location} carries another marker")
         self._marker = marker
+
+    async def holder(self) -> str | None:
+        return self._holder
+
+    async def note_holder(self, location: str) -> bool:
+        self._holder = location
+        return True
 
     async def aclose(self) -> None:
         """Nothing is open; the blobs stay."""

@@ -6,13 +6,19 @@ Every method blocks, is safe for many threads, and raises in the words of the po
 import errno
 import hashlib
 import os
+import secrets
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from traffic_storage.adapters.files.descriptors import Descriptor, read_all, write_all
+from traffic_storage.adapters.files.descriptors import (
+    Descriptor,
+    open_folder,
+    read_all,
+    write_all,
+)
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.publish import Permit, Place, always, publish
@@ -247,6 +253,42 @@ class BlobFolder:
             if written:
                 self._marker = text
             return written
+
+    def note(self, name: str) -> bytes | None:
+        """A small file at the root, or None."""
+        with translated(self.place):
+            return _note(self._folders.root, name)
+
+    def replace_note(self, name: str, text: bytes) -> None:
+        """Publish a small file at the root, over the one of this name.
+
+        Raises:
+            StoreReplaced: the root's path leads elsewhere.
+        """
+        new = f"{name}.{secrets.token_hex(8)}"
+        with translated(self.place):
+            root = self._folders.root
+            self._folders.check(root)
+            place = Place(root, new, self._durable)
+            with self._staged(root) as staged:
+                write_all(staged.fd, text)
+                publish(staged, place, always)
+            os.rename(new, name, src_dir_fd=root.fd, dst_dir_fd=root.fd)
+            place.sync()
+
+    def is_copied_at(self, path: Path, marker: str) -> bool | None:
+        """Whether another folder lies at `path`, with the same marker; None: it can't be seen."""
+        try:
+            there = open_folder(str(path))
+            text = _note(there, marker)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return None
+        with translated(self.place):
+            root = self._folders.root
+            is_other = there.identity != root.identity
+            return is_other and text is not None and text == _note(root, marker)
 
     def close(self) -> None:
         """Close what is kept open; it opens again when it is needed."""

@@ -20,7 +20,11 @@ from traffic_storage import StorageConfig, StorageService
 from traffic_storage.domain.errors import TrafficStorageError
 
 OCCUPYING = {"present", "corrupt"}
-MARKERS = {".traffic-storage", ".traffic-storage-marker"}
+MARKERS = {
+    ".traffic-storage",
+    ".traffic-storage-holder",
+    ".traffic-storage-marker",
+}
 
 TABLES = {
     "file": "SELECT file_id, kind, sha256, size_bytes, stored_sha256, stored_size_bytes, coding,"

@@ -124,6 +124,15 @@ class CachingBlobStore(BlobStore):
     async def write_marker(self, marker: Marker) -> None:
         await self._cloud.write_marker(marker)
 
+    async def holder(self) -> str | None:
+        return await self._cloud.holder()
+
+    async def note_holder(self, location: str) -> bool:
+        return await self._cloud.note_holder(location)
+
+    async def is_copied_at(self, location: str) -> bool | None:
+        return await self._cloud.is_copied_at(location)
+
     async def aclose(self) -> None:
         await self._copies.aclose()
         await self._cloud.aclose()

@@ -138,6 +138,25 @@ class BlobStoreContract:
         head = await store.head(blob.key)
         assert (head.size_bytes, head.facts) == (len(blob.data), blob.facts)
 
+    async def test_what_is_noted_of_its_place_is_told_and_is_no_blob(
+        self, store: BlobStore
+    ) -> None:
+        """holder: "What `note_holder` last noted"; note_holder: "over an older note"."""
+        assert await store.holder() is None
+        for location in ("host-1:/blobs", "host-2:/a/longer/path", "h:/x"):
+            noted = await store.note_holder(location)
+            assert await store.holder() == (location if noted else None)
+        assert await keys_of(store) == []
+        assert await store.marker() is None
+        await store.write_marker(MARKER)
+        assert await store.marker() == MARKER
+
+    async def test_a_store_is_no_copy_of_itself(self, store: BlobStore) -> None:
+        """is_copied_at: "This very store … is no copy"."""
+        await store.write_marker(MARKER)
+        assert not await store.is_copied_at(store.location)
+        assert not await store.is_copied_at(f"{store.location}-of-which-nobody-knows")
+
     async def test_the_same_again_counts_as_written(self, store: BlobStore) -> None:
         """put: "A blob with the same bytes that is there already … counts as written"."""
         for size in (10, 9 * MIB):

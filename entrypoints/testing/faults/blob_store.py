@@ -37,8 +37,8 @@ class BlobFault:
     """What happens to some calls of one method.
 
     Attributes:
-        method: `put`, `read`, `open`, `head`, `delete`, `list`, `room`, `marker`, `missing_part`,
-            `write_marker`.
+        method: `put`, `read`, `open`, `head`, `delete`, `list`, `room`, `marker`, `write_marker`,
+            `missing_part`, `holder`, `note_holder`, `is_copied_at`.
         error: makes the error that the call ends with; None: it only waits for `gate`.
         nth: the first of the calls that it happens to, counted from the time it was planned.
         times: to how many calls in a row; None: to all from then on.
@@ -152,6 +152,24 @@ class FailingBlobStore(BlobStore):
         fault = await self._enter("write_marker")
         await self.inner.write_marker(marker)
         _leave(fault)
+
+    async def holder(self) -> str | None:
+        fault = await self._enter("holder")
+        location = await self.inner.holder()
+        _leave(fault)
+        return location
+
+    async def note_holder(self, location: str) -> bool:
+        fault = await self._enter("note_holder")
+        noted = await self.inner.note_holder(location)
+        _leave(fault)
+        return noted
+
+    async def is_copied_at(self, location: str) -> bool | None:
+        fault = await self._enter("is_copied_at")
+        copied = await self.inner.is_copied_at(location)
+        _leave(fault)
+        return copied
 
     async def aclose(self) -> None:
         await self.inner.aclose()

@@ -158,6 +158,16 @@ class TestReplaced:
         blob = await put(store, random_blob(10))
         assert (store.root / blob.key).exists()
 
+    async def test_its_place_is_not_noted_elsewhere(
+        self, store: LocalDiskBlobStore, tmp_path: Path
+    ) -> None:
+        await store.note_holder("host:/a")
+        replace(store.root, tmp_path / "old")
+        with pytest.raises(StoreReplaced):
+            await store.note_holder("host:/b")
+        assert files_below(tmp_path) == ["old/.traffic-storage-holder"]
+        assert await store.holder() == "host:/a"
+
     async def test_a_put_looks_at_the_path_once_and_a_read_not_at_all(
         self, store: LocalDiskBlobStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -174,6 +184,33 @@ class TestReplaced:
         assert looks == []
         await put(store, random_blob(10))
         assert len(looks) == 1
+
+
+class TestCopies:
+    async def test_a_folder_of_this_host_with_the_same_marker_is_a_copy(
+        self, store: LocalDiskBlobStore, tmp_path: Path
+    ) -> None:
+        await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
+        host = store.location.partition(":")[0]
+        shutil.copytree(store.root, tmp_path / "copy")
+        (tmp_path / "linked").symlink_to(store.root)
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / ".traffic-storage").write_text("traffic-storage-marker:1:c:t\n")
+        (tmp_path / "file").touch()
+        for name in ("linked", "empty", "other", "file", "file/below", "nothing"):
+            assert await store.is_copied_at(f"{host}:{tmp_path}/{name}") is False, name
+        assert await store.is_copied_at(f"{host}:{tmp_path}/copy") is True
+        assert await store.is_copied_at(f"another-{host}:{tmp_path}/copy") is None
+        assert await store.is_copied_at("https://s3.example/bucket") is None
+
+    async def test_a_place_that_can_not_be_looked_into_is_no_answer(
+        self, store: LocalDiskBlobStore, tmp_path: Path
+    ) -> None:
+        await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
+        host = store.location.partition(":")[0]
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        assert await store.is_copied_at(f"{host}:{tmp_path}/loop") is None
 
 
 class TestLayout:
