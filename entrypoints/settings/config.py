@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
 
-from attrs import field, fields, fields_dict, frozen
+from attrs import evolve, field, fields, fields_dict, frozen
 
 from traffic_storage.domain.access import MIN_KEY_BYTES
 from traffic_storage.domain.errors import ConfigurationError, FieldProblem
@@ -57,7 +57,18 @@ _DB_HOST = Text(
     r"[A-Za-z0-9._\-:%]+|\[[A-Fa-f0-9:.%]+\]|/[^\0@?]*",
     255,
 )
-_NAME = Text("a name without control characters", r"[^\x00-\x1f\x7f]+", 128)
+# What a driver would take for a whole address, with its password in it, is no name: names are shown.
+_NAME_PATTERN = r"(?!.*://)[^\x00-\x1f\x7f=@]+"
+_DB_NAME = Text(
+    "a bare name, without control characters, '://', '=' and '@'",
+    _NAME_PATTERN,
+    128,
+    "give the name alone; db_host, db_user and db_password have settings of their own",
+)
+_REDIS_NAME = evolve(
+    _DB_NAME,
+    remedy="give the name alone; redis_host and redis_password have settings of their own",
+)
 _SECONDS = Number(0.001, 86_400)
 _BYTES = Whole(0, 2**62)
 
@@ -135,8 +146,8 @@ class StorageConfig:
         ),
     )
     db_port: int = field(default=5432, metadata=_about("port of PostgreSQL", _PORT))
-    db_name: str | None = field(default=None, metadata=_about("name of the database", _NAME))
-    db_user: str | None = field(default=None, metadata=_about("user of the database", _NAME))
+    db_name: str | None = field(default=None, metadata=_about("name of the database", _DB_NAME))
+    db_user: str | None = field(default=None, metadata=_about("user of the database", _DB_NAME))
     db_password: str | None = field(
         default=None,
         repr=_masked,
@@ -190,7 +201,7 @@ class StorageConfig:
     redis_cluster: bool = field(
         default=False, metadata=_about("whether Redis is a cluster", Switch())
     )
-    redis_username: str | None = field(default=None, metadata=_about("user of Redis", _NAME))
+    redis_username: str | None = field(default=None, metadata=_about("user of Redis", _REDIS_NAME))
     redis_password: str | None = field(
         default=None,
         repr=_masked,
@@ -342,7 +353,7 @@ class StorageConfig:
 
     def __new__(cls, *_args: object, **given: object) -> Self:
         if unknown := [unknown_setting(name, NAMES) for name in given if name not in NAMES]:
-            raise ConfigurationError(unknown)
+            raise ConfigurationError([*unknown, *_wrong_alone(given)])
         return super().__new__(cls)
 
     def __attrs_post_init__(self) -> None:
@@ -367,8 +378,11 @@ class StorageConfig:
             ConfigurationError: the file can't be read, or a setting is wrong, unknown (the near
                 one is suggested) or half given; all are named.
         """
-        given = collect(fields_dict(cls), path, env, overrides)
-        return cls(**{name: entry.value for name, entry in given.items()})  # type: ignore[arg-type]
+        given, problems = collect(fields_dict(cls), path, env, overrides)
+        values = {name: entry.value for name, entry in given.items()}
+        if problems:
+            raise ConfigurationError([*problems, *_wrong_alone(values)])
+        return cls(**values)  # type: ignore[arg-type]
 
     @property
     def cloud_configured(self) -> bool:
@@ -483,6 +497,18 @@ class StorageConfig:
             for attribute in fields(type(self))
             if getattr(self, attribute.name) != attribute.default
         )
+
+
+def _wrong_alone(given: Mapping[str, object]) -> Iterable[FieldProblem]:
+    """What is wrong with single values, beside names that are no settings.
+
+    Whether they fit together is not asked: what seems to be missing may be the misspelt one.
+    """
+    for name, value in given.items():
+        attribute = fields_dict(StorageConfig).get(name)
+        if attribute is not None and (value is not None or attribute.default is not None):
+            converted = attribute.converter(value) if callable(attribute.converter) else value
+            yield from kind_of(attribute).problems(name, converted)
 
 
 _OF_REDIS = ("redis_port", "redis_db", "redis_cluster", "redis_username", "redis_password")

@@ -37,7 +37,7 @@ def explain(
         ConfigurationError: as `StorageConfig.load`.
     """
     config = StorageConfig.load(path, env, overrides)
-    given = collect(fields_dict(StorageConfig), path, env, overrides)
+    given, _ = collect(fields_dict(StorageConfig), path, env, overrides)
     return tuple(
         Explained(
             name,

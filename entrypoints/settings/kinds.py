@@ -45,17 +45,18 @@ class Kind(Protocol):
 
 @frozen
 class Text(Kind):
-    """A text that a pattern describes; `wanted` says the same in words."""
+    """A text that a pattern describes; `wanted` says the same in words, `remedy` where it goes."""
 
     wanted: str = "a text that is not empty"
     pattern: str = r".+"
     longest: int = 1024
+    remedy: str = ""
 
     def problems(self, name: str, value: Parsed) -> Iterable[FieldProblem]:
         if not isinstance(value, str):
             yield _wrong_type(name, value, self.wanted)
         elif len(value) > self.longest or not re.fullmatch(self.pattern, value, re.ASCII):
-            yield FieldProblem(name, f"is not {self.wanted}", f"give {self.wanted}")
+            yield FieldProblem(name, f"is not {self.wanted}", self.remedy or f"give {self.wanted}")
 
     def read(self, text: str) -> Parsed:
         return text

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from attrs import Attribute, frozen
 
-from traffic_storage.domain.errors import ConfigurationError, FieldProblem
+from traffic_storage.domain.errors import FieldProblem
 from traffic_storage.entrypoints.settings.kinds import Folder, Parsed, kind_of, near
 
 PREFIX = "TRAFFIC_STORAGE_"
@@ -36,12 +36,11 @@ def collect(
     path: str | PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, Parsed] | None = None,
-) -> dict[str, Given]:
+) -> tuple[dict[str, Given], list[FieldProblem]]:
     """What is given for these settings: overrides win over the environment, it over the file.
 
-    Raises:
-        ConfigurationError: the file can't be read, or something in it or in the environment is
-            no setting; all of it is named.
+    And what is wrong with the sources: the file can't be read, or something in it or in the
+    environment is no setting.
     """
     env = os.environ if env is None else env
     given: dict[str, Given] = {}
@@ -52,11 +51,9 @@ def collect(
                 given[item.name] = item
             else:
                 problems.append(item)
-    if problems:
-        raise ConfigurationError(problems)
     for name, value in (overrides or {}).items():
         given[name] = Given(name, value, "command line")
-    return given
+    return given, problems
 
 
 def settings_file(

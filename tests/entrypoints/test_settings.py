@@ -568,6 +568,61 @@ def test_no_secret_is_in_repr_or_str() -> None:
     assert "ab" * 32 not in repr(config)
 
 
+@pytest.mark.parametrize("name", ["db_name", "db_user", "redis_username"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"postgres://u:{CANARY}@h/db",
+        f"u:{CANARY}@h",
+        f"dbname=db password={CANARY}",
+        f"redis://:{CANARY}",
+        f"{CANARY}\0",
+    ],
+)
+def test_an_address_with_a_secret_is_no_name_and_is_not_shown(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    needed = {**DATABASE, "redis_host": "redis", "redis_password": "p"}
+    given: dict[str, object] = {**needed, name: value}
+    with pytest.raises(ConfigurationError) as caught:
+        StorageConfig(**given)  # type: ignore[arg-type]
+    remedies = told(caught.value)
+    assert set(remedies) == {name}
+    assert f"{name.partition('_')[0]}_password" in remedies[name]
+    shown = f"{caught.value} {caught.value!r} {caught.value.problems}"
+    if "\0" not in value:
+        variable = f"TRAFFIC_STORAGE_{name.upper()}"
+        done = subprocess.run(
+            [Path(sys.executable).with_name("traffic-storage"), "config", "show", "--verbose"],
+            env={"HOME": str(tmp_path), variable: value},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 7
+        shown += done.stdout + done.stderr
+    assert CANARY not in shown
+
+
+def test_usual_names_of_databases_and_users_are_taken() -> None:
+    config = StorageConfig(db_host="db", db_name="traffic-system 2: a/b", db_user="straße")
+    assert config.db_user == "straße"
+
+
+def test_unknown_names_do_not_hide_wrong_values(tmp_path: Path) -> None:
+    assert set(refused(db_hosst="db", db_name="n", db_port="x", strategy="none")) == {
+        "db_hosst",
+        "db_port",
+        "strategy",
+    }
+    file = written(tmp_path, "redis_prot = 1\nredis_db = 'x'\n")
+    assert set(load_refused({"TRAFFIC_STORAGE_PARALLEL_UPLOADS": "0"}, file)) == {
+        "redis_prot",
+        "redis_db",
+        "parallel_uploads",
+    }
+
+
 def test_the_canary_is_in_every_setting_that_is_secret() -> None:
     secret = {name for name, a in fields_dict(StorageConfig).items() if a.metadata["secret"]}
 
