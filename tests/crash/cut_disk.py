@@ -2,8 +2,8 @@
 
 It is an ext4 on a loop device. The file behind the device holds what the file system has sent to
 its disk, and nothing of what lies in the page cache; a copy of that file is what a cut leaves. The
-copy is of one instant, for the file system that holds the file is frozen meanwhile. It is mounted
-elsewhere, where the journal is replayed as after a cut.
+copy is of one instant, for the file system that holds the file is frozen meanwhile. When it is
+mounted, the journal is replayed as after a cut.
 """
 
 import subprocess
@@ -54,9 +54,12 @@ class CutDisk:
         return seen
 
     @contextmanager
-    def left(self) -> Iterator[Path]:
-        """What the last cut left, mounted for the time of a block."""
-        with disk_image(self._copy, self.place / "after") as folder:
+    def left(self, folder: Path) -> Iterator[Path]:
+        """What the last cut left, mounted on `folder` for the time of a block.
+
+        That may be the folder of the disk itself, when nothing writes to it: it is covered.
+        """
+        with disk_image(self._copy, folder):
             yield folder
 
     @property

@@ -68,7 +68,7 @@ def cut(disk: str, cuts: int, *, paced: bool, seed: int = 0) -> Iterator[Cut]:
             # What was about to be deleted at the cut was named before, perhaps not yet heard.
             writer.step(1)
             going = {line[1:] for line in writer.said() if line.startswith("-")}
-            with medium.left() as left:
+            with medium.left(medium.place / "after") as left:
                 yield _look(left / "blobs", said, going, has_facts=disk != "obstore")
 
 

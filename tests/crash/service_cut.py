@@ -62,9 +62,9 @@ def _cut_on_a_disk(cuts: int, careless: str | None, chance: random.Random) -> It
                 time.sleep(chance.random() * LONGEST_PAUSE_SECONDS)
                 told = disk.cut(service.said)
             record.take(*told)
-            with disk.left() as left:
-                config = StorageConfig(**settings | {"local_base_path": left / "base"})
-                yield Cut(len(record.acknowledged), _lost(config, record, clip))
+            with disk.left(disk.folder):
+                lost = _lost(StorageConfig(**settings), record, clip)
+            yield Cut(len(record.acknowledged), lost)
             record.take(*service.said()[len(told) :])
 
 
