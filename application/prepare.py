@@ -239,7 +239,7 @@ class Prepare:
 
     def _chunks(self, source: Source, field: str) -> AsyncIterable[bytes]:
         if isinstance(source, str | PathLike):
-            return self._spool.read_path(Path(source))
+            return self._spool.read_path(Path(source), field_name=field)
         if isinstance(source, AsyncIterable):
             return source
         raise InvalidInput.of(

@@ -66,13 +66,16 @@ class Spool(Protocol):
         """The bytes of a body that was taken in, in order, in chunks of at most 1 MiB."""
 
     @abstractmethod
-    def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
+    def read_path(
+        self, path: str | PathLike[str], *, field_name: str = "path"
+    ) -> AsyncIterator[bytes]:
         """The bytes of a regular file, in chunks of at most 1 MiB, none empty.
 
         Closing the iterator early frees everything at once.
 
         Raises (while iterated):
-            InvalidInput: there is no such readable regular file; names the path.
+            InvalidInput: there is no such readable regular file, or it changed while it was read,
+                which shows after its last bytes; names `field_name` and the path.
         """
 
     @abstractmethod

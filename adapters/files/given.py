@@ -4,6 +4,8 @@ import os
 import stat
 from os import PathLike
 
+from attrs import frozen
+
 from traffic_storage.adapters.files.descriptors import Descriptor
 from traffic_storage.domain.errors import InvalidInput
 
@@ -11,31 +13,50 @@ CHUNK_BYTES = 1024 * 1024
 _REMEDY = "give the path of a readable regular file"
 
 
-class GivenFile:
-    """A file by its path, opened by the first `read`. For one reader, in any thread."""
+@frozen
+class _State:
+    """What differs when somebody wrote to a file."""
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, file: Descriptor) -> "_State":
+        """The state now."""
+        found = os.fstat(file.fd)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class GivenFile:
+    """A file by its path, opened by the first `read`. For one reader, in any thread.
+
+    What was read to its end is what the file was at one moment, or the last `read` refuses it.
+    `field_name` is what the caller calls the path.
+    """
+
+    def __init__(self, path: str | PathLike[str], field_name: str) -> None:
         self._path = os.fspath(path)
+        self._field_name = field_name
         self._file: Descriptor | None = None
+        self._begun: _State | None = None
+        self._missing_bytes = 0
         self._ended = False
 
     def read(self) -> bytes:
-        """The next `CHUNK_BYTES` bytes; fewer only at the end, none after it or after `close`.
+        """The next bytes, at most `CHUNK_BYTES`; none at the end and after it, or after `close`.
 
         Raises:
-            InvalidInput: not a regular file, or it can't be read.
+            InvalidInput: not a regular file, it can't be read, or it changed since the first call.
         """
         if self._ended:
             return b""
         try:
-            self._file = file = self._file or self._open()
-            chunk = os.read(file.fd, CHUNK_BYTES)
+            return self._next(self._file or self._open())
         except InvalidInput:
             raise
         except (OSError, ValueError) as error:
             raise self._refused(getattr(error, "strerror", None) or str(error)) from error
-        self._ended = len(chunk) < CHUNK_BYTES
-        return chunk
 
     def close(self) -> None:
         """Close the file, or leave that to a `read` that is under way. Never waits."""
@@ -46,7 +67,22 @@ class GivenFile:
         self._check(os.stat(self._path))
         file = Descriptor(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         self._check(os.fstat(file.fd))
+        self._file, self._begun = file, _State.of(file)
+        self._missing_bytes = self._begun.size_bytes
         return file
+
+    def _next(self, file: Descriptor) -> bytes:
+        # A short read is no end: network and user-space file systems give what they have at hand.
+        chunk = os.read(file.fd, CHUNK_BYTES)
+        self._missing_bytes -= len(chunk)
+        ended = not chunk
+        if self._missing_bytes < 0 or (ended and not self._is_whole(file)):
+            raise self._refused("changed while it was read", "store it when it is complete")
+        self._ended = ended
+        return chunk
+
+    def _is_whole(self, file: Descriptor) -> bool:
+        return self._missing_bytes == 0 and _State.of(file) == self._begun
 
     def _check(self, found: os.stat_result) -> None:
         if stat.S_ISDIR(found.st_mode):
@@ -54,5 +90,5 @@ class GivenFile:
         if not stat.S_ISREG(found.st_mode):
             raise self._refused("is a pipe, a socket or a device")
 
-    def _refused(self, why: str) -> InvalidInput:
-        return InvalidInput.of("path", f"{self._path!a:.500}: {why}", _REMEDY)
+    def _refused(self, why: str, remedy: str = _REMEDY) -> InvalidInput:
+        return InvalidInput.of(self._field_name, f"{self._path!a:.500}: {why}", remedy)

@@ -110,8 +110,10 @@ class DiskSpool(Spool):
             return MemoryBody(data, digests_of(data))
         return MemoryBody(data, await self._threads.run(digests_of, data))
 
-    async def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
-        file = GivenFile(path)
+    async def read_path(
+        self, path: str | PathLike[str], *, field_name: str = "path"
+    ) -> AsyncIterator[bytes]:
+        file = GivenFile(path, field_name)
         try:
             while chunk := await self._threads.run(file.read):
                 yield chunk

@@ -26,8 +26,10 @@ class InMemorySpool(Spool):
     async def wrap(self, data: bytes) -> MemoryBody:
         return MemoryBody(data, digests_of(data))
 
-    async def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
-        file = GivenFile(path)
+    async def read_path(
+        self, path: str | PathLike[str], *, field_name: str = "path"
+    ) -> AsyncIterator[bytes]:
+        file = GivenFile(path, field_name)
         try:
             while chunk := await asyncio.to_thread(file.read):
                 yield chunk

@@ -95,8 +95,10 @@ class CountedSpool(Spool):
         self.held.append(body)
         return body
 
-    def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
-        return self.inner.read_path(path)
+    def read_path(
+        self, path: str | PathLike[str], *, field_name: str = "path"
+    ) -> AsyncIterator[bytes]:
+        return self.inner.read_path(path, field_name=field_name)
 
     def chunks(self, body: Body) -> AsyncIterator[bytes]:
         return self.inner.chunks(body)

@@ -233,9 +233,57 @@ class SpoolContract:
         (tmp_path / "loop").symlink_to("loop")
         path = os.path.join(tmp_path, name) if name else name  # noqa: PTH118 - keeps the NUL
         with pytest.raises(InvalidInput) as raised:
-            await anext(spool.read_path(path))
+            await anext(spool.read_path(path, field_name="video"))
         assert ascii(path)[1:-1] in str(raised.value)
+        assert raised.value.problems[0].field == "video"
         assert raised.value.remedy
+
+    @pytest.mark.parametrize("what", ["written over", "longer", "shorter", "empty"])
+    async def test_a_file_that_changes_while_it_is_read_is_refused(
+        self, spool: Spool, tmp_path: Path, what: str
+    ) -> None:
+        """read_path: InvalidInput, "it changed while it was read"; names the path and a remedy."""
+        path = tmp_path / "video"
+        path.write_bytes(content(3 * MIB))
+        # Set back, or the change could fall into the same tick of the file system's clock.
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        chunks = spool.read_path(path, field_name="video")
+        assert await anext(chunks)
+        with path.open("r+b") as file:
+            match what:
+                case "written over":
+                    file.write(b"\xff" * 3 * MIB)
+                case "longer":
+                    file.seek(0, os.SEEK_END)
+                    file.write(b"more")
+                case "shorter":
+                    file.truncate(2 * MIB)
+                case _:
+                    file.truncate(0)
+        with pytest.raises(InvalidInput, match="changed while it was read") as raised:
+            async for _ in chunks:
+                pass
+        assert str(path) in str(raised.value)
+        assert raised.value.problems[0].field == "video"
+        assert "complete" in raised.value.remedy
+
+    async def test_a_file_that_changes_is_not_taken(self, spool: Spool, tmp_path: Path) -> None:
+        """read_path and take fit together: nothing of a mixture is kept."""
+        path = tmp_path / "video"
+        path.write_bytes(content(3 * MIB))
+        came = 0
+
+        async def growing() -> AsyncIterator[bytes]:
+            nonlocal came
+            async for chunk in spool.read_path(path, field_name="video"):
+                yield chunk
+                came += len(chunk)
+                with path.open("ab") as file:
+                    file.write(content(2 * MIB))
+
+        with pytest.raises(InvalidInput, match="changed while it was read"):
+            await spool.take(growing(), limit_bytes=UNLIMITED, field_name="video")
+        assert came <= 3 * MIB, "or a file that grows for ever is read for ever"
 
     async def test_reading_a_file_can_be_left_early(self, spool: Spool, tmp_path: Path) -> None:
         """read_path: "Closing the iterator early frees everything at once"."""

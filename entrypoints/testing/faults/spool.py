@@ -46,9 +46,11 @@ class FailingSpool(Spool):
         self.calls["wrap"] += 1
         return await self.inner.wrap(data)
 
-    def read_path(self, path: str | PathLike[str]) -> AsyncIterator[bytes]:
+    def read_path(
+        self, path: str | PathLike[str], *, field_name: str = "path"
+    ) -> AsyncIterator[bytes]:
         self.calls["read_path"] += 1
-        return self.inner.read_path(path)
+        return self.inner.read_path(path, field_name=field_name)
 
     def chunks(self, body: Body) -> AsyncIterator[bytes]:
         self.calls["chunks"] += 1
