@@ -19,8 +19,9 @@ from traffic_storage.ports.verification import check_size
 
 T = TypeVar("T")
 
-_MARKER = ".traffic-storage-marker"
-_MAX_MARKER_BYTES = 4096
+MARKER = ".traffic-storage-marker"
+HOLDER = ".traffic-storage-holder"
+_MAX_NOTE_BYTES = 4096
 _FACTS = "traffic-storage-facts"
 ONE_REQUEST_BYTES = 8 * 1024 * 1024
 # The least that S3 takes: larger parts are no quicker, and four of them at once twice the memory.
@@ -32,6 +33,14 @@ _PAGE = 1000
 _LOOK_SECONDS = 5.0
 _FAREWELL_SECONDS = 0.01
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
+
+
+@frozen
+class Note:
+    """A small object of ours that is no blob."""
+
+    text: bytes
+    modified_at: datetime
 
 
 @frozen
@@ -173,22 +182,30 @@ class Bucket:
             for found in page:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
-    async def marker(self) -> bytes | None:
-        """The text of the marker, or None."""
+    async def note(self, name: str) -> Note | None:
+        """A note, or None."""
 
-        async def call() -> bytes:
-            options: obstore.GetOptions = {"range": (0, _MAX_MARKER_BYTES)}
-            answer = await obstore.get_async(self._s3, _MARKER, options=options)
-            return bytes(await answer.bytes_async())
+        async def call() -> Note:
+            options: obstore.GetOptions = {"range": (0, _MAX_NOTE_BYTES)}
+            answer = await obstore.get_async(self._s3, name, options=options)
+            return Note(bytes(await answer.bytes_async()), answer.meta["last_modified"])
 
         try:
-            return await self._guard.run(call, self._settings.timeout_seconds, _MARKER)
+            return await self._guard.run(call, self._settings.timeout_seconds, name)
         except BlobMissing:
             return None
 
-    async def create_marker(self, text: bytes) -> None:
-        """Write the marker, if there is none; else BlobConflict."""
-        await self.create(_MARKER, text, "", self._settings.timeout_seconds)
+    async def create_note(self, name: str, text: bytes) -> None:
+        """Write a note, if there is none of this name; else BlobConflict."""
+        await self.create(name, text, "", self._settings.timeout_seconds)
+
+    async def replace_note(self, name: str, text: bytes) -> None:
+        """Write a note, over the one of this name."""
+        await self._guard.run(
+            lambda: obstore.put_async(self._s3, name, text, use_multipart=False),
+            self._settings.timeout_seconds,
+            name,
+        )
 
     async def aclose(self) -> None:
         """End what runs in the background and forget the client."""

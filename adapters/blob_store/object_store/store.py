@@ -9,7 +9,12 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import NoReturn
 
-from traffic_storage.adapters.blob_store.object_store.bucket import ONE_REQUEST_BYTES, Bucket
+from traffic_storage.adapters.blob_store.object_store.bucket import (
+    HOLDER,
+    MARKER,
+    ONE_REQUEST_BYTES,
+    Bucket,
+)
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.adapters.threads.pool import Threads, settle
@@ -128,20 +133,45 @@ class ObjectStoreBlobStore(BlobStore):
         return Room()
 
     async def marker(self) -> Marker | None:
-        text = await self._bucket.marker()
-        return None if text is None else Marker.from_text(text.decode(errors="replace"))
+        note = await self._bucket.note(MARKER)
+        return None if note is None else Marker.from_text(note.text.decode(errors="replace"))
 
     async def write_marker(self, marker: Marker) -> None:
         text = f"{marker.to_text()}\n".encode()
         try:
-            await self._bucket.create_marker(text)
+            await self._bucket.create_note(MARKER, text)
         except (BlobConflict, StorageUnavailable) as error:
-            held = await self._bucket.marker()
+            held = await self._bucket.note(MARKER)
             if held is None:
                 self._refuse_contradiction(error)
                 raise
-            if held != text:
+            if held.text != text:
                 raise BlobConflict(f"{self.location} carries another marker") from error
+
+    async def holder(self) -> str | None:
+        note = await self._bucket.note(HOLDER)
+        return None if note is None else note.text.decode(errors="replace").strip()
+
+    async def note_holder(self, location: str) -> bool:
+        await self._bucket.replace_note(HOLDER, f"{location}\n".encode())
+        return True
+
+    async def is_copied_at(self, location: str) -> bool | None:
+        settings = self._settings.beside(location)
+        if settings is None:
+            return None
+        other = Bucket(settings)
+        try:
+            there = await other.note(MARKER)
+        except StorageUnavailable:
+            return None
+        finally:
+            await other.aclose()
+        here = await self._bucket.note(MARKER)
+        if there is None or here is None or there.text != here.text:
+            return False
+        # A bucket can have an alias; then it is the very same object.
+        return there.modified_at != here.modified_at
 
     async def aclose(self) -> None:
         await self._threads.aclose()

@@ -243,6 +243,39 @@ class TestWriting:
             await store.marker()
 
 
+class TestCopies:
+    async def test_a_mirrored_bucket_is_a_copy(
+        self, no_leaks: None, plain: ObjectStoreBlobStore, s3: S3Address
+    ) -> None:
+        await plain.write_marker(MARKER)
+        with s3.temporary_bucket() as mirror, s3.temporary_bucket() as empty:
+            settings = settings_for(mirror)
+            copy = ObjectStoreBlobStore(settings, SystemClock())
+            async with contextlib.aclosing(copy), asyncio.timeout(60):
+                # A copy is younger; the server tells it in seconds.
+                while not await plain.is_copied_at(settings.location):
+                    text = f"{MARKER.to_text()}\n".encode()
+                    s3.request("PUT", f"/{mirror.name}/.traffic-storage-marker", text)
+                assert await copy.is_copied_at(plain.location) is True
+            assert await plain.is_copied_at(settings_for(empty).location) is False
+        assert await plain.is_copied_at(settings.location) is None
+
+    async def test_what_is_not_at_the_same_endpoint_can_not_be_seen(
+        self, store: ObjectStoreBlobStore, plain: ObjectStoreBlobStore
+    ) -> None:
+        await plain.write_marker(MARKER)
+        assert await plain.is_copied_at(store.location) is None
+        assert await plain.is_copied_at("host:/blobs") is None
+
+    async def test_one_bucket_that_is_reached_by_two_names_tells_both_the_same(
+        self, store: ObjectStoreBlobStore, plain: ObjectStoreBlobStore
+    ) -> None:
+        assert await plain.note_holder(plain.location)
+        assert await store.holder() == plain.location
+        assert await store.note_holder(store.location)
+        assert await plain.holder() == store.location != plain.location
+
+
 class TestTime:
     @pytest.mark.parametrize("size", [1000, LARGE])
     async def test_a_server_that_hangs_costs_a_put_its_time_and_no_more(
