@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import quote
 
 import attrs
 from attrs import frozen
 
 from tests.support.keeper import open_to_all, process_keeper
+from tests.support.own_server import OwnServer
 from tests.support.ports import HOST, lease_ports
 from tests.support.process import ServerFailed, ServerProcess, shipped
 
@@ -134,7 +134,7 @@ class PostgresAddress:
                 self.drop_database(database.name)
 
 
-class PostgresServer:
+class PostgresServer(OwnServer):
     """A PostgreSQL 18 with data, port and passwords of its own, below `home`.
 
     `durable` keeps fsync and full page writes on, as a crash test needs them; without it the
@@ -184,53 +184,19 @@ class PostgresServer:
             )
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop as `pg_ctl stop -m mode` does; `start()` goes on with the same data and port."""
+        """Stop as `pg_ctl stop -m mode` does."""
         self._process.stop(_STOP_SIGNALS[mode])
-
-    def kill(self) -> None:
-        """SIGKILL the server and its backends; `start()` recovers from the write-ahead log."""
-        self._process.kill()
-
-    def stall(self) -> None:
-        """SIGSTOP the server and its backends: nothing answers, no connection closes."""
-        self._process.stall()
-
-    def resume(self) -> None:
-        """Go on after `stall`."""
-        self._process.resume()
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
 
     def create_database(self, template: str = "template1") -> Database:
         """As PostgresAddress.create_database."""
         return self.address.create_database(template)
 
-    def log_tail(self) -> str:
-        """The end of the server's log."""
-        return self._process.log_tail()
-
     def close(self) -> None:
-        """Stop at once, remove the data, give the port back."""
+        """Stop at once, for a server that is killed leaves its shared memory behind."""
         if self._process.is_running:
             self._process.resume()
             self._process.stop(signal.SIGQUIT)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for lease in self._leases:
-            lease.release()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        super().close()
 
     def _make_data(self) -> None:
         self.folder.mkdir(mode=0o711)

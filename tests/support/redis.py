@@ -2,13 +2,10 @@
 
 import itertools
 import secrets
-import shutil
-import signal
 import time
 import uuid
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import attrs
 import redis
@@ -17,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.keeper import process_keeper
+from tests.support.own_server import OwnServer, Startable
 from tests.support.ports import HOST, lease_ports
 from tests.support.process import START_SECONDS, ServerFailed, ServerProcess, shipped
 
@@ -74,7 +72,7 @@ class RedisAddress:
         return attrs.evolve(self, port=port)
 
 
-class RedisServer:
+class RedisServer(OwnServer):
     """A Valkey (or Redis 6.2, by `flavour`) with a port of its own, below `home`.
 
     Keeps nothing on disk, as a cache does: after a stop it starts empty, on the same port.
@@ -126,51 +124,8 @@ class RedisServer:
         self.folder.mkdir(exist_ok=True)
         self._process.start(self.address.answers)
 
-    def stop(self) -> None:
-        """Stop in an orderly way; connections close. `start()` comes back on the same port."""
-        self._process.stop(signal.SIGTERM)
 
-    def kill(self) -> None:
-        """SIGKILL; connections close. `start()` comes back on the same port."""
-        self._process.kill()
-
-    def stall(self) -> None:
-        """SIGSTOP: connections are accepted by the kernel, nothing answers, none closes."""
-        self._process.stall()
-
-    def resume(self) -> None:
-        """Go on after `stall`."""
-        self._process.resume()
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
-
-    def log_tail(self) -> str:
-        """The end of the server's log."""
-        return self._process.log_tail()
-
-    def close(self) -> None:
-        """Kill the server, remove its folder, give the port back."""
-        self._process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for lease in self._leases:
-            lease.release()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class RedisCluster:
+class RedisCluster(Startable):
     """Three real nodes that share the slots; any of them is a way in."""
 
     def __init__(self, home: Path | None = None, *, password: str | None = None) -> None:
@@ -203,18 +158,6 @@ class RedisCluster:
         """Close every node."""
         for node in self.nodes:
             node.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _wait_whole(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -5,21 +5,18 @@ import hmac
 import http.client
 import json
 import secrets
-import shutil
-import signal
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote, urlsplit
 
 import attrs
 from attrs import frozen
 
 from tests.support.keeper import note_litter, process_keeper
+from tests.support.own_server import OwnServer
 from tests.support.ports import HIGH_PORTS, HOST, lease_ports
 from tests.support.process import ServerFailed, ServerProcess, shipped
 
@@ -151,7 +148,7 @@ class S3Address:
         return signed | {"authorization": authorization}
 
 
-class S3Server:
+class S3Server(OwnServer):
     """A SeaweedFS with data, ports and credentials of its own, below `home`.
 
     Buckets must be created before use, as with AWS; unsigned requests get 403.
@@ -193,54 +190,15 @@ class S3Server:
             self._make_data()
         self._process.start(self.address.accepts_writes)
 
-    def stop(self) -> None:
-        """Stop in an orderly way (2 s); `start()` goes on with the same data and ports."""
-        self._process.stop(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL; `start()` goes on with the same data and ports."""
-        self._process.kill()
-
-    def stall(self) -> None:
-        """SIGSTOP: nothing answers, no connection closes."""
-        self._process.stall()
-
-    def resume(self) -> None:
-        """Go on after `stall`."""
-        self._process.resume()
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
-
     def create_bucket(self, name: str | None = None) -> Bucket:
         """As S3Address.create_bucket."""
         return self.address.create_bucket(name)
 
-    def log_tail(self) -> str:
-        """The end of the server's log."""
-        return self._process.log_tail()
-
     def close(self) -> None:
-        """Kill the server, remove the data, give the ports back."""
-        self._process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """As for any, and remove the sockets that it has left in /tmp."""
+        super().close()
         for socket in self._sockets:
             socket.unlink(missing_ok=True)
-        for lease in self._leases:
-            lease.release()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _options(self) -> dict[str, str]:
         return {
