@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from attrs import define, field, frozen
@@ -241,6 +241,7 @@ class Stores:
         counted: defaultdict[StoreId, int] = defaultdict(int)
         for row in usage.stores:
             counted[row.store_id] += row.bytes
+        self._elsewhere = await self._locations(counted.keys() - self._by_id.keys())
         for store_id in {*counted, *self._occupied}:
             here = self._occupied[store_id]
             here.counted_bytes = counted[store_id] + here.kept_bytes - before.get(store_id, 0)
@@ -279,10 +280,16 @@ class Stores:
     def _known(self, store_id: StoreId) -> BoundStore:
         if bound := self._by_id.get(store_id):
             return bound
+        where = f"{self._elsewhere[store_id]}: " if store_id in self._elsewhere else ""
         raise StorageUnavailable(
-            f"the store {store_id} is not one of this process",
+            f"{where}the store {store_id} is not one of this process",
             remedy="configure it here, or ask the process that has it",
         )
+
+    async def _locations(self, store_ids: Iterable[StoreId]) -> dict[StoreId, str]:
+        """Where stores of other processes are."""
+        known = [await self._repo.enrolled(store_id) for store_id in store_ids]
+        return {store.store_id: store.location for store in known if store}
 
     def _local(self) -> BoundStore | None:
         if not self._strategy.needs_local:

@@ -307,6 +307,19 @@ async def test_a_database_that_goes_away_during_a_sweep_leaves_all_as_it_was() -
         assert len(calls) > 4
 
 
+async def test_a_store_of_another_process_is_named_by_its_place() -> None:
+    rig = Rig(StorageStrategy.CLOUD_ONLY)
+    async with rig.running() as service:
+        await service.image(picture(), "X")
+    other = RememberingBlobStore(rig.clock, Tier.CLOUD, "s3.example/another-bucket")
+    rig.cloud.inner = rig.at_rest[Tier.CLOUD] = other
+    async with rig.running() as service:
+        with pytest.raises(StorageUnavailable) as caught:
+            await service.read.whole("X")
+        assert "s3.example/bucket: the store cloud-" in str(caught.value)
+        assert "is not one of this process" in str(caught.value)
+
+
 # Before anything is called missing
 
 
