@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterable, Mapping
 from datetime import datetime
 from os import PathLike
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.canonical import Json, canonical_json, json_copy
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.identifiers import (
@@ -16,7 +16,7 @@ from traffic_storage.domain.identifiers import (
     id_problem,
     text_problem,
 )
-from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
 from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.images import Encoding
 from traffic_storage.ports.spool import Body
@@ -40,14 +40,33 @@ class Upload:
     content_type: str | None = None
     sha256: Sha256 | None = None
 
+    def held(self) -> "Upload":
+        """The same, of which a buffer that the caller may fill again is copied now."""
+        if isinstance(self.source, bytearray | memoryview):
+            return evolve(self, source=bytes(self.source))
+        return self
+
 
 @frozen
 class ArrayImage:
-    """An image as an array; `encoding` None takes the configured one."""
+    """An image as an array; `encoding` None takes the configured one.
+
+    The array is the caller's until a use case is called, which copies it before it first waits.
+    """
 
     pixels: Pixels = field(repr=False)
     channel_order: ChannelOrder = ChannelOrder.RGB
     encoding: Encoding | None = None
+
+    def held(self, max_pixels: int) -> "ArrayImage":
+        """The same, with the pixels as they are now: copied, once.
+
+        Raises:
+            InvalidInput: they are no picture.
+            TooLarge: more than `max_pixels` of them.
+        """
+        dimensions_of(self.pixels, max_pixels=max_pixels)
+        return evolve(self, pixels=unchanging(self.pixels))
 
 
 @frozen
@@ -131,10 +150,11 @@ class _Reading:
             return None
 
     def plain(self) -> Mapping[str, Json] | None:
-        """The metadata as JSON: a copy, in which times are texts."""
+        """The metadata as JSON: a copy to its depth, in which times are texts."""
         if not self._given:
             return None
-        plain = {name: _plain(value) for name, value in self._metadata.items()}
+        said: Any = json_copy({name: _plain(value) for name, value in self._metadata.items()})
+        plain: Mapping[str, Json] = said
         try:
             size = len(canonical_json(plain))
         except InvalidInput as error:

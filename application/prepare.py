@@ -43,7 +43,7 @@ from traffic_storage.domain.media import (
     sniff,
     walker_for,
 )
-from traffic_storage.domain.pixels import dimensions_of
+from traffic_storage.domain.numeric import plain_number
 from traffic_storage.domain.times import Moment, instant, time_problem
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
@@ -94,6 +94,16 @@ class Prepare:
         self._encoding = encoding
         self._zone = zone
 
+    def held(self, image: ArrayImage | Upload) -> ArrayImage | Upload:
+        """The image as it is now; what its caller does to his buffers later changes nothing.
+
+        Raises:
+            InvalidInput: an array that is no picture, or has too many pixels.
+        """
+        if isinstance(image, ArrayImage):
+            return image.held(self._limits.pixels)
+        return image.held()
+
     async def image(self, image: ArrayImage | Upload, labels: Labels) -> Draft:
         """An image's draft: an array is encoded, encoded bytes are decoded once and kept."""
         moment = self._captured(labels)
@@ -113,7 +123,7 @@ class Prepare:
     ) -> Draft:
         """A video's draft: its container is walked to its end while the bytes come in."""
         moment = self._captured(labels)
-        _check_duration(duration_seconds)
+        duration_seconds = checked_duration(duration_seconds)
         examined = _ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
         body = await self._take(video, self._limits.video_bytes, "video", examined)
         async with self._released_on_failure(body):
@@ -181,9 +191,9 @@ class Prepare:
             yield
 
     async def _array(self, image: ArrayImage, labels: Labels, moment: Moment | None) -> Draft:
-        dimensions_of(image.pixels, max_pixels=self._limits.pixels)
+        held = image.held(self._limits.pixels)
         encoded = await self._images.encode(
-            image.pixels, image.channel_order, image.encoding or self._encoding
+            held.pixels, image.channel_order, image.encoding or self._encoding
         )
         size = encoded.dimensions
         picture = Picture(
@@ -420,16 +430,23 @@ def _check_type(field: str, declared: str | None, found: ContentType | None) -> 
         )
 
 
-def _check_duration(duration_seconds: object) -> None:
+def checked_duration(duration_seconds: object) -> float | None:
+    """A video's length as its caller said it, in seconds; None says nothing.
+
+    Raises:
+        InvalidInput: no number, or none that a video can have.
+    """
     if duration_seconds is None:
-        return
-    number = isinstance(duration_seconds, int | float) and not isinstance(duration_seconds, bool)
-    if not number or not 0 <= duration_seconds <= MAX_DURATION_SECONDS:  # type: ignore[operator]
+        return None
+    seconds = plain_number(duration_seconds)
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not 0 <= seconds <= MAX_DURATION_SECONDS:  # type: ignore[operator]
         raise InvalidInput.of(
             "duration_seconds",
             f"is {shown(duration_seconds)}",
             f"give seconds, 0 to {MAX_DURATION_SECONDS}",
         )
+    return seconds  # type: ignore[return-value]
 
 
 def _moving_picture(facts: ContainerFacts | None, duration_seconds: float | None) -> Picture:

@@ -7,9 +7,10 @@ from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.inputs import ArrayImage, Labels, Upload
-from traffic_storage.application.prepare import Prepare
+from traffic_storage.application.prepare import Prepare, checked_duration
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
 from traffic_storage.domain.times import Moment
@@ -54,14 +55,20 @@ class StoreEvidence:
     ) -> StoredEvidence:
         """Store it. Image and video are prepared and put concurrently.
 
+        Buffers among them may be filled again from when this call first waited.
+
         Raises:
-            InvalidInput: the record's time or a file; every wrong field is named.
+            InvalidInput: the record's time, a file, or the duration of a video that did not come.
             Conflict: the violation exists with another record or other files.
             StorageFull, StorageUnavailable, CatalogueUnavailable: no place, or no database.
         """
         async with self._prepare.answering_for(image, video):
             moment = self._prepare.moment(record.timestamp, "timestamp")
-            media = await self._media(record, moment, image, video, video_duration_seconds)
+            seconds = _duration(video, video_duration_seconds)
+            # Now, and not in the tasks that prepare them: those begin later.
+            image = None if image is None else self._prepare.held(image)
+            video = None if video is None else video.held()
+            media = await self._media(record, moment, image, video, seconds)
         return await self._tasks.run(self._store(record, moment, media))
 
     async def _media(
@@ -113,6 +120,15 @@ class StoreEvidence:
             received_at=self._clock.now(),
             metadata_file_id=evidence_file_id(violation, FileKind.METADATA),
         )
+
+
+def _duration(video: Upload | None, said: object) -> float | None:
+    seconds = checked_duration(said)
+    if seconds is not None and video is None:
+        raise InvalidInput.of(
+            "duration_seconds", "is of a video, and none came", "give the video, or leave it out"
+        )
+    return seconds
 
 
 def _labels(record: ViolationRecord, moment: Moment, kind: FileKind) -> Labels:

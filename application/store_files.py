@@ -25,7 +25,7 @@ class StoreFiles:
     """Stores one file. Durable and visible when it returns; nothing is left when it raises.
 
     A caller who is cancelled after the bytes came in does not undo it: it is then stored, and a
-    retry finds it.
+    retry finds it. An array or a buffer may be filled again from when the call first waited.
 
     Errors of all methods:
         InvalidInput (also as TooLarge, UnsupportedMedia, UndecodableMedia, DigestMismatch): the

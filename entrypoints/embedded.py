@@ -3,17 +3,18 @@
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from attrs import evolve, frozen
 
 from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
 from traffic_storage.application.read_files import OpenFile
-from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.canonical import Json, json_copy
 from traffic_storage.domain.digests import declared_sha256
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.numeric import plain_number
 from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
@@ -30,7 +31,12 @@ from traffic_storage.entrypoints.views import (
     violation_view,
 )
 from traffic_storage.ports.blob_store import Span
-from traffic_storage.ports.images import Encoding
+from traffic_storage.ports.images import Encoding, ImageFormat
+
+_ENCODING_REMEDY = (
+    f"give an Encoding, as Encoding(ImageFormat.JPEG, quality=90); formats are "
+    f"{', '.join(ImageFormat)}"
+)
 
 
 @frozen
@@ -46,8 +52,9 @@ class FileStream:
         Raises:
             InvalidInput: no such span.
         """
+        first = _offset("start", start)
         size = self._file.file.content.size_bytes
-        return self._file.chunks(Span(start, size if stop is None else stop))
+        return self._file.chunks(Span(first, size if stop is None else _offset("stop", stop)))
 
 
 class StorageService:
@@ -56,6 +63,10 @@ class StorageService:
     `StorageService(config, strategy)` connects on first use. `async with` opens and closes it
     deterministically; otherwise call `aclose` at the end. An argument `strategy` wins over the
     setting. Each coroutine is safe to call concurrently, on one event loop.
+
+    What is given is copied before a coroutine first waits: whoever awaited it, or let a task of it
+    take its first step, may fill an array or a buffer again. A path's file must not change until
+    the coroutine has ended, or it is refused.
 
     Errors of all coroutines:
         CatalogueUnavailable: the database is away; it comes back without a restart.
@@ -119,12 +130,11 @@ class StorageService:
             StorageFull, StorageUnavailable: no place takes it.
         """
         _check_type("violation_record", violation_record, ViolationRecord)
+        given = None if image is None else self._image(image, channel_order, encoding)
+        video = None if video_segment is None else Upload(video_segment).held()
         await self._container.runtime().start()
         stored = await self._container.store_evidence()(
-            violation_record,
-            None if image is None else _image(image, channel_order, encoding),
-            None if video_segment is None else Upload(video_segment),
-            video_duration_seconds=duration_seconds,
+            violation_record, given, video, video_duration_seconds=duration_seconds
         )
         return {kind.value: self._view(file) for kind, file in stored.files.items()}
 
@@ -150,11 +160,11 @@ class StorageService:
             Conflict: `file_id` holds other content.
             StorageFull, StorageUnavailable: no place takes it.
         """
-        await self._container.runtime().start()
-        given = _image(image, channel_order, encoding)
+        given = self._image(image, channel_order, encoding)
         if isinstance(given, Upload):
             given = _declared(given, content_type, sha256)
         labels = Labels.of(file_id=file_id, metadata=metadata)
+        await self._container.runtime().start()
         return self._view((await self._container.store_files().image(given, labels)).file)
 
     async def store_video_segment(
@@ -174,11 +184,11 @@ class StorageService:
             Conflict: `file_id` holds other content.
             StorageFull, StorageUnavailable: no place takes it.
         """
+        video = _declared(Upload(video_data).held(), content_type, sha256)
+        labels = Labels.of(file_id=file_id, metadata=metadata)
         await self._container.runtime().start()
         stored = await self._container.store_files().video(
-            _declared(Upload(video_data), content_type, sha256),
-            Labels.of(file_id=file_id, metadata=metadata),
-            duration_seconds=duration_seconds,
+            video, labels, duration_seconds=duration_seconds
         )
         return self._view(stored.file)
 
@@ -195,9 +205,10 @@ class StorageService:
             Conflict: `file_id` holds other content.
             StorageFull, StorageUnavailable: no place takes it.
         """
-        await self._container.runtime().start()
         labels = Labels.of(file_id=file_id, metadata=metadata)
-        return self._view((await self._container.store_files().metadata(data, labels)).file)
+        held: Any = json_copy(data)
+        await self._container.runtime().start()
+        return self._view((await self._container.store_files().metadata(held, labels)).file)
 
     async def retrieve_file(self, file_id: str) -> tuple[bytes, StoredFileView]:
         """All bytes of a file, verified, and its metadata. For large files use `open_file`.
@@ -230,11 +241,12 @@ class StorageService:
         images).
 
         Raises:
+            InvalidInput: there is no such channel order.
             NotFound, UnsupportedMedia: no such file, or it is no image.
             StorageUnavailable, NoGoodReplica: as `retrieve_file`.
         """
+        order = None if channel_order is None else _channel_order(channel_order)
         await self._container.runtime().start()
-        order = None if channel_order is None else ChannelOrder(channel_order)
         decoded, file = await self._container.read_files().image(file_id, order)
         return decoded.pixels, self._view(file)
 
@@ -295,6 +307,16 @@ class StorageService:
         await self._container.runtime().start()
         return statistics_view(await self._container.statistics()())
 
+    def _image(
+        self, image: Pixels | Source, channel_order: ChannelOrder | str, encoding: Encoding | None
+    ) -> ArrayImage | Upload:
+        order = _channel_order(channel_order)
+        if encoding is not None and not isinstance(encoding, Encoding):
+            raise InvalidInput.of("encoding", f"is {shown(encoding)}", _ENCODING_REMEDY)
+        if isinstance(image, np.ndarray):
+            return ArrayImage(image, order, encoding).held(self._settings.max_pixels)
+        return Upload(image).held()
+
     def _view(self, file: StoredFile) -> StoredFileView:
         return file_view(file, self._retention)
 
@@ -316,12 +338,19 @@ def _check_type(field: str, value: object, wanted: type) -> None:
         raise InvalidInput.of(field, f"is a {type(value).__name__}, not a {name}", f"give a {name}")
 
 
-def _image(
-    image: Pixels | Source, channel_order: ChannelOrder | str, encoding: Encoding | None
-) -> ArrayImage | Upload:
-    if isinstance(image, np.ndarray):
-        return ArrayImage(image, ChannelOrder(channel_order), encoding)
-    return Upload(image)
+def _channel_order(value: object) -> ChannelOrder:
+    if isinstance(value, str) and value in tuple(ChannelOrder):
+        return ChannelOrder(value)
+    raise InvalidInput.of(
+        "channel_order", f"is {shown(value)}", f"give {' or '.join(ChannelOrder)}"
+    )
+
+
+def _offset(name: str, value: object) -> int:
+    number = plain_number(value)
+    if isinstance(number, int) and not isinstance(number, bool):
+        return number
+    raise InvalidInput.of(name, f"is {shown(value)}", "give a whole number of bytes")
 
 
 def _declared(upload: Upload, content_type: str | None, sha256: str | None) -> Upload:

@@ -7,7 +7,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from traffic_storage.domain.digests import Sha256
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.ports.spool import Body, MemoryBody
 
@@ -20,6 +20,12 @@ class ImageFormat(StrEnum):
     PNG = "png"
 
 
+def _format(value: object) -> ImageFormat:
+    if isinstance(value, str) and value in tuple(ImageFormat):
+        return ImageFormat(value)
+    raise InvalidInput.of("image_format", f"is {shown(value)}", f"give {', '.join(ImageFormat)}")
+
+
 @frozen
 class Encoding:
     """How arrays are encoded.
@@ -30,21 +36,25 @@ class Encoding:
         lossless: exact pixels (WebP; PNG is always so, JPEG can't).
 
     Raises:
-        InvalidInput: a number is out of its range, or lossless JPEG is asked for.
+        InvalidInput: no such format, a number is out of its range, or lossless JPEG is asked for.
     """
 
-    format: ImageFormat = ImageFormat.WEBP
+    format: ImageFormat = field(default=ImageFormat.WEBP, converter=_format)
     quality: int = 80
     effort: int = 0
     lossless: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise InvalidInput.of("image_quality", f"is {self.quality}", "give 1 to 100")
-        if not 0 <= self.effort <= 6:
-            raise InvalidInput.of("image_effort", f"is {self.effort}", "give 0 to 6")
+        if not _is_whole(self.quality, 1, 100):
+            raise InvalidInput.of("image_quality", f"is {shown(self.quality)}", "give 1 to 100")
+        if not _is_whole(self.effort, 0, 6):
+            raise InvalidInput.of("image_effort", f"is {shown(self.effort)}", "give 0 to 6")
         if self.lossless and self.format is ImageFormat.JPEG:
             raise InvalidInput.of("image_lossless", "JPEG can't be lossless", "use WebP or PNG")
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 @frozen

@@ -1,13 +1,29 @@
 """`StorageService` told wrongly: who has no type checker gets an error in words."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from traffic_storage import InvalidInput, StorageConfig, StorageService
-from traffic_storage.domain.errors import UnsupportedMedia
+from tests.support import media
+from traffic_storage import (
+    InvalidInput,
+    StorageConfig,
+    StorageService,
+    ViolationRecord,
+)
+from traffic_storage.domain.errors import TooLarge, UnsupportedMedia
+from traffic_storage.ports.images import Encoding, ImageFormat
+
+NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
+FRAME = np.zeros((4, 4, 3), np.uint8)
+VIDEO = media.video("mp4")
+EXACT = Encoding(lossless=True)
 
 
 @pytest.fixture
@@ -36,3 +52,224 @@ async def test_metadata_is_no_image_and_how_it_is_read_is_said(storage: Any) -> 
     await storage.store_metadata({"vehicles": 7}, "M")
     with pytest.raises(UnsupportedMedia, match="retrieve_file"):
         await storage.retrieve_image("M")
+
+
+def problem_of(error: InvalidInput) -> tuple[str, str]:
+    (problem,) = error.problems
+    return problem.field, problem.remedy
+
+
+@pytest.mark.parametrize("order", ["XYZ", "rgb", None, 1, ["RGB"]])
+async def test_a_channel_order_that_is_none_is_named_with_those_there_are(
+    storage: Any, order: Any
+) -> None:
+    await storage.store_image(FRAME, "I")
+    calls = [
+        storage.store_image(FRAME, channel_order=order),
+        storage.store_violation_evidence(record(), FRAME, channel_order=order),
+        *([] if order is None else [storage.retrieve_image("I", order)]),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInput) as caught:
+            await call
+        assert problem_of(caught.value) == ("channel_order", "give RGB or BGR")
+
+
+@pytest.mark.parametrize("encoding", ["jpeg", ImageFormat.JPEG, 5, {}])
+async def test_an_encoding_that_is_none_is_named_with_what_one_is(
+    storage: Any, encoding: Any
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await storage.store_image(FRAME, encoding=encoding)
+    field, remedy = problem_of(caught.value)
+    assert field == "encoding"
+    assert "Encoding(ImageFormat.JPEG" in remedy
+    assert "webp, jpeg, png" in remedy
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"format": "tiff"}, "image_format"),
+        ({"format": None}, "image_format"),
+        ({"quality": "high"}, "image_quality"),
+        ({"quality": True}, "image_quality"),
+        ({"effort": None}, "image_effort"),
+    ],
+)
+def test_what_an_encoding_can_not_be_is_named(given: Any, field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Encoding(**given)
+    assert problem_of(caught.value)[0] == field
+    assert Encoding(format="jpeg").format is ImageFormat.JPEG
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "field"),
+    [
+        ("a", 2, "start"),
+        (1.5, 3, "start"),
+        (True, 3, "start"),
+        (None, 3, "start"),
+        (0, "b", "stop"),
+        (0, 2.0, "stop"),
+        (-1, 2, "span"),
+        (3, 2, "span"),
+        (0, 10**6, "span"),
+    ],
+)
+async def test_a_span_that_is_none_is_named(
+    storage: Any, start: Any, stop: Any, field: str
+) -> None:
+    await storage.store_metadata({"vehicles": 7}, "M")
+    stream = await storage.open_file("M")
+    with pytest.raises(InvalidInput) as caught:
+        stream.chunks(start, stop)
+    assert problem_of(caught.value)[0] == field
+
+
+async def test_a_span_in_numbers_of_numpy(storage: Any) -> None:
+    await storage.store_metadata({"vehicles": 7}, "M")
+    stream = await storage.open_file("M")
+    span = stream.chunks(np.int64(2), np.uint8(10))
+    assert b"".join([chunk async for chunk in span]) == b"vehicles"
+
+
+async def test_a_duration_without_a_video_is_refused(storage: Any) -> None:
+    for given in ({"duration_seconds": 3}, {"duration_seconds": "x"}):
+        with pytest.raises(InvalidInput) as caught:
+            await storage.store_violation_evidence(record(), FRAME, **given)
+        assert problem_of(caught.value)[0] == "duration_seconds"
+    with pytest.raises(InvalidInput, match="duration_seconds: is 'x'"):
+        await storage.store_violation_evidence(record(), None, VIDEO, duration_seconds="x")
+    stored = await storage.store_violation_evidence(
+        record(), None, VIDEO, duration_seconds=np.float32(1.5)
+    )
+    assert stored["video"]["duration_seconds"] == 1.5
+
+
+async def test_times_the_wrong_way_round_are_refused(storage: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await storage.get_violation_records(start_time=NOON, end_time=NOON - timedelta(hours=1))
+    assert problem_of(caught.value)[0] == "start_time"
+    assert await storage.get_violation_records(start_time=NOON, end_time=NOON) == []
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+async def test_a_path_that_can_not_be_read_is_told_by_the_name_of_what_it_is(
+    storage: Any, tmp_path: Path, kind: str
+) -> None:
+    missing, there = tmp_path / "missing.bin", {"image": FRAME, "video_segment": VIDEO}
+    there["image" if kind == "image" else "video_segment"] = missing
+    store = storage.store_image if kind == "image" else storage.store_video_segment
+    for call in (store(missing), storage.store_violation_evidence(record(), **there)):
+        with pytest.raises(InvalidInput, match=r"missing\.bin") as caught:
+            await call
+        assert problem_of(caught.value)[0] == kind
+
+
+async def test_a_path_that_changes_meanwhile_is_refused(storage: Any, tmp_path: Path) -> None:
+    path = tmp_path / "segment.mp4"
+    path.write_bytes(VIDEO + bytes(8 * 2**20))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    storing = asyncio.ensure_future(storage.store_video_segment(path, "V"))
+    while not storing.done():
+        with path.open("ab") as file:
+            file.write(b"more")
+        await asyncio.sleep(0)
+    with pytest.raises(InvalidInput, match=r"video: .*changed while it was read"):
+        await storing
+
+
+def record(violation_id: str = "V001", **changes: Any) -> ViolationRecord:
+    fields: dict[str, Any] = {
+        "device_id": "cam_001",
+        "violation_type": "speed",
+        "timestamp": NOON,
+        "vehicle_bbox": [1, 2, 3, 4],
+        "vehicle_class": "car",
+        "confidence": 0.9,
+    }
+    return ViolationRecord(violation_id, **(fields | changes))
+
+
+async def begun(work: Awaitable[Any]) -> "asyncio.Future[Any]":
+    """Work that has taken its first step and waits."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    return task
+
+
+@pytest.fixture(params=[False, True], ids=["at first use", "in use"])
+async def service(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """At first use it has to open the catalogue before it can store."""
+    storage = StorageService(StorageConfig(local_base_path=tmp_path))
+    if request.param:
+        await storage.get_storage_statistics()
+    yield storage
+    await storage.aclose()
+
+
+async def test_what_is_filled_again_is_stored_as_it_was_given(service: Any) -> None:
+    picture = media.photograph("astronaut")
+    frame, video, info = picture.copy(), bytearray(VIDEO), {"list": [1]}
+    storing = [
+        await begun(service.store_image(frame, "I", metadata=info, encoding=EXACT)),
+        await begun(service.store_video_segment(video, "V")),
+        await begun(service.store_metadata(info, "M")),
+    ]
+    frame[:], video[:] = 7, bytes(len(video))
+    info["list"].append(2)
+    await asyncio.gather(*storing)
+    pixels, view = await service.retrieve_image("I")
+    assert np.array_equal(pixels, picture)
+    assert view["metadata"] == {"list": [1]}
+    assert (await service.retrieve_file("V"))[0] == VIDEO
+    assert (await service.retrieve_file("M"))[0] == b'{"list":[1]}'
+
+
+async def test_evidence_that_is_filled_again_is_stored_as_it_was_given(service: Any) -> None:
+    picture = media.photograph("astronaut")
+    frame, video = picture.copy(), bytearray(VIDEO)
+    storing = await begun(service.store_violation_evidence(record(), frame, video, encoding=EXACT))
+    frame[:], video[:] = 7, bytes(len(video))
+    await storing
+    pixels, _ = await service.retrieve_image("V001~image")
+    assert np.array_equal(pixels, picture)
+    assert (await service.retrieve_file("V001~video"))[0] == VIDEO
+
+
+async def test_an_array_of_too_many_pixels_is_refused_without_being_copied(tmp_path: Path) -> None:
+    storage = StorageService(StorageConfig(local_base_path=tmp_path, max_pixels=1000))
+    endless = np.broadcast_to(np.zeros((1, 1), np.uint8), (10**6, 10**7))
+    with pytest.raises(TooLarge, match="image: has 10000000000000 pixels"):
+        await storage.store_image(endless)
+    with pytest.raises(TooLarge):
+        await storage.store_violation_evidence(record(), endless)
+    await storage.aclose()
+
+
+async def test_what_detectors_give_is_stored(storage: Any) -> None:
+    box = np.array([10.5, 20, 110.25, 220], np.float32)
+    given = record(
+        vehicle_bbox=box, confidence=np.float32(0.9), processing_time_ms=np.float64(12.5)
+    )
+    await storage.store_violation_evidence(given, FRAME)
+    (found,) = await storage.get_violation_records(min_confidence=np.float32(0.5))
+    assert found["vehicle_bbox"] == [10.5, 20, 110.25, 220]
+    assert found["confidence"] == float(np.float32(0.9))
+    assert "/access/" in storage.generate_access_url("V001~image", expires_in=np.int64(60))
+
+
+async def test_the_same_record_told_otherwise_is_one_retry(storage: Any) -> None:
+    first = await storage.store_violation_evidence(record(camera_info={"fps": 25}), FRAME)
+    told = record(
+        timestamp=datetime.fromisoformat("2025-11-01T13:00:00+01:00"), camera_info={"fps": 25.0}
+    )
+    assert told == record(camera_info={"fps": 25})
+    assert await storage.store_violation_evidence(told, FRAME) == first
+
+
+async def test_a_masked_array_is_refused(storage: Any) -> None:
+    with pytest.raises(InvalidInput, match="image: is a masked array"):
+        await storage.store_image(np.ma.masked_array(FRAME, mask=False))
