@@ -9,13 +9,14 @@ from attrs import evolve, field, frozen
 
 from traffic_storage.domain.canonical import Json, canonical_json, json_copy
 from traffic_storage.domain.digests import Sha256
-from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, UnsupportedMedia, shown
 from traffic_storage.domain.identifiers import (
     MAX_FILE_ID,
     MAX_VIOLATION_ID,
     id_problem,
     text_problem,
 )
+from traffic_storage.domain.media import ContentType, same_family
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
 from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.images import Encoding
@@ -110,6 +111,20 @@ class Labels:
         if problems := [*reading.problems, *_problems(labels)]:
             raise InvalidInput(problems)
         return labels
+
+
+def check_declared_type(field: str, declared: str | None, found: ContentType | None) -> None:
+    """See that bytes are of the type that they were declared as; none declares nothing.
+
+    Raises:
+        UnsupportedMedia: they are of another.
+    """
+    if declared and found and not same_family(declared, found):
+        raise UnsupportedMedia.of(
+            field,
+            f"is declared as {declared!a:.80}, but its bytes are {found}",
+            "declare the type that it has, or none",
+        )
 
 
 class _Reading:

@@ -5,8 +5,8 @@ callers took in themselves are released too, by `answering_for`.
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -15,17 +15,25 @@ from zoneinfo import ZoneInfo
 from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, content_identity
-from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
+from traffic_storage.application.examine_video import (
+    ExaminedVideo,
+    checked_duration,
+    moving_picture,
+    watched,
+)
+from traffic_storage.application.inputs import (
+    ArrayImage,
+    Labels,
+    Source,
+    Upload,
+    check_declared_type,
+)
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.errors import (
     DigestMismatch,
-    FieldProblem,
     InvalidInput,
     TooLarge,
-    UndecodableMedia,
-    UnsupportedMedia,
-    shown,
 )
 from traffic_storage.domain.files import Coding, FileKind, Picture
 from traffic_storage.domain.identifiers import (
@@ -35,15 +43,8 @@ from traffic_storage.domain.identifiers import (
     derived_file_id,
 )
 from traffic_storage.domain.media import (
-    ContainerFacts,
     ContentType,
-    MalformedMedia,
-    Walker,
-    same_family,
-    sniff,
-    walker_for,
 )
-from traffic_storage.domain.numeric import plain_number
 from traffic_storage.domain.times import Moment, instant, time_problem
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
@@ -52,10 +53,7 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, ad
 
 logger = logging.getLogger("traffic_storage.prepare")
 
-SNIFF_BYTES = 4096
 WORTH_COMPRESSING_BYTES = 128
-MAX_DURATION_SECONDS = 10_000_000
-UNKNOWN_VIDEO = "application/octet-stream"
 JSON_TYPE = "application/json"
 
 
@@ -113,7 +111,7 @@ class Prepare:
         async with self._released_on_failure(body):
             self._check_declared(image, body.digests, "image")
             facts = await self._images.inspect(body)
-            _check_type("image", image.content_type, ContentType(facts.content_type))
+            check_declared_type("image", image.content_type, ContentType(facts.content_type))
             size = facts.dimensions
             picture = Picture(width=size.width, height=size.height, channels=size.channels)
             return self._draft(FileKind.IMAGE, facts.content_type, body, picture, labels, moment)
@@ -124,12 +122,12 @@ class Prepare:
         """A video's draft: its container is walked to its end while the bytes come in."""
         moment = self._captured(labels)
         duration_seconds = checked_duration(duration_seconds)
-        examined = _ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
+        examined = ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
         body = await self._take(video, self._limits.video_bytes, "video", examined)
         async with self._released_on_failure(body):
             self._check_declared(video, body.digests, "video")
             content_type, facts = examined.finish()
-            picture = _moving_picture(facts, duration_seconds)
+            picture = moving_picture(facts, duration_seconds)
             return self._draft(FileKind.VIDEO, content_type, body, picture, labels, moment)
 
     async def json(self, data: Mapping[str, Json], labels: Labels) -> Draft:
@@ -212,7 +210,7 @@ class Prepare:
         upload: Upload,
         limit_bytes: int,
         field: str,
-        examined: "_ExaminedVideo | None" = None,
+        examined: ExaminedVideo | None = None,
     ) -> Body:
         watch = examined.feed if examined else None
         source = upload.source
@@ -228,9 +226,7 @@ class Prepare:
             chunks = self._chunks(source, field)
             if watch:
                 # What is no bytes, or too much, is refused before anybody looks at it.
-                chunks = _watched(
-                    admitted(chunks, limit_bytes=limit_bytes, field_name=field), watch
-                )
+                chunks = watched(admitted(chunks, limit_bytes=limit_bytes, field_name=field), watch)
             body = await self._spool.take(chunks, limit_bytes=limit_bytes, field_name=field)
         if body.digests.size_bytes == 0:
             await self._spool.release(body)
@@ -318,75 +314,6 @@ class Prepare:
         )
 
 
-class _ExaminedVideo:
-    """Looks at a video's bytes while they come: what container they are, whether it is whole."""
-
-    def __init__(self, declared: str | None, accept_unknown: bool) -> None:
-        self._declared = declared
-        self._accept_unknown = accept_unknown
-        self._head = b""
-        self._begun = False
-        self._type: ContentType | None = None
-        self._walker: Walker | None = None
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes.
-
-        Raises:
-            UnsupportedMedia: the container is not accepted, or not the declared one.
-            UndecodableMedia: it is broken.
-        """
-        if self._begun:
-            self._walk(chunk)
-            return
-        self._head += chunk
-        if len(self._head) >= SNIFF_BYTES:
-            self._begin()
-
-    def finish(self) -> tuple[str, ContainerFacts | None]:
-        """The content type, and what the container says of itself."""
-        if not self._begun:
-            self._begin()
-        if self._walker is None:
-            return self._type or UNKNOWN_VIDEO, None
-        try:
-            return self._type or UNKNOWN_VIDEO, self._walker.finish()
-        except MalformedMedia as error:
-            raise _broken_video(error) from error
-
-    def _begin(self) -> None:
-        self._begun = True
-        self._type = sniff(self._head[:SNIFF_BYTES])
-        self._walker = walker_for(self._type) if self._type else None
-        if self._walker is None and not self._accept_unknown:
-            raise UnsupportedMedia.of(
-                "video",
-                f"is {self._type}" if self._type else "is no video container that is known",
-                "send MP4, MOV, Matroska, WebM, MPEG-TS or AVI, "
-                "or set accept_unknown_video to store it unchecked",
-            )
-        _check_type("video", self._declared, self._type)
-        self._walk(self._head)
-        self._head = b""
-
-    def _walk(self, chunk: bytes) -> None:
-        if self._walker is None:
-            return
-        try:
-            self._walker.feed(chunk)
-        except MalformedMedia as error:
-            raise _broken_video(error) from error
-
-
-async def _watched(
-    source: AsyncGenerator[bytes, None], watch: Callable[[bytes], None]
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(source):
-        async for chunk in source:
-            watch(chunk)
-            yield chunk
-
-
 def _file_id(
     kind: FileKind,
     sha256: Sha256,
@@ -421,46 +348,5 @@ def _check_size(size: int, limit_bytes: int, field: str) -> None:
         )
 
 
-def _check_type(field: str, declared: str | None, found: ContentType | None) -> None:
-    if declared and found and not same_family(declared, found):
-        raise UnsupportedMedia.of(
-            field,
-            f"is declared as {declared!a:.80}, but its bytes are {found}",
-            "declare the type that it has, or none",
-        )
-
-
-def checked_duration(duration_seconds: object) -> float | None:
-    """A video's length as its caller said it, in seconds; None says nothing.
-
-    Raises:
-        InvalidInput: no number, or none that a video can have.
-    """
-    if duration_seconds is None:
-        return None
-    seconds = plain_number(duration_seconds)
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not number or not 0 <= seconds <= MAX_DURATION_SECONDS:  # type: ignore[operator]
-        raise InvalidInput.of(
-            "duration_seconds",
-            f"is {shown(duration_seconds)}",
-            f"give seconds, 0 to {MAX_DURATION_SECONDS}",
-        )
-    return seconds  # type: ignore[return-value]
-
-
-def _moving_picture(facts: ContainerFacts | None, duration_seconds: float | None) -> Picture:
-    """What a caller and the container say of a video; the caller's duration wins."""
-    if facts is None:
-        return Picture(duration_seconds=duration_seconds)
-    known = facts.duration_seconds if duration_seconds is None else duration_seconds
-    return Picture(width=facts.width, height=facts.height, duration_seconds=known)
-
-
 def _empty(field: str) -> InvalidInput:
     return InvalidInput.of(field, "is empty", "send the file's bytes")
-
-
-def _broken_video(error: MalformedMedia) -> UndecodableMedia:
-    problem = FieldProblem("video", error.message, "send the whole file as the recorder closed it")
-    return UndecodableMedia([problem])

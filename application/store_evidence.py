@@ -6,8 +6,9 @@ from typing import Any
 from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
+from traffic_storage.application.examine_video import checked_duration
 from traffic_storage.application.inputs import ArrayImage, Labels, Upload
-from traffic_storage.application.prepare import Prepare, checked_duration
+from traffic_storage.application.prepare import Prepare
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.errors import InvalidInput
