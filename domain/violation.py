@@ -41,9 +41,41 @@ def _own_copy(value: object) -> Mapping[str, Any]:
     return json_copy(value)  # type: ignore[return-value]
 
 
+def _number(value: float) -> int | float:
+    whole = int(value)
+    return whole if whole == value else value
+
+
+def _whole(value: Json) -> Json:
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, (dict, Mapping)):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole(item) for item in value]
+    return value
+
+
+def _time_text(timestamp: datetime) -> str:
+    if timestamp.utcoffset() is None:
+        return timestamp.isoformat()
+    try:
+        return timestamp.astimezone(UTC).isoformat()
+    except OverflowError:  # Beyond the years of UTC, where nothing is stored.
+        return timestamp.isoformat()
+
+
+def _canonical(info: Mapping[str, Json]) -> bytes:
+    # Python's own comparison takes true for 1.
+    return canonical_json(_whole(info), "camera_info")
+
+
 @frozen(weakref_slot=False)
 class ViolationRecord:
-    """One traffic violation as its detector described it. Frozen, equal by value.
+    """One traffic violation as its detector described it. Frozen.
+
+    Equal by value, paths included: what is equal has the same digest. The same instant is equal
+    whatever its offset, 25.0 is 25, and true is not 1.
 
     Checked when it is made; every wrong field is reported at once. What needs a clock or a
     setting (a naive timestamp's zone, a timestamp in the future) is checked when it is stored.
@@ -68,13 +100,13 @@ class ViolationRecord:
     violation_id: str
     device_id: str
     violation_type: str
-    timestamp: datetime
+    timestamp: datetime = field(eq=_time_text)
     vehicle_bbox: Sequence[float] = field(converter=_box)
     vehicle_class: str
     confidence: float = field(converter=_float)
     image_path: str = ""
     video_path: str = ""
-    camera_info: Mapping[str, Json] = field(factory=dict, converter=_own_copy)
+    camera_info: Mapping[str, Json] = field(factory=dict, converter=_own_copy, eq=_canonical)
     processing_time_ms: float = field(default=0.0, converter=_float)
     model_versions: Mapping[str, str] = field(factory=dict, converter=_own_copy)
 
@@ -329,30 +361,6 @@ def _is_finite(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _number(value: float) -> int | float:
-    whole = int(value)
-    return whole if whole == value else value
-
-
-def _whole(value: Json) -> Json:
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, (dict, Mapping)):
-        return {key: _whole(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_whole(item) for item in value]
-    return value
-
-
-def _time_text(timestamp: datetime) -> str:
-    if timestamp.utcoffset() is None:
-        return timestamp.isoformat()
-    try:
-        return timestamp.astimezone(UTC).isoformat()
-    except OverflowError:  # Beyond the years of UTC, where nothing is stored.
-        return timestamp.isoformat()
 
 
 # Frozen attributes are set through `object.__setattr__`, at five times the time. What is made by the

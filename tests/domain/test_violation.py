@@ -319,6 +319,28 @@ def test_the_same_instant_with_another_offset_is_the_same_record(
         assert other.as_given() == one.as_given()
 
 
+TWICE = datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Madrid"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"camera_info": {"hdr": True}}, {"camera_info": {"hdr": 1}}),
+        ({"camera_info": {"a": [False]}}, {"camera_info": {"a": [0.0]}}),
+        ({"timestamp": TWICE}, {"timestamp": TWICE.replace(fold=1)}),
+    ],
+)
+def test_what_python_takes_for_equal_and_is_not_differs(one: Any, other: Any) -> None:
+    assert record(**one) != record(**other)
+    assert record(**one).sha256() != record(**other).sha256()
+
+
+@given(kit.records(), kit.records())
+def test_equal_records_have_equal_digests(one: ViolationRecord, other: ViolationRecord) -> None:
+    same = with_paths(other, one.image_path, one.video_path)
+    assert (one == same) == (one.sha256() == same.sha256())
+
+
 def test_the_digest_never_changes() -> None:
     """It is compared with those that earlier versions stored."""
     assert record().sha256() == "2066e83c679202abed548990dfa5b2c50b873445ef2c998a9b1fa838fd266833"
