@@ -1,6 +1,6 @@
 """`StorageConfig`: every setting of the system, its default, what it may be, and what it is for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
@@ -507,8 +507,9 @@ def _wrong_alone(given: Mapping[str, object]) -> Iterable[FieldProblem]:
     for name, value in given.items():
         attribute = fields_dict(StorageConfig).get(name)
         if attribute is not None and (value is not None or attribute.default is not None):
-            converted = attribute.converter(value) if callable(attribute.converter) else value
-            yield from kind_of(attribute).problems(name, converted)
+            # attrs' types know only its own class of converters here.
+            convert: Callable[[object], object] | None = attribute.converter  # type: ignore[assignment]
+            yield from kind_of(attribute).problems(name, convert(value) if convert else value)
 
 
 _OF_REDIS = ("redis_port", "redis_db", "redis_cluster", "redis_username", "redis_password")
