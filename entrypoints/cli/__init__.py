@@ -20,7 +20,14 @@ def _run(arguments: list[str]) -> int:
     if arguments in ([], ["--help"], ["-h"]):
         from traffic_storage.entrypoints.cli.catalogue import overview
 
-        sys.stdout.write(overview())
+        try:
+            sys.stdout.write(overview())
+            sys.stdout.flush()
+        except OSError as error:
+            from traffic_storage.entrypoints.cli.app import tell
+            from traffic_storage.entrypoints.cli.output import out_error
+
+            return tell(out_error(error), verbose=False)
         return 0
     if arguments == ["--version"]:
         arguments = ["version"]

@@ -2,9 +2,8 @@
 
 import asyncio
 import inspect
-import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,14 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.cli.catalogue import ABOUT, COMMANDS, PROGRAM, exit_codes_help
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
-from traffic_storage.entrypoints.cli.output import note, note_error, note_failure
+from traffic_storage.entrypoints.cli.output import (
+    CannotWriteOut,
+    drop_out,
+    flush_out,
+    note,
+    note_error,
+    note_failure,
+)
 from traffic_storage.entrypoints.cli.session import Flag, Session
 
 _GLOBAL = Group("Options of every command", sort_key=100)
@@ -44,31 +50,60 @@ def run(arguments: Sequence[str]) -> ExitCode:
     verbose = not {"--verbose", "-v"}.isdisjoint(arguments)
     try:
         code = build().meta(arguments)
-        sys.stdout.flush()
-    except CycloptsError as error:
+        flush_out()
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001  # told
+        return tell(_cause(error), verbose=verbose)
+    return ExitCode(code or ExitCode.OK)
+
+
+def tell(error: BaseException, *, verbose: bool) -> ExitCode:
+    """Say on stderr why a command ended, and give the code for the shell."""
+    if isinstance(error, CycloptsError):
         note_failure(*_misuse(error))
         return ExitCode.USAGE
-    except TrafficStorageError as error:
-        if verbose:
-            _note_traceback()
-        note_error(error)
-        return exit_code_of(error)
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         note("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads any more. What is still buffered must not be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if type(error) is OSError:
+        error = _of_help(error)
+    if isinstance(error, BrokenPipeError | CannotWriteOut):
+        drop_out()
+    if isinstance(error, BrokenPipeError):  # nobody reads any more
         return ExitCode.PIPE_BROKEN
-    except Exception as error:  # noqa: BLE001  # the last resort: a bug is told, not thrown
-        if verbose:
-            _note_traceback()
-        note_failure(
-            f"this should not happen: {type(error).__name__}: {error}",
-            "--verbose shows where; please report it",
-        )
-        return ExitCode.FAILURE
-    return ExitCode(code or ExitCode.OK)
+    if verbose:
+        _note_traceback()
+    if isinstance(error, TrafficStorageError):
+        note_error(error)
+        return exit_code_of(error)
+    # The last resort: a bug is told, not thrown.
+    note_failure(
+        f"this should not happen: {type(error).__name__}: {error}",
+        "--verbose shows where; please report it",
+    )
+    return ExitCode.FAILURE
+
+
+def _of_help(error: OSError) -> BaseException:
+    """Help is written by cyclopts: what is still held back tells whether it could not be."""
+    try:
+        flush_out()
+    except CannotWriteOut as failed:
+        return failed
+    return error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What to tell of what went wrong in several tasks: that nobody reads, else the first."""
+    leaves = list(_leaves(error))
+    return next((leaf for leaf in leaves if isinstance(leaf, BrokenPipeError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
 
 
 def _misuse(error: CycloptsError) -> tuple[str, str]:

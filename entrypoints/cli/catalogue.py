@@ -46,11 +46,12 @@ EXIT_CODES = (
     (1, "it failed"),
     (2, "wrong usage or input"),
     (3, "findings: what was checked is not in order"),
-    (4, "there is no such thing"),
+    (4, "there is no such thing, or nothing was stored here yet"),
     (5, "something needed is away for now: try again later"),
     (6, "refused by a rule"),
     (7, "wrong settings"),
     (130, "interrupted (Ctrl-C)"),
+    (141, "nobody reads the output any more"),
 )
 
 

@@ -1,24 +1,34 @@
 """`traffic-storage get`: a file's bytes, verified, to a file or a pipe."""
 
 import contextlib
+import errno
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
-from traffic_storage.entrypoints.cli.output import in_bytes, note, say_json
+from traffic_storage.entrypoints.cli.output import (
+    flush_out,
+    in_bytes,
+    note,
+    printable,
+    say_bytes,
+    say_json,
+)
 from traffic_storage.entrypoints.cli.progress import Progress
-from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened
+from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
 
 if TYPE_CHECKING:
     from traffic_storage.application.read_files import OpenFile
 
 _PIPE = "-"
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _READABLE = ("text/", "application/json")
 
 
@@ -30,7 +40,9 @@ async def get(
     file_id: str,
     /,
     *,
-    output: Annotated[str | None, Parameter(name=("--output", "-o"))] = None,
+    output: Annotated[
+        str | None, Parameter(name=("--output", "-o"), allow_leading_hyphen=True)
+    ] = None,
     force: Flag = False,
     json: AsJson = False,
     session: Shared,
@@ -54,20 +66,23 @@ async def get(
 
     settings = session.settings()
     to_pipe = output in (None, _PIPE)
+    if output is not None and output.startswith("-") and not to_pipe:
+        raise InvalidInput.of("--output", f"{output} seems to be an option", "give -o FILE")
     if json and to_pipe:
         raise InvalidInput.of("--json", "and the bytes can't share stdout", "give --output FILE")
-    async with opened(session.container(settings)) as container:
+    async with opened_to_read(session.container(settings)) as container:
         opened_file = await container.read_files().open(file_id)
         if output is None or output == _PIPE:
             _refuse_terminal(opened_file.file.content_type, force=force)
-            await _copy(opened_file, sys.stdout.buffer)
+            await _copy(opened_file, say_bytes)
+            flush_out()
             return
         target = _target(output, opened_file)
         await _save(opened_file, target, force=force)
     if json:
         say_json({**file_view(opened_file.file, settings.retention), "output": str(target)})
     else:
-        note(f"{target}: {in_bytes(opened_file.file.content.size_bytes)}, verified")
+        note(f"{printable(target)}: {in_bytes(opened_file.file.content.size_bytes)}, verified")
 
 
 def _refuse_terminal(content_type: str, *, force: bool) -> None:
@@ -91,14 +106,13 @@ def _target(output: str, opened_file: "OpenFile") -> Path:
     return path / name
 
 
-async def _copy(opened_file: "OpenFile", out: BinaryIO) -> None:
+async def _copy(opened_file: "OpenFile", write: Callable[[bytes], object]) -> None:
     with Progress() as progress:
         progress.expect(opened_file.file.content.size_bytes)
         async with aclosing(opened_file.chunks()) as chunks:
             async for chunk in chunks:
-                out.write(chunk)
+                write(chunk)
                 progress.advance(len(chunk))
-        out.flush()
 
 
 async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
@@ -106,12 +120,13 @@ async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
     draft = _draft(target, force=force)
     try:
         with draft.open("xb") as out:
-            await _copy(opened_file, out)
+            await _copy(opened_file, out.write)
+            out.flush()
             os.fsync(out.fileno())
         if force:
             draft.replace(target)
         else:
-            os.link(draft, target)
+            _name(draft, target)
     except FileExistsError as error:
         raise _exists(target) from error
     except OSError as error:
@@ -121,6 +136,24 @@ async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def _name(draft: Path, target: Path) -> None:
+    """Give the draft its name, unless something has it (FileExistsError)."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links, as FAT: the name is taken first, and is then ours.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        try:
+            draft.replace(target)
+        except OSError:
+            target.unlink()
+            raise
 
 
 def _draft(target: Path, *, force: bool) -> Path:

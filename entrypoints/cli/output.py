@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from traffic_storage.domain.errors import FieldProblem, TrafficStorageError, WrongFields
@@ -14,9 +15,41 @@ _BOLD_RED = "\x1b[1;31m"
 _RESET = "\x1b[0m"
 
 
+class CannotWriteOut(TrafficStorageError):
+    """Standard output can't be written, and not because nobody reads it."""
+
+
+def out_error(error: OSError) -> BrokenPipeError | CannotWriteOut:
+    """What it means that stdout can't be written."""
+    if isinstance(error, BrokenPipeError):
+        return error
+    return CannotWriteOut(
+        f"standard output can't be written: {error.strerror}",
+        remedy="make room where it leads to, or send it elsewhere",
+    )
+
+
 def say(text: str) -> None:
     """A line of data."""
-    sys.stdout.write(text + "\n")
+    with _to_stdout():
+        sys.stdout.write(text + "\n")
+
+
+def say_bytes(data: bytes) -> None:
+    """Data as it is."""
+    with _to_stdout():
+        sys.stdout.buffer.write(data)
+
+
+def flush_out() -> None:
+    """What was said is handed on."""
+    with _to_stdout():
+        sys.stdout.flush()
+
+
+def drop_out() -> None:
+    """What is still held back is never written, at the end of the process either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
@@ -26,8 +59,10 @@ def note(text: str) -> None:
 
 def say_json(value: object) -> None:
     """A line of JSON. Written at once: who reads a stream of them need not wait."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    text = json.dumps(value, ensure_ascii=False)
+    # A name of a file may be no Unicode.
+    say(text if _is_unicode(text) else json.dumps(value))
+    flush_out()
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -35,6 +70,7 @@ def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     An empty `header` continues a table.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     lines = [header, *rows] if header else rows
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if header:
@@ -47,7 +83,7 @@ def say_fields(fields: Mapping[str, str]) -> None:
     """A name and a value a line."""
     width = max(map(len, fields))
     for name, value in fields.items():
-        say(f"{name:{width}}  {value}".rstrip())
+        say(f"{name:{width}}  {printable(value)}".rstrip())
 
 
 def note_error(error: TrafficStorageError) -> None:
@@ -56,7 +92,7 @@ def note_error(error: TrafficStorageError) -> None:
     if len(problems) > 1:
         _note_cause(f"{len(problems)} things are wrong", "")
         for problem in problems:
-            note(f"  {problem.field}: {problem.message}{_in_brackets(problem.remedy)}")
+            note(printable(f"  {_problem_text(problem)}{_in_brackets(problem.remedy)}"))
         return
     cause = _problem_text(problems[0]) if problems else error.message
     _note_cause(cause, problems[0].remedy if problems else error.remedy)
@@ -65,6 +101,14 @@ def note_error(error: TrafficStorageError) -> None:
 def note_failure(cause: str, remedy: str = "") -> None:
     """An error that has no class of its own."""
     _note_cause(cause, remedy)
+
+
+def printable(text: object) -> str:
+    """A text as a terminal may get it: what is not printable, as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in str(text)
+    )
 
 
 def in_bytes(size: int) -> str:
@@ -83,8 +127,27 @@ def styled(text: str, code: str, stream: TextIO) -> str:
     return f"{code}{text}{_RESET}" if wanted and stream.isatty() else text
 
 
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise out_error(error) from error
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _note_cause(cause: str, remedy: str) -> None:
-    note(f"{styled('error:', _BOLD_RED, sys.stderr)} {cause}{_in_brackets(remedy)}")
+    words = "\n".join(map(printable, f"{cause}{_in_brackets(remedy)}".split("\n")))
+    note(f"{styled('error:', _BOLD_RED, sys.stderr)} {words}")
 
 
 def _problem_text(problem: FieldProblem) -> str:

@@ -9,9 +9,25 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from attrs import frozen
 from cyclopts import Parameter
 
+from traffic_storage.domain.errors import NotFound
+
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
     from traffic_storage.entrypoints.settings import StorageConfig
+
+
+SQLITE_FILE = "catalogue.sqlite3"
+
+
+class NoStore(NotFound):
+    """Nothing was ever stored where a command is to read."""
+
+    def __init__(self, base: Path) -> None:
+        super().__init__("store", str(base))
+        self.remedy = (
+            "nothing was stored there yet; to read another folder name it with --base-path or "
+            "the setting local_base_path"
+        )
 
 
 @frozen
@@ -61,6 +77,36 @@ async def opened(container: "Container") -> AsyncIterator["Container"]:
         await runtime.aclose()
         # obstore's streams hand their last word to the loop: let it turn before it ends.
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
+    """The system, started for a command that only reads: it makes no store where there is none.
+
+    Raises:
+        NoStore: there is none.
+    """
+    settings: StorageConfig = container.settings()
+    if is_new(settings):
+        raise NoStore(settings.local_base_path)
+    async with opened(container) as started:
+        yield started
+
+
+def is_new(settings: "StorageConfig") -> bool:
+    """Whether there is no catalogue on this machine yet, where it would be."""
+    return settings.db_host is None and is_absent(settings.local_base_path / SQLITE_FILE)
+
+
+def is_absent(path: Path) -> bool:
+    """Whether there is no such thing; what may not be looked at is taken to be there."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 Shared: TypeAlias = Annotated[Session, Parameter(parse=False)]

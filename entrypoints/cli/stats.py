@@ -1,7 +1,7 @@
 """`traffic-storage stats`."""
 
 from traffic_storage.entrypoints.cli.output import say_json
-from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened
+from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_read
 
 
 async def stats(*, json: AsJson = False, session: Shared) -> None:
@@ -15,7 +15,7 @@ async def stats(*, json: AsJson = False, session: Shared) -> None:
     from traffic_storage.entrypoints.cli.figures import say_statistics
     from traffic_storage.entrypoints.views import statistics_view
 
-    async with opened(session.container()) as container:
+    async with opened_to_read(session.container()) as container:
         statistics = await container.statistics()()
     if json:
         say_json(statistics_view(statistics))

@@ -15,7 +15,14 @@ from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.cli.candidates import Found, examined, files_in
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
-from traffic_storage.entrypoints.cli.output import in_bytes, note, note_failure, say, say_json
+from traffic_storage.entrypoints.cli.output import (
+    in_bytes,
+    note,
+    note_failure,
+    printable,
+    say,
+    say_json,
+)
 from traffic_storage.entrypoints.cli.progress import Progress
 from traffic_storage.entrypoints.cli.session import Session, opened
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -185,7 +192,7 @@ def _say_found(found: Found, *, json: bool) -> None:
             }
         )
     elif found.error is None:
-        say(f"would store {found.path}: {found.kind}, {in_bytes(found.size_bytes)}")
+        say(f"would store {printable(found.path)}: {found.kind}, {in_bytes(found.size_bytes)}")
 
 
 def _say_outcome(outcome: Outcome, settings: StorageConfig, *, json: bool) -> None:
@@ -203,12 +210,12 @@ def _say_outcome(outcome: Outcome, settings: StorageConfig, *, json: bool) -> No
         )
     elif stored is not None:
         word = "stored" if stored.created else "known already"
-        say(f"{stored.file.file_id}  {path}: {word}, {stored.file.placement.decision}")
+        say(f"{stored.file.file_id}  {printable(path)}: {word}, {stored.file.placement.decision}")
 
 
 def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
     for outcome in failures:
-        note_failure(f"{outcome.found.path}: {_reason(outcome.error)}")
+        note_failure(f"{printable(outcome.found.path)}: {_reason(outcome.error)}")
     note(f"{count - len(failures)} of {count} files are {done}")
     codes = {exit_code_of(outcome.error) for outcome in failures if outcome.error is not None}
     return codes.pop() if len(codes) == 1 else ExitCode.FAILURE if codes else ExitCode.OK

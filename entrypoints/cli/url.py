@@ -1,7 +1,7 @@
 """`traffic-storage url`."""
 
 from traffic_storage.entrypoints.cli.output import say, say_json
-from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened
+from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_read
 
 
 async def url(
@@ -20,7 +20,7 @@ async def url(
     json:
         Print one JSON object.
     """
-    async with opened(session.container()) as container:
+    async with opened_to_read(session.container()) as container:
         await container.read_files().file(file_id)
         link = container.signer().url(file_id, expires_in)
     if json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from traffic_storage.entrypoints.cli.output import say_json
-from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened
+from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.settings import StorageConfig
@@ -68,7 +68,7 @@ async def list_violations(
         end_time=_instant(end, "end", settings),
         limit=MAX_LIMIT if every else limit,
     )
-    async with opened(session.container(settings)) as container:
+    async with opened_to_read(session.container(settings)) as container:
         await say_all(found(container.catalogue(), query, every=every), as_json=json)
 
 
@@ -90,7 +90,7 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
 
     settings = session.settings()
     known = checked(violation_id)
-    async with opened(session.container(settings)) as container:
+    async with opened_to_read(session.container(settings)) as container:
         violation = await container.catalogue().violation(known)
         if violation is None:
             raise NotFound("violation", violation_id)

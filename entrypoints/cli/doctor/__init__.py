@@ -11,7 +11,7 @@ from attrs import asdict
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, Status, problem
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
-from traffic_storage.entrypoints.cli.output import say, say_json, styled
+from traffic_storage.entrypoints.cli.output import flush_out, say, say_json, styled
 from traffic_storage.entrypoints.cli.session import AsJson, Session, Shared
 
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ def _say(finding: Finding, *, json: bool) -> None:
     say(f"{word} {finding.check}: {finding.detail}")
     if finding.remedy:
         say(f"        → {finding.remedy}")
-    sys.stdout.flush()
+    flush_out()

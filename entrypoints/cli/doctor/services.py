@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traffic_storage.application.whereabouts import placed_elsewhere
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
 from traffic_storage.domain.identifiers import CatalogueId
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
+from traffic_storage.entrypoints.cli.session import SQLITE_FILE, is_absent, is_new
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.blob_store import BlobStore, is_empty
 from traffic_storage.ports.cache import Cache
@@ -22,7 +23,6 @@ from traffic_storage.ports.spool import MemoryBody
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
 
-SQLITE_FILE = "catalogue.sqlite3"
 _PROBE, _OTHER = b"doctor: written to be removed", b"doctor: other bytes"
 _LONGEST = timedelta(seconds=30)
 _SKEW_SECONDS = 60
@@ -32,7 +32,7 @@ _CACHE_TRIES = 20
 async def database(container: "Container", settings: StorageConfig) -> Finding:
     """Whether the database answers, and whether its tables are this version's."""
     where = _database_name(settings)
-    if settings.db_host is None and _is_absent(settings.local_base_path / SQLITE_FILE):
+    if is_new(settings):
         return noted("database", f"{where} does not exist yet: it is made at first use")
     repo = container.catalogue()
     try:
@@ -49,22 +49,11 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
     return ok("database", f"{where} answers; its tables are this version's")
 
 
-def _is_absent(path: Path) -> bool:
-    """Whether there is no such thing; what may not be looked at is asked, and says why."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 async def stores(container: "Container", settings: StorageConfig) -> AsyncIterator[Finding]:
     """Whether each store is ours, and can be written, read and emptied."""
     catalogue = await _catalogue_id(container)
     used = settings.effective_strategy()
-    if used.needs_local and not _is_absent(settings.local_base_path):
+    if used.needs_local and not is_absent(settings.local_base_path):
         yield await _store("local store", container.local_store(), container, catalogue)
     for store, pattern in container.cloud_stores():
         name = "bucket" if pattern is None else f"bucket of {pattern}"
@@ -100,6 +89,8 @@ async def _store(
     try:
         if obstacle := await _not_ours(store, catalogue):
             return problem(name, obstacle, "connect the database that it was filled with")
+        if obstacle := await _elsewhere(store, container):
+            return problem(name, obstacle, "of two copies keep the one that is used")
         return await _tried(name, store, container)
     except TrafficStorageError as error:
         return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
@@ -112,6 +103,14 @@ async def _not_ours(store: BlobStore, catalogue: CatalogueId | None) -> str:
     if marker.catalogue_id != catalogue:
         return f"{store.location} belongs to another catalogue ({marker.catalogue_id})"
     return ""
+
+
+async def _elsewhere(store: BlobStore, container: "Container") -> str:
+    """Why the store that is here may be a copy of the one that is used."""
+    marker = await store.marker()
+    if marker is None:
+        return ""
+    return await placed_elsewhere(container.catalogue(), store, marker.store_id)
 
 
 async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Container") -> None:

@@ -1,6 +1,7 @@
 """`get` and `url`: what comes out is what went in, or nothing under that name."""
 
 import contextlib
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -47,6 +48,38 @@ def test_a_file_goes_down_a_pipe(stored: Shell) -> None:
     )
 
     assert done.stdout == FILM
+
+
+@pytest.mark.parametrize("output", [("-o", "-"), ("--output", "-"), ("--output=-",)])
+def test_a_hyphen_is_stdout(stored: Shell, output: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [PROGRAM, "get", *output, "P"],
+        capture_output=True,
+        check=True,
+        env={"HOME": str(stored.home), "PATH": os.defpath},
+    )
+
+    assert done.stdout == jpeg(3)
+    assert "seems to be an option" in stored("get", "P", "-o", "--force", code=2).err
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_does(
+    stored: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refused(*_paths: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("os.link", refused)
+    out = tmp_path / "card" / "out"
+    out.parent.mkdir()
+
+    stored("get", "P", "-o", out)
+
+    assert out.read_bytes() == jpeg(3)
+    assert list(out.parent.iterdir()) == [out]
+    assert "exists" in stored("get", "F", "-o", out, code=2).err
+    assert out.read_bytes() == jpeg(3)
 
 
 def test_into_a_folder_it_takes_its_id_and_type_as_name(stored: Shell, tmp_path: Path) -> None:

@@ -56,6 +56,29 @@ def test_the_same_again_changes_nothing(shell: Shell, evidence: Path) -> None:
     assert {line["path"]: line["file"] for line in second} == first
 
 
+def test_names_of_files_move_no_terminal(program: Program, tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    good, bad, raw = b"a\nb\x1b[31m.json", b"c\x1b]0;title\x07.jpg", b"d\xff.json"
+    (folder / os.fsdecode(good)).write_bytes(b'{"vehicles": 7}')
+    (folder / os.fsdecode(bad)).write_bytes(b"no picture")
+    (folder / os.fsdecode(raw)).write_bytes(b'{"vehicles": 8}')
+
+    told = program("store", folder, code=None)
+    rehearsed = program("store", folder, "--dry-run", code=None)
+    as_json = program("store", folder, "--json", code=None)
+
+    for result in (told, rehearsed):
+        assert "\x1b" not in result.out + result.err
+        assert "a\\nb\\x1b[31m.json" in result.out
+        assert "c\\x1b]0;title\\x07.jpg" in result.err
+        assert "\\udcff.json" in result.out
+    assert len(told.out.splitlines()) == 2
+    assert {Path(line["path"]).name for line in as_json.lines} == {
+        os.fsdecode(name) for name in (good, bad, raw)
+    }
+
+
 def test_people_get_a_line_a_file(shell: Shell, evidence: Path) -> None:
     result = shell("store", evidence / "2026" / "0.jpg", "--file-id", "F1")
     again = shell("store", evidence / "2026" / "0.jpg", "--file-id", "F1")

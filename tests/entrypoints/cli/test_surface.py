@@ -1,14 +1,17 @@
 """What every command has in common: help, exit codes, errors, streams."""
 
+import asyncio
 import os
 import resource
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.entrypoints.cli.command import PROGRAM, Program, Shell
+from traffic_storage import StorageConfig, StorageService, ViolationRecord
 from traffic_storage.domain import errors
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, NotFound, TrafficStorageError
 from traffic_storage.entrypoints.cli.app import build
@@ -71,7 +74,7 @@ def test_every_command_is_found_where_the_catalogue_says() -> None:
 def test_the_codes_in_the_help_are_those_in_use() -> None:
     told = {code for code, _ in EXIT_CODES}
 
-    assert told == {int(code) for code in ExitCode} - {ExitCode.PIPE_BROKEN}
+    assert told == {int(code) for code in ExitCode}
 
 
 def every_error() -> list[type[TrafficStorageError]]:
@@ -219,6 +222,89 @@ def test_nobody_reads_any_more(program: Program) -> None:
         assert process.stderr.read() == ""
 
     assert process.returncode == ExitCode.PIPE_BROKEN
+
+
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_nobody_reads_what_several_tasks_say(
+    program: Program, tmp_path: Path, json: tuple[str, ...]
+) -> None:
+    for place in range(40):
+        (tmp_path / f"{place}.json").write_text(f'{{"place": {place}}}')
+    with program.started("store", tmp_path, *json) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.wait(timeout=60)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+    assert process.returncode == ExitCode.PIPE_BROKEN
+
+
+def test_an_output_that_cant_be_written_is_told(program: Program) -> None:
+    (program.home / "m.json").write_text('{"vehicles": 7}')
+    program("store", program.home / "m.json", "--file-id", "M")
+    asyncio.run(store_a_violation(program.home / ".local" / "share" / "traffic-storage"))
+
+    for arguments in (
+        ("stats", "--json"),
+        ("stats",),
+        ("get", "M"),
+        ("violations", "--json"),
+        ("store", "m.json", "--json"),
+        ("--help",),
+        ("get", "--help"),
+    ):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [PROGRAM, *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                cwd=program.home,
+                env=program.variables(),
+                text=True,
+                check=False,
+            )
+
+        assert done.returncode == ExitCode.FAILURE, arguments
+        told = "error: standard output can't be written: No space left on device (make room"
+        assert done.stderr.startswith(told), arguments
+        assert len(done.stderr.splitlines()) == 1, arguments
+
+
+async def store_a_violation(base: Path) -> None:
+    async with StorageService(StorageConfig(local_base_path=base)) as storage:
+        await storage.store_violation_evidence(
+            violation_record=ViolationRecord(
+                violation_id="V1",
+                device_id="cam",
+                violation_type="speed",
+                timestamp=datetime(2026, 3, 1, tzinfo=UTC),
+                vehicle_bbox=[1, 2, 3, 4],
+                vehicle_class="car",
+                confidence=0.5,
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("stats",),
+        ("stats", "--json"),
+        ("get", "F"),
+        ("url", "F"),
+        ("violations",),
+        ("violations", "show", "V1"),
+    ],
+)
+def test_who_only_reads_makes_no_store(shell: Shell, arguments: tuple[str, ...]) -> None:
+    result = shell(*arguments, code=ExitCode.NOT_FOUND)
+
+    assert str(shell.base) in result.err
+    assert "--base-path" in result.err
+    assert result.out == ""
+    assert list(shell.home.iterdir()) == []
 
 
 def test_colour_only_for_a_terminal_that_wants_it(

@@ -90,8 +90,8 @@ def test_people_get_a_table(stored: Shell) -> None:
     assert "incomplete" in out
 
 
-def test_nothing_found_is_no_error(shell: Shell) -> None:
-    result = shell("violations")
+def test_nothing_found_is_no_error(stored: Shell) -> None:
+    result = stored("violations", "--device-id", "cam-9")
 
     assert result.out == ""
     assert "no violations" in result.err
