@@ -52,13 +52,15 @@ class ConfiguredStore:
 
     `written` says whether the strategy puts files here; a store that it does not use is read
     where files of another time lie in it. `device_pattern` sends devices there (cloud stores);
-    None takes the rest.
+    None takes the rest. `beside_catalogue` says that the catalogue lies in the same folder, and is
+    moved and copied with it.
     """
 
     store: BlobStore
     limits: StoreLimits
     written: bool = True
     device_pattern: str | None = None
+    beside_catalogue: bool = False
 
 
 @define
@@ -362,7 +364,9 @@ class Stores:
         enrolled = await self._enrol(bound, marker)
         obstacle = await self._settle(bound.store, enrolled, marker)
         if not obstacle:
-            obstacle = await self._whereabouts.agree(bound.store, enrolled)
+            obstacle = await self._whereabouts.agree(
+                bound.store, enrolled, moves_along=bound.configured.beside_catalogue
+            )
         return enrolled.store_id, obstacle
 
     async def _supposed(self, bound: BoundStore) -> StoreId | None:

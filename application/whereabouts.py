@@ -30,11 +30,14 @@ class Whereabouts:
         self._placed: dict[str, StoreId] = {}
         self._came_from: dict[str, str] = {}
 
-    async def agree(self, store: BlobStore, known: EnrolledStore) -> str:
+    async def agree(
+        self, store: BlobStore, known: EnrolledStore, *, moves_along: bool = False
+    ) -> str:
         """Agree with the catalogue on where a store is; what stands against it, in words.
 
         The first time, a store that is elsewhere than the catalogue says is placed here, unless
-        its old place can be seen to hold a copy. From then on, one that is placed elsewhere was
+        its old place can be seen to hold a copy. With `moves_along` the catalogue lies beside the
+        store, so that a copy of it is none that others of this catalogue use. From then on, one that is placed elsewhere was
         taken over by another process; when it is placed here again, all is well again.
 
         Raises:
@@ -45,7 +48,7 @@ class Whereabouts:
         if known.location == here:
             await self._keep(store, known.store_id)
         elif self._placed.get(here) != known.store_id:
-            is_copy = await _is_copied(store, known.location)
+            is_copy = False if moves_along else await _is_copied(store, known.location)
             if is_copy:
                 return two_copies(known.location, here)
             await self._place(store, known)
@@ -74,9 +77,8 @@ class Whereabouts:
             )
 
     async def _keep(self, store: BlobStore, store_id: StoreId) -> None:
-        """Put the store's own word right, where a process that placed it died half-way."""
-        said = await store.holder()
-        if said not in (None, store.location) and await _noted(store):
+        """Put the store's own word right: a new store's, or where a process died half-way."""
+        if await store.holder() != store.location and await _noted(store):
             await self._reconcile(store, store_id)
 
     async def _place(self, store: BlobStore, known: EnrolledStore) -> None:
@@ -100,6 +102,24 @@ class Whereabouts:
             await self._registry.relocate(store_id, said)
 
 
+async def placed_elsewhere(registry: Registry, store: BlobStore, store_id: StoreId) -> str:
+    """What speaks against a store's being where the catalogue has it, in words; changes nothing.
+
+    A store that moved, and that no process has met since at its new place, says nothing.
+
+    Raises:
+        CatalogueUnavailable, StorageUnavailable: as `Whereabouts.agree`.
+    """
+    known = await registry.enrolled(store_id)
+    if known is None or known.location == store.location:
+        return ""
+    if await _is_copied(store, known.location):
+        return two_copies(known.location, store.location)
+    if await store.holder() in (None, known.location):
+        return ""
+    return taken_over(known, store.location)
+
+
 async def _is_copied(store: BlobStore, location: str) -> bool | None:
     """Whether a copy of the store is at `location`; None if that can't be seen from here."""
     try:
@@ -114,5 +134,5 @@ async def _noted(store: BlobStore) -> bool:
     try:
         return await store.note_holder(store.location)
     except (StorageFull, StorageUnavailable) as error:
-        logger.warning("%s can't be told where it is: %s", store.location, str(error))
+        logger.debug("%s can't be told where it is: %s", store.location, str(error))
         return False

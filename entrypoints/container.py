@@ -169,7 +169,12 @@ def _configured(
     local_limits = StoreLimits(settings.max_local_bytes, settings.local_reserve_bytes)
     cloud_limits = StoreLimits(settings.max_cloud_bytes)
     return [
-        ConfiguredStore(local, local_limits, written=local_written),
+        ConfiguredStore(
+            local,
+            local_limits,
+            written=local_written,
+            beside_catalogue=settings.db_host is None,
+        ),
         *(
             ConfiguredStore(store, cloud_limits, clouds_written, pattern)
             for store, pattern in clouds

@@ -23,6 +23,11 @@ from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, Fai
 from traffic_storage.ports.blob_store import BlobStore
 
 
+def shared() -> Rig:
+    """A catalogue in a database that several hosts share."""
+    return Rig(db_host="db.example", db_name="d", db_user="u", db_password="p")
+
+
 def local(service: Service) -> BoundStore:
     (found,) = [one for one in service.stores if one.store.tier is Tier.LOCAL]
     return found
@@ -88,7 +93,7 @@ async def test_a_copy_that_takes_a_store_over_is_noticed_by_the_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A cloned host, or a mirrored bucket, on the same database."""
-    rig = Rig()
+    rig = shared()
     first = rig.at_rest[Tier.LOCAL]
     async with process(rig, first) as one:
         await one.image(picture(), "X")
@@ -122,7 +127,7 @@ async def test_a_copy_that_takes_a_store_over_is_noticed_by_the_other(
 
 
 async def test_a_takeover_is_noticed_before_a_replica_is_called_missing() -> None:
-    rig = Rig()
+    rig = shared()
     first = rig.at_rest[Tier.LOCAL]
     async with process(rig, first) as one:
         await one.image(picture(), "X")
@@ -139,7 +144,7 @@ async def test_a_takeover_is_noticed_before_a_replica_is_called_missing() -> Non
 async def test_a_restart_under_another_host_name_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig()
+    rig = shared()
     for number, host in enumerate(("pod-1", "pod-2", "pod-1", "pod-3")):
         async with process(rig, on_host(rig, host, tmp_path, monkeypatch)) as service:
             assert (await service.image(picture(number), f"f{number}")).created
@@ -152,7 +157,7 @@ async def test_processes_that_reach_one_folder_by_many_names_all_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Containers with one volume, which start at once and come and go."""
-    rig = Rig()
+    rig = shared()
     async with AsyncExitStack() as running:
         services = [
             boot(rig, on_host(rig, f"pod-{number}", tmp_path, monkeypatch)) for number in range(6)
@@ -175,7 +180,7 @@ async def test_processes_that_reach_one_folder_by_many_names_all_go_on(
 async def test_a_process_that_died_while_it_took_a_store_over_leaves_no_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig()
+    rig = shared()
     one = on_host(rig, "pod-1", tmp_path, monkeypatch)
     two = on_host(rig, "pod-2", tmp_path, monkeypatch)
     async with process(rig, one) as first, process(rig, two) as second:
@@ -191,7 +196,7 @@ async def test_a_process_that_died_while_it_took_a_store_over_leaves_no_doubt(
 @pytest.mark.parametrize("call", ["note_holder", "is_copied_at"])
 async def test_a_store_that_can_not_be_told_where_it_is_moves_nevertheless(call: str) -> None:
     """As a full disk can't."""
-    rig = Rig()
+    rig = shared()
     first = rig.at_rest[Tier.LOCAL]
     async with process(rig, first) as one:
         await one.image(picture(), "X")
@@ -206,7 +211,7 @@ async def test_a_store_that_can_not_be_told_where_it_is_moves_nevertheless(call:
 async def test_a_copy_beside_the_store_is_not_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig()
+    rig = shared()
     folder, beside = tmp_path / "blobs", tmp_path / "blobs-2"
     async with process(rig, on_host(rig, "host", folder, monkeypatch)) as one:
         await one.image(picture(), "X")
@@ -236,11 +241,27 @@ async def test_a_copy_beside_the_store_is_not_trusted(
             assert not local(one).trusted
 
 
+async def test_a_copy_that_brings_its_own_catalogue_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup that is brought back beside what it was made from."""
+    rig = Rig()
+    folder, beside = tmp_path / "blobs", tmp_path / "restored"
+    async with process(rig, on_host(rig, "host", folder, monkeypatch)) as one:
+        await one.image(picture(), "X")
+    shutil.copytree(folder, beside)
+    async with process(rig, on_host(rig, "host", beside, monkeypatch)) as two:
+        assert (await two.image(picture(1), "Y")).created
+        store_id = local(two).store_id
+        assert store_id is not None
+        await two.stores.confirm(store_id)
+
+
 @pytest.mark.parametrize("how", ["moved", "linked"])
 async def test_a_folder_with_another_path_is_no_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    rig = Rig()
+    rig = shared()
     folder, other = tmp_path / "blobs", tmp_path / "other"
     async with process(rig, on_host(rig, "host", folder, monkeypatch)) as one:
         await one.image(picture(), "X")

@@ -54,7 +54,8 @@ async def stores(container: "Container", settings: StorageConfig) -> AsyncIterat
     catalogue = await _catalogue_id(container)
     used = settings.effective_strategy()
     if used.needs_local and not is_absent(settings.local_base_path):
-        yield await _store("local store", container.local_store(), container, catalogue)
+        local, beside = container.local_store(), settings.db_host is None
+        yield await _store("local store", local, container, catalogue, beside_catalogue=beside)
     for store, pattern in container.cloud_stores():
         name = "bucket" if pattern is None else f"bucket of {pattern}"
         yield await _store(name, store, container, catalogue)
@@ -84,12 +85,17 @@ async def cache(cache: Cache, settings: StorageConfig) -> Finding:
 
 
 async def _store(
-    name: str, store: BlobStore, container: "Container", catalogue: CatalogueId | None
+    name: str,
+    store: BlobStore,
+    container: "Container",
+    catalogue: CatalogueId | None,
+    *,
+    beside_catalogue: bool = False,
 ) -> Finding:
     try:
         if obstacle := await _not_ours(store, catalogue):
             return problem(name, obstacle, "connect the database that it was filled with")
-        if obstacle := await _elsewhere(store, container):
+        if not beside_catalogue and (obstacle := await _elsewhere(store, container)):
             return problem(name, obstacle, "of two copies keep the one that is used")
         return await _tried(name, store, container)
     except TrafficStorageError as error:

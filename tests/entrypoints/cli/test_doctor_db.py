@@ -1,6 +1,7 @@
 """`doctor` and `db`: what is wrong is found, named, and comes with a remedy."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -212,6 +213,37 @@ def test_a_store_of_another_catalogue_is_a_problem(shell: Shell) -> None:
     found = findings(shell, code=3)
 
     assert "another catalogue" in found["local store"]["detail"]
+
+
+def test_a_copy_of_a_store_is_a_problem(
+    shell: Shell,
+    tmp_path: Path,
+    postgres_database: Database,
+    s3_bucket: Bucket,
+    redis_database: RedisAddress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    servers = postgres_database, s3_bucket, redis_database
+    file = with_servers(tmp_path, *servers)
+    shell("db", "upgrade", "--config", file)
+    shell("stats", "--config", file)
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    clone = with_servers(copied, *servers)
+    shutil.copytree(tmp_path / "evidence" / "blobs", copied / "evidence" / "blobs")
+
+    beside = findings(shell, "--config", clone, code=3)["local store"]
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.gethostname", lambda: "clone")
+        assert findings(shell, "--config", clone)["local store"]["status"] == "ok"
+        shell("stats", "--config", clone)
+    lost = findings(shell, "--config", file, code=3)["local store"]
+    shell("stats", "--config", file)
+
+    assert "two copies of one store exist" in beside["detail"]
+    assert f"was taken over by a process that has it at clone:{copied}" in lost["detail"]
+    assert "A restart of this service takes the store back over" in lost["detail"]
+    assert findings(shell, "--config", file)["local store"]["status"] == "ok"
 
 
 def test_a_key_that_others_may_read_is_a_problem(shell: Shell) -> None:
