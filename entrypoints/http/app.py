@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 
 from traffic_storage.application.runtime import Runtime
@@ -52,7 +52,7 @@ from traffic_storage.entrypoints.http.uploads import (
     UploadImage,
     UploadVideo,
 )
-from traffic_storage.entrypoints.http.wire import Pace
+from traffic_storage.entrypoints.http.wire import Pace, route_path
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.errors import CatalogueUnavailable
 
@@ -199,6 +199,9 @@ def _lifespan(
 async def _refused(request: StarletteRequest, error: Exception) -> Response:
     """What routing refuses, and what an embedder's own routes raise, as our problems."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404 and route_path(request.scope) == "/" and request.method in {"GET", "HEAD"}:
+        # Not a route of ours: an embedder may have one there.
+        return RedirectResponse(f"{request.scope.get('root_path', '')}{DOCS_PATH}")
     if status == 404:
         raise NoSuchResource
     if status == 405:

@@ -82,7 +82,6 @@ def test_a_subclass_that_nobody_named_is_its_parent() -> None:
 
 async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient) -> None:
     for path in (
-        "/",
         "/nothing",
         "/files",
         "/files/",
@@ -99,7 +98,22 @@ async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient)
     assert response.headers["allow"] == "GET, HEAD, POST"
 
 
-async def test_nothing_is_redirected(client: httpx.AsyncClient) -> None:
+async def test_the_root_leads_to_the_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
+    for method in ("GET", "HEAD"):
+        response = await client.request(method, "/")
+        assert (response.status_code, response.headers["location"]) == (307, "/docs")
+    assert (await client.get("/", follow_redirects=True)).headers["content-type"].startswith("text")
+    problem(await client.post("/"), 404, "no-such-resource")
+    problem(await client.get("/", headers={"Host": "far.example.org"}), 401, "not-admitted")
+
+    @app.get("/")
+    async def mine() -> str:
+        return "an embedder's"
+
+    assert (await client.get("/")).json() == "an embedder's"
+
+
+async def test_nothing_else_is_redirected(client: httpx.AsyncClient) -> None:
     assert (await client.get("/violations/")).status_code == 404
     assert (await client.get("/healthz/")).status_code == 404
 

@@ -96,6 +96,7 @@ async def test_it_works_below_a_path_of_somebody_elses_application(tmp_path: Pat
     outer.mount("/evidence", inner)
     async with client_of(outer) as client:
         assert (await client.get("/evidence/healthz")).status_code == 200
+        assert (await client.get("/evidence/")).headers["location"] == "/evidence/docs"
         response = await client.post("/evidence/files/upload/image", files={"file": IMAGE})
         assert response.status_code == 201
         location = response.headers["location"]
