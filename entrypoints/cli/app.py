@@ -3,11 +3,13 @@
 import asyncio
 import inspect
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from cyclopts.help import PlainFormatter
 
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.cli.catalogue import ABOUT, COMMANDS, PROGRAM, exit_codes_help
@@ -22,24 +24,54 @@ from traffic_storage.entrypoints.cli.output import (
 )
 from traffic_storage.entrypoints.cli.session import Flag, Session
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _GLOBAL = Group("Options of every command", sort_key=100)
 
 
-def build() -> App:
-    """The application with all its commands, none of them loaded."""
+class _Wrapped(PlainFormatter):
+    """Help in lines that fit; an entry goes on under its text, not under its name."""
+
+    def _print_plain(self, console: "Console", text: str) -> None:
+        indent = self.indent if text.startswith(self.indent) else ""
+        paragraphs = text.split("\n\n") if not indent else [text]
+        wrapped = [_wrapped(paragraph, indent, console.width) for paragraph in paragraphs]
+        super()._print_plain(console, "\n\n".join(wrapped))
+
+
+def _wrapped(paragraph: str, indent: str, width: int) -> str:
+    if not indent and "\n " in paragraph:  # a table
+        return paragraph
+    return textwrap.fill(
+        " ".join(paragraph.split()),
+        width,
+        initial_indent=indent,
+        subsequent_indent=3 * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def build(arguments: Sequence[str] = ()) -> App:
+    """The application with all its commands, none of them loaded.
+
+    A command that `arguments` name has its own help, which says more than its line in the list.
+    """
     app = App(
         name=PROGRAM,
         help=ABOUT,
         help_epilogue=exit_codes_help(),
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=_Wrapped(),
         version_flags=(),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
     )
     for command in COMMANDS:
-        app.command(command.place, name=command.name, help=command.summary)
+        summary = None if command.name in arguments else command.summary
+        app.command(command.place, name=command.name, help=summary)
     app.meta.suppress_keyboard_interrupt = False
     app.meta.default(_launcher(app))
     return app
@@ -49,7 +81,7 @@ def run(arguments: Sequence[str]) -> ExitCode:
     """Run one command; what goes wrong is told on stderr."""
     verbose = not {"--verbose", "-v"}.isdisjoint(arguments)
     try:
-        code = build().meta(arguments)
+        code = build(arguments).meta(arguments)
         flush_out()
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001  # told
         return tell(_cause(error), verbose=verbose)

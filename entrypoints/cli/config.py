@@ -9,7 +9,7 @@ from traffic_storage.domain.canonical import Json
 from traffic_storage.entrypoints.cli.output import say, say_json, say_table
 from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
-app = App(name="config")
+app = App(name="config", help="Show the settings and where they come from.")
 
 
 @app.command

@@ -7,7 +7,7 @@ from cyclopts import App
 from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared
 
-app = App(name="db")
+app = App(name="db", help="Bring the database to this version's form.")
 
 
 @app.command

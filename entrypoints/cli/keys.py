@@ -10,7 +10,7 @@ from traffic_storage.entrypoints.cli.session import AsJson
 
 _KEY_BYTES = 32
 
-app = App(name="keys")
+app = App(name="keys", help="Make API keys.")
 
 
 @app.command

@@ -65,6 +65,23 @@ def test_every_command_has_help_with_exit_codes(shell: Shell, name: str) -> None
     assert "interrupted (Ctrl-C)" in out
 
 
+def test_help_says_all_and_keeps_to_the_width(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    serve, keys = shell("serve", "--help").out, shell("keys", "--help").out
+    get, every = shell("get", "--help").out, shell("--verbose", "--help").out
+
+    assert "set api_keys before putting one in front" in " ".join(serve.split())
+    assert "Make API keys." in keys
+    assert "Hand a stored file out, verified." in every
+    assert all(len(line) <= 60 for line in (serve + keys + get + every).splitlines())
+    assert (
+        "  --output, -o STR: Where to: a file, a folder, or - for\n"
+        "      stdout (the default, unless that is a terminal).\n"
+    ) in get
+
+
 def test_every_command_is_found_where_the_catalogue_says() -> None:
     app = build()
 
