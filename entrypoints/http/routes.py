@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 from starlette.types import ASGIApp
 from typing_extensions import TypedDict
 
+from traffic_storage.application.examine_video import MAX_DURATION_SECONDS
 from traffic_storage.domain.errors import (
     AccessDenied,
     Conflict,
@@ -178,7 +179,7 @@ _SHA256: Schema = {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}
 _JSON_OBJECT: Schema = {"type": "string", "contentMediaType": "application/json"}
 _IMAGE_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_IMAGES))
 _VIDEO_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_VIDEOS))
-_SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": 1e9}
+_SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": MAX_DURATION_SECONDS}
 
 _FILE_PATH = Parameter("file_id", "path", _KNOWN_FILE_ID, "id of the file", "V001~image")
 _DIGEST_HEADER = Parameter(

@@ -44,6 +44,7 @@ PLAUSIBLE: dict[str, object] = {
     "camera_info": '{"location": "Main St"}',
     "model_versions": '{"detector": "yolov8"}',
     "timestamp": "2025-11-01T10:00:00",
+    "duration_seconds": 10,
 }
 OPAQUE = ("sha256", "image_sha256", "video_sha256", "Content-Digest", "cursor")
 
@@ -140,6 +141,7 @@ def make_plausible(case: Case, path: str, token: str) -> None:
         body = plausible(case.body)
         if path == "/files/upload/video":
             body["file"] = video()[1]
+            case.multipart_content_types = {"file": "video/mp4"}
         case.body = body
     elif case.operation.body:
         case.body, case.media_type = IMAGE[1], "image/jpeg"
