@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Generic, TypeVar, cast
 
 from attrs import define
@@ -42,7 +42,9 @@ class Job(Generic[P]):
 class Worker(Generic[P]):
     """One thread, started at first use, that runs batches of at most `most` jobs.
 
-    Jobs are run in the order in which they came. `finish` runs in the thread when it ends.
+    Jobs are run in the order in which they came. `finish` runs in the thread when it ends. Never
+    do two threads run at once, for what they work with may not bear it: one that is started while
+    another is being closed waits for its end.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Worker(Generic[P]):
         self._most = most
         self._queue: SimpleQueue[Job[P] | Job[None]] = SimpleQueue()
         self._thread: Thread | None = None
+        self._alone = Lock()
 
     async def do(self, payload: P) -> object:
         """Queue a job and wait for it."""
@@ -83,6 +86,11 @@ class Worker(Generic[P]):
         self._thread.start()
 
     def _work(self) -> None:
+        with self._alone:
+            end = self._run_until_the_end()
+        _hand_over([end])
+
+    def _run_until_the_end(self) -> Job[None]:
         end: Job[None] | None = None
         while end is None:
             batch, end = self._next()
@@ -94,8 +102,9 @@ class Worker(Generic[P]):
             _hand_over(batch)
         try:
             self._finish()
-        finally:
-            _hand_over([end])
+        except BaseException as error:  # noqa: BLE001 - whoever closes shall see it
+            end.error = error
+        return end
 
     def _next(self) -> tuple[list[Job[P]], Job[None] | None]:
         """The jobs that have queued, at least one, and the end if it comes after them."""
