@@ -56,19 +56,18 @@ if TYPE_CHECKING:
     )
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolContract as SpoolContract
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolMachine as SpoolMachine
-    from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault as BlobFault
     from traffic_storage.entrypoints.testing.faults.blob_store import Damage as Damage
     from traffic_storage.entrypoints.testing.faults.blob_store import (
         FailingBlobStore as FailingBlobStore,
     )
-    from traffic_storage.entrypoints.testing.faults.blob_store import When as When
     from traffic_storage.entrypoints.testing.faults.blob_store import damaged as damaged
     from traffic_storage.entrypoints.testing.faults.blob_store import tamper as tamper
     from traffic_storage.entrypoints.testing.faults.cache import FailingCache as FailingCache
+    from traffic_storage.entrypoints.testing.faults.plans import Fault as Fault
+    from traffic_storage.entrypoints.testing.faults.plans import When as When
     from traffic_storage.entrypoints.testing.faults.record_repo import (
         FailingRecordRepo as FailingRecordRepo,
     )
-    from traffic_storage.entrypoints.testing.faults.record_repo import RecordFault as RecordFault
     from traffic_storage.entrypoints.testing.faults.spool import FailingSpool as FailingSpool
     from traffic_storage.entrypoints.testing.ids import SeededIds as SeededIds
 
@@ -76,7 +75,7 @@ if TYPE_CHECKING:
 # the same.
 _PLACES = {
     "Blob": "traffic_storage.entrypoints.testing.blobs:Blob",
-    "BlobFault": "traffic_storage.entrypoints.testing.faults.blob_store:BlobFault",
+    "Fault": "traffic_storage.entrypoints.testing.faults.plans:Fault",
     "BlobStoreContract": "traffic_storage.entrypoints.testing.contracts.blob_store:BlobStoreContract",
     "BlobStoreMachine": "traffic_storage.entrypoints.testing.contracts.blob_store:BlobStoreMachine",
     "CacheContract": "traffic_storage.entrypoints.testing.contracts.cache:CacheContract",
@@ -96,14 +95,13 @@ _PLACES = {
     "ManualClock": "traffic_storage.adapters.clock.manual:ManualClock",
     "NEVER": "traffic_storage.entrypoints.testing.blobs:NEVER",
     "PlainImages": "traffic_storage.adapters.images.memory:PlainImages",
-    "RecordFault": "traffic_storage.entrypoints.testing.faults.record_repo:RecordFault",
     "RecordRepoContract": "traffic_storage.entrypoints.testing.contracts.record_repo:RecordRepoContract",
     "RecordRepoMachine": "traffic_storage.entrypoints.testing.contracts.record_repo:RecordRepoMachine",
     "SeededIds": "traffic_storage.entrypoints.testing.ids:SeededIds",
     "SpoolContract": "traffic_storage.entrypoints.testing.contracts.spool:SpoolContract",
     "SpoolMachine": "traffic_storage.entrypoints.testing.contracts.spool:SpoolMachine",
     "SystemClock": "traffic_storage.adapters.clock.system:SystemClock",
-    "When": "traffic_storage.entrypoints.testing.faults.blob_store:When",
+    "When": "traffic_storage.entrypoints.testing.faults.plans:When",
     "damaged": "traffic_storage.entrypoints.testing.faults.blob_store:damaged",
     "in_memory_container": "traffic_storage.entrypoints.testing.containers:in_memory_container",
     "new_blob": "traffic_storage.entrypoints.testing.blobs:new_blob",
@@ -116,7 +114,6 @@ _PLACES = {
 __all__ = [
     "NEVER",
     "Blob",
-    "BlobFault",
     "BlobStoreContract",
     "BlobStoreMachine",
     "CacheContract",
@@ -127,6 +124,7 @@ __all__ = [
     "FailingCache",
     "FailingRecordRepo",
     "FailingSpool",
+    "Fault",
     "IdentityCompressor",
     "ImagesContract",
     "InMemoryBlobStore",
@@ -135,7 +133,6 @@ __all__ = [
     "InProcessCache",
     "ManualClock",
     "PlainImages",
-    "RecordFault",
     "RecordRepoContract",
     "RecordRepoMachine",
     "SeededIds",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
-from traffic_storage.entrypoints.testing.faults.blob_store import When
+from traffic_storage.entrypoints.testing.faults.plans import When
 
 P = TypeVar("P")
 

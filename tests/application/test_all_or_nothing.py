@@ -22,7 +22,7 @@ from tests.application.rig import (
 from tests.application.script import Died, Step
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable, TrafficStorageError
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.testing.faults.blob_store import When
+from traffic_storage.entrypoints.testing.faults.plans import When
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
 V001 = violation_record()

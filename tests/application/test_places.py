@@ -20,7 +20,7 @@ from traffic_storage.domain.errors import Conflict, StorageFull, StorageUnavaila
 from traffic_storage.domain.files import ReplicaState, Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, When
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.blob_store import Room
 
 V001 = violation_record()
@@ -65,10 +65,10 @@ async def test_hybrid_keeps_all_local_while_the_cloud_is_down_and_says_so(
                 rig.cloud.go_down("the bucket does not answer")
             case "fails at the put":
                 away = lambda: StorageUnavailable("the bucket does not answer")  # noqa: E731
-                rig.cloud.plan(BlobFault("put", away, times=None))
+                rig.cloud.plan(Fault("put", away, times=None))
             case _:
                 away = lambda: StorageUnavailable("the bucket does not answer")  # noqa: E731
-                rig.cloud.plan(BlobFault("put", away, times=None, when=When.AFTER))
+                rig.cloud.plan(Fault("put", away, times=None, when=When.AFTER))
         if kind == "evidence":
             files = list((await service.evidence(V001, picture(), film())).files.values())
         elif kind == "image":
@@ -116,7 +116,7 @@ async def test_cloud_only_refuses_while_the_cloud_is_down(
             rig.cloud.go_down("the bucket does not answer")
         else:
             away = lambda: StorageUnavailable("the bucket does not answer")  # noqa: E731
-            rig.cloud.plan(BlobFault("put", away, times=None))
+            rig.cloud.plan(Fault("put", away, times=None))
         for work in (service.image(picture(), "X"), service.evidence(V001, picture(), film())):
             with pytest.raises(StorageUnavailable, match="cloud: the bucket does not answer"):
                 await work
@@ -156,7 +156,7 @@ async def test_a_full_store_refuses_and_nothing_is_half_stored(how: str, kind: s
     async with rig.running() as service:
         if how == "the put says so":
             full = lambda: StorageFull("no space left on device")  # noqa: E731
-            rig.local.plan(BlobFault("put", full, times=None))
+            rig.local.plan(Fault("put", full, times=None))
         big = film(1, 2_000)
         alone = kind == "image"
         work = service.video(big, "X") if alone else service.evidence(V001, picture(), big)
@@ -196,7 +196,7 @@ async def test_free_space_counts_what_was_stored_since_it_was_measured() -> None
 async def test_a_store_whose_room_cannot_be_told_is_tried() -> None:
     rig = Rig(local_reserve_gb=KB)
     _has_room(rig, Room(free_bytes=3_000))
-    rig.local.plan(BlobFault("room", times=None))
+    rig.local.plan(Fault("room", times=None))
     async with rig.running() as service:
         assert (await service.video(film(0, 2_500), "X")).created
         rig.local.come_back()
@@ -208,7 +208,7 @@ async def test_a_store_whose_room_cannot_be_told_is_tried() -> None:
 async def test_a_full_local_disk_makes_hybrid_use_the_cloud() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
-        rig.local.plan(BlobFault("put", lambda: StorageFull("no space left"), times=None))
+        rig.local.plan(Fault("put", lambda: StorageFull("no space left"), times=None))
         stored = await service.evidence(V001, picture(), film())
         for file in stored.files.values():
             assert [replica.tier for replica in file.replicas] == [Tier.CLOUD]

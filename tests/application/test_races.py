@@ -20,7 +20,7 @@ from tests.application.script import Step
 from traffic_storage.domain.errors import Conflict, StorageFull, StorageUnavailable
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.testing.faults.blob_store import When
+from traffic_storage.entrypoints.testing.faults.plans import When
 from traffic_storage.ports.errors import DeadlinePassed, NamesTaken
 
 MANY = 12

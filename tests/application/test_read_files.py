@@ -36,7 +36,8 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
-from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, Damage, When, tamper
+from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.blob_store import Span
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
 from traffic_storage.ports.spool import MemoryBody
@@ -246,7 +247,7 @@ async def test_a_store_that_fails_in_mid_stream_is_followed_by_the_other(
     async with rig.running() as service:
         await two_copies(rig, service, LARGE)
         given = 0
-        rig.local.plan(BlobFault("open", error, when=When.AFTER))
+        rig.local.plan(Fault("open", error, when=When.AFTER))
         async for chunk in (await service.read.open("X")).chunks():
             assert chunk == LARGE[given : given + len(chunk)]
             given += len(chunk)

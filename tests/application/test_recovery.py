@@ -27,7 +27,7 @@ from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.unit import Attempt, Names
 from traffic_storage.entrypoints.testing.blobs import NEVER
 from traffic_storage.entrypoints.testing.containers import NOON
-from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, When
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.entrypoints.testing.ids import SeededIds
 from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.spool import Body
@@ -129,7 +129,7 @@ async def test_an_undo_that_fails_half_way_is_taken_up_again() -> None:
         )
         await outcome(service.evidence(V001, picture(), film()))
         rig.clock.advance(LONG_AGO)
-        rig.cloud.plan(BlobFault("delete", lambda: StorageUnavailable("no answer"), times=2))
+        rig.cloud.plan(Fault("delete", lambda: StorageUnavailable("no answer"), times=2))
         for _ in range(2):
             await service.sweep()
             assert len(rig.attempts) == 1
@@ -146,7 +146,7 @@ async def test_a_delete_whose_answer_was_lost_is_repeated(when: When) -> None:
     async with rig.running() as service:
         await interrupted(rig, service)
         rig.clock.advance(LONG_AGO)
-        rig.local.plan(BlobFault("delete", lambda: StorageUnavailable("no answer"), when=when))
+        rig.local.plan(Fault("delete", lambda: StorageUnavailable("no answer"), when=when))
         await service.sweep()
         assert len(rig.attempts) == 1
         await service.sweep()
@@ -228,7 +228,7 @@ async def test_what_may_still_arrive_stays_in_the_journal_until_it_cannot(
     rig.cloud.inner = rig.at_rest[Tier.CLOUD] = late
     async with rig.running() as service:
         if local_is_full:
-            rig.local.plan(BlobFault("put", lambda: StorageFull("full"), times=None))
+            rig.local.plan(Fault("put", lambda: StorageFull("full"), times=None))
         result = await outcome(service.evidence(V001, picture(), film()))
         assert isinstance(result, StorageUnavailable) == local_is_full
         assert rig.attempts

@@ -12,7 +12,7 @@ from tests.support.leaks import tasks_besides_ours
 from traffic_storage.application.runtime import Health, Runtime
 from traffic_storage.domain.errors import ConfigurationError, StorageUnavailable
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, When
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.errors import CatalogueUnavailable
 
 
@@ -232,7 +232,7 @@ async def test_a_service_outlives_an_outage_of_everything() -> None:
         rig.local.go_down("away")
         rig.cloud.go_down("away")
         rig.cache.go_down("away")
-        rig.local.plan(BlobFault("room", times=None))
+        rig.local.plan(Fault("room", times=None))
         assert isinstance(await outcome(service.video(film(), "X")), StorageUnavailable)
         rig.clock.advance(timedelta(hours=1))
         await service.sweep()

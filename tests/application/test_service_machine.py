@@ -32,7 +32,8 @@ from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.domain.unit import CatalogueUsage
-from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore, When
+from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
+from traffic_storage.entrypoints.testing.faults.plans import When
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
 Content: TypeAlias = tuple[str, int]

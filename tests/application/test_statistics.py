@@ -6,7 +6,7 @@ from tests.application.rig import RememberingBlobStore, Rig, film, picture, viol
 from tests.application.script import Step
 from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.testing.faults.blob_store import When
+from traffic_storage.entrypoints.testing.faults.plans import When
 from traffic_storage.ports.blob_store import Room
 from traffic_storage.ports.errors import CatalogueUnavailable
 

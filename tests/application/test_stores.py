@@ -29,7 +29,7 @@ from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, When
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.errors import CatalogueUnavailable
 
 
@@ -162,7 +162,7 @@ async def test_a_folder_that_is_replaced_under_the_service_is_not_written_until_
 async def test_an_attempt_in_a_store_in_doubt_is_not_undone() -> None:
     async with filled() as rig, rig.running() as service:
         away = lambda: StorageUnavailable("no answer")  # noqa: E731
-        rig.local.plan(BlobFault("put", away, when=When.AFTER))
+        rig.local.plan(Fault("put", away, when=When.AFTER))
         assert isinstance(await outcome(service.image(picture(1), "Y")), StorageUnavailable)
         at_rest = rig.at_rest[Tier.LOCAL]
         marker, at_rest._marker = at_rest._marker, Marker(CatalogueId("other"), StoreId("x"))
@@ -178,7 +178,7 @@ async def test_an_attempt_in_a_store_in_doubt_is_not_undone() -> None:
 async def test_an_unreadable_marker_stops_writing_and_says_so() -> None:
     async with filled() as rig, rig.running() as service:
         refuse = lambda: InvalidInput.of("marker", "is unreadable: 'xyz'")  # noqa: E731
-        rig.local.plan(BlobFault("marker", refuse, times=None))
+        rig.local.plan(Fault("marker", refuse, times=None))
         await service.sweep()
         await check_refused(rig, service, "marker: is unreadable")
         assert (await service.read.whole("X"))[1].file_id == "X"
@@ -190,7 +190,7 @@ async def test_an_unreadable_marker_stops_writing_and_says_so() -> None:
 async def test_an_unreadable_marker_at_the_start_leaves_reading_as_it_is() -> None:
     async with filled() as rig:
         refuse = lambda: InvalidInput.of("marker", "is unreadable: 'xyz'")  # noqa: E731
-        rig.local.plan(BlobFault("marker", refuse, times=None))
+        rig.local.plan(Fault("marker", refuse, times=None))
         async with rig.running() as service:
             await check_refused(rig, service, "marker: is unreadable")
             assert (await service.read.whole("X"))[1].file_id == "X"
@@ -350,10 +350,10 @@ async def test_a_store_that_answers_nothing_or_nonsense_is_not_confirmed(
     refuse = lambda: InvalidInput.of("marker", "is unreadable: 'xyz'")  # noqa: E731
     away = lambda: StorageUnavailable("no answer")  # noqa: E731
     faults = [
-        (BlobFault("marker", gate=asyncio.Event()), "did not show its marker"),
-        (BlobFault("marker", refuse), "is unreadable"),
-        (BlobFault("marker", away), "no answer"),
-        (BlobFault("missing_part", away), "no answer"),
+        (Fault("marker", gate=asyncio.Event()), "did not show its marker"),
+        (Fault("marker", refuse), "is unreadable"),
+        (Fault("marker", away), "no answer"),
+        (Fault("missing_part", away), "no answer"),
     ]
     async with filled() as rig, rig.running() as service:
         replica = (await service.read.file("X")).readable[0]
@@ -390,7 +390,7 @@ async def test_a_store_that_cannot_be_marked_does_not_keep_the_service_from_star
     error: Exception, call: str
 ) -> None:
     rig = Rig(StorageStrategy.HYBRID)
-    rig.local.plan(BlobFault(call, lambda: error))
+    rig.local.plan(Fault(call, lambda: error))
     async with rig.running() as service:
         assert str(error) in bound(service).identity_obstacle
         assert (await service.image(picture(), "X")).file.placement.decision == "cloud"

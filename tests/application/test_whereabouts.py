@@ -19,7 +19,8 @@ from traffic_storage.application.stores import BoundStore
 from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.domain.files import ReplicaState, Tier
 from traffic_storage.domain.identifiers import FileId, StoreId
-from traffic_storage.entrypoints.testing.faults.blob_store import BlobFault, FailingBlobStore
+from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
+from traffic_storage.entrypoints.testing.faults.plans import Fault
 from traffic_storage.ports.blob_store import BlobStore
 
 
@@ -201,7 +202,7 @@ async def test_a_store_that_can_not_be_told_where_it_is_moves_nevertheless(call:
     async with process(rig, first) as one:
         await one.image(picture(), "X")
     service = boot(rig, copy_of(rig, first, "other:/blobs"))
-    rig.local.plan(BlobFault(call))
+    rig.local.plan(Fault(call))
     await service.start()
     assert local(service).trusted
     assert await location_of(rig, service) == "other:/blobs"

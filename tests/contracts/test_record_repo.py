@@ -19,8 +19,8 @@ from traffic_storage.entrypoints.testing.contracts.record_repo import (
     is_whole,
     local,
 )
-from traffic_storage.entrypoints.testing.faults.blob_store import When
-from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecordRepo, RecordFault
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
+from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecordRepo
 from traffic_storage.entrypoints.testing.units import new_file, store
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 from traffic_storage.ports.record_repo import RecordRepo
@@ -78,8 +78,8 @@ class TestFailing(RecordRepoContract):
 
     async def test_it_fails_before_or_after_the_work(self, repo: FailingRecordRepo) -> None:
         repo.plan(
-            RecordFault("commit", nth=2),
-            RecordFault("commit", lambda: OutcomeUnknown("on purpose"), nth=3, when=When.AFTER),
+            Fault("commit", nth=2),
+            Fault("commit", lambda: OutcomeUnknown("on purpose"), nth=3, when=When.AFTER),
         )
         place = await local(repo)
         units = [Unit((new_file(place),)) for _ in range(3)]
@@ -108,7 +108,7 @@ class TestFailing(RecordRepoContract):
 
     async def test_it_waits(self, repo: FailingRecordRepo) -> None:
         gate = asyncio.Event()
-        repo.plan(RecordFault("ping", None, gate=gate))
+        repo.plan(Fault("ping", None, gate=gate))
         waiting = asyncio.ensure_future(repo.ping())
         await asyncio.sleep(0)
         assert not waiting.done()

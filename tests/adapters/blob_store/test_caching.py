@@ -16,11 +16,8 @@ from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
-from traffic_storage.entrypoints.testing.faults.blob_store import (
-    BlobFault,
-    FailingBlobStore,
-    When,
-)
+from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.blob_store import BlobStore, Span, closing
 from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
 
@@ -131,7 +128,7 @@ class TestHits:
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
         blob = await put(far, random_blob(5 * MIB))
-        far.plan(BlobFault("open", when=When.AFTER))
+        far.plan(Fault("open", when=When.AFTER))
         with pytest.raises(StorageUnavailable):
             await stream(cached, blob)
         assert copies(tmp_path) == set()
@@ -152,7 +149,7 @@ class TestHits:
     async def test_a_put_that_fails_keeps_no_copy(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        far.plan(BlobFault("put"), BlobFault("put", nth=2, when=When.AFTER))
+        far.plan(Fault("put"), Fault("put", nth=2, when=When.AFTER))
         for _ in range(2):
             with pytest.raises(StorageUnavailable):
                 await put(cached, random_blob(10))
