@@ -63,6 +63,14 @@ def _micros_or_none(given: datetime | None) -> int | None:
     return None if given is None else micros(given)
 
 
+def _moments(values: Sequence[int]) -> list[datetime]:
+    """The instants of a column."""
+    if min(values) < 0 or max(values) >= _FLOAT_IS_EXACT:
+        return [*map(moment, values)]
+    read = datetime.fromtimestamp
+    return [read(value / 1_000_000, UTC) for value in values]
+
+
 def _moment_or_none(value: int | None) -> datetime | None:
     return None if value is None else moment(value)
 
@@ -261,7 +269,7 @@ def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
             digests,
             _instants(times, occurred),
             zones,
-            map(moment, received),
+            _moments(received),
             metadata_ids,
             image_ids,
             video_ids,

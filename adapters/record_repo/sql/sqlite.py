@@ -41,8 +41,9 @@ T = TypeVar("T")
 
 DIALECT = SQLiteDialect(paramstyle="qmark")
 MOST_WRITES = 128
-# Pages that wait for each other cost more, in caches and garbage, than waking the loop for each.
-MOST_READS = 1
+# Each time the loop wakes it takes the interpreter lock from the thread that reads, so answers go
+# there by the handful. More at once only wait for each other.
+MOST_READS = 8
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384")
 _PAUSE_SECONDS = 0.02
 _BARE_MINIMUM = 256 * 1024

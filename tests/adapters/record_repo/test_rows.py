@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from traffic_storage.adapters.record_repo.sql.rows import micros, moment
+from traffic_storage.adapters.record_repo.sql.rows import _moments, micros, moment
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_2106 = 2**32 * 1_000_000
@@ -24,6 +24,11 @@ _EARLIEST, _LATEST = (
 def test_an_instant_keeps_its_microsecond(value: int) -> None:
     assert moment(value) == _EPOCH + timedelta(microseconds=value)
     assert micros(moment(value)) == value
+
+
+@given(st.lists(st.integers(_EARLIEST, _LATEST), min_size=1, max_size=4))
+def test_a_column_of_instants_is_read_as_each_of_them(values: list[int]) -> None:
+    assert _moments(values) == [*map(moment, values)]
 
 
 @pytest.mark.parametrize("around", [_YEAR_2106, 2**31 * 1_000_000, 1_764_000_000_000_000])
