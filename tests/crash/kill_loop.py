@@ -105,13 +105,17 @@ class KillLoop:
         self.record = Record()
 
     def kill_once(self, fault: dict[str, Any] | None = None) -> None:
-        """Run the writer and kill it at a random instant (or let it die at a fault point)."""
+        """Run the writer and kill it at a random instant (or let it die at a fault point).
+
+        One in four is killed while it starts and recovers, the others while they store.
+        """
         process = self._start(fault)
         assert process.stdout is not None
+        since = b'"start"' if self._chance.random() < 0.25 else b'"ready"'
         timer = None
         try:
             for line in process.stdout:
-                if timer is None and fault is None:
+                if timer is None and fault is None and since in line:
                     timer = threading.Timer(self._chance.uniform(0.0, 0.5), process.kill)
                     timer.start()
                 if line.endswith(b"\n"):
