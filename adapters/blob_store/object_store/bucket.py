@@ -1,6 +1,8 @@
 """The calls to one bucket, each under the guard. No verification beyond sizes."""
 
 import asyncio
+import atexit
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -32,6 +34,7 @@ _STREAM_BYTES = 1024 * 1024
 _PAGE = 1000
 _LOOK_SECONDS = 5.0
 _FAREWELL_SECONDS = 0.01
+_LAST_FAREWELL_SECONDS = 0.1
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 
@@ -215,12 +218,14 @@ class Bucket:
             # and a loop that ends while obstore's threads call back into it aborts the process.
             await asyncio.sleep(_FAREWELL_SECONDS)
             self._client = None
+            _left_open.discard(id(self))
             await asyncio.sleep(0)
 
     @property
     def _s3(self) -> S3Store:
         if self._client is None:
             self._client = self._settings.connect()
+            _left_open.add(id(self))
         return self._client
 
     @property
@@ -240,3 +245,17 @@ async def _next(stream: AsyncIterator[T], at_end: T) -> T:
         return await stream.__anext__()
     except StopAsyncIteration:
         return at_end
+
+
+# By number, so that nothing is kept alive by it.
+_left_open: set[int] = set()
+
+
+@atexit.register
+def _let_threads_end() -> None:
+    """An interpreter that ends while obstore's threads call back into it is aborted.
+
+    A program that closes its stores has waited already; this is for one that does not.
+    """
+    if _left_open:
+        time.sleep(_LAST_FAREWELL_SECONDS)
