@@ -174,9 +174,13 @@ def own_redis_cluster() -> Iterator[RedisCluster]:
 
 @pytest.fixture
 def s3_faults(s3: S3Address) -> Iterator[S3Stub]:
-    """A fault proxy in front of the run's S3 server; reach a bucket by `bucket.at(endpoint)`."""
+    """A fault proxy in front of the run's S3 server; reach a bucket by `bucket.at(endpoint)`.
+
+    A fault that was scripted and reached no request fails the test.
+    """
     with S3Stub(s3.endpoint) as stub:
         yield stub
+        stub.check()
 
 
 @pytest.fixture

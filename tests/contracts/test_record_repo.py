@@ -88,7 +88,15 @@ class TestFailing(RecordRepoContract):
             with pytest.raises(error):
                 await store(repo, unit)
         assert [await is_whole(repo, unit) for unit in units] == [True, False, True]
+        assert repo.unmet() == []
         assert repo.calls["commit"] == 3
+
+    async def test_it_tells_of_faults_that_no_call_met(self, repo: FailingRecordRepo) -> None:
+        hidden, late = Fault("ping"), Fault("ping", nth=2)
+        repo.plan(Fault("ping"), hidden, late)
+        with pytest.raises(CatalogueUnavailable):
+            await repo.ping()
+        assert repo.unmet() == [hidden, late]
 
     async def test_it_goes_down_and_comes_back(self, repo: FailingRecordRepo) -> None:
         repo.go_down("the cable is cut")

@@ -8,7 +8,7 @@ Requests pass unchanged, the Host header too, so signatures made for the stub's 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import TypeAlias
@@ -31,6 +31,8 @@ class Seen:
     bucket: str
     key: str
     query: str
+    headers: Mapping[str, str]
+    """By their names in lower case."""
     is_faulted: bool = False
     real_status: int | None = None
     """What the real server answered, None as long as it has not."""
@@ -271,6 +273,8 @@ class _Rule:
     query: str
     nth: int
     times: int | None
+    is_used: bool = False
+    """Whether a request was faulted by it."""
     _matched: int = 0
 
     def takes(self, seen: Seen) -> bool:
@@ -313,14 +317,20 @@ class S3Stub(Proxy):
         Of those that match from now on, the `nth` is the first to be faulted, and `times` in a
         row are (None: all). `key` is the unquoted path after the bucket, empty for requests
         about the bucket; `query` tells the parts of a multipart upload apart. The oldest rule
-        that takes a request wins.
+        that takes a request wins. A rule that faults nothing is an error of the test: see `check`.
         """
         self._rules.append(_Rule(fault, method, key, query, nth, times))
 
     def clear(self) -> None:
-        """Forget all rules and all requests."""
+        """Forget all rules and all requests, after `check`."""
+        self.check()
         self._rules.clear()
         self.requests.clear()
+
+    def check(self) -> None:
+        """AssertionError when a rule has faulted no request: its test showed nothing."""
+        unused = [rule for rule in self._rules if not rule.is_used]
+        assert not unused, f"faulted nothing: {unused}; came: {self.requests}"
 
     def count(self, *, method: str | None = None, key: str = "*", query: str = "*") -> int:
         """How many requests came that match, faulted ones too."""
@@ -355,13 +365,17 @@ class S3Stub(Proxy):
     def _fault_for(self, seen: Seen) -> Fault | None:
         # Every rule counts the request, also when an older one takes it.
         taking = [rule for rule in list(self._rules) if rule.takes(seen)]
-        return taking[0].fault if taking else None
+        if not taking:
+            return None
+        taking[0].is_used = True
+        return taking[0].fault
 
 
 def _seen(head: wire.Head) -> Seen:
     place = urlsplit(head.target)
     bucket, _, key = place.path.removeprefix("/").partition("/")
-    return Seen(head.method, unquote(bucket), unquote(key), place.query)
+    headers = {name.lower(): value for name, value in head.headers}
+    return Seen(head.method, unquote(bucket), unquote(key), place.query, headers)
 
 
 def _error(status: int, code: str) -> wire.Answer:

@@ -188,6 +188,18 @@ class TestS3Stub:
                 outcomes.append("failed")
         assert outcomes == ["ok", "ok", "failed", "failed", "ok"]
 
+    async def test_tells_of_a_fault_that_no_request_met(
+        self, proxied: S3Store, s3_faults: S3Stub
+    ) -> None:
+        s3_faults.on(s3_stub.error(), method="PUT", nth=2)
+        await obstore.put_async(proxied, "first", b"x")
+        for look in (s3_faults.check, s3_faults.clear):
+            with pytest.raises(AssertionError, match="faulted nothing"):
+                look()
+        with pytest.raises(obstore.exceptions.BaseError):
+            await obstore.put_async(proxied, "second", b"x")
+        s3_faults.check()
+
     async def test_tells_when_a_request_has_been_applied(
         self, proxied: S3Store, direct: S3Store, s3_faults: S3Stub
     ) -> None:

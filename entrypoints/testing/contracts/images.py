@@ -231,6 +231,7 @@ class ImagesContract:
     async def test_bytes_of_others_are_decoded(self, images: Images, sample: Sample) -> None:
         """decode: "palettes, CMYK and grey with alpha become colour", 8 bits, in each order."""
         if not self.reads_others:
+            await self.refused(images, sample.data, UnsupportedMedia)
             return
         rgb = (await images.decode(sample.data, ChannelOrder.RGB)).pixels
         bgr = (await images.decode(sample.data, ChannelOrder.BGR)).pixels
@@ -245,9 +246,8 @@ class ImagesContract:
         self, images: Images, sample: Sample, channels: int
     ) -> None:
         """decode: "`channels` (1, 3 or 4) gives an encoded array its shape back"."""
-        if not self.reads_others:
-            return
-        decoded = await images.decode(sample.data, ChannelOrder.RGB, channels)
+        data = await self.readable(images, sample)
+        decoded = await images.decode(data, ChannelOrder.RGB, channels)
         assert _dimensions(decoded.pixels) == Dimensions(WIDTH, HEIGHT, channels)
 
     async def test_a_cut_is_found_wherever_it_is(self, images: Images, sample: Sample) -> None:

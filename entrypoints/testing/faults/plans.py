@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -75,6 +75,12 @@ class Failing:
         self._left = None
         self._plans.clear()
 
+    def unmet(self) -> Sequence[Fault]:
+        """The planned faults that have happened to no call: a test that leaves some shows less than
+        it says.
+        """
+        return [plan.fault for plan in self._plans if not plan.is_met]
+
     async def _do(self, method: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         fault = await self._enter(method)
         found = await call()
@@ -84,7 +90,7 @@ class Failing:
     async def _enter(self, method: str) -> Fault | None:
         """Count a call, and fail it here if it is to do no work."""
         self.calls[method] += 1
-        taking = [plan.fault for plan in self._plans if plan.takes(method)]
+        taking = [plan for plan in self._plans if plan.takes(method)]
         if self._down:
             raise self._away(self._down)
         if self._left is not None:
@@ -93,7 +99,8 @@ class Failing:
             self._left -= 1
         if not taking:
             return None
-        fault = taking[0]
+        taking[0].is_met = True
+        fault = taking[0].fault
         if fault.gate:
             await fault.gate.wait()
         if fault.when is When.BEFORE:
@@ -111,6 +118,7 @@ class _Plan:
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
+        self.is_met = False
         self._seen = 0
 
     def takes(self, method: str) -> bool:

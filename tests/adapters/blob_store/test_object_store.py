@@ -1,8 +1,10 @@
 """S3: what every ambiguous answer comes to, within which time, and what never leaks out."""
 
 import asyncio
+import base64
 import contextlib
 import copy
+import hashlib
 import logging
 import pickle
 import subprocess
@@ -39,6 +41,7 @@ from traffic_storage.ports.errors import (
 
 MIB = SEGMENT_BYTES
 LARGE = 9 * MIB
+PART = 5 * MIB
 PATIENCE_SECONDS = 2.0
 MARKER = Marker(CatalogueId("c"), StoreId("s"))
 
@@ -100,6 +103,19 @@ async def is_there(store: ObjectStoreBlobStore, blob: Blob) -> bool:
     except BlobMissing:
         return False
     return True
+
+
+def checksums(stub: S3Stub, blob: Blob) -> dict[str, str | None]:
+    """The digest that each request which carries bytes of `blob` announced."""
+    return {
+        seen.query.partition("&")[0]: seen.headers.get("x-amz-checksum-sha256")
+        for seen in stub.requests
+        if (seen.method, seen.key) == ("PUT", blob.key)
+    }
+
+
+def sha256_base64(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 ONCE_BEFORE: dict[str, Callable[[], Fault]] = {
@@ -241,6 +257,26 @@ class TestWriting:
         s3.request("PUT", f"/{store.settings.bucket}/.traffic-storage-marker", b"\xff?")
         with pytest.raises(InvalidInput):
             await store.marker()
+
+
+class TestChecksums:
+    """What S3 is to compare with the bytes that reach it."""
+
+    async def test_a_put_tells_the_digest_of_its_bytes(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub
+    ) -> None:
+        blob = await put(store, random_blob(1000))
+        assert checksums(s3_faults, blob) == {"": sha256_base64(blob.data)}
+
+    async def test_each_part_tells_the_digest_of_its_bytes(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub
+    ) -> None:
+        blob = await put(store, random_blob(LARGE))
+        told = checksums(s3_faults, blob)
+        assert told == {
+            "partNumber=1": sha256_base64(blob.data[:PART]),
+            "partNumber=2": sha256_base64(blob.data[PART:]),
+        }
 
 
 class TestCopies:
