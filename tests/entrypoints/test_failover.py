@@ -1,13 +1,13 @@
 """A replica that was flipped, truncated or removed: the other is served, the bad one marked."""
 
+import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from attrs import frozen
-from obstore.store import S3Store
 
 from tests.support.media import shipped_jpeg
 from tests.support.servers import Bucket
@@ -16,32 +16,20 @@ from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.application.read_files import OpenFile
 from traffic_storage.domain.errors import NoGoodReplica
 from traffic_storage.domain.facts import facts_of
-from traffic_storage.domain.files import StoredFile, Tier
+from traffic_storage.domain.files import Replica, StoredFile, Tier
 from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
 from traffic_storage.ports.blob_store import Span
 from traffic_storage.ports.spool import MemoryBody
 
 MIB = 1024 * 1024
-FLIP_AT = 2 * MIB + 17
-Damage = Callable[[bytes], bytes | None]
+LEAVING_OUT = slice(5, -3)
+DAMAGES = [Damage.FLIP, Damage.TRUNCATE, Damage.REMOVE]
 
 
-def flipped(data: bytes) -> bytes:
-    """One bit changed: in the third segment of a large file, in the middle of a small one."""
-    place = FLIP_AT if len(data) > FLIP_AT else len(data) // 2
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-
-
-def truncated(data: bytes) -> bytes:
-    """The last third is missing."""
-    return data[: len(data) * 2 // 3]
-
-
-def removed(_: bytes) -> None:
-    """Nothing is left."""
-
-
-DAMAGES: list[Damage] = [flipped, truncated, removed]
+def place_in(data: bytes) -> int:
+    """Where to damage it: two thirds of it are good, a whole segment of a large file at least."""
+    return len(data) * 2 // 3
 
 
 def large_video() -> bytes:
@@ -58,28 +46,19 @@ class Place:
 
     settings: StorageConfig
 
-    def damage(self, tier: Tier, key: str, how: Damage) -> None:
-        """Replace the bytes of one replica, or remove it."""
-        if tier is Tier.LOCAL:
-            path = self.settings.local_base_path / "blobs" / key
-            self._rewrite(path, how(path.read_bytes()))
-            return
-        bucket = self._bucket()
-        changed = how(bytes(bucket.get(key).bytes()))
-        if changed is None:
-            bucket.delete(key)
-        else:
-            bucket.put(key, changed)
-
     def damage_cached(self, how: Damage) -> None:
-        """Replace the bytes of the only file in the local cache, or remove it."""
+        """Damage the only file in the local cache."""
         cached = [
             path
             for path in (self.settings.local_base_path / "cache").rglob("*")
             if path.is_file() and path.stat().st_size > 1000
         ]
         assert len(cached) == 1
-        self._rewrite(cached[0], how(cached[0].read_bytes()))
+        data = cached[0].read_bytes()
+        cached[0].unlink()
+        changed = damaged(data, how, place_in(data))
+        if changed is not None:
+            cached[0].write_bytes(changed)
 
     def states(self) -> dict[str, str]:
         """The state of each replica by tier."""
@@ -93,22 +72,6 @@ class Place:
         with sqlite3.connect(self.settings.local_base_path / "catalogue.sqlite3") as connection:
             connection.execute("UPDATE replica SET state = 'present' WHERE state = 'planned'")
         connection.close()
-
-    @staticmethod
-    def _rewrite(path: Path, data: bytes | None) -> None:
-        path.unlink()
-        if data is not None:
-            path.write_bytes(data)
-
-    def _bucket(self) -> S3Store:
-        return S3Store(
-            self.settings.s3_bucket,
-            endpoint=self.settings.s3_endpoint,
-            region=self.settings.s3_region,
-            access_key_id=self.settings.s3_access_key,
-            secret_access_key=self.settings.s3_secret_key,
-            client_options={"allow_http": True},
-        )
 
 
 @pytest.fixture
@@ -154,25 +117,52 @@ async def stored_twice(container: Container, data: bytes, place: Place) -> Store
     return await container.read_files().file(stored["file_id"])
 
 
+async def damage(container: Container, replica: Replica, how: Damage, data: bytes) -> None:
+    """Damage a replica in place."""
+    store = container.stores().blob_store(replica.store_id)
+    await tamper(store, replica.key, how, at=place_in(data))
+
+
 async def take_all(opened: OpenFile, into: bytearray) -> None:
     """Collect all chunks, also those that come before an error."""
     async for chunk in opened.chunks():
         into += chunk
 
 
+async def taken_while(
+    container: Container, file: StoredFile, data: bytes, how: Damage
+) -> bytearray:
+    """The bytes of a range whose local replica is damaged after the first chunk."""
+    opened = await container.read_files().open(file.file_id)
+    stream = opened.chunks(Span(*LEAVING_OUT.indices(len(data))[:2]))
+    handed_out = bytearray(await anext(stream))
+    assert len(handed_out) < place_in(data)
+    await damage(container, file.replicas[0], how, data)
+    async for chunk in stream:
+        handed_out += chunk
+    return handed_out
+
+
+def errors_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What reading logged as an error, up to the reason."""
+    return [
+        record.getMessage().partition(":")[0]
+        for record in caplog.records
+        if record.name == "traffic_storage.read" and record.levelno == logging.ERROR
+    ]
+
+
 @pytest.mark.parametrize("tier", list(Tier))
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("data", [shipped_jpeg(), large_video()], ids=["small", "large"])
 async def test_a_bad_replica_is_marked_and_the_good_one_served(
-    container: Container, settings: StorageConfig, data: bytes, damage: Damage, tier: Tier
+    container: Container, settings: StorageConfig, data: bytes, how: Damage, tier: Tier
 ) -> None:
     place = Place(settings)
     file = await stored_twice(container, data, place)
-    if tier is Tier.CLOUD:
-        # The local one is read first: without it the cloud's turn comes.
-        place.damage(Tier.LOCAL, file.replicas[0].key, removed)
-    else:
-        place.damage(tier, file.replicas[0].key, damage)
+    local, cloud = file.replicas
+    # The local one is read first: without it the cloud's turn comes.
+    await damage(container, local, Damage.REMOVE if tier is Tier.CLOUD else how, data)
 
     opened = await container.read_files().open(file.file_id)
     streamed = b"".join([chunk async for chunk in opened.chunks()])
@@ -180,43 +170,55 @@ async def test_a_bad_replica_is_marked_and_the_good_one_served(
 
     assert streamed == data
     assert whole == data
-    expected = "missing" if damage is removed or tier is Tier.CLOUD else "corrupt"
+    expected = "missing" if how is Damage.REMOVE or tier is Tier.CLOUD else "corrupt"
     assert place.states() == {"local": expected, "cloud": "present"}
 
-    place.damage(Tier.CLOUD, file.replicas[1].key, damage)
+    await damage(container, cloud, how, data)
     handed_out = bytearray()
     with pytest.raises(NoGoodReplica):
         await take_all(await container.read_files().open(file.file_id), handed_out)
     assert data.startswith(handed_out)
-    assert place.states()["cloud"] == ("missing" if damage is removed else "corrupt")
+    assert place.states()["cloud"] == ("missing" if how is Damage.REMOVE else "corrupt")
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("how", [Damage.FLIP, Damage.TRUNCATE])
 async def test_a_range_switches_over_in_mid_stream(
-    container: Container, settings: StorageConfig, damage: Damage
+    container: Container,
+    settings: StorageConfig,
+    how: Damage,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     place, data = Place(settings), large_video()
     file = await stored_twice(container, data, place)
-    opened = await container.read_files().open(file.file_id)
 
-    start, stop = 5, len(data) - 3
-    stream = opened.chunks(Span(start, stop))
-    handed_out = bytearray(await anext(stream))
-    place.damage(Tier.LOCAL, file.replicas[0].key, damage)
-    async for chunk in stream:
-        handed_out += chunk
+    handed_out = await taken_while(container, file, data, how)
 
-    assert handed_out == data[start:stop]
+    assert handed_out == data[LEAVING_OUT]
+    assert place.states() == {"local": "corrupt", "cloud": "present"}
+    assert errors_of(caplog) == [f"replica of {file.file_id} in {file.replicas[0].store_id}"]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_file_that_is_removed_while_it_is_read_is_read_to_its_end(
+    container: Container, settings: StorageConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, data = Place(settings), large_video()
+    file = await stored_twice(container, data, place)
+
+    handed_out = await taken_while(container, file, data, Damage.REMOVE)
+
+    assert handed_out == data[LEAVING_OUT]
+    assert place.states() == {"local": "present", "cloud": "present"}
+    assert errors_of(caplog) == []
+
+
+@pytest.mark.parametrize("how", DAMAGES)
 async def test_a_bad_cached_copy_is_passed_over(
-    settings: StorageConfig, no_leaks: None, damage: Damage
+    settings: StorageConfig, no_leaks: None, how: Damage
 ) -> None:
     data, place = shipped_jpeg(), Place(settings)
     async with StorageService(settings, StorageStrategy.CLOUD_WITH_CACHE) as service:
         stored = await service.store_image(data)
-        place.damage_cached(damage)
+        place.damage_cached(how)
 
         handed_out, metadata = await service.retrieve_file(stored["file_id"])
 
