@@ -5,6 +5,7 @@ that wanted it, never a skip.
 """
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -60,12 +61,21 @@ class _WorkerNode(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder of the run's servers, or learn from the controller where it is."""
+    _hear_interrupts()
     given = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
     if given is None:
         config.stash[_KEEPER] = Keeper()
         config.stash[_FOLDER] = config.stash[_KEEPER].folder
     else:
         config.stash[_FOLDER] = Path(given)
+
+
+def _hear_interrupts() -> None:
+    """Let programs that tests start be interrupted."""
+    # A shell starts what it puts behind `&` with SIGINT ignored, and programs inherit that: those
+    # that tests interrupt would go on.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
