@@ -264,10 +264,12 @@ QUERY_NAMES = (
     *("earliest", "latest", "after", "limit"),
 )
 VIOLATION = Statement(select(violation).where(violation.c.violation_id == _given("id")), ("id",))
+# SQLite begins at the first lower bound that it meets: the one of the whole band, which is there for
+# the sake of the index, comes last.
 _in_band = (
-    whole_band,
     violation.c.confidence >= _given("low"),
     violation.c.confidence <= _given("high"),
+    whole_band,
 )
 BAND_SIZE = Statement(
     select(func.count()).select_from(
