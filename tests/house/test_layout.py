@@ -2,7 +2,7 @@
 
 from tests.house.tree import FOLDERS, PACKAGE, ROOT, pyproject
 
-FACADE = ["src/traffic_storage/__init__.py", "src/traffic_storage/py.typed"]
+FACADE = [f"src/traffic_storage/{name}" for name in ("__init__.py", "testing.py", "py.typed")]
 
 
 def test_the_links_are_relative_and_lead_to_the_folders() -> None:

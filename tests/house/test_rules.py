@@ -1,7 +1,9 @@
 """The rules bite: each is shown a fault, planted in a copy of the tree."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,38 +13,47 @@ from tests.house.tree import ROOT, copy_tree
 IMPORT_LINTER = Path(sys.executable).with_name("lint-imports")
 RUFF = Path(sys.executable).with_name("ruff")
 
+# The linter runs once.
+pytestmark = pytest.mark.xdist_group("rules")
+
 FAULTS_OF_IMPORTS = [
-    ("domain/fault.py", "import traffic_storage.ports", "Layers point inwards"),
-    ("ports/fault.py", "import traffic_storage.application", "Layers point inwards"),
-    ("application/fault.py", "import traffic_storage.adapters", "Layers point inwards"),
-    ("adapters/fault.py", "import traffic_storage.application", "Layers point inwards"),
-    ("adapters/fault.py", "import traffic_storage.entrypoints", "Layers point inwards"),
-    ("domain/fault.py", "import traffic_storage", "Nothing inside uses the public names"),
-    ("application/fault.py", "import sqlalchemy", "The core knows no technology"),
-    ("application/fault.py", "from redis import asyncio", "The core knows no technology"),
-    ("ports/fault.py", "import obstore", "The core knows no technology"),
-    ("application/fault.py", "import threading", "The core knows no technology"),
-    ("domain/fault.py", "import logging", "The domain does no input or output"),
+    ("domain", "import traffic_storage.ports", "Layers point inwards"),
+    ("ports", "import traffic_storage.application", "Layers point inwards"),
+    ("application", "import traffic_storage.adapters", "Layers point inwards"),
+    ("adapters", "import traffic_storage.application", "Layers point inwards"),
+    ("adapters", "import traffic_storage.entrypoints", "Layers point inwards"),
+    ("domain", "import traffic_storage", "Nothing inside uses the public names"),
+    ("application", "import sqlalchemy", "The core knows no technology"),
+    ("application", "from redis import asyncio", "The core knows no technology"),
+    ("ports", "import obstore", "The core knows no technology"),
+    ("application", "import threading", "The core knows no technology"),
+    ("domain", "import logging", "The domain does no input or output"),
     (
-        "adapters/one/fault.py",
-        "import traffic_storage.adapters.other.fault",
+        "adapters/one",
+        "import traffic_storage.adapters.other.other",
         "Adapters know no adapter of another port",
     ),
     (
-        "adapters/one/fault.py",
+        "adapters/one",
         "import traffic_storage.adapters.one.other",
         "Adapters know no other adapter of their own port",
     ),
     (
-        "adapters/files/fault.py",
+        "adapters/files",
         "import traffic_storage.adapters.one.other",
         "Adapters know no adapter of another port",
     ),
-    ("adapters/one/fault.py", "import obstore", "Each technology has one home"),
-    ("entrypoints/fault.py", "import fastapi", "Each technology has one home"),
-    ("entrypoints/fault.py", "import pydantic.types", "Each technology has one home"),
-    ("entrypoints/fault.py", "from traffic_storage import __version__", "Nothing inside uses"),
+    ("adapters/one", "import obstore", "Each technology has one home"),
+    ("entrypoints", "import fastapi", "Each technology has one home"),
+    ("entrypoints", "import pydantic.types", "Each technology has one home"),
+    ("entrypoints", "from traffic_storage import __version__", "Nothing inside uses"),
 ]
+
+
+def _name_of(number: int) -> str:
+    folder, fault, _ = FAULTS_OF_IMPORTS[number]
+    return f"{folder}: {fault}"
+
 
 FAULTS_OF_STYLE = [
     ("domain/fault.py", "from domain import errors\n", "TID251"),
@@ -52,34 +63,41 @@ FAULTS_OF_STYLE = [
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """What is said of each broken contract, by its name: all faults at once, each in a module of
+    its own.
+    """
     tree = copy_tree(tmp_path_factory.mktemp("tree"))
     for name in ("one", "other"):
         (tree / "adapters" / name).mkdir()
         (tree / "adapters" / name / "__init__.py").touch()
         (tree / "adapters" / name / "other.py").touch()
-        (tree / "adapters" / name / "fault.py").touch()
-    (tree / "adapters" / "files" / "fault.py").touch()
-    return tree
-
-
-@pytest.mark.parametrize(("place", "fault", "contract"), FAULTS_OF_IMPORTS)
-def test_import_contracts_bite(copied: Path, place: str, fault: str, contract: str) -> None:
-    (copied / place).write_text(fault + "\n")
-    try:
-        checked = subprocess.run(
-            [IMPORT_LINTER, "--no-logo", "--no-cache"],
-            cwd=copied,
-            env={"PYTHONPATH": str(copied / "src")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    finally:
-        (copied / place).write_text("")
-    broken = [line for line in checked.stdout.splitlines() if " BROKEN" in line]
+    for number, (folder, fault, _) in enumerate(FAULTS_OF_IMPORTS):
+        (tree / folder / f"fault_{number}.py").write_text(fault + "\n")
+    checked = subprocess.run(
+        [IMPORT_LINTER, "--no-logo", "--no-cache"],
+        cwd=tree,
+        env={"PYTHONPATH": str(tree / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert checked.returncode == 1, checked.stdout + checked.stderr
-    assert any(line.startswith(contract) for line in broken), checked.stdout
+    _, _, details = checked.stdout.partition("Broken contracts\n")
+    parts = re.split(r"^(\S.*)\n-+\n", details, flags=re.MULTILINE)
+    # Long lines are wrapped.
+    said = [" ".join(part.split()) for part in parts[2::2]]
+    return dict(zip(parts[1::2], said, strict=True))
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS_OF_IMPORTS)), ids=_name_of)
+def test_import_contracts_bite(reports: Mapping[str, str], number: int) -> None:
+    folder, fault, contract = FAULTS_OF_IMPORTS[number]
+    imported = fault.split()[1]
+    if not imported.startswith("traffic_storage"):
+        imported = imported.partition(".")[0]
+    line = f"traffic_storage.{folder.replace('/', '.')}.fault_{number} -> {imported} (l.1)"
+    assert [name for name, said in reports.items() if name.startswith(contract) and line in said]
 
 
 @pytest.mark.parametrize(("place", "fault", "rule"), FAULTS_OF_STYLE)
