@@ -21,6 +21,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.support.padding import padded
+
 Frame = NDArray[np.uint8]
 Photograph = Literal[
     "astronaut", "chelsea", "coffee", "motorcycle", "rocket", "retina", "hubble", "camera"
@@ -116,6 +118,11 @@ def video(container: Container = "mp4", *, seconds: float = 2.0, faststart: bool
                 output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             output.mux(stream.encode(None))
         return path.read_bytes()
+
+
+def video_of(size_bytes: int) -> bytes:
+    """An MP4 of this size: a short one, and free space behind it."""
+    return padded(video(seconds=0.2), size_bytes)
 
 
 def moving_frames(count: int) -> Iterator[Frame]:
