@@ -15,25 +15,31 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 from attrs import Factory, define
 
 from tests.crash.audit import look_up
+from tests.crash.later import AN_HOUR, put_forward
 from tests.support.media import video
 from tests.support.servers import PostgresServer, RedisServer, S3Server
 from tests.support.setups import on_bucket, on_database, on_redis
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
+from traffic_storage.entrypoints.container import Container
 
 ROOT = Path(__file__).parents[2]
-ATTEMPT_SECONDS = 1.0
+MIB = 1024 * 1024
+LARGE = {"segment_bytes": 9 * MIB, "evidence_bytes": 5 * MIB}
+"""In many pieces, but in one request; and what goes into a bucket in parts."""
+ATTEMPT_SECONDS = 3.0
 S3_TIMEOUT_SECONDS = 4.0
-PAST_DEADLINE_SECONDS = ATTEMPT_SECONDS + S3_TIMEOUT_SECONDS + 0.2
-"""After so long recovery undoes an attempt: its time, and that of a request on its way."""
+ARRIVAL_SECONDS = 1.0
+"""Until a server has done what it had already got of a process that was killed then."""
+PATIENCE_SECONDS = 60.0
 SETUPS = {
     "local": StorageStrategy.LOCAL_ONLY,
     "hybrid": StorageStrategy.HYBRID,
@@ -51,7 +57,7 @@ class Record:
     first: int = 0
 
     def take(self, *lines: bytes | str) -> None:
-        """Lines that were told; a torn one (it never is) would be an error."""
+        """Whole lines that were told."""
         for line in lines:
             told = json.loads(line)
             if "begin" in told:
@@ -102,46 +108,89 @@ class KillLoop:
         self._chance = random.Random(seed)
         self._video = folder / "video.mp4"
         self._video.write_bytes(video(seconds=0.2))
+        self._later = timedelta()
         self.record = Record()
 
-    def kill_once(self, fault: dict[str, Any] | None = None) -> None:
-        """Run the writer and kill it at a random instant (or let it die at a fault point).
+    def kill_once(self) -> None:
+        """Run the writer and kill it at a random instant.
 
-        One in four is killed while it starts and recovers, the others while they store.
+        One in four is killed while it starts, an hour later, and recovers; the others while they
+        store.
+        """
+        since = b'"ready"'
+        if self._chance.random() < 0.25:
+            self.an_hour_passes()
+            since = b'"start"'
+        if not self._run_to_death(since=since, pause_seconds=self._chance.uniform(0.0, 0.5)):
+            raise RuntimeError(f"it never told {since.decode()}: {self._log()}")
+
+    def die_at(self, method: str, moment: str, call: int = 1) -> None:
+        """Run the writer until it dies at a fault point; an error when it does not come there."""
+        fault = {"method": method, "moment": moment, "call": call}
+        if not self._run_to_death(fault=fault):
+            raise RuntimeError(f"it never came to {method} {moment} ({call}): {self._log()}")
+
+    def leave_something_to_undo(self) -> None:
+        """Die with blobs published and nothing committed, and let the deadline pass."""
+        self.die_at("commit", "before")
+        self.an_hour_passes()
+
+    def an_hour_passes(self) -> None:
+        """Whatever starts from now on finds the attempts of all before it past their deadlines."""
+        self._later += AN_HOUR
+
+    async def audit(self) -> list[str]:
+        """Recover, an hour later, then look everything up."""
+        settings = StorageConfig(**self._settings)
+        self.an_hour_passes()
+        if settings.cloud_configured:
+            await asyncio.sleep(ARRIVAL_SECONDS)
+        container = Container(settings=settings, strategy=self._strategy)
+        put_forward(container, self._later)
+        async with StorageService(container=container, config=settings) as service:
+            return await look_up(service, settings, self.record.acknowledged)
+
+    def _run_to_death(
+        self,
+        *,
+        since: bytes | None = None,
+        pause_seconds: float = 0.0,
+        fault: dict[str, Any] | None = None,
+    ) -> bool:
+        """Run the writer until it is dead, and take what it tells.
+
+        It is killed some time after a line with `since`. False: neither that nor its own death
+        came in a minute, so that it was killed for that.
         """
         process = self._start(fault)
         assert process.stdout is not None
-        since = b'"start"' if self._chance.random() < 0.25 else b'"ready"'
-        timer = None
+        timely = threading.Timer(pause_seconds, process.kill)
+        overdue = threading.Event()
+
+        def give_up() -> None:
+            overdue.set()
+            process.kill()
+
+        last = threading.Timer(PATIENCE_SECONDS, give_up)
+        last.start()
         try:
             for line in process.stdout:
-                if timer is None and fault is None and since in line:
-                    timer = threading.Timer(self._chance.uniform(0.0, 0.5), process.kill)
-                    timer.start()
+                if since and since in line:
+                    timely.start()
+                # The last of a killed process may be torn.
                 if line.endswith(b"\n"):
                     self.record.take(line)
-            status = process.wait(timeout=60)
+            status = process.wait(timeout=PATIENCE_SECONDS)
         finally:
-            if timer:
-                timer.cancel()
+            timely.cancel()
+            last.cancel()
             process.kill()
             process.wait()
             process.stdout.close()
         if status != -9:
             raise RuntimeError(f"the writer ended by itself with {status}: {self._log()}")
         self.record.kills += 1
-
-    def leave_something_to_undo(self) -> None:
-        """Die with blobs published and nothing committed, and let the deadline pass."""
-        self.kill_once({"method": "commit", "moment": "before", "call": 1})
-        time.sleep(PAST_DEADLINE_SECONDS)
-
-    async def audit(self) -> list[str]:
-        """Recover, then look everything up."""
-        settings = StorageConfig(**self._settings)
-        await asyncio.sleep(PAST_DEADLINE_SECONDS)
-        async with StorageService(settings, self._strategy) as service:
-            return await look_up(service, settings, self.record.acknowledged)
+        return not overdue.is_set()
 
     def _start(self, fault: dict[str, Any] | None) -> "subprocess.Popen[bytes]":
         path = self._folder / "order.json"
@@ -150,6 +199,8 @@ class KillLoop:
                 strategy=self._strategy,
                 settings=self._settings,
                 video=str(self._video),
+                large=LARGE,
+                later_seconds=self._later.total_seconds(),
                 fault=fault,
             )
         )

@@ -10,31 +10,24 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
-
-from dependency_injector.providers import Object
 
 from tests.crash.audit import look_up
 from tests.crash.cut_disk import LONGEST_PAUSE_SECONDS, Cut, Teller, cut_disk
 from tests.crash.kill_loop import Record, settings_of
-from tests.crash.writer import store_item
+from tests.crash.later import AN_HOUR, put_forward
+from tests.crash.writer import Clips, store_item
 from tests.support.media import video
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
-from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.container import Container
 
+MIB = 1024 * 1024
+LARGE = {"segment_bytes": 3 * MIB // 2, "evidence_bytes": 3 * MIB // 2}
+"""More than the spool keeps in memory; the disk takes them from all writers of all its cuts."""
 STRATEGY = StorageStrategy.LOCAL_ONLY
 CUTS_OF_A_DISK = 5
 MOST_LINES = 200
 """What a service tells before it is cut, at the most. The first on a disk is cut as it starts."""
-
-
-class AnHourLater(SystemClock):
-    """The clock of a machine that was without current for an hour."""
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(hours=1)
 
 
 def cut_service(cuts: int, *, careless: str | None = None, seed: int = 0) -> Iterator[Cut]:
@@ -50,11 +43,17 @@ def cut_service(cuts: int, *, careless: str | None = None, seed: int = 0) -> Ite
 def _cut_on_a_disk(cuts: int, careless: str | None, chance: random.Random) -> Iterator[Cut]:
     """Start the service, cut the current and kill it, again and again."""
     record = Record()
-    clip = video(seconds=0.2)
+    clips = Clips(video(seconds=0.2), **LARGE)
     with cut_disk() as disk, settings_of("local", disk.folder) as settings:
         film, order = disk.place / "video.mp4", disk.place / "order.json"
-        film.write_bytes(clip)
-        rest = {"strategy": STRATEGY, "settings": settings, "careless": careless}
+        film.write_bytes(clips.short)
+        rest = {
+            "strategy": STRATEGY,
+            "settings": settings,
+            "careless": careless,
+            "large": LARGE,
+            "later_seconds": 0,
+        }
         for number in range(cuts):
             order.write_text(record.order(video=str(film), **rest))
             with closing(Teller(disk.log, "tests.crash.writer", str(order))) as service:
@@ -63,28 +62,28 @@ def _cut_on_a_disk(cuts: int, careless: str | None, chance: random.Random) -> It
                 told = disk.cut(service.said)
             record.take(*told)
             with disk.left(disk.folder):
-                lost = _lost(StorageConfig(**settings), record, clip)
+                lost = _lost(StorageConfig(**settings), record, clips)
             yield Cut(len(record.acknowledged), lost)
             record.take(*service.said()[len(told) :])
 
 
-def _lost(settings: StorageConfig, record: Record, clip: bytes) -> tuple[tuple[str, str], ...]:
+def _lost(settings: StorageConfig, record: Record, clips: Clips) -> tuple[tuple[str, str], ...]:
     """What is broken after a cut, each with the way it is broken."""
     try:
-        broken = asyncio.run(_broken(settings, record, clip))
+        broken = asyncio.run(_broken(settings, record, clips))
     except (TrafficStorageError, sqlite3.Error) as error:
         return (("the service", f"not opened: {error}"),)
     return tuple((what, way) for way, _, what in (line.partition(": ") for line in broken))
 
 
-async def _broken(settings: StorageConfig, record: Record, clip: bytes) -> list[str]:
+async def _broken(settings: StorageConfig, record: Record, clips: Clips) -> list[str]:
     container = Container(settings=settings, strategy=STRATEGY)
-    container.clock.override(Object(AnHourLater()))
+    put_forward(container, AN_HOUR)
     async with StorageService(container=container, config=settings) as service:
         broken = await look_up(service, settings, record.acknowledged)
         for seed in record.begun:
             try:
-                await store_item(service, seed, clip)
+                await store_item(service, seed, clips)
             except TrafficStorageError as error:
                 broken.append(f"not stored again: {seed}, {error}")
     return broken

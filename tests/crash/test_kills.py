@@ -5,13 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash import kill_loop
 from tests.crash.faults import POINTS
 from tests.crash.kill_loop import SETUPS, KillLoop, run, settings_of
+from tests.crash.writer import is_large
 
 # `python -m tests.crash.kill_loop --kills N` does more.
 KILLS = 40
 pytestmark = pytest.mark.timeout(900)  # many starts of a service, one after the other
 UNDOING = {"delete", "forget"}
+
+
+def large_video(file_id: str) -> bool:
+    """Whether the file came by way of the spool's files, and into a bucket in parts."""
+    name, _, seed = file_id.partition("-")
+    return name == "video" and is_large(int(seed))
 
 
 @pytest.mark.parametrize("setup", SETUPS)
@@ -20,7 +28,18 @@ def test_nothing_is_lost_when_a_busy_service_is_killed_again_and_again(setup: st
 
     assert record.kills == KILLS
     assert len(record.acknowledged) > KILLS
+    assert any(large_video(file_id) for file_id in record.acknowledged)
     assert not broken
+
+
+def test_a_fault_point_that_is_never_reached_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill_loop, "PATIENCE_SECONDS", 3.0)
+    with settings_of("local", tmp_path) as settings:
+        loop = KillLoop("local", settings, tmp_path, seed=3)
+        with pytest.raises(RuntimeError, match=r"never came to put after \(1000000\)"):
+            loop.die_at("put", "after", call=1_000_000)
 
 
 @pytest.mark.parametrize("setup", ["local", "hybrid"])
@@ -28,11 +47,11 @@ def test_nothing_is_lost_at_any_named_fault_point(setup: str, tmp_path: Path) ->
     with settings_of(setup, tmp_path) as settings:
         loop = KillLoop(setup, settings, tmp_path, seed=2)
         # Four writers come to a ninth commit only when five have been acknowledged.
-        loop.kill_once({"method": "commit", "moment": "after", "call": 9})
+        loop.die_at("commit", "after", call=9)
         for method, moment in POINTS:
             if method in UNDOING:
                 loop.leave_something_to_undo()
-            loop.kill_once({"method": method, "moment": moment, "call": 1})
+            loop.die_at(method, moment)
         broken = asyncio.run(loop.audit())
 
     assert loop.record.acknowledged

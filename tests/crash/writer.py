@@ -12,20 +12,25 @@ import json
 import os
 import random
 import sys
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import frozen
 
 from tests.crash.careless import CARELESS
 from tests.crash.faults import Faults
+from tests.crash.later import put_forward
+from tests.support.padding import padded
 from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
 from traffic_storage.domain.canonical import Json
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.ports.errors import DeadlinePassed
 
 WRITERS = 4
+CHUNK_BYTES = 256 * 1024
 WHEN = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 
 
@@ -34,7 +39,39 @@ def tell(**what: Any) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
-async def store_item(service: StorageService, seed: int, video: bytes) -> dict[str, str]:
+def is_large(seed: int) -> bool:
+    """Whether the item of this seed has a large video: a segment (2) or a violation's (9)."""
+    return seed % 16 in {2, 9}
+
+
+@frozen
+class Clips:
+    """A short MP4, and how many bytes the large ones have that are made of it.
+
+    One item in eight has a large one: in turn a segment and a violation's video. They are streamed
+    in, so that they go by way of the spool's files.
+    """
+
+    short: bytes
+    segment_bytes: int
+    evidence_bytes: int
+
+    def of(self, seed: int) -> bytes | AsyncIterator[bytes]:
+        """The clip of the item that a seed stands for; no other has the same bytes."""
+        filling = seed.to_bytes(8)
+        if not is_large(seed):
+            return padded(self.short, len(self.short) + 16, filling)
+        size_bytes = self.evidence_bytes if seed % 4 == 1 else self.segment_bytes
+        return streamed(padded(self.short, size_bytes, filling))
+
+
+async def streamed(data: bytes) -> AsyncIterator[bytes]:
+    """The bytes as they come from a network."""
+    for start in range(0, len(data), CHUNK_BYTES):
+        yield data[start : start + CHUNK_BYTES]
+
+
+async def store_item(service: StorageService, seed: int, clips: Clips) -> dict[str, str]:
     """Store the item that a seed stands for; the ids and digests that were acknowledged."""
     chance = random.Random(seed)
     pixels = np.frombuffer(chance.randbytes(48 * 64 * 3), np.uint8).reshape(48, 64, 3)
@@ -50,46 +87,43 @@ async def store_item(service: StorageService, seed: int, video: bytes) -> dict[s
                 confidence=0.5,
             )
             stored = await service.store_violation_evidence(
-                record, pixels, own_video(video, seed) if seed % 4 else None
+                record, pixels, clips.of(seed) if seed % 4 else None
             )
             views = list(stored.values())
         case 2:
-            views = [await service.store_video_segment(own_video(video, seed), f"video-{seed}")]
+            views = [await service.store_video_segment(clips.of(seed), f"video-{seed}")]
         case _:
             data: dict[str, Json] = {"seed": seed, "text": "so much " * chance.randrange(100)}
             views = [await service.store_metadata(data, f"metadata-{seed}")]
     return {view["file_id"]: view["sha256"] for view in views}
 
 
-def own_video(video: bytes, seed: int) -> bytes:
-    """The same MP4 with a `free` box of its own at the end: still a whole file."""
-    return video + (16).to_bytes(4) + b"free" + seed.to_bytes(8)
-
-
-async def write(service: StorageService, seeds: "list[int]", video: bytes) -> None:
+async def write(service: StorageService, seeds: "list[int]", clips: Clips) -> None:
     """Store items until there are no more seeds (there always are: somebody kills us)."""
     while seeds:
         seed = seeds.pop(0)
         tell(begin=seed)
         try:
-            tell(ack=await store_item(service, seed, video), seed=seed)
+            tell(ack=await store_item(service, seed, clips), seed=seed)
         except DeadlinePassed:
             # The attempts are short, so that recovery has work; a machine may be slower than they.
             seeds.insert(0, seed)
 
 
-async def main(order: dict[str, Any], video: bytes) -> None:
+async def main(order: dict[str, Any], short: bytes) -> None:
     """Retry what was begun and not acknowledged, then go on with new items."""
     strategy = StorageStrategy(order["strategy"])
     container = Container(settings=StorageConfig(**order["settings"]), strategy=strategy)
+    put_forward(container, timedelta(seconds=order["later_seconds"]))
     Faults.of(order.get("fault")).install(container)
     if careless := order.get("careless"):
         CARELESS[careless](container)
+    clips = Clips(short, **order["large"])
     tell(start=True)
     seeds = [*order["retry"], *range(order["first"], order["first"] + 100_000)]
     async with StorageService(container=container, config=container.settings()) as service:
         tell(ready=True)
-        await asyncio.gather(*(write(service, seeds, video) for _ in range(WRITERS)))
+        await asyncio.gather(*(write(service, seeds, clips) for _ in range(WRITERS)))
 
 
 if __name__ == "__main__":
