@@ -30,7 +30,7 @@ from traffic_storage.ports.spool import SpooledBody
 
 MIB = 1024 * 1024
 WRITERS = 8
-KEPT = 60
+KEPT = 20
 KEPT_PACED = 2
 SIZES = (0, 1, 3_000, 200_000, 200_000, 4 * MIB + 1)
 FIRST_DAY = date(2024, 1, 1)

@@ -15,6 +15,7 @@ def test_nothing_that_was_acknowledged_is_lost(disk: str, paced: bool) -> None:
     results = list(cut(disk, cuts=3, paced=paced))
     assert [result.lost for result in results] == [(), (), ()]
     assert all(result.acknowledged for result in results)
+    assert results[-1].deleted
 
 
 @pytest.mark.parametrize("disk", sorted(CONTROLS))
