@@ -11,3 +11,5 @@ async def test_no_answer_is_wrong_and_the_cache_is_picked_up_again(tmp_path: Pat
     assert report.wrong == 0
     assert report.degraded_was_seen
     assert report.recovered_after_seconds is not None
+    assert report.windows[0].cache_hits
+    assert report.windows[-1].cache_hits
