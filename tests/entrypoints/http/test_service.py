@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 from dependency_injector.providers import Object
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.entrypoints.http.evidence import IMAGE, counted, problem
 from tests.support.ports import lease_ports
@@ -28,7 +29,7 @@ from traffic_storage.ports.errors import CatalogueUnavailable
 CANARY = "canary-5f1a9c-never-show-me-0123456789abcdef"
 
 
-def client_of(app: FastAPI) -> httpx.AsyncClient:
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://localhost:8001", timeout=60
     )
@@ -40,8 +41,14 @@ class Away(InMemoryRecordRepo):
     away = True
     upgrades = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
     async def upgrade(self) -> None:
         self.upgrades += 1
+        await self.may_answer.wait()
         if self.away:
             raise CatalogueUnavailable("the database refuses connections", remedy="start it")
         await super().upgrade()
@@ -72,15 +79,38 @@ async def test_it_starts_without_its_database_and_recovers_without_a_restart(
         assert (await client.get("/readyz")).json()["ready"]
 
 
+class Crowd:
+    """The application, and word of when so many requests are in it."""
+
+    def __init__(self, app: ASGIApp, size: int) -> None:
+        self._app = app
+        self._missing = size
+        self.complete = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self.complete.set()
+        await self._app(scope, receive, send)
+
+
 async def test_requests_that_wait_for_the_start_share_one_try(container: Container) -> None:
     repo = Away()
     container.catalogue.override(Object(repo))
     app = create_storage_app(container=container)
-    async with app.router.lifespan_context(app), client_of(app) as client:
+    crowd = Crowd(app, 20)
+    async with app.router.lifespan_context(app), client_of(crowd) as client:
         before = repo.upgrades
-        responses = await asyncio.gather(*(client.get("/storage/stats") for _ in range(20)))
+        repo.may_answer.clear()
+        requests = [asyncio.create_task(client.get("/storage/stats")) for _ in range(20)]
+        await crowd.complete.wait()
+        repo.may_answer.set()
+        responses = await asyncio.gather(*requests)
         assert {response.status_code for response in responses} == {503}
-        assert repo.upgrades - before < 20
+        assert repo.upgrades - before == 1
+        # The next one tries again.
+        assert (await client.get("/storage/stats")).status_code == 503
+        assert repo.upgrades - before == 2
 
 
 async def test_it_works_where_no_lifespan_is_run(app: FastAPI, container: Container) -> None:
