@@ -28,7 +28,7 @@ IMPURE_METHODS = (
     *(".write_bytes", ".write_text", ".unlink", ".mkdir"),
 )
 # A port may have an `open` too: that of a file is known by what it is called on.
-OPENS_A_FILE = re.compile(r"((^|\.)(io|os)|Path\(.*\)|path)\.open")
+OPENS_A_FILE = re.compile(r"((^|\.)(io|os)|Path\(.*\)|path)\.open$")
 CORE = sorted(
     path for name in ("domain", "ports", "application") for path in (ROOT / name).rglob("*.py")
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.privileged import remount, small_memory_disk
-from traffic_storage.adapters.record_repo.sql import migrations
+from traffic_storage.adapters.record_repo.sql import migrations, sqlite
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 from traffic_storage.domain.errors import ConfigurationError, StorageFull
@@ -36,6 +36,7 @@ from traffic_storage.entrypoints.testing.units import (
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 from traffic_storage.ports.record_repo import RecordRepo
 
+SYNCHRONOUS_FULL = 2
 BALLAST_BYTES = 1024 * 1024
 
 
@@ -141,15 +142,27 @@ await repo.aclose()
 
 
 class TestFile:
-    async def test_it_is_for_this_user_alone_and_loses_no_commit(
-        self, repo: RecordRepo, path: Path
-    ) -> None:
-        """Measured: 500 of 500 survive a power cut with this log and this flushing."""
+    async def test_it_is_for_this_user_alone(self, repo: RecordRepo, path: Path) -> None:
         await local(repo)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.with_name(f"{path.name}-wal").stat().st_mode) == 0o600
-        with closing(sqlite3.connect(path)) as other:
-            assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+    async def test_it_loses_no_commit(
+        self, repo: RecordRepo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What flushing less costs is shown by the power cuts of `tests.crash.careless`."""
+        opened: list[sqlite3.Connection] = []
+        open_one = sqlite._open
+
+        def noting(settings: SqliteSettings) -> sqlite3.Connection:
+            opened.append(open_one(settings))
+            return opened[-1]
+
+        monkeypatch.setattr(sqlite, "_open", noting)
+        await local(repo)
+        for pragma, wanted in (("journal_mode", "wal"), ("synchronous", SYNCHRONOUS_FULL)):
+            found = [one.execute(f"PRAGMA {pragma}").fetchone() for one in opened]
+            assert found == [(wanted,)] * 2  # the one that reads and the one that writes
 
     async def test_nothing_is_opened_before_it_is_used(self, no_leaks: None, path: Path) -> None:
         repo = sqlite_repo(SqliteSettings(path))

@@ -168,13 +168,17 @@ def test_several_loops_after_each_other() -> None:
 
 
 _LEAVES_A_CALL_RUNNING = """
-import asyncio, time
+import asyncio, threading, time
 from traffic_storage.adapters.threads.pool import Threads
 async def main():
     threads = Threads(2, "left")
     await threads.run(int)
-    waiting = asyncio.ensure_future(threads.run(time.sleep, 600))
-    await asyncio.sleep(0.05)
+    begun = threading.Event()
+    def call():
+        begun.set()
+        time.sleep(600)
+    waiting = asyncio.ensure_future(threads.run(call))
+    assert await asyncio.to_thread(begun.wait, 60)
     waiting.cancel()
 asyncio.run(main())
 print("done")
