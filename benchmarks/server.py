@@ -1,4 +1,6 @@
-"""`python -m benchmarks.server`: Traffic Storage or the floor, under uvicorn as `serve` runs it.
+"""`python -m benchmarks.server`: Traffic Storage under uvicorn as `serve` runs it, or the floor.
+
+The floor has uvicorn's own parser of requests, Traffic Storage the one that `serve` gives it.
 
 The first line of standard input says which (JSON: `app`, `settings`); the port comes on standard
 output. It serves until standard input ends.
@@ -16,6 +18,7 @@ from typing import Any, Self
 import uvicorn
 from attrs import define, field
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 @define
@@ -67,6 +70,14 @@ class _Announcing(uvicorn.Server):
         print(sockets[0].getsockname()[1], flush=True)
 
 
+def _protocol(name: str) -> type[HttpToolsProtocol]:
+    if name == "floor":
+        return HttpToolsProtocol
+    from traffic_storage.entrypoints.cli.protocol import Protocol
+
+    return Protocol
+
+
 def _app(name: str, settings: dict[str, Any]) -> ASGIApp:
     if name == "floor":
         from benchmarks.floor import app
@@ -86,6 +97,7 @@ def main() -> None:
     server = _Announcing(
         uvicorn.Config(
             _app(asked["app"], asked["settings"]),
+            http=_protocol(asked["app"]),
             proxy_headers=False,
             server_header=False,
             access_log=False,

@@ -11,6 +11,8 @@ import uvicorn
 from attrs import define
 from starlette.types import ASGIApp
 
+from traffic_storage.entrypoints.cli.protocol import Protocol
+
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.01
 _PATIENCE = 3_000
@@ -27,10 +29,12 @@ class Reply:
 
 
 class LiveServer:
-    """A server on a free port of 127.0.0.1; leaves signal handlers alone."""
+    """A server on a free port of 127.0.0.1, as `serve` runs it; leaves signal handlers alone."""
 
     def __init__(self, app: ASGIApp) -> None:
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
+        config = uvicorn.Config(
+            app, http=Protocol, log_config=None, access_log=False, lifespan="on"
+        )
         self._server = uvicorn.Server(config)
         # With its protocol named, or asyncio would not switch delays of small packets off.
         self._socket = socket.socket(proto=socket.IPPROTO_TCP)
