@@ -19,15 +19,14 @@ BASE_URL = "http://localhost:8001"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> StorageConfig:
-    """Small limits, so that what exceeds them is small, too."""
+    """Small limits, so that what exceeds them is small, too; but time enough for a busy machine."""
     return StorageConfig(
         local_base_path=tmp_path / "storage",
         url_signing_key="a-key-of-the-tests-" + "k" * 32,
         max_image_bytes=1024 * 1024,
         max_video_bytes=16 * 1024 * 1024,
         max_pixels=4_000_000,
-        request_idle_timeout_seconds=0.4,
-        min_upload_bytes_per_second=100_000,
+        min_upload_bytes_per_second=0,
     )
 
 

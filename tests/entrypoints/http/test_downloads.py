@@ -220,7 +220,7 @@ async def test_a_failure_before_the_first_byte_is_a_problem(
 
 
 async def test_a_client_that_stops_reading_is_let_go(settings: StorageConfig) -> None:
-    settings = evolve(settings, max_concurrent_requests=1)
+    settings = evolve(settings, max_concurrent_requests=1, request_idle_timeout_seconds=2)
     app = create_storage_app(container=in_memory_container(StorageStrategy.LOCAL_ONLY, settings))
     async with LiveServer(app) as server, await server.connect() as stalled:
         # More than the buffers between server and client ever hold.

@@ -57,6 +57,11 @@ def named(reply: Reply, status: int, name: str) -> None:
 
 
 class TestSlow:
+    @pytest.fixture
+    def settings(self, settings: StorageConfig) -> StorageConfig:
+        """Impatient, but by far not as quick as the clients that are slow on purpose."""
+        return evolve(settings, request_idle_timeout_seconds=2, min_upload_bytes_per_second=100_000)
+
     async def test_a_body_that_stalls_is_cut(self, live: LiveServer) -> None:
         async with await live.connect() as connection:
             head = connection.head(
@@ -91,10 +96,11 @@ class TestSlow:
                 "PUT", "/files/a/content", Content_Type="image/jpeg", Content_Length=str(len(JPEG))
             )
             await connection.send(head)
-            step = len(JPEG) // 5 + 1
+            # Longer than the time-out in all, but each pause is much shorter.
+            step = len(JPEG) // 10 + 1
             for start in range(0, len(JPEG), step):
                 await connection.send(JPEG[start : start + step])
-                await asyncio.sleep(settings.request_idle_timeout_seconds / 3)
+                await asyncio.sleep(settings.request_idle_timeout_seconds / 8)
             assert (await connection.reply()).status == 201
 
 
