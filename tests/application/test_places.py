@@ -205,7 +205,9 @@ async def test_a_store_whose_room_cannot_be_told_is_tried() -> None:
             await service.video(film(1, 2_500), "Y")
 
 
-async def test_a_full_local_disk_makes_hybrid_use_the_cloud() -> None:
+async def test_a_full_local_disk_makes_hybrid_use_the_cloud_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
         rig.local.plan(Fault("put", lambda: StorageFull("no space left"), times=None))
@@ -213,6 +215,7 @@ async def test_a_full_local_disk_makes_hybrid_use_the_cloud() -> None:
         for file in stored.files.values():
             assert [replica.tier for replica in file.replicas] == [Tier.CLOUD]
         assert rig.findings() == []
+        assert "failed: no space left" in caplog.text
         rig.cloud.go_down("away")
         with pytest.raises(StorageUnavailable, match="cloud: away; local: no space left"):
             await service.image(picture(), "X")

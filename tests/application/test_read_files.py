@@ -1,6 +1,7 @@
 """Reading: right bytes or none, from whichever copy is good; bad ones are marked, never deleted."""
 
 import hashlib
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -81,6 +82,15 @@ def states(rig: Rig) -> dict[Tier, ReplicaState]:
     return {replica.tier: replica.state for replica in rig.files[X].replicas}
 
 
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What reading logged as an error."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "traffic_storage.read" and record.levelno == logging.ERROR
+    ]
+
+
 @pytest.fixture
 def rig() -> Rig:
     """HYBRID without the cache of bytes, which would hide what is read."""
@@ -94,7 +104,7 @@ def rig() -> Rig:
 @DAMAGES
 @pytest.mark.parametrize("bad", Tier)
 async def test_a_damaged_copy_is_marked_and_the_other_is_read(
-    rig: Rig, content: bytes, damage: Damage, bad: Tier
+    rig: Rig, content: bytes, damage: Damage, bad: Tier, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with rig.running() as service:
         file = await two_copies(rig, service, content)
@@ -113,10 +123,14 @@ async def test_a_damaged_copy_is_marked_and_the_other_is_read(
             marked = rig.files[X].replicas[0]
             assert marked.verified_at == NOON + timedelta(minutes=5)
             assert service.tally.replicas_failed == 1
+            (told,) = alarms(caplog)
+            assert told.startswith(f"replica of X in {marked.store_id}: ")
+            assert marked.key in told
             # Marked, not deleted: it may be evidence of what happened to it.
             assert (marked.key in rig.at_rest[bad].blobs) == (not lost)
         else:
             assert set(states(rig).values()) == {ReplicaState.PRESENT}
+            assert alarms(caplog) == []
 
 
 @CONTENTS

@@ -1,6 +1,6 @@
 """The whole service against a dictionary: any order of stores, faults, deaths, outages and reads.
 
-After every step the invariants hold (RELIABILITY.md): I1 and I2 (what is visible is there, whole),
+After every step the invariants hold: I1 and I2 (what is visible is there, whole),
 I3 (what is there is known), I5 (what was acknowledged stays), I7 (no key has two contents) and I8
 (it lies in a store, not in a cache).
 """

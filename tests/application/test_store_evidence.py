@@ -122,7 +122,7 @@ async def test_an_impossible_time_is_refused(timestamp: datetime) -> None:
     assert (dict(rig.files), rig.spool.held) == ({}, [])
 
 
-# Idempotence: SPEC 1.3
+# Idempotence
 
 
 async def test_the_same_again_is_a_no_op() -> None:

@@ -1,4 +1,6 @@
-"""`StorageService` told wrongly: who has no type checker gets an error in words."""
+"""`StorageService` at its edges: what is told wrongly gets an error in words; what is numpy's, or
+is filled again meanwhile, is taken as it was.
+"""
 
 import asyncio
 import os

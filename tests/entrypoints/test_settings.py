@@ -698,7 +698,7 @@ def test_an_explanation_is_json_and_has_words_for_every_setting() -> None:
 def test_importing_the_settings_loads_no_technology() -> None:
     script = (
         "import sys, traffic_storage.entrypoints.settings; "
-        "print([m for m in ('typed_settings', 'platformdirs', 'sqlalchemy', 'obstore', 'PIL',"
+        "print([m for m in ('platformdirs', 'sqlalchemy', 'obstore', 'PIL',"
         " 'redis', 'fastapi', 'cyclopts', 'asyncio') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -12,7 +12,8 @@ from tests.entrypoints.cli.command import PROGRAM, Shell
 from tests.entrypoints.cli.test_store import jpeg
 from traffic_storage.entrypoints.cli.demo.movie import movie
 
-FILM = movie([jpeg(tone % 12) for tone in range(9000)], 32, 24, 30)
+_TONES = [jpeg(tone) for tone in range(12)]
+FILM = movie([_TONES[frame % 12] for frame in range(9000)], 32, 24, 30)
 """More than four megabytes: kept and verified in segments."""
 
 

@@ -202,13 +202,9 @@ async def test_a_hostile_form_is_refused_and_leaves_nothing(
     document = problem(response, case.status, case.name)
     assert fields_of(document) == list(case.fields)
     assert all(error["message"] and error["remedy"] for error in document["errors"])
+    # What it quotes is short.
+    assert len(response.content) < 20_000
     assert await counted(client) == (0, 0)
-
-
-async def test_what_a_refusal_quotes_is_short(client: httpx.AsyncClient) -> None:
-    for case in CASES.values():
-        response = await client.post(case.path, files=case.files, data=case.data)
-        assert len(response.content) < 20_000, case
 
 
 @pytest.mark.parametrize("name", ["file", "device_id"])

@@ -141,7 +141,9 @@ async def test_it_works_below_a_path_of_somebody_elses_application(tmp_path: Pat
         pass
 
 
-async def test_a_full_store_is_507_and_takes_nothing(tmp_path: Path) -> None:
+async def test_a_full_store_is_507_and_takes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     app = create_storage_app(config(tmp_path, max_local_size_gb=0.0001))
     async with app.router.lifespan_context(app), client_of(app) as client:
         for _ in range(2):
@@ -149,7 +151,12 @@ async def test_a_full_store_is_507_and_takes_nothing(tmp_path: Path) -> None:
             document = problem(response, 507, "storage-full")
             assert "limit" in document["detail"]
             assert "raise its limit" in document["remedy"]
+            # The operator is told, each time.
+            assert f"{document['detail']} ({document['remedy']})" in caplog.text
+            caplog.clear()
         assert await counted(client) == (0, 0)
+        # What is stored is still handed out.
+        assert (await client.get("/readyz")).json()["ready"]
 
 
 async def test_it_starts_without_s3_and_redis(tmp_path: Path, no_leaks: None) -> None:
