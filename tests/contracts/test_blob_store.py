@@ -10,11 +10,12 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.support.adapter_settings import s3_settings
 from tests.support.servers import Bucket
 from traffic_storage.adapters.blob_store.caching import CachingBlobStore
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
-from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore, S3Settings
+from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.entrypoints.testing.contracts.blob_store import (
@@ -32,13 +33,6 @@ MACHINE = settings(max_examples=10, stateful_step_count=25, deadline=None)
 CLOCK = SystemClock()
 SHARED_MEMORY = Path("/dev/shm")
 LIMIT_BYTES = 64 * 1024 * 1024
-
-
-def s3_settings(bucket: Bucket) -> S3Settings:
-    """How to reach a bucket of the run's server."""
-    return S3Settings(
-        bucket.name, bucket.region, bucket.endpoint, bucket.access_key, bucket.secret_key
-    )
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.support.adapter_settings import PATIENT_SECONDS, redis_settings
 from tests.support.servers import RedisAddress
 from traffic_storage.adapters.cache.memory import InProcessCache
-from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
+from traffic_storage.adapters.cache.redis import RedisCache
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.entrypoints.testing.contracts.cache import (
     KEYS,
@@ -22,21 +23,11 @@ from traffic_storage.ports.cache import Cache, CacheHealth
 
 START = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 MACHINE = settings(max_examples=25, stateful_step_count=30, deadline=None)
-PATIENT_SECONDS = 60.0
-"""Far more than any machine needs, so that a busy one does not turn hits into misses."""
 
 
 def redis_at(address: RedisAddress, *, cluster: bool = False) -> RedisCache:
-    return RedisCache(
-        RedisSettings(
-            host=address.host,
-            port=address.port,
-            db=address.db,
-            password=address.password,
-            cluster=cluster,
-            timeout_seconds=PATIENT_SECONDS,
-        )
-    )
+    """A patient cache, so that a busy machine does not turn hits into misses."""
+    return RedisCache(redis_settings(address, cluster=cluster, timeout_seconds=PATIENT_SECONDS))
 
 
 class TestInProcess(CacheContract):

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
 from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
-from traffic_storage.adapters.record_repo.sql.postgres import PostgresSettings, postgres_repo
+from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 from traffic_storage.domain.unit import Unit
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
@@ -26,19 +27,6 @@ from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 from traffic_storage.ports.record_repo import RecordRepo
 
 MACHINE = settings(max_examples=20, stateful_step_count=30, deadline=None)
-PATIENT_SECONDS = 60.0
-"""Far more than any machine needs, so that a busy one does not fail."""
-
-
-def postgres_settings(database: Database) -> PostgresSettings:
-    return PostgresSettings(
-        host=database.host,
-        port=database.port,
-        database=database.name,
-        user=database.user,
-        password=database.password,
-        timeout_seconds=PATIENT_SECONDS,
-    )
 
 
 class TestMemory(RecordRepoContract):

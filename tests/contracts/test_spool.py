@@ -60,8 +60,10 @@ class TestFailing(SpoolContract):
             with pytest.raises(StorageFull):
                 await spool.take(source, limit_bytes=UNLIMITED, field_name="v")
             assert source.closed
-        assert spool.held == [body]
+        wrapped = await spool.wrap(b"at hand")
+        assert spool.held == [body, wrapped]
         await spool.release(body)
+        await spool.release(wrapped)
         assert spool.held == []
         await spool.aclose()
 

@@ -7,25 +7,23 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support import guard
+from tests.support.lifetime import Closable
 
 _PREFIX = "traffic-servers-"
 
 
-class Keeper:
+class Keeper(Closable):
     """Owns one folder below which servers keep their data and their working directories.
 
     When `close()` is called, or this process ends in any way (SIGKILL too), every process that
     works below the folder is ended and the folder is removed. Servers that other processes start
-    in the folder are covered as well. `parent` is the disk to use, the temporary folder by default.
+    in the folder are covered as well.
     """
 
-    def __init__(self, parent: Path | None = None) -> None:
-        place = _parent() if parent is None else parent
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place)).resolve()
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent())).resolve()
         # Servers of another user (PostgreSQL refuses root) must be able to pass through.
         self.folder.chmod(0o711)
         self._guard = subprocess.Popen(
@@ -47,17 +45,6 @@ class Keeper:
         if self._guard.stdin is not None and not self._guard.stdin.closed:
             self._guard.stdin.close()
         self._guard.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def note_litter(folder: Path, *paths: Path) -> None:

@@ -2,38 +2,12 @@
 
 import shutil
 import signal
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tests.support.lifetime import Startable
 from tests.support.ports import PortLease
 from tests.support.process import ServerProcess
-
-
-class Startable(ABC):
-    """Something that runs for the time of a block."""
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start, and return when it answers."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End it, and leave nothing."""
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class OwnServer(Startable):

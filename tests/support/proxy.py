@@ -9,18 +9,18 @@ import contextlib
 import socket
 import struct
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Coroutine
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
+from tests.support.lifetime import Startable
 from tests.support.ports import HOST, lease_ports
 
 _T = TypeVar("_T")
 _CALL_SECONDS = 20.0
 
 
-class Proxy(ABC):
+class Proxy(Startable):
     """Listens on `host`:`port` between `start()` and `close()`; the port never changes."""
 
     host = HOST
@@ -45,18 +45,6 @@ class Proxy(ABC):
         self._thread.join()
         self._loop.close()
         self._lease.release()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @abstractmethod
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

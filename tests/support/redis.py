@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.keeper import process_keeper
-from tests.support.own_server import OwnServer, Startable
+from tests.support.lifetime import Startable
+from tests.support.own_server import OwnServer
 from tests.support.ports import HOST, lease_ports
 from tests.support.process import START_SECONDS, ServerFailed, ServerProcess, shipped
 
@@ -128,8 +129,8 @@ class RedisServer(OwnServer):
 class RedisCluster(Startable):
     """Three real nodes that share the slots; any of them is a way in."""
 
-    def __init__(self, home: Path | None = None, *, password: str | None = None) -> None:
-        self.nodes = [RedisServer(home, password=password, clustered=True) for _ in range(3)]
+    def __init__(self, home: Path | None = None) -> None:
+        self.nodes = [RedisServer(home, clustered=True) for _ in range(3)]
 
     @property
     def address(self) -> RedisAddress:

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 from attrs import frozen
+from obstore.store import S3Store
 
 from tests.support.keeper import note_litter, process_keeper
 from tests.support.own_server import OwnServer
@@ -47,6 +48,18 @@ class Bucket:
     def at(self, endpoint: str) -> "Bucket":
         """The same bucket through another endpoint, say a fault proxy's."""
         return attrs.evolve(self, endpoint=endpoint)
+
+    def client(self, timeout: str = "60s") -> S3Store:
+        """A client without retries."""
+        return S3Store(
+            self.name,
+            endpoint=self.endpoint,
+            access_key_id=self.access_key,
+            secret_access_key=self.secret_key,
+            region=self.region,
+            client_options={"allow_http": True, "timeout": timeout},
+            retry_config={"max_retries": 0},
+        )
 
 
 @frozen

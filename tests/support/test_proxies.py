@@ -20,29 +20,17 @@ _BODY = bytes(range(256)) * 400
 
 @pytest.fixture
 def direct(s3_bucket: Bucket) -> S3Store:
-    return _store(s3_bucket)
+    return s3_bucket.client()
 
 
 @pytest.fixture
 def proxied(s3_bucket: Bucket, s3_faults: S3Stub) -> S3Store:
-    return _store(s3_bucket.at(s3_faults.endpoint))
+    return s3_bucket.at(s3_faults.endpoint).client()
 
 
 @pytest.fixture
 def impatient(s3_bucket: Bucket, s3_faults: S3Stub) -> S3Store:
-    return _store(s3_bucket.at(s3_faults.endpoint), timeout="1s")
-
-
-def _store(bucket: Bucket, timeout: str = "60s") -> S3Store:
-    return S3Store(
-        bucket.name,
-        endpoint=bucket.endpoint,
-        access_key_id=bucket.access_key,
-        secret_access_key=bucket.secret_key,
-        region=bucket.region,
-        client_options={"allow_http": True, "timeout": timeout},
-        retry_config={"max_retries": 0},
-    )
+    return s3_bucket.at(s3_faults.endpoint).client("1s")
 
 
 async def _body(store: S3Store, key: str) -> bytes:

@@ -15,7 +15,6 @@ import attrs
 import obstore
 import pytest
 import redis
-from obstore.store import S3Store
 
 from tests.support import guard
 from tests.support.ports import lease_ports
@@ -34,18 +33,6 @@ from tests.support.servers import (
     ServerMissing,
     SharedServers,
 )
-
-
-def _store(bucket: Bucket, timeout: str = "60s") -> S3Store:
-    return S3Store(
-        bucket.name,
-        endpoint=bucket.endpoint,
-        access_key_id=bucket.access_key,
-        secret_access_key=bucket.secret_key,
-        region=bucket.region,
-        client_options={"allow_http": True, "timeout": timeout},
-        retry_config={"max_retries": 0},
-    )
 
 
 @contextlib.asynccontextmanager
@@ -106,25 +93,25 @@ class TestPostgres:
 
 class TestS3:
     async def test_keeps_objects(self, s3_bucket: Bucket) -> None:
-        store = _store(s3_bucket)
+        store = s3_bucket.client()
         await obstore.put_async(store, "a/b", b"evidence")
         answer = await obstore.get_async(store, "a/b")
         assert bytes(await answer.bytes_async()) == b"evidence"
 
     async def test_buckets_are_apart(self, s3: S3Address) -> None:
         with s3.temporary_bucket() as one, s3.temporary_bucket() as other:
-            await obstore.put_async(_store(one), "key", b"evidence")
+            await obstore.put_async(one.client(), "key", b"evidence")
             with pytest.raises(FileNotFoundError):
-                await obstore.head_async(_store(other), "key")
+                await obstore.head_async(other.client(), "key")
 
     async def test_a_bucket_that_was_not_created_is_not_there(self, s3: S3Address) -> None:
         with pytest.raises(FileNotFoundError):
-            await obstore.put_async(_store(s3.bucket("never-made")), "key", b"evidence")
+            await obstore.put_async(s3.bucket("never-made").client(), "key", b"evidence")
 
     async def test_requests_without_the_right_signature_are_refused(
         self, s3: S3Address, s3_bucket: Bucket
     ) -> None:
-        await obstore.put_async(_store(s3_bucket), "key", b"evidence")
+        await obstore.put_async(s3_bucket.client(), "key", b"evidence")
         path = f"/{s3_bucket.name}/key"
         assert s3.request("GET", path).status == 200
         assert s3.request("GET", path, signed=False).status == 403
@@ -133,19 +120,19 @@ class TestS3:
     async def test_data_and_port_survive_stop_and_kill(self, own_s3: S3Server) -> None:
         bucket = own_s3.create_bucket()
         for end in (own_s3.stop, own_s3.kill):
-            await obstore.put_async(_store(bucket), end.__name__, b"evidence")
+            await obstore.put_async(bucket.client(), end.__name__, b"evidence")
             end()
             own_s3.start()
-            answer = await obstore.get_async(_store(bucket), end.__name__)
+            answer = await obstore.get_async(bucket.client(), end.__name__)
             assert bytes(await answer.bytes_async()) == b"evidence"
 
     async def test_stalls_and_goes_on(self, own_s3: S3Server) -> None:
         bucket = own_s3.create_bucket()
-        store = _store(bucket)
+        store = bucket.client()
         await obstore.put_async(store, "key", b"evidence")
         own_s3.stall()
         with pytest.raises(obstore.exceptions.BaseError, match="Timeout"):
-            await obstore.head_async(_store(bucket, timeout="0.5s"), "key")
+            await obstore.head_async(bucket.client("0.5s"), "key")
         own_s3.resume()
         assert (await obstore.head_async(store, "key"))["size"] == len(b"evidence")
 

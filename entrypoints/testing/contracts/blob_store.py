@@ -49,9 +49,9 @@ NO_KEYS = [
 ]
 
 
-async def stored(store: BlobStore, blob: Blob) -> Blob:
+async def stored(store: BlobStore, blob: Blob, deadline: datetime = NEVER) -> Blob:
     """Put a blob, and hand it back."""
-    await store.put(blob.key, blob.body, blob.facts, deadline=NEVER)
+    await store.put(blob.key, blob.body, blob.facts, deadline=deadline)
     return blob
 
 

@@ -44,7 +44,9 @@ class FailingSpool(Spool):
 
     async def wrap(self, data: bytes) -> MemoryBody:
         self.calls["wrap"] += 1
-        return await self.inner.wrap(data)
+        body = await self.inner.wrap(data)
+        self.held.append(body)
+        return body
 
     def read_path(
         self, path: str | PathLike[str], *, field_name: str = "path"

@@ -16,6 +16,7 @@ from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
+from traffic_storage.entrypoints.testing.contracts.blob_store import stored
 from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.blob_store import BlobStore, Span, closing
@@ -47,11 +48,6 @@ def caching(far: BlobStore, folder: Path, limit_bytes: int = LIMIT_BYTES) -> Cac
     return CachingBlobStore(far, folder, limit_bytes=limit_bytes, item_bytes=ITEM_BYTES)
 
 
-async def put(store: BlobStore, blob: Blob) -> Blob:
-    await store.put(blob.key, blob.body, blob.facts, deadline=NEVER)
-    return blob
-
-
 async def read(store: BlobStore, blob: Blob) -> None:
     assert await store.read(blob.key, blob.digests) == blob.data
 
@@ -74,7 +70,10 @@ class TestHits:
     async def test_what_was_put_is_read_from_the_copy(
         self, cached: CachingBlobStore, far: FailingBlobStore
     ) -> None:
-        small, large = await put(cached, random_blob(1000)), await put(cached, random_blob(5 * MIB))
+        small, large = (
+            await stored(cached, random_blob(1000)),
+            await stored(cached, random_blob(5 * MIB)),
+        )
         for blob in (small, large):
             await read(cached, blob)
             await stream(cached, blob)
@@ -95,7 +94,7 @@ class TestHits:
         self, cached: CachingBlobStore, far: FailingBlobStore, size: int
     ) -> None:
         for how in (read, stream):
-            blob = await put(far, random_blob(size))
+            blob = await stored(far, random_blob(size))
             await how(cached, blob)
             far.go_down()
             await read(cached, blob)
@@ -106,7 +105,7 @@ class TestHits:
     async def test_a_part_of_a_large_blob_is_not_kept(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(far, random_blob(5 * MIB))
+        blob = await stored(far, random_blob(5 * MIB))
         await stream(cached, blob, start=1)
         assert copies(tmp_path) == set()
         await read(cached, blob)
@@ -116,7 +115,7 @@ class TestHits:
     async def test_a_stream_that_is_left_leaves_nothing(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(far, random_blob(5 * MIB))
+        blob = await stored(far, random_blob(5 * MIB))
         async with closing(cached.open(blob.key, blob.digests, Span(0, 5 * MIB))) as chunks:
             async for _ in chunks:
                 break
@@ -128,7 +127,7 @@ class TestHits:
     async def test_a_stream_that_breaks_leaves_nothing(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(far, random_blob(5 * MIB))
+        blob = await stored(far, random_blob(5 * MIB))
         far.plan(Fault("open", when=When.AFTER))
         with pytest.raises(StorageUnavailable):
             await stream(cached, blob)
@@ -138,12 +137,12 @@ class TestHits:
     async def test_a_cloud_that_is_away_is_away_for_all_else(
         self, cached: CachingBlobStore, far: FailingBlobStore
     ) -> None:
-        blob = await put(cached, random_blob(10))
+        blob = await stored(cached, random_blob(10))
         far.go_down("gone fishing")
         assert cached.obstacle() == "gone fishing"
         await read(cached, blob)
         with pytest.raises(StorageUnavailable):
-            await put(cached, random_blob(10))
+            await stored(cached, random_blob(10))
         with pytest.raises(StorageUnavailable):
             await cached.head(blob.key)
 
@@ -153,7 +152,7 @@ class TestHits:
         far.plan(Fault("put"), Fault("put", nth=2, when=When.AFTER))
         for _ in range(2):
             with pytest.raises(StorageUnavailable):
-                await put(cached, random_blob(10))
+                await stored(cached, random_blob(10))
         assert copies(tmp_path) == set()
 
 
@@ -161,9 +160,9 @@ class TestBudget:
     async def test_the_least_recently_used_go_first(
         self, cached: CachingBlobStore, tmp_path: Path
     ) -> None:
-        first, second, third = [await put(cached, random_blob(2 * MIB)) for _ in range(3)]
+        first, second, third = [await stored(cached, random_blob(2 * MIB)) for _ in range(3)]
         await read(cached, first)
-        fourth, fifth = [await put(cached, random_blob(2 * MIB)) for _ in range(2)]
+        fourth, fifth = [await stored(cached, random_blob(2 * MIB)) for _ in range(2)]
         assert copies(tmp_path / "cache") == {first.key, third.key, fourth.key, fifth.key}
         await read(cached, second)
         assert copies(tmp_path / "cache") == {first.key, fourth.key, fifth.key, second.key}
@@ -171,15 +170,15 @@ class TestBudget:
     async def test_the_order_survives_a_restart(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blobs = [await put(cached, random_blob(2 * MIB)) for _ in range(4)]
+        blobs = [await stored(cached, random_blob(2 * MIB)) for _ in range(4)]
         await read(cached, blobs[0])
         await cached.aclose()
         for age, blob in enumerate((blobs[0], blobs[3], blobs[2], blobs[1])):
             stamp = (tmp_path / "cache" / blob.key).stat().st_mtime - 10 * age
             os.utime(tmp_path / "cache" / blob.key, (stamp, stamp))
         again = caching(far, tmp_path / "cache")
-        await put(again, random_blob(2 * MIB))
-        await put(again, random_blob(2 * MIB))
+        await stored(again, random_blob(2 * MIB))
+        await stored(again, random_blob(2 * MIB))
         assert {blobs[0].key, blobs[3].key} <= copies(tmp_path / "cache")
         assert not {blobs[1].key, blobs[2].key} & copies(tmp_path / "cache")
         await again.aclose()
@@ -187,7 +186,7 @@ class TestBudget:
     async def test_a_read_is_noted_on_the_disk(
         self, cached: CachingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(cached, random_blob(1000))
+        blob = await stored(cached, random_blob(1000))
         path = tmp_path / "cache" / blob.key
         os.utime(path, (1, 1))
         await read(cached, blob)
@@ -196,7 +195,7 @@ class TestBudget:
     async def test_what_is_too_large_is_not_kept(
         self, cached: CachingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(cached, random_blob(ITEM_BYTES + 1))
+        blob = await stored(cached, random_blob(ITEM_BYTES + 1))
         await read(cached, blob)
         await stream(cached, blob)
         assert copies(tmp_path) == set()
@@ -204,7 +203,7 @@ class TestBudget:
     async def test_it_is_never_exceeded(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blobs = [await put(far, random_blob(size * MIB // 3)) for size in range(1, 17)]
+        blobs = [await stored(far, random_blob(size * MIB // 3)) for size in range(1, 17)]
         worst = 0
 
         async def watch() -> None:
@@ -225,7 +224,7 @@ class TestBudget:
     async def test_a_smaller_budget_after_a_restart_is_kept_at_once(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blobs = [await put(cached, random_blob(2 * MIB)) for _ in range(4)]
+        blobs = [await stored(cached, random_blob(2 * MIB)) for _ in range(4)]
         await cached.aclose()
         smaller = caching(far, tmp_path / "cache", limit_bytes=5 * MIB)
         await read(smaller, blobs[3])
@@ -237,7 +236,7 @@ class TestBudget:
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
         for size in (1000, 5 * MIB):
-            blob = await put(far, random_blob(size))
+            blob = await stored(far, random_blob(size))
             await asyncio.gather(*(how(cached, blob) for how in (read, stream) for _ in range(6)))
             far.go_down()
             await read(cached, blob)
@@ -252,7 +251,7 @@ class TestBadCopies:
         self, cached: CachingBlobStore, tmp_path: Path, size: int, how: str
     ) -> None:
         for reading in (read, stream):
-            blob = await put(cached, random_blob(size))
+            blob = await stored(cached, random_blob(size))
             path = tmp_path / "cache" / blob.key
             path.chmod(0o600)
             match how:
@@ -271,7 +270,7 @@ class TestBadCopies:
     async def test_a_copy_that_turns_bad_in_mid_stream_is_left(
         self, cached: CachingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(cached, random_blob(5 * MIB))
+        blob = await stored(cached, random_blob(5 * MIB))
         given = b""
         async with closing(cached.open(blob.key, blob.digests, Span(7, 5 * MIB))) as chunks:
             async for chunk in chunks:
@@ -285,7 +284,7 @@ class TestBadCopies:
         self, cached: CachingBlobStore, far: FailingBlobStore
     ) -> None:
         """Nothing but reads of the bytes asks the cache."""
-        blob = await put(cached, random_blob(10))
+        blob = await stored(cached, random_blob(10))
         await far.delete(blob.key)
         with pytest.raises(BlobMissing):
             await cached.head(blob.key)
@@ -295,7 +294,7 @@ class TestBadCopies:
         self, cached: CachingBlobStore, tmp_path: Path
     ) -> None:
         for size in (10, 5 * MIB):
-            blob = await put(cached, random_blob(size))
+            blob = await stored(cached, random_blob(size))
             await cached.delete(blob.key)
             assert copies(tmp_path) == set()
             with pytest.raises(BlobMissing):
@@ -304,7 +303,7 @@ class TestBadCopies:
     async def test_what_is_deleted_while_it_is_read_is_not_kept(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(far, random_blob(10))
+        blob = await stored(far, random_blob(10))
         gate = asyncio.Event()
         held = FailingBlobStore(far)
         slow = caching(_Slow(held, gate), tmp_path / "slow")
@@ -320,7 +319,7 @@ class TestBadCopies:
     async def test_what_is_deleted_while_it_streams_is_not_kept(
         self, cached: CachingBlobStore, far: FailingBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(far, random_blob(5 * MIB))
+        blob = await stored(far, random_blob(5 * MIB))
         async with closing(cached.open(blob.key, blob.digests, Span(0, 5 * MIB))) as chunks:
             await anext(chunks)
             await cached.delete(blob.key)
@@ -349,7 +348,10 @@ class TestBadDisks:
 
     async def test_the_folder_goes_away(self, far: FailingBlobStore, tmp_path: Path) -> None:
         store = caching(far, tmp_path / "cache")
-        blob, large = await put(store, random_blob(1000)), await put(store, random_blob(5 * MIB))
+        blob, large = (
+            await stored(store, random_blob(1000)),
+            await stored(store, random_blob(5 * MIB)),
+        )
         shutil.rmtree(tmp_path / "cache")
         for kept in (blob, large):
             await read(store, kept)
@@ -367,7 +369,7 @@ class TestBadDisks:
     async def test_a_disk_that_turns_read_only(self, far: FailingBlobStore, tmp_path: Path) -> None:
         with small_memory_disk(tmp_path / "disk", "size=16m") as disk:
             store = caching(far, disk / "cache")
-            blob = await put(store, random_blob(1000))
+            blob = await stored(store, random_blob(1000))
             remount(disk, "ro")
             await read(store, blob)
             await store.delete(blob.key)
@@ -377,7 +379,7 @@ class TestBadDisks:
     async def _works(self, far: FailingBlobStore, folder: Path) -> None:
         store = caching(far, folder)
         for size in (0, 1000, 100_000, 5 * MIB):
-            blob = await put(store, random_blob(size))
+            blob = await stored(store, random_blob(size))
             for _ in range(2):
                 await read(store, blob)
                 await stream(store, blob)

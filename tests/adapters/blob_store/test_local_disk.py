@@ -25,6 +25,7 @@ from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
+from traffic_storage.entrypoints.testing.contracts.blob_store import stored
 from traffic_storage.ports.blob_store import Span, closing, is_empty
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
@@ -78,11 +79,6 @@ async def store(
     await store.aclose()
 
 
-async def put(store: LocalDiskBlobStore, blob: Blob, deadline: datetime = NEVER) -> Blob:
-    await store.put(blob.key, blob.body, blob.facts, deadline=deadline)
-    return blob
-
-
 def replace(root: Path, away: Path) -> None:
     """Move a folder away, and make an empty one in its place."""
     root.rename(away)
@@ -103,14 +99,14 @@ class TestReplaced:
         self, store: LocalDiskBlobStore, tmp_path: Path, clock: ManualClock, made_anew: bool
     ) -> None:
         await store.write_marker(self.MARKER)
-        first, second = await put(store, random_blob(10)), random_blob(10)
+        first, second = await stored(store, random_blob(10)), random_blob(10)
         for _ in range(2):
             store.root.rename(tmp_path / "old")
             if made_anew:
                 store.root.mkdir()
             before = files_below(tmp_path / "old")
             with pytest.raises(StoreReplaced, match="was replaced while in use"):
-                await put(store, second)
+                await stored(store, second)
             assert "was replaced while in use" in store.obstacle()
             with pytest.raises(StoreReplaced):
                 await store.delete(first.key)
@@ -127,14 +123,14 @@ class TestReplaced:
             clock.advance(timedelta(seconds=11))
             assert store.obstacle() == ""
             assert await store.marker() == self.MARKER
-            await put(store, second)
+            await stored(store, second)
             assert (store.root / second.key).exists()
 
     async def test_another_folder_takes_its_place_if_it_is_marked_as_it_was(
         self, store: LocalDiskBlobStore, tmp_path: Path
     ) -> None:
         await store.write_marker(self.MARKER)
-        first = await put(store, random_blob(10))
+        first = await stored(store, random_blob(10))
         replace(store.root, tmp_path / "old")
         (store.root / ".traffic-storage").write_text("traffic-storage-marker:1:c:another\n")
         with pytest.raises(StoreReplaced):
@@ -142,7 +138,7 @@ class TestReplaced:
         (store.root / ".traffic-storage").unlink()
         shutil.copytree(tmp_path / "old", store.root, dirs_exist_ok=True)
         assert await store.marker() == self.MARKER
-        second = await put(store, random_blob(10))
+        second = await stored(store, random_blob(10))
         assert (store.root / second.key).read_bytes() == second.data
         shutil.rmtree(tmp_path / "old")
         assert await store.read(first.key, first.digests) == first.data
@@ -155,7 +151,7 @@ class TestReplaced:
         replace(store.root, tmp_path / "old")
         (store.root / ".traffic-storage").write_text(self.MARKER.to_text())
         assert await store.marker() == self.MARKER
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         assert (store.root / blob.key).exists()
 
     async def test_its_place_is_not_noted_elsewhere(
@@ -171,7 +167,7 @@ class TestReplaced:
     async def test_a_put_looks_at_the_path_once_and_a_read_not_at_all(
         self, store: LocalDiskBlobStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         looks: list[object] = []
         real = os.stat
 
@@ -182,7 +178,7 @@ class TestReplaced:
         monkeypatch.setattr("traffic_storage.adapters.files.folders.os.stat", counted)
         await store.read(blob.key, blob.digests)
         assert looks == []
-        await put(store, random_blob(10))
+        await stored(store, random_blob(10))
         assert len(looks) == 1
 
 
@@ -215,7 +211,7 @@ class TestCopies:
 
 class TestLayout:
     async def test_a_blob_is_one_file_with_its_facts(self, store: LocalDiskBlobStore) -> None:
-        blob = await put(store, random_blob(1000))
+        blob = await stored(store, random_blob(1000))
         path = store.root / blob.key
         assert files_below(store.root) == [blob.key]
         assert path.read_bytes() == blob.data
@@ -224,7 +220,7 @@ class TestLayout:
     async def test_nobody_else_may_read_and_nobody_may_write(
         self, store: LocalDiskBlobStore
     ) -> None:
-        blob = await put(store, random_blob(1000))
+        blob = await stored(store, random_blob(1000))
         path = store.root / blob.key
         assert stat.S_IMODE(path.stat().st_mode) == 0o400
         while path != store.root.parent:
@@ -235,7 +231,7 @@ class TestLayout:
     async def test_a_new_store_finds_what_was_written(
         self, store: LocalDiskBlobStore, clock: ManualClock
     ) -> None:
-        blob = await put(store, random_blob(1000))
+        blob = await stored(store, random_blob(1000))
         await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
         other = LocalDiskBlobStore(store.root, clock)
         assert await other.read(blob.key, blob.digests) == blob.data
@@ -244,7 +240,7 @@ class TestLayout:
         await other.aclose()
 
     async def test_a_store_can_be_used_again_after_its_end(self, store: LocalDiskBlobStore) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         await store.aclose()
         assert await store.read(blob.key, blob.digests) == blob.data
 
@@ -259,7 +255,7 @@ class TestLayout:
     async def test_a_folder_that_is_not_there_is_no_proof_that_its_blobs_are_lost(
         self, store: LocalDiskBlobStore
     ) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         (store.root / blob.key).unlink()
         assert await store.missing_part(blob.key) == ""
         kind = blob.key.partition("/")[0]
@@ -269,7 +265,7 @@ class TestLayout:
         assert part == str((store.root / blob.key).parent)
 
     async def test_an_unreadable_marker_is_an_error(self, store: LocalDiskBlobStore) -> None:
-        await put(store, random_blob(1))
+        await stored(store, random_blob(1))
         (store.root / ".traffic-storage").write_bytes(b"\xff\x00 something else")
         with pytest.raises(InvalidInput):
             await store.marker()
@@ -280,7 +276,7 @@ class TestLayout:
     async def test_unreadable_facts_are_none(
         self, store: LocalDiskBlobStore, facts: bytes | None
     ) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         if facts is None:
             os.removexattr(store.root / blob.key, ATTRIBUTE)
         else:
@@ -289,7 +285,7 @@ class TestLayout:
         assert (head.size_bytes, head.facts) == (10, None)
 
     async def test_what_is_not_ours_is_passed_over(self, store: LocalDiskBlobStore) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         day = (store.root / blob.key).parent
         for foreign in (
             *(store.root / "lost+found" / "x", store.root / "image" / "notes.txt"),
@@ -349,7 +345,7 @@ class TestIntruders:
         trap.parent.mkdir(parents=True)
         trap.symlink_to(outside)
         with pytest.raises(StorageUnavailable, match=r"symbolic link|something else"):
-            await put(store, blob)
+            await stored(store, blob)
         with pytest.raises(StorageUnavailable):
             await store.read(blob.key, blob.digests)
         with pytest.raises(StorageUnavailable):
@@ -362,14 +358,14 @@ class TestIntruders:
     async def test_a_link_in_place_of_a_blob_is_not_followed(
         self, store: LocalDiskBlobStore, tmp_path: Path, size: int
     ) -> None:
-        blob = await put(store, random_blob(size))
+        blob = await stored(store, random_blob(size))
         path = store.root / blob.key
         path.rename(tmp_path / "outside")
         path.symlink_to(tmp_path / "outside")
         with pytest.raises(BlobCorrupt, match="symbolic link"):
             await store.read(blob.key, blob.digests)
         with pytest.raises(BlobConflict):
-            await put(store, blob)
+            await stored(store, blob)
         assert await is_empty(store)
         await store.delete(blob.key)
         assert (tmp_path / "outside").read_bytes() == blob.data
@@ -384,13 +380,13 @@ class TestIntruders:
         path.parent.mkdir(parents=True)
         path.symlink_to(tmp_path / "nowhere")
         with pytest.raises(BlobConflict):
-            await put(store, blob)
+            await stored(store, blob)
         assert not (tmp_path / "nowhere").exists()
 
     async def test_a_pipe_in_place_of_a_blob_holds_nobody_up(
         self, store: LocalDiskBlobStore
     ) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         path = store.root / blob.key
         path.unlink()
         os.mkfifo(path)
@@ -400,9 +396,9 @@ class TestIntruders:
     async def test_a_folder_that_was_moved_away_is_made_anew(
         self, store: LocalDiskBlobStore, tmp_path: Path
     ) -> None:
-        before = await put(store, random_blob(10))
+        before = await stored(store, random_blob(10))
         (store.root / "image").rename(tmp_path / "moved")
-        after = await put(store, random_blob(10))
+        after = await stored(store, random_blob(10))
         assert files_below(store.root) == [after.key]
         assert await store.read(after.key, after.digests) == after.data
         (tmp_path / "moved" / before.key.removeprefix("image/")).unlink()
@@ -412,9 +408,9 @@ class TestIntruders:
     async def test_a_folder_that_was_put_back_is_found(
         self, store: LocalDiskBlobStore, tmp_path: Path
     ) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         (store.root / "image").rename(tmp_path / "moved")
-        await put(store, random_blob(10))
+        await stored(store, random_blob(10))
         shutil.rmtree(store.root / "image")
         (tmp_path / "moved").rename(store.root / "image")
         assert await store.read(blob.key, blob.digests) == blob.data
@@ -422,7 +418,7 @@ class TestIntruders:
     async def test_a_file_that_is_cut_while_it_streams_ends_the_stream(
         self, store: LocalDiskBlobStore
     ) -> None:
-        blob = await put(store, random_blob(9 * MIB))
+        blob = await stored(store, random_blob(9 * MIB))
         given = b""
 
         async def take() -> None:
@@ -443,7 +439,7 @@ class TestDeadline:
         clock = GateClock()
         store = LocalDiskBlobStore(tmp_path, clock)
         blob = random_blob(10)
-        putting = asyncio.ensure_future(put(store, blob, NOON + timedelta(seconds=1)))
+        putting = asyncio.ensure_future(stored(store, blob, NOON + timedelta(seconds=1)))
         await clock.until_asked()
         clock.time += timedelta(seconds=1)
         clock.gate.release()
@@ -459,7 +455,7 @@ class TestDeadline:
         clock = GateClock()
         store = LocalDiskBlobStore(tmp_path, clock, attributes=attributes)
         blob = random_blob(10)
-        putting = asyncio.ensure_future(put(store, blob, NOON + timedelta(seconds=1)))
+        putting = asyncio.ensure_future(stored(store, blob, NOON + timedelta(seconds=1)))
         await clock.until_asked()
         clock.gate.release()
         await clock.until_asked()
@@ -475,11 +471,11 @@ class TestDeadline:
         clock = GateClock()
         store = LocalDiskBlobStore(tmp_path, clock)
         blob = random_blob(10)
-        late = asyncio.ensure_future(put(store, blob, NOON + timedelta(seconds=1)))
+        late = asyncio.ensure_future(stored(store, blob, NOON + timedelta(seconds=1)))
         await clock.until_asked()
         clock.gate.release()
         await clock.until_asked()
-        other = asyncio.ensure_future(put(store, blob))
+        other = asyncio.ensure_future(stored(store, blob))
         await asyncio.wait([other], timeout=0.05)
         assert not other.done()
         clock.time += timedelta(hours=1)
@@ -496,7 +492,7 @@ class TestDeadline:
         clock = GateClock()
         store = LocalDiskBlobStore(tmp_path, clock)
         blob = random_blob(10)
-        putting = asyncio.ensure_future(put(store, blob))
+        putting = asyncio.ensure_future(stored(store, blob))
         await clock.until_asked()
         for _ in range(passed):
             clock.gate.release()
@@ -516,18 +512,18 @@ class TestBadDisks:
     async def test_a_full_disk(self, tmp_path: Path, clock: ManualClock) -> None:
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
             store = LocalDiskBlobStore(disk / "blobs", clock)
-            small = await put(store, random_blob(100_000))
+            small = await stored(store, random_blob(100_000))
             for size in (2 * MIB, 5 * MIB):
                 large = random_blob(size)
                 with pytest.raises(StorageFull, match="full"):
-                    await put(store, large)
+                    await stored(store, large)
                 with large.spooled() as body, pytest.raises(StorageFull):
                     await store.put(large.key, body, large.facts, deadline=NEVER)
                 with pytest.raises(BlobMissing):
                     await store.head(large.key)
             assert files_below(disk / "blobs") == [small.key]
             assert store.obstacle() == ""
-            await put(store, random_blob(100_000))
+            await stored(store, random_blob(100_000))
             assert await store.read(small.key, small.digests) == small.data
             room = await store.room()
             assert room.total_bytes == MIB
@@ -544,24 +540,24 @@ class TestBadDisks:
 
             async def fill() -> None:
                 for _ in range(16):
-                    blobs.append(await put(store, random_blob(10)))  # noqa: PERF401
+                    blobs.append(await stored(store, random_blob(10)))  # noqa: PERF401
 
             with pytest.raises(StorageFull, match="inode"):
                 await fill()
             assert blobs
             assert [entry.key async for entry in store.list()] == sorted(b.key for b in blobs)
             await store.delete(blobs[0].key)
-            await put(store, random_blob(10))
+            await stored(store, random_blob(10))
             await store.aclose()
 
     @pytest.mark.privileged
     async def test_a_disk_that_turns_read_only(self, tmp_path: Path, clock: ManualClock) -> None:
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
             store = LocalDiskBlobStore(disk, clock)
-            blob = await put(store, random_blob(10))
+            blob = await stored(store, random_blob(10))
             remount(disk, "ro")
             with pytest.raises(StorageUnavailable, match="read-only") as caught:
-                await put(store, random_blob(10))
+                await stored(store, random_blob(10))
             assert "mount it writable" in caught.value.remedy
             assert "read-only" in store.obstacle()
             assert await store.read(blob.key, blob.digests) == blob.data
@@ -572,7 +568,7 @@ class TestBadDisks:
             clock.advance(timedelta(seconds=2))
             assert store.obstacle() == ""
             remount(disk, "rw")
-            await put(store, random_blob(10))
+            await stored(store, random_blob(10))
             await store.aclose()
 
     @pytest.mark.privileged
@@ -583,9 +579,9 @@ class TestBadDisks:
             store = LocalDiskBlobStore(disk, clock)
             remount(disk, "ro")
             with pytest.raises(StorageUnavailable):
-                await put(store, random_blob(10))
+                await stored(store, random_blob(10))
             remount(disk, "rw")
-            await put(store, random_blob(10))
+            await stored(store, random_blob(10))
             assert store.obstacle() == ""
             await store.aclose()
 
@@ -595,7 +591,7 @@ class TestBadDisks:
     ) -> None:
         with mounted(tmp_path / "disk", "ramfs", "defaults") as disk:
             store = LocalDiskBlobStore(disk, clock)
-            blob = await put(store, random_blob(10))
+            blob = await stored(store, random_blob(10))
             assert files_below(disk) == [blob.key, f"{blob.key}.facts"]
             assert (await store.head(blob.key)).facts == blob.facts
             await store.delete(blob.key)
@@ -608,13 +604,13 @@ class TestBadDisks:
     ) -> None:
         """The root is opened once: what is mounted over it later is another place."""
         store = LocalDiskBlobStore(tmp_path / "disk", clock)
-        first = await put(store, random_blob(10))
+        first = await stored(store, random_blob(10))
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
             with pytest.raises(StoreReplaced, match="was replaced while in use"):
-                await put(store, random_blob(10))
+                await stored(store, random_blob(10))
             assert files_below(disk) == []
             assert await store.read(first.key, first.digests) == first.data
-        second = await put(store, random_blob(10))
+        second = await stored(store, random_blob(10))
         assert files_below(tmp_path / "disk") == sorted([first.key, second.key])
         await store.aclose()
 
@@ -626,10 +622,10 @@ class TestBadDisks:
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
             store = LocalDiskBlobStore(disk, clock)
             await store.write_marker(marker)
-            blob = await put(store, random_blob(10))
+            blob = await stored(store, random_blob(10))
             shutil.copytree(disk, tmp_path / "kept")
         with pytest.raises(StoreReplaced):
-            await put(store, random_blob(10))
+            await stored(store, random_blob(10))
         with pytest.raises(StoreReplaced):
             await store.marker()
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
@@ -638,7 +634,7 @@ class TestBadDisks:
             shutil.copytree(tmp_path / "kept", disk, dirs_exist_ok=True)
             assert await store.marker() == marker
             assert await store.read(blob.key, blob.digests) == blob.data
-            more = await put(store, random_blob(10))
+            more = await stored(store, random_blob(10))
             assert (disk / more.key).exists()
             await store.aclose()
 
@@ -646,7 +642,7 @@ class TestBadDisks:
         (tmp_path / "file").touch()
         store = LocalDiskBlobStore(tmp_path / "file" / "blobs", clock)
         with pytest.raises(StorageUnavailable):
-            await put(store, random_blob(10))
+            await stored(store, random_blob(10))
         assert store.obstacle()
         with pytest.raises(StorageUnavailable):
             await store.room()
@@ -676,7 +672,7 @@ class TestLeftovers:
             dead.kill()
             dead.wait()
             store = LocalDiskBlobStore(tmp_path, clock, unnamed=False)
-            blob = await put(store, random_blob(10))
+            blob = await stored(store, random_blob(10))
             left = set(files_below(tmp_path)) - {blob.key}
             assert len([name for name in left if name.endswith(".lock")]) == 2
             assert len([name for name in left if not name.endswith(".lock")]) == 1
@@ -688,10 +684,10 @@ class TestLeftovers:
             store = LocalDiskBlobStore(tmp_path, clock, unnamed=unnamed, attributes=False)
             blob = random_blob(10)
             with pytest.raises(DeadlinePassed):
-                await put(store, blob, NOON)
+                await stored(store, blob, NOON)
             wrong = attrs.evolve(blob, data=b"x")
             with pytest.raises(BlobCorrupt):
-                await put(store, wrong)
+                await stored(store, wrong)
             await store.aclose()
             assert files_below(tmp_path) == []
 

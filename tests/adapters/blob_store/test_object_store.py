@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 from tests.support import s3_stub
+from tests.support.adapter_settings import s3_settings
 from tests.support.s3_stub import Fault, S3Stub
 from tests.support.servers import Bucket, S3Address
 from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore, S3Settings
@@ -28,12 +29,12 @@ from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
+from traffic_storage.entrypoints.testing.contracts.blob_store import is_there, opened, stored
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
-from traffic_storage.ports.blob_store import Span, closing, is_empty
+from traffic_storage.ports.blob_store import Span, is_empty
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
-    BlobMissing,
     DeadlinePassed,
     StorageFull,
     StorageUnavailable,
@@ -47,15 +48,7 @@ MARKER = Marker(CatalogueId("c"), StoreId("s"))
 
 
 def settings_for(bucket: Bucket, timeout_seconds: float = 20.0) -> S3Settings:
-    return S3Settings(
-        bucket.name,
-        bucket.region,
-        bucket.endpoint,
-        bucket.access_key,
-        bucket.secret_key,
-        timeout_seconds=timeout_seconds,
-        probe_seconds=0.05,
-    )
+    return s3_settings(bucket, timeout_seconds=timeout_seconds, probe_seconds=0.05)
 
 
 @pytest.fixture
@@ -86,23 +79,8 @@ async def plain(s3_bucket: Bucket) -> AsyncIterator[ObjectStoreBlobStore]:
         yield s
 
 
-async def put(store: ObjectStoreBlobStore, blob: Blob, deadline: datetime = NEVER) -> Blob:
-    await store.put(blob.key, blob.body, blob.facts, deadline=deadline)
-    return blob
-
-
 async def streamed(store: ObjectStoreBlobStore, blob: Blob) -> bytes:
-    span = Span(0, blob.digests.size_bytes)
-    async with closing(store.open(blob.key, blob.digests, span)) as chunks:
-        return b"".join([chunk async for chunk in chunks])
-
-
-async def is_there(store: ObjectStoreBlobStore, blob: Blob) -> bool:
-    try:
-        assert await store.read(blob.key, blob.digests) == blob.data
-    except BlobMissing:
-        return False
-    return True
+    return await opened(store, blob.key, blob.digests, Span(0, blob.digests.size_bytes))
 
 
 def checksums(stub: S3Stub, blob: Blob) -> dict[str, str | None]:
@@ -139,7 +117,7 @@ class TestWriting:
     ) -> None:
         blob = random_blob(1000)
         s3_faults.on(ONCE_BEFORE[fault](), method="PUT", key=blob.key)
-        await put(store, blob)
+        await stored(store, blob)
         assert await is_there(store, blob)
         assert s3_faults.count(method="PUT", key=blob.key) == 2
 
@@ -149,7 +127,7 @@ class TestWriting:
     ) -> None:
         blob = random_blob(1000)
         s3_faults.on(ONCE_AFTER[fault](), method="PUT", key=blob.key)
-        await put(store, blob)
+        await stored(store, blob)
         assert await is_there(store, blob)
         assert (await store.head(blob.key)).facts == blob.facts
 
@@ -159,7 +137,7 @@ class TestWriting:
     ) -> None:
         blob = random_blob(LARGE)
         s3_faults.on(ONCE_BEFORE[fault](), method="PUT", key=blob.key, query="partNumber=2*")
-        await put(store, blob)
+        await stored(store, blob)
         assert await is_there(store, blob)
 
     @pytest.mark.parametrize("fault", ONCE_AFTER)
@@ -168,7 +146,7 @@ class TestWriting:
     ) -> None:
         blob = random_blob(LARGE)
         s3_faults.on(ONCE_AFTER[fault](), method="POST", key=blob.key, query="uploadId*")
-        await put(store, blob)
+        await stored(store, blob)
         assert await is_there(store, blob)
 
     @pytest.mark.parametrize("size", [1000, LARGE])
@@ -184,7 +162,7 @@ class TestWriting:
         blob = random_blob(size)
         s3_faults.on(ONCE_BEFORE[fault](), method="PUT", key=blob.key, times=None)
         with pytest.raises(StorageUnavailable) as caught:
-            await put(store, blob)
+            await stored(store, blob)
         assert caught.value.message
         assert not await is_there(plain, blob)
         assert await is_empty(plain)
@@ -195,7 +173,7 @@ class TestWriting:
         blob = random_blob(3 * LARGE)
         s3_faults.on(s3_stub.error(), method="PUT", key=blob.key, query="partNumber=3*", times=None)
         with pytest.raises(StorageUnavailable):
-            await put(store, blob)
+            await stored(store, blob)
         seen = await s3_faults.until(
             method="DELETE", key=blob.key, query="uploadId*", is_applied=True
         )
@@ -225,7 +203,7 @@ class TestWriting:
         blob = random_blob(1000)
         hang = s3_stub.hang_after_applying() if is_applied else s3_stub.hang()
         s3_faults.on(hang, method="PUT", key=blob.key)
-        putting = asyncio.ensure_future(put(hasty, blob))
+        putting = asyncio.ensure_future(stored(hasty, blob))
         await s3_faults.until(method="PUT", key=blob.key, is_applied=is_applied)
         putting.cancel()
         await asyncio.wait([putting], timeout=0.2)
@@ -237,11 +215,11 @@ class TestWriting:
     async def test_other_bytes_under_the_key_are_a_conflict_however_they_are_reported(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
-        blob = await put(store, random_blob(1000))
+        blob = await stored(store, random_blob(1000))
         other = attrs.evolve(random_blob(1000), key=blob.key)
         s3_faults.on(s3_stub.error(), method="PUT", key=blob.key, times=None)
         with pytest.raises(BlobConflict):
-            await put(store, other)
+            await stored(store, other)
         assert await is_there(store, blob)
 
     async def test_a_marker_that_was_written_and_not_confirmed(
@@ -265,13 +243,13 @@ class TestChecksums:
     async def test_a_put_tells_the_digest_of_its_bytes(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
-        blob = await put(store, random_blob(1000))
+        blob = await stored(store, random_blob(1000))
         assert checksums(s3_faults, blob) == {"": sha256_base64(blob.data)}
 
     async def test_each_part_tells_the_digest_of_its_bytes(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
-        blob = await put(store, random_blob(LARGE))
+        blob = await stored(store, random_blob(LARGE))
         told = checksums(s3_faults, blob)
         assert told == {
             "partNumber=1": sha256_base64(blob.data[:PART]),
@@ -325,7 +303,7 @@ class TestTime:
         s3_faults.on(s3_stub.hang(), method="PUT", key=blob.key, times=None)
         began = time.monotonic()
         with pytest.raises(StorageUnavailable, match=r"in time|within"):
-            await put(hasty, blob)
+            await stored(hasty, blob)
         assert time.monotonic() - began < 3 * PATIENCE_SECONDS + 5
         assert not await is_there(plain, blob)
 
@@ -334,7 +312,7 @@ class TestTime:
     ) -> None:
         blob = random_blob(1000)
         s3_faults.on(s3_stub.hang_after_applying(), method="PUT", key=blob.key)
-        await put(hasty, blob)
+        await stored(hasty, blob)
         assert await is_there(hasty, blob)
 
     async def test_the_deadline_bounds_a_put(
@@ -344,7 +322,7 @@ class TestTime:
         s3_faults.on(s3_stub.hang(), method="PUT", key=blob.key)
         began = time.monotonic()
         with pytest.raises(StorageUnavailable):
-            await put(store, blob, datetime.now(UTC) + timedelta(seconds=1))
+            await stored(store, blob, datetime.now(UTC) + timedelta(seconds=1))
         assert time.monotonic() - began < 10
         assert not await is_there(plain, blob)
 
@@ -354,7 +332,7 @@ class TestTime:
         blob = random_blob(8 * LARGE)
         s3_faults.on(s3_stub.delay(1.5), method="PUT", key=blob.key, query="partNumber=1&*")
         with pytest.raises((DeadlinePassed, StorageUnavailable)):
-            await put(store, blob, datetime.now(UTC) + timedelta(seconds=0.5))
+            await stored(store, blob, datetime.now(UTC) + timedelta(seconds=0.5))
         assert not await is_there(plain, blob)
 
     @pytest.mark.parametrize("size", [1000, LARGE])
@@ -367,7 +345,7 @@ class TestTime:
             blob = random_blob(size)
             s3_faults.on(s3_stub.delay(0.3), method="PUT", key=blob.key)
             deadline = clock.now() + timedelta(hours=1)
-            putting = asyncio.ensure_future(put(store, blob, deadline))
+            putting = asyncio.ensure_future(stored(store, blob, deadline))
             await s3_faults.until(method="PUT", key=blob.key)
             clock.advance(timedelta(hours=1))
             with pytest.raises(DeadlinePassed):
@@ -378,7 +356,7 @@ class TestTime:
     async def test_a_read_that_hangs_ends(
         self, hasty: ObjectStoreBlobStore, s3_faults: S3Stub, size: int
     ) -> None:
-        blob = await put(hasty, random_blob(size))
+        blob = await stored(hasty, random_blob(size))
         for fault in (s3_stub.hang, s3_stub.hang_in_download):
             s3_faults.clear()
             s3_faults.on(fault(), method="GET", key=blob.key, times=None)
@@ -400,7 +378,7 @@ class TestReading:
     async def test_a_passing_failure_is_tried_again(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub, size: int, fault: Callable[[], Fault]
     ) -> None:
-        blob = await put(store, random_blob(size))
+        blob = await stored(store, random_blob(size))
         for read in (is_there(store, blob), streamed(store, blob)):
             s3_faults.on(fault(), method="GET", key=blob.key)
             assert await read in (True, blob.data)
@@ -410,7 +388,7 @@ class TestReading:
     async def test_what_the_way_has_changed_is_asked_for_once_more(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub, size: int, fault: Callable[[], Fault]
     ) -> None:
-        blob = await put(store, random_blob(size))
+        blob = await stored(store, random_blob(size))
         for read in (is_there(store, blob), streamed(store, blob)):
             s3_faults.on(fault(), method="GET", key=blob.key)
             assert await read in (True, blob.data)
@@ -420,7 +398,7 @@ class TestReading:
     async def test_what_arrives_wrong_twice_is_corrupt(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub, size: int, fault: Callable[[], Fault]
     ) -> None:
-        blob = await put(store, random_blob(size))
+        blob = await stored(store, random_blob(size))
         s3_faults.on(fault(), method="GET", key=blob.key, times=None)
         with pytest.raises(BlobCorrupt):
             await store.read(blob.key, blob.digests)
@@ -430,7 +408,7 @@ class TestReading:
     async def test_a_huge_object_in_place_of_a_small_one_is_not_fetched(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
-        blob = await put(store, random_blob(1000))
+        blob = await stored(store, random_blob(1000))
         for _ in range(3):
             await tamper(store, blob.key, Damage.EXTEND)
         with pytest.raises(BlobCorrupt, match="1003 bytes instead of 1000"):
@@ -439,7 +417,7 @@ class TestReading:
     async def test_a_listing_that_fails_says_so(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
-        await put(store, random_blob(1))
+        await stored(store, random_blob(1))
         s3_faults.on(s3_stub.error(), method="GET", query="list-type=2*", times=None)
         with pytest.raises(StorageUnavailable):
             await is_empty(store)
@@ -449,7 +427,7 @@ class TestReading:
         async with contextlib.aclosing(ObjectStoreBlobStore(settings, SystemClock())) as store:
             blobs = [random_blob(1) for _ in range(1100)]
             for start in range(0, len(blobs), 50):
-                await asyncio.gather(*(put(store, blob) for blob in blobs[start : start + 50]))
+                await asyncio.gather(*(stored(store, blob) for blob in blobs[start : start + 50]))
             keys = [entry.key async for entry in store.list()]
             assert keys == sorted(blob.key for blob in blobs)
             assert [entry.key async for entry in store.list(after=keys[1049])] == keys[1050:]
@@ -460,7 +438,7 @@ class TestReading:
         for name in ("aaa", "image/notes.txt", "image/2025/11/01/x", "zzz"):
             s3.request("PUT", f"/{store.settings.bucket}/{name}", b"foreign")
         assert await is_empty(store)
-        blob = await put(store, random_blob(1))
+        blob = await stored(store, random_blob(1))
         assert [entry.key async for entry in store.list()] == [blob.key]
 
     async def test_an_object_without_facts(
@@ -482,8 +460,8 @@ class TestRefusals:
             lambda store: store.read(blob.key, blob.digests),
             lambda store: streamed(store, large),
             lambda store: store.head(blob.key),
-            lambda store: put(store, blob),
-            lambda store: put(store, large),
+            lambda store: stored(store, blob),
+            lambda store: stored(store, large),
             lambda store: store.delete(blob.key),
             is_empty,
             lambda store: store.marker(),
@@ -502,7 +480,7 @@ class TestRefusals:
             async with contextlib.aclosing(ObjectStoreBlobStore(settings, SystemClock())) as store:
                 blob = random_blob(10)
                 with pytest.raises(StorageUnavailable, match="credentials") as caught:
-                    await put(store, blob)
+                    await stored(store, blob)
                 assert "s3_secret_key" in caught.value.remedy
                 with pytest.raises(StorageUnavailable, match="credentials"):
                     await store.read(blob.key, blob.digests)
@@ -515,7 +493,7 @@ class TestRefusals:
             s3_faults.clear()
             s3_faults.on(s3_stub.error(status, code), method="PUT", key=blob.key, times=None)
             with pytest.raises(StorageFull, match=code):
-                await put(store, blob)
+                await stored(store, blob)
         assert store.obstacle() == ""
 
     async def test_the_environment_changes_nothing(
@@ -533,7 +511,7 @@ class TestRefusals:
         monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "elsewhere-1")
         store = ObjectStoreBlobStore(settings_for(s3_bucket), SystemClock())
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         assert await is_there(store, blob)
         await store.aclose()
 
@@ -542,7 +520,7 @@ class TestBreaker:
     async def test_it_opens_refuses_at_once_and_closes_by_itself(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         s3_faults.on(s3_stub.error(), times=None)
         for _ in range(3):
             with pytest.raises(StorageUnavailable):
@@ -569,7 +547,7 @@ class TestBreaker:
     async def test_a_success_in_between_keeps_it_closed(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
-        blob = await put(store, random_blob(10))
+        blob = await stored(store, random_blob(10))
         s3_faults.on(s3_stub.error(), method="GET", key="image/1999*", times=None)
         for _ in range(4):
             with pytest.raises(StorageUnavailable):
@@ -587,7 +565,7 @@ class TestBreaker:
             blob = random_blob(10)
             for _ in range(3):
                 with pytest.raises(StorageUnavailable, match="reached"):
-                    await put(store, blob)
+                    await stored(store, blob)
             assert "reached" in store.obstacle()
 
 
@@ -632,7 +610,7 @@ class TestSecrets:
     async def _fail_in_every_way(self, store: ObjectStoreBlobStore) -> None:
         blob = random_blob(10)
         for call in (
-            lambda: put(store, blob),
+            lambda: stored(store, blob),
             lambda: store.read(blob.key, blob.digests),
             lambda: store.head(blob.key),
             lambda: is_empty(store),

@@ -13,23 +13,20 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from tests.support.adapter_settings import redis_settings
 from tests.support.servers import RedisAddress, RedisCluster, RedisServer, new_password
 from tests.support.stall import StallProxy
-from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
+from traffic_storage.adapters.cache.redis import RedisCache
 
 HOUR = timedelta(hours=1)
 SLOW = 1.0
 """Seconds that a call on a busy machine may take, and far less than any client's own timeout."""
 
 
-def settings_of(address: RedisAddress, **changes: Any) -> RedisSettings:
-    return RedisSettings(**{**attrs.asdict(address), **changes})
-
-
 @asynccontextmanager
 async def opened(address: RedisAddress, **changes: Any) -> AsyncIterator[RedisCache]:
     """A cache that is connected if that is possible."""
-    cache = RedisCache(settings_of(address, **changes))
+    cache = RedisCache(redis_settings(address, **changes))
     try:
         await cache.get("is it there?")
         yield cache
@@ -160,13 +157,13 @@ class TestInUse:
     async def test_nothing_connects_before_the_first_call(
         self, redis_proxy: StallProxy, redis_database: RedisAddress, no_leaks: None
     ) -> None:
-        cache = RedisCache(settings_of(redis_database.at(redis_proxy.port)))
+        cache = RedisCache(redis_settings(redis_database.at(redis_proxy.port)))
         assert cache.health().healthy
         assert redis_proxy.connections == 0
         await cache.aclose()
 
     def test_it_can_be_made_outside_a_loop(self, redis_database: RedisAddress) -> None:
-        cache = RedisCache(settings_of(redis_database, timeout_seconds=60.0))
+        cache = RedisCache(redis_settings(redis_database, timeout_seconds=60.0))
 
         async def use() -> bytes | None:
             await cache.put("a", b"1", HOUR)
@@ -344,7 +341,7 @@ class TestOddServers:
     async def test_it_can_be_ended_at_any_moment(self, no_leaks: None) -> None:
         async with Scripted(lambda _: b"-ERR no\r\n").running() as address:
             for turns in range(60):
-                cache = RedisCache(settings_of(address))
+                cache = RedisCache(redis_settings(address))
                 asking = asyncio.ensure_future(cache.get("a"))
                 for _ in range(turns):
                     await asyncio.sleep(0)
@@ -416,7 +413,7 @@ class TestOddServers:
                 detail = cache.health().detail
                 assert any(word in detail for word in words.split("|")), detail
                 assert canary not in detail
-        settings = settings_of(redis_database, password=canary)
+        settings = redis_settings(redis_database, password=canary)
         assert canary not in repr(settings) + caplog.text
         assert (redis_database.password or "?") not in caplog.text
 

@@ -280,22 +280,6 @@ class TestLimits:
             await images.encode(np.zeros((4, 4, 4), np.uint8), RGB, Encoding(ImageFormat.JPEG))
         assert "WebP or PNG" in raised.value.remedy
 
-    @pytest.mark.parametrize(
-        ("field", "wrong"),
-        [
-            ("image_quality", lambda: Encoding(quality=0)),
-            ("image_quality", lambda: Encoding(quality=101)),
-            ("image_effort", lambda: Encoding(effort=7)),
-            ("image_effort", lambda: Encoding(effort=-1)),
-            ("image_lossless", lambda: Encoding(ImageFormat.JPEG, lossless=True)),
-        ],
-    )
-    def test_an_encoding_that_can_not_be(self, field: str, wrong: object) -> None:
-        assert callable(wrong)
-        with pytest.raises(InvalidInput) as raised:
-            wrong()
-        assert raised.value.problems[0].field == field
-
     @pytest.mark.parametrize("kind", ["png", "webp", "webp beyond Pillow's own limit", "jpeg"])
     def test_a_bomb_is_refused_before_it_costs_memory(self, tmp_path: Path, kind: str) -> None:
         (tmp_path / "bomb").write_bytes(_bomb(kind))

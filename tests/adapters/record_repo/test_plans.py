@@ -15,6 +15,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support import adapter_settings
+from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.sql import rows, statements
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Write
@@ -42,7 +44,6 @@ from traffic_storage.ports.record_repo import RecordRepo
 pytestmark = pytest.mark.xdist_group("plans")
 
 ROWS = 100_000
-PATIENT = 60.0
 LARGE = {"attempt", "file", "replica", "violation"}
 _DIGEST = sha256_of(b"")
 _AT = rows.micros(NOON)
@@ -163,14 +164,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres_settings(postgres: PostgresAddress) -> Iterator[PostgresSettings]:
     """A full catalogue."""
     with postgres.temporary_database() as database:
-        settings = PostgresSettings(
-            host=database.host,
-            port=database.port,
-            database=database.name,
-            user=database.user,
-            password=database.password,
-            timeout_seconds=PATIENT,
-        )
+        settings = adapter_settings.postgres_settings(database)
         asyncio.run(_upgrade(postgres_repo(settings)))
         asyncio.run(_fill(database))
         yield settings
@@ -202,7 +196,9 @@ class TestSqlite:
 
     async def test_every_page_costs_the_same(self, sqlite_file: Path) -> None:
         """Following `next` … at the same cost for every page."""
-        async with aclosing(Noting(SqliteDriver(SqliteSettings(sqlite_file, PATIENT)))) as driver:
+        async with aclosing(
+            Noting(SqliteDriver(SqliteSettings(sqlite_file, PATIENT_SECONDS)))
+        ) as driver:
             with closing(sqlite3.connect(sqlite_file)) as connection:
                 for query in PAGES:
                     first, deep = [
@@ -252,12 +248,12 @@ class TestPostgres:
     ) -> Mapping[str, Any]:
         """The plan on a connection as the driver makes them."""
         driver = PostgresDriver(settings)
-        deadline = asyncio.get_running_loop().time() + PATIENT
+        deadline = asyncio.get_running_loop().time() + PATIENT_SECONDS
         arguments = f"({', '.join(given)})" if given else ""
         async with driver._readers.lease(deadline) as connection:
-            await connection.execute(f"PREPARE looked_at AS {sql}", timeout=PATIENT)
+            await connection.execute(f"PREPARE looked_at AS {sql}", timeout=PATIENT_SECONDS)
             explain = f"EXPLAIN ({how}FORMAT JSON) EXECUTE looked_at{arguments}"
-            found = await connection.fetch(explain, timeout=PATIENT)
+            found = await connection.fetch(explain, timeout=PATIENT_SECONDS)
         await driver.aclose()
         plan: Mapping[str, Any] = json.loads(found[0][0])[0]["Plan"]
         return plan

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 from attrs import evolve
 
+from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
 from tests.support.proxy import Proxy, reset
 from tests.support.servers import Database, PostgresAddress, PostgresServer
 from tests.support.stall import StallProxy
@@ -49,24 +50,16 @@ from traffic_storage.entrypoints.testing.units import (
 from traffic_storage.ports.errors import CatalogueUnavailable, NamesTaken, OutcomeUnknown
 from traffic_storage.ports.record_repo import RecordRepo
 
-PATIENT = 60.0
 SOON = 0.5
 SLACK = 3.0
 """What a busy machine may take beyond a deadline."""
 
 
 def settings_of(
-    database: Database, seconds: float = PATIENT, *, pool_size: int = 4, writers: int = 2
+    database: Database, seconds: float = PATIENT_SECONDS, *, pool_size: int = 4, writers: int = 2
 ) -> PostgresSettings:
-    return PostgresSettings(
-        host=database.host,
-        port=database.port,
-        database=database.name,
-        user=database.user,
-        password=database.password,
-        timeout_seconds=seconds,
-        pool_size=pool_size,
-        writers=writers,
+    return postgres_settings(
+        database, timeout_seconds=seconds, pool_size=pool_size, writers=writers
     )
 
 
@@ -596,9 +589,9 @@ class TestConnections:
         postgres.execute(f'ALTER DATABASE "{database.name}" SET synchronous_commit = off')
         driver = PostgresDriver(settings_of(database))
         pool: Pool = driver._writers
-        deadline = asyncio.get_running_loop().time() + PATIENT
+        deadline = asyncio.get_running_loop().time() + PATIENT_SECONDS
         async with pool.lease(deadline) as connection:
-            rows = await connection.fetch("SHOW synchronous_commit", timeout=PATIENT)
+            rows = await connection.fetch("SHOW synchronous_commit", timeout=PATIENT_SECONDS)
         assert rows[0][0] == "on"
         await driver.aclose()
 
@@ -662,7 +655,7 @@ def _connections(postgres: PostgresAddress, database: Database) -> int:
 
 
 async def _until_none_are_connected(postgres: PostgresAddress, database: Database) -> None:
-    async with asyncio.timeout(PATIENT):
+    async with asyncio.timeout(PATIENT_SECONDS):
         while _connections(postgres, database):  # noqa: ASYNC110 - the server does not tell
             await asyncio.sleep(0.05)
 
@@ -671,6 +664,6 @@ _WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 async def _until_one_waits(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    async with asyncio.timeout(PATIENT):
+    async with asyncio.timeout(PATIENT_SECONDS):
         while not await connection.fetchval(_WAITING):  # noqa: ASYNC110 - nor does it tell this
             await asyncio.sleep(0.01)
