@@ -30,7 +30,6 @@ from tests.support.servers import (
     RedisCluster,
     RedisServer,
     S3Address,
-    S3Server,
     SharedServers,
 )
 from tests.support.stall import StallProxy
@@ -158,13 +157,6 @@ def redis_cluster(_worker_cluster: RedisCluster) -> RedisAddress:
 def own_postgres() -> Iterator[PostgresServer]:
     """A running, durable PostgreSQL that the test may stop, kill and stall."""
     with PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture
-def own_s3() -> Iterator[S3Server]:
-    """A running S3 server that the test may stop, kill and stall."""
-    with S3Server() as server:
         yield server
 
 
