@@ -2,10 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,9 @@ from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import NOON, in_memory_container
 from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
 from traffic_storage.entrypoints.testing.faults.cache import FailingCache
+from traffic_storage.entrypoints.testing.faults.spool import FailingSpool
 from traffic_storage.ports.images import Images
-from traffic_storage.ports.spool import Body, MemoryBody, Spool
+from traffic_storage.ports.spool import Body
 
 OCCUPYING = {ReplicaState.PRESENT, ReplicaState.CORRUPT}
 LONG_AGO = timedelta(days=1)
@@ -74,41 +74,6 @@ async def streamed(data: bytes, size: int = 7) -> AsyncIterator[bytes]:
     """The bytes in small chunks."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
-
-
-class CountedSpool(Spool):
-    """A spool that knows which bodies were handed out and not released."""
-
-    def __init__(self, inner: Spool) -> None:
-        self.inner = inner
-        self.held: list[Body] = []
-
-    async def take(
-        self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
-    ) -> Body:
-        body = await self.inner.take(source, limit_bytes=limit_bytes, field_name=field_name)
-        self.held.append(body)
-        return body
-
-    async def wrap(self, data: bytes) -> MemoryBody:
-        body = await self.inner.wrap(data)
-        self.held.append(body)
-        return body
-
-    def read_path(
-        self, path: str | PathLike[str], *, field_name: str = "path"
-    ) -> AsyncIterator[bytes]:
-        return self.inner.read_path(path, field_name=field_name)
-
-    def chunks(self, body: Body) -> AsyncIterator[bytes]:
-        return self.inner.chunks(body)
-
-    async def release(self, body: Body) -> None:
-        self.held = [other for other in self.held if other is not body]
-        await self.inner.release(body)
-
-    async def aclose(self) -> None:
-        await self.inner.aclose()
 
 
 class RememberingBlobStore(InMemoryBlobStore):
@@ -165,13 +130,13 @@ class Rig:
         self.cloud = FailingBlobStore(self.at_rest[Tier.CLOUD])
         self.routed: dict[str, RememberingBlobStore] = {}
         self.cache = FailingCache(InProcessCache(2**26, 2**20, self.clock))
-        self.spool = CountedSpool(InMemorySpool())
+        self.spool = FailingSpool(InMemorySpool())
         self._images = images
 
     def boot(self) -> "Service":
         """A new process on what is there."""
         container = in_memory_container(self.strategy, self.settings)
-        self.spool = CountedSpool(scripted(InMemorySpool(), "spool", self.script))
+        self.spool = FailingSpool(scripted(InMemorySpool(), "spool", self.script))
 
         def at(name: str, port: Any) -> Any:
             return Object(scripted(port, name, self.script))

@@ -254,12 +254,23 @@ async def test_metadata_that_is_no_json_object_is_refused(data: Any) -> None:
         ({"effort": 7}, "image_effort"),
         ({"effort": -1}, "image_effort"),
         ({"format": ImageFormat.JPEG, "lossless": True}, "image_lossless"),
+        ({"format": "tiff"}, "image_format"),
+        ({"format": None}, "image_format"),
+        ({"quality": "high"}, "image_quality"),
+        ({"quality": True}, "image_quality"),
+        ({"effort": None}, "image_effort"),
     ],
 )
 def test_an_encoding_that_no_format_has_is_refused(given: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         Encoding(**given)
-    assert [problem.field for problem in caught.value.problems] == [field]
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert problem.remedy
+
+
+def test_a_format_may_be_named() -> None:
+    assert Encoding(format="jpeg").format is ImageFormat.JPEG
 
 
 async def test_metadata_has_a_limit() -> None:

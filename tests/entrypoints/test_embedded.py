@@ -90,23 +90,6 @@ async def test_an_encoding_that_is_none_is_named_with_what_one_is(
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
-    [
-        ({"format": "tiff"}, "image_format"),
-        ({"format": None}, "image_format"),
-        ({"quality": "high"}, "image_quality"),
-        ({"quality": True}, "image_quality"),
-        ({"effort": None}, "image_effort"),
-    ],
-)
-def test_what_an_encoding_can_not_be_is_named(given: Any, field: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        Encoding(**given)
-    assert problem_of(caught.value)[0] == field
-    assert Encoding(format="jpeg").format is ImageFormat.JPEG
-
-
-@pytest.mark.parametrize(
     ("start", "stop", "field"),
     [
         ("a", 2, "start"),

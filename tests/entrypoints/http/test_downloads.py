@@ -11,8 +11,9 @@ from attrs import evolve
 from dependency_injector.providers import Object
 from fastapi import FastAPI
 
-from tests.entrypoints.http.evidence import IMAGE, RECORD, problem, video
+from tests.entrypoints.http.evidence import IMAGE, RECORD, problem
 from tests.entrypoints.http.live import LiveServer
+from tests.support.media import video_of
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Digests
 from traffic_storage.domain.errors import StorageUnavailable
@@ -37,12 +38,6 @@ async def file_url(client: httpx.AsyncClient) -> str:
     )
     assert response.status_code == 201
     return "/files/detection:1"
-
-
-def large_video(size: int) -> bytes:
-    """An MP4 of this size: a short one, and free space behind it."""
-    small = video()[1]
-    return small + (size - len(small)).to_bytes(4) + b"free" + b"\x5a" * (size - len(small) - 8)
 
 
 async def test_the_whole_file_comes_with_its_digest(
@@ -144,7 +139,7 @@ async def test_what_is_not_there_or_can_not_be(
 
 
 async def put_large(url: str, size: int = 6 * 1024 * 1024 + 12_345) -> bytes:
-    data = large_video(size)
+    data = video_of(size)
     async with httpx.AsyncClient() as client:
         response = await client.put(
             f"{url}/files/large/content", content=data, headers={"Content-Type": "video/mp4"}

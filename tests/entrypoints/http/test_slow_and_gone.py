@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from tests.entrypoints.http.evidence import IMAGE, RECORD, counted, problem, video
 from tests.entrypoints.http.live import Connection, LiveServer, Reply
+from tests.support.media import video_of
 from tests.support.setups import config
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.spool.disk import DiskSpool
@@ -352,9 +353,7 @@ async def test_clients_that_vanish_while_they_send_leave_whole_items_or_none(
 async def test_clients_that_vanish_while_they_receive_harm_nobody(
     setup: StorageConfig, no_leaks: None
 ) -> None:
-    small = video()[1]
-    size = 5 * 1024 * 1024
-    large = small + (size - len(small)).to_bytes(4) + b"free" + b"\x5a" * (size - len(small) - 8)
+    large = video_of(5 * 1024 * 1024)
     files = {"/files/small": (JPEG, "image/jpeg"), "/files/large": (large, "video/mp4")}
     async with served(setup) as (live, client):
         for path, (data, kind) in files.items():
