@@ -13,7 +13,9 @@ import pytest
 from attrs import evolve
 
 from tests.entrypoints.cli.command import Shell
+from tests.support.canary import CANARY
 from tests.support.servers import Bucket, Database, RedisAddress
+from tests.support.setups import on_bucket, on_database, on_redis
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
@@ -22,8 +24,6 @@ from traffic_storage.entrypoints.cli.doctor.services import stores
 from traffic_storage.ports.blob_store import BlobEntry
 from traffic_storage.ports.spool import Body
 from traffic_storage.testing import InMemoryBlobStore, in_memory_container
-
-CANARY = "Canary-4f1c9b7e2a6d48c0b5-never-shown"
 
 
 def findings(shell: Shell, *arguments: str | Path, code: int = 0) -> dict[str, dict[str, Any]]:
@@ -44,26 +44,16 @@ def with_servers(
     """A settings file, for this user alone, that names these servers."""
     settings = {
         "local_base_path": str(tmp_path / "evidence"),
-        "db_host": database.host,
-        "db_port": database.port,
-        "db_name": database.name,
-        "db_user": database.user,
-        "db_password": database.password,
-        "s3_endpoint": bucket.endpoint,
-        "s3_access_key": bucket.access_key,
-        "s3_secret_key": bucket.secret_key,
-        "s3_bucket": bucket.name,
-        "s3_region": bucket.region,
-        "redis_host": redis.host,
-        "redis_port": redis.port,
-        "redis_db": redis.db,
-        **({"redis_password": redis.password} if redis.password else {}),
+        **on_database(database),
+        **on_bucket(bucket),
+        **on_redis(redis),
         **other,
     }
     file = tmp_path / "config.toml"
     lines = [
         f"{key} = {value if isinstance(value, int | float) else repr(value)}"
         for key, value in settings.items()
+        if value is not None
     ]
     file.write_text("\n".join(lines) + "\n")
     file.chmod(0o600)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.entrypoints.cli.command import Shell
+from tests.support.canary import CANARY
 from traffic_storage.entrypoints.settings import StorageConfig
-
-CANARY = "Canary-4f1c9b7e2a6d48c0b5-never-shown"
 
 
 def test_a_key_is_shown_once_with_the_line_that_lets_it_in(shell: Shell, tmp_path: Path) -> None:
