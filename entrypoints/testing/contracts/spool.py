@@ -24,7 +24,7 @@ SIZES = [0, 1, 1000, MIB - 1, MIB, MIB + 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17]
 class Source:
     """An async iterator that tells whether it was closed."""
 
-    def __init__(self, chunks: Iterable[object], error: Exception | None = None) -> None:
+    def __init__(self, chunks: Iterable[object], error: BaseException | None = None) -> None:
         self.given = 0
         self.closed = False
         self._chunks = iter(chunks)
