@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from attrs import evolve, fields_dict
 
+from tests.entrypoints.cli.command import Shell, set_environment
+from tests.support.canary import CANARY
 from traffic_storage.domain.errors import ConfigurationError, WrongFields
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy
@@ -24,7 +26,6 @@ from traffic_storage.ports.images import Encoding, ImageFormat
 
 CLOUD = {"s3_access_key": "key", "s3_secret_key": "secret"}
 DATABASE = {"db_host": "db", "db_name": "traffic", "db_user": "admin"}
-CANARY = "Canary-4f1c9b7e2a6d48c0b5-never-shown"
 SECRETS = ("db_password", "s3_access_key", "s3_secret_key", "redis_password", "url_signing_key")
 ALL_SECRETS = {
     **DATABASE,
@@ -580,7 +581,11 @@ def test_no_secret_is_in_repr_or_str() -> None:
     ],
 )
 def test_an_address_with_a_secret_is_no_name_and_is_not_shown(
-    name: str, value: str, tmp_path: Path
+    name: str,
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     needed = {**DATABASE, "redis_host": "redis", "redis_password": "p"}
     given: dict[str, object] = {**needed, name: value}
@@ -591,16 +596,10 @@ def test_an_address_with_a_secret_is_no_name_and_is_not_shown(
     assert f"{name.partition('_')[0]}_password" in remedies[name]
     shown = f"{caught.value} {caught.value!r} {caught.value.problems}"
     if "\0" not in value:
-        variable = f"TRAFFIC_STORAGE_{name.upper()}"
-        done = subprocess.run(
-            [Path(sys.executable).with_name("traffic-storage"), "config", "show", "--verbose"],
-            env={"HOME": str(tmp_path), variable: value},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 7
-        shown += done.stdout + done.stderr
+        set_environment(monkeypatch, tmp_path)
+        monkeypatch.setenv(f"TRAFFIC_STORAGE_{name.upper()}", value)
+        result = Shell(tmp_path, capsys)("config", "show", "--verbose", code=7)
+        shown += result.out + result.err
     assert CANARY not in shown
 
 

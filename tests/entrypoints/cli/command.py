@@ -1,6 +1,7 @@
 """Running the command: in this process where that is enough, or as the installed program."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -54,7 +55,11 @@ class Shell:
     def __call__(self, *arguments: str | Path, code: int | None = 0) -> Result:
         """Run a command in this process; `code` is what it must end with (None: anything)."""
         self.capture.readouterr()
-        got = run([str(argument) for argument in arguments])
+        try:
+            got = run([str(argument) for argument in arguments])
+        finally:
+            # A command sets it for its process, which is that of other tests, too.
+            logging.getLogger("traffic_storage").setLevel(logging.NOTSET)
         out, err = self.capture.readouterr()
         result = Result(got, out, err)
         assert code is None or got == code, result

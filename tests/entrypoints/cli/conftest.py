@@ -1,7 +1,5 @@
 """Fixtures of the command line's tests."""
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +10,12 @@ from tests.entrypoints.cli.command import Program, Shell, set_environment
 @pytest.fixture
 def shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Shell]:
+) -> Shell:
     """Commands run in this process, in a fresh home."""
     home = tmp_path / "home"
     home.mkdir()
     set_environment(monkeypatch, home)
-    yield Shell(home, capsys)
-    logging.getLogger("traffic_storage").setLevel(logging.NOTSET)
+    return Shell(home, capsys)
 
 
 @pytest.fixture

@@ -19,33 +19,40 @@ FILM = movie([_TONES[frame % 12] for frame in range(9000)], 32, 24, 30)
 
 @pytest.fixture
 def stored(shell: Shell, tmp_path: Path) -> Shell:
-    """A picture P, a film F of several segments, and metadata M."""
+    """A picture P and metadata M."""
     (tmp_path / "p.jpg").write_bytes(jpeg(3))
-    (tmp_path / "f.mp4").write_bytes(FILM)
     (tmp_path / "m.json").write_text('{"vehicles": 7}')
-    for name, path in (("P", "p.jpg"), ("F", "f.mp4"), ("M", "m.json")):
+    for name, path in (("P", "p.jpg"), ("M", "m.json")):
         shell("store", tmp_path / path, "--file-id", name)
     return shell
+
+
+@pytest.fixture
+def filmed(stored: Shell, tmp_path: Path) -> Shell:
+    """A film F of several segments, too."""
+    (tmp_path / "f.mp4").write_bytes(FILM)
+    stored("store", tmp_path / "f.mp4", "--file-id", "F")
+    return stored
 
 
 def blobs(shell: Shell, kind: str) -> list[Path]:
     return [path for path in (shell.base / "blobs" / kind).rglob("*-*") if path.is_file()]
 
 
-def test_a_file_comes_out_byte_for_byte(stored: Shell, tmp_path: Path) -> None:
-    result = stored("get", "F", "-o", tmp_path / "out.mp4")
+def test_a_file_comes_out_byte_for_byte(filmed: Shell, tmp_path: Path) -> None:
+    result = filmed("get", "F", "-o", tmp_path / "out.mp4")
 
     assert (tmp_path / "out.mp4").read_bytes() == FILM
     assert result.out == ""
     assert "verified" in result.err
 
 
-def test_a_file_goes_down_a_pipe(stored: Shell) -> None:
+def test_a_file_goes_down_a_pipe(filmed: Shell) -> None:
     done = subprocess.run(
         [PROGRAM, "get", "F"],
         capture_output=True,
         check=True,
-        env={"HOME": str(stored.home), "PATH": os.defpath},
+        env={"HOME": str(filmed.home), "PATH": os.defpath},
     )
 
     assert done.stdout == FILM
@@ -66,7 +73,7 @@ def test_a_hyphen_is_stdout(stored: Shell, output: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP])
 def test_a_file_system_without_hard_links_does(
-    stored: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+    filmed: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     def refused(*_paths: object) -> None:
         raise OSError(error, os.strerror(error))
@@ -75,18 +82,18 @@ def test_a_file_system_without_hard_links_does(
     out = tmp_path / "card" / "out"
     out.parent.mkdir()
 
-    stored("get", "P", "-o", out)
+    filmed("get", "P", "-o", out)
 
     assert out.read_bytes() == jpeg(3)
     assert list(out.parent.iterdir()) == [out]
-    assert "exists" in stored("get", "F", "-o", out, code=2).err
+    assert "exists" in filmed("get", "F", "-o", out, code=2).err
     assert out.read_bytes() == jpeg(3)
 
 
-def test_into_a_folder_it_takes_its_id_and_type_as_name(stored: Shell, tmp_path: Path) -> None:
+def test_into_a_folder_it_takes_its_id_and_type_as_name(filmed: Shell, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for file_id in ("P", "F", "M"):
-        stored("get", file_id, "-o", tmp_path / "out")
+        filmed("get", file_id, "-o", tmp_path / "out")
 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "F.mp4",
@@ -118,15 +125,15 @@ def test_a_place_that_cant_be_written_is_told(stored: Shell, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("offset", [0.1, 0.9])
-def test_altered_bytes_are_not_handed_out(stored: Shell, tmp_path: Path, offset: float) -> None:
-    (blob,) = blobs(stored, "video")
+def test_altered_bytes_are_not_handed_out(filmed: Shell, tmp_path: Path, offset: float) -> None:
+    (blob,) = blobs(filmed, "video")
     data = bytearray(blob.read_bytes())
     data[int(len(data) * offset)] ^= 1
     blob.chmod(0o600)
     blob.write_bytes(data)
     out = tmp_path / "out"
 
-    result = stored("get", "F", "-o", out, code=1)
+    result = filmed("get", "F", "-o", out, code=1)
 
     assert "no good replica" in result.err
     assert not out.exists()
