@@ -4,6 +4,7 @@ Whatever fails here leaves nothing behind: bodies that were taken in are release
 callers took in themselves are released too, by `answering_for`.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -219,9 +220,9 @@ class Prepare:
         if isinstance(source, bytes | bytearray | memoryview):
             data = bytes(source)
             _check_size(len(data), limit_bytes, field)
-            if watch:
-                watch(data)
             body: Body = await self._spool.wrap(data)
+            if watch:
+                await self._taken(body, limit_bytes, field, watch)
         else:
             chunks = self._chunks(source, field)
             if watch:
@@ -241,6 +242,7 @@ class Prepare:
             if watch:
                 async for chunk in self._spool.chunks(body):
                     watch(chunk)
+                    await asyncio.sleep(0)  # Others have their turn in the midst of a long video.
         return body
 
     def _chunks(self, source: Source, field: str) -> AsyncIterable[bytes]:

@@ -41,6 +41,7 @@ from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
 from traffic_storage.ports.images import DecodedImage, Images
 from traffic_storage.ports.record_repo import Catalogue
+from traffic_storage.ports.verification import chunks_of
 
 logger = logging.getLogger("traffic_storage.read")
 
@@ -137,8 +138,8 @@ class ReadFiles:
         elif span.length:
             data = await self._content(file)
             self._count(span.length)
-            whole = span.length == len(data)
-            yield data if whole else data[span.start : span.stop]
+            for chunk in chunks_of(data, span):
+                yield chunk
 
     async def _content(self, file: StoredFile) -> bytes:
         stored = await self._stored_bytes(file)

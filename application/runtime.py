@@ -145,7 +145,7 @@ class Runtime:
     async def aclose(self) -> None:
         """End the sweeping, wait for what is being stored, close all adapters. It is final.
 
-        Each is closed though another fails to; the first failure is raised at the end.
+        Each is closed though another fails to; the last failure is raised, the others as its context.
         """
         self._closed = True
         async with self._starting:

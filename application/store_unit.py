@@ -112,16 +112,20 @@ class StoreUnit:
             OutcomeUnknown: the database went away in mid-commit; a retry tells.
         """
         excluded: dict[StoreId, StorageFull | StorageUnavailable] = {}
+        reason = ""
         for _ in range(MOST_TRIES):
             try:
                 return await self._try(unit, excluded)
             except _PutFailed as failed:
+                reason = str(failed)
                 logger.warning("store %s failed: %s", failed.store_id, str(failed.error))
                 excluded[failed.store_id] = failed.error
             except _Lost as lost:
                 logger.info("looking again at what is stored: %s", lost)
+                reason = str(lost)
         raise StorageUnavailable(
-            f"storing was tried {MOST_TRIES} times in vain", remedy="try again later"
+            f"storing was tried {MOST_TRIES} times in vain, at last: {reason}",
+            remedy="try again later",
         )
 
     async def _try(self, unit: DraftUnit, excluded: Excluded) -> StoredUnit:
@@ -288,6 +292,7 @@ def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
     if mine and theirs and mine.record_sha256 != theirs.record_sha256:
         raise Conflict("violation", mine.violation_id, _difference(mine, theirs))
     missing = []
+    lost_document: NoGoodReplica | None = None
     for draft in unit.drafts:
         existing = holdings.files.get(draft.file_id)
         if existing is None:
@@ -297,19 +302,26 @@ def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
         is_told = theirs is not None and draft.kind is FileKind.METADATA
         if not is_told and (difference := draft.difference(existing)):
             raise Conflict("file", draft.file_id, difference)
-        if not existing.readable:
-            _check_can_replace(draft, existing)
+        if existing.readable:
+            continue
+        if draft.can_replace_copies_of(existing):
             missing.append(draft)
+            continue
+        if not is_told:
+            raise _lost(draft)
+        lost_document = _lost(draft)
+    if lost_document and not missing:
+        raise lost_document
+    # A lost document keeps out no file that is good itself and completes its violation.
     return missing
 
 
-def _check_can_replace(draft: Draft, existing: StoredFile) -> None:
-    if not draft.can_replace_copies_of(existing):
-        raise NoGoodReplica(
-            f"{draft.file_id} is known, but no good copy of it is left, and what was sent is "
-            "encoded in other bytes than those that were recorded",
-            remedy="restore it from a backup, or store this under another id",
-        )
+def _lost(draft: Draft) -> NoGoodReplica:
+    return NoGoodReplica(
+        f"{draft.file_id} is known, but no good copy of it is left, and what was sent is "
+        "encoded in other bytes than those that were recorded",
+        remedy="restore it from a backup, or store this under another id",
+    )
 
 
 def _row(placed: StoredFile, holdings: Holdings) -> StoredFile:

@@ -90,7 +90,11 @@ class StorageService:
         self._retention = self._settings.retention
 
     async def __aenter__(self) -> Self:
-        await self._container.runtime().start()
+        try:
+            await self._container.runtime().start()
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(

@@ -30,7 +30,7 @@ class StoreReplaced(StorageUnavailable):
 
 
 class CatalogueUnavailable(StorageUnavailable):
-    """The database can't be reached, or did not answer in time; nothing of this was stored."""
+    """The database can't be reached, or did not answer in time."""
 
 
 class OutcomeUnknown(CatalogueUnavailable):

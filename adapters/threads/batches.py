@@ -65,10 +65,10 @@ class Worker(Generic[P]):
 
     async def do(self, payload: P) -> object:
         """Queue a job and wait for it."""
-        job = _job(payload)
-        self._queue.put(job)
         if self._thread is None:
             self._start()
+        job = _job(payload)
+        self._queue.put(job)
         return await job.waiting
 
     async def aclose(self) -> None:
@@ -82,8 +82,9 @@ class Worker(Generic[P]):
         thread.join()
 
     def _start(self) -> None:
-        self._thread = Thread(target=self._work, name=self._name, daemon=True)
-        self._thread.start()
+        thread = Thread(target=self._work, name=self._name, daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _work(self) -> None:
         with self._alone:

@@ -75,14 +75,15 @@ class Threads:
         self._threads: list[threading.Thread] = []
 
     def _make(self, work: Callable[[], T]) -> "_Call[T]":
-        made = _Call(work, asyncio.get_running_loop(), deliveries())
-        self._calls.put(made.work_off)
         if len(self._threads) < self._size:
+            # Started before anything counts on it: a machine may have no thread left to give.
             thread = threading.Thread(
                 target=_serve, args=(self._calls,), name=self._name, daemon=True
             )
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
+        made = _Call(work, asyncio.get_running_loop(), deliveries())
+        self._calls.put(made.work_off)
         return made
 
 

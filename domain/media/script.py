@@ -19,7 +19,7 @@ from traffic_storage.domain.media.walker import (
 # Each part costs microseconds, so a file of nothing but tiny parts would hold up its store. Real
 # files begin with a few thousand small parts; after these come frames.
 _FREE_PARTS = 1 << 14
-_BYTES_PER_PART = 16
+_BYTES_PER_PART = 64
 
 _T = TypeVar("_T")
 

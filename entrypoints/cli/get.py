@@ -129,6 +129,8 @@ async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
             _name(draft, target)
     except FileExistsError as error:
         raise _exists(target) from error
+    except TrafficStorageError:
+        raise  # Some of them are an OSError too, and none is about the output.
     except OSError as error:
         raise CannotWrite(
             f"{target}: {error.strerror}", remedy="choose another --output"

@@ -185,10 +185,10 @@ def _lifespan(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         logger.log(admission.level, "%s", admission.summary)
         try:
-            await runtime.start()
-        except CatalogueUnavailable as error:
-            logger.warning("the service starts without its catalogue: %s", str(error))
-        try:
+            try:
+                await runtime.start()
+            except CatalogueUnavailable as error:
+                logger.warning("the service starts without its catalogue: %s", str(error))
             yield
         finally:
             await runtime.aclose()

@@ -288,9 +288,7 @@ async def send_stream(
         gone = asyncio.ensure_future(_until_gone(request.receive))
         try:
             while chunk is not None and not gone.done():
-                following = {"type": "http.response.body", "body": chunk, "more_body": True}
-                async with asyncio.timeout(pace.idle_seconds):
-                    await request.send(following)
+                await _send_in_time(request, chunk, pace, more=True)
                 chunk = await anext(chunks, None)
         finally:
             left = gone.done()
@@ -299,7 +297,16 @@ async def send_stream(
                 await gone
         if left:
             raise ClientGone
-        await request.send({"type": "http.response.body", "body": b""})
+        await _send_in_time(request, b"", pace, more=False)
+
+
+async def _send_in_time(request: Request, chunk: bytes, pace: Pace, *, more: bool) -> None:
+    """Send a piece of the content to a client who reads; one who doesn't is as good as gone."""
+    try:
+        async with asyncio.timeout(pace.idle_seconds):
+            await request.send({"type": "http.response.body", "body": chunk, "more_body": more})
+    except TimeoutError as stalled:
+        raise ClientGone from stalled
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -30,9 +30,11 @@ def create_app(container: Container | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         runtime = parts.runtime()
-        await runtime.start()
-        yield
-        await runtime.aclose()
+        try:
+            await runtime.start()
+            yield
+        finally:
+            await runtime.aclose()
 
     app = FastAPI(title="Parking control", lifespan=lifespan)
     app.add_exception_handler(TrafficStorageError, _refused)

@@ -188,42 +188,48 @@ class ObjectStoreBlobStore(BlobStore):
             raise _too_late(key, deadline)
         seconds = min(left, self._bucket.seconds_for(digests.size_bytes))
         write = self._create if digests.size_bytes <= ONE_REQUEST_BYTES else self._upload
-        await write(key, feed, digests, facts.to_text(), seconds)
+        wrote = await write(key, feed, digests, facts.to_text(), seconds)
         if self._clock.now() >= deadline:
-            await self._bucket.remove(key)
+            if wrote:
+                await self._bucket.remove(key)
             raise _too_late(key, deadline)
 
     async def _create(
         self, key: BlobKey, feed: Feed, digests: Digests, facts: str, seconds: float
-    ) -> None:
+    ) -> bool:
+        """Put it by one request; whether this may have written what is there now."""
         if digests.size_bytes <= _ON_LOOP_BYTES:
             data = feed.whole()
         else:
             data = await self._threads.run(feed.whole)
         until = _now() + seconds
+        unclear = False
         for more in (True, True, False):
             try:
                 await self._bucket.create(key, data, facts, until - _now())
             except (BlobConflict, StorageUnavailable) as error:
+                unclear = unclear or isinstance(error, StorageUnavailable)
                 if await self._holds(key, digests):
-                    return
+                    return unclear
                 if not more or feed.stopped or _now() + _PAUSE_SECONDS >= until:
                     self._refuse_contradiction(error)
                     raise
             else:
-                return
+                return True
             await asyncio.sleep(_PAUSE_SECONDS)
+        raise AssertionError("unreachable")  # pragma: no cover
 
     async def _upload(
         self, key: BlobKey, feed: Feed, digests: Digests, facts: str, seconds: float
-    ) -> None:
+    ) -> bool:
+        """Put it in parts; whether this may have written what is there now."""
         if await self._holds(key, digests):
-            return
+            return False
         try:
             await self._bucket.upload(key, feed, facts, seconds)
         except (BlobConflict, StorageUnavailable) as error:
             if await self._holds(key, digests):
-                return
+                return isinstance(error, StorageUnavailable)
             self._refuse_contradiction(error)
             raise
         size_bytes = await self._bucket.size_of(key)
@@ -232,6 +238,7 @@ class ObjectStoreBlobStore(BlobStore):
             raise StorageUnavailable(
                 f"{self.location} kept {size_bytes} of {digests.size_bytes} bytes of {key}"
             )
+        return True
 
     async def _holds(self, key: BlobKey, digests: Digests) -> bool:
         """Whether the blob is there, by looking; BlobConflict if it is another."""

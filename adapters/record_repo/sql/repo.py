@@ -317,7 +317,7 @@ def _relocation(
         return Write((move,))
     old = there.store_id
     if in_use:
-        return Write((Step(statements.VACATE_LOCATION, ((old,),), 1), move))
+        return Write((Step(statements.VACATE_LOCATION, ((old, location),), 1), move))
     return Write(
         (
             Step(statements.INHERIT_PLANNED, ((old, store_id),)),

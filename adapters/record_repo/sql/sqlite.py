@@ -290,7 +290,9 @@ class _Writer:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            _roll_back(connection)
+            # A rollback that fails too settles nothing: the connection is closed next.
+            with suppress(sqlite3.Error):
+                _roll_back(connection)
             raise _CommitFailed(error) from error
         for job, refusal in refusals:
             job.error = refusal

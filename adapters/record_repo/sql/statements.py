@@ -77,9 +77,9 @@ INSERT_USAGE = _insertion(usage)
 # unless that has a copy already.
 VACATE_LOCATION = Statement(
     update(store)
-    .where(store.c.store_id == _given("id"))
+    .where(store.c.store_id == _given("id"), store.c.location == _given("where"))
     .values(location=store.c.location + literal_column("', until replaced: '") + store.c.store_id),
-    ("id",),
+    ("id", "where"),
 )
 INHERIT_PLANNED = Statement(
     update(replica)
