@@ -62,7 +62,8 @@ class StorageService:
 
     `StorageService(config, strategy)` connects on first use. `async with` opens and closes it
     deterministically; otherwise call `aclose` at the end. An argument `strategy` wins over the
-    setting. Each coroutine is safe to call concurrently, on one event loop.
+    setting. `container` brings parts that are wired already, settings and strategy among them,
+    and excludes both. Each coroutine is safe to call concurrently, on one event loop.
 
     What is given is copied before a coroutine first waits: whoever awaited it, or let a task of it
     take its first step, may fill an array or a buffer again. A path's file must not change until
@@ -73,6 +74,7 @@ class StorageService:
 
     Raises:
         ConfigurationError: the strategy needs settings that are missing; they are named.
+        ValueError: a container is given, and settings or a strategy besides.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class StorageService:
         *,
         container: Container | None = None,
     ) -> None:
-        settings = config or StorageConfig()
-        self._container = container or Container(
-            settings=settings, strategy=settings.effective_strategy(strategy)
-        )
+        if container is None:
+            settings = config or StorageConfig()
+            container = Container(settings=settings, strategy=settings.effective_strategy(strategy))
+        elif config is not None or strategy is not None:
+            raise ValueError("give the settings or a container that has them, not both")
+        self._container = container
         self._settings: StorageConfig = self._container.settings()
         self._retention = self._settings.retention
 

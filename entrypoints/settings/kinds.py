@@ -1,6 +1,6 @@
 """Kinds of settings: what a value of each may be, and how its text is read.
 
-Nothing here quotes a value: who made a mistake in a password must not find it in a log.
+The value of a secret is never quoted: who mistyped a password must not find it in a log.
 """
 
 import json

@@ -188,3 +188,23 @@ async def test_a_service_on_another_event_loop_is_an_error_not_a_wait(rig: Rig) 
     (error,) = found
     assert isinstance(error, WrongHome)
     assert "event loop" in str(error)
+
+
+@DAMAGES
+async def test_a_lost_document_keeps_out_no_file_that_completes_its_violation(
+    rig: Rig, damage: Damage
+) -> None:
+    record = violation_record()
+    async with rig.running() as service:
+        first = await service.evidence(record)
+        document = evidence_file_id(first.violation.violation_id, FileKind.METADATA)
+        await damaged(rig, service, document, damage)
+        completed = await service.evidence(record, picture(7))
+        assert completed.created
+        image = evidence_file_id(first.violation.violation_id, FileKind.IMAGE)
+        await service.read.whole(image)
+        # With nothing to add, and a document in other bytes, there is nothing to acknowledge.
+        with pytest.raises(NoGoodReplica, match="~metadata is known, but no good copy"):
+            await service.evidence(record, picture(7))
+        assert rig.spool.held == []
+        assert not rig.attempts

@@ -147,7 +147,7 @@ class KillLoop:
             await asyncio.sleep(ARRIVAL_SECONDS)
         container = Container(settings=settings, strategy=self._strategy)
         put_forward(container, self._later)
-        async with StorageService(container=container, config=settings) as service:
+        async with StorageService(container=container) as service:
             return await look_up(service, settings, self.record.acknowledged)
 
     def _run_to_death(

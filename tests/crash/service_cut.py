@@ -79,7 +79,7 @@ def _lost(settings: StorageConfig, record: Record, clips: Clips) -> tuple[tuple[
 async def _broken(settings: StorageConfig, record: Record, clips: Clips) -> list[str]:
     container = Container(settings=settings, strategy=STRATEGY)
     put_forward(container, AN_HOUR)
-    async with StorageService(container=container, config=settings) as service:
+    async with StorageService(container=container) as service:
         broken = await look_up(service, settings, record.acknowledged)
         for seed in record.begun:
             try:

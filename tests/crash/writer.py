@@ -121,7 +121,7 @@ async def main(order: dict[str, Any], short: bytes) -> None:
     clips = Clips(short, **order["large"])
     tell(start=True)
     seeds = [*order["retry"], *range(order["first"], order["first"] + 100_000)]
-    async with StorageService(container=container, config=container.settings()) as service:
+    async with StorageService(container=container) as service:
         tell(ready=True)
         await asyncio.gather(*(write(service, seeds, clips) for _ in range(WRITERS)))
 

@@ -19,7 +19,8 @@ from traffic_storage import (
     StorageService,
     ViolationRecord,
 )
-from traffic_storage.domain.errors import TooLarge, UnsupportedMedia
+from traffic_storage.domain.errors import TooLarge, TrafficStorageError, UnsupportedMedia
+from traffic_storage.entrypoints.container import Container
 from traffic_storage.ports.images import Encoding, ImageFormat
 
 NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
@@ -258,3 +259,19 @@ async def test_the_same_record_told_otherwise_is_one_retry(storage: Any) -> None
 async def test_a_masked_array_is_refused(storage: Any) -> None:
     with pytest.raises(InvalidInput, match="image: is a masked array"):
         await storage.store_image(np.ma.masked_array(FRAME, mask=False))
+
+
+async def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path, no_leaks: None) -> None:
+    (tmp_path / "catalogue.sqlite3").write_bytes(b"no database" * 100)
+    with pytest.raises(TrafficStorageError):
+        async with StorageService(StorageConfig(local_base_path=tmp_path)):
+            raise AssertionError("it has started")
+
+
+def test_a_container_brings_its_settings_itself(tmp_path: Path) -> None:
+    settings = StorageConfig(local_base_path=tmp_path)
+    container = Container(settings=settings, strategy=settings.effective_strategy())
+    with pytest.raises(ValueError, match="not both"):
+        StorageService(settings, container=container)
+    with pytest.raises(ValueError, match="not both"):
+        StorageService(strategy="LOCAL_ONLY", container=container)

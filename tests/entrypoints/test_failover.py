@@ -96,7 +96,7 @@ async def container(settings: StorageConfig, no_leaks: None) -> AsyncIterator[Co
 
 async def stored_twice(container: Container, data: bytes, place: Place) -> StoredFile:
     """A file with a present replica in each tier."""
-    service = StorageService(container.settings(), container=container)
+    service = StorageService(container=container)
     if data.startswith(b"\xff\xd8"):
         stored = await service.store_image(data)
     else:

@@ -80,7 +80,7 @@ async def measure(rate: float, window_seconds: float, folder: Path) -> Report:
         container = Container(settings=settings, strategy=StorageStrategy.CLOUD_ONLY)
         app = create_storage_app(container=container)
         async with (
-            StorageService(settings, container=container) as service,
+            StorageService(container=container) as service,
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(app), base_url="http://localhost"
             ) as client,

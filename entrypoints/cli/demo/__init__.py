@@ -39,6 +39,12 @@ def demo(
     temporary:
         Use a folder that is removed at the end.
     """
+    if temporary and session.config is not None:
+        raise InvalidInput.of(
+            "--temporary",
+            "goes with no --config: the demo would stay in the places that this names",
+            "leave out one of them",
+        )
     with _folder(temporary=temporary) as folder, _listening(None if once else port) as listener:
         settings = _settings(session, folder, listener)
         say(f"Traffic Storage, strategy {settings.effective_strategy()}")

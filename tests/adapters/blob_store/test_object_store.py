@@ -352,6 +352,27 @@ class TestTime:
                 await putting
             assert not await is_there(plain, blob)
 
+    @pytest.mark.parametrize(("size", "slow"), [(1000, "PUT"), (LARGE, "GET")])
+    async def test_what_was_there_before_a_late_put_stays(
+        self,
+        s3_bucket: Bucket,
+        s3_faults: S3Stub,
+        plain: ObjectStoreBlobStore,
+        size: int,
+        slow: str,
+    ) -> None:
+        blob = await stored(plain, random_blob(size))
+        clock = ManualClock(datetime(2026, 3, 14, 12, tzinfo=UTC))
+        settings = settings_for(s3_bucket.at(s3_faults.endpoint))
+        async with contextlib.aclosing(ObjectStoreBlobStore(settings, clock)) as store:
+            s3_faults.on(s3_stub.delay(0.3), method=slow, key=blob.key)
+            putting = asyncio.ensure_future(stored(store, blob, clock.now() + timedelta(hours=1)))
+            await s3_faults.until(method=slow, key=blob.key)
+            clock.advance(timedelta(hours=1))
+            with pytest.raises(DeadlinePassed):
+                await putting
+            assert await is_there(plain, blob)
+
     @pytest.mark.parametrize("size", [1000, 5 * MIB])
     async def test_a_read_that_hangs_ends(
         self, hasty: ObjectStoreBlobStore, s3_faults: S3Stub, size: int

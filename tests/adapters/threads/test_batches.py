@@ -99,3 +99,20 @@ async def test_whoever_closes_sees_why_it_could_not_finish(no_leaks: None) -> No
     assert await worker.do(1) == 2
     with pytest.raises(OSError, match="no"):
         await worker.aclose()
+
+
+async def test_a_thread_that_cant_be_started_is_an_error_and_leaves_nothing(
+    no_leaks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    work = Work()
+    worker = worker_of(work)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="can't start"):
+            await worker.do(1)
+    assert await worker.do(2) == 4
+    await worker.aclose()
+    assert [number for batch in work.batches for number in batch] == [2]

@@ -194,3 +194,19 @@ def test_a_process_does_not_wait_for_what_is_left() -> None:
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+async def test_a_thread_that_cant_be_started_is_an_error_and_leaves_nothing(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        for number in range(3):
+            with pytest.raises(RuntimeError, match="can't start"):
+                await threads.run(done.append, number)
+    assert await threads.run(divmod, 7, 3) == (2, 1)
+    assert done == []

@@ -124,6 +124,16 @@ def test_a_place_that_cant_be_written_is_told(stored: Shell, tmp_path: Path) -> 
     assert "No such file" in stored("get", "P", "-o", tmp_path / "none" / "out", code=1).err
 
 
+def test_a_store_that_is_away_is_not_called_a_bad_output(stored: Shell, tmp_path: Path) -> None:
+    (stored.base / "blobs").rename(tmp_path / "elsewhere")
+
+    result = stored("get", "P", "-o", tmp_path / "out", code=5)
+
+    assert "--output" not in result.err
+    assert "P can't be read now" in result.err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("offset", [0.1, 0.9])
 def test_altered_bytes_are_not_handed_out(filmed: Shell, tmp_path: Path, offset: float) -> None:
     (blob,) = blobs(filmed, "video")

@@ -188,6 +188,18 @@ def test_the_demo_can_leave_nothing_behind(program: Program, tmp_path: Path) -> 
     assert list(program.home.iterdir()) == []
 
 
+def test_the_demo_puts_nothing_for_good_where_it_shall_leave_nothing(
+    program: Program, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(f'local_base_path = "{tmp_path / "evidence"}"\n')
+
+    result = program("demo", "--once", "--temporary", "--config", file, code=2)
+
+    assert "--temporary" in result.err
+    assert not (tmp_path / "evidence").exists()
+
+
 def test_the_demo_serves_what_it_stored_and_its_lines_work(program: Program) -> None:
     with program.started("demo", "--port", "0") as process:
         told = read_until(process, "stdout", "in a browser")
