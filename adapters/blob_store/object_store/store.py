@@ -36,6 +36,7 @@ from traffic_storage.ports.verification import (
     Segment,
     check_key,
     check_segment,
+    check_size,
     check_span,
     check_whole,
     chunks_of,
@@ -278,6 +279,9 @@ class ObjectStoreBlobStore(BlobStore):
     ) -> AsyncGenerator[tuple[Segment, bytes], None]:
         """The segments that a span touches, checked."""
         if not span.length:
+            # Nothing to read; that the blob is there, and of its size, is promised all the same.
+            size_bytes, _ = await self._bucket.describe(key)
+            check_size(key, size_bytes, digests)
             return
         start = span.start - span.start % SEGMENT_BYTES
         stop = min(span.stop - span.stop % -SEGMENT_BYTES, digests.size_bytes)
