@@ -1,6 +1,6 @@
 """Where settings come from: a TOML file, files that hold one secret, the environment.
 
-Errors name the setting and the source, and never quote a value.
+Errors name the setting, and the source where it is what is wrong; none quotes a secret.
 """
 
 import os

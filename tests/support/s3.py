@@ -179,6 +179,7 @@ class S3Server(OwnServer):
         self.address = S3Address(
             f"http://{HOST}:{ports['s3.port']}", _new_key(), f"{secrets.token_hex(16)}/+="
         )
+        # Where SeaweedFS puts its sockets, whatever it is told; a killed one leaves them there.
         self._sockets = [
             Path(f"/tmp/seaweedfs-{option.partition('.')[0]}-grpc-{port}.sock")
             for option, port in ports.items()
