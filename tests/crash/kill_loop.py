@@ -37,6 +37,9 @@ LARGE = {"segment_bytes": 9 * MIB, "evidence_bytes": 5 * MIB}
 """In many pieces, but in one request; and what goes into a bucket in parts."""
 ATTEMPT_SECONDS = 3.0
 S3_TIMEOUT_SECONDS = 4.0
+PAUSE_SECONDS = 0.5
+LONG_PAUSE_SECONDS = 2.5
+"""In which a large video is stored, whatever the machine."""
 ARRIVAL_SECONDS = 1.0
 """Until a server has done what it had already got of a process that was killed then."""
 PATIENCE_SECONDS = 60.0
@@ -115,13 +118,15 @@ class KillLoop:
         """Run the writer and kill it at a random instant.
 
         One in four is killed while it starts, an hour later, and recovers; the others while they
-        store.
+        store, one in ten of these after a longer time.
         """
-        since = b'"ready"'
+        since, pause_seconds = b'"ready"', self._chance.uniform(0.0, PAUSE_SECONDS)
         if self._chance.random() < 0.25:
             self.an_hour_passes()
             since = b'"start"'
-        if not self._run_to_death(since=since, pause_seconds=self._chance.uniform(0.0, 0.5)):
+        elif self._chance.random() < 0.1:
+            pause_seconds = LONG_PAUSE_SECONDS
+        if not self._run_to_death(since=since, pause_seconds=pause_seconds):
             raise RuntimeError(f"it never told {since.decode()}: {self._log()}")
 
     def die_at(self, method: str, moment: str, call: int = 1) -> None:

@@ -98,7 +98,7 @@ async def store_item(service: StorageService, seed: int, clips: Clips) -> dict[s
     return {view["file_id"]: view["sha256"] for view in views}
 
 
-async def write(service: StorageService, seeds: "list[int]", clips: Clips) -> None:
+async def write(service: StorageService, seeds: list[int], clips: Clips) -> None:
     """Store items until there are no more seeds (there always are: somebody kills us)."""
     while seeds:
         seed = seeds.pop(0)
@@ -121,9 +121,15 @@ async def main(order: dict[str, Any], short: bytes) -> None:
     clips = Clips(short, **order["large"])
     tell(start=True)
     seeds = [*order["retry"], *range(order["first"], order["first"] + 100_000)]
+    # One writer has the large ones: however slow they are, they hold up no others.
+    large = [seed for seed in seeds if is_large(seed)]
+    small = [seed for seed in seeds if not is_large(seed)]
     async with StorageService(container=container) as service:
         tell(ready=True)
-        await asyncio.gather(*(write(service, seeds, clips) for _ in range(WRITERS)))
+        await asyncio.gather(
+            write(service, large, clips),
+            *(write(service, small, clips) for _ in range(WRITERS - 1)),
+        )
 
 
 if __name__ == "__main__":
