@@ -4,7 +4,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from traffic_storage.domain.digests import Digests, Sha256
+from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import (
     Coding,
     FileKind,
@@ -100,8 +100,3 @@ def placed(draft: Draft, placement: Placement, now: datetime, ids: Ids) -> Store
         metadata=draft.metadata,
         replicas=(first, *due),
     )
-
-
-def content_identity(sha256: Sha256, pixel_sha256: Sha256 | None) -> Sha256:
-    """What derives an id: the pixels of an array, else the bytes."""
-    return pixel_sha256 or sha256

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import frozen
 
-from traffic_storage.application.drafts import Draft, content_identity
+from traffic_storage.application.drafts import Draft
 from traffic_storage.application.examine_video import (
     ExaminedVideo,
     checked_duration,
@@ -327,7 +327,7 @@ def _file_id(
         return FileId(labels.file_id)
     return derived_file_id(
         kind=kind,
-        content_sha256=content_identity(sha256, picture.pixel_sha256),
+        content_sha256=picture.pixel_sha256 or sha256,
         device=labels.device_id,
         violation=labels.violation_id,
         captured_at=captured_at,

@@ -34,7 +34,7 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import known_file_id
 from traffic_storage.domain.pixels import ChannelOrder
-from traffic_storage.ports.blob_store import BlobStore, Span
+from traffic_storage.ports.blob_store import Span, closing
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
@@ -192,7 +192,7 @@ class ReadFiles:
             try:
                 store = self._stores.blob_store(replica.store_id)
                 rest = Span(position, span.stop)
-                async with aclosing(_opened(store, replica, file.stored, rest)) as stream:
+                async with closing(store.open(replica.key, file.stored, rest)) as stream:
                     async for chunk in stream:
                         yield chunk
                         position += len(chunk)
@@ -277,18 +277,6 @@ class OpenFile:
         if span.stop > size:
             raise InvalidInput.of("span", f"ends at {span.stop}, the file at {size}")
         return self._reader.chunks(self.file, span)
-
-
-async def _opened(
-    store: BlobStore, replica: Replica, digests: Digests, span: Span
-) -> AsyncGenerator[bytes, None]:
-    stream = store.open(replica.key, digests, span)
-    try:
-        async for chunk in stream:
-            yield chunk
-    finally:
-        if aclose := getattr(stream, "aclose", None):
-            await aclose()
 
 
 def _is(data: bytes, digests: Digests) -> bool:

@@ -6,7 +6,6 @@ before they leave without reading the whole.
 """
 
 import hashlib
-from collections.abc import Iterable
 from typing import NewType
 
 from attrs import frozen
@@ -97,14 +96,6 @@ def digests_of(data: bytes | memoryview) -> Digests:
 def sha256_of(data: bytes | memoryview) -> Sha256:
     """The SHA-256 of `data`."""
     return Sha256(hashlib.sha256(data).hexdigest())
-
-
-def sha256_of_all(parts: Iterable[bytes | memoryview]) -> Sha256:
-    """The SHA-256 of the concatenation of `parts`."""
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(part)
-    return Sha256(whole.hexdigest())
 
 
 def declared_sha256(text: str, field: str = "sha256") -> Sha256:

@@ -104,17 +104,6 @@ def violation_id(text: str) -> ViolationId:
     return ViolationId(text)
 
 
-def device_id(text: str) -> DeviceId:
-    """A device's id: printable text.
-
-    Raises:
-        InvalidInput: it is empty, too long or not printable.
-    """
-    if problem := text_problem("device_id", text):
-        raise InvalidInput([problem])
-    return DeviceId(text)
-
-
 def evidence_file_id(violation: ViolationId, kind: str) -> FileId:
     """The deterministic id of a violation's file of this kind: `V001~image`."""
     return FileId(f"{violation}~{kind}")

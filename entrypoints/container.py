@@ -47,7 +47,7 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
     if settings.db_host is None:
         from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 
-        return sqlite_repo(SqliteSettings(settings.local_base_path / "catalogue.sqlite3"))
+        return sqlite_repo(SqliteSettings(settings.sqlite_file))
     from traffic_storage.adapters.record_repo.sql.postgres import PostgresSettings, postgres_repo
 
     return postgres_repo(

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.settings import StorageConfig
 
 
-SQLITE_FILE = "catalogue.sqlite3"
-
-
 class NoStore(NotFound):
     """Nothing was ever stored where a command is to read."""
 
@@ -95,7 +92,7 @@ async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
 
 def is_new(settings: "StorageConfig") -> bool:
     """Whether there is no catalogue on this machine yet, where it would be."""
-    return settings.db_host is None and is_absent(settings.local_base_path / SQLITE_FILE)
+    return settings.db_host is None and is_absent(settings.sqlite_file)
 
 
 def is_absent(path: Path) -> bool:

@@ -123,7 +123,7 @@ def create_storage_app(
     app.router.routes += [_mounted(route) for route in table]
     app.router.routes += [
         Route(DOCS_PATH, DocsPage(published), methods=["GET"], include_in_schema=False),
-        Route(OPENAPI_PATH, OpenApiDocument(published), methods=["GET"], include_in_schema=False),
+        Route(OPENAPI_PATH, OpenApiDocument(app.openapi), methods=["GET"], include_in_schema=False),
     ]
     _surround(app, settings, runtime, admission)
     return app
@@ -198,15 +198,16 @@ def _lifespan(
 
 async def _refused(request: StarletteRequest, error: Exception) -> Response:
     """What routing refuses, and what an embedder's own routes raise, as our problems."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 404 and route_path(request.scope) == "/" and request.method in {"GET", "HEAD"}:
-        # Not a route of ours: an embedder may have one there.
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{DOCS_PATH}")
-    if status == 404:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404 and not _is_routed(request):
+        if route_path(request.scope) == "/" and request.method in {"GET", "HEAD"}:
+            # Not a route of ours: an embedder may have one there.
+            return RedirectResponse(f"{request.scope.get('root_path', '')}{DOCS_PATH}")
         raise NoSuchResource
-    if status == 405:
+    if error.status_code == 405:
         raise MethodNotAllowed(request.method, _allowed(request))
-    raise Refused(status, str(getattr(error, "detail", "")))
+    raise Refused(error.status_code, str(error.detail), error.headers)
 
 
 async def _invalid(_request: StarletteRequest, error: Exception) -> Response:
@@ -214,6 +215,10 @@ async def _invalid(_request: StarletteRequest, error: Exception) -> Response:
     raise InvalidInput(
         FieldProblem(".".join(map(str, problem["loc"][1:])), problem["msg"]) for problem in problems
     )
+
+
+def _is_routed(request: StarletteRequest) -> bool:
+    return any(route.matches(request.scope)[0] is Match.FULL for route in request.app.routes)
 
 
 def _allowed(request: StarletteRequest) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ No script, no font, no address of anybody else; it works under the strictest con
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -51,15 +51,16 @@ class DocsPage:
 
 
 class OpenApiDocument:
-    """`GET /openapi.json`."""
+    """`GET /openapi.json`; `document` is asked each time, for an embedder may add routes."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self._content = orjson.dumps(document)
+    def __init__(self, document: Callable[[], Mapping[str, Any]]) -> None:
+        self._document = document
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = Request(scope, receive, send)
-        await send_whole(request, 200, ((b"cache-control", b"no-cache"),), self._content)
+        content = orjson.dumps(self._document())
+        await send_whole(request, 200, ((b"cache-control", b"no-cache"),), content)
 
 
 def page(document: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 Each becomes a problem by the table in `problems`.
 """
 
+from collections.abc import Mapping
+
 from traffic_storage.domain.errors import (
     AccessDenied,
     Conflict,
@@ -118,6 +120,7 @@ class MethodNotAllowed(TrafficStorageError):
 class Refused(TrafficStorageError):
     """What a route that an embedder added refuses with a status of his own."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = dict(headers or {})

@@ -36,7 +36,6 @@ class PartHead:
     """What a part says of itself; header names in lower case."""
 
     name: str
-    filename: str | None
     headers: dict[bytes, bytes]
 
     @property
@@ -174,12 +173,7 @@ def _head_of(headers: dict[bytes, bytes]) -> PartHead:
         raise _broken("a part has no Content-Disposition: form-data with a name")
     if headers.get(b"content-transfer-encoding", b"").lower() not in _CODINGS:
         raise _broken("a part has a Content-Transfer-Encoding; RFC 7578 deprecates it")
-    filename = options.get(b"filename")
-    return PartHead(
-        name.decode("utf-8", "replace"),
-        None if filename is None else filename.decode("utf-8", "replace"),
-        headers,
-    )
+    return PartHead(name.decode("utf-8", "replace"), headers)
 
 
 def _broken(why: str) -> BadMultipart:

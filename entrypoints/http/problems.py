@@ -141,6 +141,9 @@ def _headers_of(error: BaseException, kind: ProblemType) -> Iterator[tuple[bytes
     if isinstance(error, NotAdmitted):
         invalid = b', error="invalid_token"' if error.key_given else b""
         yield b"www-authenticate", b'Bearer realm="traffic-storage"' + invalid
+    elif isinstance(error, Refused):
+        for name, value in error.headers.items():
+            yield name.lower().encode("latin-1"), value.encode("latin-1")
     elif isinstance(error, MethodNotAllowed):
         yield b"allow", ", ".join(error.allowed).encode()
     elif isinstance(error, RangeNotSatisfiable):

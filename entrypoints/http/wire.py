@@ -148,7 +148,6 @@ class IncomingBody:
         self._clock = asyncio.get_running_loop().time
         self._came = 0
         self._waited = 0.0
-        self.touched = False
         self.complete = False
 
     def __aiter__(self) -> Self:
@@ -179,7 +178,6 @@ class IncomingBody:
                     most_bytes -= len(self._taken(await self._receive()))
 
     async def _next(self) -> bytes:
-        self.touched = True
         before = self._clock()
         try:
             async with asyncio.timeout(self._pace.idle_seconds):

@@ -389,6 +389,11 @@ class StorageConfig:
         """Whether there is a cloud tier."""
         return bool(self.s3_access_key and self.s3_secret_key)
 
+    @property
+    def sqlite_file(self) -> Path:
+        """The catalogue, where no `db_host` is given."""
+        return self.local_base_path / "catalogue.sqlite3"
+
     def effective_strategy(self, argument: StorageStrategy | str | None = None) -> StorageStrategy:
         """The strategy that holds: the argument, else the setting, else what S3 allows.
 

@@ -15,7 +15,6 @@ from traffic_storage.domain.digests import (
     declared_sha256,
     digests_of,
     sha256_of,
-    sha256_of_all,
 )
 from traffic_storage.domain.errors import InvalidInput
 
@@ -72,11 +71,6 @@ def test_any_chunks_over_segments_give_the_same_digests(size: int, cuts: list[in
 def test_an_empty_sequence_has_the_digest_of_nothing() -> None:
     nothing = Digests(0, declared_sha256(hashlib.sha256().hexdigest()))
     assert Digester().finish() == digests_of(b"") == nothing
-
-
-@given(st.lists(st.binary(max_size=50)))
-def test_parts_have_the_digest_of_the_whole(parts: list[bytes]) -> None:
-    assert sha256_of_all(parts) == sha256_of(b"".join(parts))
 
 
 @given(st.binary(max_size=10))

@@ -44,6 +44,7 @@ from traffic_storage.ports.verification import (
     segments_of,
 )
 
+_CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1
 _FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
 # Up to here a digest costs the loop less than a hop to another thread.
@@ -205,20 +206,20 @@ class ObjectStoreBlobStore(BlobStore):
             data = await self._threads.run(feed.whole)
         until = _now() + seconds
         unclear = False
-        for more in (True, True, False):
+        tries = 0
+        while True:
+            tries += 1
             try:
                 await self._bucket.create(key, data, facts, until - _now())
+                return True
             except (BlobConflict, StorageUnavailable) as error:
                 unclear = unclear or isinstance(error, StorageUnavailable)
                 if await self._holds(key, digests):
                     return unclear
-                if not more or feed.stopped or _now() + _PAUSE_SECONDS >= until:
+                if tries == _CREATE_TRIES or feed.stopped or _now() + _PAUSE_SECONDS >= until:
                     self._refuse_contradiction(error)
                     raise
-            else:
-                return True
             await asyncio.sleep(_PAUSE_SECONDS)
-        raise AssertionError("unreachable")  # pragma: no cover
 
     async def _upload(
         self, key: BlobKey, feed: Feed, digests: Digests, facts: str, seconds: float

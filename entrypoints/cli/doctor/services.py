@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from traffic_storage.application.whereabouts import placed_elsewhere
 from traffic_storage.domain.digests import digests_of
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
 from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
 from traffic_storage.domain.identifiers import CatalogueId
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
-from traffic_storage.entrypoints.cli.session import SQLITE_FILE, is_absent, is_new
+from traffic_storage.entrypoints.cli.session import is_absent, is_new
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.blob_store import BlobStore, is_empty
 from traffic_storage.ports.cache import Cache
@@ -88,11 +88,13 @@ async def _store(
     name: str,
     store: BlobStore,
     container: "Container",
-    catalogue: CatalogueId | None,
+    catalogue: CatalogueId | StorageUnavailable | None,
     *,
     beside_catalogue: bool = False,
 ) -> Finding:
     try:
+        if isinstance(catalogue, StorageUnavailable):
+            return await _whose_is_open(name, store)
         if obstacle := await _not_ours(store, catalogue):
             return problem(name, obstacle, "connect the database that it was filled with")
         if not beside_catalogue and (obstacle := await _elsewhere(store, container)):
@@ -100,6 +102,17 @@ async def _store(
         return await _tried(name, store, container)
     except TrafficStorageError as error:
         return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
+
+
+async def _whose_is_open(name: str, store: BlobStore) -> Finding:
+    """What is to be said of a store while the catalogue can't be asked: nothing is written."""
+    marker = await store.marker()
+    whose = "has no marker" if marker is None else f"belongs to catalogue {marker.catalogue_id}"
+    return noted(
+        name,
+        f"{store.location} answers and {whose}; whether that is right, the database could not tell",
+        "see to the database, then ask again",
+    )
 
 
 async def _not_ours(store: BlobStore, catalogue: CatalogueId | None) -> str:
@@ -176,10 +189,12 @@ async def _is_gone(store: BlobStore, key: BlobKey) -> bool:
     return False
 
 
-async def _catalogue_id(container: "Container") -> CatalogueId | None:
-    """The id of the catalogue, where there is one that can be asked."""
+async def _catalogue_id(container: "Container") -> CatalogueId | StorageUnavailable | None:
+    """The id of the catalogue, or None where there is none yet, or why it can't be asked."""
     try:
         return await container.catalogue().catalogue_id()
+    except StorageUnavailable as error:
+        return error
     except TrafficStorageError:
         return None
 
@@ -201,5 +216,5 @@ def _facts(container: "Container", data: bytes) -> Facts:
 
 def _database_name(settings: StorageConfig) -> str:
     if settings.db_host is None:
-        return str(settings.local_base_path / SQLITE_FILE)
+        return str(settings.sqlite_file)
     return f"PostgreSQL at {settings.db_host} port {settings.db_port}, {settings.db_name}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -203,6 +204,26 @@ def test_a_store_of_another_catalogue_is_a_problem(shell: Shell) -> None:
     found = findings(shell, code=3)
 
     assert "another catalogue" in found["local store"]["detail"]
+
+
+def test_whose_a_store_is_is_left_open_while_the_database_is_away(
+    shell: Shell,
+    tmp_path: Path,
+    postgres_database: Database,
+    s3_bucket: Bucket,
+    redis_database: RedisAddress,
+) -> None:
+    servers = postgres_database, s3_bucket, redis_database
+    shell("stats", "--config", with_servers(tmp_path, *servers))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    found = findings(shell, "--config", with_servers(tmp_path, *servers, db_port=port), code=3)
+
+    assert found["database"]["status"] == "problem"
+    for name in ("local store", "bucket"):
+        assert found[name]["status"] == "note"
+    assert "the database could not tell" in found["local store"]["detail"]
 
 
 def test_a_copy_of_a_store_is_a_problem(

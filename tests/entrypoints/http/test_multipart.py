@@ -70,7 +70,6 @@ async def test_the_head_of_a_part_is_read() -> None:
     body = body_of(part('fi\\"le', b"x", *lines))
     ((head, _),) = await parsed(arriving(body))
     assert head.name == 'fi"le'
-    assert head.filename is None
     assert head.content_type == "image/jpeg"
 
 

@@ -150,6 +150,8 @@ async def test_an_embedders_own_routes_get_problems_too(
             raise HTTPException(418, "no coffee here")
         if number == 2:
             raise NotFound("coffee", "2")
+        if number == 4:
+            raise HTTPException(404, "no such coffee", {"X-Coffee": "none"})
         if number == 3:
             raise RuntimeError("password=hunter2")
         return {"number": number}
@@ -157,8 +159,12 @@ async def test_an_embedders_own_routes_get_problems_too(
     assert (await client.get("/own/0")).json() == {"number": 0}
     assert "/own/{number}" in app.openapi()["paths"]
     assert "/files/{file_id}" in app.openapi()["paths"]
+    assert (await client.get("/openapi.json")).json() == app.openapi()
     assert problem(await client.get("/own/1"), 418, "refused")["detail"] == "no coffee here"
     problem(await client.get("/own/2"), 404, "not-found")
+    response = await client.get("/own/4")
+    assert problem(response, 404, "refused")["detail"] == "no such coffee"
+    assert response.headers["x-coffee"] == "none"
     document = problem(await client.get("/own/3"), 500, "internal-error")
     assert "hunter2" not in str(document)
     assert fields_of(problem(await client.get("/own/x"), 422, "invalid-input")) == ["number"]
