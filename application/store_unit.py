@@ -308,19 +308,19 @@ def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
             missing.append(draft)
             continue
         if not is_told:
-            raise _lost(draft)
-        lost_document = _lost(draft)
+            raise _lost(draft, "restore it from a backup, or store this under another id")
+        lost_document = _lost(draft, "restore it from a backup")
     if lost_document and not missing:
         raise lost_document
     # A lost document keeps out no file that is good itself and completes its violation.
     return missing
 
 
-def _lost(draft: Draft) -> NoGoodReplica:
+def _lost(draft: Draft, remedy: str) -> NoGoodReplica:
     return NoGoodReplica(
         f"{draft.file_id} is known, but no good copy of it is left, and what was sent is "
         "encoded in other bytes than those that were recorded",
-        remedy="restore it from a backup, or store this under another id",
+        remedy=remedy,
     )
 
 
