@@ -11,6 +11,7 @@ from obstore.exceptions import AlreadyExistsError
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.ports.errors import (
     BlobConflict,
+    BlobCorrupt,
     BlobMissing,
     StorageFull,
     StorageUnavailable,
@@ -55,6 +56,8 @@ def _in_words(error: Exception, location: str, key: str) -> TrafficStorageError:
         )
     if isinstance(error, FileNotFoundError) and key:
         return BlobMissing(f"{location} has no blob {key}")
+    if status == "416" and key:
+        return BlobCorrupt(f"{location}: {key} ends before the bytes that it should have")
     if isinstance(error, AlreadyExistsError):
         return BlobConflict(f"{location} has a blob {key} already")
     if not _FULL.isdisjoint({status, code}):

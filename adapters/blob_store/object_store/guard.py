@@ -45,7 +45,7 @@ class Guard:
         """The result of `call`, which is about the blob `key` and may take so long.
 
         Raises:
-            StorageUnavailable, StorageFull, BlobMissing: as the ports say.
+            StorageUnavailable, StorageFull, BlobMissing, BlobCorrupt: as the ports say.
             BlobConflict: the store says that something is there already. It may be wrong.
         """
         if self._trouble:

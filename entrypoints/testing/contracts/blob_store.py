@@ -241,6 +241,17 @@ class BlobStoreContract:
             with pytest.raises(BlobCorrupt):
                 await opened(store, blob.key, blob.digests, Span(0, size))
 
+    @pytest.mark.parametrize("left", [0, 1, 4 * MIB])
+    async def test_bytes_behind_a_lost_end_are_damage(self, store: BlobStore, left: int) -> None:
+        """open: "checked"; a store that answers so is not away, however often it does."""
+        blob, other = await stored(store, random_blob(6 * MIB)), random_blob(10)
+        await self.tamper(store, blob.key, Damage.TRUNCATE, left)
+        for start in (0, 4 * MIB, 5 * MIB, 5 * MIB + 1, 6 * MIB - 1):
+            with pytest.raises(BlobCorrupt):
+                await opened(store, blob.key, blob.digests, Span(start, 6 * MIB))
+        await stored(store, other)
+        assert await store.read(other.key, other.digests) == other.data
+
     async def test_loss_is_found(self, store: BlobStore) -> None:
         """read: "BlobMissing: no such blob"."""
         for size in (10, 5 * MIB):
