@@ -54,7 +54,8 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, ad
 
 logger = logging.getLogger("traffic_storage.prepare")
 
-WORTH_COMPRESSING_BYTES = 128
+WORTH_COMPRESSING_BYTES = 4096
+"""Below one block of a disk nothing is saved, and each store and read of it would pay."""
 JSON_TYPE = "application/json"
 
 

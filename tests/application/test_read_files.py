@@ -323,7 +323,7 @@ def test_what_is_no_span_is_refused(start: int, stop: int) -> None:
 
 
 async def test_coded_files_are_given_as_they_were_handed_in_spans_too(rig: Rig) -> None:
-    data = {"rows": [{"n": n} for n in range(300)]}
+    data = {"rows": [{"n": n} for n in range(1000)]}
     async with rig.running() as service:
         file = (await service.json(data, "X")).file
         assert file.stored != file.content
@@ -335,7 +335,7 @@ async def test_coded_files_are_given_as_they_were_handed_in_spans_too(rig: Rig) 
 
 async def test_a_coded_file_that_does_not_hold_what_it_should_is_refused(rig: Rig) -> None:
     async with rig.running() as service:
-        file = (await service.json({"rows": ["the same"] * 100}, "X")).file
+        file = (await service.json({"rows": ["the same"] * 1000}, "X")).file
         rig.repo._files[X] = evolve(file, content=evolve(file.content, sha256=file.stored.sha256))
         with pytest.raises(NoGoodReplica, match="X can't be decoded"):
             await service.read.whole("X")
@@ -422,7 +422,7 @@ async def test_a_poisoned_cache_costs_time_never_truth(lie: Any) -> None:
     rig = Rig()
     async with rig.running() as service:
         await service.video(SMALL, "X")
-        await service.json({"rows": ["the same"] * 100}, "Y")
+        await service.json({"rows": ["the same"] * 1000}, "Y")
         for name in ("X", "Y"):
             right, _ = await service.read.whole(name)
             rig.cache.lie(lie)

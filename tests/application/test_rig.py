@@ -22,7 +22,7 @@ async def filled() -> Rig:
     async with rig.running() as service:
         await service.evidence(violation_record(), picture(), film(1))
         await service.video(film(), FILM)
-        await service.json({"text": "so much " * 100}, NOTE)
+        await service.json({"text": "so much " * 1000}, NOTE)
     return rig
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from tests.application.raw_images import raw_picture
 from tests.application.rig import Rig, film, outcome, picture, streamed
+from traffic_storage.adapters.compressor.zstd import ZstdCompressor
 from traffic_storage.application.inputs import ArrayImage, Labels, Upload
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import Json, canonical_json
-from traffic_storage.domain.digests import sha256_of
+from traffic_storage.domain.digests import digests_of, sha256_of
 from traffic_storage.domain.errors import Conflict, InvalidInput
 from traffic_storage.domain.files import Coding, FileKind, ReplicaState, Tier
 from traffic_storage.domain.identifiers import FileId, ViolationId
@@ -20,9 +21,10 @@ from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.ports.images import Encoding
+from traffic_storage.ports.spool import MemoryBody
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", StorageStrategy)
-ANALYSIS: dict[str, Json] = {"detections": [{"class": "car", "score": 0.93}] * 20}
+ANALYSIS: dict[str, Json] = {"detections": [{"class": "car", "score": 0.93}] * 200}
 
 
 @EVERY_STRATEGY
@@ -79,8 +81,19 @@ async def test_metadata_is_canonical_and_compressed_where_that_pays(
         assert stored.file.content.sha256 == sha256_of(data)
         tiny = await service.json({"a": 1}, "tiny")
         assert tiny.file.coding is Coding.IDENTITY
-        noise: dict[str, Json] = {"noise": "".join(chr(35 + b % 56) for b in film(size=130))}
-        assert (await service.json(noise, "noise")).file.coding is Coding.IDENTITY
+
+
+async def test_what_a_coding_makes_no_smaller_is_stored_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def same(_: ZstdCompressor, data: bytes) -> MemoryBody:
+        return MemoryBody(data, digests_of(data))
+
+    monkeypatch.setattr(ZstdCompressor, "compress", same)
+    async with Rig().running() as service:
+        stored = await service.json(ANALYSIS)
+        assert stored.file.coding is Coding.IDENTITY
+        assert (await service.read.whole(stored.file.file_id))[0] == canonical_json(ANALYSIS)
 
 
 async def test_compression_is_a_setting() -> None:

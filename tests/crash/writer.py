@@ -93,7 +93,7 @@ async def store_item(service: StorageService, seed: int, clips: Clips) -> dict[s
         case 2:
             views = [await service.store_video_segment(clips.of(seed), f"video-{seed}")]
         case _:
-            data: dict[str, Json] = {"seed": seed, "text": "so much " * chance.randrange(100)}
+            data: dict[str, Json] = {"seed": seed, "text": "so much " * chance.randrange(1000)}
             views = [await service.store_metadata(data, f"metadata-{seed}")]
     return {view["file_id"]: view["sha256"] for view in views}
 
