@@ -72,9 +72,12 @@ class ArrayImage:
 
 @frozen
 class Labels:
-    """What a caller says about a file; `of` checks it.
+    """What a caller says about a file; `of` also reads what his metadata says.
 
     `captured_at` may be naive; it starts the retention.
+
+    Raises:
+        InvalidInput: an id or a name breaks its rules.
     """
 
     file_id: str | None = None
@@ -82,6 +85,10 @@ class Labels:
     violation_id: str | None = None
     captured_at: datetime | None = None
     metadata: Mapping[str, Json] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if problems := _problems(self.file_id, self.device_id, self.violation_id):
+            raise InvalidInput(problems)
 
     @classmethod
     def of(
@@ -101,16 +108,23 @@ class Labels:
                 no JSON object, or larger than `MAX_METADATA_BYTES`. All of it is named at once.
         """
         reading = _Reading(metadata)
-        labels = cls(
-            file_id=file_id,
-            device_id=reading.agreed("device_id", device_id),
-            violation_id=reading.agreed("violation_id", violation_id),
-            captured_at=reading.time("timestamp"),
-            metadata=reading.plain(),
-        )
-        if problems := [*reading.problems, *_problems(labels)]:
+        device_id = reading.agreed("device_id", device_id)
+        violation_id = reading.agreed("violation_id", violation_id)
+        captured_at, plain = reading.time("timestamp"), reading.plain()
+        if problems := [*reading.problems, *_problems(file_id, device_id, violation_id)]:
             raise InvalidInput(problems)
-        return labels
+        return cls(file_id, device_id, violation_id, captured_at, plain)
+
+
+@frozen
+class EvidenceLabels(Labels):
+    """What a violation says about a file of its own, whose id no caller can give.
+
+    All of it is of a record, which was checked.
+    """
+
+    def __attrs_post_init__(self) -> None:
+        pass
 
 
 def check_declared_type(field: str, declared: str | None, found: ContentType | None) -> None:
@@ -171,28 +185,39 @@ class _Reading:
         said: Any = json_copy({name: _plain(value) for name, value in self._metadata.items()})
         plain: Mapping[str, Json] = said
         try:
-            size = len(canonical_json(plain))
+            metadata_text(plain)
         except InvalidInput as error:
             self.problems += error.problems
             return None
-        if size > MAX_METADATA_BYTES:
-            self._wrong(
-                "metadata",
-                f"has {size} bytes",
-                f"use at most {MAX_METADATA_BYTES}, or store it as a file of its own",
-            )
         return plain
 
     def _wrong(self, field_name: str, message: str, remedy: str) -> None:
         self.problems.append(FieldProblem(field_name, message, remedy))
 
 
-def _problems(labels: Labels) -> list[FieldProblem]:
+def metadata_text(metadata: Mapping[str, Json]) -> str:
+    """What a caller says about a file, as canonical JSON.
+
+    Raises:
+        InvalidInput: it is no JSON object, or larger than `MAX_METADATA_BYTES`.
+    """
+    text = canonical_json(metadata)
+    if len(text) > MAX_METADATA_BYTES:
+        raise InvalidInput.of(
+            "metadata",
+            f"has {len(text)} bytes",
+            f"use at most {MAX_METADATA_BYTES}, or store it as a file of its own",
+        )
+    return text.decode()
+
+
+def _problems(
+    file_id: str | None, device_id: str | None, violation_id: str | None
+) -> list[FieldProblem]:
     checks = (
-        labels.file_id is not None and id_problem("file_id", labels.file_id, MAX_FILE_ID),
-        labels.violation_id is not None
-        and id_problem("violation_id", labels.violation_id, MAX_VIOLATION_ID),
-        labels.device_id is not None and text_problem("device_id", labels.device_id),
+        file_id is not None and id_problem("file_id", file_id, MAX_FILE_ID),
+        violation_id is not None and id_problem("violation_id", violation_id, MAX_VIOLATION_ID),
+        device_id is not None and text_problem("device_id", device_id),
     )
     return [problem for problem in checks if problem]
 

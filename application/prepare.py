@@ -28,6 +28,7 @@ from traffic_storage.application.inputs import (
     Source,
     Upload,
     check_declared_type,
+    metadata_text,
 )
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
@@ -313,7 +314,7 @@ class Prepare:
             captured_at=captured_at,
             device_id=DeviceId(labels.device_id) if labels.device_id else None,
             violation_id=ViolationId(labels.violation_id) if labels.violation_id else None,
-            metadata=_metadata_text(labels),
+            metadata=None if labels.metadata is None else metadata_text(labels.metadata),
         )
 
 
@@ -334,10 +335,6 @@ def _file_id(
         captured_at=captured_at,
         metadata=labels.metadata,
     )
-
-
-def _metadata_text(labels: Labels) -> str | None:
-    return None if labels.metadata is None else canonical_json(labels.metadata).decode()
 
 
 def _check_size(size: int, limit_bytes: int, field: str) -> None:

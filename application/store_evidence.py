@@ -7,7 +7,7 @@ from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.examine_video import checked_duration
-from traffic_storage.application.inputs import ArrayImage, Labels, Upload
+from traffic_storage.application.inputs import ArrayImage, EvidenceLabels, Upload
 from traffic_storage.application.prepare import Prepare
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
@@ -132,8 +132,8 @@ def _duration(video: Upload | None, said: object) -> float | None:
     return seconds
 
 
-def _labels(record: ViolationRecord, moment: Moment, kind: FileKind) -> Labels:
-    return Labels(
+def _labels(record: ViolationRecord, moment: Moment, kind: FileKind) -> EvidenceLabels:
+    return EvidenceLabels(
         file_id=evidence_file_id(ViolationId(record.violation_id), kind),
         device_id=record.device_id,
         violation_id=record.violation_id,

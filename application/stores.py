@@ -150,6 +150,7 @@ class Stores:
         self._ids = ids
         self._all = [BoundStore(store) for store in configured]
         self._whereabouts = Whereabouts(repo)
+        self._bound = False
         self._by_id: dict[StoreId, BoundStore] = {}
         self._elsewhere: dict[StoreId, str] = {}
         self._occupied: defaultdict[StoreId, Occupancy] = defaultdict(Occupancy)
@@ -227,6 +228,7 @@ class Stores:
             if obstacle not in {"", NOT_USED, bound.identity_obstacle}:
                 logger.error("nothing is written to %s: %s", bound.store.location, obstacle)
             bound.store_id, bound.identity_obstacle = store_id, obstacle
+        self._bound = True
         self._by_id = {bound.store_id: bound for bound in self._all if bound.store_id is not None}
         await self.recount()
         for bound in self._by_id.values():
@@ -256,6 +258,11 @@ class Stores:
         Raises:
             StorageFull, StorageUnavailable: as `domain.placement.place`.
         """
+        if not self._bound:
+            raise StorageUnavailable(
+                "this service is not started: no store was opened yet",
+                remedy="await its start first: `container.runtime().start()`",
+            )
         local, cloud = self._local(), self._cloud_for(device)
         for bound in (local, cloud):
             if bound is not None:

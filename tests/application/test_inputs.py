@@ -29,6 +29,15 @@ def test_nothing_said_is_nothing_known() -> None:
     assert Labels.of(metadata={}) == Labels(metadata={})
 
 
+@pytest.mark.parametrize("given", ["", "a b", "../../etc/x", "x" * 500, "V1~image"])
+@pytest.mark.parametrize("name", ["file_id", "violation_id"])
+def test_there_are_no_labels_that_break_a_rule(name: str, given: str) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        Labels(**{name: given})  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="device_id"):
+        Labels(device_id="x\n")
+
+
 def test_arguments_and_metadata_say_the_same_things() -> None:
     said: dict[str, Any] = {
         "device_id": "cam-1",

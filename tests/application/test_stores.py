@@ -78,6 +78,15 @@ async def test_a_new_store_is_marked_and_known_again_by_its_marker() -> None:
         assert enrolled.marked
 
 
+async def test_what_is_not_started_stores_nothing_and_says_so() -> None:
+    rig = Rig()
+    service = rig.boot()
+    with pytest.raises(StorageUnavailable, match=r"not started.*runtime\(\).start\(\)"):
+        await service.image(picture(), "X")
+    assert not rig.files
+    assert not rig.attempts
+
+
 async def test_an_empty_catalogue_on_a_full_store_changes_nothing_there() -> None:
     """A4: the wrong database."""
     async with filled() as rig:
