@@ -275,7 +275,9 @@ class OpenFile:
         size = self.file.content.size_bytes
         span = span or Span(0, size)
         if span.stop > size:
-            raise InvalidInput.of("span", f"ends at {span.stop}, the file at {size}")
+            raise InvalidInput.of(
+                "span", f"ends at {span.stop}, the file at {size}", f"stop at {size} or before"
+            )
         return self._reader.chunks(self.file, span)
 
 

@@ -27,7 +27,9 @@ class Span:
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.start <= self.stop:
-            raise InvalidInput.of("span", f"{self.start}–{self.stop} is no span of bytes")
+            raise InvalidInput.of(
+                "span", f"{self.start}–{self.stop} is no span of bytes", "give 0 ≤ start ≤ stop"
+            )
 
     @property
     def length(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 from cyclopts.help import PlainFormatter
 
 from traffic_storage.domain.errors import TrafficStorageError
@@ -147,11 +147,18 @@ def _misuse(error: CycloptsError) -> tuple[str, str]:
     return cause, f"`{command} --help` shows what there is"
 
 
+def _named(_: object, tokens: Sequence[Token]) -> Path:
+    """A path on the command line. An empty one is a variable that is not set: no folder."""
+    if not tokens[0].value:
+        raise ValueError("it is empty: name a file or folder")
+    return Path(tokens[0].value)
+
+
 def _launcher(app: App) -> Callable[..., object]:
     def launch(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        config: Annotated[Path | None, Parameter(group=_GLOBAL)] = None,
-        base_path: Annotated[Path | None, Parameter(group=_GLOBAL)] = None,
+        config: Annotated[Path | None, Parameter(group=_GLOBAL, converter=_named)] = None,
+        base_path: Annotated[Path | None, Parameter(group=_GLOBAL, converter=_named)] = None,
         strategy: Annotated[str | None, Parameter(group=_GLOBAL)] = None,
         verbose: Annotated[Flag, Parameter(name=("--verbose", "-v"), group=_GLOBAL)] = False,
     ) -> object:

@@ -41,4 +41,9 @@ def new(*, name: str = "key", json: AsJson = False) -> None:
     say(key)
     note("This key is not kept: write it down now. To let it in, add its digest to the settings:")
     note(f'  api_keys = ["{line}"]')
-    note("It is then sent with each request: Authorization: Bearer <key>")
+    note("  (in the file that `traffic-storage config path` names; to a list that is there already")
+    note("  add the text in quotes. In the environment, several are separated by commas:")
+    note(f"  TRAFFIC_STORAGE_API_KEYS={line})")
+    note(
+        "and start the service anew. It is then sent with each request: Authorization: Bearer <key>"
+    )

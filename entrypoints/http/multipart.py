@@ -54,9 +54,8 @@ def boundary_of(content_type: str | None) -> bytes:
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
-        raise UnsupportedRequest.of(
-            "Content-Type", f"is {content_type!a:.100}, not multipart/form-data", _REMEDY
-        )
+        found = f"is {content_type!a:.100}" if content_type else "is missing"
+        raise UnsupportedRequest.of("Content-Type", f"{found}, not multipart/form-data", _REMEDY)
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= _MAX_BOUNDARY:
         raise BadMultipart.of(

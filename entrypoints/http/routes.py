@@ -165,12 +165,13 @@ _KNOWN_FILE_ID: Schema = {
     "pattern": r"^[A-Za-z0-9._\-:@+=]+(~(image|video|metadata))?$",
 }
 _VIOLATION_ID: Schema = {**_FILE_ID, "maxLength": MAX_VIOLATION_ID}
-# Printable: at least one character that is not a blank, no controls.
+# Printable Unicode is taken; what a pattern can say of it in few words is Latin.
+_LATIN = r"!-~\u00a1-\u00ac\u00ae-\u024f"
 _TEXT: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_TEXT,
-    "pattern": r"^[!-~]([ -~]*[!-~])?$",
+    "pattern": f"^[{_LATIN}]([ {_LATIN}]*[{_LATIN}])?$",
 }
 _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 _TIME: Schema = {"type": "string", "format": "date-time"}

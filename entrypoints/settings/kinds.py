@@ -154,7 +154,9 @@ class Folder(Kind):
     """The path of a folder, which may be missing yet."""
 
     def problems(self, name: str, value: Parsed) -> Iterable[FieldProblem]:
-        if not isinstance(value, Path):
+        if value == "":
+            yield FieldProblem(name, "is empty", "give the path of a folder")
+        elif not isinstance(value, Path):
             yield _wrong_type(name, value, "the path of a folder")
         elif "\0" in str(value):
             yield FieldProblem(name, "contains a NUL", "give the path of a folder")
@@ -351,7 +353,8 @@ def near(word: str, words: Iterable[str]) -> str:
 
 
 def _wrong_type(name: str, value: Parsed, wanted: str) -> FieldProblem:
-    return FieldProblem(name, f"is of type {type(value).__name__}", f"give {wanted}")
+    found = "a text" if isinstance(value, str) else f"of type {type(value).__name__}"
+    return FieldProblem(name, f"is {found} that can't be read as this setting", f"give {wanted}")
 
 
 def _or_text(convert: Callable[[str], Parsed], text: str) -> Parsed:

@@ -18,6 +18,7 @@ from traffic_storage.entrypoints.settings.kinds import Folder, Parsed, kind_of, 
 PREFIX = "TRAFFIC_STORAGE_"
 FILE_VARIABLE = "TRAFFIC_STORAGE_CONFIG"
 _IN_FILE = "_file"
+_TOML_REMEDY = "correct it: each name stands once, and text needs quotes"
 
 Settings: TypeAlias = Mapping[str, "Attribute[Any]"]
 
@@ -95,14 +96,14 @@ def _from_file(
         return
     except ValueError as error:
         # Its place and at most one character of it: no secret.
-        yield FieldProblem(str(file), f"is not TOML: {error}", "correct it")
+        yield FieldProblem(str(file), f"is not TOML: {error}", _TOML_REMEDY)
         return
     for name, value in content.items():
         if name not in settings:
             yield _secret_in_file(settings, name, value, file.parent) or unknown_setting(
                 name, settings
             )
-        elif isinstance(kind_of(settings[name]), Folder) and isinstance(value, str):
+        elif isinstance(kind_of(settings[name]), Folder) and isinstance(value, str) and value:
             yield Given(name, file.parent / Path(value).expanduser(), str(file))
         else:
             yield Given(name, value, str(file))

@@ -14,43 +14,65 @@ if TYPE_CHECKING:
     )
     from traffic_storage.adapters.cache.redis import RedisCache as CacheManager
     from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo as DatabaseManager
+    from traffic_storage.domain.errors import AccessDenied as AccessDenied
     from traffic_storage.domain.errors import ConfigurationError as ConfigurationError
     from traffic_storage.domain.errors import Conflict as Conflict
+    from traffic_storage.domain.errors import DigestMismatch as DigestMismatch
     from traffic_storage.domain.errors import InvalidInput as InvalidInput
     from traffic_storage.domain.errors import NoGoodReplica as NoGoodReplica
     from traffic_storage.domain.errors import NotFound as NotFound
     from traffic_storage.domain.errors import StorageFull as StorageFull
     from traffic_storage.domain.errors import StorageUnavailable as StorageUnavailable
+    from traffic_storage.domain.errors import TooLarge as TooLarge
     from traffic_storage.domain.errors import TrafficStorageError as TrafficStorageError
+    from traffic_storage.domain.errors import UndecodableMedia as UndecodableMedia
+    from traffic_storage.domain.errors import UnsupportedMedia as UnsupportedMedia
     from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
     from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
     from traffic_storage.domain.query import Cursor as Cursor
     from traffic_storage.domain.query import ViolationQuery as ViolationQuery
     from traffic_storage.domain.violation import ViolationRecord as ViolationRecord
+    from traffic_storage.entrypoints.container import Container as Container
     from traffic_storage.entrypoints.embedded import StorageService as StorageService
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.settings import BucketRoute as BucketRoute
     from traffic_storage.entrypoints.settings import StorageConfig as StorageConfig
+    from traffic_storage.ports.errors import CatalogueUnavailable as CatalogueUnavailable
+    from traffic_storage.ports.errors import DeadlinePassed as DeadlinePassed
+    from traffic_storage.ports.errors import OutcomeUnknown as OutcomeUnknown
+    from traffic_storage.ports.images import Encoding as Encoding
+    from traffic_storage.ports.images import ImageFormat as ImageFormat
 
 __all__ = [
+    "AccessDenied",
     "BucketRoute",
     "CacheManager",
+    "CatalogueUnavailable",
     "ChannelOrder",
     "CloudStorageManager",
     "ConfigurationError",
     "Conflict",
+    "Container",
     "Cursor",
     "DatabaseManager",
+    "DeadlinePassed",
+    "DigestMismatch",
+    "Encoding",
+    "ImageFormat",
     "InvalidInput",
     "LocalStorageManager",
     "NoGoodReplica",
     "NotFound",
+    "OutcomeUnknown",
     "StorageConfig",
     "StorageFull",
     "StorageService",
     "StorageStrategy",
     "StorageUnavailable",
+    "TooLarge",
     "TrafficStorageError",
+    "UndecodableMedia",
+    "UnsupportedMedia",
     "ViolationQuery",
     "ViolationRecord",
     "__version__",
@@ -60,24 +82,35 @@ __all__ = [
 # Public name → module and name there; the managers are adapters under the source document's names.
 # The imports above tell type checkers the same.
 _PLACES = {
+    "AccessDenied": "traffic_storage.domain.errors:AccessDenied",
     "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",
     "CacheManager": "traffic_storage.adapters.cache.redis:RedisCache",
+    "CatalogueUnavailable": "traffic_storage.ports.errors:CatalogueUnavailable",
     "ChannelOrder": "traffic_storage.domain.pixels:ChannelOrder",
     "CloudStorageManager": "traffic_storage.adapters.blob_store.object_store:ObjectStoreBlobStore",
     "ConfigurationError": "traffic_storage.domain.errors:ConfigurationError",
     "Conflict": "traffic_storage.domain.errors:Conflict",
+    "Container": "traffic_storage.entrypoints.container:Container",
     "Cursor": "traffic_storage.domain.query:Cursor",
     "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",
+    "DeadlinePassed": "traffic_storage.ports.errors:DeadlinePassed",
+    "DigestMismatch": "traffic_storage.domain.errors:DigestMismatch",
+    "Encoding": "traffic_storage.ports.images:Encoding",
+    "ImageFormat": "traffic_storage.ports.images:ImageFormat",
     "InvalidInput": "traffic_storage.domain.errors:InvalidInput",
     "LocalStorageManager": "traffic_storage.adapters.blob_store.local_disk:LocalDiskBlobStore",
     "NoGoodReplica": "traffic_storage.domain.errors:NoGoodReplica",
     "NotFound": "traffic_storage.domain.errors:NotFound",
+    "OutcomeUnknown": "traffic_storage.ports.errors:OutcomeUnknown",
     "StorageConfig": "traffic_storage.entrypoints.settings:StorageConfig",
     "StorageFull": "traffic_storage.domain.errors:StorageFull",
     "StorageService": "traffic_storage.entrypoints.embedded:StorageService",
     "StorageStrategy": "traffic_storage.domain.placement:StorageStrategy",
     "StorageUnavailable": "traffic_storage.domain.errors:StorageUnavailable",
+    "TooLarge": "traffic_storage.domain.errors:TooLarge",
     "TrafficStorageError": "traffic_storage.domain.errors:TrafficStorageError",
+    "UndecodableMedia": "traffic_storage.domain.errors:UndecodableMedia",
+    "UnsupportedMedia": "traffic_storage.domain.errors:UnsupportedMedia",
     "ViolationQuery": "traffic_storage.domain.query:ViolationQuery",
     "ViolationRecord": "traffic_storage.domain.violation:ViolationRecord",
     "create_storage_app": "traffic_storage.entrypoints.http:create_storage_app",
