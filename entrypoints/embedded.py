@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 
 from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
 from traffic_storage.application.read_files import OpenFile
+from traffic_storage.application.violations import violation_with_files
 from traffic_storage.domain.canonical import Json, json_copy
 from traffic_storage.domain.digests import declared_sha256
 from traffic_storage.domain.errors import InvalidInput, shown
@@ -305,10 +306,28 @@ class StorageService:
     async def find_violations(
         self, query: ViolationQuery, after: Cursor | None = None
     ) -> Page[StoredViolation]:
-        """The page of violations that `query` asks for; `page.next` continues it as `after`."""
+        """The page of violations that `query` asks for; `page.next` continues it as `after`.
+
+        Raises:
+            InvalidInput: `query` or `after` is of another type.
+        """
+        _check_type("query", query, ViolationQuery)
+        if after is not None:
+            _check_type("after", after, Cursor)
         await self._container.runtime().start()
         asked = query if after is None else evolve(query, after=after)
         return await self._container.catalogue().violations(asked)
+
+    async def get_violation(self, violation_id: str) -> tuple[ViolationView, list[StoredFileView]]:
+        """A violation, and every file that names it, its own among them.
+
+        Raises:
+            InvalidInput: no violation can have this id.
+            NotFound: there is no such violation.
+        """
+        await self._container.runtime().start()
+        violation, files = await violation_with_files(self._container.catalogue(), violation_id)
+        return violation_view(violation), [self._view(file) for file in files]
 
     async def get_storage_statistics(self) -> StatisticsView:
         """What is stored where, and what this process has done, from maintained counters."""

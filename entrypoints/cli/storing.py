@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import parse_json_object
 from traffic_storage.domain.errors import InvalidInput, TooLarge, TrafficStorageError
 from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.cli.candidates import Found, examined, files_in
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
@@ -26,6 +28,7 @@ from traffic_storage.entrypoints.cli.output import (
 from traffic_storage.entrypoints.cli.progress import Progress
 from traffic_storage.entrypoints.cli.session import Session, opened
 from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.ports.errors import CatalogueUnavailable
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
@@ -67,7 +70,16 @@ async def store_all(paths: Sequence[Path], wish: Wish, session: Session) -> Exit
     work = _Work(session.container(settings), settings, wish)
     async with opened(work.container):
         failures = await _store_files(files, work)
+        if wish.labels.violation_id is not None:
+            await _note_what_is_missing(work.container, ViolationId(wish.labels.violation_id))
     return _conclude(len(files), failures, "stored")
+
+
+async def _note_what_is_missing(container: "Container", violation: ViolationId) -> None:
+    """Say it when the violation that was named is none: it may be misspelt."""
+    with suppress(CatalogueUnavailable):
+        if await container.catalogue().violation(violation) is None:
+            note(f"there is no violation {violation} yet; the files show with it when it comes")
 
 
 def rehearse(paths: Sequence[Path], wish: Wish) -> ExitCode:

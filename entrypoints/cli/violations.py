@@ -83,18 +83,13 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
     json:
         Print one JSON object.
     """
-    from traffic_storage.domain.errors import NotFound
-    from traffic_storage.domain.identifiers import violation_id as checked
+    from traffic_storage.application.violations import violation_with_files
     from traffic_storage.entrypoints.cli.listing import say_one
     from traffic_storage.entrypoints.views import file_view, violation_view
 
     settings = session.settings()
-    known = checked(violation_id)
     async with opened_to_read(session.container(settings)) as container:
-        violation = await container.catalogue().violation(known)
-        if violation is None:
-            raise NotFound("violation", violation_id)
-        files = await container.catalogue().files_of(known)
+        violation, files = await violation_with_files(container.catalogue(), violation_id)
     views = [file_view(file, settings.retention) for file in files]
     if json:
         say_json({"violation": violation_view(violation), "files": views})

@@ -12,8 +12,8 @@ from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.runtime import Health, Runtime
 from traffic_storage.application.statistics import Statistics
-from traffic_storage.domain.errors import InvalidInput, NotFound, StorageUnavailable
-from traffic_storage.domain.identifiers import violation_id
+from traffic_storage.application.violations import violation_with_files
+from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
 from traffic_storage.domain.query import Cursor, ViolationQuery
 from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.entrypoints.http.fields import (
@@ -109,11 +109,8 @@ class GetViolation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = Request(scope, receive, send)
-        wanted = violation_id(request.path_value("violation_id"))
-        violation = await self._catalogue.violation(wanted)
-        if violation is None:
-            raise NotFound("violation", wanted)
-        files = await self._catalogue.files_of(wanted)
+        wanted = request.path_value("violation_id")
+        violation, files = await violation_with_files(self._catalogue, wanted)
         content = {
             "violation": violation_view(violation),
             "files": [file_view(file, self._periods) for file in files],

@@ -15,8 +15,10 @@ import pytest
 from tests.support import media
 from traffic_storage import (
     InvalidInput,
+    NotFound,
     StorageConfig,
     StorageService,
+    ViolationQuery,
     ViolationRecord,
 )
 from traffic_storage.domain.errors import TooLarge, TrafficStorageError, UnsupportedMedia
@@ -44,6 +46,28 @@ async def test_a_record_that_is_none_is_named(storage: Any) -> None:
 async def test_a_time_that_is_none_is_named(storage: Any, field: str) -> None:
     with pytest.raises(InvalidInput, match=f"{field}: is a str, not a datetime"):
         await storage.get_violation_records(**{field: "2025-11-01"})
+
+
+async def test_a_query_that_is_none_is_named(storage: Any) -> None:
+    with pytest.raises(InvalidInput, match="query: is a dict, not a ViolationQuery"):
+        await storage.find_violations({"device_id": "cam_001"})
+    with pytest.raises(InvalidInput, match="after: is a str, not a Cursor"):
+        await storage.find_violations(ViolationQuery(), "xyz")
+
+
+async def test_a_violation_comes_with_every_file_that_names_it(storage: Any) -> None:
+    record = ViolationRecord("V001", "cam_001", "speed", NOON, [1, 2, 3, 4], "car", 0.9)
+    await storage.store_violation_evidence(record, FRAME)
+    await storage.store_metadata({"vehicles": 7}, "M", metadata={"violation_id": "V001"})
+
+    violation, files = await storage.get_violation("V001")
+
+    assert violation["violation_id"] == "V001"
+    assert {file["file_id"] for file in files} == {"V001~image", "V001~metadata", "M"}
+    with pytest.raises(NotFound, match="V404"):
+        await storage.get_violation("V404")
+    with pytest.raises(InvalidInput, match="violation_id"):
+        await storage.get_violation("..")
 
 
 async def test_an_image_that_is_none_is_told_what_may_be_one(storage: Any) -> None:

@@ -164,6 +164,7 @@ def test_labels_go_with_each_file(shell: Shell, evidence: Path) -> None:
     file = result.value["file"]
 
     assert file["violation_id"] == "V7"
+    assert "there is no violation V7 yet" in result.err
     assert file["captured_at"] == "2026-03-01T09:00:00+00:00"
     assert file["metadata"] == {"lane": 2}
     assert file["expires_at"] == "2026-05-30T09:00:00+00:00"

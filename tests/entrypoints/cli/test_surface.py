@@ -44,6 +44,20 @@ def test_help_names_every_command_and_exit_code(program: Program) -> None:
     assert program().out == program("-h").out == out
 
 
+@pytest.mark.parametrize("option", ["--base-path", "--config"])
+def test_an_empty_path_is_not_the_folder_one_is_in(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert f"{option}: it is empty" in shell("db", "upgrade", option, "", code=2).err
+    file = here / "config.toml"
+    file.write_text('local_base_path = ""\n')
+    assert "local_base_path: is empty" in shell("db", "upgrade", "--config", file, code=7).err
+    assert list(here.iterdir()) == [file]
+
+
 def test_help_loads_nothing_that_it_does_not_need() -> None:
     """What it costs is measured by benchmarks/startup.py."""
     small = modules_loaded("-c", "import contextlib, enum, re, signal, typing, warnings")
