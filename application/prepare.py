@@ -306,7 +306,7 @@ class Prepare:
         return Draft(
             file_id=_file_id(kind, content.sha256, picture, labels, captured_at),
             kind=kind,
-            content_type=content_type,
+            content_type=str(content_type),
             content=content,
             body=body,
             coding=coding,

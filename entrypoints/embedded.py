@@ -86,6 +86,8 @@ class StorageService:
         container: Container | None = None,
     ) -> None:
         if container is None:
+            if config is not None:
+                _check_type("config", config, StorageConfig)
             settings = config or StorageConfig()
             container = Container(settings=settings, strategy=settings.effective_strategy(strategy))
         elif config is not None or strategy is not None:

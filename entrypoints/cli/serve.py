@@ -73,7 +73,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         why = error.strerror if isinstance(error, OSError) else "there is no such port"
         raise ConfigurationError.of(
-            "--port", f"can't listen on {host} port {port}: {why}", "choose another port or host"
+            "--host" if isinstance(error, socket.gaierror) else "--port",
+            f"can't listen on {host} port {port}: {why}",
+            "choose another port or host",
         ) from error
     return listener
 

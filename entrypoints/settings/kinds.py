@@ -272,7 +272,10 @@ class BucketRoute:
     endpoint: str | None = None
 
 
-BUCKET = Text("the name of a bucket", r"[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9]")
+BUCKET = Text(
+    "the name of a bucket: 3 to 63 letters, digits and . _ -",
+    r"[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9]",
+)
 REGION = Text("the name of a region", r"[A-Za-z0-9\-]+", 64)
 
 

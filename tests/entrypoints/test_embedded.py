@@ -48,6 +48,12 @@ async def test_a_time_that_is_none_is_named(storage: Any, field: str) -> None:
         await storage.get_violation_records(**{field: "2025-11-01"})
 
 
+def test_settings_that_are_none_are_named() -> None:
+    given: Any = "evidence"
+    with pytest.raises(InvalidInput, match="config: is a str, not a StorageConfig"):
+        StorageService(given)
+
+
 async def test_a_query_that_is_none_is_named(storage: Any) -> None:
     with pytest.raises(InvalidInput, match="query: is a dict, not a ViolationQuery"):
         await storage.find_violations({"device_id": "cam_001"})
