@@ -31,6 +31,7 @@ _POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 ).encode()
+_KEY = "<p>A key goes with each request: <code>Authorization: Bearer &lt;key&gt;</code></p>"
 _HEADERS = (
     (b"content-security-policy", _POLICY),
     (b"cache-control", b"no-cache"),
@@ -81,6 +82,7 @@ def page(document: Mapping[str, Any]) -> str:
             f"<h1>{title}</h1><p>{escape(info['description'])}</p>",
             f'<p>For programs: <a href=".{OPENAPI_PATH}">OpenAPI {document["openapi"]}</a>.',
             "Where there is a GET there is a HEAD.</p>",
+            _KEY if "securitySchemes" in document["components"] else "",
             "<nav aria-label='Operations'><ul>",
             *(_entry(path, method, operation) for path, method, operation in operations),
             "</ul></nav>",

@@ -313,7 +313,9 @@ async def test_a_key_opens_the_routes_and_its_removal_closes_them(
 async def test_the_documentation_needs_no_key(settings: StorageConfig) -> None:
     app = application(evolve(settings, api_keys=(line("camera", KEY),)))
     async with asking(app, peer="10.0.0.7") as client:
-        assert (await client.get("/docs")).status_code == 200
+        page = await client.get("/docs")
+        assert page.status_code == 200
+        assert "Authorization: Bearer" in page.text
         document = (await client.get("/openapi.json")).json()
     assert document["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"
     assert hashlib.sha256(KEY.encode()).hexdigest() not in str(document)
