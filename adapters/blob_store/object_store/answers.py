@@ -28,6 +28,10 @@ _KINDS = {
 }
 
 
+class Archived(StorageUnavailable):
+    """One object is in a storage class out of which it can't be read; its bucket is not away."""
+
+
 class S3Said(Exception):
     """The cause of an error: what obstore reported, without what the server quoted."""
 
@@ -64,6 +68,10 @@ def _in_words(error: Exception, location: str, key: str) -> TrafficStorageError:
         return StorageFull(
             f"{location} is full: {code or status}",
             remedy="raise the bucket's quota, or free space",
+        )
+    if code == "InvalidObjectState" and key:
+        return Archived(
+            f"{location} has {key} in an archive", remedy="restore the object in the bucket first"
         )
     if status in {"401", "403"}:
         return StorageUnavailable(

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from obstore.exceptions import BaseError
 
-from traffic_storage.adapters.blob_store.object_store.answers import in_words, silent
+from traffic_storage.adapters.blob_store.object_store.answers import Archived, in_words, silent
 from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Guard:
         else:
             self._went_well()
             return result
-        if isinstance(failure, StorageUnavailable):
+        if isinstance(failure, StorageUnavailable) and not isinstance(failure, Archived):
             self._failed(failure)
         else:
             self._went_well()

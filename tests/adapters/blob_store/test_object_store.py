@@ -565,6 +565,17 @@ class TestBreaker:
             assert not await is_there(store, random_blob(10))
         assert store.obstacle() == ""
 
+    async def test_an_object_in_an_archive_does_not_open_it(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub
+    ) -> None:
+        blob = await stored(store, random_blob(10))
+        s3_faults.on(s3_stub.error(403, "InvalidObjectState"), method="GET", times=None)
+        for _ in range(4):
+            with pytest.raises(StorageUnavailable, match="in an archive") as caught:
+                await store.read(blob.key, blob.digests)
+            assert "restore" in caught.value.remedy
+        assert store.obstacle() == ""
+
     async def test_a_success_in_between_keeps_it_closed(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
