@@ -34,6 +34,8 @@ def _key(settings: StorageConfig) -> bytes:
     try:
         if not path.exists():
             _make(path)
+        if not path.is_file():  # A pipe would never end.
+            raise _unusable(path, "it is no regular file")
         key = bytes.fromhex(path.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise _unusable(path, str(error)) from error

@@ -448,6 +448,8 @@ def _open_regular(key: BlobKey, folder: Descriptor, name: str) -> tuple[Descript
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BlobCorrupt(f"{key} is a symbolic link, which is never followed") from error
+        if error.errno == errno.ENXIO:
+            raise BlobCorrupt(f"{key} is a socket") from error
         raise
     found = os.fstat(file.fd)
     if not stat.S_ISREG(found.st_mode):

@@ -9,6 +9,9 @@ from attrs import frozen
 from traffic_storage.adapters.files.descriptors import Descriptor
 from traffic_storage.adapters.files.staging import Staged
 
+# What is stored is never written again, not even by us.
+_SEALED_MODE = 0o400
+
 Permit = Callable[[], None]
 """Raises when the time to publish has passed."""
 
@@ -47,6 +50,8 @@ def publish(file: Staged, place: Place, permit: Permit) -> bool:
     was stopped in between must not publish late. When anything fails after that, the name is
     taken back.
     """
+    # Only now: who owns a file and may not write to it may not attach attributes either.
+    os.fchmod(file.fd, _SEALED_MODE)
     if place.durable:
         os.fsync(file.fd)
     permit()

@@ -12,8 +12,7 @@ from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
 
 _STAGING = ".staging"
 _LOCK_SUFFIX = ".lock"
-# What is stored is never written again, not even by us.
-_FILE_MODE = 0o400
+_FILE_MODE = 0o600
 _LOCK_MODE = 0o600
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})

@@ -24,7 +24,7 @@ from traffic_storage.entrypoints.http.fields import (
     whole_number,
 )
 from traffic_storage.entrypoints.http.problems import MEDIA_TYPE, problem_of
-from traffic_storage.entrypoints.http.wire import Request, request_id_of, send_whole
+from traffic_storage.entrypoints.http.wire import Request, request_id_of, send_json, send_whole
 from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
 from traffic_storage.ports.record_repo import Catalogue
 
@@ -69,7 +69,7 @@ class ListViolations:
             query = QueryParams({**texts, "cursor": following})
             address = request.reference(f"/violations?{query}")
             headers.append((b"link", b'<%s>; rel="next"' % address))
-        await send_whole(request, 200, headers, orjson.dumps(content))
+        await send_json(request, 200, headers, content)
 
     def _query(self, texts: dict[str, str]) -> ViolationQuery:
         reader = Reader(texts)
@@ -115,7 +115,7 @@ class GetViolation:
             "violation": violation_view(violation),
             "files": [file_view(file, self._periods) for file in files],
         }
-        await send_whole(request, 200, (), orjson.dumps(content))
+        await send_json(request, 200, (), content)
 
 
 class GetAccessUrl:
@@ -137,7 +137,7 @@ class GetAccessUrl:
             file.file_id, DEFAULT_EXPIRY_SECONDS if expires_in is None else expires_in
         )
         content = {"url": link.url, "expires_at": link.expires_at.isoformat()}
-        await send_whole(request, 200, (), orjson.dumps(content))
+        await send_json(request, 200, (), content)
 
 
 class GetStatistics:
@@ -151,7 +151,7 @@ class GetStatistics:
         request = Request(scope, receive, send)
         request.query(_NONE)
         view = statistics_view(await self._statistics())
-        await send_whole(request, 200, (), orjson.dumps(view))
+        await send_json(request, 200, (), view)
 
 
 class GetLiveness:
@@ -174,7 +174,7 @@ class GetReadiness:
         health = await self._runtime.health()
         report = _report(health)
         if health.ready:
-            await send_whole(request, 200, (), orjson.dumps(report))
+            await send_json(request, 200, (), report)
             return
         away = ", ".join(
             part.name for part in health.components if part.needed and not part.healthy

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-import orjson
 from attrs import frozen
 from starlette.types import Receive, Scope, Send
 
@@ -43,7 +42,7 @@ from traffic_storage.entrypoints.http.forms import (
     Shape,
     read_form,
 )
-from traffic_storage.entrypoints.http.wire import Pace, Request, send_whole
+from traffic_storage.entrypoints.http.wire import Pace, Request, send_json
 from traffic_storage.entrypoints.views import evidence_view, file_view
 from traffic_storage.ports.spool import Spool
 
@@ -197,20 +196,20 @@ class CreateViolation:
                     video_duration_seconds=seconds,
                 )
         location = request.reference(f"/violations/{record.violation_id}")
-        await send_whole(
+        await send_json(
             request,
             201 if stored.created else 200,
             [(b"location", location)],
-            orjson.dumps(evidence_view(stored, intake.periods)),
+            evidence_view(stored, intake.periods),
         )
 
 
 async def _answer(request: Request, stored: Stored, periods: RetentionPeriods) -> None:
-    await send_whole(
+    await send_json(
         request,
         201 if stored.created else 200,
         [(b"location", request.reference(f"/files/{stored.file.file_id}"))],
-        orjson.dumps(file_view(stored.file, periods)),
+        file_view(stored.file, periods),
     )
 
 

@@ -5,12 +5,14 @@ time.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from difflib import get_close_matches
 from typing import Self
 from urllib.parse import parse_qsl
 
+import orjson
 from attrs import frozen
 from starlette.types import Message, Receive, Scope, Send
 
@@ -262,6 +264,18 @@ async def send_whole(
     await request.send({"type": "http.response.start", "status": status, "headers": head})
     body = b"" if request.method == "HEAD" else content
     await request.send({"type": "http.response.body", "body": body})
+
+
+async def send_json(
+    request: Request, status: int, headers: Headers, content: Mapping[str, object]
+) -> None:
+    """Answer with a JSON object."""
+    try:
+        text = orjson.dumps(content)
+    except TypeError:
+        # Somebody's integer of more than 64 bits, which is JSON all the same.
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    await send_whole(request, status, headers, text)
 
 
 async def send_head(request: Request, status: int, headers: Headers) -> None:

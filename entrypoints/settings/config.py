@@ -299,7 +299,10 @@ class StorageConfig:
     )
     local_cache_gb: float = field(
         default=10.0,
-        metadata=_about("size of the local cache of CLOUD_WITH_CACHE, 10⁹ bytes", Number(0, 1e9)),
+        metadata=_about(
+            "size of the local cache of CLOUD_WITH_CACHE, 10⁹ bytes, for each process",
+            Number(0, 1e9),
+        ),
     )
     local_cache_item_bytes: int = field(
         default=64 * MIB, metadata=_about("largest file of that local cache", _BYTES)

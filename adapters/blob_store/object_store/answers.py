@@ -28,17 +28,16 @@ _KINDS = {
 }
 
 
-class Archived(StorageUnavailable):
-    """One object is in a storage class out of which it can't be read; its bucket is not away."""
-
-
 class S3Said(Exception):
     """The cause of an error: what obstore reported, without what the server quoted."""
 
 
-def in_words(error: Exception, location: str, key: str) -> TrafficStorageError:
-    """A report of obstore as the error of a port; `key` is empty for what concerns no blob."""
-    failure = _in_words(error, location, key)
+def in_words(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
+    """A report of obstore as the error of a port.
+
+    `key` is empty for what concerns no blob; `creates` says whether it was to be a new one.
+    """
+    failure = _in_words(error, location, key, creates=creates)
     failure.__cause__ = S3Said(f"{type(error).__name__}: {_summary(error)}")
     return failure
 
@@ -51,7 +50,7 @@ def silent(location: str, seconds: float) -> StorageUnavailable:
     )
 
 
-def _in_words(error: Exception, location: str, key: str) -> TrafficStorageError:
+def _in_words(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
     status, code = _found(_STATUS, error), _found(_CODE, error)
     if code == "NoSuchBucket":
         return StorageUnavailable(
@@ -62,7 +61,7 @@ def _in_words(error: Exception, location: str, key: str) -> TrafficStorageError:
         return BlobMissing(f"{location} has no blob {key}")
     if status == "416" and key:
         return BlobCorrupt(f"{location}: {key} ends before the bytes that it should have")
-    if isinstance(error, AlreadyExistsError):
+    if isinstance(error, AlreadyExistsError) and creates:
         return BlobConflict(f"{location} has a blob {key} already")
     if not _FULL.isdisjoint({status, code}):
         return StorageFull(
@@ -70,7 +69,7 @@ def _in_words(error: Exception, location: str, key: str) -> TrafficStorageError:
             remedy="raise the bucket's quota, or free space",
         )
     if code == "InvalidObjectState" and key:
-        return Archived(
+        return StorageUnavailable(
             f"{location} has {key} in an archive", remedy="restore the object in the bucket first"
         )
     if status in {"401", "403"}:

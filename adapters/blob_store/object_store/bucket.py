@@ -16,7 +16,7 @@ from traffic_storage.adapters.blob_store.object_store.guard import Guard
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
-from traffic_storage.ports.errors import BlobMissing
+from traffic_storage.ports.errors import BlobCorrupt, BlobMissing
 from traffic_storage.ports.verification import check_size
 
 T = TypeVar("T")
@@ -85,6 +85,7 @@ class Bucket:
             ),
             seconds,
             key,
+            creates=True,
         )
 
     async def upload(self, key: BlobKey, feed: Feed, facts: str, seconds: float) -> None:
@@ -106,6 +107,7 @@ class Bucket:
                 ),
                 seconds + self._settings.timeout_seconds,
                 key,
+                creates=True,
             )
         finally:
             timer.cancel()
@@ -197,6 +199,8 @@ class Bucket:
             return await self._guard.run(call, self._settings.timeout_seconds, name)
         except BlobMissing:
             return None
+        except BlobCorrupt:  # No byte is in the range that was asked for: it is empty.
+            return Note(b"", await self._modified_at(name))
 
     async def create_note(self, name: str, text: bytes) -> None:
         """Write a note, if there is none of this name; else BlobConflict."""
@@ -220,6 +224,12 @@ class Bucket:
             self._client = None
             _left_open.discard(id(self))
             await asyncio.sleep(0)
+
+    async def _modified_at(self, name: str) -> datetime:
+        async def call() -> datetime:
+            return (await obstore.head_async(self._s3, name))["last_modified"]
+
+        return await self._guard.run(call, self._look_seconds, name)
 
     @property
     def _s3(self) -> S3Store:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from obstore.exceptions import BaseError
 
-from traffic_storage.adapters.blob_store.object_store.answers import Archived, in_words, silent
+from traffic_storage.adapters.blob_store.object_store.answers import in_words, silent
 from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
 
 T = TypeVar("T")
@@ -22,8 +22,9 @@ _log = logging.getLogger("traffic_storage.blob_store")
 class Guard:
     """Runs calls to `location` within their time, and none while it is known to be away.
 
-    After three failures in a row every call is refused at once, and a task in the background
-    probes until an answer comes. An answer is anything that the store says about a blob, "no"
+    After three failures in a row a task in the background probes at once: they may all have been
+    about single blobs. If the probe fails, too, the store is away: every call is refused at once,
+    until a probe finds it well. An answer is anything that the store says about a blob, "no"
     included.
     """
 
@@ -41,17 +42,25 @@ class Guard:
         """Why calls are refused at the moment; empty when they are tried."""
         return self._trouble
 
-    async def run(self, call: Callable[[], Awaitable[T]], seconds: float, key: str = "") -> T:
+    async def run(
+        self,
+        call: Callable[[], Awaitable[T]],
+        seconds: float,
+        key: str = "",
+        *,
+        creates: bool = False,
+    ) -> T:
         """The result of `call`, which is about the blob `key` and may take so long.
 
         Raises:
             StorageUnavailable, StorageFull, BlobMissing, BlobCorrupt: as the ports say.
-            BlobConflict: the store says that something is there already. It may be wrong.
+            BlobConflict: it `creates`, and the store says that something is there already. That
+                may be wrong.
         """
         if self._trouble:
             self._keep_probing()
             raise StorageUnavailable(self._trouble)
-        return await self._run(call, seconds, key)
+        return await self._run(call, seconds, key, creates=creates)
 
     async def aclose(self) -> None:
         """End the probing."""
@@ -61,7 +70,14 @@ class Guard:
             with suppress(asyncio.CancelledError):
                 await probing
 
-    async def _run(self, call: Callable[[], Awaitable[T]], seconds: float, key: str) -> T:
+    async def _run(
+        self,
+        call: Callable[[], Awaitable[T]],
+        seconds: float,
+        key: str = "",
+        *,
+        creates: bool = False,
+    ) -> T:
         failure: TrafficStorageError
         try:
             async with asyncio.timeout(seconds):
@@ -71,12 +87,12 @@ class Guard:
         except TimeoutError:
             failure = silent(self._location, seconds)
         except (BaseError, FileNotFoundError) as error:
-            failure = in_words(error, self._location, key)
+            failure = in_words(error, self._location, key, creates=creates)
         else:
             self._went_well()
             return result
-        if isinstance(failure, StorageUnavailable) and not isinstance(failure, Archived):
-            self._failed(failure)
+        if isinstance(failure, StorageUnavailable):
+            self._failed()
         else:
             self._went_well()
         # Outside the handler: the original must not hang on as the context.
@@ -88,11 +104,9 @@ class Guard:
             self._trouble = ""
             _log.info("%s is back", self._location)
 
-    def _failed(self, failure: StorageUnavailable) -> None:
+    def _failed(self) -> None:
         self._failures += 1
-        if self._failures >= _FAILURES and not self._trouble:
-            self._trouble = str(failure)
-            _log.warning("no more calls to a store that is away: %s", str(failure))
+        if self._failures >= _FAILURES:
             self._keep_probing()
 
     def _keep_probing(self) -> None:
@@ -103,8 +117,18 @@ class Guard:
 
     async def _probe_until_well(self) -> None:
         pause = self._pause_seconds
-        while self._trouble:
+        while not await self._is_well():
             await asyncio.sleep(pause)
-            with suppress(StorageUnavailable):
-                await self._run(self._probe, _PROBE_SECONDS, "")
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _is_well(self) -> bool:
+        try:
+            await self._run(self._probe, _PROBE_SECONDS)
+        except StorageUnavailable as error:
+            if not self._trouble:
+                _log.warning("no more calls to a store that is away: %s", str(error))
+            self._trouble = str(error)
+            return False
+        except TrafficStorageError:  # an answer all the same
+            return True
+        return True

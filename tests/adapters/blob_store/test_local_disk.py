@@ -1,8 +1,10 @@
 """Local disk: what lies where, and what no disk, file system or intruder may bring about."""
 
 import asyncio
+import contextlib
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -87,6 +89,13 @@ def replace(root: Path, away: Path) -> None:
 
 def files_below(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def make_socket(path: Path) -> None:
+    """A socket with this name; the address of one is short."""
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("s")
+        Path("s").rename(path)
 
 
 class TestReplaced:
@@ -392,6 +401,23 @@ class TestIntruders:
         os.mkfifo(path)
         with pytest.raises(BlobCorrupt, match="regular"):
             await store.read(blob.key, blob.digests)
+
+    async def test_a_socket_in_place_of_a_blob_is_damage(self, store: LocalDiskBlobStore) -> None:
+        blob = await stored(store, random_blob(10))
+        path = store.root / blob.key
+        path.unlink()
+        make_socket(path)
+        with pytest.raises(BlobCorrupt, match="socket"):
+            await store.read(blob.key, blob.digests)
+
+    async def test_a_blob_that_can_not_be_removed_is_no_reason_to_write_no_others(
+        self, store: LocalDiskBlobStore
+    ) -> None:
+        blob = random_blob(10)
+        (store.root / blob.key).mkdir(parents=True)
+        with pytest.raises(StorageUnavailable):
+            await store.delete(blob.key)
+        assert store.obstacle() == ""
 
     async def test_a_folder_that_was_moved_away_is_made_anew(
         self, store: LocalDiskBlobStore, tmp_path: Path

@@ -21,6 +21,7 @@ from tests.support import s3_stub
 from tests.support.adapter_settings import s3_settings
 from tests.support.s3_stub import Fault, S3Stub
 from tests.support.servers import Bucket, S3Address
+from tests.support.waiting import until
 from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore, S3Settings
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.clock.system import SystemClock
@@ -229,12 +230,15 @@ class TestWriting:
         await store.write_marker(MARKER)
         assert await store.marker() == MARKER
 
+    @pytest.mark.parametrize("text", [b"\xff?", b""])
     async def test_an_unreadable_marker_is_an_error(
-        self, store: ObjectStoreBlobStore, s3: S3Address
+        self, store: ObjectStoreBlobStore, s3: S3Address, text: bytes
     ) -> None:
-        s3.request("PUT", f"/{store.settings.bucket}/.traffic-storage-marker", b"\xff?")
+        for name in ("marker", "holder"):
+            s3.request("PUT", f"/{store.settings.bucket}/.traffic-storage-{name}", text)
         with pytest.raises(InvalidInput):
             await store.marker()
+        assert await store.holder() == text.decode(errors="replace")
 
 
 class TestChecksums:
@@ -544,8 +548,10 @@ class TestBreaker:
         blob = await stored(store, random_blob(10))
         s3_faults.on(s3_stub.error(), times=None)
         for _ in range(3):
+            assert store.obstacle() == ""
             with pytest.raises(StorageUnavailable):
                 await store.read(blob.key, blob.digests)
+        await until(store.obstacle)
         assert "500" in store.obstacle()
         asked = s3_faults.count(method="GET", key=blob.key)
         for _ in range(10):
@@ -553,9 +559,7 @@ class TestBreaker:
                 await store.read(blob.key, blob.digests)
         assert s3_faults.count(method="GET", key=blob.key) == asked
         s3_faults.clear()
-        async with asyncio.timeout(60):
-            while store.obstacle():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: not store.obstacle())
         assert await is_there(store, blob)
 
     async def test_answers_do_not_open_it(
@@ -565,16 +569,28 @@ class TestBreaker:
             assert not await is_there(store, random_blob(10))
         assert store.obstacle() == ""
 
-    async def test_an_object_in_an_archive_does_not_open_it(
-        self, store: ObjectStoreBlobStore, s3_faults: S3Stub
+    @pytest.mark.parametrize(
+        ("status", "code", "said"),
+        [
+            (403, "InvalidObjectState", "in an archive"),
+            (403, "AccessDenied", "credentials"),
+            (409, "OperationAborted", "409"),
+            (500, "InternalError", "500"),
+            (503, "SlowDown", "503"),
+        ],
+    )
+    async def test_what_concerns_one_object_does_not_open_it(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub, status: int, code: str, said: str
     ) -> None:
-        blob = await stored(store, random_blob(10))
-        s3_faults.on(s3_stub.error(403, "InvalidObjectState"), method="GET", times=None)
-        for _ in range(4):
-            with pytest.raises(StorageUnavailable, match="in an archive") as caught:
-                await store.read(blob.key, blob.digests)
-            assert "restore" in caught.value.remedy
-        assert store.obstacle() == ""
+        bad, good = [await stored(store, random_blob(10 + n)) for n in range(2)]
+        s3_faults.on(s3_stub.error(status, code), method="GET", key=bad.key, times=None)
+        for _ in range(2):
+            for _ in range(4):
+                with pytest.raises(StorageUnavailable, match=said) as caught:
+                    await store.read(bad.key, bad.digests)
+                assert caught.value.remedy
+                assert store.obstacle() == ""
+            assert await store.read(good.key, good.digests) == good.data
 
     async def test_a_success_in_between_keeps_it_closed(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
@@ -598,6 +614,7 @@ class TestBreaker:
             for _ in range(3):
                 with pytest.raises(StorageUnavailable, match="reached"):
                     await stored(store, blob)
+            await until(store.obstacle)
             assert "reached" in store.obstacle()
 
 

@@ -16,6 +16,7 @@ from redis.crc import key_slot
 from tests.support.adapter_settings import redis_settings
 from tests.support.servers import RedisAddress, RedisCluster, RedisServer, new_password
 from tests.support.stall import StallProxy
+from tests.support.waiting import until
 from traffic_storage.adapters.cache.redis import RedisCache
 
 HOUR = timedelta(hours=1)
@@ -32,13 +33,6 @@ async def opened(address: RedisAddress, **changes: Any) -> AsyncIterator[RedisCa
         yield cache
     finally:
         await cache.aclose()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for something that happens in the background."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
 
 
 async def until_used(cache: RedisCache) -> None:

@@ -52,6 +52,29 @@ async def test_a_retry_finds_the_first_result(client: httpx.AsyncClient) -> None
     assert await counted(client) == (1, 0)
 
 
+async def test_integers_of_any_length_come_back_as_they_were(client: httpx.AsyncClient) -> None:
+    long = 2**64 + 1
+    record = {
+        **RECORD,
+        "vehicle_bbox": f"[1,2,3,{long}]",
+        "camera_info": f'{{"serial": {long}, "place": "Köln"}}',
+    }
+    for status in (201, 200):
+        response = await client.post("/violations", files={"image_file": IMAGE}, data=record)
+        assert response.status_code == status
+    response = await client.post(
+        "/files/upload/image",
+        files={"file": IMAGE},
+        data={"violation_id": "V001", "metadata": f'{{"serial": {long}}}'},
+    )
+    assert response.json()["metadata"] == {"serial": long}
+    for path in ("/violations", "/violations/V001"):
+        answer = (await client.get(path)).json()
+        violation = answer["violations"][0] if "violations" in answer else answer["violation"]
+        assert violation["camera_info"] == {"serial": long, "place": "Köln"}
+        assert violation["vehicle_bbox"] == [1, 2, 3, long]
+
+
 async def test_the_order_of_the_fields_is_free(client: httpx.AsyncClient) -> None:
     boundary = "frontier"
     fields = [
