@@ -36,6 +36,8 @@ _log = logging.getLogger("traffic_storage.blob_store")
 class Copies:
     """Copies below `folder`, at most `limit_bytes` of them; the least recently used go first.
 
+    Of several processes with one folder each counts what it keeps itself.
+
     No method raises for a bad copy or a bad disk. What is there at the first use counts, in the
     order in which it was used. Room is made and reserved before a copy is written.
     """

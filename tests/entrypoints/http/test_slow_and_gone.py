@@ -160,6 +160,23 @@ class TestTooMuch:
             await pouring
 
 
+@pytest.mark.parametrize(
+    "trailer", ["X-Forwarded-For: 10.0.0.1", "Host: far.example", "Content-Digest: sha-256=:AAAA:"]
+)
+async def test_trailers_are_no_headers_however_they_come(live: LiveServer, trailer: str) -> None:
+    async with await live.connect() as connection:
+        for number in range(2):
+            head = connection.head(
+                "PUT",
+                f"/files/image-{number}/content",
+                Content_Type="image/jpeg",
+                Transfer_Encoding="chunked",
+            )
+            body = b"%x\r\n" % len(JPEG) + JPEG + b"\r\n0\r\n"
+            await connection.send(head + body + f"{trailer}\r\n\r\n".encode())
+            assert (await connection.reply()).status == 201
+
+
 async def pour(connection: Connection) -> None:
     """Chunks without end, until the server hangs up."""
     chunk = b"10000\r\n" + b"\xff" * 0x10000 + b"\r\n"
