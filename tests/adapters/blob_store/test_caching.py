@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -388,12 +389,15 @@ class TestBadDisks:
 
 
 def _held(folder: Path) -> int:
-    """Bytes in files that others may be removing."""
-    total = 0
+    """Bytes in files while others write and remove some; 0 if any did so meanwhile."""
+    before = _sizes(folder)
+    return sum(before.values()) if before == _sizes(folder) else 0
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    sizes = {}
     for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += Path(root, name).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
+        for path in (Path(root, name) for name in names):
+            with suppress(FileNotFoundError):
+                sizes[path] = path.stat().st_size
+    return sizes

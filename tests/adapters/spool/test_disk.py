@@ -104,7 +104,7 @@ async def test_memory_takes_what_it_may_and_a_file_the_rest(spool: DiskSpool) ->
 async def test_its_folder_and_its_files_are_private(spool: DiskSpool, tmp_path: Path) -> None:
     body = await take(spool, bytes(2000))
     assert isinstance(body, SpooledBody)
-    assert stat.S_IMODE(os.fstat(body.fd).st_mode) == 0o400
+    assert stat.S_IMODE(os.fstat(body.fd).st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "deep" / "spool").stat().st_mode) == 0o700
 
 
