@@ -22,7 +22,7 @@ from traffic_storage.adapters.files.descriptors import (
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.publish import Permit, Place, always, publish
-from traffic_storage.adapters.files.staging import Staged, Staging, Unnamed
+from traffic_storage.adapters.files.staging import FILE_MODE, Staged, Staging, Unnamed
 from traffic_storage.adapters.files.walk import walk
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
@@ -318,6 +318,8 @@ class BlobFolder:
         # A file that has a name is, or may become, somebody else's.
         if found.st_nlink:
             return False
+        # A put before this one, which failed or was taken back, has sealed it.
+        os.fchmod(body.fd, FILE_MODE)
         try:
             self._publish(Unnamed(body.fd), key, body.digests, place, facts, permit)
         except OSError as error:

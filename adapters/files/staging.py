@@ -12,7 +12,7 @@ from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
 
 _STAGING = ".staging"
 _LOCK_SUFFIX = ".lock"
-_FILE_MODE = 0o600
+FILE_MODE = 0o600
 _LOCK_MODE = 0o600
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
@@ -93,7 +93,7 @@ class _NamedFiles:
     def new(self) -> Staged:
         self._count += 1
         name = f"{self._token}.{self._count}"
-        return _Named(os.open(name, _NEW, _FILE_MODE, dir_fd=self._folder.fd), name, self._folder)
+        return _Named(os.open(name, _NEW, FILE_MODE, dir_fd=self._folder.fd), name, self._folder)
 
     def close(self) -> None:
         _remove(f"{self._token}{_LOCK_SUFFIX}", self._folder)
@@ -122,7 +122,7 @@ class _Named:
 
 def _open_unnamed(folder: Descriptor) -> int:
     flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-    return os.open(".", flags, _FILE_MODE, dir_fd=folder.fd)
+    return os.open(".", flags, FILE_MODE, dir_fd=folder.fd)
 
 
 def _clear(staging: Descriptor) -> None:

@@ -9,13 +9,25 @@ from pathlib import Path
 # Twice: the first time loads all modules, which an ordinary user may not be able to read here.
 PROGRAM = """
 import asyncio, os, sys
+from pathlib import Path
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
+from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
+from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.entrypoints.testing.blobs import NEVER, random_blob
 
 FILM = bytes(range(256)) * 40_000
 
 async def film():
     for start in range(0, len(FILM), 1_000_000):
         yield FILM[start : start + 1_000_000]
+
+async def put_once_more(folder):
+    store, blob = LocalDiskBlobStore(Path(folder), SystemClock()), random_blob(5_000_000)
+    with blob.spooled() as body:
+        for _ in range(2):
+            await store.put(blob.key, body, blob.facts, deadline=NEVER)
+            await store.delete(blob.key)
+    await store.aclose()
 
 async def use(base):
     settings = StorageConfig(local_base_path=base, local_reserve_gb=0, accept_unknown_video=True)
@@ -25,6 +37,7 @@ async def use(base):
         await storage.store_video_segment(film(), "V")
         assert (await storage.retrieve_file("V"))[0] == FILM
         assert storage.generate_access_url("V")
+    await put_once_more(base + "/other")
 
 asyncio.run(use(sys.argv[1] + "/first"))
 if os.getuid() == 0:
