@@ -152,13 +152,18 @@ def _check_number(number: float) -> None:
         raise _Refused(f"contains {number}", "use a finite number or null")
 
 
-def _check_text(text: str) -> None:
-    if text.isascii():
-        return
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: a lone surrogate can't."""
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise _Refused("contains a lone surrogate", "send valid Unicode") from error
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii() and not is_unicode(text):
+        raise _Refused("contains a lone surrogate", "send valid Unicode")
 
 
 def _shown(key: str) -> str:

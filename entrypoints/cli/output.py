@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.errors import FieldProblem, TrafficStorageError, WrongFields
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -61,7 +62,7 @@ def say_json(value: object) -> None:
     """A line of JSON. Written at once: who reads a stream of them need not wait."""
     text = json.dumps(value, ensure_ascii=False)
     # A name of a file may be no Unicode.
-    say(text if _is_unicode(text) else json.dumps(value))
+    say(text if is_unicode(text) else json.dumps(value))
     flush_out()
 
 
@@ -135,14 +136,6 @@ def _to_stdout() -> Iterator[None]:
         raise
     except OSError as error:
         raise out_error(error) from error
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _note_cause(cause: str, remedy: str) -> None:

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import Attribute, frozen
 
+from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.errors import FieldProblem
 
 Parsed: TypeAlias = object
@@ -160,7 +161,7 @@ class Folder(Kind):
             yield _wrong_type(name, value, "the path of a folder")
         elif "\0" in str(value):
             yield FieldProblem(name, "contains a NUL", "give the path of a folder")
-        elif not _is_unicode(str(value)):
+        elif not is_unicode(str(value)):
             yield FieldProblem(name, "is not UTF-8", "give the folder a name that is")
 
     def read(self, text: str) -> Parsed:
@@ -408,14 +409,6 @@ def _url_problem(name: str, value: str, parts: SplitResult) -> FieldProblem | No
             name, "contains more than a host, a port and a path", "give http://host:port"
         )
     return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _folder(value: Parsed) -> Parsed:
