@@ -8,7 +8,7 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import (
     Coding,
     FileKind,
-    Picture,
+    MediaInfo,
     PlacementNote,
     Replica,
     ReplicaState,
@@ -37,7 +37,7 @@ class Draft:
     content: Digests
     body: Body
     coding: Coding
-    picture: Picture
+    media: MediaInfo
     captured_at: datetime | None
     device_id: DeviceId | None
     violation_id: ViolationId | None
@@ -50,9 +50,9 @@ class Draft:
         """
         if existing.kind is not self.kind:
             return f"it is of kind {existing.kind}, not {self.kind}"
-        pixels = self.picture.pixel_sha256
-        if pixels is not None and existing.picture.pixel_sha256 is not None:
-            same = pixels == existing.picture.pixel_sha256
+        pixels = self.media.pixel_sha256
+        if pixels is not None and existing.media.pixel_sha256 is not None:
+            same = pixels == existing.media.pixel_sha256
             return "" if same else "its pixels differ"
         if existing.content.sha256 != self.content.sha256:
             return f"its SHA-256 is {existing.content.sha256}, not {self.content.sha256}"
@@ -95,7 +95,7 @@ def placed(draft: Draft, placement: Placement, now: datetime, ids: Ids) -> Store
         captured_at=draft.captured_at,
         device_id=draft.device_id,
         violation_id=draft.violation_id,
-        picture=draft.picture,
+        media=draft.media,
         placement=PlacementNote(placement.decision, placement.reason),
         metadata=draft.metadata,
         replicas=(first, *due),

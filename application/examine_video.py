@@ -11,10 +11,10 @@ from traffic_storage.domain.errors import (
     UnsupportedMedia,
     shown,
 )
-from traffic_storage.domain.files import Picture
+from traffic_storage.domain.files import MediaInfo
 from traffic_storage.domain.media import (
     SNIFF_BYTES,
-    ContainerFacts,
+    ContainerInfo,
     ContentType,
     MalformedMedia,
     Walker,
@@ -52,7 +52,7 @@ class ExaminedVideo:
         if len(self._head) >= SNIFF_BYTES:
             self._begin()
 
-    def finish(self) -> tuple[str, ContainerFacts | None]:
+    def finish(self) -> tuple[str, ContainerInfo | None]:
         """The content type, and what the container says of itself."""
         if not self._begun:
             self._begin()
@@ -116,12 +116,12 @@ def checked_duration(duration_seconds: object) -> float | None:
     return seconds  # type: ignore[return-value]
 
 
-def moving_picture(facts: ContainerFacts | None, duration_seconds: float | None) -> Picture:
+def video_info(info: ContainerInfo | None, duration_seconds: float | None) -> MediaInfo:
     """What a caller and the container say of a video; the caller's duration wins."""
-    if facts is None:
-        return Picture(duration_seconds=duration_seconds)
-    known = facts.duration_seconds if duration_seconds is None else duration_seconds
-    return Picture(width=facts.width, height=facts.height, duration_seconds=known)
+    if info is None:
+        return MediaInfo(duration_seconds=duration_seconds)
+    known = info.duration_seconds if duration_seconds is None else duration_seconds
+    return MediaInfo(width=info.width, height=info.height, duration_seconds=known)
 
 
 def _broken_video(error: MalformedMedia) -> UndecodableMedia:

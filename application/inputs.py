@@ -71,7 +71,7 @@ class ArrayImage:
 
 
 @frozen
-class Labels:
+class FileAttributes:
     """What a caller says about a file; `of` also reads what his metadata says.
 
     `captured_at` may be naive; it starts the retention.
@@ -98,8 +98,8 @@ class Labels:
         device_id: str | None = None,
         violation_id: str | None = None,
         metadata: Mapping[str, Json | datetime] | None = None,
-    ) -> "Labels":
-        """Labels from arguments and from what the caller's metadata says.
+    ) -> "FileAttributes":
+        """FileAttributes from arguments and from what the caller's metadata says.
 
         `device_id`, `violation_id` and `timestamp` in the metadata count like arguments.
 
@@ -117,7 +117,7 @@ class Labels:
 
 
 @frozen
-class EvidenceLabels(Labels):
+class EvidenceAttributes(FileAttributes):
     """What a violation says about a file of its own, whose id no caller can give.
 
     All of it is of a record, which was checked.

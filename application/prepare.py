@@ -19,12 +19,12 @@ from traffic_storage.application.drafts import Draft
 from traffic_storage.application.examine_video import (
     ExaminedVideo,
     checked_duration,
-    moving_picture,
+    video_info,
     watched,
 )
 from traffic_storage.application.inputs import (
     ArrayImage,
-    Labels,
+    FileAttributes,
     Source,
     Upload,
     check_declared_type,
@@ -37,7 +37,7 @@ from traffic_storage.domain.errors import (
     InvalidInput,
     TooLarge,
 )
-from traffic_storage.domain.files import Coding, FileKind, Picture
+from traffic_storage.domain.files import Coding, FileKind, MediaInfo
 from traffic_storage.domain.identifiers import (
     DeviceId,
     FileId,
@@ -99,49 +99,49 @@ class Prepare:
         """The image as it is now; what its caller does to his buffers later changes nothing.
 
         Raises:
-            InvalidInput: an array that is no picture, or has too many pixels.
+            InvalidInput: an array that is no media, or has too many pixels.
         """
         if isinstance(image, ArrayImage):
             return image.held(self._limits.pixels)
         return image.held()
 
-    async def image(self, image: ArrayImage | Upload, labels: Labels) -> Draft:
+    async def image(self, image: ArrayImage | Upload, attributes: FileAttributes) -> Draft:
         """An image's draft: an array is encoded, encoded bytes are decoded once and kept."""
-        moment = self._captured(labels)
+        moment = self._captured(attributes)
         if isinstance(image, ArrayImage):
-            return await self._array(image, labels, moment)
+            return await self._array(image, attributes, moment)
         body = await self._take(image, self._limits.image_bytes, "image")
         async with self._released_on_failure(body):
             self._check_declared(image, body.digests, "image")
-            facts = await self._images.inspect(body)
-            check_declared_type("image", image.content_type, ContentType(facts.content_type))
-            size = facts.dimensions
-            picture = Picture(width=size.width, height=size.height, channels=size.channels)
-            return self._draft(FileKind.IMAGE, facts.content_type, body, picture, labels, moment)
+            info = await self._images.inspect(body)
+            check_declared_type("image", image.content_type, ContentType(info.content_type))
+            size = info.dimensions
+            media = MediaInfo(width=size.width, height=size.height, channels=size.channels)
+            return self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
 
     async def video(
-        self, video: Upload, labels: Labels, duration_seconds: float | None = None
+        self, video: Upload, attributes: FileAttributes, duration_seconds: float | None = None
     ) -> Draft:
         """A video's draft: its container is walked to its end while the bytes come in."""
-        moment = self._captured(labels)
+        moment = self._captured(attributes)
         duration_seconds = checked_duration(duration_seconds)
         examined = ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
         body = await self._take(video, self._limits.video_bytes, "video", examined)
         async with self._released_on_failure(body):
             self._check_declared(video, body.digests, "video")
-            content_type, facts = examined.finish()
-            picture = moving_picture(facts, duration_seconds)
-            return self._draft(FileKind.VIDEO, content_type, body, picture, labels, moment)
+            content_type, info = examined.finish()
+            media = video_info(info, duration_seconds)
+            return self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
 
-    async def json(self, data: Mapping[str, Json], labels: Labels) -> Draft:
+    async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
         """The draft of a JSON object, in canonical form."""
         if not isinstance(data, Mapping):
             raise InvalidInput.of("data", f"is a {type(data).__name__}", "give a JSON object")
-        return await self.document(canonical_json(data, "data"), labels)
+        return await self.document(canonical_json(data, "data"), attributes)
 
-    async def document(self, text: bytes, labels: Labels) -> Draft:
+    async def document(self, text: bytes, attributes: FileAttributes) -> Draft:
         """The draft of canonical JSON at hand; compressed when that pays."""
-        moment = self._captured(labels)
+        moment = self._captured(attributes)
         if len(text) > self._limits.metadata_bytes:
             raise TooLarge.of(
                 "data",
@@ -152,7 +152,14 @@ class Prepare:
         async with self._released_on_failure(plain):
             body, coding = await self._coded(plain)
             draft = self._draft(
-                FileKind.METADATA, JSON_TYPE, body, Picture(), labels, moment, plain.digests, coding
+                FileKind.METADATA,
+                JSON_TYPE,
+                body,
+                MediaInfo(),
+                attributes,
+                moment,
+                plain.digests,
+                coding,
             )
         if body is not plain:
             await self._spool.release(plain)
@@ -191,13 +198,15 @@ class Prepare:
         async with self._released_on_failure(*bodies):
             yield
 
-    async def _array(self, image: ArrayImage, labels: Labels, moment: Moment | None) -> Draft:
+    async def _array(
+        self, image: ArrayImage, attributes: FileAttributes, moment: Moment | None
+    ) -> Draft:
         held = image.held(self._limits.pixels)
         encoded = await self._images.encode(
             held.pixels, image.channel_order, image.encoding or self._encoding
         )
         size = encoded.dimensions
-        picture = Picture(
+        media = MediaInfo(
             width=size.width,
             height=size.height,
             channels=size.channels,
@@ -205,7 +214,7 @@ class Prepare:
             pixel_sha256=encoded.pixel_sha256,
         )
         return self._draft(
-            FileKind.IMAGE, encoded.content_type, encoded.body, picture, labels, moment
+            FileKind.IMAGE, encoded.content_type, encoded.body, media, attributes, moment
         )
 
     async def _take(
@@ -276,10 +285,10 @@ class Prepare:
             return plain, Coding.IDENTITY
         return coded, self._compressor.coding
 
-    def _captured(self, labels: Labels) -> Moment | None:
-        if labels.captured_at is None:
+    def _captured(self, attributes: FileAttributes) -> Moment | None:
+        if attributes.captured_at is None:
             return None
-        return self.moment(labels.captured_at, "captured_at")
+        return self.moment(attributes.captured_at, "captured_at")
 
     @staticmethod
     def _check_declared(upload: Upload, digests: Digests, field: str) -> None:
@@ -295,8 +304,8 @@ class Prepare:
         kind: FileKind,
         content_type: str,
         body: Body,
-        picture: Picture,
-        labels: Labels,
+        media: MediaInfo,
+        attributes: FileAttributes,
         moment: Moment | None,
         content: Digests | None = None,
         coding: Coding = Coding.IDENTITY,
@@ -304,36 +313,36 @@ class Prepare:
         content = content or body.digests
         captured_at = moment.at if moment else None
         return Draft(
-            file_id=_file_id(kind, content.sha256, picture, labels, captured_at),
+            file_id=_file_id(kind, content.sha256, media, attributes, captured_at),
             kind=kind,
             content_type=str(content_type),
             content=content,
             body=body,
             coding=coding,
-            picture=picture,
+            media=media,
             captured_at=captured_at,
-            device_id=DeviceId(labels.device_id) if labels.device_id else None,
-            violation_id=ViolationId(labels.violation_id) if labels.violation_id else None,
-            metadata=None if labels.metadata is None else metadata_text(labels.metadata),
+            device_id=DeviceId(attributes.device_id) if attributes.device_id else None,
+            violation_id=ViolationId(attributes.violation_id) if attributes.violation_id else None,
+            metadata=None if attributes.metadata is None else metadata_text(attributes.metadata),
         )
 
 
 def _file_id(
     kind: FileKind,
     sha256: Sha256,
-    picture: Picture,
-    labels: Labels,
+    media: MediaInfo,
+    attributes: FileAttributes,
     captured_at: datetime | None,
 ) -> FileId:
-    if labels.file_id is not None:
-        return FileId(labels.file_id)
+    if attributes.file_id is not None:
+        return FileId(attributes.file_id)
     return derived_file_id(
         kind=kind,
-        content_sha256=picture.pixel_sha256 or sha256,
-        device=labels.device_id,
-        violation=labels.violation_id,
+        content_sha256=media.pixel_sha256 or sha256,
+        device=attributes.device_id,
+        violation=attributes.violation_id,
         captured_at=captured_at,
-        metadata=labels.metadata,
+        metadata=attributes.metadata,
     )
 
 

@@ -12,8 +12,8 @@ from datetime import timedelta
 
 from attrs import frozen
 
+from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import Stores
-from traffic_storage.application.tally import Tally
 from traffic_storage.domain.digests import Digests, sha256_of
 from traffic_storage.domain.errors import (
     InvalidInput,
@@ -76,7 +76,7 @@ class ReadFiles:
         compressor: Compressor,
         images: Images,
         clock: Clock,
-        tally: Tally,
+        counters: OperationCounters,
     ) -> None:
         self._catalogue = catalogue
         self._stores = stores
@@ -85,7 +85,7 @@ class ReadFiles:
         self._compressor = compressor
         self._images = images
         self._clock = clock
-        self._tally = tally
+        self._counters = counters
 
     async def file(self, file_id: str) -> StoredFile:
         """What is known of a file; its bytes are not read."""
@@ -122,9 +122,9 @@ class ReadFiles:
             )
         data = await self._content(file)
         self._count(len(data))
-        order = channel_order or file.picture.channel_order or ChannelOrder.RGB
+        order = channel_order or file.media.channel_order or ChannelOrder.RGB
         # An encoder may have dropped what an array had: grey, or alpha that is opaque all over.
-        given = file.picture.channels if file.picture.pixel_sha256 is not None else None
+        given = file.media.channels if file.media.pixel_sha256 is not None else None
         return await self._images.decode(data, order, given), file
 
     async def chunks(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
@@ -132,9 +132,9 @@ class ReadFiles:
         if file.stored.segmented and file.coding is Coding.IDENTITY:
             async with aclosing(self._streamed(file, span)) as stream:
                 async for chunk in stream:
-                    self._tally.bytes_retrieved += len(chunk)
+                    self._counters.bytes_retrieved += len(chunk)
                     yield chunk
-            self._tally.files_retrieved += 1
+            self._counters.files_retrieved += 1
         elif span.length:
             data = await self._content(file)
             self._count(span.length)
@@ -156,9 +156,9 @@ class ReadFiles:
             return await self._from_replicas(file)
         key = f"blob:{file.stored.sha256}"
         if (data := await self._cache.get(key)) is not None and _is(data, file.stored):
-            self._tally.cache_hits += 1
+            self._counters.cache_hits += 1
             return data
-        self._tally.cache_misses += 1
+        self._counters.cache_misses += 1
         data = await self._from_replicas(file)
         await self._cache.put(key, data, self._caching.ttl)
         return data
@@ -209,7 +209,7 @@ class ReadFiles:
         self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
     ) -> list[StorageUnavailable]:
         """Mark a replica that is bad; what is returned says why nothing is known of it instead."""
-        self._tally.replicas_failed += 1
+        self._counters.replicas_failed += 1
         logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
         try:
             if isinstance(error, BlobMissing):
@@ -252,8 +252,8 @@ class ReadFiles:
         )
 
     def _count(self, size_bytes: int) -> None:
-        self._tally.files_retrieved += 1
-        self._tally.bytes_retrieved += size_bytes
+        self._counters.files_retrieved += 1
+        self._counters.bytes_retrieved += size_bytes
 
 
 @frozen

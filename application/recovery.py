@@ -3,13 +3,13 @@
 import logging
 from datetime import timedelta
 
+from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import Stores
-from traffic_storage.application.tally import Tally
 from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.domain.identifiers import AttemptId
-from traffic_storage.domain.unit import Attempt
+from traffic_storage.domain.ingest import Attempt
 from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.record_repo import Intake
+from traffic_storage.ports.record_repo import IngestJournal
 
 logger = logging.getLogger("traffic_storage.recovery")
 
@@ -20,12 +20,18 @@ class Recover:
     """Undoes attempts whose deadline, and a margin for requests still under way, have passed."""
 
     def __init__(
-        self, *, intake: Intake, stores: Stores, clock: Clock, tally: Tally, margin: timedelta
+        self,
+        *,
+        journal: IngestJournal,
+        stores: Stores,
+        clock: Clock,
+        counters: OperationCounters,
+        margin: timedelta,
     ) -> None:
-        self._intake = intake
+        self._journal = journal
         self._stores = stores
         self._clock = clock
-        self._tally = tally
+        self._counters = counters
         self._margin = margin
 
     async def __call__(self) -> int:
@@ -42,13 +48,13 @@ class Recover:
         while True:
             # Stuck ones are given again each time, and before those that are younger.
             limit = BATCH + len(stuck)
-            attempts = await self._intake.condemn(self._clock.now() - self._margin, limit)
+            attempts = await self._journal.condemn(self._clock.now() - self._margin, limit)
             for attempt in attempts:
                 if attempt.attempt_id in stuck:
                     continue
                 if await self._undo(attempt):
                     undone += 1
-                    self._tally.attempts_undone += 1
+                    self._counters.attempts_undone += 1
                 else:
                     stuck.add(attempt.attempt_id)
             if len(attempts) < limit:
@@ -62,6 +68,6 @@ class Recover:
         except StorageUnavailable as error:
             logger.warning("attempt %s can't be undone yet: %s", attempt.attempt_id, str(error))
             return False
-        await self._intake.forget(attempt.attempt_id)
+        await self._journal.forget(attempt.attempt_id)
         logger.info("undid attempt %s of %s", attempt.attempt_id, attempt.owner)
         return True

@@ -190,10 +190,10 @@ class Runtime:
 
     @staticmethod
     def _store_health(bound: BoundStore) -> Component:
-        obstacle = bound.identity_obstacle or bound.store.obstacle()
+        unavailable_reason = bound.untrusted_reason or bound.store.unavailable_reason()
         return Component(
             f"{bound.store.tier} store {bound.store.location}",
-            healthy=not obstacle,
+            healthy=not unavailable_reason,
             needed=False,
-            detail=obstacle,
+            detail=unavailable_reason,
         )

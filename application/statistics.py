@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import BoundStore, Stores
-from traffic_storage.application.tally import Tally
 from traffic_storage.domain.files import FileKind, Tier
-from traffic_storage.domain.unit import CatalogueUsage
+from traffic_storage.domain.ingest import CatalogueUsage
 from traffic_storage.ports.cache import Cache, CacheHealth
 from traffic_storage.ports.record_repo import Catalogue
 
@@ -50,11 +50,13 @@ class StorageStatistics:
 class Statistics:
     """Reads the maintained counters: the cost does not grow with what is stored."""
 
-    def __init__(self, *, catalogue: Catalogue, stores: Stores, cache: Cache, tally: Tally) -> None:
+    def __init__(
+        self, *, catalogue: Catalogue, stores: Stores, cache: Cache, counters: OperationCounters
+    ) -> None:
         self._catalogue = catalogue
         self._stores = stores
         self._cache = cache
-        self._tally = tally
+        self._counters = counters
 
     async def __call__(self) -> StorageStatistics:
         """The figures now.
@@ -68,7 +70,7 @@ class Statistics:
             cloud=self._tier(Tier.CLOUD, usage),
             violations=usage.violations,
             cache=self._cache.health(),
-            operations=self._tally.counts(),
+            operations=self._counters.counts(),
         )
 
     def _tier(self, tier: Tier, usage: CatalogueUsage) -> TierUsage:

@@ -7,7 +7,7 @@ from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.examine_video import checked_duration
-from traffic_storage.application.inputs import ArrayImage, EvidenceLabels, Upload
+from traffic_storage.application.inputs import ArrayImage, EvidenceAttributes, Upload
 from traffic_storage.application.prepare import Prepare
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
@@ -82,11 +82,11 @@ class StoreEvidence:
     ) -> list[Draft]:
         work: list[Coroutine[Any, Any, Draft]] = []
         if image is not None:
-            labels = _labels(record, moment, FileKind.IMAGE)
-            work.append(self._prepare.image(image, labels))
+            attributes = _attributes(record, moment, FileKind.IMAGE)
+            work.append(self._prepare.image(image, attributes))
         if video is not None:
-            labels = _labels(record, moment, FileKind.VIDEO)
-            work.append(self._prepare.video(video, labels, duration_seconds))
+            attributes = _attributes(record, moment, FileKind.VIDEO)
+            work.append(self._prepare.video(video, attributes, duration_seconds))
         return await self._tasks.all_or_none(work, undo=self._prepare.release)
 
     async def _store(
@@ -109,7 +109,7 @@ class StoreEvidence:
 
     async def _document(self, record: ViolationRecord, moment: Moment, media: list[Draft]) -> Draft:
         text = evidence_document(record, {draft.kind: draft.as_part() for draft in media})
-        return await self._prepare.document(text, _labels(record, moment, FileKind.METADATA))
+        return await self._prepare.document(text, _attributes(record, moment, FileKind.METADATA))
 
     def _violation(self, record: ViolationRecord, moment: Moment) -> StoredViolation:
         violation = ViolationId(record.violation_id)
@@ -132,8 +132,8 @@ def _duration(video: Upload | None, said: object) -> float | None:
     return seconds
 
 
-def _labels(record: ViolationRecord, moment: Moment, kind: FileKind) -> EvidenceLabels:
-    return EvidenceLabels(
+def _attributes(record: ViolationRecord, moment: Moment, kind: FileKind) -> EvidenceAttributes:
+    return EvidenceAttributes(
         file_id=evidence_file_id(ViolationId(record.violation_id), kind),
         device_id=record.device_id,
         violation_id=record.violation_id,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
-from traffic_storage.application.inputs import ArrayImage, Labels, Upload
+from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.prepare import Prepare
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
@@ -39,23 +39,23 @@ class StoreFiles:
         self._store_unit = store_unit
         self._tasks = tasks
 
-    async def image(self, image: ArrayImage | Upload, labels: Labels) -> Stored:
+    async def image(self, image: ArrayImage | Upload, attributes: FileAttributes) -> Stored:
         """Store an image: an array is encoded, encoded bytes are kept byte for byte."""
         async with self._prepare.answering_for(image):
-            draft = await self._prepare.image(image, labels)
+            draft = await self._prepare.image(image, attributes)
         return await self._tasks.run(self._store(draft))
 
     async def video(
-        self, video: Upload, labels: Labels, *, duration_seconds: float | None = None
+        self, video: Upload, attributes: FileAttributes, *, duration_seconds: float | None = None
     ) -> Stored:
         """Store a video segment byte for byte; `duration_seconds` None takes the container's."""
         async with self._prepare.answering_for(video):
-            draft = await self._prepare.video(video, labels, duration_seconds)
+            draft = await self._prepare.video(video, attributes, duration_seconds)
         return await self._tasks.run(self._store(draft))
 
-    async def metadata(self, data: Mapping[str, Json], labels: Labels) -> Stored:
+    async def metadata(self, data: Mapping[str, Json], attributes: FileAttributes) -> Stored:
         """Store a JSON object in canonical form."""
-        return await self._tasks.run(self._store(await self._prepare.json(data, labels)))
+        return await self._tasks.run(self._store(await self._prepare.json(data, attributes)))
 
     async def _store(self, draft: Draft) -> Stored:
         try:

@@ -13,8 +13,8 @@ from datetime import timedelta
 from attrs import evolve, frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
+from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import Excluded, Stores
-from traffic_storage.application.tally import Tally
 from traffic_storage.domain.errors import (
     Conflict,
     NoGoodReplica,
@@ -22,10 +22,10 @@ from traffic_storage.domain.errors import (
     StorageUnavailable,
     TrafficStorageError,
 )
-from traffic_storage.domain.facts import facts_of
 from traffic_storage.domain.files import BlobKey, FileKind, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
-from traffic_storage.domain.unit import Attempt, Holdings, Names, Unit
+from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
+from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.violation import StoredViolation, with_paths
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.errors import (
@@ -35,7 +35,7 @@ from traffic_storage.ports.errors import (
     DeadlinePassed,
     NamesTaken,
 )
-from traffic_storage.ports.record_repo import Catalogue, Intake
+from traffic_storage.ports.record_repo import Catalogue, IngestJournal
 
 logger = logging.getLogger("traffic_storage.store")
 
@@ -79,21 +79,21 @@ class StoreUnit:
         self,
         *,
         stores: Stores,
-        intake: Intake,
+        journal: IngestJournal,
         catalogue: Catalogue,
         clock: Clock,
         ids: Ids,
-        tally: Tally,
+        counters: OperationCounters,
         owner: str,
         attempt_timeout: timedelta,
         parallel_puts: int,
     ) -> None:
         self._stores = stores
-        self._intake = intake
+        self._journal = journal
         self._catalogue = catalogue
         self._clock = clock
         self._ids = ids
-        self._tally = tally
+        self._counters = counters
         self._owner = owner
         self._attempt_timeout = attempt_timeout
         self._putting = asyncio.Semaphore(parallel_puts)
@@ -138,17 +138,17 @@ class StoreUnit:
         kept: Collection[FileId] = ()
         try:
             attempt = self._attempt(files.values())
-            holdings = await self._intake.begin(attempt, _names(unit))
-            missing = await self._missing(unit, attempt, holdings)
+            existing = await self._journal.begin(attempt, _names(unit))
+            missing = await self._missing(unit, attempt, existing)
             if not missing:
-                return self._recognised(holdings)
-            rows = [_row(files[draft.file_id], holdings) for draft in missing]
+                return self._recognised(existing)
+            rows = [_row(files[draft.file_id], existing) for draft in missing]
             await self._put_all(attempt, missing, rows)
-            stored = await self._commit(unit, attempt, rows, holdings)
+            stored = await self._commit(unit, attempt, rows, existing)
             kept = [file.file_id for file in rows]
             return stored
         finally:
-            self._settle(files.values(), kept)
+            self._end_reservations(files.values(), kept)
 
     async def _place(self, drafts: Sequence[Draft], excluded: Excluded) -> dict[FileId, StoredFile]:
         now = self._clock.now()
@@ -160,7 +160,7 @@ class StoreUnit:
                 )
                 files[draft.file_id] = placed(draft, placement, now, self._ids)
         except BaseException:
-            self._settle(files.values(), ())
+            self._end_reservations(files.values(), ())
             raise
         return files
 
@@ -172,9 +172,11 @@ class StoreUnit:
             keys=tuple(_place_of(file) for file in files),
         )
 
-    async def _missing(self, unit: DraftUnit, attempt: Attempt, holdings: Holdings) -> list[Draft]:
+    async def _missing(
+        self, unit: DraftUnit, attempt: Attempt, existing: ExistingRows
+    ) -> list[Draft]:
         try:
-            missing = _not_held(unit, holdings)
+            missing = _not_held(unit, existing)
         except (Conflict, NoGoodReplica):
             await self._undo(attempt, ())
             raise
@@ -202,7 +204,7 @@ class StoreUnit:
         async with self._putting:
             try:
                 await self._stores.blob_store(store_id).put(
-                    key, draft.body, facts_of(file), deadline=attempt.deadline
+                    key, draft.body, manifest_of(file), deadline=attempt.deadline
                 )
             except (StorageFull, StorageUnavailable) as error:
                 raise _PutFailed(store_id, error) from error
@@ -212,11 +214,11 @@ class StoreUnit:
         unit: DraftUnit,
         attempt: Attempt,
         files: Sequence[StoredFile],
-        holdings: Holdings,
+        existing: ExistingRows,
     ) -> StoredUnit:
-        rows = _rows(unit, files, holdings)
+        rows = _rows(unit, files, existing)
         try:
-            await self._intake.commit(attempt.attempt_id, rows)
+            await self._journal.commit(attempt.attempt_id, rows)
         except NamesTaken as error:
             await self._undo(attempt, files)
             raise _Lost(error) from error
@@ -226,8 +228,8 @@ class StoreUnit:
             raise _Lost(error) from error
         self._count(rows)
         return StoredUnit(
-            files={**holdings.files, **{file.file_id: file for file in _shown(rows, holdings)}},
-            violation=rows.violation or _completed(holdings.violation, rows.files),
+            files={**existing.files, **{file.file_id: file for file in _shown(rows, existing)}},
+            violation=rows.violation or _completed(existing.violation, rows.files),
             created=bool(rows.files),
         )
 
@@ -237,7 +239,7 @@ class StoreUnit:
             for file in files:
                 store_id, key = _place_of(file)
                 await self._stores.blob_store(store_id).delete(key)
-            await self._intake.forget(attempt.attempt_id)
+            await self._journal.forget(attempt.attempt_id)
         except TrafficStorageError as error:
             logger.warning("attempt %s is left to recovery: %s", attempt.attempt_id, str(error))
 
@@ -247,23 +249,25 @@ class StoreUnit:
         violation = (
             await self._catalogue.violation(unit.violation.violation_id) if unit.violation else None
         )
-        holdings = Holdings({file.file_id: file for file in found if file}, violation)
-        return None if _not_held(unit, holdings) else self._recognised(holdings)
+        existing = ExistingRows({file.file_id: file for file in found if file}, violation)
+        return None if _not_held(unit, existing) else self._recognised(existing)
 
-    def _recognised(self, holdings: Holdings) -> StoredUnit:
-        self._tally.retries_recognised += 1
-        return StoredUnit(holdings.files, holdings.violation, created=False)
+    def _recognised(self, existing: ExistingRows) -> StoredUnit:
+        self._counters.retries_recognised += 1
+        return StoredUnit(existing.files, existing.violation, created=False)
 
-    def _settle(self, files: Iterable[StoredFile], kept: Collection[FileId]) -> None:
+    def _end_reservations(self, files: Iterable[StoredFile], kept: Collection[FileId]) -> None:
         for file in files:
             store_id, _ = _place_of(file)
-            self._stores.settle(store_id, file.stored.size_bytes, kept=file.file_id in kept)
+            self._stores.end_reservation(
+                store_id, file.stored.size_bytes, kept=file.file_id in kept
+            )
 
     def _count(self, rows: Unit) -> None:
-        self._tally.files_stored += len(rows.files)
-        self._tally.bytes_stored += sum(file.content.size_bytes for file in rows.files)
-        self._tally.violations_stored += rows.violation is not None
-        self._tally.replicas_restored += len(rows.restored)
+        self._counters.files_stored += len(rows.files)
+        self._counters.bytes_stored += sum(file.content.size_bytes for file in rows.files)
+        self._counters.violations_stored += rows.violation is not None
+        self._counters.replicas_restored += len(rows.restored)
         for file in rows.files:
             logger.debug(
                 "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, _place_of(file)
@@ -276,35 +280,35 @@ class StoreUnit:
             )
 
 
-def _names(unit: DraftUnit) -> Names:
+def _names(unit: DraftUnit) -> ClaimedIds:
     violation = unit.violation.violation_id if unit.violation else None
-    return Names(tuple(draft.file_id for draft in unit.drafts), violation)
+    return ClaimedIds(tuple(draft.file_id for draft in unit.drafts), violation)
 
 
-def _not_held(unit: DraftUnit, holdings: Holdings) -> list[Draft]:
+def _not_held(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
     """The drafts that are not stored yet, or of which no good copy is left.
 
     Raises:
         Conflict: a name is held by other content.
         NoGoodReplica: no good copy is left, and the draft can't be one.
     """
-    mine, theirs = unit.violation, holdings.violation
+    mine, theirs = unit.violation, existing.violation
     if mine and theirs and mine.record_sha256 != theirs.record_sha256:
         raise Conflict("violation", mine.violation_id, _difference(mine, theirs))
     missing = []
     lost_document: NoGoodReplica | None = None
     for draft in unit.drafts:
-        existing = holdings.files.get(draft.file_id)
-        if existing is None:
+        known = existing.files.get(draft.file_id)
+        if known is None:
             missing.append(draft)
             continue
         # A violation's document is written once; the record that it tells was compared above.
         is_told = theirs is not None and draft.kind is FileKind.METADATA
-        if not is_told and (difference := draft.difference(existing)):
+        if not is_told and (difference := draft.difference(known)):
             raise Conflict("file", draft.file_id, difference)
-        if existing.readable:
+        if known.readable:
             continue
-        if draft.can_replace_copies_of(existing):
+        if draft.can_replace_copies_of(known):
             missing.append(draft)
             continue
         if not is_told:
@@ -324,10 +328,10 @@ def _lost(draft: Draft, remedy: str) -> NoGoodReplica:
     )
 
 
-def _row(placed: StoredFile, holdings: Holdings) -> StoredFile:
+def _row(placed: StoredFile, existing: ExistingRows) -> StoredFile:
     """The row that a placed draft becomes: a new one, or a further copy for the one there is."""
-    existing = holdings.files.get(placed.file_id)
-    return placed if existing is None else evolve(existing, replicas=placed.replicas[:1])
+    known = existing.files.get(placed.file_id)
+    return placed if known is None else evolve(known, replicas=placed.replicas[:1])
 
 
 def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
@@ -343,22 +347,22 @@ def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
     return f"its record differs in {', '.join(names) or 'how it was written down'}"
 
 
-def _rows(unit: DraftUnit, files: Sequence[StoredFile], holdings: Holdings) -> Unit:
-    new = tuple(file for file in files if file.file_id not in holdings.files)
-    restored = tuple(file for file in files if file.file_id in holdings.files)
+def _rows(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows) -> Unit:
+    new = tuple(file for file in files if file.file_id not in existing.files)
+    restored = tuple(file for file in files if file.file_id in existing.files)
     if unit.violation is None:
         return Unit(new, restored=restored)
-    if holdings.violation is None:
+    if existing.violation is None:
         return Unit(new, violation=_completed(unit.violation, new), restored=restored)
-    completes = holdings.violation.violation_id if new else None
+    completes = existing.violation.violation_id if new else None
     return Unit(new, completes=completes, restored=restored)
 
 
-def _shown(rows: Unit, holdings: Holdings) -> Iterable[StoredFile]:
+def _shown(rows: Unit, existing: ExistingRows) -> Iterable[StoredFile]:
     """The files of a committed unit, as the catalogue has them now."""
     yield from rows.files
     for file in rows.restored:
-        there = holdings.files[file.file_id]
+        there = existing.files[file.file_id]
         yield evolve(there, replicas=there.replicas + file.replicas)
 
 

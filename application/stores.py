@@ -90,7 +90,7 @@ class BoundStore:
 
     configured: ConfiguredStore
     store_id: StoreId | None = None
-    identity_obstacle: str = NOT_BOUND
+    untrusted_reason: str = NOT_BOUND
     room: Room = field(factory=Room)
     room_at: float = float("-inf")
     room_kept_bytes: int = 0
@@ -103,7 +103,7 @@ class BoundStore:
     @property
     def trusted(self) -> bool:
         """Whether it proved to be the store that the catalogue means."""
-        return not self.identity_obstacle
+        return not self.untrusted_reason
 
     def status(self, store_id: StoreId, occupied: Occupancy, excluded: Excluded) -> StoreStatus:
         """The store as placement sees it now."""
@@ -114,7 +114,7 @@ class BoundStore:
         return StoreStatus(
             store_id=store_id,
             tier=self.store.tier,
-            obstacle=self.identity_obstacle or away or self.store.obstacle(),
+            unavailable_reason=self.untrusted_reason or away or self.store.unavailable_reason(),
             full=full,
             used_bytes=occupied.used_bytes,
             limit_bytes=limits.limit_bytes,
@@ -178,7 +178,7 @@ class Stores:
         """
         bound = self._by_id.get(store_id)
         if bound is not None and not bound.trusted:
-            raise StorageUnavailable(f"the store {store_id} is in doubt: {bound.identity_obstacle}")
+            raise StorageUnavailable(f"the store {store_id} is in doubt: {bound.untrusted_reason}")
 
     async def confirm(self, store_id: StoreId, key: BlobKey | None = None) -> None:
         """Make sure, by looking now, that what a store lacks is lacking: call it before a replica
@@ -224,10 +224,12 @@ class Stores:
         found: list[tuple[StoreId | None, str]] = []
         for bound in self._all:
             found.append(await self._identity(bound, {store_id for store_id, _ in found}))
-        for bound, (store_id, obstacle) in zip(self._all, found, strict=True):
-            if obstacle not in {"", NOT_USED, bound.identity_obstacle}:
-                logger.error("nothing is written to %s: %s", bound.store.location, obstacle)
-            bound.store_id, bound.identity_obstacle = store_id, obstacle
+        for bound, (store_id, unavailable_reason) in zip(self._all, found, strict=True):
+            if unavailable_reason not in {"", NOT_USED, bound.untrusted_reason}:
+                logger.error(
+                    "nothing is written to %s: %s", bound.store.location, unavailable_reason
+                )
+            bound.store_id, bound.untrusted_reason = store_id, unavailable_reason
         self._bound = True
         self._by_id = {bound.store_id: bound for bound in self._all if bound.store_id is not None}
         await self.recount()
@@ -253,7 +255,7 @@ class Stores:
     async def place(
         self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
     ) -> Placement:
-        """Decide where a file goes, and reserve its bytes there until `settle`.
+        """Decide where a file goes, and reserve its bytes there until `end_reservation`.
 
         Raises:
             StorageFull, StorageUnavailable: as `domain.placement.place`.
@@ -278,7 +280,7 @@ class Stores:
         self._occupied[placement.first.store_id].reserved_bytes += size_bytes
         return placement
 
-    def settle(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
+    def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
         """End what `place` reserved: `kept` says whether the file came to be there."""
         here = self._occupied[store_id]
         here.reserved_bytes -= size_bytes
@@ -330,7 +332,7 @@ class Stores:
 
     async def _refresh_room(self, bound: BoundStore) -> None:
         now = self._clock.monotonic()
-        if now - bound.room_at < ROOM_IS_FRESH_SECONDS or bound.store.obstacle():
+        if now - bound.room_at < ROOM_IS_FRESH_SECONDS or bound.store.unavailable_reason():
             return
         bound.room_at = now
         kept = 0 if bound.store_id is None else self._occupied[bound.store_id].kept_bytes
@@ -369,12 +371,12 @@ class Stores:
                 "one is a copy of the other, or both settings name one place"
             )
         enrolled = await self._enrol(bound, marker)
-        obstacle = await self._settle(bound.store, enrolled, marker)
-        if not obstacle:
-            obstacle = await self._whereabouts.agree(
+        unavailable_reason = await self._verdict_on(bound.store, enrolled, marker)
+        if not unavailable_reason:
+            unavailable_reason = await self._whereabouts.agree(
                 bound.store, enrolled, moves_along=bound.configured.beside_catalogue
             )
-        return enrolled.store_id, obstacle
+        return enrolled.store_id, unavailable_reason
 
     async def _supposed(self, bound: BoundStore) -> StoreId | None:
         """Which store it is by its location: copies can be due in it while it is away."""
@@ -392,7 +394,7 @@ class Stores:
             return await self._repo.enrol(location, tier, marker.store_id)
         return known
 
-    async def _settle(
+    async def _verdict_on(
         self, store: BlobStore, enrolled: EnrolledStore, marker: Marker | None
     ) -> str:
         catalogue = await self._repo.catalogue_id()
@@ -402,7 +404,7 @@ class Stores:
             if marker is None:
                 await store.write_marker(Marker(catalogue, enrolled.store_id))
             await self._repo.note_marked(enrolled.store_id)
-        return verdict.obstacle
+        return verdict.unavailable_reason
 
     def _new_id(self, tier: Tier) -> StoreId:
         return StoreId(f"{tier}-{self._ids.uuid7()}")

@@ -33,7 +33,7 @@ from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.files import (
     Coding,
     FileKind,
-    Picture,
+    MediaInfo,
     PlacementNote,
     Replica,
     ReplicaState,
@@ -272,7 +272,7 @@ def _file(violation: StoredViolation, store_id: StoreId) -> StoredFile:
         captured_at=now,
         device_id=DeviceId(violation.record.device_id),
         violation_id=violation.violation_id,
-        picture=Picture(),
+        media=MediaInfo(),
         placement=PlacementNote("local", "LOCAL_ONLY keeps everything on the local disk"),
         metadata=None,
         replicas=(Replica(store_id, Tier.LOCAL, key, ReplicaState.PRESENT, now),),

@@ -16,8 +16,8 @@ from traffic_storage import StorageConfig, StorageService, StorageStrategy, Viol
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.adapters.spool.disk import DiskSpool
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.query import ViolationQuery
 
 T = TypeVar("T")
@@ -109,8 +109,8 @@ class Pages(Embedded[ViolationQuery]):
         assert len((await self.storage.find_violations(item)).items) == data.PAGE
 
 
-class Put(Contender[tuple[BlobKey, bytes, Facts]]):
-    """The port alone: bytes hashed, and put with their facts."""
+class Put(Contender[tuple[BlobKey, bytes, BlobManifest]]):
+    """The port alone: bytes hashed, and put with their manifest."""
 
     def __init__(self, place: Place) -> None:
         self._clock = SystemClock()
@@ -120,24 +120,24 @@ class Put(Contender[tuple[BlobKey, bytes, Facts]]):
     async def open(self) -> None:
         pass
 
-    def items(self, numbers: range) -> Sequence[tuple[BlobKey, bytes, Facts]]:
+    def items(self, numbers: range) -> Sequence[tuple[BlobKey, bytes, BlobManifest]]:
         return [_blob(number) for number in numbers]
 
-    async def do(self, item: tuple[BlobKey, bytes, Facts]) -> None:
-        key, content, facts = item
+    async def do(self, item: tuple[BlobKey, bytes, BlobManifest]) -> None:
+        key, content, manifest = item
         body = await self._spool.wrap(content)
         deadline = self._clock.now() + timedelta(minutes=1)
-        await self._store.put(key, body, facts, deadline=deadline)
+        await self._store.put(key, body, manifest, deadline=deadline)
 
     async def aclose(self) -> None:
         await self._store.aclose()
         await self._spool.aclose()
 
 
-def _blob(number: int) -> tuple[BlobKey, bytes, Facts]:
+def _blob(number: int) -> tuple[BlobKey, bytes, BlobManifest]:
     content, sha256 = data.hashed_segment(number, data.SMALL_BYTES)
     now = datetime.now(UTC)
-    facts = Facts(
+    manifest = BlobManifest(
         file_id=data.file_id(number),
         kind=FileKind.VIDEO,
         content_type="video/mp4",
@@ -149,7 +149,7 @@ def _blob(number: int) -> tuple[BlobKey, bytes, Facts]:
         created_at=now,
         device_id=data.device(number),
     )
-    return blob_key(FileKind.VIDEO, now.date(), UUID(int=number), sha256), content, facts
+    return blob_key(FileKind.VIDEO, now.date(), UUID(int=number), sha256), content, manifest
 
 
 # Who does which.

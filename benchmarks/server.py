@@ -73,7 +73,7 @@ class _Announcing(uvicorn.Server):
 def _protocol(name: str) -> type[HttpToolsProtocol]:
     if name == "floor":
         return HttpToolsProtocol
-    from traffic_storage.entrypoints.cli.protocol import Protocol
+    from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
 
     return Protocol
 

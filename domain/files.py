@@ -96,7 +96,7 @@ REPLICA_TRANSITIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingPro
     }
 )
 _DOUBTFUL = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
-SIGHTINGS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
+OBSERVATIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
     {
         ReplicaState.CORRUPT: frozenset({ReplicaState.PRESENT}),
         ReplicaState.MISSING: frozenset({ReplicaState.PRESENT}),
@@ -134,7 +134,7 @@ class Replica:
 
 
 @frozen
-class Picture:
+class MediaInfo:
     """What is known of an image's or video's pixels; None where it does not apply."""
 
     width: int | None = None
@@ -175,7 +175,7 @@ class StoredFile:
     captured_at: datetime | None
     device_id: DeviceId | None
     violation_id: ViolationId | None
-    picture: Picture
+    media: MediaInfo
     placement: PlacementNote
     metadata: str | None
     replicas: tuple[Replica, ...]

@@ -56,7 +56,7 @@ class EnrolledStore:
 class Verdict:
     """Whether a store may be written, and why not, in words (empty: it may)."""
 
-    obstacle: str = ""
+    unavailable_reason: str = ""
     write_marker: bool = False
 
 

@@ -45,7 +45,7 @@ class StoreStatus:
     """A store as placement sees it at one moment.
 
     Attributes:
-        obstacle: why it can't be written now, in words; empty when it can.
+        unavailable_reason: why it can't be written now, in words; empty when it can.
         full: why it just said that it has no room, in words; empty when it did not.
         used_bytes: what our files occupy, reservations included.
         limit_bytes: how much they may occupy; None: as much as there is.
@@ -56,7 +56,7 @@ class StoreStatus:
 
     store_id: StoreId
     tier: Tier
-    obstacle: str = ""
+    unavailable_reason: str = ""
     full: str = ""
     used_bytes: int = 0
     limit_bytes: int | None = None
@@ -78,7 +78,7 @@ class StoreStatus:
 
     def takes(self, size_bytes: int) -> bool:
         """Whether `size_bytes` may be put here now."""
-        return not self.obstacle and not self.shortage(size_bytes)
+        return not self.unavailable_reason and not self.shortage(size_bytes)
 
     def below(self, share: float, size_bytes: int) -> bool:
         """Whether it stays at or below `share` of its limit with `size_bytes` more."""
@@ -145,7 +145,7 @@ def place(
 ) -> Placement:
     """Decide where a blob of this kind and size goes. Deterministic; explains itself.
 
-    Never names a store that is absent, has an obstacle, or lacks the room.
+    Never names a store that is absent, has an unavailable_reason, or lacks the room.
 
     Raises:
         StorageFull: the places that the strategy allows can be written but have no room.
@@ -215,8 +215,12 @@ def _hybrid(
     if cloud and cloud.takes(size_bytes):
         return Placement(cloud, (), False, why)
     if local and local.takes(size_bytes):
-        obstacle = (cloud.obstacle or cloud.shortage(size_bytes)) if cloud else "not configured"
-        return Placement(local, later, False, f"{why}, but the cloud does not take it: {obstacle}")
+        unavailable_reason = (
+            (cloud.unavailable_reason or cloud.shortage(size_bytes)) if cloud else "not configured"
+        )
+        return Placement(
+            local, later, False, f"{why}, but the cloud does not take it: {unavailable_reason}"
+        )
     return _first_that_takes([(cloud, why), (local, why)], size_bytes)
 
 
@@ -227,11 +231,13 @@ def _first_that_takes(
         if store and store.takes(size_bytes):
             return Placement(store, (), cached, why)
     stores = [store for store, _ in wishes if store]
-    obstacles = [f"{store.tier}: {store.obstacle}" for store in stores if store.obstacle]
+    obstacles = [
+        f"{store.tier}: {store.unavailable_reason}" for store in stores if store.unavailable_reason
+    ]
     shortages = [
         f"{store.tier}: {store.shortage(size_bytes)}"
         for store in stores
-        if not store.obstacle and store.shortage(size_bytes)
+        if not store.unavailable_reason and store.shortage(size_bytes)
     ]
     if not stores or obstacles:
         raise StorageUnavailable(

@@ -17,6 +17,7 @@ from dependency_injector.providers import Dependency, List, Selector, Singleton
 
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.read_files import Caching, ReadFiles
 from traffic_storage.application.recovery import Recover
@@ -26,7 +27,6 @@ from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import StoreFiles
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Stores
-from traffic_storage.application.tally import Tally
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.placement import StorageStrategy
@@ -244,7 +244,7 @@ class Container(DeclarativeContainer):
 
     clock: Singleton[Clock] = Singleton(SystemClock)
     ids = Singleton(RandomIds, clock)
-    tally = Singleton(Tally)
+    counters = Singleton(OperationCounters)
     tasks = Singleton(OwnedTasks)
 
     catalogue: Singleton[RecordRepo] = Singleton(_catalogue, settings)
@@ -313,11 +313,11 @@ class Container(DeclarativeContainer):
     store_unit = Singleton(
         StoreUnit,
         stores=stores,
-        intake=catalogue,
+        journal=catalogue,
         catalogue=catalogue,
         clock=clock,
         ids=ids,
-        tally=tally,
+        counters=counters,
         owner=Called(_owner),
         attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
         parallel_puts=settings.provided.parallel_uploads,
@@ -335,9 +335,11 @@ class Container(DeclarativeContainer):
         compressor=compressor,
         images=images,
         clock=clock,
-        tally=tally,
+        counters=counters,
     )
-    statistics = Singleton(Statistics, catalogue=catalogue, stores=stores, cache=cache, tally=tally)
+    statistics = Singleton(
+        Statistics, catalogue=catalogue, stores=stores, cache=cache, counters=counters
+    )
     signing_key = Singleton(SigningKey, settings)
     signer = Singleton(
         AccessUrls,
@@ -348,10 +350,10 @@ class Container(DeclarativeContainer):
     )
     recover = Singleton(
         Recover,
-        intake=catalogue,
+        journal=catalogue,
         stores=stores,
         clock=clock,
-        tally=tally,
+        counters=counters,
         margin=Called(_margin, settings),
     )
     runtime = Singleton(

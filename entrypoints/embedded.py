@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from attrs import evolve, frozen
 
-from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
+from traffic_storage.application.inputs import ArrayImage, FileAttributes, Source, Upload
 from traffic_storage.application.read_files import OpenFile
 from traffic_storage.application.violations import violation_with_files
 from traffic_storage.domain.canonical import Json, json_copy
@@ -166,7 +166,7 @@ class StorageService:
         a `file_id` one is derived from all that was given.
 
         Raises:
-            InvalidInput: the image, its labels, or a declared type or digest that the bytes
+            InvalidInput: the image, its attributes, or a declared type or digest that the bytes
                 contradict.
             Conflict: `file_id` holds other content.
             StorageFull, StorageUnavailable: no place takes it.
@@ -174,9 +174,9 @@ class StorageService:
         given = self._image(image, channel_order, encoding)
         if isinstance(given, Upload):
             given = _declared(given, content_type, sha256)
-        labels = Labels.of(file_id=file_id, metadata=metadata)
+        attributes = FileAttributes.of(file_id=file_id, metadata=metadata)
         await self._container.runtime().start()
-        return self._view((await self._container.store_files().image(given, labels)).file)
+        return self._view((await self._container.store_files().image(given, attributes)).file)
 
     async def store_video_segment(
         self,
@@ -196,10 +196,10 @@ class StorageService:
             StorageFull, StorageUnavailable: no place takes it.
         """
         video = _declared(Upload(video_data).held(), content_type, sha256)
-        labels = Labels.of(file_id=file_id, metadata=metadata)
+        attributes = FileAttributes.of(file_id=file_id, metadata=metadata)
         await self._container.runtime().start()
         stored = await self._container.store_files().video(
-            video, labels, duration_seconds=duration_seconds
+            video, attributes, duration_seconds=duration_seconds
         )
         return self._view(stored.file)
 
@@ -216,10 +216,10 @@ class StorageService:
             Conflict: `file_id` holds other content.
             StorageFull, StorageUnavailable: no place takes it.
         """
-        labels = Labels.of(file_id=file_id, metadata=metadata)
+        attributes = FileAttributes.of(file_id=file_id, metadata=metadata)
         held: Any = json_copy(data)
         await self._container.runtime().start()
-        return self._view((await self._container.store_files().metadata(held, labels)).file)
+        return self._view((await self._container.store_files().metadata(held, attributes)).file)
 
     async def retrieve_file(self, file_id: str) -> tuple[bytes, StoredFileView]:
         """All bytes of a file, verified, and its metadata. For large files use `open_file`.

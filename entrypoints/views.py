@@ -126,7 +126,7 @@ class StatisticsView(TypedDict):
 
 def file_view(file: StoredFile, periods: RetentionPeriods) -> StoredFileView:
     """A stored file as callers see it."""
-    picture = file.picture
+    picture = file.media
     return {
         "file_id": file.file_id,
         "kind": file.kind.value,

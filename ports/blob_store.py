@@ -10,9 +10,9 @@ from attrs import frozen
 
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.ports.spool import Body
 
 T = TypeVar("T")
@@ -39,10 +39,10 @@ class Span:
 
 @frozen
 class BlobHead:
-    """What a store says of a blob without giving its bytes; `facts` are None if unreadable."""
+    """What a store says of a blob without giving its bytes; `manifest` are None if unreadable."""
 
     size_bytes: int
-    facts: Facts | None
+    manifest: BlobManifest | None
 
 
 @frozen
@@ -64,7 +64,7 @@ class Room:
 
 
 class BlobStore(Protocol):
-    """One store. Every method but `obstacle` does I/O, within the adapter's own deadlines.
+    """One store. Every method but `unavailable_reason` does I/O, within the adapter's own deadlines.
 
     Many calls run at once, on one event loop. Making a store does no I/O; the first call opens it.
 
@@ -88,18 +88,20 @@ class BlobStore(Protocol):
         """Where it is, in words that stay the same: `host:/folder`, `endpoint/bucket`."""
 
     @abstractmethod
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         """Why it can't be used at the moment, as far as is known; empty when it can. No I/O.
 
-        Nothing is written to a store with an obstacle, so it must end by itself after a while: a
+        Nothing is written to a store with an unavailable_reason, so it must end by itself after a while: a
         call has to find out that the store is back.
         """
 
     @abstractmethod
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
-        """Write a new blob and its facts.
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
+        """Write a new blob and its manifest.
 
-        Returns when bytes and facts are durable, whole and verified. Create-only: nothing that
+        Returns when bytes and manifest are durable, whole and verified. Create-only: nothing that
         exists is ever changed. A blob with the same bytes that is there already (our own write,
         answered ambiguously) counts as written. A body that is gone half-way is never visible
         under `key`. However a call ends, by an error or a cancellation too, it has ended: the
@@ -107,7 +109,7 @@ class BlobStore(Protocol):
         released. A cancelled call may have published.
 
         The digests of the body are right (a `Spool` made them); its size is checked, for a file
-        can be cut. What is there already is compared by its bytes, and keeps the facts that it has.
+        can be cut. What is there already is compared by its bytes, and keeps the manifest that it has.
 
         Raises:
             BlobConflict: `key` holds other bytes.
@@ -141,7 +143,7 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:
-        """Size and facts of a blob.
+        """Size and manifest of a blob.
 
         Raises:
             BlobMissing: no such blob.

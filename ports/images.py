@@ -68,7 +68,7 @@ class EncodedImage:
 
 
 @frozen
-class ImageFacts:
+class ImageInfo:
     """What an encoded image is, found by decoding it whole."""
 
     content_type: str
@@ -99,7 +99,7 @@ class Images(Protocol):
         """
 
     @abstractmethod
-    async def inspect(self, body: Body) -> ImageFacts:
+    async def inspect(self, body: Body) -> ImageInfo:
         """Decode encoded bytes whole and say what they are; the pixels are not kept.
 
         The dimensions are those that `decode` gives. Bytes after the image's end, which cameras

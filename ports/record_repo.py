@@ -21,16 +21,16 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.query import Page, ViolationQuery
-from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit
 from traffic_storage.domain.violation import StoredViolation
 
 
-class Intake(Protocol):
+class IngestJournal(Protocol):
     """What storing and its recovery need."""
 
     @abstractmethod
-    async def begin(self, attempt: Attempt, names: Names) -> Holdings:
+    async def begin(self, attempt: Attempt, names: ClaimedIds) -> ExistingRows:
         """Enter an attempt before any byte is published, and say which names are taken.
 
         The attempt is entered even when names are taken: who then publishes nothing forgets it.
@@ -154,7 +154,7 @@ class Registry(Protocol):
         """
 
 
-class RecordRepo(Intake, Catalogue, Registry, Protocol):
+class RecordRepo(IngestJournal, Catalogue, Registry, Protocol):
     """The whole catalogue, opened and closed by whoever composes it."""
 
     @abstractmethod

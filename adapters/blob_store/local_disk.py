@@ -12,9 +12,9 @@ from traffic_storage.adapters.files.blobs import BlobFolder
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobConflict, DeadlinePassed, StorageUnavailable
@@ -36,9 +36,9 @@ _log = logging.getLogger("traffic_storage.blob_store")
 class LocalDiskBlobStore(BlobStore):
     """Blobs below `root`, which is made when it is first needed.
 
-    A blob is written to a file without a name, flushed with its facts, given its name, and the
+    A blob is written to a file without a name, flushed with its manifest, given its name, and the
     name flushed, all in one call of one thread; what was acknowledged survives a power cut.
-    After a failure of the disk `obstacle` names it for ten seconds; then the next call tries
+    After a failure of the disk `unavailable_reason` names it for ten seconds; then the next call tries
     again. Another folder in the place of `root` (moved there, or mounted over it) is neither
     written nor emptied; `marker` takes it on if it is marked as the old one was.
     """
@@ -75,14 +75,16 @@ class LocalDiskBlobStore(BlobStore):
     def location(self) -> str:
         return f"{self._host}:{self._root}"
 
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         return self._trouble if self._clock.monotonic() < self._trouble_until else ""
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
         permit = _Permit(self._clock, deadline, key)
         with self._watched():
-            await self._writing.settle(
-                permit.withdraw, self._folder.write, key, body, facts.to_text(), permit
+            await self._writing.run_to_end(
+                permit.withdraw, self._folder.write, key, body, manifest.to_text(), permit
             )
         _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
 
@@ -107,7 +109,7 @@ class LocalDiskBlobStore(BlobStore):
 
     async def delete(self, key: BlobKey) -> None:
         # That one can't be removed says nothing of the others.
-        await self._writing.settle(_go_on, self._folder.remove, key)
+        await self._writing.run_to_end(ignore_cancellation, self._folder.remove, key)
         _log.debug("deleted %s", key)
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
@@ -129,7 +131,9 @@ class LocalDiskBlobStore(BlobStore):
     async def write_marker(self, marker: Marker) -> None:
         text = f"{marker.to_text()}\n".encode()
         with self._watched():
-            if await self._writing.settle(_go_on, self._folder.write_marker, _MARKER, text):
+            if await self._writing.run_to_end(
+                ignore_cancellation, self._folder.write_marker, _MARKER, text
+            ):
                 return
         if await self._reading.run(self._folder.marker, _MARKER) != text:
             raise BlobConflict(f"{self.location} carries another marker")
@@ -140,7 +144,9 @@ class LocalDiskBlobStore(BlobStore):
 
     async def note_holder(self, location: str) -> bool:
         text = f"{location}\n".encode()
-        await self._writing.settle(_go_on, self._folder.replace_note, _HOLDER, text)
+        await self._writing.run_to_end(
+            ignore_cancellation, self._folder.replace_note, _HOLDER, text
+        )
         return True
 
     async def is_copied_at(self, location: str) -> bool | None:
@@ -189,7 +195,7 @@ class _Permit:
             )
 
 
-def _go_on() -> None:
+def ignore_cancellation() -> None:
     """What can't be undone goes on when its caller has gone."""
 
 
@@ -197,10 +203,10 @@ def _page_of(entries: Iterator[BlobEntry]) -> list[BlobEntry]:
     return list(islice(entries, _PAGE))
 
 
-def _facts_from(text: str | None) -> Facts | None:
+def _facts_from(text: str | None) -> BlobManifest | None:
     if text is None:
         return None
     try:
-        return Facts.from_text(text)
+        return BlobManifest.from_text(text)
     except InvalidInput:
         return None

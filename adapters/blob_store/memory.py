@@ -7,9 +7,9 @@ from datetime import datetime
 from attrs import evolve, frozen
 
 from traffic_storage.domain.digests import Digests
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobConflict, BlobMissing, DeadlinePassed, StorageFull
@@ -29,7 +29,7 @@ from traffic_storage.ports.verification import (
 @frozen
 class _Blob:
     data: bytes
-    facts: Facts
+    manifest: BlobManifest
     modified_at: datetime
 
 
@@ -60,10 +60,12 @@ class InMemoryBlobStore(BlobStore):
     def location(self) -> str:
         return self._location
 
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         return ""
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
         check_key(key)
         now = self._clock.now()
         if now >= deadline:
@@ -76,7 +78,7 @@ class InMemoryBlobStore(BlobStore):
             return
         if self._limit_bytes is not None and self._used_bytes + len(data) > self._limit_bytes:
             raise StorageFull(f"{self._location} holds at most {self._limit_bytes} bytes")
-        self._blobs[key] = _Blob(data, facts, now)
+        self._blobs[key] = _Blob(data, manifest, now)
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
         data = self._blob(key).data
@@ -99,7 +101,7 @@ class InMemoryBlobStore(BlobStore):
 
     async def head(self, key: BlobKey) -> BlobHead:
         blob = self._blob(key)
-        return BlobHead(len(blob.data), blob.facts)
+        return BlobHead(len(blob.data), blob.manifest)
 
     async def delete(self, key: BlobKey) -> None:
         check_key(key)

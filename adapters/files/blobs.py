@@ -37,8 +37,8 @@ from traffic_storage.ports.verification import (
     check_whole,
 )
 
-_FACTS_ATTRIBUTE = "user.traffic_storage"
-_FACTS_SUFFIX = ".facts"
+_MANIFEST_ATTRIBUTE = "user.traffic_storage"
+_MANIFEST_SUFFIX = ".manifest"
 _MAX_NOTE_BYTES = 64 * 1024
 _STEP_BYTES = 1024 * 1024
 # So many that two keys of those that are written at once hardly ever share one.
@@ -103,10 +103,10 @@ class GrowingBlob:
 
 
 class BlobFolder:
-    """The blobs below `root`, their facts in an extended attribute or in a file beside them.
+    """The blobs below `root`, their manifest in an extended attribute or in a file beside them.
 
     `durable` says whether what is written must survive a power cut. Where `attributes` is false,
-    or the file system has none, facts go into a file `<blob>.facts`; where `unnamed` is false, or
+    or the file system has none, manifest go into a file `<blob>.manifest`; where `unnamed` is false, or
     the file system can't do it, new files lie in a staging folder until they are whole. With
     `notes_use` a blob's time of modification is that of its last use.
     """
@@ -130,19 +130,19 @@ class BlobFolder:
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
     def write(
-        self, key: BlobKey, body: Body, facts: str | None = None, permit: Permit = always
+        self, key: BlobKey, body: Body, manifest: str | None = None, permit: Permit = always
     ) -> None:
-        """Publish a blob and its facts under `key`; `permit` as in `publish`."""
+        """Publish a blob and its manifest under `key`; `permit` as in `publish`."""
         path, name = _parts(key)
         with translated(self.place), self._turn(key):
             place = Place(self._folders.for_writing(path), name, self._durable)
-            if not self._publish_spooled(key, body, place, facts, permit):
+            if not self._publish_spooled(key, body, place, manifest, permit):
                 with self._staged(place.folder) as staged:
                     _fill(staged.fd, key, body)
-                    self._publish(staged, key, body.digests, place, facts, permit)
+                    self._publish(staged, key, body.digests, place, manifest, permit)
 
     def grow(self, key: BlobKey) -> GrowingBlob:
-        """A new blob that is written piece by piece, without facts. Does nothing yet."""
+        """A new blob that is written piece by piece, without manifest. Does nothing yet."""
         path, name = _parts(key)
 
         def target() -> Place:
@@ -170,13 +170,13 @@ class BlobFolder:
         return OpenBlob(key, digests, file, self.place)
 
     def describe(self, key: BlobKey) -> tuple[int, str | None]:
-        """Size and facts of a blob; None where it has no facts."""
+        """Size and manifest of a blob; None where it has no manifest."""
         with translated(self.place):
             file, size_bytes = self._open(key)
             return size_bytes, self._facts_of(file, key)
 
     def remove(self, key: BlobKey) -> None:
-        """Remove a blob and its facts. One that is not there is a success.
+        """Remove a blob and its manifest. One that is not there is a success.
 
         Raises:
             StoreReplaced: the root's path leads elsewhere; nothing was removed.
@@ -190,7 +190,7 @@ class BlobFolder:
                 return
             place = Place(folder, name, self._durable)
             place.unlink()
-            place.beside(_FACTS_SUFFIX).unlink()
+            place.beside(_MANIFEST_SUFFIX).unlink()
             place.sync()
 
     def missing_part(self, key: BlobKey) -> str:
@@ -308,7 +308,7 @@ class BlobFolder:
             staged.discard()
 
     def _publish_spooled(
-        self, key: BlobKey, body: Body, place: Place, facts: str | None, permit: Permit
+        self, key: BlobKey, body: Body, place: Place, manifest: str | None, permit: Permit
     ) -> bool:
         """Give the spool's own file its name here, without a copy; False if it can't have one."""
         if not isinstance(body, SpooledBody):
@@ -321,7 +321,7 @@ class BlobFolder:
         # A put before this one, which failed or was taken back, has sealed it.
         os.fchmod(body.fd, FILE_MODE)
         try:
-            self._publish(Unnamed(body.fd), key, body.digests, place, facts, permit)
+            self._publish(Unnamed(body.fd), key, body.digests, place, manifest, permit)
         except OSError as error:
             if error.errno in _NOT_LINKABLE:
                 return False
@@ -334,15 +334,15 @@ class BlobFolder:
         key: BlobKey,
         digests: Digests,
         place: Place,
-        facts: str | None,
+        manifest: str | None,
         permit: Permit,
     ) -> None:
-        beside = facts is not None and self._put_beside(file, facts, place)
+        beside = manifest is not None and self._put_beside(file, manifest, place)
         try:
             published = publish(file, place, permit)
         except BaseException:
             if beside:
-                place.beside(_FACTS_SUFFIX).unlink()
+                place.beside(_MANIFEST_SUFFIX).unlink()
             raise
         if not published:
             self._check_taken(key, digests, place)
@@ -358,11 +358,11 @@ class BlobFolder:
             raise BlobConflict(f"{key} holds other bytes already")
         place.sync()
 
-    def _put_beside(self, file: Staged, facts: str, place: Place) -> bool:
-        """Attach the facts to the file; whether that made a file beside it."""
+    def _put_beside(self, file: Staged, manifest: str, place: Place) -> bool:
+        """Attach the manifest to the file; whether that made a file beside it."""
         if self._attributes:
             try:
-                os.setxattr(file.fd, _FACTS_ATTRIBUTE, facts.encode())
+                os.setxattr(file.fd, _MANIFEST_ATTRIBUTE, manifest.encode())
             except OSError as error:
                 if error.errno not in _NO_ATTRIBUTE:
                     raise
@@ -370,12 +370,12 @@ class BlobFolder:
             else:
                 return False
         with self._staged(place.folder) as sidecar:
-            write_all(sidecar.fd, facts.encode())
-            return publish(sidecar, place.beside(_FACTS_SUFFIX), always)
+            write_all(sidecar.fd, manifest.encode())
+            return publish(sidecar, place.beside(_MANIFEST_SUFFIX), always)
 
     def _facts_of(self, file: Descriptor, key: BlobKey) -> str | None:
         try:
-            return os.getxattr(file.fd, _FACTS_ATTRIBUTE).decode(errors="replace")
+            return os.getxattr(file.fd, _MANIFEST_ATTRIBUTE).decode(errors="replace")
         except OSError as error:
             if error.errno not in (errno.ENODATA, errno.ENOTSUP):
                 raise
@@ -385,7 +385,7 @@ class BlobFolder:
         path, name = _parts(key)
         folder = self._folders.for_reading(path, fresh=True)
         try:
-            file = Descriptor(os.open(name + _FACTS_SUFFIX, _OPEN, dir_fd=folder.fd))
+            file = Descriptor(os.open(name + _MANIFEST_SUFFIX, _OPEN, dir_fd=folder.fd))
         except FileNotFoundError:
             return None
         return read_all(file.fd, _MAX_NOTE_BYTES).decode(errors="replace")

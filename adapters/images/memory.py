@@ -16,7 +16,7 @@ from traffic_storage.domain.pixels import (
     dimensions_of,
     pixel_sha256,
 )
-from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageFacts, Images
+from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageInfo, Images
 from traffic_storage.ports.spool import Body, MemoryBody
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -50,13 +50,13 @@ class PlainImages(Images):
             pixel_sha256=pixel_sha256(image, order),
         )
 
-    async def inspect(self, body: Body) -> ImageFacts:
+    async def inspect(self, body: Body) -> ImageInfo:
         if isinstance(body, MemoryBody):
             data = body.data
         else:
             data = os.pread(body.fd, body.digests.size_bytes, 0)
         pixels = self._read(data)
-        return ImageFacts(ContentType.PNG, dimensions_of(pixels, max_pixels=self._max_pixels))
+        return ImageInfo(ContentType.PNG, dimensions_of(pixels, max_pixels=self._max_pixels))
 
     async def decode(
         self, data: bytes, order: ChannelOrder, channels: int | None = None

@@ -10,8 +10,8 @@ from attrs import evolve
 
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
+    OBSERVATIONS,
     OCCUPYING,
-    SIGHTINGS,
     BlobKey,
     FileKind,
     ForbiddenTransition,
@@ -28,9 +28,16 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import (
+    Attempt,
+    CatalogueUsage,
+    ClaimedIds,
+    ExistingRows,
+    Unit,
+    Usage,
+)
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
 from traffic_storage.domain.times import EARLIEST
-from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit, Usage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
 from traffic_storage.ports.record_repo import RecordRepo
@@ -49,14 +56,14 @@ class InMemoryRecordRepo(RecordRepo):
         self._files: dict[FileId, StoredFile] = {}
         self._violations: dict[ViolationId, StoredViolation] = {}
 
-    async def begin(self, attempt: Attempt, names: Names) -> Holdings:
+    async def begin(self, attempt: Attempt, names: ClaimedIds) -> ExistingRows:
         """As the port says."""
         self._attempts.setdefault(attempt.attempt_id, attempt)
         return self._held(names)
 
     async def commit(self, attempt: AttemptId, unit: Unit) -> None:
         """As the port says."""
-        if attempt not in self._attempts and unit.is_shown_by(self._held(unit.traces)):
+        if attempt not in self._attempts and unit.is_shown_by(self._held(unit.affected_ids)):
             return
         if attempt not in self._attempts or attempt in self._condemned:
             raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
@@ -130,12 +137,12 @@ class InMemoryRecordRepo(RecordRepo):
         at: datetime,
     ) -> bool:
         """As the port says."""
-        if state not in SIGHTINGS:
+        if state not in OBSERVATIONS:
             raise ForbiddenTransition(f"nobody sees that a replica is {state}")
         file = self._files.get(file_id)
         for replica in file.replicas if file else ():
             is_it = (replica.store_id, replica.key) == (store_id, key)
-            if is_it and replica.state in SIGHTINGS[state]:
+            if is_it and replica.state in OBSERVATIONS[state]:
                 self._replace(file_id, replica, replica.become(state, verified_at=at))
                 return True
         return False
@@ -179,10 +186,10 @@ class InMemoryRecordRepo(RecordRepo):
     async def aclose(self) -> None:
         """There is nothing to free; the catalogue stays as it is."""
 
-    def _held(self, names: Names) -> Holdings:
+    def _held(self, names: ClaimedIds) -> ExistingRows:
         taken = {name: self._files[name] for name in names.files if name in self._files}
         violation = self._violations.get(names.violation) if names.violation else None
-        return Holdings(MappingProxyType(taken), violation)
+        return ExistingRows(MappingProxyType(taken), violation)
 
     def _completed(self, unit: Unit) -> StoredViolation | None:
         """The violation that the unit completes, as it is afterwards."""

@@ -169,7 +169,7 @@ class DiskSpool(Spool):
     async def _hop(self, call: Callable[[memoryview], T], data: bytearray) -> T:
         # The batch in hand is short, so a cancelled take waits for its end.
         with translated(self._place):
-            return await self._threads.settle(lambda: None, call, memoryview(data))
+            return await self._threads.run_to_end(lambda: None, call, memoryview(data))
 
     async def _discard(self, landing: _Landing) -> None:
         # In a thread, because freeing gigabytes takes time; shielded, because it must happen.

@@ -29,7 +29,7 @@ class Job(Generic[P]):
         """Whether nobody waits any more."""
         return self.waiting.cancelled()
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Tell whoever waits, on his loop."""
         if self.waiting.done():
             return
@@ -125,4 +125,4 @@ def _job(payload: P) -> Job[P]:
 
 def _hand_over(batch: Sequence[Job[Any]]) -> None:
     for job in batch:
-        job.way_back.add(job.settle)
+        job.way_back.add(job.resolve)

@@ -43,14 +43,14 @@ class Threads:
             raise
         return made.outcome()
 
-    async def settle(
+    async def run_to_end(
         self,
         abandon: Callable[[], None],
         call: Callable[P, T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one call as `settle` does: when this returns or raises, it has ended."""
+        """Run one call as `wait_to_end` does: when this returns or raises, it has ended."""
         made = self._make(lambda: call(*args, **kwargs))
         try:
             await made.waiter
@@ -138,7 +138,7 @@ class _Call(Generic[T]):
             self.waiter.set_result(None)
 
 
-async def settle(running: asyncio.Future[T], abandon: Callable[[], None]) -> T:
+async def wait_to_end(running: asyncio.Future[T], abandon: Callable[[], None]) -> T:
     """Wait for work that leaves something behind; when this returns or raises, it has ended.
 
     On cancellation `abandon` is called, which asks the work to end early; the cancellation goes

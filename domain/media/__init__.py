@@ -12,14 +12,14 @@ from traffic_storage.domain.media.content_types import (
     same_family,
 )
 from traffic_storage.domain.media.sniff import SNIFF_BYTES, sniff
-from traffic_storage.domain.media.walker import ContainerFacts, MalformedMedia, Walker
+from traffic_storage.domain.media.walker import ContainerInfo, MalformedMedia, Walker
 from traffic_storage.domain.media.walkers import walker_for
 
 __all__ = [
     "ACCEPTED_IMAGES",
     "ACCEPTED_VIDEOS",
     "SNIFF_BYTES",
-    "ContainerFacts",
+    "ContainerInfo",
     "ContentType",
     "MalformedMedia",
     "Walker",

@@ -6,7 +6,7 @@ four-character code, a 32-bit little-endian size and so many bytes, padded to an
 
 from traffic_storage.domain.media.content_types import ContentType
 from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Take
-from traffic_storage.domain.media.walker import ContainerFacts
+from traffic_storage.domain.media.walker import ContainerInfo
 
 _HEADER = 8
 _LISTS = frozenset({b"RIFF", b"LIST"})
@@ -31,7 +31,7 @@ class AviWalker(ScriptedWalker):
         self._codec = b""
         super().__init__(ContentType.AVI)
 
-    def script(self) -> Script[ContainerFacts]:
+    def script(self) -> Script[ContainerInfo]:
         riff = yield from self.part(None)
         if riff is None or riff.kind != b"RIFFAVI ":
             raise self.malformed("it doesn't begin with a RIFF chunk of form 'AVI '", 0)
@@ -105,11 +105,11 @@ class AviWalker(ScriptedWalker):
     def _dmlh(self, chunk: Part) -> Script[None]:
         self._all_frames = _dword((yield from self.take(chunk, 4)), 0)
 
-    def _facts(self) -> ContainerFacts:
+    def _facts(self) -> ContainerInfo:
         for needed, what in ((b"avih", "its main header 'avih'"), (b"movi", "frames, no 'movi'")):
             if needed not in self._seen:
                 raise self.malformed(f"it ends without {what}")
-        return ContainerFacts.claimed(
+        return ContainerInfo.claimed(
             self.container,
             duration_seconds=(self._all_frames or self._frames) * self._frame_us / 1_000_000,
             width=self._width,

@@ -1,6 +1,6 @@
 """Which kinds of bytes are known by name, and when a declared name fits what was found.
 
-Names are media types (RFC 6838). Devices spell them loosely, so a declared one is compared by
+ClaimedIds are media types (RFC 6838). Devices spell them loosely, so a declared one is compared by
 family: two types that share a container or an encoding are not told apart by their name alone.
 """
 

@@ -9,7 +9,7 @@ from attrs import define
 
 from traffic_storage.domain.media.content_types import ContentType
 from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Take
-from traffic_storage.domain.media.walker import ContainerFacts
+from traffic_storage.domain.media.walker import ContainerInfo
 
 QUICKTIME_BRAND = b"qt  "
 """The major brand of QuickTime's own files."""
@@ -46,7 +46,7 @@ class IsoBmffWalker(ScriptedWalker):
         self._video: _Track | None = None
         super().__init__(ContentType.MP4)
 
-    def script(self) -> Script[ContainerFacts]:
+    def script(self) -> Script[ContainerInfo]:
         box = yield from self.part(None)
         self._check_first(box)
         while box is not None:
@@ -142,14 +142,14 @@ class IsoBmffWalker(ScriptedWalker):
         self._track.codec = entry[4:8]
         self._track.coded = (int.from_bytes(entry[32:34]), int.from_bytes(entry[34:36]))
 
-    def _facts(self) -> ContainerFacts:
+    def _facts(self) -> ContainerInfo:
         if b"moov" not in self._seen:
             raise self.malformed("it ends without a 'moov' box")
         if not self._seen & {b"mdat", b"moof"}:
             raise self.malformed("it ends without media: no 'mdat' and no 'moof' box")
         track = self._video or _Track()
         width, height = track.presented if all(track.presented) else track.coded
-        return ContainerFacts.claimed(
+        return ContainerInfo.claimed(
             self.container,
             duration_seconds=self._duration_seconds(),
             width=width,

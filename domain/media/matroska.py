@@ -12,7 +12,7 @@ from attrs import define
 
 from traffic_storage.domain.media.content_types import ContentType
 from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Take
-from traffic_storage.domain.media.walker import ContainerFacts, MalformedMedia
+from traffic_storage.domain.media.walker import ContainerInfo, MalformedMedia
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 """The ID of the EBML header: how each document begins."""
@@ -55,7 +55,7 @@ class MatroskaWalker(ScriptedWalker):
     """Walks the elements: each ends by the end of the file, Tracks and a Cluster exist.
 
     Clusters of known size are passed over whole; one of unknown size ends where no element of a
-    Cluster follows, so its elements are walked. Several documents may follow each other; the facts
+    Cluster follows, so its elements are walked. Several documents may follow each other; the info
     are those of the first. Duration: Info's Duration × TimestampScale; live streams have none.
     """
 
@@ -68,7 +68,7 @@ class MatroskaWalker(ScriptedWalker):
         self._video: _Track | None = None
         super().__init__(ContentType.MATROSKA)
 
-    def script(self) -> Script[ContainerFacts]:
+    def script(self) -> Script[ContainerInfo]:
         header = yield from self.part(None)
         if header is None:
             raise self.malformed("the file is empty")
@@ -206,13 +206,13 @@ class MatroskaWalker(ScriptedWalker):
     def _pixel_height(self, element: Part) -> Script[None]:
         self._track.height = yield from self._number(element)
 
-    def _facts(self) -> ContainerFacts:
+    def _facts(self) -> ContainerInfo:
         for needed, what in _NEEDED.items():
             if needed not in self._seen:
                 raise self.malformed(f"it ends without {what}")
         track = self._video or _Track()
         seconds = None if self._duration is None else self._duration * self._scale_ns / 1e9
-        return ContainerFacts.claimed(
+        return ContainerInfo.claimed(
             self.container,
             duration_seconds=seconds,
             width=track.width,

@@ -17,7 +17,7 @@ from traffic_storage.domain.media.mpeg_ts_packets import (
     packet_size,
 )
 from traffic_storage.domain.media.walker import (
-    ContainerFacts,
+    ContainerInfo,
     MalformedMedia,
     RememberingWalker,
 )
@@ -67,7 +67,7 @@ class MpegTsWalker(RememberingWalker):
             if len(self._pending) >= _ENOUGH_BYTES:
                 self._walk_pending()
 
-    def conclude(self) -> ContainerFacts:
+    def conclude(self) -> ContainerInfo:
         self._walk_pending()
         if self._pending:
             end = self._offset + len(self._pending)
@@ -75,7 +75,7 @@ class MpegTsWalker(RememberingWalker):
             raise _malformed(end, f"the file ends inside a packet, {short} bytes short")
         if not self._programs.listed:
             raise _malformed(self._offset, "it ends without a program association table")
-        return ContainerFacts.claimed(
+        return ContainerInfo.claimed(
             ContentType.MPEG_TS,
             duration_seconds=self._clock.elapsed / _CLOCK_HZ,
             video_codec=self._programs.video_codec or b"",

@@ -10,7 +10,7 @@ SYNC_BYTE = 0x47
 """The first byte of each packet."""
 
 LAYOUT_BYTES = 5 * STAMPED_PACKET
-"""How many first bytes settle the packet size."""
+"""The number of first bytes that decide the packet size."""
 
 _FEWEST_PACKETS = 3
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from traffic_storage.domain.media.content_types import ContentType
 from traffic_storage.domain.media.walker import (
-    ContainerFacts,
+    ContainerInfo,
     MalformedMedia,
     RememberingWalker,
 )
@@ -71,7 +71,7 @@ class ScriptedWalker(RememberingWalker):
         self._missing = self._wanted.size
 
     @abstractmethod
-    def script(self) -> Script[ContainerFacts]:
+    def script(self) -> Script[ContainerInfo]:
         """Read one file from its first byte to its end."""
 
     @abstractmethod
@@ -99,13 +99,13 @@ class ScriptedWalker(RememberingWalker):
                 self._missing -= used
                 self._serve()
 
-    def conclude(self) -> ContainerFacts:
+    def conclude(self) -> ContainerInfo:
         try:
             while self._may_end():
                 self._resume(b"")
         except StopIteration as end:
-            facts: ContainerFacts = end.value
-            return facts
+            info: ContainerInfo = end.value
+            return info
         raise self._cut_short()
 
     def inside(self, parent: Part, visitors: Visitors) -> Script[None]:

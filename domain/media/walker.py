@@ -1,4 +1,4 @@
-"""What a container walker promises, and the facts and the error that it answers with."""
+"""What a container walker promises, and the info and the error that it answers with."""
 
 from abc import abstractmethod
 from math import isfinite
@@ -38,7 +38,7 @@ class MalformedMedia(TrafficStorageError, ValueError):
 
 
 @frozen
-class ContainerFacts:
+class ContainerInfo:
     """What the container's headers say of their content; None where they say nothing usable.
 
     `width` and `height` are in pixels, of the first video track. `video_codec` is spelled as the
@@ -61,8 +61,8 @@ class ContainerFacts:
         width: int = 0,
         height: int = 0,
         video_codec: bytes = b"",
-    ) -> "ContainerFacts":
-        """The facts that hostile headers may claim: what is implausible becomes None.
+    ) -> "ContainerInfo":
+        """The info that hostile headers may claim: what is implausible becomes None.
 
         A duration is more than 0 and at most 366 days, a side 1 to 65,535 pixels (both sides or
         none), a codec at most 64 printable ASCII characters.
@@ -94,7 +94,7 @@ class Walker(Protocol):
         """
 
     @abstractmethod
-    def finish(self) -> ContainerFacts:
+    def finish(self) -> ContainerInfo:
         """Say that no more bytes come; nothing is fed after this. Calling again answers the same.
 
         Raises:
@@ -103,10 +103,10 @@ class Walker(Protocol):
 
 
 class RememberingWalker(Walker):
-    """A walker that keeps its outcome: the first error, or the facts."""
+    """A walker that keeps its outcome: the first error, or the info."""
 
     def __init__(self) -> None:
-        self._outcome: ContainerFacts | MalformedMedia | None = None
+        self._outcome: ContainerInfo | MalformedMedia | None = None
 
     def feed(self, chunk: Chunk) -> None:
         if self._outcome is not None:
@@ -120,7 +120,7 @@ class RememberingWalker(Walker):
                 self._outcome = error
                 raise
 
-    def finish(self) -> ContainerFacts:
+    def finish(self) -> ContainerInfo:
         if self._outcome is None:
             try:
                 self._outcome = self.conclude()
@@ -133,11 +133,11 @@ class RememberingWalker(Walker):
         """Take the next bytes; `MalformedMedia` when they can't be right."""
 
     @abstractmethod
-    def conclude(self) -> ContainerFacts:
-        """The facts of the file that has ended; `MalformedMedia` when it is not whole."""
+    def conclude(self) -> ContainerInfo:
+        """The info of the file that has ended; `MalformedMedia` when it is not whole."""
 
     @staticmethod
-    def _answer(outcome: ContainerFacts | MalformedMedia) -> ContainerFacts:
+    def _answer(outcome: ContainerInfo | MalformedMedia) -> ContainerInfo:
         if isinstance(outcome, MalformedMedia):
             raise outcome
         return outcome

@@ -10,7 +10,7 @@ from traffic_storage.domain.media.walker import Walker
 def walker_for(content_type: ContentType) -> Walker | None:
     """A fresh walker for a file of this type; None when it is no video container.
 
-    The type may be any of its family: the facts name the container that the bytes are.
+    The type may be any of its family: the info name the container that the bytes are.
     """
     match content_type:
         case ContentType.MP4 | ContentType.QUICKTIME:

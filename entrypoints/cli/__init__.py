@@ -18,7 +18,7 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     if arguments in ([], ["--help"], ["-h"]):
-        from traffic_storage.entrypoints.cli.catalogue import overview
+        from traffic_storage.entrypoints.cli.commands import overview
 
         try:
             sys.stdout.write(overview())

@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliToken
 from cyclopts.help import PlainFormatter
 
 from traffic_storage.domain.errors import TrafficStorageError
-from traffic_storage.entrypoints.cli.catalogue import ABOUT, COMMANDS, PROGRAM, exit_codes_help
+from traffic_storage.entrypoints.cli.commands import ABOUT, COMMANDS, PROGRAM, exit_codes_help
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
 from traffic_storage.entrypoints.cli.output import (
     CannotWriteOut,

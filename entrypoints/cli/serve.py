@@ -15,8 +15,8 @@ from attrs import evolve
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note
-from traffic_storage.entrypoints.cli.protocol import Protocol
 from traffic_storage.entrypoints.cli.session import Shared
+from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.settings import StorageConfig
@@ -39,13 +39,13 @@ def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> Exit
     port:
         The port to listen on; 0 takes a free one.
     """
-    from traffic_storage.entrypoints.http.admission import Admission
+    from traffic_storage.entrypoints.http.authentication import AccessPolicy
 
     settings = session.settings()
     settings.effective_strategy()
     listener = listen(host, port)
     address = _address(listener)
-    who = Admission(settings.api_keys, open_access=settings.open_access).summary
+    who = AccessPolicy(settings.api_keys, open_access=settings.open_access).summary
 
     def announce() -> None:
         note(f"Traffic Storage at {address} (Ctrl-C stops it)")

@@ -32,7 +32,7 @@ async def store(
     Parameters
     ----------
     paths:
-        Files and folders. Names that begin with a dot are left out in folders.
+        Files and folders. ClaimedIds that begin with a dot are left out in folders.
     device_id:
         The device that all of them come from.
     violation_id:
@@ -53,8 +53,8 @@ async def store(
         Print a JSON object a file.
     """
     from traffic_storage.domain.files import FileKind
-    from traffic_storage.entrypoints.cli.storing import Wish, labels_of, rehearse, store_all
+    from traffic_storage.entrypoints.cli.bulk_store import Wish, attributes_of, rehearse, store_all
 
-    labels = labels_of(file_id, device_id, violation_id, metadata, captured_at)
-    wish = Wish(FileKind(kind) if kind else None, labels, parallel, json)
+    attributes = attributes_of(file_id, device_id, violation_id, metadata, captured_at)
+    wish = Wish(FileKind(kind) if kind else None, attributes, parallel, json)
     return rehearse(paths, wish) if dry_run else await store_all(paths, wish, session)

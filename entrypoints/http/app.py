@@ -16,15 +16,15 @@ from starlette.routing import Match, Route
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.entrypoints.container import Container
-from traffic_storage.entrypoints.http.admission import Admission, Gate
+from traffic_storage.entrypoints.http.authentication import AccessPolicy, Authentication
 from traffic_storage.entrypoints.http.docs import DocsPage, OpenApiDocument
 from traffic_storage.entrypoints.http.downloads import GetFile, OpenAccessUrl
 from traffic_storage.entrypoints.http.errors import MethodNotAllowed, NoSuchResource, Refused
 from traffic_storage.entrypoints.http.middleware import (
     ACCESS_PREFIX,
-    Boundary,
-    Crowd,
-    Envelope,
+    ConcurrencyLimit,
+    ProblemHandler,
+    RequestContext,
     Starting,
 )
 from traffic_storage.entrypoints.http.openapi import document
@@ -36,6 +36,7 @@ from traffic_storage.entrypoints.http.queries import (
     GetViolation,
     ListViolations,
 )
+from traffic_storage.entrypoints.http.request_and_response import Pace, route_path
 from traffic_storage.entrypoints.http.routes import (
     DOCS_PATH,
     LIVENESS_PATH,
@@ -47,12 +48,11 @@ from traffic_storage.entrypoints.http.routes import (
 )
 from traffic_storage.entrypoints.http.uploads import (
     CreateViolation,
-    Intake,
+    IngestJournal,
     PutContent,
     UploadImage,
     UploadVideo,
 )
-from traffic_storage.entrypoints.http.wire import Pace, route_path
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.errors import CatalogueUnavailable
 
@@ -99,7 +99,7 @@ def create_storage_app(
         raise ValueError("give the settings or a container that has them, not both")
     settings = container.settings()
     runtime = container.runtime()
-    admission = Admission(settings.api_keys, open_access=settings.open_access)
+    admission = AccessPolicy(settings.api_keys, open_access=settings.open_access)
     table = served(_endpoints(container, settings, runtime))
     published = document(
         table,
@@ -137,7 +137,7 @@ def _endpoints(container: Container, settings: StorageConfig, runtime: Runtime) 
     pace = Pace(settings.request_idle_timeout_seconds, settings.min_upload_bytes_per_second)
     read_files, signer = container.read_files(), container.signer()
     catalogue = container.catalogue()
-    intake = Intake(
+    journal = IngestJournal(
         store_files=container.store_files(),
         store_evidence=container.store_evidence(),
         spool=container.spool(),
@@ -147,12 +147,12 @@ def _endpoints(container: Container, settings: StorageConfig, runtime: Runtime) 
         video_bytes=settings.max_video_bytes,
     )
     return Endpoints(
-        upload_image=UploadImage(intake),
-        upload_video=UploadVideo(intake),
-        put_content=PutContent(intake),
+        upload_image=UploadImage(journal),
+        upload_video=UploadVideo(journal),
+        put_content=PutContent(journal),
         get_file=GetFile(read_files, pace),
         get_access_url=GetAccessUrl(signer, read_files),
-        create_violation=CreateViolation(intake),
+        create_violation=CreateViolation(journal),
         list_violations=ListViolations(catalogue, settings.zone),
         get_violation=GetViolation(catalogue, settings.retention),
         get_statistics=GetStatistics(container.statistics()),
@@ -163,7 +163,7 @@ def _endpoints(container: Container, settings: StorageConfig, runtime: Runtime) 
 
 
 def _surround(
-    app: FastAPI, settings: StorageConfig, runtime: Runtime, admission: Admission
+    app: FastAPI, settings: StorageConfig, runtime: Runtime, admission: AccessPolicy
 ) -> None:
     """Add the middleware, the innermost first."""
     unstarted = frozenset({*_FREE, READINESS_PATH})
@@ -171,15 +171,19 @@ def _surround(
         Starting, started=lambda: runtime.started, start=runtime.start, free_paths=unstarted
     )
     app.add_middleware(
-        Crowd, limit=settings.max_concurrent_requests, free_paths=frozenset({LIVENESS_PATH})
+        ConcurrencyLimit,
+        limit=settings.max_concurrent_requests,
+        free_paths=frozenset({LIVENESS_PATH}),
     )
-    app.add_middleware(Gate, admission=admission, free_paths=_FREE, free_prefix=ACCESS_PREFIX)
-    app.add_middleware(Boundary)
-    app.add_middleware(Envelope)
+    app.add_middleware(
+        Authentication, admission=admission, free_paths=_FREE, free_prefix=ACCESS_PREFIX
+    )
+    app.add_middleware(ProblemHandler)
+    app.add_middleware(RequestContext)
 
 
 def _lifespan(
-    runtime: Runtime, admission: Admission
+    runtime: Runtime, admission: AccessPolicy
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -13,8 +13,8 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES
+from traffic_storage.entrypoints.http.request_and_response import Request, send_whole
 from traffic_storage.entrypoints.http.routes import OPENAPI_PATH
-from traffic_storage.entrypoints.http.wire import Request, send_whole
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;

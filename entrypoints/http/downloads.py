@@ -16,7 +16,13 @@ from traffic_storage.entrypoints.http.digest_fields import digest_field
 from traffic_storage.entrypoints.http.errors import PreconditionFailed, RangeNotSatisfiable
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.preconditions import Conditions, Verdict, decide
-from traffic_storage.entrypoints.http.wire import Pace, Request, send_head, send_stream, send_whole
+from traffic_storage.entrypoints.http.request_and_response import (
+    Pace,
+    Request,
+    send_head,
+    send_stream,
+    send_whole,
+)
 from traffic_storage.ports.blob_store import Span
 
 # A file never changes under its id, so a copy is good as long as it may be kept.

@@ -72,7 +72,7 @@ class Crowded(StorageUnavailable):
 
 
 class KeyReused(Conflict):
-    """The Idempotency-Key was used before, with other content or other labels."""
+    """The Idempotency-Key was used before, with other content or other attributes."""
 
     def __init__(self, key: str, difference: str) -> None:
         super().__init__("Idempotency-Key", key, difference)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import evolve
 
-from traffic_storage.application.inputs import Labels
+from traffic_storage.application.inputs import FileAttributes
 from traffic_storage.domain.canonical import Json, parse_json, parse_json_object
 from traffic_storage.domain.digests import Sha256, declared_sha256
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, WrongFields
@@ -95,8 +95,8 @@ class Reader:
             raise InvalidInput(self.problems)
 
 
-def labels_of(texts: Mapping[str, str], *, file_id: str | None = None) -> Labels:
-    """The labels of a file: `device_id`, `violation_id` and `metadata` of a form or a query.
+def attributes_of(texts: Mapping[str, str], *, file_id: str | None = None) -> FileAttributes:
+    """The attributes of a file: `device_id`, `violation_id` and `metadata` of a form or a query.
 
     Raises:
         InvalidInput: they can't be read.
@@ -104,7 +104,7 @@ def labels_of(texts: Mapping[str, str], *, file_id: str | None = None) -> Labels
     reader = Reader(texts)
     metadata = reader.optional("metadata", parse_json_object)
     try:
-        labels = Labels.of(
+        attributes = FileAttributes.of(
             file_id=file_id,
             device_id=texts.get("device_id"),
             violation_id=texts.get("violation_id"),
@@ -112,9 +112,9 @@ def labels_of(texts: Mapping[str, str], *, file_id: str | None = None) -> Labels
         )
     except InvalidInput as error:
         reader.problems += error.problems
-        labels = Labels()
+        attributes = FileAttributes()
     reader.finish()
-    return labels
+    return attributes
 
 
 def sha256_field(texts: Mapping[str, str]) -> Sha256 | None:

@@ -15,7 +15,7 @@ from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, TooLarge
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
 from traffic_storage.entrypoints.http.multipart import Multipart, PartHead, boundary_of
-from traffic_storage.entrypoints.http.wire import Pace, Request, near_name
+from traffic_storage.entrypoints.http.request_and_response import Pace, Request, near_name
 from traffic_storage.ports.spool import Body, Spool
 
 SHORT_TEXT = 64 * 1024

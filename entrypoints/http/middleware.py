@@ -1,6 +1,6 @@
 """What surrounds every request, as pure ASGI: its id and log line, its problem, its place.
 
-From the outside in: `Envelope`, `Boundary`, then `admission.Gate`, `Crowd`, `Starting`.
+From the outside in: `RequestContext`, `ProblemHandler`, then `admission.Authentication`, `ConcurrencyLimit`, `Starting`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from traffic_storage.entrypoints.http.errors import ClientGone, Crowded, NotAdmitted
 from traffic_storage.entrypoints.http.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
-from traffic_storage.entrypoints.http.wire import (
+from traffic_storage.entrypoints.http.request_and_response import (
     Request,
     body_of,
     header_of,
@@ -43,7 +43,7 @@ _LINGER_SECONDS = 3.0
 _POLICY_VIOLATION = 1008
 
 
-class Envelope:
+class RequestContext:
     """Gives every request an id, every answer its security headers, and the log a line.
 
     The line names method, path, status, size, time, who asked and the id. It never holds a query
@@ -79,7 +79,7 @@ class Envelope:
                 _log(scope, request_id, status, size, perf_counter() - begun)
 
 
-class Boundary:
+class ProblemHandler:
     """Turns every error into a problem document; what began to be answered is cut off."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -122,7 +122,7 @@ class Boundary:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
 
-class Crowd:
+class ConcurrencyLimit:
     """Serves a bounded number of requests at once; the rest is told to come back."""
 
     def __init__(self, app: ASGIApp, *, limit: int, free_paths: frozenset[str]) -> None:

@@ -24,7 +24,12 @@ from traffic_storage.entrypoints.http.fields import (
     whole_number,
 )
 from traffic_storage.entrypoints.http.problems import MEDIA_TYPE, problem_of
-from traffic_storage.entrypoints.http.wire import Request, request_id_of, send_json, send_whole
+from traffic_storage.entrypoints.http.request_and_response import (
+    Request,
+    request_id_of,
+    send_json,
+    send_whole,
+)
 from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
 from traffic_storage.ports.record_repo import Catalogue
 

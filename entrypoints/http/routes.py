@@ -194,7 +194,7 @@ _KEY_HEADER = Parameter(
     "Idempotency-Key",
     "header",
     {"type": "string", "pattern": "^[!-~]{1,255}$"},
-    "without a file_id, the id is derived from it; other content or other labels under it are "
+    "without a file_id, the id is derived from it; other content or other attributes under it are "
     "refused",
 )
 _VIOLATION_KEY_HEADER = evolve(
@@ -214,7 +214,7 @@ _LABELS = (
     Field(
         "metadata",
         _JSON_OBJECT,
-        "JSON object; device_id, violation_id and timestamp in it count as labels",
+        "JSON object; device_id, violation_id and timestamp in it count as attributes",
     ),
 )
 _UPLOAD = (

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from attrs import frozen
 from starlette.types import Receive, Scope, Send
 
-from traffic_storage.application.inputs import Labels, Upload
+from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import Stored, StoreFiles
 from traffic_storage.domain.canonical import canonical_json
@@ -27,8 +27,8 @@ from traffic_storage.entrypoints.http.errors import KeyReused
 from traffic_storage.entrypoints.http.fields import (
     OPTIONAL,
     REQUIRED,
+    attributes_of,
     idempotency_key,
-    labels_of,
     record_of,
     renamed,
     seconds_field,
@@ -42,7 +42,7 @@ from traffic_storage.entrypoints.http.forms import (
     Shape,
     read_form,
 )
-from traffic_storage.entrypoints.http.wire import Pace, Request, send_json
+from traffic_storage.entrypoints.http.request_and_response import Pace, Request, send_json
 from traffic_storage.entrypoints.views import evidence_view, file_view
 from traffic_storage.ports.spool import Spool
 
@@ -60,7 +60,7 @@ _IDEMPOTENCY = b"idempotency-key"
 
 
 @frozen
-class Intake:
+class IngestJournal:
     """What taking in needs.
 
     `image_bytes` and `video_bytes` are the most that a file of the kind may have.
@@ -78,74 +78,80 @@ class Intake:
 class UploadImage:
     """`POST /files/upload/image`: a form with a file and what is said about it."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
-        self._shape = Shape({"file": intake.image_bytes}, _UPLOAD_TEXTS)
+    def __init__(self, journal: IngestJournal) -> None:
+        self._journal = journal
+        self._shape = Shape({"file": journal.image_bytes}, _UPLOAD_TEXTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = Request(scope, receive, send)
-        intake = self._intake
-        async with read_form(request, self._shape, intake.spool, intake.pace) as form:
+        journal = self._journal
+        async with read_form(request, self._shape, journal.spool, journal.pace) as form:
             key = _Key.of(request, form)
             with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(key):
-                labels = labels_of(form.texts, file_id=_wanted_id(form, key, "image"))
+                attributes = attributes_of(form.texts, file_id=_wanted_id(form, key, "image"))
                 upload = _upload(form, "file", sha256_field(form.texts))
-                stored = await intake.store_files.image(upload, labels)
-            _refuse_other_labels(stored, labels, None, key)
-        await _answer(request, stored, intake.periods)
+                stored = await journal.store_files.image(upload, attributes)
+            _refuse_other_labels(stored, attributes, None, key)
+        await _answer(request, stored, journal.periods)
 
 
 class UploadVideo:
     """`POST /files/upload/video`: like an image, with its duration in seconds."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, journal: IngestJournal) -> None:
+        self._journal = journal
         texts = {**_UPLOAD_TEXTS, "duration_seconds": SHORT_TEXT}
-        self._shape = Shape({"file": intake.video_bytes}, texts)
+        self._shape = Shape({"file": journal.video_bytes}, texts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = Request(scope, receive, send)
-        intake = self._intake
-        async with read_form(request, self._shape, intake.spool, intake.pace) as form:
+        journal = self._journal
+        async with read_form(request, self._shape, journal.spool, journal.pace) as form:
             key = _Key.of(request, form)
             with renamed({"video": "file", **_TIME_OF_LABELS}), _by_key(key):
-                labels = labels_of(form.texts, file_id=_wanted_id(form, key, "video"))
+                attributes = attributes_of(form.texts, file_id=_wanted_id(form, key, "video"))
                 seconds = seconds_field(form.texts)
                 upload = _upload(form, "file", sha256_field(form.texts))
-                stored = await intake.store_files.video(upload, labels, duration_seconds=seconds)
-            _refuse_other_labels(stored, labels, seconds, key)
-        await _answer(request, stored, intake.periods)
+                stored = await journal.store_files.video(
+                    upload, attributes, duration_seconds=seconds
+                )
+            _refuse_other_labels(stored, attributes, seconds, key)
+        await _answer(request, stored, journal.periods)
 
 
 class PutContent:
-    """`PUT /files/{file_id}/content`: the bytes as the body, labels in the query.
+    """`PUT /files/{file_id}/content`: the bytes as the body, attributes in the query.
 
     For devices that can't build a form. The content type says whether it is an image or a video;
     where it says nothing, the first bytes do.
     """
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, journal: IngestJournal) -> None:
+        self._journal = journal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = Request(scope, receive, send)
         texts = request.query(_PUT_FIELDS)
         with renamed({"image": "body", "video": "body", **_TIME_OF_LABELS}):
-            labels = labels_of(texts, file_id=new_file_id(request.path_value("file_id")))
+            attributes = attributes_of(texts, file_id=new_file_id(request.path_value("file_id")))
             seconds = seconds_field(texts)
-            stored = await self._store(request, labels, seconds)
-        await _answer(request, stored, self._intake.periods)
+            stored = await self._store(request, attributes, seconds)
+        await _answer(request, stored, self._journal.periods)
 
-    async def _store(self, request: Request, labels: Labels, seconds: float | None) -> Stored:
-        intake = self._intake
+    async def _store(
+        self, request: Request, attributes: FileAttributes, seconds: float | None
+    ) -> Stored:
+        journal = self._journal
         declared = request.header(b"content-type")
         kind = _kind_of(declared)
-        limits = {FileKind.IMAGE: intake.image_bytes, FileKind.VIDEO: intake.video_bytes}
+        limits = {FileKind.IMAGE: journal.image_bytes, FileKind.VIDEO: journal.video_bytes}
         limit = limits.get(kind, max(limits.values())) if kind else max(limits.values())
-        body: AsyncIterator[bytes] = request.body(limit_bytes=limit, pace=intake.pace, field="body")
+        body: AsyncIterator[bytes] = request.body(
+            limit_bytes=limit, pace=journal.pace, field="body"
+        )
         if kind is None:
             head, body = await _peeked(body)
             kind = FileKind.IMAGE if sniff(head) in ACCEPTED_IMAGES else FileKind.VIDEO
@@ -153,8 +159,8 @@ class PutContent:
         if kind is FileKind.IMAGE:
             if seconds is not None:
                 raise InvalidInput.of("duration_seconds", "is of a video", "leave it out")
-            return await intake.store_files.image(upload, labels)
-        return await intake.store_files.video(upload, labels, duration_seconds=seconds)
+            return await journal.store_files.image(upload, attributes)
+        return await journal.store_files.video(upload, attributes, duration_seconds=seconds)
 
 
 class CreateViolation:
@@ -164,10 +170,10 @@ class CreateViolation:
     and changes nothing, as it does for an upload with a `file_id`.
     """
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, journal: IngestJournal) -> None:
+        self._journal = journal
         self._shape = Shape(
-            {"image_file": intake.image_bytes, "video_file": intake.video_bytes},
+            {"image_file": journal.image_bytes, "video_file": journal.video_bytes},
             {
                 **dict.fromkeys(REQUIRED, SHORT_TEXT),
                 **dict.fromkeys(OPTIONAL, LONG_TEXT),
@@ -180,16 +186,16 @@ class CreateViolation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = Request(scope, receive, send)
-        intake = self._intake
+        journal = self._journal
         idempotency_key(request.headers(_IDEMPOTENCY))
-        async with read_form(request, self._shape, intake.spool, intake.pace) as form:
+        async with read_form(request, self._shape, journal.spool, journal.pace) as form:
             with renamed({"image": "image_file", "video": "video_file"}):
                 _refuse_lost_files(form)
                 record = record_of(form.texts)
                 seconds = seconds_field(form.texts)
                 image_sha256 = _declared(form, "image_sha256")
                 video_sha256 = _declared(form, "video_sha256")
-                stored = await intake.store_evidence(
+                stored = await journal.store_evidence(
                     record,
                     _optional_upload(form, "image_file", image_sha256),
                     _optional_upload(form, "video_file", video_sha256),
@@ -200,7 +206,7 @@ class CreateViolation:
             request,
             201 if stored.created else 200,
             [(b"location", location)],
-            evidence_view(stored, intake.periods),
+            evidence_view(stored, journal.periods),
         )
 
 
@@ -248,22 +254,22 @@ def _by_key(key: _Key | None) -> Iterator[None]:
 
 
 def _refuse_other_labels(
-    stored: Stored, labels: Labels, seconds: float | None, key: _Key | None
+    stored: Stored, attributes: FileAttributes, seconds: float | None, key: _Key | None
 ) -> None:
-    """The same bytes with other labels are another request: the key can't stand for both."""
+    """The same bytes with other attributes are another request: the key can't stand for both."""
     if key is None or stored.created:
         return
-    if others := _other_labels(stored.file, labels, seconds):
+    if others := _other_labels(stored.file, attributes, seconds):
         raise KeyReused(key.text, f"the bytes are the same, {' and '.join(others)} not")
 
 
-def _other_labels(file: StoredFile, labels: Labels, seconds: float | None) -> list[str]:
-    metadata = None if labels.metadata is None else canonical_json(labels.metadata).decode()
+def _other_labels(file: StoredFile, attributes: FileAttributes, seconds: float | None) -> list[str]:
+    metadata = None if attributes.metadata is None else canonical_json(attributes.metadata).decode()
     same = {
-        "device_id": labels.device_id == file.device_id,
-        "violation_id": labels.violation_id == file.violation_id,
+        "device_id": attributes.device_id == file.device_id,
+        "violation_id": attributes.violation_id == file.violation_id,
         "metadata": metadata == file.metadata,
-        "duration_seconds": seconds in (None, file.picture.duration_seconds),
+        "duration_seconds": seconds in (None, file.media.duration_seconds),
     }
     return [name for name, alike in same.items() if not alike]
 

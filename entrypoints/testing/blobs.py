@@ -1,4 +1,4 @@
-"""Blobs for tests: bytes with the key, the digests and the facts that belong to them."""
+"""Blobs for tests: bytes with the key, the digests and the manifest that belong to them."""
 
 import os
 import tempfile
@@ -10,8 +10,8 @@ from uuid import uuid4
 from attrs import field, frozen
 
 from traffic_storage.domain.digests import Digests, digests_of
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.ports.spool import MemoryBody, SpooledBody
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -27,7 +27,7 @@ class Blob:
     key: BlobKey
     data: bytes = field(repr=False)
     digests: Digests
-    facts: Facts
+    manifest: BlobManifest
 
     @property
     def body(self) -> MemoryBody:
@@ -52,7 +52,7 @@ def new_blob(
 ) -> Blob:
     """A blob of these bytes under a new key."""
     digests = digests_of(data)
-    facts = Facts(
+    manifest = BlobManifest(
         file_id=f"file-{uuid4()}",
         kind=kind,
         content_type="application/octet-stream",
@@ -65,7 +65,7 @@ def new_blob(
         device_id="cámara-1",
         metadata=metadata,
     )
-    return Blob(blob_key(kind, day, uuid4(), digests.sha256), data, digests, facts)
+    return Blob(blob_key(kind, day, uuid4(), digests.sha256), data, digests, manifest)
 
 
 def random_blob(size_bytes: int, *, kind: FileKind = FileKind.IMAGE, day: date = _DAY) -> Blob:

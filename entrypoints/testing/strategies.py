@@ -27,13 +27,12 @@ from traffic_storage.domain.digests import (
     Sha256,
     sha256_of,
 )
-from traffic_storage.domain.facts import Facts, facts_of
 from traffic_storage.domain.files import (
     BlobKey,
     Coding,
     FileKind,
     FileState,
-    Picture,
+    MediaInfo,
     PlacementNote,
     Replica,
     ReplicaState,
@@ -54,12 +53,20 @@ from traffic_storage.domain.identifiers import (
     evidence_file_id,
 )
 from traffic_storage.domain.identity import EnrolledStore, Marker
+from traffic_storage.domain.ingest import (
+    Attempt,
+    CatalogueUsage,
+    ClaimedIds,
+    ExistingRows,
+    Unit,
+    Usage,
+)
+from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.domain.placement import CloudRoute, StorageStrategy, StoreStatus, Thresholds
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, ViolationQuery
 from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.domain.times import EARLIEST, Moment, instant
-from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit, Usage
 from traffic_storage.domain.violation import (
     EvidencePart,
     StoredViolation,
@@ -268,7 +275,7 @@ def store_statuses(tier: Tier | None = None) -> SearchStrategy[StoreStatus]:
         StoreStatus,
         store_id=store_ids(),
         tier=tiers,
-        obstacle=st.just("") | texts(),
+        unavailable_reason=st.just("") | texts(),
         full=st.just("") | texts(),
         used_bytes=size,
         limit_bytes=st.none() | size,
@@ -333,11 +340,11 @@ def replicas(
 
 
 @cache
-def pictures() -> SearchStrategy[Picture]:
+def pictures() -> SearchStrategy[MediaInfo]:
     """What is known of pixels, from nothing to all."""
     side = st.none() | st.integers(1, 100_000)
     return st.builds(
-        Picture,
+        MediaInfo,
         width=side,
         height=side,
         channels=st.none() | st.sampled_from([1, 3, 4]),
@@ -380,7 +387,7 @@ def stored_files(
         captured_at=draw(st.none() | instants()),
         device_id=draw(st.none() | device_ids()),
         violation_id=draw(_given(violation_id, st.none() | violation_ids())),
-        picture=draw(pictures()),
+        media=draw(pictures()),
         placement=draw(placement_notes()),
         metadata=None if given is None else canonical_json(given).decode(),
         replicas=tuple(
@@ -400,9 +407,9 @@ def file_states() -> SearchStrategy[FileState]:
     return st.sampled_from(FileState)
 
 
-def facts() -> SearchStrategy[Facts]:
-    """Facts as they travel with bytes."""
-    return stored_files().map(facts_of)
+def manifest() -> SearchStrategy[BlobManifest]:
+    """BlobManifest as they travel with bytes."""
+    return stored_files().map(manifest_of)
 
 
 def evidence_parts() -> SearchStrategy[EvidencePart]:
@@ -539,15 +546,15 @@ def attempts(
     )
 
 
-def names() -> SearchStrategy[Names]:
-    """Names that a unit may want to claim."""
+def names() -> SearchStrategy[ClaimedIds]:
+    """ClaimedIds that a unit may want to claim."""
     return units().map(lambda unit: unit.names)
 
 
-def holdings() -> SearchStrategy[Holdings]:
+def existing() -> SearchStrategy[ExistingRows]:
     """What a catalogue may have under the names of a unit."""
-    return st.just(Holdings()) | units().map(
-        lambda unit: Holdings({file.file_id: file for file in unit.files}, unit.violation)
+    return st.just(ExistingRows()) | units().map(
+        lambda unit: ExistingRows({file.file_id: file for file in unit.files}, unit.violation)
     )
 
 

@@ -11,7 +11,7 @@ from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.files import (
     Coding,
     FileKind,
-    Picture,
+    MediaInfo,
     PlacementNote,
     Replica,
     ReplicaState,
@@ -20,8 +20,8 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import AttemptId, FileId, ViolationId, evidence_file_id
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.times import instant
-from traffic_storage.domain.unit import Attempt, Unit
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord, with_paths
 from traffic_storage.ports.record_repo import RecordRepo
 
@@ -64,7 +64,7 @@ def new_file(
         captured_at=None,
         device_id=None,
         violation_id=None if violation_id is None else ViolationId(violation_id),
-        picture=Picture(),
+        media=MediaInfo(),
         placement=PlacementNote("local", "for a test"),
         metadata=None,
         replicas=tuple(copies),

@@ -25,9 +25,9 @@ from typing import TypeVar
 
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digester, Digests
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
@@ -61,7 +61,7 @@ PRAGMA foreign_keys = ON;
 CREATE TABLE IF NOT EXISTS blobs (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
-    facts TEXT NOT NULL,
+    manifest TEXT NOT NULL,
     written_us INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS segments (
@@ -105,13 +105,15 @@ class SqliteBlobStore(BlobStore):
     def location(self) -> str:
         return f"{socket.gethostname()}:{self._path}"
 
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         """None is ever known: each call tries the file anew."""
         return ""
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
         check_key(key)
-        await self._writing.run(lambda db: self._put(db, key, body, facts, deadline))
+        await self._writing.run(lambda db: self._put(db, key, body, manifest, deadline))
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
         check_key(key)
@@ -160,7 +162,12 @@ class SqliteBlobStore(BlobStore):
         await self._reading.aclose()
 
     def _put(
-        self, db: sqlite3.Connection, key: BlobKey, body: Body, facts: Facts, deadline: datetime
+        self,
+        db: sqlite3.Connection,
+        key: BlobKey,
+        body: Body,
+        manifest: BlobManifest,
+        deadline: datetime,
     ) -> None:
         self._check_deadline(key, deadline)
         with _transaction(db):
@@ -169,8 +176,8 @@ class SqliteBlobStore(BlobStore):
                 return
             written_us = (self._clock.now() - _EPOCH) // _MICROSECOND
             blob = db.execute(
-                "INSERT INTO blobs (key, facts, written_us) VALUES (?, ?, ?)",
-                [key, facts.to_text(), written_us],
+                "INSERT INTO blobs (key, manifest, written_us) VALUES (?, ?, ?)",
+                [key, manifest.to_text(), written_us],
             ).lastrowid
             came = Digester()
             for number, data in enumerate(_pieces(body)):
@@ -320,11 +327,11 @@ def _segment(
 
 
 def _head(db: sqlite3.Connection, key: BlobKey) -> BlobHead:
-    row = db.execute("SELECT size_bytes, facts FROM sized WHERE key = ?", [key]).fetchone()
+    row = db.execute("SELECT size_bytes, manifest FROM sized WHERE key = ?", [key]).fetchone()
     if row is None:
         raise BlobMissing(f"no blob {key}")
     try:
-        return BlobHead(row[0], Facts.from_text(row[1]))
+        return BlobHead(row[0], BlobManifest.from_text(row[1]))
     except InvalidInput:
         return BlobHead(row[0], None)
 

@@ -78,7 +78,7 @@ async def test_all_is_in_one_file_and_still_there_when_it_is_opened_again(tmp_pa
     blob = random_blob(5 * 1024 * 1024)
     for _ in range(2):
         store = SqliteBlobStore(tmp_path / "evidence.sqlite3", CLOCK)
-        await store.put(blob.key, blob.body, blob.facts, deadline=NEVER)
+        await store.put(blob.key, blob.body, blob.manifest, deadline=NEVER)
         assert await store.read(blob.key, blob.digests) == blob.data
         await store.aclose()
         assert names_in(tmp_path) == ["evidence.sqlite3"]

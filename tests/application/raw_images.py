@@ -13,7 +13,7 @@ from traffic_storage.domain.pixels import (
     dimensions_of,
     pixel_sha256,
 )
-from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageFacts, Images
+from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageInfo, Images
 from traffic_storage.ports.spool import Body, MemoryBody
 
 MAGIC = b"RAW!"
@@ -42,10 +42,10 @@ class RawImages(Images):
             MemoryBody(data, digests_of(data)), CONTENT_TYPE, dimensions, pixel_sha256(image, order)
         )
 
-    async def inspect(self, body: Body) -> ImageFacts:
+    async def inspect(self, body: Body) -> ImageInfo:
         assert isinstance(body, MemoryBody)
         pixels = _decoded(body.data)
-        return ImageFacts(CONTENT_TYPE, dimensions_of(pixels, max_pixels=self._max_pixels))
+        return ImageInfo(CONTENT_TYPE, dimensions_of(pixels, max_pixels=self._max_pixels))
 
     async def decode(
         self, data: bytes, order: ChannelOrder, channels: int | None = None

@@ -20,14 +20,14 @@ from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.compressor.zstd import ZstdCompressor
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.spool.memory import InMemorySpool
-from traffic_storage.application.inputs import ArrayImage, Labels, Source, Upload
+from traffic_storage.application.inputs import ArrayImage, FileAttributes, Source, Upload
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import TrafficStorageError
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Coding, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.violation import ViolationRecord
@@ -83,8 +83,10 @@ class RememberingBlobStore(InMemoryBlobStore):
         super().__init__(clock, tier=tier, location=location)
         self.history: dict[BlobKey, set[str]] = {}
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
-        await super().put(key, body, facts, deadline=deadline)
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
+        await super().put(key, body, manifest, deadline=deadline)
         self.history.setdefault(key, set()).add(body.digests.sha256)
 
     @property
@@ -93,9 +95,9 @@ class RememberingBlobStore(InMemoryBlobStore):
         return {key: blob.data for key, blob in self._blobs.items()}
 
     @property
-    def facts(self) -> Mapping[BlobKey, Facts]:
+    def manifest(self) -> Mapping[BlobKey, BlobManifest]:
         """What travels with it."""
-        return {key: blob.facts for key, blob in self._blobs.items()}
+        return {key: blob.manifest for key, blob in self._blobs.items()}
 
 
 class Rig:
@@ -202,8 +204,8 @@ class Rig:
                     yield f"I2: {file.file_id} has other bytes at {replica.key}"
                 elif _sha256(_plain(file, data)) != file.content.sha256:
                     yield f"I2: {file.file_id} decodes to other content"
-                elif self.at_rest[replica.tier].facts[replica.key].file_id != file.file_id:
-                    yield f"the facts at {replica.key} tell of another file"
+                elif self.at_rest[replica.tier].manifest[replica.key].file_id != file.file_id:
+                    yield f"the manifest at {replica.key} tell of another file"
 
     def _orphans(self) -> Iterator[str]:
         told = {
@@ -250,7 +252,7 @@ class Service:
         self.container = container
         self.stores = container.stores()
         self.read = container.read_files()
-        self.tally = container.tally()
+        self.counters = container.counters()
 
     async def start(self) -> None:
         """Start it."""
@@ -265,24 +267,26 @@ class Service:
         await self.container.runtime().aclose()
 
     async def image(
-        self, image: Pixels | Source, file_id: str | None = None, **labels: Any
+        self, image: Pixels | Source, file_id: str | None = None, **attributes: Any
     ) -> Stored:
         """Store an image."""
         given = ArrayImage(image) if isinstance(image, np.ndarray) else Upload(image)
-        return await self.container.store_files().image(given, Labels.of(file_id=file_id, **labels))
+        return await self.container.store_files().image(
+            given, FileAttributes.of(file_id=file_id, **attributes)
+        )
 
-    async def video(self, video: Source, file_id: str | None = None, **labels: Any) -> Stored:
+    async def video(self, video: Source, file_id: str | None = None, **attributes: Any) -> Stored:
         """Store a video."""
         return await self.container.store_files().video(
-            Upload(video), Labels.of(file_id=file_id, **labels)
+            Upload(video), FileAttributes.of(file_id=file_id, **attributes)
         )
 
     async def json(
-        self, data: Mapping[str, Json], file_id: str | None = None, **labels: Any
+        self, data: Mapping[str, Json], file_id: str | None = None, **attributes: Any
     ) -> Stored:
         """Store metadata."""
         return await self.container.store_files().metadata(
-            data, Labels.of(file_id=file_id, **labels)
+            data, FileAttributes.of(file_id=file_id, **attributes)
         )
 
     async def evidence(

@@ -1,4 +1,4 @@
-"""Labels: what a caller says about a file, from arguments and from its metadata."""
+"""FileAttributes: what a caller says about a file, from arguments and from its metadata."""
 
 import math
 from datetime import UTC, date, datetime
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from traffic_storage.application.inputs import MAX_METADATA_BYTES, Labels, Upload
+from traffic_storage.application.inputs import MAX_METADATA_BYTES, FileAttributes, Upload
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.testing import strategies as kit
@@ -19,23 +19,23 @@ NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 def wrong(**given: Any) -> dict[str, str]:
     """The fields that are refused, and why."""
     with pytest.raises(InvalidInput) as caught:
-        Labels.of(**given)
+        FileAttributes.of(**given)
     assert all(problem.remedy for problem in caught.value.problems)
     return {problem.field: problem.message for problem in caught.value.problems}
 
 
 def test_nothing_said_is_nothing_known() -> None:
-    assert Labels.of() == Labels()
-    assert Labels.of(metadata={}) == Labels(metadata={})
+    assert FileAttributes.of() == FileAttributes()
+    assert FileAttributes.of(metadata={}) == FileAttributes(metadata={})
 
 
 @pytest.mark.parametrize("given", ["", "a b", "../../etc/x", "x" * 500, "V1~image"])
 @pytest.mark.parametrize("name", ["file_id", "violation_id"])
 def test_there_are_no_labels_that_break_a_rule(name: str, given: str) -> None:
     with pytest.raises(InvalidInput, match=name):
-        Labels(**{name: given})  # type: ignore[arg-type]
+        FileAttributes(**{name: given})  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="device_id"):
-        Labels(device_id="x\n")
+        FileAttributes(device_id="x\n")
 
 
 def test_arguments_and_metadata_say_the_same_things() -> None:
@@ -45,13 +45,19 @@ def test_arguments_and_metadata_say_the_same_things() -> None:
         "timestamp": NOON,
         "lane": 2,
     }
-    labels = Labels.of(file_id="f", metadata=said)
-    assert (labels.file_id, labels.device_id, labels.violation_id) == ("f", "cam-1", "V001")
-    assert labels.captured_at == NOON
-    assert labels.metadata == said | {"timestamp": NOON.isoformat()}
-    assert Labels.of(device_id="cam-1", metadata={"device_id": "cam-1"}).device_id == "cam-1"
-    assert Labels.of(device_id="cam-1", metadata={"device_id": None}).device_id == "cam-1"
-    assert Labels.of(metadata={"timestamp": None}).captured_at is None
+    attributes = FileAttributes.of(file_id="f", metadata=said)
+    assert (attributes.file_id, attributes.device_id, attributes.violation_id) == (
+        "f",
+        "cam-1",
+        "V001",
+    )
+    assert attributes.captured_at == NOON
+    assert attributes.metadata == said | {"timestamp": NOON.isoformat()}
+    assert (
+        FileAttributes.of(device_id="cam-1", metadata={"device_id": "cam-1"}).device_id == "cam-1"
+    )
+    assert FileAttributes.of(device_id="cam-1", metadata={"device_id": None}).device_id == "cam-1"
+    assert FileAttributes.of(metadata={"timestamp": None}).captured_at is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +69,7 @@ def test_arguments_and_metadata_say_the_same_things() -> None:
     ],
 )
 def test_a_timestamp_is_read(stamp: Any, meant: datetime) -> None:
-    assert Labels.of(metadata={"timestamp": stamp}).captured_at == meant
+    assert FileAttributes.of(metadata={"timestamp": stamp}).captured_at == meant
 
 
 @pytest.mark.parametrize(
@@ -126,11 +132,11 @@ def test_a_contradiction_quotes_both_sides_safely() -> None:
 @given(kit.json_objects())
 def test_metadata_is_the_callers_own_words(said: dict[str, Json]) -> None:
     said = {f"_{name}": value for name, value in said.items()}
-    labels = Labels.of(metadata=MappingProxyType(said))
-    assert labels.metadata == said
+    attributes = FileAttributes.of(metadata=MappingProxyType(said))
+    assert attributes.metadata == said
     before = dict(said)
     said["more"] = 1
-    assert labels.metadata == before
+    assert attributes.metadata == before
 
 
 def test_bytes_are_not_shown_in_a_log() -> None:

@@ -14,7 +14,7 @@ from tests.application.rig import Rig, film, outcome, picture, streamed, violati
 from tests.support import media
 from traffic_storage.adapters.images.pillow import PillowImages
 from traffic_storage.adapters.spool.disk import DiskSpool
-from traffic_storage.application.inputs import ArrayImage, Labels, Upload
+from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_files import StoreFiles
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import (
@@ -55,12 +55,12 @@ async def test_a_photograph_as_an_array_is_encoded_and_comes_back(
     rig = with_pillow(image_lossless=True)
     async with rig.running() as service:
         store = service.container.store_files().image
-        stored = await store(ArrayImage(frame, order), Labels.of(file_id="f"))
+        stored = await store(ArrayImage(frame, order), FileAttributes.of(file_id="f"))
         assert stored.file.content_type == "image/webp"
         decoded, file = await service.read.image("f")
         assert decoded.pixels.shape == frame.shape
         assert np.array_equal(decoded.pixels, frame)
-        assert file.picture.channel_order == (order if frame.ndim == 3 else None)
+        assert file.media.channel_order == (order if frame.ndim == 3 else None)
         if frame.ndim == 3:
             other, _ = await service.read.image("f", ChannelOrder.RGB)
             expected = frame if order is ChannelOrder.RGB else frame[..., ::-1]
@@ -71,7 +71,7 @@ async def test_an_encoding_of_ones_own_wins_over_the_setting() -> None:
     rig = with_pillow()
     async with rig.running() as service:
         given = ArrayImage(media.photograph("chelsea"), encoding=Encoding(ImageFormat.JPEG))
-        stored = await service.container.store_files().image(given, Labels.of())
+        stored = await service.container.store_files().image(given, FileAttributes.of())
         assert stored.file.content_type == "image/jpeg"
 
 
@@ -80,12 +80,12 @@ async def test_a_jpeg_is_kept_byte_for_byte(name: media.ShippedJpeg) -> None:
     data = media.shipped_jpeg(name)
     async with with_pillow().running() as service:
         given = Upload(streamed(data, 65_536), "image/jpg", sha256_of(data))
-        stored = await service.container.store_files().image(given, Labels.of(file_id="f"))
+        stored = await service.container.store_files().image(given, FileAttributes.of(file_id="f"))
         assert stored.file.content_type == "image/jpeg"
         assert stored.file.content.sha256 == sha256_of(data)
         assert (await service.read.whole("f"))[0] == data
         decoded, _ = await service.read.image("f")
-        shown = stored.file.picture
+        shown = stored.file.media
         assert decoded.pixels.shape == (shown.height, shown.width, shown.channels)
 
 
@@ -99,8 +99,8 @@ async def test_a_video_is_walked_while_it_comes(
         stored = await service.video(streamed(data, chunk_bytes), "v")
         assert stored.file.content_type.startswith("video/")
         assert (await service.read.whole("v"))[0] == data
-        if stored.file.picture.width is not None:
-            size = (stored.file.picture.width, stored.file.picture.height)
+        if stored.file.media.width is not None:
+            size = (stored.file.media.width, stored.file.media.height)
             assert size == media.VIDEO_SIZE
 
 
@@ -108,10 +108,10 @@ async def test_a_duration_that_is_said_wins_over_the_containers() -> None:
     async with Rig().running() as service:
         store = service.container.store_files().video
         data = media.video("mp4")
-        said = await store(Upload(data), Labels.of(), duration_seconds=1.5)
-        assert said.file.picture.duration_seconds == 1.5
-        found = await store(Upload(data), Labels.of(file_id="b"))
-        assert found.file.picture.duration_seconds == pytest.approx(2.0, abs=0.2)
+        said = await store(Upload(data), FileAttributes.of(), duration_seconds=1.5)
+        assert said.file.media.duration_seconds == 1.5
+        found = await store(Upload(data), FileAttributes.of(file_id="b"))
+        assert found.file.media.duration_seconds == pytest.approx(2.0, abs=0.2)
 
 
 IMAGES: list[tuple[Any, type[InvalidInput], str]] = [
@@ -192,7 +192,7 @@ async def test_an_unknown_video_is_taken_where_the_setting_says_so() -> None:
     async with Rig(accept_unknown_video=True).running() as service:
         stored = await service.video(film(), "X")
         assert stored.file.content_type == "application/octet-stream"
-        assert stored.file.picture.width is None
+        assert stored.file.media.width is None
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,9 @@ async def test_a_declared_type_that_the_bytes_contradict_is_refused(
     rig = Rig(accept_unknown_video=False)
     async with rig.running() as service:
         given = Upload(media.video("mp4"), declared)
-        result = await outcome(service.container.store_files().video(given, Labels.of(file_id="X")))
+        result = await outcome(
+            service.container.store_files().video(given, FileAttributes.of(file_id="X"))
+        )
         if good:
             assert result.file.content_type == "video/mp4"
             return
@@ -233,9 +235,11 @@ async def test_a_declared_digest_that_the_bytes_contradict_is_refused(kind: str)
         store: Any = files.image if kind == "image" else files.video
         wrong = Upload(media.flipped(data, 0.9), sha256=sha256_of(data))
         with pytest.raises(DigestMismatch, match=f"sha256: the {kind} has SHA-256"):
-            await store(wrong, Labels.of(file_id="X"))
+            await store(wrong, FileAttributes.of(file_id="X"))
         check_nothing(rig)
-        assert (await store(Upload(data, sha256=sha256_of(data)), Labels.of(file_id="X"))).created
+        assert (
+            await store(Upload(data, sha256=sha256_of(data)), FileAttributes.of(file_id="X"))
+        ).created
 
 
 @pytest.mark.parametrize("data", [{"a": float("nan")}, {"a": b""}, [], "{}", None, {1: 2}])
@@ -290,7 +294,7 @@ async def test_a_duration_that_cannot_be_is_refused_before_anything_is_taken(sec
     async with rig.running() as service:
         with pytest.raises(InvalidInput, match="duration_seconds"):
             await service.container.store_files().video(
-                Upload(film()), Labels.of(), duration_seconds=seconds
+                Upload(film()), FileAttributes.of(), duration_seconds=seconds
             )
     check_nothing(rig)
 
@@ -363,9 +367,11 @@ async def test_a_body_that_a_caller_took_in_is_released_whatever_fails(what: str
         video = await upload(media.video("mp4"))
         work: Any
         if how == "alone":
-            labels = Labels(captured_at=bad.get("timestamp"))
+            attributes = FileAttributes(captured_at=bad.get("timestamp"))
             seconds = bad.get("duration_seconds")
-            work = service.container.store_files().video(video, labels, duration_seconds=seconds)
+            work = service.container.store_files().video(
+                video, attributes, duration_seconds=seconds
+            )
         else:
             record = violation_record(timestamp=bad.get("timestamp", NOON))
             work = service.container.store_evidence()(

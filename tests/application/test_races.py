@@ -135,7 +135,7 @@ async def test_an_attempt_that_recovery_condemned_does_not_commit_but_is_tried_a
         await held.reached.wait()
         rig.clock.advance(LONG_AGO)
         await other.sweep()
-        assert other.tally.attempts_undone == 1
+        assert other.counters.attempts_undone == 1
         held.let_go.set()
         # The put comes to its store after the deadline: it is refused there, never published.
         assert isinstance(await outcome(work), DeadlinePassed)
@@ -152,7 +152,7 @@ async def test_a_commit_that_comes_after_its_undoing_is_tried_again_with_new_key
         await held.reached.wait()
         rig.clock.advance(LONG_AGO)
         await other.sweep()
-        assert other.tally.attempts_undone == 1
+        assert other.counters.attempts_undone == 1
         assert not rig.at_rest[Tier.LOCAL].blobs
         held.let_go.set()
         assert (await work).created

@@ -26,7 +26,6 @@ from traffic_storage.domain.errors import (
     StorageUnavailable,
     UnsupportedMedia,
 )
-from traffic_storage.domain.facts import facts_of
 from traffic_storage.domain.files import (
     FileState,
     Replica,
@@ -35,6 +34,7 @@ from traffic_storage.domain.files import (
     Tier,
 )
 from traffic_storage.domain.identifiers import FileId, StoreId
+from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
@@ -60,7 +60,7 @@ async def two_copies(rig: Rig, service: Service, content: bytes) -> StoredFile:
     await rig.at_rest[other].put(
         first.key,
         MemoryBody(content, file.stored),
-        facts_of(file),
+        manifest_of(file),
         deadline=NOON.replace(year=9999),
     )
     second = Replica(bound.store_id, other, first.key, ReplicaState.PRESENT, NOON)
@@ -122,7 +122,7 @@ async def test_a_damaged_copy_is_marked_and_the_other_is_read(
             }
             marked = rig.files[X].replicas[0]
             assert marked.verified_at == NOON + timedelta(minutes=5)
-            assert service.tally.replicas_failed == 1
+            assert service.counters.replicas_failed == 1
             (told,) = alarms(caplog)
             assert told.startswith(f"replica of X in {marked.store_id}: ")
             assert marked.key in told
@@ -290,8 +290,8 @@ async def test_a_stream_that_is_left_early_frees_everything(rig: Rig) -> None:
         await two_copies(rig, service, LARGE)
         async with aclosing((await service.read.open("X")).chunks()) as chunks:
             assert LARGE.startswith(await anext(chunks))
-        assert service.tally.files_retrieved == 0
-        assert 0 < service.tally.bytes_retrieved < len(LARGE)
+        assert service.counters.files_retrieved == 0
+        assert 0 < service.counters.bytes_retrieved < len(LARGE)
 
 
 # Spans
@@ -385,8 +385,8 @@ async def test_reads_are_counted(rig: Rig) -> None:
         await streamed_out(service, Span(0, 10))
         await service.read.image("Y")
         size = (await service.read.file("Y")).content.size_bytes
-        assert service.tally.files_retrieved == 3
-        assert service.tally.bytes_retrieved == len(SMALL) + 10 + size
+        assert service.counters.files_retrieved == 3
+        assert service.counters.bytes_retrieved == len(SMALL) + 10 + size
 
 
 # The cache of bytes
@@ -399,7 +399,7 @@ async def test_what_is_small_is_read_once_and_then_from_the_cache() -> None:
         for _ in range(3):
             assert (await service.read.whole("X"))[0] == SMALL
         assert rig.local.calls["read"] == 1
-        assert (service.tally.cache_hits, service.tally.cache_misses) == (2, 1)
+        assert (service.counters.cache_hits, service.counters.cache_misses) == (2, 1)
         rig.local.go_down("away")
         assert (await service.read.whole("X"))[0] == SMALL
         rig.clock.advance(timedelta(days=1))
@@ -428,7 +428,7 @@ async def test_a_poisoned_cache_costs_time_never_truth(lie: Any) -> None:
             rig.cache.lie(lie)
             assert (await service.read.whole(name))[0] == right
             rig.cache.come_back()
-        assert service.tally.cache_hits == 0
+        assert service.counters.cache_hits == 0
         assert rig.findings() == []
 
 
@@ -456,7 +456,7 @@ async def test_only_what_is_small_and_in_a_chosen_tier_is_cached() -> None:
     for name in ("small", "large", "local"):
         await service.read.whole(name)
         await service.read.whole(name)
-    assert (service.tally.cache_hits, service.tally.cache_misses) == (1, 1)
+    assert (service.counters.cache_hits, service.counters.cache_misses) == (1, 1)
     assert rig.cache.calls["get"] == 2
     await service.aclose()
 

@@ -20,11 +20,11 @@ from tests.application.script import Died, Script, Step
 from traffic_storage.application.recovery import BATCH
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, blob_key
 from traffic_storage.domain.identifiers import AttemptId, StoreId
+from traffic_storage.domain.ingest import Attempt, ClaimedIds
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.domain.unit import Attempt, Names
 from traffic_storage.entrypoints.testing.blobs import NEVER
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
@@ -56,7 +56,7 @@ async def test_it_waits_for_the_deadline_and_a_margin() -> None:
         assert await recover() == 1
         assert (rig.attempts, dict(rig.at_rest[Tier.LOCAL].blobs)) == ([], {})
         assert await recover() == 0
-        assert service.tally.attempts_undone == 1
+        assert service.counters.attempts_undone == 1
 
 
 @pytest.mark.parametrize(("attempt", "request_lasts", "margin"), [(600, 30, 60), (10, 30, 30)])
@@ -89,7 +89,7 @@ async def test_it_undoes_at_the_start_what_a_dead_process_left() -> None:
     assert sum(len(store.blobs) for store in rig.at_rest.values()) == 3
     rig.clock.advance(LONG_AGO)
     async with rig.running() as service:
-        assert service.tally.attempts_undone == 1
+        assert service.counters.attempts_undone == 1
         assert not any(store.blobs for store in rig.at_rest.values())
         assert (await service.evidence(V001, picture(), film())).created
 
@@ -135,7 +135,7 @@ async def test_an_undo_that_fails_half_way_is_taken_up_again() -> None:
             assert len(rig.attempts) == 1
         # Condemned ones are taken up by whoever comes, too.
         async with rig.running() as other:
-            assert other.tally.attempts_undone == 1
+            assert other.counters.attempts_undone == 1
         assert not any(store.blobs for store in rig.at_rest.values())
         assert rig.attempts == []
 
@@ -156,7 +156,7 @@ async def test_a_delete_whose_answer_was_lost_is_repeated(when: When) -> None:
 async def test_an_attempt_of_a_store_that_is_not_here_is_left_for_its_process() -> None:
     rig = Rig()
     async with rig.running() as service:
-        await rig.repo.begin(_attempt(rig, 1, StoreId("local-of-another-host")), Names(()))
+        await rig.repo.begin(_attempt(rig, 1, StoreId("local-of-another-host")), ClaimedIds(()))
         rig.clock.advance(LONG_AGO)
         await service.sweep()
         assert len(rig.attempts) == 1
@@ -176,7 +176,7 @@ async def test_attempts_that_are_stuck_keep_no_other_waiting(stuck: int) -> None
     rig = Rig()
     async with rig.running() as service:
         for minute in range(stuck):
-            await rig.repo.begin(_attempt(rig, minute, StoreId("of-another-host")), Names(()))
+            await rig.repo.begin(_attempt(rig, minute, StoreId("of-another-host")), ClaimedIds(()))
         mine = [f"f{n}" for n in range(BATCH + 1)]
         for name in mine:
             await interrupted(rig, service, name)
@@ -207,16 +207,18 @@ class LateBlobStore(RememberingBlobStore):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self._under_way: list[tuple[BlobKey, Body, Facts]] = []
+        self._under_way: list[tuple[BlobKey, Body, BlobManifest]] = []
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
-        self._under_way.append((key, body, facts))
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
+        self._under_way.append((key, body, manifest))
         raise StorageUnavailable("no answer in time")
 
     async def arrive(self) -> None:
         """What is under way arrives."""
-        for key, body, facts in self._under_way:
-            await super().put(key, body, facts, deadline=NEVER)
+        for key, body, manifest in self._under_way:
+            await super().put(key, body, manifest, deadline=NEVER)
 
 
 @pytest.mark.parametrize("local_is_full", [True, False])

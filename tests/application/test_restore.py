@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from tests.application.rig import LONG_AGO, Rig, Service, film, picture, violation_record
-from traffic_storage.application.inputs import ArrayImage, Labels
+from traffic_storage.application.inputs import ArrayImage, FileAttributes
 from traffic_storage.application.runtime import WrongHome
 from traffic_storage.domain.errors import NoGoodReplica, TrafficStorageError
 from traffic_storage.domain.files import FileKind, StoredFile
@@ -52,7 +52,7 @@ async def test_what_is_sent_again_takes_the_place_of_a_lost_copy(rig: Rig, damag
         # All that was said of it stays; the bad copy stays noted, for it may tell what happened.
         assert (again.file.created_at, again.file.device_id) == (before.created_at, "cam-7")
         assert [copy.key for copy in again.file.doubtful] == [before.replicas[0].key]
-        assert service.tally.replicas_restored == 1
+        assert service.counters.replicas_restored == 1
         assert rig.findings() == []
         await service.sweep()
         assert await service.miscounts() == []
@@ -66,7 +66,7 @@ async def test_a_retry_of_what_is_whole_restores_nothing(rig: Rig) -> None:
         kept = rig.files[X]
         assert not (await service.video(FILM, "X")).created
         assert rig.files[X] == kept
-        assert service.tally.replicas_restored == 0
+        assert service.counters.replicas_restored == 0
 
 
 @DAMAGES
@@ -90,20 +90,20 @@ async def test_a_violation_sent_again_restores_what_it_lost(
 
 
 async def test_what_is_encoded_otherwise_is_refused_and_not_called_stored(rig: Rig) -> None:
-    labels = Labels.of(file_id="X")
+    attributes = FileAttributes.of(file_id="X")
     async with rig.running() as service:
         store = service.container.store_files().image
         given = ArrayImage(picture(7))
-        await store(given, labels)
+        await store(given, attributes)
         await damaged(rig, service, X, Damage.FLIP)
         other = ArrayImage(picture(7), encoding=Encoding(ImageFormat.PNG))
         before = rig.files[X]
         with pytest.raises(NoGoodReplica, match=r"X is known, but no good copy.*backup"):
-            await store(other, labels)
+            await store(other, attributes)
         assert rig.files[X] == before
         assert rig.spool.held == []
         assert not rig.attempts
-        assert not (await store(given, labels)).created
+        assert not (await store(given, attributes)).created
         assert (await service.read.whole("X"))[1].readable
 
 

@@ -64,13 +64,13 @@ async def other_content(rig: Rig) -> list[str]:
 
 async def facts_of_another(rig: Rig) -> list[str]:
     blobs, key = rig.at_rest[Tier.LOCAL]._blobs, key_of(rig, FILM)
-    blobs[key] = evolve(blobs[key], facts=evolve(blobs[key].facts, file_id="another"))
-    return [f"the facts at {key} tell of another file"]
+    blobs[key] = evolve(blobs[key], manifest=evolve(blobs[key].manifest, file_id="another"))
+    return [f"the manifest at {key} tell of another file"]
 
 
 async def orphan(rig: Rig) -> list[str]:
     blob = random_blob(9)
-    await rig.at_rest[Tier.CLOUD].put(blob.key, blob.body, blob.facts, deadline=NEVER)
+    await rig.at_rest[Tier.CLOUD].put(blob.key, blob.body, blob.manifest, deadline=NEVER)
     return [f"I3: nobody knows {blob.key} (cloud)"]
 
 
@@ -103,7 +103,7 @@ async def without_a_violation(rig: Rig) -> list[str]:
 async def rewritten(rig: Rig) -> list[str]:
     key, store = key_of(rig, FILM), rig.at_rest[Tier.LOCAL]
     good = store._blobs.pop(key)
-    await store.put(key, MemoryBody(b"x", digests_of(b"x")), good.facts, deadline=NEVER)
+    await store.put(key, MemoryBody(b"x", digests_of(b"x")), good.manifest, deadline=NEVER)
     store._blobs[key] = good
     return [f"I7: {key} held 2 contents"]
 

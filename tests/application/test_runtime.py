@@ -75,7 +75,7 @@ async def test_it_sweeps_by_itself() -> None:
         rig.clock.advance(LONG_AGO)
         rig.script.begin()
         await swept(rig, 2)
-        assert service.tally.attempts_undone == 1
+        assert service.counters.attempts_undone == 1
         assert rig.attempts == []
 
 

@@ -29,9 +29,9 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import FileKind, StoredFile, Tier
 from traffic_storage.domain.identifiers import FileId, ViolationId
+from traffic_storage.domain.ingest import CatalogueUsage
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import ViolationQuery
-from traffic_storage.domain.unit import CatalogueUsage
 from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
 from traffic_storage.entrypoints.testing.faults.plans import When
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
@@ -210,7 +210,9 @@ class ServiceMachine(RuleBasedStateMachine):
             try:
                 data, _ = self._run(self.service.read.whole(name))
             except StorageUnavailable:
-                assert self._port(replica.tier).obstacle() or not self._trusts(replica.tier)
+                assert self._port(replica.tier).unavailable_reason() or not self._trusts(
+                    replica.tier
+                )
                 continue
             assert sha256_of(data) == file.content.sha256
         self.rig.cache.come_back()
@@ -313,7 +315,7 @@ class ServiceMachine(RuleBasedStateMachine):
         return trouble is not None or not self._all_reachable() or not trusting
 
     def _all_reachable(self) -> bool:
-        return not (self.rig.local.obstacle() or self.rig.cloud.obstacle())
+        return not (self.rig.local.unavailable_reason() or self.rig.cloud.unavailable_reason())
 
     def _trusts(self, tier: Tier) -> bool:
         return all(b.trusted for b in self.service.stores if b.store.tier is tier)

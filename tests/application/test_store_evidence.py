@@ -53,7 +53,7 @@ async def test_a_violation_with_its_files(strategy: StorageStrategy) -> None:
         assert (await service.read.whole(violation.record.video_path))[0] == film()
         decoded, _ = await service.read.image(violation.record.image_path)
         assert np.array_equal(decoded.pixels, picture())
-        assert service.tally.violations_stored == 1
+        assert service.counters.violations_stored == 1
     assert (rig.attempts, rig.findings()) == ([], [])
 
 
@@ -135,7 +135,7 @@ async def test_the_same_again_is_a_no_op() -> None:
         assert not again.created
         assert (again.violation, dict(again.files)) == (first.violation, dict(first.files))
         assert await shown(service) == before
-        assert service.tally.files_stored == 3
+        assert service.counters.files_stored == 3
         assert await service.miscounts() == []
     assert (rig.attempts, rig.findings()) == ([], [])
 
@@ -204,7 +204,7 @@ async def test_a_file_that_was_missing_is_added_and_the_document_stays(
         assert await service.read.whole("V001~metadata") == document
         assert not (await service.evidence(V001, *given(second))).created
         assert not (await service.evidence(V001, *given(first))).created
-        assert service.tally.violations_stored == 1
+        assert service.counters.violations_stored == 1
         assert await service.miscounts() == []
     assert (rig.attempts, rig.findings()) == ([], [])
 

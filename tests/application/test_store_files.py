@@ -10,7 +10,7 @@ import pytest
 from tests.application.raw_images import raw_picture
 from tests.application.rig import Rig, film, outcome, picture, streamed
 from traffic_storage.adapters.compressor.zstd import ZstdCompressor
-from traffic_storage.application.inputs import ArrayImage, Labels, Upload
+from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import digests_of, sha256_of
@@ -36,7 +36,7 @@ async def test_an_array_comes_back_as_it_was(strategy: StorageStrategy) -> None:
             assert stored.created
             assert (stored.file.file_id, stored.file.kind) == (name, FileKind.IMAGE)
             assert stored.file.metadata == '{"lane":2}'
-            shown = stored.file.picture
+            shown = stored.file.media
             assert (shown.height, shown.width) == pixels.shape[:2]
             assert shown.channel_order == (ChannelOrder.RGB if pixels.ndim == 3 else None)
             decoded, file = await service.read.image(name)
@@ -52,7 +52,7 @@ async def test_encoded_bytes_are_kept_byte_for_byte(strategy: StorageStrategy) -
         for number, source in enumerate(sources):
             stored = await service.image(source, f"photo-{number}")
             assert stored.file.content.sha256 == sha256_of(photo)
-            assert stored.file.picture.pixel_sha256 is None
+            assert stored.file.media.pixel_sha256 is None
             assert (await service.read.whole(f"photo-{number}"))[0] == photo
 
 
@@ -60,10 +60,10 @@ async def test_encoded_bytes_are_kept_byte_for_byte(strategy: StorageStrategy) -
 async def test_a_video_is_kept_byte_for_byte(strategy: StorageStrategy) -> None:
     async with Rig(strategy).running() as service:
         stored = await service.container.store_files().video(
-            Upload(streamed(film())), Labels.of(file_id="segment-1"), duration_seconds=10
+            Upload(streamed(film())), FileAttributes.of(file_id="segment-1"), duration_seconds=10
         )
         assert stored.file.kind is FileKind.VIDEO
-        assert stored.file.picture.duration_seconds == 10
+        assert stored.file.media.duration_seconds == 10
         assert (await service.read.whole("segment-1"))[0] == film()
 
 
@@ -197,8 +197,8 @@ async def test_the_same_again_is_a_no_op_that_gives_the_first_result(
             again = await store()
             assert (first.created, again.created) == (True, False)
             assert again.file == first.file
-        assert service.tally.retries_recognised == 4
-        assert service.tally.files_stored == 4
+        assert service.counters.retries_recognised == 4
+        assert service.counters.files_stored == 4
         assert await service.miscounts() == []
     assert (rig.attempts, rig.findings()) == ([], [])
 
@@ -256,14 +256,14 @@ async def test_other_content_under_the_same_id_is_a_conflict_and_nothing_changes
 async def test_an_array_is_known_by_its_pixels_whatever_the_encoder_does() -> None:
     async with Rig().running() as service:
         store = service.container.store_files().image
-        labels = Labels.of(file_id="frame")
-        first = await store(ArrayImage(picture(5), encoding=Encoding(quality=90)), labels)
-        again = await store(ArrayImage(picture(5), encoding=Encoding(quality=40)), labels)
+        attributes = FileAttributes.of(file_id="frame")
+        first = await store(ArrayImage(picture(5), encoding=Encoding(quality=90)), attributes)
+        again = await store(ArrayImage(picture(5), encoding=Encoding(quality=40)), attributes)
         assert again.file == first.file
         assert not again.created
         swapped = ArrayImage(picture(5), ChannelOrder.BGR)
         with pytest.raises(Conflict, match="its pixels differ"):
-            await store(swapped, labels)
+            await store(swapped, attributes)
 
 
 async def test_the_bytes_that_an_array_became_are_the_same_file() -> None:
@@ -278,9 +278,9 @@ async def test_a_grey_frame_has_no_channel_order() -> None:
     grey = np.full((4, 4), 9, np.uint8)
     async with Rig().running() as service:
         store = service.container.store_files().image
-        labels = Labels.of(file_id="grey")
-        await store(ArrayImage(grey, ChannelOrder.RGB), labels)
-        assert not (await store(ArrayImage(grey, ChannelOrder.BGR), labels)).created
+        attributes = FileAttributes.of(file_id="grey")
+        await store(ArrayImage(grey, ChannelOrder.RGB), attributes)
+        assert not (await store(ArrayImage(grey, ChannelOrder.BGR), attributes)).created
 
 
 async def test_a_blind_retry_without_an_id_finds_the_first_and_any_difference_is_new() -> None:
@@ -299,14 +299,14 @@ async def test_a_blind_retry_without_an_id_finds_the_first_and_any_difference_is
     async with rig.running() as service:
         seen: set[str] = set()
         for _ in range(2):
-            for labels in variants:
-                seen.add((await service.image(picture(), **labels)).file.file_id)
-                seen.add((await service.image(raw_picture(picture()), **labels)).file.file_id)
-                seen.add((await service.video(film(), **labels)).file.file_id)
-                seen.add((await service.json({"a": 1}, **labels)).file.file_id)
+            for attributes in variants:
+                seen.add((await service.image(picture(), **attributes)).file.file_id)
+                seen.add((await service.image(raw_picture(picture()), **attributes)).file.file_id)
+                seen.add((await service.video(film(), **attributes)).file.file_id)
+                seen.add((await service.json({"a": 1}, **attributes)).file.file_id)
         assert len(seen) == len(rig.files) == 4 * len(variants)
-        assert service.tally.files_stored == len(seen)
-        assert service.tally.retries_recognised == len(seen)
+        assert service.counters.files_stored == len(seen)
+        assert service.counters.retries_recognised == len(seen)
         assert (await service.image(picture(1))).created
         assert (await service.json({"a": 1.5})).created
 

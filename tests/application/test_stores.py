@@ -50,7 +50,7 @@ async def filled(strategy: StorageStrategy = StorageStrategy.LOCAL_ONLY) -> Asyn
 async def check_refused(rig: Rig, service: Service, why: str, tier: Tier = Tier.LOCAL) -> None:
     """Nothing is written to a store, nothing is deleted there; the reason is given."""
     before = dict(rig.at_rest[tier].blobs)
-    assert why in bound(service, tier).identity_obstacle
+    assert why in bound(service, tier).untrusted_reason
     with pytest.raises(StorageUnavailable, match=why):
         await service.image(picture(1), "new")
     with pytest.raises(StorageUnavailable, match=why):
@@ -231,7 +231,7 @@ async def test_a_moved_store_that_was_away_at_the_start_is_known_when_it_comes()
         rig.cloud.go_down("no answer")
         async with rig.running() as service:
             kept = (await service.image(picture(1), "Y")).file
-            assert "no answer" in bound(service, Tier.CLOUD).identity_obstacle
+            assert "no answer" in bound(service, Tier.CLOUD).untrusted_reason
             rig.cloud.come_back()
             await service.sweep()
             assert old._marker is not None
@@ -403,7 +403,7 @@ async def test_a_store_that_cannot_be_marked_does_not_keep_the_service_from_star
     rig = Rig(StorageStrategy.HYBRID)
     rig.local.plan(Fault(call, lambda: error))
     async with rig.running() as service:
-        assert str(error) in bound(service).identity_obstacle
+        assert str(error) in bound(service).untrusted_reason
         assert (await service.image(picture(), "X")).file.placement.decision == "cloud"
         await service.sweep()
         assert bound(service).trusted
@@ -442,7 +442,7 @@ async def test_of_two_catalogues_that_want_a_new_store_at_once_one_gets_it() -> 
     with pytest.raises(StorageUnavailable):
         await loser.image(picture(), "X")
     await loser.sweep()
-    assert "belongs to another catalogue" in bound(loser).identity_obstacle
+    assert "belongs to another catalogue" in bound(loser).untrusted_reason
     assert (await trusting[0].image(picture(), "X")).created
     for service in services:
         await service.aclose()
@@ -459,7 +459,7 @@ async def test_one_place_that_is_configured_twice_is_one_store() -> None:
     async with rig.running() as service:
         clouds = [one for one in service.stores if one.store.tier is Tier.CLOUD]
         assert [one.trusted for one in clouds] == [True, False]
-        assert "one is a copy of the other" in clouds[1].identity_obstacle
+        assert "one is a copy of the other" in clouds[1].untrusted_reason
         assert (await service.read.whole("X"))[1].file_id == "X"
 
 
@@ -479,7 +479,7 @@ async def test_a_catalogue_that_forgot_a_store_knows_it_by_its_marker() -> None:
 async def test_a_store_that_the_strategy_does_not_use_is_left_unmarked() -> None:
     rig = Rig(StorageStrategy.CLOUD_ONLY)
     async with rig.running() as service:
-        assert bound(service).identity_obstacle == NOT_USED
+        assert bound(service).untrusted_reason == NOT_USED
         assert (await service.image(picture(), "X")).created
         health = await service.container.runtime().health()
         assert not health.degraded

@@ -79,8 +79,8 @@ async def location_of(rig: Rig, service: Service) -> str:
 async def check_taken_over(service: Service, by: str, file_id: str) -> None:
     """Nothing is written, nothing is proved; reading goes on; log and health say why."""
     why = f"was taken over by a process that has it at {by}"
-    assert why in local(service).identity_obstacle
-    assert "A restart of this service takes the store back over" in local(service).identity_obstacle
+    assert why in local(service).untrusted_reason
+    assert "A restart of this service takes the store back over" in local(service).untrusted_reason
     with pytest.raises(StorageUnavailable, match=why):
         await service.image(picture(9))
     with pytest.raises(StorageUnavailable, match=why):
@@ -168,7 +168,7 @@ async def test_processes_that_reach_one_folder_by_many_names_all_go_on(
         for _ in range(4):
             await asyncio.gather(*(service.start() for service in services))
             await asyncio.gather(*(service.sweep() for service in services))
-            assert [local(service).identity_obstacle for service in services] == [""] * 6
+            assert [local(service).untrusted_reason for service in services] == [""] * 6
             late = boot(rig, on_host(rig, "late", tmp_path, monkeypatch))
             await late.start()
             await late.aclose()
@@ -218,11 +218,12 @@ async def test_a_copy_beside_the_store_is_not_trusted(
         await one.image(picture(), "X")
         shutil.copytree(folder, beside)
         async with process(rig, on_host(rig, "host", beside, monkeypatch)) as two:
-            obstacle = local(two).identity_obstacle
+            unavailable_reason = local(two).untrusted_reason
             assert (
-                f"two copies of one store exist, at host:{folder} and at host:{beside}" in obstacle
+                f"two copies of one store exist, at host:{folder} and at host:{beside}"
+                in unavailable_reason
             )
-            assert "move away the one that is out of date" in obstacle
+            assert "move away the one that is out of date" in unavailable_reason
             with pytest.raises(StorageUnavailable, match="two copies of one store"):
                 await two.image(picture(1), "Y")
             assert (await two.read.whole("X"))[1].file_id == "X"

@@ -13,7 +13,7 @@ from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
-from traffic_storage.domain.unit import Unit
+from traffic_storage.domain.ingest import Unit
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
     RecordRepoContract,
     RecordRepoMachine,

@@ -53,14 +53,14 @@ class Ours:
 
     async def put(self, blob: Blob) -> None:
         if random.random() < 0.5:
-            await self._store.put(blob.key, blob.body, blob.facts, deadline=NEVER)
+            await self._store.put(blob.key, blob.body, blob.manifest, deadline=NEVER)
             return
         self._store.root.mkdir(exist_ok=True)
         fd = os.open(self._store.root, os.O_TMPFILE | os.O_RDWR, 0o600)
         try:
             os.pwrite(fd, blob.data, 0)
             body = SpooledBody(fd, blob.digests)
-            await self._store.put(blob.key, body, blob.facts, deadline=NEVER)
+            await self._store.put(blob.key, body, blob.manifest, deadline=NEVER)
         finally:
             os.close(fd)
 

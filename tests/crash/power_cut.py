@@ -30,7 +30,7 @@ from tests.crash.disk_writer import DISKS
 from tests.crash.service_cut import cut_service
 from tests.support.privileged import can_mount
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.facts import Facts
+from traffic_storage.domain.manifest import BlobManifest
 
 CONTROLS = frozenset({"careless", "obstore"})
 STEPS_BETWEEN = 20
@@ -98,14 +98,14 @@ def _problem(blobs: Path, key: str, size: int, *, has_facts: bool) -> str:
     if not has_facts:
         return ""
     try:
-        facts = Facts.from_text(_facts(path))
+        manifest = BlobManifest.from_text(_facts(path))
     except (OSError, InvalidInput):
-        return "without facts"
-    return "" if facts.sha256 == key[-64:] else "other facts"
+        return "without manifest"
+    return "" if manifest.sha256 == key[-64:] else "other manifest"
 
 
 def _facts(path: Path) -> str:
-    beside = path.with_name(f"{path.name}.facts")
+    beside = path.with_name(f"{path.name}.manifest")
     if beside.exists():
         return beside.read_text()
     return os.getxattr(path, "user.traffic_storage").decode()

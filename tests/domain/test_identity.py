@@ -64,7 +64,7 @@ def test_any_text_is_a_marker_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("enrolled", "marker", "empty", "obstacle", "write_marker"),
+    ("enrolled", "marker", "empty", "unavailable_reason", "write_marker"),
     [
         # A new store in an empty place is taken.
         (NEW, None, True, "", True),
@@ -86,13 +86,17 @@ def test_any_text_is_a_marker_or_refused(text: str) -> None:
     ],
 )
 def test_the_table_of_verdicts(
-    enrolled: EnrolledStore, marker: Marker | None, empty: bool, obstacle: str, write_marker: bool
+    enrolled: EnrolledStore,
+    marker: Marker | None,
+    empty: bool,
+    unavailable_reason: str,
+    write_marker: bool,
 ) -> None:
     verdict = judge(OURS, enrolled, marker, empty=empty)
     assert verdict.write_marker == write_marker
-    if obstacle:
-        assert obstacle in verdict.obstacle
-        assert enrolled.location in verdict.obstacle
+    if unavailable_reason:
+        assert unavailable_reason in verdict.unavailable_reason
+        assert enrolled.location in verdict.unavailable_reason
         assert not verdict.write_marker
     else:
         assert verdict == Verdict(write_marker=write_marker)

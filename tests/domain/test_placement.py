@@ -36,7 +36,7 @@ def statuses(tier: Tier) -> st.SearchStrategy[StoreStatus]:
         StoreStatus,
         store_id=st.just(StoreId(f"{tier}-1")),
         tier=st.just(tier),
-        obstacle=REASONS,
+        unavailable_reason=REASONS,
         full=REASONS,
         used_bytes=AMOUNTS,
         limit_bytes=st.none() | AMOUNTS,
@@ -75,7 +75,7 @@ def anything(test: Callable[..., None]) -> Callable[..., None]:
 
 def may_be_written(store: StoreStatus, size: int) -> bool:
     """By the rules, spelt out once more: the oracle."""
-    if store.obstacle or store.full:
+    if store.unavailable_reason or store.full:
         return False
     if store.limit_bytes is not None and store.used_bytes + size > store.limit_bytes:
         return False
@@ -106,7 +106,7 @@ def test_some_place_exists_or_the_error_says_why(
 ) -> None:
     stores = allowed(strategy, local, cloud)
     takers = [store for store in stores if may_be_written(store, size)]
-    away = [store for store in stores if store.obstacle]
+    away = [store for store in stores if store.unavailable_reason]
     if takers:
         placement = place(strategy, kind, size, local=local, cloud=cloud, thresholds=thresholds)
         assert placement.first in takers
@@ -115,7 +115,7 @@ def test_some_place_exists_or_the_error_says_why(
     with pytest.raises(kind_of_error) as caught:
         place(strategy, kind, size, local=local, cloud=cloud, thresholds=thresholds)
     assert all(store.tier in caught.value.message for store in stores)
-    assert all(store.obstacle in caught.value.message for store in away)
+    assert all(store.unavailable_reason in caught.value.message for store in away)
     assert caught.value.remedy
 
 
@@ -219,7 +219,7 @@ def decided(
 def test_local_only_and_cloud_only_do_what_they_say() -> None:
     assert decided(StorageStrategy.LOCAL_ONLY).decision == "local"
     assert decided(StorageStrategy.CLOUD_ONLY).decision == "cloud"
-    away = evolve(GOOD_CLOUD, obstacle="the bucket does not answer")
+    away = evolve(GOOD_CLOUD, unavailable_reason="the bucket does not answer")
     with pytest.raises(StorageUnavailable, match="cloud: the bucket does not answer"):
         decided(StorageStrategy.CLOUD_ONLY, cloud=away)
     with pytest.raises(StorageUnavailable, match="none is configured"):
@@ -239,7 +239,7 @@ def test_local_then_cloud_goes_to_the_cloud_above_the_high_water_mark() -> None:
     above = with_used(84 * MB + 1)
     assert (above.decision, above.later) == ("cloud", ())
     assert above.reason == "local disk is above its high-water mark of 85%"
-    away = evolve(GOOD_CLOUD, obstacle="it is away")
+    away = evolve(GOOD_CLOUD, unavailable_reason="it is away")
     fallback = with_used(90 * MB, cloud=away)
     assert fallback.decision == "local"
     assert "cloud does not take it" in fallback.reason
@@ -280,7 +280,7 @@ def test_hybrid_decides_by_kind_and_size(
 
 @pytest.mark.parametrize("kind", FileKind)
 def test_hybrid_keeps_all_local_while_the_cloud_is_down_and_says_so(kind: FileKind) -> None:
-    away = evolve(GOOD_CLOUD, obstacle="the bucket does not answer")
+    away = evolve(GOOD_CLOUD, unavailable_reason="the bucket does not answer")
     placement = decided(StorageStrategy.HYBRID, kind, cloud=away)
     assert placement.first == GOOD_LOCAL
     assert placement.later == (away,)
@@ -296,7 +296,9 @@ def test_hybrid_takes_the_cloud_when_local_disk_does_not_take_it() -> None:
     with pytest.raises(StorageFull, match="local: the disk is full"):
         decided(StorageStrategy.HYBRID, local=full, cloud=None)
     with pytest.raises(StorageUnavailable, match=r"cloud: away; local: the disk is full"):
-        decided(StorageStrategy.HYBRID, local=full, cloud=evolve(GOOD_CLOUD, obstacle="away"))
+        decided(
+            StorageStrategy.HYBRID, local=full, cloud=evolve(GOOD_CLOUD, unavailable_reason="away")
+        )
 
 
 def test_hybrid_without_a_cloud_says_that_there_is_none() -> None:
@@ -309,7 +311,9 @@ def test_hybrid_without_a_cloud_says_that_there_is_none() -> None:
 @example(GOOD_LOCAL, 0)
 def test_a_store_takes_what_the_rules_allow(store: StoreStatus, size: int) -> None:
     assert store.takes(size) == may_be_written(store, size)
-    assert bool(store.shortage(size)) == (not may_be_written(evolve(store, obstacle=""), size))
+    assert bool(store.shortage(size)) == (
+        not may_be_written(evolve(store, unavailable_reason=""), size)
+    )
 
 
 def test_a_store_without_a_limit_is_below_any_mark() -> None:

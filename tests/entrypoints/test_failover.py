@@ -15,8 +15,8 @@ from tests.support.setups import config
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.application.read_files import OpenFile
 from traffic_storage.domain.errors import NoGoodReplica
-from traffic_storage.domain.facts import facts_of
 from traffic_storage.domain.files import Replica, StoredFile, Tier
+from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
 from traffic_storage.ports.blob_store import Span
@@ -109,7 +109,7 @@ async def stored_twice(container: Container, data: bytes, place: Place) -> Store
         .put(
             local.key,
             MemoryBody(data, file.stored),
-            facts_of(file),
+            manifest_of(file),
             deadline=datetime.now(UTC) + timedelta(minutes=1),
         )
     )

@@ -25,7 +25,7 @@ async def put_once_more(folder):
     store, blob = LocalDiskBlobStore(Path(folder), SystemClock()), random_blob(5_000_000)
     with blob.spooled() as body:
         for _ in range(2):
-            await store.put(blob.key, body, blob.facts, deadline=NEVER)
+            await store.put(blob.key, body, blob.manifest, deadline=NEVER)
             await store.delete(blob.key)
     await store.aclose()
 

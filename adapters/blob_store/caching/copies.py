@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from traffic_storage.adapters.files.blobs import BlobFolder, GrowingBlob, OpenBlob
-from traffic_storage.adapters.threads.pool import Threads, settle
+from traffic_storage.adapters.threads.pool import Threads, wait_to_end
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.ports.errors import (
@@ -77,7 +77,7 @@ class Copies:
 
     async def keep(self, key: BlobKey, body: Body, *, since: int) -> None:
         """Keep a copy, if it fits and nothing was dropped after `drops` was `since`."""
-        await settle(asyncio.ensure_future(self._keep(key, body, since)), _go_on)
+        await wait_to_end(asyncio.ensure_future(self._keep(key, body, since)), ignore_cancellation)
 
     @asynccontextmanager
     async def filling(self, key: BlobKey, size_bytes: int) -> AsyncIterator["Filling"]:
@@ -91,12 +91,14 @@ class Copies:
             await self.attempt(self._remove_all, victims)
             yield filling
         finally:
-            await settle(asyncio.ensure_future(self._finish(key, filling)), _go_on)
+            await wait_to_end(
+                asyncio.ensure_future(self._finish(key, filling)), ignore_cancellation
+            )
 
     async def attempt(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a call in a thread went well; it has ended when this ends."""
         try:
-            await self._threads.settle(_go_on, call, *args, **kwargs)
+            await self._threads.run_to_end(ignore_cancellation, call, *args, **kwargs)
         except _BAD as error:
             _log.debug("cache: %s", str(error))
             return False
@@ -242,5 +244,5 @@ def _occupied(size_bytes: int) -> int:
     return max(1, -(-size_bytes // _BLOCK_BYTES)) * _BLOCK_BYTES
 
 
-def _go_on() -> None:
+def ignore_cancellation() -> None:
     """A copy that is begun is ended, whoever has gone meanwhile."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from traffic_storage.adapters.blob_store.caching.copies import Copies
 from traffic_storage.domain.digests import Digests
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.ports.blob_store import (
     BlobEntry,
     BlobHead,
@@ -67,12 +67,14 @@ class CachingBlobStore(BlobStore):
     def location(self) -> str:
         return self._cloud.location
 
-    def obstacle(self) -> str:
-        return self._cloud.obstacle()
+    def unavailable_reason(self) -> str:
+        return self._cloud.unavailable_reason()
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
         since = self._copies.drops
-        await self._cloud.put(key, body, facts, deadline=deadline)
+        await self._cloud.put(key, body, manifest, deadline=deadline)
         await self._copies.keep(key, body, since=since)
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 MARKER = ".traffic-storage-marker"
 HOLDER = ".traffic-storage-holder"
 _MAX_NOTE_BYTES = 4096
-_FACTS = "traffic-storage-facts"
+_MANIFEST = "traffic-storage-manifest"
 ONE_REQUEST_BYTES = 8 * 1024 * 1024
 # The least that S3 takes: larger parts are no quicker, and four of them at once twice the memory.
 _PART_BYTES = 5 * 1024 * 1024
@@ -68,17 +68,17 @@ class Bucket:
         """Endpoint and bucket."""
         return self._settings.location
 
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         """Why calls are refused at the moment; empty when they are tried."""
-        return self._guard.obstacle()
+        return self._guard.unavailable_reason()
 
     def seconds_for(self, size_bytes: int) -> float:
         """How long a transfer of so many bytes may take."""
         return self._settings.timeout_seconds + size_bytes / _SLOWEST_BYTES_PER_SECOND
 
-    async def create(self, key: str, data: bytes, facts: str, seconds: float) -> None:
+    async def create(self, key: str, data: bytes, manifest: str, seconds: float) -> None:
         """Write one object in one request, if there is none; else BlobConflict."""
-        attributes = {_FACTS: facts} if facts else {}
+        attributes = {_MANIFEST: manifest} if manifest else {}
         await self._guard.run(
             lambda: obstore.put_async(
                 self._s3, key, data, mode="create", attributes=attributes, use_multipart=False
@@ -88,7 +88,7 @@ class Bucket:
             creates=True,
         )
 
-    async def upload(self, key: BlobKey, feed: Feed, facts: str, seconds: float) -> None:
+    async def upload(self, key: BlobKey, feed: Feed, manifest: str, seconds: float) -> None:
         """Write one object in parts, in bounded memory; over what may be there.
 
         When the time is up, or the feed is stopped, the upload is aborted.
@@ -100,7 +100,7 @@ class Bucket:
                     self._s3,
                     key,
                     feed,
-                    attributes={_FACTS: facts},
+                    attributes={_MANIFEST: manifest},
                     use_multipart=True,
                     chunk_size=max(_PART_BYTES, -(-feed.size_bytes // _MOST_PARTS)),
                     max_concurrency=_PARTS_AT_ONCE,
@@ -157,11 +157,11 @@ class Bucket:
             return None
 
     async def describe(self, key: BlobKey) -> tuple[int, str | None]:
-        """Size and facts of an object; None where it has no facts."""
+        """Size and manifest of an object; None where it has no manifest."""
 
         async def call() -> tuple[int, str | None]:
             answer = await obstore.get_async(self._s3, key, options={"head": True})
-            return answer.meta["size"], answer.attributes.get(_FACTS)
+            return answer.meta["size"], answer.attributes.get(_MANIFEST)
 
         try:
             return await self._guard.run(call, self._look_seconds, key)

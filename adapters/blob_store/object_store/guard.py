@@ -38,7 +38,7 @@ class Guard:
         self._trouble = ""
         self._probing: asyncio.Task[None] | None = None
 
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         """Why calls are refused at the moment; empty when they are tried."""
         return self._trouble
 

@@ -17,12 +17,12 @@ from traffic_storage.adapters.blob_store.object_store.bucket import (
 )
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
-from traffic_storage.adapters.threads.pool import Threads, settle
+from traffic_storage.adapters.threads.pool import Threads, wait_to_end
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
@@ -53,7 +53,7 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class ObjectStoreBlobStore(BlobStore):
-    """Blobs as objects of one bucket, their facts as user metadata.
+    """Blobs as objects of one bucket, their manifest as user metadata.
 
     The bucket must exist. Up to 8 MiB an object is written in one conditional request, above in
     parts. Whatever an answer leaves open (a time-out, a 500, "exists already") is settled by
@@ -80,14 +80,16 @@ class ObjectStoreBlobStore(BlobStore):
     def location(self) -> str:
         return self._bucket.location
 
-    def obstacle(self) -> str:
-        return self._bucket.obstacle()
+    def unavailable_reason(self) -> str:
+        return self._bucket.unavailable_reason()
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
         check_key(key)
         feed = Feed(key, body)
-        writing = asyncio.ensure_future(self._put(key, feed, body.digests, facts, deadline))
-        await settle(writing, feed.stop)
+        writing = asyncio.ensure_future(self._put(key, feed, body.digests, manifest, deadline))
+        await wait_to_end(writing, feed.stop)
         _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
@@ -183,21 +185,21 @@ class ObjectStoreBlobStore(BlobStore):
         raise TypeError("a store holds a secret and is not pickled")
 
     async def _put(
-        self, key: BlobKey, feed: Feed, digests: Digests, facts: Facts, deadline: datetime
+        self, key: BlobKey, feed: Feed, digests: Digests, manifest: BlobManifest, deadline: datetime
     ) -> None:
         left = (deadline - self._clock.now()).total_seconds()
         if left <= 0:
             raise _too_late(key, deadline)
         seconds = min(left, self._bucket.seconds_for(digests.size_bytes))
         write = self._create if digests.size_bytes <= ONE_REQUEST_BYTES else self._upload
-        wrote = await write(key, feed, digests, facts.to_text(), seconds)
+        wrote = await write(key, feed, digests, manifest.to_text(), seconds)
         if self._clock.now() >= deadline:
             if wrote:
                 await self._bucket.remove(key)
             raise _too_late(key, deadline)
 
     async def _create(
-        self, key: BlobKey, feed: Feed, digests: Digests, facts: str, seconds: float
+        self, key: BlobKey, feed: Feed, digests: Digests, manifest: str, seconds: float
     ) -> bool:
         """Put it by one request; whether this may have written what is there now."""
         if digests.size_bytes <= _ON_LOOP_BYTES:
@@ -210,7 +212,7 @@ class ObjectStoreBlobStore(BlobStore):
         while True:
             tries += 1
             try:
-                await self._bucket.create(key, data, facts, until - _now())
+                await self._bucket.create(key, data, manifest, until - _now())
                 return True
             except (BlobConflict, StorageUnavailable) as error:
                 unclear = unclear or isinstance(error, StorageUnavailable)
@@ -222,13 +224,13 @@ class ObjectStoreBlobStore(BlobStore):
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _upload(
-        self, key: BlobKey, feed: Feed, digests: Digests, facts: str, seconds: float
+        self, key: BlobKey, feed: Feed, digests: Digests, manifest: str, seconds: float
     ) -> bool:
         """Put it in parts; whether this may have written what is there now."""
         if await self._holds(key, digests):
             return False
         try:
-            await self._bucket.upload(key, feed, facts, seconds)
+            await self._bucket.upload(key, feed, manifest, seconds)
         except (BlobConflict, StorageUnavailable) as error:
             if await self._holds(key, digests):
                 return isinstance(error, StorageUnavailable)
@@ -334,11 +336,11 @@ def _too_late(key: BlobKey, deadline: datetime) -> DeadlinePassed:
     )
 
 
-def _facts_from(text: str | None) -> Facts | None:
+def _facts_from(text: str | None) -> BlobManifest | None:
     if text is None:
         return None
     try:
-        return Facts.from_text(text)
+        return BlobManifest.from_text(text)
     except InvalidInput:
         return None
 

@@ -30,7 +30,7 @@ _LONGEST_MS = 100 * 365 * 24 * 3600 * 1000
 
 class _Server(Protocol):
     async def ask(self, key: bytes, command: Command, deadline: float) -> Reply: ...
-    def obstacle(self) -> str: ...
+    def unavailable_reason(self) -> str: ...
     async def aclose(self) -> None: ...
 
 
@@ -63,8 +63,8 @@ class RedisCache(Cache):
         await self._ask(key, b"DEL")
 
     def health(self) -> CacheHealth:
-        if obstacle := self._server.obstacle():
-            return CacheHealth(False, obstacle)
+        if unavailable_reason := self._server.unavailable_reason():
+            return CacheHealth(False, unavailable_reason)
         if self._refusal:
             return CacheHealth(False, f"Redis refuses what it is asked: {self._refusal}")
         kind = "Redis cluster" if self._settings.cluster else "Redis"
@@ -105,8 +105,8 @@ class _Single:
     ) -> Reply:
         return await self._link.ask(command, deadline=deadline)
 
-    def obstacle(self) -> str:
-        return self._link.obstacle
+    def unavailable_reason(self) -> str:
+        return self._link.unavailable_reason
 
     async def aclose(self) -> None:
         await self._link.aclose()

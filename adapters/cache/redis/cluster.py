@@ -55,14 +55,16 @@ class Cluster:
             self._changed.set()
             raise Away(str(error)) from error
 
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         """What is missing, in words; empty when nothing is, and before the first `ask`."""
         if self._reason or not self._tried.is_set():
             return self._reason
         owners = set(self._owners)
         if None in owners:
             return f"the cluster of {self._seed} serves some of its slots by no node"
-        obstacles = (link.obstacle for address, link in self._links.items() if address in owners)
+        obstacles = (
+            link.unavailable_reason for address, link in self._links.items() if address in owners
+        )
         return next(filter(None, obstacles), "")
 
     async def aclose(self) -> None:
@@ -106,7 +108,7 @@ class Cluster:
             await self._learn()
             self._tried.set()
             with contextlib.suppress(TimeoutError):
-                calm = not self.obstacle()
+                calm = not self.unavailable_reason()
                 async with asyncio.timeout(_CALM_SECONDS if calm else _UNREST_SECONDS):
                     await self._changed.wait()
             # However fast keys move, the nodes are not asked in a storm.
@@ -135,7 +137,9 @@ class Cluster:
         """The links that are up, in any order, then the seed's and the others."""
         links = list(self._links.values())
         random.shuffle(links)
-        return sorted({*links, self._link_of(self._seed)}, key=lambda link: bool(link.obstacle))
+        return sorted(
+            {*links, self._link_of(self._seed)}, key=lambda link: bool(link.unavailable_reason)
+        )
 
     async def _take_over(self, owners: dict[int, Address]) -> None:
         self._owners = [owners.get(slot) for slot in range(REDIS_CLUSTER_HASH_SLOTS)]

@@ -55,7 +55,7 @@ class Link:
         self._reason = ""
 
     @property
-    def obstacle(self) -> str:
+    def unavailable_reason(self) -> str:
         """Why it is not asked now, in words; empty while it is, and before the first `ask`."""
         if self._session is not None or not self._tried.is_set():
             return ""
@@ -72,7 +72,7 @@ class Link:
         if not self._tried.is_set():
             await self._first_try(deadline)
         if self._session is None:
-            raise Away(self.obstacle)
+            raise Away(self.unavailable_reason)
         return await self._session.ask(commands, deadline)
 
     async def aclose(self) -> None:

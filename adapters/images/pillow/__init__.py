@@ -6,7 +6,7 @@ from traffic_storage.adapters.images.pillow.decoding import PixelBudget, decode,
 from traffic_storage.adapters.images.pillow.encoding import check_format, encode
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
-from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageFacts, Images
+from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageInfo, Images
 from traffic_storage.ports.spool import Body
 
 
@@ -30,7 +30,7 @@ class PillowImages(Images):
         # Copied here and not in the thread: a camera may be writing its next frame by then.
         return await self._threads.run(encode, unchanging(image), dimensions, order, encoding)
 
-    async def inspect(self, body: Body) -> ImageFacts:
+    async def inspect(self, body: Body) -> ImageInfo:
         return await self._threads.run(inspect, body, self._budget)
 
     async def decode(

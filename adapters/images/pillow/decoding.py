@@ -31,7 +31,7 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.media import SNIFF_BYTES, ContentType, sniff
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.ports.errors import StorageUnavailable
-from traffic_storage.ports.images import DecodedImage, ImageFacts
+from traffic_storage.ports.images import DecodedImage, ImageInfo
 from traffic_storage.ports.spool import Body, MemoryBody
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PixelBudget:
                 self._changed.notify_all()
 
 
-def inspect(body: Body, budget: PixelBudget) -> ImageFacts:
+def inspect(body: Body, budget: PixelBudget) -> ImageInfo:
     """What an encoded image is; found by decoding it whole."""
     with _stream(body) as stream, _opened(stream, budget) as (kind, picture):
         width, height = picture.size
@@ -106,7 +106,7 @@ def inspect(body: Body, budget: PixelBudget) -> ImageFacts:
             # of the time; what is left out (the inverse transform) refuses no input.
             picture.draft(None, (max(1, width // 8), max(1, height // 8)))
             picture.load()
-        return ImageFacts(kind, Dimensions(width, height, channels))
+        return ImageInfo(kind, Dimensions(width, height, channels))
 
 
 def decode(

@@ -1,4 +1,4 @@
-"""Ballast: room kept on the disk, to be given up when it is full.
+"""Ballast: disk space that is reserved, and released when the disk is full.
 
 A full disk takes no transaction at all, not even one that deletes. A file of a few megabytes,
 removed in time, makes the room in which the catalogue can shrink.
@@ -18,21 +18,21 @@ class Ballast:
         self._size_bytes = size_bytes
 
     @property
-    def there(self) -> bool:
-        """Whether it is on board."""
+    def is_reserved(self) -> bool:
+        """Whether the space is reserved now."""
         try:
             return os.stat(self._path).st_size >= self._size_bytes
         except OSError:
             return False
 
-    def take(self) -> bool:
-        """Take it on board, unless it is there; False when the disk has no room for it."""
-        if not self._size_bytes or self.there:
+    def reserve(self) -> bool:
+        """Reserve the space unless it is reserved; False when the disk has no room for it."""
+        if not self._size_bytes or self.is_reserved:
             return True
         try:
             self._allocate()
         except OSError as error:
-            self.give_up()
+            self.release()
             # A folder that is away or read-only is for whoever uses it to report.
             return error.errno not in (errno.ENOSPC, errno.EDQUOT)
         return True
@@ -44,7 +44,7 @@ class Ballast:
         finally:
             os.close(descriptor)
 
-    def give_up(self) -> None:
-        """Throw it overboard."""
+    def release(self) -> None:
+        """Free the reserved space."""
         with suppress(OSError):
             os.unlink(self._path)

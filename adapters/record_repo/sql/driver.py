@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.adapters.record_repo.sql.statements import ADD_USAGE, ADD_VIOLATIONS
-from traffic_storage.domain.unit import Usage
+from traffic_storage.domain.ingest import Usage
 
 
 @frozen

@@ -127,7 +127,7 @@ class GroupCommit:
     async def _settle_all(self, group: Sequence[_Job], shard: int) -> None:
         patience = _Patience(self._seconds)
         try:
-            await self._settle(group, shard, patience)
+            await self._commit_group(group, shard, patience)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             failure = self._failure(error, patience)
             for job in group:
@@ -153,7 +153,7 @@ class GroupCommit:
         known.__cause__ = error
         return known
 
-    async def _settle(self, group: Sequence[_Job], shard: int, patience: _Patience) -> None:
+    async def _commit_group(self, group: Sequence[_Job], shard: int, patience: _Patience) -> None:
         """Run a group; one that holds a write which can't be is halved until that is alone."""
         try:
             await self._run(group, shard, patience)
@@ -166,8 +166,8 @@ class GroupCommit:
                 group[0].fail(error)
                 return
             middle = len(group) // 2
-            await self._settle(group[:middle], shard, patience)
-            await self._settle(group[middle:], shard, patience)
+            await self._commit_group(group[:middle], shard, patience)
+            await self._commit_group(group[middle:], shard, patience)
         else:
             for job in group:
                 job.succeed()

@@ -14,8 +14,8 @@ from traffic_storage.adapters.record_repo.sql.statements import Filters
 from traffic_storage.adapters.record_repo.sql.tables import SHARDS
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
+    OBSERVATIONS,
     OCCUPYING,
-    SIGHTINGS,
     BlobKey,
     FileKind,
     ForbiddenTransition,
@@ -32,8 +32,15 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import (
+    Attempt,
+    CatalogueUsage,
+    ClaimedIds,
+    ExistingRows,
+    Unit,
+    Usage,
+)
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
-from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit, Usage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable, NamesTaken
 from traffic_storage.ports.record_repo import RecordRepo
@@ -51,12 +58,12 @@ class SqlRecordRepo(RecordRepo):
         self._driver = driver
         self._common: set[tuple[float | None, float | None]] = set()
 
-    async def begin(self, attempt: Attempt, names: Names) -> Holdings:
+    async def begin(self, attempt: Attempt, names: ClaimedIds) -> ExistingRows:
         """As the port says. What is taken is read while the attempt is being entered."""
         _, files, violation = await asyncio.gather(
             self._enter(attempt), self._files(names.files), self._violation(names.violation)
         )
-        return Holdings(MappingProxyType({file.file_id: file for file in files}), violation)
+        return ExistingRows(MappingProxyType({file.file_id: file for file in files}), violation)
 
     async def commit(self, attempt: AttemptId, unit: Unit) -> None:
         """As the port says."""
@@ -130,11 +137,11 @@ class SqlRecordRepo(RecordRepo):
         at: datetime,
     ) -> bool:
         """As the port says."""
-        if state not in SIGHTINGS:
+        if state not in OBSERVATIONS:
             raise ForbiddenTransition(f"nobody sees that a replica is {state}")
         file = await self.file(file_id)
         found = _replica(file, store_id, key)
-        if file is None or found is None or found.state not in SIGHTINGS[state]:
+        if file is None or found is None or found.state not in OBSERVATIONS[state]:
             return False
         try:
             await self._driver.write(_marking(file, found, state, at))
@@ -227,10 +234,10 @@ class SqlRecordRepo(RecordRepo):
         return bool(await self._driver.read(statements.HOLDS, [(store_id,)]))
 
     async def _shows(self, unit: Unit) -> bool:
-        traces = unit.traces
-        files = await self._files(traces.files)
-        violation = await self._violation(traces.violation)
-        return unit.is_shown_by(Holdings({file.file_id: file for file in files}, violation))
+        affected_ids = unit.affected_ids
+        files = await self._files(affected_ids.files)
+        violation = await self._violation(affected_ids.violation)
+        return unit.is_shown_by(ExistingRows({file.file_id: file for file in files}, violation))
 
     async def _rare(self, query: ViolationQuery, args: Args) -> bool:
         if query.min_confidence is None and query.max_confidence is None:

@@ -20,7 +20,7 @@ from traffic_storage.domain.files import (
     Coding,
     FileKind,
     FileState,
-    Picture,
+    MediaInfo,
     PlacementNote,
     Replica,
     ReplicaState,
@@ -29,8 +29,8 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import AttemptId, DeviceId, FileId, StoreId, ViolationId
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.pixels import ChannelOrder
-from traffic_storage.domain.unit import Attempt
 from traffic_storage.domain.violation import StoredViolation, recorded, stored
 
 Row: TypeAlias = Sequence[Any]
@@ -111,7 +111,7 @@ def store_of(row: Row) -> EnrolledStore:
 
 def file_row(file: StoredFile) -> Args:
     """A file without its replicas."""
-    content, stored, picture = file.content, file.stored, file.picture
+    content, stored, media = file.content, file.stored, file.media
     return (
         file.file_id,
         file.kind.value,
@@ -125,12 +125,12 @@ def file_row(file: StoredFile) -> Args:
         _micros_or_none(file.captured_at),
         file.device_id,
         file.violation_id,
-        picture.width,
-        picture.height,
-        picture.channels,
-        picture.channel_order.value if picture.channel_order else None,
-        picture.duration_seconds,
-        picture.pixel_sha256,
+        media.width,
+        media.height,
+        media.channels,
+        media.channel_order.value if media.channel_order else None,
+        media.duration_seconds,
+        media.pixel_sha256,
         file.placement.decision,
         file.placement.reason,
         file.metadata,
@@ -176,7 +176,7 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
         captured_at=_moment_or_none(captured_at),
         device_id=device_id and DeviceId(device_id),
         violation_id=violation_id and ViolationId(violation_id),
-        picture=Picture(
+        media=MediaInfo(
             width,
             height,
             channels,

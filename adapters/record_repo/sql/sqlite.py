@@ -32,7 +32,7 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
     translated,
     translating,
 )
-from traffic_storage.adapters.record_repo.sql.statement import Args, Statement, Text
+from traffic_storage.adapters.record_repo.sql.statement import Args, CompiledText, Statement
 from traffic_storage.adapters.threads.batches import Job, Worker
 from traffic_storage.domain.errors import StorageFull
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
@@ -79,7 +79,7 @@ def sqlite_repo(settings: SqliteSettings) -> SqlRecordRepo:
 class _Reading:
     """A read on its way to the thread: the text and its executions."""
 
-    text: Text
+    text: CompiledText
     executions: Sequence[Args]
 
 
@@ -164,9 +164,9 @@ class _File:
             return _open(self._settings)
         except sqlite3.Error:
             # Even a reader needs a few kilobytes beside the file.
-            if not _disk_is_full(self._settings.path) or not self._ballast.there:
+            if not _disk_is_full(self._settings.path) or not self._ballast.is_reserved:
                 raise
-            self._ballast.give_up()
+            self._ballast.release()
             return _open(self._settings)
 
 
@@ -224,10 +224,10 @@ class _Writer:
         """Run each; those that fail don't take the others with them."""
         live = self._without_room([job for job in jobs if not job.abandoned])
         try:
-            self._settle(live)
+            self._run_until_known(live)
         except StorageFull as full:
             _fail([job for job in live if job.payload.grows], full)
-            self._in_the_ballast([job for job in live if not job.payload.grows])
+            self._run_in_released_space([job for job in live if not job.payload.grows])
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             _fail(live, error)
 
@@ -237,22 +237,22 @@ class _Writer:
 
     def _without_room(self, jobs: list[Job[Write]]) -> list[Job[Write]]:
         """Where there is no room for the ballast, only what gives room back is run."""
-        if self._ballast.take():
+        if self._ballast.reserve():
             return jobs
         growing = [job for job in jobs if job.payload.grows]
         _fail(growing, full(self._path))
         return [job for job in jobs if not job.payload.grows]
 
-    def _in_the_ballast(self, jobs: Sequence[Job[Write]]) -> None:
+    def _run_in_released_space(self, jobs: Sequence[Job[Write]]) -> None:
         """Run what gives room back in the room that the ballast leaves."""
-        self._ballast.give_up()
+        self._ballast.release()
         _log.warning("the disk of the catalogue is full: its ballast was given up")
         try:
-            self._settle(jobs)
+            self._run_until_known(jobs)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             _fail(jobs, error)
 
-    def _settle(self, jobs: Sequence[Job[Write]]) -> None:
+    def _run_until_known(self, jobs: Sequence[Job[Write]]) -> None:
         """Run a group until its outcome is known."""
         if not jobs:
             return
@@ -415,7 +415,7 @@ def _upgrade(settings: SqliteSettings) -> None:
         migrations.refuse_newer(found)
         if found != migrations.HEAD:
             _migrate(connection)
-    _ballast(settings).take()
+    _ballast(settings).reserve()
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

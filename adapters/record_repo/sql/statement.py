@@ -20,7 +20,7 @@ _ranks = count()
 
 
 @frozen
-class Text:
+class CompiledText:
     """A statement's text in one dialect, and how its positional arguments follow from `Args`."""
 
     sql: str
@@ -42,9 +42,9 @@ class Statement:
     core: ClauseElement
     names: tuple[str, ...]
     rank: int = field(init=False, factory=lambda: next(_ranks))
-    _texts: dict[str, Text] = field(init=False, factory=dict)
+    _texts: dict[str, CompiledText] = field(init=False, factory=dict)
 
-    def text(self, dialect: Dialect, *, counting: bool = False) -> Text:
+    def text(self, dialect: Dialect, *, counting: bool = False) -> CompiledText:
         """The text in this dialect; with `counting`, it returns one row a row touched."""
         key = f"{dialect.name}+{counting}"
         found = self._texts.get(key)
@@ -52,13 +52,13 @@ class Statement:
             found = self._texts[key] = self._compile(dialect, counting=counting)
         return found
 
-    def _compile(self, dialect: Dialect, *, counting: bool) -> Text:
+    def _compile(self, dialect: Dialect, *, counting: bool) -> CompiledText:
         core = self.core
         if counting and isinstance(core, Update | Delete):
             core = core.returning(literal_column("1"))
         compiled = core.compile(dialect=dialect)
         places = getattr(compiled, "positiontup", None) or []
-        return Text(str(compiled), _arrangement(self.names, places, compiled.params))
+        return CompiledText(str(compiled), _arrangement(self.names, places, compiled.params))
 
 
 def _arrangement(

@@ -291,7 +291,7 @@ MOST_FEW = 5 * RARE
 """Tells planners that few are few; as many can't be added between the counting and the page."""
 
 
-class _Aside(ColumnElement[Any]):
+class NoIndex(ColumnElement[Any]):
     """A column whose index SQLite shall not choose: it keeps no statistics, and would take any."""
 
     inherit_cache = True
@@ -301,13 +301,13 @@ class _Aside(ColumnElement[Any]):
         self.type = column.type
 
 
-@compiles(_Aside)
-def _compile_aside(element: _Aside, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+@compiles(NoIndex)
+def _compile_aside(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     return compiler.process(element.column, **kw)
 
 
-@compiles(_Aside, "sqlite")
-def _compile_aside_in_sqlite(element: _Aside, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+@compiles(NoIndex, "sqlite")
+def _compile_aside_in_sqlite(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     return f"+{compiler.process(element.column, **kw)}"
 
 
@@ -354,7 +354,7 @@ def _conditions(
         if given
     ]
     for place, (column, name) in enumerate(equal):
-        yield (_Aside(column) if place else column) == _given(name)
+        yield (NoIndex(column) if place else column) == _given(name)
     if filters.confidence and not filters.rare:
         yield rows.confidence >= _given("low")
         yield rows.confidence <= _given("high")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from traffic_storage.application.inputs import ArrayImage, Labels, Upload
+from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import TrafficStorageError
@@ -108,12 +108,14 @@ def _row(incident: Incident, stored: StoredEvidence) -> tuple[str, ...]:
 async def _store_single_files(container: "Container", day: date, given: _Given) -> None:
     """What belongs to no violation: a snapshot, and the analysis of the night."""
     snapshot = next(iter(incidents(day))).shot.jpeg(95)
-    labels = Labels.of(file_id=f"DEMO-{day:%Y%m%d}-snapshot", device_id=STREETS[0].camera)
-    given.note((await container.store_files().image(Upload(snapshot), labels)).file, snapshot)
+    attributes = FileAttributes.of(
+        file_id=f"DEMO-{day:%Y%m%d}-snapshot", device_id=STREETS[0].camera
+    )
+    given.note((await container.store_files().image(Upload(snapshot), attributes)).file, snapshot)
     hours = {f"{hour:02}:00": 40 + (hour * 7919) % 300 for hour in range(24)}
     counts = {street.camera: hours for street in STREETS}
-    labels = Labels.of(file_id=f"DEMO-{day:%Y%m%d}-analysis")
-    stored = await container.store_files().metadata({"vehicles_per_hour": counts}, labels)
+    attributes = FileAttributes.of(file_id=f"DEMO-{day:%Y%m%d}-analysis")
+    stored = await container.store_files().metadata({"vehicles_per_hour": counts}, attributes)
     given.note(stored.file)
     say("and a snapshot and an analysis that belong to no violation.")
 

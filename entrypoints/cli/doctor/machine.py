@@ -10,7 +10,7 @@ from pathlib import Path
 
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
 from traffic_storage.entrypoints.cli.output import in_bytes
-from traffic_storage.entrypoints.http.admission import Admission
+from traffic_storage.entrypoints.http.authentication import AccessPolicy
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.signing import KEY_FILE
 
@@ -37,7 +37,7 @@ def settings_file(file: Path, settings: StorageConfig) -> Finding:
 
 def admission(settings: StorageConfig) -> Finding:
     """Who may come in by HTTP."""
-    rule = Admission(settings.api_keys, open_access=settings.open_access)
+    rule = AccessPolicy(settings.api_keys, open_access=settings.open_access)
     if settings.open_access:
         return problem(
             "who may come in",

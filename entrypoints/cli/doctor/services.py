@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from traffic_storage.application.whereabouts import placed_elsewhere
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
 from traffic_storage.domain.identifiers import CatalogueId
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
 from traffic_storage.entrypoints.cli.session import is_absent, is_new
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -95,10 +95,10 @@ async def _store(
     try:
         if isinstance(catalogue, StorageUnavailable):
             return await _whose_is_open(name, store)
-        if obstacle := await _not_ours(store, catalogue):
-            return problem(name, obstacle, "connect the database that it was filled with")
-        if not beside_catalogue and (obstacle := await _elsewhere(store, container)):
-            return problem(name, obstacle, "of two copies keep the one that is used")
+        if unavailable_reason := await _not_ours(store, catalogue):
+            return problem(name, unavailable_reason, "connect the database that it was filled with")
+        if not beside_catalogue and (unavailable_reason := await _elsewhere(store, container)):
+            return problem(name, unavailable_reason, "of two copies keep the one that is used")
         return await _tried(name, store, container)
     except TrafficStorageError as error:
         return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
@@ -199,9 +199,9 @@ async def _catalogue_id(container: "Container") -> CatalogueId | StorageUnavaila
         return None
 
 
-def _facts(container: "Container", data: bytes) -> Facts:
+def _facts(container: "Container", data: bytes) -> BlobManifest:
     digests = digests_of(data)
-    return Facts(
+    return BlobManifest(
         file_id="doctor",
         kind=FileKind.METADATA,
         content_type="text/plain",

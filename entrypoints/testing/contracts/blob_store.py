@@ -51,7 +51,7 @@ NO_KEYS = [
 
 async def stored(store: BlobStore, blob: Blob, deadline: datetime = NEVER) -> Blob:
     """Put a blob, and hand it back."""
-    await store.put(blob.key, blob.body, blob.facts, deadline=deadline)
+    await store.put(blob.key, blob.body, blob.manifest, deadline=deadline)
     return blob
 
 
@@ -96,13 +96,13 @@ class BlobStoreContract:
     async def tamper(self, store: BlobStore, key: BlobKey, how: Damage, at: int = 0) -> None:
         """Do to a blob where it lies what `damaged` does to bytes, behind the adapter's back.
 
-        Its facts stay, unless it is removed.
+        Its manifest stay, unless it is removed.
         """
         await tamper(store, key, how, at=at)
 
     @pytest.mark.parametrize("size", SIZES)
     async def test_what_was_put_is_read(self, store: BlobStore, size: int) -> None:
-        """read: "The whole blob"; put: "Returns when bytes and facts are durable, whole"."""
+        """read: "The whole blob"; put: "Returns when bytes and manifest are durable, whole"."""
         blob = await stored(store, random_blob(size))
         assert await store.read(blob.key, blob.digests) == blob.data
 
@@ -111,21 +111,21 @@ class BlobStoreContract:
         """A body in a file is put as one in memory is."""
         blob = random_blob(size)
         with blob.spooled() as body:
-            await store.put(blob.key, body, blob.facts, deadline=NEVER)
+            await store.put(blob.key, body, blob.manifest, deadline=NEVER)
         assert await store.read(blob.key, blob.digests) == blob.data
-        assert (await store.head(blob.key)).facts == blob.facts
+        assert (await store.head(blob.key)).manifest == blob.manifest
 
     async def test_one_body_under_two_keys_is_two_blobs(self, store: BlobStore) -> None:
         """Blobs share nothing: deleting or damaging one leaves the other."""
         one = random_blob(5 * MIB)
         other = new_blob(one.data)
         with one.spooled() as body:
-            await store.put(one.key, body, one.facts, deadline=NEVER)
-            await store.put(other.key, body, other.facts, deadline=NEVER)
+            await store.put(one.key, body, one.manifest, deadline=NEVER)
+            await store.put(other.key, body, other.manifest, deadline=NEVER)
         await self.tamper(store, one.key, Damage.FLIP)
         assert await store.read(other.key, other.digests) == other.data
-        assert (await store.head(one.key)).facts == one.facts
-        assert (await store.head(other.key)).facts == other.facts
+        assert (await store.head(one.key)).manifest == one.manifest
+        assert (await store.head(other.key)).manifest == other.manifest
 
     @pytest.mark.parametrize(
         "metadata",
@@ -133,10 +133,10 @@ class BlobStoreContract:
         ids=["none", "unicode", "long"],
     )
     async def test_facts_come_back(self, store: BlobStore, metadata: str | None) -> None:
-        """head: "Size and facts of a blob"."""
+        """head: "Size and manifest of a blob"."""
         blob = await stored(store, new_blob(b"evidence", metadata=metadata))
         head = await store.head(blob.key)
-        assert (head.size_bytes, head.facts) == (len(blob.data), blob.facts)
+        assert (head.size_bytes, head.manifest) == (len(blob.data), blob.manifest)
 
     async def test_what_is_noted_of_its_place_is_told_and_is_no_blob(
         self, store: BlobStore
@@ -164,7 +164,7 @@ class BlobStoreContract:
             await stored(store, blob)
             assert await store.read(blob.key, blob.digests) == blob.data
             with blob.spooled() as body:
-                await store.put(blob.key, body, blob.facts, deadline=NEVER)
+                await store.put(blob.key, body, blob.manifest, deadline=NEVER)
             assert await store.read(blob.key, blob.digests) == blob.data
 
     async def test_nothing_that_exists_is_changed(self, store: BlobStore) -> None:
@@ -173,23 +173,23 @@ class BlobStoreContract:
             first = await stored(store, random_blob(size))
             for other in (random_blob(size), random_blob(size + 1)):
                 with pytest.raises(BlobConflict):
-                    await store.put(first.key, other.body, other.facts, deadline=NEVER)
+                    await store.put(first.key, other.body, other.manifest, deadline=NEVER)
                 with other.spooled() as body, pytest.raises(BlobConflict):
-                    await store.put(first.key, body, other.facts, deadline=NEVER)
+                    await store.put(first.key, body, other.manifest, deadline=NEVER)
             assert await store.read(first.key, first.digests) == first.data
-            assert (await store.head(first.key)).facts == first.facts
+            assert (await store.head(first.key)).manifest == first.manifest
 
     async def test_nothing_is_published_after_its_deadline(self, store: BlobStore) -> None:
         """put: "DeadlinePassed: not published before `deadline`"; "before all other answers"."""
         for size in (10, 9 * MIB):
             blob = random_blob(size)
             with pytest.raises(DeadlinePassed):
-                await store.put(blob.key, blob.body, blob.facts, deadline=PAST)
+                await store.put(blob.key, blob.body, blob.manifest, deadline=PAST)
             assert not await is_there(store, blob)
         assert await is_empty(store)
         there = await stored(store, random_blob(10))
         with pytest.raises(DeadlinePassed):
-            await store.put(there.key, there.body, there.facts, deadline=PAST)
+            await store.put(there.key, there.body, there.manifest, deadline=PAST)
         assert await is_there(store, there)
 
     async def test_half_a_body_is_never_visible(self, store: BlobStore) -> None:
@@ -199,12 +199,12 @@ class BlobStoreContract:
             for wrong in (blob.data[: size // 2], blob.data + b"x"):
                 with pytest.raises(BlobCorrupt):
                     await store.put(
-                        blob.key, MemoryBody(wrong, blob.digests), blob.facts, deadline=NEVER
+                        blob.key, MemoryBody(wrong, blob.digests), blob.manifest, deadline=NEVER
                     )
             with blob.spooled() as body:
                 os.ftruncate(body.fd, size // 2)
                 with pytest.raises(BlobCorrupt):
-                    await store.put(blob.key, body, blob.facts, deadline=NEVER)
+                    await store.put(blob.key, body, blob.manifest, deadline=NEVER)
             assert not await is_there(store, blob)
         assert await is_empty(store)
 
@@ -403,12 +403,12 @@ class BlobStoreContract:
         assert room.total_bytes is None or room.total_bytes >= (room.free_bytes or 0)
 
     async def test_it_says_where_it_is(self, store: BlobStore) -> None:
-        """location: "in words that stay the same"; obstacle: "empty when it can" be used."""
+        """location: "in words that stay the same"; unavailable_reason: "empty when it can" be used."""
         location, tier = store.location, store.tier
         await stored(store, random_blob(1))
         assert (store.location, store.tier) == (location, tier)
         assert location
-        assert store.obstacle() == ""
+        assert store.unavailable_reason() == ""
 
     async def test_the_marker_is_written_once(self, store: BlobStore) -> None:
         """marker: "None when it says nothing"; write_marker: "Create-only and durable"."""
@@ -430,7 +430,7 @@ class BlobStoreContract:
         """Keys are made by `blob_key`; nothing else reaches a file system or a bucket."""
         blob = random_blob(1)
         calls: list[Callable[[BlobKey], Awaitable[object]]] = [
-            lambda key: store.put(key, blob.body, blob.facts, deadline=NEVER),
+            lambda key: store.put(key, blob.body, blob.manifest, deadline=NEVER),
             lambda key: store.read(key, blob.digests),
             store.head,
             store.delete,
@@ -475,7 +475,7 @@ class BlobStoreContract:
             blob = random_blob(size)
             with blob.spooled() as body:
                 putting = asyncio.ensure_future(
-                    store.put(blob.key, body, blob.facts, deadline=NEVER)
+                    store.put(blob.key, body, blob.manifest, deadline=NEVER)
                 )
                 for _ in range(turns):
                     await asyncio.sleep(0)
@@ -540,12 +540,12 @@ class BlobStoreMachine(RuleBasedStateMachine):
     @rule(blob=blobs, size=st.sampled_from(list(_POOL)))
     def put_other(self, blob: Blob, size: int) -> None:
         """Put what may be other bytes under a key that may be taken."""
-        self._put(attrs.evolve(_POOL[size], key=blob.key, facts=blob.facts), spooled=False)
+        self._put(attrs.evolve(_POOL[size], key=blob.key, manifest=blob.manifest), spooled=False)
 
     @rule(blob=blobs)
     def put_late(self, blob: Blob) -> None:
         """Put after the deadline."""
-        self._same(lambda store: store.put(blob.key, blob.body, blob.facts, deadline=PAST))
+        self._same(lambda store: store.put(blob.key, blob.body, blob.manifest, deadline=PAST))
 
     @rule(blob=blobs)
     def read(self, blob: Blob) -> None:
@@ -560,7 +560,7 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(blob=blobs)
     def head(self, blob: Blob) -> None:
-        """Ask for size and facts."""
+        """Ask for size and manifest."""
         self._same(lambda store: store.head(blob.key))
 
     @rule(blob=blobs)
@@ -583,7 +583,7 @@ class BlobStoreMachine(RuleBasedStateMachine):
     def _put(self, blob: Blob, *, spooled: bool) -> None:
         with blob.spooled() as body:
             given = body if spooled else blob.body
-            self._same(lambda store: store.put(blob.key, given, blob.facts, deadline=NEVER))
+            self._same(lambda store: store.put(blob.key, given, blob.manifest, deadline=NEVER))
 
     def _same(self, call: Callable[[BlobStore], Awaitable[object]]) -> None:
         expected, found = (

@@ -133,10 +133,10 @@ class ImagesContract:
         """inspect: "what they are", "the dimensions are those that `decode` gives"."""
         for encoding in EXACT:
             encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
-            facts = await images.inspect(encoded.body)
+            info = await images.inspect(encoded.body)
             decoded = await images.decode(encoded.body.data, ChannelOrder.RGB)
-            assert facts.content_type == encoded.content_type
-            assert facts.dimensions == _dimensions(decoded.pixels)
+            assert info.content_type == encoded.content_type
+            assert info.dimensions == _dimensions(decoded.pixels)
 
     async def test_decoded_pixels_may_be_written_to(self, images: Images, picture: Pixels) -> None:
         """decode: an array of the caller's own, in one piece."""
@@ -224,9 +224,9 @@ class ImagesContract:
         if not self.reads_others:
             await self.refused(images, sample.data, UnsupportedMedia)
             return
-        facts = await images.inspect(MemoryBody(sample.data, digests_of(sample.data)))
-        assert facts.content_type == sample.content_type
-        assert facts.dimensions == Dimensions(WIDTH, HEIGHT, sample.channels)
+        info = await images.inspect(MemoryBody(sample.data, digests_of(sample.data)))
+        assert info.content_type == sample.content_type
+        assert info.dimensions == Dimensions(WIDTH, HEIGHT, sample.channels)
 
     async def test_bytes_of_others_are_decoded(self, images: Images, sample: Sample) -> None:
         """decode: "palettes, CMYK and grey with alpha become colour", 8 bits, in each order."""
@@ -261,8 +261,8 @@ class ImagesContract:
     async def test_bytes_after_the_end_are_accepted(self, images: Images, sample: Sample) -> None:
         """inspect: "Bytes after the image's end, which cameras add, are accepted"."""
         data = await self.readable(images, sample) + b"added by a camera" * 10
-        facts = await images.inspect(MemoryBody(data, digests_of(data)))
-        assert (facts.dimensions.width, facts.dimensions.height) == (WIDTH, HEIGHT)
+        info = await images.inspect(MemoryBody(data, digests_of(data)))
+        assert (info.dimensions.width, info.dimensions.height) == (WIDTH, HEIGHT)
 
     @pytest.mark.parametrize("data", list(UNSUPPORTED.values()), ids=list(UNSUPPORTED))
     async def test_other_formats_are_refused(self, images: Images, data: bytes) -> None:

@@ -34,8 +34,8 @@ from traffic_storage.domain.identifiers import (
     evidence_file_id,
 )
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, Unit, Usage
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
-from traffic_storage.domain.unit import Attempt, CatalogueUsage, Names, Unit, Usage
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord
 from traffic_storage.entrypoints.testing import strategies as values
 from traffic_storage.entrypoints.testing.units import (
@@ -139,10 +139,10 @@ class RecordRepoContract:
         """begin: "say which names are taken", and by what."""
         there = await store(repo, new_evidence(new_record(), await local(repo)))
         free = FileId("free")
-        names = Names((*there.names.files, free), there.names.violation)
-        holdings = await repo.begin(new_attempt(there), names)
-        assert dict(holdings.files) == {file.file_id: file for file in there.files}
-        assert holdings.violation == there.violation
+        names = ClaimedIds((*there.names.files, free), there.names.violation)
+        existing = await repo.begin(new_attempt(there), names)
+        assert dict(existing.files) == {file.file_id: file for file in there.files}
+        assert existing.violation == there.violation
 
     async def test_an_attempt_is_entered_even_if_names_are_taken(self, repo: RecordRepo) -> None:
         """begin: "The attempt is entered even when names are taken"."""
@@ -383,7 +383,7 @@ class RecordRepoContract:
         unit = Unit((new_file(await local(repo)),))
         attempts = [new_attempt(unit, NOON + n * MINUTE) for n in (3, 1, 2)]
         for attempt in attempts:
-            await repo.begin(attempt, Names(()))
+            await repo.begin(attempt, ClaimedIds(()))
         assert await repo.condemn(NOON) == []
         assert await repo.condemn(NOON + 2 * MINUTE) == [attempts[1], attempts[2]]
         assert await repo.condemn(NOON + 2 * MINUTE, 1) == [attempts[1]]
@@ -393,8 +393,8 @@ class RecordRepoContract:
         """condemn: "given again, to whoever asks, until they are forgotten"."""
         unit = Unit((new_file(await local(repo)),))
         one, other = new_attempt(unit), new_attempt(unit, LATER + MINUTE)
-        await repo.begin(one, Names(()))
-        await repo.begin(other, Names(()))
+        await repo.begin(one, ClaimedIds(()))
+        await repo.begin(other, ClaimedIds(()))
         assert await repo.condemn(LATER + MINUTE) == [one, other]
         assert await repo.condemn(NOON) == [one, other]
         await repo.forget(one.attempt_id)
@@ -703,7 +703,7 @@ class RecordRepoContract:
         assert await _mark(repo, file, ReplicaState.MISSING)
         unit = new_restoration(file, there)
         attempt = new_attempt(unit)
-        await repo.begin(attempt, unit.traces)
+        await repo.begin(attempt, unit.affected_ids)
         await repo.commit(attempt.attempt_id, unit)
         await repo.commit(attempt.attempt_id, unit)
         found = await repo.file(file.file_id)
@@ -720,7 +720,7 @@ class RecordRepoContract:
         place = await local(repo)
         unit = new_restoration(new_file(place), place)
         attempt = new_attempt(unit)
-        await repo.begin(attempt, unit.traces)
+        await repo.begin(attempt, unit.affected_ids)
         with pytest.raises(AttemptCondemned):
             await repo.commit(attempt.attempt_id, unit)
         assert await repo.usage() == CatalogueUsage((), 0)
@@ -995,7 +995,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
 
     def _begin(self, unit: Unit, deadline: datetime) -> tuple[Attempt, Unit]:
         attempt = new_attempt(unit, deadline)
-        self._both(lambda repo: repo.begin(attempt, unit.traces))
+        self._both(lambda repo: repo.begin(attempt, unit.affected_ids))
         return attempt, unit
 
     @rule(tried=tries)

@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from traffic_storage.domain.digests import Digests
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.blob_store import (
     BlobEntry,
@@ -41,11 +41,13 @@ class FailingBlobStore(Failing, BlobStore):
     def location(self) -> str:
         return self.inner.location
 
-    def obstacle(self) -> str:
-        return self._down or self.inner.obstacle()
+    def unavailable_reason(self) -> str:
+        return self._down or self.inner.unavailable_reason()
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
-        await self._do("put", lambda: self.inner.put(key, body, facts, deadline=deadline))
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
+        await self._do("put", lambda: self.inner.put(key, body, manifest, deadline=deadline))
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
         return await self._do("read", lambda: self.inner.read(key, digests))
@@ -102,7 +104,7 @@ class Damage(StrEnum):
         FLIP: one bit of the byte at `at` is wrong.
         TRUNCATE: what begins at `at` is gone.
         EXTEND: one byte more, at the end; `at` says nothing.
-        REMOVE: all is gone, the facts too; `at` says nothing.
+        REMOVE: all is gone, the manifest too; `at` says nothing.
     """
 
     FLIP = "flip"
@@ -125,7 +127,7 @@ def damaged(data: bytes, how: Damage, at: int) -> bytes | None:
 
 
 async def tamper(store: BlobStore, key: BlobKey, how: Damage, *, at: int = 0) -> None:
-    """Damage a blob below the verification of an adapter of ours, facts and all else untouched.
+    """Damage a blob below the verification of an adapter of ours, manifest and all else untouched.
 
     Raises:
         BlobMissing: there is none to damage.
@@ -154,7 +156,7 @@ def _tamper_file(path: Path, how: Damage, at: int) -> None:
     if changed is None:
         path.unlink()
         return
-    # In place: the facts are an attribute of this very file.
+    # In place: the manifest are an attribute of this very file.
     path.chmod(0o600)
     with path.open("r+b") as file:
         file.write(changed)

@@ -17,9 +17,9 @@ class FailingCache(Cache):
         self._obstacle = ""
         self._falsify: Callable[[bytes], bytes | None] | None = None
 
-    def go_down(self, obstacle: str = "taken down on purpose") -> None:
+    def go_down(self, unavailable_reason: str = "taken down on purpose") -> None:
         """From now on nothing is known and nothing is kept; `health` says so."""
-        self._obstacle = obstacle
+        self._obstacle = unavailable_reason
 
     def lie(self, falsify: Callable[[bytes], bytes | None]) -> None:
         """From now on `get` gives what `falsify` makes of the bytes that are there."""

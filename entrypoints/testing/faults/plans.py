@@ -65,9 +65,9 @@ class Failing:
         """Add faults; where several meet, the oldest counts."""
         self._plans += [_Plan(fault) for fault in faults]
 
-    def go_down(self, obstacle: str = "taken down on purpose") -> None:
+    def go_down(self, unavailable_reason: str = "taken down on purpose") -> None:
         """From now on every call fails; a port that tells of obstacles says so."""
-        self._down = obstacle
+        self._down = unavailable_reason
 
     def come_back(self) -> None:
         """Undo `go_down`, and forget what was planned."""

@@ -13,8 +13,8 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.query import Page, ViolationQuery
-from traffic_storage.domain.unit import Attempt, CatalogueUsage, Holdings, Names, Unit
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -33,7 +33,7 @@ class FailingRecordRepo(Failing, RecordRepo):
         super().__init__(CatalogueUnavailable, after)
         self.inner = inner
 
-    async def begin(self, attempt: Attempt, names: Names) -> Holdings:
+    async def begin(self, attempt: Attempt, names: ClaimedIds) -> ExistingRows:
         return await self._do("begin", lambda: self.inner.begin(attempt, names))
 
     async def commit(self, attempt: AttemptId, unit: Unit) -> None:

@@ -86,7 +86,7 @@ class TestHits:
     ) -> None:
         blob = random_blob(5 * MIB)
         with blob.spooled() as body:
-            await cached.put(blob.key, body, blob.facts, deadline=NEVER)
+            await cached.put(blob.key, body, blob.manifest, deadline=NEVER)
         await read(cached, blob)
         assert far.calls["read"] == 0
 
@@ -140,7 +140,7 @@ class TestHits:
     ) -> None:
         blob = await stored(cached, random_blob(10))
         far.go_down("gone fishing")
-        assert cached.obstacle() == "gone fishing"
+        assert cached.unavailable_reason() == "gone fishing"
         await read(cached, blob)
         with pytest.raises(StorageUnavailable):
             await stored(cached, random_blob(10))

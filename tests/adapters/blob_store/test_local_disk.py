@@ -23,9 +23,9 @@ from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
 from traffic_storage.entrypoints.testing.contracts.blob_store import stored
 from traffic_storage.ports.blob_store import Span, closing, is_empty
@@ -116,7 +116,7 @@ class TestReplaced:
             before = files_below(tmp_path / "old")
             with pytest.raises(StoreReplaced, match="was replaced while in use"):
                 await stored(store, second)
-            assert "was replaced while in use" in store.obstacle()
+            assert "was replaced while in use" in store.unavailable_reason()
             with pytest.raises(StoreReplaced):
                 await store.delete(first.key)
             with pytest.raises(StoreReplaced):
@@ -130,7 +130,7 @@ class TestReplaced:
                 store.root.rmdir()
             (tmp_path / "old").rename(store.root)
             clock.advance(timedelta(seconds=11))
-            assert store.obstacle() == ""
+            assert store.unavailable_reason() == ""
             assert await store.marker() == self.MARKER
             await stored(store, second)
             assert (store.root / second.key).exists()
@@ -224,7 +224,7 @@ class TestLayout:
         path = store.root / blob.key
         assert files_below(store.root) == [blob.key]
         assert path.read_bytes() == blob.data
-        assert Facts.from_text(os.getxattr(path, ATTRIBUTE).decode()) == blob.facts
+        assert BlobManifest.from_text(os.getxattr(path, ATTRIBUTE).decode()) == blob.manifest
 
     async def test_nobody_else_may_read_and_nobody_may_write(
         self, store: LocalDiskBlobStore
@@ -256,7 +256,7 @@ class TestLayout:
     async def test_making_one_touches_nothing(self, tmp_path: Path, clock: ManualClock) -> None:
         threads = threading.active_count()
         store = LocalDiskBlobStore(tmp_path / "none", clock)
-        assert store.obstacle() == ""
+        assert store.unavailable_reason() == ""
         assert store.location.endswith(f":{tmp_path}/none")
         assert not (tmp_path / "none").exists()
         assert threading.active_count() == threads
@@ -281,24 +281,24 @@ class TestLayout:
         with pytest.raises(BlobConflict):
             await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
 
-    @pytest.mark.parametrize("facts", [b"{", b"\xff\xfe", b"z:AAAA", None])
+    @pytest.mark.parametrize("manifest", [b"{", b"\xff\xfe", b"z:AAAA", None])
     async def test_unreadable_facts_are_none(
-        self, store: LocalDiskBlobStore, facts: bytes | None
+        self, store: LocalDiskBlobStore, manifest: bytes | None
     ) -> None:
         blob = await stored(store, random_blob(10))
-        if facts is None:
+        if manifest is None:
             os.removexattr(store.root / blob.key, ATTRIBUTE)
         else:
-            os.setxattr(store.root / blob.key, ATTRIBUTE, facts)
+            os.setxattr(store.root / blob.key, ATTRIBUTE, manifest)
         head = await store.head(blob.key)
-        assert (head.size_bytes, head.facts) == (10, None)
+        assert (head.size_bytes, head.manifest) == (10, None)
 
     async def test_what_is_not_ours_is_passed_over(self, store: LocalDiskBlobStore) -> None:
         blob = await stored(store, random_blob(10))
         day = (store.root / blob.key).parent
         for foreign in (
             *(store.root / "lost+found" / "x", store.root / "image" / "notes.txt"),
-            *(day / "README", day / f"{blob.key[-101:]}.facts", day / f"{blob.key[-101:]}#1"),
+            *(day / "README", day / f"{blob.key[-101:]}.manifest", day / f"{blob.key[-101:]}#1"),
         ):
             foreign.parent.mkdir(exist_ok=True)
             foreign.touch()
@@ -312,7 +312,7 @@ class TestSpooled:
     ) -> None:
         blob = random_blob(5 * MIB)
         with unnamed_file(tmp_path, blob.data) as fd:
-            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.facts, deadline=NEVER)
+            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.manifest, deadline=NEVER)
             assert os.fstat(fd).st_ino == (store.root / blob.key).stat().st_ino
         assert await store.read(blob.key, blob.digests) == blob.data
 
@@ -324,19 +324,19 @@ class TestSpooled:
         if place == "named":
             (tmp_path / "named").write_bytes(blob.data)
             fd = os.open(tmp_path / "named", os.O_RDONLY)
-            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.facts, deadline=NEVER)
+            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.manifest, deadline=NEVER)
             os.close(fd)
             (tmp_path / "named").write_bytes(b"changed later")
         else:
             with unnamed_file(Path(place), blob.data) as fd:
                 body = SpooledBody(fd, blob.digests)
-                await store.put(blob.key, body, blob.facts, deadline=NEVER)
+                await store.put(blob.key, body, blob.manifest, deadline=NEVER)
         assert await store.read(blob.key, blob.digests) == blob.data
 
     async def test_a_copy_is_checked(self, store: LocalDiskBlobStore) -> None:
         blob, other = random_blob(5 * MIB), random_blob(5 * MIB)
         with unnamed_file(Path("/dev/shm"), other.data) as fd, pytest.raises(BlobCorrupt):
-            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.facts, deadline=NEVER)
+            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.manifest, deadline=NEVER)
         assert await is_empty(store)
 
 
@@ -417,7 +417,7 @@ class TestIntruders:
         (store.root / blob.key).mkdir(parents=True)
         with pytest.raises(StorageUnavailable):
             await store.delete(blob.key)
-        assert store.obstacle() == ""
+        assert store.unavailable_reason() == ""
 
     async def test_a_folder_that_was_moved_away_is_made_anew(
         self, store: LocalDiskBlobStore, tmp_path: Path
@@ -544,11 +544,11 @@ class TestBadDisks:
                 with pytest.raises(StorageFull, match="full"):
                     await stored(store, large)
                 with large.spooled() as body, pytest.raises(StorageFull):
-                    await store.put(large.key, body, large.facts, deadline=NEVER)
+                    await store.put(large.key, body, large.manifest, deadline=NEVER)
                 with pytest.raises(BlobMissing):
                     await store.head(large.key)
             assert files_below(disk / "blobs") == [small.key]
-            assert store.obstacle() == ""
+            assert store.unavailable_reason() == ""
             await stored(store, random_blob(100_000))
             assert await store.read(small.key, small.digests) == small.data
             room = await store.room()
@@ -585,14 +585,14 @@ class TestBadDisks:
             with pytest.raises(StorageUnavailable, match="read-only") as caught:
                 await stored(store, random_blob(10))
             assert "mount it writable" in caught.value.remedy
-            assert "read-only" in store.obstacle()
+            assert "read-only" in store.unavailable_reason()
             assert await store.read(blob.key, blob.digests) == blob.data
             with pytest.raises(StorageUnavailable):
                 await store.delete(blob.key)
             clock.advance(timedelta(seconds=9))
-            assert store.obstacle()
+            assert store.unavailable_reason()
             clock.advance(timedelta(seconds=2))
-            assert store.obstacle() == ""
+            assert store.unavailable_reason() == ""
             remount(disk, "rw")
             await stored(store, random_blob(10))
             await store.aclose()
@@ -608,7 +608,7 @@ class TestBadDisks:
                 await stored(store, random_blob(10))
             remount(disk, "rw")
             await stored(store, random_blob(10))
-            assert store.obstacle() == ""
+            assert store.unavailable_reason() == ""
             await store.aclose()
 
     @pytest.mark.privileged
@@ -618,8 +618,8 @@ class TestBadDisks:
         with mounted(tmp_path / "disk", "ramfs", "defaults") as disk:
             store = LocalDiskBlobStore(disk, clock)
             blob = await stored(store, random_blob(10))
-            assert files_below(disk) == [blob.key, f"{blob.key}.facts"]
-            assert (await store.head(blob.key)).facts == blob.facts
+            assert files_below(disk) == [blob.key, f"{blob.key}.manifest"]
+            assert (await store.head(blob.key)).manifest == blob.manifest
             await store.delete(blob.key)
             assert files_below(disk) == []
             await store.aclose()
@@ -669,7 +669,7 @@ class TestBadDisks:
         store = LocalDiskBlobStore(tmp_path / "file" / "blobs", clock)
         with pytest.raises(StorageUnavailable):
             await stored(store, random_blob(10))
-        assert store.obstacle()
+        assert store.unavailable_reason()
         with pytest.raises(StorageUnavailable):
             await store.room()
         await store.aclose()

@@ -130,7 +130,7 @@ class TestWriting:
         s3_faults.on(ONCE_AFTER[fault](), method="PUT", key=blob.key)
         await stored(store, blob)
         assert await is_there(store, blob)
-        assert (await store.head(blob.key)).facts == blob.facts
+        assert (await store.head(blob.key)).manifest == blob.manifest
 
     @pytest.mark.parametrize("fault", ["500", "503", "reset", "reset half-way"])
     async def test_a_failure_of_one_part(
@@ -185,7 +185,9 @@ class TestWriting:
     ) -> None:
         blob = random_blob(8 * LARGE)
         with blob.spooled() as body:
-            putting = asyncio.ensure_future(store.put(blob.key, body, blob.facts, deadline=NEVER))
+            putting = asyncio.ensure_future(
+                store.put(blob.key, body, blob.manifest, deadline=NEVER)
+            )
             await s3_faults.until(method="PUT", key=blob.key, query="partNumber=1*")
             putting.cancel()
             await asyncio.wait([putting])
@@ -472,7 +474,7 @@ class TestReading:
         blob = random_blob(10)
         s3.request("PUT", f"/{store.settings.bucket}/{blob.key}", blob.data)
         head = await store.head(blob.key)
-        assert (head.size_bytes, head.facts) == (10, None)
+        assert (head.size_bytes, head.manifest) == (10, None)
 
 
 class TestRefusals:
@@ -519,7 +521,7 @@ class TestRefusals:
             s3_faults.on(s3_stub.error(status, code), method="PUT", key=blob.key, times=None)
             with pytest.raises(StorageFull, match=code):
                 await stored(store, blob)
-        assert store.obstacle() == ""
+        assert store.unavailable_reason() == ""
 
     async def test_the_environment_changes_nothing(
         self, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch, no_leaks: None
@@ -548,18 +550,18 @@ class TestBreaker:
         blob = await stored(store, random_blob(10))
         s3_faults.on(s3_stub.error(), times=None)
         for _ in range(3):
-            assert store.obstacle() == ""
+            assert store.unavailable_reason() == ""
             with pytest.raises(StorageUnavailable):
                 await store.read(blob.key, blob.digests)
-        await until(store.obstacle)
-        assert "500" in store.obstacle()
+        await until(store.unavailable_reason)
+        assert "500" in store.unavailable_reason()
         asked = s3_faults.count(method="GET", key=blob.key)
         for _ in range(10):
             with pytest.raises(StorageUnavailable):
                 await store.read(blob.key, blob.digests)
         assert s3_faults.count(method="GET", key=blob.key) == asked
         s3_faults.clear()
-        await until(lambda: not store.obstacle())
+        await until(lambda: not store.unavailable_reason())
         assert await is_there(store, blob)
 
     async def test_answers_do_not_open_it(
@@ -567,7 +569,7 @@ class TestBreaker:
     ) -> None:
         for _ in range(5):
             assert not await is_there(store, random_blob(10))
-        assert store.obstacle() == ""
+        assert store.unavailable_reason() == ""
 
     @pytest.mark.parametrize(
         ("status", "code", "said"),
@@ -589,7 +591,7 @@ class TestBreaker:
                 with pytest.raises(StorageUnavailable, match=said) as caught:
                     await store.read(bad.key, bad.digests)
                 assert caught.value.remedy
-                assert store.obstacle() == ""
+                assert store.unavailable_reason() == ""
             assert await store.read(good.key, good.digests) == good.data
 
     async def test_a_success_in_between_keeps_it_closed(
@@ -603,7 +605,7 @@ class TestBreaker:
                     random_blob(1, day=datetime(1999, 1, 1, tzinfo=UTC)).key, blob.digests
                 )
             assert await is_there(store, blob)
-        assert store.obstacle() == ""
+        assert store.unavailable_reason() == ""
 
     async def test_a_server_that_is_away_and_comes_back(
         self, s3_bucket: Bucket, s3_faults: S3Stub, no_leaks: None
@@ -614,8 +616,8 @@ class TestBreaker:
             for _ in range(3):
                 with pytest.raises(StorageUnavailable, match="reached"):
                     await stored(store, blob)
-            await until(store.obstacle)
-            assert "reached" in store.obstacle()
+            await until(store.unavailable_reason)
+            assert "reached" in store.unavailable_reason()
 
 
 class TestSecrets:
@@ -671,7 +673,7 @@ class TestSecrets:
             while error is not None:
                 self._clean(f"{error} {error!r} {error.args}")
                 error = error.__cause__ or error.__context__
-        self._clean(store.obstacle() + store.location + repr(store))
+        self._clean(store.unavailable_reason() + store.location + repr(store))
 
     def _clean(self, text: str) -> None:
         assert self.CANARY not in text
@@ -690,7 +692,7 @@ from traffic_storage.ports.blob_store import Span, closing
 async def main():
     store = ObjectStoreBlobStore(S3Settings(*sys.argv[1:6]), SystemClock())
     blob = random_blob(9 * 1024 * 1024)
-    await store.put(blob.key, blob.body, blob.facts, deadline=NEVER)
+    await store.put(blob.key, blob.body, blob.manifest, deadline=NEVER)
     async with closing(store.open(blob.key, blob.digests, Span(0, len(blob.data)))) as chunks:
         async for chunk in chunks:
             if sys.argv[6] == "early":

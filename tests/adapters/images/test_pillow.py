@@ -33,7 +33,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.entrypoints.testing.contracts.image_samples import ANIMATIONS, SAMPLES
-from traffic_storage.ports.images import DecodedImage, Encoding, ImageFacts, ImageFormat
+from traffic_storage.ports.images import DecodedImage, Encoding, ImageFormat, ImageInfo
 from traffic_storage.ports.spool import MemoryBody, SpooledBody
 
 T = TypeVar("T")
@@ -80,11 +80,11 @@ class TestRealPhotographs:
     @pytest.mark.parametrize("name", ["rocket", "retina", "hubble"])
     async def test_a_file_of_a_camera(self, images: PillowImages, name: media.ShippedJpeg) -> None:
         data = media.shipped_jpeg(name)
-        facts = await images.inspect(body(data))
+        info = await images.inspect(body(data))
         decoded = await images.decode(data, RGB)
         frame = media.photograph(name)
         height, width, channels = frame.shape
-        assert facts == ImageFacts("image/jpeg", Dimensions(width, height, channels))
+        assert info == ImageInfo("image/jpeg", Dimensions(width, height, channels))
         np.testing.assert_array_equal(decoded.pixels, frame)
 
     @pytest.mark.parametrize("image_format", list(ImageFormat))
@@ -117,9 +117,9 @@ class TestRealPhotographs:
         exif = Image.Exif()
         exif[0x0112] = 6  # turn by 90 degrees
         data = written("JPEG", exif=exif)
-        facts = await images.inspect(body(data))
+        info = await images.inspect(body(data))
         decoded = await images.decode(data, RGB)
-        assert (facts.dimensions.width, facts.dimensions.height) == (90, 90)
+        assert (info.dimensions.width, info.dimensions.height) == (90, 90)
         np.testing.assert_array_equal(
             decoded.pixels, (await images.decode(REAL["jpeg"], RGB)).pixels
         )
@@ -130,8 +130,8 @@ class TestRealPhotographs:
         stream = io.BytesIO()
         first = Image.fromarray(media.photograph("coffee"))
         first.save(stream, "MPO", save_all=True, append_images=[first.resize((40, 30))])
-        facts = await images.inspect(body(stream.getvalue()))
-        assert facts == ImageFacts("image/jpeg", Dimensions(600, 400, 3))
+        info = await images.inspect(body(stream.getvalue()))
+        assert info == ImageInfo("image/jpeg", Dimensions(600, 400, 3))
 
     async def test_16_bits_are_scaled(self, images: PillowImages) -> None:
         ramp = np.linspace(0, 65535, 300, dtype=np.uint16).reshape(10, 30)
@@ -217,8 +217,8 @@ class TestCutAndBroken:
                 with pytest.raises(UndecodableMedia, match="rows"):
                     await images.inspect(data)
             else:
-                facts = await images.inspect(data)
-                assert (facts.dimensions.width, facts.dimensions.height) == (width, height)
+                info = await images.inspect(data)
+                assert (info.dimensions.width, info.dimensions.height) == (width, height)
 
     async def test_a_png_without_its_end(self, images: PillowImages) -> None:
         with pytest.raises(UndecodableMedia, match="last chunk"):
@@ -244,14 +244,14 @@ class TestCutAndBroken:
         self, images: PillowImages, seed: int, data: bytes
     ) -> None:
         mutated = _mutated(data, random.Random(seed))
-        facts = await _outcome(images.inspect(body(mutated)))
+        info = await _outcome(images.inspect(body(mutated)))
         decoded = await _outcome(images.decode(mutated, RGB))
-        if isinstance(facts, ImageFacts):
+        if isinstance(info, ImageInfo):
             assert isinstance(decoded, DecodedImage)
-            size = facts.dimensions
+            size = info.dimensions
             assert decoded.pixels.shape[:2] == (size.height, size.width)
         else:
-            assert facts is decoded, "both refuse it alike"
+            assert info is decoded, "both refuse it alike"
 
     async def test_random_bytes(self, images: PillowImages) -> None:
         for seed in range(50):
@@ -272,8 +272,8 @@ class TestLimits:
             widest = await images.encode(
                 np.zeros((1, width - 1), np.uint8), RGB, Encoding(image_format)
             )
-            facts = await images.inspect(widest.body)
-            assert facts.dimensions.width == width - 1
+            info = await images.inspect(widest.body)
+            assert info.dimensions.width == width - 1
 
     async def test_jpeg_has_no_alpha(self, images: PillowImages) -> None:
         with pytest.raises(InvalidInput, match="alpha") as raised:

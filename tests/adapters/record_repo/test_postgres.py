@@ -31,8 +31,8 @@ from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.domain.files import ReplicaState
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.query import ViolationQuery
-from traffic_storage.domain.unit import Attempt, Unit
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
     all_pages,
     is_whole,

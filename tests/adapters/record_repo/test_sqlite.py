@@ -21,8 +21,8 @@ from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqli
 from traffic_storage.domain.errors import ConfigurationError, StorageFull
 from traffic_storage.domain.files import ReplicaState
 from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
 from traffic_storage.domain.query import ViolationQuery
-from traffic_storage.domain.unit import Attempt, Names, Unit
 from traffic_storage.entrypoints.testing.contracts.record_repo import is_whole, local, recount
 from traffic_storage.entrypoints.testing.units import (
     LATER,
@@ -429,7 +429,7 @@ async def _begun(repo: RecordRepo, place: EnrolledStore, count: int) -> list[Att
     """Attempts that have begun, in the order in which they are condemned."""
     attempts = [new_attempt(Unit((new_file(place),))) for _ in range(count)]
     for attempt in attempts:
-        await repo.begin(attempt, Names(()))
+        await repo.begin(attempt, ClaimedIds(()))
     return sorted(attempts, key=lambda one: one.attempt_id)
 
 

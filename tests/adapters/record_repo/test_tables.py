@@ -23,7 +23,7 @@ from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqli
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.files import BlobKey, FileKind, ReplicaState
 from traffic_storage.domain.identifiers import FileId, StoreId
-from traffic_storage.domain.unit import Unit, Usage
+from traffic_storage.domain.ingest import Unit, Usage
 from traffic_storage.entrypoints.testing.contracts.record_repo import local
 from traffic_storage.entrypoints.testing.units import (
     new_attempt,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from traffic_storage.adapters.threads.pool import Threads, settle
+from traffic_storage.adapters.threads.pool import Threads, wait_to_end
 
 
 class Held:
@@ -41,12 +41,12 @@ async def threads(no_leaks: None) -> AsyncIterator[Threads]:
 
 async def test_calls_give_their_results_and_errors(threads: Threads) -> None:
     assert await threads.run(divmod, 7, 3) == (2, 1)
-    assert await threads.settle(lambda: None, divmod, 7, 3) == (2, 1)
+    assert await threads.run_to_end(lambda: None, divmod, 7, 3) == (2, 1)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await threads.run(divmod, 1, 0)
         with pytest.raises(ZeroDivisionError):
-            await threads.settle(lambda: None, divmod, 1, 0)
+            await threads.run_to_end(lambda: None, divmod, 1, 0)
 
 
 async def test_many_at_once_share_few_threads(threads: Threads) -> None:
@@ -80,7 +80,7 @@ async def test_a_call_that_has_not_begun_never_does(threads: Threads) -> None:
     queued = Held()
     for waiting in (
         asyncio.ensure_future(threads.run(queued)),
-        asyncio.ensure_future(threads.settle(lambda: None, queued)),
+        asyncio.ensure_future(threads.run_to_end(lambda: None, queued)),
     ):
         await asyncio.sleep(0)
         waiting.cancel()
@@ -95,7 +95,7 @@ async def test_a_call_that_has_not_begun_never_does(threads: Threads) -> None:
 async def test_a_settled_call_has_ended_however_often_it_is_cancelled(threads: Threads) -> None:
     held = Held()
     abandoned = []
-    waiting = asyncio.ensure_future(threads.settle(lambda: abandoned.append(1), held))
+    waiting = asyncio.ensure_future(threads.run_to_end(lambda: abandoned.append(1), held))
     await held.until_begun()
     for _ in range(3):
         waiting.cancel()
@@ -115,7 +115,7 @@ async def test_settled_work_of_the_loop_has_ended_too(no_leaks: None) -> None:
         await gate.wait()
         raise ValueError
 
-    waiting = asyncio.ensure_future(settle(asyncio.ensure_future(work()), abandoned.set))
+    waiting = asyncio.ensure_future(wait_to_end(asyncio.ensure_future(work()), abandoned.set))
     await asyncio.sleep(0)
     waiting.cancel()
     await abandoned.wait()

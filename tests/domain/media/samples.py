@@ -13,7 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from traffic_storage.domain.media import ContainerFacts, ContentType, MalformedMedia, Walker
+from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia, Walker
 from traffic_storage.domain.media import walker_for as find_walker
 
 FRAME_RATE = Fraction(30000, 1001)
@@ -95,8 +95,8 @@ def walker_for(content_type: ContentType) -> Walker:
     return walker
 
 
-def walk(content_type: ContentType, data: bytes, *, chunk_bytes: int = 1 << 20) -> ContainerFacts:
-    """The facts of a file that is fed in chunks of one size."""
+def walk(content_type: ContentType, data: bytes, *, chunk_bytes: int = 1 << 20) -> ContainerInfo:
+    """The info of a file that is fed in chunks of one size."""
     walker = walker_for(content_type)
     for start in range(0, len(data), chunk_bytes):
         walker.feed(data[start : start + chunk_bytes])
@@ -105,7 +105,7 @@ def walk(content_type: ContentType, data: bytes, *, chunk_bytes: int = 1 << 20) 
 
 def outcome(
     content_type: ContentType, data: bytes, *, chunk_bytes: int = 1 << 20
-) -> ContainerFacts | tuple[ContentType, int, str]:
+) -> ContainerInfo | tuple[ContentType, int, str]:
     """What `walk` answers, an error as comparable values."""
     try:
         return walk(content_type, data, chunk_bytes=chunk_bytes)

@@ -2,7 +2,7 @@ import pytest
 
 from tests.domain.media.parts import chunk
 from tests.domain.media.samples import sample, walk
-from traffic_storage.domain.media import ContainerFacts, ContentType, MalformedMedia
+from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia
 
 
 def numbers(*values: int) -> bytes:
@@ -20,7 +20,7 @@ VIDEO = chunk(
 HEADERS = chunk(b"LIST", b"hdrl" + AVIH + VIDEO)
 FRAMES = chunk(b"LIST", b"movi" + chunk(b"00dc", bytes(33)))
 INDEX = chunk(b"idx1", bytes(16))
-FACTS = ContainerFacts(ContentType.AVI, 2.0, 64, 48, "MJPG")
+FACTS = ContainerInfo(ContentType.AVI, 2.0, 64, 48, "MJPG")
 
 
 def riff(content: bytes, form: bytes = b"AVI ") -> bytes:
@@ -64,18 +64,18 @@ def test_a_real_film_that_continues_in_a_second_riff() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "facts"),
+    ("header", "info"),
     [
-        (numbers(0, 0, 0, 0, 50, 0, 1, 0, 64, 48), ContainerFacts(ContentType.AVI, None, 64, 48)),
+        (numbers(0, 0, 0, 0, 50, 0, 1, 0, 64, 48), ContainerInfo(ContentType.AVI, None, 64, 48)),
         (
             numbers(0xFFFFFFFF, 0, 0, 0, 0xFFFFFFFF, 0, 1, 0, 64, 0xFFFFFFFF),
-            ContainerFacts(ContentType.AVI),
+            ContainerInfo(ContentType.AVI),
         ),
     ],
 )
-def test_implausible_headers_are_none(header: bytes, facts: ContainerFacts) -> None:
+def test_implausible_headers_are_none(header: bytes, info: ContainerInfo) -> None:
     film = riff(chunk(b"LIST", b"hdrl" + chunk(b"avih", header)) + FRAMES)
-    assert walk(ContentType.AVI, film) == facts
+    assert walk(ContentType.AVI, film) == info
 
 
 WHOLE = riff(HEADERS + FRAMES)

@@ -1,4 +1,4 @@
-"""Real files: the facts are those that PyAV reads, and what is cut short is refused."""
+"""Real files: the info are those that PyAV reads, and what is cut short is refused."""
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.domain.media.samples import HEIGHT, RECIPES, WIDTH, outcome, reading, sample, walk
 from tests.domain.media.samples import walker_for as walker_of
 from tests.support.media import VIDEO_SIZE, Container, video
-from traffic_storage.domain.media import ContainerFacts, ContentType, MalformedMedia, sniff
+from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia, sniff
 
 CODECS = {
     "mp4": "avc1",
@@ -40,17 +40,17 @@ PACKET = {"ts": 188, "ts-mpeg2": 188, "m2ts": 192}
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_facts_are_those_that_pyav_reads(name: str) -> None:
-    facts, expected = walk(RECIPES[name].content_type, sample(name)), reading(name)
-    assert facts.container is RECIPES[name].content_type
-    assert facts.video_codec == CODECS[name]
+    info, expected = walk(RECIPES[name].content_type, sample(name)), reading(name)
+    assert info.container is RECIPES[name].content_type
+    assert info.video_codec == CODECS[name]
     if name in PACKET:
-        assert (facts.width, facts.height) == (None, None)
+        assert (info.width, info.height) == (None, None)
     else:
-        assert (facts.width, facts.height) == (expected.width, expected.height) == (WIDTH, HEIGHT)
+        assert (info.width, info.height) == (expected.width, expected.height) == (WIDTH, HEIGHT)
     if name in UNTIMED:
-        assert facts.duration_seconds is None
+        assert info.duration_seconds is None
     else:
-        assert facts.duration_seconds == pytest.approx(expected.duration_seconds, abs=0.1)
+        assert info.duration_seconds == pytest.approx(expected.duration_seconds, abs=0.1)
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "webm", "ts", "avi"])
@@ -58,10 +58,10 @@ def test_moving_pictures_with_frames_that_look_ahead(container: Container) -> No
     film = video(container)
     kind = sniff(film)
     assert kind is not None
-    facts = walk(kind, film)
-    assert facts.container is kind
-    assert facts.duration_seconds == pytest.approx(2.0, abs=0.1)
-    assert (facts.width, facts.height) == ((None, None) if container == "ts" else VIDEO_SIZE)
+    info = walk(kind, film)
+    assert info.container is kind
+    assert info.duration_seconds == pytest.approx(2.0, abs=0.1)
+    assert (info.width, info.height) == ((None, None) if container == "ts" else VIDEO_SIZE)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE_IN_PARTS))
@@ -71,7 +71,7 @@ def test_truncations_are_refused(name: str) -> None:
     accepted = [
         end
         for end in range(0, len(film), step)
-        if isinstance(outcome(kind, film[:end]), ContainerFacts)
+        if isinstance(outcome(kind, film[:end]), ContainerInfo)
     ]
     assert accepted == []
 
@@ -91,7 +91,7 @@ def test_a_transport_stream_is_whole_packets(name: str) -> None:
     accepted = [
         end
         for end in range(len(film))
-        if isinstance(outcome(ContentType.MPEG_TS, film[:end]), ContainerFacts)
+        if isinstance(outcome(ContentType.MPEG_TS, film[:end]), ContainerInfo)
     ]
     assert accepted
     assert all(end % size == 0 for end in accepted)
@@ -101,7 +101,7 @@ def test_a_transport_stream_is_whole_packets(name: str) -> None:
 def test_a_stream_cut_inside_a_part_is_refused(name: str) -> None:
     kind, film = RECIPES[name].content_type, sample(name)
     refused = [
-        end for end in range(len(film)) if not isinstance(outcome(kind, film[:end]), ContainerFacts)
+        end for end in range(len(film)) if not isinstance(outcome(kind, film[:end]), ContainerInfo)
     ]
     assert len(refused) > 0.95 * len(film)
     assert len(film) - 1 in refused

@@ -1,4 +1,4 @@
-"""Whatever the bytes: facts or `MalformedMedia`, the same in any chunks, in bounded time and room."""
+"""Whatever the bytes: info or `MalformedMedia`, the same in any chunks, in bounded time and room."""
 
 import pickle
 import sys
@@ -31,7 +31,7 @@ from tests.domain.media.parts import (
 from tests.domain.media.samples import RECIPES, outcome, sample, walker_for
 from traffic_storage.domain.media import (
     ACCEPTED_VIDEOS,
-    ContainerFacts,
+    ContainerInfo,
     ContentType,
     MalformedMedia,
 )
@@ -78,9 +78,9 @@ def damaged(draw: st.DrawFn) -> tuple[ContentType, bytes]:
     return RECIPES[name].content_type, bytes(film)
 
 
-def is_in_bounds(found: ContainerFacts | tuple[ContentType, int, str], size: int) -> bool:
+def is_in_bounds(found: ContainerInfo | tuple[ContentType, int, str], size: int) -> bool:
     """Whether what was found may be stored as it is, or is an error inside the file."""
-    if not isinstance(found, ContainerFacts):
+    if not isinstance(found, ContainerInfo):
         return 0 <= found[1] <= size and bool(found[2]) and found[2].isprintable()
     return (
         (found.duration_seconds is None or 0 < found.duration_seconds <= 366 * 86400)

@@ -2,7 +2,7 @@ import pytest
 
 from tests.domain.media.parts import box, large_box, last_box, movie_header, track
 from tests.domain.media.samples import sample, walk
-from traffic_storage.domain.media import ContainerFacts, ContentType, MalformedMedia
+from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia
 
 FTYP = box(b"ftyp", b"isom" + bytes(4) + b"isom")
 MDAT = box(b"mdat", bytes(100))
@@ -10,16 +10,16 @@ HEADER = movie_header(timescale=1000, duration=2500)
 WIDE_HEADER = movie_header(timescale=1000, duration=2500, version=1)
 MOOV = box(b"moov", HEADER + track())
 SOUND = track(handler=b"soun", codec=b"mp4a", presented=(0, 0))
-FACTS = ContainerFacts(ContentType.MP4, 2.5, 64, 48, "avc1")
+FACTS = ContainerInfo(ContentType.MP4, 2.5, 64, 48, "avc1")
 
 
-def facts_of(*boxes: bytes) -> ContainerFacts:
+def manifest_of(*boxes: bytes) -> ContainerInfo:
     return walk(ContentType.MP4, b"".join(boxes))
 
 
 def fault_of(*boxes: bytes) -> MalformedMedia:
     with pytest.raises(MalformedMedia) as caught:
-        facts_of(*boxes)
+        manifest_of(*boxes)
     return caught.value
 
 
@@ -47,18 +47,18 @@ def fault_of(*boxes: bytes) -> MalformedMedia:
     ),
 )
 def test_forms_of_the_same_movie(boxes: tuple[bytes, ...]) -> None:
-    assert facts_of(*boxes) == FACTS
+    assert manifest_of(*boxes) == FACTS
 
 
 def test_a_movie_without_video_has_only_a_duration() -> None:
     moov = box(b"moov", HEADER + SOUND)
-    assert facts_of(FTYP, moov, MDAT) == ContainerFacts(ContentType.MP4, 2.5)
+    assert manifest_of(FTYP, moov, MDAT) == ContainerInfo(ContentType.MP4, 2.5)
 
 
 @pytest.mark.parametrize("first", [b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"])
 def test_old_quicktime_has_no_ftyp(first: bytes) -> None:
     parts = {b"moov": MOOV, b"mdat": MDAT}
-    facts = facts_of(parts.get(first, box(first)), MOOV, MDAT)
+    facts = manifest_of(parts.get(first, box(first)), MOOV, MDAT)
     assert facts.container is ContentType.QUICKTIME
     assert facts.width == 64
 
@@ -82,7 +82,7 @@ def test_the_duration_of_a_fragmented_movie_is_the_declared_sum(
     fragment: bytes, duration_seconds: float | None
 ) -> None:
     moov = box(b"moov", HEADER + fragment + track())
-    facts = facts_of(FTYP, moov, box(b"moof", bytes(16)), MDAT)
+    facts = manifest_of(FTYP, moov, box(b"moof", bytes(16)), MDAT)
     assert facts.duration_seconds == duration_seconds
 
 
@@ -98,13 +98,13 @@ def test_the_duration_of_a_fragmented_movie_is_the_declared_sum(
     ],
 )
 def test_an_implausible_duration_is_none(header: bytes) -> None:
-    facts = facts_of(FTYP, box(b"moov", header + track()), MDAT)
-    assert facts == ContainerFacts(ContentType.MP4, None, 64, 48, "avc1")
+    facts = manifest_of(FTYP, box(b"moov", header + track()), MDAT)
+    assert facts == ContainerInfo(ContentType.MP4, None, 64, 48, "avc1")
 
 
 @pytest.mark.parametrize("codec", [bytes(4), b"\xff\xff\xff\xff", b"a\0bc", b"\r\n\t\x7f"])
 def test_a_codec_that_is_no_text_is_none(codec: bytes) -> None:
-    assert facts_of(FTYP, box(b"moov", HEADER + track(codec=codec)), MDAT).video_codec is None
+    assert manifest_of(FTYP, box(b"moov", HEADER + track(codec=codec)), MDAT).video_codec is None
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,6 @@ def test_boxes_nested_without_end_cost_no_depth() -> None:
     nest = b""
     for _ in range(5000):
         nest = box(b"trak", nest)
-    assert facts_of(FTYP, box(b"moov", HEADER + nest), MDAT) == ContainerFacts(ContentType.MP4, 2.5)
+    assert manifest_of(FTYP, box(b"moov", HEADER + nest), MDAT) == ContainerInfo(
+        ContentType.MP4, 2.5
+    )

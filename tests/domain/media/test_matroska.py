@@ -15,7 +15,7 @@ from tests.domain.media.parts import (
     element,
 )
 from tests.domain.media.samples import RECIPES, sample, walk
-from traffic_storage.domain.media import ContainerFacts, ContentType, MalformedMedia
+from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia
 
 SCALE = element(b"\x2a\xd7\xb1", (1_000_000).to_bytes(3))
 DURATION = element(b"\x44\x89", struct.pack(">d", 2500))
@@ -35,16 +35,16 @@ BLOCKS = element(b"\xe7", b"\0") + element(SIMPLE_BLOCK, bytes(50)) * 3
 KNOWN_CLUSTER = element(CLUSTER, BLOCKS)
 OPEN_CLUSTER = element(CLUSTER, BLOCKS, size=UNKNOWN_SIZE)
 CONTENT = INFORMATION + TRACK_LIST + KNOWN_CLUSTER
-FACTS = ContainerFacts(ContentType.WEBM, 2.5, 64, 48, "V_VP8")
+FACTS = ContainerInfo(ContentType.WEBM, 2.5, 64, 48, "V_VP8")
 
 
-def facts_of(*parts: bytes) -> ContainerFacts:
+def manifest_of(*parts: bytes) -> ContainerInfo:
     return walk(ContentType.WEBM, b"".join(parts))
 
 
 def fault_of(*parts: bytes) -> MalformedMedia:
     with pytest.raises(MalformedMedia) as caught:
-        facts_of(*parts)
+        manifest_of(*parts)
     return caught.value
 
 
@@ -80,12 +80,12 @@ def with_segment(content: bytes) -> bytes:
     ),
 )
 def test_forms_of_the_same_film(film: bytes) -> None:
-    assert facts_of(film) == FACTS
+    assert manifest_of(film) == FACTS
 
 
 def test_the_doc_type_decides_which_of_the_two_it_is() -> None:
     film = ebml_header(b"matroska") + element(SEGMENT, CONTENT)
-    assert facts_of(film).container is ContentType.MATROSKA
+    assert manifest_of(film).container is ContentType.MATROSKA
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_doc_type_decides_which_of_the_two_it_is() -> None:
 )
 def test_durations(information: bytes, seconds: float | None) -> None:
     film = with_segment(element(INFO, information) + TRACK_LIST + KNOWN_CLUSTER)
-    assert facts_of(film).duration_seconds == seconds
+    assert manifest_of(film).duration_seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -122,19 +122,19 @@ def test_durations(information: bytes, seconds: float | None) -> None:
     ],
 )
 def test_implausible_sides_are_none(entry: bytes) -> None:
-    facts = facts_of(with_segment(element(TRACKS, entry) + KNOWN_CLUSTER))
-    assert facts == ContainerFacts(ContentType.WEBM, video_codec="V_VP8")
+    facts = manifest_of(with_segment(element(TRACKS, entry) + KNOWN_CLUSTER))
+    assert facts == ContainerInfo(ContentType.WEBM, video_codec="V_VP8")
 
 
 @pytest.mark.parametrize("codec", [b"", b"V\0V", b"V_" + b"X" * 63, "V_Ü".encode()])
 def test_a_codec_that_is_no_short_text_is_none(codec: bytes) -> None:
     film = with_segment(element(TRACKS, track_entry(codec=codec)) + KNOWN_CLUSTER)
-    assert facts_of(film).video_codec is None
+    assert manifest_of(film).video_codec is None
 
 
 def test_a_film_without_video_track_has_no_size() -> None:
     film = with_segment(INFORMATION + element(TRACKS, track_entry(2)) + KNOWN_CLUSTER)
-    assert facts_of(film) == ContainerFacts(ContentType.WEBM, 2.5)
+    assert manifest_of(film) == ContainerInfo(ContentType.WEBM, 2.5)
 
 
 HEAD = len(ebml_header())

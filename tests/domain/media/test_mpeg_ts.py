@@ -2,7 +2,7 @@ import pytest
 
 from tests.domain.media.parts import association, packet, pcr_packet, table_packet
 from tests.domain.media.samples import outcome, sample, walk
-from traffic_storage.domain.media import ContainerFacts, ContentType, MalformedMedia
+from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia
 
 SECOND = 27_000_000
 WRAP = 300 << 33
@@ -28,7 +28,7 @@ def stamped(film: bytes) -> bytes:
     return b"".join(b"\1\2\3\4" + film[at : at + 188] for at in range(0, len(film), 188))
 
 
-def facts_of(film: bytes) -> ContainerFacts:
+def manifest_of(film: bytes) -> ContainerInfo:
     facts = walk(ContentType.MPEG_TS, film)
     assert walk(ContentType.MPEG_TS, stamped(film)) == facts
     return facts
@@ -41,7 +41,7 @@ def fault_of(film: bytes) -> MalformedMedia:
 
 
 def seconds_of(film: bytes) -> float | None:
-    return facts_of(PAT + FILLER + film).duration_seconds
+    return manifest_of(PAT + FILLER + film).duration_seconds
 
 
 def test_the_clock_tells_the_duration() -> None:
@@ -95,25 +95,25 @@ def test_without_a_clock_there_is_no_duration() -> None:
     ],
 )
 def test_the_program_map_tells_the_codec(tables: bytes, codec: str | None) -> None:
-    assert facts_of(PAT + tables + FILLER).video_codec == codec
+    assert manifest_of(PAT + tables + FILLER).video_codec == codec
 
 
 def test_a_map_before_the_association_is_not_known_as_one() -> None:
     early = program_map((0x1B, 0x101))
-    assert facts_of(early + PAT + FILLER).video_codec is None
-    assert facts_of(early + PAT + FILLER + early).video_codec == "avc1"
+    assert manifest_of(early + PAT + FILLER).video_codec is None
+    assert manifest_of(early + PAT + FILLER + early).video_codec == "avc1"
 
 
 def test_a_network_is_no_program() -> None:
     film = association([(0, 0x10), (7, PROGRAM)]) + program_map((0x1B, 0x101)) + FILLER
-    assert facts_of(film).video_codec == "avc1"
-    assert facts_of(association([(0, 0x10)]) + FILLER) == ContainerFacts(ContentType.MPEG_TS)
+    assert manifest_of(film).video_codec == "avc1"
+    assert manifest_of(association([(0, 0x10)]) + FILLER) == ContainerInfo(ContentType.MPEG_TS)
 
 
 def test_an_association_may_come_late_and_behind_stuffing() -> None:
     section = PAT[4:60]
     late = packet(0, bytes([9, 0]) + bytes(8) + section, begins=True, control=0x30)
-    assert facts_of(FILLER * 200 + late) == ContainerFacts(ContentType.MPEG_TS)
+    assert manifest_of(FILLER * 200 + late) == ContainerInfo(ContentType.MPEG_TS)
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_long_streams_are_the_same_in_any_chunks(chunk_bytes: int) -> None:
 
 def test_chunks_larger_than_the_window_are_taken() -> None:
     film = FILLER * 3000 + PAT + clock(0, SECOND)
-    assert facts_of(film) == ContainerFacts(ContentType.MPEG_TS, 1.0)
+    assert manifest_of(film) == ContainerInfo(ContentType.MPEG_TS, 1.0)

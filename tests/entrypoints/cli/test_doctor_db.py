@@ -18,8 +18,8 @@ from tests.support.canary import CANARY
 from tests.support.servers import Bucket, Database, RedisAddress
 from tests.support.setups import on_bucket, on_database, on_redis
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.cli.doctor.finding import Status
 from traffic_storage.entrypoints.cli.doctor.services import stores
 from traffic_storage.ports.blob_store import BlobEntry
@@ -156,9 +156,11 @@ def test_a_wrong_password_is_told_without_it(
 class Overwriting(InMemoryBlobStore):
     """A store that takes a second blob for a key, as services do that know no condition."""
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
         await self.delete(key)
-        await super().put(key, body, facts, deadline=deadline)
+        await super().put(key, body, manifest, deadline=deadline)
 
 
 class Keeping(InMemoryBlobStore):

@@ -11,7 +11,7 @@ import uvicorn
 from attrs import define
 from starlette.types import ASGIApp
 
-from traffic_storage.entrypoints.cli.protocol import Protocol
+from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
 
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.01

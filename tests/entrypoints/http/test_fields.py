@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.http.fields import (
+    attributes_of,
     idempotency_key,
     instant_in,
-    labels_of,
     number,
     record_of,
     renamed,
@@ -118,7 +118,7 @@ def test_a_key_that_is_none_or_not_one_is_refused(lines: list[str]) -> None:
 
 def test_labels_report_metadata_and_ids_together() -> None:
     with pytest.raises(InvalidInput) as caught:
-        labels_of({"metadata": "{", "device_id": ""})
+        attributes_of({"metadata": "{", "device_id": ""})
     assert {problem.field for problem in caught.value.problems} == {"metadata", "device_id"}
 
 

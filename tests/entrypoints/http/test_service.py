@@ -79,7 +79,7 @@ async def test_it_starts_without_its_database_and_recovers_without_a_restart(
         assert (await client.get("/readyz")).json()["ready"]
 
 
-class Crowd:
+class ConcurrencyLimit:
     """The application, and word of when so many requests are in it."""
 
     def __init__(self, app: ASGIApp, size: int) -> None:
@@ -98,7 +98,7 @@ async def test_requests_that_wait_for_the_start_share_one_try(container: Contain
     repo = Away()
     container.catalogue.override(Object(repo))
     app = create_storage_app(container=container)
-    crowd = Crowd(app, 20)
+    crowd = ConcurrencyLimit(app, 20)
     async with app.router.lifespan_context(app), client_of(crowd) as client:
         before = repo.upgrades
         repo.may_answer.clear()

@@ -22,8 +22,8 @@ from tests.support.media import video_of
 from tests.support.setups import config
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.spool.disk import DiskSpool
-from traffic_storage.domain.facts import Facts
 from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
@@ -210,10 +210,12 @@ class SlowStore(InMemoryBlobStore):
         self.asked = asyncio.Event()
         self.told = asyncio.Event()
 
-    async def put(self, key: BlobKey, body: Body, facts: Facts, *, deadline: datetime) -> None:
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
         self.asked.set()
         await self.told.wait()
-        await super().put(key, body, facts, deadline=deadline)
+        await super().put(key, body, manifest, deadline=deadline)
 
 
 class TestCancelled:

@@ -256,7 +256,7 @@ class TestIdempotencyKey:
         assert first.json()["file_id"] == again.json()["file_id"] != other.json()["file_id"]
 
     @pytest.mark.parametrize(
-        ("kind", "labels", "other_field"),
+        ("kind", "attributes", "other_field"),
         [
             ("image", {"device_id": "b"}, "device_id"),
             ("image", {}, "device_id"),
@@ -266,7 +266,7 @@ class TestIdempotencyKey:
         ],
     )
     async def test_the_same_bytes_with_other_labels_are_refused(
-        self, client: httpx.AsyncClient, kind: str, labels: dict[str, str], other_field: str
+        self, client: httpx.AsyncClient, kind: str, attributes: dict[str, str], other_field: str
     ) -> None:
         sent: dict[str, Any] = {
             "files": {"file": IMAGE if kind == "image" else video()},
@@ -274,7 +274,7 @@ class TestIdempotencyKey:
         }
         url = f"/files/upload/{kind}"
         first = await client.post(url, data={"device_id": "a"}, **sent)
-        other = await client.post(url, data=labels, **sent)
+        other = await client.post(url, data=attributes, **sent)
         document = problem(other, 422, "idempotency-key-reused")
         assert f"the bytes are the same, {other_field} not" in document["detail"]
         assert (await client.post(url, data={"device_id": "a"}, **sent)).json() == first.json()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from traffic_storage.entrypoints.http.errors import NotAdmitted
-from traffic_storage.entrypoints.http.wire import note_principal, route_path
+from traffic_storage.entrypoints.http.request_and_response import note_principal, route_path
 
 LOCAL = "local"
 ANYONE = "anyone"
@@ -82,7 +82,7 @@ _LOCAL_REMEDY = (
 _KEY_REMEDY = "send 'Authorization: Bearer <key>' with a key of this service"
 
 
-class Admission:
+class AccessPolicy:
     """The rule by which requests are let in. Pure: headers and peer in, a name out."""
 
     def __init__(self, api_keys: Iterable[str], *, open_access: bool) -> None:
@@ -127,9 +127,9 @@ class Admission:
         if self._keys:
             return self._by_key(headers)
         if not self._open:
-            obstacle = _not_local(peer, headers) or _not_direct(http_version, target)
-            if obstacle:
-                raise NotAdmitted(obstacle, remedy=_LOCAL_REMEDY)
+            unavailable_reason = _not_local(peer, headers) or _not_direct(http_version, target)
+            if unavailable_reason:
+                raise NotAdmitted(unavailable_reason, remedy=_LOCAL_REMEDY)
         return ANYONE if self._open else LOCAL
 
     def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -144,14 +144,14 @@ class Admission:
         return name
 
 
-class Gate:
+class Authentication:
     """Lets in who may come in (pure ASGI middleware), and whom it concerns notes the name.
 
     `free_paths` need no credential, nor does anything below `free_prefix`.
     """
 
     def __init__(
-        self, app: ASGIApp, *, admission: Admission, free_paths: frozenset[str], free_prefix: str
+        self, app: ASGIApp, *, admission: AccessPolicy, free_paths: frozenset[str], free_prefix: str
     ) -> None:
         self._app = app
         self._admission = admission

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from traffic_storage.application.inputs import Labels, Upload
+from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import parse_json_object
 from traffic_storage.domain.errors import InvalidInput, TooLarge, TrafficStorageError
@@ -48,7 +48,7 @@ class Wish:
     """What the caller of `store` said of all files."""
 
     kind: FileKind | None
-    labels: Labels
+    attributes: FileAttributes
     parallel: int | None
     json: bool
 
@@ -70,8 +70,8 @@ async def store_all(paths: Sequence[Path], wish: Wish, session: Session) -> Exit
     work = _Work(session.container(settings), settings, wish)
     async with opened(work.container):
         failures = await _store_files(files, work)
-        if wish.labels.violation_id is not None:
-            await _note_what_is_missing(work.container, ViolationId(wish.labels.violation_id))
+        if wish.attributes.violation_id is not None:
+            await _note_what_is_missing(work.container, ViolationId(wish.attributes.violation_id))
     return _conclude(len(files), failures, "stored")
 
 
@@ -93,30 +93,30 @@ def rehearse(paths: Sequence[Path], wish: Wish) -> ExitCode:
     return _conclude(len(files), failures, "fit to be stored")
 
 
-def labels_of(
+def attributes_of(
     file_id: str | None,
     device_id: str | None,
     violation_id: str | None,
     metadata: str | None,
     captured_at: str | None,
-) -> Labels:
+) -> FileAttributes:
     """What is said of all files, checked.
 
     Raises:
         InvalidInput: something of it can't be, or contradicts something else.
     """
     given = None if metadata is None else parse_json_object(metadata, "metadata")
-    labels = Labels.of(
+    attributes = FileAttributes.of(
         file_id=file_id, device_id=device_id, violation_id=violation_id, metadata=given
     )
     if captured_at is None:
-        return labels
+        return attributes
     at = parse_time(captured_at, "captured_at")
-    if labels.captured_at not in (None, at):
+    if attributes.captured_at not in (None, at):
         raise InvalidInput.of(
             "captured_at", "contradicts the timestamp in the metadata", "say it once"
         )
-    return evolve(labels, captured_at=at)
+    return evolve(attributes, captured_at=at)
 
 
 def _files(paths: Sequence[Path], wish: Wish) -> list[Path]:
@@ -124,7 +124,7 @@ def _files(paths: Sequence[Path], wish: Wish) -> list[Path]:
     if not files:
         named = "no file is named" if not paths else "there is no file in what is named"
         raise InvalidInput.of("paths", named, "name files, or folders that hold some")
-    if wish.labels.file_id is not None and len(files) > 1:
+    if wish.attributes.file_id is not None and len(files) > 1:
         raise InvalidInput.of(
             "file_id", f"is for one file, and there are {len(files)}", "store them one by one"
         )
@@ -166,12 +166,12 @@ async def _store_one(found: Found, work: _Work) -> Stored:
     files = work.container.store_files()
     if found.kind is FileKind.METADATA:
         return await files.metadata(
-            parse_json_object(await _text(found, work), "file"), work.wish.labels
+            parse_json_object(await _text(found, work), "file"), work.wish.attributes
         )
     upload = Upload(_counted(found, work))
     if found.kind is FileKind.VIDEO:
-        return await files.video(upload, work.wish.labels)
-    return await files.image(upload, work.wish.labels)
+        return await files.video(upload, work.wish.attributes)
+    return await files.image(upload, work.wish.attributes)
 
 
 async def _text(found: Found, work: _Work) -> bytes:

@@ -1,10 +1,10 @@
-"""Tally: what this process has done since it started, for the statistics."""
+"""OperationCounters: what this process has done since it started, for the statistics."""
 
 from attrs import asdict, define
 
 
 @define
-class Tally:
+class OperationCounters:
     """Counts of operations; changed on the event loop only."""
 
     files_stored: int = 0

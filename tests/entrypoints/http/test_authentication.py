@@ -15,10 +15,10 @@ from tests.entrypoints.http.evidence import IMAGE, problem
 from tests.entrypoints.http.live import LiveServer
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.http import create_storage_app
-from traffic_storage.entrypoints.http.admission import (
+from traffic_storage.entrypoints.http.authentication import (
     ANYONE,
     LOCAL,
-    Admission,
+    AccessPolicy,
     is_local_host,
     is_loopback,
 )
@@ -130,8 +130,8 @@ def test_host_names_of_this_machine_are_told_from_others(host: str, expected: bo
 
 
 def test_without_keys_local_use_is_admitted() -> None:
-    assert Admission((), open_access=False).admit("127.0.0.1", [LOCALHOST]) == LOCAL
-    assert Admission((), open_access=False).admit("::1", [(b"host", b"[::1]:8001")]) == LOCAL
+    assert AccessPolicy((), open_access=False).admit("127.0.0.1", [LOCALHOST]) == LOCAL
+    assert AccessPolicy((), open_access=False).admit("::1", [(b"host", b"[::1]:8001")]) == LOCAL
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_without_keys_all_else_is_refused_with_the_remedy(
     peer: str | None, headers: list[tuple[bytes, bytes]]
 ) -> None:
     with pytest.raises(NotAdmitted) as caught:
-        Admission((), open_access=False).admit(peer, headers)
+        AccessPolicy((), open_access=False).admit(peer, headers)
     assert "api_keys" in caught.value.remedy
     assert "open_access" in caught.value.remedy
 
@@ -174,11 +174,11 @@ def test_without_keys_what_seems_to_come_through_a_proxy_is_refused(
 ) -> None:
     request: dict[str, Any] = {"http_version": http_version, "target": target}
     with pytest.raises(NotAdmitted) as caught:
-        Admission((), open_access=False).admit("127.0.0.1", [LOCALHOST], **request)
+        AccessPolicy((), open_access=False).admit("127.0.0.1", [LOCALHOST], **request)
     assert "api_keys" in caught.value.remedy
-    assert Admission((), open_access=True).admit("127.0.0.1", [LOCALHOST], **request) == ANYONE
+    assert AccessPolicy((), open_access=True).admit("127.0.0.1", [LOCALHOST], **request) == ANYONE
     held = (b"authorization", f"Bearer {KEY}".encode())
-    keyed = Admission([line("camera", KEY)], open_access=False)
+    keyed = AccessPolicy([line("camera", KEY)], open_access=False)
     assert keyed.admit("127.0.0.1", [LOCALHOST, held], **request) == "camera"
 
 
@@ -189,7 +189,7 @@ def test_without_keys_what_seems_to_come_through_a_proxy_is_refused(
 def test_without_keys_what_asks_this_machine_itself_is_admitted(
     http_version: str, target: str
 ) -> None:
-    admission = Admission((), open_access=False)
+    admission = AccessPolicy((), open_access=False)
     request: dict[str, Any] = {"http_version": http_version, "target": target}
     assert admission.admit("127.0.0.1", [LOCALHOST], **request) == LOCAL
 
@@ -208,16 +208,16 @@ async def test_a_proxy_that_adds_no_header_and_speaks_http_1_0_is_refused(
 
 def test_a_page_of_this_machine_may_ask() -> None:
     headers = [LOCALHOST, (b"origin", b"http://localhost:3000")]
-    assert Admission((), open_access=False).admit("127.0.0.1", headers) == LOCAL
+    assert AccessPolicy((), open_access=False).admit("127.0.0.1", headers) == LOCAL
 
 
 def test_open_access_admits_everybody() -> None:
     headers = [(b"host", b"evidence.example.org"), (b"x-forwarded-for", b"10.0.0.1")]
-    assert Admission((), open_access=True).admit("10.0.0.7", headers) == ANYONE
+    assert AccessPolicy((), open_access=True).admit("10.0.0.7", headers) == ANYONE
 
 
 def test_a_key_admits_by_name_from_anywhere() -> None:
-    admission = Admission([line("camera", KEY), line("office", "other")], open_access=False)
+    admission = AccessPolicy([line("camera", KEY), line("office", "other")], open_access=False)
     headers = [(b"host", b"evidence.example.org"), (b"authorization", f"Bearer {KEY}".encode())]
     assert admission.admit("10.0.0.7", headers) == "camera"
     assert admission.admit(None, [(b"authorization", b"bearer   other ")]) == "office"
@@ -242,7 +242,7 @@ def test_a_key_admits_by_name_from_anywhere() -> None:
     ],
 )
 def test_with_keys_a_missing_or_wrong_key_is_refused(values: list[bytes]) -> None:
-    admission = Admission([line("camera", KEY)], open_access=False)
+    admission = AccessPolicy([line("camera", KEY)], open_access=False)
     with pytest.raises(NotAdmitted) as caught:
         admission.admit("127.0.0.1", [LOCALHOST, *((b"authorization", v) for v in values)])
     assert "Bearer" in caught.value.remedy

@@ -1,4 +1,4 @@
-"""Facts: what travels with the bytes, so that the catalogue can be rebuilt from storage alone."""
+"""BlobManifest: what travels with the bytes, so that the catalogue can be rebuilt from storage alone."""
 
 import base64
 import json
@@ -13,18 +13,18 @@ from traffic_storage.domain.digests import Sha256, declared_sha256
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.files import Coding, FileKind, StoredFile
 
-MAX_FACTS_BYTES = 1900
+MAX_MANIFEST_BYTES = 1900
 MAX_WITH_METADATA = 1500
 T = TypeVar("T", int, str)
 
 _VERSION = 1
 _PACKED = "z:"
-# More than any facts have: what claims to unpack to more is none of ours.
+# More than any manifest have: what claims to unpack to more is none of ours.
 _MAX_UNPACKED_BYTES = 64 * 1024
 
 
 @frozen
-class Facts:
+class BlobManifest:
     """A file's identity and digests, kept beside its bytes in every store.
 
     `metadata` is the caller's canonical JSON, left out where it would not fit.
@@ -45,14 +45,14 @@ class Facts:
     metadata: str | None = None
 
     def to_text(self) -> str:
-        """ASCII of at most `MAX_FACTS_BYTES`: JSON, packed (zlib, base64) only if it must be."""
+        """ASCII of at most `MAX_MANIFEST_BYTES`: JSON, packed (zlib, base64) only if it must be."""
         plain = self.as_json()
-        if len(plain) <= MAX_FACTS_BYTES:
+        if len(plain) <= MAX_MANIFEST_BYTES:
             return plain
         return _PACKED + base64.b64encode(zlib.compress(plain.encode(), 9)).decode()
 
     def as_json(self) -> str:
-        """The facts as one ASCII line of JSON, however long."""
+        """The manifest as one ASCII line of JSON, however long."""
         given = {
             "v": _VERSION,
             "file_id": self.file_id,
@@ -73,19 +73,19 @@ class Facts:
         return json.dumps(present, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
-    def from_text(cls, text: str) -> "Facts":
-        """The facts that `to_text` wrote.
+    def from_text(cls, text: str) -> "BlobManifest":
+        """The manifest that `to_text` wrote.
 
         Raises:
-            InvalidInput: the text is not such facts.
+            InvalidInput: the text is not such manifest.
         """
         try:
             return cls._from_json(_unpacked(text) if text.startswith(_PACKED) else text)
         except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
-            raise InvalidInput.of("facts", f"are unreadable: {shown(str(error))}") from error
+            raise InvalidInput.of("manifest", f"are unreadable: {shown(str(error))}") from error
 
     @classmethod
-    def _from_json(cls, text: str) -> "Facts":
+    def _from_json(cls, text: str) -> "BlobManifest":
         given = json.loads(text)
         if not isinstance(given, dict) or given.get("v") != _VERSION:
             raise ValueError(f"they are not of version {_VERSION}")
@@ -106,9 +106,9 @@ class Facts:
         )
 
 
-def facts_of(file: StoredFile) -> Facts:
-    """The facts that travel with a file's bytes."""
-    facts = Facts(
+def manifest_of(file: StoredFile) -> BlobManifest:
+    """The manifest that travel with a file's bytes."""
+    manifest = BlobManifest(
         file_id=file.file_id,
         kind=file.kind,
         content_type=file.content_type,
@@ -123,7 +123,7 @@ def facts_of(file: StoredFile) -> Facts:
         violation_id=file.violation_id,
         metadata=file.metadata,
     )
-    return facts if _fits(facts) else evolve(facts, metadata=None)
+    return manifest if _fits(manifest) else evolve(manifest, metadata=None)
 
 
 def _unpacked(text: str) -> str:
@@ -148,5 +148,5 @@ def _time(given: Mapping[str, object], name: str) -> datetime:
     return moment
 
 
-def _fits(facts: Facts) -> bool:
-    return facts.metadata is None or len(facts.as_json()) <= MAX_WITH_METADATA
+def _fits(manifest: BlobManifest) -> bool:
+    return manifest.metadata is None or len(manifest.as_json()) <= MAX_WITH_METADATA

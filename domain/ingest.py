@@ -28,7 +28,7 @@ class Attempt:
 
 
 @frozen
-class Names:
+class ClaimedIds:
     """The names that a unit wants to claim."""
 
     files: tuple[FileId, ...]
@@ -36,7 +36,7 @@ class Names:
 
 
 @frozen
-class Holdings:
+class ExistingRows:
     """What the catalogue has already under some names."""
 
     files: Mapping[FileId, StoredFile] = field(factory=dict)
@@ -61,16 +61,16 @@ class Unit:
     restored: tuple[StoredFile, ...] = ()
 
     @property
-    def names(self) -> Names:
+    def names(self) -> ClaimedIds:
         """The names that it claims."""
         violation = self.violation.violation_id if self.violation else None
-        return Names(tuple(file.file_id for file in self.files), violation)
+        return ClaimedIds(tuple(file.file_id for file in self.files), violation)
 
     @property
-    def traces(self) -> Names:
+    def affected_ids(self) -> ClaimedIds:
         """The names under which it shows once it is committed."""
         restored = tuple(file.file_id for file in self.restored)
-        return Names(self.names.files + restored, self.names.violation)
+        return ClaimedIds(self.names.files + restored, self.names.violation)
 
     @property
     def replicas(self) -> Iterator[tuple[StoredFile, Replica]]:
@@ -79,15 +79,15 @@ class Unit:
             for replica in file.replicas:
                 yield file, replica
 
-    def is_shown_by(self, holdings: Holdings) -> bool:
-        """Whether what is held under its traces is this very unit, and not another's.
+    def is_shown_by(self, existing: ExistingRows) -> bool:
+        """Whether what is held under its affected_ids is this very unit, and not another's.
 
         Keys are an attempt's own, so one key of each file tells; a unit without files is told
         by its violation's digest and time of receipt.
         """
         if files := (*self.files, *self.restored):
-            return all(_has_a_key_of(holdings.files.get(file.file_id), file) for file in files)
-        held, own = holdings.violation, self.violation
+            return all(_has_a_key_of(existing.files.get(file.file_id), file) for file in files)
+        held, own = existing.violation, self.violation
         return own is None or (
             held is not None
             and (held.record_sha256, held.received_at) == (own.record_sha256, own.received_at)

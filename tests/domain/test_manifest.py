@@ -1,4 +1,4 @@
-"""Facts: what travels with the bytes, in as many characters as every store takes."""
+"""BlobManifest: what travels with the bytes, in as many characters as every store takes."""
 
 import base64
 import json
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from traffic_storage.domain.canonical import canonical_json
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.facts import MAX_FACTS_BYTES, MAX_WITH_METADATA, Facts, facts_of
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.identifiers import (
     MAX_FILE_ID,
@@ -21,6 +20,12 @@ from traffic_storage.domain.identifiers import (
     DeviceId,
     FileId,
     ViolationId,
+)
+from traffic_storage.domain.manifest import (
+    MAX_MANIFEST_BYTES,
+    MAX_WITH_METADATA,
+    BlobManifest,
+    manifest_of,
 )
 from traffic_storage.entrypoints.testing import strategies as kit
 
@@ -33,12 +38,12 @@ LONG_IDS = st.text("ABCXYZabcxyz0123456789._-:@+=", min_size=150)
 @few
 @given(kit.stored_files())
 def test_facts_are_short_ascii_that_is_read_again(file: StoredFile) -> None:
-    facts = facts_of(file)
-    text = facts.to_text()
+    manifest = manifest_of(file)
+    text = manifest.to_text()
     assert text.isascii()
     assert text.isprintable()
-    assert len(text) <= MAX_FACTS_BYTES
-    assert Facts.from_text(text) == facts
+    assert len(text) <= MAX_MANIFEST_BYTES
+    assert BlobManifest.from_text(text) == manifest
 
 
 @few
@@ -59,33 +64,33 @@ def test_the_longest_facts_fit_too(
         device_id=DeviceId(device),
         metadata=canonical_json({"note": note.encode(errors="replace").decode()}).decode(),
     )
-    facts = facts_of(longest)
-    text = facts.to_text()
-    assert len(text) <= MAX_FACTS_BYTES
-    assert Facts.from_text(text) == facts
-    assert (facts.device_id, facts.file_id) == (device, longest.file_id)
+    manifest = manifest_of(longest)
+    text = manifest.to_text()
+    assert len(text) <= MAX_MANIFEST_BYTES
+    assert BlobManifest.from_text(text) == manifest
+    assert (manifest.device_id, manifest.file_id) == (device, longest.file_id)
 
 
 @few
 @given(kit.stored_files())
 def test_they_tell_what_the_catalogue_needs_to_be_rebuilt(file: StoredFile) -> None:
-    facts = facts_of(file)
-    assert facts.file_id == file.file_id
-    assert (facts.size_bytes, facts.sha256) == (file.content.size_bytes, file.content.sha256)
-    assert facts.stored_size_bytes == file.stored.size_bytes
-    assert facts.stored_sha256 == file.stored.sha256
+    manifest = manifest_of(file)
+    assert manifest.file_id == file.file_id
+    assert (manifest.size_bytes, manifest.sha256) == (file.content.size_bytes, file.content.sha256)
+    assert manifest.stored_size_bytes == file.stored.size_bytes
+    assert manifest.stored_sha256 == file.stored.sha256
     for name in ("kind", "content_type", "coding", "created_at", "captured_at", "device_id"):
-        assert getattr(facts, name) == getattr(file, name)
-    assert facts.violation_id == file.violation_id
+        assert getattr(manifest, name) == getattr(file, name)
+    assert manifest.violation_id == file.violation_id
 
 
 @few
 @given(kit.stored_files(), st.integers(0, 2000))
 def test_the_callers_metadata_is_there_where_it_fits(file: StoredFile, length: int) -> None:
     file = evolve(file, metadata=canonical_json({"note": "x" * length}).decode())
-    facts = facts_of(file)
-    fits = len(evolve(facts, metadata=file.metadata).as_json()) <= MAX_WITH_METADATA
-    assert facts.metadata == (file.metadata if fits else None)
+    manifest = manifest_of(file)
+    fits = len(evolve(manifest, metadata=file.metadata).as_json()) <= MAX_WITH_METADATA
+    assert manifest.metadata == (file.metadata if fits else None)
 
 
 def packed(data: bytes) -> str:
@@ -93,7 +98,7 @@ def packed(data: bytes) -> str:
 
 
 def changed(**changes: Any) -> str:
-    """Good facts as JSON, with changes; None takes a member away."""
+    """Good manifest as JSON, with changes; None takes a member away."""
     good = {
         "v": 1,
         "file_id": "f",
@@ -111,8 +116,8 @@ def changed(**changes: Any) -> str:
 
 
 def test_good_facts_are_read() -> None:
-    assert Facts.from_text(changed()).file_id == "f"
-    assert Facts.from_text(packed(changed().encode())) == Facts.from_text(changed())
+    assert BlobManifest.from_text(changed()).file_id == "f"
+    assert BlobManifest.from_text(packed(changed().encode())) == BlobManifest.from_text(changed())
 
 
 @pytest.mark.parametrize(
@@ -165,8 +170,8 @@ def test_good_facts_are_read() -> None:
     ],
 )
 def test_what_are_no_facts_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="facts: are unreadable") as caught:
-        Facts.from_text(text)
+    with pytest.raises(InvalidInput, match="manifest: are unreadable") as caught:
+        BlobManifest.from_text(text)
     assert len(str(caught.value)) < 200
 
 
@@ -181,7 +186,7 @@ def test_what_are_no_facts_is_refused(text: str) -> None:
 )
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        facts = Facts.from_text(text)
+        manifest = BlobManifest.from_text(text)
     except InvalidInput:
         return
-    assert Facts.from_text(facts.to_text()) == facts
+    assert BlobManifest.from_text(manifest.to_text()) == manifest
