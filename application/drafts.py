@@ -16,7 +16,7 @@ from traffic_storage.domain.files import (
     blob_key,
 )
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
-from traffic_storage.domain.placement import Placement
+from traffic_storage.domain.placement import Placement, StoreStatus
 from traffic_storage.domain.violation import EvidencePart, StoredViolation
 from traffic_storage.ports.clock import Ids
 from traffic_storage.ports.spool import Body
@@ -78,12 +78,15 @@ class DraftUnit:
 
 
 def placed(draft: Draft, placement: Placement, now: datetime, ids: Ids) -> StoredFile:
-    """The row that a draft becomes in its place, under a new key of its own."""
-    key = blob_key(draft.kind, now.date(), ids.uuid7(), draft.body.digests.sha256)
-    first = Replica(
-        placement.first.store_id, placement.first.tier, key, ReplicaState.PRESENT, verified_at=now
-    )
-    due = (Replica(s.store_id, s.tier, key, ReplicaState.PLANNED) for s in placement.later)
+    """The row that a draft becomes in its place; each replica has a new key of its own."""
+
+    def replica(store: StoreStatus, state: ReplicaState) -> Replica:
+        key = blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)
+        verified_at = now if state is ReplicaState.PRESENT else None
+        return Replica(store.store_id, store.tier, key, state, verified_at)
+
+    first = replica(placement.first, ReplicaState.PRESENT)
+    due = (replica(store, ReplicaState.PLANNED) for store in placement.later)
     return StoredFile(
         file_id=draft.file_id,
         kind=draft.kind,

@@ -230,8 +230,7 @@ class _Template:
 
     def replica(self, number: int) -> Sequence[Any]:
         """The one copy of that."""
-        day = data.moment(number).date()
-        key = blob_key(FileKind.METADATA, day, UUID(int=number), _digest(number))
+        key = blob_key(FileKind.METADATA, UUID(int=number), _digest(number))
         return _with(self._replica, file_id=_metadata_id(number), key=key)
 
 
@@ -260,7 +259,7 @@ def _violation() -> StoredViolation:
 def _file(violation: StoredViolation, store_id: StoreId) -> StoredFile:
     digests = Digests(600, _NOBODY)
     now = violation.received_at
-    key = blob_key(FileKind.METADATA, now.date(), UUID(int=0), _NOBODY)
+    key = blob_key(FileKind.METADATA, UUID(int=0), _NOBODY)
     return StoredFile(
         file_id=violation.metadata_file_id,
         kind=FileKind.METADATA,

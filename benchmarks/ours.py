@@ -149,7 +149,7 @@ def _blob(number: int) -> tuple[BlobKey, bytes, BlobManifest]:
         created_at=now,
         device_id=data.device(number),
     )
-    return blob_key(FileKind.VIDEO, now.date(), UUID(int=number), sha256), content, manifest
+    return blob_key(FileKind.VIDEO, UUID(int=number), sha256), content, manifest
 
 
 # Who does which.

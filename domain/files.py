@@ -18,7 +18,7 @@ back, and a copy may be restored by hand: what is read and verified later is `pr
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
@@ -32,7 +32,7 @@ from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId, Violat
 from traffic_storage.domain.pixels import ChannelOrder
 
 BlobKey = NewType("BlobKey", str)
-"""`kind/yyyy/mm/dd/<uuid7 of the attempt>-<sha256 of the stored bytes>`; never user text."""
+"""`kind/yyyy/mm/dd/<uuid7 of the replica>-<sha256 of the stored bytes>`; never user text."""
 
 
 class FileKind(StrEnum):
@@ -69,6 +69,13 @@ class Tier(StrEnum):
     CLOUD = "cloud"
 
 
+class RetentionClock(StrEnum):
+    """The time from which a file's retention counts."""
+
+    CAPTURED = "captured"
+    RECEIVED = "received"
+
+
 class Coding(StrEnum):
     """How the stored bytes differ from those handed in and out."""
 
@@ -103,7 +110,7 @@ OBSERVATIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
         ReplicaState.PRESENT: _DOUBTFUL,
     }
 )
-"""What a look at a copy may find, and what it was taken for until then, where that is news."""
+"""Observed state → recorded states that it may replace."""
 OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
 """The states in which a copy takes room in its store."""
 
@@ -121,6 +128,11 @@ class Replica:
     key: BlobKey
     state: ReplicaState
     verified_at: datetime | None = None
+
+    @property
+    def replica_id(self) -> UUID:
+        """The UUIDv7 in its key: unique among all replicas."""
+        return UUID(self.key[_ID_IN_KEY])
 
     def become(self, state: ReplicaState, *, verified_at: datetime | None = None) -> "Replica":
         """This replica in another state.
@@ -154,6 +166,20 @@ class PlacementNote:
 
 
 @frozen
+class RetentionBasis:
+    """From which time a file's retention counts, and why.
+
+    Attributes:
+        at: that time, UTC.
+        reason: why this clock and not the other, in words.
+    """
+
+    clock: RetentionClock
+    at: datetime
+    reason: str
+
+
+@frozen
 class StoredFile:
     """A file of the catalogue.
 
@@ -161,8 +187,13 @@ class StoredFile:
         content: size and SHA-256 of the bytes as handed in and handed out: the evidential ones.
         stored: digests of the bytes as stored; equal to `content` unless `coding` changed them.
         created_at: receipt, UTC.
-        captured_at: when it was captured, UTC; the retention clock. None when nobody said.
+        captured_at: when it was captured, UTC. None when the caller gave no time.
         metadata: the caller's, canonical JSON text of an object, or None.
+        state_at: when it entered `state`, UTC; None: at `created_at`.
+        keep_until: when its retention ends, UTC; None: not computed.
+        retention_rule: the id of the rule that gave `keep_until`.
+        historic: the caller stated that an old capture time is right.
+        original_name: the file name that the caller gave.
     """
 
     file_id: FileId
@@ -180,6 +211,12 @@ class StoredFile:
     metadata: str | None
     replicas: tuple[Replica, ...]
     state: FileState = FileState.AVAILABLE
+    state_at: datetime | None = None
+    keep_until: datetime | None = None
+    retention_rule: str | None = None
+    retention_basis: RetentionBasis | None = None
+    historic: bool = False
+    original_name: str | None = None
 
     @property
     def readable(self) -> tuple[Replica, ...]:
@@ -191,17 +228,19 @@ class StoredFile:
         """The replicas that were found bad or missing when somebody looked."""
         return tuple(r for r in self.replicas if r.state in _DOUBTFUL)
 
-    def become(self, state: FileState) -> "StoredFile":
-        """This file in another state.
+    def become(self, state: FileState, *, at: datetime) -> "StoredFile":
+        """This file in another state, entered at `at`.
 
         Raises:
             ForbiddenTransition: `state` may not follow the present one.
         """
         if state not in FILE_TRANSITIONS[self.state]:
             raise ForbiddenTransition(f"a file that is {self.state} can't become {state}")
-        return evolve(self, state=state)
+        return evolve(self, state=state, state_at=at)
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ID_IN_KEY = slice(-101, -65)
 _KEY = re.compile(
     rf"(?:{'|'.join(FileKind)})/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}"
     r"/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{64}"
@@ -213,6 +252,10 @@ def is_blob_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
-def blob_key(kind: FileKind, day: date, attempt: UUID, stored_sha256: Sha256) -> BlobKey:
-    """The key of a new blob: spread by kind and date, unique by attempt, named by its digest."""
-    return BlobKey(f"{kind}/{day:%Y/%m/%d}/{attempt}-{stored_sha256}")
+def blob_key(kind: FileKind, replica_id: UUID, stored_sha256: Sha256) -> BlobKey:
+    """The key of a blob: spread by kind and day, unique by `replica_id`, named by its digest.
+
+    The day (UTC) is that of the UUIDv7's own timestamp.
+    """
+    day = _EPOCH + timedelta(milliseconds=replica_id.int >> 80)
+    return BlobKey(f"{kind}/{day:%Y/%m/%d}/{replica_id}-{stored_sha256}")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from attrs import field, frozen
@@ -192,6 +193,15 @@ def with_paths(record: ViolationRecord, image_path: str, video_path: str) -> Vio
     )
 
 
+class ViolationState(StrEnum):
+    """The lifecycle state of a violation. A row is born `available`."""
+
+    AVAILABLE = "available"
+    TOMBSTONED = "tombstoned"
+    PURGING = "purging"
+    PURGED = "purged"
+
+
 @frozen(weakref_slot=False)
 class StoredViolation:
     """A violation record with what storing added.
@@ -201,6 +211,7 @@ class StoredViolation:
         zone_assumed: the zone in which a naive timestamp was read, else None.
         received_at: when it was stored, UTC.
         image_file_id: the stored image; None marks the violation as incomplete.
+        state_at: when it entered `state`, UTC; None: at `received_at`.
     """
 
     record: ViolationRecord
@@ -211,6 +222,8 @@ class StoredViolation:
     metadata_file_id: FileId
     image_file_id: FileId | None = None
     video_file_id: FileId | None = None
+    state: ViolationState = ViolationState.AVAILABLE
+    state_at: datetime | None = None
 
     @property
     def violation_id(self) -> ViolationId:
@@ -232,6 +245,8 @@ def stored(
     metadata_file_id: FileId,
     image_file_id: FileId | None,
     video_file_id: FileId | None,
+    state: ViolationState = ViolationState.AVAILABLE,
+    state_at: datetime | None = None,
 ) -> StoredViolation:
     """A stored violation, made as quickly as `recorded` makes its record; for catalogues."""
     violation = _OpenViolation()
@@ -243,6 +258,8 @@ def stored(
     violation.metadata_file_id = metadata_file_id
     violation.image_file_id = image_file_id
     violation.video_file_id = video_file_id
+    violation.state = state
+    violation.state_at = state_at
     violation.__class__ = StoredViolation  # type: ignore[assignment]
     return violation  # type: ignore[return-value]
 
@@ -393,5 +410,7 @@ class _OpenViolation:
     metadata_file_id: FileId
     image_file_id: FileId | None
     video_file_id: FileId | None
+    state: ViolationState
+    state_at: datetime | None
 
     __slots__ = StoredViolation.__slots__  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@
   here too: `InMemoryBlobStore`, `InMemoryRecordRepo`, `InMemorySpool`, `InProcessCache`,
   `PlainImages`, `IdentityCompressor`, `ManualClock`, `SeededIds`.
 * `FailingBlobStore` and its like: decorators of the ports that fail where they are told to.
-* `new_blob`, `random_blob`, `units`, and Hypothesis's `strategies` of every value.
+* `new_blob`, `random_blob`, `uuid7_at`, `units`, and Hypothesis's `strategies` of every value.
 
 A name is resolved when it is first used, so that the kit needs only what a test takes from it. The
 suites need the extra `testing`; their fixtures are asynchronous, so run pytest with
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     )
     from traffic_storage.entrypoints.testing.faults.spool import FailingSpool as FailingSpool
     from traffic_storage.entrypoints.testing.ids import SeededIds as SeededIds
+    from traffic_storage.entrypoints.testing.ids import uuid7_at as uuid7_at
 
 # Public name → module and name there (or the module itself). The imports above tell type checkers
 # the same.
@@ -108,6 +109,7 @@ _PLACES = {
     "random_blob": "traffic_storage.entrypoints.testing.blobs:random_blob",
     "strategies": "traffic_storage.entrypoints.testing.strategies",
     "tamper": "traffic_storage.entrypoints.testing.faults.blob_store:tamper",
+    "uuid7_at": "traffic_storage.entrypoints.testing.ids:uuid7_at",
     "units": "traffic_storage.entrypoints.testing.units",
 }
 
@@ -147,6 +149,7 @@ __all__ = [
     "strategies",
     "tamper",
     "units",
+    "uuid7_at",
 ]
 
 

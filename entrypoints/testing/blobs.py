@@ -12,6 +12,7 @@ from attrs import field, frozen
 from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
 from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.ports.spool import MemoryBody, SpooledBody
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -52,6 +53,7 @@ def new_blob(
 ) -> Blob:
     """A blob of these bytes under a new key."""
     digests = digests_of(data)
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     manifest = BlobManifest(
         file_id=f"file-{uuid4()}",
         kind=kind,
@@ -61,11 +63,11 @@ def new_blob(
         stored_size_bytes=digests.size_bytes,
         stored_sha256=digests.sha256,
         coding=Coding.IDENTITY,
-        created_at=datetime(day.year, day.month, day.day, 12, tzinfo=UTC),
+        created_at=noon,
         device_id="cámara-1",
         metadata=metadata,
     )
-    return Blob(blob_key(kind, day, uuid4(), digests.sha256), data, digests, manifest)
+    return Blob(blob_key(kind, uuid7_at(noon), digests.sha256), data, digests, manifest)
 
 
 def random_blob(size_bytes: int, *, kind: FileKind = FileKind.IMAGE, day: date = _DAY) -> Blob:

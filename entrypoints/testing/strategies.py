@@ -8,7 +8,7 @@ drawing from it.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
@@ -36,6 +36,8 @@ from traffic_storage.domain.files import (
     PlacementNote,
     Replica,
     ReplicaState,
+    RetentionBasis,
+    RetentionClock,
     StoredFile,
     Tier,
     blob_key,
@@ -124,8 +126,9 @@ def device_ids() -> SearchStrategy[DeviceId]:
 
 @cache
 def uuids7() -> SearchStrategy[UUID]:
-    """UUIDs of version 7 and their variant; the rest is any."""
-    return st.integers(0, 2**128 - 1).map(
+    """UUIDs of version 7 with any timestamp up to the year 9999, and any random bits."""
+    year_10000 = 253_402_300_800_000  # in milliseconds since 1970
+    return st.integers(0, (year_10000 << 80) - 1).map(
         lambda n: UUID(int=n & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
     )
 
@@ -317,8 +320,7 @@ def kinds() -> SearchStrategy[FileKind]:
 @composite
 def blob_keys(draw: DrawFn, kind: FileKind | None = None) -> BlobKey:
     """Keys that no other draw of the same run has but by an unlikely chance."""
-    day = draw(st.dates(date(1970, 1, 1), date(2199, 12, 31)))
-    return blob_key(kind or draw(kinds()), day, draw(uuids7()), draw(sha256s()))
+    return blob_key(kind or draw(kinds()), draw(uuids7()), draw(sha256s()))
 
 
 @composite
@@ -360,6 +362,12 @@ def placement_notes() -> SearchStrategy[PlacementNote]:
     return st.builds(PlacementNote, texts(), texts())
 
 
+@cache
+def retention_bases() -> SearchStrategy[RetentionBasis]:
+    """Clocks of retention with their times and reasons."""
+    return st.builds(RetentionBasis, st.sampled_from(RetentionClock), instants(), texts())
+
+
 @composite
 def stored_files(
     draw: DrawFn,
@@ -399,6 +407,12 @@ def stored_files(
                 key=lambda copy: (copy.tier is not Tier.LOCAL, copy.store_id),
             )
         ),
+        state_at=draw(st.none() | instants()),
+        keep_until=draw(st.none() | instants()),
+        retention_rule=draw(st.none() | texts()),
+        retention_basis=draw(st.none() | retention_bases()),
+        historic=draw(st.booleans()),
+        original_name=draw(st.none() | texts()),
     )
 
 

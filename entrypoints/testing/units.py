@@ -23,6 +23,7 @@ from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.times import instant
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord, with_paths
+from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.ports.record_repo import RecordRepo
 
 NOON = datetime(2025, 11, 1, 12, 0, tzinfo=UTC)
@@ -48,7 +49,7 @@ def new_file(
         Replica(
             store.store_id,
             store.tier,
-            blob_key(kind, at.date(), uuid4(), content.sha256),
+            blob_key(kind, uuid7_at(at), content.sha256),
             ReplicaState.PLANNED if place else ReplicaState.PRESENT,
         )
         for place, store in enumerate(stores)

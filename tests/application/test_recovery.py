@@ -165,7 +165,7 @@ async def test_an_attempt_of_a_store_that_is_not_here_is_left_for_its_process() 
 
 def _attempt(rig: Rig, minutes: int, store_id: StoreId) -> Attempt:
     ids = SeededIds(rig.clock, minutes)
-    key = blob_key(FileKind.VIDEO, NOON.date(), ids.uuid7(), digests_of(film()).sha256)
+    key = blob_key(FileKind.VIDEO, ids.uuid7(), digests_of(film()).sha256)
     name = AttemptId(str(ids.uuid7()))
     return Attempt(name, "somebody", NOON + timedelta(minutes=minutes), ((store_id, key),))
 

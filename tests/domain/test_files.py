@@ -1,8 +1,7 @@
 """Stored files and replicas: exactly the transitions that are drawn, and keys that are ours."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
-from uuid import UUID
 
 import pytest
 from attrs import evolve
@@ -27,9 +26,10 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.retention import RetentionPeriods, expires_at
+from traffic_storage.testing import uuid7_at
 
 NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
-KEY = blob_key(FileKind.IMAGE, NOW.date(), UUID(int=7), sha256_of(b"x"))
+KEY = blob_key(FileKind.IMAGE, uuid7_at(NOW), sha256_of(b"x"))
 FILE = StoredFile(
     file_id=FileId("f"),
     kind=FileKind.IMAGE,
@@ -72,11 +72,12 @@ def replica(state: ReplicaState, number: int = 1) -> Replica:
 @pytest.mark.parametrize(("old", "new"), list(product(FileState, FileState)))
 def test_a_file_takes_exactly_the_steps_of_its_life(old: FileState, new: FileState) -> None:
     file = evolve(FILE, state=old)
+    later = NOW + timedelta(hours=1)
     if (old, new) in FILE_ARROWS:
-        assert file.become(new) == evolve(file, state=new)
+        assert file.become(new, at=later) == evolve(file, state=new, state_at=later)
     else:
         with pytest.raises(ForbiddenTransition, match=f"a file that is {old} can't become {new}"):
-            file.become(new)
+            file.become(new, at=later)
 
 
 @pytest.mark.parametrize(("old", "new"), list(product(ReplicaState, ReplicaState)))
@@ -102,17 +103,15 @@ def test_only_present_replicas_are_read_in_the_order_in_which_they_are_kept() ->
 
 @given(
     st.sampled_from(FileKind),
-    st.dates(min_value=date(1970, 1, 1)),
-    st.uuids(),
+    st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)),
     st.binary(max_size=4),
 )
-def test_a_key_tells_kind_day_attempt_and_digest(
-    kind: FileKind, day: date, attempt: UUID, data: bytes
-) -> None:
-    digest = sha256_of(data)
-    key = blob_key(kind, day, attempt, digest)
-    assert key == f"{kind}/{day.isoformat().replace('-', '/')}/{attempt}-{digest}"
+def test_a_key_tells_kind_day_replica_and_digest(kind: FileKind, at: datetime, data: bytes) -> None:
+    digest, replica_id = sha256_of(data), uuid7_at(at)
+    key = blob_key(kind, replica_id, digest)
+    assert key == f"{kind}/{at.date().isoformat().replace('-', '/')}/{replica_id}-{digest}"
     assert is_blob_key(key)
+    assert Replica(StoreId("s"), Tier.LOCAL, key, ReplicaState.PRESENT).replica_id == replica_id
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from traffic_storage.domain.files import (
     PlacementNote,
     Replica,
     ReplicaState,
+    RetentionBasis,
+    RetentionClock,
     StoredFile,
     Tier,
 )
@@ -41,7 +43,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # Microseconds until 2106. Seconds until then, as a double, lie within a quarter of a microsecond, and
 # `fromtimestamp` rounds to the nearest: as exact as a sum, in two thirds of the time.
 _FLOAT_IS_EXACT = 2**32 * 1_000_000
-_FILE_COLUMNS = 24
+_FILE_COLUMNS = 32
 # Integers beyond 64 bits orjson can't write, and reads as floats; Python's own JSON does both. A
 # text that holds one begins with a tab, which it has nowhere else, so that reading need not search.
 _LONG = "\t"
@@ -135,9 +137,26 @@ def file_row(file: StoredFile) -> Args:
         file.placement.reason,
         file.metadata,
         file.state.value,
+        _micros_or_none(file.state_at),
+        _micros_or_none(file.keep_until),
+        file.retention_rule,
+        *_basis_columns(file.retention_basis),
+        file.historic,
+        file.original_name,
         content.segments or None,
         None if stored.segments == content.segments else stored.segments,
     )
+
+
+def _basis_columns(basis: RetentionBasis | None) -> Args:
+    if basis is None:
+        return None, None, None
+    return basis.clock.value, micros(basis.at), basis.reason
+
+
+def _basis_of(row: Row) -> RetentionBasis | None:
+    clock, at, reason = row
+    return None if clock is None else RetentionBasis(RetentionClock(clock), moment(at), reason)
 
 
 def replica_row(file_id: FileId, replica: Replica) -> Args:
@@ -162,7 +181,8 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
     file_id, kind, content_type, size_bytes, sha256, stored_size_bytes, stored_sha256 = row[:7]
     coding, created_at, captured_at, device_id, violation_id = row[7:12]
     width, height, channels, channel_order, duration_seconds, pixel_sha256 = row[12:18]
-    decision, reason, metadata, state, segments, stored_segments = row[18:_FILE_COLUMNS]
+    decision, reason, metadata, state, state_at, keep_until, retention_rule = row[18:25]
+    historic, original_name, segments, stored_segments = row[28:_FILE_COLUMNS]
     content = Digests(size_bytes, Sha256(sha256), segments or b"")
     own = content.segments if stored_segments is None else stored_segments
     return StoredFile(
@@ -188,6 +208,12 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
         metadata=metadata,
         replicas=tuple(sorted(_replicas_of(rows), key=_local_first)),
         state=FileState(state),
+        state_at=_moment_or_none(state_at),
+        keep_until=_moment_or_none(keep_until),
+        retention_rule=retention_rule,
+        retention_basis=_basis_of(row[25:28]),
+        historic=bool(historic),
+        original_name=original_name,
     )
 
 

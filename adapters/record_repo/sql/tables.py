@@ -112,6 +112,15 @@ file = Table(
     Column("placement_reason", _text(), nullable=False),
     Column("metadata", _text()),
     Column("state", _text(), nullable=False),
+    # NULL: at created_at.
+    Column("state_at", BigInteger),
+    Column("keep_until", BigInteger),
+    Column("retention_rule", _text()),
+    Column("retention_clock", _text()),
+    Column("retention_at", BigInteger),
+    Column("retention_reason", _text()),
+    Column("historic", Boolean, nullable=False),
+    Column("original_name", _text()),
     # Long ones last, so that a read of the others need not pass over them. The digests of the
     # segments of the content; of the stored bytes only where they differ.
     Column("segments", LargeBinary),

@@ -140,8 +140,8 @@ async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Containe
 
 async def _tried(name: str, store: BlobStore, container: "Container") -> Finding:
     """Write, write over, read, remove: under a key that nobody has."""
-    today, digests = container.clock().now().date(), digests_of(_PROBE)
-    key = blob_key(FileKind.METADATA, today, container.ids().uuid7(), digests.sha256)
+    digests = digests_of(_PROBE)
+    key = blob_key(FileKind.METADATA, container.ids().uuid7(), digests.sha256)
     await _put(store, key, _PROBE, container)
     try:
         await store.read(key, digests)
