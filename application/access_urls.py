@@ -1,4 +1,4 @@
-"""Access URLs: links of our own API that open one file for a while."""
+"""Access URLs: signed links to the HTTP API that give access to one file until they expire."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,14 +12,14 @@ from traffic_storage.ports.clock import Clock
 
 @frozen
 class AccessUrl:
-    """A link, and until when it opens."""
+    """A signed link and the time at which it expires."""
 
     url: str
     expires_at: datetime
 
 
 class AccessUrls:
-    """Signs and opens links. `key` is asked at first need and gives at least 32 bytes."""
+    """Signs and verifies links. `key` is called at first use and returns at least 32 bytes."""
 
     def __init__(
         self, *, public_url: str, key: Callable[[], bytes], clock: Clock, longest: timedelta
@@ -30,12 +30,13 @@ class AccessUrls:
         self._longest = longest
 
     def url(self, file_id: str, expires_in: float = 3600) -> AccessUrl:
-        """A link to this file for `expires_in` seconds. The file is not looked up.
+        """Return a link to a file that is valid for `expires_in` seconds.
 
-        The link stays valid wherever the file moves; it is resolved when it is opened.
+        The file is looked up when the link is opened, not here: the link stays valid when the
+        file moves to another store.
 
         Raises:
-            InvalidInput: no file can have this id, or the time is out of bounds.
+            InvalidInput: `file_id` is not a valid id, or `expires_in` is out of range.
         """
         known = known_file_id(file_id)
         life = bounded_expiry(expires_in, self._longest)
@@ -45,9 +46,9 @@ class AccessUrls:
         )
 
     def open(self, token: bytes) -> FileId:
-        """The file that a token opens, compared as raw bytes.
+        """Verify a token and return the id of its file. The token is compared as raw bytes.
 
         Raises:
-            AccessDenied: not a token of this service, or expired.
+            AccessDenied: the token was not signed by this service, or it is expired.
         """
         return verify(token, self._clock.now(), self._key())

@@ -1,11 +1,11 @@
-"""OperationCounters: what this process has done since it started, for the statistics."""
+"""Counters of the operations of this process since its start, for the statistics."""
 
 from attrs import asdict, define
 
 
 @define
 class OperationCounters:
-    """Counts of operations; changed on the event loop only."""
+    """Counters of operations. They are changed on the event loop only."""
 
     files_stored: int = 0
     bytes_stored: int = 0
@@ -20,5 +20,5 @@ class OperationCounters:
     attempts_undone: int = 0
 
     def counts(self) -> dict[str, int]:
-        """The present counts by name."""
+        """Return the current values by name."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Tasks: work that goes on when the caller who asked for it is gone."""
+"""Tasks that continue after their caller is cancelled."""
 
 import asyncio
 import logging
@@ -15,8 +15,8 @@ logger = logging.getLogger("traffic_storage.tasks")
 class OwnedTasks:
     """Tasks that the service owns: a client that disconnects does not cancel them.
 
-    A cancelled commit may have happened; so what is begun is brought to its end, and closing
-    waits for it.
+    The outcome of a cancelled commit is unknown. A task that has started therefore always runs
+    to its end, and `aclose` waits for it.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class OwnedTasks:
         self._closed = False
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, which goes on even when this call is cancelled."""
+        """Return the result of `work`. Cancelling this call does not cancel `work`."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -33,8 +33,10 @@ class OwnedTasks:
     async def all_or_none(
         self, work: Sequence[Coroutine[Any, Any, T]], *, undo: Callable[[T], Awaitable[None]]
     ) -> list[T]:
-        """The results of all, run concurrently. When one fails, the others are cancelled and what
-        they had achieved is undone; the first error itself is raised, not a group.
+        """Run all coroutines concurrently and return their results in order.
+
+        When one fails, the others are cancelled, `undo` is called with each result that was
+        already there, and the first error is raised as it is, not in an `ExceptionGroup`.
         """
         tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
         try:
@@ -46,21 +48,21 @@ class OwnedTasks:
             raise
 
     def check_open(self) -> None:
-        """For work that changes something, at its beginning.
+        """Check that the service is open. Called before work that changes something.
 
         Raises:
-            CatalogueUnavailable: the service was closed while this was on its way.
+            CatalogueUnavailable: the service is closed.
         """
         if self._closed:
             raise CatalogueUnavailable("this service was closed", remedy="open a new one")
 
     async def aclose(self) -> None:
-        """Begin nothing more, and wait for all that runs."""
+        """Refuse new work and wait until no task runs."""
         self._closed = True
         await self.settled()
 
     async def settled(self) -> None:
-        """Wait until nothing runs."""
+        """Wait until no task runs."""
         while self._running:
             await asyncio.wait(set(self._running))
 

@@ -1,4 +1,4 @@
-"""The key that signs access URLs: a setting, or a file that is made at first need."""
+"""The key that signs access URLs: a setting, or a key file that is created at first use."""
 
 import os
 import secrets
@@ -13,16 +13,16 @@ KEY_FILE = "signing.key"
 
 
 class SigningKey:
-    """Gives the key, read or made once. Several hosts must share the setting `url_signing_key`."""
+    """Reads or creates the key once. All hosts of a service must share `url_signing_key`."""
 
     def __init__(self, settings: StorageConfig) -> None:
         self._read = cache(lambda: _key(settings))
 
     def __call__(self) -> bytes:
-        """The key, at least 32 bytes.
+        """Return the key, at least 32 bytes.
 
         Raises:
-            ConfigurationError: the key file can't be read or made, or is too short.
+            ConfigurationError: the key file can't be read or created, or the key is too short.
         """
         return self._read()
 
@@ -34,7 +34,7 @@ def _key(settings: StorageConfig) -> bytes:
     try:
         if not path.exists():
             _make(path)
-        if not path.is_file():  # A pipe would never end.
+        if not path.is_file():  # Reading a pipe would block.
             raise _unusable(path, "it is no regular file")
         key = bytes.fromhex(path.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
@@ -45,7 +45,7 @@ def _key(settings: StorageConfig) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Write a new key under a name of its own and link it: of several makers one wins."""
+    """Write a new key to a temporary file and link it: the first of several processes wins."""
     _make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -63,7 +63,7 @@ def _make(path: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each for this user alone: `parents=True` would not."""
+    """Create a folder and its parents with mode 0700; `mkdir(parents=True)` ignores the mode."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

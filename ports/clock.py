@@ -1,4 +1,4 @@
-"""Clock and Ids: the only sources of time and of randomness."""
+"""Clock and Ids: the only sources of time and of new identifiers."""
 
 from abc import abstractmethod
 from datetime import datetime
@@ -7,20 +7,20 @@ from uuid import UUID
 
 
 class Clock(Protocol):
-    """The time."""
+    """The time source of the service."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """The present instant, aware, UTC."""
+        """Return the current time, timezone-aware, in UTC."""
 
     @abstractmethod
     def monotonic(self) -> float:
-        """Seconds since some instant; never goes back."""
+        """Return seconds since an arbitrary start; never decreases."""
 
 
 class Ids(Protocol):
-    """New identifiers."""
+    """Generator of new identifiers."""
 
     @abstractmethod
     def uuid7(self) -> UUID:
-        """A new UUID version 7 (RFC 9562): ordered by time of making."""
+        """Return a new UUID version 7 (RFC 9562): UUIDs sort by their time of creation."""

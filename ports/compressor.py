@@ -1,4 +1,4 @@
-"""Compressor: lossless coding of bytes that gain from it (JSON, text)."""
+"""Compressor: lossless compression of JSON and text."""
 
 from abc import abstractmethod
 from typing import Protocol
@@ -9,26 +9,27 @@ from traffic_storage.ports.spool import MemoryBody
 
 
 class Compressor(Protocol):
-    """One coding, both ways."""
+    """One compression method, in both directions."""
 
     @property
     @abstractmethod
     def coding(self) -> Coding:
-        """The coding that it writes."""
+        """The coding that `compress` produces."""
 
     @abstractmethod
     async def compress(self, data: bytes) -> MemoryBody:
-        """The coded bytes, hashed. The same input gives the same bytes."""
+        """Return the compressed bytes with their digests. Equal inputs give equal outputs."""
 
     @abstractmethod
     async def expand(self, data: bytes, content: Digests) -> bytes:
-        """The original bytes, checked against `content`.
+        """Return the original bytes, verified against `content`.
+
+        Never expands to more than `content.size_bytes`.
 
         Raises:
-            BlobCorrupt: not such bytes, or they expand to something else; never expands to more
-                than `content.size_bytes`.
+            BlobCorrupt: `data` is not in this coding, or expands to other bytes.
         """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Free threads."""
+        """Stop the adapter's threads."""
