@@ -36,7 +36,7 @@ from traffic_storage.entrypoints.http.queries import (
     GetViolation,
     ListViolations,
 )
-from traffic_storage.entrypoints.http.request_and_response import Pace, route_path
+from traffic_storage.entrypoints.http.request_body import Pace, route_path
 from traffic_storage.entrypoints.http.routes import (
     DOCS_PATH,
     LIVENESS_PATH,

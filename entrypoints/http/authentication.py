@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from traffic_storage.entrypoints.http.errors import NotAdmitted
-from traffic_storage.entrypoints.http.request_and_response import note_principal, route_path
+from traffic_storage.entrypoints.http.request_body import note_principal, route_path
 
 LOCAL = "local"
 ANYONE = "anyone"

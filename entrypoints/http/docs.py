@@ -13,7 +13,8 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES
-from traffic_storage.entrypoints.http.request_and_response import Request, send_whole
+from traffic_storage.entrypoints.http.request_body import AsgiRequest
+from traffic_storage.entrypoints.http.responses import send_whole
 from traffic_storage.entrypoints.http.routes import OPENAPI_PATH
 
 _STYLE = """
@@ -47,7 +48,7 @@ class DocsPage:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         await send_whole(request, 200, _HEADERS, self._page, b"text/html; charset=utf-8")
 
 
@@ -59,7 +60,7 @@ class OpenApiDocument:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         content = orjson.dumps(self._document())
         await send_whole(request, 200, ((b"cache-control", b"no-cache"),), content)
 

@@ -16,13 +16,8 @@ from traffic_storage.entrypoints.http.digest_fields import digest_field
 from traffic_storage.entrypoints.http.errors import PreconditionFailed, RangeNotSatisfiable
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.preconditions import Conditions, Verdict, decide
-from traffic_storage.entrypoints.http.request_and_response import (
-    Pace,
-    Request,
-    send_head,
-    send_stream,
-    send_whole,
-)
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
+from traffic_storage.entrypoints.http.responses import send_head, send_stream, send_whole
 from traffic_storage.ports.blob_store import Span
 
 # A file never changes under its id, so a copy is good as long as it may be kept.
@@ -61,7 +56,7 @@ class GetFile:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         opened = await self._read_files.open(request.path_value("file_id"))
         await hand_out(request, opened, self._pace, FILE_CACHING)
 
@@ -81,10 +76,10 @@ class OpenAccessUrl:
         """Answer."""
         file_id = self._access_urls.open(_raw_token(scope))
         opened = await self._read_files.open(file_id)
-        await hand_out(Request(scope, receive, send), opened, self._pace, ACCESS_CACHING)
+        await hand_out(AsgiRequest(scope, receive, send), opened, self._pace, ACCESS_CACHING)
 
 
-async def hand_out(request: Request, opened: OpenFile, pace: Pace, caching: bytes) -> None:
+async def hand_out(request: AsgiRequest, opened: OpenFile, pace: Pace, caching: bytes) -> None:
     """Answer with a file, or with what its preconditions and range demand.
 
     Up to 4 MiB go out as one message; more is streamed, each piece verified before it leaves. A
@@ -114,7 +109,7 @@ async def hand_out(request: Request, opened: OpenFile, pace: Pace, caching: byte
 
 
 async def _send(
-    request: Request,
+    request: AsgiRequest,
     opened: OpenFile,
     verdict: Verdict,
     span: Span,

@@ -15,7 +15,7 @@ from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, TooLarge
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
 from traffic_storage.entrypoints.http.multipart import Multipart, PartHead, boundary_of
-from traffic_storage.entrypoints.http.request_and_response import Pace, Request, near_name
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace, near_name
 from traffic_storage.ports.spool import Body, Spool
 
 SHORT_TEXT = 64 * 1024
@@ -101,7 +101,7 @@ class Form:
 
 @asynccontextmanager
 async def read_form(
-    request: Request, shape: Shape, spool: Spool, pace: Pace
+    request: AsgiRequest, shape: Shape, spool: Spool, pace: Pace
 ) -> AsyncIterator[Form]:
     """Read a request's form; what was taken into the spool is released at the end.
 
@@ -173,7 +173,7 @@ async def _hashed(chunks: AsyncIterator[bytes], whole: "hashlib._Hash") -> Async
         yield chunk
 
 
-def _declared(request: Request) -> Sha256 | None:
+def _declared(request: AsgiRequest) -> Sha256 | None:
     text = request.header(_CONTENT_DIGEST)
     return None if text is None else parse_digest_field(text, "Content-Digest")
 

@@ -15,16 +15,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from traffic_storage.entrypoints.http.errors import ClientGone, Crowded, NotAdmitted
 from traffic_storage.entrypoints.http.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
-from traffic_storage.entrypoints.http.request_and_response import (
-    Request,
+from traffic_storage.entrypoints.http.request_body import (
+    AsgiRequest,
     body_of,
     header_of,
     note_request_id,
     principal_of,
     request_id_of,
     route_path,
-    send_whole,
 )
+from traffic_storage.entrypoints.http.responses import send_whole
 
 logger = logging.getLogger("traffic_storage.http")
 
@@ -112,7 +112,7 @@ class ProblemHandler:
                 logger.warning("request %s: %s", request_id_of(scope), str(error))
             if started:
                 raise
-            await _answer(Request(scope, receive, send), problem)
+            await _answer(AsgiRequest(scope, receive, send), problem)
 
     async def _pass_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Nothing of ours; an embedder may have one, for whoever may come in."""
@@ -182,7 +182,7 @@ class Starting:
         await asyncio.shield(self._attempt)
 
 
-async def _answer(request: Request, problem: Problem) -> None:
+async def _answer(request: AsgiRequest, problem: Problem) -> None:
     """Send a problem; where a body is still coming, close the connection after it.
 
     The client gets the whole answer first: closing at once, with bytes of it unread, would make

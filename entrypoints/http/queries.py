@@ -24,12 +24,8 @@ from traffic_storage.entrypoints.http.fields import (
     whole_number,
 )
 from traffic_storage.entrypoints.http.problems import MEDIA_TYPE, problem_of
-from traffic_storage.entrypoints.http.request_and_response import (
-    Request,
-    request_id_of,
-    send_json,
-    send_whole,
-)
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, request_id_of
+from traffic_storage.entrypoints.http.responses import send_json, send_whole
 from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
 from traffic_storage.ports.record_repo import Catalogue
 
@@ -60,7 +56,7 @@ class ListViolations:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         texts = request.query(_KNOWN_FILTERS)
         page = await self._catalogue.violations(self._query(texts))
         following = page.next.to_text() if page.next else None
@@ -113,7 +109,7 @@ class GetViolation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         wanted = request.path_value("violation_id")
         violation, files = await violation_with_files(self._catalogue, wanted)
         content = {
@@ -132,7 +128,7 @@ class GetAccessUrl:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         texts = request.query(frozenset({"expires_in"}))
         seconds = Reader(texts)
         expires_in = seconds.optional("expires_in", number)
@@ -153,7 +149,7 @@ class GetStatistics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         request.query(_NONE)
         view = statistics_view(await self._statistics())
         await send_json(request, 200, (), view)
@@ -164,7 +160,7 @@ class GetLiveness:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        await send_whole(Request(scope, receive, send), 200, (), b'{"status":"ok"}')
+        await send_whole(AsgiRequest(scope, receive, send), 200, (), b'{"status":"ok"}')
 
 
 class GetReadiness:
@@ -175,7 +171,7 @@ class GetReadiness:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer: 200 also when degraded, 503 with the same members when not ready."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         health = await self._runtime.health()
         report = _report(health)
         if health.ready:

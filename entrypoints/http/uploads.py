@@ -42,7 +42,8 @@ from traffic_storage.entrypoints.http.forms import (
     Shape,
     read_form,
 )
-from traffic_storage.entrypoints.http.request_and_response import Pace, Request, send_json
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
+from traffic_storage.entrypoints.http.responses import send_json
 from traffic_storage.entrypoints.views import evidence_view, file_view
 from traffic_storage.ports.spool import Spool
 
@@ -84,7 +85,7 @@ class UploadImage:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         journal = self._journal
         async with read_form(request, self._shape, journal.spool, journal.pace) as form:
             key = _Key.of(request, form)
@@ -106,7 +107,7 @@ class UploadVideo:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         journal = self._journal
         async with read_form(request, self._shape, journal.spool, journal.pace) as form:
             key = _Key.of(request, form)
@@ -133,7 +134,7 @@ class PutContent:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         texts = request.query(_PUT_FIELDS)
         with renamed({"image": "body", "video": "body", **_TIME_OF_LABELS}):
             attributes = attributes_of(texts, file_id=new_file_id(request.path_value("file_id")))
@@ -142,7 +143,7 @@ class PutContent:
         await _answer(request, stored, self._journal.periods)
 
     async def _store(
-        self, request: Request, attributes: FileAttributes, seconds: float | None
+        self, request: AsgiRequest, attributes: FileAttributes, seconds: float | None
     ) -> Stored:
         journal = self._journal
         declared = request.header(b"content-type")
@@ -185,7 +186,7 @@ class CreateViolation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        request = Request(scope, receive, send)
+        request = AsgiRequest(scope, receive, send)
         journal = self._journal
         idempotency_key(request.headers(_IDEMPOTENCY))
         async with read_form(request, self._shape, journal.spool, journal.pace) as form:
@@ -210,7 +211,7 @@ class CreateViolation:
         )
 
 
-async def _answer(request: Request, stored: Stored, periods: RetentionPeriods) -> None:
+async def _answer(request: AsgiRequest, stored: Stored, periods: RetentionPeriods) -> None:
     await send_json(
         request,
         201 if stored.created else 200,
@@ -227,7 +228,7 @@ class _Key:
     principal: str
 
     @classmethod
-    def of(cls, request: Request, form: Form) -> "_Key | None":
+    def of(cls, request: AsgiRequest, form: Form) -> "_Key | None":
         """The key of a request; None without one, or where the form names the id itself."""
         key = idempotency_key(request.headers(_IDEMPOTENCY))
         if key is None or "file_id" in form.texts:
@@ -315,7 +316,7 @@ def _declared(form: Form, name: str) -> Sha256 | None:
     return None if text is None else declared_sha256(text, name)
 
 
-def _declared_digest(request: Request) -> Sha256 | None:
+def _declared_digest(request: AsgiRequest) -> Sha256 | None:
     for name in ("Content-Digest", "Repr-Digest"):
         text = request.header(name.lower().encode())
         if text is not None:

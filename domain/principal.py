@@ -1,0 +1,178 @@
+"""Principals: who makes a request, which operations it may use, and which devices' files it may see.
+
+An API key is kept as a line: `name:sha256`, then optionally `?` and parameters in the form of a
+URL query, as `camera-7:9f86…?scope=evidence:write&device=cam_07*&expires=2027-01-31`. `scope` and
+`device` may be repeated. The line never holds the key itself, only its SHA-256.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from urllib.parse import parse_qsl, urlencode
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import FieldProblem, InvalidInput
+from traffic_storage.domain.identifiers import text_problem
+
+MAX_KEY_NAME = 64
+_NAME = re.compile(r"[!-9;-~]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_LINE_REMEDY = "give name:digest, the line that `traffic-storage keys new` prints"
+_PARAMETERS = ("scope", "device", "expires")
+
+
+class Scope(StrEnum):
+    """A group of operations that a principal may use; ADMIN includes all others."""
+
+    EVIDENCE_READ = "evidence:read"
+    EVIDENCE_WRITE = "evidence:write"
+    EVIDENCE_DELETE = "evidence:delete"
+    HOLD = "hold"
+    MAINTENANCE = "maintenance"
+    METRICS = "metrics"
+    ADMIN = "admin"
+
+
+ALL_SCOPES = frozenset(Scope)
+DEFAULT_SCOPES = frozenset({Scope.EVIDENCE_READ, Scope.EVIDENCE_WRITE})
+"""The scopes of a key whose line names none."""
+
+
+@frozen
+class Principal:
+    """The identity that a request acts under.
+
+    `devices` are shell patterns (`cam_0*`) of device ids; without any, every device is allowed.
+    """
+
+    name: str
+    scopes: frozenset[Scope] = DEFAULT_SCOPES
+    devices: tuple[str, ...] = ()
+
+    def has_scope(self, scope: Scope) -> bool:
+        """Whether this principal may use the operations of a scope."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def may_access(self, device_id: str | None) -> bool:
+        """Whether this principal may read and write the files of a device.
+
+        A principal that is bound to devices has no access to files that name no device.
+        """
+        if not self.devices:
+            return True
+        return device_id is not None and any(
+            fnmatchcase(device_id, pattern) for pattern in self.devices
+        )
+
+    @property
+    def only_device(self) -> str | None:
+        """The device id, where this principal is bound to exactly one."""
+        if len(self.devices) == 1 and not any(special in self.devices[0] for special in "*?["):
+            return self.devices[0]
+        return None
+
+
+@frozen
+class ApiKey:
+    """A registered API key: the SHA-256 of the key and the principal that it stands for.
+
+    `expires` is the last day (UTC) on which the key is valid; None never expires.
+    """
+
+    digest: str
+    principal: Principal
+    expires: date | None = None
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the last day of the key has passed."""
+        if self.expires is None:
+            return False
+        end = datetime(*self.expires.timetuple()[:3], tzinfo=UTC) + timedelta(days=1)
+        return now >= end
+
+    def to_line(self) -> str:
+        """The line that `parse_api_key` reads."""
+        principal = self.principal
+        scopes = () if principal.scopes == DEFAULT_SCOPES else sorted(principal.scopes)
+        pairs = [("scope", str(scope)) for scope in scopes]
+        pairs += [("device", pattern) for pattern in principal.devices]
+        if self.expires is not None:
+            pairs.append(("expires", self.expires.isoformat()))
+        query = urlencode(pairs, safe=":*?[]!")
+        return f"{principal.name}:{self.digest}" + (f"?{query}" if query else "")
+
+
+def parse_api_key(line: str, field: str = "api_keys") -> ApiKey:
+    """The key that a line registers. `field` names the line in errors.
+
+    Raises:
+        InvalidInput: the line is malformed; every wrong parameter is named.
+    """
+    head, _, query = line.strip().partition("?")
+    name, _, digest = head.partition(":")
+    if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
+        raise InvalidInput.of(field, "is not a name and a digest", _LINE_REMEDY)
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise InvalidInput.of(field, "has malformed parameters", _LINE_REMEDY) from error
+    problems = [problem for pair in pairs if (problem := _problem(field, *pair))]
+    if sum(parameter == "expires" for parameter, _ in pairs) > 1:
+        problems.append(FieldProblem(field, "has more than one expires", "give one date"))
+    if problems:
+        raise InvalidInput(problems)
+    return _api_key(name, digest, pairs)
+
+
+def duplicate_problems(keys: Iterable[ApiKey], field: str) -> list[FieldProblem]:
+    """A problem for names, and one for digests, that two keys share."""
+    found = list(keys)
+    values = {
+        "name": [key.principal.name for key in found],
+        "digest": [key.digest for key in found],
+    }
+    return [
+        FieldProblem(field, f"has the same {what} twice", f"give each {what} once")
+        for what, given in values.items()
+        if len(set(given)) < len(given)
+    ]
+
+
+def _api_key(name: str, digest: str, pairs: list[tuple[str, str]]) -> ApiKey:
+    scopes = frozenset(Scope(value) for parameter, value in pairs if parameter == "scope")
+    devices = tuple(value for parameter, value in pairs if parameter == "device")
+    days = [date.fromisoformat(value) for parameter, value in pairs if parameter == "expires"]
+    principal = Principal(name, scopes or DEFAULT_SCOPES, devices)
+    return ApiKey(digest, principal, days[0] if days else None)
+
+
+def _problem(field: str, parameter: str, value: str) -> FieldProblem | None:
+    match parameter:
+        case "scope" if value not in tuple(Scope):
+            return FieldProblem(
+                field, f"names the unknown scope {value!a:.40}", f"give one of {', '.join(Scope)}"
+            )
+        case "device" if problem := text_problem("device", value):
+            return FieldProblem(field, f"has a device pattern that {problem.message}", "change it")
+        case "expires" if not _is_date(value):
+            return FieldProblem(
+                field, f"expires on {value!a:.40}, which is not a date", "give YYYY-MM-DD"
+            )
+        case "scope" | "device" | "expires":
+            return None
+    return FieldProblem(
+        field,
+        f"has the unknown parameter {parameter!a:.40}",
+        f"parameters are {', '.join(_PARAMETERS)}",
+    )
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(_DATE.fullmatch(text) and date.fromisoformat(text))
+    except ValueError:
+        return False

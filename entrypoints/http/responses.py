@@ -1,0 +1,98 @@
+"""Answers of plain ASGI endpoints: whole, JSON, without content, or streamed."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing, suppress
+
+import orjson
+from starlette.types import Receive
+
+from traffic_storage.entrypoints.http.errors import ClientGone
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON_TYPE = b"application/json"
+
+
+async def send_whole(
+    request: AsgiRequest,
+    status: int,
+    headers: Headers,
+    content: bytes,
+    content_type: bytes = JSON_TYPE,
+) -> None:
+    """Answer with content at hand."""
+    head = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(content)),
+        *headers,
+    ]
+    await request.send({"type": "http.response.start", "status": status, "headers": head})
+    body = b"" if request.method == "HEAD" else content
+    await request.send({"type": "http.response.body", "body": body})
+
+
+async def send_json(
+    request: AsgiRequest, status: int, headers: Headers, content: Mapping[str, object]
+) -> None:
+    """Answer with a JSON object."""
+    try:
+        text = orjson.dumps(content)
+    except TypeError:
+        # Somebody's integer of more than 64 bits, which is JSON all the same.
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    await send_whole(request, status, headers, text)
+
+
+async def send_head(request: AsgiRequest, status: int, headers: Headers) -> None:
+    """Answer without content."""
+    await request.send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+async def send_stream(
+    request: AsgiRequest,
+    status: int,
+    headers: Headers,
+    chunks: AsyncGenerator[bytes, None],
+    pace: Pace,
+) -> None:
+    """Answer with chunks as they come; none is asked for once the client is gone.
+
+    The first chunk is waited for before the head is sent, so that what fails at once is still a
+    proper answer. What fails later is raised: the server then cuts the connection, and the client
+    sees that the content is short of its announced length.
+    """
+    async with aclosing(chunks):
+        chunk = await anext(chunks, None)
+        head = {"type": "http.response.start", "status": status, "headers": list(headers)}
+        await request.send(head)
+        gone = asyncio.ensure_future(_until_gone(request.receive))
+        try:
+            while chunk is not None and not gone.done():
+                await _send_in_time(request, chunk, pace, more=True)
+                chunk = await anext(chunks, None)
+        finally:
+            left = gone.done()
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
+        if left:
+            raise ClientGone
+        await _send_in_time(request, b"", pace, more=False)
+
+
+async def _send_in_time(request: AsgiRequest, chunk: bytes, pace: Pace, *, more: bool) -> None:
+    """Send a piece of the content to a client who reads; one who doesn't is as good as gone."""
+    try:
+        async with asyncio.timeout(pace.idle_seconds):
+            await request.send({"type": "http.response.body", "body": chunk, "more_body": more})
+    except TimeoutError as stalled:
+        raise ClientGone from stalled
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
