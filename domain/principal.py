@@ -164,11 +164,12 @@ def _problem(field: str, parameter: str, value: str) -> FieldProblem | None:
             )
         case "scope" | "device" | "expires":
             return None
-    return FieldProblem(
-        field,
-        f"has the unknown parameter {parameter!a:.40}",
-        f"parameters are {', '.join(_PARAMETERS)}",
-    )
+        case _:
+            return FieldProblem(
+                field,
+                f"has the unknown parameter {parameter!a:.40}",
+                f"parameters are {', '.join(_PARAMETERS)}",
+            )
 
 
 def _is_date(text: str) -> bool:
