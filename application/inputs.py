@@ -34,7 +34,8 @@ class Upload:
     """Encoded bytes as they came; stored byte for byte.
 
     `content_type` and `sha256` are what the caller declares; bytes that contradict them are
-    refused. None declares nothing. A `Body` as source is released by whoever stores it.
+    refused. None declares nothing. A caller whose source is a body of the spool passes the stack
+    on which that body was entered to the use case, as `bodies`.
     """
 
     source: Source = field(repr=False)

@@ -1,13 +1,13 @@
 """Prepare: input is taken in, hashed, checked and encoded. Nothing is visible yet.
 
-Whatever fails here leaves nothing behind: bodies that were taken in are released. Those that
-callers took in themselves are released too, by `answering_for`.
+Bodies of the spool are entered on the stack that the caller passes. The caller ends that stack,
+whether the draft was made or not.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -73,6 +73,11 @@ class Limits:
     compress: bool = True
 
 
+def taken_over(bodies: AsyncExitStack | None) -> AsyncExitStack:
+    """A stack of one's own with all contexts that were entered on `bodies`, which is empty then."""
+    return AsyncExitStack() if bodies is None else bodies.pop_all()
+
+
 class Prepare:
     """Makes drafts of what callers hand in."""
 
@@ -105,33 +110,37 @@ class Prepare:
             return image.held(self._limits.pixels)
         return image.held()
 
-    async def image(self, image: ArrayImage | Upload, attributes: FileAttributes) -> Draft:
+    async def image(
+        self, image: ArrayImage | Upload, attributes: FileAttributes, bodies: AsyncExitStack
+    ) -> Draft:
         """An image's draft: an array is encoded, encoded bytes are decoded once and kept."""
         moment = self._captured(attributes)
         if isinstance(image, ArrayImage):
             return await self._array(image, attributes, moment)
-        body = await self._take(image, self._limits.image_bytes, "image")
-        async with self._released_on_failure(body):
-            self._check_declared(image, body.digests, "image")
-            info = await self._images.inspect(body)
-            check_declared_type("image", image.content_type, ContentType(info.content_type))
-            size = info.dimensions
-            media = MediaInfo(width=size.width, height=size.height, channels=size.channels)
-            return self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
+        body = await self._take(image, self._limits.image_bytes, "image", bodies)
+        self._check_declared(image, body.digests, "image")
+        info = await self._images.inspect(body)
+        check_declared_type("image", image.content_type, ContentType(info.content_type))
+        size = info.dimensions
+        media = MediaInfo(width=size.width, height=size.height, channels=size.channels)
+        return self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
 
     async def video(
-        self, video: Upload, attributes: FileAttributes, duration_seconds: float | None = None
+        self,
+        video: Upload,
+        attributes: FileAttributes,
+        bodies: AsyncExitStack,
+        duration_seconds: float | None = None,
     ) -> Draft:
         """A video's draft: its container is walked to its end while the bytes come in."""
         moment = self._captured(attributes)
         duration_seconds = checked_duration(duration_seconds)
         examined = ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
-        body = await self._take(video, self._limits.video_bytes, "video", examined)
-        async with self._released_on_failure(body):
-            self._check_declared(video, body.digests, "video")
-            content_type, info = examined.finish()
-            media = video_info(info, duration_seconds)
-            return self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
+        body = await self._take(video, self._limits.video_bytes, "video", bodies, examined)
+        self._check_declared(video, body.digests, "video")
+        content_type, info = examined.finish()
+        media = video_info(info, duration_seconds)
+        return self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
         """The draft of a JSON object, in canonical form."""
@@ -149,21 +158,17 @@ class Prepare:
                 f"at most {self._limits.metadata_bytes} (the setting max_metadata_bytes)",
             )
         plain = await self._spool.wrap(text)
-        async with self._released_on_failure(plain):
-            body, coding = await self._coded(plain)
-            draft = self._draft(
-                FileKind.METADATA,
-                JSON_TYPE,
-                body,
-                MediaInfo(),
-                attributes,
-                moment,
-                plain.digests,
-                coding,
-            )
-        if body is not plain:
-            await self._spool.release(plain)
-        return draft
+        body, coding = await self._coded(plain)
+        return self._draft(
+            FileKind.METADATA,
+            JSON_TYPE,
+            body,
+            MediaInfo(),
+            attributes,
+            moment,
+            plain.digests,
+            coding,
+        )
 
     def moment(self, timestamp: datetime, field: str) -> Moment:
         """The instant that a caller's time means, checked against the clock.
@@ -185,18 +190,6 @@ class Prepare:
                 ahead,
             )
         return moment
-
-    async def release(self, draft: Draft) -> None:
-        """Let a draft's bytes go."""
-        await self._spool.release(draft.body)
-
-    @asynccontextmanager
-    async def answering_for(self, *given: ArrayImage | Upload | None) -> AsyncIterator[None]:
-        """While drafts are made of `given`: bodies among their sources are released on failure."""
-        sources = [upload.source for upload in given if isinstance(upload, Upload)]
-        bodies = [source for source in sources if isinstance(source, MemoryBody | SpooledBody)]
-        async with self._released_on_failure(*bodies):
-            yield
 
     async def _array(
         self, image: ArrayImage, attributes: FileAttributes, moment: Moment | None
@@ -222,6 +215,7 @@ class Prepare:
         upload: Upload,
         limit_bytes: int,
         field: str,
+        bodies: AsyncExitStack,
         examined: ExaminedVideo | None = None,
     ) -> Body:
         watch = examined.feed if examined else None
@@ -231,29 +225,26 @@ class Prepare:
         if isinstance(source, bytes | bytearray | memoryview):
             data = bytes(source)
             _check_size(len(data), limit_bytes, field)
-            body: Body = await self._spool.wrap(data)
-            if watch:
-                await self._taken(body, limit_bytes, field, watch)
-        else:
-            chunks = self._chunks(source, field)
-            if watch:
-                # What is no bytes, or too much, is refused before anybody looks at it.
-                chunks = watched(admitted(chunks, limit_bytes=limit_bytes, field_name=field), watch)
-            body = await self._spool.take(chunks, limit_bytes=limit_bytes, field_name=field)
+            return await self._taken(await self._spool.wrap(data), limit_bytes, field, watch)
+        chunks = self._chunks(source, field)
+        if watch:
+            # Admitted first: `watch` sees only bytes, and no more of them than the limit.
+            chunks = watched(admitted(chunks, limit_bytes=limit_bytes, field_name=field), watch)
+        taking = self._spool.take(chunks, limit_bytes=limit_bytes, field_name=field)
+        body = await bodies.enter_async_context(taking)
         if body.digests.size_bytes == 0:
-            await self._spool.release(body)
             raise _empty(field)
         return body
 
     async def _taken(
         self, body: Body, limit_bytes: int, field: str, watch: Callable[[bytes], None] | None
     ) -> Body:
-        async with self._released_on_failure(body):
-            _check_size(body.digests.size_bytes, limit_bytes, field)
-            if watch:
-                async for chunk in self._spool.chunks(body):
-                    watch(chunk)
-                    await asyncio.sleep(0)  # Others have their turn in the midst of a long video.
+        """A body that is at hand already, its size and its content checked."""
+        _check_size(body.digests.size_bytes, limit_bytes, field)
+        if watch:
+            async for chunk in self._spool.chunks(body):
+                watch(chunk)
+                await asyncio.sleep(0)  # Other tasks run between the chunks of a long video.
         return body
 
     def _chunks(self, source: Source, field: str) -> AsyncIterable[bytes]:
@@ -266,16 +257,6 @@ class Prepare:
             f"is a {type(source).__name__}",
             "give bytes, a path or an asynchronous iterator of bytes; an image may be an array",
         )
-
-    @asynccontextmanager
-    async def _released_on_failure(self, *bodies: Body) -> AsyncIterator[None]:
-        """A body that fails is released; a good one goes on to its draft."""
-        try:
-            yield
-        except BaseException:
-            for body in bodies:
-                await self._spool.release(body)
-            raise
 
     async def _coded(self, plain: MemoryBody) -> tuple[Body, Coding]:
         if not self._limits.compress or len(plain.data) < WORTH_COMPRESSING_BYTES:

@@ -1,6 +1,7 @@
 """Storing a violation with its files as one: visible whole or not at all."""
 
 from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from attrs import frozen
@@ -8,9 +9,9 @@ from attrs import frozen
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.examine_video import checked_duration
 from traffic_storage.application.inputs import ArrayImage, EvidenceAttributes, Upload
-from traffic_storage.application.prepare import Prepare
+from traffic_storage.application.prepare import Prepare, taken_over
 from traffic_storage.application.store_unit import StoreUnit
-from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.tasks import OwnedTasks, together
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
@@ -53,24 +54,26 @@ class StoreEvidence:
         video: Upload | None = None,
         *,
         video_duration_seconds: float | None = None,
+        bodies: AsyncExitStack | None = None,
     ) -> StoredEvidence:
         """Store it. Image and video are prepared and put concurrently.
 
-        Buffers among them may be filled again from when this call first waited.
+        The caller may change buffers among them once this call has first waited. `bodies` is as in
+        `StoreFiles`.
 
         Raises:
             InvalidInput: the record's time, a file, or the duration of a video that did not come.
             Conflict: the violation exists with another record or other files.
             StorageFull, StorageUnavailable, CatalogueUnavailable: no place, or no database.
         """
-        async with self._prepare.answering_for(image, video):
+        async with taken_over(bodies) as own:
             moment = self._prepare.moment(record.timestamp, "timestamp")
             seconds = _duration(video, video_duration_seconds)
-            # Now, and not in the tasks that prepare them: those begin later.
+            # Copied here, because the tasks that prepare them start later.
             image = None if image is None else self._prepare.held(image)
             video = None if video is None else video.held()
-            media = await self._media(record, moment, image, video, seconds)
-        return await self._tasks.run(self._store(record, moment, media))
+            media = await self._media(record, moment, image, video, seconds, own)
+            return await self._tasks.run(self._store(record, moment, media, own.pop_all()))
 
     async def _media(
         self,
@@ -79,28 +82,25 @@ class StoreEvidence:
         image: ArrayImage | Upload | None,
         video: Upload | None,
         duration_seconds: float | None,
+        bodies: AsyncExitStack,
     ) -> list[Draft]:
         work: list[Coroutine[Any, Any, Draft]] = []
         if image is not None:
             attributes = _attributes(record, moment, FileKind.IMAGE)
-            work.append(self._prepare.image(image, attributes))
+            work.append(self._prepare.image(image, attributes, bodies))
         if video is not None:
             attributes = _attributes(record, moment, FileKind.VIDEO)
-            work.append(self._prepare.video(video, attributes, duration_seconds))
-        return await self._tasks.all_or_none(work, undo=self._prepare.release)
+            work.append(self._prepare.video(video, attributes, bodies, duration_seconds))
+        return await together(*work)
 
     async def _store(
-        self, record: ViolationRecord, moment: Moment, media: list[Draft]
+        self, record: ViolationRecord, moment: Moment, media: list[Draft], bodies: AsyncExitStack
     ) -> StoredEvidence:
-        drafts = list(media)
         violation = self._violation(record, moment)
-        try:
+        async with bodies:
             self._tasks.check_open()
-            drafts.append(await self._document(record, moment, media))
-            stored = await self._store_unit(DraftUnit(tuple(drafts), violation))
-        finally:
-            for draft in drafts:
-                await self._prepare.release(draft)
+            drafts = (*media, await self._document(record, moment, media))
+            stored = await self._store_unit(DraftUnit(drafts, violation))
         return StoredEvidence(
             stored.violation or violation,
             {draft.kind: stored.files[draft.file_id] for draft in drafts},

@@ -1,12 +1,13 @@
 """Storing single files: images, videos, metadata."""
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
-from traffic_storage.application.prepare import Prepare
+from traffic_storage.application.prepare import Prepare, taken_over
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.canonical import Json
@@ -24,8 +25,12 @@ class Stored:
 class StoreFiles:
     """Stores one file. Durable and visible when it returns; nothing is left when it raises.
 
-    A caller who is cancelled after the bytes came in does not undo it: it is then stored, and a
-    retry finds it. An array or a buffer may be filled again from when the call first waited.
+    Cancelling a call after its bytes came in does not undo it: the file is stored, and a retry
+    finds it. The caller may change an array or a buffer once the call has first waited.
+
+    `bodies` is the stack on which the caller entered the bodies that it passes as sources. The call
+    takes the contexts over at its first step and leaves them when the file is stored or refused,
+    also when the caller is gone by then.
 
     Errors of all methods:
         InvalidInput (also as TooLarge, UnsupportedMedia, UndecodableMedia, DigestMismatch): the
@@ -39,28 +44,38 @@ class StoreFiles:
         self._store_unit = store_unit
         self._tasks = tasks
 
-    async def image(self, image: ArrayImage | Upload, attributes: FileAttributes) -> Stored:
+    async def image(
+        self,
+        image: ArrayImage | Upload,
+        attributes: FileAttributes,
+        *,
+        bodies: AsyncExitStack | None = None,
+    ) -> Stored:
         """Store an image: an array is encoded, encoded bytes are kept byte for byte."""
-        async with self._prepare.answering_for(image):
-            draft = await self._prepare.image(image, attributes)
-        return await self._tasks.run(self._store(draft))
+        async with taken_over(bodies) as own:
+            draft = await self._prepare.image(image, attributes, own)
+            return await self._tasks.run(self._store(draft, own.pop_all()))
 
     async def video(
-        self, video: Upload, attributes: FileAttributes, *, duration_seconds: float | None = None
+        self,
+        video: Upload,
+        attributes: FileAttributes,
+        *,
+        duration_seconds: float | None = None,
+        bodies: AsyncExitStack | None = None,
     ) -> Stored:
         """Store a video segment byte for byte; `duration_seconds` None takes the container's."""
-        async with self._prepare.answering_for(video):
-            draft = await self._prepare.video(video, attributes, duration_seconds)
-        return await self._tasks.run(self._store(draft))
+        async with taken_over(bodies) as own:
+            draft = await self._prepare.video(video, attributes, own, duration_seconds)
+            return await self._tasks.run(self._store(draft, own.pop_all()))
 
     async def metadata(self, data: Mapping[str, Json], attributes: FileAttributes) -> Stored:
         """Store a JSON object in canonical form."""
-        return await self._tasks.run(self._store(await self._prepare.json(data, attributes)))
+        draft = await self._prepare.json(data, attributes)
+        return await self._tasks.run(self._store(draft, AsyncExitStack()))
 
-    async def _store(self, draft: Draft) -> Stored:
-        try:
+    async def _store(self, draft: Draft, bodies: AsyncExitStack) -> Stored:
+        async with bodies:
             self._tasks.check_open()
             stored = await self._store_unit(DraftUnit((draft,)))
-        finally:
-            await self._prepare.release(draft)
         return Stored(stored.files[draft.file_id], stored.created)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -30,23 +30,6 @@ class OwnedTasks:
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
-    async def all_or_none(
-        self, work: Sequence[Coroutine[Any, Any, T]], *, undo: Callable[[T], Awaitable[None]]
-    ) -> list[T]:
-        """Run all coroutines concurrently and return their results in order.
-
-        When one fails, the others are cancelled, `undo` is called with each result that was
-        already there, and the first error is raised as it is, not in an `ExceptionGroup`.
-        """
-        tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
-        try:
-            return list(await asyncio.gather(*tasks))
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await self.run(_undone(tasks, undo))
-            raise
-
     def check_open(self) -> None:
         """Check that the service is open. Called before work that changes something.
 
@@ -72,7 +55,15 @@ class OwnedTasks:
             logger.debug("an owned task ended with %s: %s", type(error).__name__, str(error))
 
 
-async def _undone(tasks: Sequence[asyncio.Task[T]], undo: Callable[[T], Awaitable[None]]) -> None:
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if not isinstance(outcome, BaseException):
-            await undo(outcome)
+async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """Run all coroutines concurrently and return their results in order.
+
+    When one fails or the caller is cancelled, the others are cancelled, and all have ended before
+    this returns. The first error is raised as it is, not in an `ExceptionGroup`.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from os import PathLike
 from typing import Protocol, TypeAlias
 
@@ -24,7 +25,7 @@ class SpooledBody:
     """Bytes in an open file that nobody changes any more, with their digests.
 
     Read with `os.pread(fd, …)` only: the descriptor's position is shared. The descriptor belongs
-    to the spool and is valid until `release`.
+    to the spool and is valid inside the context of `Spool.take`.
     """
 
     fd: int
@@ -41,15 +42,16 @@ class Spool(Protocol):
     """
 
     @abstractmethod
-    async def take(
+    def take(
         self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
-    ) -> Body:
-        """Take all bytes of `source`: small ones in memory, large ones in a file.
+    ) -> AbstractAsyncContextManager[Body]:
+        """A context whose entry reads all bytes of `source` and whose exit frees the body.
 
-        Memory stays bounded whatever comes. When anything fails, `source` is closed (if it has an
-        `aclose`) and nothing is left behind.
+        Small bodies stay in memory, large ones go into a file. Memory stays bounded whatever
+        comes. When the entry fails or is cancelled, `source` is closed (if it has an `aclose`) and
+        nothing is left behind.
 
-        Raises:
+        Raises (on entry):
             TooLarge: more than `limit_bytes` came; raised as soon as they are exceeded, naming
                 `field_name`.
             InvalidInput: something that is no bytes came, naming `field_name`.
@@ -59,7 +61,7 @@ class Spool(Protocol):
 
     @abstractmethod
     async def wrap(self, data: bytes) -> MemoryBody:
-        """Bytes at hand, hashed."""
+        """Bytes at hand, hashed. A body in memory needs no release."""
 
     @abstractmethod
     def chunks(self, body: Body) -> AsyncIterator[bytes]:
@@ -79,12 +81,8 @@ class Spool(Protocol):
         """
 
     @abstractmethod
-    async def release(self, body: Body) -> None:
-        """Forget a body. Needed once for each body; a second time does nothing."""
-
-    @abstractmethod
     async def aclose(self) -> None:
-        """Release everything that is still held."""
+        """Free every body that is still held; leaving its context afterwards does nothing."""
 
 
 async def admitted(

@@ -1,13 +1,11 @@
 """A folder on disk for what is too large for memory."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
-
-from attrs import frozen
 
 from traffic_storage.adapters.files.descriptors import read_all, write_all
 from traffic_storage.adapters.files.errors import translated
@@ -63,14 +61,6 @@ class _Landing:
         return self._file
 
 
-@frozen
-class _Held:
-    """A body that was not released yet, and its file."""
-
-    body: SpooledBody
-    landing: _Landing
-
-
 class DiskSpool(Spool):
     """Bodies longer than `memory_bytes` go into files of `folder` that have no name.
 
@@ -88,22 +78,26 @@ class DiskSpool(Spool):
         self._folders = Folders(folder, durable=False)
         self._staging = Staging(unnamed=unnamed)
         self._threads = Threads(_THREADS, "traffic-storage-spool")
-        self._held: dict[int, _Held] = {}
+        self._held: set[_Landing] = set()
 
+    @asynccontextmanager
     async def take(
         self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
-    ) -> Body:
-        chunks = admitted(source, limit_bytes=limit_bytes, field_name=field_name)
+    ) -> AsyncIterator[Body]:
         landing = _Landing(self._new_file)
+        chunks = admitted(source, limit_bytes=limit_bytes, field_name=field_name)
         try:
-            async with aclosing(chunks):
-                rest = await self._land(chunks, landing)
-            if not landing.begun:
-                return await self.wrap(bytes(rest))
-            return self._hold(landing, await self._hop(landing.finish, rest))
+            body = await self._body(chunks, landing)
         except BaseException:
             await self._discard(landing)
             raise
+        self._held.add(landing)
+        try:
+            yield body
+        finally:
+            if landing in self._held:  # Otherwise `aclose` has freed it.
+                self._held.remove(landing)
+                await self._discard(landing)
 
     async def wrap(self, data: bytes) -> MemoryBody:
         if len(data) <= _ON_LOOP_BYTES:
@@ -130,22 +124,21 @@ class DiskSpool(Spool):
                     chunk = await self._threads.run(read_all, body.fd, size, start)
                 yield chunk
 
-    async def release(self, body: Body) -> None:
-        if not isinstance(body, SpooledBody):
-            return
-        # By identity: the number of a closed descriptor is soon another body's.
-        held = self._held.get(body.fd)
-        if held is not None and held.body is body:
-            del self._held[body.fd]
-            await self._discard(held.landing)
-
     async def aclose(self) -> None:
-        held, self._held = self._held, {}
-        for one in held.values():
-            await self._discard(one.landing)
+        held, self._held = self._held, set()
+        for landing in held:
+            await self._discard(landing)
         self._staging.close()
         self._folders.close()
         await self._threads.aclose()
+
+    async def _body(self, chunks: AsyncGenerator[bytes, None], landing: _Landing) -> Body:
+        async with aclosing(chunks):
+            rest = await self._land(chunks, landing)
+        if not landing.begun:
+            return await self.wrap(bytes(rest))
+        digests = await self._hop(landing.finish, rest)
+        return SpooledBody(landing.fd, digests)
 
     async def _land(self, chunks: AsyncIterable[bytes], landing: _Landing) -> bytearray:
         """Write what is more than memory may hold; returns what is not written yet."""
@@ -157,11 +150,6 @@ class DiskSpool(Spool):
                 await self._hop(landing.write, pending)
                 pending, most = bytearray(), _BATCH_BYTES
         return pending
-
-    def _hold(self, landing: _Landing, digests: Digests) -> SpooledBody:
-        body = SpooledBody(landing.fd, digests)
-        self._held[body.fd] = _Held(body, landing)
-        return body
 
     def _new_file(self) -> Staged:
         return self._staging.new(self._folders.root, self._folders.root)

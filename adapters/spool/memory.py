@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from os import PathLike
 
 from traffic_storage.adapters.files.given import GivenFile
@@ -13,15 +13,16 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, ad
 class InMemorySpool(Spool):
     """Keeps every body in memory, whatever its size, and hashes on the event loop."""
 
+    @asynccontextmanager
     async def take(
         self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
-    ) -> Body:
+    ) -> AsyncIterator[Body]:
         taken = bytearray()
         chunks = admitted(source, limit_bytes=limit_bytes, field_name=field_name)
         async with aclosing(chunks):
             async for chunk in chunks:
                 taken += chunk
-        return await self.wrap(bytes(taken))
+        yield await self.wrap(bytes(taken))
 
     async def wrap(self, data: bytes) -> MemoryBody:
         return MemoryBody(data, digests_of(data))
@@ -41,9 +42,6 @@ class InMemorySpool(Spool):
             raise TypeError("a body in a file is read by the spool that made it")
         for start in range(0, len(body.data), SEGMENT_BYTES):
             yield body.data[start : start + SEGMENT_BYTES]
-
-    async def release(self, body: Body) -> None:  # noqa: ARG002 - garbage is collected anyway
-        return None
 
     async def aclose(self) -> None:
         return None

@@ -4,10 +4,9 @@ The order of the fields is free. What is not a field of the form is refused at o
 misspelt name is not a lost label.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, field, frozen
 
@@ -58,25 +57,17 @@ class FormFile:
 
 @define
 class Form:
-    """What came. `content_sha256` is of the whole body where the request declared a digest."""
+    """What came. `content_sha256` is of the whole body where the request declared a digest.
 
+    `bodies` is the stack on which the files' bodies were entered: a use case that stores one of
+    them takes it over.
+    """
+
+    bodies: AsyncExitStack
     texts: dict[str, str] = field(factory=dict)
     files: dict[str, FormFile] = field(factory=dict)
     declared_sha256: Sha256 | None = None
     content_sha256: Sha256 | None = None
-    _handed_over: list[FormFile] = field(factory=list)
-
-    def hand_over(self, name: str) -> FormFile:
-        """A file that somebody else stores, and releases when he is done."""
-        file = self.files.pop(name)
-        self._handed_over.append(file)
-        return file
-
-    async def release(self, spool: Spool, *, handed_over: bool) -> None:
-        """Release what nobody took and, with `handed_over`, what somebody did not get to use."""
-        files = [*self.files.values(), *(self._handed_over if handed_over else ())]
-        for file in files:
-            await spool.release(file.body)
 
     def check_content(self) -> None:
         """Hold the request's `Content-Digest` against what came.
@@ -103,7 +94,7 @@ class Form:
 async def read_form(
     request: AsgiRequest, shape: Shape, spool: Spool, pace: Pace
 ) -> AsyncIterator[Form]:
-    """Read a request's form; what was taken into the spool is released at the end.
+    """Read a request's form. Leaving the context frees the bodies that no use case took over.
 
     Raises:
         BadMultipart, UnsupportedRequest, SlowBody, ClientGone: as the body is.
@@ -111,29 +102,21 @@ async def read_form(
         InvalidInput: a field that the form does not have, or one that comes twice.
     """
     boundary = boundary_of(request.header(b"content-type"))
-    form = Form(declared_sha256=_declared(request))
     chunks: AsyncIterator[bytes] = request.body(
         limit_bytes=shape.limit_bytes, pace=pace, field=shape.field
     )
     whole = hashlib.sha256()
-    if form.declared_sha256 is not None:
+    declared = _declared(request)
+    if declared is not None:
         chunks = _hashed(chunks, whole)
     multipart = Multipart(boundary, chunks)
-    try:
+    async with AsyncExitStack() as bodies:
+        form = Form(bodies, declared_sha256=declared)
         while (part := await multipart.next_part()) is not None:
             await _take_part(form, shape, part, multipart, spool)
         form.content_sha256 = Sha256(whole.hexdigest())
         form.check_content()
         yield form
-    except asyncio.CancelledError:
-        # What was handed over may still be being stored: that goes on without us.
-        await form.release(spool, handed_over=False)
-        raise
-    except BaseException:
-        await form.release(spool, handed_over=True)
-        raise
-    else:
-        await form.release(spool, handed_over=False)
 
 
 async def _take_part(
@@ -145,7 +128,8 @@ async def _take_part(
     if name in shape.files:
         declared = part.headers.get(_CONTENT_DIGEST)
         sha256 = parse_digest_field(declared.decode("latin-1"), name) if declared else None
-        body = await spool.take(multipart.chunks(), limit_bytes=shape.files[name], field_name=name)
+        taking = spool.take(multipart.chunks(), limit_bytes=shape.files[name], field_name=name)
+        body = await form.bodies.enter_async_context(taking)
         form.files[name] = FormFile(body, part.content_type, sha256)
     elif name in shape.texts:
         form.texts[name] = await _text(multipart.chunks(), shape.texts[name], name)

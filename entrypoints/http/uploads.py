@@ -92,7 +92,7 @@ class UploadImage:
             with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(key):
                 attributes = attributes_of(form.texts, file_id=_wanted_id(form, key, "image"))
                 upload = _upload(form, "file", sha256_field(form.texts))
-                stored = await journal.store_files.image(upload, attributes)
+                stored = await journal.store_files.image(upload, attributes, bodies=form.bodies)
             _refuse_other_labels(stored, attributes, None, key)
         await _answer(request, stored, journal.periods)
 
@@ -116,7 +116,7 @@ class UploadVideo:
                 seconds = seconds_field(form.texts)
                 upload = _upload(form, "file", sha256_field(form.texts))
                 stored = await journal.store_files.video(
-                    upload, attributes, duration_seconds=seconds
+                    upload, attributes, duration_seconds=seconds, bodies=form.bodies
                 )
             _refuse_other_labels(stored, attributes, seconds, key)
         await _answer(request, stored, journal.periods)
@@ -201,6 +201,7 @@ class CreateViolation:
                     _optional_upload(form, "image_file", image_sha256),
                     _optional_upload(form, "video_file", video_sha256),
                     video_duration_seconds=seconds,
+                    bodies=form.bodies,
                 )
         location = request.reference(f"/violations/{record.violation_id}")
         await send_json(
@@ -294,13 +295,13 @@ def _refuse_lost_files(form: Form) -> None:
 def _upload(form: Form, name: str, sha256: Sha256 | None) -> Upload:
     if name not in form.files:
         raise InvalidInput.of(name, "is missing", f"send the bytes as -F {name}=@photo.jpg")
-    return _handed_over(form.hand_over(name), name, sha256)
+    return _handed_over(form.files[name], name, sha256)
 
 
 def _optional_upload(form: Form, name: str, sha256: Sha256 | None) -> Upload | None:
     if name not in form.files:
         return None
-    return _handed_over(form.hand_over(name), name, sha256)
+    return _handed_over(form.files[name], name, sha256)
 
 
 def _handed_over(file: FormFile, name: str, sha256: Sha256 | None) -> Upload:

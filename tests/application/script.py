@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -14,6 +14,7 @@ from traffic_storage.entrypoints.testing.faults.plans import When
 P = TypeVar("P")
 
 _ITERATORS = frozenset({"open", "list", "chunks", "read_path"})
+_CONTEXTS = frozenset({"take"})
 
 
 class Died(BaseException):
@@ -114,6 +115,17 @@ class _Scripted:
                         yield item
 
             return iterated
+        if attribute in _CONTEXTS:
+
+            @asynccontextmanager
+            async def within(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+                async with AsyncExitStack() as stack:
+                    context = found(*args, **kwargs)
+                    yield await self._script.around(
+                        call, lambda: stack.enter_async_context(context)
+                    )
+
+            return within
         if inspect.iscoroutinefunction(found):
 
             async def called(*args: Any, **kwargs: Any) -> Any:

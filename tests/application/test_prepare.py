@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
-from traffic_storage.entrypoints.testing.contracts.spool import Source, pieces
+from traffic_storage.entrypoints.testing.contracts.spool import Source, pieces, taking
 from traffic_storage.ports.images import Encoding, ImageFormat
 from traffic_storage.ports.spool import MemoryBody, SpooledBody
 
@@ -358,19 +359,17 @@ async def test_a_body_that_a_caller_took_in_is_released_whatever_fails(what: str
     bad = BAD[what]
     rig = Rig(accept_unknown_video=False)
     async with rig.running() as service:
-        spool = service.container.spool()
-
-        async def upload(data: bytes) -> Upload:
-            body = await spool.take(streamed(data), limit_bytes=10**9, field_name="video")
-            return Upload(body, bad.get("content_type"), bad.get("sha256"))
-
-        video = await upload(media.video("mp4"))
+        bodies = AsyncExitStack()
+        body = await bodies.enter_async_context(
+            taking(service.container.spool(), streamed(media.video("mp4")))
+        )
+        video = Upload(body, bad.get("content_type"), bad.get("sha256"))
         work: Any
         if how == "alone":
             attributes = FileAttributes(captured_at=bad.get("timestamp"))
             seconds = bad.get("duration_seconds")
             work = service.container.store_files().video(
-                video, attributes, duration_seconds=seconds
+                video, attributes, duration_seconds=seconds, bodies=bodies
             )
         else:
             record = violation_record(timestamp=bad.get("timestamp", NOON))
@@ -379,6 +378,7 @@ async def test_a_body_that_a_caller_took_in_is_released_whatever_fails(what: str
                 ArrayImage(picture()),
                 video,
                 video_duration_seconds=bad.get("duration_seconds"),
+                bodies=bodies,
             )
         assert len(rig.spool.held) == 1
         assert isinstance(await outcome(work), InvalidInput)
@@ -391,10 +391,11 @@ async def test_bodies_of_evidence_are_released_when_the_other_file_is_wrong() ->
     async with rig.running() as service:
         spool = service.container.spool()
         for turns in range(1, 20):
-            video = await spool.take(streamed(film()), limit_bytes=10**9, field_name="video")
-            image = await spool.take(streamed(b"no picture"), limit_bytes=100, field_name="image")
+            bodies = AsyncExitStack()
+            video = await bodies.enter_async_context(taking(spool, streamed(film())))
+            image = await bodies.enter_async_context(taking(spool, streamed(b"no picture")))
             work = service.container.store_evidence()(
-                violation_record(), Upload(image), Upload(video)
+                violation_record(), Upload(image), Upload(video), bodies=bodies
             )
             task = asyncio.ensure_future(outcome(work))
             for _ in range(turns):
@@ -410,19 +411,13 @@ async def test_a_body_is_stored_without_being_copied_or_taken_in_again() -> None
     rig = Rig()
     async with rig.running() as service:
         data = film(size=10_000)
-        body = await service.container.spool().take(
-            streamed(data), limit_bytes=10**6, field_name="video"
-        )
-        before = len(rig.script.steps)
-        assert (await service.video(body, "X")).created
-        assert "spool.take" not in {step.call for step in rig.script.steps[before:]}
+        async with taking(service.container.spool(), streamed(data)) as body:
+            before = len(rig.script.steps)
+            assert (await service.video(body, "X")).created
+            assert "spool.take" not in {step.call for step in rig.script.steps[before:]}
         assert (await service.read.whole("X"))[0] == data
-        assert rig.spool.held == []
-        huge = await service.container.spool().wrap(b"x" * 100)
-        assert isinstance(huge, MemoryBody)
         with pytest.raises(InvalidInput, match="video: is empty"):
             await service.video(await service.container.spool().wrap(b""), "Y")
-        await service.container.spool().release(huge)
 
 
 async def test_large_streams_go_through_a_file_and_small_ones_do_not(tmp_path: Path) -> None:
@@ -434,9 +429,11 @@ async def test_large_streams_go_through_a_file_and_small_ones_do_not(tmp_path: P
     await service.start()
     taken: list[Any] = []
 
-    async def watched(source: Any, **given: Any) -> Any:
-        taken.append(await spool_take(source, **given))
-        return taken[-1]
+    @asynccontextmanager
+    async def watched(source: Any, **given: Any) -> AsyncIterator[Any]:
+        async with spool_take(source, **given) as body:
+            taken.append(body)
+            yield body
 
     spool_take, spool.take = spool.take, watched  # type: ignore[method-assign]
     for name, content in (("large", data), ("small", data[:1_000])):

@@ -12,11 +12,12 @@ from traffic_storage.adapters.spool.memory import InMemorySpool
 from traffic_storage.domain.errors import StorageFull
 from traffic_storage.entrypoints.testing.contracts.spool import (
     MIB,
-    UNLIMITED,
     Source,
     SpoolContract,
     SpoolMachine,
     content,
+    entered,
+    taking,
 )
 from traffic_storage.entrypoints.testing.faults.spool import FailingSpool
 from traffic_storage.ports.spool import Spool
@@ -54,16 +55,13 @@ class TestFailing(SpoolContract):
 
     async def test_it_fails_after_so_many(self, no_leaks: None, tmp_path: Path) -> None:
         spool = FailingSpool(DiskSpool(tmp_path / "spool"), after=1)
-        body = await spool.take(Source([content(3 * MIB)]), limit_bytes=UNLIMITED, field_name="v")
-        for _ in range(2):
-            source = Source([content(3 * MIB)])
-            with pytest.raises(StorageFull):
-                await spool.take(source, limit_bytes=UNLIMITED, field_name="v")
-            assert source.closed
-        wrapped = await spool.wrap(b"at hand")
-        assert spool.held == [body, wrapped]
-        await spool.release(body)
-        await spool.release(wrapped)
+        async with taking(spool, Source([content(3 * MIB)])) as body:
+            for _ in range(2):
+                source = Source([content(3 * MIB)])
+                with pytest.raises(StorageFull):
+                    await entered(taking(spool, source))
+                assert source.closed
+            assert spool.held == [body]
         assert spool.held == []
         await spool.aclose()
 

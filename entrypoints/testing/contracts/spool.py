@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -71,6 +71,19 @@ async def read(spool: Spool, body: Body) -> bytes:
     return b"".join(chunks)
 
 
+def taking(
+    spool: Spool, source: AsyncIterable[bytes], limit_bytes: int = UNLIMITED
+) -> AbstractAsyncContextManager[Body]:
+    """The context of a body."""
+    return spool.take(source, limit_bytes=limit_bytes, field_name="video")
+
+
+async def entered(context: AbstractAsyncContextManager[Body]) -> None:
+    """Enter a context that refuses its source, and leave it if it does not."""
+    async with context:
+        pass
+
+
 @pytest.mark.asyncio
 class SpoolContract:
     """Inherit, and give an async fixture `spool` with room for 100 MiB."""
@@ -82,24 +95,21 @@ class SpoolContract:
     ) -> None:
         """take: "all bytes of `source`", with the digests of the whole, however they come."""
         data = content(size)
-        body = await spool.take(
-            Source(pieces(data, piece)), limit_bytes=UNLIMITED, field_name="video"
-        )
-        assert body.digests == digests_of(data)
-        assert await read(spool, body) == data
-        if isinstance(body, MemoryBody):
-            assert body.data == data
-        else:
-            assert os.pread(body.fd, size + 1, 0) == data
-        await spool.release(body)
+        async with taking(spool, Source(pieces(data, piece))) as body:
+            assert body.digests == digests_of(data)
+            assert await read(spool, body) == data
+            if isinstance(body, MemoryBody):
+                assert body.data == data
+            else:
+                assert os.pread(body.fd, size + 1, 0) == data
 
     async def test_single_bytes_and_empty_chunks_are_taken(self, spool: Spool) -> None:
         """take: any chunking gives the same body."""
         data = content(5000)
         chunks = [chunk for byte in pieces(data, 1) for chunk in (byte, b"")]
-        body = await spool.take(Source(chunks), limit_bytes=5000, field_name="video")
-        assert body.digests == digests_of(data)
-        assert await read(spool, body) == data
+        async with taking(spool, Source(chunks), 5000) as body:
+            assert body.digests == digests_of(data)
+            assert await read(spool, body) == data
 
     async def test_a_buffer_may_be_filled_again(self, spool: Spool) -> None:
         """take: what a source does with its buffer afterwards changes nothing."""
@@ -111,24 +121,24 @@ class SpoolContract:
                 yield cast(bytes, buffer)
                 buffer[:] = b"!" * len(buffer)
 
-        body = await spool.take(refilling(), limit_bytes=UNLIMITED, field_name="video")
         expected = b"".join(bytes([number]) * (MIB // 2) for number in range(6))
-        assert body.digests == digests_of(expected)
-        assert await read(spool, body) == expected
+        async with taking(spool, refilling()) as body:
+            assert body.digests == digests_of(expected)
+            assert await read(spool, body) == expected
 
     @pytest.mark.parametrize("limit", [0, 1, 1000, MIB, 3 * MIB])
     async def test_as_many_bytes_as_the_limit_come_in(self, spool: Spool, limit: int) -> None:
         """take: TooLarge when "more than `limit_bytes` came", not before."""
         source = Source(pieces(content(limit), 100_000))
-        body = await spool.take(source, limit_bytes=limit, field_name="video")
-        assert body.digests.size_bytes == limit
+        async with taking(spool, source, limit) as body:
+            assert body.digests.size_bytes == limit
 
     @pytest.mark.parametrize("limit", [0, 1, 1000, MIB, 3 * MIB])
     async def test_one_byte_more_is_too_large(self, spool: Spool, limit: int) -> None:
         """take: TooLarge, "naming `field_name`"; the source is closed."""
         source = Source(pieces(content(limit + 1), 100_000))
         with pytest.raises(TooLarge) as raised:
-            await spool.take(source, limit_bytes=limit, field_name="the field")
+            await entered(spool.take(source, limit_bytes=limit, field_name="the field"))
         assert [problem.field for problem in raised.value.problems] == ["the field"]
         assert str(limit) in str(raised.value)
         assert source.closed
@@ -137,7 +147,7 @@ class SpoolContract:
         """take: TooLarge "as soon as they are exceeded"."""
         source = Source(iter(lambda: bytes(64 * 1024), None))
         with pytest.raises(TooLarge):
-            await spool.take(source, limit_bytes=2 * MIB, field_name="video")
+            await entered(taking(spool, source, 2 * MIB))
         assert source.given == 2 * MIB // (64 * 1024) + 1
         assert source.closed
 
@@ -149,7 +159,7 @@ class SpoolContract:
         """take: InvalidInput, "naming `field_name`"; the source is closed."""
         source = Source([bytes(before), wrong])
         with pytest.raises(InvalidInput) as raised:
-            await spool.take(source, limit_bytes=UNLIMITED, field_name="the field")
+            await entered(spool.take(source, limit_bytes=UNLIMITED, field_name="the field"))
         assert [problem.field for problem in raised.value.problems] == ["the field"]
         assert source.closed
 
@@ -158,36 +168,33 @@ class SpoolContract:
         """take: "When anything fails, `source` is closed and nothing is left behind"."""
         source = Source(pieces(content(before), 100_000), ConnectionResetError("gone"))
         with pytest.raises(ConnectionResetError, match="gone"):
-            await spool.take(source, limit_bytes=UNLIMITED, field_name="video")
+            await entered(taking(spool, source))
         assert source.closed
 
     @pytest.mark.parametrize("turns", [1, 2, 3, 10, 40])
     async def test_a_cancelled_take_closes_its_source(self, spool: Spool, turns: int) -> None:
         """take: "When anything fails, `source` is closed and nothing is left behind"."""
         source = Source(iter(lambda: bytes(300_000), None))
-        taking = asyncio.ensure_future(
-            spool.take(source, limit_bytes=UNLIMITED, field_name="video")
-        )
+        task = asyncio.create_task(entered(taking(spool, source)))
         await source.gave(turns)
-        taking.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await taking
+            await task
         assert source.closed
 
     async def test_many_come_in_at_once(self, spool: Spool) -> None:
         """Bodies never mix."""
         contents = [bytes([number]) * (MIB + number * 100_000) for number in range(12)]
-        bodies = await asyncio.gather(
-            *(
-                spool.take(Source(pieces(data, 70_000)), limit_bytes=UNLIMITED, field_name="video")
-                for data in contents
+        async with AsyncExitStack() as stack:
+            bodies = await asyncio.gather(
+                *(
+                    stack.enter_async_context(taking(spool, Source(pieces(data, 70_000))))
+                    for data in contents
+                )
             )
-        )
-        for body, data in zip(bodies, contents, strict=True):
-            assert body.digests == digests_of(data)
-            assert await read(spool, body) == data
-        for body in bodies:
-            await spool.release(body)
+            for body, data in zip(bodies, contents, strict=True):
+                assert body.digests == digests_of(data)
+                assert await read(spool, body) == data
 
     @pytest.mark.parametrize("size", SIZES)
     async def test_bytes_at_hand_are_hashed(self, spool: Spool, size: int) -> None:
@@ -208,11 +215,8 @@ class SpoolContract:
     async def test_a_file_can_be_taken(self, spool: Spool, tmp_path: Path) -> None:
         """read_path and take fit together."""
         (tmp_path / "video").write_bytes(content(3 * MIB))
-        body = await spool.take(
-            spool.read_path(tmp_path / "video"), limit_bytes=UNLIMITED, field_name="video"
-        )
-        assert body.digests == digests_of(content(3 * MIB))
-        await spool.release(body)
+        async with taking(spool, spool.read_path(tmp_path / "video")) as body:
+            assert body.digests == digests_of(content(3 * MIB))
 
     async def test_a_link_to_a_file_is_followed(self, spool: Spool, tmp_path: Path) -> None:
         """read_path: the caller's own links are the caller's business."""
@@ -282,7 +286,7 @@ class SpoolContract:
                     file.write(content(2 * MIB))
 
         with pytest.raises(InvalidInput, match="changed while it was read"):
-            await spool.take(growing(), limit_bytes=UNLIMITED, field_name="video")
+            await entered(taking(spool, growing()))
         assert came <= 3 * MIB, "or a file that grows for ever is read for ever"
 
     async def test_reading_a_file_can_be_left_early(self, spool: Spool, tmp_path: Path) -> None:
@@ -294,27 +298,38 @@ class SpoolContract:
             assert await anext(chunks) == content(MIB)
         assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
-    async def test_releasing_twice_does_nothing(self, spool: Spool) -> None:
-        """release: "a second time does nothing", also when another body came meanwhile."""
-        data = content(2 * MIB)
-        first = await spool.take(Source([data]), limit_bytes=UNLIMITED, field_name="video")
-        await spool.release(first)
-        second = await spool.take(Source([data]), limit_bytes=UNLIMITED, field_name="video")
-        await spool.release(first)
-        assert await read(spool, second) == data
-
-    async def test_its_end_releases_what_is_held(self, spool: Spool) -> None:
-        """aclose: "Release everything that is still held"; a second time does nothing."""
+    @pytest.mark.parametrize("error", [None, ValueError, asyncio.CancelledError])
+    async def test_leaving_the_context_frees_the_body(
+        self, spool: Spool, error: type[BaseException] | None
+    ) -> None:
+        """take: "exit frees the body", whether its user succeeds, fails or is cancelled."""
+        async with taking(spool, Source([bytes(2 * MIB)])):
+            pass  # The spool's own folders are open from now on.
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
-        for _ in range(3):
-            await spool.take(Source([bytes(2 * MIB)]), limit_bytes=UNLIMITED, field_name="video")
-        await spool.aclose()
+        with pytest.raises(error) if error else nullcontext():
+            async with taking(spool, Source([bytes(2 * MIB)])):
+                if error:
+                    raise error
+        assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+    async def test_its_end_frees_what_is_held(self, spool: Spool) -> None:
+        """aclose: "Free every body that is still held"; leaving a context then does nothing."""
+        before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(taking(spool, Source([bytes(2 * MIB)])))
+            await spool.aclose()
+            await spool.aclose()
+            assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
+            later = await stack.enter_async_context(taking(spool, Source([content(2 * MIB)])))
+            await stack.pop_all().aclose()
+            assert later.digests == digests_of(content(2 * MIB))
         await spool.aclose()
         assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Bodies come and go in any order; each stays what it was until it is released.
+    """Bodies come and go in any order; each stays what it was until its context is left.
 
     Make a subclass whose `make` (called on the machine's own event loop) gives a spool. Run its
     `TestCase`.
@@ -322,7 +337,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     make: ClassVar[Callable[[], Spool]]
 
-    bodies: Bundle[tuple[Body, bytes]] = Bundle("bodies")
+    bodies: Bundle[tuple[AsyncExitStack, Body, bytes]] = Bundle("bodies")
 
     def __init__(self) -> None:
         super().__init__()
@@ -335,7 +350,7 @@ class SpoolMachine(RuleBasedStateMachine):
         repeat=st.integers(0, 80_000),
         cuts=st.lists(st.integers(1, 3 * MIB), max_size=8),
     )
-    def take(self, seed: bytes, repeat: int, cuts: list[int]) -> tuple[Body, bytes]:
+    def take(self, seed: bytes, repeat: int, cuts: list[int]) -> tuple[AsyncExitStack, Body, bytes]:
         """Take a body in, in any chunks."""
         data = seed * repeat
         chunks = []
@@ -343,21 +358,22 @@ class SpoolMachine(RuleBasedStateMachine):
         for cut in cuts:
             chunks.append(rest[:cut])
             rest = rest[cut:]
-        source = Source([*chunks, rest])
-        body = self._runner.run(self._spool.take(source, limit_bytes=len(data), field_name="video"))
+        context = taking(self._spool, Source([*chunks, rest]), len(data))
+        stack = AsyncExitStack()
+        body = self._runner.run(stack.enter_async_context(context))
         assert body.digests == digests_of(data)
-        return body, data
+        return stack, body, data
 
     @rule(held=bodies)
-    def read(self, held: tuple[Body, bytes]) -> None:
+    def read(self, held: tuple[AsyncExitStack, Body, bytes]) -> None:
         """Look at one that is held."""
-        body, data = held
+        _, body, data = held
         assert self._runner.run(read(self._spool, body)) == data
 
     @rule(held=consumes(bodies))
-    def release(self, held: tuple[Body, bytes]) -> None:
-        """Let one go."""
-        self._runner.run(self._spool.release(held[0]))
+    def leave(self, held: tuple[AsyncExitStack, Body, bytes]) -> None:
+        """Leave the context of one."""
+        self._runner.run(held[0].aclose())
 
     def teardown(self) -> None:
         """Close the spool and its loop."""

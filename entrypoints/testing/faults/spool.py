@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from os import PathLike
 
 from traffic_storage.domain.errors import StorageFull
@@ -12,7 +13,7 @@ class FailingSpool(Spool):
     """`inner`, of which calls of `take` fail after they have taken all in.
 
     `FailingSpool(inner, after=2)` fails every `take` after the first two. `held` are the bodies
-    that were handed out and not released.
+    of `take` whose contexts were entered and not left.
     """
 
     def __init__(
@@ -29,24 +30,22 @@ class FailingSpool(Spool):
         self._left = after
         self._error = error
 
+    @asynccontextmanager
     async def take(
         self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
-    ) -> Body:
+    ) -> AsyncIterator[Body]:
         self.calls["take"] += 1
-        body = await self.inner.take(source, limit_bytes=limit_bytes, field_name=field_name)
-        if self._left == 0:
-            await self.inner.release(body)
-            raise self._error()
-        if self._left is not None:
-            self._left -= 1
-        self.held.append(body)
-        return body
+        taking = self.inner.take(source, limit_bytes=limit_bytes, field_name=field_name)
+        async with taking as body, self._holding(body):
+            if self._left == 0:
+                raise self._error()
+            if self._left is not None:
+                self._left -= 1
+            yield body
 
     async def wrap(self, data: bytes) -> MemoryBody:
         self.calls["wrap"] += 1
-        body = await self.inner.wrap(data)
-        self.held.append(body)
-        return body
+        return await self.inner.wrap(data)
 
     def read_path(
         self, path: str | PathLike[str], *, field_name: str = "path"
@@ -58,10 +57,13 @@ class FailingSpool(Spool):
         self.calls["chunks"] += 1
         return self.inner.chunks(body)
 
-    async def release(self, body: Body) -> None:
-        self.calls["release"] += 1
-        self.held = [other for other in self.held if other is not body]
-        await self.inner.release(body)
-
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+    @asynccontextmanager
+    async def _holding(self, body: Body) -> AsyncIterator[None]:
+        self.held.append(body)
+        try:
+            yield
+        finally:
+            self.held = [other for other in self.held if other is not body]

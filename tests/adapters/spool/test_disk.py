@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,14 @@ import pytest
 from traffic_storage.adapters.spool.disk import DiskSpool
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import StorageUnavailable
-from traffic_storage.entrypoints.testing.contracts.spool import UNLIMITED, Source, content, read
-from traffic_storage.ports.spool import MemoryBody, SpooledBody
+from traffic_storage.entrypoints.testing.contracts.spool import (
+    Source,
+    content,
+    entered,
+    read,
+    taking,
+)
+from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
 
 MIB = 1024 * 1024
 
@@ -28,9 +35,9 @@ async def main():
     spool = DiskSpool(Path(sys.argv[1]), unnamed=False)
     async def source():
         yield bytes(3 << 20)
-    await spool.take(source(), limit_bytes=1 << 30, field_name="video")
-    print("holding", flush=True)
-    sys.stdin.read()
+    async with spool.take(source(), limit_bytes=1 << 30, field_name="video"):
+        print("holding", flush=True)
+        sys.stdin.read()
 
 asyncio.run(main())
 """
@@ -50,13 +57,14 @@ async def main():
     before = len(os.listdir("/proc/self/fd"))
     for attempt in range(3):
         try:
-            await spool.take(endless(), limit_bytes=1 << 40, field_name="video")
+            async with spool.take(endless(), limit_bytes=1 << 40, field_name="video"):
+                print("taken")
         except StorageFull as error:
             print(error)
     async def little():
         yield bytes(2 << 20)
-    body = await spool.take(little(), limit_bytes=1 << 40, field_name="video")
-    await spool.release(body)
+    async with spool.take(little(), limit_bytes=1 << 40, field_name="video") as body:
+        pass
     print(body.digests.size_bytes)
     await spool.aclose()
     print(len(os.listdir("/proc/self/fd")) - before)
@@ -71,8 +79,8 @@ async def endless() -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def take(spool: DiskSpool, data: bytes) -> MemoryBody | SpooledBody:
-    return await spool.take(Source([data]), limit_bytes=UNLIMITED, field_name="video")
+def take(spool: DiskSpool, data: bytes) -> AbstractAsyncContextManager[Body]:
+    return taking(spool, Source([data]))
 
 
 def holder_of_a_body(folder: Path) -> subprocess.Popen[bytes]:
@@ -97,14 +105,14 @@ async def spool(no_leaks: None, tmp_path: Path) -> AsyncIterator[DiskSpool]:
 
 
 async def test_memory_takes_what_it_may_and_a_file_the_rest(spool: DiskSpool) -> None:
-    assert isinstance(await take(spool, bytes(1000)), MemoryBody)
-    assert isinstance(await take(spool, bytes(1001)), SpooledBody)
+    async with take(spool, bytes(1000)) as small, take(spool, bytes(1001)) as large:
+        assert (type(small), type(large)) == (MemoryBody, SpooledBody)
 
 
 async def test_its_folder_and_its_files_are_private(spool: DiskSpool, tmp_path: Path) -> None:
-    body = await take(spool, bytes(2000))
-    assert isinstance(body, SpooledBody)
-    assert stat.S_IMODE(os.fstat(body.fd).st_mode) == 0o600
+    async with take(spool, bytes(2000)) as body:
+        assert isinstance(body, SpooledBody)
+        assert stat.S_IMODE(os.fstat(body.fd).st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "deep" / "spool").stat().st_mode) == 0o700
 
 
@@ -112,36 +120,34 @@ async def test_a_held_body_has_no_name_but_can_be_given_one(
     spool: DiskSpool, tmp_path: Path
 ) -> None:
     data = content(3 * MIB)
-    body = await take(spool, data)
-    assert isinstance(body, SpooledBody)
-    assert files_in(tmp_path) == []
-    folder = os.open(tmp_path, os.O_RDONLY)
-    os.link(f"/proc/self/fd/{body.fd}", "published", dst_dir_fd=folder, follow_symlinks=True)
-    os.close(folder)
-    await spool.release(body)
+    async with take(spool, data) as body:
+        assert isinstance(body, SpooledBody)
+        assert files_in(tmp_path) == []
+        folder = os.open(tmp_path, os.O_RDONLY)
+        os.link(f"/proc/self/fd/{body.fd}", "published", dst_dir_fd=folder, follow_symlinks=True)
+        os.close(folder)
     assert (tmp_path / "published").read_bytes() == data
 
 
 async def test_making_one_opens_and_makes_nothing(tmp_path: Path) -> None:
     spool = DiskSpool(tmp_path / "spool")
-    await take(spool, bytes(1000))
+    await entered(take(spool, bytes(1000)))
     assert not (tmp_path / "spool").exists()
     await spool.aclose()
 
 
 async def test_a_spool_can_be_opened_again_after_its_end(spool: DiskSpool) -> None:
-    await take(spool, bytes(2 * MIB))
-    await spool.aclose()
-    body = await take(spool, content(2 * MIB))
-    assert await read(spool, body) == content(2 * MIB)
+    async with take(spool, bytes(2 * MIB)):
+        await spool.aclose()
+    async with take(spool, content(2 * MIB)) as body:
+        assert await read(spool, body) == content(2 * MIB)
 
 
 async def test_memory_stays_bounded_whatever_comes(spool: DiskSpool) -> None:
     tracemalloc.start()
     try:
-        taking = spool.take(endless(), limit_bytes=200 * MIB, field_name="video")
         with pytest.raises(ValueError, match="more than"):
-            await taking
+            await entered(taking(spool, endless(), 200 * MIB))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -150,8 +156,8 @@ async def test_memory_stays_bounded_whatever_comes(spool: DiskSpool) -> None:
 
 async def test_a_chunk_of_any_size_is_written_in_one_hop(spool: DiskSpool) -> None:
     data = content(64 * MIB + 3)
-    body = await take(spool, data)
-    assert body.digests == digests_of(data)
+    async with take(spool, data) as body:
+        assert body.digests == digests_of(data)
 
 
 @pytest.mark.parametrize("unnamed", [True, False])
@@ -162,7 +168,7 @@ async def test_where_no_folder_can_be_the_error_says_so(
     spool = DiskSpool(tmp_path / "file" / "spool", unnamed=unnamed)
     source = Source([bytes(2 * MIB)])
     with pytest.raises(StorageUnavailable, match="spool") as raised:
-        await spool.take(source, limit_bytes=UNLIMITED, field_name="video")
+        await entered(taking(spool, source))
     assert raised.value.remedy
     assert source.closed
     await spool.aclose()
@@ -201,9 +207,8 @@ async def test_named_files_of_the_dead_are_removed_and_those_of_the_living_kept(
     holders[0].communicate()
 
     spool = DiskSpool(folder, unnamed=False)
-    body = await take(spool, bytes(5 * MIB))
-    left = [path for path in files_in(folder) if path.stat().st_size == 3 * MIB]
+    async with take(spool, bytes(5 * MIB)):
+        left = [path for path in files_in(folder) if path.stat().st_size == 3 * MIB]
     assert len(left) == 1
-    await spool.release(body)
     await spool.aclose()
     holders[1].communicate(b"")
