@@ -93,6 +93,11 @@ def known_file_id(text: str) -> FileId:
     return FileId(text)
 
 
+def is_known_id(text: object) -> bool:
+    """Whether a file or a violation can have this id."""
+    return _is_evidence_id(text) or id_problem("id", text, MAX_FILE_ID) is None
+
+
 def violation_id(text: str) -> ViolationId:
     """A violation's id.
 

@@ -3,12 +3,19 @@
 import base64
 import json
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
 
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
-from traffic_storage.domain.identifiers import MAX_VIOLATION_ID, id_problem, text_problem
+from traffic_storage.domain.files import FileKind, FileState
+from traffic_storage.domain.identifiers import (
+    MAX_VIOLATION_ID,
+    id_problem,
+    is_known_id,
+    text_problem,
+)
 from traffic_storage.domain.numeric import plain_number
 
 T = TypeVar("T")
@@ -22,14 +29,14 @@ def _number(value: object) -> Any:  # noqa: ANN401 - checked right after
 
 @frozen
 class Cursor:
-    """Where the next page begins: after this violation in the order of the answer."""
+    """Where the next page begins: after the row with this time and id, in the order of the pages."""
 
-    occurred_at: datetime
-    violation_id: str
+    at: datetime
+    row_id: str
 
     def to_text(self) -> str:
         """Opaque, URL-safe."""
-        text = json.dumps([self.occurred_at.isoformat(), self.violation_id])
+        text = json.dumps([self.at.isoformat(), self.row_id])
         return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
     @classmethod
@@ -41,13 +48,13 @@ class Cursor:
         """
         try:
             raw = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), b"-_", validate=True)
-            at, violation = json.loads(raw)
+            at, row_id = json.loads(raw)
             moment = datetime.fromisoformat(at)
         except (ValueError, TypeError, RecursionError) as error:
             raise _not_a_cursor() from error
-        if moment.tzinfo is None or id_problem("cursor", violation, MAX_VIOLATION_ID):
+        if moment.tzinfo is None or not is_known_id(row_id):
             raise _not_a_cursor()
-        return cls(moment, violation)
+        return cls(moment, row_id)
 
 
 @frozen
@@ -74,6 +81,32 @@ class ViolationQuery:
 
     def __attrs_post_init__(self) -> None:
         if problems := [problem for problem in _problems(self) if problem]:
+            raise InvalidInput(problems)
+
+
+@frozen
+class FilesQuery:
+    """Which files, newest first by `created_at` (their receipt), ties by id ascending.
+
+    Filters are joined by "and"; None does not filter. `start_time ≤ created_at < end_time`, both
+    aware; equal ones meet nothing. `limit` is 1 to 1,000.
+
+    Raises:
+        InvalidInput: a filter can't be met by any file, `start_time` is after `end_time`, or
+            `limit` is out of range.
+    """
+
+    kind: FileKind | None = None
+    device_id: str | None = None
+    violation_id: str | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    state: FileState = FileState.AVAILABLE
+    limit: int = field(default=100, converter=_number)
+    after: Cursor | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if problems := [problem for problem in _problems_of_files(self) if problem]:
             raise InvalidInput(problems)
 
 
@@ -107,6 +140,27 @@ def _problems(query: ViolationQuery) -> list[FieldProblem | None]:
         _order_problem(query.start_time, query.end_time),
         _limit_problem(query.limit),
     ]
+
+
+def _problems_of_files(query: FilesQuery) -> list[FieldProblem | None]:
+    return [
+        None if query.kind is None else _member_problem("kind", query.kind, FileKind),
+        None if query.device_id is None else text_problem("device_id", query.device_id),
+        None
+        if query.violation_id is None
+        else id_problem("violation_id", query.violation_id, MAX_VIOLATION_ID),
+        _time_problem("start_time", query.start_time),
+        _time_problem("end_time", query.end_time),
+        _order_problem(query.start_time, query.end_time),
+        _member_problem("state", query.state, FileState),
+        _limit_problem(query.limit),
+    ]
+
+
+def _member_problem(name: str, value: object, words: type[StrEnum]) -> FieldProblem | None:
+    if isinstance(value, words):
+        return None
+    return FieldProblem(name, f"is {shown(value)}", f"give one of {', '.join(words)}")
 
 
 def _share_problem(name: str, value: object) -> FieldProblem | None:

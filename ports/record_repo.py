@@ -22,7 +22,7 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows, Unit
-from traffic_storage.domain.query import Page, ViolationQuery
+from traffic_storage.domain.query import FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 
 
@@ -90,6 +90,15 @@ class Catalogue(Protocol):
 
         Following `next` shows each violation that was there all the time exactly once, at the
         same cost for every page.
+        """
+
+    @abstractmethod
+    async def files(self, query: FilesQuery) -> Page[StoredFile]:
+        """The page of files that `query` asks for, each with its replicas as in `file`.
+
+        Following `next` shows each file that was there all the time exactly once, at the same
+        cost for every page. Filters beside `violation_id` are applied to all files of that
+        violation, of which there are few.
         """
 
     @abstractmethod

@@ -36,7 +36,7 @@ from traffic_storage.domain.ingest import (
     Unit,
     Usage,
 )
-from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
@@ -115,6 +115,16 @@ class InMemoryRecordRepo(RecordRepo):
         if len(found) <= query.limit:
             return Page(items)
         return Page(items, Cursor(items[-1].occurred_at, items[-1].violation_id))
+
+    async def files(self, query: FilesQuery) -> Page[StoredFile]:
+        found = sorted(
+            (file for file in self._files.values() if _is_asked(file, query)),
+            key=lambda file: (EARLIEST - file.created_at, file.file_id),
+        )
+        items = tuple(found[: query.limit])
+        if len(found) <= query.limit:
+            return Page(items)
+        return Page(items, Cursor(items[-1].created_at, items[-1].file_id))
 
     async def usage(self) -> CatalogueUsage:
         """As the port says; here it is a recount."""
@@ -296,11 +306,26 @@ def _meets(violation: StoredViolation, query: ViolationQuery) -> bool:
     )
 
 
-def _is(wanted: str | None, value: str) -> bool:
+def _is(wanted: str | None, value: str | None) -> bool:
     return wanted is None or wanted == value
 
 
 def _is_after(violation: StoredViolation, cursor: Cursor) -> bool:
-    if violation.occurred_at != cursor.occurred_at:
-        return violation.occurred_at < cursor.occurred_at
-    return violation.violation_id > cursor.violation_id
+    return _follows(violation.occurred_at, violation.violation_id, cursor)
+
+
+def _is_asked(file: StoredFile, query: FilesQuery) -> bool:
+    return (
+        file.state is query.state
+        and _is(query.kind, file.kind)
+        and _is(query.device_id, file.device_id)
+        and _is(query.violation_id, file.violation_id)
+        and (query.start_time is None or query.start_time <= file.created_at)
+        and (query.end_time is None or file.created_at < query.end_time)
+        and (query.after is None or _follows(file.created_at, file.file_id, query.after))
+    )
+
+
+def _follows(at: datetime, row_id: str, cursor: Cursor) -> bool:
+    """Whether a row comes after the cursor: newest first, ties by id ascending."""
+    return row_id > cursor.row_id if at == cursor.at else at < cursor.at

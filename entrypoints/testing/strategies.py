@@ -66,7 +66,7 @@ from traffic_storage.domain.ingest import (
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.domain.placement import CloudRoute, StorageStrategy, StoreStatus, Thresholds
-from traffic_storage.domain.query import MAX_LIMIT, Cursor, ViolationQuery
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, ViolationQuery
 from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.domain.times import EARLIEST, Moment, instant
 from traffic_storage.domain.violation import (
@@ -588,7 +588,37 @@ def catalogue_usages() -> SearchStrategy[CatalogueUsage]:
 
 def cursors() -> SearchStrategy[Cursor]:
     """Places in the order of an answer."""
-    return st.builds(Cursor, instants(), violation_ids())
+    return st.builds(Cursor, instants(), violation_ids() | file_ids())
+
+
+def file_queries(
+    device_id: SearchStrategy[str] | None = None,
+    violation_id: SearchStrategy[ViolationId] | None = None,
+    moment: SearchStrategy[datetime] | None = None,
+) -> SearchStrategy[FilesQuery]:
+    """Questions for files with any set of filters."""
+    time = _given(moment, instants())
+    return st.builds(
+        _files_query,
+        kind=st.none() | kinds(),
+        device_id=st.none() | _given(device_id, texts()),
+        violation_id=st.none() | _given(violation_id, violation_ids()),
+        start_time=st.none() | time,
+        end_time=st.none() | time,
+        state=file_states(),
+        limit=st.integers(1, 5) | st.integers(1, MAX_LIMIT),
+        after=st.none() | st.builds(Cursor, time, file_ids()),
+    )
+
+
+def _files_query(
+    start_time: datetime | None,
+    end_time: datetime | None,
+    **filters: Any,  # noqa: ANN401 - as the constructor checks them
+) -> FilesQuery:
+    if start_time and end_time and start_time > end_time:
+        start_time, end_time = end_time, start_time
+    return FilesQuery(start_time=start_time, end_time=end_time, **filters)
 
 
 def queries(

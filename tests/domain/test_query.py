@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.query import MAX_LIMIT, Cursor, Page, ViolationQuery
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.entrypoints.testing import strategies as kit
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -60,7 +60,7 @@ def encoded(value: object) -> str:
         encoded([NOON.isoformat(), ""]),
         encoded([NOON.isoformat(), "a\x00b"]),
         encoded([NOON.isoformat(), "\ud800"]),
-        encoded([NOON.isoformat(), "a" * 181]),
+        encoded([NOON.isoformat(), "a" * 201]),
         Cursor(NOON, "V001").to_text() + "\n",
         Cursor(NOON, "V001").to_text() + "AAAA",
         Cursor(NOON, "V001").to_text()[:-3],
@@ -152,3 +152,26 @@ def test_all_wrong_filters_are_named_at_once() -> None:
 
 def test_a_page_is_the_last_unless_it_says_where_to_go_on() -> None:
     assert Page(("a",)).next is None
+
+
+@given(kit.file_queries())
+def test_any_set_of_good_filters_asks_for_files(query: FilesQuery) -> None:
+    assert 1 <= query.limit <= MAX_LIMIT
+    assert query.start_time is None or query.end_time is None or query.start_time <= query.end_time
+
+
+def test_all_that_is_wrong_with_a_question_for_files_is_said_at_once() -> None:
+    wrong: dict[str, Any] = {
+        "kind": "image",
+        "device_id": "",
+        "violation_id": "V~1",
+        "start_time": NOON_NAIVE,
+        "end_time": "today",
+        "state": "lost",
+        "limit": MAX_LIMIT + 1,
+    }
+    with pytest.raises(InvalidInput) as raised:
+        FilesQuery(**wrong)
+    assert [problem.field for problem in raised.value.problems] == list(wrong)
+    with pytest.raises(InvalidInput, match="start_time"):
+        FilesQuery(start_time=NOON + timedelta(seconds=1), end_time=NOON)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
-from traffic_storage.adapters.record_repo.sql import migrations, rows, statements
+from traffic_storage.adapters.record_repo.sql import file_pages, migrations, rows, statements
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
@@ -40,7 +40,7 @@ from traffic_storage.domain.ingest import (
     Unit,
     Usage,
 )
-from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable, NamesTaken
 from traffic_storage.ports.record_repo import RecordRepo
@@ -123,6 +123,13 @@ class SqlRecordRepo(RecordRepo):
             return Page(found)
         last = found[query.limit - 1]
         return Page(found[: query.limit], Cursor(last.occurred_at, last.violation_id))
+
+    async def files(self, query: FilesQuery) -> Page[StoredFile]:
+        found = rows.files_of(await self._driver.read(*file_pages.page(query)))
+        if len(found) <= query.limit:
+            return Page(found)
+        last = found[query.limit - 1]
+        return Page(found[: query.limit], Cursor(last.created_at, last.file_id))
 
     async def usage(self) -> CatalogueUsage:
         """As the port says."""
@@ -363,8 +370,8 @@ def _query_args(query: ViolationQuery) -> Args:
     earliest = _EARLIEST if query.start_time is None else rows.micros(query.start_time)
     latest = _LATEST if query.end_time is None else rows.micros(query.end_time) - 1
     after = ""
-    if query.after and rows.micros(query.after.occurred_at) <= latest:
-        latest, after = rows.micros(query.after.occurred_at), query.after.violation_id
+    if query.after and rows.micros(query.after.at) <= latest:
+        latest, after = rows.micros(query.after.at), query.after.row_id
     return (
         query.device_id,
         query.violation_type,

@@ -209,7 +209,7 @@ CONDEMNED = Statement(
     select(attempt).where(attempt.c.condemned).order_by(*_oldest_first).limit(_given("limit")),
     ("limit",),
 )
-_copies = (
+COPIES = (
     replica.c.store_id,
     replica.c.key.label("replica_key"),
     replica.c.tier,
@@ -217,7 +217,7 @@ _copies = (
     replica.c.verified_at,
 )
 FILE = Statement(
-    select(file, *_copies)
+    select(file, *COPIES)
     .select_from(file.outerjoin(replica, replica.c.file_id == file.c.file_id))
     .where(file.c.file_id == _given("id")),
     ("id",),
@@ -230,7 +230,7 @@ _named = (
     .subquery()
 )
 FILES_OF = Statement(
-    select(_named, *_copies)
+    select(_named, *COPIES)
     .select_from(_named.outerjoin(replica, replica.c.file_id == _named.c.file_id))
     .order_by(_named.c.created_at, _named.c.file_id),
     ("violation", "limit"),

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -141,6 +142,28 @@ Index(
     file.c.file_id,
     postgresql_where=file.c.violation_id.is_not(None),
     sqlite_where=file.c.violation_id.is_not(None),
+)
+
+# A page of files is a range of one of these, in order. Files that are not available are few, or
+# are looked for by their state; so each file is in one index of either set.
+_available = file.c.state == literal_column(f"'{FileState.AVAILABLE}'")
+_not_available = file.c.state != literal_column(f"'{FileState.AVAILABLE}'")
+_NEWEST_FIRST = (file.c.created_at.desc(), file.c.file_id)
+
+
+def _file_index(name: str, *columns: Column[str], where: ColumnElement[bool]) -> None:
+    Index(f"file_{name}_idx", *columns, *_NEWEST_FIRST, postgresql_where=where, sqlite_where=where)
+
+
+_file_index("kind_time", file.c.kind, where=_available)
+_file_index(
+    "device_time", file.c.device_id, file.c.kind, where=_available & file.c.device_id.is_not(None)
+)
+_file_index("state_time", file.c.state, file.c.kind, where=_not_available)
+_file_index(
+    "state_device_time",
+    *(file.c.device_id, file.c.state, file.c.kind),
+    where=_not_available & file.c.device_id.is_not(None),
 )
 
 replica = Table(

@@ -21,6 +21,7 @@ from traffic_storage.domain.errors import NotFound, TrafficStorageError
 from traffic_storage.domain.files import (
     BlobKey,
     FileKind,
+    FileState,
     ForbiddenTransition,
     ReplicaState,
     StoredFile,
@@ -28,6 +29,7 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import (
     AttemptId,
+    DeviceId,
     FileId,
     StoreId,
     ViolationId,
@@ -35,7 +37,7 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, Unit, Usage
-from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord
 from traffic_storage.entrypoints.testing import strategies as values
 from traffic_storage.entrypoints.testing.units import (
@@ -582,6 +584,59 @@ class RecordRepoContract:
             known.append(unit.violation)
         return sorted(known, key=lambda v: (NOON - v.occurred_at, v.violation_id))
 
+    # Pages of files
+
+    async def test_files_are_found_by_any_set_of_filters(self, repo: RecordRepo) -> None:
+        """files: "newest first by `created_at`, ties by id", filters joined, bounds half open."""
+        known = await self._with_files(repo)
+        for query in examples(
+            values.file_queries(
+                st.sampled_from(["camera-1", "camera-2", "camera"]),
+                st.sampled_from([ViolationId("V1"), ViolationId("V2"), ViolationId("V")]),
+                _minutes,
+            ),
+            150,
+        ):
+            expected = [f for f in known if _is_asked(f, query) and _is_later(f, query.after)]
+            page = await repo.files(query)
+            assert list(page.items) == expected[: query.limit], query
+            assert (page.next is None) == (len(expected) <= query.limit), query
+
+    @pytest.mark.parametrize("state", FileState)
+    async def test_all_pages_show_each_file_once(self, repo: RecordRepo, state: FileState) -> None:
+        """files: "Following `next` shows each file … exactly once", of all kinds together."""
+        known = await self._with_files(repo)
+        query = FilesQuery(limit=7, state=state)
+        shown: list[StoredFile] = []
+        while True:
+            page = await repo.files(query)
+            shown += page.items
+            if page.next is None:
+                break
+            query = evolve(query, after=page.next)
+        assert shown == [file for file in known if file.state is state]
+
+    async def _with_files(self, repo: RecordRepo) -> list[StoredFile]:
+        """Some files with all kinds of values, in the order of a page."""
+        chance = Random(11)
+        places = await local(repo), await cloud(repo)
+        known = []
+        for number in range(80):
+            file = evolve(
+                new_file(
+                    *places[: 1 + number % 2],
+                    file_id=f"{chance.choice(STRANGE_IDS)}{number}",
+                    kind=chance.choice(list(FileKind)),
+                    violation_id=chance.choice([None, "V1", "V2"]),
+                    at=NOON + chance.randrange(4) * MINUTE,
+                ),
+                device_id=chance.choice([None, DeviceId("camera-1"), DeviceId("camera-2")]),
+                state=chance.choice([FileState.AVAILABLE, *FileState]),
+            )
+            await store(repo, Unit((file,)))
+            known.append(file)
+        return sorted(known, key=lambda file: (NOON - file.created_at, file.file_id))
+
     # Counters
 
     async def test_counters_know_stores_and_kinds(self, repo: RecordRepo) -> None:
@@ -889,8 +944,26 @@ def _meets(violation: StoredViolation, query: ViolationQuery) -> bool:
 def _is_after(violation: StoredViolation, cursor: Cursor | None) -> bool:
     if cursor is None:
         return True
-    age, cursor_age = NOON - violation.occurred_at, NOON - cursor.occurred_at
-    return (age, violation.violation_id) > (cursor_age, cursor.violation_id)
+    age, cursor_age = NOON - violation.occurred_at, NOON - cursor.at
+    return (age, violation.violation_id) > (cursor_age, cursor.row_id)
+
+
+def _is_asked(file: StoredFile, query: FilesQuery) -> bool:
+    return (
+        query.kind in (None, file.kind)
+        and query.device_id in (None, file.device_id)
+        and query.violation_id in (None, file.violation_id)
+        and (query.start_time is None or query.start_time <= file.created_at)
+        and (query.end_time is None or file.created_at < query.end_time)
+        and file.state is query.state
+    )
+
+
+def _is_later(file: StoredFile, cursor: Cursor | None) -> bool:
+    return cursor is None or (NOON - file.created_at, file.file_id) > (
+        NOON - cursor.at,
+        cursor.row_id,
+    )
 
 
 class _Raised:
@@ -1044,6 +1117,16 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def ask(self, query: ViolationQuery, after: Cursor | None) -> None:
         """Ask for a page."""
         self._both(lambda repo: repo.violations(evolve(query, after=after)))
+
+    @rule(
+        query=values.file_queries(
+            st.sampled_from(_DEVICES), st.sampled_from([*map(ViolationId, _NAMES)]), _minutes
+        ),
+        state=st.just(FileState.AVAILABLE) | values.file_states(),
+    )
+    def ask_for_files(self, query: FilesQuery, state: FileState) -> None:
+        """Ask for a page of files."""
+        self._both(lambda repo: repo.files(evolve(query, state=state)))
 
     @invariant()
     def all_counts_agree(self) -> None:

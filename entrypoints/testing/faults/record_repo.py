@@ -14,7 +14,7 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows, Unit
-from traffic_storage.domain.query import Page, ViolationQuery
+from traffic_storage.domain.query import FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -56,6 +56,9 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
         return await self._do("violations", lambda: self.inner.violations(query))
+
+    async def files(self, query: FilesQuery) -> Page[StoredFile]:
+        return await self._do("files", lambda: self.inner.files(query))
 
     async def usage(self) -> CatalogueUsage:
         return await self._do("usage", self.inner.usage)

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.adapters.record_repo.filling import metadata_files, metadata_replicas
 from tests.support import adapter_settings
 from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Database, PostgresAddress
@@ -69,20 +70,6 @@ _MOST_STEPS = 100 * statements.RARE
 _MOST_BLOCKS = 800
 
 
-def _files() -> Iterator[Args]:
-    for n in range(ROWS):
-        yield (
-            *(f"V{n}~metadata", "metadata", "application/json", 9, _DIGEST, 9, _DIGEST),
-            *("identity", _AT + n, None, None, f"V{n}", None, None, None, None, None, None),
-            *("local", "for a test", None, "available", None, None),
-        )
-
-
-def _replicas() -> Iterator[Args]:
-    for n in range(ROWS):
-        yield f"V{n}~metadata", "local-1", f"key-{n}", "local", "present", None
-
-
 def _violations() -> Iterator[Args]:
     for n in range(ROWS):
         rare = n % 1000 == 0
@@ -100,8 +87,8 @@ def _attempts() -> Iterator[Args]:
 
 
 TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
-    "file": _files,
-    "replica": _replicas,
+    "file": lambda: metadata_files(ROWS),
+    "replica": lambda: metadata_replicas(ROWS),
     "violation": _violations,
     "attempt": _attempts,
 }

@@ -120,6 +120,7 @@ def _make_files() -> None:
         postgresql_where=named,
         sqlite_where=named,
     )
+    _make_file_pages()
     op.create_table(
         "replica",
         sa.Column("file_id", _text(), nullable=False),
@@ -148,6 +149,28 @@ def _make_files() -> None:
         postgresql_where=planned,
         sqlite_where=planned,
     )
+
+
+def _make_file_pages() -> None:
+    newest_first: list[str | sa.TextClause] = [sa.text("created_at DESC"), "file_id"]
+    indexes = {
+        "kind_time": (["kind"], "state = 'available'"),
+        "device_time": (["device_id", "kind"], "state = 'available' AND device_id IS NOT NULL"),
+        "state_time": (["state", "kind"], "state != 'available'"),
+        "state_device_time": (
+            ["device_id", "state", "kind"],
+            "state != 'available' AND device_id IS NOT NULL",
+        ),
+    }
+    for name, (columns, condition) in indexes.items():
+        where = sa.text(condition)
+        op.create_index(
+            f"file_{name}_idx",
+            "file",
+            [*columns, *newest_first],
+            postgresql_where=where,
+            sqlite_where=where,
+        )
 
 
 def _make_violations() -> None:

@@ -1,0 +1,128 @@
+"""Pages of files: one statement for each set of filters, and the arguments of a query.
+
+Each index that leads to a page has `kind` before the time, so a query without a kind merges the
+ranges of all kinds; the databases read no further in any of them than the page needs.
+"""
+
+from collections.abc import Iterable
+from itertools import product
+
+from attrs import frozen
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.sql.selectable import Subquery
+
+from traffic_storage.adapters.record_repo.sql import rows
+from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
+from traffic_storage.adapters.record_repo.sql.statements import COPIES, NoIndex
+from traffic_storage.adapters.record_repo.sql.tables import file, replica
+from traffic_storage.domain.files import FileKind, FileState
+from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
+
+_NAMES = (
+    *("of_kind", "device", "violation", "in_state"),
+    *("earliest", "latest", "after", "limit"),
+)
+_EARLIEST, _LATEST = -(2**63), 2**63 - 1
+
+
+@frozen
+class _Filters:
+    """Which columns a query filters by; `available`: files in that state are asked for."""
+
+    kind: bool
+    device: bool
+    violation: bool
+    available: bool
+
+
+def page(query: FilesQuery) -> tuple[Statement, list[Args]]:
+    """The statement and arguments that read a page and one file more, each with its replicas."""
+    filters = _Filters(
+        kind=query.kind is not None,
+        device=query.device_id is not None,
+        violation=query.violation_id is not None,
+        available=query.state is FileState.AVAILABLE,
+    )
+    return _PAGES[filters], [_args(query)]
+
+
+def _args(query: FilesQuery) -> Args:
+    earliest = _EARLIEST if query.start_time is None else rows.micros(query.start_time)
+    latest = _LATEST if query.end_time is None else rows.micros(query.end_time) - 1
+    after = ""
+    if query.after and rows.micros(query.after.at) <= latest:
+        latest, after = rows.micros(query.after.at), query.after.row_id
+    kind = None if query.kind is None else query.kind.value
+    return (
+        *(kind, query.device_id, query.violation_id, query.state.value),
+        *(earliest, latest, after, query.limit + 1),
+    )
+
+
+def _page(filters: _Filters) -> Statement:
+    found = _few(_in_order(filters))
+    with_replicas = found.outerjoin(replica, replica.c.file_id == found.c.file_id)
+    return Statement(
+        select(found, *COPIES)
+        .select_from(with_replicas)
+        .order_by(found.c.created_at.desc(), found.c.file_id),
+        _NAMES,
+    )
+
+
+def _in_order(filters: _Filters) -> Subquery:
+    """The page without replicas."""
+    if filters.kind or filters.violation:
+        ranges = select(file).where(*_conditions(filters))
+        ordered = ranges.order_by(file.c.created_at.desc(), file.c.file_id)
+        return ordered.limit(bindparam("limit")).subquery()
+    kinds = (file.c.kind == literal_column(f"'{kind}'") for kind in FileKind)
+    merged = union_all(*(select(file).where(*_conditions(filters), kind) for kind in kinds))
+    columns = merged.selected_columns
+    ordered_union = merged.order_by(columns.created_at.desc(), columns.file_id)
+    return ordered_union.limit(bindparam("limit")).subquery()
+
+
+def _few(found: Subquery) -> Subquery:
+    # PostgreSQL takes an unknown limit for a tenth of the table; a constant one lets it look the
+    # replicas up instead of reading all of them.
+    return select(found).limit(literal_column(str(MAX_LIMIT + 1))).subquery()
+
+
+def _conditions(filters: _Filters) -> Iterable[ColumnElement[bool]]:
+    latest: BindParameter[int] = bindparam("latest")
+    yield file.c.created_at >= bindparam("earliest")
+    yield file.c.created_at <= latest
+    yield or_(file.c.created_at < latest, file.c.file_id > bindparam("after"))
+    available: ColumnElement[str] = literal_column(f"'{FileState.AVAILABLE}'")
+    if filters.available:
+        yield file.c.state == available
+    else:
+        # The first condition is that of the partial indexes.
+        yield file.c.state != available
+        yield file.c.state == bindparam("in_state")
+    # A violation has few files: with one the other filters choose no index.
+    if filters.violation:
+        yield file.c.violation_id == bindparam("violation")
+    if filters.kind:
+        yield _column(file.c.kind, filters) == bindparam("of_kind")
+    if filters.device:
+        yield _column(file.c.device_id, filters) == bindparam("device")
+
+
+def _column(column: ColumnElement[str], filters: _Filters) -> ColumnElement[str]:
+    return NoIndex(column) if filters.violation else column  # type: ignore[arg-type]
+
+
+_PAGES = {
+    filters: _page(filters)
+    for filters in (_Filters(*given) for given in product((False, True), repeat=4))
+}

@@ -1,0 +1,47 @@
+"""Rows by the hundred thousand, made from one value of the domain each."""
+
+from collections.abc import Iterator, Mapping
+
+from sqlalchemy import Table
+
+from traffic_storage.adapters.record_repo.sql import rows, tables
+from traffic_storage.adapters.record_repo.sql.statement import Args, Value
+from traffic_storage.domain.files import FileKind, StoredFile, Tier, blob_key
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.entrypoints.testing.ids import uuid7_at
+from traffic_storage.entrypoints.testing.units import NOON, new_file
+
+STORE = EnrolledStore(StoreId("local-1"), Tier.LOCAL, "here", marked=True)
+_AT = rows.micros(NOON)
+
+
+def metadata_files(count: int) -> Iterator[Args]:
+    """Files `V0~metadata`, `V1~metadata`, …, a microsecond apart, of 50 cameras."""
+    row = _row(tables.file, rows.file_row(_file()))
+    for number in range(count):
+        changes: Mapping[str, Value] = {
+            "file_id": f"V{number}~metadata",
+            "created_at": _AT + number,
+            "device_id": f"camera-{number % 50}",
+            "violation_id": f"V{number}",
+        }
+        yield tuple({**row, **changes}.values())
+
+
+def metadata_replicas(count: int) -> Iterator[Args]:
+    """One copy of each."""
+    file = _file()
+    for number in range(count):
+        key = blob_key(file.kind, uuid7_at(NOON), file.stored.sha256)
+        row = rows.replica_row(file.file_id, file.replicas[0])
+        changes = {"file_id": f"V{number}~metadata", "key": key}
+        yield tuple({**_row(tables.replica, row), **changes}.values())
+
+
+def _file() -> StoredFile:
+    return new_file(STORE, kind=FileKind.METADATA)
+
+
+def _row(table: Table, row: Args) -> dict[str, Value]:
+    return dict(zip(table.c.keys(), row, strict=True))
