@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 
 from traffic_storage.domain.canonical import Json, canonical_json, json_copy
 from traffic_storage.domain.digests import Sha256
+from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, UnsupportedMedia, shown
 from traffic_storage.domain.identifiers import (
     MAX_FILE_ID,
@@ -19,7 +20,6 @@ from traffic_storage.domain.identifiers import (
 from traffic_storage.domain.media import ContentType, same_family
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
 from traffic_storage.domain.times import parse_time
-from traffic_storage.ports.images import Encoding
 from traffic_storage.ports.spool import Body
 
 MAX_METADATA_BYTES = 1024 * 1024

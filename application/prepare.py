@@ -32,6 +32,7 @@ from traffic_storage.application.inputs import (
 )
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
+from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import (
     DigestMismatch,
     InvalidInput,
@@ -50,7 +51,7 @@ from traffic_storage.domain.media import (
 from traffic_storage.domain.times import Moment, instant, time_problem
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
-from traffic_storage.ports.images import Encoding, Images
+from traffic_storage.ports.images import Images
 from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
 
 logger = logging.getLogger("traffic_storage.prepare")

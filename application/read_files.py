@@ -21,6 +21,7 @@ from traffic_storage.domain.errors import (
     NotFound,
     StorageFull,
     StorageUnavailable,
+    Unavailable,
     UnsupportedMedia,
 )
 from traffic_storage.domain.files import (
@@ -34,14 +35,14 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import known_file_id
 from traffic_storage.domain.pixels import ChannelOrder
-from traffic_storage.ports.blob_store import Span, closing
+from traffic_storage.domain.verification import Span, chunks_of
+from traffic_storage.ports.blob_store import closing
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
 from traffic_storage.ports.images import DecodedImage, Images
 from traffic_storage.ports.record_repo import Catalogue
-from traffic_storage.ports.verification import chunks_of
 
 logger = logging.getLogger("traffic_storage.read")
 
@@ -172,7 +173,7 @@ class ReadFiles:
         )
 
     async def _from_replicas(self, file: StoredFile) -> bytes:
-        away: list[StorageUnavailable] = []
+        away: list[Unavailable] = []
         for replica in (*file.readable, *file.doubtful):
             try:
                 store = self._stores.blob_store(replica.store_id)
@@ -187,7 +188,7 @@ class ReadFiles:
 
     async def _streamed(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
         position = span.start
-        away: list[StorageUnavailable] = []
+        away: list[Unavailable] = []
         for replica in (*file.readable, *file.doubtful):
             try:
                 store = self._stores.blob_store(replica.store_id)
@@ -207,7 +208,7 @@ class ReadFiles:
 
     async def _failed(
         self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
-    ) -> list[StorageUnavailable]:
+    ) -> list[Unavailable]:
         """Mark a replica that is bad; what is returned says why nothing is known of it instead."""
         self._counters.replicas_failed += 1
         logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
@@ -216,7 +217,7 @@ class ReadFiles:
                 await self._stores.confirm(replica.store_id, replica.key)
             else:
                 self._stores.must_be_trusted(replica.store_id)
-        except StorageUnavailable as untrusted:
+        except (StorageUnavailable, CatalogueUnavailable) as untrusted:
             # Perhaps another store altogether: what it lacks proves nothing.
             return [untrusted]
         if replica.state is ReplicaState.PRESENT:
@@ -240,7 +241,7 @@ class ReadFiles:
 
     @staticmethod
     def _no_replica(
-        file: StoredFile, away: list[StorageUnavailable]
+        file: StoredFile, away: list[Unavailable]
     ) -> StorageUnavailable | NoGoodReplica:
         if away:
             reasons = "; ".join(str(error) for error in away)

@@ -119,8 +119,8 @@ class StorageFull(TrafficStorageError):
     """No place that the strategy allows has room left. Nothing was evicted to make some."""
 
 
-class StorageUnavailable(TrafficStorageError, ConnectionError):
-    """No place that the strategy allows can be written, or a needed service is away for now.
+class Unavailable(TrafficStorageError, ConnectionError):
+    """A needed service can't be used for now; the same request can succeed later.
 
     `retry_after_seconds` is a suggestion to a client that wants to try again.
     """
@@ -128,6 +128,14 @@ class StorageUnavailable(TrafficStorageError, ConnectionError):
     def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int = 5) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageUnavailable(Unavailable):
+    """No store that the strategy allows can be written, or a store can't be reached."""
+
+
+class BlobCorrupt(TrafficStorageError):
+    """A blob's size or digest differs from the recorded one; none of its bytes was returned."""
 
 
 class NoGoodReplica(TrafficStorageError):

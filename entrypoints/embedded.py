@@ -13,6 +13,7 @@ from traffic_storage.application.read_files import OpenFile
 from traffic_storage.application.violations import violation_with_files
 from traffic_storage.domain.canonical import Json, json_copy
 from traffic_storage.domain.digests import declared_sha256
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.numeric import plain_number
@@ -20,6 +21,7 @@ from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
 from traffic_storage.domain.times import instant
+from traffic_storage.domain.verification import Span
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -31,8 +33,6 @@ from traffic_storage.entrypoints.views import (
     statistics_view,
     violation_view,
 )
-from traffic_storage.ports.blob_store import Span
-from traffic_storage.ports.images import Encoding, ImageFormat
 
 _ENCODING_REMEDY = (
     f"give an Encoding, as Encoding(ImageFormat.JPEG, quality=90); formats are "

@@ -3,13 +3,13 @@ specification: the contract suites of `traffic_storage.testing` quote them.
 
 | module | what is in it |
 |---|---|
-| `blob_store` | `BlobStore`, and `Span`, `BlobHead`, `BlobEntry`, `Room` |
+| `blob_store` | `BlobStore`, and `BlobHead`, `BlobEntry`, `Room` |
 | `record_repo` | `RecordRepo`: `IngestJournal`, `Catalogue`, `Registry` |
 | `cache`, `images`, `spool`, `compressor`, `clock` | `Cache`, `Images`, `Spool` and its bodies, `Compressor`, `Clock` and `Ids` |
 | `errors` | the errors that adapters raise, whatever their technology |
-| `verification` | what every store checks before it gives a byte, as pure functions |
 
-ClaimedIds are imported from these modules; the values that they take and give are in
-`traffic_storage.domain`. An adapter opens nothing when it is made, needs no running event loop for
+Ports are imported from these modules. The values that they take and return are in
+`traffic_storage.domain`; what every store checks before it returns a byte is
+`traffic_storage.domain.verification`. An adapter opens nothing when it is made, needs no running event loop for
 it, and takes the time from a `Clock`.
 """

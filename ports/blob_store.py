@@ -9,32 +9,13 @@ from typing import Protocol, TypeVar
 from attrs import frozen
 
 from traffic_storage.domain.digests import Digests
-from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.verification import Span
 from traffic_storage.ports.spool import Body
 
 T = TypeVar("T")
-
-
-@frozen
-class Span:
-    """Bytes `start` to `stop` (exclusive) of a blob; `0 ≤ start ≤ stop`."""
-
-    start: int
-    stop: int
-
-    def __attrs_post_init__(self) -> None:
-        if not 0 <= self.start <= self.stop:
-            raise InvalidInput.of(
-                "span", f"{self.start}–{self.stop} is no span of bytes", "give 0 ≤ start ≤ stop"
-            )
-
-    @property
-    def length(self) -> int:
-        """How many bytes it covers."""
-        return self.stop - self.start
 
 
 @frozen
@@ -74,7 +55,7 @@ class BlobStore(Protocol):
             except where a method says otherwise.
 
     Errors of all methods that take a key:
-        InvalidInput: it is no key as `blob_key` makes them (`verification.check_key`).
+        InvalidInput: it is no key as `blob_key` makes them (`domain.verification.check_key`).
     """
 
     @property

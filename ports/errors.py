@@ -1,24 +1,28 @@
-"""What a back end can answer, whatever its technology. Each adapter translates into these.
+"""The errors that adapters raise. Each adapter translates the errors of its technology into these.
 
-`StorageFull` and `StorageUnavailable` are the domain's: placement raises them too.
+`BlobCorrupt`, `StorageFull` and `StorageUnavailable` are defined in the domain, which raises them
+too. Stores raise `StorageUnavailable`, catalogues `CatalogueUnavailable`; neither is a subclass of
+the other, and `Unavailable` is the parent of both.
 
-By their builtin parents `DeadlinePassed` and `StorageUnavailable` are an `OSError`, so an adapter
-that translates those lets a `TrafficStorageError` through first.
+`DeadlinePassed` and every `Unavailable` are an `OSError` by their builtin parents: an adapter that
+translates `OSError` re-raises a `TrafficStorageError` unchanged.
 """
 
-from traffic_storage.domain.errors import StorageFull, StorageUnavailable, TrafficStorageError
+from traffic_storage.domain.errors import (
+    BlobCorrupt,
+    StorageFull,
+    StorageUnavailable,
+    TrafficStorageError,
+    Unavailable,
+)
 
 
 class BlobMissing(TrafficStorageError, LookupError):
     """The store answers, and has no blob under this key."""
 
 
-class BlobCorrupt(TrafficStorageError):
-    """The blob's size or digest is not what the catalogue says; none of its bytes was given."""
-
-
 class BlobConflict(TrafficStorageError):
-    """The key holds other bytes already. Keys are ours alone, so this is never expected."""
+    """The key or the marker holds other bytes already; nothing was changed."""
 
 
 class DeadlinePassed(TrafficStorageError, TimeoutError):
@@ -26,10 +30,10 @@ class DeadlinePassed(TrafficStorageError, TimeoutError):
 
 
 class StoreReplaced(StorageUnavailable):
-    """Something else lies where the store was opened: nothing may be written there."""
+    """Another folder is at the path where the store was opened; nothing is written there."""
 
 
-class CatalogueUnavailable(StorageUnavailable):
+class CatalogueUnavailable(Unavailable):
     """The database can't be reached, or did not answer in time."""
 
 
@@ -57,4 +61,5 @@ __all__ = [
     "StorageFull",
     "StorageUnavailable",
     "StoreReplaced",
+    "Unavailable",
 ]

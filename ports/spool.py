@@ -8,8 +8,8 @@ from typing import Protocol, TypeAlias
 
 from attrs import field, frozen
 
+from traffic_storage.domain.admission import Admission
 from traffic_storage.domain.digests import Digests
-from traffic_storage.domain.errors import InvalidInput, TooLarge
 
 
 @frozen
@@ -88,36 +88,18 @@ class Spool(Protocol):
 async def admitted(
     source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks of a source, as long as they may come in; what every spool does first.
+    """The chunks of a source that `Admission` admits; every spool reads its source through this.
 
     However it ends, `source`'s iterator is closed (if it has an `aclose`).
 
     Raises:
-        InvalidInput: something that is no bytes came.
-        TooLarge: more than `limit_bytes` came.
+        InvalidInput, TooLarge: as `Admission.admit`.
     """
+    admission = Admission(limit_bytes, field_name)
     iterator = aiter(source)
-    taken_bytes = 0
     try:
         async for chunk in iterator:
-            data = _as_bytes(chunk, field_name)
-            taken_bytes += len(data)
-            if taken_bytes > limit_bytes:
-                raise TooLarge.of(
-                    field_name,
-                    f"has more than {limit_bytes} bytes",
-                    f"send at most {limit_bytes} bytes, or raise the limit in the settings",
-                )
-            yield data
+            yield admission.admit(chunk)
     finally:
         if aclose := getattr(iterator, "aclose", None):
             await aclose()
-
-
-def _as_bytes(chunk: object, field_name: str) -> bytes:
-    # A buffer is copied: its owner may fill it again while this one waits to be written.
-    if isinstance(chunk, bytes | bytearray | memoryview):
-        return bytes(chunk)
-    raise InvalidInput.of(
-        field_name, f"a {type(chunk).__name__} came, not bytes", "give an iterator of bytes"
-    )

@@ -15,16 +15,17 @@ from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
-from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.errors import BlobConflict, DeadlinePassed, StorageUnavailable
-from traffic_storage.ports.spool import Body
-from traffic_storage.ports.verification import (
+from traffic_storage.domain.verification import (
+    Span,
     check_span,
     chunks_of,
     part_of_segment,
     segments_of,
 )
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import BlobConflict, DeadlinePassed, StorageUnavailable
+from traffic_storage.ports.spool import Body
 
 _MARKER = ".traffic-storage"
 _HOLDER = ".traffic-storage-holder"

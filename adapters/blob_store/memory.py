@@ -10,11 +10,8 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
-from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.errors import BlobConflict, BlobMissing, DeadlinePassed, StorageFull
-from traffic_storage.ports.spool import Body, MemoryBody
-from traffic_storage.ports.verification import (
+from traffic_storage.domain.verification import (
+    Span,
     check_key,
     check_segment,
     check_size,
@@ -24,6 +21,10 @@ from traffic_storage.ports.verification import (
     part_of_segment,
     segments_of,
 )
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import BlobConflict, BlobMissing, DeadlinePassed, StorageFull
+from traffic_storage.ports.spool import Body, MemoryBody
 
 
 @frozen

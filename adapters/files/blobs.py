@@ -26,16 +26,16 @@ from traffic_storage.adapters.files.staging import FILE_MODE, Staged, Staging, U
 from traffic_storage.adapters.files.walk import walk
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
-from traffic_storage.ports.blob_store import BlobEntry, Room
-from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing
-from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
-from traffic_storage.ports.verification import (
+from traffic_storage.domain.verification import (
     Segment,
     check_key,
     check_segment,
     check_size,
     check_whole,
 )
+from traffic_storage.ports.blob_store import BlobEntry, Room
+from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing
+from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
 
 _MANIFEST_ATTRIBUTE = "user.traffic_storage"
 _MANIFEST_SUFFIX = ".manifest"

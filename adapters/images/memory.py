@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import TooLarge, UndecodableMedia, UnsupportedMedia
 from traffic_storage.domain.media import ContentType, sniff
 from traffic_storage.domain.pixels import (
@@ -16,7 +17,7 @@ from traffic_storage.domain.pixels import (
     dimensions_of,
     pixel_sha256,
 )
-from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageInfo, Images
+from traffic_storage.ports.images import DecodedImage, EncodedImage, ImageInfo, Images
 from traffic_storage.ports.spool import Body, MemoryBody
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -9,8 +9,8 @@ from traffic_storage.domain.errors import (
     DigestMismatch,
     InvalidInput,
     NotFound,
-    StorageUnavailable,
     TooLarge,
+    Unavailable,
     UndecodableMedia,
     UnsupportedMedia,
 )
@@ -43,7 +43,7 @@ _TABLE: tuple[tuple[type[Exception], ExitCode], ...] = (
     (UnsupportedMedia, ExitCode.REFUSED),
     (TooLarge, ExitCode.REFUSED),
     (InvalidInput, ExitCode.USAGE),
-    (StorageUnavailable, ExitCode.TEMPORARY),
+    (Unavailable, ExitCode.TEMPORARY),
     (DeadlinePassed, ExitCode.TEMPORARY),
 )
 

@@ -12,13 +12,13 @@ from traffic_storage.domain.digests import WHOLE_READ_BYTES
 from traffic_storage.domain.errors import AccessDenied
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.media import ContentType
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.http.digest_fields import digest_field
 from traffic_storage.entrypoints.http.errors import PreconditionFailed, RangeNotSatisfiable
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.preconditions import Conditions, Verdict, decide
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
 from traffic_storage.entrypoints.http.responses import send_head, send_stream, send_whole
-from traffic_storage.ports.blob_store import Span
 
 # A file never changes under its id, so a copy is good as long as it may be kept.
 FILE_CACHING = b"private, max-age=86400, immutable"

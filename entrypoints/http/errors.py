@@ -9,9 +9,9 @@ from traffic_storage.domain.errors import (
     AccessDenied,
     Conflict,
     InvalidInput,
-    StorageUnavailable,
     TooLarge,
     TrafficStorageError,
+    Unavailable,
 )
 
 
@@ -60,7 +60,7 @@ class NotAdmitted(AccessDenied):
         self.key_given = key_given
 
 
-class Crowded(StorageUnavailable):
+class Crowded(Unavailable):
     """As many requests as the setting allows are being served."""
 
     def __init__(self, limit: int) -> None:

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from attrs import frozen
 
-from traffic_storage.ports.blob_store import Span
+from traffic_storage.domain.verification import Span
 
 _ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _RANGES = re.compile(r"bytes[ \t]*=[ \t]*(.+)", re.IGNORECASE)

@@ -14,9 +14,9 @@ from traffic_storage.domain.errors import (
     NoGoodReplica,
     NotFound,
     StorageFull,
-    StorageUnavailable,
     TooLarge,
     TrafficStorageError,
+    Unavailable,
     UndecodableMedia,
     UnsupportedMedia,
     WrongFields,
@@ -80,7 +80,7 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         KeyReused: ProblemType("idempotency-key-reused", 422, "The key stands for other content"),
         NoGoodReplica: ProblemType("no-good-replica", 500, "No good copy of the file is left"),
         Crowded: ProblemType("crowded", 503, "The service is busy"),
-        StorageUnavailable: ProblemType("unavailable", 503, "A needed service is away"),
+        Unavailable: ProblemType("unavailable", 503, "A needed service is away"),
         OutcomeUnknown: ProblemType("outcome-unknown", 503, "It may or may not have been stored"),
         AttemptCondemned: ProblemType("attempt-expired", 503, "Storing took too long"),
         DeadlinePassed: ProblemType("attempt-expired", 503, "Storing took too long"),
@@ -148,7 +148,7 @@ def _headers_of(error: BaseException, kind: ProblemType) -> Iterator[tuple[bytes
         yield b"allow", ", ".join(error.allowed).encode()
     elif isinstance(error, RangeNotSatisfiable):
         yield b"content-range", b"bytes */%d" % error.size_bytes
-    elif isinstance(error, StorageUnavailable):
+    elif isinstance(error, Unavailable):
         yield b"retry-after", b"%d" % max(1, error.retry_after_seconds)
     elif kind.status == 503:
         yield b"retry-after", b"5"

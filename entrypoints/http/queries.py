@@ -13,7 +13,7 @@ from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.runtime import Health, Runtime
 from traffic_storage.application.statistics import Statistics
 from traffic_storage.application.violations import violation_with_files
-from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
+from traffic_storage.domain.errors import InvalidInput, Unavailable
 from traffic_storage.domain.query import Cursor, ViolationQuery
 from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.entrypoints.http.fields import (
@@ -180,7 +180,7 @@ class GetReadiness:
         away = ", ".join(
             part.name for part in health.components if part.needed and not part.healthy
         )
-        error = StorageUnavailable(f"away: {away}", remedy="restore what is named")
+        error = Unavailable(f"away: {away}", remedy="restore what is named")
         problem = problem_of(error, request_id_of(scope))
         content = orjson.dumps({**json.loads(problem.body), **report})
         await send_whole(request, 503, problem.headers, content, MEDIA_TYPE)

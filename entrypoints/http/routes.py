@@ -19,9 +19,9 @@ from traffic_storage.domain.errors import (
     NoGoodReplica,
     NotFound,
     StorageFull,
-    StorageUnavailable,
     TooLarge,
     TrafficStorageError,
+    Unavailable,
     UndecodableMedia,
     UnsupportedMedia,
 )
@@ -268,7 +268,7 @@ _TAKING_IN: tuple[ProblemClass, ...] = (
     InvalidInput,
     DigestMismatch,
     UndecodableMedia,
-    StorageUnavailable,
+    Unavailable,
     StorageFull,
 )
 _HANDING_OUT: tuple[ProblemClass, ...] = (
@@ -277,7 +277,7 @@ _HANDING_OUT: tuple[ProblemClass, ...] = (
     RangeNotSatisfiable,
     InvalidInput,
     NoGoodReplica,
-    StorageUnavailable,
+    Unavailable,
 )
 _BYTES = (
     Answer(200, "the bytes", binary=True, headers=_FILE_HEADERS),
@@ -383,7 +383,7 @@ def _files(endpoints: Endpoints) -> list[Served]:
                 _FILE_PATH,
                 Parameter("expires_in", "query", {"type": "number", "minimum": 1}, "seconds", 3600),
             ),
-            problems=(BadRequest, NotFound, InvalidInput, StorageUnavailable),
+            problems=(BadRequest, NotFound, InvalidInput, Unavailable),
         ),
         Served(
             "GET",
@@ -424,7 +424,7 @@ def _violations(endpoints: Endpoints) -> list[Served]:
             "Violations, newest first, page by page",
             (Answer(200, "a page", PageView, headers={"Link": "the next page, if there is one"}),),
             _FILTERS,
-            problems=(BadRequest, InvalidInput, StorageUnavailable),
+            problems=(BadRequest, InvalidInput, Unavailable),
         ),
         Served(
             "GET",
@@ -434,7 +434,7 @@ def _violations(endpoints: Endpoints) -> list[Served]:
             "A violation and the files that name it",
             (Answer(200, "the violation", ViolationWithFilesView),),
             (Parameter("violation_id", "path", _VIOLATION_ID, "", "V001"),),
-            problems=(NotFound, InvalidInput, StorageUnavailable),
+            problems=(NotFound, InvalidInput, Unavailable),
         ),
     ]
 
@@ -448,7 +448,7 @@ def _service(endpoints: Endpoints) -> list[Served]:
             endpoints.get_statistics,
             "What is stored where, and what this process has done",
             (Answer(200, "the figures", StatisticsView),),
-            problems=(BadRequest, InvalidInput, StorageUnavailable),
+            problems=(BadRequest, InvalidInput, Unavailable),
         ),
         Served(
             "GET",
@@ -466,6 +466,6 @@ def _service(endpoints: Endpoints) -> list[Served]:
             endpoints.readiness,
             "Whether requests can be served, and the state of each part",
             (Answer(200, "they can; perhaps degraded", ReadinessView),),
-            problems=(StorageUnavailable,),
+            problems=(Unavailable,),
         ),
     ]

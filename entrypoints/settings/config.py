@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from attrs import evolve, field, fields, fields_dict, frozen
 
 from traffic_storage.domain.access import MIN_KEY_BYTES
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
@@ -43,7 +44,6 @@ from traffic_storage.entrypoints.settings.kinds import (
     without_slash,
 )
 from traffic_storage.entrypoints.settings.sources import collect, unknown_setting
-from traffic_storage.ports.images import Encoding, ImageFormat
 
 GB = 1000**3
 MIB = 1024**2

@@ -8,7 +8,7 @@ keeps it:
 * A blob is one transaction: whole or not there, without a thought of what a crash leaves. The
   deadline is asked for once more inside it, when nobody else can write.
 * Nothing is believed: sizes are counted from what lies there, and every byte that is handed out
-  went through `traffic_storage.ports.verification`.
+  went through `traffic_storage.domain.verification`.
 * Errors of the technology are translated in one place (`_translated`); bugs pass through.
 """
 
@@ -28,7 +28,19 @@ from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
+from traffic_storage.domain.verification import (
+    Segment,
+    Span,
+    check_key,
+    check_segment,
+    check_size,
+    check_span,
+    check_whole,
+    chunks_of,
+    part_of_segment,
+    segments_of,
+)
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
     BlobConflict,
@@ -39,17 +51,6 @@ from traffic_storage.ports.errors import (
     StorageUnavailable,
 )
 from traffic_storage.ports.spool import Body, MemoryBody
-from traffic_storage.ports.verification import (
-    Segment,
-    check_key,
-    check_segment,
-    check_size,
-    check_span,
-    check_whole,
-    chunks_of,
-    part_of_segment,
-    segments_of,
-)
 
 T = TypeVar("T")
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     )
     from traffic_storage.adapters.cache.redis import RedisCache as CacheManager
     from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo as DatabaseManager
+    from traffic_storage.domain.encoding import Encoding as Encoding
+    from traffic_storage.domain.encoding import ImageFormat as ImageFormat
     from traffic_storage.domain.errors import AccessDenied as AccessDenied
     from traffic_storage.domain.errors import ConfigurationError as ConfigurationError
     from traffic_storage.domain.errors import Conflict as Conflict
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from traffic_storage.domain.errors import StorageUnavailable as StorageUnavailable
     from traffic_storage.domain.errors import TooLarge as TooLarge
     from traffic_storage.domain.errors import TrafficStorageError as TrafficStorageError
+    from traffic_storage.domain.errors import Unavailable as Unavailable
     from traffic_storage.domain.errors import UndecodableMedia as UndecodableMedia
     from traffic_storage.domain.errors import UnsupportedMedia as UnsupportedMedia
     from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
     from traffic_storage.ports.errors import CatalogueUnavailable as CatalogueUnavailable
     from traffic_storage.ports.errors import DeadlinePassed as DeadlinePassed
     from traffic_storage.ports.errors import OutcomeUnknown as OutcomeUnknown
-    from traffic_storage.ports.images import Encoding as Encoding
-    from traffic_storage.ports.images import ImageFormat as ImageFormat
 
 __all__ = [
     "AccessDenied",
@@ -71,6 +72,7 @@ __all__ = [
     "StorageUnavailable",
     "TooLarge",
     "TrafficStorageError",
+    "Unavailable",
     "UndecodableMedia",
     "UnsupportedMedia",
     "ViolationQuery",
@@ -95,8 +97,8 @@ _PLACES = {
     "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",
     "DeadlinePassed": "traffic_storage.ports.errors:DeadlinePassed",
     "DigestMismatch": "traffic_storage.domain.errors:DigestMismatch",
-    "Encoding": "traffic_storage.ports.images:Encoding",
-    "ImageFormat": "traffic_storage.ports.images:ImageFormat",
+    "Encoding": "traffic_storage.domain.encoding:Encoding",
+    "ImageFormat": "traffic_storage.domain.encoding:ImageFormat",
     "InvalidInput": "traffic_storage.domain.errors:InvalidInput",
     "LocalStorageManager": "traffic_storage.adapters.blob_store.local_disk:LocalDiskBlobStore",
     "NoGoodReplica": "traffic_storage.domain.errors:NoGoodReplica",
@@ -109,6 +111,7 @@ _PLACES = {
     "StorageUnavailable": "traffic_storage.domain.errors:StorageUnavailable",
     "TooLarge": "traffic_storage.domain.errors:TooLarge",
     "TrafficStorageError": "traffic_storage.domain.errors:TrafficStorageError",
+    "Unavailable": "traffic_storage.domain.errors:Unavailable",
     "UndecodableMedia": "traffic_storage.domain.errors:UndecodableMedia",
     "UnsupportedMedia": "traffic_storage.domain.errors:UnsupportedMedia",
     "ViolationQuery": "traffic_storage.domain.query:ViolationQuery",

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import UndecodableMedia, UnsupportedMedia
 from traffic_storage.domain.pixels import (
     ChannelOrder,
@@ -13,7 +14,7 @@ from traffic_storage.domain.pixels import (
     dimensions_of,
     pixel_sha256,
 )
-from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageInfo, Images
+from traffic_storage.ports.images import DecodedImage, EncodedImage, ImageInfo, Images
 from traffic_storage.ports.spool import Body, MemoryBody
 
 MAGIC = b"RAW!"

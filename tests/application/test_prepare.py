@@ -18,6 +18,7 @@ from traffic_storage.adapters.spool.disk import DiskSpool
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_files import StoreFiles
 from traffic_storage.domain.digests import sha256_of
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import (
     DigestMismatch,
     InvalidInput,
@@ -32,7 +33,6 @@ from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.contracts.spool import Source, pieces, taking
-from traffic_storage.ports.images import Encoding, ImageFormat
 from traffic_storage.ports.spool import MemoryBody, SpooledBody
 
 MAX_PIXELS = 2_500_000

@@ -36,10 +36,10 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
-from traffic_storage.ports.blob_store import Span
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
 from traffic_storage.ports.spool import MemoryBody
 

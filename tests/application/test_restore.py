@@ -10,12 +10,12 @@ import pytest
 from tests.application.rig import LONG_AGO, Rig, Service, film, picture, violation_record
 from traffic_storage.application.inputs import ArrayImage, FileAttributes
 from traffic_storage.application.runtime import WrongHome
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import NoGoodReplica, TrafficStorageError
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import FileId, evidence_file_id
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 from traffic_storage.ports.errors import CatalogueUnavailable
-from traffic_storage.ports.images import Encoding, ImageFormat
 
 FILM = film(1, 5_000)
 X = FileId("X")

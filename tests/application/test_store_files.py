@@ -14,13 +14,13 @@ from traffic_storage.application.inputs import ArrayImage, FileAttributes, Uploa
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import digests_of, sha256_of
+from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import Conflict, InvalidInput
 from traffic_storage.domain.files import Coding, FileKind, ReplicaState, Tier
 from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
-from traffic_storage.ports.images import Encoding
 from traffic_storage.ports.spool import MemoryBody
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", StorageStrategy)

@@ -7,8 +7,8 @@ import pytest
 
 from traffic_storage.adapters.images.memory import PlainImages
 from traffic_storage.adapters.images.pillow import PillowImages
+from traffic_storage.domain.encoding import ImageFormat
 from traffic_storage.entrypoints.testing.contracts.images import ImagesContract
-from traffic_storage.ports.images import ImageFormat
 
 
 class TestPillow(ImagesContract):

@@ -15,6 +15,7 @@ from traffic_storage.domain.errors import (
     WrongFields,
     shown,
 )
+from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
 ALL = [
     error
@@ -55,7 +56,7 @@ def test_one_wrong_field_is_named(kind: type[WrongFields]) -> None:
 def test_builtin_parents_fit() -> None:
     assert issubclass(errors.NotFound, LookupError)
     assert issubclass(errors.AccessDenied, PermissionError)
-    assert issubclass(errors.StorageUnavailable, ConnectionError)
+    assert issubclass(errors.Unavailable, ConnectionError)
     for kind in (errors.DigestMismatch, errors.UndecodableMedia, errors.UnsupportedMedia):
         assert issubclass(kind, InvalidInput)
 
@@ -91,3 +92,12 @@ def test_any_value_can_be_quoted(value: object) -> None:
 
 def test_a_quote_may_be_as_long_as_it_is_asked_for() -> None:
     assert shown("abc", 3) == "'ab"
+
+
+def test_a_store_and_the_catalogue_are_away_by_errors_of_their_own() -> None:
+    """No `except` for one of them catches the other, in whatever order they are written."""
+    assert issubclass(errors.StorageUnavailable, errors.Unavailable)
+    assert issubclass(CatalogueUnavailable, errors.Unavailable)
+    assert issubclass(OutcomeUnknown, CatalogueUnavailable)
+    assert not issubclass(CatalogueUnavailable, errors.StorageUnavailable)
+    assert not issubclass(errors.StorageUnavailable, CatalogueUnavailable)

@@ -21,9 +21,9 @@ from traffic_storage import (
     ViolationQuery,
     ViolationRecord,
 )
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import TooLarge, TrafficStorageError, UnsupportedMedia
 from traffic_storage.entrypoints.container import Container
-from traffic_storage.ports.images import Encoding, ImageFormat
 
 NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
 FRAME = np.zeros((4, 4, 3), np.uint8)

@@ -17,9 +17,9 @@ from traffic_storage.application.read_files import OpenFile
 from traffic_storage.domain.errors import NoGoodReplica
 from traffic_storage.domain.files import Replica, StoredFile, Tier
 from traffic_storage.domain.manifest import manifest_of
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
-from traffic_storage.ports.blob_store import Span
 from traffic_storage.ports.spool import MemoryBody
 
 MIB = 1024 * 1024

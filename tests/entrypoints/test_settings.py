@@ -16,13 +16,13 @@ from attrs import evolve, fields_dict
 
 from tests.entrypoints.cli.command import Shell, set_environment
 from tests.support.canary import CANARY
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, WrongFields
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.settings import BucketRoute, StorageConfig
 from traffic_storage.entrypoints.settings.explain import explain
 from traffic_storage.entrypoints.settings.kinds import Number, Whole, kind_of
-from traffic_storage.ports.images import Encoding, ImageFormat
 
 CLOUD = {"s3_access_key": "key", "s3_secret_key": "secret"}
 DATABASE = {"db_host": "db", "db_name": "traffic", "db_user": "admin"}

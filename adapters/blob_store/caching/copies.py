@@ -12,6 +12,7 @@ from traffic_storage.adapters.files.blobs import BlobFolder, GrowingBlob, OpenBl
 from traffic_storage.adapters.threads.pool import Threads, wait_to_end
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
+from traffic_storage.domain.verification import Segment
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
@@ -20,7 +21,6 @@ from traffic_storage.ports.errors import (
     StorageUnavailable,
 )
 from traffic_storage.ports.spool import Body
-from traffic_storage.ports.verification import Segment
 
 P = ParamSpec("P")
 T = TypeVar("T")

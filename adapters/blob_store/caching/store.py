@@ -9,21 +9,15 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
-from traffic_storage.ports.blob_store import (
-    BlobEntry,
-    BlobHead,
-    BlobStore,
-    Room,
+from traffic_storage.domain.verification import (
     Span,
-    closing,
-)
-from traffic_storage.ports.spool import Body, MemoryBody
-from traffic_storage.ports.verification import (
     check_span,
     chunks_of,
     part_of_segment,
     segments_of,
 )
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, closing
+from traffic_storage.ports.spool import Body, MemoryBody
 
 
 class CachingBlobStore(BlobStore):

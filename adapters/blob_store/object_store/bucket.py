@@ -16,8 +16,8 @@ from traffic_storage.adapters.blob_store.object_store.guard import Guard
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
+from traffic_storage.domain.verification import check_size
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing
-from traffic_storage.ports.verification import check_size
 
 T = TypeVar("T")
 

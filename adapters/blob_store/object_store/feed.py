@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 from traffic_storage.adapters.files.descriptors import Descriptor, read_all
 from traffic_storage.domain.files import BlobKey
+from traffic_storage.domain.verification import check_size
 from traffic_storage.ports.errors import DeadlinePassed
 from traffic_storage.ports.spool import Body, MemoryBody
-from traffic_storage.ports.verification import check_size
 
 _PIECE_BYTES = 1024 * 1024
 

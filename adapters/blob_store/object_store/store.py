@@ -23,17 +23,9 @@ from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, Span
-from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.errors import (
-    BlobConflict,
-    BlobCorrupt,
-    DeadlinePassed,
-    StorageUnavailable,
-)
-from traffic_storage.ports.spool import Body
-from traffic_storage.ports.verification import (
+from traffic_storage.domain.verification import (
     Segment,
+    Span,
     check_key,
     check_segment,
     check_size,
@@ -43,6 +35,15 @@ from traffic_storage.ports.verification import (
     part_of_segment,
     segments_of,
 )
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import (
+    BlobConflict,
+    BlobCorrupt,
+    DeadlinePassed,
+    StorageUnavailable,
+)
+from traffic_storage.ports.spool import Body
 
 _CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1

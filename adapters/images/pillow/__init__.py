@@ -5,8 +5,9 @@ import os
 from traffic_storage.adapters.images.pillow.decoding import PixelBudget, decode, inspect
 from traffic_storage.adapters.images.pillow.encoding import check_format, encode
 from traffic_storage.adapters.threads.pool import Threads
+from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
-from traffic_storage.ports.images import DecodedImage, EncodedImage, Encoding, ImageInfo, Images
+from traffic_storage.ports.images import DecodedImage, EncodedImage, ImageInfo, Images
 from traffic_storage.ports.spool import Body
 
 

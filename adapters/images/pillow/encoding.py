@@ -6,9 +6,10 @@ import os
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels, pixel_sha256
-from traffic_storage.ports.images import EncodedImage, Encoding, ImageFormat
+from traffic_storage.ports.images import EncodedImage
 from traffic_storage.ports.spool import MemoryBody
 
 # Naming the plugins registers them; otherwise the first save imports all of Pillow's 43.

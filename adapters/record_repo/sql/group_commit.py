@@ -26,7 +26,6 @@ from traffic_storage.adapters.record_repo.sql.postgres_errors import (
     is_passing,
     translated,
 )
-from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
 MOST_WRITES = 64
@@ -132,7 +131,7 @@ class GroupCommit:
             failure = self._failure(error, patience)
             for job in group:
                 job.fail(failure)
-            if isinstance(failure, StorageUnavailable):
+            if isinstance(failure, CatalogueUnavailable):
                 self._fail_waiting(error)
 
     def _fail_waiting(self, error: Exception) -> None:

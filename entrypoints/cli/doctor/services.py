@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from traffic_storage.application.whereabouts import placed_elsewhere
 from traffic_storage.domain.digests import digests_of
-from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
+from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
 from traffic_storage.domain.identifiers import CatalogueId
 from traffic_storage.domain.manifest import BlobManifest
@@ -17,7 +17,7 @@ from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.blob_store import BlobStore, is_empty
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.errors import BlobConflict, BlobMissing
+from traffic_storage.ports.errors import BlobConflict, BlobMissing, CatalogueUnavailable
 from traffic_storage.ports.spool import MemoryBody
 
 if TYPE_CHECKING:
@@ -88,12 +88,12 @@ async def _store(
     name: str,
     store: BlobStore,
     container: "Container",
-    catalogue: CatalogueId | StorageUnavailable | None,
+    catalogue: CatalogueId | CatalogueUnavailable | None,
     *,
     beside_catalogue: bool = False,
 ) -> Finding:
     try:
-        if isinstance(catalogue, StorageUnavailable):
+        if isinstance(catalogue, CatalogueUnavailable):
             return await _whose_is_open(name, store)
         if unavailable_reason := await _not_ours(store, catalogue):
             return problem(name, unavailable_reason, "connect the database that it was filled with")
@@ -189,11 +189,11 @@ async def _is_gone(store: BlobStore, key: BlobKey) -> bool:
     return False
 
 
-async def _catalogue_id(container: "Container") -> CatalogueId | StorageUnavailable | None:
+async def _catalogue_id(container: "Container") -> CatalogueId | CatalogueUnavailable | None:
     """The id of the catalogue, or None where there is none yet, or why it can't be asked."""
     try:
         return await container.catalogue().catalogue_id()
-    except StorageUnavailable as error:
+    except CatalogueUnavailable as error:
         return error
     except TrafficStorageError:
         return None

@@ -18,9 +18,10 @@ from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, new_blob, random_blob
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
-from traffic_storage.ports.blob_store import BlobStore, Span, closing, is_empty
+from traffic_storage.ports.blob_store import BlobStore, closing, is_empty
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import (
     InvalidInput,
     TooLarge,
@@ -25,7 +26,7 @@ from traffic_storage.entrypoints.testing.contracts.image_samples import (
     WIDTH,
     Sample,
 )
-from traffic_storage.ports.images import EncodedImage, Encoding, ImageFormat, Images
+from traffic_storage.ports.images import EncodedImage, Images
 from traffic_storage.ports.spool import MemoryBody
 
 EXACT = [Encoding(ImageFormat.WEBP, lossless=True), Encoding(ImageFormat.PNG)]

@@ -10,15 +10,9 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.faults.plans import Failing
-from traffic_storage.ports.blob_store import (
-    BlobEntry,
-    BlobHead,
-    BlobStore,
-    Room,
-    Span,
-    closing,
-)
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, closing
 from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
 from traffic_storage.ports.spool import Body
 

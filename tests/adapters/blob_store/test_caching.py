@@ -16,11 +16,12 @@ from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
 from traffic_storage.domain.files import BlobKey, Tier
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
 from traffic_storage.entrypoints.testing.contracts.blob_store import stored
 from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
-from traffic_storage.ports.blob_store import BlobStore, Span, closing
+from traffic_storage.ports.blob_store import BlobStore, closing
 from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
 
 MIB = SEGMENT_BYTES

@@ -26,9 +26,10 @@ from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
 from traffic_storage.entrypoints.testing.contracts.blob_store import stored
-from traffic_storage.ports.blob_store import Span, closing, is_empty
+from traffic_storage.ports.blob_store import closing, is_empty
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
     BlobConflict,

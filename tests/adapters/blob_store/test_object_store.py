@@ -29,10 +29,11 @@ from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
 from traffic_storage.entrypoints.testing.contracts.blob_store import is_there, opened, stored
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
-from traffic_storage.ports.blob_store import Span, is_empty
+from traffic_storage.ports.blob_store import is_empty
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,

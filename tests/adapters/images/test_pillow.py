@@ -24,6 +24,7 @@ from tests.support import media
 from traffic_storage.adapters.images.pillow import PillowImages
 from traffic_storage.adapters.images.pillow.decoding import PixelBudget
 from traffic_storage.domain.digests import Digests, digests_of
+from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import (
     InvalidInput,
     StorageUnavailable,
@@ -33,7 +34,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.entrypoints.testing.contracts.image_samples import ANIMATIONS, SAMPLES
-from traffic_storage.ports.images import DecodedImage, Encoding, ImageFormat, ImageInfo
+from traffic_storage.ports.images import DecodedImage, ImageInfo
 from traffic_storage.ports.spool import MemoryBody, SpooledBody
 
 T = TypeVar("T")

@@ -19,11 +19,11 @@ from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Dige
 from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
-from traffic_storage.ports.blob_store import Span
 
 JPEG = IMAGE[1]
 ETAG = f'"{hashlib.sha256(JPEG).hexdigest()}"'

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.http.preconditions import Conditions, Decision, Verdict, decide
-from traffic_storage.ports.blob_store import Span
 
 ETAG = '"abc"'
 SIZE = 100

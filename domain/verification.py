@@ -9,12 +9,29 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Digests
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import BlobCorrupt, InvalidInput
 from traffic_storage.domain.files import BlobKey, is_blob_key
-from traffic_storage.ports.blob_store import Span
-from traffic_storage.ports.errors import BlobCorrupt
 
 MAX_CHUNK_BYTES = WHOLE_READ_BYTES
+
+
+@frozen
+class Span:
+    """Bytes `start` to `stop` (exclusive) of a blob; `0 ≤ start ≤ stop`."""
+
+    start: int
+    stop: int
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop:
+            raise InvalidInput.of(
+                "span", f"{self.start}–{self.stop} is no span of bytes", "give 0 ≤ start ≤ stop"
+            )
+
+    @property
+    def length(self) -> int:
+        """How many bytes it covers."""
+        return self.stop - self.start
 
 
 @frozen

@@ -1,0 +1,52 @@
+"""How image arrays are encoded: format, quality, effort."""
+
+from enum import StrEnum
+
+from attrs import field, frozen
+
+from traffic_storage.domain.errors import InvalidInput, shown
+
+
+class ImageFormat(StrEnum):
+    """The formats in which arrays are encoded."""
+
+    WEBP = "webp"
+    JPEG = "jpeg"
+    PNG = "png"
+
+
+def _format(value: object) -> ImageFormat:
+    if isinstance(value, str) and value in tuple(ImageFormat):
+        return ImageFormat(value)
+    raise InvalidInput.of("image_format", f"is {shown(value)}", f"give {', '.join(ImageFormat)}")
+
+
+@frozen
+class Encoding:
+    """How arrays are encoded.
+
+    Attributes:
+        quality: 1–100, of lossy formats.
+        effort: WebP 0–6; more is smaller and slower.
+        lossless: exact pixels (WebP; PNG is always so, JPEG can't).
+
+    Raises:
+        InvalidInput: no such format, a number is out of its range, or lossless JPEG is asked for.
+    """
+
+    format: ImageFormat = field(default=ImageFormat.WEBP, converter=_format)
+    quality: int = 80
+    effort: int = 0
+    lossless: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not _is_whole(self.quality, 1, 100):
+            raise InvalidInput.of("image_quality", f"is {shown(self.quality)}", "give 1 to 100")
+        if not _is_whole(self.effort, 0, 6):
+            raise InvalidInput.of("image_effort", f"is {shown(self.effort)}", "give 0 to 6")
+        if self.lossless and self.format is ImageFormat.JPEG:
+            raise InvalidInput.of("image_lossless", "JPEG can't be lossless", "use WebP or PNG")
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
