@@ -91,6 +91,17 @@ def check_whole(key: BlobKey, data: bytes | memoryview, digests: Digests) -> Non
         raise BlobCorrupt(f"{key} does not have the digest that was recorded for it")
 
 
+def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
+    """Compare the digests that a store measured with the expected ones.
+
+    Raises:
+        BlobCorrupt: other size or digest.
+    """
+    check_size(key, measured.size_bytes, digests)
+    if measured.sha256 != digests.sha256:
+        raise BlobCorrupt(f"{key} does not have the digest that was recorded for it")
+
+
 def check_segment(
     key: BlobKey, data: bytes | memoryview, segment: Segment, digests: Digests
 ) -> None:

@@ -12,7 +12,7 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
-from traffic_storage.domain.verification import Span
+from traffic_storage.domain.verification import Span, check_measured
 from traffic_storage.ports.spool import Body
 
 T = TypeVar("T")
@@ -121,6 +121,25 @@ class BlobStore(Protocol):
             BlobMissing, BlobCorrupt: as `read`; bytes given before stay right.
             InvalidInput: `span.stop` exceeds `digests.size_bytes`.
         """
+
+    @abstractmethod
+    async def measure(self, key: BlobKey) -> Digests:
+        """The digests of the bytes that this store holds under `key`, whatever was recorded.
+
+        Reads all bytes, in bounded memory, from the store itself: no cache answers.
+
+        Raises:
+            BlobMissing: no such blob.
+        """
+
+    async def verify(self, key: BlobKey, digests: Digests) -> None:
+        """Check all bytes that this store holds under `key` against `digests`, read as by `measure`.
+
+        Raises:
+            BlobMissing: no such blob.
+            BlobCorrupt: other size or digest.
+        """
+        check_measured(key, await self.measure(key), digests)
 
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:

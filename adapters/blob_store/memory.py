@@ -6,7 +6,7 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
@@ -99,6 +99,9 @@ class InMemoryBlobStore(BlobStore):
             held = data[segment.start : segment.stop]
             check_segment(key, held, segment, digests)
             yield part_of_segment(held, segment, span)
+
+    async def measure(self, key: BlobKey) -> Digests:
+        return digests_of(self._blob(key).data)
 
     async def head(self, key: BlobKey) -> BlobHead:
         blob = self._blob(key)

@@ -24,7 +24,7 @@ from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.publish import Permit, Place, always, publish
 from traffic_storage.adapters.files.staging import FILE_MODE, Staged, Staging, Unnamed
 from traffic_storage.adapters.files.walk import walk
-from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.digests import Digester, Digests
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.domain.verification import (
     Segment,
@@ -41,6 +41,7 @@ _MANIFEST_ATTRIBUTE = "user.traffic_storage"
 _MANIFEST_SUFFIX = ".manifest"
 _MAX_NOTE_BYTES = 64 * 1024
 _STEP_BYTES = 1024 * 1024
+_MEASURE_BYTES = 4 * 1024 * 1024
 # So many that two keys of those that are written at once hardly ever share one.
 _TURNS = 4096
 # O_NONBLOCK: what is no regular file must not hold us up.
@@ -66,6 +67,26 @@ class OpenBlob:
             data = read_all(self._file.fd, segment.length, segment.start)
         check_segment(self._key, data, segment, self._digests)
         return data
+
+
+class Measurement:
+    """The digests of one open file, computed in steps of some MiB."""
+
+    def __init__(self, file: Descriptor, place: str) -> None:
+        self._file = file
+        self._place = place
+        self._digester = Digester()
+
+    def step(self) -> bool:
+        """Hash the next bytes; False at the end of the file."""
+        with translated(self._place):
+            data = os.pread(self._file.fd, _MEASURE_BYTES, self._digester.size_bytes)
+        self._digester.update(data)
+        return bool(data)
+
+    def digests(self) -> Digests:
+        """The digests of what was hashed."""
+        return self._digester.finish()
 
 
 class GrowingBlob:
@@ -168,6 +189,13 @@ class BlobFolder:
             file, size_bytes = self._open_for_use(key)
             check_size(key, size_bytes, digests)
         return OpenBlob(key, digests, file, self.place)
+
+    def measure(self, key: BlobKey) -> Measurement:
+        """The blob, for measuring; what the system caches of it is forgotten before, if it can be."""
+        with translated(self.place):
+            file, _ = self._open(key)
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return Measurement(file, self.place)
 
     def describe(self, key: BlobKey) -> tuple[int, str | None]:
         """Size and manifest of a blob; None where it has no manifest."""

@@ -132,6 +132,10 @@ class SqliteBlobStore(BlobStore):
             data = await self._reading.run(_segment(key, segment, digests))
             yield part_of_segment(data, segment, span)
 
+    async def measure(self, key: BlobKey) -> Digests:
+        check_key(key)
+        return await self._reading.run(lambda db: _measured(db, key))
+
     async def head(self, key: BlobKey) -> BlobHead:
         check_key(key)
         return await self._reading.run(lambda db: _head(db, key))
@@ -307,6 +311,17 @@ def _read(db: sqlite3.Connection, key: BlobKey, digests: Digests) -> bytes:
         data = b"".join(_stored(db, _find(db, key, digests)))
     check_whole(key, data, digests)
     return data
+
+
+def _measured(db: sqlite3.Connection, key: BlobKey) -> Digests:
+    with _transaction(db, "BEGIN DEFERRED"):
+        row = db.execute("SELECT id FROM blobs WHERE key = ?", [key]).fetchone()
+        if row is None:
+            raise BlobMissing(f"no blob {key}")
+        held = Digester()
+        for data in _stored(db, row[0]):
+            held.update(data)
+    return held.finish()
 
 
 def _segment(

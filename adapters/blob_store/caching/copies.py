@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -51,12 +51,8 @@ class Copies:
         self._held_bytes = 0
         self._growing: set[BlobKey] = set()
         self._doomed: set[BlobKey] = set()
-        self._drops = 0
-
-    @property
-    def drops(self) -> int:
-        """How many times something was dropped: what was read before must not be kept after."""
-        return self._drops
+        self._fetches: defaultdict[BlobKey, set[Fetch]] = defaultdict(set)
+        self._scanning: asyncio.Task[None] | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -75,9 +71,21 @@ class Copies:
         """A segment of an open copy, checked; None if it is not good."""
         return await self._use(key, blob.read, segment)
 
-    async def keep(self, key: BlobKey, body: Body, *, since: int) -> None:
-        """Keep a copy, if it fits and nothing was dropped after `drops` was `since`."""
-        await wait_to_end(asyncio.ensure_future(self._keep(key, body, since)), ignore_cancellation)
+    @contextmanager
+    def fetching(self, key: BlobKey) -> Iterator["Fetch"]:
+        """While the block runs, a blob is fetched to be kept; `drop` of its key makes it stale."""
+        fetch = Fetch()
+        self._fetches[key].add(fetch)
+        try:
+            yield fetch
+        finally:
+            self._fetches[key].discard(fetch)
+            if not self._fetches[key]:
+                del self._fetches[key]
+
+    async def keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
+        """Keep a copy, if it fits and the fetch is not stale."""
+        await wait_to_end(asyncio.ensure_future(self._keep(key, body, fetch)), ignore_cancellation)
 
     @asynccontextmanager
     async def filling(self, key: BlobKey, size_bytes: int) -> AsyncIterator["Filling"]:
@@ -106,7 +114,8 @@ class Copies:
 
     async def drop(self, key: BlobKey) -> None:
         """Remove a copy; one that is being written is removed when it is whole."""
-        self._drops += 1
+        for fetch in self._fetches.get(key, ()):
+            fetch.is_stale = True
         if key in self._growing:
             self._doomed.add(key)
             return
@@ -117,23 +126,34 @@ class Copies:
     async def aclose(self) -> None:
         """Let running calls end and close all; the copies stay."""
         await self._threads.aclose()
+        if self._scanning is not None:
+            await asyncio.wait([self._scanning])
+            self._scanning = None
         self._folder.close()
         self._sizes = None
         self._held_bytes = 0
 
     async def _index(self) -> OrderedDict[BlobKey, int] | None:
-        """The copies by last use; None as long as the folder can't be read."""
+        """The copies by last use; None as long as the folder can't be read.
+
+        Concurrent first calls wait for one scan of the folder.
+        """
         if self._sizes is None:
-            try:
-                found = await self._threads.run(self._scan)
-            except _BAD as error:
-                _log.warning("the cache is not used: %s", str(error))
-                return None
-            if self._sizes is None:
-                self._sizes = OrderedDict(found)
-                self._held_bytes = sum(self._sizes.values())
-                await self.attempt(self._remove_all, self._victims(self._sizes, 0) or [])
+            if self._scanning is None or self._scanning.done():
+                self._scanning = asyncio.create_task(self._take_stock())
+            # Shielded: the one who waits may go, and the others wait on.
+            await asyncio.shield(self._scanning)
         return self._sizes
+
+    async def _take_stock(self) -> None:
+        try:
+            found = await self._threads.run(self._scan)
+        except _BAD as error:
+            _log.warning("the cache is not used: %s", str(error))
+            return
+        self._sizes = OrderedDict(found)
+        self._held_bytes = sum(self._sizes.values())
+        await self.attempt(self._remove_all, self._victims(self._sizes, 0) or [])
 
     def _scan(self) -> list[tuple[BlobKey, int]]:
         entries = sorted(self._folder.entries(), key=lambda entry: entry.modified_at)
@@ -155,8 +175,8 @@ class Copies:
             sizes.move_to_end(key)
         return found
 
-    async def _keep(self, key: BlobKey, body: Body, since: int) -> None:
-        victims = await self._reserve(key, body.digests.size_bytes, since)
+    async def _keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
+        victims = await self._reserve(key, body.digests.size_bytes, fetch)
         if victims is not None:
             await self.attempt(self._remove_all, victims)
             await self._end(key, kept=await self.attempt(self._folder.write, key, body))
@@ -165,7 +185,7 @@ class Copies:
         await self._end(key, kept=await filling.end())
 
     async def _reserve(
-        self, key: BlobKey, size_bytes: int, since: int | None = None
+        self, key: BlobKey, size_bytes: int, fetch: "Fetch | None" = None
     ) -> list[BlobKey] | None:
         """Count a new copy, and name those that must go first; None if it is not to be kept."""
         sizes = await self._index()
@@ -174,7 +194,7 @@ class Copies:
             sizes is None
             or key in sizes
             or size > self._item_bytes
-            or since not in (None, self._drops)
+            or (fetch is not None and fetch.is_stale)
         ):
             return None
         victims = self._victims(sizes, size)
@@ -210,6 +230,12 @@ class Copies:
         if not kept or key in self._doomed:
             self._doomed.discard(key)
             await self.drop(key)
+
+
+class Fetch:
+    """A fetch of one blob; stale if a copy of it was dropped since: its bytes are not kept."""
+
+    is_stale = False
 
 
 class Filling:

@@ -67,18 +67,18 @@ class CachingBlobStore(BlobStore):
     async def put(
         self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
     ) -> None:
-        since = self._copies.drops
-        await self._cloud.put(key, body, manifest, deadline=deadline)
-        await self._copies.keep(key, body, since=since)
+        with self._copies.fetching(key) as fetch:
+            await self._cloud.put(key, body, manifest, deadline=deadline)
+            await self._copies.keep(key, body, fetch)
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
         if (copy := await self._copies.read(key, digests)) is not None:
             self._hits += 1
             return copy
         self._misses += 1
-        since = self._copies.drops
-        data = await self._cloud.read(key, digests)
-        await self._copies.keep(key, MemoryBody(data, digests), since=since)
+        with self._copies.fetching(key) as fetch:
+            data = await self._cloud.read(key, digests)
+            await self._copies.keep(key, MemoryBody(data, digests), fetch)
         return data
 
     async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
@@ -98,12 +98,21 @@ class CachingBlobStore(BlobStore):
                 async for chunk in chunks:
                     yield chunk
 
+    async def measure(self, key: BlobKey) -> Digests:
+        return await self._cloud.measure(key)
+
+    async def verify(self, key: BlobKey, digests: Digests) -> None:
+        await self._cloud.verify(key, digests)
+
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._cloud.head(key)
 
     async def delete(self, key: BlobKey) -> None:
-        await self._copies.drop(key)
-        await self._cloud.delete(key)
+        try:
+            await self._cloud.delete(key)
+        finally:
+            # Afterwards: a fetch that began before the deletion is stale, a later one finds nothing.
+            await self._copies.drop(key)
 
     def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         return self._cloud.list(prefix, after)

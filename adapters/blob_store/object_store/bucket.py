@@ -17,7 +17,7 @@ from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.domain.verification import check_size
-from traffic_storage.ports.errors import BlobCorrupt, BlobMissing
+from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 
 T = TypeVar("T")
 
@@ -144,6 +144,21 @@ class Bucket:
         pieces = await self._guard.run(call, seconds, key)
         while piece := await self._guard.run(lambda: _next(pieces, b""), seconds, key):
             yield piece
+
+    async def whole(self, key: BlobKey) -> AsyncGenerator[bytes, None]:
+        """All bytes of an object, whatever its size, in pieces as they come."""
+
+        async def call() -> tuple[int, "obstore.BytesStream"]:
+            answer = await obstore.get_async(self._s3, key)
+            return answer.meta["size"], answer.stream(min_chunk_size=_STREAM_BYTES)
+
+        seconds = self.seconds_for(_STREAM_BYTES)
+        size_bytes, pieces = await self._guard.run(call, seconds, key)
+        while piece := await self._guard.run(lambda: _next(pieces, b""), seconds, key):
+            size_bytes -= len(piece)
+            yield piece
+        if size_bytes:
+            raise StorageUnavailable(f"{self.location} ended {key} {size_bytes} bytes early")
 
     async def size_of(self, key: BlobKey) -> int | None:
         """How many bytes an object has; None if the bucket says that it has no such object."""

@@ -18,7 +18,7 @@ from traffic_storage.adapters.blob_store.object_store.bucket import (
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.adapters.threads.pool import Threads, wait_to_end
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
+from traffic_storage.domain.digests import SEGMENT_BYTES, Digester, Digests
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
 from traffic_storage.domain.identity import Marker
@@ -27,6 +27,7 @@ from traffic_storage.domain.verification import (
     Segment,
     Span,
     check_key,
+    check_measured,
     check_segment,
     check_size,
     check_span,
@@ -112,6 +113,21 @@ class ObjectStoreBlobStore(BlobStore):
         async with aclosing(self._segments(key, digests, span)) as segments:
             async for segment, data in segments:
                 yield part_of_segment(data, segment, span)
+
+    async def measure(self, key: BlobKey) -> Digests:
+        check_key(key)
+        digester = Digester()
+        async with aclosing(self._bucket.whole(key)) as pieces:
+            async for piece in pieces:
+                await self._threads.run(digester.update, piece)
+        return digester.finish()
+
+    async def verify(self, key: BlobKey, digests: Digests) -> None:
+        try:
+            check_measured(key, await self.measure(key), digests)
+        except BlobCorrupt as error:
+            _log.warning("asking once more: %s", str(error))
+            check_measured(key, await self.measure(key), digests)
 
     async def head(self, key: BlobKey) -> BlobHead:
         check_key(key)

@@ -13,14 +13,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
+from traffic_storage.domain.digests import SEGMENT_BYTES, Digests, digests_of
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, new_blob, random_blob
-from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
+from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
 from traffic_storage.ports.blob_store import BlobStore, closing, is_empty
 from traffic_storage.ports.errors import (
     BlobConflict,
@@ -252,6 +252,36 @@ class BlobStoreContract:
                 await opened(store, blob.key, blob.digests, Span(start, 6 * MIB))
         await stored(store, other)
         assert await store.read(other.key, other.digests) == other.data
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_what_lies_there_is_measured(self, store: BlobStore, size: int) -> None:
+        """measure: "The digests of the bytes that this store holds"; verify: "Check all bytes"."""
+        blob = await stored(store, random_blob(size))
+        assert await store.measure(blob.key) == blob.digests
+        await store.verify(blob.key, blob.digests)
+        other = digests_of(bytes(byte ^ 1 for byte in blob.data[:1]) + blob.data[1:] or b"more")
+        for expected in (random_blob(size + 1).digests, other):
+            with pytest.raises(BlobCorrupt):
+                await store.verify(blob.key, expected)
+
+    @pytest.mark.parametrize("size", [10, 5 * MIB])
+    async def test_damage_is_measured(self, store: BlobStore, size: int) -> None:
+        """measure: "whatever was recorded"; verify: "BlobCorrupt: other size or digest"."""
+        for how in (Damage.FLIP, Damage.TRUNCATE, Damage.EXTEND):
+            blob = await stored(store, random_blob(size))
+            assert await store.read(blob.key, blob.digests) == blob.data
+            await self.tamper(store, blob.key, how, size - 1)
+            changed = damaged(blob.data, how, size - 1)
+            assert changed is not None
+            assert await store.measure(blob.key) == digests_of(changed)
+            with pytest.raises(BlobCorrupt):
+                await store.verify(blob.key, blob.digests)
+        lost = await stored(store, random_blob(size))
+        await self.tamper(store, lost.key, Damage.REMOVE)
+        with pytest.raises(BlobMissing):
+            await store.measure(lost.key)
+        with pytest.raises(BlobMissing):
+            await store.verify(lost.key, lost.digests)
 
     async def test_loss_is_found(self, store: BlobStore) -> None:
         """read: "BlobMissing: no such blob"."""

@@ -53,6 +53,12 @@ class FailingBlobStore(Failing, BlobStore):
                 yield chunk
                 self._leave(fault)
 
+    async def measure(self, key: BlobKey) -> Digests:
+        return await self._do("measure", lambda: self.inner.measure(key))
+
+    async def verify(self, key: BlobKey, digests: Digests) -> None:
+        await self._do("verify", lambda: self.inner.verify(key, digests))
+
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._do("head", lambda: self.inner.head(key))
 

@@ -14,15 +14,20 @@ from tests.support.privileged import remount, small_memory_disk
 from traffic_storage.adapters.blob_store.caching import CachingBlobStore
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.adapters.files.blobs import BlobFolder
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
 from traffic_storage.entrypoints.testing.contracts.blob_store import stored
-from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
+from traffic_storage.entrypoints.testing.faults.blob_store import (
+    Damage,
+    FailingBlobStore,
+    tamper,
+)
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
-from traffic_storage.ports.blob_store import BlobStore, closing
-from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
+from traffic_storage.ports.blob_store import BlobEntry, BlobStore, closing
+from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 
 MIB = SEGMENT_BYTES
 LIMIT_BYTES = 8 * MIB
@@ -328,6 +333,63 @@ class TestBadCopies:
             assert [chunk async for chunk in chunks]
         assert copies(tmp_path) == set()
         assert cached.cached_bytes == 0
+
+    async def test_what_else_is_deleted_is_no_reason_to_forget_a_fetch(
+        self, far: FailingBlobStore, tmp_path: Path
+    ) -> None:
+        gate = asyncio.Event()
+        held = FailingBlobStore(far)
+        cached = caching(_Slow(held, gate), tmp_path / "cache")
+        blob, other = await stored(far, random_blob(1000)), await stored(cached, random_blob(1000))
+        reading = asyncio.create_task(cached.read(blob.key, blob.digests))
+        while not held.calls["read"]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await cached.delete(other.key)
+        gate.set()
+        assert await reading == blob.data
+        assert copies(tmp_path / "cache") == {blob.key}
+        await cached.aclose()
+
+    @pytest.mark.parametrize("size", [1000, 5 * MIB])
+    async def test_a_copy_answers_no_verification(
+        self, cached: CachingBlobStore, far: FailingBlobStore, size: int
+    ) -> None:
+        """measure: "no cache answers"."""
+        blob = await stored(cached, random_blob(size))
+        await tamper(far, blob.key, Damage.FLIP)
+        await read(cached, blob)
+        assert (await cached.measure(blob.key)).sha256 != blob.digests.sha256
+        with pytest.raises(BlobCorrupt):
+            await cached.verify(blob.key, blob.digests)
+        await tamper(far, blob.key, Damage.REMOVE)
+        with pytest.raises(BlobMissing):
+            await cached.verify(blob.key, blob.digests)
+
+
+class TestFirstScan:
+    async def test_many_first_reads_share_one(
+        self, far: FailingBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "cache"
+        before = caching(far, folder)
+        blobs = [await stored(before, random_blob(1000)) for _ in range(4)]
+        await before.aclose()
+        scans: list[str] = []
+        scan = BlobFolder.entries
+
+        def counted(here: BlobFolder, prefix: str = "", after: str = "") -> Iterator[BlobEntry]:
+            scans.append(here.place)
+            return scan(here, prefix, after)
+
+        monkeypatch.setattr(BlobFolder, "entries", counted)
+        cached = caching(far, folder)
+        impatient = asyncio.create_task(cached.read(blobs[0].key, blobs[0].digests))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.gather(*(read(cached, blob) for blob in blobs))
+        assert scans == [str(folder)]
+        assert (cached.hits, far.calls["read"]) == (4, 0)
+        await cached.aclose()
 
 
 class _Slow(FailingBlobStore):
