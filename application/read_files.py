@@ -1,59 +1,25 @@
-"""Reading: one lookup, one verified read. No byte is handed out unverified.
+"""Reading: files as they were handed in, whole, in spans, or decoded.
 
-A replica that proves corrupt or missing is marked, never deleted, and another one is read; a
-stream switches over in its middle. Where no good one is left, doubtful ones are looked at again:
-one that was away comes back by being read.
+No byte is handed out unverified: `ReplicaReader` reads the stored bytes, and this module decodes
+them.
 """
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import timedelta
 
 from attrs import frozen
 
 from traffic_storage.application.operation_counters import OperationCounters
-from traffic_storage.application.stores import Stores
-from traffic_storage.domain.digests import Digests, sha256_of
-from traffic_storage.domain.errors import (
-    InvalidInput,
-    NoGoodReplica,
-    NotFound,
-    StorageFull,
-    StorageUnavailable,
-    Unavailable,
-    UnsupportedMedia,
-)
-from traffic_storage.domain.files import (
-    Coding,
-    FileKind,
-    FileState,
-    Replica,
-    ReplicaState,
-    StoredFile,
-    Tier,
-)
+from traffic_storage.application.replica_reader import ReplicaReader
+from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, NotFound, UnsupportedMedia
+from traffic_storage.domain.files import Coding, FileKind, FileState, StoredFile
 from traffic_storage.domain.identifiers import known_file_id
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.verification import Span, chunks_of
-from traffic_storage.ports.blob_store import closing
-from traffic_storage.ports.cache import Cache
-from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
-from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
+from traffic_storage.ports.errors import BlobCorrupt
 from traffic_storage.ports.images import DecodedImage, Images
 from traffic_storage.ports.record_repo import Catalogue
-
-logger = logging.getLogger("traffic_storage.read")
-
-
-@frozen
-class Caching:
-    """What is cached: small blobs, by digest, of replicas in these tiers."""
-
-    tiers: frozenset[Tier]
-    item_bytes: int
-    ttl: timedelta
 
 
 class ReadFiles:
@@ -71,21 +37,15 @@ class ReadFiles:
         self,
         *,
         catalogue: Catalogue,
-        stores: Stores,
-        cache: Cache,
-        caching: Caching,
+        replicas: ReplicaReader,
         compressor: Compressor,
         images: Images,
-        clock: Clock,
         counters: OperationCounters,
     ) -> None:
         self._catalogue = catalogue
-        self._stores = stores
-        self._cache = cache
-        self._caching = caching
+        self._replicas = replicas
         self._compressor = compressor
         self._images = images
-        self._clock = clock
         self._counters = counters
 
     async def file(self, file_id: str) -> StoredFile:
@@ -131,7 +91,7 @@ class ReadFiles:
     async def chunks(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
         """The bytes of a span of a file, each verified before it is given."""
         if file.stored.segmented and file.coding is Coding.IDENTITY:
-            async with aclosing(self._streamed(file, span)) as stream:
+            async with aclosing(self._replicas.stream(file, span)) as stream:
                 async for chunk in stream:
                     self._counters.bytes_retrieved += len(chunk)
                     yield chunk
@@ -143,7 +103,7 @@ class ReadFiles:
                 yield chunk
 
     async def _content(self, file: StoredFile) -> bytes:
-        stored = await self._stored_bytes(file)
+        stored = await self._replicas.read(file)
         if file.coding is Coding.IDENTITY:
             return stored
         try:
@@ -151,106 +111,6 @@ class ReadFiles:
         except BlobCorrupt as error:
             # The stored bytes are those that were recorded: no other copy can do better.
             raise NoGoodReplica(f"{file.file_id} can't be decoded: {error}") from error
-
-    async def _stored_bytes(self, file: StoredFile) -> bytes:
-        if not self._cacheable(file):
-            return await self._from_replicas(file)
-        key = f"blob:{file.stored.sha256}"
-        if (data := await self._cache.get(key)) is not None and _is(data, file.stored):
-            self._counters.cache_hits += 1
-            return data
-        self._counters.cache_misses += 1
-        data = await self._from_replicas(file)
-        await self._cache.put(key, data, self._caching.ttl)
-        return data
-
-    def _cacheable(self, file: StoredFile) -> bool:
-        readable = file.readable
-        return (
-            file.stored.size_bytes <= self._caching.item_bytes
-            and bool(readable)
-            and readable[0].tier in self._caching.tiers
-        )
-
-    async def _from_replicas(self, file: StoredFile) -> bytes:
-        away: list[Unavailable] = []
-        for replica in (*file.readable, *file.doubtful):
-            try:
-                store = self._stores.blob_store(replica.store_id)
-                data = await store.read(replica.key, file.stored)
-                await self._succeeded(file, replica)
-                return data
-            except (BlobCorrupt, BlobMissing) as error:
-                away += await self._failed(file, replica, error)
-            except StorageUnavailable as error:
-                away.append(error)
-        raise self._no_replica(file, away)
-
-    async def _streamed(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
-        position = span.start
-        away: list[Unavailable] = []
-        for replica in (*file.readable, *file.doubtful):
-            try:
-                store = self._stores.blob_store(replica.store_id)
-                rest = Span(position, span.stop)
-                async with closing(store.open(replica.key, file.stored, rest)) as stream:
-                    async for chunk in stream:
-                        yield chunk
-                        position += len(chunk)
-                if rest == Span(0, file.stored.size_bytes):
-                    await self._succeeded(file, replica)
-                return
-            except (BlobCorrupt, BlobMissing) as error:
-                away += await self._failed(file, replica, error)
-            except StorageUnavailable as error:
-                away.append(error)
-        raise self._no_replica(file, away)
-
-    async def _failed(
-        self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
-    ) -> list[Unavailable]:
-        """Mark a replica that is bad; what is returned says why nothing is known of it instead."""
-        self._counters.replicas_failed += 1
-        logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
-        try:
-            if isinstance(error, BlobMissing):
-                await self._stores.confirm(replica.store_id, replica.key)
-            else:
-                self._stores.must_be_trusted(replica.store_id)
-        except (StorageUnavailable, CatalogueUnavailable) as untrusted:
-            # Perhaps another store altogether: what it lacks proves nothing.
-            return [untrusted]
-        if replica.state is ReplicaState.PRESENT:
-            bad = ReplicaState.CORRUPT if isinstance(error, BlobCorrupt) else ReplicaState.MISSING
-            await self._mark(file, replica, bad)
-        return []
-
-    async def _succeeded(self, file: StoredFile, replica: Replica) -> None:
-        """Note that a whole replica was read and verified, where that is news."""
-        if replica.state is not ReplicaState.PRESENT:
-            logger.warning("replica of %s in %s is whole again", file.file_id, replica.store_id)
-            await self._mark(file, replica, ReplicaState.PRESENT)
-
-    async def _mark(self, file: StoredFile, replica: Replica, state: ReplicaState) -> None:
-        try:
-            await self._catalogue.mark(
-                file.file_id, replica.store_id, replica.key, state, self._clock.now()
-            )
-        except (CatalogueUnavailable, StorageFull) as away:
-            logger.warning("could not mark it: %s", str(away))
-
-    @staticmethod
-    def _no_replica(
-        file: StoredFile, away: list[Unavailable]
-    ) -> StorageUnavailable | NoGoodReplica:
-        if away:
-            reasons = "; ".join(str(error) for error in away)
-            return StorageUnavailable(f"{file.file_id} can't be read now: {reasons}")
-        states = ", ".join(f"{replica.store_id}: {replica.state}" for replica in file.replicas)
-        return NoGoodReplica(
-            f"no good replica of {file.file_id} is left ({states})",
-            remedy="restore it from a backup; its digest in the catalogue proves the copy",
-        )
 
     def _count(self, size_bytes: int) -> None:
         self._counters.files_retrieved += 1
@@ -280,7 +140,3 @@ class OpenFile:
                 "span", f"ends at {span.stop}, the file at {size}", f"stop at {size} or before"
             )
         return self._reader.chunks(self.file, span)
-
-
-def _is(data: bytes, digests: Digests) -> bool:
-    return len(data) == digests.size_bytes and sha256_of(data) == digests.sha256

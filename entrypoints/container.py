@@ -19,8 +19,9 @@ from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.prepare import Limits, Prepare
-from traffic_storage.application.read_files import Caching, ReadFiles
+from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.recovery import Recover
+from traffic_storage.application.replica_reader import Caching, ReplicaReader
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.statistics import Statistics
 from traffic_storage.application.store_evidence import StoreEvidence
@@ -326,15 +327,21 @@ class Container(DeclarativeContainer):
     store_evidence = Singleton(
         StoreEvidence, prepare=prepare, store_unit=store_unit, tasks=tasks, clock=clock
     )
-    read_files = Singleton(
-        ReadFiles,
+    replica_reader = Singleton(
+        ReplicaReader,
         catalogue=catalogue,
         stores=stores,
         cache=cache,
         caching=Called(_caching, settings),
+        clock=clock,
+        counters=counters,
+    )
+    read_files = Singleton(
+        ReadFiles,
+        catalogue=catalogue,
+        replicas=replica_reader,
         compressor=compressor,
         images=images,
-        clock=clock,
         counters=counters,
     )
     statistics = Singleton(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 from backports import zstd
 from dependency_injector.providers import Object
 
@@ -25,9 +26,16 @@ from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import TrafficStorageError
-from traffic_storage.domain.files import BlobKey, Coding, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.files import (
+    BlobKey,
+    Coding,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    Tier,
+)
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
-from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.violation import ViolationRecord
@@ -38,7 +46,7 @@ from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobSto
 from traffic_storage.entrypoints.testing.faults.cache import FailingCache
 from traffic_storage.entrypoints.testing.faults.spool import FailingSpool
 from traffic_storage.ports.images import Images
-from traffic_storage.ports.spool import Body
+from traffic_storage.ports.spool import Body, MemoryBody
 
 OCCUPYING = {ReplicaState.PRESENT, ReplicaState.CORRUPT}
 LONG_AGO = timedelta(days=1)
@@ -320,6 +328,25 @@ class Service:
             if used != counted:
                 found.append(f"{bound.store_id} counts {used} bytes, the catalogue {counted}")
         return found
+
+
+async def two_copies(rig: Rig, service: Service, content: bytes) -> StoredFile:
+    """A file that is present in both tiers, local first."""
+    file = (await service.video(streamed(content, 1_000_000), "X")).file
+    (first,) = file.readable
+    other = Tier.CLOUD if first.tier is Tier.LOCAL else Tier.LOCAL
+    (bound,) = [b for b in service.stores if b.store.tier is other]
+    assert bound.store_id is not None
+    await rig.at_rest[other].put(
+        first.key,
+        MemoryBody(content, file.stored),
+        manifest_of(file),
+        deadline=NOON.replace(year=9999),
+    )
+    second = Replica(bound.store_id, other, first.key, ReplicaState.PRESENT, NOON)
+    copies = sorted((first, second), key=lambda copy: copy.tier is not Tier.LOCAL)
+    rig.repo._files[file.file_id] = evolve(file, replicas=tuple(copies))
+    return rig.repo._files[file.file_id]
 
 
 def _sha256(data: bytes) -> str:

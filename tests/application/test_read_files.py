@@ -14,9 +14,16 @@ import pytest
 from attrs import evolve
 from dependency_injector.providers import Object
 
-from tests.application.rig import Rig, Service, film, picture, streamed, violation_record
+from tests.application.rig import (
+    Rig,
+    Service,
+    film,
+    picture,
+    two_copies,
+    violation_record,
+)
 from tests.application.script import Step
-from traffic_storage.application.read_files import Caching
+from traffic_storage.application.replica_reader import Caching
 from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES
 from traffic_storage.domain.errors import (
     InvalidInput,
@@ -28,45 +35,22 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import (
     FileState,
-    Replica,
     ReplicaState,
-    StoredFile,
     Tier,
 )
 from traffic_storage.domain.identifiers import FileId, StoreId
-from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
-from traffic_storage.ports.spool import MemoryBody
 
 SMALL = film(0, 5_000)
 LARGE = hashlib.shake_256(b"large").digest(WHOLE_READ_BYTES + 3 * SEGMENT_BYTES // 2)
 CONTENTS = pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 DAMAGES = pytest.mark.parametrize("damage", Damage)
 X = FileId("X")
-
-
-async def two_copies(rig: Rig, service: Service, content: bytes) -> StoredFile:
-    """A file that is present in both tiers, local first."""
-    file = (await service.video(streamed(content, 1_000_000), "X")).file
-    (first,) = file.readable
-    other = Tier.CLOUD if first.tier is Tier.LOCAL else Tier.LOCAL
-    (bound,) = [b for b in service.stores if b.store.tier is other]
-    assert bound.store_id is not None
-    await rig.at_rest[other].put(
-        first.key,
-        MemoryBody(content, file.stored),
-        manifest_of(file),
-        deadline=NOON.replace(year=9999),
-    )
-    second = Replica(bound.store_id, other, first.key, ReplicaState.PRESENT, NOON)
-    copies = sorted((first, second), key=lambda copy: copy.tier is not Tier.LOCAL)
-    rig.repo._files[X] = evolve(file, replicas=tuple(copies))
-    return rig.repo._files[X]
 
 
 async def gathered(chunks: AsyncGenerator[bytes, None]) -> bytes:
@@ -446,7 +430,8 @@ async def test_only_what_is_small_and_in_a_chosen_tier_is_cached() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     service = rig.boot()
     choice = Caching(frozenset({Tier.CLOUD}), item_bytes=100, ttl=timedelta(hours=1))
-    service.container.read_files.add_kwargs(caching=Object(choice))
+    service.container.replica_reader.add_kwargs(caching=Object(choice))
+    service.container.replica_reader.reset()
     service.container.read_files.reset()
     service = Service(service.container)
     await service.start()

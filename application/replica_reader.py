@@ -1,0 +1,257 @@
+"""ReplicaReader: the verified stored bytes of a file, from whichever replica is good."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from typing import TypeAlias
+
+from attrs import frozen
+
+from traffic_storage.application.operation_counters import OperationCounters
+from traffic_storage.application.stores import Stores
+from traffic_storage.domain.digests import Digests, sha256_of
+from traffic_storage.domain.errors import (
+    NoGoodReplica,
+    NotFound,
+    StorageFull,
+    StorageUnavailable,
+    Unavailable,
+)
+from traffic_storage.domain.files import (
+    BlobKey,
+    FileState,
+    Replica,
+    ReplicaState,
+    StoredFile,
+    Tier,
+)
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.verification import Span
+from traffic_storage.ports.blob_store import closing
+from traffic_storage.ports.cache import Cache
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
+from traffic_storage.ports.record_repo import Catalogue
+
+logger = logging.getLogger("traffic_storage.read")
+
+_REMOVED = frozenset({FileState.PURGING, FileState.PURGED})
+
+ReplicaFilter: TypeAlias = Callable[[Replica], bool]
+"""Which replicas may serve a read."""
+
+
+def any_replica(_replica: Replica) -> bool:
+    """Every replica may serve."""
+    return True
+
+
+@frozen
+class Caching:
+    """Which blobs the cache holds, by digest: up to `item_bytes`, first replica in `tiers`."""
+
+    tiers: frozenset[Tier]
+    item_bytes: int
+    ttl: timedelta
+
+
+class ReplicaReader:
+    """Reads the stored bytes of files. Every byte is verified before it is given.
+
+    Replicas are tried in the file's order: the present ones, then those that are marked corrupt or
+    missing. A present replica that proves bad is marked and never deleted; a doubtful one that
+    proves whole is marked present. A mark is written only when the store proves its identity at
+    that moment. When all replicas have failed, the file is looked up once more in the catalogue:
+    replicas that it has gained since the caller's lookup are tried too.
+
+    Errors of all methods:
+        StorageUnavailable: a replica that may be good can't be reached; the message names each.
+        NoGoodReplica: every replica is corrupt or missing, or `serving` admits none.
+        NotFound: the file was removed after the caller's lookup.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        stores: Stores,
+        cache: Cache,
+        caching: Caching,
+        clock: Clock,
+        counters: OperationCounters,
+    ) -> None:
+        self._catalogue = catalogue
+        self._stores = stores
+        self._cache = cache
+        self._caching = caching
+        self._clock = clock
+        self._counters = counters
+
+    async def read(
+        self, file: StoredFile, *, cached: bool = True, serving: ReplicaFilter = any_replica
+    ) -> bytes:
+        """All stored bytes. Meant for files that fit in memory.
+
+        With `cached`, the cache may answer in place of a replica, whatever `serving` admits, and
+        keeps what a replica gave. Without it a store that caches in a folder may still answer from
+        there; `BlobStore.verify` asks the medium itself.
+        """
+        if not (cached and self._cacheable(file)):
+            return await self._from_replicas(file, serving)
+        key = f"blob:{file.stored.sha256}"
+        if (data := await self._cache.get(key)) is not None and _is(data, file.stored):
+            self._counters.cache_hits += 1
+            return data
+        self._counters.cache_misses += 1
+        data = await self._from_replicas(file, serving)
+        await self._cache.put(key, data, self._caching.ttl)
+        return data
+
+    async def stream(
+        self, file: StoredFile, span: Span, *, serving: ReplicaFilter = any_replica
+    ) -> AsyncGenerator[bytes, None]:
+        """The stored bytes of `span` in chunks; the cache is not asked.
+
+        When a replica fails in mid-stream, another one continues at the same byte. Close the
+        iterator when leaving early.
+        """
+        position = span.start
+        search = _Search(file, serving, self._catalogue)
+        while replica := await search.next():
+            rest = Span(position, span.stop)
+            try:
+                store = self._stores.blob_store(replica.store_id)
+                async with closing(store.open(replica.key, file.stored, rest)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                        position += len(chunk)
+            except (BlobCorrupt, BlobMissing) as error:
+                search.reasons += await self._failed(file, replica, error)
+            except Unavailable as error:
+                search.reasons.append(str(error))
+            else:
+                if rest == Span(0, file.stored.size_bytes):
+                    await self._succeeded(file, replica)
+                return
+        raise search.error()
+
+    async def _from_replicas(self, file: StoredFile, serving: ReplicaFilter) -> bytes:
+        search = _Search(file, serving, self._catalogue)
+        while replica := await search.next():
+            try:
+                store = self._stores.blob_store(replica.store_id)
+                data = await store.read(replica.key, file.stored)
+            except (BlobCorrupt, BlobMissing) as error:
+                search.reasons += await self._failed(file, replica, error)
+            except Unavailable as error:
+                search.reasons.append(str(error))
+            else:
+                await self._succeeded(file, replica)
+                return data
+        raise search.error()
+
+    def _cacheable(self, file: StoredFile) -> bool:
+        readable = file.readable
+        return (
+            file.stored.size_bytes <= self._caching.item_bytes
+            and bool(readable)
+            and readable[0].tier in self._caching.tiers
+        )
+
+    async def _failed(
+        self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
+    ) -> list[str]:
+        """Mark a bad replica, or say why its failure proves nothing about it."""
+        self._counters.replicas_failed += 1
+        logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
+        missing = isinstance(error, BlobMissing)
+        try:
+            await self._stores.confirm(replica.store_id, replica.key if missing else None)
+        except Unavailable as untrusted:
+            return [str(untrusted)]
+        if replica.state is ReplicaState.PRESENT:
+            bad = ReplicaState.MISSING if missing else ReplicaState.CORRUPT
+            await self._mark(file, replica, bad)
+        return []
+
+    async def _succeeded(self, file: StoredFile, replica: Replica) -> None:
+        """Mark a doubtful replica that was read whole and verified."""
+        if replica.state is ReplicaState.PRESENT:
+            return
+        try:
+            await self._stores.confirm(replica.store_id)
+        except Unavailable as untrusted:
+            logger.warning("%s was read whole, and not marked: %s", replica.key, str(untrusted))
+            return
+        logger.warning("replica of %s in %s is whole again", file.file_id, replica.store_id)
+        await self._mark(file, replica, ReplicaState.PRESENT)
+
+    async def _mark(self, file: StoredFile, replica: Replica, state: ReplicaState) -> None:
+        try:
+            await self._catalogue.mark(
+                file.file_id, replica.store_id, replica.key, state, self._clock.now()
+            )
+        except (CatalogueUnavailable, StorageFull) as error:
+            logger.warning("%s could not be marked %s: %s", replica.key, state, str(error))
+
+
+class _Search:
+    """The replicas of a file that are still to be tried, and why the tried ones may yet be good.
+
+    `reasons` holds one text for each replica whose state could not be determined.
+    """
+
+    def __init__(self, file: StoredFile, serving: ReplicaFilter, catalogue: Catalogue) -> None:
+        self.reasons: list[str] = []
+        self._file = file
+        self._serving = serving
+        self._catalogue = catalogue
+        self._untried = _in_order(file, serving)
+        self._tried: set[tuple[StoreId, BlobKey]] = set()
+        self._is_current = False
+
+    async def next(self) -> Replica | None:
+        """The next replica to try; None when there is none, also after another lookup."""
+        if not self._untried and not self._is_current:
+            self._is_current = True
+            await self._look_up_again()
+        if not self._untried:
+            return None
+        replica = self._untried.pop(0)
+        self._tried.add((replica.store_id, replica.key))
+        return replica
+
+    def error(self) -> StorageUnavailable | NoGoodReplica:
+        """Why no replica gave the bytes."""
+        name = self._file.file_id
+        if self.reasons:
+            return StorageUnavailable(f"{name} can't be read now: {'; '.join(self.reasons)}")
+        states = ", ".join(f"{copy.store_id}: {copy.state}" for copy in self._file.replicas)
+        return NoGoodReplica(
+            f"no good replica of {name} is left ({states})",
+            remedy="restore it from a backup; its digest in the catalogue proves the copy",
+        )
+
+    async def _look_up_again(self) -> None:
+        try:
+            current = await self._catalogue.file(self._file.file_id)
+        except CatalogueUnavailable as error:
+            self.reasons.append(f"whether it has other replicas by now is unknown: {error}")
+            return
+        if current is None or current.state in _REMOVED:
+            raise NotFound("file", self._file.file_id)
+        if current.stored == self._file.stored:
+            self._file = current
+            self._untried = [
+                replica
+                for replica in _in_order(current, self._serving)
+                if (replica.store_id, replica.key) not in self._tried
+            ]
+
+
+def _in_order(file: StoredFile, serving: ReplicaFilter) -> list[Replica]:
+    return [replica for replica in (*file.readable, *file.doubtful) if serving(replica)]
+
+
+def _is(data: bytes, digests: Digests) -> bool:
+    return len(data) == digests.size_bytes and sha256_of(data) == digests.sha256
