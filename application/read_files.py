@@ -16,10 +16,10 @@ from traffic_storage.domain.files import Coding, FileKind, FileState, StoredFile
 from traffic_storage.domain.identifiers import known_file_id
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.verification import Span, chunks_of
+from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.errors import BlobCorrupt
 from traffic_storage.ports.images import DecodedImage, Images
-from traffic_storage.ports.record_repo import Catalogue
 
 
 class ReadFiles:

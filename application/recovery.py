@@ -9,7 +9,7 @@ from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.domain.identifiers import AttemptId
 from traffic_storage.domain.ingest import Attempt
 from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.record_repo import IngestJournal
+from traffic_storage.ports.ingest_journal import IngestJournal
 
 logger = logging.getLogger("traffic_storage.recovery")
 

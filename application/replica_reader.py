@@ -9,6 +9,7 @@ from attrs import frozen
 
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import Stores
+from traffic_storage.domain.changes import ObserveReplica
 from traffic_storage.domain.digests import Digests, sha256_of
 from traffic_storage.domain.errors import (
     NoGoodReplica,
@@ -29,9 +30,10 @@ from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.verification import Span
 from traffic_storage.ports.blob_store import closing
 from traffic_storage.ports.cache import Cache
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
-from traffic_storage.ports.record_repo import Catalogue
 
 logger = logging.getLogger("traffic_storage.read")
 
@@ -74,6 +76,7 @@ class ReplicaReader:
         self,
         *,
         catalogue: Catalogue,
+        changes: Changes,
         stores: Stores,
         cache: Cache,
         caching: Caching,
@@ -81,6 +84,7 @@ class ReplicaReader:
         counters: OperationCounters,
     ) -> None:
         self._catalogue = catalogue
+        self._changes = changes
         self._stores = stores
         self._cache = cache
         self._caching = caching
@@ -188,8 +192,8 @@ class ReplicaReader:
 
     async def _mark(self, file: StoredFile, replica: Replica, state: ReplicaState) -> None:
         try:
-            await self._catalogue.mark(
-                file.file_id, replica.store_id, replica.key, state, self._clock.now()
+            await self._changes.apply(
+                ObserveReplica(file.file_id, replica.replica_id, state, self._clock.now())
             )
         except (CatalogueUnavailable, StorageFull) as error:
             logger.warning("%s could not be marked %s: %s", replica.key, state, str(error))

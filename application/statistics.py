@@ -9,7 +9,7 @@ from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.ingest import CatalogueUsage
 from traffic_storage.ports.cache import Cache, CacheHealth
-from traffic_storage.ports.record_repo import Catalogue
+from traffic_storage.ports.catalogue import Catalogue
 
 
 @frozen

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import Excluded, Stores
+from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.domain.errors import (
     Conflict,
     NoGoodReplica,
@@ -27,15 +28,17 @@ from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.violation import StoredViolation, with_paths
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.errors import (
     AttemptCondemned,
     BlobConflict,
     BlobCorrupt,
     DeadlinePassed,
-    NamesTaken,
+    IdsTaken,
 )
-from traffic_storage.ports.record_repo import Catalogue, IngestJournal
+from traffic_storage.ports.ingest_journal import IngestJournal
 
 logger = logging.getLogger("traffic_storage.store")
 
@@ -67,7 +70,7 @@ class _PutFailed(Exception):
 class _Lost(Exception):
     """The names or the attempt were lost to somebody else: look again at what is there."""
 
-    def __init__(self, error: NamesTaken | AttemptCondemned) -> None:
+    def __init__(self, error: IdsTaken | AttemptCondemned) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -80,6 +83,7 @@ class StoreUnit:
         *,
         stores: Stores,
         journal: IngestJournal,
+        changes: Changes,
         catalogue: Catalogue,
         clock: Clock,
         ids: Ids,
@@ -90,6 +94,7 @@ class StoreUnit:
     ) -> None:
         self._stores = stores
         self._journal = journal
+        self._changes = changes
         self._catalogue = catalogue
         self._clock = clock
         self._ids = ids
@@ -218,8 +223,8 @@ class StoreUnit:
     ) -> StoredUnit:
         rows = _rows(unit, files, existing)
         try:
-            await self._journal.commit(attempt.attempt_id, rows)
-        except NamesTaken as error:
+            await self._changes.apply(CommitUnit(attempt.attempt_id, rows))
+        except IdsTaken as error:
             await self._undo(attempt, files)
             raise _Lost(error) from error
         except AttemptCondemned as error:

@@ -6,7 +6,7 @@ from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.identifiers import violation_id as checked
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.ports.record_repo import Catalogue
+from traffic_storage.ports.catalogue import Catalogue
 
 
 async def violation_with_files(

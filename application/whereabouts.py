@@ -14,7 +14,7 @@ from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.identity import EnrolledStore, taken_over, two_copies
 from traffic_storage.ports.blob_store import BlobStore
-from traffic_storage.ports.record_repo import Registry
+from traffic_storage.ports.store_registry import Registry
 
 logger = logging.getLogger("traffic_storage.stores")
 

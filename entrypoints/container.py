@@ -315,6 +315,7 @@ class Container(DeclarativeContainer):
         StoreUnit,
         stores=stores,
         journal=catalogue,
+        changes=catalogue,
         catalogue=catalogue,
         clock=clock,
         ids=ids,
@@ -330,6 +331,7 @@ class Container(DeclarativeContainer):
     replica_reader = Singleton(
         ReplicaReader,
         catalogue=catalogue,
+        changes=catalogue,
         stores=stores,
         cache=cache,
         caching=Called(_caching, settings),

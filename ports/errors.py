@@ -45,7 +45,7 @@ class AttemptCondemned(TrafficStorageError):
     """The attempt was undone by recovery before it could commit; nothing of it is visible."""
 
 
-class NamesTaken(TrafficStorageError):
+class IdsTaken(TrafficStorageError):
     """Another unit claimed one of the names first; nothing of this unit is visible."""
 
 
@@ -56,7 +56,7 @@ __all__ = [
     "BlobMissing",
     "CatalogueUnavailable",
     "DeadlinePassed",
-    "NamesTaken",
+    "IdsTaken",
     "OutcomeUnknown",
     "StorageFull",
     "StorageUnavailable",

@@ -8,13 +8,11 @@ from uuid import uuid4
 
 from attrs import evolve
 
+from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
-    OBSERVATIONS,
     OCCUPYING,
-    BlobKey,
     FileKind,
-    ForbiddenTransition,
     Replica,
     ReplicaState,
     StoredFile,
@@ -39,7 +37,7 @@ from traffic_storage.domain.ingest import (
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
+from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
 _MOST_FILES = 1000
@@ -56,57 +54,36 @@ class InMemoryRecordRepo(RecordRepo):
         self._files: dict[FileId, StoredFile] = {}
         self._violations: dict[ViolationId, StoredViolation] = {}
 
-    async def begin(self, attempt: Attempt, names: ClaimedIds) -> ExistingRows:
-        """As the port says."""
+    async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         self._attempts.setdefault(attempt.attempt_id, attempt)
-        return self._held(names)
+        return self._held(ids)
 
-    async def commit(self, attempt: AttemptId, unit: Unit) -> None:
-        """As the port says."""
-        if attempt not in self._attempts and unit.is_shown_by(self._held(unit.affected_ids)):
-            return
-        if attempt not in self._attempts or attempt in self._condemned:
-            raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
-        self._check_free(name for name in unit.names.files if name in self._files)
-        self._check_there(attempt, unit)
-        self._check_free(name for name in [unit.names.violation] if name in self._violations)
-        completed = self._completed(unit)
-        del self._attempts[attempt]
-        self._files |= {file.file_id: _in_order(file) for file in unit.files}
-        for file in unit.restored:
-            self._files[file.file_id] = _with_more(self._files[file.file_id], file.replicas)
-        if unit.violation:
-            self._violations[unit.violation.violation_id] = unit.violation
-        if completed:
-            self._violations[completed.violation_id] = completed
+    async def apply(self, change: Change) -> bool:
+        if isinstance(change, CommitUnit):
+            return self._commit(change.attempt, change.unit)
+        return self._observe(change)
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
-        """As the port says."""
         live = [one for name, one in self._attempts.items() if name not in self._condemned]
         late = sorted((one for one in live if one.deadline <= now), key=_by_deadline)
         self._condemned |= {one.attempt_id for one in late[:limit]}
         return sorted((self._attempts[name] for name in self._condemned), key=_by_deadline)[:limit]
 
     async def forget(self, attempt: AttemptId) -> None:
-        """As the port says."""
         self._attempts.pop(attempt, None)
         self._condemned.discard(attempt)
 
     async def file(self, file_id: FileId) -> StoredFile | None:
-        """As the port says."""
         return self._files.get(file_id)
 
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
-        """As the port says."""
         files = [file for file in self._files.values() if file.violation_id == violation_id]
         return sorted(files, key=lambda file: (file.created_at, file.file_id))[:_MOST_FILES]
 
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
-        """As the port says."""
         return self._violations.get(violation_id)
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
-        """As the port says."""
         found = sorted(
             (violation for violation in self._violations.values() if _meets(violation, query)),
             key=_place_in_order,
@@ -127,7 +104,6 @@ class InMemoryRecordRepo(RecordRepo):
         return Page(items, Cursor(items[-1].created_at, items[-1].file_id))
 
     async def usage(self) -> CatalogueUsage:
-        """As the port says; here it is a recount."""
         files: Counter[tuple[StoreId, FileKind]] = Counter()
         size: Counter[tuple[StoreId, FileKind]] = Counter()
         for file in self._files.values():
@@ -138,41 +114,18 @@ class InMemoryRecordRepo(RecordRepo):
         rows = (Usage(*place, files[place], size[place]) for place in sorted(files))
         return CatalogueUsage(tuple(rows), len(self._violations))
 
-    async def mark(
-        self,
-        file_id: FileId,
-        store_id: StoreId,
-        key: BlobKey,
-        state: ReplicaState,
-        at: datetime,
-    ) -> bool:
-        """As the port says."""
-        if state not in OBSERVATIONS:
-            raise ForbiddenTransition(f"nobody sees that a replica is {state}")
-        file = self._files.get(file_id)
-        for replica in file.replicas if file else ():
-            is_it = (replica.store_id, replica.key) == (store_id, key)
-            if is_it and replica.state in OBSERVATIONS[state]:
-                self._replace(file_id, replica, replica.become(state, verified_at=at))
-                return True
-        return False
-
     async def catalogue_id(self) -> CatalogueId:
-        """As the port says."""
         return self._catalogue_id
 
     async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
-        """As the port says."""
         if there := self._at(location):
             return there
         return self._stores.setdefault(proposed, EnrolledStore(proposed, tier, location, False))
 
     async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
-        """As the port says."""
         return self._stores.get(store_id)
 
     async def relocate(self, store_id: StoreId, location: str) -> None:
-        """As the port says."""
         store = self._known(store_id)
         there = self._at(location)
         if there and there.store_id != store_id:
@@ -180,7 +133,6 @@ class InMemoryRecordRepo(RecordRepo):
         self._stores[store_id] = evolve(store, location=location)
 
     async def note_marked(self, store_id: StoreId) -> None:
-        """As the port says."""
         self._stores[store_id] = evolve(self._known(store_id), marked=True)
 
     async def upgrade(self) -> None:
@@ -196,6 +148,32 @@ class InMemoryRecordRepo(RecordRepo):
     async def aclose(self) -> None:
         """There is nothing to free; the catalogue stays as it is."""
 
+    def _commit(self, attempt: AttemptId, unit: Unit) -> bool:
+        if attempt not in self._attempts and unit.is_shown_by(self._held(unit.affected_ids)):
+            return False
+        if attempt not in self._attempts or attempt in self._condemned:
+            raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
+        self._check_free(name for name in unit.names.files if name in self._files)
+        self._check_there(attempt, unit)
+        self._check_free(name for name in [unit.names.violation] if name in self._violations)
+        completed = self._completed(unit)
+        del self._attempts[attempt]
+        self._files |= {file.file_id: _in_order(file) for file in unit.files}
+        for file in unit.restored:
+            self._files[file.file_id] = _with_more(self._files[file.file_id], file.replicas)
+        if unit.violation:
+            self._violations[unit.violation.violation_id] = unit.violation
+        if completed:
+            self._violations[completed.violation_id] = completed
+        return True
+
+    def _observe(self, change: ObserveReplica) -> bool:
+        found = change.expected_in(self._files.get(change.file_id))
+        if found is None:
+            return False
+        self._replace(change.file_id, found, found.become(change.state, verified_at=change.at))
+        return True
+
     def _held(self, names: ClaimedIds) -> ExistingRows:
         taken = {name: self._files[name] for name in names.files if name in self._files}
         violation = self._violations.get(names.violation) if names.violation else None
@@ -207,7 +185,7 @@ class InMemoryRecordRepo(RecordRepo):
             return None
         violation = self._violations.get(unit.completes)
         if violation is None:
-            raise NamesTaken(f"there is no violation {unit.completes} to complete")
+            raise IdsTaken(f"there is no violation {unit.completes} to complete")
         for kind in (FileKind.IMAGE, FileKind.VIDEO):
             if file := unit.of_kind(kind):
                 violation = _with_file(violation, kind, file.file_id)
@@ -216,7 +194,7 @@ class InMemoryRecordRepo(RecordRepo):
     @staticmethod
     def _check_free(taken: Iterable[str]) -> None:
         if names := ", ".join(taken):
-            raise NamesTaken(f"another unit has {names}")
+            raise IdsTaken(f"another unit has {names}")
 
     def _check_there(self, attempt: AttemptId, unit: Unit) -> None:
         if any(file.file_id not in self._files for file in unit.restored):
@@ -279,7 +257,7 @@ def _moved(replicas: Sequence[Replica], old: StoreId, successor: StoreId) -> Ite
 def _with_file(violation: StoredViolation, kind: FileKind, file_id: FileId) -> StoredViolation:
     slot = violation.image_file_id if kind is FileKind.IMAGE else violation.video_file_id
     if slot is not None:
-        raise NamesTaken(f"the violation {violation.violation_id} has its {kind} already")
+        raise IdsTaken(f"the violation {violation.violation_id} has its {kind} already")
     if kind is FileKind.IMAGE:
         record = evolve(violation.record, image_path=file_id)
         return evolve(violation, record=record, image_file_id=file_id)

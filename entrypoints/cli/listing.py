@@ -16,7 +16,7 @@ from traffic_storage.entrypoints.cli.output import (
     say_table,
 )
 from traffic_storage.entrypoints.views import StoredFileView, ViolationView, violation_view
-from traffic_storage.ports.record_repo import Catalogue
+from traffic_storage.ports.catalogue import Catalogue
 
 _HEADER = ("time", "violation", "device", "type", "class", "confidence", "files")
 

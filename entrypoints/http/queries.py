@@ -27,7 +27,7 @@ from traffic_storage.entrypoints.http.problems import MEDIA_TYPE, problem_of
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, request_id_of
 from traffic_storage.entrypoints.http.responses import send_json, send_whole
 from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
-from traffic_storage.ports.record_repo import Catalogue
+from traffic_storage.ports.catalogue import Catalogue
 
 _KNOWN_FILTERS = frozenset(
     {

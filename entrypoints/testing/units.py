@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import evolve
 
+from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.files import (
     Coding,
@@ -138,5 +139,5 @@ async def store(repo: RecordRepo, unit: Unit) -> Unit:
     """Begin and commit a unit, and hand it back."""
     attempt = new_attempt(unit)
     await repo.begin(attempt, unit.names)
-    await repo.commit(attempt.attempt_id, unit)
+    await repo.apply(CommitUnit(attempt.attempt_id, unit))
     return unit

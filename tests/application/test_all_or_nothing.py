@@ -76,7 +76,7 @@ def errors_at(step: Step) -> list[Callable[[], BaseException]]:
     if port == "repo":
         known = lambda: CatalogueUnavailable("the database went away")  # noqa: E731
         unknown = lambda: OutcomeUnknown("the database went away in mid-commit")  # noqa: E731
-        return [unknown if after and method == "commit" else known]
+        return [unknown if after and method == "apply" else known]
     if port in {"local", "cloud"}:
         away = lambda: StorageUnavailable("the store went away")  # noqa: E731
         full = lambda: StorageFull("the store is full")  # noqa: E731

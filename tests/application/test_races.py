@@ -21,7 +21,7 @@ from traffic_storage.domain.errors import Conflict, StorageFull, StorageUnavaila
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.faults.plans import When
-from traffic_storage.ports.errors import DeadlinePassed, NamesTaken
+from traffic_storage.ports.errors import DeadlinePassed, IdsTaken
 
 MANY = 12
 V001 = violation_record()
@@ -147,7 +147,7 @@ async def test_an_attempt_that_recovery_condemned_does_not_commit_but_is_tried_a
 async def test_a_commit_that_comes_after_its_undoing_is_tried_again_with_new_keys() -> None:
     rig = Rig()
     async with rig.running() as slow, rig.running() as other:
-        held = rig.script.hold("repo.commit")
+        held = rig.script.hold("repo.apply")
         work = asyncio.create_task(slow.image(picture(), "X"))
         await held.reached.wait()
         rig.clock.advance(LONG_AGO)
@@ -164,7 +164,7 @@ async def test_names_that_are_taken_for_ever_end_in_an_error_not_in_a_loop() -> 
     rig = Rig()
     async with rig.running() as service:
         faults = [
-            (Step("repo.commit", nth, When.BEFORE), lambda: NamesTaken("somebody has it"))
+            (Step("repo.apply", nth, When.BEFORE), lambda: IdsTaken("somebody has it"))
             for nth in range(1, 20)
         ]
         rig.script.begin(*faults)

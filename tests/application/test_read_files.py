@@ -198,7 +198,7 @@ async def test_a_copy_that_cannot_be_marked_now_does_not_keep_from_reading(
     async with rig.running() as service:
         file = await two_copies(rig, service, SMALL)
         await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.FLIP, at=0)
-        rig.script.begin((Step("repo.mark", 1, When.BEFORE), lambda: error("not now")))
+        rig.script.begin((Step("repo.apply", 1, When.BEFORE), lambda: error("not now")))
         assert (await service.read.whole("X"))[0] == SMALL
         assert set(states(rig).values()) == {ReplicaState.PRESENT}
         assert (await service.read.whole("X"))[0] == SMALL

@@ -39,7 +39,7 @@ MARGIN = TIMEOUT / 10
 
 async def interrupted(rig: Rig, service: Service, file_id: str = "X") -> None:
     """Leave an attempt whose blob was published and whose row was not."""
-    rig.script.begin((Step("repo.commit", 1, When.BEFORE), lambda: CatalogueUnavailable("gone")))
+    rig.script.begin((Step("repo.apply", 1, When.BEFORE), lambda: CatalogueUnavailable("gone")))
     assert isinstance(await outcome(service.video(film(), file_id)), CatalogueUnavailable)
     rig.script.begin()
 
@@ -82,7 +82,7 @@ async def test_it_undoes_at_the_start_what_a_dead_process_left() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     dead = rig.boot()
     await dead.start()
-    rig.script.begin((Step("repo.commit", 1, When.BEFORE), Died))
+    rig.script.begin((Step("repo.apply", 1, When.BEFORE), Died))
     with pytest.raises(Died):
         await dead.evidence(V001, picture(), film())
     rig.script = Script()
@@ -111,7 +111,7 @@ async def test_a_commit_whose_outcome_was_unknown_but_happened_is_kept() -> None
     rig = Rig()
     async with rig.running() as service:
         gone = lambda: CatalogueUnavailable("gone")  # noqa: E731
-        rig.script.begin((Step("repo.commit", 1, When.AFTER), gone))
+        rig.script.begin((Step("repo.apply", 1, When.AFTER), gone))
         assert isinstance(await outcome(service.video(film(), "X")), CatalogueUnavailable)
         rig.clock.advance(LONG_AGO)
         await service.sweep()
@@ -124,9 +124,7 @@ async def test_a_commit_whose_outcome_was_unknown_but_happened_is_kept() -> None
 async def test_an_undo_that_fails_half_way_is_taken_up_again() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
-        rig.script.begin(
-            (Step("repo.commit", 1, When.BEFORE), lambda: CatalogueUnavailable("gone"))
-        )
+        rig.script.begin((Step("repo.apply", 1, When.BEFORE), lambda: CatalogueUnavailable("gone")))
         await outcome(service.evidence(V001, picture(), film()))
         rig.clock.advance(LONG_AGO)
         rig.cloud.plan(Fault("delete", lambda: StorageUnavailable("no answer"), times=2))

@@ -70,7 +70,7 @@ async def swept(rig: Rig, times: int = 1) -> None:
 async def test_it_sweeps_by_itself() -> None:
     rig = Rig(sweep_interval_seconds=0.01)
     async with rig.running() as service:
-        rig.script.begin((Step("repo.commit", 1, When.BEFORE), gone))
+        rig.script.begin((Step("repo.apply", 1, When.BEFORE), gone))
         await outcome(service.image(picture(), "X"))
         rig.clock.advance(LONG_AGO)
         rig.script.begin()

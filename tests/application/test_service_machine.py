@@ -44,7 +44,7 @@ NUMBERS = st.integers(0, 2)
 MAYBE = st.none() | NUMBERS
 CALLS = [
     "repo.begin",
-    "repo.commit",
+    "repo.apply",
     "repo.forget",
     "local.put",
     "local.delete",
@@ -58,7 +58,7 @@ CALLS = [
 def error_at(step: Step, full: bool) -> Callable[[], BaseException]:
     """How a call may end there by its port."""
     if step.call.startswith("repo."):
-        unknown = step.call == "repo.commit" and step.when is When.AFTER
+        unknown = step.call == "repo.apply" and step.when is When.AFTER
         return lambda: OutcomeUnknown("unknown") if unknown else CatalogueUnavailable("away")
     if full and step.call.endswith(".put") and step.when is When.BEFORE:
         return lambda: StorageFull("full")

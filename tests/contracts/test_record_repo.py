@@ -66,8 +66,8 @@ class TestFailing(RecordRepoContract):
 
     async def test_it_fails_before_or_after_the_work(self, repo: FailingRecordRepo) -> None:
         repo.plan(
-            Fault("commit", nth=2),
-            Fault("commit", lambda: OutcomeUnknown("on purpose"), nth=3, when=When.AFTER),
+            Fault("apply", nth=2),
+            Fault("apply", lambda: OutcomeUnknown("on purpose"), nth=3, when=When.AFTER),
         )
         place = await local(repo)
         units = [Unit((new_file(place),)) for _ in range(3)]
@@ -77,7 +77,7 @@ class TestFailing(RecordRepoContract):
                 await store(repo, unit)
         assert [await is_whole(repo, unit) for unit in units] == [True, False, True]
         assert repo.unmet() == []
-        assert repo.calls["commit"] == 3
+        assert repo.calls["apply"] == 3
 
     async def test_it_tells_of_faults_that_no_call_met(self, repo: FailingRecordRepo) -> None:
         hidden, late = Fault("ping"), Fault("ping", nth=2)

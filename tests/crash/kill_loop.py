@@ -137,7 +137,7 @@ class KillLoop:
 
     def leave_something_to_undo(self) -> None:
         """Die with blobs published and nothing committed, and let the deadline pass."""
-        self.die_at("commit", "before")
+        self.die_at("apply", "before")
         self.an_hour_passes()
 
     def an_hour_passes(self) -> None:

@@ -47,7 +47,7 @@ def test_nothing_is_lost_at_any_named_fault_point(setup: str, tmp_path: Path) ->
     with settings_of(setup, tmp_path) as settings:
         loop = KillLoop(setup, settings, tmp_path, seed=2)
         # Four writers come to a ninth commit only when five have been acknowledged.
-        loop.die_at("commit", "after", call=9)
+        loop.die_at("apply", "after", call=9)
         for method, moment in POINTS:
             if method in UNDOING:
                 loop.leave_something_to_undo()

@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.adapters.record_repo.sql.statements import ADD_USAGE, ADD_VIOLATIONS
-from traffic_storage.domain.ingest import Usage
+from traffic_storage.domain.changes import CounterChange
 
 
 @frozen
@@ -36,8 +36,7 @@ class Write:
     """
 
     steps: tuple[Step, ...]
-    usage: tuple[Usage, ...] = ()
-    violations: int = 0
+    counters: CounterChange = field(factory=CounterChange)
     grows: bool = False
 
 
@@ -125,8 +124,8 @@ def _counting(writes: Iterable[Write], shard: int) -> Iterable[Step]:
     size: defaultdict[tuple[str, str], int] = defaultdict(int)
     violations = 0
     for write in writes:
-        violations += write.violations
-        for change in write.usage:
+        violations += write.counters.violations
+        for change in write.counters.usage:
             place = change.store_id, change.kind.value
             files[place] += change.files
             size[place] += change.bytes

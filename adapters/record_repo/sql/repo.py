@@ -1,7 +1,7 @@
 """SqlRecordRepo: the port's calls as statements."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
@@ -12,15 +12,17 @@ from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.adapters.record_repo.sql.statements import Filters
 from traffic_storage.adapters.record_repo.sql.tables import SHARDS
+from traffic_storage.domain.changes import (
+    Change,
+    CommitUnit,
+    ObserveReplica,
+    counted_by_commit,
+    counted_by_transition,
+)
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
-    OBSERVATIONS,
-    OCCUPYING,
-    BlobKey,
     FileKind,
-    ForbiddenTransition,
     Replica,
-    ReplicaState,
     StoredFile,
     Tier,
 )
@@ -42,7 +44,7 @@ from traffic_storage.domain.ingest import (
 )
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable, NamesTaken
+from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable, IdsTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
@@ -58,37 +60,19 @@ class SqlRecordRepo(RecordRepo):
         self._driver = driver
         self._common: set[tuple[float | None, float | None]] = set()
 
-    async def begin(self, attempt: Attempt, names: ClaimedIds) -> ExistingRows:
-        """As the port says. What is taken is read while the attempt is being entered."""
+    async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
+        # What is taken is read while the attempt is being entered.
         _, files, violation = await asyncio.gather(
-            self._enter(attempt), self._files(names.files), self._violation(names.violation)
+            self._enter(attempt), self._files(ids.files), self._violation(ids.violation)
         )
         return ExistingRows(MappingProxyType({file.file_id: file for file in files}), violation)
 
-    async def commit(self, attempt: AttemptId, unit: Unit) -> None:
-        """As the port says."""
-        try:
-            await self._driver.write(_commitment(attempt, unit))
-        except Refused as refused:
-            if refused.statement is statements.END_ATTEMPT:
-                if await self._shows(unit):
-                    return
-                raise AttemptCondemned(
-                    f"the attempt {attempt} was undone before it could commit"
-                ) from refused
-            if refused.statement is statements.INSERT_REPLICA:
-                raise AttemptCondemned(
-                    f"the attempt {attempt} names a store, or restores a file, that is gone"
-                ) from refused
-            if refused.dangling:
-                # A violation without its files: whoever made the unit is mistaken.
-                raise refused.__cause__ or refused from None
-            raise NamesTaken(
-                f"another unit has a name of {', '.join(unit.names.files)}"
-            ) from refused
+    async def apply(self, change: Change) -> bool:
+        if isinstance(change, CommitUnit):
+            return await self._commit(change.attempt, change.unit)
+        return await self._observe(change)
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
-        """As the port says."""
         late = await self._driver.read(statements.LATE, [(rows.micros(now), limit)])
         if late:
             named = tuple((attempt_id,) for (attempt_id,) in late)
@@ -97,24 +81,19 @@ class SqlRecordRepo(RecordRepo):
         return [rows.attempt_of(row) for row in found]
 
     async def forget(self, attempt: AttemptId) -> None:
-        """As the port says."""
         await self._driver.write(Write((Step(statements.FORGET_ATTEMPT, ((attempt,),)),)))
 
     async def file(self, file_id: FileId) -> StoredFile | None:
-        """As the port says."""
         return next(iter(await self._files((file_id,))), None)
 
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
-        """As the port says."""
         found = await self._driver.read(statements.FILES_OF, [(violation_id, MOST_FILES)])
         return rows.files_of(found)
 
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
-        """As the port says."""
         return await self._violation(violation_id)
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
-        """As the port says."""
         args = _query_args(query)
         filters = _filters(query, rare=await self._rare(query, args))
         # One more than asked for says whether there is a next page.
@@ -132,38 +111,13 @@ class SqlRecordRepo(RecordRepo):
         return Page(found[: query.limit], Cursor(last.created_at, last.file_id))
 
     async def usage(self) -> CatalogueUsage:
-        """As the port says."""
         return _usage_of(await self._driver.read(statements.USAGE, [()]))
 
-    async def mark(
-        self,
-        file_id: FileId,
-        store_id: StoreId,
-        key: BlobKey,
-        state: ReplicaState,
-        at: datetime,
-    ) -> bool:
-        """As the port says."""
-        if state not in OBSERVATIONS:
-            raise ForbiddenTransition(f"nobody sees that a replica is {state}")
-        file = await self.file(file_id)
-        found = _replica(file, store_id, key)
-        if file is None or found is None or found.state not in OBSERVATIONS[state]:
-            return False
-        try:
-            await self._driver.write(_marking(file, found, state, at))
-        except Refused as refused:
-            now = _replica(await self.file(file_id), store_id, key)
-            return refused.repeated and now == found.become(state, verified_at=at)
-        return True
-
     async def catalogue_id(self) -> CatalogueId:
-        """As the port says."""
         found = await self._driver.read(statements.CATALOGUE_ID, [()])
         return CatalogueId(found[0][0])
 
     async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
-        """As the port says."""
         there = await self._store(statements.STORE_AT, location)
         if there is None:
             try:
@@ -174,11 +128,9 @@ class SqlRecordRepo(RecordRepo):
         return there or EnrolledStore(proposed, tier, location, marked=False)
 
     async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
-        """As the port says."""
         return await self._store(statements.STORE, store_id)
 
     async def relocate(self, store_id: StoreId, location: str) -> None:
-        """As the port says."""
         for _ in range(_RACES):
             if await self.enrolled(store_id) is None:
                 raise NotFound("store", store_id)
@@ -193,27 +145,55 @@ class SqlRecordRepo(RecordRepo):
         )
 
     async def note_marked(self, store_id: StoreId) -> None:
-        """As the port says."""
         try:
             await self._driver.write(Write((Step(statements.MARK_STORE, ((store_id,),), 1),)))
         except Refused as refused:
             raise NotFound("store", store_id) from refused
 
     async def upgrade(self) -> None:
-        """As the port says."""
         await self._driver.upgrade()
 
     async def pending(self) -> Sequence[str]:
-        """As the port says."""
         return migrations.pending(await self._driver.version())
 
     async def ping(self) -> None:
-        """As the port says."""
         await self._driver.read(statements.PING, [()])
 
     async def aclose(self) -> None:
-        """As the port says."""
         await self._driver.aclose()
+
+    async def _commit(self, attempt: AttemptId, unit: Unit) -> bool:
+        try:
+            await self._driver.write(_commitment(attempt, unit))
+        except Refused as refused:
+            if refused.statement is statements.END_ATTEMPT:
+                if await self._shows(unit):
+                    return False
+                raise AttemptCondemned(
+                    f"the attempt {attempt} was undone before it could commit"
+                ) from refused
+            if refused.statement is statements.INSERT_REPLICA:
+                raise AttemptCondemned(
+                    f"the attempt {attempt} names a store, or restores a file, that is gone"
+                ) from refused
+            if refused.dangling:
+                # A violation without its files: whoever made the unit is mistaken.
+                raise refused.__cause__ or refused from None
+            raise IdsTaken(f"another unit has an id of {', '.join(unit.names.files)}") from refused
+        return True
+
+    async def _observe(self, change: ObserveReplica) -> bool:
+        file = await self.file(change.file_id)
+        found = change.expected_in(file)
+        if file is None or found is None:
+            return False
+        try:
+            await self._driver.write(_observation(file, found, change))
+        except Refused as refused:
+            becomes = found.become(change.state, verified_at=change.at)
+            now = await self.file(change.file_id)
+            return refused.repeated and now is not None and becomes in now.replicas
+        return True
 
     async def _enter(self, attempt: Attempt) -> None:
         entry = Step(statements.INSERT_ATTEMPT, (rows.attempt_row(attempt),))
@@ -282,31 +262,17 @@ def _commitment(attempt: AttemptId, unit: Unit) -> Write:
         steps.append(Step(statements.COMPLETE_VIOLATION, (row,), 1))
     return Write(
         tuple(steps),
-        usage=tuple(_occupied(unit)),
-        violations=1 if unit.violation else 0,
+        counters=counted_by_commit(unit),
         grows=True,
     )
 
 
-def _occupied(unit: Unit) -> Iterable[Usage]:
-    for file, copy in unit.replicas:
-        if copy.state in OCCUPYING:
-            yield Usage(copy.store_id, file.kind, 1, file.stored.size_bytes)
-
-
-def _replica(file: StoredFile | None, store_id: StoreId, key: BlobKey) -> Replica | None:
-    copies = file.replicas if file else ()
-    return next((copy for copy in copies if (copy.store_id, copy.key) == (store_id, key)), None)
-
-
-def _marking(file: StoredFile, found: Replica, state: ReplicaState, at: datetime) -> Write:
+def _observation(file: StoredFile, found: Replica, change: ObserveReplica) -> Write:
     place = file.file_id, found.store_id, found.key
-    row = (*place, found.state.value, state.value, rows.micros(at))
-    more = (state in OCCUPYING) - (found.state in OCCUPYING)
-    change = Usage(found.store_id, file.kind, more, more * file.stored.size_bytes)
+    row = (*place, found.state.value, change.state.value, rows.micros(change.at))
     return Write(
         (Step(statements.MARK_REPLICA, (row,), 1),),
-        usage=(change,) if more else (),
+        counters=counted_by_transition(file, found, change.state),
     )
 
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from hypothesis.strategies import SearchStrategy
 
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.domain.changes import CommitUnit, ObserveReplica
 from traffic_storage.domain.errors import NotFound, TrafficStorageError
 from traffic_storage.domain.files import (
     BlobKey,
@@ -40,6 +41,7 @@ from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, U
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord
 from traffic_storage.entrypoints.testing import strategies as values
+from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import (
     LATER,
     NOON,
@@ -51,7 +53,7 @@ from traffic_storage.entrypoints.testing.units import (
     new_restoration,
     store,
 )
-from traffic_storage.ports.errors import AttemptCondemned, NamesTaken
+from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
 T = TypeVar("T")
@@ -161,18 +163,18 @@ class RecordRepoContract:
         assert await repo.condemn(LATER) == [attempt]
         await repo.begin(attempt, unit.names)
         with pytest.raises(AttemptCondemned):
-            await repo.commit(attempt.attempt_id, unit)
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
 
     # Commits
 
     async def test_a_unit_becomes_visible_whole(self, repo: RecordRepo) -> None:
-        """commit: "Make a unit visible whole"."""
+        """CommitUnit: "Make a unit visible whole"."""
         kinds = (FileKind.IMAGE, FileKind.VIDEO)
         unit = new_evidence(new_record("V001"), await local(repo), await cloud(repo), kinds=kinds)
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
         assert not await is_whole(repo, unit)
-        await repo.commit(attempt.attempt_id, unit)
+        await repo.apply(CommitUnit(attempt.attempt_id, unit))
         assert await is_whole(repo, unit)
         assert list(await repo.files_of(ViolationId("V001"))) == sorted(
             unit.files, key=lambda file: file.file_id
@@ -207,17 +209,18 @@ class RecordRepoContract:
             assert found.occurred_at.utcoffset() == timedelta(0)
 
     async def test_a_commit_ends_its_attempt(self, repo: RecordRepo) -> None:
-        """commit: "end the attempt"."""
+        """CommitUnit: "end the attempt"."""
         await store(repo, Unit((new_file(await local(repo)),)))
         assert not await repo.condemn(LATER)
 
     async def test_a_commit_may_be_repeated(self, repo: RecordRepo) -> None:
-        """commit: "a unit that this attempt made visible counts as committed"."""
+        """CommitUnit: "a unit that this attempt made visible counts as committed"."""
         unit = new_evidence(new_record(), await local(repo))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
-        for _ in range(3):
-            await repo.commit(attempt.attempt_id, unit)
+        for number in range(3):
+            changed = await repo.apply(CommitUnit(attempt.attempt_id, unit))
+            assert changed is (number == 0)
         assert (await repo.usage()).violations == 1
         assert list((await repo.usage()).stores) == await recount(repo, unit.names.files)
 
@@ -225,7 +228,7 @@ class RecordRepoContract:
     async def test_what_was_condemned_never_commits(
         self, repo: RecordRepo, *, forgotten: bool
     ) -> None:
-        """commit: "AttemptCondemned: recovery ended the attempt first"; "nothing is visible"."""
+        """CommitUnit: "AttemptCondemned: recovery ended the attempt first"; "nothing is visible"."""
         unit = new_evidence(new_record(), await local(repo))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
@@ -233,26 +236,26 @@ class RecordRepoContract:
         if forgotten:
             await repo.forget(attempt.attempt_id)
         with pytest.raises(AttemptCondemned):
-            await repo.commit(attempt.attempt_id, unit)
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
         assert not await is_whole(repo, unit)
         assert await repo.usage() == NOTHING
 
     async def test_what_never_began_never_commits(self, repo: RecordRepo) -> None:
-        """commit: without an entry in the journal nothing becomes visible."""
+        """CommitUnit: without an entry in the journal nothing becomes visible."""
         unit = Unit((new_file(await local(repo)),))
         with pytest.raises(AttemptCondemned):
-            await repo.commit(AttemptId("never begun"), unit)
+            await repo.apply(CommitUnit(AttemptId("never begun"), unit))
         assert not await is_whole(repo, unit)
 
     async def test_one_taken_name_stops_the_whole_unit(self, repo: RecordRepo) -> None:
-        """commit: "NamesTaken: another unit has one of the names"; "the attempt stays"."""
+        """CommitUnit: "IdsTaken: another unit has one of the names"; "the attempt stays"."""
         place = await local(repo)
         there = await store(repo, Unit((new_file(place, file_id="V001~image"),)))
         unit = new_evidence(new_record("V001"), place)
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
-        with pytest.raises(NamesTaken):
-            await repo.commit(attempt.attempt_id, unit)
+        with pytest.raises(IdsTaken):
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
         assert await repo.file(FileId("V001~image")) == there.files[0]
         assert await repo.file(FileId("V001~metadata")) is None
         assert await repo.violation(ViolationId("V001")) is None
@@ -261,7 +264,7 @@ class RecordRepoContract:
         assert await repo.condemn(LATER) == [attempt]
 
     async def test_a_violation_is_claimed_once(self, repo: RecordRepo) -> None:
-        """commit: "NamesTaken", by the violation's id alone."""
+        """CommitUnit: "IdsTaken", by the violation's id alone."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place))
         assert there.violation
@@ -271,13 +274,13 @@ class RecordRepoContract:
         )
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
-        with pytest.raises(NamesTaken):
-            await repo.commit(attempt.attempt_id, unit)
+        with pytest.raises(IdsTaken):
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
         assert await repo.file(other.file_id) is None
         assert await repo.violation(ViolationId("V001")) == there.violation
 
     async def test_of_many_who_claim_a_name_one_gets_it(self, repo: RecordRepo) -> None:
-        """commit: of 200 at once, one succeeds, and what it brought is what is there."""
+        """CommitUnit: of 200 at once, one succeeds, and what it brought is what is there."""
         place = await local(repo)
         units = [new_evidence(new_record("V001"), place) for _ in range(200)]
         attempts = [new_attempt(unit) for unit in units]
@@ -285,24 +288,27 @@ class RecordRepoContract:
             *(repo.begin(*begun) for begun in zip(attempts, (u.names for u in units), strict=True))
         )
         outcomes = await asyncio.gather(
-            *(repo.commit(a.attempt_id, u) for a, u in zip(attempts, units, strict=True)),
+            *(
+                repo.apply(CommitUnit(a.attempt_id, u))
+                for a, u in zip(attempts, units, strict=True)
+            ),
             return_exceptions=True,
         )
-        assert Counter(map(type, outcomes)) == {type(None): 1, NamesTaken: 199}
-        winner = units[outcomes.index(None)]
+        assert Counter(map(type, outcomes)) == {bool: 1, IdsTaken: 199}
+        winner = units[outcomes.index(True)]
         assert await is_whole(repo, winner)
         assert (await repo.usage()).violations == 1
         assert list((await repo.usage()).stores) == await recount(repo, winner.names.files)
         assert len(await repo.condemn(LATER, 1000)) == 199
 
     async def test_a_cancelled_commit_is_whole_or_absent(self, repo: RecordRepo) -> None:
-        """commit: "whole"; a caller who goes away leaves no half, and no wrong count."""
+        """CommitUnit: "whole"; a caller who goes away leaves no half, and no wrong count."""
         place = await local(repo)
         units = [new_evidence(new_record(), place) for _ in range(60)]
         for turns, unit in enumerate(units):
             attempt = new_attempt(unit)
             await repo.begin(attempt, unit.names)
-            leaving = asyncio.ensure_future(repo.commit(attempt.attempt_id, unit))
+            leaving = asyncio.ensure_future(repo.apply(CommitUnit(attempt.attempt_id, unit)))
             for _ in range(turns % 20):
                 await asyncio.sleep(0)
             leaving.cancel()
@@ -320,7 +326,7 @@ class RecordRepoContract:
 
     @pytest.mark.parametrize("kind", [FileKind.IMAGE, FileKind.VIDEO])
     async def test_a_missing_file_is_added(self, repo: RecordRepo, kind: FileKind) -> None:
-        """commit: "the violation's empty `image_file_id` / `video_file_id` … are set too"."""
+        """CommitUnit: "the violation's empty `image_file_id` / `video_file_id` … are set too"."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place, kinds=()))
         file = new_evidence_file(ViolationId("V001"), kind, place)
@@ -339,7 +345,7 @@ class RecordRepoContract:
         assert await repo.file(file.file_id) == file
 
     async def test_a_violation_is_completed_once(self, repo: RecordRepo) -> None:
-        """commit: "NamesTaken: another unit … has completed the violation"."""
+        """CommitUnit: "IdsTaken: another unit … has completed the violation"."""
         place = await local(repo)
         name = ViolationId("V001")
         await store(repo, new_evidence(new_record(name), place))
@@ -348,23 +354,23 @@ class RecordRepoContract:
             unit = Unit((late,), completes=completed)
             attempt = new_attempt(unit)
             await repo.begin(attempt, unit.names)
-            with pytest.raises(NamesTaken):
-                await repo.commit(attempt.attempt_id, unit)
+            with pytest.raises(IdsTaken):
+                await repo.apply(CommitUnit(attempt.attempt_id, unit))
             assert await repo.file(late.file_id) is None
         image_and_video = Unit(
             tuple(new_evidence_file(name, kind, place) for kind in _SEEN), completes=name
         )
         attempt = new_attempt(image_and_video)
         await repo.begin(attempt, image_and_video.names)
-        with pytest.raises(NamesTaken):
-            await repo.commit(attempt.attempt_id, image_and_video)
+        with pytest.raises(IdsTaken):
+            await repo.apply(CommitUnit(attempt.attempt_id, image_and_video))
         violation = await repo.violation(name)
         assert violation
         assert violation.video_file_id is None
         assert violation.record.video_path == ""
 
     async def test_of_many_who_complete_one_does(self, repo: RecordRepo) -> None:
-        """commit: a slot is filled once, however many try at once."""
+        """CommitUnit: a slot is filled once, however many try at once."""
         place = await local(repo)
         name = ViolationId("V001")
         await store(repo, new_evidence(new_record(name), place, kinds=()))
@@ -389,7 +395,7 @@ class RecordRepoContract:
         assert await repo.condemn(NOON) == []
         assert await repo.condemn(NOON + 2 * MINUTE) == [attempts[1], attempts[2]]
         assert await repo.condemn(NOON + 2 * MINUTE, 1) == [attempts[1]]
-        await repo.commit(attempts[0].attempt_id, unit)
+        await repo.apply(CommitUnit(attempts[0].attempt_id, unit))
 
     async def test_what_is_condemned_is_given_again(self, repo: RecordRepo) -> None:
         """condemn: "given again, to whoever asks, until they are forgotten"."""
@@ -419,14 +425,16 @@ class RecordRepoContract:
             attempt = new_attempt(unit)
             await repo.begin(attempt, unit.names)
             committed, condemned = await asyncio.gather(
-                repo.commit(attempt.attempt_id, unit), repo.condemn(LATER), return_exceptions=True
+                repo.apply(CommitUnit(attempt.attempt_id, unit)),
+                repo.condemn(LATER),
+                return_exceptions=True,
             )
-            assert committed is None or isinstance(committed, AttemptCondemned)
+            assert committed is True or isinstance(committed, AttemptCondemned)
             # One that is passed over while it commits, and then does not, is given next time.
             assert not isinstance(condemned, BaseException)
-            assert await is_whole(repo, unit) == (committed is None)
-            assert (attempt in await repo.condemn(LATER)) == (committed is not None)
-            assert attempt not in condemned or committed is not None
+            assert await is_whole(repo, unit) == (committed is True)
+            assert (attempt in await repo.condemn(LATER)) == (committed is not True)
+            assert attempt not in condemned or committed is not True
             await repo.forget(attempt.attempt_id)
 
     # Reading
@@ -656,7 +664,7 @@ class RecordRepoContract:
         )
 
     async def test_counters_equal_a_recount_under_sixteen_writers(self, repo: RecordRepo) -> None:
-        """commit: "The counters … stay equal to a recount", conflicts and marks among the rest."""
+        """CommitUnit: "The counters … stay equal to a recount", conflicts and marks among the rest."""
         places = [await local(repo), await cloud(repo)]
         shared = [f"shared-{number}" for number in range(30)]
         names: set[FileId] = set()
@@ -669,7 +677,7 @@ class RecordRepoContract:
                     record, chance.choice(places), kinds=_SEEN[: chance.randrange(3)]
                 )
                 names.update(unit.names.files)
-                with suppress(NamesTaken):
+                with suppress(IdsTaken):
                     await store(repo, unit)
                     await _mark_some(repo, chance, unit)
 
@@ -682,7 +690,7 @@ class RecordRepoContract:
     # Marking
 
     async def test_a_bad_copy_is_marked_once(self, repo: RecordRepo) -> None:
-        """mark: "Returns whether that was news (of several callers one gets True)"."""
+        """ObserveReplica: "Returns whether that was news (of several callers one gets True)"."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         marks = [_mark(repo, file, ReplicaState.CORRUPT, n) for n in range(10)]
@@ -700,7 +708,7 @@ class RecordRepoContract:
     async def test_a_missing_copy_occupies_nothing(
         self, repo: RecordRepo, state: ReplicaState, occupied: int
     ) -> None:
-        """mark: "count accordingly"; a replica occupies its store while present or corrupt."""
+        """ObserveReplica: "count accordingly"; a replica occupies its store while present or corrupt."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
@@ -712,7 +720,7 @@ class RecordRepoContract:
     async def test_a_copy_that_was_marked_may_turn_out_present(
         self, repo: RecordRepo, state: ReplicaState
     ) -> None:
-        """mark: "one of those, `present` after all", once; and it occupies its store again."""
+        """ObserveReplica: "one of those, `present` after all", once; and it occupies its store again."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
@@ -727,21 +735,20 @@ class RecordRepoContract:
         assert list((await repo.usage()).stores) == await recount(repo, [file.file_id])
 
     async def test_only_what_can_be_seen_is_marked(self, repo: RecordRepo) -> None:
-        """mark: a replica that is planned, or unknown, stays as it is."""
+        """ObserveReplica: a replica that is planned, or unknown, stays as it is."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here, there)
         await store(repo, Unit((file,)))
-        planned = file.replicas[1]
-        for copy in (planned, evolve(planned, store_id=here.store_id)):
+        for replica_id in (file.replicas[1].replica_id, uuid7_at(NOON)):
             for state in (ReplicaState.MISSING, ReplicaState.PRESENT):
-                assert not await repo.mark(file.file_id, copy.store_id, copy.key, state, NOON)
+                assert not await repo.apply(ObserveReplica(file.file_id, replica_id, state, NOON))
         absent = evolve(file, file_id=FileId("absent"))
         assert not await _mark(repo, absent, ReplicaState.CORRUPT)
         assert await repo.file(file.file_id) == file
 
     @pytest.mark.parametrize("state", [ReplicaState.PLANNED, ReplicaState.GONE])
     async def test_nothing_else_is_marked(self, repo: RecordRepo, state: ReplicaState) -> None:
-        """mark: "ForbiddenTransition: `state` is none of the three"."""
+        """ObserveReplica: "ForbiddenTransition: `state` is none of the three"."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         with pytest.raises(ForbiddenTransition):
@@ -751,7 +758,7 @@ class RecordRepoContract:
     # Restoring
 
     async def test_a_file_gains_a_copy(self, repo: RecordRepo) -> None:
-        """commit: "files of `unit.restored` gain replicas and change in nothing else"."""
+        """CommitUnit: "files of `unit.restored` gain replicas and change in nothing else"."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here)
         await store(repo, Unit((file,)))
@@ -759,8 +766,8 @@ class RecordRepoContract:
         unit = new_restoration(file, there)
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.affected_ids)
-        await repo.commit(attempt.attempt_id, unit)
-        await repo.commit(attempt.attempt_id, unit)
+        await repo.apply(CommitUnit(attempt.attempt_id, unit))
+        await repo.apply(CommitUnit(attempt.attempt_id, unit))
         found = await repo.file(file.file_id)
         assert found
         assert found.readable == unit.restored[0].replicas
@@ -771,13 +778,13 @@ class RecordRepoContract:
         )
 
     async def test_what_is_gone_gains_nothing(self, repo: RecordRepo) -> None:
-        """commit: "AttemptCondemned: … a file that it restores is gone"; the attempt stays."""
+        """CommitUnit: "AttemptCondemned: … a file that it restores is gone"; the attempt stays."""
         place = await local(repo)
         unit = new_restoration(new_file(place), place)
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.affected_ids)
         with pytest.raises(AttemptCondemned):
-            await repo.commit(attempt.attempt_id, unit)
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
         assert await repo.usage() == CatalogueUsage((), 0)
         assert await repo.condemn(LATER) == [attempt]
 
@@ -853,7 +860,7 @@ class RecordRepoContract:
         )
 
     async def test_what_names_a_store_that_gave_way_never_commits(self, repo: RecordRepo) -> None:
-        """commit: "AttemptCondemned: … a store that it names has given way to another"."""
+        """CommitUnit: "AttemptCondemned: … a store that it names has given way to another"."""
         here, there = await local(repo), await cloud(repo)
         newcomer = await repo.enrol("new endpoint/bucket", Tier.CLOUD, StoreId("cloud-2"))
         unit = new_evidence(new_record(), here, newcomer)
@@ -861,7 +868,7 @@ class RecordRepoContract:
         await repo.begin(attempt, unit.names)
         await repo.relocate(there.store_id, newcomer.location)
         with pytest.raises(AttemptCondemned):
-            await repo.commit(attempt.attempt_id, unit)
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
         assert not await is_whole(repo, unit)
         assert await repo.condemn(LATER) == [attempt]
 
@@ -915,7 +922,8 @@ def _mark(
     repo: RecordRepo, file: StoredFile, state: ReplicaState, minutes: int = 0
 ) -> Awaitable[bool]:
     copy = file.replicas[0]
-    return repo.mark(file.file_id, copy.store_id, copy.key, state, NOON + minutes * MINUTE)
+    at = NOON + minutes * MINUTE
+    return repo.apply(ObserveReplica(file.file_id, copy.replica_id, state, at))
 
 
 async def _mark_some(repo: RecordRepo, chance: Random, unit: Unit) -> None:
@@ -1075,7 +1083,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def commit(self, tried: tuple[Attempt, Unit]) -> None:
         """Commit, for the first time or again."""
         attempt, unit = tried
-        self._both(lambda repo: repo.commit(attempt.attempt_id, unit))
+        self._both(lambda repo: repo.apply(CommitUnit(attempt.attempt_id, unit)))
 
     @rule(now=_minutes, limit=st.integers(1, 3) | st.just(100))
     def condemn(self, now: datetime, limit: int) -> None:
@@ -1093,7 +1101,8 @@ class RecordRepoMachine(RuleBasedStateMachine):
     ) -> None:
         """Mark a copy, visible or not."""
         file, copy = list(tried[1].replicas)[-1 if last else 0]
-        self._both(lambda repo: repo.mark(file.file_id, copy.store_id, copy.key, state, at))
+        change = ObserveReplica(file.file_id, copy.replica_id, state, at)
+        self._both(lambda repo: repo.apply(change))
 
     @rule(place=st.sampled_from(_PLACES), tier=st.sampled_from(Tier), name=st.sampled_from(_STORES))
     def enrol(self, place: str, tier: Tier, name: str) -> None:

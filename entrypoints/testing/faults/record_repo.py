@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from traffic_storage.domain.files import BlobKey, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.changes import Change
+from traffic_storage.domain.files import StoredFile, Tier
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
@@ -13,7 +14,7 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import EnrolledStore
-from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows, Unit
+from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows
 from traffic_storage.domain.query import FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
@@ -33,11 +34,11 @@ class FailingRecordRepo(Failing, RecordRepo):
         super().__init__(CatalogueUnavailable, after)
         self.inner = inner
 
-    async def begin(self, attempt: Attempt, names: ClaimedIds) -> ExistingRows:
-        return await self._do("begin", lambda: self.inner.begin(attempt, names))
+    async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
+        return await self._do("begin", lambda: self.inner.begin(attempt, ids))
 
-    async def commit(self, attempt: AttemptId, unit: Unit) -> None:
-        await self._do("commit", lambda: self.inner.commit(attempt, unit))
+    async def apply(self, change: Change) -> bool:
+        return await self._do("apply", lambda: self.inner.apply(change))
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
         return await self._do("condemn", lambda: self.inner.condemn(now, limit))
@@ -62,16 +63,6 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def usage(self) -> CatalogueUsage:
         return await self._do("usage", self.inner.usage)
-
-    async def mark(
-        self,
-        file_id: FileId,
-        store_id: StoreId,
-        key: BlobKey,
-        state: ReplicaState,
-        at: datetime,
-    ) -> bool:
-        return await self._do("mark", lambda: self.inner.mark(file_id, store_id, key, state, at))
 
     async def catalogue_id(self) -> CatalogueId:
         return await self._do("catalogue_id", self.inner.catalogue_id)

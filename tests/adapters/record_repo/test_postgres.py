@@ -28,6 +28,7 @@ from traffic_storage.adapters.record_repo.sql.postgres import (
     postgres_repo,
 )
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
+from traffic_storage.domain.changes import CommitUnit, ObserveReplica
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.domain.files import ReplicaState
 from traffic_storage.domain.identity import EnrolledStore
@@ -47,7 +48,7 @@ from traffic_storage.entrypoints.testing.units import (
     new_record,
     store,
 )
-from traffic_storage.ports.errors import CatalogueUnavailable, NamesTaken, OutcomeUnknown
+from traffic_storage.ports.errors import CatalogueUnavailable, IdsTaken, OutcomeUnknown
 from traffic_storage.ports.record_repo import RecordRepo
 
 SOON = 0.5
@@ -185,7 +186,7 @@ class TestOutage:
             try:
                 calls = [
                     repo.usage(),
-                    repo.commit(attempt.attempt_id, unit),
+                    repo.apply(CommitUnit(attempt.attempt_id, unit)),
                     repo.begin(new_attempt(unit), unit.names),
                     repo.ping(),
                     *(repo.violations(ViolationQuery()) for _ in range(20)),
@@ -316,7 +317,7 @@ class TestLostAnswers:
             for _ in range(5):
                 attempt, unit = await begun(repo, place)
                 cutter.cuts_left = 1
-                await repo.commit(attempt.attempt_id, unit)
+                await repo.apply(CommitUnit(attempt.attempt_id, unit))
                 assert not cutter.cuts_left
                 assert await is_whole(repo, unit)
             assert (await repo.usage()).violations == 5
@@ -334,13 +335,13 @@ class TestLostAnswers:
             await repo.begin(late, rival.names)
             cutter.cuts_left = 2
             outcomes = await asyncio.gather(
-                *(repo.commit(attempt.attempt_id, unit) for attempt, unit in tries),
-                repo.commit(late.attempt_id, rival),
+                *(repo.apply(CommitUnit(attempt.attempt_id, unit)) for attempt, unit in tries),
+                repo.apply(CommitUnit(late.attempt_id, rival)),
                 return_exceptions=True,
             )
             assert not cutter.cuts_left
             assert outcomes[:-1] == [None] * 10
-            assert isinstance(outcomes[-1], NamesTaken)
+            assert isinstance(outcomes[-1], IdsTaken)
             for _, unit in tries:
                 assert await is_whole(repo, unit)
             assert await is_whole(repo, there)
@@ -355,9 +356,9 @@ class TestLostAnswers:
             attempt, unit = await begun(repo, place)
             cutter.cuts_left, cutter.refuses_afterwards = 1, True
             with pytest.raises(OutcomeUnknown, match="midst of a commit"):
-                await repo.commit(attempt.attempt_id, unit)
+                await repo.apply(CommitUnit(attempt.attempt_id, unit))
             cutter.listen()
-            await repo.commit(attempt.attempt_id, unit)
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
             assert await is_whole(repo, unit)
             assert (await repo.usage()).violations == 1
 
@@ -370,8 +371,8 @@ class TestLostAnswers:
             await store(repo, Unit((file,)))
             copy = file.replicas[0]
             cutter.cuts_left = 1
-            assert await repo.mark(
-                file.file_id, copy.store_id, copy.key, ReplicaState.MISSING, LATER
+            assert await repo.apply(
+                ObserveReplica(file.file_id, copy.replica_id, ReplicaState.MISSING, LATER)
             )
             assert not cutter.cuts_left
             assert (await repo.usage()).stores == ()
@@ -388,7 +389,7 @@ class TestCallers:
             tries = [await begun(repo, place) for _ in range(40)]
             running: list[asyncio.Task[object]] = []
             for number, (attempt, unit) in enumerate(tries):
-                leaving = asyncio.ensure_future(repo.commit(attempt.attempt_id, unit))
+                leaving = asyncio.ensure_future(repo.apply(CommitUnit(attempt.attempt_id, unit)))
                 reading = asyncio.ensure_future(repo.violations(ViolationQuery()))
                 for _ in range(number % 7):
                     await asyncio.sleep(0)
@@ -422,12 +423,15 @@ class TestCallers:
             other = await asyncpg.connect(database.dsn)
             try:
                 await other.execute("BEGIN; LOCK TABLE file")
-                assert await seconds_until_it_fails(repo.commit(attempt.attempt_id, unit)) < SLACK
+                assert (
+                    await seconds_until_it_fails(repo.apply(CommitUnit(attempt.attempt_id, unit)))
+                    < SLACK
+                )
             finally:
                 await other.close()
             for _ in range(20):
                 with suppress(CatalogueUnavailable):
-                    await repo.commit(attempt.attempt_id, unit)
+                    await repo.apply(CommitUnit(attempt.attempt_id, unit))
             assert await is_whole(repo, unit)
 
     async def test_conflicts_of_serializable_transactions_are_run_again(
@@ -453,7 +457,7 @@ class TestCallers:
             other = await asyncpg.connect(database.dsn)
             try:
                 await other.execute("BEGIN; SELECT 1 FROM violation_count FOR UPDATE")
-                committing = asyncio.ensure_future(repo.commit(attempt.attempt_id, unit))
+                committing = asyncio.ensure_future(repo.apply(CommitUnit(attempt.attempt_id, unit)))
                 await _until_one_waits(other)
                 with suppress(asyncpg.DeadlockDetectedError):
                     await other.execute("SELECT 1 FROM usage FOR UPDATE")

@@ -18,6 +18,7 @@ from tests.support.privileged import remount, small_memory_disk
 from traffic_storage.adapters.record_repo.sql import migrations, sqlite
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.domain.changes import ObserveReplica
 from traffic_storage.domain.errors import ConfigurationError, StorageFull
 from traffic_storage.domain.files import ReplicaState
 from traffic_storage.domain.identity import EnrolledStore
@@ -81,6 +82,7 @@ def ended(process: "subprocess.Popen[str]") -> str:
 _PRELUDE = """
 import asyncio, os, sys
 from contextlib import suppress
+from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 from traffic_storage.entrypoints.testing.contracts.record_repo import local
 from traffic_storage.entrypoints.testing.units import *
@@ -93,7 +95,7 @@ place = await local(repo)
 async def work():
     for _ in range(20):
         await store(repo, new_evidence(new_record(), place))
-    with suppress(NamesTaken):
+    with suppress(IdsTaken):
         await store(repo, new_evidence(new_record("shared"), place))
 await asyncio.gather(*(work() for _ in range(4)))
 await repo.aclose()
@@ -130,12 +132,12 @@ there = os.path.getsize(sys.argv[1] + "-wal")
 # From here on a write beyond what is there fails, with an error other than a full disk.
 resource.setrlimit(resource.RLIMIT_FSIZE, (there, resource.RLIM_INFINITY))
 try:
-    await repo.commit(attempt.attempt_id, unit)
+    await repo.apply(CommitUnit(attempt.attempt_id, unit))
 except CatalogueUnavailable as error:
     print(type(error).__name__)
 print(await repo.file(unit.files[0].file_id))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-await repo.commit(attempt.attempt_id, unit)
+await repo.apply(CommitUnit(attempt.attempt_id, unit))
 print((await repo.file(unit.files[0].file_id)) == unit.files[0])
 await repo.aclose()
 """
@@ -372,8 +374,8 @@ class TestBadDisks:
             await repo.forget(attempt.attempt_id)
         assert await repo.condemn(LATER) == []
         copy = there.files[0].replicas[0]
-        assert await repo.mark(
-            there.files[0].file_id, copy.store_id, copy.key, ReplicaState.MISSING, NOON
+        assert await repo.apply(
+            ObserveReplica(there.files[0].file_id, copy.replica_id, ReplicaState.MISSING, NOON)
         )
         with pytest.raises(StorageFull):
             await store(repo, new_evidence(new_record(), place))

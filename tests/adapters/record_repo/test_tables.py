@@ -20,6 +20,7 @@ from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.sql import rows, statements, tables
 from traffic_storage.adapters.record_repo.sql.driver import Step, Write, merged
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.domain.changes import CommitUnit, CounterChange
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.files import BlobKey, FileKind, ReplicaState
 from traffic_storage.domain.identifiers import FileId, StoreId
@@ -125,7 +126,7 @@ class TestInvariants:
         attempt = new_attempt(alone)
         await repo.begin(attempt, alone.names)
         with pytest.raises(Exception, match=r"(?i)foreign key"):
-            await repo.commit(attempt.attempt_id, alone)
+            await repo.apply(CommitUnit(attempt.attempt_id, alone))
         assert (await repo.usage()).violations == 0
 
     async def test_a_key_is_never_written_twice(self, repo: RecordRepo) -> None:
@@ -186,11 +187,13 @@ class TestMerging:
         writes = [
             Write(
                 (Step(statements.END_ATTEMPT, ((str(n),),), 1),),
-                usage=(
-                    Usage(StoreId("s"), FileKind.IMAGE, 1, 10),
-                    Usage(StoreId("r"), FileKind.IMAGE, -1, -5),
+                counters=CounterChange(
+                    (
+                        Usage(StoreId("s"), FileKind.IMAGE, 1, 10),
+                        Usage(StoreId("r"), FileKind.IMAGE, -1, -5),
+                    ),
+                    violations=n,
                 ),
-                violations=n,
             )
             for n in range(3)
         ]

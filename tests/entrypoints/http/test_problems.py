@@ -25,7 +25,7 @@ INWARD = {
     "BlobMissing",
     "BlobCorrupt",
     "BlobConflict",
-    "NamesTaken",
+    "IdsTaken",
     "ClientGone",
 }
 
