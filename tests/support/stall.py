@@ -1,7 +1,8 @@
-"""A TCP proxy that can stall, reset, refuse and delay, for Redis and PostgreSQL."""
+"""A TCP proxy that can stall, reset, refuse, delay and throttle, for Redis and PostgreSQL."""
 
 import asyncio
 import contextlib
+import math
 
 from tests.support.proxy import Proxy, reset
 
@@ -20,6 +21,7 @@ class StallProxy(Proxy):
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._latency_seconds = 0.0
+        self._bytes_per_second = math.inf
 
     def stall(self) -> None:
         """A black hole: accept connections and bytes, hand none on; nothing closes.
@@ -31,8 +33,9 @@ class StallProxy(Proxy):
         self._call(asyncio.sleep(0))
 
     def forward(self) -> None:
-        """Back to normal: listen, hand on, no delay."""
+        """Back to normal: listen, hand on, no delay, no throttle."""
         self._latency_seconds = 0.0
+        self._bytes_per_second = math.inf
         self._loop.call_soon_threadsafe(self._flowing.set)
         self._call(self._listen())
 
@@ -48,6 +51,10 @@ class StallProxy(Proxy):
     def delay(self, seconds: float) -> None:
         """Hold each piece of bytes back for `seconds`, in each direction."""
         self._latency_seconds = seconds
+
+    def throttle(self, bytes_per_second: float) -> None:
+        """Hand on at most so many bytes a second, in each direction of each connection."""
+        self._bytes_per_second = bytes_per_second
 
     @property
     def connections(self) -> int:
@@ -68,7 +75,7 @@ class StallProxy(Proxy):
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while piece := await source.read(65_536):
-            await asyncio.sleep(self._latency_seconds)
+            await asyncio.sleep(self._latency_seconds + len(piece) / self._bytes_per_second)
             await self._flowing.wait()
             sink.write(piece)
             await sink.drain()

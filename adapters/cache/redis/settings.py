@@ -1,4 +1,6 @@
-"""Where Redis is, and how much it may cost."""
+"""How Redis is reached, and how long a request may wait for it."""
+
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -8,10 +10,15 @@ class RedisSettings:
     """The settings of `RedisCache`.
 
     Attributes:
-        timeout_seconds: what a request may spend on the cache: half of it for a look-up, half
+        username: an ACL user; None is the user `default`.
+        socket: path of a Unix socket; `host`, `port` and `tls` are then unused.
+        tls: connect with TLS and check the server's certificate and host name.
+        ca_file: PEM file of the authorities that may have signed the server's certificate; None
+            trusts those of the system.
+        timeout_seconds: longest wait of a request for an answer: half of it for a look-up, half
             for the store that follows a miss.
         max_item_bytes: longer data is not kept.
-        prefix: goes before every key, so that others may share the server.
+        prefix: precedes every key, so that other applications can share the server.
     """
 
     host: str
@@ -23,8 +30,16 @@ class RedisSettings:
     timeout_seconds: float = 0.05
     max_item_bytes: int = 512 * 1024
     prefix: str = "traffic-storage:"
+    socket: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None
 
     @property
     def call_seconds(self) -> float:
-        """How long one call waits at most."""
+        """Longest wait of one call for the first byte of an answer."""
         return self.timeout_seconds / 2
+
+    @property
+    def location(self) -> str:
+        """The server's address for messages."""
+        return str(self.socket) if self.socket else f"{self.host}:{self.port}"

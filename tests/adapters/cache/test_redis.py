@@ -1,6 +1,7 @@
 """What is peculiar to Redis as a cache: it may stall, die, lie and come back."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -292,6 +293,45 @@ class TestOnTheWay:
         assert "within 25 ms" in cache.health().detail
         redis_proxy.forward()
         await until_used(cache)
+
+
+    async def test_a_server_that_is_busy_sending_is_not_away(
+        self, redis_proxy: StallProxy, redis_database: RedisAddress, no_leaks: None
+    ) -> None:
+        """16 look-ups of 512 KiB, which together take several times as long as one may wait."""
+        data, keys, call_seconds = bytes(512 * 1024), [f"{n}" for n in range(16)], 0.2
+        address = redis_database.at(redis_proxy.port)
+        async with opened(address, timeout_seconds=2 * call_seconds) as cache:
+            await until_used(cache)
+            for key in keys:
+                await kept(cache, key, data)
+            redis_proxy.throttle(len(keys) * len(data) / (4 * call_seconds))
+            hits = 0
+            for _ in range(3):
+                start = time.perf_counter()
+                hits += (await asyncio.gather(*map(cache.get, keys))).count(data)
+                assert time.perf_counter() - start > 2 * call_seconds
+                assert cache.health().healthy
+            assert hits >= 0.9 * 3 * len(keys)
+
+    async def test_bytes_that_trickle_do_not_hold_a_request(self, no_leaks: None) -> None:
+        """The wait for an answer that keeps arriving ends too."""
+        answers = [b"+PONG\r\n"]
+
+        async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(answers[0] + b"$1000000\r\n")
+            with contextlib.suppress(ConnectionError):
+                while not writer.is_closing():
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.005)
+
+        server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+        async with server, opened(RedisAddress(*server.sockets[0].getsockname())) as cache:
+            await until_used(cache)
+            start = time.perf_counter()
+            assert await cache.get("a") is None
+            assert time.perf_counter() - start < SLOW
 
 
 class TestOddServers:

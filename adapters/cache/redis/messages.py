@@ -1,0 +1,46 @@
+"""What Redis refuses, in words that name the remedy."""
+
+from redis.exceptions import (
+    AuthenticationError,
+    InvalidResponse,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+
+_REFUSALS: tuple[tuple[type[RedisError], str, str], ...] = (
+    (MovedError, "MOVED", "the server is a node of a cluster: set redis_cluster"),
+    (
+        OutOfMemoryError,
+        "OOM",
+        "the server's memory is full: set its maxmemory-policy to allkeys-lru, or raise maxmemory",
+    ),
+    (ReadOnlyError, "READONLY", "the server is a replica: give the address of the primary"),
+    (
+        NoPermissionError,
+        "NOPERM",
+        "allow the ACL user +get +set +del +ping, in a cluster also +asking and +cluster|slots",
+    ),
+    (AuthenticationError, "", "check redis_username and redis_password (NOAUTH, WRONGPASS)"),
+)
+
+
+class Unavailable(Exception):
+    """There is no answer in time; the message says why."""
+
+
+def in_words(error: Exception) -> str:
+    """The error, with its code and its remedy where they are known."""
+    text = str(error) or type(error).__name__
+    for kind, code, remedy in _REFUSALS:
+        if isinstance(error, kind):
+            return f"{code} {text}; {remedy}".strip()
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, RedisError | OSError | Unavailable) and not isinstance(
+        error, InvalidResponse
+    ):
+        return text
+    return f"its answer is not valid ({type(error).__name__}: {text})"
