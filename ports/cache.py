@@ -18,10 +18,10 @@ class CacheHealth:
 class Cache(Protocol):
     """Bytes under text keys. No method raises for an outage: a cache that is away knows nothing.
 
-    A call that can't be answered within the adapter's budget (50 ms at most) counts as a miss;
-    after a few of them none is tried until a probe in the background succeeds. What is read from
-    a cache is verified or recomputable by whoever reads it: a wrong entry costs time, never
-    truth.
+    A call waits at most 50 ms in silence: an answer of which nothing has arrived by then counts
+    as a miss, and no further call is tried until a probe in the background succeeds. While bytes
+    arrive from the cache, the adapter may wait longer, but not without limit. The reader verifies
+    what comes from a cache or can compute it anew: a wrong entry costs time, never correctness.
     """
 
     @abstractmethod

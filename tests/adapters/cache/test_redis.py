@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import ssl
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import attrs
 import pytest
@@ -69,11 +72,16 @@ class Scripted:
         self._script = script
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RedisAddress]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[RedisAddress]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
         host, port = server.sockets[0].getsockname()
         async with server:
             yield RedisAddress(host, port)
+
+    @asynccontextmanager
+    async def running_at(self, path: Path) -> AsyncIterator[None]:
+        async with await asyncio.start_unix_server(self._serve, path):
+            yield
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -167,6 +175,104 @@ class TestInUse:
             return found
 
         assert asyncio.run(use()) == b"1"
+
+
+class TestWaysIn:
+    """TLS, a Unix socket, an ACL user."""
+
+    def script(self, words: list[bytes]) -> bytes:
+        """A server with one key, for the ACL user `camera` alone."""
+        if words[0] == b"AUTH":
+            self.is_known = words[1:] == [b"camera", b"secret"]
+            return b"+OK\r\n" if self.is_known else b"-WRONGPASS invalid username or password\r\n"
+        if not self.is_known:
+            return b"-NOAUTH Authentication required.\r\n"
+        return b"+PONG\r\n" if words == [b"PING"] else b"$1\r\n1\r\n"
+
+    is_known = False
+    LOGIN: ClassVar[dict[str, str]] = {"username": "camera", "password": "secret"}
+
+    async def test_an_acl_user(self, no_leaks: None) -> None:
+        async with (
+            Scripted(self.script).running() as address,
+            opened(address, **self.LOGIN) as cache,
+        ):
+            await found(cache, "a", b"1")
+
+    async def test_a_unix_socket(self, no_leaks: None) -> None:
+        # Not below tmp_path: the path of a socket has at most 107 bytes.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "redis.sock")
+            async with (
+                Scripted(self.script).running_at(path),
+                opened(RedisAddress("unused", 1), socket=path, **self.LOGIN) as cache,
+            ):
+                await found(cache, "a", b"1")
+                assert str(path) in cache.health().detail
+            async with opened(RedisAddress("unused", 1), socket=path) as cache:
+                await until_away(cache)
+                assert str(path) in cache.health().detail
+
+    @pytest.mark.parametrize("name", ["127.0.0.1", "another.example"])
+    async def test_tls_checks_who_answers(self, no_leaks: None, tmp_path: Path, name: str) -> None:
+        import trustme
+
+        authority, ca_file = trustme.CA(), tmp_path / "ca.pem"
+        authority.cert_pem.write_to_path(str(ca_file))
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(name).configure_cert(tls)
+        async with Scripted(self.script).running(tls) as address:
+            trusting = opened(address, tls=True, ca_file=ca_file, **self.LOGIN)
+            async with trusting as cache:
+                if name == address.host:
+                    await found(cache, "a", b"1")
+                else:
+                    await until(lambda: "CERTIFICATE_VERIFY" in cache.health().detail)
+            async with opened(address, tls=True, **self.LOGIN) as cache:
+                await until(lambda: "CERTIFICATE_VERIFY" in cache.health().detail)
+
+
+class TestMessages:
+    """A message names the code of Redis and the remedy."""
+
+    @pytest.mark.parametrize(
+        ("answer", "code", "remedy"),
+        [
+            (b"-MOVED 1234 10.0.0.9:6379\r\n", "MOVED", "redis_cluster"),
+            (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "OOM", "allkeys-lru"),
+            (
+                b"-READONLY You can't write against a read only replica.\r\n",
+                "READONLY",
+                "the address of the primary",
+            ),
+            (b"-NOPERM no permissions to run the 'set' command\r\n", "NOPERM", "+get +set +del"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    async def test_what_redis_refuses(
+        self, no_leaks: None, answer: bytes, code: str, remedy: str
+    ) -> None:
+        def script(words: list[bytes]) -> bytes:
+            return b"+PONG\r\n" if words == [b"PING"] else answer
+
+        async with Scripted(script).running() as address, opened(address) as cache:
+            async with asyncio.timeout(30):
+                while cache.health().healthy:
+                    await cache.put("a", b"1", HOUR)
+            assert code in cache.health().detail
+            assert remedy in cache.health().detail
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"-NOAUTH Authentication required.\r\n",
+            b"-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+        ],
+    )
+    async def test_who_is_not_let_in(self, no_leaks: None, answer: bytes) -> None:
+        async with Scripted(lambda _: answer).running() as address, opened(address) as cache:
+            await until(lambda: answer.decode().split()[0][1:] in cache.health().detail)
+            assert "redis_password" in cache.health().detail
 
 
 class TestOutages:
@@ -293,7 +399,6 @@ class TestOnTheWay:
         assert "within 25 ms" in cache.health().detail
         redis_proxy.forward()
         await until_used(cache)
-
 
     async def test_a_server_that_is_busy_sending_is_not_away(
         self, redis_proxy: StallProxy, redis_database: RedisAddress, no_leaks: None
