@@ -31,7 +31,7 @@ from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Sto
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.settings import BucketRoute, StorageConfig
+from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.blob_store import BlobStore
 from traffic_storage.ports.cache import Cache
@@ -42,6 +42,10 @@ from traffic_storage.ports.record_repo import RecordRepo
 from traffic_storage.ports.spool import Spool
 
 RECOVERY_MARGIN_SHARE = 0.1
+
+
+def _text(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.reveal()
 
 
 def _catalogue(settings: StorageConfig) -> RecordRepo:
@@ -57,7 +61,7 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
             port=settings.db_port,
             database=settings.db_name or "",
             user=settings.db_user or "",
-            password=settings.db_password,
+            password=settings.db_password.reveal if settings.db_password else None,
             timeout_seconds=settings.db_timeout_seconds,
             pool_size=settings.db_pool_size,
         )
@@ -78,7 +82,7 @@ def _cache(settings: StorageConfig, clock: Clock) -> Cache:
             db=settings.redis_db,
             cluster=settings.redis_cluster,
             username=settings.redis_username,
-            password=settings.redis_password,
+            password=_text(settings.redis_password),
             timeout_seconds=settings.redis_timeout_seconds,
             max_item_bytes=settings.cache_item_bytes,
         )
@@ -130,8 +134,8 @@ def _bucket(settings: StorageConfig, clock: Clock, way: BucketRoute) -> BlobStor
             bucket=way.bucket,
             region=way.region or settings.s3_region,
             endpoint=way.endpoint or settings.s3_endpoint,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
+            access_key=_text(settings.s3_access_key),
+            secret_key=_text(settings.s3_secret_key),
             timeout_seconds=settings.s3_timeout_seconds,
         ),
         clock,

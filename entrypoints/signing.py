@@ -29,7 +29,7 @@ class SigningKey:
 
 def _key(settings: StorageConfig) -> bytes:
     if settings.url_signing_key is not None:
-        return settings.url_signing_key.encode()
+        return settings.url_signing_key.reveal().encode()
     path = settings.local_base_path / KEY_FILE
     try:
         if not path.exists():

@@ -9,6 +9,13 @@ from traffic_storage.domain.canonical import Json
 from traffic_storage.entrypoints.cli.output import say, say_json, say_table
 from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
+_REFERENCE = """# Settings
+
+`traffic-storage config reference` prints this page.
+
+| setting | must be | default | what it is for |
+|---|---|---|---|"""
+
 app = App(name="config", help="Show the settings and where they come from.")
 
 
@@ -47,6 +54,22 @@ def path(*, json: AsJson = False, session: Shared) -> None:
         say_json({"path": str(file), "exists": file.exists()})
     else:
         say(str(file))
+
+
+@app.command
+def reference() -> None:
+    """Print a table of all settings in Markdown: what each must be, its default, what it is for."""
+    from attrs import fields_dict
+
+    from traffic_storage.entrypoints.settings import StorageConfig
+    from traffic_storage.entrypoints.settings.config import rule_of
+    from traffic_storage.entrypoints.settings.explain import shown
+
+    say(_REFERENCE)
+    for name, setting in fields_dict(StorageConfig).items():
+        is_computed = name == "local_base_path"
+        default = "the user's data folder" if is_computed else _text(shown(name, setting.default))
+        say(f"| `{name}` | {rule_of(setting).wanted} | {default} | {setting.metadata['doc']} |")
 
 
 def _text(value: Json) -> str:

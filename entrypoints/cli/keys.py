@@ -27,11 +27,11 @@ def new(*, name: str = "key", json: AsJson = False) -> None:
         Print one JSON object.
     """
     from traffic_storage.domain.errors import InvalidInput
-    from traffic_storage.entrypoints.settings.kinds import ApiKeys
+    from traffic_storage.entrypoints.settings.rules import API_KEY
 
     key = "ts_" + secrets.token_urlsafe(_KEY_BYTES)
     line = f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
-    if list(ApiKeys().problems("name", (line,))):
+    if list(API_KEY.problems("name", line)):
         raise InvalidInput.of(
             "name", f"is {name!a:.80}", "use 1 to 64 ASCII characters without spaces and colons"
         )

@@ -1,16 +1,16 @@
-"""Settings as a person may see them: value (secrets masked), where it came from, what it is for."""
+"""Settings for people: value (secrets masked), where it comes from, what it is for."""
 
 from collections.abc import Mapping
-from datetime import timedelta
-from enum import Enum
+from datetime import date, timedelta
 from os import PathLike
 from pathlib import Path
 
 from attrs import asdict, fields_dict, frozen
 
 from traffic_storage.domain.canonical import Json
-from traffic_storage.entrypoints.settings.config import MASK, StorageConfig
-from traffic_storage.entrypoints.settings.kinds import ApiKeys, BucketRoute, kind_of
+from traffic_storage.entrypoints.settings.config import StorageConfig
+from traffic_storage.entrypoints.settings.rules import BucketRoute, span
+from traffic_storage.entrypoints.settings.secret import Secret
 from traffic_storage.entrypoints.settings.sources import collect
 
 _DIGITS_SHOWN = 8
@@ -18,7 +18,10 @@ _DIGITS_SHOWN = 8
 
 @frozen
 class Explained:
-    """One setting. `value` is JSON, with secrets masked; `source` is `default` where none is."""
+    """One setting. `value` is JSON, with secrets masked.
+
+    `source` is the path of a file, the name of a variable, `argument` or `default`.
+    """
 
     name: str
     value: Json
@@ -31,52 +34,39 @@ def explain(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> tuple[Explained, ...]:
-    """All settings as `StorageConfig.load` would find them, in the order of the class.
+    """All settings as `StorageConfig.load` finds them, in the order of the class.
 
     Raises:
         ConfigurationError: as `StorageConfig.load`.
     """
-    config = StorageConfig.load(path, env, overrides)
-    given, _ = collect(fields_dict(StorageConfig), path, env, overrides)
+    given, problems = collect(fields_dict(StorageConfig), path, env, overrides)
+    config = StorageConfig.of(given, problems)
     return tuple(
         Explained(
             name,
-            _shown(config, name),
+            shown(name, getattr(config, name)),
             given[name].source if name in given else "default",
-            attribute.metadata["doc"],
+            setting.metadata["doc"],
         )
-        for name, attribute in fields_dict(StorageConfig).items()
+        for name, setting in fields_dict(StorageConfig).items()
     )
 
 
-def _shown(config: StorageConfig, name: str) -> Json:
-    attribute = fields_dict(StorageConfig)[name]
-    value = getattr(config, name)
-    if attribute.metadata["secret"]:
-        return MASK if value else None
-    if isinstance(kind_of(attribute), ApiKeys):
-        return [_short_key(entry) for entry in value]
-    return _as_json(value)
-
-
-def _as_json(value: object) -> Json:
+def shown(name: str, value: object) -> Json:
+    """The value of a setting as JSON, with secrets masked and digests cut."""
     match value:
-        case Enum():
-            return str(value)
-        case Path():
+        case Path() | date() | Secret():
             return str(value)
         case timedelta():
-            return f"{value / timedelta(hours=1):g}h"
+            return span(value)
         case BucketRoute():
-            return {key: part for key, part in asdict(value).items() if part is not None}
+            return {part: text for part, text in asdict(value).items() if text is not None}
         case tuple():
-            return [_as_json(item) for item in value]
+            return [shown(name, entry) for entry in value]
+        case str() if name == "api_keys":
+            key, _, digest = value.partition(":")
+            return f"{key}:{digest[:_DIGITS_SHOWN]}…"
         case None | bool() | int() | float() | str():
             return value
         case _:
             raise TypeError(f"no setting is a {type(value).__name__}")
-
-
-def _short_key(entry: str) -> str:
-    name, _, digest = entry.partition(":")
-    return f"{name}:{digest[:_DIGITS_SHOWN]}…"

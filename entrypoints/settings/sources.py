@@ -1,34 +1,43 @@
-"""Where settings come from: a TOML file, files that hold one secret, the environment.
+"""Where settings come from: a TOML file, files that hold one secret each, the environment.
 
-Errors name the setting, and the source where it is what is wrong; none quotes a secret.
+No message quotes a value.
 """
 
+import logging
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from attrs import Attribute, frozen
+from attrs import Attribute, evolve, frozen
 
 from traffic_storage.domain.errors import FieldProblem
-from traffic_storage.entrypoints.settings.kinds import Folder, Parsed, kind_of, near
+from traffic_storage.entrypoints.settings.rules import FOLDER, near
+from traffic_storage.entrypoints.settings.secret import Secret
 
 PREFIX = "TRAFFIC_STORAGE_"
 FILE_VARIABLE = "TRAFFIC_STORAGE_CONFIG"
+ARGUMENT = "argument"
+
 _IN_FILE = "_file"
-_TOML_REMEDY = "correct it: each name stands once, and text needs quotes"
+_NEAR_VARIABLE = 0.8
+# Kubernetes sets these for each Service whose name begins with traffic-storage.
+_OF_SERVICE = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+")
 
 Settings: TypeAlias = Mapping[str, "Attribute[Any]"]
+log = logging.getLogger(__name__)
 
 
 @frozen
 class Given:
-    """A value of the setting `name`, and where it came from, in words."""
+    """A value of the setting `name`; `source` is the path, the variable or `argument`."""
 
     name: str
-    value: Parsed
+    value: object
     source: str
 
 
@@ -36,33 +45,42 @@ def collect(
     settings: Settings,
     path: str | PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Parsed] | None = None,
+    overrides: Mapping[str, object] | None = None,
 ) -> tuple[dict[str, Given], list[FieldProblem]]:
-    """What is given for these settings: overrides win over the environment, it over the file.
-
-    And what is wrong with the sources: the file can't be read, or something in it or in the
-    environment is no setting.
+    """The values that are given, overrides over the environment over the file, and what is wrong
+    with these sources: an unreadable file, an unknown name, a secret that is given twice.
     """
-    env = os.environ if env is None else env
+    env = {name: text for name, text in (os.environ if env is None else env).items() if text}
     given: dict[str, Given] = {}
     problems: list[FieldProblem] = []
-    for found in (_from_file(settings, path, env), _from_environment(settings, env)):
-        for item in found:
-            if isinstance(item, Given):
-                given[item.name] = item
-            else:
+    for source in (_from_file(settings, path, env), _from_environment(settings, env)):
+        of_source: dict[str, Given] = {}
+        for item in source:
+            if isinstance(item, FieldProblem):
                 problems.append(item)
-    for name, value in (overrides or {}).items():
-        given[name] = Given(name, value, "command line")
+            elif item.name in of_source:
+                message = f"is given twice: directly and by {item.name}{_IN_FILE}"
+                problems.append(FieldProblem(item.name, message, "leave out one of the two"))
+            else:
+                of_source[item.name] = item
+        given |= of_source
+    given |= {name: Given(name, value, ARGUMENT) for name, value in (overrides or {}).items()}
     return given, problems
+
+
+def with_source(problem: FieldProblem, given: Mapping[str, Given]) -> FieldProblem:
+    """The problem, with the file or variable that the setting comes from."""
+    entry = given.get(re.split(r"[\[.]", problem.field)[0])
+    if entry is None or entry.source == ARGUMENT:
+        return problem
+    return evolve(problem, message=f"{problem.message}; it comes from {entry.source}")
 
 
 def settings_file(
     path: str | PathLike[str] | None = None, env: Mapping[str, str] | None = None
 ) -> tuple[Path, bool]:
-    """The file of settings, and whether somebody named it (it must exist then)."""
-    env = os.environ if env is None else env
-    named = path or env.get(FILE_VARIABLE)
+    """The settings file, and whether it must exist because it was named."""
+    named = path or (os.environ if env is None else env).get(FILE_VARIABLE)
     if named:
         return Path(named).expanduser().absolute(), True
     from platformdirs import user_config_path
@@ -70,40 +88,38 @@ def settings_file(
     return user_config_path("traffic-storage", appauthor=False) / "config.toml", False
 
 
-def unknown_setting(name: str, names: Iterable[str], prefix: str = "") -> FieldProblem:
-    """The problem with a name that is no setting, with the near one suggested."""
-    meant = near(name.removeprefix(prefix), names)
-    spelled = prefix + meant.upper() if prefix else meant
-    return FieldProblem(
-        name,
-        "is not a setting",
-        f"did you mean {spelled}?" if meant else "`traffic-storage config show` lists all",
-    )
+def unknown_setting(
+    name: str, names: Iterable[str], meant: str = "", where: str = ""
+) -> FieldProblem:
+    """The problem with a name that is no setting; a near one is suggested."""
+    meant = meant or near(name, names)
+    remedy = f"did you mean {meant}?" if meant else "`traffic-storage config show` lists all"
+    return FieldProblem(name, f"is not a setting{where}", remedy)
 
 
 def _from_file(
     settings: Settings, path: str | PathLike[str] | None, env: Mapping[str, str]
 ) -> Iterator[Given | FieldProblem]:
-    file, named = settings_file(path, env)
+    file, is_named = settings_file(path, env)
     try:
-        content = tomllib.loads(file.read_text("utf-8"))
+        content = tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
-        if named:
+        if is_named:
             yield FieldProblem(str(file), "does not exist", "name a file that exists")
         return
     except OSError as error:
         yield FieldProblem(str(file), f"can't be read: {error.strerror}", "make it readable")
         return
     except ValueError as error:
-        # Its place and at most one character of it: no secret.
-        yield FieldProblem(str(file), f"is not TOML: {error}", _TOML_REMEDY)
+        # The message has the place and at most one character of the file: no secret.
+        remedy = "correct it: each name stands once, and text needs quotes"
+        yield FieldProblem(str(file), f"is not TOML: {error}", remedy)
         return
     for name, value in content.items():
         if name not in settings:
-            yield _secret_in_file(settings, name, value, file.parent) or unknown_setting(
-                name, settings
-            )
-        elif isinstance(kind_of(settings[name]), Folder) and isinstance(value, str) and value:
+            by_file = _secret_in_file(settings, name, value, file.parent)
+            yield by_file or unknown_setting(name, settings, where=f" (in {file})")
+        elif settings[name].metadata["rule"] is FOLDER and isinstance(value, str) and value:
             yield Given(name, file.parent / Path(value).expanduser(), str(file))
         else:
             yield Given(name, value, str(file))
@@ -114,29 +130,51 @@ def _from_environment(settings: Settings, env: Mapping[str, str]) -> Iterator[Gi
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
             continue
+        if _is_of_service(variable, text, settings.get(name)):
+            continue
         if name in settings:
-            yield Given(name, kind_of(settings[name]).read(text), variable)
+            yield Given(name, settings[name].metadata["rule"].read(text), variable)
+        elif by_file := _secret_in_file(settings, name, text, Path()):
+            yield by_file
+        elif meant := near(name, _spellings(settings), _NEAR_VARIABLE):
+            yield unknown_setting(variable, (), PREFIX + meant.upper())
         else:
-            yield _secret_in_file(settings, name, text, Path()) or unknown_setting(
-                variable, settings, PREFIX
-            )
+            log.warning("the environment variable %s is not a setting and is ignored", variable)
+
+
+def _is_of_service(variable: str, text: str, setting: "Attribute[Any] | None") -> bool:
+    """Whether Kubernetes set the variable for a Service, which may have the name of a setting."""
+    if variable.endswith("PORT") and _SERVICE_ADDRESS.fullmatch(text):
+        return True
+    return setting is None and bool(_OF_SERVICE.fullmatch(variable.removeprefix(PREFIX)))
+
+
+def _spellings(settings: Settings) -> Iterator[str]:
+    for name, setting in settings.items():
+        yield name
+        if setting.metadata["rule"].kind is Secret:
+            yield name + _IN_FILE
 
 
 def _secret_in_file(
-    settings: Settings, name: str, value: Parsed, folder: Path
+    settings: Settings, name: str, value: object, folder: Path
 ) -> Given | FieldProblem | None:
     """What `db_password_file = "…"` means; None where `name` is no such name."""
     setting = settings.get(name.removesuffix(_IN_FILE))
-    if not name.endswith(_IN_FILE) or setting is None or not setting.metadata["secret"]:
+    if not name.endswith(_IN_FILE) or setting is None:
         return None
+    if setting.metadata["rule"].kind is not Secret:
+        return FieldProblem(
+            name,
+            "is not a setting: only a secret can lie in a file of its own",
+            f"set {setting.name}",
+        )
+    remedy = "name a file that holds the secret"
     if not isinstance(value, str) or not value:
-        return FieldProblem(name, "is not the path of a file", "name a file that holds the secret")
+        return FieldProblem(name, "must be the path of a file", remedy)
     file = folder / Path(value).expanduser()
     try:
-        text = file.read_text("utf-8")
+        return Given(setting.name, Secret.read(file.absolute()), str(file))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        return FieldProblem(
-            name, f"{file} can't be read: {why}", "name a file that holds the secret"
-        )
-    return Given(setting.name, text.removesuffix("\n").removesuffix("\r"), str(file))
+        return FieldProblem(name, f"{file} can't be read: {why}", remedy)

@@ -232,7 +232,7 @@ async def _rows_of_postgres(settings: StorageConfig) -> dict[str, list[Row]]:
         port=settings.db_port,
         database=settings.db_name,
         user=settings.db_user,
-        password=settings.db_password,
+        password=settings.db_password.reveal if settings.db_password else None,
     )
     try:
         return {
@@ -260,12 +260,14 @@ async def _cloud_objects(settings: StorageConfig) -> dict[str, Blob]:
     """All objects. Parts of an upload that was broken off are none: recovery promises nothing of
     them, the bucket's lifecycle rule ends them.
     """
+    assert settings.s3_access_key
+    assert settings.s3_secret_key
     store = S3Store(
         settings.s3_bucket,
         endpoint=settings.s3_endpoint,
         region=settings.s3_region,
-        access_key_id=settings.s3_access_key,
-        secret_access_key=settings.s3_secret_key,
+        access_key_id=settings.s3_access_key.reveal(),
+        secret_access_key=settings.s3_secret_key.reveal(),
         client_options={"allow_http": True},
     )
     objects = {}

@@ -7,7 +7,7 @@ cut; so the catalogue comes back by itself when the server does.
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import asyncpg
@@ -59,13 +59,14 @@ class PostgresSettings:
 
     `host` may be a folder with a Unix socket. `timeout_seconds` bounds each call, the wait for a
     connection included; only finding out what became of a commit may take a second more.
-    `pool_size` connections read, `writers` write.
+    `pool_size` connections read, `writers` write. A `password` that is a function is asked for each
+    new connection.
     """
 
     host: str
     database: str
     user: str
-    password: str | None = field(default=None, repr=False)
+    password: str | Callable[[], str] | None = field(default=None, repr=False)
     port: int = 5432
     timeout_seconds: float = 2.0
     pool_size: int = 10

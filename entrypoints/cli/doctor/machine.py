@@ -12,6 +12,7 @@ from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, p
 from traffic_storage.entrypoints.cli.output import in_bytes
 from traffic_storage.entrypoints.http.authentication import AccessPolicy
 from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.settings.config import SECRETS
 from traffic_storage.entrypoints.signing import KEY_FILE
 
 _SLOW_FLUSH_SECONDS = 0.1
@@ -98,11 +99,8 @@ def environment(env: Mapping[str, str]) -> Finding:
 
 
 def _holds_secret(text: str) -> bool:
-    from attrs import fields_dict
-
-    secret = [name for name, a in fields_dict(StorageConfig).items() if a.metadata["secret"]]
     lines = [line.split("=", 1)[0].strip() for line in text.splitlines()]
-    return not set(secret).isdisjoint(lines)
+    return not set(SECRETS).isdisjoint(lines)
 
 
 def _absent(base: Path) -> Finding:

@@ -61,6 +61,12 @@ def test_settings_are_shown_with_source_and_without_secrets(
     assert all(name in text.out for name in shown)
 
 
+def test_the_page_of_settings_shows_every_setting_as_it_is(shell: Shell) -> None:
+    page = Path(__file__).parents[3] / "docs" / "settings.md"
+
+    assert page.read_text() == shell("config", "reference").out
+
+
 def test_the_place_of_the_settings_file_is_told(shell: Shell, tmp_path: Path) -> None:
     default = shell.home / ".config" / "traffic-storage" / "config.toml"
     own = tmp_path / "own.toml"

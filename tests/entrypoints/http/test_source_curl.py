@@ -18,7 +18,7 @@ from tests.support.postgres import Database
 from tests.support.redis import RedisAddress
 from tests.support.s3 import Bucket
 from tests.support.setups import config
-from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.settings import Secret, StorageConfig
 
 URL = "http://localhost:8001"
 
@@ -111,7 +111,7 @@ def shell(settings: StorageConfig, tmp_path: Path) -> Iterator[Shell]:
         lease.release()
     assert "Traceback" not in log.read_text()
     for secret in (settings.db_password, settings.s3_secret_key, settings.redis_password):
-        assert secret is None or secret not in log.read_text()
+        assert secret is None or secret.reveal() not in log.read_text()
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -148,7 +148,7 @@ def as_environment(settings: StorageConfig) -> dict[str, str]:
         )
         if getattr(settings, name) != getattr(StorageConfig(), name)
     }
-    return {f"TRAFFIC_STORAGE_{name.upper()}": str(value) for name, value in given.items()} | {
+    return {f"TRAFFIC_STORAGE_{name.upper()}": text_of(value) for name, value in given.items()} | {
         "TRAFFIC_STORAGE_CONFIG": "/dev/null",
         "PATH": "/usr/bin:/bin",
     }
@@ -195,3 +195,7 @@ def test_bound_to_every_address_it_still_serves_this_machine_only(shell: Shell) 
     headers = {"Host": "evidence.example.org"}
     assert httpx.get(f"{URL}/storage/stats", headers=headers).status_code == 401
     assert httpx.get(f"{URL}/healthz", headers=headers).status_code == 200
+
+
+def text_of(value: object) -> str:
+    return value.reveal() if isinstance(value, Secret) else str(value)

@@ -1,0 +1,297 @@
+"""Rules of settings: what a value must be, how its text reads, and converters of usual spellings.
+
+A converter keeps what it can't read, for the rule to refuse, so that all wrong settings are named
+at once. A message quotes a text only where one of a list of words is expected: any other text may
+be a secret that was given in the wrong place.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from attrs import frozen
+
+from traffic_storage.domain.canonical import is_unicode
+from traffic_storage.domain.encoding import ImageFormat
+from traffic_storage.domain.errors import FieldProblem
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.entrypoints.settings.secret import Secret
+
+Value = TypeVar("Value")
+Text = TypeVar("Text", str, str | None)
+Word = TypeVar("Word", bound=StrEnum)
+Kind: TypeAlias = type | tuple[type, ...]
+
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_SWITCHES = {"true": True, "yes": True, "on": True, "1": True}
+_SWITCHES |= {"false": False, "no": False, "off": False, "0": False}
+
+
+@frozen
+class Rule:
+    """A value must be of the type `kind` and accepted; `wanted` says so in words.
+
+    Attributes:
+        inner: gives what is wrong with the parts of a value, from its name and the value.
+        words: gives the words that are possible, where they are a list.
+        low, high: the least and the greatest value, where there are such.
+    """
+
+    wanted: str
+    kind: Kind = str
+    accepts: Callable[[Any], object] = lambda _: True
+    inner: Callable[[str, Any], Iterable[FieldProblem]] = lambda _name, _value: ()
+    words: Callable[[], Iterable[str]] = tuple
+    low: Any = None
+    high: Any = None
+
+    def problems(self, name: str, value: object) -> Iterator[FieldProblem]:
+        """What is wrong with a value of the setting `name`."""
+        if not self._is_of_kind(value) or not self._is_within(value) or not self.accepts(value):
+            meant = near(value, self.words()) if isinstance(value, str) else ""
+            remedy = f"did you mean {meant}?" if meant else ""
+            yield FieldProblem(name, f"must be {self.wanted}{self._instead(value)}", remedy)
+        else:
+            yield from self.inner(name, value)
+
+    def read(self, text: str) -> object:
+        """The value that a text means; the text where it means none."""
+        return _unless_wrong(_READERS.get(self.kind, str), text)
+
+    def _is_of_kind(self, value: object) -> bool:
+        # bool is a subclass of int, and datetime one of date.
+        is_other = isinstance(value, bool | datetime) and type(value) is not self.kind
+        return isinstance(value, self.kind) and not is_other
+
+    def _is_within(self, value: object) -> bool:
+        return self.low is None or bool(self.low <= value <= self.high)
+
+    def _instead(self, value: object) -> str:
+        if isinstance(value, int | float | date | timedelta | None):
+            return f", not {value}"
+        if isinstance(value, str) and any(self.words()):
+            return f", not {value!a:.60}"
+        name = "text" if isinstance(value, str) else type(value).__name__
+        return "" if isinstance(value, self.kind) else f", not a {name}"
+
+
+@frozen
+class BucketRoute:
+    """Files of devices whose id matches the shell pattern go to this bucket.
+
+    Attributes:
+        region, endpoint: None: `s3_region` and `s3_endpoint` hold.
+    """
+
+    device_pattern: str
+    bucket: str
+    region: str | None = None
+    endpoint: str | None = None
+
+
+def number(low: float, high: float) -> Rule:
+    wanted = f"a number from {_plain(low)} to {_plain(high)}"
+    return Rule(wanted, (int, float), low=low, high=high)
+
+
+def whole(low: int, high: int) -> Rule:
+    return Rule(f"a whole number from {low} to {high}", int, low=low, high=high)
+
+
+def duration(longest: timedelta) -> Rule:
+    wanted = f"a length of time from 0s to {span(longest)}, such as 90s, 30m, 24h or 2d"
+    return Rule(wanted, timedelta, low=timedelta(0), high=longest)
+
+
+def text(wanted: str, pattern: str, longest: int = 255) -> Rule:
+    """A text that matches the whole pattern, of at most so many characters."""
+    matches = re.compile(pattern, re.ASCII).fullmatch
+    return Rule(wanted, str, lambda value: len(value) <= longest and matches(value))
+
+
+def secret(shortest: int = 1) -> Rule:
+    wanted = f"a text of {shortest} or more characters"
+    return Rule(wanted, Secret, lambda value: len(value) >= shortest)
+
+
+def word_of(vocabulary: type[StrEnum]) -> Rule:
+    return Rule("one of " + ", ".join(vocabulary), vocabulary, words=lambda: vocabulary)
+
+
+def list_of(entry: Rule, accepts: Callable[[Any], object] = lambda _: True, more: str = "") -> Rule:
+    """A list whose entries keep a rule, and which is accepted as a whole."""
+
+    def inner(name: str, entries: tuple[object, ...]) -> Iterator[FieldProblem]:
+        for place, value in enumerate(entries, 1):
+            yield from entry.problems(f"{name}[{place}]", value)
+
+    return Rule(f"a list, each entry {entry.wanted}{more}", tuple, accepts, inner)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        return bool(ZoneInfo(name))
+    except (ValueError, OSError, LookupError):
+        return False
+
+
+def _is_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018  # raises ValueError where the port is no number
+    except ValueError:
+        return False
+    is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    is_more = "@" in parts.netloc or parts.query or parts.fragment
+    return is_web and not is_more and address.isascii() and address.isprintable()
+
+
+def _are_distinct(lines: Sequence[object]) -> bool:
+    """Whether no two lines `name:digest` share a name or a digest."""
+    parts = [str(line).partition(":") for line in lines]
+    return all(len({part[place] for part in parts}) == len(parts) for place in (0, 2))
+
+
+def _route_problems(name: str, route: BucketRoute) -> Iterator[FieldProblem]:
+    yield from PATTERN.problems(f"{name}.device_pattern", route.device_pattern)
+    yield from BUCKET.problems(f"{name}.bucket", route.bucket)
+    if route.region is not None:
+        yield from REGION.problems(f"{name}.region", route.region)
+    if route.endpoint is not None:
+        yield from URL.problems(f"{name}.endpoint", route.endpoint)
+
+
+SWITCH = Rule("true or false", bool)
+FOLDER = Rule(
+    "the path of a folder, in UTF-8",
+    Path,
+    lambda path: "\0" not in str(path) and is_unicode(str(path)),
+)
+DATE = Rule("a date such as 2000-01-02", date)
+ZONE = Rule("a time zone such as Europe/Madrid", str, _is_zone, words=available_timezones)
+URL = Rule("an address such as http://host:8001, without user, password and query", str, _is_url)
+BUCKET = text(
+    "the name of a bucket: 3 to 63 letters, digits and . _ -",
+    r"[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9]",
+)
+REGION = text("the name of a region", r"[A-Za-z0-9\-]+", 64)
+PATTERN = text("a pattern of device ids such as cam_north_*", ".+", 1024)
+API_KEY = text("a line that `traffic-storage keys new` prints", r"[!-9;-~]{1,64}:[0-9a-f]{64}")
+API_KEYS = list_of(API_KEY, _are_distinct, ", no name and no digest twice")
+ROUTES = list_of(
+    Rule(
+        "device_pattern, bucket and optionally region, endpoint", BucketRoute, inner=_route_problems
+    )
+)
+
+
+def as_folder(value: str | Path) -> Path:
+    return _unless_wrong(lambda path: path and Path(path).expanduser().absolute(), value)
+
+
+def as_date(value: str | date) -> date:
+    return _unless_wrong(date.fromisoformat, value)
+
+
+def as_duration(value: str | timedelta) -> timedelta:
+    return _unless_wrong(_duration, value)
+
+
+def as_secret(value: str | Secret | None) -> Secret | None:
+    return Secret(value) if isinstance(value, str) else value
+
+
+def without_slash(value: Text) -> Text:
+    return _unless_wrong(lambda url: str.rstrip(url, "/"), value)
+
+
+def as_strategy(value: StorageStrategy | str | None) -> StorageStrategy | None:
+    return _word(StorageStrategy, value)
+
+
+def as_format(value: ImageFormat | str) -> ImageFormat:
+    return _word(ImageFormat, value)
+
+
+def as_kinds(value: Iterable[FileKind | str]) -> tuple[FileKind, ...]:
+    return _listed(lambda entry: _word(FileKind, entry), value)
+
+
+def as_list(value: Sequence[str]) -> tuple[str, ...]:
+    return _listed(lambda entry: entry, value)
+
+
+def as_routes(
+    value: Sequence[BucketRoute | Mapping[str, str | None] | Sequence[str | None]],
+) -> tuple[BucketRoute, ...]:
+    return _listed(_route, value)
+
+
+def near(name: str, names: Iterable[str], cutoff: float = 0.7) -> str:
+    """The name that was probably meant, or an empty text."""
+    by_lower = {known.lower(): known for known in names}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[found[0]] if found else ""
+
+
+def span(length: timedelta) -> str:
+    """A length of time as settings spell it: 90s, 30m, 24h, 2d."""
+    seconds = length.total_seconds()
+    unit = next((unit for unit, size in _UNITS.items() if seconds % size == 0), "s")
+    return f"{_plain(seconds / _UNITS[unit])}{unit}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:f}".rstrip("0").rstrip(".")
+
+
+def _unless_wrong(convert: Callable[[Any], Value], value: object) -> Value:
+    """The converted value; the value as it is where it can't be converted."""
+    try:
+        return convert(value)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return value  # type: ignore[return-value]
+
+
+def _listed(convert: Callable[[Any], Value], value: object) -> tuple[Value, ...]:
+    if not isinstance(value, list | tuple | set | frozenset):
+        return value  # type: ignore[return-value]
+    return tuple(_unless_wrong(convert, entry) for entry in value)
+
+
+def _list(text: str) -> object:
+    if text.lstrip().startswith("["):
+        return json.loads(text)
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _word(vocabulary: type[Word], value: object) -> Word:
+    by_name = {word.lower(): word for word in vocabulary}
+    return _unless_wrong(lambda text: by_name[text.strip().lower()], value)
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smhd])", text.strip())
+    if found is None:
+        raise ValueError("the text is no length of time")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def _route(entry: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> BucketRoute:
+    return BucketRoute(*entry) if isinstance(entry, list | tuple) else BucketRoute(**entry)
+
+
+_READERS: dict[Kind, Callable[[str], object]] = {
+    bool: lambda text: _SWITCHES[text.strip().lower()],
+    int: int,
+    (int, float): float,
+    tuple: _list,
+}
