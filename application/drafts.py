@@ -17,6 +17,7 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.placement import Placement, StoreStatus
+from traffic_storage.domain.retention import RetentionPolicy
 from traffic_storage.domain.violation import EvidencePart, StoredViolation
 from traffic_storage.ports.clock import Ids
 from traffic_storage.ports.spool import Body
@@ -29,6 +30,8 @@ class Draft:
     Attributes:
         content: digests of the bytes as handed in.
         body: the bytes as they will be stored, coded by `coding`.
+        historic: the caller states that an old capture time is right.
+        original_name: the file name that the caller gave.
     """
 
     file_id: FileId
@@ -42,6 +45,8 @@ class Draft:
     device_id: DeviceId | None
     violation_id: ViolationId | None
     metadata: str | None
+    historic: bool = False
+    original_name: str | None = None
 
     def difference(self, existing: StoredFile) -> str:
         """How a stored file differs from this one, in words; empty when it is the same.
@@ -77,15 +82,24 @@ class DraftUnit:
     violation: StoredViolation | None = None
 
 
-def placed(draft: Draft, placement: Placement, now: datetime, ids: Ids) -> StoredFile:
+def placed(
+    draft: Draft,
+    placement: Placement,
+    received_at: datetime,
+    ids: Ids,
+    policy: RetentionPolicy,
+) -> StoredFile:
     """The row that a draft becomes in its place; each replica has a new key of its own."""
 
     def replica(store: StoreStatus, state: ReplicaState) -> Replica:
         key = blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)
-        verified_at = now if state is ReplicaState.PRESENT else None
+        verified_at = received_at if state is ReplicaState.PRESENT else None
         return Replica(store.store_id, store.tier, key, state, verified_at)
 
     first = replica(placement.first, ReplicaState.PRESENT)
+    retention = policy.retention(
+        draft.kind, draft.captured_at, received_at, historic=draft.historic
+    )
     due = (replica(store, ReplicaState.PLANNED) for store in placement.later)
     return StoredFile(
         file_id=draft.file_id,
@@ -94,7 +108,7 @@ def placed(draft: Draft, placement: Placement, now: datetime, ids: Ids) -> Store
         content=draft.content,
         stored=draft.body.digests,
         coding=draft.coding,
-        created_at=now,
+        created_at=received_at,
         captured_at=draft.captured_at,
         device_id=draft.device_id,
         violation_id=draft.violation_id,
@@ -102,4 +116,9 @@ def placed(draft: Draft, placement: Placement, now: datetime, ids: Ids) -> Store
         placement=PlacementNote(placement.decision, placement.reason),
         metadata=draft.metadata,
         replicas=(first, *due),
+        keep_until=retention.keep_until,
+        retention_rule=retention.rule,
+        retention_basis=retention.basis,
+        historic=draft.historic,
+        original_name=draft.original_name,
     )

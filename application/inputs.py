@@ -22,6 +22,7 @@ from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, u
 from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.spool import Body
 
+MAX_ORIGINAL_NAME = 255
 MAX_METADATA_BYTES = 1024 * 1024
 """Of what a caller says about a file, as canonical JSON."""
 
@@ -34,13 +35,23 @@ class Upload:
     """Encoded bytes as they came; stored byte for byte.
 
     `content_type` and `sha256` are what the caller declares; bytes that contradict them are
-    refused. None declares nothing. A caller whose source is a body of the spool passes the stack
-    on which that body was entered to the use case, as `bodies`.
+    refused. None declares nothing. `original_name` is the file's name at its origin, without
+    folders. A caller whose source is a body of the spool passes the stack on which that body was
+    entered to the use case, as `bodies`.
+
+    Raises:
+        InvalidInput: `original_name` is empty, too long, or not printable.
     """
 
     source: Source = field(repr=False)
     content_type: str | None = None
     sha256: Sha256 | None = None
+    original_name: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        name = self.original_name
+        if name is not None and (problem := text_problem("original_name", name, MAX_ORIGINAL_NAME)):
+            raise InvalidInput([problem])
 
     def held(self) -> "Upload":
         """The same, of which a buffer that the caller may fill again is copied now."""
@@ -75,7 +86,10 @@ class ArrayImage:
 class FileAttributes:
     """What a caller says about a file; `of` also reads what his metadata says.
 
-    `captured_at` may be naive; it starts the retention.
+    Attributes:
+        captured_at: when the file was captured; may be naive. Retention counts from it where it
+            is plausible (`domain.retention`).
+        historic: states that a capture time long before receipt is right.
 
     Raises:
         InvalidInput: an id or a name breaks its rules.
@@ -86,6 +100,7 @@ class FileAttributes:
     violation_id: str | None = None
     captured_at: datetime | None = None
     metadata: Mapping[str, Json] | None = None
+    historic: bool = False
 
     def __attrs_post_init__(self) -> None:
         if problems := _problems(self.file_id, self.device_id, self.violation_id):
@@ -99,6 +114,7 @@ class FileAttributes:
         device_id: str | None = None,
         violation_id: str | None = None,
         metadata: Mapping[str, Json | datetime] | None = None,
+        historic: bool = False,
     ) -> "FileAttributes":
         """FileAttributes from arguments and from what the caller's metadata says.
 
@@ -114,7 +130,7 @@ class FileAttributes:
         captured_at, plain = reading.time("timestamp"), reading.plain()
         if problems := [*reading.problems, *_problems(file_id, device_id, violation_id)]:
             raise InvalidInput(problems)
-        return cls(file_id, device_id, violation_id, captured_at, plain)
+        return cls(file_id, device_id, violation_id, captured_at, plain, historic)
 
 
 @frozen

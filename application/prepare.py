@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.application.drafts import Draft
 from traffic_storage.application.examine_video import (
@@ -124,7 +124,8 @@ class Prepare:
         check_declared_type("image", image.content_type, ContentType(info.content_type))
         size = info.dimensions
         media = MediaInfo(width=size.width, height=size.height, channels=size.channels)
-        return self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
+        draft = self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
+        return evolve(draft, original_name=image.original_name)
 
     async def video(
         self,
@@ -141,7 +142,8 @@ class Prepare:
         self._check_declared(video, body.digests, "video")
         content_type, info = examined.finish()
         media = video_info(info, duration_seconds)
-        return self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
+        draft = self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
+        return evolve(draft, original_name=video.original_name)
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
         """The draft of a JSON object, in canonical form."""
@@ -306,6 +308,7 @@ class Prepare:
             device_id=DeviceId(attributes.device_id) if attributes.device_id else None,
             violation_id=ViolationId(attributes.violation_id) if attributes.violation_id else None,
             metadata=None if attributes.metadata is None else metadata_text(attributes.metadata),
+            historic=attributes.historic,
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Any
 
 from attrs import frozen
@@ -54,12 +55,13 @@ class StoreEvidence:
         video: Upload | None = None,
         *,
         video_duration_seconds: float | None = None,
+        historic: bool = False,
         bodies: AsyncExitStack | None = None,
     ) -> StoredEvidence:
         """Store it. Image and video are prepared and put concurrently.
 
-        The caller may change buffers among them once this call has first waited. `bodies` is as in
-        `StoreFiles`.
+        The caller may change buffers among them once this call has first waited. `historic` states
+        that a timestamp long before receipt is right. `bodies` is as in `StoreFiles`.
 
         Raises:
             InvalidInput: the record's time, a file, or the duration of a video that did not come.
@@ -68,17 +70,17 @@ class StoreEvidence:
         """
         async with taken_over(bodies) as own:
             moment = self._prepare.moment(record.timestamp, "timestamp")
+            report = _Report(record, moment, historic)
             seconds = _duration(video, video_duration_seconds)
             # Copied here, because the tasks that prepare them start later.
             image = None if image is None else self._prepare.held(image)
             video = None if video is None else video.held()
-            media = await self._media(record, moment, image, video, seconds, own)
-            return await self._tasks.run(self._store(record, moment, media, own.pop_all()))
+            media = await self._media(report, image, video, seconds, own)
+            return await self._tasks.run(self._store(report, media, own.pop_all()))
 
     async def _media(
         self,
-        record: ViolationRecord,
-        moment: Moment,
+        report: "_Report",
         image: ArrayImage | Upload | None,
         video: Upload | None,
         duration_seconds: float | None,
@@ -86,20 +88,20 @@ class StoreEvidence:
     ) -> list[Draft]:
         work: list[Coroutine[Any, Any, Draft]] = []
         if image is not None:
-            attributes = _attributes(record, moment, FileKind.IMAGE)
+            attributes = report.attributes(FileKind.IMAGE)
             work.append(self._prepare.image(image, attributes, bodies))
         if video is not None:
-            attributes = _attributes(record, moment, FileKind.VIDEO)
+            attributes = report.attributes(FileKind.VIDEO)
             work.append(self._prepare.video(video, attributes, bodies, duration_seconds))
         return await together(*work)
 
     async def _store(
-        self, record: ViolationRecord, moment: Moment, media: list[Draft], bodies: AsyncExitStack
+        self, report: "_Report", media: list[Draft], bodies: AsyncExitStack
     ) -> StoredEvidence:
-        violation = self._violation(record, moment)
+        violation = report.violation(self._clock.now())
         async with bodies:
             self._tasks.check_open()
-            drafts = (*media, await self._document(record, moment, media))
+            drafts = (*media, await self._document(report, media))
             stored = await self._store_unit(DraftUnit(drafts, violation))
         return StoredEvidence(
             stored.violation or violation,
@@ -107,19 +109,38 @@ class StoreEvidence:
             stored.created,
         )
 
-    async def _document(self, record: ViolationRecord, moment: Moment, media: list[Draft]) -> Draft:
-        text = evidence_document(record, {draft.kind: draft.as_part() for draft in media})
-        return await self._prepare.document(text, _attributes(record, moment, FileKind.METADATA))
+    async def _document(self, report: "_Report", media: list[Draft]) -> Draft:
+        parts = {draft.kind.value: draft.as_part() for draft in media}
+        text = evidence_document(report.record, report.moment.zone_assumed, parts)
+        return await self._prepare.document(text, report.attributes(FileKind.METADATA))
 
-    def _violation(self, record: ViolationRecord, moment: Moment) -> StoredViolation:
-        violation = ViolationId(record.violation_id)
+
+@frozen
+class _Report:
+    """A record, the instant that its timestamp means, and whether it is stated to be historic."""
+
+    record: ViolationRecord
+    moment: Moment
+    historic: bool
+
+    def violation(self, received_at: datetime) -> StoredViolation:
+        violation = ViolationId(self.record.violation_id)
         return StoredViolation(
-            record=record,
-            record_sha256=record.sha256(),
-            occurred_at=moment.at,
-            zone_assumed=moment.zone_assumed,
-            received_at=self._clock.now(),
+            record=self.record,
+            record_sha256=self.record.sha256(),
+            occurred_at=self.moment.at,
+            zone_assumed=self.moment.zone_assumed,
+            received_at=received_at,
             metadata_file_id=evidence_file_id(violation, FileKind.METADATA),
+        )
+
+    def attributes(self, kind: FileKind) -> EvidenceAttributes:
+        return EvidenceAttributes(
+            file_id=evidence_file_id(ViolationId(self.record.violation_id), kind),
+            device_id=self.record.device_id,
+            violation_id=self.record.violation_id,
+            captured_at=self.moment.at,
+            historic=self.historic,
         )
 
 
@@ -130,12 +151,3 @@ def _duration(video: Upload | None, said: object) -> float | None:
             "duration_seconds", "is of a video, and none came", "give the video, or leave it out"
         )
     return seconds
-
-
-def _attributes(record: ViolationRecord, moment: Moment, kind: FileKind) -> EvidenceAttributes:
-    return EvidenceAttributes(
-        file_id=evidence_file_id(ViolationId(record.violation_id), kind),
-        device_id=record.device_id,
-        violation_id=record.violation_id,
-        captured_at=moment.at,
-    )

@@ -27,6 +27,7 @@ from traffic_storage.domain.files import BlobKey, FileKind, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.manifest import manifest_of
+from traffic_storage.domain.retention import RetentionPolicy, capture_doubt
 from traffic_storage.domain.violation import StoredViolation, with_paths
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -90,6 +91,7 @@ class StoreUnit:
         counters: OperationCounters,
         owner: str,
         attempt_timeout: timedelta,
+        retention: RetentionPolicy,
         parallel_puts: int,
     ) -> None:
         self._stores = stores
@@ -101,6 +103,7 @@ class StoreUnit:
         self._counters = counters
         self._owner = owner
         self._attempt_timeout = attempt_timeout
+        self._retention = retention
         self._putting = asyncio.Semaphore(parallel_puts)
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
@@ -135,7 +138,7 @@ class StoreUnit:
 
     async def _try(self, unit: DraftUnit, excluded: Excluded) -> StoredUnit:
         try:
-            files = await self._place(unit.drafts, excluded)
+            files = await self._place(unit, excluded)
         except (StorageFull, StorageUnavailable):
             if stored := await self._stored_already(unit):
                 return stored
@@ -155,15 +158,18 @@ class StoreUnit:
         finally:
             self._end_reservations(files.values(), kept)
 
-    async def _place(self, drafts: Sequence[Draft], excluded: Excluded) -> dict[FileId, StoredFile]:
-        now = self._clock.now()
+    async def _place(self, unit: DraftUnit, excluded: Excluded) -> dict[FileId, StoredFile]:
+        # A violation and its files have one time of receipt: its metadata file tells that of both.
+        received_at = unit.violation.received_at if unit.violation else self._clock.now()
         files: dict[FileId, StoredFile] = {}
         try:
-            for draft in drafts:
+            for draft in unit.drafts:
                 placement = await self._stores.place(
                     draft.kind, draft.body.digests.size_bytes, draft.device_id, excluded
                 )
-                files[draft.file_id] = placed(draft, placement, now, self._ids)
+                files[draft.file_id] = placed(
+                    draft, placement, received_at, self._ids, self._retention
+                )
         except BaseException:
             self._end_reservations(files.values(), ())
             raise
@@ -277,6 +283,8 @@ class StoreUnit:
             logger.debug(
                 "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, _place_of(file)
             )
+            if doubt := capture_doubt(file):
+                logger.warning("%s is kept from receipt: %s", file.file_id, doubt)
         for file in rows.restored:
             logger.warning(
                 "%s had no good copy left; it was sent again and is in %s",

@@ -49,12 +49,14 @@ from traffic_storage.domain.identifiers import (
     evidence_file_id,
 )
 from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.retention import RetentionPolicy
 from traffic_storage.domain.violation import StoredViolation
 
 COLUMNS = tuple(column.name for column in tables.violation.columns)
 """The columns that a page consists of."""
 
 _BATCH = 20_000
+_YEAR = 365 * 86_400 * 1_000_000  # microseconds
 _NOBODY = Sha256("0" * 64)
 
 
@@ -224,6 +226,8 @@ class _Template:
             stored_sha256=_digest(number),
             created_at=happened + 1_000_000,
             captured_at=happened,
+            keep_until=happened + _YEAR,
+            retention_at=happened,
             device_id=data.device(number),
             violation_id=data.violation_id(number),
         )
@@ -260,6 +264,7 @@ def _file(violation: StoredViolation, store_id: StoreId) -> StoredFile:
     digests = Digests(600, _NOBODY)
     now = violation.received_at
     key = blob_key(FileKind.METADATA, UUID(int=0), _NOBODY)
+    retention = RetentionPolicy().retention(FileKind.METADATA, now, now)
     return StoredFile(
         file_id=violation.metadata_file_id,
         kind=FileKind.METADATA,
@@ -275,6 +280,9 @@ def _file(violation: StoredViolation, store_id: StoreId) -> StoredFile:
         placement=PlacementNote("local", "LOCAL_ONLY keeps everything on the local disk"),
         metadata=None,
         replicas=(Replica(store_id, Tier.LOCAL, key, ReplicaState.PRESENT, now),),
+        keep_until=retention.keep_until,
+        retention_rule=retention.rule,
+        retention_basis=retention.basis,
     )
 
 

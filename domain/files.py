@@ -190,7 +190,7 @@ class StoredFile:
         captured_at: when it was captured, UTC. None when the caller gave no time.
         metadata: the caller's, canonical JSON text of an object, or None.
         state_at: when it entered `state`, UTC; None: at `created_at`.
-        keep_until: when its retention ends, UTC; None: not computed.
+        keep_until: when its retention ends, UTC.
         retention_rule: the id of the rule that gave `keep_until`.
         historic: the caller stated that an old capture time is right.
         original_name: the file name that the caller gave.
@@ -210,11 +210,11 @@ class StoredFile:
     placement: PlacementNote
     metadata: str | None
     replicas: tuple[Replica, ...]
+    keep_until: datetime
+    retention_rule: str
+    retention_basis: RetentionBasis
     state: FileState = FileState.AVAILABLE
     state_at: datetime | None = None
-    keep_until: datetime | None = None
-    retention_rule: str | None = None
-    retention_basis: RetentionBasis | None = None
     historic: bool = False
     original_name: str | None = None
 

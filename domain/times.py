@@ -74,14 +74,14 @@ def time_problem(
     if at > now + max_ahead:
         return FieldProblem(
             field,
-            f"{at.isoformat()} lies {_in_words(at - now)} after its receipt",
+            f"{at.isoformat()} lies {in_words(at - now)} after its receipt",
             f"set the device's clock, or raise the setting max_clock_ahead"
-            f" (now {_in_words(max_ahead)})",
+            f" (now {in_words(max_ahead)})",
         )
     return None
 
 
-def _in_words(span: timedelta) -> str:
+def in_words(span: timedelta) -> str:
     """A length of time as a person says it: its two largest units."""
     seconds = int(span.total_seconds())
     units = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))

@@ -274,11 +274,14 @@ class EvidencePart:
     sha256: Sha256
 
 
-def evidence_document(record: ViolationRecord, parts: Mapping[str, EvidencePart]) -> bytes:
+def evidence_document(
+    record: ViolationRecord, zone_assumed: str | None, parts: Mapping[str, EvidencePart]
+) -> bytes:
     """The canonical JSON that a violation's metadata file holds.
 
-    The record as given and the ids and digests of the files that came with it; nothing that a
-    retry would change. It names its siblings, so it is a way home when the catalogue is lost.
+    The record as given, the zone in which its naive timestamp was read (null where the timestamp
+    has an offset), and the ids and digests of the files that came with it. A retry gives the same
+    text. `rebuild.violation_from_document` makes the violation's row of it.
     """
     files: dict[str, Json] = {
         role: {
@@ -290,7 +293,12 @@ def evidence_document(record: ViolationRecord, parts: Mapping[str, EvidencePart]
         for role, part in parts.items()
     }
     return canonical_json(
-        {"schema": DOCUMENT_SCHEMA, "record": record.as_given(), "files": files},
+        {
+            "schema": DOCUMENT_SCHEMA,
+            "record": record.as_given(),
+            "zone_assumed": zone_assumed,
+            "files": files,
+        },
         "violation_record",
     )
 

@@ -8,7 +8,7 @@ as `container.catalogue.override(…)`.
 import os
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from uuid import uuid4
 
 from dependency_injector.containers import DeclarativeContainer
@@ -31,6 +31,7 @@ from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Sto
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.retention import CaptureBounds, RetentionPolicy
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.blob_store import BlobStore
@@ -227,6 +228,11 @@ def _prepare(
     )
 
 
+def _retention(settings: StorageConfig) -> RetentionPolicy:
+    earliest = datetime.combine(settings.earliest_capture, time(), UTC)
+    return RetentionPolicy(settings.retention, CaptureBounds(earliest, settings.max_backdating))
+
+
 def _margin(settings: StorageConfig) -> timedelta:
     """How long after a deadline what was on its way may still arrive: a request, at the most."""
     share = RECOVERY_MARGIN_SHARE * settings.attempt_timeout_seconds
@@ -326,6 +332,7 @@ class Container(DeclarativeContainer):
         counters=counters,
         owner=Called(_owner),
         attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
+        retention=Called(_retention, settings),
         parallel_puts=settings.provided.parallel_uploads,
     )
     store_files = Singleton(StoreFiles, prepare=prepare, store_unit=store_unit, tasks=tasks)

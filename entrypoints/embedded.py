@@ -94,7 +94,6 @@ class StorageService:
             raise ValueError("give the settings or a container that has them, not both")
         self._container = container
         self._settings: StorageConfig = self._container.settings()
-        self._retention = self._settings.retention
 
     async def __aenter__(self) -> Self:
         try:
@@ -125,12 +124,14 @@ class StorageService:
         channel_order: ChannelOrder | str = ChannelOrder.RGB,
         encoding: Encoding | None = None,
         duration_seconds: float | None = None,
+        historic: bool = False,
     ) -> dict[str, StoredFileView]:
         """Store a violation with its files: visible whole or not at all.
 
         `image` is an array (`uint8`; `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in `channel_order`),
         or encoded bytes, a path or a stream, kept byte for byte; so is `video_segment`. The same
-        again is a no-op; a file that was missing is added.
+        again is a no-op; a file that was missing is added. Retention counts from the timestamp;
+        from receipt where that is not plausible (see `store_image`).
 
         Returns:
             Stored-file metadata under `image`, `video` (for what was given) and `metadata`.
@@ -145,7 +146,11 @@ class StorageService:
         video = None if video_segment is None else Upload(video_segment).held()
         await self._container.runtime().start()
         stored = await self._container.store_evidence()(
-            violation_record, given, video, video_duration_seconds=duration_seconds
+            violation_record,
+            given,
+            video,
+            video_duration_seconds=duration_seconds,
+            historic=_flag("historic", historic),
         )
         return {kind.value: self._view(file) for kind, file in stored.files.items()}
 
@@ -159,11 +164,14 @@ class StorageService:
         encoding: Encoding | None = None,
         content_type: str | None = None,
         sha256: str | None = None,
+        historic: bool = False,
     ) -> StoredFileView:
         """Store an image: an array is encoded (WebP by default), encoded bytes are kept.
 
         `device_id`, `violation_id` and `timestamp` in `metadata` become the file's own. Without
-        a `file_id` one is derived from all that was given.
+        a `file_id` one is derived from all that was given. Retention counts from `timestamp`; from
+        receipt where that is before `earliest_capture`, or lies more than `max_backdating` before
+        receipt and the caller does not state by `historic` that it is right.
 
         Raises:
             InvalidInput: the image, its attributes, or a declared type or digest that the bytes
@@ -174,7 +182,7 @@ class StorageService:
         given = self._image(image, channel_order, encoding)
         if isinstance(given, Upload):
             given = _declared(given, content_type, sha256)
-        attributes = FileAttributes.of(file_id=file_id, metadata=metadata)
+        attributes = _attributes(file_id, metadata, historic)
         await self._container.runtime().start()
         return self._view((await self._container.store_files().image(given, attributes)).file)
 
@@ -187,6 +195,7 @@ class StorageService:
         *,
         content_type: str | None = None,
         sha256: str | None = None,
+        historic: bool = False,
     ) -> StoredFileView:
         """Store a video segment byte for byte: bytes, a path, or an asynchronous iterator.
 
@@ -196,7 +205,7 @@ class StorageService:
             StorageFull, StorageUnavailable: no place takes it.
         """
         video = _declared(Upload(video_data).held(), content_type, sha256)
-        attributes = FileAttributes.of(file_id=file_id, metadata=metadata)
+        attributes = _attributes(file_id, metadata, historic)
         await self._container.runtime().start()
         stored = await self._container.store_files().video(
             video, attributes, duration_seconds=duration_seconds
@@ -208,6 +217,8 @@ class StorageService:
         data: Mapping[str, Json],
         file_id: str | None = None,
         metadata: Mapping[str, Json | datetime] | None = None,
+        *,
+        historic: bool = False,
     ) -> StoredFileView:
         """Store a JSON object as canonical JSON, compressed when that pays.
 
@@ -216,7 +227,7 @@ class StorageService:
             Conflict: `file_id` holds other content.
             StorageFull, StorageUnavailable: no place takes it.
         """
-        attributes = FileAttributes.of(file_id=file_id, metadata=metadata)
+        attributes = _attributes(file_id, metadata, historic)
         held: Any = json_copy(data)
         await self._container.runtime().start()
         return self._view((await self._container.store_files().metadata(held, attributes)).file)
@@ -347,7 +358,7 @@ class StorageService:
         return Upload(image).held()
 
     def _view(self, file: StoredFile) -> StoredFileView:
-        return file_view(file, self._retention)
+        return file_view(file)
 
     def _instant(self, time: datetime | None, field: str) -> datetime | None:
         if time is None:
@@ -373,6 +384,20 @@ def _channel_order(value: object) -> ChannelOrder:
     raise InvalidInput.of(
         "channel_order", f"is {shown(value)}", f"give {' or '.join(ChannelOrder)}"
     )
+
+
+def _attributes(
+    file_id: str | None, metadata: Mapping[str, Json | datetime] | None, historic: object
+) -> FileAttributes:
+    return FileAttributes.of(
+        file_id=file_id, metadata=metadata, historic=_flag("historic", historic)
+    )
+
+
+def _flag(name: str, value: object) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise InvalidInput.of(name, f"is {shown(value)}", "give True or False")
 
 
 def _offset(name: str, value: object) -> int:

@@ -12,7 +12,6 @@ from typing_extensions import TypedDict
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.domain.files import StoredFile
-from traffic_storage.domain.retention import RetentionPeriods, expires_at
 from traffic_storage.domain.violation import StoredViolation
 
 
@@ -124,7 +123,7 @@ class StatisticsView(TypedDict):
     operation_stats: dict[str, int]
 
 
-def file_view(file: StoredFile, periods: RetentionPeriods) -> StoredFileView:
+def file_view(file: StoredFile) -> StoredFileView:
     """A stored file as callers see it."""
     picture = file.media
     return {
@@ -152,7 +151,7 @@ def file_view(file: StoredFile, periods: RetentionPeriods) -> StoredFileView:
             for replica in file.replicas
         ],
         "placement": {"decision": file.placement.decision, "reason": file.placement.reason},
-        "expires_at": expires_at(file, periods).isoformat(),
+        "expires_at": file.keep_until.isoformat(),
         "metadata": None if file.metadata is None else json.loads(file.metadata),
     }
 
@@ -179,11 +178,11 @@ def violation_view(violation: StoredViolation) -> ViolationView:
     }
 
 
-def evidence_view(evidence: StoredEvidence, periods: RetentionPeriods) -> EvidenceView:
+def evidence_view(evidence: StoredEvidence) -> EvidenceView:
     """A violation just stored, with its files."""
     return {
         "violation": violation_view(evidence.violation),
-        "files": {kind.value: file_view(file, periods) for kind, file in evidence.files.items()},
+        "files": {kind.value: file_view(file) for kind, file in evidence.files.items()},
     }
 
 

@@ -20,7 +20,11 @@ T = TypeVar("T")
 
 @frozen
 class BlobHead:
-    """What a store says of a blob without giving its bytes; `manifest` are None if unreadable."""
+    """What a store says of a blob without giving its bytes.
+
+    `manifest` is None where it is unreadable, and a summary (`sidecar_sha256` is set) where the
+    sidecar that it names is missing or altered.
+    """
 
     size_bytes: int
     manifest: BlobManifest | None
@@ -82,15 +86,16 @@ class BlobStore(Protocol):
     ) -> None:
         """Write a new blob and its manifest.
 
-        Returns when bytes and manifest are durable, whole and verified. Create-only: nothing that
-        exists is ever changed. A blob with the same bytes that is there already (our own write,
+        Returns when bytes and manifest are durable, whole and verified. A store that has not room
+        for every manifest beside a blob keeps it as `manifest.kept()`: the sidecar is durable
+        before the blob is published. Create-only: no blob that exists is ever changed. A blob with the same bytes that is there already (our own write,
         answered ambiguously) counts as written. A body that is gone half-way is never visible
         under `key`. However a call ends, by an error or a cancellation too, it has ended: the
         store's own threads and tasks publish nothing afterwards, and what the body names may be
         released. A cancelled call may have published.
 
         The digests of the body are right (a `Spool` made them); its size is checked, for a file
-        can be cut. What is there already is compared by its bytes, and keeps the manifest that it has.
+        can be cut. A blob that is there already is compared by its bytes, and keeps its manifest.
 
         Raises:
             BlobConflict: `key` holds other bytes.
@@ -151,14 +156,14 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def delete(self, key: BlobKey) -> None:
-        """Remove a blob, durably. One that is not there is a success."""
+        """Remove a blob and its sidecar, durably. One that is not there is a success."""
 
     @abstractmethod
     def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         """All blobs whose key begins with `prefix` and is greater than `after`.
 
         In ascending order of key (code points), in bounded memory. Never shows a blob that is
-        not wholly written, nor the marker. A blob written or deleted meanwhile may be missed or
+        not wholly written, nor a sidecar, nor the marker. A blob written or deleted meanwhile may be missed or
         shown; any other is shown exactly once. An error ends the listing: it never ends early in
         silence.
         """

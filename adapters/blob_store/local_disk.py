@@ -11,7 +11,6 @@ from pathlib import Path
 from traffic_storage.adapters.files.blobs import BlobFolder
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Digests
-from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
@@ -85,7 +84,7 @@ class LocalDiskBlobStore(BlobStore):
         permit = _Permit(self._clock, deadline, key)
         with self._watched():
             await self._writing.run_to_end(
-                permit.withdraw, self._folder.write, key, body, manifest.to_text(), permit
+                permit.withdraw, self._folder.write, key, body, manifest, permit
             )
         _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
 
@@ -112,8 +111,7 @@ class LocalDiskBlobStore(BlobStore):
         return measurement.digests()
 
     async def head(self, key: BlobKey) -> BlobHead:
-        size_bytes, text = await self._reading.run(self._folder.describe, key)
-        return BlobHead(size_bytes, _facts_from(text))
+        return await self._reading.run(self._folder.describe, key)
 
     async def delete(self, key: BlobKey) -> None:
         # That one can't be removed says nothing of the others.
@@ -209,12 +207,3 @@ def ignore_cancellation() -> None:
 
 def _page_of(entries: Iterator[BlobEntry]) -> list[BlobEntry]:
     return list(islice(entries, _PAGE))
-
-
-def _facts_from(text: str | None) -> BlobManifest | None:
-    if text is None:
-        return None
-    try:
-        return BlobManifest.from_text(text)
-    except InvalidInput:
-        return None

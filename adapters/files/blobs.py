@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from attrs import evolve
+
 from traffic_storage.adapters.files.descriptors import (
     Descriptor,
     open_folder,
@@ -26,6 +28,13 @@ from traffic_storage.adapters.files.staging import FILE_MODE, Staged, Staging, U
 from traffic_storage.adapters.files.walk import walk
 from traffic_storage.domain.digests import Digester, Digests
 from traffic_storage.domain.files import BlobKey
+from traffic_storage.domain.manifest import (
+    MAX_SIDECAR_BYTES,
+    BlobManifest,
+    KeptManifest,
+    manifest_in,
+    sidecar_key,
+)
 from traffic_storage.domain.verification import (
     Segment,
     check_key,
@@ -33,12 +42,11 @@ from traffic_storage.domain.verification import (
     check_size,
     check_whole,
 )
-from traffic_storage.ports.blob_store import BlobEntry, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
 from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing
 from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
 
 _MANIFEST_ATTRIBUTE = "user.traffic_storage"
-_MANIFEST_SUFFIX = ".manifest"
 _MAX_NOTE_BYTES = 64 * 1024
 _STEP_BYTES = 1024 * 1024
 _MEASURE_BYTES = 4 * 1024 * 1024
@@ -124,10 +132,13 @@ class GrowingBlob:
 
 
 class BlobFolder:
-    """The blobs below `root`, their manifest in an extended attribute or in a file beside them.
+    """The blobs below `root`, each with its manifest.
 
-    `durable` says whether what is written must survive a power cut. Where `attributes` is false,
-    or the file system has none, manifest go into a file `<blob>.manifest`; where `unnamed` is false, or
+    The summary of a manifest is an extended attribute of the blob's file. What does not fit there
+    is the sidecar, a file beside the blob (`sidecar_key`). Where `attributes` is false, or the
+    file system has no attributes, the sidecar holds the whole manifest.
+
+    `durable` says whether what is written must survive a power cut. Where `unnamed` is false, or
     the file system can't do it, new files lie in a staging folder until they are whole. With
     `notes_use` a blob's time of modification is that of its last use.
     """
@@ -151,16 +162,21 @@ class BlobFolder:
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
     def write(
-        self, key: BlobKey, body: Body, manifest: str | None = None, permit: Permit = always
+        self,
+        key: BlobKey,
+        body: Body,
+        manifest: BlobManifest | None = None,
+        permit: Permit = always,
     ) -> None:
         """Publish a blob and its manifest under `key`; `permit` as in `publish`."""
         path, name = _parts(key)
+        kept = None if manifest is None else manifest.kept()
         with translated(self.place), self._turn(key):
             place = Place(self._folders.for_writing(path), name, self._durable)
-            if not self._publish_spooled(key, body, place, manifest, permit):
+            if not self._publish_spooled(key, body, place, kept, permit):
                 with self._staged(place.folder) as staged:
                     _fill(staged.fd, key, body)
-                    self._publish(staged, key, body.digests, place, manifest, permit)
+                    self._publish(staged, key, body.digests, place, kept, permit)
 
     def grow(self, key: BlobKey) -> GrowingBlob:
         """A new blob that is written piece by piece, without manifest. Does nothing yet."""
@@ -197,11 +213,14 @@ class BlobFolder:
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
         return Measurement(file, self.place)
 
-    def describe(self, key: BlobKey) -> tuple[int, str | None]:
-        """Size and manifest of a blob; None where it has no manifest."""
+    def describe(self, key: BlobKey) -> BlobHead:
+        """Size and manifest of a blob."""
         with translated(self.place):
             file, size_bytes = self._open(key)
-            return size_bytes, self._facts_of(file, key)
+            manifest = manifest_in(_summary_of(file) or _text(self._sidecar(key)))
+            if manifest is not None and manifest.sidecar_sha256 is not None:
+                manifest = manifest.completed(self._sidecar(key))
+            return BlobHead(size_bytes, manifest)
 
     def remove(self, key: BlobKey) -> None:
         """Remove a blob and its manifest. One that is not there is a success.
@@ -218,7 +237,7 @@ class BlobFolder:
                 return
             place = Place(folder, name, self._durable)
             place.unlink()
-            place.beside(_MANIFEST_SUFFIX).unlink()
+            _sidecar_of(place).unlink()
             place.sync()
 
     def missing_part(self, key: BlobKey) -> str:
@@ -336,7 +355,7 @@ class BlobFolder:
             staged.discard()
 
     def _publish_spooled(
-        self, key: BlobKey, body: Body, place: Place, manifest: str | None, permit: Permit
+        self, key: BlobKey, body: Body, place: Place, manifest: KeptManifest | None, permit: Permit
     ) -> bool:
         """Give the spool's own file its name here, without a copy; False if it can't have one."""
         if not isinstance(body, SpooledBody):
@@ -362,16 +381,16 @@ class BlobFolder:
         key: BlobKey,
         digests: Digests,
         place: Place,
-        manifest: str | None,
+        manifest: KeptManifest | None,
         permit: Permit,
     ) -> None:
-        beside = manifest is not None and self._put_beside(file, manifest, place)
+        has_new_sidecar = manifest is not None and self._attach(file, manifest, place)
+        published = False
         try:
             published = publish(file, place, permit)
-        except BaseException:
-            if beside:
-                place.beside(_MANIFEST_SUFFIX).unlink()
-            raise
+        finally:
+            if has_new_sidecar and not published:
+                _sidecar_of(place).unlink()
         if not published:
             self._check_taken(key, digests, place)
 
@@ -386,37 +405,46 @@ class BlobFolder:
             raise BlobConflict(f"{key} holds other bytes already")
         place.sync()
 
-    def _put_beside(self, file: Staged, manifest: str, place: Place) -> bool:
-        """Attach the manifest to the file; whether that made a file beside it."""
-        if self._attributes:
-            try:
-                os.setxattr(file.fd, _MANIFEST_ATTRIBUTE, manifest.encode())
-            except OSError as error:
-                if error.errno not in _NO_ATTRIBUTE:
-                    raise
-                self._attributes = error.errno != errno.ENOTSUP
-            else:
-                return False
-        with self._staged(place.folder) as sidecar:
-            write_all(sidecar.fd, manifest.encode())
-            return publish(sidecar, place.beside(_MANIFEST_SUFFIX), always)
+    def _attach(self, file: Staged, manifest: KeptManifest, place: Place) -> bool:
+        """Keep the manifest of a blob to be published; whether that made a new sidecar."""
+        sidecar = manifest.sidecar
+        if not self._set_summary(file, manifest.summary):
+            sidecar = sidecar or manifest.summary.encode()
+        return sidecar is not None and self._put_sidecar(sidecar, place)
 
-    def _facts_of(self, file: Descriptor, key: BlobKey) -> str | None:
+    def _set_summary(self, file: Staged, summary: str) -> bool:
+        if not self._attributes:
+            return False
         try:
-            return os.getxattr(file.fd, _MANIFEST_ATTRIBUTE).decode(errors="replace")
+            os.setxattr(file.fd, _MANIFEST_ATTRIBUTE, summary.encode())
         except OSError as error:
-            if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            if error.errno not in _NO_ATTRIBUTE:
                 raise
-        return self._facts_beside(key)
+            self._attributes = error.errno != errno.ENOTSUP
+            return False
+        return True
 
-    def _facts_beside(self, key: BlobKey) -> str | None:
+    def _put_sidecar(self, data: bytes, place: Place) -> bool:
+        """Publish the sidecar of a blob, unless the blob is there; whether that was done."""
+        beside = _sidecar_of(place)
+        with self._staged(place.folder) as staged:
+            write_all(staged.fd, data)
+            if publish(staged, beside, always):
+                return True
+            if place.exists():
+                return False
+            # Left by a put that failed, under whose key nothing was published.
+            beside.unlink()
+            return publish(staged, beside, always)
+
+    def _sidecar(self, key: BlobKey) -> bytes | None:
         path, name = _parts(key)
         folder = self._folders.for_reading(path, fresh=True)
         try:
-            file = Descriptor(os.open(name + _MANIFEST_SUFFIX, _OPEN, dir_fd=folder.fd))
+            file = Descriptor(os.open(sidecar_key(BlobKey(name)), _OPEN, dir_fd=folder.fd))
         except FileNotFoundError:
             return None
-        return read_all(file.fd, _MAX_NOTE_BYTES).decode(errors="replace")
+        return read_all(file.fd, min(os.fstat(file.fd).st_size, MAX_SIDECAR_BYTES))
 
     def _open_for_use(self, key: BlobKey) -> tuple[Descriptor, int]:
         file, size_bytes = self._open(key)
@@ -434,6 +462,23 @@ class BlobFolder:
                 return _open_regular(key, self._folders.for_reading(path, fresh=True), name)
         except FileNotFoundError as error:
             raise BlobMissing(f"{self.place} has no blob {key}") from error
+
+
+def _sidecar_of(place: Place) -> Place:
+    return evolve(place, name=sidecar_key(BlobKey(place.name)))
+
+
+def _summary_of(file: Descriptor) -> str | None:
+    try:
+        return _text(os.getxattr(file.fd, _MANIFEST_ATTRIBUTE))
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
+        return None
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode(errors="replace")
 
 
 def _note(folder: Descriptor, name: str) -> bytes | None:

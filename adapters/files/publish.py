@@ -28,9 +28,13 @@ class Place:
     name: str
     durable: bool
 
-    def beside(self, suffix: str) -> "Place":
-        """The place of a file that belongs to this one."""
-        return Place(self.folder, self.name + suffix, self.durable)
+    def exists(self) -> bool:
+        """Whether the name is taken, by whatever it is."""
+        try:
+            os.stat(self.name, dir_fd=self.folder.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     def sync(self) -> None:
         """Make the folder's names durable."""

@@ -99,15 +99,21 @@ def attributes_of(
     violation_id: str | None,
     metadata: str | None,
     captured_at: str | None,
+    *,
+    historic: bool,
 ) -> FileAttributes:
-    """What is said of all files, checked.
+    """The attributes of all files, checked.
 
     Raises:
-        InvalidInput: something of it can't be, or contradicts something else.
+        InvalidInput: one is wrong, or contradicts another.
     """
     given = None if metadata is None else parse_json_object(metadata, "metadata")
     attributes = FileAttributes.of(
-        file_id=file_id, device_id=device_id, violation_id=violation_id, metadata=given
+        file_id=file_id,
+        device_id=device_id,
+        violation_id=violation_id,
+        metadata=given,
+        historic=historic,
     )
     if captured_at is None:
         return attributes
@@ -142,7 +148,7 @@ async def _store_files(files: Sequence[Path], work: _Work) -> list[Outcome]:
             if outcome.error is not None:
                 failures.append(outcome)
             work.progress.file_done()
-            _say_outcome(outcome, work.settings, json=work.wish.json)
+            _say_outcome(outcome, json=work.wish.json)
 
     with work.progress:
         work.progress.expect(files)
@@ -207,7 +213,8 @@ def _say_found(found: Found, *, json: bool) -> None:
         say(f"would store {printable(found.path)}: {found.kind}, {in_bytes(found.size_bytes)}")
 
 
-def _say_outcome(outcome: Outcome, settings: StorageConfig, *, json: bool) -> None:
+def _say_outcome(outcome: Outcome, *, json: bool) -> None:
+    from traffic_storage.domain.retention import capture_doubt
     from traffic_storage.entrypoints.views import file_view
 
     path, stored = str(outcome.found.path), outcome.stored
@@ -216,13 +223,15 @@ def _say_outcome(outcome: Outcome, settings: StorageConfig, *, json: bool) -> No
             {
                 "path": path,
                 "created": stored is not None and stored.created,
-                "file": None if stored is None else file_view(stored.file, settings.retention),
+                "file": None if stored is None else file_view(stored.file),
                 "error": None if outcome.error is None else _reason(outcome.error),
             }
         )
     elif stored is not None:
         word = "stored" if stored.created else "known already"
         say(f"{stored.file.file_id}  {printable(path)}: {word}, {stored.file.placement.decision}")
+    if stored is not None and (doubt := capture_doubt(stored.file)):
+        note(f"{printable(path)}: kept from receipt: {doubt}")
 
 
 def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:

@@ -80,7 +80,7 @@ async def get(
         target = _target(output, opened_file)
         await _save(opened_file, target, force=force)
     if json:
-        say_json({**file_view(opened_file.file, settings.retention), "output": str(target)})
+        say_json({**file_view(opened_file.file), "output": str(target)})
     else:
         note(f"{printable(target)}: {in_bytes(opened_file.file.content.size_bytes)}, verified")
 

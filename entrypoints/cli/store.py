@@ -19,6 +19,7 @@ async def store(
     file_id: str | None = None,
     kind: Literal["image", "video", "metadata"] | None = None,
     parallel: Annotated[int | None, Parameter(validator=Number(gte=1, lte=256))] = None,
+    historic: Flag = False,
     dry_run: Flag = False,
     json: AsJson = False,
     session: Shared,
@@ -47,6 +48,8 @@ async def store(
         What all of them are, whatever their bytes look like.
     parallel:
         How many at the same time; else the setting parallel_uploads.
+    historic:
+        State that a capture time long before receipt is right: retention counts from it.
     dry_run:
         Only say what would be stored.
     json:
@@ -55,6 +58,8 @@ async def store(
     from traffic_storage.domain.files import FileKind
     from traffic_storage.entrypoints.cli.bulk_store import Wish, attributes_of, rehearse, store_all
 
-    attributes = attributes_of(file_id, device_id, violation_id, metadata, captured_at)
+    attributes = attributes_of(
+        file_id, device_id, violation_id, metadata, captured_at, historic=historic
+    )
     wish = Wish(FileKind(kind) if kind else None, attributes, parallel, json)
     return rehearse(paths, wish) if dry_run else await store_all(paths, wish, session)

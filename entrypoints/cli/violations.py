@@ -90,7 +90,7 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
     settings = session.settings()
     async with opened_to_read(session.container(settings)) as container:
         violation, files = await violation_with_files(container.catalogue(), violation_id)
-    views = [file_view(file, settings.retention) for file in files]
+    views = [file_view(file) for file in files]
     if json:
         say_json({"violation": violation_view(violation), "files": views})
     else:

@@ -15,7 +15,6 @@ from traffic_storage.application.statistics import Statistics
 from traffic_storage.application.violations import violation_with_files
 from traffic_storage.domain.errors import InvalidInput, Unavailable
 from traffic_storage.domain.query import Cursor, ViolationQuery
-from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.entrypoints.http.fields import (
     Reader,
     instant_in,
@@ -103,9 +102,8 @@ class ListViolations:
 class GetViolation:
     """`GET /violations/{violation_id}`: one record and the files that name it."""
 
-    def __init__(self, catalogue: Catalogue, periods: RetentionPeriods) -> None:
+    def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._periods = periods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -114,7 +112,7 @@ class GetViolation:
         violation, files = await violation_with_files(self._catalogue, wanted)
         content = {
             "violation": violation_view(violation),
-            "files": [file_view(file, self._periods) for file in files],
+            "files": [file_view(file) for file in files],
         }
         await send_json(request, 200, (), content)
 

@@ -21,7 +21,6 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import keyed_file_id, new_file_id
 from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, is_undeclared, sniff
-from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
 from traffic_storage.entrypoints.http.errors import KeyReused
 from traffic_storage.entrypoints.http.fields import (
@@ -70,7 +69,6 @@ class IngestJournal:
     store_files: StoreFiles
     store_evidence: StoreEvidence
     spool: Spool
-    periods: RetentionPeriods
     pace: Pace
     image_bytes: int
     video_bytes: int
@@ -94,7 +92,7 @@ class UploadImage:
                 upload = _upload(form, "file", sha256_field(form.texts))
                 stored = await journal.store_files.image(upload, attributes, bodies=form.bodies)
             _refuse_other_labels(stored, attributes, None, key)
-        await _answer(request, stored, journal.periods)
+        await _answer(request, stored)
 
 
 class UploadVideo:
@@ -119,7 +117,7 @@ class UploadVideo:
                     upload, attributes, duration_seconds=seconds, bodies=form.bodies
                 )
             _refuse_other_labels(stored, attributes, seconds, key)
-        await _answer(request, stored, journal.periods)
+        await _answer(request, stored)
 
 
 class PutContent:
@@ -140,7 +138,7 @@ class PutContent:
             attributes = attributes_of(texts, file_id=new_file_id(request.path_value("file_id")))
             seconds = seconds_field(texts)
             stored = await self._store(request, attributes, seconds)
-        await _answer(request, stored, self._journal.periods)
+        await _answer(request, stored)
 
     async def _store(
         self, request: AsgiRequest, attributes: FileAttributes, seconds: float | None
@@ -208,16 +206,16 @@ class CreateViolation:
             request,
             201 if stored.created else 200,
             [(b"location", location)],
-            evidence_view(stored, journal.periods),
+            evidence_view(stored),
         )
 
 
-async def _answer(request: AsgiRequest, stored: Stored, periods: RetentionPeriods) -> None:
+async def _answer(request: AsgiRequest, stored: Stored) -> None:
     await send_json(
         request,
         201 if stored.created else 200,
         [(b"location", request.reference(f"/files/{stored.file.file_id}"))],
-        file_view(stored.file, periods),
+        file_view(stored.file),
     )
 
 

@@ -70,6 +70,11 @@ def new_blob(
     return Blob(blob_key(kind, uuid7_at(noon), digests.sha256), data, digests, manifest)
 
 
+def blob_with_sidecar() -> Blob:
+    """A small blob with a manifest that is too long to be kept beside a blob."""
+    return new_blob(b"evidence", metadata=f'{{"note":"{os.urandom(3000).hex()}"}}')
+
+
 def random_blob(size_bytes: int, *, kind: FileKind = FileKind.IMAGE, day: date = _DAY) -> Blob:
     """A blob of so many random bytes under a new key."""
     return new_blob(os.urandom(size_bytes), kind=kind, day=day)

@@ -67,7 +67,7 @@ from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.domain.placement import CloudRoute, StorageStrategy, StoreStatus, Thresholds
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, ViolationQuery
-from traffic_storage.domain.retention import RetentionPeriods
+from traffic_storage.domain.retention import CaptureBounds, RetentionPeriods, RetentionPolicy
 from traffic_storage.domain.times import EARLIEST, Moment, instant
 from traffic_storage.domain.violation import (
     EvidencePart,
@@ -209,6 +209,18 @@ def retention_periods() -> SearchStrategy[RetentionPeriods]:
     """Retention periods."""
     days = st.integers(1, 3650).map(lambda n: timedelta(days=n))
     return st.builds(RetentionPeriods, image=days, video=days, metadata=days)
+
+
+def capture_bounds() -> SearchStrategy[CaptureBounds]:
+    """Bounds of plausible capture times."""
+    return st.builds(
+        CaptureBounds, instants(), st.integers(0, 3650).map(lambda n: timedelta(days=n))
+    )
+
+
+def retention_policies() -> SearchStrategy[RetentionPolicy]:
+    """Retention policies."""
+    return st.builds(RetentionPolicy, retention_periods(), capture_bounds())
 
 
 # Bytes and pixels
@@ -408,9 +420,9 @@ def stored_files(
             )
         ),
         state_at=draw(st.none() | instants()),
-        keep_until=draw(st.none() | instants()),
-        retention_rule=draw(st.none() | texts()),
-        retention_basis=draw(st.none() | retention_bases()),
+        keep_until=draw(instants()),
+        retention_rule=draw(texts()),
+        retention_basis=draw(retention_bases()),
         historic=draw(st.booleans()),
         original_name=draw(st.none() | texts()),
     )

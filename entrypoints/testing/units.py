@@ -22,6 +22,7 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.identifiers import AttemptId, FileId, ViolationId, evidence_file_id
 from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.ingest import Attempt, Unit
+from traffic_storage.domain.retention import RetentionPolicy
 from traffic_storage.domain.times import instant
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord, with_paths
 from traffic_storage.entrypoints.testing.ids import uuid7_at
@@ -55,6 +56,7 @@ def new_file(
         )
         for place, store in enumerate(stores)
     )
+    retention = RetentionPolicy().retention(kind, None, at)
     return StoredFile(
         file_id=FileId(file_id or f"file-{uuid4()}"),
         kind=kind,
@@ -70,6 +72,9 @@ def new_file(
         placement=PlacementNote("local", "for a test"),
         metadata=None,
         replicas=tuple(copies),
+        keep_until=retention.keep_until,
+        retention_rule=retention.rule,
+        retention_basis=retention.basis,
     )
 
 

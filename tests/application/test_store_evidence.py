@@ -74,7 +74,7 @@ async def test_the_document_holds_the_record_as_given_and_names_its_siblings() -
             }
         }
         assert b"mine.jpg" not in data
-        assert data == evidence_document(V001, {"image": _part(stored.files[IMAGE])})
+        assert data == evidence_document(V001, None, {"image": _part(stored.files[IMAGE])})
         # What storing assigns replaces what the caller had written there.
         assert stored.violation.record.image_path == "V001~image"
         assert stored.violation.record.video_path == ""

@@ -19,13 +19,14 @@ from traffic_storage.domain.files import (
     PlacementNote,
     Replica,
     ReplicaState,
+    RetentionBasis,
+    RetentionClock,
     StoredFile,
     Tier,
     blob_key,
     is_blob_key,
 )
 from traffic_storage.domain.identifiers import FileId, StoreId
-from traffic_storage.domain.retention import RetentionPeriods, expires_at
 from traffic_storage.testing import uuid7_at
 
 NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -45,6 +46,9 @@ FILE = StoredFile(
     placement=PlacementNote("local", "because"),
     metadata=None,
     replicas=(),
+    keep_until=NOW + timedelta(days=90),
+    retention_rule="default-image",
+    retention_basis=RetentionBasis(RetentionClock.RECEIVED, NOW, "no capture time was given"),
 )
 FILE_ARROWS = {
     ("available", "tombstoned"),
@@ -134,19 +138,3 @@ def test_a_key_tells_kind_day_replica_and_digest(kind: FileKind, at: datetime, d
 )
 def test_nothing_else_is_a_key(text: str) -> None:
     assert not is_blob_key(BlobKey(text))
-
-
-@pytest.mark.parametrize(("kind", "days"), [("image", 90), ("video", 30), ("metadata", 365)])
-def test_a_file_is_kept_from_its_capture_by_its_kind(kind: FileKind, days: int) -> None:
-    captured = NOW - timedelta(days=3)
-    file = evolve(FILE, kind=FileKind(kind), captured_at=captured)
-    assert expires_at(file, RetentionPeriods()) == captured + timedelta(days=days)
-    unknown = evolve(file, captured_at=None)
-    assert expires_at(unknown, RetentionPeriods()) == NOW + timedelta(days=days)
-
-
-def test_periods_are_a_setting() -> None:
-    week = timedelta(days=7)
-    periods = RetentionPeriods(image=week, video=2 * week, metadata=3 * week)
-    assert [periods.of(kind) for kind in FileKind] == [week, 2 * week, 3 * week]
-    assert expires_at(FILE, periods) == NOW + week

@@ -389,7 +389,7 @@ PARTS = st.dictionaries(st.sampled_from(["image", "video"]), kit.evidence_parts(
 def test_the_document_is_canonical_and_names_its_siblings(
     one: ViolationRecord, parts: dict[str, EvidencePart]
 ) -> None:
-    document = evidence_document(one, parts)
+    document = evidence_document(one, None, parts)
     told = json.loads(document)
     assert document == canonical_json(told)
     assert told["schema"] == "traffic-storage/violation/1"
@@ -406,7 +406,8 @@ def test_the_document_holds_nothing_that_a_retry_would_change(
 ) -> None:
     retried = with_paths(one, "V001~image", "V001~video")
     backwards = dict(reversed(parts.items()))
-    assert evidence_document(retried, backwards) == evidence_document(one, parts)
+    again = evidence_document(retried, "UTC", backwards)
+    assert again == evidence_document(one, "UTC", parts)
 
 
 @settings(max_examples=30)

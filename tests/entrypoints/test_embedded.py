@@ -76,6 +76,37 @@ async def test_a_violation_comes_with_every_file_that_names_it(storage: Any) -> 
         await storage.get_violation("..")
 
 
+@pytest.mark.parametrize("historic", [False, True])
+async def test_retention_counts_from_an_old_capture_where_it_is_stated_to_be_historic(
+    storage: Any, historic: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    captured = NOON.replace(year=2020)
+    old = {"metadata": {"timestamp": captured}, "historic": historic}
+    record = ViolationRecord("V001", "cam_001", "speed", captured, [1, 2, 3, 4], "car", 0.9)
+    evidence = await storage.store_violation_evidence(record, FRAME, VIDEO, historic=historic)
+    files = [
+        await storage.store_image(FRAME, "I", **old),
+        await storage.store_video_segment(VIDEO, "V", **old),
+        await storage.store_metadata({"vehicles": 7}, "M", **old),
+        *evidence.values(),
+    ]
+
+    days = {"image": 90, "video": 30, "metadata": 365}
+    for file in files:
+        assert file["captured_at"] == captured.isoformat()
+        counted = captured if historic else datetime.fromisoformat(file["created_at"])
+        expires = datetime.fromisoformat(file["expires_at"])
+        assert expires == counted + timedelta(days=days[file["kind"]])
+        told = f"{file['file_id']} is kept from receipt: the capture time lies"
+        assert (told in caplog.text) is not historic
+
+
+@pytest.mark.parametrize("historic", ["no", 1, None])
+async def test_whether_a_file_is_historic_is_a_truth_value(storage: Any, historic: object) -> None:
+    with pytest.raises(InvalidInput, match=r"historic: is .* \(give True or False\)"):
+        await storage.store_image(FRAME, historic=historic)
+
+
 async def test_an_image_that_is_none_is_told_what_may_be_one(storage: Any) -> None:
     with pytest.raises(InvalidInput, match=r"image: is a list .*array"):
         await storage.store_image([[0, 0, 0]])

@@ -185,7 +185,7 @@ class Bucket:
             await self._guard.run(self._first_page, self._look_seconds)
             raise
 
-    async def remove(self, key: BlobKey) -> None:
+    async def remove(self, key: str) -> None:
         """Remove an object. One that is not there is a success."""
         try:
             await self._guard.run(
@@ -202,11 +202,11 @@ class Bucket:
             for found in page:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
-    async def note(self, name: str) -> Note | None:
-        """A note, or None."""
+    async def note(self, name: str, limit_bytes: int = _MAX_NOTE_BYTES) -> Note | None:
+        """A note of at most `limit_bytes` (what is longer is cut), or None."""
 
         async def call() -> Note:
-            options: obstore.GetOptions = {"range": (0, _MAX_NOTE_BYTES)}
+            options: obstore.GetOptions = {"range": (0, limit_bytes)}
             answer = await obstore.get_async(self._s3, name, options=options)
             return Note(bytes(await answer.bytes_async()), answer.meta["last_modified"])
 
@@ -223,10 +223,12 @@ class Bucket:
 
     async def replace_note(self, name: str, text: bytes) -> None:
         """Write a note, over the one of this name."""
+        await self.replace(name, text, self._settings.timeout_seconds)
+
+    async def replace(self, name: str, data: bytes, seconds: float) -> None:
+        """Write one object in one request, over the one of this name."""
         await self._guard.run(
-            lambda: obstore.put_async(self._s3, name, text, use_multipart=False),
-            self._settings.timeout_seconds,
-            name,
+            lambda: obstore.put_async(self._s3, name, data, use_multipart=False), seconds, name
         )
 
     async def aclose(self) -> None:

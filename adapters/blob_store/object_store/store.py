@@ -19,10 +19,15 @@ from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.adapters.threads.pool import Threads, wait_to_end
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digester, Digests
-from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
+from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
 from traffic_storage.domain.identity import Marker
-from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.manifest import (
+    MAX_SIDECAR_BYTES,
+    BlobManifest,
+    manifest_in,
+    sidecar_key,
+)
 from traffic_storage.domain.verification import (
     Segment,
     Span,
@@ -55,7 +60,7 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class ObjectStoreBlobStore(BlobStore):
-    """Blobs as objects of one bucket, their manifest as user metadata.
+    """Blobs as objects of one bucket, their manifests as user metadata and, if need be, a sidecar.
 
     The bucket must exist. Up to 8 MiB an object is written in one conditional request, above in
     parts. Whatever an answer leaves open (a time-out, a 500, "exists already") is settled by
@@ -131,12 +136,16 @@ class ObjectStoreBlobStore(BlobStore):
 
     async def head(self, key: BlobKey) -> BlobHead:
         check_key(key)
-        size_bytes, text = await self._bucket.describe(key)
-        return BlobHead(size_bytes, _facts_from(text))
+        size_bytes, summary = await self._bucket.describe(key)
+        manifest = manifest_in(summary)
+        if manifest is not None and manifest.sidecar_sha256 is not None:
+            note = await self._bucket.note(sidecar_key(key), MAX_SIDECAR_BYTES)
+            manifest = manifest.completed(None if note is None else note.text)
+        return BlobHead(size_bytes, manifest)
 
     async def delete(self, key: BlobKey) -> None:
         check_key(key)
-        await self._bucket.remove(key)
+        await self._remove(key)
         _log.debug("deleted %s", key)
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
@@ -207,13 +216,40 @@ class ObjectStoreBlobStore(BlobStore):
         left = (deadline - self._clock.now()).total_seconds()
         if left <= 0:
             raise _too_late(key, deadline)
-        seconds = min(left, self._bucket.seconds_for(digests.size_bytes))
+        until = _now() + left
+        kept = manifest.kept()
+        if kept.sidecar is not None:
+            await self._put_sidecar(key, kept.sidecar, feed, until)
+            if self._clock.now() >= deadline:
+                raise _too_late(key, deadline)
+        seconds = min(until - _now(), self._bucket.seconds_for(digests.size_bytes))
         write = self._create if digests.size_bytes <= ONE_REQUEST_BYTES else self._upload
-        wrote = await write(key, feed, digests, manifest.to_text(), seconds)
+        wrote = await write(key, feed, digests, kept.summary, seconds)
         if self._clock.now() >= deadline:
             if wrote:
-                await self._bucket.remove(key)
+                await self._remove(key)
             raise _too_late(key, deadline)
+
+    async def _put_sidecar(self, key: BlobKey, data: bytes, feed: Feed, until: float) -> None:
+        """Write the sidecar of a blob, unless the blob is there, over what a failed put left."""
+        for left in reversed(range(_CREATE_TRIES)):
+            seconds = min(until - _now(), self._bucket.seconds_for(len(data)))
+            try:
+                await self._bucket.create(sidecar_key(key), data, "", seconds)
+            except BlobConflict:
+                if await self._bucket.size_of(key) is None:
+                    await self._bucket.replace(sidecar_key(key), data, seconds)
+            except StorageUnavailable:
+                if not left or feed.stopped or _now() + _PAUSE_SECONDS >= until:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            return
+
+    async def _remove(self, key: BlobKey) -> None:
+        """Remove a blob and then its sidecar, so that no blob is left without."""
+        await self._bucket.remove(key)
+        await self._bucket.remove(sidecar_key(key))
 
     async def _create(
         self, key: BlobKey, feed: Feed, digests: Digests, manifest: str, seconds: float
@@ -255,7 +291,7 @@ class ObjectStoreBlobStore(BlobStore):
             raise
         size_bytes = await self._bucket.size_of(key)
         if size_bytes != digests.size_bytes:
-            await self._bucket.remove(key)
+            await self._remove(key)
             raise StorageUnavailable(
                 f"{self.location} kept {size_bytes} of {digests.size_bytes} bytes of {key}"
             )
@@ -351,15 +387,6 @@ def _too_late(key: BlobKey, deadline: datetime) -> DeadlinePassed:
         f"{key} was not stored before {deadline.isoformat()}",
         remedy="send it again; raise attempt_timeout_seconds if the store is slow",
     )
-
-
-def _facts_from(text: str | None) -> BlobManifest | None:
-    if text is None:
-        return None
-    try:
-        return BlobManifest.from_text(text)
-    except InvalidInput:
-        return None
 
 
 def _folders_of(prefix: str, after: str) -> Iterator[str]:

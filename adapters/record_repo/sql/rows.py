@@ -138,25 +138,16 @@ def file_row(file: StoredFile) -> Args:
         file.metadata,
         file.state.value,
         _micros_or_none(file.state_at),
-        _micros_or_none(file.keep_until),
+        micros(file.keep_until),
         file.retention_rule,
-        *_basis_columns(file.retention_basis),
+        file.retention_basis.clock.value,
+        micros(file.retention_basis.at),
+        file.retention_basis.reason,
         file.historic,
         file.original_name,
         content.segments or None,
         None if stored.segments == content.segments else stored.segments,
     )
-
-
-def _basis_columns(basis: RetentionBasis | None) -> Args:
-    if basis is None:
-        return None, None, None
-    return basis.clock.value, micros(basis.at), basis.reason
-
-
-def _basis_of(row: Row) -> RetentionBasis | None:
-    clock, at, reason = row
-    return None if clock is None else RetentionBasis(RetentionClock(clock), moment(at), reason)
 
 
 def replica_row(file_id: FileId, replica: Replica) -> Args:
@@ -182,7 +173,8 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
     coding, created_at, captured_at, device_id, violation_id = row[7:12]
     width, height, channels, channel_order, duration_seconds, pixel_sha256 = row[12:18]
     decision, reason, metadata, state, state_at, keep_until, retention_rule = row[18:25]
-    historic, original_name, segments, stored_segments = row[28:_FILE_COLUMNS]
+    clock, basis_at, basis_reason, historic, original_name = row[25:30]
+    segments, stored_segments = row[30:_FILE_COLUMNS]
     content = Digests(size_bytes, Sha256(sha256), segments or b"")
     own = content.segments if stored_segments is None else stored_segments
     return StoredFile(
@@ -209,9 +201,9 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
         replicas=tuple(sorted(_replicas_of(rows), key=_local_first)),
         state=FileState(state),
         state_at=_moment_or_none(state_at),
-        keep_until=_moment_or_none(keep_until),
+        keep_until=moment(keep_until),
         retention_rule=retention_rule,
-        retention_basis=_basis_of(row[25:28]),
+        retention_basis=RetentionBasis(RetentionClock(clock), moment(basis_at), basis_reason),
         historic=bool(historic),
         original_name=original_name,
     )

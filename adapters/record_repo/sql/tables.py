@@ -115,11 +115,11 @@ file = Table(
     Column("state", _text(), nullable=False),
     # NULL: at created_at.
     Column("state_at", BigInteger),
-    Column("keep_until", BigInteger),
-    Column("retention_rule", _text()),
-    Column("retention_clock", _text()),
-    Column("retention_at", BigInteger),
-    Column("retention_reason", _text()),
+    Column("keep_until", BigInteger, nullable=False),
+    Column("retention_rule", _text(), nullable=False),
+    Column("retention_clock", _text(), nullable=False),
+    Column("retention_at", BigInteger, nullable=False),
+    Column("retention_reason", _text(), nullable=False),
     Column("historic", Boolean, nullable=False),
     Column("original_name", _text()),
     # Long ones last, so that a read of the others need not pass over them. The digests of the

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import ClassVar
 
 import attrs
@@ -19,7 +20,13 @@ from traffic_storage.domain.files import BlobKey, FileKind
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.verification import Span
-from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, new_blob, random_blob
+from traffic_storage.entrypoints.testing.blobs import (
+    NEVER,
+    Blob,
+    blob_with_sidecar,
+    new_blob,
+    random_blob,
+)
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
 from traffic_storage.ports.blob_store import BlobStore, closing, is_empty
 from traffic_storage.ports.errors import (
@@ -130,14 +137,52 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize(
         "metadata",
-        [None, '{"sitio":"Cruce Ñandú 速度 🚦"}', '{"note":"' + "long " * 250 + '"}'],
-        ids=["none", "unicode", "long"],
+        [
+            None,
+            '{"sitio":"Cruce Ñandú 速度 🚦"}',
+            '{"note":"' + "long " * 250 + '"}',
+            '{"note":"' + "long " * 1250 + '"}',
+            '{"sitio":"' + os.urandom(3000).hex() + '速度 🚦"}',
+            '{"note":"' + os.urandom(MIB // 2 - 6).hex() + '"}',
+        ],
+        ids=["none", "unicode", "long", "packed", "sidecar", "sidecar of 1 MiB"],
     )
-    async def test_facts_come_back(self, store: BlobStore, metadata: str | None) -> None:
+    async def test_the_manifest_comes_back(self, store: BlobStore, metadata: str | None) -> None:
         """head: "Size and manifest of a blob"."""
         blob = await stored(store, new_blob(b"evidence", metadata=metadata))
         head = await store.head(blob.key)
         assert (head.size_bytes, head.manifest) == (len(blob.data), blob.manifest)
+        with blob.spooled() as body:
+            again = new_blob(b"evidence", metadata=metadata)
+            await store.put(again.key, body, again.manifest, deadline=NEVER)
+        assert (await store.head(again.key)).manifest == again.manifest
+        assert await keys_of(store) == sorted([blob.key, again.key])
+
+    @pytest.mark.parametrize("first", [blob_with_sidecar, partial(new_blob, b"1")])
+    @pytest.mark.parametrize("second", [blob_with_sidecar, partial(new_blob, b"1")])
+    async def test_a_blob_keeps_its_manifest(
+        self, store: BlobStore, first: Callable[[], Blob], second: Callable[[], Blob]
+    ) -> None:
+        """put: "keeps its manifest"; delete: "Remove a blob and its sidecar"."""
+        blob = await stored(store, first())
+        other = attrs.evolve(blob, manifest=second().manifest)
+        await stored(store, other)
+        assert (await store.head(blob.key)).manifest == blob.manifest
+        await store.delete(blob.key)
+        await stored(store, other)
+        assert (await store.head(blob.key)).manifest == other.manifest
+
+    async def test_what_was_not_published_leaves_no_manifest(self, store: BlobStore) -> None:
+        """put: "nothing was published"; its manifest neither."""
+        blob, other = blob_with_sidecar(), blob_with_sidecar()
+        cut = MemoryBody(blob.data[:-1], blob.digests)
+        with pytest.raises(BlobCorrupt):
+            await store.put(blob.key, cut, other.manifest, deadline=NEVER)
+        with pytest.raises(DeadlinePassed):
+            await store.put(blob.key, blob.body, other.manifest, deadline=PAST)
+        assert await keys_of(store) == []
+        await stored(store, blob)
+        assert (await store.head(blob.key)).manifest == blob.manifest
 
     async def test_what_is_noted_of_its_place_is_told_and_is_no_blob(
         self, store: BlobStore

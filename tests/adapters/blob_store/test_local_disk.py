@@ -27,7 +27,12 @@ from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span
-from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
+from traffic_storage.entrypoints.testing.blobs import (
+    NEVER,
+    Blob,
+    blob_with_sidecar,
+    random_blob,
+)
 from traffic_storage.entrypoints.testing.contracts.blob_store import stored
 from traffic_storage.ports.blob_store import closing, is_empty
 from traffic_storage.ports.clock import Clock
@@ -281,6 +286,48 @@ class TestLayout:
             await store.marker()
         with pytest.raises(BlobConflict):
             await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
+
+    async def test_a_long_manifest_is_a_file_beside_the_blob(
+        self, store: LocalDiskBlobStore
+    ) -> None:
+        blob = await stored(store, blob_with_sidecar())
+        beside = store.root / f"{blob.key}.manifest"
+        assert files_below(store.root) == [blob.key, f"{blob.key}.manifest"]
+        assert BlobManifest.from_text(beside.read_text()) == blob.manifest
+        assert stat.S_IMODE(beside.stat().st_mode) == 0o400
+        assert [entry.key async for entry in store.list()] == [blob.key]
+        await store.delete(blob.key)
+        assert files_below(store.root) == []
+
+    @pytest.mark.parametrize("left", [None, b"", b"{}", b"\xff"])
+    async def test_without_its_sidecar_a_manifest_is_a_summary(
+        self, store: LocalDiskBlobStore, left: bytes | None
+    ) -> None:
+        blob = await stored(store, blob_with_sidecar())
+        beside = store.root / f"{blob.key}.manifest"
+        beside.unlink()
+        if left is not None:
+            beside.write_bytes(left)
+        manifest = (await store.head(blob.key)).manifest
+        assert manifest == BlobManifest.from_text(blob.manifest.kept().summary)
+        assert manifest.sidecar_sha256 is not None
+
+    async def test_a_sidecar_that_a_failed_put_left_is_replaced(
+        self, store: LocalDiskBlobStore
+    ) -> None:
+        blob = blob_with_sidecar()
+        beside = store.root / f"{blob.key}.manifest"
+        beside.parent.mkdir(parents=True)
+        beside.write_text(blob_with_sidecar().manifest.to_text())
+        await stored(store, blob)
+        assert (await store.head(blob.key)).manifest == blob.manifest
+
+    async def test_a_blob_whose_name_is_taken_gets_no_sidecar(
+        self, store: LocalDiskBlobStore
+    ) -> None:
+        blob = await stored(store, random_blob(10))
+        await stored(store, attrs.evolve(blob, manifest=blob_with_sidecar().manifest))
+        assert files_below(store.root) == [blob.key]
 
     @pytest.mark.parametrize("manifest", [b"{", b"\xff\xfe", b"z:AAAA", None])
     async def test_unreadable_facts_are_none(

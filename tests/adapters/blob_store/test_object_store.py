@@ -29,8 +29,14 @@ from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span
-from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
+from traffic_storage.entrypoints.testing.blobs import (
+    NEVER,
+    Blob,
+    blob_with_sidecar,
+    random_blob,
+)
 from traffic_storage.entrypoints.testing.contracts.blob_store import is_there, opened, stored
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 from traffic_storage.ports.blob_store import is_empty
@@ -468,6 +474,20 @@ class TestReading:
         assert await is_empty(store)
         blob = await stored(store, random_blob(1))
         assert [entry.key async for entry in store.list()] == [blob.key]
+
+    async def test_a_long_manifest_is_an_object_beside_the_blob(
+        self, store: ObjectStoreBlobStore, s3: S3Address
+    ) -> None:
+        blob = await stored(store, blob_with_sidecar())
+        path = f"/{store.settings.bucket}/{blob.key}.manifest"
+        text = s3.request("GET", path).body.decode()
+        assert BlobManifest.from_text(text) == blob.manifest
+        assert [entry.key async for entry in store.list()] == [blob.key]
+        s3.request("PUT", path, b"altered")
+        summary = BlobManifest.from_text(blob.manifest.kept().summary)
+        assert (await store.head(blob.key)).manifest == summary
+        s3.request("DELETE", path)
+        assert (await store.head(blob.key)).manifest == summary
 
     async def test_an_object_without_facts(
         self, store: ObjectStoreBlobStore, s3: S3Address

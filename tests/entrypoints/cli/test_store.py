@@ -4,6 +4,7 @@ import io
 import json
 import os
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,7 @@ def test_labels_go_with_each_file(shell: Shell, evidence: Path) -> None:
         "store",
         evidence / "2026" / "0.jpg",
         *("--violation-id", "V7", "--captured-at", "2026-03-01T10:00:00+01:00"),
-        *("--metadata", '{"lane": 2}', "--json"),
+        *("--metadata", '{"lane": 2}', "--historic", "--json"),
     )
     file = result.value["file"]
 
@@ -168,6 +169,18 @@ def test_labels_go_with_each_file(shell: Shell, evidence: Path) -> None:
     assert file["captured_at"] == "2026-03-01T09:00:00+00:00"
     assert file["metadata"] == {"lane": 2}
     assert file["expires_at"] == "2026-05-30T09:00:00+00:00"
+    assert "kept from receipt" not in result.err
+
+
+def test_an_implausible_capture_time_is_told(shell: Shell, evidence: Path) -> None:
+    result = shell(
+        "store", evidence / "2026" / "0.jpg", "--captured-at", "2000-01-01T00:00:09", "--json"
+    )
+    file = result.value["file"]
+
+    assert "0.jpg: kept from receipt: the capture time is before 2000-01-02" in result.err
+    received = datetime.fromisoformat(file["created_at"])
+    assert datetime.fromisoformat(file["expires_at"]) == received + timedelta(days=90)
 
 
 def test_a_time_without_zone_is_read_in_the_setting(

@@ -1,0 +1,129 @@
+"""Rebuild: the rows of the catalogue from manifests, bytes and violations' metadata files.
+
+The bytes give the digests (`BlobStore.measure`), the store gives the replica, and the manifest
+gives the rest. What an answer says of the files around a violation is in its metadata file.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from traffic_storage.domain.canonical import parse_json
+from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.errors import DigestMismatch, InvalidInput
+from traffic_storage.domain.files import FileKind, Replica, StoredFile
+from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId, evidence_file_id
+from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.times import parse_time
+from traffic_storage.domain.violation import (
+    DOCUMENT_SCHEMA,
+    StoredViolation,
+    ViolationRecord,
+    with_paths,
+)
+
+
+def file_from_manifest(
+    manifest: BlobManifest, *, stored: Digests, content: Digests, replica: Replica
+) -> StoredFile:
+    """The row of an available file of which one replica was found.
+
+    `stored` are the digests of the bytes as they lie in the store, `content` those of the bytes
+    that they decode to (the same where the coding is `identity`).
+
+    Raises:
+        InvalidInput: the manifest is incomplete: a summary, whose sidecar is missing or altered.
+        DigestMismatch: the bytes are not those that the manifest describes.
+    """
+    basis, rule, keep_until = (
+        manifest.retention_basis,
+        manifest.retention_rule,
+        manifest.keep_until,
+    )
+    placement = manifest.placement
+    if basis is None or rule is None or keep_until is None or placement is None:
+        raise InvalidInput.of(
+            "manifest",
+            f"is incomplete: the sidecar of {replica.key} is missing or altered",
+            "restore the sidecar, or read another replica of the file",
+        )
+    _check("the stored bytes", stored, manifest.stored_size_bytes, manifest.stored_sha256)
+    _check("the content", content, manifest.size_bytes, manifest.sha256)
+    return StoredFile(
+        file_id=FileId(manifest.file_id),
+        kind=manifest.kind,
+        content_type=manifest.content_type,
+        content=content,
+        stored=stored,
+        coding=manifest.coding,
+        created_at=manifest.created_at,
+        captured_at=manifest.captured_at,
+        device_id=None if manifest.device_id is None else DeviceId(manifest.device_id),
+        violation_id=None if manifest.violation_id is None else ViolationId(manifest.violation_id),
+        media=manifest.media,
+        placement=placement,
+        metadata=manifest.metadata,
+        replicas=(replica,),
+        keep_until=keep_until,
+        retention_rule=rule,
+        retention_basis=basis,
+        historic=manifest.historic,
+        original_name=manifest.original_name,
+    )
+
+
+def violation_from_document(
+    document: bytes, file: StoredFile, found: Collection[FileId]
+) -> StoredViolation:
+    """The row of an available violation from its metadata file.
+
+    `document` is the content of `file`, the violation's metadata file; `found` are the ids of the
+    files that were found. A violation keeps the id of a file that came with it, found or not;
+    one that came later belongs to it if it was found.
+
+    Raises:
+        InvalidInput: `document` or `file` is not the metadata file of a violation.
+    """
+    members: Any = parse_json(document, "document")
+    try:
+        record, zone, parts = _record(members), members["zone_assumed"], members["files"]
+        violation_id = ViolationId(record.violation_id)
+        image = _file_id(violation_id, FileKind.IMAGE, parts, found)
+        video = _file_id(violation_id, FileKind.VIDEO, parts, found)
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvalidInput.of("document", f"is not of a violation: {error}") from error
+    if file.file_id != evidence_file_id(violation_id, FileKind.METADATA) or not file.captured_at:
+        raise InvalidInput.of("file", f"{file.file_id} is not the metadata file of {violation_id}")
+    return StoredViolation(
+        record=with_paths(record, image or "", video or ""),
+        record_sha256=record.sha256(),
+        occurred_at=file.captured_at,
+        zone_assumed=zone,
+        received_at=file.created_at,
+        metadata_file_id=file.file_id,
+        image_file_id=image,
+        video_file_id=video,
+    )
+
+
+def _check(what: str, measured: Digests, size_bytes: int, sha256: str) -> None:
+    if (measured.size_bytes, measured.sha256) != (size_bytes, sha256):
+        raise DigestMismatch.of(
+            "manifest",
+            f"{what} measure {measured.size_bytes} bytes with SHA-256 {measured.sha256}, "
+            f"the manifest says {size_bytes} bytes with {sha256}",
+            "read another replica of the file",
+        )
+
+
+def _record(members: Mapping[str, Any]) -> ViolationRecord:
+    if members["schema"] != DOCUMENT_SCHEMA:
+        raise ValueError(f"its schema is not {DOCUMENT_SCHEMA}")
+    given = members["record"]
+    return ViolationRecord(**{**given, "timestamp": parse_time(given["timestamp"], "timestamp")})
+
+
+def _file_id(
+    violation_id: ViolationId, kind: FileKind, parts: Mapping[str, Any], found: Collection[FileId]
+) -> FileId | None:
+    file_id = evidence_file_id(violation_id, kind)
+    return file_id if kind in parts or file_id in found else None

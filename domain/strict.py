@@ -1,0 +1,94 @@
+"""The strict converter: values to JSON's types and back, without coercion.
+
+An unconfigured cattrs converter reads "1" and 1.9 as the integer 1 and accepts a time without an
+offset. Texts that this library writes and reads again are read by this converter instead.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+from cattrs import ClassValidationError, transform_error
+from cattrs.preconf.orjson import OrjsonConverter, make_converter
+from cattrs.v import format_exception
+
+from traffic_storage.domain.digests import Sha256, declared_sha256
+
+T = TypeVar("T")
+
+
+def strict_converter() -> OrjsonConverter:
+    """A new converter that refuses unknown members and values of another type.
+
+    A time is ISO 8601 text with an offset. A member that has its default is left out of the
+    output. A refusal is an exception whose problems `refusal_text` lists.
+    """
+    converter = make_converter(forbid_extra_keys=True, omit_if_default=True)
+
+    def read_object(kind: type[T]) -> Callable[[object, object], T]:
+        read = converter.gen_structure_attrs_fromdict(kind)
+
+        def structure(value: object, _: object) -> T:
+            if type(value) is not dict:
+                raise _wrong_type(value, "object")
+            return read(value, kind)
+
+        return structure
+
+    converter.register_structure_hook_factory(attrs.has, read_object)
+    for primitive in (str, int, bool):
+        converter.register_structure_hook(primitive, _exactly(primitive))
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(datetime, _time)
+    converter.register_structure_hook_func(lambda kind: kind is Sha256, _digest)
+    return converter
+
+
+def refusal_text(error: Exception) -> str:
+    """The problems that a converter found, on one line."""
+    if isinstance(error, ClassValidationError):
+        return "; ".join(transform_error(error, path="$", format_exception=_problem))
+    return str(error)
+
+
+def _problem(error: BaseException, kind: type[Any] | None) -> str:
+    # The messages of these two are by this module, or as clear.
+    if isinstance(error, TypeError | ValueError):
+        return str(error)
+    return format_exception(error, kind)
+
+
+def _exactly(wanted: type[T]) -> Callable[[object, type[T]], T]:
+    def structure(value: object, kind: type[T]) -> T:
+        if type(value) is not wanted:
+            raise _wrong_type(value, wanted.__name__)
+        # cattrs also calls the hook of a class for its subclasses: StrEnum for str.
+        return value if kind is wanted else kind(value)  # type: ignore[call-arg]
+
+    return structure
+
+
+def _number(value: object, _: object) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise _wrong_type(value, "number")
+    return float(value)
+
+
+def _time(value: object, _: object) -> datetime:
+    if type(value) is not str:
+        raise _wrong_type(value, "time")
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return moment
+
+
+def _digest(value: object, _: object) -> Sha256:
+    if type(value) is not str:
+        raise _wrong_type(value, "digest")
+    return declared_sha256(value)
+
+
+def _wrong_type(value: object, wanted: str) -> TypeError:
+    return TypeError(f"a {type(value).__name__} where a {wanted} belongs")
