@@ -11,6 +11,7 @@ from traffic_storage.domain.canonical import Json, canonical_json, json_copy
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, UnsupportedMedia, shown
+from traffic_storage.domain.file_names import file_name_problem
 from traffic_storage.domain.identifiers import (
     MAX_FILE_ID,
     MAX_VIOLATION_ID,
@@ -22,7 +23,6 @@ from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, u
 from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.spool import Body
 
-MAX_ORIGINAL_NAME = 255
 MAX_METADATA_BYTES = 1024 * 1024
 """Of what a caller says about a file, as canonical JSON."""
 
@@ -36,11 +36,11 @@ class Upload:
 
     `content_type` and `sha256` are what the caller declares; bytes that contradict them are
     refused. None declares nothing. `original_name` is the file's name at its origin, without
-    folders. A caller whose source is a body of the spool passes the stack on which that body was
-    entered to the use case, as `bodies`.
+    folders; `FileAttributes.original_name` takes precedence. A caller whose source is a body of the
+    spool passes the stack on which that body was entered to the use case, as `bodies`.
 
     Raises:
-        InvalidInput: `original_name` is empty, too long, or not printable.
+        InvalidInput: `original_name` is not printable, too long, or a path.
     """
 
     source: Source = field(repr=False)
@@ -50,7 +50,7 @@ class Upload:
 
     def __attrs_post_init__(self) -> None:
         name = self.original_name
-        if name is not None and (problem := text_problem("original_name", name, MAX_ORIGINAL_NAME)):
+        if name is not None and (problem := file_name_problem("filename", name)):
             raise InvalidInput([problem])
 
     def held(self) -> "Upload":
@@ -84,12 +84,13 @@ class ArrayImage:
 
 @frozen
 class FileAttributes:
-    """What a caller says about a file; `of` also reads what his metadata says.
+    """What a caller says about a file; `of` also reads the caller's metadata.
 
     Attributes:
         captured_at: when the file was captured; may be naive. Retention counts from it where it
             is plausible (`domain.retention`).
         historic: states that a capture time long before receipt is right.
+        original_name: the file's name at its origin: printable, at most 255 characters, no path.
 
     Raises:
         InvalidInput: an id or a name breaks its rules.
@@ -101,9 +102,11 @@ class FileAttributes:
     captured_at: datetime | None = None
     metadata: Mapping[str, Json] | None = None
     historic: bool = False
+    original_name: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if problems := _problems(self.file_id, self.device_id, self.violation_id):
+        problems = _problems(self.file_id, self.device_id, self.violation_id, self.original_name)
+        if problems:
             raise InvalidInput(problems)
 
     @classmethod
@@ -115,6 +118,7 @@ class FileAttributes:
         violation_id: str | None = None,
         metadata: Mapping[str, Json | datetime] | None = None,
         historic: bool = False,
+        original_name: str | None = None,
     ) -> "FileAttributes":
         """FileAttributes from arguments and from what the caller's metadata says.
 
@@ -128,9 +132,10 @@ class FileAttributes:
         device_id = reading.agreed("device_id", device_id)
         violation_id = reading.agreed("violation_id", violation_id)
         captured_at, plain = reading.time("timestamp"), reading.plain()
-        if problems := [*reading.problems, *_problems(file_id, device_id, violation_id)]:
+        checked = _problems(file_id, device_id, violation_id, original_name)
+        if problems := [*reading.problems, *checked]:
             raise InvalidInput(problems)
-        return cls(file_id, device_id, violation_id, captured_at, plain, historic)
+        return cls(file_id, device_id, violation_id, captured_at, plain, historic, original_name)
 
 
 @frozen
@@ -229,12 +234,16 @@ def metadata_text(metadata: Mapping[str, Json]) -> str:
 
 
 def _problems(
-    file_id: str | None, device_id: str | None, violation_id: str | None
+    file_id: str | None,
+    device_id: str | None,
+    violation_id: str | None,
+    original_name: str | None,
 ) -> list[FieldProblem]:
     checks = (
         file_id is not None and id_problem("file_id", file_id, MAX_FILE_ID),
         violation_id is not None and id_problem("violation_id", violation_id, MAX_VIOLATION_ID),
         device_id is not None and text_problem("device_id", device_id),
+        original_name is not None and file_name_problem("filename", original_name),
     )
     return [problem for problem in checks if problem]
 

@@ -125,7 +125,7 @@ class Prepare:
         size = info.dimensions
         media = MediaInfo(width=size.width, height=size.height, channels=size.channels)
         draft = self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
-        return evolve(draft, original_name=image.original_name)
+        return evolve(draft, original_name=attributes.original_name or image.original_name)
 
     async def video(
         self,
@@ -143,7 +143,7 @@ class Prepare:
         content_type, info = examined.finish()
         media = video_info(info, duration_seconds)
         draft = self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
-        return evolve(draft, original_name=video.original_name)
+        return evolve(draft, original_name=attributes.original_name or video.original_name)
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
         """The draft of a JSON object, in canonical form."""
@@ -309,6 +309,7 @@ class Prepare:
             violation_id=ViolationId(attributes.violation_id) if attributes.violation_id else None,
             metadata=None if attributes.metadata is None else metadata_text(attributes.metadata),
             historic=attributes.historic,
+            original_name=attributes.original_name,
         )
 
 

@@ -9,14 +9,13 @@ from contextlib import aclosing
 
 from attrs import frozen
 
+from traffic_storage.application.find import Find
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.replica_reader import ReplicaReader
-from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, NotFound, UnsupportedMedia
-from traffic_storage.domain.files import Coding, FileKind, FileState, StoredFile
-from traffic_storage.domain.identifiers import known_file_id
+from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, UnsupportedMedia
+from traffic_storage.domain.files import Coding, FileKind, StoredFile
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.verification import Span, chunks_of
-from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.errors import BlobCorrupt
 from traffic_storage.ports.images import DecodedImage, Images
@@ -36,35 +35,28 @@ class ReadFiles:
     def __init__(
         self,
         *,
-        catalogue: Catalogue,
+        find: Find,
         replicas: ReplicaReader,
         compressor: Compressor,
         images: Images,
         counters: OperationCounters,
     ) -> None:
-        self._catalogue = catalogue
+        self._find = find
         self._replicas = replicas
         self._compressor = compressor
         self._images = images
         self._counters = counters
 
-    async def file(self, file_id: str) -> StoredFile:
-        """What is known of a file; its bytes are not read."""
-        file = await self._catalogue.file(known_file_id(file_id))
-        if file is None or file.state is not FileState.AVAILABLE:
-            raise NotFound("file", file_id)
-        return file
-
     async def whole(self, file_id: str) -> tuple[bytes, StoredFile]:
         """All bytes of a file, as they were handed in. Meant for what fits in memory."""
-        file = await self.file(file_id)
+        file = await self._find.file(file_id)
         data = await self._content(file)
         self._count(len(data))
         return data, file
 
     async def open(self, file_id: str) -> "OpenFile":
         """A file whose bytes are taken piece by piece."""
-        return OpenFile(await self.file(file_id), self)
+        return OpenFile(await self._find.file(file_id), self)
 
     async def image(
         self, file_id: str, channel_order: ChannelOrder | None = None
@@ -74,7 +66,7 @@ class ReadFiles:
         Raises:
             UnsupportedMedia: the file is no image.
         """
-        file = await self.file(file_id)
+        file = await self._find.file(file_id)
         if file.kind is not FileKind.IMAGE:
             raise UnsupportedMedia.of(
                 "file_id",

@@ -12,7 +12,13 @@ from benchmarks.contenders import Contender, Place
 from benchmarks.filled import ask
 from tests.support.media import Frame
 from tests.support.setups import config
-from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
+from traffic_storage import (
+    StorageConfig,
+    StorageService,
+    StorageStrategy,
+    ViolationRecord,
+    build,
+)
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.adapters.spool.disk import DiskSpool
@@ -95,18 +101,24 @@ class Retrieve(Embedded[str]):
         await super().aclose()
 
 
-class Pages(Embedded[ViolationQuery]):
-    """`find_violations`."""
+class Pages(Contender[ViolationQuery]):
+    """The use case that finds violations by pages."""
 
     def __init__(self, settings: StorageConfig, filled: int) -> None:
-        super().__init__(settings, StorageStrategy.LOCAL_ONLY)
+        self._container = build(settings, StorageStrategy.LOCAL_ONLY)
         self._filled = filled
+
+    async def open(self) -> None:
+        await self._container.runtime().start()
+
+    async def aclose(self) -> None:
+        await self._container.runtime().aclose()
 
     def items(self, numbers: range) -> Sequence[ViolationQuery]:
         return [ask(number, self._filled).query for number in numbers]
 
     async def do(self, item: ViolationQuery) -> None:
-        assert len((await self.storage.find_violations(item)).items) == data.PAGE
+        assert len((await self._container.find().violations(item)).items) == data.PAGE
 
 
 class Put(Contender[tuple[BlobKey, bytes, BlobManifest]]):

@@ -1,22 +1,26 @@
 """The composition root: which adapter stands behind which port, wired per strategy.
 
-Making a container opens nothing and imports no technology that the settings don't ask for; who
-opens closes: `runtime().start()` … `runtime().aclose()`. Tests and embedders override providers,
-as `container.catalogue.override(…)`.
+Making a container opens nothing and imports no technology that the settings don't ask for. Its
+maker starts and closes it, as `running` does; an application or a service to which a container is
+given does not close it.
 """
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
+from typing import TypedDict, Unpack
 from uuid import uuid4
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable as Called
-from dependency_injector.providers import Dependency, List, Selector, Singleton
+from dependency_injector.providers import Dependency, List, Object, Selector, Singleton
 
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
+from traffic_storage.application.find import Find
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.read_files import ReadFiles
@@ -166,11 +170,9 @@ def _cached(
 
 def _configured(
     settings: StorageConfig,
+    strategy: StorageStrategy,
     local: BlobStore,
-    clouds: list[tuple[BlobStore, str | None]],
-    *,
-    local_written: bool,
-    clouds_written: bool,
+    clouds: Sequence[tuple[BlobStore, str | None]],
 ) -> list[ConfiguredStore]:
     local_limits = StoreLimits(settings.max_local_bytes, settings.local_reserve_bytes)
     cloud_limits = StoreLimits(settings.max_cloud_bytes)
@@ -178,11 +180,11 @@ def _configured(
         ConfiguredStore(
             local,
             local_limits,
-            written=local_written,
+            written=strategy.needs_local,
             beside_catalogue=settings.db_host is None,
         ),
         *(
-            ConfiguredStore(store, cloud_limits, clouds_written, pattern)
+            ConfiguredStore(store, cloud_limits, strategy.needs_cloud, pattern)
             for store, pattern in clouds
         ),
     ]
@@ -245,9 +247,10 @@ def _seconds(name: str) -> Callable[[StorageConfig], timedelta]:
 
 
 class Container(DeclarativeContainer):
-    """All parts of one service: `Container(settings=…, strategy=…)`.
+    """All parts of one service; `build` makes one.
 
-    Two containers share nothing. Each provider gives the same part each time.
+    Two containers share nothing. Each provider gives the same part each time. What reads and
+    writes the catalogue is private: use cases are the way to it.
     """
 
     settings = Dependency(instance_of=StorageConfig)
@@ -258,7 +261,7 @@ class Container(DeclarativeContainer):
     counters = Singleton(OperationCounters)
     tasks = Singleton(OwnedTasks)
 
-    catalogue: Singleton[RecordRepo] = Singleton(_catalogue, settings)
+    _record_repo: Singleton[RecordRepo] = Singleton(_catalogue, settings)
     cache: Singleton[Cache] = Singleton(_cache, settings, clock)
     images: Singleton[Images] = Singleton(_images, settings)
     spool: Singleton[Spool] = Singleton(_spool, settings)
@@ -267,56 +270,21 @@ class Container(DeclarativeContainer):
     cloud_stores = Singleton(_cloud_stores, settings, clock)
     cached_cloud_stores = Singleton(_cached, settings, cloud_stores)
 
-    configured_stores = Selector(
+    _used_cloud_stores = Selector(
         strategy,
-        LOCAL_ONLY=Singleton(
-            _configured,
-            settings,
-            local_store,
-            cloud_stores,
-            local_written=True,
-            clouds_written=False,
-        ),
-        CLOUD_ONLY=Singleton(
-            _configured,
-            settings,
-            local_store,
-            cloud_stores,
-            local_written=False,
-            clouds_written=True,
-        ),
-        CLOUD_WITH_CACHE=Singleton(
-            _configured,
-            settings,
-            local_store,
-            cached_cloud_stores,
-            local_written=False,
-            clouds_written=True,
-        ),
-        LOCAL_THEN_CLOUD=Singleton(
-            _configured,
-            settings,
-            local_store,
-            cloud_stores,
-            local_written=True,
-            clouds_written=True,
-        ),
-        HYBRID=Singleton(
-            _configured,
-            settings,
-            local_store,
-            cloud_stores,
-            local_written=True,
-            clouds_written=True,
-        ),
+        LOCAL_ONLY=cloud_stores,
+        CLOUD_ONLY=cloud_stores,
+        CLOUD_WITH_CACHE=cached_cloud_stores,
+        LOCAL_THEN_CLOUD=cloud_stores,
+        HYBRID=cloud_stores,
     )
-
+    configured_stores = Singleton(_configured, settings, strategy, local_store, _used_cloud_stores)
     stores = Singleton(
         Stores,
         configured_stores,
         strategy=strategy,
         thresholds=settings.provided.thresholds,
-        repo=catalogue,
+        repo=_record_repo,
         clock=clock,
         ids=ids,
     )
@@ -324,9 +292,9 @@ class Container(DeclarativeContainer):
     store_unit = Singleton(
         StoreUnit,
         stores=stores,
-        journal=catalogue,
-        changes=catalogue,
-        catalogue=catalogue,
+        journal=_record_repo,
+        changes=_record_repo,
+        catalogue=_record_repo,
         clock=clock,
         ids=ids,
         counters=counters,
@@ -339,10 +307,12 @@ class Container(DeclarativeContainer):
     store_evidence = Singleton(
         StoreEvidence, prepare=prepare, store_unit=store_unit, tasks=tasks, clock=clock
     )
+    catalogue_upkeep = Singleton(CatalogueUpkeep, repo=_record_repo)
+    find = Singleton(Find, catalogue=_record_repo)
     replica_reader = Singleton(
         ReplicaReader,
-        catalogue=catalogue,
-        changes=catalogue,
+        catalogue=_record_repo,
+        changes=_record_repo,
         stores=stores,
         cache=cache,
         caching=Called(_caching, settings),
@@ -351,14 +321,14 @@ class Container(DeclarativeContainer):
     )
     read_files = Singleton(
         ReadFiles,
-        catalogue=catalogue,
+        find=find,
         replicas=replica_reader,
         compressor=compressor,
         images=images,
         counters=counters,
     )
     statistics = Singleton(
-        Statistics, catalogue=catalogue, stores=stores, cache=cache, counters=counters
+        Statistics, catalogue=_record_repo, stores=stores, cache=cache, counters=counters
     )
     signing_key = Singleton(SigningKey, settings)
     signer = Singleton(
@@ -370,7 +340,7 @@ class Container(DeclarativeContainer):
     )
     recover = Singleton(
         Recover,
-        journal=catalogue,
+        journal=_record_repo,
         stores=stores,
         clock=clock,
         counters=counters,
@@ -378,7 +348,7 @@ class Container(DeclarativeContainer):
     )
     runtime = Singleton(
         Runtime,
-        repo=catalogue,
+        repo=_record_repo,
         stores=stores,
         cache=cache,
         recover=recover,
@@ -386,3 +356,69 @@ class Container(DeclarativeContainer):
         others=List(images, spool, compressor),
         sweep_interval=Called(_seconds("sweep_interval_seconds"), settings),
     )
+
+
+class Adapters(TypedDict, total=False):
+    """Adapters that take the place of those that the settings ask for.
+
+    `cloud_stores` are buckets with the patterns of the devices that write there (None: the rest);
+    `cached_cloud_stores` are the same behind their caches, for CLOUD_WITH_CACHE.
+    """
+
+    clock: Clock
+    record_repo: RecordRepo
+    cache: Cache
+    images: Images
+    spool: Spool
+    compressor: Compressor
+    local_store: BlobStore
+    cloud_stores: Sequence[tuple[BlobStore, str | None]]
+    cached_cloud_stores: Sequence[tuple[BlobStore, str | None]]
+
+
+def build(
+    settings: StorageConfig,
+    strategy: StorageStrategy | str | None = None,
+    **adapters: Unpack[Adapters],
+) -> Container:
+    """All parts of a service, none of them opened. An argument `strategy` wins over the setting.
+
+    `adapters` replace those that the settings ask for, as `local_store=MyStore(…)`. Where
+    `cloud_stores` are given, the settings need not name a bucket.
+
+    Raises:
+        ConfigurationError: there is no such strategy, or it needs settings that are missing.
+        TypeError: there is no adapter of that name.
+    """
+    if unknown := adapters.keys() - Adapters.__annotations__.keys():
+        raise TypeError(f"no adapters are named {', '.join(sorted(unknown))}")
+    chosen = _strategy(settings, strategy, has_clouds="cloud_stores" in adapters)
+    container = Container(settings=settings, strategy=chosen)
+    for name, adapter in adapters.items():
+        provider = "_record_repo" if name == "record_repo" else name
+        container.providers[provider].override(Object(adapter))
+    return container
+
+
+def _strategy(
+    settings: StorageConfig, argument: StorageStrategy | str | None, *, has_clouds: bool
+) -> StorageStrategy:
+    if has_clouds and argument in tuple(StorageStrategy):
+        return StorageStrategy(argument)
+    return settings.effective_strategy(argument)
+
+
+@asynccontextmanager
+async def running(container: Container) -> AsyncIterator[Container]:
+    """A container, started on entry and closed on exit, whatever happens.
+
+    Raises (on entry):
+        CatalogueUnavailable: the database is away.
+        ConfigurationError: the tables of the database are newer than this version.
+    """
+    runtime = container.runtime()
+    try:
+        await runtime.start()
+        yield container
+    finally:
+        await runtime.aclose()

@@ -51,6 +51,8 @@ class StoredFileView(TypedDict):
     replicas: list[ReplicaView]
     placement: PlacementView
     expires_at: str
+    state: str
+    original_name: str | None
     metadata: dict[str, object] | None
 
 
@@ -152,6 +154,8 @@ def file_view(file: StoredFile) -> StoredFileView:
         ],
         "placement": {"decision": file.placement.decision, "reason": file.placement.reason},
         "expires_at": file.keep_until.isoformat(),
+        "state": file.state.value,
+        "original_name": file.original_name,
         "metadata": None if file.metadata is None else json.loads(file.metadata),
     }
 

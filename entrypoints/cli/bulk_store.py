@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,8 @@ from attrs import evolve, field, frozen
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import parse_json_object
-from traffic_storage.domain.errors import InvalidInput, TooLarge, TrafficStorageError
+from traffic_storage.domain.errors import InvalidInput, NotFound, TooLarge, TrafficStorageError
+from traffic_storage.domain.file_names import file_name_of
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.times import parse_time
@@ -76,10 +76,13 @@ async def store_all(paths: Sequence[Path], wish: Wish, session: Session) -> Exit
 
 
 async def _note_what_is_missing(container: "Container", violation: ViolationId) -> None:
-    """Say it when the violation that was named is none: it may be misspelt."""
-    with suppress(CatalogueUnavailable):
-        if await container.catalogue().violation(violation) is None:
-            note(f"there is no violation {violation} yet; the files show with it when it comes")
+    """Say so when there is no such violation: its id may be misspelt."""
+    try:
+        await container.find().violation(violation)
+    except NotFound:
+        note(f"there is no violation {violation} yet; the files show with it when it comes")
+    except CatalogueUnavailable:
+        return
 
 
 def rehearse(paths: Sequence[Path], wish: Wish) -> ExitCode:
@@ -170,14 +173,13 @@ async def _outcome(found: Found, work: _Work) -> Outcome:
 
 async def _store_one(found: Found, work: _Work) -> Stored:
     files = work.container.store_files()
+    attributes = evolve(work.wish.attributes, original_name=file_name_of(str(found.path)))
     if found.kind is FileKind.METADATA:
-        return await files.metadata(
-            parse_json_object(await _text(found, work), "file"), work.wish.attributes
-        )
+        return await files.metadata(parse_json_object(await _text(found, work), "file"), attributes)
     upload = Upload(_counted(found, work))
     if found.kind is FileKind.VIDEO:
-        return await files.video(upload, work.wish.attributes)
-    return await files.image(upload, work.wish.attributes)
+        return await files.video(upload, attributes)
+    return await files.image(upload, attributes)
 
 
 async def _text(found: Found, work: _Work) -> bytes:

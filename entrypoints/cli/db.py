@@ -7,28 +7,28 @@ from cyclopts import App
 from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared
 
-app = App(name="db", help="Bring the database to this version's form.")
+app = App(name="db", help="Apply pending database migrations.")
 
 
 @app.command
 async def upgrade(*, dry_run: Flag = False, json: AsJson = False, session: Shared) -> None:
-    """Bring the database's tables to this version's form, under a lock.
+    """Apply pending database migrations, under a lock.
 
     Serving and storing do the same when they start. Running it again does nothing.
 
     Parameters
     ----------
     dry_run:
-        Only say which steps are pending.
+        Only list the pending migrations.
     json:
         Print one JSON object.
     """
     container = session.container()
-    repo = container.catalogue()
+    upkeep = container.catalogue_upkeep()
     try:
-        pending = list(await repo.pending())
+        pending = list(await upkeep.pending())
         if not dry_run:
-            await repo.upgrade()
+            await upkeep.upgrade()
     finally:
         await container.runtime().aclose()
         await asyncio.sleep(0)

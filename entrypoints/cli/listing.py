@@ -1,11 +1,13 @@
-"""Finding violations page by page, and telling of them."""
+"""Listing files and violations page by page, and showing one of them."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 
-from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.query import MAX_LIMIT, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.cli.output import (
     in_bytes,
@@ -15,40 +17,104 @@ from traffic_storage.entrypoints.cli.output import (
     say_json,
     say_table,
 )
-from traffic_storage.entrypoints.views import StoredFileView, ViolationView, violation_view
-from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.entrypoints.views import (
+    StoredFileView,
+    ViolationView,
+    file_view,
+    violation_view,
+)
 
-_HEADER = ("time", "violation", "device", "type", "class", "confidence", "files")
+T = TypeVar("T")
+V = TypeVar("V", bound=Mapping[str, object])
+Q = TypeVar("Q", FilesQuery, ViolationQuery)
+
+_VIOLATIONS = ("time", "violation", "device", "type", "class", "confidence", "files")
+_FILES = ("received", "file", "type", "size", "device", "violation", "where")
 
 
-async def found(
-    catalogue: Catalogue, query: ViolationQuery, *, every: bool
-) -> AsyncIterator[tuple[StoredViolation, ...]]:
-    """The pages that a question asks for: the first, or `every` one."""
+@frozen
+class Listing(Generic[T, V]):
+    """How rows of one sort are listed.
+
+    Attributes:
+        noun: the plural, for messages.
+        header: the columns of the table.
+        view: a row as JSON has it.
+        row: a view as the table has it.
+    """
+
+    noun: str
+    header: Sequence[str]
+    view: Callable[[T], V]
+    row: Callable[[V], Sequence[str]]
+
+    async def say(self, pages: AsyncIterator[Page[T]], *, as_json: bool) -> None:
+        """Print a line for each row as the pages come; say when there are more."""
+        header, page = self.header, Page[T](())
+        async for page in pages:
+            views = [self.view(item) for item in page.items]
+            if as_json:
+                for view in views:
+                    say_json(view)
+            elif views:
+                say_table(header, [self.row(view) for view in views])
+                header = ()
+        if page.next is not None:
+            note(f"there are more {self.noun}: --all lists all, --limit up to {MAX_LIMIT} of them")
+        elif header and not as_json:
+            note(f"no {self.noun}")
+
+
+async def pages(
+    find: Callable[[Q], Awaitable[Page[T]]], query: Q, *, every: bool
+) -> AsyncIterator[Page[T]]:
+    """The first page that `query` asks for or, with `every`, all of them."""
     while True:
-        page = await catalogue.violations(query)
-        yield page.items
+        page = await find(query)
+        yield page
         if not every or page.next is None:
             return
         query = evolve(query, after=page.next)
 
 
-async def say_all(pages: AsyncIterator[tuple[StoredViolation, ...]], *, as_json: bool) -> None:
-    """A line a violation, as the pages come."""
-    header: tuple[str, ...] = _HEADER
-    async for page in pages:
-        views = [violation_view(violation) for violation in page]
-        if as_json:
-            for view in views:
-                say_json(view)
-        elif views:
-            say_table(header, [_row(view) for view in views])
-            header = ()
-    if header and not as_json:
-        note("no violations")
+def violations() -> Listing[StoredViolation, ViolationView]:
+    """How violations are listed."""
+    return Listing("violations", _VIOLATIONS, violation_view, _violation_row)
 
 
-def _row(view: ViolationView) -> tuple[str, ...]:
+def files() -> Listing[StoredFile, StoredFileView]:
+    """How files are listed."""
+    return Listing("files", _FILES, file_view, _file_row)
+
+
+def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, more: bool) -> None:
+    """Print a violation and its files; with `more`, say that there are further files."""
+    _say_view(violation)
+    say("")
+    say_table(
+        ("file", "type", "size", "where", "kept until"),
+        [
+            (
+                file["file_id"],
+                file["content_type"],
+                in_bytes(file["size_bytes"]),
+                _where(file),
+                file["expires_at"],
+            )
+            for file in files
+        ],
+    )
+    if more:
+        name = violation["violation_id"]
+        note(f"there are more files: `files --violation-id {name} --all` lists all of them")
+
+
+def say_file(file: StoredFileView) -> None:
+    """Print what is known of a file."""
+    _say_view({**file, "replicas": _where(file), "placement": file["placement"]["reason"]})
+
+
+def _violation_row(view: ViolationView) -> tuple[str, ...]:
     files = [name for name in ("image", "video") if view[f"{name}_path"]]  # type: ignore[literal-required]
     return (
         view["timestamp"],
@@ -61,23 +127,24 @@ def _row(view: ViolationView) -> tuple[str, ...]:
     )
 
 
-def say_one(violation: ViolationView, files: list[StoredFileView]) -> None:
-    """A violation and its files."""
-    say_fields({name: _text(value) for name, value in violation.items() if value not in ({}, None)})
-    say("")
-    say_table(
-        ("file", "type", "size", "where", "kept until"),
-        [
-            (
-                file["file_id"],
-                file["content_type"],
-                in_bytes(file["size_bytes"]),
-                ", ".join(f"{copy['tier']} ({copy['state']})" for copy in file["replicas"]),
-                file["expires_at"],
-            )
-            for file in files
-        ],
+def _file_row(view: StoredFileView) -> tuple[str, ...]:
+    return (
+        view["created_at"],
+        view["file_id"],
+        view["content_type"],
+        in_bytes(view["size_bytes"]),
+        view["device_id"] or "",
+        view["violation_id"] or "",
+        _where(view),
     )
+
+
+def _where(file: StoredFileView) -> str:
+    return ", ".join(f"{copy['tier']} ({copy['state']})" for copy in file["replicas"])
+
+
+def _say_view(view: Mapping[str, object]) -> None:
+    say_fields({name: _text(value) for name, value in view.items() if value not in ({}, None)})
 
 
 def _text(value: object) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -57,22 +58,21 @@ class Session:
         Raises:
             ConfigurationError: the settings are wrong, or lack what the strategy needs.
         """
-        from traffic_storage.entrypoints.container import Container
+        from traffic_storage.entrypoints.container import build
 
-        chosen = settings or self.settings()
-        return Container(settings=chosen, strategy=chosen.effective_strategy())
+        return build(settings or self.settings())
 
 
 @asynccontextmanager
 async def opened(container: "Container") -> AsyncIterator["Container"]:
     """The system, started; closed at the end, whatever happens."""
-    runtime = container.runtime()
+    from traffic_storage.entrypoints.container import running
+
     try:
-        await runtime.start()
-        yield container
+        async with running(container) as started:
+            yield started
     finally:
-        await runtime.aclose()
-        # obstore's streams hand their last word to the loop: let it turn before it ends.
+        # obstore's streams schedule a last callback: the loop runs it before it ends.
         await asyncio.sleep(0)
 
 
@@ -88,6 +88,17 @@ async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
         raise NoStore(settings.local_base_path)
     async with opened(container) as started:
         yield started
+
+
+def instant_of(text: str | None, name: str, settings: "StorageConfig") -> datetime | None:
+    """The instant that a time on the command line means; without a zone, in the setting's zone.
+
+    Raises:
+        InvalidInput: it is no time.
+    """
+    from traffic_storage.domain.times import instant, parse_time
+
+    return None if text is None else instant(parse_time(text, name), settings.zone).at
 
 
 def is_new(settings: "StorageConfig") -> bool:

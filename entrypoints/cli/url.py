@@ -21,7 +21,7 @@ async def url(
         Print one JSON object.
     """
     async with opened_to_read(session.container()) as container:
-        await container.read_files().file(file_id)
+        await container.find().file(file_id)
         link = container.signer().url(file_id, expires_in)
     if json:
         say_json({"url": link.url, "expires_at": link.expires_at.isoformat()})

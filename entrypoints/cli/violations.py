@@ -1,15 +1,11 @@
 """`traffic-storage violations`: lists of violations, and one with its files."""
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from traffic_storage.entrypoints.cli.output import say_json
-from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
-
-if TYPE_CHECKING:
-    from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, instant_of, opened_to_read
 
 app = App(name="violations")
 
@@ -55,7 +51,7 @@ async def list_violations(
         Print a JSON object a line.
     """
     from traffic_storage.domain.query import MAX_LIMIT, ViolationQuery
-    from traffic_storage.entrypoints.cli.listing import found, say_all
+    from traffic_storage.entrypoints.cli.listing import pages, violations
 
     settings = session.settings()
     query = ViolationQuery(
@@ -64,12 +60,13 @@ async def list_violations(
         vehicle_class=vehicle_class,
         min_confidence=min_confidence,
         max_confidence=max_confidence,
-        start_time=_instant(start, "start", settings),
-        end_time=_instant(end, "end", settings),
+        start_time=instant_of(start, "start", settings),
+        end_time=instant_of(end, "end", settings),
         limit=MAX_LIMIT if every else limit,
     )
     async with opened_to_read(session.container(settings)) as container:
-        await say_all(found(container.catalogue(), query, every=every), as_json=json)
+        found = pages(container.find().violations, query, every=every)
+        await violations().say(found, as_json=json)
 
 
 @app.command
@@ -83,21 +80,15 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
     json:
         Print one JSON object.
     """
-    from traffic_storage.application.violations import violation_with_files
-    from traffic_storage.entrypoints.cli.listing import say_one
+    from traffic_storage.entrypoints.cli.listing import say_violation
     from traffic_storage.entrypoints.views import file_view, violation_view
 
     settings = session.settings()
     async with opened_to_read(session.container(settings)) as container:
-        violation, files = await violation_with_files(container.catalogue(), violation_id)
-    views = [file_view(file) for file in files]
+        found = await container.find().violation_with_files(violation_id)
+    violation = violation_view(found.violation)
+    files = [file_view(file) for file in found.files]
     if json:
-        say_json({"violation": violation_view(violation), "files": views})
+        say_json({"violation": violation, "files": files})
     else:
-        say_one(violation_view(violation), views)
-
-
-def _instant(text: str | None, name: str, settings: "StorageConfig") -> datetime | None:
-    from traffic_storage.domain.times import instant, parse_time
-
-    return None if text is None else instant(parse_time(text, name), settings.zone).at
+        say_violation(violation, files, more=found.others.next is not None)

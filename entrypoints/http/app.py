@@ -136,7 +136,7 @@ def _mounted(route: Served) -> Route:
 def _endpoints(container: Container, settings: StorageConfig, runtime: Runtime) -> Endpoints:
     pace = Pace(settings.request_idle_timeout_seconds, settings.min_upload_bytes_per_second)
     read_files, signer = container.read_files(), container.signer()
-    catalogue = container.catalogue()
+    find = container.find()
     journal = IngestJournal(
         store_files=container.store_files(),
         store_evidence=container.store_evidence(),
@@ -150,10 +150,10 @@ def _endpoints(container: Container, settings: StorageConfig, runtime: Runtime) 
         upload_video=UploadVideo(journal),
         put_content=PutContent(journal),
         get_file=GetFile(read_files, pace),
-        get_access_url=GetAccessUrl(signer, read_files),
+        get_access_url=GetAccessUrl(signer, find),
         create_violation=CreateViolation(journal),
-        list_violations=ListViolations(catalogue, settings.zone),
-        get_violation=GetViolation(catalogue),
+        list_violations=ListViolations(find, settings.zone),
+        get_violation=GetViolation(find),
         get_statistics=GetStatistics(container.statistics()),
         open_access_url=OpenAccessUrl(signer, read_files, pace),
         liveness=GetLiveness(),

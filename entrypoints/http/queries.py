@@ -9,10 +9,9 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.access_urls import AccessUrls
-from traffic_storage.application.read_files import ReadFiles
+from traffic_storage.application.find import Find
 from traffic_storage.application.runtime import Health, Runtime
 from traffic_storage.application.statistics import Statistics
-from traffic_storage.application.violations import violation_with_files
 from traffic_storage.domain.errors import InvalidInput, Unavailable
 from traffic_storage.domain.query import Cursor, ViolationQuery
 from traffic_storage.entrypoints.http.fields import (
@@ -26,7 +25,6 @@ from traffic_storage.entrypoints.http.problems import MEDIA_TYPE, problem_of
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, request_id_of
 from traffic_storage.entrypoints.http.responses import send_json, send_whole
 from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
-from traffic_storage.ports.catalogue import Catalogue
 
 _KNOWN_FILTERS = frozenset(
     {
@@ -49,15 +47,15 @@ DEFAULT_EXPIRY_SECONDS = 3600
 class ListViolations:
     """`GET /violations`: newest first, page by page."""
 
-    def __init__(self, catalogue: Catalogue, zone: ZoneInfo) -> None:
-        self._catalogue = catalogue
+    def __init__(self, find: Find, zone: ZoneInfo) -> None:
+        self._find = find
         self._instant = instant_in(zone)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = AsgiRequest(scope, receive, send)
         texts = request.query(_KNOWN_FILTERS)
-        page = await self._catalogue.violations(self._query(texts))
+        page = await self._find.violations(self._query(texts))
         following = page.next.to_text() if page.next else None
         content = {
             "violations": [violation_view(violation) for violation in page.items],
@@ -102,17 +100,17 @@ class ListViolations:
 class GetViolation:
     """`GET /violations/{violation_id}`: one record and the files that name it."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self, find: Find) -> None:
+        self._find = find
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         request = AsgiRequest(scope, receive, send)
         wanted = request.path_value("violation_id")
-        violation, files = await violation_with_files(self._catalogue, wanted)
+        found = await self._find.violation_with_files(wanted)
         content = {
-            "violation": violation_view(violation),
-            "files": [file_view(file) for file in files],
+            "violation": violation_view(found.violation),
+            "files": [file_view(file) for file in found.files],
         }
         await send_json(request, 200, (), content)
 
@@ -120,9 +118,9 @@ class GetViolation:
 class GetAccessUrl:
     """`GET /files/{file_id}/url`: a link that opens the file for a while."""
 
-    def __init__(self, access_urls: AccessUrls, read_files: ReadFiles) -> None:
+    def __init__(self, access_urls: AccessUrls, find: Find) -> None:
         self._access_urls = access_urls
-        self._read_files = read_files
+        self._find = find
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -131,7 +129,7 @@ class GetAccessUrl:
         seconds = Reader(texts)
         expires_in = seconds.optional("expires_in", number)
         seconds.finish()
-        file = await self._read_files.file(request.path_value("file_id"))
+        file = await self._find.file(request.path_value("file_id"))
         link = self._access_urls.url(
             file.file_id, DEFAULT_EXPIRY_SECONDS if expires_in is None else expires_in
         )

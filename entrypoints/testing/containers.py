@@ -2,8 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-
-from dependency_injector.providers import Object
+from typing import Unpack
 
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.cache.memory import InProcessCache
@@ -12,7 +11,7 @@ from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.spool.memory import InMemorySpool
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import Adapters, Container, build
 from traffic_storage.entrypoints.settings import StorageConfig
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -21,29 +20,26 @@ NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 def in_memory_container(
     strategy: StorageStrategy = StorageStrategy.LOCAL_ONLY,
     settings: StorageConfig | None = None,
+    **adapters: Unpack[Adapters],
 ) -> Container:
     """A container whose catalogue, stores, cache, spool and clock live in memory.
 
     Its clock stands at noon (UTC) of 14 March 2026 until it is advanced. `local_store()` and
-    `cloud_stores()` give the in-memory stores; override further providers as you like, before
-    the first use.
+    `cloud_stores()` give the in-memory stores; `adapters` take the place of those in memory.
     """
-    container = Container(
-        settings=settings
-        or StorageConfig(
-            local_base_path=Path("/nonexistent"), url_signing_key="in-memory-" + "k" * 32
-        ),
-        strategy=strategy,
-    )
     clock = ManualClock(NOON)
-    container.clock.override(Object(clock))
-    container.catalogue.override(Object(InMemoryRecordRepo()))
-    container.cache.override(Object(InProcessCache(64 * 1024 * 1024, 1024 * 1024, clock)))
-    container.spool.override(Object(InMemorySpool()))
-    container.local_store.override(
-        Object(InMemoryBlobStore(clock, tier=Tier.LOCAL, location="memory:/local"))
-    )
     cloud = InMemoryBlobStore(clock, tier=Tier.CLOUD, location="memory:/cloud")
-    container.cloud_stores.override(Object([(cloud, None)]))
-    container.cached_cloud_stores.override(Object([(cloud, None)]))
-    return container
+    in_memory: Adapters = {
+        "clock": clock,
+        "record_repo": InMemoryRecordRepo(),
+        "cache": InProcessCache(64 * 1024 * 1024, 1024 * 1024, clock),
+        "spool": InMemorySpool(),
+        "local_store": InMemoryBlobStore(clock, tier=Tier.LOCAL, location="memory:/local"),
+        "cloud_stores": [(cloud, None)],
+        "cached_cloud_stores": [(cloud, None)],
+    }
+    usual = StorageConfig(
+        local_base_path=Path("/nonexistent"), url_signing_key="in-memory-" + "k" * 32
+    )
+    in_memory.update(adapters)
+    return build(settings or usual, strategy, **in_memory)

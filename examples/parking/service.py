@@ -14,27 +14,35 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from traffic_storage import StorageConfig, TrafficStorageError, ViolationQuery, ViolationRecord
-from traffic_storage.application.inputs import Upload
-from traffic_storage.domain.errors import Conflict, InvalidInput, NotFound
-from traffic_storage.entrypoints.container import Container
+from traffic_storage import (
+    Conflict,
+    Container,
+    InvalidInput,
+    NotFound,
+    StorageConfig,
+    TrafficStorageError,
+    Upload,
+    ViolationQuery,
+    ViolationRecord,
+    build,
+    running,
+)
 from traffic_storage.entrypoints.views import ViolationView, violation_view
 
 STATUSES: dict[type[TrafficStorageError], int] = {InvalidInput: 422, Conflict: 409, NotFound: 404}
 
 
 def create_app(container: Container | None = None) -> FastAPI:
-    """The service; without a container, one of the settings in file and environment."""
-    parts = container or _production()
+    """The service; without a container, one of the settings in file and environment.
+
+    Its lifespan starts and closes the container.
+    """
+    parts = container or build(StorageConfig.load())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        runtime = parts.runtime()
-        try:
-            await runtime.start()
+        async with running(parts):
             yield
-        finally:
-            await runtime.aclose()
 
     app = FastAPI(title="Parking control", lifespan=lifespan)
     app.add_exception_handler(TrafficStorageError, _refused)
@@ -63,7 +71,7 @@ def create_app(container: Container | None = None) -> FastAPI:
         bay: str, limit: Annotated[int, Query(ge=1, le=100)] = 20
     ) -> list[ViolationView]:
         """The latest tickets of a bay."""
-        page = await parts.catalogue().violations(ViolationQuery(device_id=bay, limit=limit))
+        page = await parts.find().violations(ViolationQuery(device_id=bay, limit=limit))
         return [violation_view(violation) for violation in page.items]
 
     @app.get("/tickets/{number}/photograph")
@@ -73,11 +81,6 @@ def create_app(container: Container | None = None) -> FastAPI:
         return Response(data, media_type=file.content_type)
 
     return app
-
-
-def _production() -> Container:
-    settings = StorageConfig.load()
-    return Container(settings=settings, strategy=settings.effective_strategy())
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -8,15 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dependency_injector.providers import Object
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from examples.sqlite_store.store import SqliteBlobStore
-from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
+from traffic_storage import (
+    StorageConfig,
+    StorageService,
+    StorageStrategy,
+    ViolationRecord,
+    build,
+    running,
+)
 from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.files import BlobKey
-from traffic_storage.entrypoints.container import Container
 from traffic_storage.ports.blob_store import BlobStore
 from traffic_storage.ports.errors import StorageUnavailable
 from traffic_storage.testing import (
@@ -94,11 +99,12 @@ async def test_a_file_that_is_no_database_is_a_store_that_is_away(tmp_path: Path
 
 
 async def test_a_service_keeps_its_evidence_in_it(tmp_path: Path) -> None:
-    container = Container(
-        settings=StorageConfig(local_base_path=tmp_path), strategy=StorageStrategy.LOCAL_ONLY
-    )
     path = tmp_path / "evidence.sqlite3"
-    container.local_store.override(Object(SqliteBlobStore(path, container.clock())))
+    container = build(
+        StorageConfig(local_base_path=tmp_path),
+        StorageStrategy.LOCAL_ONLY,
+        local_store=SqliteBlobStore(path, CLOCK),
+    )
     record = ViolationRecord(
         violation_id="V001",
         device_id="cam_001",
@@ -108,7 +114,7 @@ async def test_a_service_keeps_its_evidence_in_it(tmp_path: Path) -> None:
         vehicle_class="car",
         confidence=0.95,
     )
-    async with StorageService(container=container) as storage:
+    async with running(container), StorageService(container=container) as storage:
         frame = np.full((48, 64, 3), 128, np.uint8)
         stored = await storage.store_violation_evidence(violation_record=record, image=frame)
         image, _ = await storage.retrieve_image("V001~image")

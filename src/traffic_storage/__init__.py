@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     )
     from traffic_storage.adapters.cache.redis import RedisCache as CacheManager
     from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo as DatabaseManager
+    from traffic_storage.application.inputs import ArrayImage as ArrayImage
+    from traffic_storage.application.inputs import FileAttributes as FileAttributes
+    from traffic_storage.application.inputs import Upload as Upload
+    from traffic_storage.application.runtime import WrongHome as WrongHome
     from traffic_storage.domain.encoding import Encoding as Encoding
     from traffic_storage.domain.encoding import ImageFormat as ImageFormat
     from traffic_storage.domain.errors import AccessDenied as AccessDenied
@@ -33,11 +37,15 @@ if TYPE_CHECKING:
     from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
     from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
     from traffic_storage.domain.query import Cursor as Cursor
+    from traffic_storage.domain.query import FilesQuery as FilesQuery
+    from traffic_storage.domain.query import Page as Page
     from traffic_storage.domain.query import ViolationQuery as ViolationQuery
     from traffic_storage.domain.violation import ViolationRecord as ViolationRecord
     from traffic_storage.entrypoints.container import Container as Container
-    from traffic_storage.entrypoints.embedded import StorageService as StorageService
+    from traffic_storage.entrypoints.container import build as build
+    from traffic_storage.entrypoints.container import running as running
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
+    from traffic_storage.entrypoints.service.service import StorageService as StorageService
     from traffic_storage.entrypoints.settings import BucketRoute as BucketRoute
     from traffic_storage.entrypoints.settings import StorageConfig as StorageConfig
     from traffic_storage.ports.errors import CatalogueUnavailable as CatalogueUnavailable
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDenied",
+    "ArrayImage",
     "BucketRoute",
     "CacheManager",
     "CatalogueUnavailable",
@@ -59,12 +68,15 @@ __all__ = [
     "DeadlinePassed",
     "DigestMismatch",
     "Encoding",
+    "FileAttributes",
+    "FilesQuery",
     "ImageFormat",
     "InvalidInput",
     "LocalStorageManager",
     "NoGoodReplica",
     "NotFound",
     "OutcomeUnknown",
+    "Page",
     "StorageConfig",
     "StorageFull",
     "StorageService",
@@ -75,16 +87,21 @@ __all__ = [
     "Unavailable",
     "UndecodableMedia",
     "UnsupportedMedia",
+    "Upload",
     "ViolationQuery",
     "ViolationRecord",
+    "WrongHome",
     "__version__",
+    "build",
     "create_storage_app",
+    "running",
 ]
 
 # Public name → module and name there; the managers are adapters under the source document's names.
 # The imports above tell type checkers the same.
 _PLACES = {
     "AccessDenied": "traffic_storage.domain.errors:AccessDenied",
+    "ArrayImage": "traffic_storage.application.inputs:ArrayImage",
     "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",
     "CacheManager": "traffic_storage.adapters.cache.redis:RedisCache",
     "CatalogueUnavailable": "traffic_storage.ports.errors:CatalogueUnavailable",
@@ -98,15 +115,18 @@ _PLACES = {
     "DeadlinePassed": "traffic_storage.ports.errors:DeadlinePassed",
     "DigestMismatch": "traffic_storage.domain.errors:DigestMismatch",
     "Encoding": "traffic_storage.domain.encoding:Encoding",
+    "FileAttributes": "traffic_storage.application.inputs:FileAttributes",
+    "FilesQuery": "traffic_storage.domain.query:FilesQuery",
     "ImageFormat": "traffic_storage.domain.encoding:ImageFormat",
     "InvalidInput": "traffic_storage.domain.errors:InvalidInput",
     "LocalStorageManager": "traffic_storage.adapters.blob_store.local_disk:LocalDiskBlobStore",
     "NoGoodReplica": "traffic_storage.domain.errors:NoGoodReplica",
     "NotFound": "traffic_storage.domain.errors:NotFound",
     "OutcomeUnknown": "traffic_storage.ports.errors:OutcomeUnknown",
+    "Page": "traffic_storage.domain.query:Page",
     "StorageConfig": "traffic_storage.entrypoints.settings:StorageConfig",
     "StorageFull": "traffic_storage.domain.errors:StorageFull",
-    "StorageService": "traffic_storage.entrypoints.embedded:StorageService",
+    "StorageService": "traffic_storage.entrypoints.service.service:StorageService",
     "StorageStrategy": "traffic_storage.domain.placement:StorageStrategy",
     "StorageUnavailable": "traffic_storage.domain.errors:StorageUnavailable",
     "TooLarge": "traffic_storage.domain.errors:TooLarge",
@@ -114,9 +134,13 @@ _PLACES = {
     "Unavailable": "traffic_storage.domain.errors:Unavailable",
     "UndecodableMedia": "traffic_storage.domain.errors:UndecodableMedia",
     "UnsupportedMedia": "traffic_storage.domain.errors:UnsupportedMedia",
+    "Upload": "traffic_storage.application.inputs:Upload",
     "ViolationQuery": "traffic_storage.domain.query:ViolationQuery",
     "ViolationRecord": "traffic_storage.domain.violation:ViolationRecord",
+    "WrongHome": "traffic_storage.application.runtime:WrongHome",
+    "build": "traffic_storage.entrypoints.container:build",
     "create_storage_app": "traffic_storage.entrypoints.http:create_storage_app",
+    "running": "traffic_storage.entrypoints.container:running",
 }
 
 __version__: str

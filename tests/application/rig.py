@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 from backports import zstd
-from dependency_injector.providers import Object
 
 from tests.application.raw_images import RawImages
 from tests.application.script import Script, scripted
@@ -39,9 +38,9 @@ from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.violation import ViolationRecord
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.entrypoints.testing.containers import NOON, in_memory_container
+from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
 from traffic_storage.entrypoints.testing.faults.cache import FailingCache
 from traffic_storage.entrypoints.testing.faults.spool import FailingSpool
@@ -145,25 +144,28 @@ class Rig:
 
     def boot(self) -> "Service":
         """A new process on what is there."""
-        container = in_memory_container(self.strategy, self.settings)
         self.spool = FailingSpool(scripted(InMemorySpool(), "spool", self.script))
 
         def at(name: str, port: Any) -> Any:
-            return Object(scripted(port, name, self.script))
+            return scripted(port, name, self.script)
 
-        container.clock.override(Object(self.clock))
-        container.catalogue.override(at("repo", self.repo))
-        container.cache.override(at("cache", self.cache))
-        container.spool.override(Object(self.spool))
-        container.images.override(at("images", self._images or RawImages()))
-        container.compressor.override(at("compressor", ZstdCompressor()))
-        container.local_store.override(at("local", self.local))
         clouds = [
             *((store, pattern) for pattern, store in self.routed.items()),
-            (scripted(self.cloud, "cloud", self.script), None),
+            (at("cloud", self.cloud), None),
         ]
-        container.cloud_stores.override(Object(clouds))
-        container.cached_cloud_stores.override(Object(clouds))
+        container = build(
+            self.settings,
+            self.strategy,
+            clock=self.clock,
+            record_repo=at("repo", self.repo),
+            cache=at("cache", self.cache),
+            spool=self.spool,
+            images=at("images", self._images or RawImages()),
+            compressor=at("compressor", ZstdCompressor()),
+            local_store=at("local", self.local),
+            cloud_stores=clouds,
+            cached_cloud_stores=clouds,
+        )
         return Service(container)
 
     @asynccontextmanager
@@ -260,6 +262,7 @@ class Service:
         self.container = container
         self.stores = container.stores()
         self.read = container.read_files()
+        self.find = container.find()
         self.counters = container.counters()
 
     async def start(self) -> None:
@@ -318,7 +321,7 @@ class Service:
 
     async def miscounts(self) -> list[str]:
         """Where what is counted on the way differs from a recount by the catalogue."""
-        usage = await self.container.catalogue().usage()
+        usage = await self.container._record_repo().usage()
         found = []
         for bound in self.stores:
             if bound.store_id is None:

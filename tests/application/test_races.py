@@ -69,7 +69,7 @@ async def test_of_many_with_other_content_one_wins_and_the_others_conflict() -> 
         errors = [result for result in results if isinstance(result, Exception)]
         (won,) = [result for result in results if not isinstance(result, Exception)]
         assert [type(error) for error in errors] == [Conflict] * (MANY - 1)
-        assert await service.read.file("X") == won.file
+        assert await service.find.file("X") == won.file
         await check_quiet(rig, service, 1)
 
 
@@ -83,7 +83,7 @@ async def test_of_many_with_another_record_one_wins_whole() -> None:
         (won,) = [result for result in results if not isinstance(result, Exception)]
         assert sum(isinstance(result, Conflict) for result in results) == MANY - 1
         for kind, file in won.files.items():
-            assert await service.read.file(f"V001~{kind}") == file
+            assert await service.find.file(f"V001~{kind}") == file
         await check_quiet(rig, service, 3)
 
 

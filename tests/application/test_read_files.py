@@ -331,7 +331,7 @@ async def test_a_coded_file_that_does_not_hold_what_it_should_is_refused(rig: Ri
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a~b", "V1~images", "x" * 201, "\ud800", None])
 async def test_an_id_that_no_file_can_have_is_bad_input(rig: Rig, name: Any) -> None:
     async with rig.running() as service:
-        for read in (service.read.file, service.read.whole, service.read.open, service.read.image):
+        for read in (service.find.file, service.read.whole, service.read.open, service.read.image):
             with pytest.raises(InvalidInput, match="file_id"):
                 await read(name)
 
@@ -348,7 +348,7 @@ async def test_only_available_files_are_handed_out(rig: Rig, state: FileState) -
     async with rig.running() as service:
         file = (await service.json({"a": 1}, "X")).file
         rig.repo._files[X] = evolve(file, state=state)
-        for read in (service.read.file("X"), service.read.whole("X"), streamed_out(service)):
+        for read in (service.find.file("X"), service.read.whole("X"), streamed_out(service)):
             with pytest.raises(NotFound):
                 await read
 
@@ -368,7 +368,7 @@ async def test_reads_are_counted(rig: Rig) -> None:
         await service.read.whole("X")
         await streamed_out(service, Span(0, 10))
         await service.read.image("Y")
-        size = (await service.read.file("Y")).content.size_bytes
+        size = (await service.find.file("Y")).content.size_bytes
         assert service.counters.files_retrieved == 3
         assert service.counters.bytes_retrieved == len(SMALL) + 10 + size
 

@@ -233,7 +233,7 @@ class ServiceMachine(RuleBasedStateMachine):
         found: list[str] = []
         asked = ViolationQuery(limit=limit)
         while True:
-            page = self._run(self.service.container.catalogue().violations(asked))
+            page = self._run(self.service.container._record_repo().violations(asked))
             found += [violation.violation_id for violation in page.items]
             if page.next is None:
                 break
@@ -379,7 +379,7 @@ class ServiceMachine(RuleBasedStateMachine):
         )
 
     def _check_no_more_than_is_known(self) -> None:
-        usage: CatalogueUsage = self._run(self.service.container.catalogue().usage())
+        usage: CatalogueUsage = self._run(self.service.container._record_repo().usage())
         assert sum(row.files for row in usage.stores) == sum(
             len(store.blobs) for store in self.rig.at_rest.values()
         )

@@ -23,7 +23,7 @@ IMAGE, VIDEO, METADATA = FileKind.IMAGE, FileKind.VIDEO, FileKind.METADATA
 
 async def shown(service: Service) -> Any:
     """The violation and its files, as a reader sees them."""
-    catalogue = service.container.catalogue()
+    catalogue = service.container._record_repo()
     violation = await catalogue.violation(ViolationId("V001"))
     return violation, await catalogue.files_of(ViolationId("V001"))
 
@@ -262,7 +262,7 @@ async def test_a_bad_file_refuses_the_whole_and_names_the_file() -> None:
             await service.evidence(V001, raw_picture(picture())[:-1], streamed(film()))
         with pytest.raises(InvalidInput, match="video: is empty"):
             await service.evidence(V001, picture(), b"")
-        assert await service.container.catalogue().violation(ViolationId("V001")) is None
+        assert await service.container._record_repo().violation(ViolationId("V001")) is None
     assert (dict(rig.files), rig.attempts, rig.findings()) == ({}, [], [])
     assert rig.spool.held == []
 

@@ -142,7 +142,7 @@ async def test_what_the_metadata_says_becomes_the_files_own() -> None:
             '{"device_id":"cam-7","timestamp":"2026-03-14T09:30:00",'
             '"violation_id":"V009","weather":"rain"}'
         )
-        (linked,) = await service.container.catalogue().files_of(ViolationId("V009"))
+        (linked,) = await service.container._record_repo().files_of(ViolationId("V009"))
         assert linked == file
 
 
@@ -245,7 +245,7 @@ async def test_other_content_under_the_same_id_is_a_conflict_and_nothing_changes
         for _ in range(2):
             with pytest.raises(Conflict, match="file 'X' exists already with other content"):
                 await store(other)
-        assert await service.read.file("X") == stored.file
+        assert await service.find.file("X") == stored.file
         assert not (await store(first)).created
         assert await service.miscounts() == []
         assert not any(service.reserved().values())

@@ -71,7 +71,7 @@ async def test_a_new_store_is_marked_and_known_again_by_its_marker() -> None:
         async with rig.running() as service:
             assert bound(service).store_id == marker.store_id
             assert bound(service).trusted
-            assert (await service.read.file("X")).readable[0].store_id == marker.store_id
+            assert (await service.find.file("X")).readable[0].store_id == marker.store_id
             assert (await service.image(picture(1), "Y")).created
         enrolled = await rig.repo.enrolled(marker.store_id)
         assert enrolled is not None
@@ -238,7 +238,7 @@ async def test_a_moved_store_that_was_away_at_the_start_is_known_when_it_comes()
             assert bound(service, Tier.CLOUD).store_id == old._marker.store_id
             assert bound(service, Tier.CLOUD).trusted
             # The copy that was planned while it was away is due in the store that it is.
-            due = (await service.read.file(kept.file_id)).replicas[1]
+            due = (await service.find.file(kept.file_id)).replicas[1]
             assert due.store_id == old._marker.store_id
             assert (await service.video(film(), "V")).file.placement.decision == "cloud"
             assert rig.findings() == []
@@ -367,7 +367,7 @@ async def test_a_store_that_answers_nothing_or_nonsense_is_not_confirmed(
         (Fault("missing_part", away), "no answer"),
     ]
     async with filled() as rig, rig.running() as service:
-        replica = (await service.read.file("X")).readable[0]
+        replica = (await service.find.file("X")).readable[0]
         for fault, why in faults:
             rig.local.plan(fault)
             with pytest.raises(StorageUnavailable, match=why):
@@ -384,7 +384,7 @@ async def test_a_store_whose_part_is_away_is_not_confirmed_for_what_lies_there(
         return "/blobs/image/2026"
 
     async with filled() as rig, rig.running() as service:
-        replica = (await service.read.file("X")).readable[0]
+        replica = (await service.find.file("X")).readable[0]
         monkeypatch.setattr(rig.at_rest[Tier.LOCAL], "missing_part", away)
         with pytest.raises(StorageUnavailable, match="/blobs/image/2026 is not there"):
             await service.stores.confirm(replica.store_id, replica.key)

@@ -35,7 +35,7 @@ class Faults:
         """Watch the catalogue and all stores of a container."""
         if self.method is None:
             return
-        container.catalogue.override(Object(self._watched(container.catalogue())))
+        container._record_repo.override(Object(self._watched(container._record_repo())))
         container.local_store.override(Object(self._watched(container.local_store())))
         clouds = [(self._watched(store), way) for store, way in container.cloud_stores()]
         container.cloud_stores.override(Object(clouds))

@@ -29,7 +29,7 @@ from tests.support.media import video
 from tests.support.servers import PostgresServer, RedisServer, S3Server
 from tests.support.setups import on_bucket, on_database, on_redis
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import build, running
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
@@ -150,9 +150,9 @@ class KillLoop:
         self.an_hour_passes()
         if settings.cloud_configured:
             await asyncio.sleep(ARRIVAL_SECONDS)
-        container = Container(settings=settings, strategy=self._strategy)
+        container = build(settings, self._strategy)
         put_forward(container, self._later)
-        async with StorageService(container=container) as service:
+        async with running(container), StorageService(container=container) as service:
             return await look_up(service, settings, self.record.acknowledged)
 
     def _run_to_death(

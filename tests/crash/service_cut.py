@@ -19,7 +19,7 @@ from tests.crash.writer import Clips, store_item
 from tests.support.media import video
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.domain.errors import TrafficStorageError
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import build, running
 
 MIB = 1024 * 1024
 LARGE = {"segment_bytes": 3 * MIB // 2, "evidence_bytes": 3 * MIB // 2}
@@ -77,9 +77,9 @@ def _lost(settings: StorageConfig, record: Record, clips: Clips) -> tuple[tuple[
 
 
 async def _broken(settings: StorageConfig, record: Record, clips: Clips) -> list[str]:
-    container = Container(settings=settings, strategy=STRATEGY)
+    container = build(settings, STRATEGY)
     put_forward(container, AN_HOUR)
-    async with StorageService(container=container) as service:
+    async with running(container), StorageService(container=container) as service:
         broken = await look_up(service, settings, record.acknowledged)
         for seed in record.begun:
             try:

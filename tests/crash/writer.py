@@ -26,7 +26,7 @@ from tests.crash.later import put_forward
 from tests.support.padding import padded
 from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
 from traffic_storage.domain.canonical import Json
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import build, running
 from traffic_storage.ports.errors import DeadlinePassed
 
 WRITERS = 4
@@ -113,7 +113,7 @@ async def write(service: StorageService, seeds: list[int], clips: Clips) -> None
 async def main(order: dict[str, Any], short: bytes) -> None:
     """Retry what was begun and not acknowledged, then go on with new items."""
     strategy = StorageStrategy(order["strategy"])
-    container = Container(settings=StorageConfig(**order["settings"]), strategy=strategy)
+    container = build(StorageConfig(**order["settings"]), strategy)
     put_forward(container, timedelta(seconds=order["later_seconds"]))
     Faults.of(order.get("fault")).install(container)
     if careless := order.get("careless"):
@@ -124,7 +124,7 @@ async def main(order: dict[str, Any], short: bytes) -> None:
     # One writer has the large ones: however slow they are, they hold up no others.
     large = [seed for seed in seeds if is_large(seed)]
     small = [seed for seed in seeds if not is_large(seed)]
-    async with StorageService(container=container) as service:
+    async with running(container), StorageService(container=container) as service:
         tell(ready=True)
         await asyncio.gather(
             write(service, large, clips),

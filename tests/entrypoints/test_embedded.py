@@ -18,12 +18,11 @@ from traffic_storage import (
     NotFound,
     StorageConfig,
     StorageService,
-    ViolationQuery,
     ViolationRecord,
 )
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import TooLarge, TrafficStorageError, UnsupportedMedia
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import build
 
 NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
 FRAME = np.zeros((4, 4, 3), np.uint8)
@@ -54,11 +53,90 @@ def test_settings_that_are_none_are_named() -> None:
         StorageService(given)
 
 
-async def test_a_query_that_is_none_is_named(storage: Any) -> None:
-    with pytest.raises(InvalidInput, match="query: is a dict, not a ViolationQuery"):
-        await storage.find_violations({"device_id": "cam_001"})
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"after": "xyz"}, "after: is a str, not a Cursor"),
+        ({"kind": "sound"}, "kind: is 'sound' .*video"),
+        ({"state": "lost"}, "state: is 'lost' .*available"),
+        ({"device_id": {"id": 1}}, "device_id: must be text"),
+        ({"violation_id": "V1~image"}, "violation_id"),
+        ({"limit": 0}, "limit: is 0"),
+        ({"start_time": "yesterday"}, "start_time: is a str, not a datetime"),
+    ],
+)
+async def test_a_filter_of_files_that_is_none_is_named(
+    storage: Any, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        await storage.find_files(**arguments)
+
+
+async def test_a_cursor_that_is_none_is_named(storage: Any) -> None:
     with pytest.raises(InvalidInput, match="after: is a str, not a Cursor"):
-        await storage.find_violations(ViolationQuery(), "xyz")
+        await storage.find_violations(after="xyz")
+
+
+async def test_violations_by_pages_are_the_same_as_at_once(storage: Any) -> None:
+    for number in range(5):
+        at = NOON + timedelta(hours=number)
+        record = ViolationRecord(f"V{number}", "cam", "speed", at, [1, 2, 3, 4], "car", 0.9)
+        await storage.store_violation_evidence(record)
+    naive = {"start_time": datetime(2025, 11, 1, 13), "end_time": datetime(2025, 11, 1, 17)}
+    found, after = [], None
+    while True:
+        page = await storage.find_violations(limit=2, after=after, **naive)
+        found += page.items
+        after = page.next
+        if after is None:
+            break
+    assert found == await storage.get_violation_records(**naive)
+    assert [violation["violation_id"] for violation in found] == ["V4", "V3", "V2", "V1"]
+
+
+async def test_files_are_found_by_pages_and_described(storage: Any) -> None:
+    for number in range(5):
+        metadata = {"device_id": f"cam-{number % 2}"}
+        await storage.store_metadata({"n": number}, f"n{number}", metadata=metadata)
+    image = await storage.store_image(FRAME, "still", filename="still 1.webp")
+    found, after = [], None
+    while True:
+        page = await storage.find_files("metadata", limit=2, after=after)
+        found += page.items
+        after = page.next
+        if after is None:
+            break
+    assert sorted(file["file_id"] for file in found) == [f"n{number}" for number in range(5)]
+    assert found[0] == await storage.get_file(found[0]["file_id"])
+    one = await storage.find_files(device_id="cam-1", limit=1)
+    assert one.items[0]["device_id"] == "cam-1"
+    assert one.next is not None
+    assert (await storage.find_files(kind="image")).items == (image,)
+    assert (await storage.find_files(state="tombstoned")).items == ()
+    received = datetime.fromisoformat(image["created_at"]).replace(tzinfo=None)
+    later = received + timedelta(hours=1)
+    assert (await storage.find_files(start_time=later)).items == ()
+    assert len((await storage.find_files(end_time=later)).items) == 6
+    with pytest.raises(NotFound):
+        await storage.get_file("n9")
+
+
+async def test_the_original_name_of_a_file_is_kept(storage: Any, tmp_path: Path) -> None:
+    path = tmp_path / "clip é.mp4"
+    path.write_bytes(VIDEO)
+    stored = await storage.store_video_segment(path, "a")
+    assert stored["original_name"] == "clip é.mp4"
+    assert (await storage.store_video_segment(VIDEO, "b"))["original_name"] is None
+    named = await storage.store_video_segment(path, "c", filename="north.mp4")
+    assert named["original_name"] == "north.mp4"
+    assert (await storage.store_metadata({}, "d", filename="d.json"))["original_name"] == "d.json"
+    record = ViolationRecord("V001", "cam_001", "speed", NOON, [1, 2, 3, 4], "car", 0.9)
+    evidence = await storage.store_violation_evidence(record, FRAME, path)
+    names = {kind: file["original_name"] for kind, file in evidence.items()}
+    assert names == {"image": None, "video": "clip é.mp4", "metadata": None}
+    for bad in ("a/b.jpg", "..", "a\nb", "x" * 256):
+        with pytest.raises(InvalidInput, match="filename"):
+            await storage.store_image(FRAME, filename=bad)
 
 
 async def test_a_violation_comes_with_every_file_that_names_it(storage: Any) -> None:
@@ -331,7 +409,7 @@ async def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path, no_leaks: 
 
 def test_a_container_brings_its_settings_itself(tmp_path: Path) -> None:
     settings = StorageConfig(local_base_path=tmp_path)
-    container = Container(settings=settings, strategy=settings.effective_strategy())
+    container = build(settings)
     with pytest.raises(ValueError, match="not both"):
         StorageService(settings, container=container)
     with pytest.raises(ValueError, match="not both"):

@@ -18,7 +18,7 @@ from traffic_storage.domain.errors import NoGoodReplica
 from traffic_storage.domain.files import Replica, StoredFile, Tier
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.verification import Span
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import Container, build, running
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
 from traffic_storage.ports.spool import MemoryBody
 
@@ -88,10 +88,8 @@ def settings(tmp_path: Path, s3_bucket: Bucket) -> StorageConfig:
 @pytest.fixture
 async def container(settings: StorageConfig, no_leaks: None) -> AsyncIterator[Container]:
     """A HYBRID service's parts."""
-    container = Container(settings=settings, strategy=StorageStrategy.HYBRID)
-    await container.runtime().start()
-    yield container
-    await container.runtime().aclose()
+    async with running(build(settings, StorageStrategy.HYBRID)) as container:
+        yield container
 
 
 async def stored_twice(container: Container, data: bytes, place: Place) -> StoredFile:
@@ -101,7 +99,7 @@ async def stored_twice(container: Container, data: bytes, place: Place) -> Store
         stored = await service.store_image(data)
     else:
         stored = await service.store_video_segment(data)
-    file = await container.read_files().file(stored["file_id"])
+    file = await container.find().file(stored["file_id"])
     local, cloud = file.replicas
     await (
         container.stores()
@@ -114,7 +112,7 @@ async def stored_twice(container: Container, data: bytes, place: Place) -> Store
         )
     )
     place.mark_present()
-    return await container.read_files().file(stored["file_id"])
+    return await container.find().file(stored["file_id"])
 
 
 async def damage(container: Container, replica: Replica, how: Damage, data: bytes) -> None:

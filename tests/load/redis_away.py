@@ -22,7 +22,7 @@ from attrs import frozen
 from tests.support.servers import RedisServer, S3Server
 from tests.support.setups import config
 from traffic_storage import StorageService, StorageStrategy
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import build, running
 from traffic_storage.entrypoints.http import create_storage_app
 
 FILES = 50
@@ -77,9 +77,10 @@ async def measure(rate: float, window_seconds: float, folder: Path) -> Report:
     """Run the load through all phases."""
     with S3Server() as s3, RedisServer() as redis:
         settings = config(folder, bucket=s3.create_bucket(), redis=redis.address)
-        container = Container(settings=settings, strategy=StorageStrategy.CLOUD_ONLY)
+        container = build(settings, StorageStrategy.CLOUD_ONLY)
         app = create_storage_app(container=container)
         async with (
+            running(container),
             StorageService(container=container) as service,
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(app), base_url="http://localhost"

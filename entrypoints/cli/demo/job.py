@@ -129,7 +129,7 @@ async def _retry(container: "Container", incident: Incident) -> None:
 
 async def _find(container: "Container") -> tuple[StoredViolation, ...]:
     query = ViolationQuery(violation_type="speed", min_confidence=0.9, limit=10)
-    page = await container.catalogue().violations(query)
+    page = await container.find().violations(query)
     say("\nThe latest violations for speed with a confidence of 0.9 and more:")
     rows = [
         (found.occurred_at.isoformat(), found.violation_id, f"{found.record.confidence:.3f}")

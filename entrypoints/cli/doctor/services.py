@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from traffic_storage.application.whereabouts import placed_elsewhere
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
@@ -34,10 +33,10 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
     where = _database_name(settings)
     if is_new(settings):
         return noted("database", f"{where} does not exist yet: it is made at first use")
-    repo = container.catalogue()
+    upkeep = container.catalogue_upkeep()
     try:
-        await repo.ping()
-        pending = await repo.pending()
+        await upkeep.ping()
+        pending = await upkeep.pending()
     except TrafficStorageError as error:
         return problem("database", f"{where}: {error.message}", error.remedy)
     if pending:
@@ -129,7 +128,7 @@ async def _elsewhere(store: BlobStore, container: "Container") -> str:
     marker = await store.marker()
     if marker is None:
         return ""
-    return await placed_elsewhere(container.catalogue(), store, marker.store_id)
+    return await container.catalogue_upkeep().elsewhere(store, marker.store_id)
 
 
 async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Container") -> None:
@@ -192,7 +191,7 @@ async def _is_gone(store: BlobStore, key: BlobKey) -> bool:
 async def _catalogue_id(container: "Container") -> CatalogueId | CatalogueUnavailable | None:
     """The id of the catalogue, or None where there is none yet, or why it can't be asked."""
     try:
-        return await container.catalogue().catalogue_id()
+        return await container.catalogue_upkeep().catalogue_id()
     except CatalogueUnavailable as error:
         return error
     except TrafficStorageError:

@@ -62,7 +62,7 @@ async def test_it_starts_without_its_database_and_recovers_without_a_restart(
     container: Container,
 ) -> None:
     repo = Away()
-    container.catalogue.override(Object(repo))
+    container._record_repo.override(Object(repo))
     app = create_storage_app(container=container)
     async with app.router.lifespan_context(app), client_of(app) as client:
         assert (await client.get("/healthz")).status_code == 200
@@ -96,7 +96,7 @@ class ConcurrencyLimit:
 
 async def test_requests_that_wait_for_the_start_share_one_try(container: Container) -> None:
     repo = Away()
-    container.catalogue.override(Object(repo))
+    container._record_repo.override(Object(repo))
     app = create_storage_app(container=container)
     crowd = ConcurrencyLimit(app, 20)
     async with app.router.lifespan_context(app), client_of(crowd) as client:
@@ -274,7 +274,7 @@ async def test_a_failure_inside_is_logged_and_not_shown(
         async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
             raise RuntimeError(f"bug near {CANARY}")
 
-    container.catalogue.override(Object(Broken()))
+    container._record_repo.override(Object(Broken()))
     app = create_storage_app(container=container)
     async with app.router.lifespan_context(app), client_of(app) as client:
         response = await client.get("/violations")

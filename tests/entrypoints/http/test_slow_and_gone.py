@@ -25,7 +25,7 @@ from traffic_storage.adapters.spool.disk import DiskSpool
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
@@ -414,7 +414,7 @@ def staged(settings: StorageConfig) -> list[Path]:
 
 async def stored_blobs(settings: StorageConfig) -> int:
     """How many blobs lie on disk and in the bucket, looked up there."""
-    container = Container(settings=settings, strategy=settings.effective_strategy())
+    container = build(settings)
     count = 0
     for store in [container.local_store(), *(store for store, _ in container.cloud_stores())]:
         count += len([entry async for entry in store.list()])

@@ -1,0 +1,111 @@
+"""Finding and describing what is stored: the one way from an entry point into the catalogue.
+
+Files and violations that are not available are not found unless a query names their state.
+"""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import NotFound
+from traffic_storage.domain.files import FileState, StoredFile
+from traffic_storage.domain.identifiers import FileId, known_file_id
+from traffic_storage.domain.identifiers import violation_id as checked_violation_id
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.violation import StoredViolation, ViolationState
+from traffic_storage.ports.catalogue import Catalogue
+
+
+@frozen
+class ViolationFiles:
+    """A violation and the available files that name it.
+
+    Attributes:
+        own: its image, its video and its metadata file, in this order, as far as they exist.
+        others: a page of the files that were stored with its id, newest receipt first.
+    """
+
+    violation: StoredViolation
+    own: tuple[StoredFile, ...]
+    others: Page[StoredFile]
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Its own files, then those of the page."""
+        return (*self.own, *self.others.items)
+
+
+class Find:
+    """Finds files and violations by id or by query. Their bytes are not read.
+
+    Errors of all methods:
+        CatalogueUnavailable: the database is away.
+    """
+
+    def __init__(self, *, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    async def file(self, file_id: str) -> StoredFile:
+        """The file with its replicas.
+
+        Raises:
+            InvalidInput: no file can have this id.
+            NotFound: no available file has it.
+        """
+        file = await self._catalogue.file(known_file_id(file_id))
+        if file is None or file.state is not FileState.AVAILABLE:
+            raise NotFound("file", file_id)
+        return file
+
+    async def files(self, query: FilesQuery) -> Page[StoredFile]:
+        """The page of files that `query` asks for, newest receipt first."""
+        return await self._catalogue.files(query)
+
+    async def violation(self, violation_id: str) -> StoredViolation:
+        """The violation.
+
+        Raises:
+            InvalidInput: no violation can have this id.
+            NotFound: there is no such violation.
+        """
+        known = checked_violation_id(violation_id)
+        violation = await self._catalogue.violation(known)
+        if violation is None or violation.state is not ViolationState.AVAILABLE:
+            raise NotFound("violation", known)
+        return violation
+
+    async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
+        """The page of violations that `query` asks for, newest first."""
+        return await self._catalogue.violations(query)
+
+    async def violation_with_files(
+        self, violation_id: str, *, limit: int = MAX_LIMIT, after: Cursor | None = None
+    ) -> ViolationFiles:
+        """The violation, its own files, and a page of the other files that name it.
+
+        `after` continues the other files with a cursor of an earlier answer.
+
+        Raises:
+            InvalidInput: no violation can have this id, or `limit` is out of range.
+            NotFound: there is no such violation.
+        """
+        violation = await self.violation(violation_id)
+        query = FilesQuery(violation_id=violation.violation_id, limit=limit, after=after)
+        page = await self._catalogue.files(query)
+        found = {file.file_id: file for file in page.items}
+        own = [await self._own_file(file_id, found) for file_id in _own_ids(violation)]
+        others = tuple(file for file in page.items if file.file_id not in _own_ids(violation))
+        return ViolationFiles(
+            violation, tuple(file for file in own if file is not None), Page(others, page.next)
+        )
+
+    async def _own_file(
+        self, file_id: FileId, found: Mapping[FileId, StoredFile]
+    ) -> StoredFile | None:
+        file = found.get(file_id) or await self._catalogue.file(file_id)
+        return file if file is not None and file.state is FileState.AVAILABLE else None
+
+
+def _own_ids(violation: StoredViolation) -> list[FileId]:
+    ids = (violation.image_file_id, violation.video_file_id, violation.metadata_file_id)
+    return [file_id for file_id in ids if file_id is not None]

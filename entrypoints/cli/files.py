@@ -1,0 +1,97 @@
+"""`traffic-storage files`: lists of files, and what is known of one."""
+
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from traffic_storage.entrypoints.cli.output import say_json
+from traffic_storage.entrypoints.cli.session import (
+    AsJson,
+    Flag,
+    Shared,
+    instant_of,
+    opened_to_read,
+)
+
+app = App(name="files")
+
+
+@app.default
+async def list_files(
+    *,
+    kind: Literal["image", "video", "metadata"] | None = None,
+    device_id: str | None = None,
+    violation_id: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    state: Literal["available", "tombstoned", "purging", "purged"] = "available",
+    limit: int = 100,
+    every: Annotated[Flag, Parameter(name="--all")] = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """List stored files, the latest received first. Filters are joined by "and".
+
+    Parameters
+    ----------
+    kind:
+        Only files of this kind.
+    device_id:
+        Only files of this device.
+    violation_id:
+        Only files that were stored with this violation id.
+    start:
+        Only files received at or after this time (ISO 8601; without a zone: in the setting
+        timezone).
+    end:
+        Only files received before this time.
+    state:
+        Only files in this state.
+    limit:
+        At most so many, 1 to 1000.
+    every:
+        All of them, whatever --limit says.
+    json:
+        Print a JSON object a line.
+    """
+    from traffic_storage.domain.files import FileKind, FileState
+    from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
+    from traffic_storage.entrypoints.cli.listing import files, pages
+
+    settings = session.settings()
+    query = FilesQuery(
+        kind=None if kind is None else FileKind(kind),
+        device_id=device_id,
+        violation_id=violation_id,
+        start_time=instant_of(start, "start", settings),
+        end_time=instant_of(end, "end", settings),
+        state=FileState(state),
+        limit=MAX_LIMIT if every else limit,
+    )
+    async with opened_to_read(session.container(settings)) as container:
+        found = pages(container.find().files, query, every=every)
+        await files().say(found, as_json=json)
+
+
+@app.command
+async def show(file_id: str, /, *, json: AsJson = False, session: Shared) -> None:
+    """Show what is known of one file. Its bytes are not read; `get` reads them.
+
+    Parameters
+    ----------
+    file_id:
+        The file, as V001~image.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.cli.listing import say_file
+    from traffic_storage.entrypoints.views import file_view
+
+    settings = session.settings()
+    async with opened_to_read(session.container(settings)) as container:
+        file = await container.find().file(file_id)
+    view = file_view(file)
+    if json:
+        say_json(view)
+    else:
+        say_file(view)

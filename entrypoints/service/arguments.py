@@ -1,0 +1,124 @@
+"""Arguments of the Python interface: checked for type, with errors that name the argument."""
+
+from datetime import datetime
+from enum import StrEnum
+from os import PathLike
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from attrs import evolve
+
+from traffic_storage.application.inputs import ArrayImage, Source, Upload
+from traffic_storage.domain.digests import declared_sha256
+from traffic_storage.domain.encoding import Encoding, ImageFormat
+from traffic_storage.domain.errors import InvalidInput, shown
+from traffic_storage.domain.file_names import file_name_of
+from traffic_storage.domain.numeric import plain_number
+from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.times import instant
+
+W = TypeVar("W", bound=StrEnum)
+
+_ENCODING_REMEDY = (
+    f"give an Encoding, as Encoding(ImageFormat.JPEG, quality=90); formats are "
+    f"{', '.join(ImageFormat)}"
+)
+
+
+def check_type(field: str, value: object, wanted: type) -> None:
+    """Refuse a value of another type.
+
+    Raises:
+        InvalidInput: `value` is not a `wanted`.
+    """
+    if not isinstance(value, wanted):
+        name = wanted.__name__
+        raise InvalidInput.of(field, f"is a {type(value).__name__}, not a {name}", f"give a {name}")
+
+
+def word_of(field: str, value: object, words: type[W]) -> W:
+    """The member of `words` that a text names.
+
+    Raises:
+        InvalidInput: there is no such member.
+    """
+    if isinstance(value, str) and value in tuple(words):
+        return words(value)
+    raise InvalidInput.of(field, f"is {shown(value)}", f"give {' or '.join(words)}")
+
+
+def instant_of(field: str, time: datetime | None, zone: ZoneInfo) -> datetime | None:
+    """The instant that a time means; a naive one is read in `zone`.
+
+    Raises:
+        InvalidInput: it is no datetime, or out of range.
+    """
+    if time is None:
+        return None
+    check_type(field, time, datetime)
+    return instant(time, zone, field).at
+
+
+def flag(name: str, value: object) -> bool:
+    """A truth value.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise InvalidInput.of(name, f"is {shown(value)}", "give True or False")
+
+
+def byte_offset(name: str, value: object) -> int:
+    """A whole number of bytes.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    number = plain_number(value)
+    if isinstance(number, int) and not isinstance(number, bool):
+        return number
+    raise InvalidInput.of(name, f"is {shown(value)}", "give a whole number of bytes")
+
+
+def image_of(
+    image: Pixels | Source,
+    channel_order: ChannelOrder | str,
+    encoding: Encoding | None,
+    max_pixels: int,
+) -> ArrayImage | Upload:
+    """An image as the use cases take it. Arrays and buffers are copied.
+
+    Raises:
+        InvalidInput: the array is no picture, or there is no such channel order or encoding.
+    """
+    order = word_of("channel_order", channel_order, ChannelOrder)
+    if encoding is not None and not isinstance(encoding, Encoding):
+        raise InvalidInput.of("encoding", f"is {shown(encoding)}", _ENCODING_REMEDY)
+    if isinstance(image, np.ndarray):
+        return ArrayImage(image, order, encoding).held(max_pixels)
+    return upload_of(image)
+
+
+def upload_of(source: Source) -> Upload:
+    """Encoded bytes as the use cases take them; a path gives the file name, a buffer is copied."""
+    return Upload(source, original_name=name_of(source, None)).held()
+
+
+def declared(upload: Upload, content_type: str | None, sha256: str | None) -> Upload:
+    """The upload with what its caller declares.
+
+    Raises:
+        InvalidInput: `sha256` is no digest.
+    """
+    digest = None if sha256 is None else declared_sha256(sha256)
+    return evolve(upload, content_type=content_type, sha256=digest)
+
+
+def name_of(source: object, filename: str | None) -> str | None:
+    """The original file name: the one that the caller gives, else that of a path."""
+    if filename is None and isinstance(source, PathLike):
+        return file_name_of(str(source))
+    return filename

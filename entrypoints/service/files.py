@@ -1,0 +1,180 @@
+"""Files of the Python interface: storing, reading, finding. `StorageService` documents the calls."""
+
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import frozen
+
+from traffic_storage.application.inputs import FileAttributes, Source, Upload
+from traffic_storage.application.read_files import OpenFile
+from traffic_storage.domain.canonical import Json, json_copy
+from traffic_storage.domain.encoding import Encoding
+from traffic_storage.domain.files import FileKind, FileState
+from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.query import Cursor, FilesQuery, Page
+from traffic_storage.domain.verification import Span
+from traffic_storage.entrypoints.service.arguments import (
+    byte_offset,
+    check_type,
+    declared,
+    flag,
+    image_of,
+    instant_of,
+    name_of,
+    upload_of,
+    word_of,
+)
+from traffic_storage.entrypoints.service.parts import Parts
+from traffic_storage.entrypoints.views import StoredFileView, file_view
+
+
+@frozen
+class FileStream:
+    """A file that is read piece by piece. Iterate `chunks()`, and close it when leaving early."""
+
+    metadata: StoredFileView
+    _file: OpenFile
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Bytes `start` to `stop` (exclusive; None: the end), each verified before it is given.
+
+        Raises:
+            InvalidInput: no such span.
+        """
+        first = byte_offset("start", start)
+        size = self._file.file.content.size_bytes
+        return self._file.chunks(Span(first, size if stop is None else byte_offset("stop", stop)))
+
+
+class Files:
+    """Single files."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def store_image(
+        self,
+        image: Pixels | Source,
+        file_id: str | None,
+        metadata: Mapping[str, Json | datetime] | None,
+        *,
+        channel_order: ChannelOrder | str,
+        encoding: Encoding | None,
+        content_type: str | None,
+        sha256: str | None,
+        historic: bool,
+        filename: str | None,
+    ) -> StoredFileView:
+        """Store an image."""
+        given = image_of(image, channel_order, encoding, self._parts.settings.max_pixels)
+        if isinstance(given, Upload):
+            given = declared(given, content_type, sha256)
+        attributes = _attributes(file_id, metadata, historic, name_of(image, filename))
+        use_cases = await self._parts.started()
+        return file_view((await use_cases.store_files().image(given, attributes)).file)
+
+    async def store_video(
+        self,
+        video: Source,
+        file_id: str | None,
+        duration_seconds: float | None,
+        metadata: Mapping[str, Json | datetime] | None,
+        *,
+        content_type: str | None,
+        sha256: str | None,
+        historic: bool,
+        filename: str | None,
+    ) -> StoredFileView:
+        """Store a video segment."""
+        given = declared(upload_of(video), content_type, sha256)
+        attributes = _attributes(file_id, metadata, historic, name_of(video, filename))
+        use_cases = await self._parts.started()
+        stored = await use_cases.store_files().video(
+            given, attributes, duration_seconds=duration_seconds
+        )
+        return file_view(stored.file)
+
+    async def store_metadata(
+        self,
+        data: Mapping[str, Json],
+        file_id: str | None,
+        metadata: Mapping[str, Json | datetime] | None,
+        *,
+        historic: bool,
+        filename: str | None,
+    ) -> StoredFileView:
+        """Store a JSON object."""
+        attributes = _attributes(file_id, metadata, historic, filename)
+        held: Any = json_copy(data)
+        use_cases = await self._parts.started()
+        return file_view((await use_cases.store_files().metadata(held, attributes)).file)
+
+    async def retrieve(self, file_id: str) -> tuple[bytes, StoredFileView]:
+        """All bytes of a file, and its metadata."""
+        use_cases = await self._parts.started()
+        data, file = await use_cases.read_files().whole(file_id)
+        return data, file_view(file)
+
+    async def open(self, file_id: str) -> FileStream:
+        """A file to be read piece by piece."""
+        use_cases = await self._parts.started()
+        opened = await use_cases.read_files().open(file_id)
+        return FileStream(file_view(opened.file), opened)
+
+    async def retrieve_image(
+        self, file_id: str, channel_order: ChannelOrder | str | None
+    ) -> tuple[Pixels, StoredFileView]:
+        """An image as an array, and its metadata."""
+        order = channel_order and word_of("channel_order", channel_order, ChannelOrder)
+        use_cases = await self._parts.started()
+        decoded, file = await use_cases.read_files().image(file_id, order or None)
+        return decoded.pixels, file_view(file)
+
+    async def get(self, file_id: str) -> StoredFileView:
+        """The metadata of a file."""
+        use_cases = await self._parts.started()
+        return file_view(await use_cases.find().file(file_id))
+
+    async def find(
+        self,
+        kind: FileKind | str | None,
+        device_id: str | None,
+        violation_id: str | None,
+        start_time: datetime | None,
+        end_time: datetime | None,
+        limit: int,
+        *,
+        state: FileState | str,
+        after: Cursor | None,
+    ) -> Page[StoredFileView]:
+        """A page of files."""
+        if after is not None:
+            check_type("after", after, Cursor)
+        query = FilesQuery(
+            kind=None if kind is None else word_of("kind", kind, FileKind),
+            device_id=device_id,
+            violation_id=violation_id,
+            start_time=instant_of("start_time", start_time, self._parts.zone),
+            end_time=instant_of("end_time", end_time, self._parts.zone),
+            state=word_of("state", state, FileState),
+            limit=limit,
+            after=after,
+        )
+        use_cases = await self._parts.started()
+        page = await use_cases.find().files(query)
+        return Page(tuple(file_view(file) for file in page.items), page.next)
+
+
+def _attributes(
+    file_id: str | None,
+    metadata: Mapping[str, Json | datetime] | None,
+    historic: object,
+    original_name: str | None,
+) -> FileAttributes:
+    return FileAttributes.of(
+        file_id=file_id,
+        metadata=metadata,
+        historic=flag("historic", historic),
+        original_name=original_name,
+    )

@@ -1,0 +1,93 @@
+"""Violations of the Python interface. `StorageService` documents the calls."""
+
+from datetime import datetime
+
+from traffic_storage.application.inputs import Source
+from traffic_storage.domain.encoding import Encoding
+from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.violation import ViolationRecord
+from traffic_storage.entrypoints.service.arguments import (
+    check_type,
+    flag,
+    image_of,
+    instant_of,
+    upload_of,
+)
+from traffic_storage.entrypoints.service.parts import Parts
+from traffic_storage.entrypoints.views import (
+    StoredFileView,
+    ViolationView,
+    file_view,
+    violation_view,
+)
+
+
+class Violations:
+    """Violations with their files."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def store(
+        self,
+        record: ViolationRecord,
+        image: Pixels | Source | None,
+        video: Source | None,
+        *,
+        channel_order: ChannelOrder | str,
+        encoding: Encoding | None,
+        duration_seconds: float | None,
+        historic: bool,
+    ) -> dict[str, StoredFileView]:
+        """Store a violation with its files."""
+        check_type("violation_record", record, ViolationRecord)
+        pixels = self._parts.settings.max_pixels
+        given = None if image is None else image_of(image, channel_order, encoding, pixels)
+        segment = None if video is None else upload_of(video)
+        use_cases = await self._parts.started()
+        stored = await use_cases.store_evidence()(
+            record,
+            given,
+            segment,
+            video_duration_seconds=duration_seconds,
+            historic=flag("historic", historic),
+        )
+        return {kind.value: file_view(file) for kind, file in stored.files.items()}
+
+    async def find(
+        self,
+        device_id: str | None,
+        violation_type: str | None,
+        start_time: datetime | None,
+        end_time: datetime | None,
+        limit: int,
+        *,
+        vehicle_class: str | None,
+        min_confidence: float | None,
+        max_confidence: float | None,
+        after: Cursor | None = None,
+    ) -> Page[ViolationView]:
+        """A page of violations."""
+        if after is not None:
+            check_type("after", after, Cursor)
+        query = ViolationQuery(
+            device_id=device_id,
+            violation_type=violation_type,
+            vehicle_class=vehicle_class,
+            min_confidence=min_confidence,
+            max_confidence=max_confidence,
+            start_time=instant_of("start_time", start_time, self._parts.zone),
+            end_time=instant_of("end_time", end_time, self._parts.zone),
+            limit=limit,
+            after=after,
+        )
+        use_cases = await self._parts.started()
+        page = await use_cases.find().violations(query)
+        return Page(tuple(violation_view(violation) for violation in page.items), page.next)
+
+    async def get(self, violation_id: str) -> tuple[ViolationView, list[StoredFileView]]:
+        """A violation and the files that name it."""
+        use_cases = await self._parts.started()
+        found = await use_cases.find().violation_with_files(violation_id)
+        return violation_view(found.violation), [file_view(file) for file in found.files]
