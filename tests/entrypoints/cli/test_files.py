@@ -1,6 +1,7 @@
 """`files`: what was stored is listed by filters and pages, and described."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -96,8 +97,8 @@ def test_a_wrong_filter_ends_with_2(shell: Shell, arguments: tuple[str, ...], sa
     assert not shell.base.exists()
 
 
-def test_a_stored_path_gives_its_name(shell: Shell) -> None:
-    path = shell.base.parent / "count of the night.json"
+def test_a_stored_path_gives_its_name(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "count of the night.json"
     path.write_text("{}")
     stored = shell("store", str(path), "--json").lines[0]
     assert stored["file"]["original_name"] == "count of the night.json"
