@@ -1,1 +1,1 @@
-"""Images: by Pillow, or plain PNG without any library."""
+"""Images: by Pillow."""

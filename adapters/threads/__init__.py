@@ -1,1 +1,1 @@
-"""Threads of the adapters' own, and the way back from them to an event loop."""
+"""Threads of the adapters' own, and how their results return to an event loop."""

@@ -1,4 +1,4 @@
-"""A thread that takes whatever has queued for it in one go."""
+"""One thread that runs queued jobs in batches."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,21 +16,21 @@ P = TypeVar("P")
 
 @define(eq=False)
 class Job(Generic[P]):
-    """Something to do, and somebody who waits for it. The thread sets `result` or `error`."""
+    """A job and the future of its caller. The thread sets `result` or `error`."""
 
     payload: P
-    way_back: Deliveries
+    deliveries: Deliveries
     waiting: asyncio.Future[object]
     result: object = None
     error: BaseException | None = None
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether the caller has been cancelled."""
         return self.waiting.cancelled()
 
     def resolve(self) -> None:
-        """Tell whoever waits, on his loop."""
+        """Resolve the future; on its event loop."""
         if self.waiting.done():
             return
         if self.error is None:
@@ -42,9 +42,9 @@ class Job(Generic[P]):
 class Worker(Generic[P]):
     """One thread, started at first use, that runs batches of at most `most` jobs.
 
-    Jobs are run in the order in which they came. `finish` runs in the thread when it ends. Never
-    do two threads run at once, for what they work with may not bear it: one that is started while
-    another is being closed waits for its end.
+    Jobs run in the order in which they were queued. `finish` runs in the thread when it ends. Two
+    threads never run at the same time (a database connection may not allow it): a thread started
+    while another ends waits for that end.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Worker(Generic[P]):
         self._alone = Lock()
 
     async def do(self, payload: P) -> object:
-        """Queue a job and wait for it."""
+        """Queue a job and wait for its result."""
         if self._thread is None:
             self._start()
         job = _job(payload)
@@ -72,7 +72,7 @@ class Worker(Generic[P]):
         return await job.waiting
 
     async def aclose(self) -> None:
-        """Let the thread end after all that has queued. A later job starts a new one."""
+        """End the thread after the queued jobs. A later job starts a new one."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -89,7 +89,7 @@ class Worker(Generic[P]):
     def _work(self) -> None:
         with self._alone:
             end = self._run_until_the_end()
-        _hand_over([end])
+        _deliver([end])
 
     def _run_until_the_end(self) -> Job[None]:
         end: Job[None] | None = None
@@ -97,18 +97,18 @@ class Worker(Generic[P]):
             batch, end = self._next()
             try:
                 self._run(batch)
-            except BaseException as error:  # noqa: BLE001 - a bug: whoever waits shall see it
+            except BaseException as error:  # noqa: BLE001 - a bug; raised in each caller
                 for job in batch:
                     job.error = job.error or error
-            _hand_over(batch)
+            _deliver(batch)
         try:
             self._finish()
-        except BaseException as error:  # noqa: BLE001 - whoever closes shall see it
+        except BaseException as error:  # noqa: BLE001 - raised in aclose()
             end.error = error
         return end
 
     def _next(self) -> tuple[list[Job[P]], Job[None] | None]:
-        """The jobs that have queued, at least one, and the end if it comes after them."""
+        """The queued jobs, at least one, and the end if it follows them."""
         batch: list[Job[P]] = []
         with suppress(Empty):
             while len(batch) < self._most:
@@ -123,6 +123,6 @@ def _job(payload: P) -> Job[P]:
     return Job(payload, deliveries(), asyncio.get_running_loop().create_future())
 
 
-def _hand_over(batch: Sequence[Job[Any]]) -> None:
+def _deliver(batch: Sequence[Job[Any]]) -> None:
     for job in batch:
-        job.way_back.add(job.resolve)
+        job.deliveries.add(job.resolve)

@@ -1,4 +1,4 @@
-"""The way back from a thread to an event loop."""
+"""Results return from threads to an event loop, several with one wake-up."""
 
 import asyncio
 import weakref
@@ -8,11 +8,11 @@ from contextlib import suppress
 
 
 class Deliveries:
-    """Makes calls on one event loop for any thread, in order; one wake-up for all that wait.
+    """Runs callbacks on one event loop for any thread, in order; one wake-up for all that wait.
 
-    asyncio wakes its loop for each call by itself: a system call there and two here, and each
-    hands the interpreter lock over. Calls must not raise. Once the loop is closed they are
-    dropped, for nobody waits any more.
+    `call_soon_threadsafe` wakes the loop for each callback: one system call in the thread and two
+    in the loop, each of which hands the interpreter lock over (`python -m benchmarks.hops`).
+    Callbacks must not raise. After the loop is closed they are dropped.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -20,16 +20,16 @@ class Deliveries:
         self._waiting: deque[Callable[[], object]] = deque()
         self._is_woken = False
 
-    def add(self, call: Callable[[], object]) -> None:
-        """Have it made soon. From any thread."""
-        self._waiting.append(call)
-        # Whoever finds the loop woken has added before the loop looks.
+    def add(self, callback: Callable[[], object]) -> None:
+        """Run `callback` soon. From any thread."""
+        self._waiting.append(callback)
+        # A thread that finds the flag set has added its callback before the loop runs them all.
         if not self._is_woken and (loop := self._loop()) is not None:
             self._is_woken = True
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._make_all)
+                loop.call_soon_threadsafe(self._run_all)
 
-    def _make_all(self) -> None:
+    def _run_all(self) -> None:
         self._is_woken = False
         for _ in range(len(self._waiting)):
             self._waiting.popleft()()
@@ -41,7 +41,7 @@ _of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deliveries] = (
 
 
 def deliveries() -> Deliveries:
-    """Those of the running loop."""
+    """The deliveries of the running loop."""
     loop = asyncio.get_running_loop()
     found = _of_loops.get(loop)
     if found is None:

@@ -1,7 +1,8 @@
 """Threads of an adapter's own, for calls that block.
 
-Leaner than an executor: one queue, and a way back that many calls share. A hop is most of what a
-small read costs beyond its hashing.
+Not a `ThreadPoolExecutor`, for three reasons: a hop costs it more than twice the CPU (`python -m
+benchmarks.hops`), and a hop is most of what a small read costs beyond its hashing; a process that
+exits waits for its calls; and a call for which no thread could be started stays in its queue.
 """
 
 import asyncio
@@ -11,17 +12,17 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Generic, ParamSpec, TypeVar
 
-from traffic_storage.adapters.threads.deliveries import Deliveries, deliveries
+from traffic_storage.adapters.threads.deliveries import deliveries
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Threads:
-    """`size` threads, one more started with each call until all are there.
+    """Up to `size` threads: each call starts one more until all have been started.
 
-    For any event loop; each call answers on the one that made it. A process that ends without
-    `aclose` does not wait for them.
+    Usable from any event loop; a result returns to the loop that made the call. A process that
+    exits without `aclose` does not wait for the threads.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -32,16 +33,15 @@ class Threads:
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one call in one hop.
 
-        A cancelled wait ends at once: a call that has not begun never does, one that has ends by
-        itself.
+        A cancelled wait ends at once: a call that has not begun is dropped, one that has begun
+        runs on and its result is dropped.
         """
         made = self._make(lambda: call(*args, **kwargs))
         try:
-            await made.waiter
+            return await made.future
         except asyncio.CancelledError:
             made.withdraw()
             raise
-        return made.outcome()
 
     async def run_to_end(
         self,
@@ -50,19 +50,17 @@ class Threads:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one call as `wait_to_end` does: when this returns or raises, it has ended."""
+        """Run one call as `wait_to_end` does: when this returns or raises, the call has ended."""
         made = self._make(lambda: call(*args, **kwargs))
-        try:
-            await made.waiter
-        except asyncio.CancelledError:
+
+        def give_up() -> None:
             made.withdraw()
             abandon()
-            await made.ended()
-            raise
-        return made.outcome()
+
+        return await wait_to_end(made.future, give_up)
 
     async def aclose(self) -> None:
-        """End the threads when their calls have ended."""
+        """End the threads after the calls that are running and queued."""
         calls, threads = self._calls, self._threads
         self._begin()
         for _ in threads:
@@ -76,73 +74,59 @@ class Threads:
 
     def _make(self, work: Callable[[], T]) -> "_Call[T]":
         if len(self._threads) < self._size:
-            # Started before anything counts on it: a machine may have no thread left to give.
+            # Started before the call is queued: the system may refuse a further thread.
             thread = threading.Thread(
                 target=_serve, args=(self._calls,), name=self._name, daemon=True
             )
             thread.start()
             self._threads.append(thread)
-        made = _Call(work, asyncio.get_running_loop(), deliveries())
-        self._calls.put(made.work_off)
+        made = _Call(work)
+        self._calls.put(made.run)
         return made
 
 
 class _Call(Generic[T]):
-    """One call: made and awaited on a loop, worked off by a thread."""
+    """One call: created and awaited on an event loop, run by a thread."""
 
-    def __init__(
-        self, work: Callable[[], T], loop: asyncio.AbstractEventLoop, way_back: Deliveries
-    ) -> None:
-        self.waiter: asyncio.Future[None] = loop.create_future()
-        self._loop = loop
-        self._way_back = way_back
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._deliveries = deliveries()
         self._work: Callable[[], T] | None = work
         self._result: list[T] = []
         self._error: BaseException | None = None
-        self._has_ended = False
 
-    def work_off(self) -> None:
-        """Do it, in a thread, unless it was withdrawn."""
+    def run(self) -> None:
+        """Run the call in a thread, unless it was withdrawn."""
         if work := self._work:
             try:
                 self._result.append(work())
-            except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            except BaseException as error:  # noqa: BLE001 - raised where the call is awaited
                 self._error = error
-        # The caller's arguments are the caller's again: nothing here keeps a file open.
+        # The arguments are released here, so that the thread keeps no file open.
         self._work = work = None
-        self._way_back.add(self._end)
+        self._deliveries.add(self._end)
 
     def withdraw(self) -> None:
-        """Never do it, if it has not begun."""
+        """Drop the call if it has not begun."""
         self._work = None
 
-    def outcome(self) -> T:
-        """What it gave, or its error raised; once."""
-        if self._error is not None:
-            try:
-                raise self._error
-            finally:
-                self._error = None
-        return self._result.pop()
-
-    async def ended(self) -> None:
-        """Return when it has ended, however often the wait is cancelled."""
-        while not self._has_ended:
-            self.waiter = self._loop.create_future()
-            with suppress(asyncio.CancelledError):
-                await self.waiter
-
     def _end(self) -> None:
-        self._has_ended = True
-        if not self.waiter.done():
-            self.waiter.set_result(None)
+        error, self._error = self._error, None
+        if self.future.done():
+            return
+        if error is not None:
+            self.future.set_exception(error)
+        elif self._result:
+            self.future.set_result(self._result.pop())
+        else:  # Withdrawn.
+            self.future.cancel()
 
 
 async def wait_to_end(running: asyncio.Future[T], abandon: Callable[[], None]) -> T:
-    """Wait for work that leaves something behind; when this returns or raises, it has ended.
+    """Wait for work with lasting effects; when this returns or raises, the work has ended.
 
-    On cancellation `abandon` is called, which asks the work to end early; the cancellation goes
-    on when it has.
+    On cancellation `abandon` is called, which asks the work to end early; the cancellation is
+    raised when the work has ended.
     """
     try:
         return await asyncio.shield(running)
@@ -157,9 +141,9 @@ async def wait_to_end(running: asyncio.Future[T], abandon: Callable[[], None]) -
 
 
 def _serve(calls: SimpleQueue[Callable[[], None] | None]) -> None:
-    while (work_off := calls.get()) is not None:
-        work_off()
-        del work_off
+    while (run := calls.get()) is not None:
+        run()
+        del run
 
 
 def _join(threads: list[threading.Thread]) -> None:

@@ -4,7 +4,7 @@
   inherit from; `BlobStoreMachine` and its like: any order of calls, compared with a model.
 * `in_memory_container`: a whole service without disk, network or time of its own. Its parts are
   here too: `InMemoryBlobStore`, `InMemoryRecordRepo`, `InMemorySpool`, `InProcessCache`,
-  `PlainImages`, `IdentityCompressor`, `ManualClock`, `SeededIds`.
+  `IdentityCompressor`, `ManualClock`, `SeededIds`.
 * `FailingBlobStore` and its like: decorators of the ports that fail where they are told to.
 * `new_blob`, `random_blob`, `uuid7_at`, `units`, and Hypothesis's `strategies` of every value.
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from traffic_storage.adapters.compressor.identity import (
         IdentityCompressor as IdentityCompressor,
     )
-    from traffic_storage.adapters.images.memory import PlainImages as PlainImages
     from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo as InMemoryRecordRepo
     from traffic_storage.adapters.spool.memory import InMemorySpool as InMemorySpool
     from traffic_storage.entrypoints.testing import strategies as strategies
@@ -95,7 +94,6 @@ _PLACES = {
     "InProcessCache": "traffic_storage.adapters.cache.memory:InProcessCache",
     "ManualClock": "traffic_storage.adapters.clock.manual:ManualClock",
     "NEVER": "traffic_storage.entrypoints.testing.blobs:NEVER",
-    "PlainImages": "traffic_storage.adapters.images.memory:PlainImages",
     "RecordRepoContract": "traffic_storage.entrypoints.testing.contracts.record_repo:RecordRepoContract",
     "RecordRepoMachine": "traffic_storage.entrypoints.testing.contracts.record_repo:RecordRepoMachine",
     "SeededIds": "traffic_storage.entrypoints.testing.ids:SeededIds",
@@ -134,7 +132,6 @@ __all__ = [
     "InMemorySpool",
     "InProcessCache",
     "ManualClock",
-    "PlainImages",
     "RecordRepoContract",
     "RecordRepoMachine",
     "SeededIds",

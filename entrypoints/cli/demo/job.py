@@ -1,20 +1,31 @@
-"""The main job, once: evidence goes in, is found, handed out and compared byte for byte."""
+"""The demo's work: store evidence, find it, read it back and compare it byte for byte."""
 
 import hashlib
+import io
 from contextlib import aclosing
 from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
 from attrs import define, field, frozen
+from PIL import Image
 
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import FileKind, StoredFile
+from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.entrypoints.cli.demo.story import STREETS, Incident, incidents
+from traffic_storage.entrypoints.cli.demo.story import (
+    STREETS,
+    VEHICLES,
+    Incident,
+    incidents,
+    media,
+    video,
+)
 from traffic_storage.entrypoints.cli.figures import say_statistics
 from traffic_storage.entrypoints.cli.output import in_bytes, say, say_table
 
@@ -23,12 +34,12 @@ if TYPE_CHECKING:
 
 
 class NotTheSame(TrafficStorageError):
-    """What was handed out differs from what was handed in."""
+    """A file that was read back differs from what was stored, or a retry was not recognised."""
 
 
 @frozen
 class Sample:
-    """Ids that the lines to try are made of."""
+    """Ids for the commands that the demo suggests."""
 
     violation_id: str
     image_file_id: str
@@ -37,22 +48,22 @@ class Sample:
 
 @define
 class _Given:
-    """What was handed in: by file, the digest of its bytes."""
+    """What was stored: file id → SHA-256 of its bytes."""
 
     digests: dict[str, str] = field(factory=dict)
     size_bytes: int = 0
 
     def note(self, file: StoredFile, data: bytes | None = None) -> None:
-        """Remember a file. Of an array there are no bytes: the encoder made them."""
+        """Record a file. Without `data` (an array was encoded) its recorded digest is taken."""
         self.digests[file.file_id] = file.content.sha256 if data is None else sha256_of(data)
         self.size_bytes += file.content.size_bytes
 
 
 async def do_the_job(container: "Container", day: date) -> Sample:
-    """Do it, and tell each step on stdout.
+    """Run all steps and print each on stdout.
 
     Raises:
-        NotTheSame: a file came out otherwise than it went in.
+        NotTheSame: a file that was read back differs from what was stored.
     """
     given = _Given()
     say(f"{len(STREETS)} cameras, the night before {day}:")
@@ -81,17 +92,23 @@ async def _store_incidents(container: "Container", day: date, given: _Given) -> 
 async def _store(
     container: "Container", incident: Incident, place: int, given: _Given
 ) -> StoredEvidence:
-    """One as a frame of the camera's program, the next as a JPEG file; each third with a video."""
-    jpeg = incident.shot.jpeg() if place % 2 else None
-    image = ArrayImage(incident.shot.array()) if jpeg is None else Upload(jpeg, "image/jpeg")
-    video = incident.video() if place % 3 == 0 else None
+    """Store the image as an array (even places) or as JPEG, and every third time a video."""
+    jpeg = incident.jpeg if place % 2 else None
+    image = ArrayImage(_pixels(incident.jpeg)) if jpeg is None else Upload(jpeg, "image/jpeg")
+    film = video() if place % 3 == 0 else None
     stored = await container.store_evidence()(
-        incident.record, image, None if video is None else Upload(video, "video/mp4")
+        incident.record, image, None if film is None else Upload(film, "video/mp4")
     )
-    handed_in = {FileKind.IMAGE: jpeg, FileKind.VIDEO: video}
+    handed_in = {FileKind.IMAGE: jpeg, FileKind.VIDEO: film}
     for kind, file in stored.files.items():
         given.note(file, handed_in.get(kind))
     return stored
+
+
+def _pixels(jpeg: bytes) -> Pixels:
+    """The picture as a camera's program holds it: `(H, W, 3)`, uint8, RGB."""
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return np.asarray(picture)
 
 
 def _row(incident: Incident, stored: StoredEvidence) -> tuple[str, ...]:
@@ -106,8 +123,8 @@ def _row(incident: Incident, stored: StoredEvidence) -> tuple[str, ...]:
 
 
 async def _store_single_files(container: "Container", day: date, given: _Given) -> None:
-    """What belongs to no violation: a snapshot, and the analysis of the night."""
-    snapshot = next(iter(incidents(day))).shot.jpeg(95)
+    """Store two files that belong to no violation: a snapshot, and counts of the night."""
+    snapshot = media(VEHICLES[0].picture)
     attributes = FileAttributes.of(
         file_id=f"DEMO-{day:%Y%m%d}-snapshot", device_id=STREETS[0].camera
     )
@@ -123,7 +140,7 @@ async def _store_single_files(container: "Container", day: date, given: _Given) 
 async def _retry(container: "Container", incident: Incident) -> None:
     again = await _store(container, incident, 0, _Given())
     if again.created:
-        raise NotTheSame("a retry was not recognised")
+        raise NotTheSame("a retry was not recognised as such")
     say(f"\nStored {incident.record.violation_id} once more: recognised, nothing changed.")
 
 

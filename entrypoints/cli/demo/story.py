@@ -1,83 +1,92 @@
-"""What the demo's cameras see on one day. The same day gives the same records and pictures."""
+"""The demo's cameras and violations, made from the day alone; the media are package data.
+
+`scripts/demo_media.py` makes the media and prints the boxes of the vehicles.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
 
 from attrs import frozen
 
 from traffic_storage.domain.violation import ViolationRecord
-from traffic_storage.entrypoints.cli.demo.movie import movie
-from traffic_storage.entrypoints.cli.demo.scene import Shot, Street, Vehicle, shoot
+
+
+@frozen
+class Street:
+    """Where a camera is; `minute` shifts its violations in time, `light`: has a traffic light."""
+
+    camera: str
+    place: str
+    minute: int
+    light: bool = False
+
+
+@frozen
+class Vehicle:
+    """A vehicle, the picture of it, and its box there in pixels: x1, y1, x2, y2."""
+
+    vehicle_class: str
+    picture: str
+    box: tuple[int, int, int, int]
+
 
 STREETS = (
     Street("north-gate", "Main Street, northbound", 11, light=True),
     Street("harbour", "Quay Road, km 2", 23),
     Street("school", "Garden Lane", 37),
 )
-_VEHICLES = (
-    ("car", Vehicle((60, 92, 140), "4821 KLM")),
-    ("van", Vehicle((196, 198, 200), "7735 HBT", tall=True)),
-    ("car", Vehicle((150, 30, 36), "2090 JRS")),
+VEHICLES = (
+    Vehicle("car", "car.jpg", (711, 338, 917, 486)),
+    Vehicle("van", "van.jpg", (728, 269, 982, 536)),
+    Vehicle("car", "red_car.jpg", (746, 369, 1054, 591)),
 )
-_VIDEO_SIZE, _VIDEO_FRAMES, _VIDEO_RATE = (640, 360), 24, 12
 _MODELS = {"detector": "demo-detector 1.0", "plate_reader": "demo-ocr 1.0"}
 
 
 @frozen
 class Incident:
-    """A violation: its record, the picture, and the frames around it."""
+    """A violation: its record, the picture as JPEG, and a line that describes it."""
 
     record: ViolationRecord
-    shot: Shot
-    street: Street
-    vehicle: Vehicle
+    jpeg: bytes
     caption: str
-
-    def video(self) -> bytes:
-        """Two seconds of the vehicle driving away, as MP4."""
-        return movie(list(self._frames()), *_VIDEO_SIZE, _VIDEO_RATE)
-
-    def _frames(self) -> Iterator[bytes]:
-        for place in range(_VIDEO_FRAMES):
-            at = self.record.timestamp + timedelta(seconds=place / _VIDEO_RATE)
-            frame = shoot(
-                self.street,
-                self.vehicle,
-                at,
-                nearness=0.85 - 0.6 * place / _VIDEO_FRAMES,
-                caption=self.caption,
-                size=_VIDEO_SIZE,
-            )
-            yield frame.jpeg(80)
 
 
 def incidents(day: date) -> Iterator[Incident]:
     """The violations of the night before `day`, oldest first at each camera."""
     for street in STREETS:
-        for number, (vehicle_class, vehicle) in enumerate(_VEHICLES, 1):
-            yield _incident(day, street, number, vehicle_class, vehicle)
+        for number, vehicle in enumerate(VEHICLES, 1):
+            yield _incident(day, street, number, vehicle)
 
 
-def _incident(
-    day: date, street: Street, number: int, vehicle_class: str, vehicle: Vehicle
-) -> Incident:
+def video() -> bytes:
+    """Two seconds of a vehicle driving away, as MP4."""
+    return media("car.mp4")
+
+
+def media(name: str) -> bytes:
+    """One file of the demo's media."""
+    return files("traffic_storage.entrypoints.cli.demo").joinpath("media", name).read_bytes()
+
+
+def _incident(day: date, street: Street, number: int, vehicle: Vehicle) -> Incident:
     at = datetime.combine(day - timedelta(days=1), time(21, 4), UTC) + timedelta(
-        minutes=17 * number + street.seed, seconds=street.seed % 60
+        minutes=17 * number + street.minute, seconds=street.minute % 60
     )
     red_light = street.light and number == 2
-    speed = 61 + (street.seed * number * 7) % 48
-    caption = "RED LIGHT +1.4 s" if red_light else f"{speed} km/h  LIMIT 50"
-    shot = shoot(street, vehicle, at, nearness=0.45 + 0.12 * number, caption=caption)
+    speed = 61 + (street.minute * number * 7) % 48
     record = ViolationRecord(
         violation_id=f"DEMO-{day:%Y%m%d}-{street.camera}-{number}",
         device_id=street.camera,
         violation_type="red_light" if red_light else "speed",
         timestamp=at,
-        vehicle_bbox=shot.vehicle_box,
-        vehicle_class=vehicle_class,
-        confidence=round(0.99 - 0.013 * number - street.seed / 1000, 3),
+        vehicle_bbox=vehicle.box,
+        vehicle_class=vehicle.vehicle_class,
+        confidence=round(0.99 - 0.013 * number - street.minute / 1000, 3),
         camera_info={"location": street.place, "speed_kmh": speed, "limit_kmh": 50},
         processing_time_ms=40.0 + number,
         model_versions=_MODELS,
     )
-    return Incident(record, shot, street, vehicle, caption)
+    caption = "RED LIGHT +1.4 s" if red_light else f"{speed} km/h  LIMIT 50"
+    return Incident(record, media(vehicle.picture), caption)

@@ -10,10 +10,9 @@ import pytest
 
 from tests.entrypoints.cli.command import PROGRAM, Shell
 from tests.entrypoints.cli.test_store import jpeg
-from traffic_storage.entrypoints.cli.demo.movie import movie
+from tests.support.media import video_of
 
-_TONES = [jpeg(tone) for tone in range(12)]
-FILM = movie([_TONES[frame % 12] for frame in range(9000)], 32, 24, 30)
+FILM = video_of(5 * 1024 * 1024)
 """More than four megabytes: kept and verified in segments."""
 
 

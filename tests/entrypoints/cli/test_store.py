@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.entrypoints.cli.command import PROGRAM, Program, Shell, interrupt
-from traffic_storage.entrypoints.cli.demo.movie import movie
+from tests.support.media import video
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 
 
@@ -29,7 +29,7 @@ def evidence(tmp_path: Path) -> Path:
     (folder / "2026" / "deep").mkdir(parents=True)
     for place in range(4):
         (folder / "2026" / f"{place}.jpg").write_bytes(jpeg(place))
-    (folder / "2026" / "deep" / "film.dat").write_bytes(movie([jpeg(9)] * 3, 32, 24, 3))
+    (folder / "2026" / "deep" / "film.dat").write_bytes(video(seconds=0.2))
     (folder / "analysis.json").write_text('{"vehicles": 7}')
     (folder / ".hidden").write_text("not evidence")
     return folder
@@ -234,7 +234,7 @@ def test_an_id_that_holds_other_content_is_refused(shell: Shell, evidence: Path)
 
 
 def test_the_kind_may_be_said(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "film.mp4").write_bytes(movie([jpeg()], 32, 24, 1))
+    (tmp_path / "film.mp4").write_bytes(video(seconds=0.2))
 
     assert shell("store", tmp_path / "film.mp4", "--kind", "image", code=6).err
     assert shell("store", tmp_path / "film.mp4", "--kind", "video").out
