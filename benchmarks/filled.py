@@ -17,7 +17,6 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import attrs
@@ -35,16 +34,12 @@ from traffic_storage.domain.files import (
     FileKind,
     MediaInfo,
     PlacementNote,
-    Replica,
     ReplicaState,
     StoredFile,
-    Tier,
-    blob_key,
 )
 from traffic_storage.domain.identifiers import (
     DeviceId,
     FileId,
-    StoreId,
     ViolationId,
     evidence_file_id,
 )
@@ -104,8 +99,8 @@ def sqlite_filled(cache: Path, count: int) -> Path:
         asyncio.run(_make_tables(config(draft)))
         with closing(sqlite3.connect(draft / "catalogue.sqlite3")) as connection:
             connection.execute("PRAGMA synchronous = OFF")
-            (store_id,) = connection.execute("SELECT store_id FROM store").fetchone()
-            for table, batch in _batches(StoreId(store_id), count):
+            (number,) = connection.execute("SELECT number FROM store").fetchone()
+            for table, batch in _batches(number, count):
                 marks = ", ".join("?" * len(table.columns))
                 connection.executemany(f"INSERT INTO {table.name} VALUES ({marks})", batch)
             connection.commit()
@@ -168,8 +163,8 @@ async def _fill_postgres(database: Database, count: int) -> None:
     await _make_tables(config(process_keeper().folder / "filling", database=database))
     connection = await asyncpg.connect(database.dsn)
     try:
-        store_id = await connection.fetchval("SELECT store_id FROM store")
-        for table, batch in _batches(StoreId(store_id), count):
+        number = await connection.fetchval("SELECT number FROM store")
+        for table, batch in _batches(number, count):
             await connection.copy_records_to_table(
                 table.name, records=batch, columns=[column.name for column in table.columns]
             )
@@ -177,9 +172,9 @@ async def _fill_postgres(database: Database, count: int) -> None:
         await connection.close()
 
 
-def _batches(store_id: StoreId, count: int) -> Iterator[tuple[Table, list[Sequence[Any]]]]:
+def _batches(store: int, count: int) -> Iterator[tuple[Table, list[Sequence[Any]]]]:
     """All rows, in an order that foreign keys allow."""
-    template = _Template(store_id)
+    template = _Template(store)
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         yield tables.file, [template.file(number) for number in numbers]
@@ -190,13 +185,12 @@ def _batches(store_id: StoreId, count: int) -> Iterator[tuple[Table, list[Sequen
 class _Template:
     """Rows of one violation, made by the adapter, in which only what differs is put anew."""
 
-    def __init__(self, store_id: StoreId) -> None:
+    def __init__(self, store: int) -> None:
         violation = _violation()
-        file = _file(violation, store_id)
+        file = _file(violation)
+        self._store = store
         self._violation = dict(zip(COLUMNS, rows.violation_row(violation), strict=True))
         self._file = dict(zip(_names(tables.file), rows.file_row(file), strict=True))
-        copy = rows.replica_row(file.file_id, file.replicas[0])
-        self._replica = dict(zip(_names(tables.replica), copy, strict=True))
 
     def violation(self, number: int) -> Sequence[Any]:
         """The violation."""
@@ -222,8 +216,7 @@ class _Template:
         return _with(
             self._file,
             file_id=_metadata_id(number),
-            sha256=_digest(number),
-            stored_sha256=_digest(number),
+            sha256=bytes.fromhex(_digest(number)),
             created_at=happened + 1_000_000,
             captured_at=happened,
             keep_until=happened + _YEAR,
@@ -234,8 +227,14 @@ class _Template:
 
     def replica(self, number: int) -> Sequence[Any]:
         """The one copy of that."""
-        key = blob_key(FileKind.METADATA, UUID(int=number), _digest(number))
-        return _with(self._replica, file_id=_metadata_id(number), key=key)
+        state, verified_at = ReplicaState.PRESENT.value, rows.micros(data.moment(number))
+        return uuid7_of(number), _metadata_id(number), self._store, state, verified_at
+
+
+def uuid7_of(number: int) -> bytes:
+    """The UUIDv7 of the replica with this number."""
+    milliseconds = rows.micros(data.moment(number)) // 1000
+    return (milliseconds << 80 | 7 << 76 | 2 << 62 | number).to_bytes(16)
 
 
 def _names(table: Table) -> Iterable[str]:
@@ -260,10 +259,9 @@ def _violation() -> StoredViolation:
     return StoredViolation(record, record.sha256(), happened, None, happened, _metadata_id(0))
 
 
-def _file(violation: StoredViolation, store_id: StoreId) -> StoredFile:
+def _file(violation: StoredViolation) -> StoredFile:
     digests = Digests(600, _NOBODY)
     now = violation.received_at
-    key = blob_key(FileKind.METADATA, UUID(int=0), _NOBODY)
     retention = RetentionPolicy().retention(FileKind.METADATA, now, now)
     return StoredFile(
         file_id=violation.metadata_file_id,
@@ -279,7 +277,7 @@ def _file(violation: StoredViolation, store_id: StoreId) -> StoredFile:
         media=MediaInfo(),
         placement=PlacementNote("local", "LOCAL_ONLY keeps everything on the local disk"),
         metadata=None,
-        replicas=(Replica(store_id, Tier.LOCAL, key, ReplicaState.PRESENT, now),),
+        replicas=(),
         keep_until=retention.keep_until,
         retention_rule=retention.rule,
         retention_basis=retention.basis,
@@ -288,7 +286,7 @@ def _file(violation: StoredViolation, store_id: StoreId) -> StoredFile:
 
 def _form() -> str:
     """What changes when the tables or the rows do."""
-    template = _Template(StoreId("store"))
+    template = _Template(1)
     shown = [inspect.getsource(tables), inspect.getsource(data.fields)]
     shown += [repr(row(1)) for row in (template.violation, template.file, template.replica)]
     return hashlib.sha256("".join(shown).encode()).hexdigest()[:8]

@@ -20,6 +20,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NewType
 from uuid import UUID
@@ -240,6 +241,7 @@ class StoredFile:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS_A_DAY = 86_400_000
 _ID_IN_KEY = slice(-101, -65)
 _KEY = re.compile(
     rf"(?:{'|'.join(FileKind)})/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}"
@@ -257,5 +259,10 @@ def blob_key(kind: FileKind, replica_id: UUID, stored_sha256: Sha256) -> BlobKey
 
     The day (UTC) is that of the UUIDv7's own timestamp.
     """
-    day = _EPOCH + timedelta(milliseconds=replica_id.int >> 80)
-    return BlobKey(f"{kind}/{day:%Y/%m/%d}/{replica_id}-{stored_sha256}")
+    day = _day((replica_id.int >> 80) // _MILLISECONDS_A_DAY)
+    return BlobKey(f"{kind}/{day}/{replica_id}-{stored_sha256}")
+
+
+@lru_cache(maxsize=1000)
+def _day(number: int) -> str:
+    return f"{_EPOCH + timedelta(days=number):%Y/%m/%d}"

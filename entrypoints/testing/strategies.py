@@ -330,9 +330,9 @@ def kinds() -> SearchStrategy[FileKind]:
 
 
 @composite
-def blob_keys(draw: DrawFn, kind: FileKind | None = None) -> BlobKey:
+def blob_keys(draw: DrawFn, kind: FileKind | None = None, stored: Sha256 | None = None) -> BlobKey:
     """Keys that no other draw of the same run has but by an unlikely chance."""
-    return blob_key(kind or draw(kinds()), draw(uuids7()), draw(sha256s()))
+    return blob_key(kind or draw(kinds()), draw(uuids7()), stored or draw(sha256s()))
 
 
 @composite
@@ -341,13 +341,14 @@ def replicas(
     store: SearchStrategy[EnrolledStore] | None = None,
     kind: FileKind | None = None,
     states: Sequence[ReplicaState] = tuple(ReplicaState),
+    stored: Sha256 | None = None,
 ) -> Replica:
     """Copies in a store, in one of `states`."""
     place = draw(_given(store, stores()))
     return Replica(
         place.store_id,
         place.tier,
-        draw(blob_keys(kind)),
+        draw(blob_keys(kind, stored)),
         draw(st.sampled_from(states)),
         draw(st.none() | instants()),
     )
@@ -391,6 +392,7 @@ def stored_files(
     """Files as they become visible: one copy present, in one of `places`, others planned."""
     of_kind = kind or draw(kinds())
     content, coding = draw(digests()), draw(st.sampled_from(Coding))
+    stored = content if coding is Coding.IDENTITY else draw(digests())
     given = draw(st.none() | json_objects())
     if places is None:
         places = draw(st.lists(stores(), min_size=1, max_size=3, unique_by=lambda s: s.store_id))
@@ -401,7 +403,7 @@ def stored_files(
         kind=of_kind,
         content_type=draw(st.sampled_from(["image/webp", "video/mp4", "application/json"])),
         content=content,
-        stored=content if coding is Coding.IDENTITY else draw(digests()),
+        stored=stored,
         coding=coding,
         created_at=draw(instants()),
         captured_at=draw(st.none() | instants()),
@@ -413,7 +415,7 @@ def stored_files(
         replicas=tuple(
             sorted(
                 (
-                    draw(replicas(st.just(store), of_kind, [state]))
+                    draw(replicas(st.just(store), of_kind, [state], stored.sha256))
                     for store, state in zip(held, states, strict=True)
                 ),
                 key=lambda copy: (copy.tier is not Tier.LOCAL, copy.store_id),

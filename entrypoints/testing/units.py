@@ -130,8 +130,11 @@ def new_evidence_file(
 
 def new_restoration(file: StoredFile, *stores: EnrolledStore) -> Unit:
     """A unit by which a file that is there gains a copy."""
-    copies = new_file(*stores, kind=file.kind).replicas
-    return Unit((), restored=(evolve(file, replicas=copies),))
+    copies = (
+        evolve(copy, key=blob_key(file.kind, copy.replica_id, file.stored.sha256))
+        for copy in new_file(*stores).replicas
+    )
+    return Unit((), restored=(evolve(file, replicas=tuple(copies)),))
 
 
 def new_attempt(unit: Unit, deadline: datetime = LATER) -> Attempt:

@@ -8,8 +8,10 @@ import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+from uuid import UUID
 
 import asyncpg
 from attrs import frozen
@@ -27,9 +29,12 @@ MARKERS = {
 }
 
 TABLES = {
-    "file": "SELECT file_id, kind, sha256, size_bytes, stored_sha256, stored_size_bytes, coding,"
-    " state, violation_id FROM file",
-    "replica": "SELECT file_id, store_id, key, tier, state FROM replica",
+    "file": "SELECT file_id, kind, sha256, size_bytes, coalesce(stored_sha256, sha256) AS"
+    " stored_sha256, coalesce(stored_size_bytes, size_bytes) AS stored_size_bytes, coding, state,"
+    " violation_id FROM file",
+    "replica": "SELECT r.replica_id, r.file_id, s.store_id, s.tier, r.state, f.kind,"
+    " coalesce(f.stored_sha256, f.sha256) AS sha256 FROM replica r"
+    " LEFT JOIN store s ON s.number = r.store LEFT JOIN file f ON f.file_id = r.file_id",
     "attempt": "SELECT attempt_id, keys FROM attempt",
     "violation": "SELECT violation_id, metadata_file_id, image_file_id, video_file_id"
     " FROM violation",
@@ -98,7 +103,7 @@ async def look_up(
 
 async def gather(settings: StorageConfig) -> Evidence:
     """Read everything that is there."""
-    rows = await _rows_of_postgres(settings) if settings.db_host else _rows_of_sqlite(settings)
+    rows = await _rows_of_postgres(settings) if settings.db_host else rows_of_sqlite(settings)
     local, leftovers = _local_objects(settings.local_base_path / "blobs")
     spool = settings.local_base_path / "spool"
     leftovers += [str(path) for path in spool.rglob("*") if path.is_file()]
@@ -142,7 +147,7 @@ def _replica_breaks(evidence: Evidence) -> list[str]:
     for replica in evidence.rows["replica"]:
         file = files.get(replica["file_id"])
         if file is None:
-            found.append(f"a replica of no file: {replica['file_id']} at {replica['key']}")
+            found.append(f"a replica of no file: {replica['file_id']}, {replica['replica_id']}")
         elif replica["state"] == "present":
             blob = evidence.objects[replica["tier"]].get(replica["key"])
             found += _content_breaks(file, replica["key"], blob)
@@ -166,7 +171,7 @@ def _content_breaks(file: Row, key: str, blob: Blob | None) -> list[str]:
 
 
 def _orphans(evidence: Evidence) -> list[str]:
-    claimed = {(row["tier"], row["key"]) for row in evidence.rows["replica"]}
+    claimed = {(row["tier"], row.get("key")) for row in evidence.rows["replica"]}
     found = [
         f"I3 an object without a row: {tier} {key}"
         for tier, objects in evidence.objects.items()
@@ -216,11 +221,12 @@ def _miscounts(evidence: Evidence) -> list[str]:
     return found
 
 
-def _rows_of_sqlite(settings: StorageConfig) -> dict[str, list[Row]]:
+def rows_of_sqlite(settings: StorageConfig) -> dict[str, list[Row]]:
     with sqlite3.connect(settings.local_base_path / "catalogue.sqlite3") as connection:
         connection.row_factory = sqlite3.Row
         rows: dict[str, list[Row]] = {
-            name: [dict(row) for row in connection.execute(sql)] for name, sql in TABLES.items()
+            name: [_readable(name, row) for row in connection.execute(sql)]
+            for name, sql in TABLES.items()
         }
     connection.close()
     return rows
@@ -236,10 +242,24 @@ async def _rows_of_postgres(settings: StorageConfig) -> dict[str, list[Row]]:
     )
     try:
         return {
-            name: [dict(row) for row in await connection.fetch(sql)] for name, sql in TABLES.items()
+            name: [_readable(name, row) for row in await connection.fetch(sql)]
+            for name, sql in TABLES.items()
         }
     finally:
         await connection.close()
+
+
+def _readable(table: str, row: Any) -> Row:
+    """A row with digests and UUIDs as text, and a replica's key, which no table holds."""
+    found = {
+        name: value.hex() if isinstance(value, bytes) else value
+        for name, value in dict(row).items()
+    }
+    if table == "replica" and found["kind"]:
+        replica_id = UUID(found["replica_id"])
+        day = datetime.fromtimestamp((replica_id.int >> 80) / 1000, UTC)
+        found["key"] = f"{found['kind']}/{day:%Y/%m/%d}/{replica_id}-{found['sha256']}"
+    return found
 
 
 def _local_objects(root: Path) -> tuple[dict[str, Blob], list[str]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from attrs import frozen
 
-from tests.crash.audit import findings, gather, look_up
+from tests.crash.audit import findings, gather, look_up, rows_of_sqlite
 from tests.crash.writer import WHEN
 from tests.support.media import video
 from tests.support.servers import Bucket, Database, S3Address
@@ -62,10 +62,8 @@ class Place:
 
     def key(self, file_id: str) -> str:
         """Where a file's object is."""
-        with closing(sqlite3.connect(self.folder / "catalogue.sqlite3")) as connection:
-            ((key,),) = connection.execute(
-                "SELECT key FROM replica WHERE file_id = ?", [file_id]
-            ).fetchall()
+        replicas = rows_of_sqlite(config(self.folder))["replica"]
+        (key,) = [row["key"] for row in replicas if row["file_id"] == file_id]
         return str(key)
 
     def object(self, file_id: str) -> Path:
@@ -144,7 +142,8 @@ def replica_of_no_file(place: Place) -> list[str]:
     place.change("UPDATE replica SET file_id = 'nobody' WHERE file_id = ?", FILM)
     return [
         f"I1 available without a present replica: {FILM}",
-        f"a replica of no file: nobody at {key}",
+        f"I3 an object without a row: local {key}",
+        f"a replica of no file: nobody, {key[-101:-65].replace('-', '')}",
         "miscounted: ",
     ]
 
@@ -179,10 +178,10 @@ def not_available(place: Place) -> list[str]:
 
 
 def other_digest(place: Place) -> list[str]:
-    place.change("UPDATE file SET sha256 = ? WHERE file_id = ?", NO_DIGEST, FILM)
+    place.change("UPDATE file SET sha256 = ? WHERE file_id = ?", bytes.fromhex(NO_DIGEST), NOTE)
     return [
-        f"I2 other content than the row says: {FILM} at {place.key(FILM)}",
-        f"I5 acknowledged {FILM} with {place.acknowledged[FILM]}, the row says {NO_DIGEST}",
+        f"I2 other content than the row says: {NOTE} at {place.key(NOTE)}",
+        f"I5 acknowledged {NOTE} with {place.acknowledged[NOTE]}, the row says {NO_DIGEST}",
     ]
 
 

@@ -63,7 +63,9 @@ class Place:
     def states(self) -> dict[str, str]:
         """The state of each replica by tier."""
         with sqlite3.connect(self.settings.local_base_path / "catalogue.sqlite3") as connection:
-            rows = connection.execute("SELECT tier, state FROM replica").fetchall()
+            rows = connection.execute(
+                "SELECT tier, state FROM replica JOIN store ON number = store"
+            ).fetchall()
         connection.close()
         return dict(rows)
 

@@ -21,8 +21,8 @@ from sqlalchemy.sql.selectable import Subquery
 
 from traffic_storage.adapters.record_repo.sql import rows
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
-from traffic_storage.adapters.record_repo.sql.statements import COPIES, NoIndex
-from traffic_storage.adapters.record_repo.sql.tables import file, replica
+from traffic_storage.adapters.record_repo.sql.statements import COPIES, NoIndex, with_copies
+from traffic_storage.adapters.record_repo.sql.tables import file
 from traffic_storage.domain.files import FileKind, FileState
 from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
 
@@ -69,10 +69,9 @@ def _args(query: FilesQuery) -> Args:
 
 def _page(filters: _Filters) -> Statement:
     found = _few(_in_order(filters))
-    with_replicas = found.outerjoin(replica, replica.c.file_id == found.c.file_id)
     return Statement(
         select(found, *COPIES)
-        .select_from(with_replicas)
+        .select_from(with_copies(found))
         .order_by(found.c.created_at.desc(), found.c.file_id),
         _NAMES,
     )

@@ -249,7 +249,7 @@ def _commitment(attempt: AttemptId, unit: Unit) -> Write:
             Step(statements.INSERT_FILE, tuple(rows.file_row(file) for file in unit.files))
         )
     if copies := tuple(rows.replica_row(file.file_id, copy) for file, copy in unit.replicas):
-        steps.append(Step(statements.INSERT_REPLICA, copies))
+        steps.append(Step(statements.INSERT_REPLICA, copies, len(copies)))
     if unit.violation:
         steps.append(Step(statements.INSERT_VIOLATION, (rows.violation_row(unit.violation),)))
     if unit.completes:
@@ -268,8 +268,8 @@ def _commitment(attempt: AttemptId, unit: Unit) -> Write:
 
 
 def _observation(file: StoredFile, found: Replica, change: ObserveReplica) -> Write:
-    place = file.file_id, found.store_id, found.key
-    row = (*place, found.state.value, change.state.value, rows.micros(change.at))
+    states = found.state.value, change.state.value
+    row = (found.replica_id.bytes, *states, rows.micros(change.at))
     return Write(
         (Step(statements.MARK_REPLICA, (row,), 1),),
         counters=counted_by_transition(file, found, change.state),

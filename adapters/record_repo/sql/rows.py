@@ -9,6 +9,7 @@ from itertools import groupby
 from json import loads as exact_loads
 from operator import itemgetter
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from orjson import dumps, loads
 
@@ -28,6 +29,7 @@ from traffic_storage.domain.files import (
     RetentionClock,
     StoredFile,
     Tier,
+    blob_key,
 )
 from traffic_storage.domain.identifiers import AttemptId, DeviceId, FileId, StoreId, ViolationId
 from traffic_storage.domain.identity import EnrolledStore
@@ -114,14 +116,15 @@ def store_of(row: Row) -> EnrolledStore:
 def file_row(file: StoredFile) -> Args:
     """A file without its replicas."""
     content, stored, media = file.content, file.stored, file.media
+    same = (stored.size_bytes, stored.sha256) == (content.size_bytes, content.sha256)
     return (
         file.file_id,
         file.kind.value,
         file.content_type,
         content.size_bytes,
-        content.sha256,
-        stored.size_bytes,
-        stored.sha256,
+        bytes.fromhex(content.sha256),
+        None if same else stored.size_bytes,
+        None if same else bytes.fromhex(stored.sha256),
         file.coding.value,
         micros(file.created_at),
         _micros_or_none(file.captured_at),
@@ -132,7 +135,7 @@ def file_row(file: StoredFile) -> Args:
         media.channels,
         media.channel_order.value if media.channel_order else None,
         media.duration_seconds,
-        media.pixel_sha256,
+        None if media.pixel_sha256 is None else bytes.fromhex(media.pixel_sha256),
         file.placement.decision,
         file.placement.reason,
         file.metadata,
@@ -151,11 +154,11 @@ def file_row(file: StoredFile) -> Args:
 
 
 def replica_row(file_id: FileId, replica: Replica) -> Args:
-    """One copy of a file."""
+    """One copy of a file, with the store's id and tier in place of its number."""
     return (
+        replica.replica_id.bytes,
         file_id,
         replica.store_id,
-        replica.key,
         replica.tier.value,
         replica.state.value,
         _micros_or_none(replica.verified_at),
@@ -175,14 +178,20 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
     decision, reason, metadata, state, state_at, keep_until, retention_rule = row[18:25]
     clock, basis_at, basis_reason, historic, original_name = row[25:30]
     segments, stored_segments = row[30:_FILE_COLUMNS]
-    content = Digests(size_bytes, Sha256(sha256), segments or b"")
-    own = content.segments if stored_segments is None else stored_segments
+    of_kind = FileKind(kind)
+    content = Digests(size_bytes, Sha256(sha256.hex()), segments or b"")
+    stored = Digests(
+        content.size_bytes if stored_size_bytes is None else stored_size_bytes,
+        content.sha256 if stored_sha256 is None else Sha256(stored_sha256.hex()),
+        content.segments if stored_segments is None else stored_segments,
+    )
+    replicas = _replicas_of(rows, of_kind, stored.sha256)
     return StoredFile(
         file_id=FileId(file_id),
-        kind=FileKind(kind),
+        kind=of_kind,
         content_type=content_type,
         content=content,
-        stored=Digests(stored_size_bytes, Sha256(stored_sha256), own),
+        stored=stored,
         coding=Coding(coding),
         created_at=moment(created_at),
         captured_at=_moment_or_none(captured_at),
@@ -194,11 +203,11 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
             channels,
             channel_order and ChannelOrder(channel_order),
             duration_seconds,
-            pixel_sha256 and Sha256(pixel_sha256),
+            pixel_sha256 and Sha256(pixel_sha256.hex()),
         ),
         placement=PlacementNote(decision, reason),
         metadata=metadata,
-        replicas=tuple(sorted(_replicas_of(rows), key=_local_first)),
+        replicas=tuple(sorted(replicas, key=_local_first)),
         state=FileState(state),
         state_at=_moment_or_none(state_at),
         keep_until=moment(keep_until),
@@ -209,14 +218,14 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
     )
 
 
-def _replicas_of(rows: Iterable[Row]) -> Iterable[Replica]:
+def _replicas_of(rows: Iterable[Row], kind: FileKind, stored: Sha256) -> Iterable[Replica]:
     for row in rows:
-        store_id, key, tier, state, verified_at = row[_FILE_COLUMNS:]
-        if store_id is not None:
+        replica_id, store_id, tier, state, verified_at = row[_FILE_COLUMNS:]
+        if replica_id is not None:
             yield Replica(
                 StoreId(store_id),
                 Tier(tier),
-                BlobKey(key),
+                blob_key(kind, UUID(bytes=replica_id), stored),
                 ReplicaState(state),
                 _moment_or_none(verified_at),
             )

@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
-from sqlalchemy import Delete, Update, literal_column
+from sqlalchemy import Delete, Insert, Update, literal_column
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -54,7 +54,7 @@ class Statement:
 
     def _compile(self, dialect: Dialect, *, counting: bool) -> CompiledText:
         core = self.core
-        if counting and isinstance(core, Update | Delete):
+        if counting and isinstance(core, Insert | Update | Delete):
             core = core.returning(literal_column("1"))
         compiled = core.compile(dialect=dialect)
         places = getattr(compiled, "positiontup", None) or []

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Integer,
+    LargeBinary,
     Table,
     Text,
     bindparam,
@@ -71,7 +72,24 @@ def _insertion(table: Table) -> Statement:
 
 # Stores.
 _also_held = replica.alias()
-INSERT_STORE = _insertion(store)
+_next_number = select(func.coalesce(func.max(store.c.number), _ZERO) + _ONE).scalar_subquery()
+INSERT_STORE = Statement(
+    insert(store).values(
+        store_id=_given("id"),
+        tier=_given("tier"),
+        location=_given("where"),
+        marked=_given("marked"),
+        number=_next_number,
+    ),
+    ("id", "tier", "where", "marked"),
+)
+
+
+def _number(name: str) -> ColumnElement[int]:
+    """The number of the store whose id is an argument."""
+    return select(store.c.number).where(store.c.store_id == _given(name)).scalar_subquery()
+
+
 INSERT_USAGE = _insertion(usage)
 # One store takes over the location of another: what was planned there is due in the new one,
 # unless that has a copy already.
@@ -84,18 +102,18 @@ VACATE_LOCATION = Statement(
 INHERIT_PLANNED = Statement(
     update(replica)
     .where(
-        replica.c.store_id == _given("old"),
+        replica.c.store == _number("old"),
         _is(replica.c.state, ReplicaState.PLANNED),
         ~exists().where(
-            _also_held.c.file_id == replica.c.file_id, _also_held.c.store_id == _given("new")
+            _also_held.c.file_id == replica.c.file_id, _also_held.c.store == _number("new")
         ),
     )
-    .values(store_id=_given("new")),
+    .values(store=_number("new")),
     ("old", "new"),
 )
 DROP_PLANNED = Statement(
     delete(replica).where(
-        replica.c.store_id == _given("old"), _is(replica.c.state, ReplicaState.PLANNED)
+        replica.c.store == _number("old"), _is(replica.c.state, ReplicaState.PLANNED)
     ),
     ("old",),
 )
@@ -126,7 +144,20 @@ CONDEMN = Statement(
 
 # Units.
 INSERT_FILE = _insertion(file)
-INSERT_REPLICA = _insertion(replica)
+# No row where the store is not there.
+INSERT_REPLICA = Statement(
+    insert(replica).from_select(
+        list(replica.c.keys()),
+        select(
+            cast(_given("replica"), LargeBinary),
+            cast(_given("file"), Text),
+            store.c.number,
+            cast(_given("in_state"), Text),
+            cast(_given("at"), BigInteger),
+        ).where(store.c.store_id == _given("store"), store.c.tier == _given("tier")),
+    ),
+    ("replica", "file", "store", "tier", "in_state", "at"),
+)
 INSERT_VIOLATION = _insertion(violation)
 
 
@@ -152,14 +183,9 @@ COMPLETE_VIOLATION = Statement(
 )
 MARK_REPLICA = Statement(
     update(replica)
-    .where(
-        replica.c.file_id == _given("file"),
-        replica.c.store_id == _given("store"),
-        replica.c.key == _given("place"),
-        replica.c.state == _given("was"),
-    )
+    .where(replica.c.replica_id == _given("id"), replica.c.state == _given("was"))
     .values(state=_given("becomes"), verified_at=_given("at")),
-    ("file", "store", "place", "was", "becomes", "at"),
+    ("id", "was", "becomes", "at"),
 )
 
 # Counters.
@@ -186,17 +212,18 @@ ADD_VIOLATIONS = Statement(
 # Reads.
 PING = Statement(select(_ONE), ())
 CATALOGUE_ID = Statement(select(catalogue.c.catalogue_id), ())
-STORE = Statement(select(store).where(store.c.store_id == _given("id")), ("id",))
+_STORE = (store.c.store_id, store.c.tier, store.c.location, store.c.marked)
+STORE = Statement(select(*_STORE).where(store.c.store_id == _given("id")), ("id",))
 HOLDS = Statement(
     select(_ONE)
     .select_from(replica)
-    .where(replica.c.store_id == _given("id"), ~_is(replica.c.state, ReplicaState.PLANNED))
+    .where(replica.c.store == _number("id"), _is(replica.c.state, ReplicaState.PRESENT))
     # Along the index, or PostgreSQL hopes to meet one soon in the table.
-    .order_by(replica.c.key)
+    .order_by(replica.c.verified_at)
     .limit(_ONE),
     ("id",),
 )
-STORE_AT = Statement(select(store).where(store.c.location == _given("where")), ("where",))
+STORE_AT = Statement(select(*_STORE).where(store.c.location == _given("where")), ("where",))
 _oldest_first = (attempt.c.deadline, attempt.c.attempt_id)
 LATE = Statement(
     select(attempt.c.attempt_id)
@@ -210,16 +237,23 @@ CONDEMNED = Statement(
     ("limit",),
 )
 COPIES = (
-    replica.c.store_id,
-    replica.c.key.label("replica_key"),
-    replica.c.tier,
+    replica.c.replica_id,
+    store.c.store_id,
+    store.c.tier,
     replica.c.state.label("replica_state"),
     replica.c.verified_at,
 )
+
+
+def with_copies(files: FromClause) -> FromClause:
+    """Rows of files joined with `COPIES`."""
+    return files.outerjoin(replica, replica.c.file_id == files.c.file_id).outerjoin(
+        store, store.c.number == replica.c.store
+    )
+
+
 FILE = Statement(
-    select(file, *COPIES)
-    .select_from(file.outerjoin(replica, replica.c.file_id == file.c.file_id))
-    .where(file.c.file_id == _given("id")),
+    select(file, *COPIES).select_from(with_copies(file)).where(file.c.file_id == _given("id")),
     ("id",),
 )
 _named = (
@@ -231,7 +265,7 @@ _named = (
 )
 FILES_OF = Statement(
     select(_named, *COPIES)
-    .select_from(_named.outerjoin(replica, replica.c.file_id == _named.c.file_id))
+    .select_from(with_copies(_named))
     .order_by(_named.c.created_at, _named.c.file_id),
     ("violation", "limit"),
 )

@@ -1,14 +1,15 @@
 """The tables, the same in both databases.
 
-Times are microseconds since 1970 (UTC), digests hexadecimal text, JSON canonical text. Text is
+Times are microseconds since 1970 (UTC), digests and UUIDs bytes, JSON canonical text. Words such
+as states are plain text, which the domain checks. Text is
 ordered by code point in both: SQLite does so by itself, PostgreSQL by the collation "C".
 
-What the invariants of storing need is held by the database itself: a name is claimed once
-(primary keys), a key is written once (`replica_place_is_unique`), a copy belongs to a file and a
-store, and a violation never shows without its files (foreign keys).
+What the invariants of storing need is held by the database itself: an id is claimed once and a
+replica written once (primary keys), a replica belongs to a file, and a violation never shows
+without its files (foreign keys). A replica's key follows from its id, its file's kind and digest.
 """
 
-from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -18,7 +19,6 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT
 from sqlalchemy.types import TypeEngine
 
-from traffic_storage.domain.files import Coding, FileKind, FileState, ReplicaState, Tier
+from traffic_storage.domain.files import FileState, ReplicaState
 
 SHARDS = 16
 """How many rows a counter is spread over, so that writers on PostgreSQL don't queue for one."""
@@ -52,11 +52,6 @@ def _text() -> TypeEngine[str]:
     return Text().with_variant(TEXT(collation="C"), "postgresql")
 
 
-def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_is_known")
-
-
 catalogue = Table(
     "catalogue",
     metadata,
@@ -72,9 +67,10 @@ store = Table(
     Column("tier", _text(), nullable=False),
     Column("location", _text(), nullable=False),
     Column("marked", Boolean, nullable=False),
-    _one_of("tier", Tier),
+    # Stands for the id in each replica.
+    Column("number", SmallInteger, nullable=False),
     UniqueConstraint("location"),
-    UniqueConstraint("store_id", "tier"),
+    UniqueConstraint("number"),
 )
 
 attempt = Table(
@@ -95,9 +91,10 @@ file = Table(
     Column("kind", _text(), nullable=False),
     Column("content_type", _text(), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("sha256", _text(), nullable=False),
-    Column("stored_size_bytes", BigInteger, nullable=False),
-    Column("stored_sha256", _text(), nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    # NULL, as is the digest: the same as of the content.
+    Column("stored_size_bytes", BigInteger),
+    Column("stored_sha256", LargeBinary),
     Column("coding", _text(), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("captured_at", BigInteger),
@@ -108,7 +105,7 @@ file = Table(
     Column("channels", BigInteger),
     Column("channel_order", _text()),
     Column("duration_seconds", Double),
-    Column("pixel_sha256", _text()),
+    Column("pixel_sha256", LargeBinary),
     Column("placement_decision", _text(), nullable=False),
     Column("placement_reason", _text(), nullable=False),
     Column("metadata", _text()),
@@ -126,12 +123,9 @@ file = Table(
     # segments of the content; of the stored bytes only where they differ.
     Column("segments", LargeBinary),
     Column("stored_segments", LargeBinary),
-    _one_of("kind", FileKind),
-    _one_of("coding", Coding),
-    _one_of("state", FileState),
     CheckConstraint("size_bytes >= 0 AND stored_size_bytes >= 0", name="sizes_are_sizes"),
     CheckConstraint(
-        "length(sha256) = 64 AND length(stored_sha256) = 64", name="digests_are_digests"
+        "length(sha256) = 32 AND length(stored_sha256) = 32", name="digests_are_digests"
     ),
 )
 # Files of a violation, in the order in which they are given.
@@ -166,31 +160,47 @@ _file_index(
     where=_not_available & file.c.device_id.is_not(None),
 )
 
+# Files whose retention ends, in that order.
+Index(
+    "file_keep_until_idx",
+    file.c.keep_until,
+    postgresql_where=_available,
+    sqlite_where=_available,
+)
+
 replica = Table(
     "replica",
     metadata,
-    Column("file_id", _text(), ForeignKey(file.c.file_id), primary_key=True),
-    Column("store_id", _text(), primary_key=True),
-    Column("key", _text(), primary_key=True),
-    Column("tier", _text(), nullable=False),
+    Column("replica_id", LargeBinary, primary_key=True),
+    Column("file_id", _text(), ForeignKey(file.c.file_id), nullable=False),
+    # `store.number`. No foreign key: each insertion would lock the store's row, and stores stay.
+    Column("store", SmallInteger, nullable=False),
     Column("state", _text(), nullable=False),
     Column("verified_at", BigInteger),
-    _one_of("state", ReplicaState),
-    UniqueConstraint("store_id", "key", name="replica_place_is_unique"),
-    ForeignKeyConstraint(["store_id", "tier"], [store.c.store_id, store.c.tier]),
-    # One tree instead of a table and an index: the copies of a file lie together.
+    Index("replica_file_id_idx", "file_id"),
+    # One tree instead of a table and an index.
     sqlite_with_rowid=False,
 )
 
-# The copies that are due, store by store.
-_planned = replica.c.state == literal_column(f"'{ReplicaState.PLANNED}'")
-Index(
-    "replica_planned_idx",
-    replica.c.store_id,
-    replica.c.file_id,
-    postgresql_where=_planned,
-    sqlite_where=_planned,
-)
+
+def _replica_index(name: str, column: Column[Any], *states: ReplicaState) -> None:
+    listed = ", ".join(f"'{state}'" for state in states)
+    where: ColumnElement[bool] = literal_column(
+        f"state IN ({listed})" if len(states) > 1 else f"state = {listed}"
+    )
+    Index(
+        f"replica_{name}_idx",
+        replica.c.store,
+        column,
+        postgresql_where=where,
+        sqlite_where=where,
+    )
+
+
+# Due for verification, store by store; those that were never verified are looked for by IS NULL.
+_replica_index("verified_at", replica.c.verified_at, ReplicaState.PRESENT)
+_replica_index("doubtful", replica.c.file_id, ReplicaState.CORRUPT, ReplicaState.MISSING)
+_replica_index("planned", replica.c.file_id, ReplicaState.PLANNED)
 
 violation = Table(
     "violation",
@@ -247,7 +257,6 @@ usage = Table(
     Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("files", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    _one_of("kind", FileKind),
     # Room beside each row for its next versions: a counter changes all the time.
     postgresql_with={"fillfactor": "10"},
 )

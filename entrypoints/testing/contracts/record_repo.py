@@ -20,13 +20,14 @@ from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.domain.changes import CommitUnit, ObserveReplica
 from traffic_storage.domain.errors import NotFound, TrafficStorageError
 from traffic_storage.domain.files import (
-    BlobKey,
+    OBSERVATIONS,
     FileKind,
     FileState,
     ForbiddenTransition,
     ReplicaState,
     StoredFile,
     Tier,
+    blob_key,
 )
 from traffic_storage.domain.identifiers import (
     AttemptId,
@@ -187,7 +188,8 @@ class RecordRepoContract:
         for number, drawn in enumerate(examples(values.stored_files(places=places), 60)):
             # What Hypothesis draws twice is told apart.
             copies = (
-                evolve(copy, key=BlobKey(f"{copy.key[:-3]}{number:03}")) for copy in drawn.replicas
+                evolve(copy, key=blob_key(drawn.kind, uuid7_at(NOON), drawn.stored.sha256))
+                for copy in drawn.replicas
             )
             name = FileId(f"{drawn.file_id[:190]}.{number}")
             file = evolve(drawn, file_id=name, replicas=tuple(copies))
@@ -1095,7 +1097,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
         """Forget an attempt, whatever became of it."""
         self._both(lambda repo: repo.forget(tried[0].attempt_id))
 
-    @rule(tried=tries, state=st.sampled_from(ReplicaState), at=_minutes, last=st.booleans())
+    @rule(tried=tries, state=st.sampled_from([*OBSERVATIONS]), at=_minutes, last=st.booleans())
     def mark(
         self, tried: tuple[Attempt, Unit], state: ReplicaState, at: datetime, *, last: bool
     ) -> None:

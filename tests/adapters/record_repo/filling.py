@@ -6,7 +6,7 @@ from sqlalchemy import Table
 
 from traffic_storage.adapters.record_repo.sql import rows, tables
 from traffic_storage.adapters.record_repo.sql.statement import Args, Value
-from traffic_storage.domain.files import FileKind, StoredFile, Tier, blob_key
+from traffic_storage.domain.files import FileKind, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.entrypoints.testing.ids import uuid7_at
@@ -31,12 +31,8 @@ def metadata_files(count: int) -> Iterator[Args]:
 
 def metadata_replicas(count: int) -> Iterator[Args]:
     """One copy of each."""
-    file = _file()
     for number in range(count):
-        key = blob_key(file.kind, uuid7_at(NOON), file.stored.sha256)
-        row = rows.replica_row(file.file_id, file.replicas[0])
-        changes = {"file_id": f"V{number}~metadata", "key": key}
-        yield tuple({**_row(tables.replica, row), **changes}.values())
+        yield uuid7_at(NOON).bytes, f"V{number}~metadata", 1, ReplicaState.PRESENT.value, None
 
 
 def _file() -> StoredFile:

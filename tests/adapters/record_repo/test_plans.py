@@ -92,7 +92,7 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "violation": _violations,
     "attempt": _attempts,
 }
-_STORE: Args = ("local-1", "local", "here", True)
+_STORE: Args = ("local-1", "local", "here", True, 1)
 
 
 class Noting(Driver):
@@ -139,7 +139,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")
-        connection.execute("INSERT INTO store VALUES (?, ?, ?, ?)", _STORE)
+        connection.execute("INSERT INTO store VALUES (?, ?, ?, ?, ?)", _STORE)
         for table, made in TABLES.items():
             marks = ", ".join("?" for _ in next(made()))
             connection.executemany(f"INSERT INTO {table} VALUES ({marks})", made())

@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import TEXT
 revision = "0001"
 down_revision = None
 
-_KINDS = "'image', 'video', 'metadata'"
 _SHARDS = 16
 _COUNTER = {"fillfactor": "10"}
 
@@ -45,10 +44,10 @@ def _make_stores() -> None:
         sa.Column("tier", _text(), nullable=False),
         sa.Column("location", _text(), nullable=False),
         sa.Column("marked", sa.Boolean, nullable=False),
+        sa.Column("number", sa.SmallInteger, nullable=False),
         sa.PrimaryKeyConstraint("store_id", name="store_pkey"),
         sa.UniqueConstraint("location", name="store_location_key"),
-        sa.UniqueConstraint("store_id", "tier", name="store_store_id_key"),
-        sa.CheckConstraint("tier IN ('local', 'cloud')", name=op.f("store_tier_is_known")),
+        sa.UniqueConstraint("number", name="store_number_key"),
     )
     op.create_table(
         "attempt",
@@ -69,9 +68,9 @@ def _make_files() -> None:
         sa.Column("kind", _text(), nullable=False),
         sa.Column("content_type", _text(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
-        sa.Column("sha256", _text(), nullable=False),
-        sa.Column("stored_size_bytes", sa.BigInteger, nullable=False),
-        sa.Column("stored_sha256", _text(), nullable=False),
+        sa.Column("sha256", sa.LargeBinary, nullable=False),
+        sa.Column("stored_size_bytes", sa.BigInteger),
+        sa.Column("stored_sha256", sa.LargeBinary),
         sa.Column("coding", _text(), nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("captured_at", sa.BigInteger),
@@ -82,7 +81,7 @@ def _make_files() -> None:
         sa.Column("channels", sa.BigInteger),
         sa.Column("channel_order", _text()),
         sa.Column("duration_seconds", sa.Double),
-        sa.Column("pixel_sha256", _text()),
+        sa.Column("pixel_sha256", sa.LargeBinary),
         sa.Column("placement_decision", _text(), nullable=False),
         sa.Column("placement_reason", _text(), nullable=False),
         sa.Column("metadata", _text()),
@@ -98,17 +97,11 @@ def _make_files() -> None:
         sa.Column("segments", sa.LargeBinary),
         sa.Column("stored_segments", sa.LargeBinary),
         sa.PrimaryKeyConstraint("file_id", name="file_pkey"),
-        sa.CheckConstraint(f"kind IN ({_KINDS})", name=op.f("file_kind_is_known")),
-        sa.CheckConstraint("coding IN ('identity', 'zstd')", name=op.f("file_coding_is_known")),
-        sa.CheckConstraint(
-            "state IN ('available', 'tombstoned', 'purging', 'purged')",
-            name=op.f("file_state_is_known"),
-        ),
         sa.CheckConstraint(
             "size_bytes >= 0 AND stored_size_bytes >= 0", name=op.f("file_sizes_are_sizes")
         ),
         sa.CheckConstraint(
-            "length(sha256) = 64 AND length(stored_sha256) = 64",
+            "length(sha256) = 32 AND length(stored_sha256) = 32",
             name=op.f("file_digests_are_digests"),
         ),
     )
@@ -123,32 +116,30 @@ def _make_files() -> None:
     _make_file_pages()
     op.create_table(
         "replica",
+        sa.Column("replica_id", sa.LargeBinary, nullable=False),
         sa.Column("file_id", _text(), nullable=False),
-        sa.Column("store_id", _text(), nullable=False),
-        sa.Column("key", _text(), nullable=False),
-        sa.Column("tier", _text(), nullable=False),
+        sa.Column("store", sa.SmallInteger, nullable=False),
         sa.Column("state", _text(), nullable=False),
         sa.Column("verified_at", sa.BigInteger),
-        sa.PrimaryKeyConstraint("file_id", "store_id", "key", name="replica_pkey"),
-        sa.UniqueConstraint("store_id", "key", name="replica_place_is_unique"),
+        sa.PrimaryKeyConstraint("replica_id", name="replica_pkey"),
         sa.ForeignKeyConstraint(["file_id"], ["file.file_id"], name="replica_file_id_fkey"),
-        sa.ForeignKeyConstraint(
-            ["store_id", "tier"], ["store.store_id", "store.tier"], name="replica_store_id_fkey"
-        ),
-        sa.CheckConstraint(
-            "state IN ('planned', 'present', 'corrupt', 'missing', 'gone')",
-            name=op.f("replica_state_is_known"),
-        ),
         sqlite_with_rowid=False,
     )
-    planned = sa.text("state = 'planned'")
-    op.create_index(
-        "replica_planned_idx",
-        "replica",
-        ["store_id", "file_id"],
-        postgresql_where=planned,
-        sqlite_where=planned,
+    op.create_index("replica_file_id_idx", "replica", ["file_id"])
+    _make_partial(
+        "replica_verified_at_idx", "replica", ["store", "verified_at"], "state = 'present'"
     )
+    _make_partial(
+        "replica_doubtful_idx", "replica", ["store", "file_id"], "state IN ('corrupt', 'missing')"
+    )
+    _make_partial("replica_planned_idx", "replica", ["store", "file_id"], "state = 'planned'")
+
+
+def _make_partial(
+    name: str, table: str, columns: list[str | sa.TextClause], condition: str
+) -> None:
+    where = sa.text(condition)
+    op.create_index(name, table, columns, postgresql_where=where, sqlite_where=where)
 
 
 def _make_file_pages() -> None:
@@ -163,14 +154,13 @@ def _make_file_pages() -> None:
         ),
     }
     for name, (columns, condition) in indexes.items():
-        where = sa.text(condition)
-        op.create_index(
-            f"file_{name}_idx",
-            "file",
-            [*columns, *newest_first],
-            postgresql_where=where,
-            sqlite_where=where,
-        )
+        _make_partial(f"file_{name}_idx", "file", [*columns, *newest_first], condition)
+    _make_partial(
+        "file_keep_until_idx",
+        "file",
+        ["keep_until"],
+        "state = 'available'",
+    )
 
 
 def _make_violations() -> None:
@@ -235,7 +225,6 @@ def _make_counters() -> None:
         sa.Column("bytes", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("store_id", "kind", "shard", name="usage_pkey"),
         sa.ForeignKeyConstraint(["store_id"], ["store.store_id"], name="usage_store_id_fkey"),
-        sa.CheckConstraint(f"kind IN ({_KINDS})", name=op.f("usage_kind_is_known")),
         postgresql_with=_COUNTER,
     )
     violation_count = op.create_table(
