@@ -116,13 +116,15 @@ class FileAttributes:
         file_id: str | None = None,
         device_id: str | None = None,
         violation_id: str | None = None,
+        captured_at: datetime | None = None,
         metadata: Mapping[str, Json | datetime] | None = None,
         historic: bool = False,
         original_name: str | None = None,
     ) -> "FileAttributes":
-        """FileAttributes from arguments and from what the caller's metadata says.
+        """Attributes from arguments and from the caller's metadata.
 
-        `device_id`, `violation_id` and `timestamp` in the metadata count like arguments.
+        `device_id`, `violation_id` and `timestamp` (`captured_at`) in the metadata count like
+        arguments.
 
         Raises:
             InvalidInput: one of them can't be read, or contradicts its argument; the metadata is
@@ -131,7 +133,7 @@ class FileAttributes:
         reading = _Reading(metadata)
         device_id = reading.agreed("device_id", device_id)
         violation_id = reading.agreed("violation_id", violation_id)
-        captured_at, plain = reading.time("timestamp"), reading.plain()
+        captured_at, plain = reading.time("timestamp", captured_at), reading.plain()
         checked = _problems(file_id, device_id, violation_id, original_name)
         if problems := [*reading.problems, *checked]:
             raise InvalidInput(problems)
@@ -191,14 +193,21 @@ class _Reading:
             )
         return stated
 
-    def time(self, name: str) -> datetime | None:
-        """The time that the metadata says."""
+    def time(self, name: str, argument: datetime | None) -> datetime | None:
+        """The time of the argument and of the metadata, which must be the same."""
         stated = self._metadata.get(name)
         try:
-            return None if stated is None else parse_time(stated, f"metadata.{name}")
+            read = argument if stated is None else parse_time(stated, f"metadata.{name}")
         except InvalidInput as error:
             self.problems += error.problems
-            return None
+            return argument
+        if argument is not None and read != argument:
+            self._wrong(
+                f"metadata.{name}",
+                f"{shown(stated)} contradicts {name} {argument.isoformat()}",
+                "give it once, or the same twice",
+            )
+        return read
 
     def plain(self) -> Mapping[str, Json] | None:
         """The metadata as JSON: a copy to its depth, in which times are texts."""

@@ -4,24 +4,48 @@ Times are ISO 8601 in UTC; what does not apply is None.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Annotated, Any
 
+from attrs import field, frozen
 from typing_extensions import TypedDict
 
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
-from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.files import FileKind, FileState, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.violation import StoredViolation
+
+
+@frozen
+class Described:
+    """Adds words of JSON schema to a field of a view; pydantic asks metadata for them by name."""
+
+    words: Mapping[str, Any] = field(hash=False)
+
+    def __get_pydantic_json_schema__(
+        self, schema: object, handler: Callable[[object], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The schema of the field's type, with the words."""
+        return {**handler(schema), **self.words}
+
+
+Time = Annotated[str, Described({"format": "date-time"})]
+Kind = Annotated[str, Described({"enum": [str(kind) for kind in FileKind]})]
+TierName = Annotated[str, Described({"enum": [str(tier) for tier in Tier]})]
+FileStateName = Annotated[str, Described({"enum": [str(state) for state in FileState]})]
+ReplicaStateName = Annotated[str, Described({"enum": [str(state) for state in ReplicaState]})]
+Order = Annotated[str, Described({"enum": [str(order) for order in ChannelOrder]})]
 
 
 class ReplicaView(TypedDict):
     """One copy of a file."""
 
     store: str
-    tier: str
-    state: str
-    verified_at: str | None
+    tier: TierName
+    state: ReplicaStateName
+    verified_at: Time | None
 
 
 class PlacementView(TypedDict):
@@ -35,23 +59,23 @@ class StoredFileView(TypedDict):
     """Stored-file metadata. `sha256` and `size_bytes` are of the bytes as handed out."""
 
     file_id: str
-    kind: str
+    kind: Kind
     content_type: str
     size_bytes: int
     sha256: str
-    created_at: str
-    captured_at: str | None
+    created_at: Time
+    captured_at: Time | None
     device_id: str | None
     violation_id: str | None
     width: int | None
     height: int | None
     channels: int | None
-    channel_order: str | None
+    channel_order: Order | None
     duration_seconds: float | None
     replicas: list[ReplicaView]
     placement: PlacementView
-    expires_at: str
-    state: str
+    expires_at: Time
+    state: FileStateName
     original_name: str | None
     metadata: dict[str, object] | None
 
@@ -62,7 +86,7 @@ class ViolationView(TypedDict):
     violation_id: str
     device_id: str
     violation_type: str
-    timestamp: str
+    timestamp: Time
     zone_assumed: str | None
     vehicle_bbox: list[float]
     vehicle_class: str
@@ -72,7 +96,7 @@ class ViolationView(TypedDict):
     camera_info: Mapping[str, object]
     processing_time_ms: float
     model_versions: Mapping[str, str]
-    received_at: str
+    received_at: Time
     incomplete: bool
 
 

@@ -1,49 +1,124 @@
-"""`traffic-storage keys`: API keys. Only a key's digest is kept; the key is shown once."""
+"""`traffic-storage keys`: API keys. Only the digest of a key is kept; the key is shown once."""
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from typing import Any
 
 from cyclopts import App
 
+from traffic_storage.domain.principal import DEFAULT_SCOPES, ApiKey, Principal, parse_api_key
+from traffic_storage.domain.principal import Scope as KeyScope
 from traffic_storage.entrypoints.cli.output import note, say, say_json
-from traffic_storage.entrypoints.cli.session import AsJson
+from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
 _KEY_BYTES = 32
 
-app = App(name="keys", help="Make API keys.")
+app = App(name="keys", help="Make and list API keys.")
 
 
 @app.command
-def new(*, name: str = "key", json: AsJson = False) -> None:
-    """Make an API key. It is shown once, with the line to add to the settings file.
+def new(
+    name: str = "key",
+    *,
+    scope: Sequence[KeyScope] = (),
+    device: Sequence[str] = (),
+    expires: str | None = None,
+    json: AsJson = False,
+) -> None:
+    """Make an API key. It is shown once, with the line that registers it.
 
-    A key is revoked by removing its line and starting the service anew.
+    A key is revoked by removing its line. Lines of the file that the setting api_keys_file names
+    take effect at once; those of the setting api_keys when the service is restarted.
 
     Parameters
     ----------
     name:
-        Who the key is for, as camera-7; without spaces and colons.
+        The name of the key, as camera-7; without spaces and colons.
+    scope:
+        A scope of the key; may be repeated. Without any: evidence:read and evidence:write.
+    device:
+        A pattern of device ids, as 'cam_0*', to which the key is bound; may be repeated.
+    expires:
+        The last day (UTC) on which the key is valid, as 2027-01-31.
     json:
         Print one JSON object.
     """
-    from traffic_storage.domain.errors import InvalidInput
-    from traffic_storage.entrypoints.settings.rules import API_KEY
-
     key = "ts_" + secrets.token_urlsafe(_KEY_BYTES)
-    line = f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
-    if list(API_KEY.problems("name", line)):
-        raise InvalidInput.of(
-            "name", f"is {name!a:.80}", "use 1 to 64 ASCII characters without spaces and colons"
-        )
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    line = _line(name, digest, scope, device, expires)
     if json:
         say_json({"name": name, "key": key, "setting": line})
         return
     say(key)
-    note("This key is not kept: write it down now. To let it in, add its digest to the settings:")
+    note("This key is not kept: write it down now. To register it, add its line to the settings:")
     note(f'  api_keys = ["{line}"]')
-    note("  (in the file that `traffic-storage config path` names; to a list that is there already")
-    note("  add the text in quotes. In the environment, several are separated by commas:")
-    note(f"  TRAFFIC_STORAGE_API_KEYS={line})")
-    note(
-        "and start the service anew. It is then sent with each request: Authorization: Bearer <key>"
-    )
+    note("  (in the file that `traffic-storage config path` names; a list that is there already")
+    note("  takes the text in quotes as a further entry), and restart the service; or add the line")
+    note("  to the file that the setting api_keys_file names, without a restart. In the")
+    note(f"  environment, lines are separated by commas: TRAFFIC_STORAGE_API_KEYS={line}")
+    note("Clients send the key with each request: Authorization: Bearer <key>")
+
+
+@app.command(name="list")
+def list_(*, json: AsJson = False, session: Shared) -> None:
+    """List the registered keys: names, scopes, devices and expiry. No key can be shown again.
+
+    Parameters
+    ----------
+    json:
+        Print one JSON array.
+    """
+    from datetime import UTC, datetime
+
+    from traffic_storage.entrypoints.http.security.keys import read_key_file
+
+    settings = session.settings()
+    found = [("api_keys", parse_api_key(line)) for line in settings.api_keys]
+    file = settings.api_keys_file
+    if file is not None:
+        found += [(str(file), key) for key in read_key_file(file)]
+    now = datetime.now(UTC)
+    entries = [_described(source, key, is_expired=key.is_expired(now)) for source, key in found]
+    if json:
+        say_json(entries)
+        return
+    for entry in entries:
+        devices = ", ".join(entry["devices"]) or "all devices"
+        ends = f"until {entry['expires']}" if entry["expires"] else "no expiry"
+        state = " (expired)" if entry["expired"] else ""
+        say(f"{entry['name']}  {', '.join(entry['scopes'])}  {devices}  {ends}{state}")
+    if not entries:
+        note("no keys are registered")
+
+
+def _line(
+    name: str, digest: str, scopes: Sequence[KeyScope], devices: Sequence[str], expires: str | None
+) -> str:
+    from traffic_storage.domain.errors import InvalidInput
+
+    principal = Principal(name, frozenset(scopes) or DEFAULT_SCOPES, tuple(devices))
+    line = ApiKey(digest, principal).to_line()
+    if expires is not None:
+        line += f"{'&' if '?' in line else '?'}expires={expires}"
+    try:
+        return parse_api_key(line, "key").to_line()
+    except InvalidInput as error:
+        if "is not a name and a digest" in error.message:
+            raise InvalidInput.of(
+                "name",
+                f"is {name!a:.80}",
+                "use 1 to 64 ASCII characters without spaces and colons",
+            ) from error
+        raise
+
+
+def _described(source: str, key: ApiKey, *, is_expired: bool) -> dict[str, Any]:
+    return {
+        "name": key.principal.name,
+        "scopes": sorted(key.principal.scopes),
+        "devices": list(key.principal.devices),
+        "expires": key.expires.isoformat() if key.expires else None,
+        "expired": is_expired,
+        "source": source,
+    }

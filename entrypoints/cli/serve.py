@@ -39,18 +39,19 @@ def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> Exit
     port:
         The port to listen on; 0 takes a free one.
     """
-    from traffic_storage.entrypoints.http.authentication import AccessPolicy
+    from traffic_storage.adapters.clock.system import SystemClock
+    from traffic_storage.entrypoints.http.security.authentication import access_policy
 
     settings = session.settings()
     settings.effective_strategy()
     listener = listen(host, port)
     address = _address(listener)
-    who = AccessPolicy(settings.api_keys, open_access=settings.open_access).summary
+    policy = access_policy(settings, SystemClock().now)
 
     def announce() -> None:
         note(f"Traffic Storage at {address} (Ctrl-C stops it)")
-        if settings.api_keys:  # else the service has warned of it
-            note(f"  {who}")
+        if policy.keys_needed:  # else the service has warned of it
+            note(f"  {policy.summary}")
         note(f"  files on this machine are in {settings.local_base_path}")
 
     return run_server(_with_public_url(settings, listener), listener, announce)

@@ -1,9 +1,10 @@
 """The HTTP service: `create_storage_app(config)` is the ASGI application.
 
-Of the hot paths each endpoint is a plain ASGI class, mounted in the FastAPI application; all
-middleware is pure ASGI. `routes` is the table of what is served.
+Endpoints of the hot paths are plain ASGI classes, described by FastAPI; all middleware is pure
+ASGI. Routes that an embedder adds declare their access by `requires` or `public`.
 """
 
 from traffic_storage.entrypoints.http.app import create_storage_app
+from traffic_storage.entrypoints.http.security.access import public, requires
 
-__all__ = ["create_storage_app"]
+__all__ = ["create_storage_app", "public", "requires"]

@@ -1,7 +1,7 @@
-"""The ASGI application: everything of this package, put together."""
+"""The ASGI application: routes, middleware and lifespan, put together."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -9,84 +9,61 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request as StarletteRequest
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import Match, Route
+from starlette.requests import Request
+from starlette.responses import Response
 
 from traffic_storage.application.runtime import Runtime
-from traffic_storage.domain.errors import FieldProblem, InvalidInput
-from traffic_storage.entrypoints.container import Container
-from traffic_storage.entrypoints.http.authentication import AccessPolicy, Authentication
-from traffic_storage.entrypoints.http.docs import DocsPage, OpenApiDocument
-from traffic_storage.entrypoints.http.downloads import GetFile, OpenAccessUrl
-from traffic_storage.entrypoints.http.errors import MethodNotAllowed, NoSuchResource, Refused
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.entrypoints.container import Container, build
+from traffic_storage.entrypoints.http.docs import documentation_routes
+from traffic_storage.entrypoints.http.errors import Refused
 from traffic_storage.entrypoints.http.middleware import (
-    ACCESS_PREFIX,
     ConcurrencyLimit,
     ProblemHandler,
     RequestContext,
     Starting,
 )
-from traffic_storage.entrypoints.http.openapi import document
-from traffic_storage.entrypoints.http.queries import (
-    GetAccessUrl,
-    GetLiveness,
-    GetReadiness,
-    GetStatistics,
-    GetViolation,
-    ListViolations,
+from traffic_storage.entrypoints.http.openapi import DESCRIPTION, TAGS, completed
+from traffic_storage.entrypoints.http.request_body import Pace
+from traffic_storage.entrypoints.http.routes import Parts, storage_routes
+from traffic_storage.entrypoints.http.schemas import field_problems
+from traffic_storage.entrypoints.http.security.authentication import (
+    AccessPolicy,
+    Authentication,
+    access_policy,
 )
-from traffic_storage.entrypoints.http.request_body import Pace, route_path
-from traffic_storage.entrypoints.http.routes import (
-    DOCS_PATH,
-    LIVENESS_PATH,
-    OPENAPI_PATH,
-    READINESS_PATH,
-    Endpoints,
-    Served,
-    served,
-)
-from traffic_storage.entrypoints.http.uploads import (
-    CreateViolation,
-    IngestJournal,
-    PutContent,
-    UploadImage,
-    UploadVideo,
-)
+from traffic_storage.entrypoints.http.uploads import Ingest
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.errors import CatalogueUnavailable
 
 logger = logging.getLogger("traffic_storage.http")
 
-_DOCUMENTATION = frozenset({DOCS_PATH, OPENAPI_PATH})
-_FREE = frozenset({LIVENESS_PATH, *_DOCUMENTATION})
-
 
 class StorageApp(FastAPI):
-    """A FastAPI application whose OpenAPI document holds the plain ASGI routes, too."""
+    """A FastAPI application whose OpenAPI document also states access, problems and HEAD."""
 
-    published: dict[str, Any]
+    keys_needed = False
+    _completed: tuple[Mapping[str, Any], dict[str, Any]] | None = None
 
     def openapi(self) -> dict[str, Any]:
-        """The document of all routes; those that an embedder added himself are merged in."""
-        added = super().openapi()
-        paths = {**self.published["paths"]}
-        for path, methods in added.get("paths", {}).items():
-            paths[path] = {**methods, **paths.get(path, {})}
-        components = {**added.get("components", {}), **self.published["components"]}
-        return {**self.published, "paths": paths, "components": components}
+        """The document of all routes, those that an embedder added included."""
+        plain = super().openapi()
+        if self._completed is None or self._completed[0] is not plain:
+            whole = completed(plain, self.routes, keys_needed=self.keys_needed)
+            self._completed = plain, whole
+        return self._completed[1]
 
 
 def create_storage_app(
     config: StorageConfig | None = None, *, container: Container | None = None
 ) -> FastAPI:
-    """The HTTP service. Its lifespan opens and closes all that it uses.
+    """The HTTP service. Its lifespan opens what it uses, and closes it unless `container` is given.
 
     Several applications in one process are independent of each other.
 
     Args:
         config: the settings; None reads them from file and environment (`StorageConfig.load`).
-        container: parts that are wired already, for tests and embedders; excludes `config`.
+        container: parts that the caller made and closes; excludes `config`.
 
     Raises:
         ConfigurationError: settings are wrong, or the strategy lacks some.
@@ -94,50 +71,38 @@ def create_storage_app(
     """
     if container is None:
         settings = StorageConfig.load() if config is None else config
-        container = Container(settings=settings, strategy=settings.effective_strategy())
+        container, is_own = build(settings), True
     elif config is not None:
         raise ValueError("give the settings or a container that has them, not both")
+    else:
+        is_own = False
     settings = container.settings()
     runtime = container.runtime()
-    admission = AccessPolicy(settings.api_keys, open_access=settings.open_access)
-    table = served(_endpoints(container, settings, runtime))
-    published = document(
-        table,
-        version=version("traffic-storage"),
-        public_url=settings.public_url,
-        keys_needed=bool(settings.api_keys),
-    )
+    policy = access_policy(settings, container.clock().now)
     app = StorageApp(
         # What FastAPI would trace by itself are paths, and some paths are access tokens.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         title="Traffic Storage",
-        version=published["info"]["version"],
+        version=version("traffic-storage"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        servers=[{"url": settings.public_url}],
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(runtime, admission),
+        lifespan=_lifespan(runtime, policy, closing=is_own),
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid},
     )
-    app.published = published
-    app.router.routes += [_mounted(route) for route in table]
-    app.router.routes += [
-        Route(DOCS_PATH, DocsPage(published), methods=["GET"], include_in_schema=False),
-        Route(OPENAPI_PATH, OpenApiDocument(app.openapi), methods=["GET"], include_in_schema=False),
-    ]
-    _surround(app, settings, runtime, admission)
+    app.keys_needed = policy.keys_needed
+    app.router.routes += [*storage_routes(_parts(container, settings)), *documentation_routes()]
+    _add_middleware(app, settings, runtime, policy)
     return app
 
 
-def _mounted(route: Served) -> Route:
-    return Route(route.path, route.endpoint, methods=[route.method], name=route.name)
-
-
-def _endpoints(container: Container, settings: StorageConfig, runtime: Runtime) -> Endpoints:
+def _parts(container: Container, settings: StorageConfig) -> Parts:
     pace = Pace(settings.request_idle_timeout_seconds, settings.min_upload_bytes_per_second)
-    read_files, signer = container.read_files(), container.signer()
-    find = container.find()
-    journal = IngestJournal(
+    ingest = Ingest(
         store_files=container.store_files(),
         store_evidence=container.store_evidence(),
         spool=container.spool(),
@@ -145,48 +110,35 @@ def _endpoints(container: Container, settings: StorageConfig, runtime: Runtime) 
         image_bytes=settings.max_image_bytes,
         video_bytes=settings.max_video_bytes,
     )
-    return Endpoints(
-        upload_image=UploadImage(journal),
-        upload_video=UploadVideo(journal),
-        put_content=PutContent(journal),
-        get_file=GetFile(read_files, pace),
-        get_access_url=GetAccessUrl(signer, find),
-        create_violation=CreateViolation(journal),
-        list_violations=ListViolations(find, settings.zone),
-        get_violation=GetViolation(find),
-        get_statistics=GetStatistics(container.statistics()),
-        open_access_url=OpenAccessUrl(signer, read_files, pace),
-        liveness=GetLiveness(),
-        readiness=GetReadiness(runtime),
+    return Parts(
+        settings=settings,
+        ingest=ingest,
+        read_files=container.read_files(),
+        find=container.find(),
+        signer=container.signer(),
+        statistics=container.statistics(),
+        runtime=container.runtime(),
+        pace=pace,
     )
 
 
-def _surround(
-    app: FastAPI, settings: StorageConfig, runtime: Runtime, admission: AccessPolicy
+def _add_middleware(
+    app: FastAPI, settings: StorageConfig, runtime: Runtime, policy: AccessPolicy
 ) -> None:
     """Add the middleware, the innermost first."""
-    unstarted = frozenset({*_FREE, READINESS_PATH})
-    app.add_middleware(
-        Starting, started=lambda: runtime.started, start=runtime.start, free_paths=unstarted
-    )
-    app.add_middleware(
-        ConcurrencyLimit,
-        limit=settings.max_concurrent_requests,
-        free_paths=frozenset({LIVENESS_PATH}),
-    )
-    app.add_middleware(
-        Authentication, admission=admission, free_paths=_FREE, free_prefix=ACCESS_PREFIX
-    )
+    app.add_middleware(Starting, started=lambda: runtime.started, start=runtime.start)
+    app.add_middleware(ConcurrencyLimit, limit=settings.max_concurrent_requests)
+    app.add_middleware(Authentication, policy=policy, application=app)
     app.add_middleware(ProblemHandler)
     app.add_middleware(RequestContext)
 
 
 def _lifespan(
-    runtime: Runtime, admission: AccessPolicy
+    runtime: Runtime, policy: AccessPolicy, *, closing: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        logger.log(admission.level, "%s", admission.summary)
+        logger.log(policy.level, "%s", policy.summary)
         try:
             try:
                 await runtime.start()
@@ -194,39 +146,21 @@ def _lifespan(
                 logger.warning("the service starts without its catalogue: %s", str(error))
             yield
         finally:
-            await runtime.aclose()
+            if closing:
+                await runtime.aclose()
 
     return lifespan
 
 
-async def _refused(request: StarletteRequest, error: Exception) -> Response:
-    """What routing refuses, and what an embedder's own routes raise, as our problems."""
+async def _refused(_request: Request, error: Exception) -> Response:
+    """An HTTPException of an embedder's own route, as a problem."""
     if not isinstance(error, HTTPException):
         raise error
-    if error.status_code == 404 and not _is_routed(request):
-        if route_path(request.scope) == "/" and request.method in {"GET", "HEAD"}:
-            # Not a route of ours: an embedder may have one there.
-            return RedirectResponse(f"{request.scope.get('root_path', '')}{DOCS_PATH}")
-        raise NoSuchResource
-    if error.status_code == 405:
-        raise MethodNotAllowed(request.method, _allowed(request))
     raise Refused(error.status_code, str(error.detail), error.headers)
 
 
-async def _invalid(_request: StarletteRequest, error: Exception) -> Response:
-    problems = error.errors() if isinstance(error, RequestValidationError) else ()
-    raise InvalidInput(
-        FieldProblem(".".join(map(str, problem["loc"][1:])), problem["msg"]) for problem in problems
-    )
-
-
-def _is_routed(request: StarletteRequest) -> bool:
-    return any(route.matches(request.scope)[0] is Match.FULL for route in request.app.routes)
-
-
-def _allowed(request: StarletteRequest) -> tuple[str, ...]:
-    methods: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return tuple(sorted(methods))
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """FastAPI's validation errors as a problem; their locations begin with query, path or body."""
+    found = error.errors() if isinstance(error, RequestValidationError) else ()
+    named = [{**problem, "loc": problem["loc"][1:]} for problem in found]
+    raise InvalidInput(field_problems(named, (), "request"))

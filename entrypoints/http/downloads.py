@@ -1,17 +1,20 @@
-"""Handing files out: `GET` and `HEAD /files/{file_id}` and `/access/{token}`."""
+"""Downloads: `GET` and `HEAD /files/{file_id}` and `/access/{token}`."""
 
 import re
 from collections.abc import Iterator
 from contextlib import aclosing
+from typing import Annotated
 
+from fastapi import Header, Path
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.read_files import OpenFile, ReadFiles
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
-from traffic_storage.domain.errors import AccessDenied
+from traffic_storage.domain.errors import AccessDenied, NotFound
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.media import ContentType
+from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.http.digest_fields import digest_field
 from traffic_storage.entrypoints.http.errors import PreconditionFailed, RangeNotSatisfiable
@@ -19,6 +22,7 @@ from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.preconditions import Conditions, Verdict, decide
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
 from traffic_storage.entrypoints.http.responses import send_head, send_stream, send_whole
+from traffic_storage.entrypoints.http.schemas import KnownFileId
 
 # A file never changes under its id, so a copy is good as long as it may be kept.
 FILE_CACHING = b"private, max-age=86400, immutable"
@@ -47,6 +51,21 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._\-~@+=]")
 _MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
 
 
+FileIdPath = Annotated[KnownFileId, Path(description="id of the file", examples=["V001~image"])]
+RangeHeader = Annotated[
+    str | None, Header(alias="Range", description="one range of bytes", examples=["bytes=0-1023"])
+]
+IfRange = Annotated[
+    str | None, Header(alias="If-Range", description="the ETag that the range is for")
+]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="304 when it names the content")
+]
+IfMatch = Annotated[
+    str | None, Header(alias="If-Match", description="412 when it does not name the content")
+]
+
+
 class GetFile:
     """`GET /files/{file_id}`: the bytes of a file by its id."""
 
@@ -54,10 +73,21 @@ class GetFile:
         self._read_files = read_files
         self._pace = pace
 
+    @staticmethod
+    def signature(  # type: ignore[empty-body]
+        file_id: FileIdPath,
+        range_: RangeHeader = None,
+        if_range: IfRange = None,
+        if_none_match: IfNoneMatch = None,
+        if_match: IfMatch = None,
+    ) -> bytes:
+        """Each byte is verified before it leaves."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         request = AsgiRequest(scope, receive, send)
-        opened = await self._read_files.open(request.path_value("file_id"))
+        file_id = request.path_value("file_id")
+        opened = await self._read_files.open(file_id)
+        check_visible(request.principal, opened.file)
         await hand_out(request, opened, self._pace, FILE_CACHING)
 
 
@@ -72,19 +102,37 @@ class OpenAccessUrl:
         self._read_files = read_files
         self._pace = pace
 
+    @staticmethod
+    def signature(  # type: ignore[empty-body]
+        token: Annotated[str, Path(min_length=1, description="the token of a link")],
+        range_: RangeHeader = None,
+        if_range: IfRange = None,
+        if_none_match: IfNoneMatch = None,
+        if_match: IfMatch = None,
+    ) -> bytes:
+        """The link needs no credential. It is valid in the spelling in which it was signed."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         file_id = self._access_urls.open(_raw_token(scope))
         opened = await self._read_files.open(file_id)
         await hand_out(AsgiRequest(scope, receive, send), opened, self._pace, ACCESS_CACHING)
 
 
-async def hand_out(request: AsgiRequest, opened: OpenFile, pace: Pace, caching: bytes) -> None:
-    """Answer with a file, or with what its preconditions and range demand.
+def check_visible(principal: Principal, file: StoredFile) -> None:
+    """Treat a file of a device that the principal is not bound to as unknown.
 
-    Up to 4 MiB go out as one message; more is streamed, each piece verified before it leaves. A
-    piece that can't be had cuts the connection: never a wrong byte, never a short content that
-    looks whole.
+    Raises:
+        NotFound: it is of such a device.
+    """
+    if not principal.may_access(file.device_id):
+        raise NotFound("file", file.file_id)
+
+
+async def hand_out(request: AsgiRequest, opened: OpenFile, pace: Pace, caching: bytes) -> None:
+    """Answer with a file as its preconditions and range demand.
+
+    Up to 4 MiB are sent as one message; more is streamed, each piece verified before it leaves.
+    When a later piece can't be read the connection is cut, so no short content looks whole.
     """
     file = opened.file
     size = file.content.size_bytes

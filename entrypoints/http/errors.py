@@ -1,9 +1,6 @@
-"""What only HTTP can get wrong, as errors of the one tree.
+"""Errors of HTTP alone, as classes of the one error tree; `problems` maps them to answers."""
 
-Each becomes a problem by the table in `problems`.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from traffic_storage.domain.errors import (
     AccessDenied,
@@ -13,6 +10,7 @@ from traffic_storage.domain.errors import (
     TrafficStorageError,
     Unavailable,
 )
+from traffic_storage.domain.principal import Scope
 
 
 class BadRequest(InvalidInput):
@@ -28,7 +26,7 @@ class UnsupportedRequest(InvalidInput):
 
 
 class BodyTooLarge(TooLarge):
-    """The request body exceeds what this resource takes, before any file was told apart."""
+    """The request body as a whole exceeds what this resource takes."""
 
 
 class SlowBody(TrafficStorageError):
@@ -43,21 +41,58 @@ class SlowBody(TrafficStorageError):
 
 
 class ClientGone(TrafficStorageError):
-    """The client closed the connection; there is nobody to answer."""
+    """The client closed the connection; no answer can be sent."""
 
     def __init__(self) -> None:
         super().__init__("the client closed the connection")
 
 
 class NotAdmitted(AccessDenied):
-    """The request carries no credential that lets it in.
+    """The request carries no valid credential.
 
-    `key_given` says whether there was one at all, as the challenge must tell (RFC 6750, 3.1).
+    `key_given` states whether it carried any, which the challenge must tell (RFC 6750, 3.1).
     """
 
     def __init__(self, message: str, *, remedy: str, key_given: bool = False) -> None:
         super().__init__(message, remedy=remedy)
         self.key_given = key_given
+
+
+class LocalUseOnly(NotAdmitted):
+    """The service has no keys and serves this machine only; the request comes from elsewhere."""
+
+
+class MissingScope(AccessDenied):
+    """The principal lacks the scope that the route declares."""
+
+    def __init__(self, principal: str, scope: Scope) -> None:
+        super().__init__(
+            f"the key {principal!r} lacks the scope {scope}",
+            remedy=f"use a key with the scope {scope} (traffic-storage keys new NAME "
+            f"--scope {scope})",
+        )
+        self.scope = scope
+
+
+class DeviceNotAllowed(AccessDenied):
+    """The principal is bound to devices, and the request concerns another device, or none."""
+
+    def __init__(self, devices: Iterable[str], device_id: str | None) -> None:
+        asked = "no device" if device_id is None else f"the device {device_id!a:.80}"
+        super().__init__(
+            f"this key is bound to the devices {', '.join(devices)}; the request names {asked}",
+            remedy="name a device_id that the key is bound to, or use another key",
+        )
+
+
+class UndeclaredAccess(AccessDenied):
+    """The route declares no access, so it serves no request."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this route declares no access",
+            remedy="declare it where the route is defined: @requires(Scope.…) or @public",
+        )
 
 
 class Crowded(Unavailable):
@@ -118,7 +153,7 @@ class MethodNotAllowed(TrafficStorageError):
 
 
 class Refused(TrafficStorageError):
-    """What a route that an embedder added refuses with a status of his own."""
+    """An HTTPException of a route that an embedder added: it keeps its status and headers."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)

@@ -9,18 +9,28 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, field, frozen
+from pydantic import BaseModel
 
-from traffic_storage.domain.digests import Sha256
+from traffic_storage.domain.canonical import Json, parse_json_object
+from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, TooLarge
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
 from traffic_storage.entrypoints.http.multipart import Multipart, PartHead, boundary_of
-from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace, near_name
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace, unknown_field
 from traffic_storage.ports.spool import Body, Spool
 
 SHORT_TEXT = 64 * 1024
 LONG_TEXT = 1024 * 1024
+JSON_BYTES = 2 * LONG_TEXT
 _FRAMING = 64 * 1024
 _CONTENT_DIGEST = b"content-digest"
+
+
+@frozen
+class MaxBytes:
+    """Annotates a text field of a model: the most bytes that it may have in a form."""
+
+    limit: int
 
 
 @frozen
@@ -30,6 +40,16 @@ class Shape:
     files: Mapping[str, int]
     texts: Mapping[str, int]
 
+    @classmethod
+    def of(cls, model: type[BaseModel], files: Mapping[str, int]) -> "Shape":
+        """The shape of a model's form; `files` are its fields that hold files."""
+        texts = {
+            name: next((m.limit for m in info.metadata if isinstance(m, MaxBytes)), SHORT_TEXT)
+            for name, info in model.model_fields.items()
+            if name not in files
+        }
+        return cls(files, texts)
+
     @property
     def limit_bytes(self) -> int:
         """The most bytes that a body of this shape can have."""
@@ -37,7 +57,7 @@ class Shape:
 
     @property
     def field(self) -> str:
-        """What a body that is too large as a whole is too large in."""
+        """The name under which a body that is too large as a whole is reported."""
         return next(iter(self.files)) if len(self.files) == 1 else "body"
 
     @property
@@ -57,7 +77,7 @@ class FormFile:
 
 @define
 class Form:
-    """What came. `content_sha256` is of the whole body where the request declared a digest.
+    """The fields that arrived. `content_sha256` is set where the request declared a digest.
 
     `bodies` is the stack on which the files' bodies were entered: a use case that stores one of
     them takes it over.
@@ -69,11 +89,16 @@ class Form:
     declared_sha256: Sha256 | None = None
     content_sha256: Sha256 | None = None
 
-    def check_content(self) -> None:
-        """Hold the request's `Content-Digest` against what came.
+    @property
+    def given(self) -> dict[str, object]:
+        """All fields: texts and files."""
+        return {**self.texts, **self.files}
 
-        By RFC 9530 it is the digest of the whole multipart body. A client that has the digest of
-        its one file and declares that means the same, and is understood.
+    def check_content(self) -> None:
+        """Compare the request's `Content-Digest` with the bytes that arrived.
+
+        By RFC 9530 it is the digest of the whole multipart body. The digest of a form's only file
+        is accepted as well.
 
         Raises:
             DigestMismatch: it is neither.
@@ -119,6 +144,36 @@ async def read_form(
         yield form
 
 
+def is_json(request: AsgiRequest) -> bool:
+    """Whether a request declares a JSON body."""
+    kind = (request.header(b"content-type") or "").partition(";")[0]
+    return kind.strip().lower() == "application/json"
+
+
+async def read_json(request: AsgiRequest, pace: Pace) -> Mapping[str, Json]:
+    """Read a request's JSON object.
+
+    Raises:
+        UnsupportedRequest, SlowBody, ClientGone: as the body is.
+        TooLarge: it has more than `JSON_BYTES`.
+        InvalidInput: it is not a JSON object.
+        DigestMismatch: it contradicts the request's Content-Digest.
+    """
+    declared = _declared(request)
+    data = bytearray()
+    async for chunk in request.body(limit_bytes=JSON_BYTES, pace=pace, field="body"):
+        data += chunk
+    found = sha256_of(bytes(data))
+    if declared is not None and declared != found:
+        raise DigestMismatch.of(
+            "Content-Digest", f"the body has SHA-256 {found}", "send the bytes again"
+        )
+    try:
+        return parse_json_object(data.decode(), "body")
+    except UnicodeDecodeError as error:
+        raise InvalidInput.of("body", "is not UTF-8", "send UTF-8 text") from error
+
+
 async def _take_part(
     form: Form, shape: Shape, part: PartHead, multipart: Multipart, spool: Spool
 ) -> None:
@@ -134,7 +189,7 @@ async def _take_part(
     elif name in shape.texts:
         form.texts[name] = await _text(multipart.chunks(), shape.texts[name], name)
     else:
-        raise _unknown(name, shape)
+        raise InvalidInput([unknown_field(name, "form", shape.names)])
 
 
 async def _text(chunks: AsyncIterator[bytes], limit_bytes: int, name: str) -> str:
@@ -160,8 +215,3 @@ async def _hashed(chunks: AsyncIterator[bytes], whole: "hashlib._Hash") -> Async
 def _declared(request: AsgiRequest) -> Sha256 | None:
     text = request.header(_CONTENT_DIGEST)
     return None if text is None else parse_digest_field(text, "Content-Digest")
-
-
-def _unknown(name: str, shape: Shape) -> InvalidInput:
-    remedy = near_name(name, shape.names)
-    return InvalidInput.of(name[:100], "is not a field of this form", remedy)

@@ -1,6 +1,7 @@
-"""What surrounds every request, as pure ASGI: its id and log line, its problem, its place.
+"""Pure ASGI middleware around every request: id and log line, problems, concurrency, start.
 
-From the outside in: `RequestContext`, `ProblemHandler`, then `admission.Authentication`, `ConcurrencyLimit`, `Starting`.
+From the outside in: `RequestContext`, `ProblemHandler`, `Authentication` (in `security`),
+`ConcurrencyLimit`, `Starting`.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from traffic_storage.entrypoints.http.errors import ClientGone, Crowded, NotAdmitted
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.entrypoints.http.errors import ClientGone, Crowded
 from traffic_storage.entrypoints.http.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
 from traffic_storage.entrypoints.http.request_body import (
     AsgiRequest,
@@ -22,9 +24,9 @@ from traffic_storage.entrypoints.http.request_body import (
     note_request_id,
     principal_of,
     request_id_of,
-    route_path,
 )
 from traffic_storage.entrypoints.http.responses import send_whole
+from traffic_storage.entrypoints.http.security.access import noted_access
 
 logger = logging.getLogger("traffic_storage.http")
 
@@ -62,12 +64,15 @@ class RequestContext:
         request_id = _request_id(scope)
         note_request_id(scope, request_id)
         status, size = 0, 0
+        is_head = scope["method"] == "HEAD"
 
         async def enveloped(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _dressed(message.get("headers", ()), request_id)
+            elif is_head:
+                message = {**message, "body": b""}
             else:
                 size += len(message.get("body", b""))
             await send(message)
@@ -115,25 +120,25 @@ class ProblemHandler:
             await _answer(AsgiRequest(scope, receive, send), problem)
 
     async def _pass_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Nothing of ours; an embedder may have one, for whoever may come in."""
+        """Close a websocket that is refused; this service has none, an embedder may."""
         try:
             await self._app(scope, receive, send)
-        except NotAdmitted:
+        except TrafficStorageError:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
 
 class ConcurrencyLimit:
-    """Serves a bounded number of requests at once; the rest is told to come back."""
+    """Serves a bounded number of requests at once; those beyond it are answered 503."""
 
-    def __init__(self, app: ASGIApp, *, limit: int, free_paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self._app = app
         self._limit = limit
-        self._free_paths = free_paths
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or raise Crowded."""
-        if scope["type"] != "http" or route_path(scope) in self._free_paths:
+        access = noted_access(scope)
+        if scope["type"] != "http" or (access is not None and not access.counted):
             await self._app(scope, receive, send)
             return
         if self._running >= self._limit:
@@ -158,21 +163,17 @@ class Starting:
         *,
         started: Callable[[], bool],
         start: Callable[[], Awaitable[None]],
-        free_paths: frozenset[str],
     ) -> None:
         self._app = app
         self._started = started
         self._start = start
-        self._free_paths = free_paths
         self._attempt: asyncio.Future[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on when the service has started."""
-        if (
-            scope["type"] == "http"
-            and not self._started()
-            and route_path(scope) not in self._free_paths
-        ):
+        access = noted_access(scope)
+        is_waiting = scope["type"] == "http" and not self._started()
+        if is_waiting and (access is None or access.needs_start):
             await self._ensure()
         await self._app(scope, receive, send)
 
@@ -235,7 +236,7 @@ def _log(scope: Scope, request_id: str, status: int, size: int, seconds: float) 
     path: str = scope["path"]
     if ACCESS_PREFIX in path:
         path = path.partition(ACCESS_PREFIX)[0] + ACCESS_PREFIX + "{token}"
-    client = scope.get("client")
+    client, principal = scope.get("client"), principal_of(scope)
     logger.info(
         "%s %s %s: %s, %d bytes, %.1f ms, %s at %s",
         request_id,
@@ -244,6 +245,6 @@ def _log(scope: Scope, request_id: str, status: int, size: int, seconds: float) 
         status or "cut off",
         size,
         seconds * 1000,
-        principal_of(scope) or "nobody",
+        principal.name if principal else "nobody",
         client[0] if client else "?",
     )

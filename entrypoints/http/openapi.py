@@ -1,108 +1,65 @@
-"""The OpenAPI document (3.1), made from the table of routes."""
+"""What FastAPI's document lacks: problems, HEAD, security by the declared access."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
+from fastapi.routing import iter_route_contexts
 from pydantic import TypeAdapter
+from starlette.routing import BaseRoute
 
-from traffic_storage.entrypoints.http.errors import Crowded, NotAdmitted
-from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES, ProblemType
-from traffic_storage.entrypoints.http.routes import Answer, Field, Parameter, Schema, Served
+from traffic_storage.entrypoints.http.routing import StorageRoute
+from traffic_storage.entrypoints.http.schemas import Problem, without_null
+from traffic_storage.entrypoints.http.security.access import Access, access_of
 
-_REFERENCE = "#/components/schemas/{model}"
-_PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
-_SECURITY_SCHEME = "api_key"
-_DESCRIPTION = (
+DESCRIPTION = (
     "Storage and data management for the evidence of traffic violations. "
-    "Every error is a problem document (RFC 9457) that names the wrong fields and the remedy."
+    "Every error is a problem document (RFC 9457) that names the wrong fields and the remedy. "
+    "HEAD is served wherever GET is."
 )
+TAGS = [
+    {"name": "files", "description": "Images, videos and metadata: store, find, download"},
+    {"name": "violations", "description": "Violation records with their evidence"},
+    {"name": "service", "description": "Statistics and the state of the service"},
+]
+_SECURITY_SCHEME = "api_key"
+_NOT_OF_HEAD = frozenset({"206", "416"})
 
 
-def document(
-    table: Sequence[Served], *, version: str, public_url: str, keys_needed: bool
+def completed(
+    document: Mapping[str, Any], routes: Sequence[BaseRoute], *, keys_needed: bool
 ) -> dict[str, Any]:
-    """The document of what is served."""
-    paths: dict[str, dict[str, Any]] = {}
-    for route in table:
-        operation = _operation(route, keys_needed=keys_needed)
-        methods = paths.setdefault(route.path, {})
-        methods[route.method.lower()] = operation
-        if route.method == "GET":
-            methods["head"] = _head_of(operation)
-    components: dict[str, Any] = {"schemas": {"Problem": problem_schema(), **_view_schemas(table)}}
+    """FastAPI's document with what the routes declare beyond it."""
+    whole = deepcopy(dict(document))
+    components = whole.setdefault("components", {})
+    components.setdefault("schemas", {}).update(_problem_schemas())
     if keys_needed:
         components["securitySchemes"] = {_SECURITY_SCHEME: {"type": "http", "scheme": "bearer"}}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Traffic Storage", "version": version, "description": _DESCRIPTION},
-        "servers": [{"url": public_url}],
-        "paths": paths,
-        "components": components,
-    }
+    for route, access in _declared(routes):
+        operations = whole["paths"].get(route.path_format, {})  # type: ignore[attr-defined]
+        for method in sorted(getattr(route, "methods", None) or ()):
+            operation = operations.get(method.lower())
+            if operation is None:
+                continue
+            _strip_nulls(operation)
+            if keys_needed:
+                operation["security"] = _security(access)
+        if isinstance(route, StorageRoute) and "get" in operations:
+            operations["head"] = _head_of(operations["get"])
+    return whole
 
 
-def problem_schema() -> Schema:
-    """The schema of a problem document."""
-    field = {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in ("field", "message", "remedy")},
-        "required": ["field", "message", "remedy"],
-        "additionalProperties": False,
-    }
-    texts = ("type", "title", "detail", "remedy", "instance", "request_id")
-    return {
-        "type": "object",
-        "description": "What went wrong, where, and what would be right (RFC 9457).",
-        "properties": {
-            **{name: {"type": "string"} for name in texts},
-            "status": {"type": "integer"},
-            "errors": {"type": "array", "items": field},
-        },
-        "required": ["type", "title", "status", "detail", "remedy", "errors", "instance"],
-    }
+def _declared(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Access | None]]:
+    for context in iter_route_contexts(routes):
+        route = context.original_route
+        if getattr(context, "include_in_schema", False) and hasattr(route, "path_format"):
+            yield route, access_of(route)
 
 
-def problems_of(route: Served) -> list[ProblemType]:
-    """The problems that a route may answer with, by status."""
-    own = [TYPES[error] for error in route.problems]
-    common = [] if route.free else [TYPES[NotAdmitted], TYPES[Crowded]]
-    if route.free and route.problems:
-        common = [TYPES[Crowded]]
-    return sorted({*own, *common, INTERNAL}, key=lambda kind: (kind.status, kind.name))
-
-
-def _view_schemas(table: Iterable[Served]) -> dict[str, Schema]:
-    """The schemas of all views that are answered, made from their types: they can't differ."""
-    views = {answer.view for route in table for answer in route.answers if answer.view}
-    _, found = TypeAdapter.json_schemas(
-        [(view.__name__, "serialization", TypeAdapter[Any](view)) for view in views],
-        ref_template=_REFERENCE,
-    )
-    # What is not in the type is not in the answer.
-    return {
-        name: {**schema, "additionalProperties": False}
-        for name, schema in sorted(found["$defs"].items())
-    }
-
-
-def _operation(route: Served, *, keys_needed: bool) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "operationId": route.name,
-        "summary": route.summary,
-        "parameters": [_parameter(parameter) for parameter in route.parameters],
-        "responses": {
-            **{str(answer.status): _answer(answer) for answer in route.answers},
-            **_problems(problems_of(route)),
-        },
-    }
-    if route.form:
-        operation["requestBody"] = _form(route.form, route.required)
-    if route.raw_types:
-        taken: dict[str, Any] = {kind: {"schema": {}} for kind in route.raw_types}
-        operation["requestBody"] = {"required": True, "content": taken}
-    if keys_needed:
-        operation["security"] = [] if route.free else [{_SECURITY_SCHEME: []}]
-    return operation
+def _security(access: Access | None) -> list[dict[str, list[str]]]:
+    if access is not None and access.scope is None:
+        return []
+    return [{_SECURITY_SCHEME: [str(access.scope)] if access and access.scope else []}]
 
 
 def _head_of(operation: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,76 +67,25 @@ def _head_of(operation: Mapping[str, Any]) -> dict[str, Any]:
     responses = {
         status: {key: value for key, value in answer.items() if key != "content"}
         for status, answer in operation["responses"].items()
-        if status not in {"206", "416"}
+        if status not in _NOT_OF_HEAD
     }
     return {
         **operation,
         "operationId": f"{operation['operationId']}_head",
-        "summary": f"{operation['summary']} (the head only)",
+        "summary": f"{operation['summary']} (headers only)",
         "responses": responses,
     }
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "name": parameter.name,
-        "in": parameter.where,
-        "required": parameter.where == "path",
-        "schema": parameter.schema,
-    }
-    if parameter.description:
-        described["description"] = parameter.description
-    if parameter.example is not None:
-        described["example"] = parameter.example
-    return described
+def _strip_nulls(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = without_null(parameter["schema"])
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.description}
-    if answer.view is not None:
-        reference = {"$ref": _REFERENCE.format(model=answer.view.__name__)}
-        described["content"] = {"application/json": {"schema": reference}}
-    if answer.binary:
-        described["content"] = {
-            kind: {"schema": {}} for kind in ("image/*", "video/*", "application/*")
-        }
-    if answer.headers:
-        described["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}}
-            for name, text in answer.headers.items()
-        }
-    return described
-
-
-def _problems(kinds: Iterable[ProblemType]) -> dict[str, Any]:
-    titles: dict[str, list[str]] = {}
-    for kind in kinds:
-        titles.setdefault(str(kind.status), []).append(f"{kind.title} (`{kind.name}`)")
-    content = {"application/problem+json": {"schema": _PROBLEM_REFERENCE}}
-    return {
-        status: {"description": "; ".join(known), "content": content}
-        for status, known in titles.items()
-    }
-
-
-def _form(fields: Sequence[Field], required: Sequence[str]) -> dict[str, Any]:
-    properties = {
-        field.name: {
-            **field.schema,
-            **({"description": field.description} if field.description else {}),
-        }
-        for field in fields
-    }
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
-    encoding = {
-        field.name: {"contentType": ", ".join(field.content_types)}
-        for field in fields
-        if field.content_types
-    }
-    content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
-    return {"required": True, "content": content}
+def _problem_schemas() -> dict[str, Any]:
+    _, found = TypeAdapter.json_schemas(
+        [("problem", "serialization", TypeAdapter(Problem))],
+        ref_template="#/components/schemas/{model}",
+    )
+    definitions: dict[str, Any] = found["$defs"]
+    return definitions

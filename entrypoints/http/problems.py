@@ -25,14 +25,18 @@ from traffic_storage.entrypoints.http.errors import (
     BadMultipart,
     BadRequest,
     Crowded,
+    DeviceNotAllowed,
     KeyReused,
+    LocalUseOnly,
     MethodNotAllowed,
+    MissingScope,
     NoSuchResource,
     NotAdmitted,
     PreconditionFailed,
     RangeNotSatisfiable,
     Refused,
     SlowBody,
+    UndeclaredAccess,
     UnsupportedRequest,
 )
 from traffic_storage.ports.errors import AttemptCondemned, DeadlinePassed, OutcomeUnknown
@@ -63,13 +67,19 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         BadRequest: ProblemType("bad-request", 400, "The request is malformed"),
         BadMultipart: ProblemType("bad-multipart", 400, "The multipart body is broken"),
         NotAdmitted: ProblemType("not-admitted", 401, "A credential is needed"),
+        LocalUseOnly: ProblemType("local-use-only", 403, "Only this machine is served"),
         AccessDenied: ProblemType("access-denied", 403, "The access token is not valid"),
+        MissingScope: ProblemType("missing-scope", 403, "The credential lacks a scope"),
+        DeviceNotAllowed: ProblemType("device-not-allowed", 403, "Bound to other devices"),
+        UndeclaredAccess: ProblemType("undeclared-access", 403, "The route declares no access"),
         NotFound: ProblemType("not-found", 404, "Nothing is known under this id"),
         NoSuchResource: ProblemType("no-such-resource", 404, "Nothing is served here"),
         MethodNotAllowed: ProblemType("method-not-allowed", 405, "The method is not served here"),
         SlowBody: ProblemType("slow-body", 408, "The request body came too slowly"),
         Conflict: ProblemType("conflict", 409, "The id is taken by other content"),
-        PreconditionFailed: ProblemType("precondition-failed", 412, "The content is another"),
+        PreconditionFailed: ProblemType(
+            "precondition-failed", 412, "The file's ETag does not match If-Match"
+        ),
         TooLarge: ProblemType("too-large", 413, "The input exceeds a limit"),
         UnsupportedMedia: ProblemType("unsupported-media", 415, "The type is not accepted"),
         UnsupportedRequest: ProblemType("unsupported-body", 415, "The body's type is not taken"),
@@ -80,7 +90,7 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         KeyReused: ProblemType("idempotency-key-reused", 422, "The key stands for other content"),
         NoGoodReplica: ProblemType("no-good-replica", 500, "No good copy of the file is left"),
         Crowded: ProblemType("crowded", 503, "The service is busy"),
-        Unavailable: ProblemType("unavailable", 503, "A needed service is away"),
+        Unavailable: ProblemType("unavailable", 503, "A needed service is unavailable"),
         OutcomeUnknown: ProblemType("outcome-unknown", 503, "It may or may not have been stored"),
         AttemptCondemned: ProblemType("attempt-expired", 503, "Storing took too long"),
         DeadlinePassed: ProblemType("attempt-expired", 503, "Storing took too long"),
@@ -138,7 +148,12 @@ def _fields_of(error: TrafficStorageError) -> list[dict[str, str]]:
 
 
 def _headers_of(error: BaseException, kind: ProblemType) -> Iterator[tuple[bytes, bytes]]:
-    if isinstance(error, NotAdmitted):
+    if isinstance(error, MissingScope):
+        yield (
+            b"www-authenticate",
+            f'Bearer realm="traffic-storage", error="insufficient_scope", scope="{error.scope}"'.encode(),
+        )
+    elif isinstance(error, NotAdmitted) and kind.status == 401:
         invalid = b', error="invalid_token"' if error.key_given else b""
         yield b"www-authenticate", b'Bearer realm="traffic-storage"' + invalid
     elif isinstance(error, Refused):

@@ -1,188 +1,201 @@
-"""What is asked of the catalogue and of the service itself."""
+"""Reading the catalogue and the state of the service."""
 
 import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-import orjson
 from attrs import asdict
-from starlette.datastructures import QueryParams
+from fastapi import Path, Query, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.find import Find
 from traffic_storage.application.runtime import Health, Runtime
 from traffic_storage.application.statistics import Statistics
-from traffic_storage.domain.errors import InvalidInput, Unavailable
+from traffic_storage.domain.errors import InvalidInput, NotFound, Unavailable
+from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.query import Cursor, ViolationQuery
-from traffic_storage.entrypoints.http.fields import (
-    Reader,
-    instant_in,
-    number,
-    renamed,
-    whole_number,
-)
+from traffic_storage.domain.times import instant
+from traffic_storage.entrypoints.http.downloads import FileIdPath, check_visible
+from traffic_storage.entrypoints.http.fields import renamed
 from traffic_storage.entrypoints.http.problems import MEDIA_TYPE, problem_of
-from traffic_storage.entrypoints.http.request_body import AsgiRequest, request_id_of
-from traffic_storage.entrypoints.http.responses import send_json, send_whole
+from traffic_storage.entrypoints.http.request_body import (
+    AsgiRequest,
+    known_principal,
+    principal_of,
+    request_id_of,
+)
+from traffic_storage.entrypoints.http.responses import JsonResponse, json_bytes, send_json
+from traffic_storage.entrypoints.http.schemas import (
+    Checks,
+    UrlQuery,
+    ViolationFilters,
+    ViolationIdText,
+    ViolationsPage,
+    read_fields,
+)
 from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
 
-_KNOWN_FILTERS = frozenset(
-    {
-        "device_id",
-        "violation_type",
-        "vehicle_class",
-        "min_confidence",
-        "max_confidence",
-        "start_date",
-        "end_date",
-        "limit",
-        "cursor",
-    }
-)
 _DATES = {"start_time": "start_date", "end_time": "end_date"}
-_NONE: frozenset[str] = frozenset()
 DEFAULT_EXPIRY_SECONDS = 3600
 
 
 class ListViolations:
-    """`GET /violations`: newest first, page by page."""
+    """`GET /violations`: newest first, page by page. Plain ASGI: pages are asked for often."""
 
     def __init__(self, find: Find, zone: ZoneInfo) -> None:
         self._find = find
-        self._instant = instant_in(zone)
+        self._zone = zone
+
+    @staticmethod
+    def signature(filters: Annotated[ViolationFilters, Query()]) -> ViolationsPage:  # type: ignore[empty-body]
+        """Newest first, ties by id. The Link header leads to the next page."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(_KNOWN_FILTERS)
-        page = await self._find.violations(self._query(texts))
+        texts = request.query(ViolationFilters.model_fields)
+        page = await self._find.violations(self._query(texts, request.principal))
         following = page.next.to_text() if page.next else None
         content = {
             "violations": [violation_view(violation) for violation in page.items],
             "count": len(page.items),
             "next_cursor": following,
         }
-        headers = []
-        if following:
-            query = QueryParams({**texts, "cursor": following})
-            address = request.reference(f"/violations?{query}")
-            headers.append((b"link", b'<%s>; rel="next"' % address))
-        await send_json(request, 200, headers, content)
+        await send_json(request, 200, next_page(request, "/violations", texts, following), content)
 
-    def _query(self, texts: dict[str, str]) -> ViolationQuery:
-        reader = Reader(texts)
-        least = reader.optional("min_confidence", number)
-        most = reader.optional("max_confidence", number)
-        start = reader.optional("start_date", self._instant)
-        end = reader.optional("end_date", self._instant)
-        limit = reader.optional("limit", whole_number)
-        after = reader.optional("cursor", lambda text, _: Cursor.from_text(text))
-        query = ViolationQuery()
-        try:
-            with renamed(_DATES):
-                query = ViolationQuery(
-                    device_id=texts.get("device_id"),
-                    violation_type=texts.get("violation_type"),
-                    vehicle_class=texts.get("vehicle_class"),
-                    min_confidence=least,
-                    max_confidence=most,
-                    start_time=start,
-                    end_time=end,
-                    limit=query.limit if limit is None else limit,
-                    after=after,
-                )
-        except InvalidInput as error:
-            reader.problems += error.problems
-        reader.finish()
-        return query
+    def _query(self, texts: Mapping[str, str], principal: Principal) -> ViolationQuery:
+        filters, problems = read_fields(ViolationFilters, texts, "query")
+        checks = Checks(problems)
+        start = checks.optional(filters.start_date, instant_in(self._zone, "start_date"))
+        end = checks.optional(filters.end_date, instant_in(self._zone, "end_date"))
+        after = checks.optional(filters.cursor, Cursor.from_text)
+        with checks, renamed(_DATES):
+            return ViolationQuery(
+                device_id=allowed_device(principal, filters.device_id),
+                violation_type=filters.violation_type,
+                vehicle_class=filters.vehicle_class,
+                min_confidence=filters.min_confidence,
+                max_confidence=filters.max_confidence,
+                start_time=start,
+                end_time=end,
+                limit=100 if filters.limit is None else filters.limit,
+                after=after,
+            )
 
 
 class GetViolation:
-    """`GET /violations/{violation_id}`: one record and the files that name it."""
+    """`GET /violations/{violation_id}`."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        request = AsgiRequest(scope, receive, send)
-        wanted = request.path_value("violation_id")
-        found = await self._find.violation_with_files(wanted)
-        content = {
-            "violation": violation_view(found.violation),
-            "files": [file_view(file) for file in found.files],
-        }
-        await send_json(request, 200, (), content)
+    async def get(
+        self,
+        request: Request,
+        violation_id: Annotated[ViolationIdText, Path(examples=["V001"])],
+    ) -> Response:
+        """All files that name the violation, oldest first."""
+        principal = known_principal(request.scope)
+        found = await self._find.violation_with_files(violation_id)
+        if not principal.may_access(found.violation.record.device_id):
+            raise NotFound("violation", violation_id)
+        visible = [file for file in found.files if principal.may_access(file.device_id)]
+        return JsonResponse(
+            {
+                "violation": violation_view(found.violation),
+                "files": [file_view(file) for file in visible],
+            }
+        )
 
 
 class GetAccessUrl:
-    """`GET /files/{file_id}/url`: a link that opens the file for a while."""
+    """`GET /files/{file_id}/url`."""
 
     def __init__(self, access_urls: AccessUrls, find: Find) -> None:
         self._access_urls = access_urls
         self._find = find
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        request = AsgiRequest(scope, receive, send)
-        texts = request.query(frozenset({"expires_in"}))
-        seconds = Reader(texts)
-        expires_in = seconds.optional("expires_in", number)
-        seconds.finish()
-        file = await self._find.file(request.path_value("file_id"))
-        link = self._access_urls.url(
-            file.file_id, DEFAULT_EXPIRY_SECONDS if expires_in is None else expires_in
-        )
-        content = {"url": link.url, "expires_at": link.expires_at.isoformat()}
-        await send_json(request, 200, (), content)
+    async def get(
+        self, request: Request, file_id: FileIdPath, query: Annotated[UrlQuery, Query()]
+    ) -> Response:
+        """The link stays valid when the file moves between stores."""
+        file = await self._find.file(file_id)
+        check_visible(known_principal(request.scope), file)
+        seconds = DEFAULT_EXPIRY_SECONDS if query.expires_in is None else query.expires_in
+        link = self._access_urls.url(file.file_id, seconds)
+        return JsonResponse({"url": link.url, "expires_at": link.expires_at.isoformat()})
 
 
-class GetStatistics:
-    """`GET /storage/stats`: what is stored where, and what was done since the start."""
+class Service:
+    """The state of the service."""
 
-    def __init__(self, statistics: Statistics) -> None:
+    def __init__(self, statistics: Statistics, runtime: Runtime) -> None:
         self._statistics = statistics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        request = AsgiRequest(scope, receive, send)
-        request.query(_NONE)
-        view = statistics_view(await self._statistics())
-        await send_json(request, 200, (), view)
-
-
-class GetLiveness:
-    """`GET /healthz`: whether the process answers. Asks nobody else."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        await send_whole(AsgiRequest(scope, receive, send), 200, (), b'{"status":"ok"}')
-
-
-class GetReadiness:
-    """`GET /readyz`: whether requests can be served, and the state of each part."""
-
-    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer: 200 also when degraded, 503 with the same members when not ready."""
-        request = AsgiRequest(scope, receive, send)
+    async def statistics(self) -> Response:
+        """`operation_stats` are of this process since its start."""
+        return JsonResponse(statistics_view(await self._statistics()))
+
+    async def liveness(self) -> Response:
+        """It asks no other part of the service."""
+        return JsonResponse({"status": "ok"})
+
+    async def readiness(self, request: Request) -> Response:
+        """200 also when degraded. Without a credential only `ready` is shown."""
         health = await self._runtime.health()
-        report = _report(health)
+        report = _report(health, shown=principal_of(request.scope) is not None)
         if health.ready:
-            await send_json(request, 200, (), report)
-            return
+            return JsonResponse(report)
         away = ", ".join(
             part.name for part in health.components if part.needed and not part.healthy
         )
-        error = Unavailable(f"away: {away}", remedy="restore what is named")
-        problem = problem_of(error, request_id_of(scope))
-        content = orjson.dumps({**json.loads(problem.body), **report})
-        await send_whole(request, 503, problem.headers, content, MEDIA_TYPE)
+        detail = f"not available: {away}" if "components" in report else "the service is not ready"
+        error = Unavailable(detail, remedy="restore what is named, or wait")
+        problem = problem_of(error, request_id_of(request.scope))
+        content = json_bytes({**json.loads(problem.body), **report})
+        response = Response(content, 503, media_type=MEDIA_TYPE.decode())
+        response.raw_headers += problem.headers
+        return response
 
 
-def _report(health: Health) -> dict[str, object]:
+def allowed_device(principal: Principal, device_id: str | None) -> str | None:
+    """The device to which a query of this principal is restricted; None for all.
+
+    Raises:
+        InvalidInput: the principal is bound to several devices, and the query names none of them.
+    """
+    asked = device_id if device_id is not None else principal.only_device
+    if principal.may_access(asked) or not principal.devices:
+        return asked
+    bound = ", ".join(principal.devices)
+    raise InvalidInput.of(
+        "device_id", f"this key is bound to the devices {bound}", "name a device_id of these"
+    )
+
+
+def instant_in(zone: ZoneInfo, field: str) -> Callable[[datetime], datetime]:
+    """Reads a query's time as an instant; a naive one is read in `zone`."""
+    return lambda time: instant(time, zone, field).at
+
+
+def next_page(
+    request: AsgiRequest, path: str, texts: Mapping[str, str], cursor: str | None
+) -> list[tuple[bytes, bytes]]:
+    """The Link header to the page after this one, if there is one."""
+    if cursor is None:
+        return []
+    address = request.reference(f"{path}?{urlencode({**texts, 'cursor': cursor})}")
+    return [(b"link", b'<%s>; rel="next"' % address)]
+
+
+def _report(health: Health, *, shown: bool) -> dict[str, Any]:
+    if not shown:
+        return {"ready": health.ready}
     return {
         "ready": health.ready,
         "degraded": health.degraded,

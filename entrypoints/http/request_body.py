@@ -1,7 +1,7 @@
 """Requests as plain ASGI endpoints read them: headers, query and body, bounded in size and time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Self
@@ -11,10 +11,12 @@ from attrs import frozen
 from starlette.types import Message, Receive, Scope, Send
 
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
+from traffic_storage.domain.principal import Principal
 from traffic_storage.entrypoints.http.errors import (
     BadRequest,
     BodyTooLarge,
     ClientGone,
+    NotAdmitted,
     SlowBody,
     UnsupportedRequest,
 )
@@ -55,9 +57,9 @@ class AsgiRequest:
         return str(self.scope["method"])
 
     @property
-    def principal(self) -> str:
-        """Who asks, by the name of the credential that let the request in."""
-        return str(self.scope.get(_PRINCIPAL, ""))
+    def principal(self) -> Principal:
+        """The principal of a request to a route that needs one."""
+        return known_principal(self.scope)
 
     def path_value(self, name: str) -> str:
         """A part of the path by its name in the route, decoded."""
@@ -75,30 +77,9 @@ class AsgiRequest:
         """A path of ours as a client must ask for it, wherever the application is mounted."""
         return f"{self.scope.get('root_path', '')}{path}".encode()
 
-    def query(self, known: frozenset[str]) -> dict[str, str]:
-        """The query's fields.
-
-        Raises:
-            InvalidInput: one is not known, comes twice, or is not UTF-8.
-        """
-        text = self.scope.get("query_string", b"").decode("latin-1")
-        try:
-            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
-        except ValueError as error:
-            raise BadRequest.of("query", "can't be read", "send UTF-8, percent-encoded") from error
-        names = [name for name, _ in pairs]
-        problems = [
-            FieldProblem(name[:100], "is not a field of this query", near_name(name, sorted(known)))
-            for name in dict.fromkeys(names)
-            if name not in known
-        ] + [
-            FieldProblem(name, "comes more than once", "send it once")
-            for name in known
-            if names.count(name) > 1
-        ]
-        if problems:
-            raise InvalidInput(problems)
-        return dict(pairs)
+    def query(self, known: Collection[str]) -> dict[str, str]:
+        """The query's fields; see `query_of`."""
+        return query_of(self.scope, known)
 
     def body(self, *, limit_bytes: int, pace: Pace, field: str) -> "IncomingBody":
         """The body, to be read once.
@@ -209,6 +190,38 @@ def header_of(scope: Scope, name: bytes) -> str | None:
     return b", ".join(values).decode("latin-1") if values else None
 
 
+def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
+    """The fields of a request's query.
+
+    Raises:
+        InvalidInput: a field is not known, or comes twice.
+        BadRequest: the query is not UTF-8, or has more than 100 fields.
+    """
+    text = scope.get("query_string", b"").decode("latin-1")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise BadRequest.of("query", "can't be read", "send UTF-8, percent-encoded") from error
+    names = [name for name, _ in pairs]
+    problems = [
+        unknown_field(name, "query", sorted(known))
+        for name in dict.fromkeys(names)
+        if name not in known
+    ] + [
+        FieldProblem(name, "comes more than once", "send it once")
+        for name in known
+        if names.count(name) > 1
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    return dict(pairs)
+
+
+def unknown_field(name: str, where: str, known: Sequence[str]) -> FieldProblem:
+    """The problem of a field that a query, form or body does not have."""
+    return FieldProblem(name[:100], f"is not a field of this {where}", near_name(name, known))
+
+
 def route_path(scope: Scope) -> str:
     """The path below the root path, as routing sees it."""
     path: str = scope["path"]
@@ -217,14 +230,27 @@ def route_path(scope: Scope) -> str:
     return below if below.startswith("/") else path
 
 
-def note_principal(scope: Scope, principal: str) -> None:
-    """Note who asks."""
+def note_principal(scope: Scope, principal: Principal) -> None:
+    """Note the principal on the request."""
     scope[_PRINCIPAL] = principal
 
 
-def principal_of(scope: Scope) -> str:
-    """Who asks; empty before that is known."""
-    return str(scope.get(_PRINCIPAL, ""))
+def principal_of(scope: Scope) -> Principal | None:
+    """The principal of the request; None without a valid credential."""
+    principal = scope.get(_PRINCIPAL)
+    return principal if isinstance(principal, Principal) else None
+
+
+def known_principal(scope: Scope) -> Principal:
+    """The principal of a request to a route that needs one.
+
+    Raises:
+        NotAdmitted: there is none.
+    """
+    principal = principal_of(scope)
+    if principal is None:
+        raise NotAdmitted("the request has no principal", remedy="send a credential")
+    return principal
 
 
 def note_request_id(scope: Scope, request_id: str) -> None:
@@ -244,7 +270,7 @@ def body_of(scope: Scope) -> IncomingBody | None:
 
 
 def near_name(name: str, known: Sequence[str]) -> str:
-    """The remedy for a name that is not known: the one that was meant, else all there are."""
+    """The remedy for an unknown name: the nearest known name, or all known names."""
     near = get_close_matches(name[:100], known, n=1)
     if near:
         return f"did you mean {near[0]}?"

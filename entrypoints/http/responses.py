@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
+from typing import Any
 
 import orjson
+from starlette.responses import JSONResponse
 from starlette.types import Receive
 
 from traffic_storage.entrypoints.http.errors import ClientGone
@@ -34,16 +36,26 @@ async def send_whole(
     await request.send({"type": "http.response.body", "body": body})
 
 
-async def send_json(
-    request: AsgiRequest, status: int, headers: Headers, content: Mapping[str, object]
-) -> None:
-    """Answer with a JSON object."""
+async def send_json(request: AsgiRequest, status: int, headers: Headers, content: object) -> None:
+    """Answer with JSON."""
+    await send_whole(request, status, headers, json_bytes(content))
+
+
+def json_bytes(content: object) -> bytes:
+    """Content as JSON."""
     try:
-        text = orjson.dumps(content)
+        return orjson.dumps(content)
     except TypeError:
-        # Somebody's integer of more than 64 bits, which is JSON all the same.
-        text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    await send_whole(request, status, headers, text)
+        # An integer of more than 64 bits, which is valid JSON.
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class JsonResponse(JSONResponse):
+    """The answer of a FastAPI endpoint that builds its JSON itself."""
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 - as Starlette declares it
+        """The body."""
+        return json_bytes(content)
 
 
 async def send_head(request: AsgiRequest, status: int, headers: Headers) -> None:

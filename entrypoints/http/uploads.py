@@ -1,16 +1,19 @@
-"""Taking evidence in: the two uploads, the violation with its files, and raw bytes of a device."""
+"""Storing evidence: the uploads, the violation with its files, and raw bytes of a device."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
+from typing import Annotated, Any
 
 from attrs import frozen
+from fastapi import Form as FormField
+from fastapi import Header, Path, Query
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import Stored, StoreFiles
 from traffic_storage.domain.canonical import canonical_json
-from traffic_storage.domain.digests import Sha256, declared_sha256
+from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import (
     Conflict,
     DigestMismatch,
@@ -21,47 +24,81 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import keyed_file_id, new_file_id
 from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, is_undeclared, sniff
+from traffic_storage.domain.principal import Principal
+from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
-from traffic_storage.entrypoints.http.errors import KeyReused
-from traffic_storage.entrypoints.http.fields import (
-    OPTIONAL,
-    REQUIRED,
-    attributes_of,
-    idempotency_key,
-    record_of,
-    renamed,
-    seconds_field,
-    sha256_field,
-)
+from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, KeyReused
+from traffic_storage.entrypoints.http.fields import idempotency_key, renamed
 from traffic_storage.entrypoints.http.forms import (
-    LONG_TEXT,
-    SHORT_TEXT,
     Form,
     FormFile,
     Shape,
+    is_json,
     read_form,
+    read_json,
 )
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
 from traffic_storage.entrypoints.http.responses import send_json
-from traffic_storage.entrypoints.views import evidence_view, file_view
+from traffic_storage.entrypoints.http.schemas import (
+    Checks,
+    ContentQuery,
+    FileDescription,
+    ImageForm,
+    NewFileId,
+    Problems,
+    RecordFields,
+    VideoForm,
+    ViolationForm,
+    read_fields,
+)
+from traffic_storage.entrypoints.views import (
+    EvidenceView,
+    StoredFileView,
+    evidence_view,
+    file_view,
+)
 from traffic_storage.ports.spool import Spool
 
-_LABELS = {"device_id": SHORT_TEXT, "violation_id": SHORT_TEXT, "metadata": LONG_TEXT}
-_UPLOAD_TEXTS = {**_LABELS, "file_id": SHORT_TEXT, "sha256": SHORT_TEXT}
-_PUT_FIELDS = frozenset({*_LABELS, "duration_seconds"})
 _TIME_OF_LABELS = {"captured_at": "metadata.timestamp"}
-_SAID_OF = {
+_FILE_OF = {
     "image_sha256": "image_file",
     "video_sha256": "video_file",
     "duration_seconds": "video_file",
 }
-"""Fields of a violation that say something of one of its files."""
+"""Fields of a violation that describe one of its files."""
 _IDEMPOTENCY = b"idempotency-key"
+
+ContentDigest = Annotated[
+    str | None,
+    Header(
+        alias="Content-Digest",
+        description="SHA-256 of the body (RFC 9530); bytes that contradict it are refused. Of a "
+        "form with one file it may be the file's",
+        pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="without a file_id, the id is derived from it; other content or other "
+        "attributes under it are refused",
+        pattern="^[!-~]{1,255}$",
+    ),
+]
+UnusedKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="accepted but ignored: violation_id already makes retries idempotent",
+        pattern="^[!-~]{1,255}$",
+    ),
+]
 
 
 @frozen
-class IngestJournal:
-    """What taking in needs.
+class Ingest:
+    """The parts that storing needs.
 
     `image_bytes` and `video_bytes` are the most that a file of the kind may have.
     """
@@ -75,22 +112,31 @@ class IngestJournal:
 
 
 class UploadImage:
-    """`POST /files/upload/image`: a form with a file and what is said about it."""
+    """`POST /files/upload/image`: a form with a file and what is stated about it."""
 
-    def __init__(self, journal: IngestJournal) -> None:
-        self._journal = journal
-        self._shape = Shape({"file": journal.image_bytes}, _UPLOAD_TEXTS)
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        self._shape = Shape.of(ImageForm, {"file": ingest.image_bytes})
+
+    @staticmethod
+    def signature(  # type: ignore[empty-body]
+        form: Annotated[ImageForm, FormField(media_type="multipart/form-data")],
+        idempotency_key: IdempotencyKey = None,
+        content_digest: ContentDigest = None,
+    ) -> StoredFileView:
+        """JPEG, PNG, WebP or AVIF. The same bytes and attributes again answer 200."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         request = AsgiRequest(scope, receive, send)
-        journal = self._journal
-        async with read_form(request, self._shape, journal.spool, journal.pace) as form:
+        ingest = self._ingest
+        async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
             key = _Key.of(request, form)
             with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(key):
-                attributes = attributes_of(form.texts, file_id=_wanted_id(form, key, "image"))
-                upload = _upload(form, "file", sha256_field(form.texts))
-                stored = await journal.store_files.image(upload, attributes, bodies=form.bodies)
+                fields, problems = read_fields(ImageForm, form.given)
+                file_id = _wanted_id(fields.file_id, key, "image")
+                attributes = attributes_of(fields, problems, request.principal, file_id)
+                upload = _upload(form, "file", fields.sha256)
+                stored = await ingest.store_files.image(upload, attributes, bodies=form.bodies)
             _refuse_other_labels(stored, attributes, None, key)
         await _answer(request, stored)
 
@@ -98,22 +144,30 @@ class UploadImage:
 class UploadVideo:
     """`POST /files/upload/video`: like an image, with its duration in seconds."""
 
-    def __init__(self, journal: IngestJournal) -> None:
-        self._journal = journal
-        texts = {**_UPLOAD_TEXTS, "duration_seconds": SHORT_TEXT}
-        self._shape = Shape({"file": journal.video_bytes}, texts)
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        self._shape = Shape.of(VideoForm, {"file": ingest.video_bytes})
+
+    @staticmethod
+    def signature(  # type: ignore[empty-body]
+        form: Annotated[VideoForm, FormField(media_type="multipart/form-data")],
+        idempotency_key: IdempotencyKey = None,
+        content_digest: ContentDigest = None,
+    ) -> StoredFileView:
+        """MP4, MOV, Matroska, WebM, MPEG-TS or AVI. The same again answers 200."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         request = AsgiRequest(scope, receive, send)
-        journal = self._journal
-        async with read_form(request, self._shape, journal.spool, journal.pace) as form:
+        ingest = self._ingest
+        async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
             key = _Key.of(request, form)
             with renamed({"video": "file", **_TIME_OF_LABELS}), _by_key(key):
-                attributes = attributes_of(form.texts, file_id=_wanted_id(form, key, "video"))
-                seconds = seconds_field(form.texts)
-                upload = _upload(form, "file", sha256_field(form.texts))
-                stored = await journal.store_files.video(
+                fields, problems = read_fields(VideoForm, form.given)
+                seconds = fields.duration_seconds
+                file_id = _wanted_id(fields.file_id, key, "video")
+                attributes = attributes_of(fields, problems, request.principal, file_id)
+                upload = _upload(form, "file", fields.sha256)
+                stored = await ingest.store_files.video(
                     upload, attributes, duration_seconds=seconds, bodies=form.bodies
                 )
             _refuse_other_labels(stored, attributes, seconds, key)
@@ -123,34 +177,40 @@ class UploadVideo:
 class PutContent:
     """`PUT /files/{file_id}/content`: the bytes as the body, attributes in the query.
 
-    For devices that can't build a form. The content type says whether it is an image or a video;
-    where it says nothing, the first bytes do.
+    For devices that can't build a form. The content type names the kind, image or video; without
+    one the first bytes decide.
     """
 
-    def __init__(self, journal: IngestJournal) -> None:
-        self._journal = journal
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    @staticmethod
+    def signature(  # type: ignore[empty-body]
+        file_id: Annotated[NewFileId, Path(description="id to store it under", examples=["c-42"])],
+        query: Annotated[ContentQuery, Query()],
+        content_digest: ContentDigest = None,
+    ) -> StoredFileView:
+        """For devices that can't build a form. The content type names the kind, image or video."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(_PUT_FIELDS)
+        texts = request.query(ContentQuery.model_fields)
         with renamed({"image": "body", "video": "body", **_TIME_OF_LABELS}):
-            attributes = attributes_of(texts, file_id=new_file_id(request.path_value("file_id")))
-            seconds = seconds_field(texts)
-            stored = await self._store(request, attributes, seconds)
+            fields, problems = read_fields(ContentQuery, texts, "query")
+            file_id = new_file_id(request.path_value("file_id"))
+            attributes = attributes_of(fields, problems, request.principal, file_id)
+            stored = await self._store(request, attributes, fields.duration_seconds)
         await _answer(request, stored)
 
     async def _store(
         self, request: AsgiRequest, attributes: FileAttributes, seconds: float | None
     ) -> Stored:
-        journal = self._journal
+        ingest = self._ingest
         declared = request.header(b"content-type")
         kind = _kind_of(declared)
-        limits = {FileKind.IMAGE: journal.image_bytes, FileKind.VIDEO: journal.video_bytes}
+        limits = {FileKind.IMAGE: ingest.image_bytes, FileKind.VIDEO: ingest.video_bytes}
         limit = limits.get(kind, max(limits.values())) if kind else max(limits.values())
-        body: AsyncIterator[bytes] = request.body(
-            limit_bytes=limit, pace=journal.pace, field="body"
-        )
+        body: AsyncIterator[bytes] = request.body(limit_bytes=limit, pace=ingest.pace, field="body")
         if kind is None:
             head, body = await _peeked(body)
             kind = FileKind.IMAGE if sniff(head) in ACCEPTED_IMAGES else FileKind.VIDEO
@@ -158,49 +218,65 @@ class PutContent:
         if kind is FileKind.IMAGE:
             if seconds is not None:
                 raise InvalidInput.of("duration_seconds", "is of a video", "leave it out")
-            return await journal.store_files.image(upload, attributes)
-        return await journal.store_files.video(upload, attributes, duration_seconds=seconds)
+            return await ingest.store_files.image(upload, attributes)
+        return await ingest.store_files.video(upload, attributes, duration_seconds=seconds)
 
 
 class CreateViolation:
-    """`POST /violations`: a record as form fields, with its image and video if there are any.
+    """`POST /violations`: a record with its image and video as a form, or a record as JSON.
 
-    The violation's own id is what makes a retry safe; an `Idempotency-Key` is checked for form
-    and changes nothing, as it does for an upload with a `file_id`.
+    The violation's own id makes a retry idempotent; an `Idempotency-Key` is checked for form and
+    otherwise ignored, as for an upload with a `file_id`.
     """
 
-    def __init__(self, journal: IngestJournal) -> None:
-        self._journal = journal
-        self._shape = Shape(
-            {"image_file": journal.image_bytes, "video_file": journal.video_bytes},
-            {
-                **dict.fromkeys(REQUIRED, SHORT_TEXT),
-                **dict.fromkeys(OPTIONAL, LONG_TEXT),
-                "duration_seconds": SHORT_TEXT,
-                "image_sha256": SHORT_TEXT,
-                "video_sha256": SHORT_TEXT,
-            },
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        self._shape = Shape.of(
+            ViolationForm, {"image_file": ingest.image_bytes, "video_file": ingest.video_bytes}
         )
 
+    @staticmethod
+    def signature(  # type: ignore[empty-body]
+        form: Annotated[ViolationForm, FormField(media_type="multipart/form-data")],
+        idempotency_key: UnusedKey = None,
+        content_digest: ContentDigest = None,
+    ) -> EvidenceView:
+        """Visible whole or not at all. A record without media may be sent as JSON."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         request = AsgiRequest(scope, receive, send)
-        journal = self._journal
         idempotency_key(request.headers(_IDEMPOTENCY))
-        async with read_form(request, self._shape, journal.spool, journal.pace) as form:
+        if is_json(request):
+            body = await read_json(request, self._ingest.pace)
+            record = record_of(*read_fields(RecordFields, body, "record"), request.principal)
+            await self._store(request, record, AsyncExitStack())
+            return
+        async with read_form(request, self._shape, self._ingest.spool, self._ingest.pace) as form:
             with renamed({"image": "image_file", "video": "video_file"}):
                 _refuse_lost_files(form)
-                record = record_of(form.texts)
-                seconds = seconds_field(form.texts)
-                image_sha256 = _declared(form, "image_sha256")
-                video_sha256 = _declared(form, "video_sha256")
-                stored = await journal.store_evidence(
+                fields, problems = read_fields(ViolationForm, form.given)
+                record = record_of(fields, problems, request.principal)
+                await self._store(
+                    request,
                     record,
-                    _optional_upload(form, "image_file", image_sha256),
-                    _optional_upload(form, "video_file", video_sha256),
-                    video_duration_seconds=seconds,
-                    bodies=form.bodies,
+                    form.bodies,
+                    _optional_upload(form, "image_file", fields.image_sha256),
+                    _optional_upload(form, "video_file", fields.video_sha256),
+                    fields.duration_seconds,
                 )
+
+    async def _store(
+        self,
+        request: AsgiRequest,
+        record: ViolationRecord,
+        bodies: AsyncExitStack,
+        image: Upload | None = None,
+        video: Upload | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        stored = await self._ingest.store_evidence(
+            record, image, video, video_duration_seconds=seconds, bodies=bodies
+        )
         location = request.reference(f"/violations/{record.violation_id}")
         await send_json(
             request,
@@ -210,7 +286,57 @@ class CreateViolation:
         )
 
 
+def attributes_of(
+    fields: FileDescription, problems: Problems, principal: Principal, file_id: str | None
+) -> FileAttributes:
+    """The attributes of a file that a principal stores.
+
+    Raises:
+        InvalidInput: fields are wrong; all are named, those in `problems` first.
+        DeviceNotAllowed: the principal is bound to other devices.
+    """
+    with Checks(problems):
+        attributes = FileAttributes.of(
+            file_id=file_id,
+            device_id=fields.device_id,
+            violation_id=fields.violation_id,
+            captured_at=fields.timestamp,
+            metadata=fields.metadata,
+        )
+    check_device(principal, attributes.device_id)
+    return attributes
+
+
+def record_of(fields: RecordFields, problems: Problems, principal: Principal) -> ViolationRecord:
+    """The violation that fields describe.
+
+    Raises:
+        InvalidInput: fields are missing or wrong; all are named.
+        DeviceNotAllowed: the principal is bound to other devices.
+    """
+    names = RecordFields.model_fields
+    given: dict[str, Any] = {
+        name: value for name in names if (value := getattr(fields, name)) is not None
+    }
+    with Checks(problems):
+        record = ViolationRecord(**given)
+    check_device(principal, record.device_id)
+    return record
+
+
+def check_device(principal: Principal, device_id: str | None) -> None:
+    """Refuse what concerns a device that the principal is not bound to.
+
+    Raises:
+        DeviceNotAllowed: it does.
+    """
+    if not principal.may_access(device_id):
+        raise DeviceNotAllowed(principal.devices, device_id)
+
+
 async def _answer(request: AsgiRequest, stored: Stored) -> None:
+    if not request.principal.may_access(stored.file.device_id):
+        raise Conflict("file", stored.file.file_id, "it belongs to another device")
     await send_json(
         request,
         201 if stored.created else 200,
@@ -232,13 +358,13 @@ class _Key:
         key = idempotency_key(request.headers(_IDEMPOTENCY))
         if key is None or "file_id" in form.texts:
             return None
-        return cls(key, request.principal)
+        return cls(key, request.principal.name)
 
 
-def _wanted_id(form: Form, key: _Key | None, role: str) -> str | None:
+def _wanted_id(file_id: str | None, key: _Key | None, role: str) -> str | None:
     """The id that the form names, else the one that the Idempotency-Key stands for."""
     if key is None:
-        return form.texts.get("file_id")
+        return file_id
     return keyed_file_id(principal=key.principal, key=key.text, role=role)
 
 
@@ -280,7 +406,7 @@ def _refuse_lost_files(form: Form) -> None:
     Raises:
         InvalidInput: naming each file that is missing.
     """
-    said = {file: name for name, file in _SAID_OF.items() if name in form.texts}
+    said = {file: name for name, file in _FILE_OF.items() if name in form.texts}
     problems = [
         FieldProblem(file, f"is missing, but {name} is given", "send it")
         for file, name in said.items()
@@ -308,11 +434,6 @@ def _handed_over(file: FormFile, name: str, sha256: Sha256 | None) -> Upload:
             name, "is declared with two different digests", "declare the digest once"
         )
     return Upload(file.body, file.content_type, sha256 or file.sha256)
-
-
-def _declared(form: Form, name: str) -> Sha256 | None:
-    text = form.texts.get(name)
-    return None if text is None else declared_sha256(text, name)
 
 
 def _declared_digest(request: AsgiRequest) -> Sha256 | None:

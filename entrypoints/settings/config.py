@@ -254,7 +254,12 @@ class StorageConfig:
         default=(),
         converter=rules.as_list,
         repr=lambda keys: f"<{len(keys)} digests>",
-        metadata=told(rules.API_KEYS, "names and digests of the API keys that are accepted"),
+        metadata=told(rules.API_KEYS, "lines of the API keys that are accepted"),
+    )
+    api_keys_file: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=told(rules.FILE, "file of such lines; changes take effect without a restart"),
     )
     open_access: bool = setting(False, rules.SWITCH, "whether requests need no key")
     max_concurrent_requests: int = setting(
@@ -403,8 +408,8 @@ class StorageConfig:
             yield FieldProblem("redis_db", "a Redis cluster has only database 0", "leave it out")
         if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
             yield FieldProblem("image_lossless", "JPEG can't be lossless", "use webp or png")
-        if self.open_access is True and "api_keys" in given:
-            message = "contradicts api_keys, which accept only requests with a key"
+        if self.open_access is True and not {"api_keys", "api_keys_file"}.isdisjoint(given):
+            message = "contradicts API keys, which accept only requests with a key"
             yield FieldProblem("open_access", message, "leave out one of the two")
 
 

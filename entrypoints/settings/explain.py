@@ -64,8 +64,9 @@ def shown(name: str, value: object) -> Json:
         case tuple():
             return [shown(name, entry) for entry in value]
         case str() if name == "api_keys":
-            key, _, digest = value.partition(":")
-            return f"{key}:{digest[:_DIGITS_SHOWN]}…"
+            head, mark, parameters = value.partition("?")
+            key, _, digest = head.partition(":")
+            return f"{key}:{digest[:_DIGITS_SHOWN]}…{mark}{parameters}"
         case None | bool() | int() | float() | str():
             return value
         case _:

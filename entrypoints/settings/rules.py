@@ -20,9 +20,10 @@ from attrs import frozen
 
 from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.encoding import ImageFormat
-from traffic_storage.domain.errors import FieldProblem
+from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.principal import parse_api_key
 from traffic_storage.entrypoints.settings.secret import Secret
 
 Value = TypeVar("Value")
@@ -155,9 +156,16 @@ def _is_url(address: str) -> bool:
 
 
 def _are_distinct(lines: Sequence[object]) -> bool:
-    """Whether no two lines `name:digest` share a name or a digest."""
-    parts = [str(line).partition(":") for line in lines]
+    """Whether no two key lines share a name or a digest."""
+    parts = [str(line).partition("?")[0].partition(":") for line in lines]
     return all(len({part[place] for part in parts}) == len(parts) for place in (0, 2))
+
+
+def _key_problems(name: str, line: str) -> Iterator[FieldProblem]:
+    try:
+        parse_api_key(line, name)
+    except InvalidInput as error:
+        yield from error.problems
 
 
 def _route_problems(name: str, route: BucketRoute) -> Iterator[FieldProblem]:
@@ -175,6 +183,7 @@ FOLDER = Rule(
     Path,
     lambda path: "\0" not in str(path) and is_unicode(str(path)),
 )
+FILE = Rule("the path of a file, in UTF-8", FOLDER.kind, FOLDER.accepts)
 DATE = Rule("a date such as 2000-01-02", date)
 ZONE = Rule("a time zone such as Europe/Madrid", str, _is_zone, words=available_timezones)
 URL = Rule("an address such as http://host:8001, without user, password and query", str, _is_url)
@@ -184,7 +193,7 @@ BUCKET = text(
 )
 REGION = text("the name of a region", r"[A-Za-z0-9\-]+", 64)
 PATTERN = text("a pattern of device ids such as cam_north_*", ".+", 1024)
-API_KEY = text("a line that `traffic-storage keys new` prints", r"[!-9;-~]{1,64}:[0-9a-f]{64}")
+API_KEY = Rule("a line that `traffic-storage keys new` prints", inner=_key_problems)
 API_KEYS = list_of(API_KEY, _are_distinct, ", no name and no digest twice")
 ROUTES = list_of(
     Rule(
@@ -195,6 +204,10 @@ ROUTES = list_of(
 
 def as_folder(value: str | Path) -> Path:
     return _unless_wrong(lambda path: path and Path(path).expanduser().absolute(), value)
+
+
+def as_file(value: str | Path | None) -> Path | None:
+    return as_folder(value) if value else None
 
 
 def as_date(value: str | date) -> date:

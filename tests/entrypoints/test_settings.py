@@ -235,6 +235,9 @@ def test_all_wrong_settings_are_named_at_once() -> None:
         ("api_keys", ["name:" + "G" * 64]),
         ("api_keys", [7]),
         ("api_keys", ["a:" + "0" * 64, "a:" + "1" * 64]),
+        ("api_keys", ["a:" + "0" * 64, "a:" + "1" * 64 + "?scope=hold"]),
+        ("api_keys", ["a:" + "0" * 64 + "?scope=everything"]),
+        ("api_keys", ["a:" + "0" * 64 + "?expires=never"]),
         ("api_keys", ["a:" + "0" * 64, "b:" + "0" * 64]),
         ("max_url_expiry_seconds", 0),
         ("redis_host", "redis://redis"),
@@ -284,6 +287,7 @@ def test_a_wrong_part_of_a_route_is_named() -> None:
         ({"redis_host": "r", "redis_cluster": True, "redis_db": 1}, {"redis_db"}),
         ({"image_lossless": True, "image_format": "jpeg"}, {"image_lossless"}),
         ({"open_access": True, "api_keys": ["a:" + "0" * 64]}, {"open_access"}),
+        ({"open_access": True, "api_keys_file": "/keys"}, {"open_access"}),
     ],
 )
 def test_a_half_given_or_contradictory_group_is_refused(

@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
 from traffic_storage.entrypoints.cli.output import in_bytes
-from traffic_storage.entrypoints.http.authentication import AccessPolicy
+from traffic_storage.entrypoints.http.security.authentication import access_policy
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.settings.config import SECRETS
 from traffic_storage.entrypoints.signing import KEY_FILE
@@ -38,14 +40,17 @@ def settings_file(file: Path, settings: StorageConfig) -> Finding:
 
 def admission(settings: StorageConfig) -> Finding:
     """Who may come in by HTTP."""
-    rule = AccessPolicy(settings.api_keys, open_access=settings.open_access)
+    try:
+        policy = access_policy(settings, SystemClock().now)
+    except ConfigurationError as error:
+        return problem("who may come in", error.message, error.remedy)
     if settings.open_access:
         return problem(
             "who may come in",
             "everybody who reaches the service reads and writes evidence (open_access)",
-            "unless that is meant, set api_keys (traffic-storage keys new) instead of open_access",
+            "unless this is intended, set api_keys (traffic-storage keys new) instead of open_access",
         )
-    return ok("who may come in", rule.summary)
+    return ok("who may come in", policy.summary)
 
 
 def clock() -> Finding:

@@ -6,17 +6,26 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.entrypoints.http.fields import (
-    attributes_of,
-    idempotency_key,
-    instant_in,
+from traffic_storage.domain.errors import FieldProblem, InvalidInput
+from traffic_storage.domain.principal import ALL_SCOPES, Principal
+from traffic_storage.domain.violation import ViolationRecord
+from traffic_storage.entrypoints.http import uploads
+from traffic_storage.entrypoints.http.fields import idempotency_key, renamed
+from traffic_storage.entrypoints.http.queries import instant_in
+from traffic_storage.entrypoints.http.schemas import (
+    FileDescription,
+    ImageForm,
+    VideoForm,
+    ViolationForm,
     number,
-    record_of,
-    renamed,
+    query_time,
+    read_fields,
     whole_number,
 )
+
+ANYBODY = Principal("office", ALL_SCOPES)
 
 GOOD = {
     "violation_id": "V001",
@@ -28,6 +37,10 @@ GOOD = {
     "confidence": "0.95",
     "processing_time_ms": "150",
 }
+
+
+def record_of(texts: dict[str, str]) -> ViolationRecord:
+    return uploads.record_of(*read_fields(ViolationForm, texts), ANYBODY)
 
 
 def test_the_fields_of_the_source_make_a_record() -> None:
@@ -84,21 +97,23 @@ def test_only_digits_are_whole_numbers(text: str) -> None:
 
 
 def test_times_of_a_query_are_instants() -> None:
-    parse = instant_in(ZoneInfo("Europe/Madrid"))
+    def parse(text: str, field: str) -> datetime:
+        return instant_in(ZoneInfo("Europe/Madrid"), field)(query_time(text, field))
+
     assert parse("2025-11-01T10:00:00", "start_date") == datetime(2025, 11, 1, 9, tzinfo=UTC)
     assert parse("2025-11-01", "start_date") == datetime(2025, 10, 31, 23, tzinfo=UTC)
     assert parse("2025-11-01T10:00:00Z", "start_date") == datetime(2025, 11, 1, 10, tzinfo=UTC)
 
 
 def test_a_plus_that_became_a_space_is_understood() -> None:
-    parse = instant_in(ZoneInfo("UTC"))
-    assert parse("2025-11-01T10:00:00 02:00", "start_date") == datetime(2025, 11, 1, 8, tzinfo=UTC)
+    read = query_time("2025-11-01T10:00:00 02:00", "start_date")
+    assert read == datetime(2025, 11, 1, 8, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "now", "2025-13-01", "0001-01-01T00:00:00+14:00"])
 def test_an_impossible_time_names_its_own_field(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        instant_in(ZoneInfo("Asia/Tokyo"))(text, "end_date")
+        instant_in(ZoneInfo("Asia/Tokyo"), "end_date")(query_time(text, "end_date"))
     assert caught.value.problems[0].field == "end_date"
 
 
@@ -117,8 +132,9 @@ def test_a_key_that_is_none_or_not_one_is_refused(lines: list[str]) -> None:
 
 
 def test_labels_report_metadata_and_ids_together() -> None:
+    fields, problems = read_fields(FileDescription, {"metadata": "{", "device_id": ""})
     with pytest.raises(InvalidInput) as caught:
-        attributes_of({"metadata": "{", "device_id": ""})
+        uploads.attributes_of(fields, problems, ANYBODY, None)
     assert {problem.field for problem in caught.value.problems} == {"metadata", "device_id"}
 
 
@@ -129,3 +145,15 @@ def test_renaming_keeps_class_and_message() -> None:
     with pytest.raises(InvalidInput) as untouched, renamed({"image": "file"}):
         raise InvalidInput.of("other", "is empty")
     assert untouched.value.problems[0].field == "other"
+
+
+@pytest.mark.parametrize("model", [ImageForm, VideoForm, ViolationForm])
+def test_the_example_of_each_field_is_valid(model: type[BaseModel]) -> None:
+    examples = {
+        name: info.examples[0] for name, info in model.model_fields.items() if info.examples
+    }
+    assert read_fields(model, examples)[1] == [
+        FieldProblem(name, "is missing", "send it")
+        for name, info in model.model_fields.items()
+        if info.is_required() and name not in examples
+    ]

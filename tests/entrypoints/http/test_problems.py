@@ -12,7 +12,9 @@ from traffic_storage.domain.errors import (
     TrafficStorageError,
     WrongFields,
 )
+from traffic_storage.domain.principal import Scope
 from traffic_storage.entrypoints.http import errors as http_errors
+from traffic_storage.entrypoints.http import public, requires
 from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES, problem_of, problem_type
 from traffic_storage.ports import errors as port_errors
 
@@ -104,9 +106,10 @@ async def test_the_root_leads_to_the_documentation(app: FastAPI, client: httpx.A
         assert (response.status_code, response.headers["location"]) == (307, "/docs")
     assert (await client.get("/", follow_redirects=True)).headers["content-type"].startswith("text")
     problem(await client.post("/"), 404, "no-such-resource")
-    problem(await client.get("/", headers={"Host": "far.example.org"}), 401, "not-admitted")
+    problem(await client.get("/", headers={"Host": "far.example.org"}), 403, "local-use-only")
 
     @app.get("/")
+    @public
     async def mine() -> str:
         return "an embedder's"
 
@@ -145,6 +148,7 @@ async def test_an_embedders_own_routes_get_problems_too(
     app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     @app.get("/own/{number}")
+    @requires(Scope.EVIDENCE_READ)
     async def own(number: int) -> dict[str, int]:
         if number == 1:
             raise HTTPException(418, "no coffee here")

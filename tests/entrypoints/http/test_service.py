@@ -135,7 +135,7 @@ async def test_it_works_below_a_path_of_somebody_elses_application(tmp_path: Pat
         assert (await client.get(link)).content == IMAGE[1]
         assert (await client.get(f"{link}x")).status_code == 403
         far = {"Host": "evidence.example.org"}
-        assert (await client.get(location, headers=far)).status_code == 401
+        assert (await client.get(location, headers=far)).status_code == 403
         assert (await client.get(link, headers=far)).status_code == 200
     async with inner.router.lifespan_context(inner):
         pass

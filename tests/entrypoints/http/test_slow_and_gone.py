@@ -156,7 +156,7 @@ class TestTooMuch:
             )
             await connection.send(head)
             pouring = asyncio.create_task(pour(connection))
-            named(await connection.reply(), 401, "not-admitted")
+            named(await connection.reply(), 403, "local-use-only")
             await pouring
 
 

@@ -191,9 +191,9 @@ def test_the_four_commands_work_word_for_word_and_once_more(shell: Shell) -> Non
 
 def test_bound_to_every_address_it_still_serves_this_machine_only(shell: Shell) -> None:
     headers = {"X-Forwarded-For": "127.0.0.1"}
-    assert httpx.get(f"{URL}/storage/stats", headers=headers).status_code == 401
+    assert httpx.get(f"{URL}/storage/stats", headers=headers).status_code == 403
     headers = {"Host": "evidence.example.org"}
-    assert httpx.get(f"{URL}/storage/stats", headers=headers).status_code == 401
+    assert httpx.get(f"{URL}/storage/stats", headers=headers).status_code == 403
     assert httpx.get(f"{URL}/healthz", headers=headers).status_code == 200
 
 

@@ -1,0 +1,133 @@
+"""Routes: FastAPI describes each one; plain ASGI endpoints are served without FastAPI in between."""
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
+
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.entrypoints.http.errors import (
+    Crowded,
+    LocalUseOnly,
+    MissingScope,
+    NotAdmitted,
+)
+from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES, ProblemType
+from traffic_storage.entrypoints.http.request_body import query_of
+from traffic_storage.entrypoints.http.responses import JsonResponse
+from traffic_storage.entrypoints.http.security.access import Access
+
+PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+_PROBLEM_CONTENT = {"application/problem+json": {"schema": PROBLEM_REFERENCE}}
+
+
+class AsgiEndpoint(Protocol):
+    """A plain ASGI application, and a function whose signature describes what it serves.
+
+    The function is never called: FastAPI reads its parameters, annotations and docstring.
+    """
+
+    @property
+    def signature(self) -> Callable[..., Any]:
+        """Describes what is served."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+
+
+class StorageRoute(APIRoute):
+    """A route with a declared access, which answers HEAD where it answers GET.
+
+    Unknown and repeated query fields are refused. `errors` are the error classes that are this
+    route's own; those of every route are added to the description.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        method: str,
+        access: Access,
+        errors: Iterable[type[TrafficStorageError]] = (),
+        responses: Mapping[int | str, dict[str, Any]] | None = None,
+        **described: Any,  # noqa: ANN401 - what APIRoute takes
+    ) -> None:
+        self.traffic_storage_access = access
+        self.served_methods = {method, "HEAD"} if method == "GET" else {method}
+        described.setdefault("response_class", JsonResponse)
+        super().__init__(
+            path,
+            endpoint,
+            methods=[method],
+            responses={**dict(responses or {}), **problem_responses(problem_types(access, errors))},
+            **described,
+        )
+        self.operation_id = described.get("operation_id") or self.name
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match HEAD where GET is served."""
+        if scope.get("method") == "HEAD" and "HEAD" in self.served_methods:
+            return super().matches({**scope, "method": "GET"})
+        return super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request of this path and method; `Authentication` has refused all others."""
+        await self.app(scope, receive, send)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, behind the check of the query's names."""
+        handler = super().get_route_handler()
+        known = frozenset(self._query_names())
+
+        async def strict(request: Request) -> Response:
+            query_of(request.scope, known)
+            return await handler(request)
+
+        return strict
+
+    def _query_names(self) -> Iterable[str]:
+        for parameter in self.dependant.query_params:
+            model = parameter.field_info.annotation
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                yield from model.model_fields
+            else:
+                yield parameter.alias
+
+
+class AsgiRoute(StorageRoute):
+    """A route that a plain ASGI endpoint serves; its signature is the description."""
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: AsgiEndpoint,
+        **described: Any,  # noqa: ANN401 - what StorageRoute takes
+    ) -> None:
+        super().__init__(path, endpoint.signature, **described)
+        self.app = endpoint
+
+
+def problem_types(access: Access, errors: Iterable[type[TrafficStorageError]]) -> list[ProblemType]:
+    """The problems that a route may answer with, by status."""
+    common: list[type[TrafficStorageError]] = [Crowded] if access.counted else []
+    if access.scope is not None:
+        common += [NotAdmitted, LocalUseOnly, MissingScope]
+    found = {TYPES[error] for error in (*errors, *common)}
+    return sorted({*found, INTERNAL}, key=lambda kind: (kind.status, kind.name))
+
+
+def problem_responses(kinds: Iterable[ProblemType]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's answers for problems, by status."""
+    titles: dict[int | str, list[str]] = {}
+    for kind in kinds:
+        titles.setdefault(kind.status, []).append(f"{kind.title} (`{kind.name}`)")
+    return {
+        status: {"description": "; ".join(known), "content": _PROBLEM_CONTENT}
+        for status, known in titles.items()
+    }

@@ -1,0 +1,206 @@
+"""Authentication and authorisation of requests: by API key, as local use, or open to everybody."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from attrs import frozen
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.responses import RedirectResponse
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from traffic_storage.domain.principal import ALL_SCOPES, Principal
+from traffic_storage.entrypoints.http.errors import (
+    LocalUseOnly,
+    MethodNotAllowed,
+    MissingScope,
+    NoSuchResource,
+    NotAdmitted,
+    UndeclaredAccess,
+)
+from traffic_storage.entrypoints.http.request_body import note_principal, route_path
+from traffic_storage.entrypoints.http.security.access import Access, access_of, note_access
+from traffic_storage.entrypoints.http.security.keys import KeyRing
+from traffic_storage.entrypoints.http.security.local_only import not_local_reason
+from traffic_storage.entrypoints.settings import StorageConfig
+
+LOCAL = Principal("local", ALL_SCOPES)
+ANYONE = Principal("anyone", ALL_SCOPES)
+
+DOCS_PATH = "/docs"
+_BEARER = re.compile(r"bearer +([\x21-\x7e]{1,512}) *", re.IGNORECASE)
+
+_LOCAL_REMEDY = (
+    "without api_keys only this machine is served: ask from the machine itself under the name "
+    "localhost and without a proxy, or set api_keys (traffic-storage keys new), "
+    "or set open_access = true"
+)
+_KEY_REMEDY = "send 'Authorization: Bearer <key>' with a key of this service"
+
+
+def access_policy(settings: StorageConfig, now: Callable[[], datetime]) -> "AccessPolicy":
+    """The rule that the settings state.
+
+    Raises:
+        ConfigurationError: the keys file can't be read, or lines of it are wrong.
+    """
+    keys = KeyRing(settings.api_keys, settings.api_keys_file, now)
+    return AccessPolicy(keys, open_access=settings.open_access)
+
+
+class AccessPolicy:
+    """The rule that turns a request's credential, peer and headers into a principal."""
+
+    def __init__(self, keys: KeyRing, *, open_access: bool) -> None:
+        self._keys = keys
+        self._open = open_access
+
+    @property
+    def keys_needed(self) -> bool:
+        """Whether requests need a key."""
+        return self._keys.in_use
+
+    @property
+    def summary(self) -> str:
+        """Which requests are served, in words."""
+        if self._keys.in_use:
+            return f"requests with one of {self._keys.count} API keys are served"
+        if self._open:
+            return "everybody is served without a credential (open_access)"
+        return (
+            "only this machine is served, whatever address the server is bound to; "
+            "set api_keys or open_access to change that. A proxy on this machine that adds no "
+            "header can't be told from a local program: set api_keys before putting one in front"
+        )
+
+    @property
+    def level(self) -> int:
+        """The log level of `summary`: a warning where no keys are in use."""
+        return logging.INFO if self._keys.in_use else logging.WARNING
+
+    def identify(
+        self,
+        peer: str | None,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        http_version: str = "1.1",
+        target: str = "/",
+    ) -> Principal:
+        """The principal of a request.
+
+        Args:
+            target: the path or, in absolute form, the whole address that is asked for.
+
+        Raises:
+            NotAdmitted: the request has no valid credential and is not local use.
+        """
+        if self._keys.in_use:
+            return self._by_key(headers)
+        if self._open:
+            return ANYONE
+        if reason := not_local_reason(peer, headers, http_version, target):
+            raise LocalUseOnly(reason, remedy=_LOCAL_REMEDY)
+        return LOCAL
+
+    def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        values = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
+        if not values:
+            raise NotAdmitted("the request carries no API key", remedy=_KEY_REMEDY)
+        found = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+        principal = self._keys.principal(found[1]) if found else None
+        if principal is None:
+            raise NotAdmitted("the API key is not valid", remedy=_KEY_REMEDY, key_given=True)
+        return principal
+
+
+@frozen
+class Selected:
+    """The route that a request selects: its access, or the methods that its path allows."""
+
+    is_found: bool
+    access: Access | None = None
+    allowed: tuple[str, ...] = ()
+
+
+class Authentication:
+    """Identifies the principal and enforces what the selected route declares (pure ASGI middleware).
+
+    A request whose credential is not valid reaches public routes only, without a principal. Paths
+    and methods that no route serves are refused here, after the credential.
+
+    Raises:
+        NotAdmitted: the request has no valid credential.
+        MissingScope: the principal lacks the scope that the route declares.
+        UndeclaredAccess: the route declares no access.
+        NoSuchResource, MethodNotAllowed: no route serves the request.
+    """
+
+    def __init__(self, app: ASGIApp, *, policy: AccessPolicy, application: FastAPI) -> None:
+        self._app = app
+        self._policy = policy
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        selected = select(self._application, scope)
+        self._authorise(scope, selected)
+        if selected.is_found:
+            note_access(scope, selected.access)
+            await self._app(scope, receive, send)
+        else:
+            await _refuse_unrouted(selected, scope, receive, send)
+
+    def _authorise(self, scope: Scope, selected: Selected) -> None:
+        is_public = selected.access is not None and selected.access.scope is None
+        client = scope.get("client")
+        try:
+            principal = self._policy.identify(
+                client[0] if client else None,
+                scope["headers"],
+                http_version=scope.get("http_version", "1.1"),
+                target=scope["path"],
+            )
+        except NotAdmitted:
+            if not is_public:
+                raise
+            return
+        note_principal(scope, principal)
+        if not selected.is_found:
+            return
+        if selected.access is None:
+            raise UndeclaredAccess
+        needed = selected.access.scope
+        if needed is not None and not principal.has_scope(needed):
+            raise MissingScope(principal.name, needed)
+
+
+def select(application: FastAPI, scope: Scope) -> Selected:
+    """The route that serves a request, found in the order in which the router looks."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(application.router.routes):
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            return Selected(is_found=True, access=access_of(route.original_route))
+        if match is Match.PARTIAL:
+            methods |= set(_served_methods(route.original_route))
+    return Selected(is_found=False, allowed=tuple(sorted(methods)))
+
+
+async def _refuse_unrouted(selected: Selected, scope: Scope, receive: Receive, send: Send) -> None:
+    if selected.allowed:
+        raise MethodNotAllowed(scope["method"], selected.allowed)
+    if route_path(scope) == "/" and scope.get("method") in {"GET", "HEAD"}:
+        # Not a route of ours: an embedder may have one there.
+        address = f"{scope.get('root_path', '')}{DOCS_PATH}"
+        await RedirectResponse(address)(scope, receive, send)
+        return
+    raise NoSuchResource
+
+
+def _served_methods(route: object) -> Iterator[str]:
+    yield from getattr(route, "served_methods", None) or getattr(route, "methods", None) or ()

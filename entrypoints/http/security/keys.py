@@ -1,0 +1,132 @@
+"""The API keys that are valid now: those of the settings, and those of a file that may change."""
+
+import hashlib
+import hmac
+import logging
+import os
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import ConfigurationError, FieldProblem, InvalidInput
+from traffic_storage.domain.principal import ApiKey, Principal, duplicate_problems, parse_api_key
+
+logger = logging.getLogger("traffic_storage.http")
+
+_FILE_FIELD = "api_keys_file"
+
+
+@frozen
+class KeyFile:
+    """What a keys file holds: one key line on each line; empty lines and `#` comments are skipped."""
+
+    keys: tuple[ApiKey, ...]
+    problems: tuple[FieldProblem, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "KeyFile":
+        """The keys of a file, and what is wrong with the lines that hold none.
+
+        Raises:
+            OSError, UnicodeDecodeError: the file can't be read.
+        """
+        keys: list[ApiKey] = []
+        problems: list[FieldProblem] = []
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            try:
+                keys.append(parse_api_key(line, f"{_FILE_FIELD} {path}, line {number}"))
+            except InvalidInput as error:
+                problems += error.problems
+        problems += duplicate_problems(keys, f"{_FILE_FIELD} {path}")
+        return cls(tuple(keys), tuple(problems))
+
+
+class KeyRing:
+    """Looks keys up by their digest, which tells nothing about the key.
+
+    The file is read again whenever its time of change, size or inode differs, so keys are added
+    and revoked without a restart. A file that can't be read leaves none of its keys valid.
+
+    Raises:
+        ConfigurationError: the file can't be read, or lines of it are wrong; all are named.
+    """
+
+    def __init__(
+        self, lines: Iterable[str], file: Path | None, now: Callable[[], datetime]
+    ) -> None:
+        self._now = now
+        self._fixed = {key.digest: key for key in map(parse_api_key, lines)}
+        self._file = file
+        self._seen: tuple[int, int, int] | None = None
+        self._from_file: dict[str, ApiKey] = {}
+        if file is not None:
+            self._start(file)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether requests need a key at all."""
+        return bool(self._fixed) or self._file is not None
+
+    @property
+    def count(self) -> int:
+        """How many keys are registered, expired ones included."""
+        self._refresh()
+        return len({**self._from_file, **self._fixed})
+
+    def principal(self, key: str) -> Principal | None:
+        """The principal of a key; None when the key is unknown or expired."""
+        self._refresh()
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        found = self._fixed.get(digest) or self._from_file.get(digest)
+        if found is None or not hmac.compare_digest(digest, found.digest):
+            return None
+        return None if found.is_expired(self._now()) else found.principal
+
+    def _start(self, file: Path) -> None:
+        keys = read_key_file(file)
+        self._seen = _version(file)
+        self._from_file = {key.digest: key for key in keys}
+
+    def _refresh(self) -> None:
+        if self._file is None:
+            return
+        try:
+            version = _version(self._file)
+            if version == self._seen:
+                return
+            found = KeyFile.read(self._file)
+        except (OSError, UnicodeDecodeError) as error:
+            if self._seen is not None:
+                logger.error("no key of %s is valid: it can't be read: %s", self._file, error)  # noqa: TRY400
+            self._seen, self._from_file = None, {}
+            return
+        for problem in found.problems:
+            logger.error("%s", problem)
+        self._seen, self._from_file = version, {key.digest: key for key in found.keys}
+
+
+def read_key_file(file: Path) -> tuple[ApiKey, ...]:
+    """The keys of a file.
+
+    Raises:
+        ConfigurationError: the file can't be read, or lines of it are wrong; all are named.
+    """
+    try:
+        found = KeyFile.read(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError.of(
+            _FILE_FIELD, f"{file} can't be read: {error}", "make it readable, or name another"
+        ) from error
+    if found.problems:
+        raise ConfigurationError(found.problems)
+    return found.keys
+
+
+def _version(file: Path) -> tuple[int, int, int]:
+    """What differs when a file was changed or replaced."""
+    status = os.stat(file)  # noqa: PTH116 - called for each request
+    return status.st_mtime_ns, status.st_size, status.st_ino
