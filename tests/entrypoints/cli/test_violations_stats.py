@@ -90,6 +90,12 @@ def test_people_get_a_table(stored: Shell) -> None:
     assert "incomplete" in out
 
 
+def test_it_says_when_there_are_more(stored: Shell) -> None:
+    assert "there are more violations: --all" in stored("violations", "--limit", "6").err
+    assert "more" not in stored("violations", "--limit", "7").err
+    assert "more" not in stored("violations", "--limit", "2", "--all").err
+
+
 def test_nothing_found_is_no_error(stored: Shell) -> None:
     result = stored("violations", "--device-id", "cam-9")
 
