@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -12,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from traffic_storage.application.runtime import Runtime
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.http.docs import documentation_routes
 from traffic_storage.entrypoints.http.errors import Refused
+from traffic_storage.entrypoints.http.lifespan import ServedContainer
 from traffic_storage.entrypoints.http.middleware import (
     ConcurrencyLimit,
     ProblemHandler,
@@ -34,7 +35,6 @@ from traffic_storage.entrypoints.http.security.authentication import (
 )
 from traffic_storage.entrypoints.http.uploads import Ingest
 from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.ports.errors import CatalogueUnavailable
 
 logger = logging.getLogger("traffic_storage.http")
 
@@ -71,13 +71,15 @@ def create_storage_app(
     """
     if container is None:
         settings = StorageConfig.load() if config is None else config
-        container, is_own = build(settings), True
+        container, renew = build(settings), partial(build, settings)
     elif config is not None:
         raise ValueError("give the settings or a container that has them, not both")
     else:
-        is_own = False
+        renew = None
     settings = container.settings()
-    runtime = container.runtime()
+    served = ServedContainer(
+        container, lambda parts: storage_routes(_parts(parts, settings)), renew
+    )
     policy = access_policy(settings, container.clock().now)
     app = StorageApp(
         # What FastAPI would trace by itself are paths, and some paths are access tokens.
@@ -91,12 +93,13 @@ def create_storage_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(runtime, policy, closing=is_own),
+        lifespan=_lifespan(served, policy),
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid},
     )
     app.keys_needed = policy.keys_needed
-    app.router.routes += [*storage_routes(_parts(container, settings)), *documentation_routes()]
-    _add_middleware(app, settings, runtime, policy)
+    served.mount(app)
+    app.router.routes += documentation_routes()
+    _add_middleware(app, settings, served, policy)
     return app
 
 
@@ -123,10 +126,10 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
 
 
 def _add_middleware(
-    app: FastAPI, settings: StorageConfig, runtime: Runtime, policy: AccessPolicy
+    app: FastAPI, settings: StorageConfig, served: ServedContainer, policy: AccessPolicy
 ) -> None:
     """Add the middleware, the innermost first."""
-    app.add_middleware(Starting, started=lambda: runtime.started, start=runtime.start)
+    app.add_middleware(Starting, started=served.is_started, start=served.start)
     app.add_middleware(ConcurrencyLimit, limit=settings.max_concurrent_requests)
     app.add_middleware(Authentication, policy=policy, application=app)
     app.add_middleware(ProblemHandler)
@@ -134,20 +137,13 @@ def _add_middleware(
 
 
 def _lifespan(
-    runtime: Runtime, policy: AccessPolicy, *, closing: bool
+    served: ServedContainer, policy: AccessPolicy
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logger.log(policy.level, "%s", policy.summary)
-        try:
-            try:
-                await runtime.start()
-            except CatalogueUnavailable as error:
-                logger.warning("the service starts without its catalogue: %s", str(error))
+        async with served.lifespan(app):
             yield
-        finally:
-            if closing:
-                await runtime.aclose()
 
     return lifespan
 

@@ -31,9 +31,11 @@ def settings(tmp_path: Path) -> StorageConfig:
 
 
 @pytest.fixture
-def container(settings: StorageConfig) -> Container:
-    """A service in memory."""
-    return in_memory_container(StorageStrategy.LOCAL_ONLY, settings)
+async def container(settings: StorageConfig) -> AsyncIterator[Container]:
+    """A service in memory, closed at the end of the test."""
+    container = in_memory_container(StorageStrategy.LOCAL_ONLY, settings)
+    yield container
+    await container.runtime().aclose()
 
 
 @pytest.fixture

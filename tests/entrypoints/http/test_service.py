@@ -20,8 +20,9 @@ from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.container import Container, running
 from traffic_storage.entrypoints.http import create_storage_app
+from traffic_storage.entrypoints.http.security.access import public
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -308,3 +309,35 @@ async def test_no_secret_is_in_any_answer(
     for text in said:
         assert CANARY not in text
         assert "ab" * 32 not in text
+
+
+async def test_an_application_serves_again_in_a_further_lifespan(
+    tmp_path: Path, no_leaks: None
+) -> None:
+    app = create_storage_app(config(tmp_path))
+
+    @app.get("/mine")
+    @public
+    async def mine() -> str:
+        return "an embedder's own"
+
+    for number in range(3):
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            path = f"/files/still-{number}/content"
+            stored = await client.put(path, content=IMAGE[1])
+            assert stored.status_code == 201
+            assert (await client.get("/files/still-0")).content == IMAGE[1]
+            assert (await client.get("/readyz")).json()["ready"]
+            assert (await client.get("/mine")).json() == "an embedder's own"
+
+
+async def test_an_application_leaves_a_container_open_that_it_was_given(
+    container: Container,
+) -> None:
+    async with running(container):
+        app = create_storage_app(container=container)
+        for number in range(2):
+            async with app.router.lifespan_context(app), client_of(app) as client:
+                path = f"/files/still-{number}/content"
+                assert (await client.put(path, content=IMAGE[1])).status_code == 201
+        assert (await container.read_files().whole("still-0"))[0] == IMAGE[1]
