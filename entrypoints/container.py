@@ -57,7 +57,9 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
     if settings.db_host is None:
         from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 
-        return sqlite_repo(SqliteSettings(settings.sqlite_file))
+        return sqlite_repo(
+            SqliteSettings(settings.sqlite_file, read_seconds=settings.db_timeout_seconds)
+        )
     from traffic_storage.adapters.record_repo.sql.postgres import PostgresSettings, postgres_repo
 
     return postgres_repo(

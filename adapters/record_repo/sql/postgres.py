@@ -177,6 +177,8 @@ class PostgresDriver(Driver):
             timeout=seconds,
             max_cached_statement_lifetime=0,
             statement_cache_size=_MOST_STATEMENTS,
+            # Pages that merge many ranges are longer than asyncpg keeps by default.
+            max_cacheable_statement_size=0,
             server_settings={"application_name": "traffic-storage", **_PLANNER, **settings},
         )
         return cast("Connection", connection)

@@ -6,11 +6,16 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
-from traffic_storage.adapters.record_repo.sql import file_pages, migrations, rows, statements
+from traffic_storage.adapters.record_repo.sql import (
+    file_pages,
+    migrations,
+    rows,
+    statements,
+    violation_pages,
+)
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.rows import Row
-from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
-from traffic_storage.adapters.record_repo.sql.statements import Filters
+from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.adapters.record_repo.sql.tables import SHARDS
 from traffic_storage.domain.changes import (
     Change,
@@ -49,8 +54,8 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
 _RACES = 3
-_MOST_BANDS = 1000
-_EARLIEST, _LATEST = -(2**63), 2**63 - 1
+_MOST_RANGES = 1000
+_QUERIES_BETWEEN_COUNTS = 1000
 
 
 class SqlRecordRepo(RecordRepo):
@@ -58,7 +63,10 @@ class SqlRecordRepo(RecordRepo):
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._common: set[tuple[float | None, float | None]] = set()
+        # At least so many violations lie in a range of confidence, as counted before.
+        self._range_sizes: dict[tuple[float | None, float | None], int] = {}
+        self._violations = 0
+        self._queries_until_count = 0
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         # What is taken is read while the attempt is being entered.
@@ -94,14 +102,28 @@ class SqlRecordRepo(RecordRepo):
         return await self._violation(violation_id)
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
-        args = _query_args(query)
-        filters = _filters(query, rare=await self._rare(query, args))
         # One more than asked for says whether there is a next page.
-        found = rows.violations_of(await self._driver.read(statements.PAGES[filters], [args]))
+        statement, args = violation_pages.page(query, is_rare=await self.is_rare(query))
+        found = rows.violations_of(await self._driver.read(statement, [args]))
         if len(found) <= query.limit:
             return Page(found)
         last = found[query.limit - 1]
         return Page(found[: query.limit], Cursor(last.occurred_at, last.violation_id))
+
+    async def is_rare(self, query: ViolationQuery) -> bool:
+        """Whether few violations lie in the range of confidence (see `violation_pages`)."""
+        if not violation_pages.has_range(query):
+            return False
+        most = violation_pages.most_rare(query.limit, await self._about_all_violations())
+        known = query.min_confidence, query.max_confidence
+        if self._range_sizes.get(known, 0) > most:
+            return False
+        args = violation_pages.range_size_args(query, most + 1)
+        ((size,),) = await self._driver.read(violation_pages.RANGE_SIZE, [args])
+        # Ranges hardly ever lose violations, so a size stays a lower bound.
+        if len(self._range_sizes) < _MOST_RANGES:
+            self._range_sizes[known] = size
+        return bool(size <= most)
 
     async def files(self, query: FilesQuery) -> Page[StoredFile]:
         found = rows.files_of(await self._driver.read(*file_pages.page(query)))
@@ -226,20 +248,13 @@ class SqlRecordRepo(RecordRepo):
         violation = await self._violation(affected_ids.violation)
         return unit.is_shown_by(ExistingRows({file.file_id: file for file in files}, violation))
 
-    async def _rare(self, query: ViolationQuery, args: Args) -> bool:
-        if query.min_confidence is None and query.max_confidence is None:
-            return False
-        band = query.min_confidence, query.max_confidence
-        if band in self._common:
-            return False
-        found = await self._driver.read(statements.BAND_SIZE, [(*args[:-1], statements.RARE)])
-        if found[0][0] < statements.RARE:
-            return True
-        # Hardly any band that many fall into becomes rare again; if one did, all that it would
-        # cost is time.
-        if len(self._common) < _MOST_BANDS:
-            self._common.add(band)
-        return False
+    async def _about_all_violations(self) -> int:
+        """How many violations there were at one of the last queries."""
+        if self._queries_until_count == 0:
+            self._violations = (await self.usage()).violations
+            self._queries_until_count = _QUERIES_BETWEEN_COUNTS
+        self._queries_until_count -= 1
+        return self._violations
 
 
 def _commitment(attempt: AttemptId, unit: Unit) -> Write:
@@ -317,31 +332,4 @@ def _usage_of(found: Sequence[Row]) -> CatalogueUsage:
             for store_id, kind, files, size in stores
         ),
         violations,
-    )
-
-
-def _filters(query: ViolationQuery, *, rare: bool) -> Filters:
-    return Filters(
-        device=query.device_id is not None,
-        type=query.violation_type is not None,
-        vehicle_class=query.vehicle_class is not None,
-        confidence=query.min_confidence is not None or query.max_confidence is not None,
-        rare=rare,
-    )
-
-
-def _query_args(query: ViolationQuery) -> Args:
-    low = 0.0 if query.min_confidence is None else query.min_confidence
-    high = 1.0 if query.max_confidence is None else query.max_confidence
-    earliest = _EARLIEST if query.start_time is None else rows.micros(query.start_time)
-    latest = _LATEST if query.end_time is None else rows.micros(query.end_time) - 1
-    after = ""
-    if query.after and rows.micros(query.after.at) <= latest:
-        latest, after = rows.micros(query.after.at), query.after.row_id
-    return (
-        query.device_id,
-        query.violation_type,
-        query.vehicle_class,
-        *(low, high),
-        *(earliest, latest, after, query.limit + 1),
     )

@@ -14,6 +14,7 @@ from uuid import UUID
 from orjson import dumps, loads
 
 from traffic_storage.adapters.record_repo.sql.statement import Args
+from traffic_storage.adapters.record_repo.sql.tables import confidence_band
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.files import (
@@ -254,10 +255,11 @@ def violation_row(violation: StoredViolation) -> Args:
         _other_than(violation.video_file_id, record.video_path),
         _json(record.camera_info),
         _json(record.model_versions),
-        violation.record_sha256,
+        bytes.fromhex(violation.record_sha256),
         violation.metadata_file_id,
         violation.image_file_id,
         violation.video_file_id,
+        confidence_band(record.confidence),
     )
 
 
@@ -293,7 +295,7 @@ def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
         map(
             stored,
             records,
-            digests,
+            map(bytes.hex, digests),
             _instants(times, occurred),
             zones,
             _moments(received),

@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from attrs import field, frozen
 from sqlalchemy import StaticPool, create_engine
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
+from sqlalchemy.sql.selectable import FromClause
 
 from traffic_storage.adapters.record_repo.sql import migrations
 from traffic_storage.adapters.record_repo.sql.ballast import Ballast
@@ -39,13 +40,24 @@ from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
 T = TypeVar("T")
 
+
+class _Compiler(SQLiteCompiler):
+    """Renders the hint of a table (`INDEXED BY …`), which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002
+        return text
+
+
 DIALECT = SQLiteDialect(paramstyle="qmark")
+DIALECT.statement_compiler = _Compiler
 MOST_WRITES = 128
 # Each time the loop wakes it takes the interpreter lock from the thread that reads, so answers go
 # there by the handful. More at once only wait for each other.
 MOST_READS = 8
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384")
 _PAUSE_SECONDS = 0.02
+_STEPS_BETWEEN_CHECKS = 10_000
+"""Steps of SQLite's machine, about a millisecond; a page of 100 takes 3,000."""
 _BARE_MINIMUM = 256 * 1024
 """With less than this on the disk SQLite can't even make the files that a reader needs."""
 _SHARD = 0
@@ -61,12 +73,14 @@ _log = logging.getLogger("traffic_storage.catalogue")
 class SqliteSettings:
     """Where the catalogue is, and how patient to be.
 
-    `timeout_seconds`: how long another process may hold the file locked. `ballast_bytes`: room
+    `timeout_seconds`: how long another process may hold the file locked. `read_seconds`: how long
+    one read may take. `ballast_bytes`: room
     beside the file that is given up when the disk is full, so that deleting works; 0 for none.
     """
 
     path: Path = field(converter=Path)
     timeout_seconds: float = 5.0
+    read_seconds: float = 2.0
     ballast_bytes: int = 4 * 1024 * 1024
 
 
@@ -175,6 +189,8 @@ class _Reader:
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._path = settings.path
+        self._seconds = settings.read_seconds
+        self._deadline = monotonic()
         self._file = _File(settings)
 
     def run(self, jobs: Sequence[Job[_Reading]]) -> None:
@@ -192,16 +208,31 @@ class _Reader:
 
     def _read(self, reading: _Reading) -> Sequence[Row]:
         connection = self._file.connection()
+        self._deadline = monotonic() + self._seconds
+        connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
         rows: list[Row] = []
         for args in reading.executions:
             rows += connection.execute(reading.text.sql, reading.text.arrange(args)).fetchall()
         return rows
 
+    def _is_late(self) -> bool:
+        """Whether SQLite must interrupt the read."""
+        return monotonic() > self._deadline
+
     def _failure(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):
             return error
+        if code_of(error) == sqlite3.SQLITE_INTERRUPT:
+            return _caused_by(error, _too_slow(self._path, self._seconds))
         self._file.close()
         return _caused_by(error, translated(error, self._path))
+
+
+def _too_slow(path: Path, seconds: float) -> CatalogueUnavailable:
+    return CatalogueUnavailable(
+        f"the catalogue {path}: a read took longer than {seconds:g} s",
+        remedy="ask for less at once, or raise db_timeout_seconds",
+    )
 
 
 class _CommitFailed(Exception):

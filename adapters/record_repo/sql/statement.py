@@ -35,12 +35,13 @@ class CompiledText:
 class Statement:
     """A statement whose arguments are a tuple in the order of `names`.
 
-    `rank` orders the statements of one transaction: as they are defined. `counted` is a column
+    `on_sqlite` is the form for SQLite where the common one does not suit it. `rank` orders the statements of one transaction: as they are defined. `counted` is a column
     that a driver asks back where that is the way to learn how many rows were touched.
     """
 
     core: ClauseElement
     names: tuple[str, ...]
+    on_sqlite: ClauseElement | None = field(default=None, kw_only=True)
     rank: int = field(init=False, factory=lambda: next(_ranks))
     _texts: dict[str, CompiledText] = field(init=False, factory=dict)
 
@@ -53,7 +54,8 @@ class Statement:
         return found
 
     def _compile(self, dialect: Dialect, *, counting: bool) -> CompiledText:
-        core = self.core
+        is_sqlite = dialect.name == "sqlite"
+        core = self.on_sqlite if is_sqlite and self.on_sqlite is not None else self.core
         if counting and isinstance(core, Insert | Update | Delete):
             core = core.returning(literal_column("1"))
         compiled = core.compile(dialect=dialect)

@@ -2,17 +2,13 @@
 what ends or claims something first, what others refer to before what refers, counters last.
 """
 
-from collections.abc import Iterable
-from itertools import product
 from typing import Any
 
-from attrs import frozen
 from sqlalchemy import (
     BigInteger,
     BindParameter,
     Column,
     ColumnElement,
-    FromClause,
     Integer,
     LargeBinary,
     Table,
@@ -32,7 +28,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from traffic_storage.adapters.record_repo.sql.statement import Statement
@@ -45,8 +40,8 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     usage,
     violation,
     violation_count,
-    whole_band,
 )
+from traffic_storage.adapters.record_repo.sql.violation_pages import ROW
 from traffic_storage.domain.files import ReplicaState
 
 _ONE = literal_column("1", Integer)
@@ -292,41 +287,9 @@ USAGE = Statement(
     (),
 )
 
-# Violations. All statements below take the same arguments; each uses those that it needs.
-QUERY_NAMES = (
-    *("device", "type", "class", "low", "high"),
-    *("earliest", "latest", "after", "limit"),
-)
-VIOLATION = Statement(select(violation).where(violation.c.violation_id == _given("id")), ("id",))
-# SQLite begins at the first lower bound that it meets: the one of the whole band, which is there for
-# the sake of the index, comes last.
-_in_band = (
-    violation.c.confidence >= _given("low"),
-    violation.c.confidence <= _given("high"),
-    whole_band,
-)
-BAND_SIZE = Statement(
-    select(func.count()).select_from(
-        select(_ONE.label("one"))
-        .select_from(violation)
-        .where(*_in_band)
-        .limit(_given("limit"))
-        .subquery()
-    ),
-    QUERY_NAMES,
-)
-"""How many violations lie in a band of confidence, counted no further than `limit`."""
-
-RARE = 2000
-"""A band of confidence with fewer violations than this is taken whole, and sorted. In another a
-page is found soon by passing through all in the order of time: no plan suits both."""
-
-MOST_FEW = 5 * RARE
-"""Tells planners that few are few; as many can't be added between the counting and the page."""
-
 
 class NoIndex(ColumnElement[Any]):
-    """A column whose index SQLite shall not choose: it keeps no statistics, and would take any."""
+    """A column whose indexes SQLite does not use (a planner hint)."""
 
     inherit_cache = True
 
@@ -336,70 +299,14 @@ class NoIndex(ColumnElement[Any]):
 
 
 @compiles(NoIndex)
-def _compile_aside(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+def _compile_no_index(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     return compiler.process(element.column, **kw)
 
 
 @compiles(NoIndex, "sqlite")
-def _compile_aside_in_sqlite(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+def _compile_no_index_in_sqlite(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     return f"+{compiler.process(element.column, **kw)}"
 
 
-@frozen
-class Filters:
-    """Which filters a query has. `rare`: few violations lie in its band of confidence."""
-
-    device: bool = False
-    type: bool = False
-    vehicle_class: bool = False
-    confidence: bool = False
-    rare: bool = False
-
-
-def _page(filters: Filters) -> Statement:
-    rows: FromClause = violation
-    if filters.rare:
-        few = select(violation).where(*_in_band).limit(literal_column(str(MOST_FEW)))
-        rows = few.cte("few").prefix_with("MATERIALIZED")
-    return Statement(
-        select(rows)
-        .where(*_conditions(rows.c, filters))
-        .order_by(rows.c.occurred_at.desc(), rows.c.violation_id)
-        .limit(_given("limit")),
-        QUERY_NAMES,
-    )
-
-
-def _conditions(
-    rows: ReadOnlyColumnCollection[str, Any], filters: Filters
-) -> Iterable[ColumnElement[bool]]:
-    """The conditions of a page. The first column with a filter leads, the others stand aside."""
-    latest = _given("latest")
-    yield rows.occurred_at >= _given("earliest")
-    yield rows.occurred_at <= latest
-    yield or_(rows.occurred_at < latest, rows.violation_id > _given("after"))
-    equal = [
-        (column, name)
-        for column, name, given in (
-            (rows.device_id, "device", filters.device),
-            (rows.violation_type, "type", filters.type),
-            (rows.vehicle_class, "class", filters.vehicle_class),
-        )
-        if given
-    ]
-    for place, (column, name) in enumerate(equal):
-        yield (NoIndex(column) if place else column) == _given(name)
-    if filters.confidence and not filters.rare:
-        yield rows.confidence >= _given("low")
-        yield rows.confidence <= _given("high")
-
-
-_HOW_CONFIDENCE = ((False, False), (True, False), (True, True))
-PAGES = {
-    filters: _page(filters)
-    for filters in (
-        Filters(device, of_type, vehicle_class, confidence, rare)
-        for device, of_type, vehicle_class in product((False, True), repeat=3)
-        for confidence, rare in _HOW_CONFIDENCE
-    )
-}
+# Violations; `violation_pages` has the statements for pages.
+VIOLATION = Statement(select(*ROW).where(violation.c.violation_id == _given("id")), ("id",))

@@ -202,6 +202,18 @@ _replica_index("verified_at", replica.c.verified_at, ReplicaState.PRESENT)
 _replica_index("doubtful", replica.c.file_id, ReplicaState.CORRUPT, ReplicaState.MISSING)
 _replica_index("planned", replica.c.file_id, ReplicaState.PLANNED)
 
+CONFIDENCE_BANDS = 33
+"""How many confidence bands there are."""
+
+
+def confidence_band(confidence: float) -> int:
+    """The number of the band of a confidence in [0, 1]; it never falls when the confidence rises.
+
+    Bands are narrower near 1, where the confidences of detectors are dense.
+    """
+    return int((CONFIDENCE_BANDS - 1) * confidence * confidence)
+
+
 violation = Table(
     "violation",
     metadata,
@@ -222,32 +234,38 @@ violation = Table(
     Column("video_path", _text()),
     Column("camera_info", _text(), nullable=False),
     Column("model_versions", _text(), nullable=False),
-    Column("record_sha256", _text(), nullable=False),
+    Column("record_sha256", LargeBinary, nullable=False),
     Column("metadata_file_id", _text(), ForeignKey(file.c.file_id), nullable=False),
     Column("image_file_id", _text(), ForeignKey(file.c.file_id)),
     Column("video_file_id", _text(), ForeignKey(file.c.file_id)),
+    # `confidence_band(confidence)`, for the indexes.
+    Column("confidence_band", SmallInteger, nullable=False),
     CheckConstraint("confidence >= 0 AND confidence <= 1", name="confidence_is_a_share"),
-    CheckConstraint("length(record_sha256) = 64", name="digest_is_a_digest"),
+    CheckConstraint("length(record_sha256) = 32", name="digest_is_a_digest"),
 )
-# A page is a range of one of these, in order. What else may be asked of it stands at the end, so
-# that rows which don't match are passed over without touching the table.
+# What `violation_pages` reads: equal columns first, then the order of a page, then columns that its
+# other filters compare without a look at the table.
 _ORDER = (violation.c.occurred_at.desc(), violation.c.violation_id)
-_OTHERS = (violation.c.violation_type, violation.c.vehicle_class, violation.c.confidence)
-Index("violation_time_idx", *_ORDER, violation.c.confidence)
-Index("violation_device_time_idx", violation.c.device_id, *_ORDER, *_OTHERS)
-Index("violation_type_time_idx", violation.c.violation_type, *_ORDER, *_OTHERS[1:])
-Index("violation_class_time_idx", violation.c.vehicle_class, *_ORDER, violation.c.confidence)
-# For a band of confidence that few violations fall into (see `statements.RARE`). Its condition,
-# which all rows meet, lets only those statements use it that say so: a planner who took a wide
-# band for a narrow one would sort half the table.
-whole_band = violation.c.confidence >= literal_column("0")
-Index(
-    "violation_confidence_idx",
-    violation.c.confidence,
-    *_ORDER,
-    postgresql_where=whole_band,
-    sqlite_where=whole_band,
+_DEVICE, _TYPE, _CLASS = (
+    violation.c.device_id,
+    violation.c.violation_type,
+    violation.c.vehicle_class,
 )
+_IN_BAND = (violation.c.confidence_band, *_ORDER, violation.c.confidence)
+Index("violation_time_idx", *_ORDER)
+Index("violation_device_time_idx", _DEVICE, *_ORDER)
+Index("violation_type_time_idx", _TYPE, *_ORDER)
+Index("violation_device_type_time_idx", _DEVICE, _TYPE, *_ORDER, _CLASS, violation.c.confidence)
+Index("violation_device_class_time_idx", _DEVICE, _CLASS, *_ORDER, violation.c.confidence)
+Index("violation_type_class_time_idx", _TYPE, _CLASS, *_ORDER, violation.c.confidence)
+Index("violation_band_time_idx", *_IN_BAND)
+Index("violation_device_band_time_idx", _DEVICE, *_IN_BAND)
+Index("violation_type_band_time_idx", _TYPE, *_IN_BAND)
+Index("violation_class_band_time_idx", _CLASS, *_IN_BAND)
+# The always-true predicate hides this index from PostgreSQL unless a query repeats it (a planner
+# hint): the planner can't know whether a range of confidence is narrow.
+whole_range = violation.c.confidence >= literal_column("0")
+Index("violation_confidence_idx", violation.c.confidence, *_ORDER, postgresql_where=whole_range)
 
 usage = Table(
     "usage",

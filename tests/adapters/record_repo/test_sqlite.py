@@ -9,15 +9,21 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.privileged import remount, small_memory_disk
-from traffic_storage.adapters.record_repo.sql import migrations, sqlite
+from traffic_storage.adapters.record_repo.sql import migrations, sqlite, statements
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
-from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.adapters.record_repo.sql.sqlite import (
+    SqliteDriver,
+    SqliteSettings,
+    sqlite_repo,
+)
+from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.domain.changes import ObserveReplica
 from traffic_storage.domain.errors import ConfigurationError, StorageFull
 from traffic_storage.domain.files import ReplicaState
@@ -245,6 +251,19 @@ class TestProcesses:
             other.execute("COMMIT")
         await store(repo, unit)
         await repo.aclose()
+
+    async def test_a_read_that_takes_too_long_ends_in_time(
+        self, repo: RecordRepo, path: Path
+    ) -> None:
+        endless = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+        )
+        async with aclosing(SqliteDriver(SqliteSettings(path, read_seconds=0.05))) as driver:
+            with pytest.raises(CatalogueUnavailable, match=r"took longer than 0\.05 s") as failure:
+                await driver.read(Statement(text(endless), ()), [()])
+            assert "db_timeout_seconds" in str(failure.value)
+            # The thread is free for the next read, and each read has all of its time.
+            assert await driver.read(statements.PING, [()] * 100) == [(1,)] * 100
 
 
 class TestUpgrade:

@@ -181,10 +181,11 @@ def _make_violations() -> None:
         sa.Column("video_path", _text()),
         sa.Column("camera_info", _text(), nullable=False),
         sa.Column("model_versions", _text(), nullable=False),
-        sa.Column("record_sha256", _text(), nullable=False),
+        sa.Column("record_sha256", sa.LargeBinary, nullable=False),
         sa.Column("metadata_file_id", _text(), nullable=False),
         sa.Column("image_file_id", _text()),
         sa.Column("video_file_id", _text()),
+        sa.Column("confidence_band", sa.SmallInteger, nullable=False),
         sa.PrimaryKeyConstraint("violation_id", name="violation_pkey"),
         *(
             sa.ForeignKeyConstraint([column], ["file.file_id"], name=f"violation_{column}_fkey")
@@ -193,25 +194,30 @@ def _make_violations() -> None:
         sa.CheckConstraint(
             "confidence >= 0 AND confidence <= 1", name=op.f("violation_confidence_is_a_share")
         ),
-        sa.CheckConstraint("length(record_sha256) = 64", name=op.f("violation_digest_is_a_digest")),
+        sa.CheckConstraint("length(record_sha256) = 32", name=op.f("violation_digest_is_a_digest")),
     )
+    device, of_type, of_class = "device_id", "violation_type", "vehicle_class"
     order: list[str | sa.TextClause] = [sa.text("occurred_at DESC"), "violation_id"]
-    others = ["violation_type", "vehicle_class", "confidence"]
+    in_band = ["confidence_band", *order, "confidence"]
     indexes: dict[str, list[str | sa.TextClause]] = {
-        "violation_time_idx": [*order, "confidence"],
-        "violation_device_time_idx": ["device_id", *order, *others],
-        "violation_type_time_idx": ["violation_type", *order, *others[1:]],
-        "violation_class_time_idx": ["vehicle_class", *order, "confidence"],
+        "violation_time_idx": order,
+        "violation_device_time_idx": [device, *order],
+        "violation_type_time_idx": [of_type, *order],
+        "violation_device_type_time_idx": [device, of_type, *order, of_class, "confidence"],
+        "violation_device_class_time_idx": [device, of_class, *order, "confidence"],
+        "violation_type_class_time_idx": [of_type, of_class, *order, "confidence"],
+        "violation_band_time_idx": in_band,
+        "violation_device_band_time_idx": [device, *in_band],
+        "violation_type_band_time_idx": [of_type, *in_band],
+        "violation_class_band_time_idx": [of_class, *in_band],
     }
     for name, columns in indexes.items():
         op.create_index(name, "violation", columns)
-    whole_band = sa.text("confidence >= 0")
     op.create_index(
         "violation_confidence_idx",
         "violation",
         ["confidence", *order],
-        postgresql_where=whole_band,
-        sqlite_where=whole_band,
+        postgresql_where=sa.text("confidence >= 0"),
     )
 
 
