@@ -9,6 +9,7 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    FromClause,
     Integer,
     LargeBinary,
     Table,
