@@ -80,8 +80,10 @@ class Rule:
             return f", not {value}"
         if isinstance(value, str) and any(self.words()):
             return f", not {value!a:.60}"
-        name = "text" if isinstance(value, str) else type(value).__name__
-        return "" if isinstance(value, self.kind) else f", not a {name}"
+        if isinstance(value, self.kind):
+            return ""
+        found = "a text" if value else "an empty text"
+        return f", not {found if isinstance(value, str) else f'of type {type(value).__name__}'}"
 
 
 @frozen
