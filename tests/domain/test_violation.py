@@ -2,9 +2,11 @@
 
 import json
 import math
+import operator
+import pickle
 from array import array
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Callable, Mapping
+from copy import copy, deepcopy
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from types import MappingProxyType
@@ -17,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.canonical import Json, canonical_json, json_copy
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import FileId
@@ -379,6 +381,52 @@ def test_storing_assigns_the_paths_and_nothing_else(one: ViolationRecord) -> Non
     assert (assigned.image_path, assigned.video_path) == ("V001~image", "")
     assert with_paths(assigned, one.image_path, one.video_path) == one
     assert assigned.sha256() == one.sha256()
+
+
+CHANGES: list[Callable[[Any], object]] = [
+    lambda info: info.update(a=1),
+    lambda info: info.clear(),
+    lambda info: info.pop("lens"),
+    lambda info: info.popitem(),
+    lambda info: info.setdefault("a", 1),
+    lambda info: operator.setitem(info, "a", 1),
+    lambda info: operator.delitem(info, "lens"),
+    lambda info: info.__ior__({"a": 1}),
+    lambda info: operator.setitem(info["lens"], "mm", 1),
+    lambda info: operator.setitem(info["modes"], 0, 1),
+    lambda info: operator.delitem(info["modes"], 0),
+    lambda info: info["modes"].__iadd__([1]),
+    lambda info: info["modes"].__imul__(2),
+    lambda info: info["modes"].append(1),
+    lambda info: info["modes"].clear(),
+    lambda info: info["modes"].extend([1]),
+    lambda info: info["modes"].insert(0, 1),
+    lambda info: info["modes"].pop(),
+    lambda info: info["modes"].remove("day"),
+    lambda info: info["modes"].reverse(),
+    lambda info: info["modes"].sort(),
+    lambda info: info["modes"][1].clear(),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_its_mappings_are_frozen_at_any_depth(change: Callable[[Any], object]) -> None:
+    one = record()
+    with pytest.raises(TypeError, match="frozen"):
+        change(one.camera_info)
+    assert one == record()
+
+
+@given(kit.records())
+def test_a_record_is_hashable_and_any_json_writer_takes_its_mappings(one: ViolationRecord) -> None:
+    same = attrs.evolve(one)
+    assert {one, same} == {one}
+    assert json.loads(json.dumps(one.camera_info)) == one.camera_info
+    plain: Any = json_copy(one.camera_info)
+    assert canonical_json(one.camera_info) == canonical_json(plain)
+    assert pickle.loads(pickle.dumps(one)) == deepcopy(one) == copy(one) == one
+    with pytest.raises(TypeError):
+        pickle.loads(pickle.dumps(one)).camera_info.update(a=1)
 
 
 PARTS = st.dictionaries(st.sampled_from(["image", "video"]), kit.evidence_parts())

@@ -32,6 +32,7 @@ from traffic_storage.domain.files import (
     Tier,
     blob_key,
 )
+from traffic_storage.domain.frozen_json import frozen_json
 from traffic_storage.domain.identifiers import AttemptId, DeviceId, FileId, StoreId, ViolationId
 from traffic_storage.domain.identity import EnrolledStore
 from traffic_storage.domain.ingest import Attempt
@@ -93,6 +94,13 @@ def _parsed(texts: Iterable[str]) -> list[Any]:
     together = f"[{','.join(texts)}]"
     read = exact_loads if _LONG in together else loads
     return read(together)  # type: ignore[no-any-return]
+
+
+def _frozen(texts: Sequence[str]) -> list[Any]:
+    """What each text says, frozen; equal texts share one value."""
+    distinct = tuple(dict.fromkeys(texts))
+    values = dict(zip(distinct, map(frozen_json, _parsed(distinct)), strict=True))
+    return [values[text] for text in texts]
 
 
 def attempt_row(attempt: Attempt) -> Args:
@@ -287,9 +295,9 @@ def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
         confidences,
         _paths(image_paths, image_ids),
         _paths(video_paths, video_ids),
-        _parsed(infos),
+        _frozen(infos),
         durations,
-        _parsed(versions),
+        _frozen(versions),
     )
     return tuple(
         map(
