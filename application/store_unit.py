@@ -8,7 +8,7 @@ whose outcome is unclear) stays in the journal, and recovery undoes it after the
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
 
@@ -23,12 +23,12 @@ from traffic_storage.domain.errors import (
     StorageUnavailable,
     TrafficStorageError,
 )
-from traffic_storage.domain.files import BlobKey, FileKind, StoredFile
+from traffic_storage.domain.files import BlobKey, FileKind, FileState, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.retention import RetentionPolicy, capture_doubt
-from traffic_storage.domain.violation import StoredViolation, with_paths
+from traffic_storage.domain.violation import StoredViolation, ViolationState, with_paths
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
@@ -302,10 +302,11 @@ def _not_held(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
     """The drafts that are not stored yet, or of which no good copy is left.
 
     Raises:
-        Conflict: a name is held by other content.
+        Conflict: an id is held by other content, or by a file or violation that is not available.
         NoGoodReplica: no good copy is left, and the draft can't be one.
     """
     mine, theirs = unit.violation, existing.violation
+    _must_be_available(existing)
     if mine and theirs and mine.record_sha256 != theirs.record_sha256:
         raise Conflict("violation", mine.violation_id, _difference(mine, theirs))
     missing = []
@@ -331,6 +332,22 @@ def _not_held(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
         raise lost_document
     # A lost document keeps out no file that is good itself and completes its violation.
     return missing
+
+
+def _must_be_available(existing: ExistingRows) -> None:
+    """Refuse to store under ids of what is deleted: it is not stored, and is given no copies."""
+    violation = existing.violation
+    if violation and violation.state is not ViolationState.AVAILABLE:
+        since = violation.state_at or violation.received_at
+        raise Conflict("violation", violation.violation_id, _deleted(violation.state, since))
+    for file in existing.files.values():
+        if file.state is not FileState.AVAILABLE:
+            since = file.state_at or file.created_at
+            raise Conflict("file", file.file_id, _deleted(file.state, since))
+
+
+def _deleted(state: FileState | ViolationState, since: datetime) -> str:
+    return f"it is {state} since {since.isoformat()}, and its id is not used again"
 
 
 def _lost(draft: Draft, remedy: str) -> NoGoodReplica:

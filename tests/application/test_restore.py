@@ -6,14 +6,16 @@ from datetime import timedelta
 from threading import Thread
 
 import pytest
+from attrs import evolve
 
 from tests.application.rig import LONG_AGO, Rig, Service, film, picture, violation_record
 from traffic_storage.application.inputs import ArrayImage, FileAttributes
 from traffic_storage.application.runtime import WrongHome
 from traffic_storage.domain.encoding import Encoding, ImageFormat
-from traffic_storage.domain.errors import NoGoodReplica, TrafficStorageError
-from traffic_storage.domain.files import FileKind, StoredFile
-from traffic_storage.domain.identifiers import FileId, evidence_file_id
+from traffic_storage.domain.errors import Conflict, NoGoodReplica, TrafficStorageError
+from traffic_storage.domain.files import FileKind, FileState, StoredFile
+from traffic_storage.domain.identifiers import FileId, ViolationId, evidence_file_id
+from traffic_storage.domain.violation import ViolationState
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 from traffic_storage.ports.errors import CatalogueUnavailable
 
@@ -37,6 +39,35 @@ async def damaged(rig: Rig, service: Service, file_id: FileId, damage: Damage) -
 def rig() -> Rig:
     """Without the cache of bytes, which would hide what is read."""
     return Rig(cache_item_bytes=0)
+
+
+@pytest.mark.parametrize("state", [s for s in FileState if s is not FileState.AVAILABLE])
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_deleted_file_is_not_stored_again(
+    rig: Rig, state: FileState, *, lost: bool
+) -> None:
+    async with rig.running() as service:
+        await service.video(FILM, "X")
+        if lost:
+            await damaged(rig, service, X, Damage.TRUNCATE)
+        deleted = evolve(rig.files[X], state=state, state_at=rig.clock.now())
+        rig.repo._files[X] = deleted
+        with pytest.raises(Conflict, match=f"it is {state} since .*, and its id is not used again"):
+            await service.video(FILM, "X")
+        assert rig.files[X] == deleted
+        assert not rig.attempts
+
+
+async def test_a_deleted_violation_is_not_stored_again(rig: Rig) -> None:
+    async with rig.running() as service:
+        await service.evidence(violation_record("V1"))
+        violation = rig.repo._violations[ViolationId("V1")]
+        rig.repo._violations[ViolationId("V1")] = evolve(
+            violation, state=ViolationState.TOMBSTONED, state_at=rig.clock.now()
+        )
+        with pytest.raises(Conflict, match=r"violation 'V1' .* it is tombstoned since"):
+            await service.evidence(violation_record("V1"))
+        assert not rig.attempts
 
 
 @DAMAGES
