@@ -100,7 +100,7 @@ def sqlite_filled(cache: Path, count: int) -> Path:
         with closing(sqlite3.connect(draft / "catalogue.sqlite3")) as connection:
             connection.execute("PRAGMA synchronous = OFF")
             (number,) = connection.execute("SELECT number FROM store").fetchone()
-            for table, batch in _batches(number, count):
+            for table, batch in batches([number], count):
                 marks = ", ".join("?" * len(table.columns))
                 connection.executemany(f"INSERT INTO {table.name} VALUES ({marks})", batch)
             connection.commit()
@@ -164,7 +164,7 @@ async def _fill_postgres(database: Database, count: int) -> None:
     connection = await asyncpg.connect(database.dsn)
     try:
         number = await connection.fetchval("SELECT number FROM store")
-        for table, batch in _batches(number, count):
+        for table, batch in batches([number], count):
             await connection.copy_records_to_table(
                 table.name, records=batch, columns=[column.name for column in table.columns]
             )
@@ -172,23 +172,25 @@ async def _fill_postgres(database: Database, count: int) -> None:
         await connection.close()
 
 
-def _batches(store: int, count: int) -> Iterator[tuple[Table, list[Sequence[Any]]]]:
-    """All rows, in an order that foreign keys allow."""
-    template = _Template(store)
+def batches(stores: Sequence[int], count: int) -> Iterator[tuple[Table, list[Sequence[Any]]]]:
+    """Violations, their metadata files and a copy of each in every one of `stores` (their numbers).
+
+    In an order that foreign keys allow.
+    """
+    template = _Template()
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         yield tables.file, [template.file(number) for number in numbers]
-        yield tables.replica, [template.replica(number) for number in numbers]
+        yield tables.replica, [replica(number, store) for number in numbers for store in stores]
         yield tables.violation, [template.violation(number) for number in numbers]
 
 
 class _Template:
     """Rows of one violation, made by the adapter, in which only what differs is put anew."""
 
-    def __init__(self, store: int) -> None:
+    def __init__(self) -> None:
         violation = _violation()
         file = _file(violation)
-        self._store = store
         self._violation = dict(zip(COLUMNS, rows.violation_row(violation), strict=True))
         self._file = dict(zip(_names(tables.file), rows.file_row(file), strict=True))
 
@@ -225,16 +227,12 @@ class _Template:
             violation_id=data.violation_id(number),
         )
 
-    def replica(self, number: int) -> Sequence[Any]:
-        """The one copy of that."""
-        state, verified_at = ReplicaState.PRESENT.value, rows.micros(data.moment(number))
-        return uuid7_of(number), _metadata_id(number), self._store, state, verified_at
 
-
-def uuid7_of(number: int) -> bytes:
-    """The UUIDv7 of the replica with this number."""
-    milliseconds = rows.micros(data.moment(number)) // 1000
-    return (milliseconds << 80 | 7 << 76 | 2 << 62 | number).to_bytes(16)
+def replica(number: int, store: int) -> Sequence[Any]:
+    """A copy of a metadata file, in the store with this number."""
+    taken = rows.micros(data.moment(number))
+    replica_id = (taken // 1000) << 80 | 7 << 76 | 2 << 62 | store << 40 | number
+    return replica_id.to_bytes(16), _metadata_id(number), store, ReplicaState.PRESENT.value, taken
 
 
 def _names(table: Table) -> Iterable[str]:
@@ -286,9 +284,9 @@ def _file(violation: StoredViolation) -> StoredFile:
 
 def _form() -> str:
     """What changes when the tables or the rows do."""
-    template = _Template(1)
+    template = _Template()
     shown = [inspect.getsource(tables), inspect.getsource(data.fields)]
-    shown += [repr(row(1)) for row in (template.violation, template.file, template.replica)]
+    shown += [repr(row) for row in (template.violation(1), template.file(1), replica(1, 1))]
     return hashlib.sha256("".join(shown).encode()).hexdigest()[:8]
 
 

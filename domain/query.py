@@ -86,7 +86,7 @@ class ViolationQuery:
 
 @frozen
 class FilesQuery:
-    """Which files, newest first by `created_at` (their receipt), ties by id ascending.
+    """Which files, newest first by `created_at` (their receipt), ties by id descending.
 
     Filters are joined by "and"; None does not filter. `start_time ≤ created_at < end_time`, both
     aware; equal ones meet nothing. `limit` is 1 to 1,000.

@@ -96,7 +96,8 @@ class InMemoryRecordRepo(RecordRepo):
     async def files(self, query: FilesQuery) -> Page[StoredFile]:
         found = sorted(
             (file for file in self._files.values() if _is_asked(file, query)),
-            key=lambda file: (EARLIEST - file.created_at, file.file_id),
+            key=lambda file: (file.created_at, file.file_id),
+            reverse=True,
         )
         items = tuple(found[: query.limit])
         if len(found) <= query.limit:
@@ -289,7 +290,9 @@ def _is(wanted: str | None, value: str | None) -> bool:
 
 
 def _is_after(violation: StoredViolation, cursor: Cursor) -> bool:
-    return _follows(violation.occurred_at, violation.violation_id, cursor)
+    if violation.occurred_at != cursor.at:
+        return violation.occurred_at < cursor.at
+    return violation.violation_id > cursor.row_id
 
 
 def _is_asked(file: StoredFile, query: FilesQuery) -> bool:
@@ -300,10 +303,8 @@ def _is_asked(file: StoredFile, query: FilesQuery) -> bool:
         and _is(query.violation_id, file.violation_id)
         and (query.start_time is None or query.start_time <= file.created_at)
         and (query.end_time is None or file.created_at < query.end_time)
-        and (query.after is None or _follows(file.created_at, file.file_id, query.after))
+        and (
+            query.after is None
+            or (file.created_at, file.file_id) < (query.after.at, query.after.row_id)
+        )
     )
-
-
-def _follows(at: datetime, row_id: str, cursor: Cursor) -> bool:
-    """Whether a row comes after the cursor: newest first, ties by id ascending."""
-    return row_id > cursor.row_id if at == cursor.at else at < cursor.at

@@ -31,6 +31,7 @@ _NAMES = (
     *("earliest", "latest", "after", "limit"),
 )
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
+_BEHIND_ALL_IDS = "\U0010ffff"
 
 
 @frozen
@@ -57,7 +58,7 @@ def page(query: FilesQuery) -> tuple[Statement, list[Args]]:
 def _args(query: FilesQuery) -> Args:
     earliest = _EARLIEST if query.start_time is None else rows.micros(query.start_time)
     latest = _LATEST if query.end_time is None else rows.micros(query.end_time) - 1
-    after = ""
+    after = _BEHIND_ALL_IDS
     if query.after and rows.micros(query.after.at) <= latest:
         latest, after = rows.micros(query.after.at), query.after.row_id
     kind = None if query.kind is None else query.kind.value
@@ -72,7 +73,7 @@ def _page(filters: _Filters) -> Statement:
     return Statement(
         select(found, *COPIES)
         .select_from(with_copies(found))
-        .order_by(found.c.created_at.desc(), found.c.file_id),
+        .order_by(found.c.created_at.desc(), found.c.file_id.desc()),
         _NAMES,
     )
 
@@ -81,12 +82,12 @@ def _in_order(filters: _Filters) -> Subquery:
     """The page without replicas."""
     if filters.kind or filters.violation:
         ranges = select(file).where(*_conditions(filters))
-        ordered = ranges.order_by(file.c.created_at.desc(), file.c.file_id)
+        ordered = ranges.order_by(file.c.created_at.desc(), file.c.file_id.desc())
         return ordered.limit(bindparam("limit")).subquery()
     kinds = (file.c.kind == literal_column(f"'{kind}'") for kind in FileKind)
     merged = union_all(*(select(file).where(*_conditions(filters), kind) for kind in kinds))
     columns = merged.selected_columns
-    ordered_union = merged.order_by(columns.created_at.desc(), columns.file_id)
+    ordered_union = merged.order_by(columns.created_at.desc(), columns.file_id.desc())
     return ordered_union.limit(bindparam("limit")).subquery()
 
 
@@ -100,7 +101,7 @@ def _conditions(filters: _Filters) -> Iterable[ColumnElement[bool]]:
     latest: BindParameter[int] = bindparam("latest")
     yield file.c.created_at >= bindparam("earliest")
     yield file.c.created_at <= latest
-    yield or_(file.c.created_at < latest, file.c.file_id > bindparam("after"))
+    yield or_(file.c.created_at < latest, file.c.file_id < bindparam("after"))
     available: ColumnElement[str] = literal_column(f"'{FileState.AVAILABLE}'")
     if filters.available:
         yield file.c.state == available

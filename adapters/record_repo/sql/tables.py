@@ -142,11 +142,12 @@ Index(
 # are looked for by their state; so each file is in one index of either set.
 _available = file.c.state == literal_column(f"'{FileState.AVAILABLE}'")
 _not_available = file.c.state != literal_column(f"'{FileState.AVAILABLE}'")
-_NEWEST_FIRST = (file.c.created_at.desc(), file.c.file_id)
+# Read backwards; so what is new comes to the end of a range, and pages of an index are full.
+_IN_TIME = (file.c.created_at, file.c.file_id)
 
 
 def _file_index(name: str, *columns: Column[str], where: ColumnElement[bool]) -> None:
-    Index(f"file_{name}_idx", *columns, *_NEWEST_FIRST, postgresql_where=where, sqlite_where=where)
+    Index(f"file_{name}_idx", *columns, *_IN_TIME, postgresql_where=where, sqlite_where=where)
 
 
 _file_index("kind_time", file.c.kind, where=_available)

@@ -597,7 +597,7 @@ class RecordRepoContract:
     # Pages of files
 
     async def test_files_are_found_by_any_set_of_filters(self, repo: RecordRepo) -> None:
-        """files: "newest first by `created_at`, ties by id", filters joined, bounds half open."""
+        """files: "newest first by `created_at`, ties by id descending", filters joined, bounds half open."""
         known = await self._with_files(repo)
         for query in examples(
             values.file_queries(
@@ -645,7 +645,7 @@ class RecordRepoContract:
             )
             await store(repo, Unit((file,)))
             known.append(file)
-        return sorted(known, key=lambda file: (NOON - file.created_at, file.file_id))
+        return sorted(known, key=lambda file: (file.created_at, file.file_id), reverse=True)
 
     # Counters
 
@@ -970,10 +970,7 @@ def _is_asked(file: StoredFile, query: FilesQuery) -> bool:
 
 
 def _is_later(file: StoredFile, cursor: Cursor | None) -> bool:
-    return cursor is None or (NOON - file.created_at, file.file_id) > (
-        NOON - cursor.at,
-        cursor.row_id,
-    )
+    return cursor is None or (file.created_at, file.file_id) < (cursor.at, cursor.row_id)
 
 
 class _Raised:

@@ -143,7 +143,6 @@ def _make_partial(
 
 
 def _make_file_pages() -> None:
-    newest_first: list[str | sa.TextClause] = [sa.text("created_at DESC"), "file_id"]
     indexes = {
         "kind_time": (["kind"], "state = 'available'"),
         "device_time": (["device_id", "kind"], "state = 'available' AND device_id IS NOT NULL"),
@@ -154,7 +153,7 @@ def _make_file_pages() -> None:
         ),
     }
     for name, (columns, condition) in indexes.items():
-        _make_partial(f"file_{name}_idx", "file", [*columns, *newest_first], condition)
+        _make_partial(f"file_{name}_idx", "file", [*columns, "created_at", "file_id"], condition)
     _make_partial(
         "file_keep_until_idx",
         "file",
