@@ -1,6 +1,7 @@
-"""Recognising media by their first bytes, and checking containers while their bytes stream by.
+"""Media types: recognised by their first bytes; containers checked while their bytes stream by.
 
-Pure: bytes in, values or `MalformedMedia` out. Nothing is decoded.
+The functions are pure: they take bytes and return values or raise `MalformedMedia`. No frame is
+decoded.
 """
 
 from traffic_storage.domain.media.content_types import (

@@ -13,11 +13,11 @@ _LISTS = frozenset({b"RIFF", b"LIST"})
 
 
 class AviWalker(ScriptedWalker):
-    """Walks the chunks: each ends by the end of the file, headers and frames (`movi`) exist.
+    """Checks that each chunk ends before the file does and that headers and frames (`movi`) exist.
 
-    A pad byte may be missing where what is around it ends. Duration: frames times microseconds a
-    frame of the main header `avih`, whose count `dmlh` corrects in an OpenDML file (its `avih`
-    counts the first RIFF only).
+    The pad byte of a chunk may be missing at the end of the enclosing chunk. The duration is the
+    number of frames times the microseconds of a frame, both from the main header `avih`. In an
+    OpenDML file `dmlh` gives the number of frames, because `avih` counts those of the first RIFF.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class AviWalker(ScriptedWalker):
             if self.offset % 2:
                 yield Take(1, "a pad byte", may_end=True)
             riff = yield from self._next_riff()
-        return self._facts()
+        return self._info()
 
     def part(self, limit: int | None) -> Script[Part | None]:
         if limit is not None and limit - self.offset < _HEADER:
@@ -105,7 +105,7 @@ class AviWalker(ScriptedWalker):
     def _dmlh(self, chunk: Part) -> Script[None]:
         self._all_frames = _dword((yield from self.take(chunk, 4)), 0)
 
-    def _facts(self) -> ContainerInfo:
+    def _info(self) -> ContainerInfo:
         for needed, what in ((b"avih", "its main header 'avih'"), (b"movi", "frames, no 'movi'")):
             if needed not in self._seen:
                 raise self.malformed(f"it ends without {what}")

@@ -1,16 +1,16 @@
-"""Which kinds of bytes are known by name, and when a declared name fits what was found.
+"""The known media types (RFC 6838), and the test of a declared type against the bytes.
 
-ClaimedIds are media types (RFC 6838). Devices spell them loosely, so a declared one is compared by
-family: two types that share a container or an encoding are not told apart by their name alone.
+Devices use many spellings of one type. A declared type is therefore compared by family: types that
+share a container or an encoding count as one.
 """
 
 from enum import StrEnum
 
 
 class ContentType(StrEnum):
-    """The media types that `sniff` can tell, under the one spelling that is stored.
+    """The media types that `sniff` recognises, in the spelling that is stored.
 
-    Not all are accepted: some are known only so that a refusal can name them.
+    Some are not accepted; they are listed so that the error can name them.
     """
 
     JPEG = "image/jpeg"
@@ -84,14 +84,14 @@ _FAMILIES = (
 
 
 def is_undeclared(declared: str | None) -> bool:
-    """Whether a declared media type says nothing: none, blank, or a name for "some bytes"."""
+    """Whether a declared media type is None, blank, or the general type of arbitrary bytes."""
     return _essence(declared) in _UNDECLARED
 
 
 def canonical_type(declared: str | None) -> ContentType | None:
-    """The known type that a declared one means, whatever its case, parameters or alias.
+    """The known type of a declared one; case, parameters and aliases do not matter.
 
-    None when it is undeclared or means nothing that is known here.
+    None when it is undeclared or unknown.
     """
     name = _essence(declared)
     if name in _BY_NAME:
@@ -102,11 +102,10 @@ def canonical_type(declared: str | None) -> ContentType | None:
 
 
 def same_family(declared: str | None, sniffed: ContentType) -> bool:
-    """Whether a declared media type is an acceptable name for bytes that are `sniffed`.
+    """Whether a declared media type is consistent with bytes that were recognised as `sniffed`.
 
-    The container decides: MP4 and QuickTime are one (ISO base media), Matroska and WebM are one
-    (EBML), JSON and text are one. What is undeclared contradicts nothing; a declared type that is
-    not known here contradicts everything.
+    MP4 and QuickTime are one family (ISO base media), so are Matroska and WebM (EBML), and JSON and
+    text. An undeclared type is consistent with all bytes, an unknown type with none.
     """
     if is_undeclared(declared):
         return True

@@ -2,7 +2,7 @@
 
 A file is a sequence of boxes (section 4.2): 32-bit size, four-character type, then, for size 1, a
 64-bit size; size 0 reaches to the end of the file. QuickTime (Apple's QuickTime File Format
-specification) calls the same thing an atom; its older files have no `ftyp`.
+specification) calls a box an atom; older QuickTime files have no `ftyp`.
 """
 
 from attrs import define
@@ -30,11 +30,11 @@ class _Track:
 
 
 class IsoBmffWalker(ScriptedWalker):
-    """Walks the boxes: each ends by the end of the file, `moov` and media (`mdat`, `moof`) exist.
+    """Checks that each box ends before the file does and that `moov` and media data exist.
 
-    Duration: `mvhd` (section 8.2.2), of a fragmented file `mehd` (8.8.2): without it only the sum
-    of all fragments would tell, and it stays unknown. Width and height: `tkhd` (8.3.2), where that
-    says nothing the sample entry (12.1.3).
+    Media data is `mdat` or `moof`. The duration is that of `mvhd` (section 8.2.2), or of `mehd`
+    (8.8.2) in a fragmented file; a fragmented file without `mehd` has no known duration. Width and
+    height are those of `tkhd` (8.3.2), or of the sample entry (12.1.3) where `tkhd` has none.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class IsoBmffWalker(ScriptedWalker):
             yield from self._top_level(box)
             yield from self.leave(box)
             box = yield from self.part(None)
-        return self._facts()
+        return self._info()
 
     def part(self, limit: int | None) -> Script[Part | None]:
         if limit is not None and limit - self.offset < _HEADER:
@@ -142,7 +142,7 @@ class IsoBmffWalker(ScriptedWalker):
         self._track.codec = entry[4:8]
         self._track.coded = (int.from_bytes(entry[32:34]), int.from_bytes(entry[34:36]))
 
-    def _facts(self) -> ContainerInfo:
+    def _info(self) -> ContainerInfo:
         if b"moov" not in self._seen:
             raise self.malformed("it ends without a 'moov' box")
         if not self._seen & {b"mdat", b"moof"}:

@@ -15,7 +15,7 @@ from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Ta
 from traffic_storage.domain.media.walker import ContainerInfo, MalformedMedia
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
-"""The ID of the EBML header: how each document begins."""
+"""The ID of the EBML header, the first bytes of each document."""
 
 _DOC_TYPE = b"\x42\x82"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -30,7 +30,7 @@ _VIDEO = b"\xe0"
 _PIXEL_WIDTH = b"\xb0"
 _PIXEL_HEIGHT = b"\xba"
 _CLUSTER = b"\x1f\x43\xb6\x75"
-_GLOBAL = frozenset({b"\xec", b"\xbf"})  # Void and CRC-32 may stand anywhere.
+_GLOBAL = frozenset({b"\xec", b"\xbf"})  # Void and CRC-32 may occur anywhere.
 
 _NEEDED = {_TRACKS: "Tracks", _CLUSTER: "a Cluster"}
 _LONGEST_ID = 4
@@ -52,11 +52,12 @@ class _Track:
 
 
 class MatroskaWalker(ScriptedWalker):
-    """Walks the elements: each ends by the end of the file, Tracks and a Cluster exist.
+    """Checks that each element ends before the file does and that Tracks and a Cluster exist.
 
-    Clusters of known size are passed over whole; one of unknown size ends where no element of a
-    Cluster follows, so its elements are walked. Several documents may follow each other; the info
-    are those of the first. Duration: Info's Duration × TimestampScale; live streams have none.
+    A Cluster of known size is skipped as a whole. A Cluster of unknown size ends at the first
+    element that can't be in a Cluster, so its elements are read one by one. A file may hold several
+    documents; the returned info is of the first. The duration is Info's Duration × TimestampScale;
+    live streams have none.
     """
 
     def __init__(self) -> None:
@@ -74,7 +75,7 @@ class MatroskaWalker(ScriptedWalker):
             raise self.malformed("the file is empty")
         while header is not None:
             header = yield from self._document(header)
-        return self._facts()
+        return self._info()
 
     def part(self, limit: int | None) -> Script[Part | None]:
         return (yield from self._element(limit, may_be_open=b""))
@@ -115,7 +116,7 @@ class MatroskaWalker(ScriptedWalker):
         return length
 
     def _document(self, header: Part) -> Script[Part | None]:
-        """Read one document; the answer is the header of the next one, if there is one."""
+        """Read one document; return the header of the next one, or None at the end."""
         if header.kind != EBML_MAGIC:
             raise self.malformed("there is no EBML header", header.start)
         yield from self.inside(header, {_DOC_TYPE: self._read_doc_type})
@@ -134,14 +135,14 @@ class MatroskaWalker(ScriptedWalker):
         return None
 
     def _segment(self, segment: Part) -> Script[Part | None]:
-        visitors = {_INFO: self._info, _TRACKS: self._tracks}
+        visitors = {_INFO: self._segment_info, _TRACKS: self._tracks}
         while (element := (yield from self._element(segment.end, _CLUSTER))) is not None:
             if element.kind == EBML_MAGIC and segment.end is None:
                 return element
             if element.kind in _NEEDED:
                 self._seen.add(element.kind)
             if element.end is None:
-                # What follows is either in this Cluster or after it: it is passed over alike.
+                # The elements in and after this Cluster are skipped in the same way.
                 continue
             if visit := visitors.get(element.kind):
                 yield from visit(element)
@@ -149,7 +150,7 @@ class MatroskaWalker(ScriptedWalker):
         return None if segment.end is None else (yield from self._top_level())
 
     def _value(self, element: Part, longest: int) -> Script[bytes | None]:
-        """The content of an element that holds a value; None when it is longer than any is."""
+        """The content of an element that holds a value; None when it is longer than `longest`."""
         size = (element.end or 0) - self.offset
         return (yield Take(size, self.name(element.kind))) if size <= longest else None
 
@@ -164,7 +165,7 @@ class MatroskaWalker(ScriptedWalker):
         if self.doc_type is None:
             self.doc_type = self.container = known
 
-    def _info(self, element: Part) -> Script[None]:
+    def _segment_info(self, element: Part) -> Script[None]:
         visitors = {_TIMESTAMP_SCALE: self._timestamp_scale, _DURATION: self._read_duration}
         yield from self.inside(element, visitors)
 
@@ -206,7 +207,7 @@ class MatroskaWalker(ScriptedWalker):
     def _pixel_height(self, element: Part) -> Script[None]:
         self._track.height = yield from self._number(element)
 
-    def _facts(self) -> ContainerInfo:
+    def _info(self) -> ContainerInfo:
         for needed, what in _NEEDED.items():
             if needed not in self._seen:
                 raise self.malformed(f"it ends without {what}")
@@ -222,7 +223,7 @@ class MatroskaWalker(ScriptedWalker):
 
 
 def doc_type(head: bytes) -> ContentType | None:
-    """Matroska or WebM, as the EBML header at the begin of these bytes says; None: neither."""
+    """The DocType in the EBML header at the start of these bytes; None: no Matroska or WebM."""
     walker = MatroskaWalker()
     with suppress(MalformedMedia):
         walker.feed(head)

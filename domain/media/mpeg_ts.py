@@ -1,6 +1,6 @@
 """MPEG transport streams, plain and as M2TS (ISO/IEC 13818-1).
 
-Packets are looked at many at a time: arrays of them are `uint8` of shape `(packets, 188)`.
+Packets are processed in arrays of `uint8` of shape `(packets, 188)`.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from traffic_storage.domain.media.walker import (
 _Packets: TypeAlias = NDArray[np.uint8]
 
 _WINDOW_BYTES = 1 << 20
-# A look at an array costs as much as many packets do, so small chunks are collected first.
+# An array operation costs as much as many packets, so small chunks are collected first.
 _ENOUGH_BYTES = 64 * 192
 
 _CLOCK_HZ = 27_000_000
@@ -45,12 +45,12 @@ _VIDEO_STREAMS = {
 
 
 class MpegTsWalker(RememberingWalker):
-    """Checks that a file is whole packets, each with its sync byte, with a PAT among them.
+    """Checks that a file consists of whole packets with sync bytes and contains a PAT.
 
-    Duration: what the first clock reference (PCR, section 2.4.3.5) and those with the same PID
-    count up to the last, wrap-around included; an announced jump and a jump back count nothing.
-    So it is a frame short. The codec is that of the first video stream of the first program; the
-    container tells no width or height.
+    The duration is the time from the first to the last clock reference (PCR, section 2.4.3.5) of
+    the PID of the first one. Wrap-around is included; announced discontinuities and steps back
+    count as 0. The last frame is not included. The codec is that of the first video stream of the
+    first program. The container has no width or height.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class MpegTsWalker(RememberingWalker):
         )
 
     def _walk_pending(self) -> None:
-        """Look at all whole packets that are there, and keep the begin of the next one."""
+        """Process all whole packets and keep the first bytes of the next one."""
         size = self._packet_bytes = self._packet_bytes or self._settle_layout()
         data, whole = self._pending, len(self._pending) // size
         self._pending = data[whole * size :]
@@ -106,7 +106,7 @@ class MpegTsWalker(RememberingWalker):
 
 
 class _Clock:
-    """Adds up the ticks of 27 MHz that one PID's clock references count."""
+    """Sums the 27 MHz ticks between the clock references of one PID."""
 
     def __init__(self) -> None:
         self.elapsed = 0
@@ -154,7 +154,7 @@ class _Programs:
                 return
 
     def _find_table(self, packets: _Packets) -> _Packets:
-        """Read the first table that there is; the answer is the packets after it."""
+        """Read the first table; return the packets after it, none where there is no table."""
         for at, section in _sections(packets, _PAT_PID, _PAT_TABLE):
             self.listed = True
             self._map_pid = _first_program(section)
@@ -163,7 +163,7 @@ class _Programs:
 
 
 def _sections(packets: _Packets, pid: int, table: int) -> Iterator[tuple[int, bytes]]:
-    """The bodies of this PID's sections of a table, as far as their first packet holds them."""
+    """The sections of this table and PID, each as far as its first packet contains it."""
     begins = (packets[:, 1] & 0xDF == 0x40 | pid >> 8) & (packets[:, 2] == pid & 0xFF)
     for at in np.flatnonzero(begins & (packets[:, 3] & 0x10 != 0)):
         body = _section_body(packets[at].tobytes(), table)
@@ -172,7 +172,7 @@ def _sections(packets: _Packets, pid: int, table: int) -> Iterator[tuple[int, by
 
 
 def _section_body(packet: bytes, table: int) -> bytes | None:
-    """What stands between header and CRC of the section (section 2.4.4) that begins in a packet."""
+    """The bytes between header and CRC of the section (section 2.4.4) that starts in a packet."""
     payload = 5 + packet[4] if packet[3] & 0x20 else 4
     pointer = packet[payload : payload + 1]
     section = packet[payload + 1 + pointer[0] :] if pointer else b""
@@ -183,7 +183,7 @@ def _section_body(packet: bytes, table: int) -> bytes | None:
 
 
 def _first_program(table: bytes) -> int | None:
-    """The PID of the map of the first program in an association table; number 0 is none."""
+    """The PID of the first program's map in an association table; program 0 is the network."""
     for at in range(0, len(table) - 3, 4):
         if any(table[at : at + 2]):
             return int.from_bytes(table[at + 2 : at + 4]) & 0x1FFF
@@ -191,7 +191,7 @@ def _first_program(table: bytes) -> int | None:
 
 
 def _first_video(table: bytes) -> bytes:
-    """The codec of the first video stream in a program map (section 2.4.4.8); empty: none."""
+    """The codec of the first video stream in a program map (section 2.4.4.8); empty if none."""
     at = 4 + (int.from_bytes(table[2:4]) & 0xFFF)
     while at + 5 <= len(table):
         if table[at] in _VIDEO_STREAMS:

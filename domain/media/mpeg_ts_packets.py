@@ -1,24 +1,24 @@
-"""How MPEG transport stream packets lie in a file (ISO/IEC 13818-1, section 2.4.3.2)."""
+"""The packet sizes of MPEG transport stream files (ISO/IEC 13818-1, section 2.4.3.2)."""
 
 PACKET = 188
 """Bytes of a transport stream packet."""
 
 STAMPED_PACKET = 192
-"""Bytes of a packet behind a 4-byte time stamp, as M2TS files (Blu-ray, AVCHD) keep them."""
+"""Bytes of a packet with its 4-byte time stamp in M2TS files (Blu-ray, AVCHD)."""
 
 SYNC_BYTE = 0x47
 """The first byte of each packet."""
 
 LAYOUT_BYTES = 5 * STAMPED_PACKET
-"""The number of first bytes that decide the packet size."""
+"""The number of first bytes from which the packet size is determined."""
 
 _FEWEST_PACKETS = 3
 
 
 def packet_size(head: bytes) -> int | None:
-    """188 or 192 when a sync byte stands wherever packets of that size begin, else None.
+    """188 or 192 when each packet of that size starts with a sync byte, else None.
 
-    It needs the begin of three packets at least: one letter G proves nothing.
+    At least three packet starts are needed, because the sync byte is also the letter G.
     """
     for size in (PACKET, STAMPED_PACKET):
         syncs = head[size - PACKET :: size]

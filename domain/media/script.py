@@ -1,8 +1,8 @@
-"""Parsers written as though they could read, run while the bytes stream by.
+"""Incremental parsers written as generators.
 
-A script is a generator that yields what it needs next and is sent it: `Take` for some bytes,
-`Skip` to pass over bytes that nobody looks at. `ScriptedWalker` serves it from chunks of any
-size; it holds no more than one `Take` and passes over a `Skip` by counting.
+A script is a generator that yields a request and receives the answer: `Take` asks for bytes, `Skip`
+for the omission of bytes that the script does not need. `ScriptedWalker` answers from chunks of any
+size. It buffers at most one `Take`; a `Skip` needs no buffer.
 """
 
 from abc import abstractmethod
@@ -16,8 +16,8 @@ from traffic_storage.domain.media.walker import (
     RememberingWalker,
 )
 
-# Each part costs microseconds, so a file of nothing but tiny parts would hold up its store. Real
-# files begin with a few thousand small parts; after these come frames.
+# Each part costs microseconds, so a file of tiny parts only would take too long to store. Real
+# files start with a few thousand small parts; frames follow.
 _FREE_PARTS = 1 << 14
 _BYTES_PER_PART = 64
 
@@ -33,7 +33,7 @@ class Take(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """Pass over `size` bytes, None for all up to the end of the file; answered with `b""`."""
+    """Skip `size` bytes, or the rest of the file if None; the answer is `b""`."""
 
     size: int | None
     what: str
@@ -43,7 +43,7 @@ Script: TypeAlias = Generator[Take | Skip, bytes, _T]
 
 
 class Part(NamedTuple):
-    """A box, chunk or element whose header was taken; `end` None: it says nothing of its end."""
+    """A box, chunk or element whose header was read; `end` is None where its size is unknown."""
 
     kind: bytes
     start: int
@@ -54,10 +54,10 @@ Visitors: TypeAlias = Mapping[bytes, Callable[[Part], Script[None]]]
 
 
 class ScriptedWalker(RememberingWalker):
-    """A walker over a container of nested parts, read by a script.
+    """A walker over a container of nested parts that a script reads.
 
-    The script returns only when the file has ended. `offset` counts the bytes that it took and
-    skipped. Parts nest as deep as its visitors go, never as deep as the file says.
+    The script returns only at the end of the file. `offset` is the number of bytes taken and
+    skipped so far. The nesting depth is limited by the visitors, not by the file.
     """
 
     def __init__(self, container: ContentType) -> None:
@@ -76,14 +76,14 @@ class ScriptedWalker(RememberingWalker):
 
     @abstractmethod
     def part(self, limit: int | None) -> Script[Part | None]:
-        """Take the header of the next part before `limit` (None: the file's end), if there is one.
+        """Take the header of the next part before `limit` (None: the end of the file), if any.
 
-        A part that has an end ends at or before `limit`; one without has no `limit` either.
+        The end of a part is at or before `limit`. A part has no end only where `limit` is None.
         """
 
     @abstractmethod
     def name(self, kind: bytes) -> str:
-        """How to call a part of this kind in a message."""
+        """The name of a part of this kind in error messages."""
 
     def look(self, view: memoryview) -> None:
         start = 0
@@ -109,38 +109,42 @@ class ScriptedWalker(RememberingWalker):
         raise self._cut_short()
 
     def inside(self, parent: Part, visitors: Visitors) -> Script[None]:
-        """Pass over all parts of `parent`, stopping at those that have a visitor."""
+        """Skip all parts of `parent` but those that have a visitor, which reads them."""
         while (part := (yield from self.part(parent.end))) is not None:
             if visit := visitors.get(part.kind):
                 yield from visit(part)
             yield from self.leave(part)
 
     def leave(self, part: Part) -> Script[None]:
-        """Pass over what is left of a part; one without an end takes up the rest of the file."""
+        """Skip the rest of a part; a part without an end extends to the end of the file."""
         yield Skip(None if part.end is None else part.end - self.offset, self.name(part.kind))
 
     def take(self, part: Part, size: int) -> Script[bytes]:
-        """The next `size` bytes of a part, which must have so many left."""
+        """The next `size` bytes of a part.
+
+        Raises:
+            MalformedMedia: the part has fewer bytes left.
+        """
         if part.end is not None and part.end - self.offset < size:
             raise self.malformed(f"{self.name(part.kind)} is too short for its fields")
         return (yield Take(size, self.name(part.kind)))
 
     def malformed(self, reason: str, offset: int | None = None) -> MalformedMedia:
-        """The error to raise about what stands at `offset`, by default where the script is."""
+        """The error about the bytes at `offset`, by default the current offset."""
         return MalformedMedia(self.container, self.offset if offset is None else offset, reason)
 
     def count_part(self) -> None:
-        """Note that one more part was met.
+        """Count one more part.
 
         Raises:
-            MalformedMedia: there are far more than so many bytes have a use for.
+            MalformedMedia: there are far too many parts for the number of bytes.
         """
         self._parts += 1
         if self._parts > _FREE_PARTS + self.offset // _BYTES_PER_PART:
             raise self.malformed(f"there are {self._parts} parts in too few bytes")
 
     def _serve(self) -> None:
-        """Give the script what it wanted, once it is there, and all that needs no more bytes."""
+        """Answer the current request when its bytes are complete, and those that need no bytes."""
         while self._missing == 0:
             taken = bytes(self._taken)
             self._taken.clear()

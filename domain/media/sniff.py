@@ -1,9 +1,8 @@
-"""Telling the kind of a file by its first bytes.
+"""Recognition of a file's media type by its first bytes.
 
 Signatures: JPEG (ITU-T T.81), PNG (ISO/IEC 15948), GIF 87a and 89a, TIFF 6.0 and BigTIFF, BMP,
 RIFF forms (WebP: RFC 9649; AVI), ISO base media brands (ISO/IEC 14496-12, section 4.3; AVIF and
-HEIF: ISO/IEC 23008-12), EBML (RFC 8794), MPEG transport and
-program streams (ISO/IEC 13818-1).
+HEIF: ISO/IEC 23008-12), EBML (RFC 8794), MPEG transport and program streams (ISO/IEC 13818-1).
 """
 
 import codecs
@@ -15,7 +14,7 @@ from traffic_storage.domain.media.matroska import EBML_MAGIC, doc_type
 from traffic_storage.domain.media.mpeg_ts_packets import packet_size
 
 SNIFF_BYTES = 4096
-"""How many first bytes `sniff` looks at; fewer do where a file has fewer."""
+"""The number of first bytes that `sniff` uses; a shorter file is used whole."""
 
 _SIGNATURES = (
     (re.compile(rb"\xff\xd8\xff"), ContentType.JPEG),
@@ -31,7 +30,7 @@ _SIGNATURES = (
 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-# Base media files that are neither pictures that we know nor videos.
+# Base media files that are neither videos nor images of a known type.
 _OTHER_BRANDS = frozenset({b"M4A ", b"M4B ", b"M4P ", b"crx ", b"jp2 ", b"jpx ", b"jxl "})
 
 _TEXT_CONTROLS = b"\t\n\f\r"
@@ -41,10 +40,10 @@ _BOM = codecs.BOM_UTF8
 
 
 def sniff(head: bytes) -> ContentType | None:
-    """The kind of the file that begins with these bytes; None when it is none that is known.
+    """The media type of the file that starts with these bytes; None when it is unknown.
 
-    Looks at `SNIFF_BYTES` at most and checks no more than a signature: whether the file is whole
-    is the walker's or the decoder's business.
+    Only a signature in the first `SNIFF_BYTES` is checked. A walker or a decoder checks whether the
+    file is complete.
     """
     head = head[:SNIFF_BYTES]
     for signature, kind in _SIGNATURES:
@@ -56,7 +55,7 @@ def sniff(head: bytes) -> ContentType | None:
         return _by_brand(head)
     if packet_size(head):
         return ContentType.MPEG_TS
-    # Text first: "Now skip" would be an atom too.
+    # Text is tested first, because "Now skip" is also a valid atom header.
     return _as_text(head) or _as_old_quicktime(head)
 
 

@@ -1,4 +1,4 @@
-"""What a container walker promises, and the info and the error that it answers with."""
+"""The protocol of container walkers, their result and their error."""
 
 from abc import abstractmethod
 from math import isfinite
@@ -20,8 +20,8 @@ _LONGEST_CODEC = 64
 class MalformedMedia(TrafficStorageError, ValueError):
     """The bytes can't be a complete file of their container.
 
-    `offset_bytes` is where this showed: where the file ends when it is cut short, else the start
-    of the part that is wrong. `reason` says what was found there, in words.
+    `offset_bytes` is the end of a truncated file, else the start of the wrong part. `reason`
+    describes the fault in words.
     """
 
     def __init__(self, container: ContentType, offset_bytes: int, reason: str) -> None:
@@ -39,11 +39,11 @@ class MalformedMedia(TrafficStorageError, ValueError):
 
 @frozen
 class ContainerInfo:
-    """What the container's headers say of their content; None where they say nothing usable.
+    """The properties in a container's headers; None where a header is missing or implausible.
 
-    `width` and `height` are in pixels, of the first video track. `video_codec` is spelled as the
-    container spells it: a four-character code (`avc1`, `MJPG`), in Matroska a codec id (`V_VP9`).
-    These are claims of whoever made the file: nothing was decoded.
+    `width` and `height` are in pixels, of the first video track. `video_codec` is the container's
+    own identifier: a four-character code (`avc1`, `MJPG`), in Matroska a codec id (`V_VP9`). The
+    values are not verified: no frame is decoded.
     """
 
     container: ContentType
@@ -62,7 +62,7 @@ class ContainerInfo:
         height: int = 0,
         video_codec: bytes = b"",
     ) -> "ContainerInfo":
-        """The info that hostile headers may claim: what is implausible becomes None.
+        """The info of untrusted headers: an implausible value becomes None.
 
         A duration is more than 0 and at most 366 days, a side 1 to 65,535 pixels (both sides or
         none), a codec at most 64 printable ASCII characters.
@@ -78,24 +78,24 @@ class ContainerInfo:
 
 
 class Walker(Protocol):
-    """Checks one file of one container while its bytes stream by, and keeps none of them.
+    """Checks one file of one container while its bytes stream by.
 
-    Memory is bounded whatever the input, time is linear in it, and the outcome doesn't depend on
-    how the bytes are cut into chunks. The walker keeps no reference to a chunk after `feed`.
+    Memory is bounded, time is linear in the size, and the result does not depend on the sizes of
+    the chunks. The walker keeps no reference to a chunk after `feed`.
     """
 
     @abstractmethod
     def feed(self, chunk: Chunk) -> None:
-        """Take the next bytes of the file, of any number.
+        """Process the next bytes of the file, of any number.
 
         Raises:
-            MalformedMedia: whatever follows, this is no complete file. Each later call raises
-                the same again.
+            MalformedMedia: no further bytes can make this a complete file. Each later call raises
+                the same error.
         """
 
     @abstractmethod
     def finish(self) -> ContainerInfo:
-        """Say that no more bytes come; nothing is fed after this. Calling again answers the same.
+        """End the file and return its info. A second call has the same result; `feed` fails.
 
         Raises:
             MalformedMedia: the bytes so far are not a complete file.
@@ -103,7 +103,7 @@ class Walker(Protocol):
 
 
 class RememberingWalker(Walker):
-    """A walker that keeps its outcome: the first error, or the info."""
+    """A walker that stores its outcome: the first error, or the info."""
 
     def __init__(self) -> None:
         self._outcome: ContainerInfo | MalformedMedia | None = None
@@ -112,7 +112,7 @@ class RememberingWalker(Walker):
         if self._outcome is not None:
             self._answer(self._outcome)
             raise RuntimeError("a walker was fed after its finish")
-        # Released, so that an error's traceback doesn't keep the caller's buffer.
+        # Released here, because the traceback of an error would keep the caller's buffer.
         with memoryview(chunk) as whole, whole.cast("B") as view:
             try:
                 self.look(view)
@@ -130,11 +130,11 @@ class RememberingWalker(Walker):
 
     @abstractmethod
     def look(self, view: memoryview) -> None:
-        """Take the next bytes; `MalformedMedia` when they can't be right."""
+        """Process the next bytes; raise `MalformedMedia` when they are wrong."""
 
     @abstractmethod
     def conclude(self) -> ContainerInfo:
-        """The info of the file that has ended; `MalformedMedia` when it is not whole."""
+        """The info of the ended file; raise `MalformedMedia` when it is not complete."""
 
     @staticmethod
     def _answer(outcome: ContainerInfo | MalformedMedia) -> ContainerInfo:

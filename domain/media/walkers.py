@@ -1,4 +1,4 @@
-"""Which walker checks which container."""
+"""The walker of each container."""
 
 from traffic_storage.domain.media.avi import AviWalker
 from traffic_storage.domain.media.content_types import ContentType
@@ -8,9 +8,9 @@ from traffic_storage.domain.media.walker import Walker
 
 
 def walker_for(content_type: ContentType) -> Walker | None:
-    """A fresh walker for a file of this type; None when it is no video container.
+    """A new walker for a file of this type; None when the type is no video container.
 
-    The type may be any of its family: the info name the container that the bytes are.
+    Any type of the family will do: the returned info names the actual container.
     """
     match content_type:
         case ContentType.MP4 | ContentType.QUICKTIME:
@@ -20,7 +20,7 @@ def walker_for(content_type: ContentType) -> Walker | None:
         case ContentType.AVI:
             return AviWalker()
         case ContentType.MPEG_TS:
-            # Only this one needs numpy, whose import costs 60 ms.
+            # Imported here because only this walker needs numpy, whose import takes 60 ms.
             from traffic_storage.domain.media.mpeg_ts import MpegTsWalker
 
             return MpegTsWalker()

@@ -143,7 +143,7 @@ async def container(unopened: Container, no_leaks: None) -> AsyncIterator[Contai
 
 async def row(container: Container, file_id: str) -> StoredFile:
     """The catalogue's row of a file."""
-    file = await container.catalogue().file(FileId(file_id))
+    file: StoredFile | None = await container.catalogue().file(FileId(file_id))
     assert file is not None
     return file
 
