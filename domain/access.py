@@ -1,7 +1,6 @@
-"""Access tokens: a file's id and an expiry, sealed with HMAC-SHA-256 (RFC 2104).
+"""Access tokens: a file's id and an expiry time, authenticated by HMAC-SHA-256 (RFC 2104).
 
-A token is honoured only byte for byte: the one spelling that signing gives, so that no
-re-encoding of it passes.
+A token is compared byte for byte, so no other encoding of the same content is accepted.
 """
 
 import base64
@@ -43,7 +42,7 @@ def verify(token: bytes, now: datetime, key: bytes) -> FileId:
 
 
 def bounded_expiry(expires_in: float, longest: timedelta) -> timedelta:
-    """The life of a token in seconds, as a checked duration.
+    """The lifetime of a token in seconds, as a checked duration.
 
     Raises:
         InvalidInput: not a number, less than a second or longer than `longest`.

@@ -23,7 +23,7 @@ def canonical_json(value: Json, field: str = "metadata") -> bytes:
     """The canonical bytes of `value`; `field` names it in errors.
 
     Raises:
-        InvalidInput: it holds something that JSON can't carry: NaN, infinity, an integer beyond
+        InvalidInput: a value that JSON can't represent: NaN, infinity, an integer beyond
             the range of a double, a key that is not text, another type, a lone surrogate, more
             than 64 levels.
     """
@@ -34,14 +34,14 @@ def canonical_json(value: Json, field: str = "metadata") -> bytes:
         separators=(",", ":"),
         ensure_ascii=False,
         allow_nan=False,
-        default=dict,  # Asked for mappings that are no dict; all else was refused above.
+        default=dict,  # Called for mappings other than dict; other types were refused above.
     ).encode()
 
 
 def json_copy(value: object) -> object:
-    """A copy that nobody else can change; numbers of other libraries become Python's, exactly.
+    """A deep copy of a JSON value; numbers of other libraries become Python's, exactly.
 
-    What is no JSON stays as it is, for `canonical_json` to refuse.
+    A value that is not JSON is returned unchanged; `canonical_json` refuses it.
     """
     return _copied(value, MAX_JSON_DEPTH)
 
@@ -63,7 +63,7 @@ def parse_json(text: bytes | str, field: str) -> Json:
 
 
 def parse_json_object(text: bytes | str, field: str) -> dict[str, Json]:
-    """Like `parse_json`, for what must be an object."""
+    """The object of a JSON text; errors as of `parse_json`."""
     value = parse_json(text, field)
     if not isinstance(value, Mapping):
         raise InvalidInput.of(field, "is not a JSON object", 'send an object, as {"key": "value"}')
@@ -71,7 +71,7 @@ def parse_json_object(text: bytes | str, field: str) -> dict[str, Json]:
 
 
 class _Refused(Exception):
-    """A value that JSON can't carry; where it is comes together on the way up, if it is asked."""
+    """A value that JSON can't represent; each level adds its step to `place`."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -80,7 +80,7 @@ class _Refused(Exception):
         self.place = ""
 
     def at(self, step: str) -> "_Refused":
-        """The same, seen from one level further out."""
+        """This error with the step of the enclosing level added to `place`."""
         self.place = step + self.place
         return self
 
@@ -94,7 +94,7 @@ def _check_all(value: object, field: str) -> None:
 
 
 def _check(value: object, levels: int) -> None:
-    # The commonest types first: every stored record passes here several times.
+    # The most frequent types are tested first: each stored record is checked several times.
     if isinstance(value, str):
         _check_text(value)
     elif value is None or isinstance(value, bool):
@@ -153,7 +153,7 @@ def _check_number(number: float) -> None:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be written as UTF-8: a lone surrogate can't."""
+    """Whether a text can be encoded as UTF-8; one with a lone surrogate can't."""
     try:
         text.encode()
     except UnicodeEncodeError:

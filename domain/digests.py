@@ -1,8 +1,7 @@
-"""Digests: what proves that bytes are unaltered.
+"""Digests that prove that bytes are unaltered: SHA-256 (FIPS 180-4).
 
-SHA-256 (FIPS 180-4), named in every record. Content longer than `WHOLE_READ_BYTES` also keeps
-the digest of each `SEGMENT_BYTES` of its stored bytes, so that ranges and streams are verified
-before they leave without reading the whole.
+Content longer than `WHOLE_READ_BYTES` also has the digest of each `SEGMENT_BYTES` of its stored
+bytes. A range or a stream is verified by them, without reading the whole blob.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ _HEX = frozenset("0123456789abcdef")
 
 @frozen
 class Digests:
-    """What is known of a byte sequence: its size, its digest, and those of its segments.
+    """The size and the digest of a byte sequence, and the digests of its segments.
 
     `segments` holds the 32-byte digests of consecutive `SEGMENT_BYTES` one after the other
     (the last segment may be shorter); it is empty up to `WHOLE_READ_BYTES`.
@@ -45,7 +44,7 @@ class Digests:
 
 
 class Digester:
-    """Takes bytes in as they come and gives their `Digests` at the end; constant memory."""
+    """Computes the `Digests` of bytes that arrive in chunks, in constant memory."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
@@ -55,11 +54,11 @@ class Digester:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes came so far."""
+        """The number of bytes so far."""
         return self._size
 
     def update(self, chunk: bytes | memoryview) -> None:
-        """Take in the next bytes; any chunking gives the same result."""
+        """Process the next bytes; the sizes of the chunks do not matter."""
         view = memoryview(chunk)
         self._whole.update(view)
         while view:
@@ -72,7 +71,7 @@ class Digester:
             view = view[room:]
 
     def finish(self) -> Digests:
-        """The digests of all that came."""
+        """The digests of all bytes so far."""
         sha256 = Sha256(self._whole.hexdigest())
         if self._size <= WHOLE_READ_BYTES:
             return Digests(self._size, sha256)
@@ -85,7 +84,7 @@ class Digester:
 
 
 def digests_of(data: bytes | memoryview) -> Digests:
-    """The digests of a byte sequence at hand."""
+    """The digests of bytes in memory."""
     if len(data) <= WHOLE_READ_BYTES:
         return Digests(len(data), sha256_of(data))
     digester = Digester()

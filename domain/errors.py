@@ -1,7 +1,7 @@
-"""What can go wrong by the rules, one class per decision that a caller can take.
+"""The errors of the domain: one class per decision that a caller can take.
 
-Every error names its cause in the message and, where there is one, the remedy as `remedy`.
-Messages never contain a secret. HTTP statuses and exit codes are tables in entrypoints.
+The message of an error names the cause, its `remedy` what to do. No message contains a secret. The
+tables of HTTP statuses and exit codes are in entrypoints.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from attrs import frozen
 
 
 def shown(value: object, longest: int = 80) -> str:
-    """A caller's value as a message may quote it: escaped and cut, whatever it is."""
+    """A caller's value for use in a message: escaped and cut to `longest` characters."""
     try:
         return f"{value!r:.{longest}}"
     except (ValueError, RecursionError):
@@ -23,7 +23,7 @@ def _with_remedy(message: str, remedy: str) -> str:
 
 
 class TrafficStorageError(Exception):
-    """The root of all errors that this library raises on purpose."""
+    """The base class of all errors that this library raises deliberately."""
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class TrafficStorageError(Exception):
 
 @frozen
 class FieldProblem:
-    """One wrong field: its name as the caller knows it, what is wrong, what would be right."""
+    """One wrong field: the caller's name for it, the fault, and the remedy."""
 
     field: str
     message: str
@@ -47,7 +47,7 @@ class FieldProblem:
 
 
 class WrongFields(TrafficStorageError, ValueError):
-    """One or several named fields are wrong; `problems` holds all of them at once."""
+    """One or more fields are wrong; `problems` has all of them."""
 
     def __init__(self, problems: Iterable[FieldProblem]) -> None:
         self.problems = tuple(problems)
@@ -61,7 +61,7 @@ class WrongFields(TrafficStorageError, ValueError):
 
     @classmethod
     def of(cls, field: str, message: str, remedy: str = "") -> Self:
-        """One wrong field, as an error of this class."""
+        """An error of this class about one field."""
         return cls([FieldProblem(field, message, remedy)])
 
 

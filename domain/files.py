@@ -1,8 +1,8 @@
-"""Stored files and their replicas: what they are, which states they have, what may follow.
+"""Stored files, their replicas, the states of both and the allowed transitions.
 
-A file is an identity of its own: its row, its bytes, its retention, its custody. Bytes are never
-shared between files. Its replicas lie in stores (a folder of one host, a bucket), each under a
-key that is ours alone and that is never written twice.
+Each file has its own row, bytes, retention and custody; two files never share bytes. The replicas
+of a file are in stores (a folder of one host, a bucket), each under a generated key that is never
+written twice.
 
 ```
 file:     available → tombstoned → purging → purged
@@ -12,8 +12,8 @@ replica:  planned → present ⇄ corrupt → gone
                             ↘ gone
 ```
 
-`corrupt` and `missing` are what somebody saw when he looked. A disk that was not mounted comes
-back, and a copy may be restored by hand: what is read and verified later is `present` again.
+`corrupt` and `missing` are observations. A disk may be mounted again and a copy may be restored by
+hand, so a replica that is read and verified later becomes `present` again.
 """
 
 import re
@@ -37,7 +37,7 @@ BlobKey = NewType("BlobKey", str)
 
 
 class FileKind(StrEnum):
-    """What a file is to the law and to placement."""
+    """The kind of a file, which determines its retention and its placement."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -45,7 +45,7 @@ class FileKind(StrEnum):
 
 
 class FileState(StrEnum):
-    """Where a file is in its life. A row is born `available` and complete."""
+    """The lifecycle state of a file. A new row is `available` and complete."""
 
     AVAILABLE = "available"
     TOMBSTONED = "tombstoned"
@@ -54,7 +54,7 @@ class FileState(StrEnum):
 
 
 class ReplicaState(StrEnum):
-    """What is known of one copy. `present` ones are read; doubtful ones where there is no other."""
+    """The state of a replica. `present` ones are read first, then `corrupt` and `missing` ones."""
 
     PLANNED = "planned"
     PRESENT = "present"
@@ -78,7 +78,7 @@ class RetentionClock(StrEnum):
 
 
 class Coding(StrEnum):
-    """How the stored bytes differ from those handed in and out."""
+    """The encoding of the stored bytes relative to the content."""
 
     IDENTITY = "identity"
     ZSTD = "zstd"
@@ -113,11 +113,11 @@ OBSERVATIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
 )
 """Observed state → recorded states that it may replace."""
 OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
-"""The states in which a copy takes room in its store."""
+"""The states in which a replica uses space in its store."""
 
 
 class ForbiddenTransition(TrafficStorageError):
-    """A state may not follow another: a bug or a lost race, never a caller's mistake."""
+    """A transition between states that is not allowed: a defect or a lost race."""
 
 
 @frozen
@@ -148,7 +148,7 @@ class Replica:
 
 @frozen
 class MediaInfo:
-    """What is known of an image's or video's pixels; None where it does not apply."""
+    """The properties of an image or a video; None where unknown or not applicable."""
 
     width: int | None = None
     height: int | None = None
@@ -160,7 +160,7 @@ class MediaInfo:
 
 @frozen
 class PlacementNote:
-    """Where a file was put and why, in words; kept with the file."""
+    """The placement of a file and its reason, in words."""
 
     decision: str
     reason: str
@@ -185,7 +185,7 @@ class StoredFile:
     """A file of the catalogue.
 
     Attributes:
-        content: size and SHA-256 of the bytes as handed in and handed out: the evidential ones.
+        content: digests of the bytes as received and returned: the evidential digests.
         stored: digests of the bytes as stored; equal to `content` unless `coding` changed them.
         created_at: receipt, UTC.
         captured_at: when it was captured, UTC. None when the caller gave no time.
@@ -221,12 +221,12 @@ class StoredFile:
 
     @property
     def readable(self) -> tuple[Replica, ...]:
-        """The replicas that are taken to be good, in the order in which they are kept."""
+        """The replicas in state `present`, in their order."""
         return tuple(r for r in self.replicas if r.state is ReplicaState.PRESENT)
 
     @property
     def doubtful(self) -> tuple[Replica, ...]:
-        """The replicas that were found bad or missing when somebody looked."""
+        """The replicas in state `corrupt` or `missing`, in their order."""
         return tuple(r for r in self.replicas if r.state in _DOUBTFUL)
 
     def become(self, state: FileState, *, at: datetime) -> "StoredFile":
@@ -250,7 +250,7 @@ _KEY = re.compile(
 
 
 def is_blob_key(text: str) -> bool:
-    """Whether a text is a key as `blob_key` makes them; nothing else in a store is ours."""
+    """Whether a text is a key as `blob_key` makes them. Other names in a store are not blobs."""
     return _KEY.fullmatch(text) is not None
 
 

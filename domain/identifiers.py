@@ -1,7 +1,7 @@
-"""Identifiers: their types, which texts may be one, and how ids that nobody gave are derived.
+"""Identifiers: their types, their rules, and the derivation of ids that no caller gave.
 
 A `file_id` or `violation_id` is ASCII and safe in a URL path, a file name and a header. `~` is
-reserved to the files of a violation (`V001~image`), so nobody else's id can collide with them.
+reserved to the files of a violation (`V001~image`), so no caller's id can equal one of theirs.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Units of storing: what is attempted, what is committed, what was there already.
+"""Units of storing: the attempt, the rows to commit, and the rows that exist already.
 
-A unit is one file, or a violation with its files. It becomes visible whole or not at all.
+A unit is one file, or a violation with its files. All of it becomes visible, or nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ from traffic_storage.domain.violation import StoredViolation
 
 @frozen
 class Attempt:
-    """The undo journal of one try to store: which keys may have been written, until when.
+    """The undo journal of one attempt to store: the keys that it may write, and until when.
 
-    Written before any byte is published. Past its `deadline` nobody publishes under its keys any
-    more, and recovery may undo it.
+    The attempt is written before any byte is published. After its `deadline` no process publishes
+    under its keys, and recovery may undo it.
     """
 
     attempt_id: AttemptId
@@ -29,7 +29,7 @@ class Attempt:
 
 @frozen
 class ClaimedIds:
-    """The names that a unit wants to claim."""
+    """The ids that a unit claims."""
 
     files: tuple[FileId, ...]
     violation: ViolationId | None = None
@@ -37,7 +37,7 @@ class ClaimedIds:
 
 @frozen
 class ExistingRows:
-    """What the catalogue has already under some names."""
+    """The rows that the catalogue already has under some ids."""
 
     files: Mapping[FileId, StoredFile] = field(factory=dict)
     violation: StoredViolation | None = None
@@ -62,13 +62,13 @@ class Unit:
 
     @property
     def names(self) -> ClaimedIds:
-        """The names that it claims."""
+        """The ids that it claims."""
         violation = self.violation.violation_id if self.violation else None
         return ClaimedIds(tuple(file.file_id for file in self.files), violation)
 
     @property
     def affected_ids(self) -> ClaimedIds:
-        """The names under which it shows once it is committed."""
+        """The ids whose rows differ once it is committed."""
         restored = tuple(file.file_id for file in self.restored)
         return ClaimedIds(self.names.files + restored, self.names.violation)
 
@@ -80,10 +80,10 @@ class Unit:
                 yield file, replica
 
     def is_shown_by(self, existing: ExistingRows) -> bool:
-        """Whether what is held under its affected_ids is this very unit, and not another's.
+        """Whether the rows under its affected ids are those of this unit.
 
-        Keys are an attempt's own, so one key of each file tells; a unit without files is told
-        by its violation's digest and time of receipt.
+        A key belongs to one attempt, so one common key per file is proof. A unit without files is
+        identified by the digest and the time of receipt of its violation.
         """
         if files := (*self.files, *self.restored):
             return all(_has_a_key_of(existing.files.get(file.file_id), file) for file in files)
@@ -94,7 +94,7 @@ class Unit:
         )
 
     def of_kind(self, kind: FileKind) -> StoredFile | None:
-        """Its file of this kind, if it has one."""
+        """Its file of this kind, or None."""
         return next((file for file in self.files if file.kind is kind), None)
 
 

@@ -1,12 +1,12 @@
-"""Numbers of any library, as Python's own."""
+"""Conversion of other libraries' numbers to Python's types."""
 
 from numbers import Integral, Real
 
 
 def plain_number(value: object) -> object:
-    """A real number as Python's `int` or `float`, exactly; anything else as it is.
+    """A real number as Python's `int` or `float`, exactly; any other value unchanged.
 
-    numpy's scalars are registered as such numbers. A truth value is none.
+    numpy's scalars are registered as real numbers. Booleans stay booleans.
     """
     if type(value) in _PLAIN:
         return value

@@ -1,7 +1,7 @@
-"""Image arrays: which shapes are pictures, and the digest that recognises the same pixels.
+"""Image arrays: the accepted shapes, and the digest of an image's pixels.
 
 An array is `uint8`, range 0–255, of shape `(H, W)` (grey), `(H, W, 3)` or `(H, W, 4)`; the
-channel order of colour is said explicitly and kept.
+channel order of colour is explicit and is stored.
 """
 
 import hashlib

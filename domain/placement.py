@@ -1,6 +1,7 @@
-"""Placement: one pure function decides where a blob goes, and says why.
+"""Placement: a pure function that chooses the store of a blob and gives the reason.
 
-Exactly one place is required before an answer; copies that are due later are named, not made.
+A blob is in exactly one store before the caller gets an answer. Copies that are due later are part
+of the result, but are not made here.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ class StorageStrategy(StrEnum):
 
 @frozen
 class StoreStatus:
-    """A store as placement sees it at one moment.
+    """The state of a store that placement depends on, at one moment.
 
     Attributes:
         unavailable_reason: why it can't be written now, in words; empty when it can.
@@ -77,7 +78,7 @@ class StoreStatus:
         return ""
 
     def takes(self, size_bytes: int) -> bool:
-        """Whether `size_bytes` may be put here now."""
+        """Whether a blob of `size_bytes` may be put into this store now."""
         return not self.unavailable_reason and not self.shortage(size_bytes)
 
     def below(self, share: float, size_bytes: int) -> bool:
@@ -104,7 +105,7 @@ class Thresholds:
 
 @frozen
 class Placement:
-    """The decision: the one place before the answer, copies due later, caching, and why."""
+    """The chosen store, the stores of copies that are due later, caching, and the reason."""
 
     first: StoreStatus
     later: tuple[StoreStatus, ...]
@@ -143,13 +144,13 @@ def place(
     cloud: StoreStatus | None,
     thresholds: Thresholds,
 ) -> Placement:
-    """Decide where a blob of this kind and size goes. Deterministic; explains itself.
+    """The placement of a blob of this kind and size. Deterministic.
 
-    Never names a store that is absent, has an unavailable_reason, or lacks the room.
+    The first store is configured, available, and has room for the blob.
 
     Raises:
-        StorageFull: the places that the strategy allows can be written but have no room.
-        StorageUnavailable: one of them can't be written now, and no other takes it.
+        StorageFull: the stores that the strategy allows are available but have no room.
+        StorageUnavailable: one of them is unavailable, and no other takes the blob.
     """
     match strategy:
         case StorageStrategy.LOCAL_ONLY:

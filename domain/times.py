@@ -1,4 +1,4 @@
-"""Instants: how a caller's time is read, and which times can't be when something was captured."""
+"""Instants: the interpretation of a caller's time, and the check of capture times."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ class Moment:
 
 
 def parse_time(value: object, field: str) -> datetime:
-    """The time that a caller wrote: ISO 8601 text, or a datetime. Naive stays naive.
+    """The time of ISO 8601 text or of a datetime. A naive time stays naive.
 
     A date alone is its midnight; digits beyond the microsecond are dropped.
 
@@ -52,7 +52,7 @@ def instant(timestamp: datetime, zone: ZoneInfo, field: str = "timestamp") -> Mo
 
     A wall-clock time that the zone has twice is read as the first; one that it skips is moved
     by the length of the gap (PEP 495 with fold 0, whatever `timestamp.fold` says: equal times
-    mean one instant). Who means the second names its offset.
+    mean one instant). A caller who means the second gives the offset.
 
     Raises:
         InvalidInput: it lies outside the years that UTC can express.
@@ -68,7 +68,7 @@ def instant(timestamp: datetime, zone: ZoneInfo, field: str = "timestamp") -> Mo
 def time_problem(
     field: str, at: datetime, *, now: datetime, max_ahead: timedelta
 ) -> FieldProblem | None:
-    """Why an instant can't be when something was captured, or None."""
+    """Why an instant can't be a capture time, or None."""
     if at < EARLIEST:
         return FieldProblem(field, f"{at.isoformat()} is before 1970", "set the device's clock")
     if at > now + max_ahead:
@@ -82,7 +82,7 @@ def time_problem(
 
 
 def in_words(span: timedelta) -> str:
-    """A length of time as a person says it: its two largest units."""
+    """A length of time in words: its two largest units."""
     seconds = int(span.total_seconds())
     units = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
     counts = []
