@@ -23,7 +23,6 @@ from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput
 from traffic_storage.domain.files import Coding, FileKind, StoredFile
-from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.rebuild import file_from_manifest, violation_from_document
@@ -143,9 +142,7 @@ async def container(unopened: Container, no_leaks: None) -> AsyncIterator[Contai
 
 async def row(container: Container, file_id: str) -> StoredFile:
     """The catalogue's row of a file."""
-    file: StoredFile | None = await container.catalogue().file(FileId(file_id))
-    assert file is not None
-    return file
+    return await container.find().file(file_id)
 
 
 async def rebuilt(container: Container, file: StoredFile) -> StoredFile:
@@ -215,7 +212,7 @@ async def test_a_violation_is_rebuilt_field_by_field(container: Container, naive
         document, again[FileKind.METADATA], {file.file_id for file in again.values()}
     )
 
-    kept = await container.catalogue().violation(ViolationId("V001"))
+    kept = await container.find().violation("V001")
     assert kept == stored.violation
     for each in attrs.fields(StoredViolation):
         assert getattr(violation, each.name) == getattr(kept, each.name), each.name
