@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from typing import TypedDict, Unpack
 from uuid import uuid4
 
@@ -82,9 +83,13 @@ def _cache(settings: StorageConfig, clock: Clock) -> Cache:
         return InProcessCache(settings.cache_max_bytes, settings.cache_item_bytes, clock)
     from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
 
+    host = settings.redis_host
     return RedisCache(
         RedisSettings(
-            host=settings.redis_host,
+            host=host,
+            socket=Path(host) if host.startswith("/") else None,
+            tls=settings.redis_tls,
+            ca_file=settings.redis_ca_file,
             port=settings.redis_port,
             db=settings.redis_db,
             cluster=settings.redis_cluster,

@@ -78,7 +78,7 @@ def build(arguments: Sequence[str] = ()) -> App:
 
 
 def run(arguments: Sequence[str]) -> ExitCode:
-    """Run one command; what goes wrong is told on stderr."""
+    """Run one command; errors are reported on stderr."""
     verbose = not {"--verbose", "-v"}.isdisjoint(arguments)
     try:
         code = build(arguments).meta(arguments)
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> ExitCode:
 
 
 def tell(error: BaseException, *, verbose: bool) -> ExitCode:
-    """Say on stderr why a command ended, and give the code for the shell."""
+    """Report an error on stderr; returns the exit code."""
     if isinstance(error, CycloptsError):
         note_failure(*_misuse(error))
         return ExitCode.USAGE
@@ -109,8 +109,8 @@ def tell(error: BaseException, *, verbose: bool) -> ExitCode:
         return exit_code_of(error)
     # The last resort: a bug is told, not thrown.
     note_failure(
-        f"this should not happen: {type(error).__name__}: {error}",
-        "--verbose shows where; please report it",
+        f"internal error: {type(error).__name__}: {error}",
+        "run it again with --verbose and report the output",
     )
     return ExitCode.FAILURE
 
@@ -125,7 +125,7 @@ def _of_help(error: OSError) -> BaseException:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What to tell of what went wrong in several tasks: that nobody reads, else the first."""
+    """The error to report of several: a closed output, else the first."""
     leaves = list(_leaves(error))
     return next((leaf for leaf in leaves if isinstance(leaf, BrokenPipeError)), leaves[0])
 
@@ -144,13 +144,13 @@ def _misuse(error: CycloptsError) -> tuple[str, str]:
     if isinstance(error, UnusedCliTokensError):
         cause = f"too many arguments: {' '.join(error.unused_tokens or ())}"
     command = " ".join((PROGRAM, *(error.command_chain or ())))
-    return cause, f"`{command} --help` shows what there is"
+    return cause, f"see `{command} --help`"
 
 
 def _named(_: object, tokens: Sequence[Token]) -> Path:
     """A path on the command line. An empty one is a variable that is not set: no folder."""
     if not tokens[0].value:
-        raise ValueError("it is empty: name a file or folder")
+        raise ValueError("it is empty: give a file or folder")
     return Path(tokens[0].value)
 
 
@@ -167,13 +167,13 @@ def _launcher(app: App) -> Callable[..., object]:
         Parameters
         ----------
         config:
-            Settings file; else TRAFFIC_STORAGE_CONFIG, else the user's own.
+            Settings file; default: TRAFFIC_STORAGE_CONFIG, then the user's own.
         base_path:
             Use this local_base_path.
         strategy:
-            Use this strategy, as HYBRID or LOCAL_ONLY.
+            Use this strategy, such as HYBRID or LOCAL_ONLY.
         verbose:
-            Log in detail, and show where an error came from.
+            Log in detail, and show the traceback of an error.
         """
         session = Session(config, base_path, strategy, verbose)
         _configure_logging(verbose=verbose)

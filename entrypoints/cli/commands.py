@@ -1,10 +1,10 @@
-"""The commands and what each is for: known without loading anything, so that help is quick."""
+"""The list of commands, which loads none of them, so that help is quick."""
 
 from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """A command, where its function or sub-application is, and its line in the help."""
+    """A command, the import path of its function or sub-application, its line in the help."""
 
     name: str
     place: str
@@ -14,17 +14,17 @@ class Command(NamedTuple):
 _HERE = "traffic_storage.entrypoints.cli"
 
 COMMANDS = (
-    Command("demo", f"{_HERE}.demo:demo", "Show the main job on made-up cameras, then serve it."),
+    Command("demo", f"{_HERE}.demo:demo", "Store and read sample evidence, then serve it."),
     Command("serve", f"{_HERE}.serve:serve", "Serve the HTTP interface."),
     Command("store", f"{_HERE}.store:store", "Store files and folders."),
-    Command("get", f"{_HERE}.get:get", "Hand a stored file out, verified."),
+    Command("get", f"{_HERE}.get:get", "Write a stored file to disk or stdout, verified."),
     Command("files", f"{_HERE}.files:app", "List stored files, or show one."),
     Command("violations", f"{_HERE}.violations:app", "List violations, or show one."),
-    Command("stats", f"{_HERE}.stats:stats", "Say what is stored where."),
-    Command("url", f"{_HERE}.url:url", "Make a link that opens one file for a while."),
-    Command("doctor", f"{_HERE}.doctor:doctor", "Check everything that storing depends on."),
+    Command("stats", f"{_HERE}.stats:stats", "Show how much is stored in each place."),
+    Command("url", f"{_HERE}.url:url", "Make a link to one file that expires."),
+    Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
     Command("keys", f"{_HERE}.keys:app", "Make API keys."),
-    Command("config", f"{_HERE}.config:app", "Show the settings and where they come from."),
+    Command("config", f"{_HERE}.config:app", "Show the settings and their sources."),
     Command("db", f"{_HERE}.db:app", "Apply pending database migrations."),
     Command("completion", f"{_HERE}.completion:completion", "Print a completion script."),
     Command("version", f"{_HERE}.version:version", "Print the version."),
@@ -34,25 +34,25 @@ PROGRAM = "traffic-storage"
 ABOUT = "Storage and data management for the evidence of traffic violations."
 
 GLOBAL_OPTIONS = (
-    ("--config FILE", "Settings file; else TRAFFIC_STORAGE_CONFIG, else the user's own."),
+    ("--config FILE", "Settings file; default: TRAFFIC_STORAGE_CONFIG, then the user's own."),
     ("--base-path FOLDER", "Use this local_base_path."),
-    ("--strategy NAME", "Use this strategy, as HYBRID or LOCAL_ONLY."),
-    ("--verbose, -v", "Log in detail, and show where an error came from."),
-    ("--help, -h", "Show help; also after a command."),
+    ("--strategy NAME", "Use this strategy, such as HYBRID or LOCAL_ONLY."),
+    ("--verbose, -v", "Log in detail, and show the traceback of an error."),
+    ("--help, -h", "Show help, of a command when given after it."),
     ("--version", "Print the version."),
 )
 
 EXIT_CODES = (
-    (0, "done"),
-    (1, "it failed"),
+    (0, "success"),
+    (1, "failure"),
     (2, "wrong usage or input"),
-    (3, "findings: what was checked is not in order"),
-    (4, "there is no such thing, or nothing was stored here yet"),
-    (5, "something needed is away for now: try again later"),
+    (3, "a check found problems"),
+    (4, "not found, or nothing is stored here yet"),
+    (5, "a service is unavailable for now: try again later"),
     (6, "refused by a rule"),
     (7, "wrong settings"),
     (130, "interrupted (Ctrl-C)"),
-    (141, "nobody reads the output any more"),
+    (141, "the reader of the output has closed it"),
 )
 
 

@@ -47,20 +47,20 @@ async def get(
     json: AsJson = False,
     session: Shared,
 ) -> None:
-    """Hand a stored file out. Every byte is verified before it is written.
+    """Write a stored file to disk or stdout. Every byte is verified before it is written.
 
-    A file appears under its name only when it is whole.
+    A file appears under its name only when it is complete.
 
     Parameters
     ----------
     file_id:
-        The file, as V001~image.
+        The id of the file, such as V001~image.
     output:
-        Where to: a file, a folder, or - for stdout (the default, unless that is a terminal).
+        A file, a folder, or - for stdout (the default, unless stdout is a terminal).
     force:
-        Overwrite a file that exists; write bytes to a terminal.
+        Overwrite an existing file; write bytes to a terminal.
     json:
-        Print what is known of the file as one JSON object (needs --output FILE).
+        Print the record of the file as one JSON object (needs --output FILE).
     """
     from traffic_storage.entrypoints.views import file_view
 

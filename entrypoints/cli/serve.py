@@ -35,9 +35,9 @@ def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> Exit
     Parameters
     ----------
     host:
-        The address to listen on; 0.0.0.0 is all of this machine.
+        The address to listen on; 0.0.0.0 means all addresses of this machine.
     port:
-        The port to listen on; 0 takes a free one.
+        The port to listen on; 0 means any free port.
     """
     from traffic_storage.adapters.clock.system import SystemClock
     from traffic_storage.entrypoints.http.security.authentication import access_policy

@@ -5,7 +5,7 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_re
 
 
 async def stats(*, json: AsJson = False, session: Shared) -> None:
-    """Say what is stored where: files, bytes, room, violations, the cache.
+    """Show what is stored in each place: files, bytes, room, violations, the cache.
 
     Like all that only reads, it makes no store where there is none, and says so.
 

@@ -24,42 +24,47 @@ async def store(
     json: AsJson = False,
     session: Shared,
 ) -> ExitCode:
-    """Store files, and all files in folders. Images and videos are kept byte for byte.
+    """Store files, and all files in folders. Images and videos are stored byte for byte.
 
-    What a file is, is told by its bytes: JPEG, PNG, WebP, AVIF; MP4, MOV, Matroska, WebM,
-    MPEG-TS, AVI; a JSON object is stored as metadata. A file that can't be stored doesn't stop
-    the others: it is named at the end. The same again is recognised and changes nothing.
+    The kind of a file is detected from its bytes: JPEG, PNG, WebP, AVIF; MP4, MOV, Matroska,
+    WebM, MPEG-TS, AVI; a JSON object is stored as metadata. A file that can't be stored does not
+    stop the others; failures are listed at the end. Storing the same file again changes nothing.
 
     Parameters
     ----------
     paths:
-        Files and folders. ClaimedIds that begin with a dot are left out in folders.
+        Files and folders. In folders, names that begin with a dot are skipped.
     device_id:
-        The device that all of them come from.
+        The device that all files come from.
     violation_id:
-        The violation that all of them belong to.
+        The violation that all files belong to.
     captured_at:
-        When they were captured (ISO 8601; without a zone: in the setting timezone).
+        Capture time of all files (ISO 8601; without a zone: in the setting timezone).
     metadata:
-        A JSON object to keep with each of them.
+        A JSON object to store with each file.
     file_id:
-        The id to store it under; for a single file. Else one is derived.
+        The id of the file, for a single file; default: derived from its content.
     kind:
-        What all of them are, whatever their bytes look like.
+        The kind of all files, instead of the detected one.
     parallel:
-        How many at the same time; else the setting parallel_uploads.
+        How many files to store at the same time; default: the setting parallel_uploads.
     historic:
         State that a capture time long before receipt is right: retention counts from it.
     dry_run:
-        Only say what would be stored.
+        Only print what would be stored.
     json:
-        Print a JSON object a file.
+        Print one JSON object for each file.
     """
     from traffic_storage.domain.files import FileKind
-    from traffic_storage.entrypoints.cli.bulk_store import Wish, attributes_of, rehearse, store_all
+    from traffic_storage.entrypoints.cli.bulk_store import (
+        StoreRequest,
+        attributes_of,
+        preview,
+        store_all,
+    )
 
     attributes = attributes_of(
         file_id, device_id, violation_id, metadata, captured_at, historic=historic
     )
-    wish = Wish(FileKind(kind) if kind else None, attributes, parallel, json)
-    return rehearse(paths, wish) if dry_run else await store_all(paths, wish, session)
+    request = StoreRequest(FileKind(kind) if kind else None, attributes, parallel, json)
+    return preview(paths, request) if dry_run else await store_all(paths, request, session)

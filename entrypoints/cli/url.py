@@ -7,7 +7,7 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_re
 async def url(
     file_id: str, /, *, expires_in: float = 3600, json: AsJson = False, session: Shared
 ) -> None:
-    """Make a link that opens one file for a while, to anybody who has it.
+    """Make a link that opens one file, for anybody who has it, until it expires.
 
     It leads to the HTTP service at the setting public_url.
 

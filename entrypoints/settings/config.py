@@ -37,6 +37,9 @@ _BYTES = rules.whole(0, 2**62)
 _SECRET = rules.secret()
 _HOST_PATTERN = r"[A-Za-z0-9._\-:%]+|\[[A-Fa-f0-9:.%]+\]"
 _HOST = rules.text("a host name or address", _HOST_PATTERN)
+_REDIS_HOST = rules.text(
+    "a host name, an address or the path of a socket", _HOST_PATTERN + r"|/[^\0@?]*"
+)
 _DB_HOST = rules.text(
     "a host name, an address or the folder of a socket", _HOST_PATTERN + r"|/[^\0@?]*"
 )
@@ -140,7 +143,9 @@ class StorageConfig:
     )
     s3_timeout_seconds: float = setting(30.0, _SECONDS, "longest wait for one answer of S3")
 
-    redis_host: str | None = setting(None, _HOST, "host of Redis; unset: a cache in the process")
+    redis_host: str | None = setting(
+        None, _REDIS_HOST, "host of Redis or path of its socket; unset: a cache in the process"
+    )
     redis_port: int = setting(6379, _PORT, "port of Redis")
     redis_db: int = setting(0, rules.whole(0, 1023), "number of the Redis database")
     redis_cluster: bool = setting(False, rules.SWITCH, "whether Redis is a cluster")
@@ -149,6 +154,15 @@ class StorageConfig:
     )
     redis_password: Secret | None = field(
         default=None, converter=rules.as_secret, metadata=told(_SECRET, "password of Redis")
+    )
+    redis_tls: bool = setting(False, rules.SWITCH, "whether Redis is reached with TLS")
+    redis_ca_file: Path | None = field(
+        default=None,
+        converter=rules.as_folder,
+        metadata=told(
+            rules.FILE,
+            "authorities that sign the certificate of Redis, as PEM; unset: the system's",
+        ),
     )
     redis_timeout_seconds: float = setting(0.05, rules.number(0.001, 10), "longest wait for Redis")
 
@@ -406,6 +420,9 @@ class StorageConfig:
                 yield FieldProblem(needed, f"is missing; needed with {others}", remedy)
         if self.redis_cluster is True and "redis_db" in given:
             yield FieldProblem("redis_db", "a Redis cluster has only database 0", "leave it out")
+        if str(self.redis_host).startswith("/") and {"redis_tls", "redis_cluster"} & given:
+            message = "is a socket, which has neither TLS nor a cluster behind it"
+            yield FieldProblem("redis_host", message, "leave out redis_tls and redis_cluster")
         if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
             yield FieldProblem("image_lossless", "JPEG can't be lossless", "use webp or png")
         if self.open_access is True and not {"api_keys", "api_keys_file"}.isdisjoint(given):
@@ -433,7 +450,16 @@ _NEEDS = {
     "db_host": ("db_name", "db_user", "db_password", "db_port"),
     "db_name": ("db_host",),
     "db_user": ("db_host",),
-    "redis_host": ("redis_port", "redis_db", "redis_cluster", "redis_username", "redis_password"),
+    "redis_host": (
+        "redis_port",
+        "redis_db",
+        "redis_cluster",
+        "redis_username",
+        "redis_password",
+        "redis_tls",
+        "redis_ca_file",
+    ),
+    "redis_tls": ("redis_ca_file",),
     "redis_password": ("redis_username",),
     "s3_access_key": ("s3_secret_key", *_OF_S3),
     "s3_secret_key": ("s3_access_key", *_OF_S3),

@@ -283,6 +283,10 @@ def test_a_wrong_part_of_a_route_is_named() -> None:
         ({"redis_port": 6380}, {"redis_host"}),
         ({"redis_password": "p"}, {"redis_host"}),
         ({"redis_cluster": True}, {"redis_host"}),
+        ({"redis_tls": True}, {"redis_host"}),
+        ({"redis_host": "r", "redis_ca_file": "ca.pem"}, {"redis_tls"}),
+        ({"redis_host": "/run/redis.sock", "redis_tls": True}, {"redis_host"}),
+        ({"redis_host": "/run/redis.sock", "redis_cluster": True}, {"redis_host"}),
         ({"redis_host": "r", "redis_username": "u"}, {"redis_password"}),
         ({"redis_host": "r", "redis_cluster": True, "redis_db": 1}, {"redis_db"}),
         ({"image_lossless": True, "image_format": "jpeg"}, {"image_lossless"}),
@@ -299,6 +303,11 @@ def test_a_half_given_or_contradictory_group_is_refused(
 @pytest.mark.parametrize("host", ["db", "db.example.org", "10.0.0.7", "::1", "[::1]", "/run/pg"])
 def test_a_database_host_is_a_name_an_address_or_the_folder_of_a_socket(host: str) -> None:
     assert StorageConfig(db_host=host, db_name="n", db_user="u").db_host == host
+
+
+@pytest.mark.parametrize("host", ["redis", "10.0.0.7", "::1", "/run/redis/redis.sock"])
+def test_a_redis_host_is_a_name_an_address_or_the_path_of_a_socket(host: str) -> None:
+    assert StorageConfig(redis_host=host).redis_host == host
 
 
 @pytest.mark.parametrize("spelling", ["HYBRID", "hybrid", "Hybrid", StorageStrategy.HYBRID])

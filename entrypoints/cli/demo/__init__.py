@@ -24,25 +24,25 @@ _HOST = "127.0.0.1"
 def demo(
     *, once: Flag = False, port: int = 8001, temporary: Flag = False, session: Shared
 ) -> ExitCode:
-    """Show the main job on made-up cameras, then serve what was stored.
+    """Store and read sample evidence of three cameras, then serve it.
 
-    Draws pictures and films, stores them as evidence, finds and hands them out, and compares
-    them byte for byte. It keeps to a folder of its own (or --base-path) with SQLite and local
-    disk, whatever the settings say; only a settings file named with --config is followed.
+    Stores pictures, a video and records, finds them, reads them back and compares them byte for
+    byte. Uses a folder of its own (or --base-path) with SQLite and the local disk, and ignores
+    all settings except a file given with --config.
 
     Parameters
     ----------
     once:
-        Exit after the job; don't serve.
+        Exit afterwards; do not serve.
     port:
-        Where to serve.
+        The port to serve on.
     temporary:
-        Use a folder that is removed at the end.
+        Use a temporary folder, removed at the end.
     """
     if temporary and session.config is not None:
         raise InvalidInput.of(
             "--temporary",
-            "goes with no --config: the demo would stay in the places that this names",
+            "can't be combined with --config: the demo would remain in the places that the file names",
             "leave out one of them",
         )
     with _folder(temporary=temporary) as folder, _listening(None if once else port) as listener:
@@ -66,7 +66,7 @@ def _settings(session: Session, folder: Path, listener: socket.socket | None) ->
 
 @contextmanager
 def _listening(port: int | None) -> Iterator[socket.socket | None]:
-    """The socket to serve on; taken first, so that one which is in use is told at once."""
+    """The socket to serve on, opened first, so that a port in use is reported at once."""
     if port is None:
         yield None
         return
@@ -100,8 +100,7 @@ async def _job(session: Session, settings: "StorageConfig") -> "Sample":
         except Conflict as error:
             raise InvalidInput.of(
                 "--base-path",
-                f"{settings.local_base_path} holds a demo of today that looks otherwise: "
-                "another version drew it",
+                f"{settings.local_base_path} contains today's demo of another version",
                 "remove that folder, or add --temporary",
             ) from error
 

@@ -118,7 +118,7 @@ def _row(incident: Incident, stored: StoredEvidence) -> tuple[str, ...]:
         incident.caption,
         f"{image.content_type} {in_bytes(image.content.size_bytes)}",
         f"{video.content_type} {in_bytes(video.content.size_bytes)}" if video else "",
-        image.placement.decision if stored.created else "known already",
+        image.placement.decision if stored.created else "already stored",
     )
 
 

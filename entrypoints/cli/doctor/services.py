@@ -75,12 +75,18 @@ async def cache(cache: Cache, settings: StorageConfig) -> Finding:
             await cache.drop("doctor")
             return ok("cache", cache.health().detail or "Redis answers")
         await asyncio.sleep(0.05)
+    health = cache.health()
+    detail = "a value that was put there is not found" if health.healthy else health.detail
     return problem(
         "cache",
-        f"Redis at {settings.redis_host} port {settings.redis_port}: "
-        f"{cache.health().detail or 'what is put there is not found again'}",
-        "start it, or check redis_host, redis_port and redis_password; all works on without it",
+        f"Redis at {_redis_address(settings)}: {detail}",
+        "start it, or correct the redis_ settings; the system works without a cache until then",
     )
+
+
+def _redis_address(settings: StorageConfig) -> str:
+    host = str(settings.redis_host)
+    return host if host.startswith("/") else f"{host} port {settings.redis_port}"
 
 
 async def _store(

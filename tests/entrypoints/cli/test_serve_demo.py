@@ -165,8 +165,8 @@ def test_the_demo_runs_twice_in_a_fresh_home(program: Program) -> None:
         assert "each byte as it went in" in result.out
         assert "recognised, nothing changed" in result.out
         assert result.err == ""
-    assert "known already" not in first.out
-    assert second.out.count("known already") == 9
+    assert "already stored" not in first.out
+    assert second.out.count("already stored") == 9
 
 
 def test_the_demo_keeps_to_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_people_get_a_line_a_file(shell: Shell, evidence: Path) -> None:
     again = shell("store", evidence / "2026" / "0.jpg", "--file-id", "F1")
 
     assert result.out == f"F1  {evidence / '2026' / '0.jpg'}: stored, local\n"
-    assert "known already" in again.out
+    assert "already stored" in again.out
 
 
 def test_bad_files_are_named_and_do_not_stop_the_others(shell: Shell, evidence: Path) -> None:
@@ -131,8 +131,8 @@ def test_what_is_no_file_is_told(shell: Shell, tmp_path: Path) -> None:
 def test_an_empty_folder_is_no_success(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
-    assert "there is no file" in shell("store", tmp_path / "empty", code=2).err
-    assert "no file is named" in shell("store", code=2).err
+    assert "contain no file" in shell("store", tmp_path / "empty", code=2).err
+    assert "are missing" in shell("store", code=2).err
 
 
 def test_an_empty_file_is_said_to_be_empty(shell: Shell, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_labels_go_with_each_file(shell: Shell, evidence: Path) -> None:
     file = result.value["file"]
 
     assert file["violation_id"] == "V7"
-    assert "there is no violation V7 yet" in result.err
+    assert "violation V7 does not exist yet" in result.err
     assert file["captured_at"] == "2026-03-01T09:00:00+00:00"
     assert file["metadata"] == {"lane": 2}
     assert file["expires_at"] == "2026-05-30T09:00:00+00:00"

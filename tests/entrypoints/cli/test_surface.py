@@ -92,11 +92,11 @@ def test_help_says_all_and_keeps_to_the_width(
 
     assert "set api_keys before putting one in front" in " ".join(serve.split())
     assert "Make API keys." in keys
-    assert "Hand a stored file out, verified." in every
+    assert "Write a stored file to disk or stdout, verified." in every
     assert all(len(line) <= 60 for line in (serve + keys + get + every).splitlines())
     assert (
-        "  --output, -o STR: Where to: a file, a folder, or - for\n"
-        "      stdout (the default, unless that is a terminal).\n"
+        "  --output, -o STR: A file, a folder, or - for stdout (the\n"
+        "      default, unless stdout is a terminal).\n"
     ) in get
 
 

@@ -1,4 +1,4 @@
-"""Storing many files: several at once, each told as it is done, failures told at the end."""
+"""Stores many files in parallel; prints each result at once and the failures at the end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +15,7 @@ from traffic_storage.domain.file_names import file_name_of
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.times import parse_time
-from traffic_storage.entrypoints.cli.candidates import Found, examined, files_in
+from traffic_storage.entrypoints.cli.bulk_store.candidates import Candidate, examine, files_in
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
 from traffic_storage.entrypoints.cli.output import (
     in_bytes,
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Outcome:
-    """What became of a file."""
+    """The result of storing one file: exactly one of `stored` and `error` is set."""
 
-    found: Found
+    candidate: Candidate
     stored: Stored | None = None
     error: TrafficStorageError | None = None
 
 
 @frozen
-class Wish:
-    """What the caller of `store` said of all files."""
+class StoreRequest:
+    """The options of `store` that apply to all files."""
 
     kind: FileKind | None
     attributes: FileAttributes
@@ -54,46 +54,48 @@ class Wish:
 
 
 @frozen
-class _Work:
-    """What all files of one command share."""
+class _Batch:
+    """What the tasks of one command share."""
 
     container: "Container"
     settings: StorageConfig
-    wish: Wish
+    request: StoreRequest
     progress: Progress = field(factory=Progress)
 
 
-async def store_all(paths: Sequence[Path], wish: Wish, session: Session) -> ExitCode:
-    """Store the files that are named, and all in the folders that are named."""
-    files = _files(paths, wish)
+async def store_all(paths: Sequence[Path], request: StoreRequest, session: Session) -> ExitCode:
+    """Store the given files and all files in the given folders."""
+    files = _files(paths, request)
     settings = session.settings()
-    work = _Work(session.container(settings), settings, wish)
-    async with opened(work.container):
-        failures = await _store_files(files, work)
-        if wish.attributes.violation_id is not None:
-            await _note_what_is_missing(work.container, ViolationId(wish.attributes.violation_id))
+    batch = _Batch(session.container(settings), settings, request)
+    async with opened(batch.container):
+        failures = await _store_files(files, batch)
+        if request.attributes.violation_id is not None:
+            await _note_unknown_violation(
+                batch.container, ViolationId(request.attributes.violation_id)
+            )
     return _conclude(len(files), failures, "stored")
 
 
-async def _note_what_is_missing(container: "Container", violation: ViolationId) -> None:
+async def _note_unknown_violation(container: "Container", violation: ViolationId) -> None:
     """Say so when there is no such violation: its id may be misspelt."""
     try:
         await container.find().violation(violation)
     except NotFound:
-        note(f"there is no violation {violation} yet; the files show with it when it comes")
+        note(f"violation {violation} does not exist yet; the files belong to it once it is stored")
     except CatalogueUnavailable:
         return
 
 
-def rehearse(paths: Sequence[Path], wish: Wish) -> ExitCode:
-    """Say what would be stored. Opens nothing but the files."""
-    files, failures = _files(paths, wish), []
+def preview(paths: Sequence[Path], request: StoreRequest) -> ExitCode:
+    """Print what would be stored. Opens no store and no catalogue."""
+    files, failures = _files(paths, request), []
     for path in files:
-        found = examined(path, wish.kind)
-        _say_found(found, json=wish.json)
-        if found.error is not None:
-            failures.append(Outcome(found, error=found.error))
-    return _conclude(len(files), failures, "fit to be stored")
+        candidate = examine(path, request.kind)
+        _say_candidate(candidate, json=request.json)
+        if candidate.error is not None:
+            failures.append(Outcome(candidate, error=candidate.error))
+    return _conclude(len(files), failures, "ready to be stored")
 
 
 def attributes_of(
@@ -123,69 +125,71 @@ def attributes_of(
     at = parse_time(captured_at, "captured_at")
     if attributes.captured_at not in (None, at):
         raise InvalidInput.of(
-            "captured_at", "contradicts the timestamp in the metadata", "say it once"
+            "captured_at", "contradicts the timestamp in the metadata", "give only one of them"
         )
     return evolve(attributes, captured_at=at)
 
 
-def _files(paths: Sequence[Path], wish: Wish) -> list[Path]:
+def _files(paths: Sequence[Path], request: StoreRequest) -> list[Path]:
     files = list(files_in(paths))
     if not files:
-        named = "no file is named" if not paths else "there is no file in what is named"
-        raise InvalidInput.of("paths", named, "name files, or folders that hold some")
-    if wish.attributes.file_id is not None and len(files) > 1:
+        message = "are missing" if not paths else "contain no file"
+        raise InvalidInput.of("paths", message, "give files, or folders that contain files")
+    if request.attributes.file_id is not None and len(files) > 1:
         raise InvalidInput.of(
-            "file_id", f"is for one file, and there are {len(files)}", "store them one by one"
+            "file_id", f"can name one file, not {len(files)}", "store the files one by one"
         )
     return files
 
 
-async def _store_files(files: Sequence[Path], work: _Work) -> list[Outcome]:
-    """Store them, several at once, each told when it is done; those that failed."""
+async def _store_files(files: Sequence[Path], batch: _Batch) -> list[Outcome]:
+    """Store files in parallel and print each result; returns the failures."""
     failures: list[Outcome] = []
     waiting = iter(files)
 
     async def worker() -> None:
         for path in waiting:
-            outcome = await _outcome(examined(path, work.wish.kind), work)
+            outcome = await _outcome(examine(path, batch.request.kind), batch)
             if outcome.error is not None:
                 failures.append(outcome)
-            work.progress.file_done()
-            _say_outcome(outcome, json=work.wish.json)
+            batch.progress.file_done()
+            _say_outcome(outcome, json=batch.request.json)
 
-    with work.progress:
-        work.progress.expect(files)
-        parallel = work.wish.parallel or work.settings.parallel_uploads
+    with batch.progress:
+        batch.progress.expect(files)
+        parallel = batch.request.parallel or batch.settings.parallel_uploads
         async with asyncio.TaskGroup() as group:
             for _ in range(min(parallel, len(files))):
                 group.create_task(worker())
     return failures
 
 
-async def _outcome(found: Found, work: _Work) -> Outcome:
-    if found.error is not None:
-        return Outcome(found, error=found.error)
+async def _outcome(candidate: Candidate, batch: _Batch) -> Outcome:
+    if candidate.error is not None:
+        return Outcome(candidate, error=candidate.error)
     try:
-        return Outcome(found, stored=await _store_one(found, work))
+        return Outcome(candidate, stored=await _store_one(candidate, batch))
     except TrafficStorageError as error:
-        return Outcome(found, error=error)
+        return Outcome(candidate, error=error)
 
 
-async def _store_one(found: Found, work: _Work) -> Stored:
-    files = work.container.store_files()
-    attributes = evolve(work.wish.attributes, original_name=file_name_of(str(found.path)))
-    if found.kind is FileKind.METADATA:
-        return await files.metadata(parse_json_object(await _text(found, work), "file"), attributes)
-    upload = Upload(_counted(found, work))
-    if found.kind is FileKind.VIDEO:
+async def _store_one(candidate: Candidate, batch: _Batch) -> Stored:
+    files = batch.container.store_files()
+    attributes = evolve(batch.request.attributes, original_name=file_name_of(str(candidate.path)))
+    if candidate.kind is FileKind.METADATA:
+        return await files.metadata(
+            parse_json_object(await _text(candidate, batch), "file"), attributes
+        )
+    upload = Upload(_counted(candidate, batch))
+    if candidate.kind is FileKind.VIDEO:
         return await files.video(upload, attributes)
     return await files.image(upload, attributes)
 
 
-async def _text(found: Found, work: _Work) -> bytes:
-    limit = work.settings.max_metadata_bytes
+async def _text(candidate: Candidate, batch: _Batch) -> bytes:
+    limit = batch.settings.max_metadata_bytes
     text = bytearray()
-    async for chunk in _counted(found, work):
+    async for chunk in _counted(candidate, batch):
         text += chunk
         if len(text) > limit:
             raise TooLarge.of(
@@ -194,32 +198,34 @@ async def _text(found: Found, work: _Work) -> bytes:
     return bytes(text)
 
 
-async def _counted(found: Found, work: _Work) -> AsyncIterator[bytes]:
-    async for chunk in work.container.spool().read_path(found.path):
-        work.progress.advance(len(chunk))
+async def _counted(candidate: Candidate, batch: _Batch) -> AsyncIterator[bytes]:
+    async for chunk in batch.container.spool().read_path(candidate.path):
+        batch.progress.advance(len(chunk))
         yield chunk
 
 
-def _say_found(found: Found, *, json: bool) -> None:
+def _say_candidate(candidate: Candidate, *, json: bool) -> None:
     if json:
         say_json(
             {
-                "path": str(found.path),
-                "kind": found.kind,
-                "content_type": found.content_type,
-                "size_bytes": found.size_bytes,
-                "error": None if found.error is None else _reason(found.error),
+                "path": str(candidate.path),
+                "kind": candidate.kind,
+                "content_type": candidate.content_type,
+                "size_bytes": candidate.size_bytes,
+                "error": None if candidate.error is None else _reason(candidate.error),
             }
         )
-    elif found.error is None:
-        say(f"would store {printable(found.path)}: {found.kind}, {in_bytes(found.size_bytes)}")
+    elif candidate.error is None:
+        say(
+            f"would store {printable(candidate.path)}: {candidate.kind}, {in_bytes(candidate.size_bytes)}"
+        )
 
 
 def _say_outcome(outcome: Outcome, *, json: bool) -> None:
     from traffic_storage.domain.retention import capture_doubt
     from traffic_storage.entrypoints.views import file_view
 
-    path, stored = str(outcome.found.path), outcome.stored
+    path, stored = str(outcome.candidate.path), outcome.stored
     if json:
         say_json(
             {
@@ -230,7 +236,7 @@ def _say_outcome(outcome: Outcome, *, json: bool) -> None:
             }
         )
     elif stored is not None:
-        word = "stored" if stored.created else "known already"
+        word = "stored" if stored.created else "already stored"
         say(f"{stored.file.file_id}  {printable(path)}: {word}, {stored.file.placement.decision}")
     if stored is not None and (doubt := capture_doubt(stored.file)):
         note(f"{printable(path)}: kept from receipt: {doubt}")
@@ -238,12 +244,12 @@ def _say_outcome(outcome: Outcome, *, json: bool) -> None:
 
 def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
     for outcome in failures:
-        note_failure(f"{printable(outcome.found.path)}: {_reason(outcome.error)}")
+        note_failure(f"{printable(outcome.candidate.path)}: {_reason(outcome.error)}")
     note(f"{count - len(failures)} of {count} files are {done}")
     codes = {exit_code_of(outcome.error) for outcome in failures if outcome.error is not None}
     return codes.pop() if len(codes) == 1 else ExitCode.FAILURE if codes else ExitCode.OK
 
 
 def _reason(error: TrafficStorageError | None) -> str:
-    """An error in words, without the name of the field where that is the file itself."""
+    """The message of an error, without the field name `file`."""
     return str(error).removeprefix("file: ")

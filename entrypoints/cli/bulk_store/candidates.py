@@ -1,4 +1,4 @@
-"""Finding the files that `store` is asked to store, and what each of them seems to be."""
+"""Finds the files that `store` was given, and detects the kind of each."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,8 @@ from traffic_storage.domain.media import (
 
 
 @frozen
-class Found:
-    """A file to store: what it seems to be, or why it can't be stored."""
+class Candidate:
+    """A file to store: its detected kind, or `error`, why it can't be stored."""
 
     path: Path
     size_bytes: int = 0
@@ -29,9 +29,9 @@ class Found:
 
 
 def files_in(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files that are named, and those in the folders that are named, in order of name.
+    """The given files and the files in the given folders, ordered by name.
 
-    What can't be listed is given as well, so that it is told and not passed over.
+    A folder that can't be listed is returned as a path too, so that it is reported as a failure.
     """
     for path in paths:
         if _is_folder(path):
@@ -62,19 +62,19 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def examined(path: Path, kind: FileKind | None) -> Found:
-    """What a file seems to be by its first bytes, if `kind` doesn't say it."""
+def examine(path: Path, kind: FileKind | None) -> Candidate:
+    """The file with `kind`, or with the kind detected from its first bytes."""
     try:
         if not path.is_file():
-            return Found(path, error=_no_file(path))
+            return Candidate(path, error=_no_file(path))
         size = path.stat().st_size
         with path.open("rb") as file:
             content_type = sniff(file.read(SNIFF_BYTES))
     except OSError as error:
-        return Found(path, error=InvalidInput.of("file", f"can't be read: {error.strerror}"))
+        return Candidate(path, error=InvalidInput.of("file", f"can't be read: {error.strerror}"))
     guessed = kind or _kind_of(content_type)
     refusal = None if guessed else _unknown(content_type, size)
-    return Found(path, size, guessed, content_type, refusal)
+    return Candidate(path, size, guessed, content_type, refusal)
 
 
 def _unknown(content_type: ContentType | None, size_bytes: int) -> UnsupportedMedia:
@@ -82,18 +82,18 @@ def _unknown(content_type: ContentType | None, size_bytes: int) -> UnsupportedMe
         return UnsupportedMedia.of("file", "is empty", "leave it out, or copy it again")
     return UnsupportedMedia.of(
         "file",
-        f"is {content_type}, which is not stored" if content_type else "is of no known type",
-        "name its kind with --kind, if it is evidence",
+        f"is {content_type}, which can't be stored" if content_type else "has no known type",
+        "give its kind with --kind if it is evidence",
     )
 
 
 def _no_file(path: Path) -> InvalidInput:
     if not os.path.lexists(path):
-        return InvalidInput.of("file", "does not exist", "name a file or a folder")
+        return InvalidInput.of("file", "does not exist", "give a file or a folder")
     if not path.is_dir():
-        return InvalidInput.of("file", "is not a regular file", "name a file or a folder")
+        return InvalidInput.of("file", "is not a regular file", "give a file or a folder")
     if path.is_symlink():
-        return InvalidInput.of("file", "is a link to a folder", "name that folder itself")
+        return InvalidInput.of("file", "is a link to a folder", "give the folder itself")
     return InvalidInput.of("file", "is a folder that can't be listed", "make it readable")
 
 
