@@ -158,7 +158,7 @@ class StorageConfig:
     redis_tls: bool = setting(False, rules.SWITCH, "whether Redis is reached with TLS")
     redis_ca_file: Path | None = field(
         default=None,
-        converter=rules.as_folder,
+        converter=rules.as_file,
         metadata=told(
             rules.FILE,
             "authorities that sign the certificate of Redis, as PEM; unset: the system's",
