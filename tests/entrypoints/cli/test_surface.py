@@ -91,7 +91,7 @@ def test_help_says_all_and_keeps_to_the_width(
     get, every = shell("get", "--help").out, shell("--verbose", "--help").out
 
     assert "set api_keys before putting one in front" in " ".join(serve.split())
-    assert "Make API keys." in keys
+    assert "Make and list API keys." in keys
     assert "Write a stored file to disk or stdout, verified." in every
     assert all(len(line) <= 60 for line in (serve + keys + get + every).splitlines())
     assert (
