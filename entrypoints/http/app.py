@@ -110,6 +110,8 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
         store_evidence=container.store_evidence(),
         spool=container.spool(),
         pace=pace,
+        zone=settings.zone,
+        metadata_bytes=settings.max_metadata_bytes,
         image_bytes=settings.max_image_bytes,
         video_bytes=settings.max_video_bytes,
     )

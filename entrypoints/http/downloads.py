@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import Header, Path
+from fastapi import Header, Path, Query
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.access_urls import AccessUrls
@@ -22,7 +23,7 @@ from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.preconditions import Conditions, Verdict, decide
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
 from traffic_storage.entrypoints.http.responses import send_head, send_stream, send_whole
-from traffic_storage.entrypoints.http.schemas import KnownFileId
+from traffic_storage.entrypoints.http.schemas import DownloadQuery, KnownFileId, read_query
 
 # A file never changes under its id, so a copy is good as long as it may be kept.
 FILE_CACHING = b"private, max-age=86400, immutable"
@@ -76,6 +77,7 @@ class GetFile:
     @staticmethod
     def signature(  # type: ignore[empty-body]
         file_id: FileIdPath,
+        query: Annotated[DownloadQuery, Query()],
         range_: RangeHeader = None,
         if_range: IfRange = None,
         if_none_match: IfNoneMatch = None,
@@ -86,9 +88,10 @@ class GetFile:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
         file_id = request.path_value("file_id")
+        wanted = _is_download(request) if scope.get("query_string") else False
         opened = await self._read_files.open(file_id)
         check_visible(request.principal, opened.file)
-        await hand_out(request, opened, self._pace, FILE_CACHING)
+        await hand_out(request, opened, self._pace, FILE_CACHING, as_download=wanted)
 
 
 class OpenAccessUrl:
@@ -128,7 +131,14 @@ def check_visible(principal: Principal, file: StoredFile) -> None:
         raise NotFound("file", file.file_id)
 
 
-async def hand_out(request: AsgiRequest, opened: OpenFile, pace: Pace, caching: bytes) -> None:
+async def hand_out(
+    request: AsgiRequest,
+    opened: OpenFile,
+    pace: Pace,
+    caching: bytes,
+    *,
+    as_download: bool = False,
+) -> None:
     """Answer with a file as its preconditions and range demand.
 
     Up to 4 MiB are sent as one message; more is streamed, each piece verified before it leaves.
@@ -152,7 +162,7 @@ async def hand_out(request: AsgiRequest, opened: OpenFile, pace: Pace, caching: 
         case Verdict.NOT_MODIFIED:
             await send_head(request, 304, [(b"etag", etag.encode()), (b"cache-control", caching)])
         case Verdict.WHOLE | Verdict.PART:
-            headers = list(_headers(file, decision.verdict, decision.span, caching))
+            headers = list(_headers(file, decision.verdict, decision.span, caching, as_download))
             await _send(request, opened, decision.verdict, decision.span, headers, pace)
 
 
@@ -183,13 +193,13 @@ async def _send(
 
 
 def _headers(
-    file: StoredFile, verdict: Verdict, span: Span, caching: bytes
+    file: StoredFile, verdict: Verdict, span: Span, caching: bytes, as_download: bool
 ) -> Iterator[tuple[bytes, bytes]]:
     digest = digest_field(file.content.sha256)
     yield b"etag", b'"%s"' % file.content.sha256.encode()
     yield b"accept-ranges", b"bytes"
     yield b"cache-control", caching
-    yield b"content-disposition", _disposition(file)
+    yield b"content-disposition", _attachment(file) if as_download else _disposition(file)
     yield b"content-security-policy", _POLICY
     yield b"repr-digest", digest
     if verdict is Verdict.WHOLE:
@@ -210,6 +220,23 @@ def _disposition(file: StoredFile) -> bytes:
         name += suffix
     kind = "inline" if suffix else "attachment"
     return f'{kind}; filename="{name}"'.encode("ascii")
+
+
+def _attachment(file: StoredFile) -> bytes:
+    """The original name of a file, in RFC 6266's forms: ASCII, and RFC 8187's UTF-8."""
+    if file.original_name is None:
+        return b"attachment" + _disposition(file).removeprefix(b"inline").removeprefix(
+            b"attachment"
+        )
+    plain = _UNSAFE.sub("_", file.original_name)
+    exact = quote(file.original_name, safe="")
+    extended = "" if plain == file.original_name else f"; filename*=UTF-8''{exact}"
+    return f'attachment; filename="{plain}"{extended}'.encode("ascii")
+
+
+def _is_download(request: AsgiRequest) -> bool:
+    texts = request.query(DownloadQuery.model_fields)
+    return bool(read_query(DownloadQuery, texts).download)
 
 
 def _content_type(file: StoredFile) -> bytes:

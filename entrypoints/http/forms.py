@@ -73,6 +73,7 @@ class FormFile:
     body: Body
     content_type: str | None
     sha256: Sha256 | None
+    original_name: str | None
 
 
 @define
@@ -150,24 +151,25 @@ def is_json(request: AsgiRequest) -> bool:
     return kind.strip().lower() == "application/json"
 
 
-async def read_json(request: AsgiRequest, pace: Pace) -> Mapping[str, Json]:
-    """Read a request's JSON object.
+async def read_json(
+    request: AsgiRequest, pace: Pace, limit_bytes: int = JSON_BYTES, sha256: Sha256 | None = None
+) -> Mapping[str, Json]:
+    """Read a request's JSON object. `sha256` is a digest of the body that its query declares.
 
     Raises:
         UnsupportedRequest, SlowBody, ClientGone: as the body is.
-        TooLarge: it has more than `JSON_BYTES`.
+        TooLarge: it has more than `limit_bytes`.
         InvalidInput: it is not a JSON object.
-        DigestMismatch: it contradicts the request's Content-Digest.
+        DigestMismatch: it contradicts a declared digest.
     """
     declared = _declared(request)
     data = bytearray()
-    async for chunk in request.body(limit_bytes=JSON_BYTES, pace=pace, field="body"):
+    async for chunk in request.body(limit_bytes=limit_bytes, pace=pace, field="body"):
         data += chunk
     found = sha256_of(bytes(data))
-    if declared is not None and declared != found:
-        raise DigestMismatch.of(
-            "Content-Digest", f"the body has SHA-256 {found}", "send the bytes again"
-        )
+    for name, digest in (("Content-Digest", declared), ("sha256", sha256)):
+        if digest is not None and digest != found:
+            raise DigestMismatch.of(name, f"the body has SHA-256 {found}", "send the bytes again")
     try:
         return parse_json_object(data.decode(), "body")
     except UnicodeDecodeError as error:
@@ -185,7 +187,7 @@ async def _take_part(
         sha256 = parse_digest_field(declared.decode("latin-1"), name) if declared else None
         taking = spool.take(multipart.chunks(), limit_bytes=shape.files[name], field_name=name)
         body = await form.bodies.enter_async_context(taking)
-        form.files[name] = FormFile(body, part.content_type, sha256)
+        form.files[name] = FormFile(body, part.content_type, sha256, part.file_name)
     elif name in shape.texts:
         form.texts[name] = await _text(multipart.chunks(), shape.texts[name], name)
     else:

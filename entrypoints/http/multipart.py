@@ -12,6 +12,7 @@ from attrs import frozen
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from traffic_storage.domain.file_names import file_name_of
 from traffic_storage.entrypoints.http.errors import BadMultipart, UnsupportedRequest
 
 MAX_PART_HEADERS = 8
@@ -33,10 +34,11 @@ class _Mark(Enum):
 
 @frozen
 class PartHead:
-    """What a part says of itself; header names in lower case."""
+    """The header of a part; header names in lower case, `file_name` without folders."""
 
     name: str
     headers: dict[bytes, bytes]
+    file_name: str | None = None
 
     @property
     def content_type(self) -> str | None:
@@ -165,6 +167,11 @@ class Multipart:
         self._events.append((_Mark.DATA, data[start:end]))
 
 
+def _file_name(options: dict[bytes, bytes]) -> str | None:
+    name = options.get(b"filename")
+    return file_name_of(name.decode("utf-8", "replace")) if name else None
+
+
 def _head_of(headers: dict[bytes, bytes]) -> PartHead:
     kind, options = parse_options_header(headers.get(b"content-disposition"))
     name = options.get(b"name")
@@ -172,7 +179,7 @@ def _head_of(headers: dict[bytes, bytes]) -> PartHead:
         raise _broken("a part has no Content-Disposition: form-data with a name")
     if headers.get(b"content-transfer-encoding", b"").lower() not in _CODINGS:
         raise _broken("a part has a Content-Transfer-Encoding; RFC 7578 deprecates it")
-    return PartHead(name.decode("utf-8", "replace"), headers)
+    return PartHead(name.decode("utf-8", "replace"), headers, _file_name(options))
 
 
 def _broken(why: str) -> BadMultipart:

@@ -1,7 +1,7 @@
 """Reading the catalogue and the state of the service."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -17,8 +17,9 @@ from traffic_storage.application.find import Find
 from traffic_storage.application.runtime import Health, Runtime
 from traffic_storage.application.statistics import Statistics
 from traffic_storage.domain.errors import InvalidInput, NotFound, Unavailable
+from traffic_storage.domain.files import FileState
 from traffic_storage.domain.principal import Principal
-from traffic_storage.domain.query import Cursor, ViolationQuery
+from traffic_storage.domain.query import Cursor, FilesQuery, ViolationQuery
 from traffic_storage.domain.times import instant
 from traffic_storage.entrypoints.http.downloads import FileIdPath, check_visible
 from traffic_storage.entrypoints.http.fields import renamed
@@ -32,6 +33,8 @@ from traffic_storage.entrypoints.http.request_body import (
 from traffic_storage.entrypoints.http.responses import JsonResponse, json_bytes, send_json
 from traffic_storage.entrypoints.http.schemas import (
     Checks,
+    FileFilters,
+    FilesPage,
     UrlQuery,
     ViolationFilters,
     ViolationIdText,
@@ -59,13 +62,8 @@ class ListViolations:
         request = AsgiRequest(scope, receive, send)
         texts = request.query(ViolationFilters.model_fields)
         page = await self._find.violations(self._query(texts, request.principal))
-        following = page.next.to_text() if page.next else None
-        content = {
-            "violations": [violation_view(violation) for violation in page.items],
-            "count": len(page.items),
-            "next_cursor": following,
-        }
-        await send_json(request, 200, next_page(request, "/violations", texts, following), content)
+        views = [violation_view(violation) for violation in page.items]
+        await send_page(request, "violations", texts, views, page.next)
 
     def _query(self, texts: Mapping[str, str], principal: Principal) -> ViolationQuery:
         filters, problems = read_fields(ViolationFilters, texts, "query")
@@ -82,6 +80,44 @@ class ListViolations:
                 max_confidence=filters.max_confidence,
                 start_time=start,
                 end_time=end,
+                limit=100 if filters.limit is None else filters.limit,
+                after=after,
+            )
+
+
+class ListFiles:
+    """`GET /files`: the latest received first, page by page. Plain ASGI, as `ListViolations`."""
+
+    def __init__(self, find: Find, zone: ZoneInfo) -> None:
+        self._find = find
+        self._zone = zone
+
+    @staticmethod
+    def signature(filters: Annotated[FileFilters, Query()]) -> FilesPage:  # type: ignore[empty-body]
+        """The latest received first, ties by id. The Link header leads to the next page."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = AsgiRequest(scope, receive, send)
+        texts = request.query(FileFilters.model_fields)
+        page = await self._find.files(self._query(texts, request.principal))
+        await send_page(
+            request, "files", texts, [file_view(file) for file in page.items], page.next
+        )
+
+    def _query(self, texts: Mapping[str, str], principal: Principal) -> FilesQuery:
+        filters, problems = read_fields(FileFilters, texts, "query")
+        checks = Checks(problems)
+        start = checks.optional(filters.start_date, instant_in(self._zone, "start_date"))
+        end = checks.optional(filters.end_date, instant_in(self._zone, "end_date"))
+        after = checks.optional(filters.cursor, Cursor.from_text)
+        with checks, renamed(_DATES):
+            return FilesQuery(
+                kind=filters.kind,
+                device_id=allowed_device(principal, filters.device_id),
+                violation_id=filters.violation_id,
+                start_time=start,
+                end_time=end,
+                state=filters.state or FileState.AVAILABLE,
                 limit=100 if filters.limit is None else filters.limit,
                 after=after,
             )
@@ -112,14 +148,20 @@ class GetViolation:
         )
 
 
-class GetAccessUrl:
-    """`GET /files/{file_id}/url`."""
+class DescribeFile:
+    """`GET /files/{file_id}/metadata` and `/url`: what is known of a file, and a link to it."""
 
     def __init__(self, access_urls: AccessUrls, find: Find) -> None:
         self._access_urls = access_urls
         self._find = find
 
-    async def get(
+    async def metadata(self, request: Request, file_id: FileIdPath) -> Response:
+        """Its bytes are not read."""
+        file = await self._find.file(file_id)
+        check_visible(known_principal(request.scope), file)
+        return JsonResponse(file_view(file))
+
+    async def url(
         self, request: Request, file_id: FileIdPath, query: Annotated[UrlQuery, Query()]
     ) -> Response:
         """The link stays valid when the file moves between stores."""
@@ -183,14 +225,21 @@ def instant_in(zone: ZoneInfo, field: str) -> Callable[[datetime], datetime]:
     return lambda time: instant(time, zone, field).at
 
 
-def next_page(
-    request: AsgiRequest, path: str, texts: Mapping[str, str], cursor: str | None
-) -> list[tuple[bytes, bytes]]:
-    """The Link header to the page after this one, if there is one."""
-    if cursor is None:
-        return []
-    address = request.reference(f"{path}?{urlencode({**texts, 'cursor': cursor})}")
-    return [(b"link", b'<%s>; rel="next"' % address)]
+async def send_page(
+    request: AsgiRequest,
+    name: str,
+    texts: Mapping[str, str],
+    views: Sequence[object],
+    cursor: Cursor | None,
+) -> None:
+    """Answer with a page of `name`, and a Link header to the page after it, if there is one."""
+    following = cursor.to_text() if cursor else None
+    content = {name: views, "count": len(views), "next_cursor": following}
+    headers = []
+    if following is not None:
+        address = request.reference(f"/{name}?{urlencode({**texts, 'cursor': following})}")
+        headers.append((b"link", b'<%s>; rel="next"' % address))
+    await send_json(request, 200, headers, content)
 
 
 def _report(health: Health, *, shown: bool) -> dict[str, Any]:

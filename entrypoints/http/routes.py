@@ -40,8 +40,9 @@ from traffic_storage.entrypoints.http.errors import (
 )
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.queries import (
-    GetAccessUrl,
+    DescribeFile,
     GetViolation,
+    ListFiles,
     ListViolations,
     Service,
 )
@@ -51,7 +52,7 @@ from traffic_storage.entrypoints.http.schemas import (
     AccessUrlView,
     LivenessView,
     ReadinessView,
-    RecordFields,
+    ViolationFields,
     ViolationWithFilesView,
 )
 from traffic_storage.entrypoints.http.security.access import Access
@@ -60,6 +61,7 @@ from traffic_storage.entrypoints.http.uploads import (
     Ingest,
     PutContent,
     UploadImage,
+    UploadMetadata,
     UploadVideo,
 )
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -119,6 +121,7 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
 
 
 def _files(parts: Parts) -> list[StorageRoute]:
+    describe = DescribeFile(parts.signer, parts.find)
     return [
         _download("/files/{file_id}", "get_file", GetFile(parts.read_files, parts.pace), _READ),
         _upload("image", UploadImage(parts.ingest), _IMAGE_TYPES),
@@ -137,9 +140,44 @@ def _files(parts: Parts) -> list[StorageRoute]:
                 "requestBody": _raw("application/octet-stream", *_IMAGE_TYPES, *_VIDEO_TYPES)
             },
         ),
+        AsgiRoute(
+            "/files",
+            ListFiles(parts.find, parts.settings.zone),
+            method="GET",
+            name="list_files",
+            summary="List files, the latest received first",
+            tags=["files"],
+            access=_READ,
+            errors=_QUERYING,
+            response_description="a page",
+            responses={200: {"headers": _headers(Link="the next page, if there is one")}},
+        ),
+        AsgiRoute(
+            "/files/upload/metadata",
+            UploadMetadata(parts.ingest),
+            method="POST",
+            name="upload_metadata",
+            summary="Store a JSON object in canonical form",
+            tags=["files"],
+            access=_WRITE,
+            errors=(*_INGESTING, KeyReused),
+            **_stored(StoredFileView),
+        ),
+        StorageRoute(
+            "/files/{file_id}/metadata",
+            describe.metadata,
+            method="GET",
+            name="get_metadata",
+            summary="What is known of a file",
+            tags=["files"],
+            access=_READ,
+            errors=(*_QUERYING, NotFound),
+            response_model=StoredFileView,
+            response_description="the metadata",
+        ),
         StorageRoute(
             "/files/{file_id}/url",
-            GetAccessUrl(parts.signer, parts.find).get,
+            describe.url,
             method="GET",
             name="get_access_url",
             summary="Make a link that opens a file for a while without a credential",
@@ -272,7 +310,7 @@ def _download(
         **{
             "Repr-Digest": "the SHA-256 of the file (RFC 9530)",
             "Accept-Ranges": "bytes",
-            "Content-Disposition": "a safe file name",
+            "Content-Disposition": "a file name (RFC 6266)",
         },
     )
     content = {kind: {"schema": _BYTES} for kind in _ANY_TYPE}
@@ -335,5 +373,5 @@ def _record_body() -> dict[str, Any]:
     }
     return {
         "multipart/form-data": {"encoding": encoding},
-        "application/json": {"schema": RecordFields.model_json_schema()},
+        "application/json": {"schema": ViolationFields.model_json_schema()},
     }

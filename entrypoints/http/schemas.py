@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
@@ -18,6 +19,7 @@ from traffic_storage.application.examine_video import MAX_DURATION_SECONDS
 from traffic_storage.domain.canonical import Json, parse_json, parse_json_object
 from traffic_storage.domain.digests import Sha256, declared_sha256
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, WrongFields, shown
+from traffic_storage.domain.files import FileKind, FileState
 from traffic_storage.domain.identifiers import MAX_FILE_ID, MAX_TEXT, MAX_VIOLATION_ID
 from traffic_storage.domain.query import MAX_LIMIT
 from traffic_storage.domain.times import parse_time
@@ -27,6 +29,7 @@ from traffic_storage.entrypoints.views import StoredFileView, ViolationView
 
 T = TypeVar("T")
 R = TypeVar("R")
+W = TypeVar("W", bound=StrEnum)
 M = TypeVar("M", bound=BaseModel)
 
 # Python's own float() reads "nan", "1_0" and digits of every script, too.
@@ -121,6 +124,15 @@ def flag(value: object, field: str) -> bool:
     raise InvalidInput.of(field, f"is {shown(value, 60)}", "send true or false")
 
 
+def _word(words: type[W]) -> Callable[[object, str], W]:
+    def read(value: object, field: str) -> W:
+        if isinstance(value, str) and value in tuple(words):
+            return words(value)
+        raise InvalidInput.of(field, f"is {shown(value, 60)}", f"send one of {', '.join(words)}")
+
+    return read
+
+
 def _by(parse: Callable[[object, str], T]) -> BeforeValidator:
     """Reads a field by a parser of ours; JSON's null counts as absent."""
 
@@ -181,6 +193,14 @@ Limit = Annotated[
 Time = Annotated[Any, _by(parse_time), Schema(_TIME)]
 QueryTime = Annotated[Any, _by(query_time), Schema(_TIME)]
 Flag = Annotated[bool | None, _by(flag), Schema({"type": "boolean"})]
+KindName = Annotated[
+    FileKind | None, _by(_word(FileKind)), Schema({"type": "string", "enum": [*map(str, FileKind)]})
+]
+StateName = Annotated[
+    FileState | None,
+    _by(_word(FileState)),
+    Schema({"type": "string", "enum": [*map(str, FileState)]}),
+]
 JsonText = Annotated[Any, _by(json_object), Schema(_OBJECT_TEXT), MaxBytes(LONG_TEXT)]
 JsonObject = Annotated[Any, _by(json_object), Schema({"type": "object"})]
 BoxText = Annotated[Any, _by(box), Schema(_OBJECT_TEXT)]
@@ -209,6 +229,9 @@ class FileDescription(Fields):
     )
     timestamp: Time = Field(
         None, description=f"time of capture; {_TIME_WORDS}", examples=["2025-11-01T10:00:00"]
+    )
+    historic: Flag = Field(
+        None, description="states that a time long before receipt is right", examples=["true"]
     )
     metadata: JsonText = Field(
         None,
@@ -274,7 +297,15 @@ class RecordFields(Fields):
     )
 
 
-class ViolationForm(RecordFields):
+class ViolationFields(RecordFields):
+    """A violation record as it is stored."""
+
+    historic: Flag = Field(
+        None, description="states that a timestamp long before receipt is right", examples=["true"]
+    )
+
+
+class ViolationForm(ViolationFields):
     """A violation record with its image and video."""
 
     vehicle_bbox: BoxText = Field(
@@ -332,6 +363,23 @@ class ViolationFilters(TimeFilters):
     max_confidence: Share = Field(None, examples=[0.9])
 
 
+class FileFilters(TimeFilters):
+    """Which files are asked for; filters are joined by "and". The time is that of receipt."""
+
+    kind: KindName = Field(None, examples=["image"])
+    device_id: Text | None = Field(None, examples=["cam_001"])
+    violation_id: ViolationIdText | None = Field(None, examples=["V001"])
+    state: StateName = Field(None, description="available unless given", examples=["available"])
+
+
+class DownloadQuery(Fields):
+    """How a file is offered."""
+
+    download: Flag = Field(
+        None, description="as an attachment under its original name", examples=["1"]
+    )
+
+
 class UrlQuery(Fields):
     """How long a link opens."""
 
@@ -344,6 +392,14 @@ class ViolationsPage(TypedDict):
     """One page of violations, newest first; `next_cursor` is null on the last."""
 
     violations: list[ViolationView]
+    count: int
+    next_cursor: str | None
+
+
+class FilesPage(TypedDict):
+    """One page of files, the latest received first; `next_cursor` is null on the last."""
+
+    files: list[StoredFileView]
     count: int
     next_cursor: str | None
 
@@ -434,6 +490,18 @@ def read_fields(
         if value is not None or model.model_fields[name].is_required()
     }
     return model.model_validate({**kept, **stand_ins}), problems
+
+
+def read_query(model: type[M], given: Mapping[str, object]) -> M:
+    """The fields of a query.
+
+    Raises:
+        InvalidInput: fields are wrong; all of them are named.
+    """
+    fields, problems = read_fields(model, given, "query")
+    if problems:
+        raise InvalidInput(problems)
+    return fields
 
 
 class Checks:

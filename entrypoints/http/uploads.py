@@ -1,12 +1,13 @@
 """Storing evidence: the uploads, the violation with its files, and raw bytes of a device."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from attrs import frozen
+from fastapi import Body, Header, Path, Query
 from fastapi import Form as FormField
-from fastapi import Header, Path, Query
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.inputs import FileAttributes, Upload
@@ -25,9 +26,10 @@ from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import keyed_file_id, new_file_id
 from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, is_undeclared, sniff
 from traffic_storage.domain.principal import Principal
+from traffic_storage.domain.times import instant
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
-from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, KeyReused
+from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, KeyReused, UnsupportedRequest
 from traffic_storage.entrypoints.http.fields import idempotency_key, renamed
 from traffic_storage.entrypoints.http.forms import (
     Form,
@@ -47,7 +49,9 @@ from traffic_storage.entrypoints.http.schemas import (
     NewFileId,
     Problems,
     RecordFields,
+    UploadFields,
     VideoForm,
+    ViolationFields,
     ViolationForm,
     read_fields,
 )
@@ -100,15 +104,17 @@ UnusedKey = Annotated[
 class Ingest:
     """The parts that storing needs.
 
-    `image_bytes` and `video_bytes` are the most that a file of the kind may have.
+    `image_bytes`, `video_bytes`, `metadata_bytes` are the most that a file of the kind may have.
     """
 
     store_files: StoreFiles
     store_evidence: StoreEvidence
     spool: Spool
     pace: Pace
+    zone: ZoneInfo
     image_bytes: int
     video_bytes: int
+    metadata_bytes: int
 
 
 class UploadImage:
@@ -130,14 +136,14 @@ class UploadImage:
         request = AsgiRequest(scope, receive, send)
         ingest = self._ingest
         async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
-            key = _Key.of(request, form)
+            key = _Key.of(request, form.texts)
             with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(key):
                 fields, problems = read_fields(ImageForm, form.given)
                 file_id = _wanted_id(fields.file_id, key, "image")
                 attributes = attributes_of(fields, problems, request.principal, file_id)
                 upload = _upload(form, "file", fields.sha256)
                 stored = await ingest.store_files.image(upload, attributes, bodies=form.bodies)
-            _refuse_other_labels(stored, attributes, None, key)
+            _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
 
 
@@ -160,7 +166,7 @@ class UploadVideo:
         request = AsgiRequest(scope, receive, send)
         ingest = self._ingest
         async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
-            key = _Key.of(request, form)
+            key = _Key.of(request, form.texts)
             with renamed({"video": "file", **_TIME_OF_LABELS}), _by_key(key):
                 fields, problems = read_fields(VideoForm, form.given)
                 seconds = fields.duration_seconds
@@ -170,7 +176,39 @@ class UploadVideo:
                 stored = await ingest.store_files.video(
                     upload, attributes, duration_seconds=seconds, bodies=form.bodies
                 )
-            _refuse_other_labels(stored, attributes, seconds, key)
+            _refuse_other_labels(stored, attributes, seconds, key, ingest.zone)
+        await _answer(request, stored)
+
+
+class UploadMetadata:
+    """`POST /files/upload/metadata`: a JSON object as the body, attributes in the query."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    @staticmethod
+    def signature(  # type: ignore[empty-body]
+        document: Annotated[dict[str, Any], Body(description="a JSON object")],
+        query: Annotated[UploadFields, Query()],
+        idempotency_key: IdempotencyKey = None,
+        content_digest: ContentDigest = None,
+    ) -> StoredFileView:
+        """It is stored as canonical JSON: sorted keys, no white space. `sha256` is of the body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = AsgiRequest(scope, receive, send)
+        ingest = self._ingest
+        texts = request.query(UploadFields.model_fields)
+        key = _Key.of(request, texts)
+        if not is_json(request):
+            raise UnsupportedRequest.of("Content-Type", "is not application/json", "send JSON")
+        with renamed(_TIME_OF_LABELS), _by_key(key):
+            fields, problems = read_fields(UploadFields, texts, "query")
+            file_id = _wanted_id(fields.file_id, key, "metadata")
+            attributes = attributes_of(fields, problems, request.principal, file_id)
+            document = await read_json(request, ingest.pace, ingest.metadata_bytes, fields.sha256)
+            stored = await ingest.store_files.metadata(document, attributes)
+        _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
 
 
@@ -248,21 +286,23 @@ class CreateViolation:
         idempotency_key(request.headers(_IDEMPOTENCY))
         if is_json(request):
             body = await read_json(request, self._ingest.pace)
-            record = record_of(*read_fields(RecordFields, body, "record"), request.principal)
-            await self._store(request, record, AsyncExitStack())
+            fields, problems = read_fields(ViolationFields, body, "record")
+            record = record_of(fields, problems, request.principal)
+            await self._store(request, record, AsyncExitStack(), historic=bool(fields.historic))
             return
         async with read_form(request, self._shape, self._ingest.spool, self._ingest.pace) as form:
             with renamed({"image": "image_file", "video": "video_file"}):
                 _refuse_lost_files(form)
-                fields, problems = read_fields(ViolationForm, form.given)
-                record = record_of(fields, problems, request.principal)
+                described, problems = read_fields(ViolationForm, form.given)
+                record = record_of(described, problems, request.principal)
                 await self._store(
                     request,
                     record,
                     form.bodies,
-                    _optional_upload(form, "image_file", fields.image_sha256),
-                    _optional_upload(form, "video_file", fields.video_sha256),
-                    fields.duration_seconds,
+                    _optional_upload(form, "image_file", described.image_sha256),
+                    _optional_upload(form, "video_file", described.video_sha256),
+                    described.duration_seconds,
+                    historic=bool(described.historic),
                 )
 
     async def _store(
@@ -273,9 +313,16 @@ class CreateViolation:
         image: Upload | None = None,
         video: Upload | None = None,
         seconds: float | None = None,
+        *,
+        historic: bool,
     ) -> None:
         stored = await self._ingest.store_evidence(
-            record, image, video, video_duration_seconds=seconds, bodies=bodies
+            record,
+            image,
+            video,
+            video_duration_seconds=seconds,
+            historic=historic,
+            bodies=bodies,
         )
         location = request.reference(f"/violations/{record.violation_id}")
         await send_json(
@@ -302,6 +349,7 @@ def attributes_of(
             violation_id=fields.violation_id,
             captured_at=fields.timestamp,
             metadata=fields.metadata,
+            historic=bool(fields.historic),
         )
     check_device(principal, attributes.device_id)
     return attributes
@@ -353,10 +401,10 @@ class _Key:
     principal: str
 
     @classmethod
-    def of(cls, request: AsgiRequest, form: Form) -> "_Key | None":
+    def of(cls, request: AsgiRequest, texts: Mapping[str, str]) -> "_Key | None":
         """The key of a request; None without one, or where the form names the id itself."""
         key = idempotency_key(request.headers(_IDEMPOTENCY))
-        if key is None or "file_id" in form.texts:
+        if key is None or "file_id" in texts:
             return None
         return cls(key, request.principal.name)
 
@@ -380,20 +428,28 @@ def _by_key(key: _Key | None) -> Iterator[None]:
 
 
 def _refuse_other_labels(
-    stored: Stored, attributes: FileAttributes, seconds: float | None, key: _Key | None
+    stored: Stored,
+    attributes: FileAttributes,
+    seconds: float | None,
+    key: _Key | None,
+    zone: ZoneInfo,
 ) -> None:
     """The same bytes with other attributes are another request: the key can't stand for both."""
     if key is None or stored.created:
         return
-    if others := _other_labels(stored.file, attributes, seconds):
+    if others := _other_labels(stored.file, attributes, seconds, zone):
         raise KeyReused(key.text, f"the bytes are the same, {' and '.join(others)} not")
 
 
-def _other_labels(file: StoredFile, attributes: FileAttributes, seconds: float | None) -> list[str]:
+def _other_labels(
+    file: StoredFile, attributes: FileAttributes, seconds: float | None, zone: ZoneInfo
+) -> list[str]:
+    captured = attributes.captured_at and instant(attributes.captured_at, zone).at
     metadata = None if attributes.metadata is None else canonical_json(attributes.metadata).decode()
     same = {
         "device_id": attributes.device_id == file.device_id,
         "violation_id": attributes.violation_id == file.violation_id,
+        "timestamp": captured == file.captured_at,
         "metadata": metadata == file.metadata,
         "duration_seconds": seconds in (None, file.media.duration_seconds),
     }
@@ -433,7 +489,7 @@ def _handed_over(file: FormFile, name: str, sha256: Sha256 | None) -> Upload:
         raise DigestMismatch.of(
             name, "is declared with two different digests", "declare the digest once"
         )
-    return Upload(file.body, file.content_type, sha256 or file.sha256)
+    return Upload(file.body, file.content_type, sha256 or file.sha256, file.original_name)
 
 
 def _declared_digest(request: AsgiRequest) -> Sha256 | None:

@@ -76,6 +76,10 @@ async def test_it_uploads_finds_and_downloads(generated: Path, live: LiveServer)
         assert isinstance(violations, models.ViolationsPage)
         assert violations.count == 0
 
+        files = await module("api.files.list_files").asyncio(client=client, device_id="cam_001")
+        assert isinstance(files, models.FilesPage)
+        assert [found.file_id for found in files.files] == ["d_001"]
+
         missing = await download.asyncio("unknown", client=client)
         assert isinstance(missing, models.Problem)
         assert missing.status == 404
