@@ -18,7 +18,7 @@ from traffic_storage.entrypoints.http.errors import (
     NotAdmitted,
 )
 from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES, ProblemType
-from traffic_storage.entrypoints.http.request_body import query_of
+from traffic_storage.entrypoints.http.request_body import query_of, route_path
 from traffic_storage.entrypoints.http.responses import JsonResponse
 from traffic_storage.entrypoints.http.security.access import Access
 
@@ -71,7 +71,9 @@ class StorageRoute(APIRoute):
         self.operation_id = described.get("operation_id") or self.name
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match HEAD where GET is served."""
+        """Match HEAD where GET is served. The path alone decides first: it is quick to compare."""
+        if scope["type"] == "http" and not self.path_regex.match(route_path(scope)):
+            return Match.NONE, {}
         if scope.get("method") == "HEAD" and "HEAD" in self.served_methods:
             return super().matches({**scope, "method": "GET"})
         return super().matches(scope)

@@ -194,10 +194,10 @@ Time = Annotated[Any, _by(parse_time), Schema(_TIME)]
 QueryTime = Annotated[Any, _by(query_time), Schema(_TIME)]
 Flag = Annotated[bool | None, _by(flag), Schema({"type": "boolean"})]
 KindName = Annotated[
-    FileKind | None, _by(_word(FileKind)), Schema({"type": "string", "enum": [*map(str, FileKind)]})
+    Any, _by(_word(FileKind)), Schema({"type": "string", "enum": [*map(str, FileKind)]})
 ]
 StateName = Annotated[
-    FileState | None,
+    Any,
     _by(_word(FileState)),
     Schema({"type": "string", "enum": [*map(str, FileState)]}),
 ]
