@@ -1,4 +1,4 @@
-"""Files as the durable adapters need them: whole or absent, never through a symbolic link.
+"""Durable files: complete or absent, never reached through a symbolic link.
 
-Neutral ground below the adapters: knows no port but the words of errors and bodies.
+Shared by the adapters; of the ports it uses only the errors and the bodies.
 """

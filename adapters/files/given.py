@@ -1,4 +1,4 @@
-"""Files that a caller names: anything may lie there, and only a regular file is read."""
+"""Files that a caller names by path; only regular files are read."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ _REMEDY = "give the path of a readable regular file"
 
 @frozen
 class _State:
-    """What differs when somebody wrote to a file."""
+    """The attributes of a file that change when it is written to."""
 
     size_bytes: int
     modified_ns: int
@@ -23,7 +23,7 @@ class _State:
 
     @classmethod
     def of(cls, file: Descriptor) -> "_State":
-        """The state now."""
+        """The present state."""
         found = os.fstat(file.fd)
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -31,8 +31,8 @@ class _State:
 class GivenFile:
     """A file by its path, opened by the first `read`. For one reader, in any thread.
 
-    What was read to its end is what the file was at one moment, or the last `read` refuses it.
-    `field_name` is what the caller calls the path.
+    If the file changes while it is read, the last `read` raises. `field_name` is the name of the
+    path in errors.
     """
 
     def __init__(self, path: str | PathLike[str], field_name: str) -> None:
@@ -59,11 +59,11 @@ class GivenFile:
             raise self._refused(getattr(error, "strerror", None) or str(error)) from error
 
     def close(self) -> None:
-        """Close the file, or leave that to a `read` that is under way. Never waits."""
+        """Close the file, after a `read` that is running. Does not wait."""
         self._ended, self._file = True, None
 
     def _open(self) -> Descriptor:
-        # Opening alone can hang (a pipe) or start something (a device), so look before.
+        # Opening a pipe can block, and opening a device can have effects: check before.
         self._check(os.stat(self._path))
         file = Descriptor(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         self._check(os.fstat(file.fd))
@@ -72,7 +72,7 @@ class GivenFile:
         return file
 
     def _next(self, file: Descriptor) -> bytes:
-        # A short read is no end: network and user-space file systems give what they have at hand.
+        # A short read is not the end: network and user-space file systems return partial data.
         chunk = os.read(file.fd, CHUNK_BYTES)
         self._missing_bytes -= len(chunk)
         ended = not chunk

@@ -1,4 +1,4 @@
-"""How a file gets its name: whole, durable, and never over another."""
+"""Gives a complete file its name: durably, and never replacing another file."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from attrs import frozen
 from traffic_storage.adapters.files.descriptors import Descriptor
 from traffic_storage.adapters.files.staging import Staged
 
-# What is stored is never written again, not even by us.
+# A published file is never written again.
 _SEALED_MODE = 0o400
 
 Permit = Callable[[], None]
@@ -17,19 +17,19 @@ Permit = Callable[[], None]
 
 
 def always() -> None:
-    """The permit of who may publish at any time."""
+    """A permit that never raises."""
 
 
 @frozen
 class Place:
-    """A name in a folder, and whether what gets it must survive a power cut."""
+    """A name in a folder; `durable`: the file published there must survive a power cut."""
 
     folder: Descriptor
     name: str
     durable: bool
 
     def exists(self) -> bool:
-        """Whether the name is taken, by whatever it is."""
+        """Whether anything has this name."""
         try:
             os.stat(self.name, dir_fd=self.folder.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -42,7 +42,7 @@ class Place:
             os.fsync(self.folder.fd)
 
     def unlink(self) -> None:
-        """Take the name away. One that is not there is a success."""
+        """Remove the name, if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(self.name, dir_fd=self.folder.fd)
 
@@ -54,7 +54,7 @@ def publish(file: Staged, place: Place, permit: Permit) -> bool:
     was stopped in between must not publish late. When anything fails after that, the name is
     taken back.
     """
-    # Only now: who owns a file and may not write to it may not attach attributes either.
+    # Done last: attributes can't be attached to a file without write permission.
     os.fchmod(file.fd, _SEALED_MODE)
     if place.durable:
         os.fsync(file.fd)

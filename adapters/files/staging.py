@@ -1,4 +1,4 @@
-"""New files that have no name until they are whole."""
+"""New files that get their name when they are complete."""
 
 import errno
 import fcntl
@@ -23,21 +23,21 @@ class Staged(Protocol):
 
     @property
     def fd(self) -> int:
-        """Where to write."""
+        """The descriptor to write to."""
 
     def link(self, folder: Descriptor, name: str) -> None:
-        """Give it a name; FileExistsError if the name is taken."""
+        """Give the file a name. Raises FileExistsError if the name exists."""
 
     def discard(self) -> None:
-        """Close it, and leave nothing but the name that it may have been given."""
+        """Close the file; without a name given by `link` it is deleted."""
 
 
 class Staging:
     """Makes new files on the file system of `root`.
 
-    Files without a name (O_TMPFILE) where the file system can: the kernel forgets them with their
-    process. Elsewhere named ones in a folder of the root, which the next process empties of what
-    dead ones left: each holds a lock while it lives.
+    Where the file system supports O_TMPFILE, the files have no name and the kernel deletes them
+    when the process ends. Elsewhere they have names in a staging folder of the root. Each process
+    holds a lock there while it runs; the next process deletes the files of ended ones.
     """
 
     def __init__(self, *, unnamed: bool) -> None:
@@ -59,7 +59,7 @@ class Staging:
             return self._own.new()
 
     def close(self) -> None:
-        """Let go of the folder of named files."""
+        """Close the staging folder."""
         with self._lock:
             own, self._own = self._own, None
         if own is not None:
@@ -67,7 +67,7 @@ class Staging:
 
 
 class Unnamed:
-    """A file that has no name yet, by its open descriptor."""
+    """A file without a name, by its open descriptor."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -80,7 +80,7 @@ class Unnamed:
 
 
 class _NamedFiles:
-    """This process's named files, under a lock that says that it lives."""
+    """The named files of this process, and the lock that it holds while it runs."""
 
     def __init__(self, root: Descriptor) -> None:
         with suppress(FileExistsError):
@@ -126,7 +126,7 @@ def _open_unnamed(folder: Descriptor) -> int:
 
 
 def _clear(staging: Descriptor) -> None:
-    """Remove what dead processes left: their files first, then their locks."""
+    """Delete the files of ended processes, then their locks."""
     locks_last = sorted(os.listdir(staging.fd), key=lambda name: name.endswith(_LOCK_SUFFIX))
     living = {name for name in locks_last if name.endswith(_LOCK_SUFFIX) and _held(name, staging)}
     for name in locks_last:
@@ -135,12 +135,12 @@ def _clear(staging: Descriptor) -> None:
 
 
 def _take_lock(staging: Descriptor) -> tuple[str, int]:
-    """A token nobody else has, and the descriptor that holds its lock."""
+    """A unique token, and the descriptor that holds its lock."""
     while True:
         token = secrets.token_hex(8)
         lock = os.open(f"{token}{_LOCK_SUFFIX}", _NEW, _LOCK_MODE, dir_fd=staging.fd)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Whoever clears the folder may have found it before it was locked.
+        # Another process may have deleted the file before it was locked.
         if os.fstat(lock).st_nlink:
             return token, lock
         os.close(lock)

@@ -21,7 +21,7 @@ def _digits(count: int) -> Callable[[str], bool]:
     return lambda name: pattern.fullmatch(name) is not None
 
 
-# kind/yyyy/mm/dd: on each level no name is the beginning of another, so names sort as keys do.
+# kind/yyyy/mm/dd: no name is a prefix of another of its level, so names sort as keys do.
 _LEVELS: tuple[Callable[[str], bool], ...] = (
     _KINDS.__contains__,
     _digits(4),
@@ -36,7 +36,7 @@ class _Wanted:
     after: str
 
     def within(self, path: str) -> bool:
-        """Whether keys that begin with `path` can be wanted."""
+        """Whether wanted keys can begin with `path`."""
         if not (path.startswith(self.prefix) or self.prefix.startswith(path)):
             return False
         return path > self.after or self.after.startswith(path)
@@ -48,8 +48,8 @@ class _Wanted:
 def walk(root: Descriptor, prefix: str, after: str) -> Iterator[BlobEntry]:
     """The blobs below `root` in ascending order of key; holds the names of one day at a time.
 
-    What is not ours (other names, symbolic links in place of a blob) is passed over; a symbolic
-    link in place of a folder is an OSError.
+    Other names, and symbolic links in place of a blob, are skipped. A symbolic link in place of
+    a folder raises OSError.
     """
     return _walk(open_folder(".", root), "", 0, _Wanted(prefix, after))
 
@@ -62,7 +62,7 @@ def _walk(folder: Descriptor, path: str, level: int, wanted: _Wanted) -> Iterato
     for name in names:
         inner = f"{path}{name}/"
         if _LEVELS[level](name) and wanted.within(inner):
-            # A folder that has gone meanwhile took only blobs with it that were deleted.
+            # A folder that no longer exists contained only deleted blobs.
             with suppress(FileNotFoundError):
                 yield from _walk(open_folder(name, folder), inner, level + 1, wanted)
 

@@ -1,4 +1,4 @@
-"""A folder on disk for what is too large for memory."""
+"""The spool on disk: bodies that are too large for memory."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
@@ -51,7 +51,7 @@ class _Landing:
         return self._digester.finish()
 
     def discard(self) -> None:
-        """Close and forget the file, if there is one."""
+        """Close the file, if there is one."""
         file, self._file = self._file, None
         if file is not None:
             file.discard()
@@ -95,7 +95,7 @@ class DiskSpool(Spool):
         try:
             yield body
         finally:
-            if landing in self._held:  # Otherwise `aclose` has freed it.
+            if landing in self._held:  # Otherwise `aclose` has released it.
                 self._held.remove(landing)
                 await self._discard(landing)
 

@@ -1,4 +1,4 @@
-"""The spool without a disk."""
+"""The spool in memory."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
