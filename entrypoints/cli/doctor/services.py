@@ -140,7 +140,7 @@ async def _elsewhere(store: BlobStore, container: "Container") -> str:
 async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Container") -> None:
     deadline = container.clock().now() + _LONGEST
     body = MemoryBody(data, digests_of(data))
-    await store.put(key, body, _facts(container, data), deadline=deadline)
+    await store.put(key, body, _manifest(container, data), deadline=deadline)
 
 
 async def _tried(name: str, store: BlobStore, container: "Container") -> Finding:
@@ -204,7 +204,7 @@ async def _catalogue_id(container: "Container") -> CatalogueId | CatalogueUnavai
         return None
 
 
-def _facts(container: "Container", data: bytes) -> BlobManifest:
+def _manifest(container: "Container", data: bytes) -> BlobManifest:
     digests = digests_of(data)
     return BlobManifest(
         file_id="doctor",
