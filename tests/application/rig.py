@@ -32,6 +32,7 @@ from traffic_storage.domain.files import (
     ReplicaState,
     StoredFile,
     Tier,
+    blob_key,
 )
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
@@ -340,16 +341,23 @@ async def two_copies(rig: Rig, service: Service, content: bytes) -> StoredFile:
     other = Tier.CLOUD if first.tier is Tier.LOCAL else Tier.LOCAL
     (bound,) = [b for b in service.stores if b.store.tier is other]
     assert bound.store_id is not None
+    key = blob_key(file.kind, service.container.ids().uuid7(), file.stored.sha256)
     await rig.at_rest[other].put(
-        first.key,
+        key,
         MemoryBody(content, file.stored),
         manifest_of(file),
         deadline=NOON.replace(year=9999),
     )
-    second = Replica(bound.store_id, other, first.key, ReplicaState.PRESENT, NOON)
+    second = Replica(bound.store_id, other, key, ReplicaState.PRESENT, NOON)
     copies = sorted((first, second), key=lambda copy: copy.tier is not Tier.LOCAL)
     rig.repo._files[file.file_id] = evolve(file, replicas=tuple(copies))
     return rig.repo._files[file.file_id]
+
+
+def key_in(file: StoredFile, tier: Tier) -> BlobKey:
+    """The key of the file's replica in a tier."""
+    (key,) = (replica.key for replica in file.replicas if replica.tier is tier)
+    return key
 
 
 def _sha256(data: bytes) -> str:

@@ -18,6 +18,7 @@ from tests.application.rig import (
     Rig,
     Service,
     film,
+    key_in,
     picture,
     two_copies,
     violation_record,
@@ -93,7 +94,7 @@ async def test_a_damaged_copy_is_marked_and_the_other_is_read(
     async with rig.running() as service:
         file = await two_copies(rig, service, content)
         at = len(content) // 2
-        await tamper(rig.at_rest[bad], file.replicas[0].key, damage, at=at)
+        await tamper(rig.at_rest[bad], key_in(file, bad), damage, at=at)
         rig.clock.advance(timedelta(minutes=5))
         for _ in range(2):
             assert (await service.read.whole("X"))[0] == content
@@ -137,8 +138,8 @@ async def test_a_copy_in_a_store_that_is_away_is_not_marked(rig: Rig, content: b
 async def test_when_every_copy_is_bad_no_byte_is_given(rig: Rig, content: bytes) -> None:
     async with rig.running() as service:
         file = await two_copies(rig, service, content)
-        await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.FLIP, at=0)
-        await tamper(rig.at_rest[Tier.CLOUD], file.replicas[0].key, Damage.REMOVE)
+        await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=0)
+        await tamper(rig.at_rest[Tier.CLOUD], key_in(file, Tier.CLOUD), Damage.REMOVE)
         with pytest.raises(NoGoodReplica, match="no good replica of X is left"):
             await streamed_out(service)
         assert states(rig) == {
@@ -152,7 +153,7 @@ async def test_when_every_copy_is_bad_no_byte_is_given(rig: Rig, content: bytes)
 async def test_one_bad_and_one_away_is_away(rig: Rig) -> None:
     async with rig.running() as service:
         file = await two_copies(rig, service, SMALL)
-        await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.FLIP, at=0)
+        await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=0)
         rig.cloud.go_down("the bucket does not answer")
         with pytest.raises(StorageUnavailable, match="the bucket does not answer"):
             await service.read.whole("X")
@@ -197,7 +198,7 @@ async def test_a_copy_that_cannot_be_marked_now_does_not_keep_from_reading(
 ) -> None:
     async with rig.running() as service:
         file = await two_copies(rig, service, SMALL)
-        await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.FLIP, at=0)
+        await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=0)
         rig.script.begin((Step("repo.apply", 1, When.BEFORE), lambda: error("not now")))
         assert (await service.read.whole("X"))[0] == SMALL
         assert set(states(rig).values()) == {ReplicaState.PRESENT}
@@ -224,7 +225,7 @@ async def test_a_stream_switches_to_the_other_copy_in_its_middle(
     async with rig.running() as service:
         file = await two_copies(rig, service, LARGE)
         at = flipped * SEGMENT_BYTES + 17
-        await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.FLIP, at=at)
+        await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=at)
         assert await streamed_out(service, span) == LARGE[span.start : span.stop]
         touched = span.start // SEGMENT_BYTES <= flipped <= (span.stop - 1) // SEGMENT_BYTES
         assert (states(rig)[Tier.LOCAL] is ReplicaState.CORRUPT) == touched
@@ -257,7 +258,7 @@ async def test_what_was_given_before_a_failure_is_right_and_no_more_is_given(rig
     async with rig.running() as service:
         file = await two_copies(rig, service, LARGE)
         for tier in Tier:
-            await tamper(rig.at_rest[tier], file.replicas[0].key, Damage.FLIP, at=3 * SEGMENT_BYTES)
+            await tamper(rig.at_rest[tier], key_in(file, tier), Damage.FLIP, at=3 * SEGMENT_BYTES)
         given = bytearray()
 
         async def read() -> None:

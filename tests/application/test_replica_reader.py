@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pytest
 from attrs import evolve
 
-from tests.application.rig import Rig, Service, film, outcome, two_copies
+from tests.application.rig import Rig, Service, film, key_in, outcome, two_copies
 from tests.application.script import Step
 from traffic_storage.application.replica_reader import ReplicaFilter, ReplicaReader, any_replica
 from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Sha256
@@ -68,7 +68,7 @@ async def before_it_moved(rig: Rig, service: Service, content: bytes) -> StoredF
     file = await two_copies(rig, service, content)
     old = evolve(file, replicas=file.replicas[:1])
     rig.repo._files[file.file_id] = evolve(file, replicas=file.replicas[1:])
-    await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.REMOVE)
+    await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.REMOVE)
     return old
 
 
@@ -92,7 +92,7 @@ async def test_a_stream_goes_on_at_the_new_place_of_a_file_that_moves_in_its_mid
         file = await two_copies(rig, service, LARGE)
         old = evolve(file, replicas=file.replicas[:1])
         at = 2 * SEGMENT_BYTES
-        await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.FLIP, at=at)
+        await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=at)
         assert await streamed(reader_of(service), old) == LARGE
 
 
@@ -166,7 +166,7 @@ async def test_only_the_replicas_that_are_admitted_are_read(
         other = rig.cloud if tier is Tier.LOCAL else rig.local
         other.go_down("away")
         assert await read(reader_of(service), file, of(tier)) == content
-        await tamper(rig.at_rest[tier], file.replicas[0].key, Damage.FLIP, at=0)
+        await tamper(rig.at_rest[tier], key_in(file, tier), Damage.FLIP, at=0)
         other.come_back()
         with pytest.raises(NoGoodReplica):
             await read(reader_of(service), file, of(tier))
@@ -220,7 +220,7 @@ async def test_a_store_that_does_not_prove_its_identity_has_no_replica_marked_co
 ) -> None:
     async with rig.running() as service:
         file = await two_copies(rig, service, content)
-        await tamper(rig.at_rest[Tier.LOCAL], file.replicas[0].key, Damage.FLIP, at=0)
+        await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=0)
         rig.at_rest[Tier.LOCAL]._marker = None
         assert await read(reader_of(service), file, any_replica) == content
         assert state_in(rig, file, Tier.LOCAL) is ReplicaState.PRESENT
