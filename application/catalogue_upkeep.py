@@ -1,10 +1,8 @@
-"""Upkeep of the catalogue itself: whether it answers, its migrations, where it places stores."""
+"""Upkeep of the catalogue itself: whether it answers, its migrations, its id."""
 
 from collections.abc import Sequence
 
-from traffic_storage.application.whereabouts import placed_elsewhere
-from traffic_storage.domain.identifiers import CatalogueId, StoreId
-from traffic_storage.ports.blob_store import BlobStore
+from traffic_storage.domain.identifiers import CatalogueId
 from traffic_storage.ports.record_repo import RecordRepo
 
 
@@ -41,11 +39,3 @@ class CatalogueUpkeep:
     async def catalogue_id(self) -> CatalogueId:
         """The id of the catalogue."""
         return await self._repo.catalogue_id()
-
-    async def elsewhere(self, store: BlobStore, store_id: StoreId) -> str:
-        """Why `store` may not be the one that the catalogue means by this id; empty: it may.
-
-        Raises:
-            StorageUnavailable: the store can't be reached.
-        """
-        return await placed_elsewhere(self._repo, store, store_id)

@@ -63,8 +63,8 @@ class Recover:
     async def _undo(self, attempt: Attempt) -> bool:
         try:
             for store_id, key in attempt.keys:
-                self._stores.must_be_trusted(store_id)
-                await self._stores.blob_store(store_id).delete(key)
+                await self._stores.confirm(store_id)
+                await self._stores.trusted(store_id).delete(key)
         except StorageUnavailable as error:
             logger.warning("attempt %s can't be undone yet: %s", attempt.attempt_id, str(error))
             return False

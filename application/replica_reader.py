@@ -168,9 +168,9 @@ class ReplicaReader:
         """Mark a bad replica, or say why its failure proves nothing about it."""
         self._counters.replicas_failed += 1
         logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
-        missing = isinstance(error, BlobMissing)
+        missing = error if isinstance(error, BlobMissing) else None
         try:
-            await self._stores.confirm(replica.store_id, replica.key if missing else None)
+            await self._stores.confirm(replica.store_id, missing)
         except Unavailable as untrusted:
             return [str(untrusted)]
         if replica.state is ReplicaState.PRESENT:

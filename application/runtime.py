@@ -13,7 +13,7 @@ from attrs import frozen
 from traffic_storage.application.recovery import Recover
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.tasks import OwnedTasks
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.errors import StorageFull, TrafficStorageError
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.record_repo import RecordRepo
@@ -167,7 +167,11 @@ class Runtime:
             raise CatalogueUnavailable("this service was closed", remedy="open a new one")
         await self._repo.upgrade()
         await self._stores.bind()
-        await self._recover()
+        try:
+            await self._recover()
+        except StorageFull as error:
+            # What is stored can be read all the same; the sweep recovers later.
+            logger.warning("nothing was recovered at the start: %s", str(error))
         self._sweeper = asyncio.create_task(self._sweeping())
 
     async def _sweeping(self) -> None:

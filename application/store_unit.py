@@ -7,6 +7,7 @@ whose outcome is unclear) stays in the journal, and recovery undoes it after the
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from attrs import evolve, frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
 from traffic_storage.application.operation_counters import OperationCounters
-from traffic_storage.application.stores import Excluded, Stores
+from traffic_storage.application.stores import Excluded, PutSlots, Stores
 from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.domain.errors import (
     Conflict,
@@ -92,7 +93,6 @@ class StoreUnit:
         owner: str,
         attempt_timeout: timedelta,
         retention: RetentionPolicy,
-        parallel_puts: int,
     ) -> None:
         self._stores = stores
         self._journal = journal
@@ -104,7 +104,6 @@ class StoreUnit:
         self._owner = owner
         self._attempt_timeout = attempt_timeout
         self._retention = retention
-        self._putting = asyncio.Semaphore(parallel_puts)
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
         """Store a unit, or find that it is stored already.
@@ -143,20 +142,32 @@ class StoreUnit:
             if stored := await self._stored_already(unit):
                 return stored
             raise
-        kept: Collection[FileId] = ()
+        kept: list[FileId] = []
         try:
-            attempt = self._attempt(files.values())
-            existing = await self._journal.begin(attempt, _names(unit))
-            missing = await self._missing(unit, attempt, existing)
-            if not missing:
-                return self._recognised(existing)
-            rows = [_row(files[draft.file_id], existing) for draft in missing]
-            await self._put_all(attempt, missing, rows)
-            stored = await self._commit(unit, attempt, rows, existing)
-            kept = [file.file_id for file in rows]
-            return stored
+            # Before the attempt is entered: while a unit waits for its turn, no deadline runs.
+            async with self._stores.slots(_puts_of(files.values())) as slots:
+                return await self._store_placed(unit, files, slots, kept)
         finally:
             self._end_reservations(files.values(), kept)
+
+    async def _store_placed(
+        self,
+        unit: DraftUnit,
+        files: Mapping[FileId, StoredFile],
+        slots: PutSlots,
+        kept: list[FileId],
+    ) -> StoredUnit:
+        """Enter an attempt, put what is missing, commit; `kept` takes the ids of what was put."""
+        attempt = self._attempt(files.values())
+        existing = await self._journal.begin(attempt, _names(unit))
+        missing = await self._missing(unit, attempt, existing)
+        if not missing:
+            return self._recognised(existing)
+        rows = [_row(files[draft.file_id], existing) for draft in missing]
+        await self._put_all(attempt, missing, rows, slots)
+        stored = await self._commit(unit, attempt, rows, existing)
+        kept += [file.file_id for file in rows]
+        return stored
 
     async def _place(self, unit: DraftUnit, excluded: Excluded) -> dict[FileId, StoredFile]:
         # A violation and its files have one time of receipt: its metadata file tells that of both.
@@ -196,11 +207,18 @@ class StoreUnit:
         return missing
 
     async def _put_all(
-        self, attempt: Attempt, drafts: Sequence[Draft], files: Sequence[StoredFile]
+        self,
+        attempt: Attempt,
+        drafts: Sequence[Draft],
+        files: Sequence[StoredFile],
+        slots: PutSlots,
     ) -> None:
         # All are awaited even when one fails: a cancelled put may still publish.
         outcomes = await asyncio.gather(
-            *(self._put(attempt, draft, file) for draft, file in zip(drafts, files, strict=True)),
+            *(
+                self._put(attempt, draft, file, slots)
+                for draft, file in zip(drafts, files, strict=True)
+            ),
             return_exceptions=True,
         )
         failures = [outcome for outcome in outcomes if outcome is not None]
@@ -210,11 +228,11 @@ class StoreUnit:
             await self._undo(attempt, files)
         raise min(failures, key=lambda failure: isinstance(failure, _PutFailed))
 
-    async def _put(self, attempt: Attempt, draft: Draft, file: StoredFile) -> None:
+    async def _put(self, attempt: Attempt, draft: Draft, file: StoredFile, slots: PutSlots) -> None:
         store_id, key = _place_of(file)
-        async with self._putting:
+        async with slots[store_id]:
             try:
-                await self._stores.blob_store(store_id).put(
+                await self._stores.trusted(store_id).put(
                     key, draft.body, manifest_of(file), deadline=attempt.deadline
                 )
             except (StorageFull, StorageUnavailable) as error:
@@ -249,7 +267,7 @@ class StoreUnit:
         try:
             for file in files:
                 store_id, key = _place_of(file)
-                await self._stores.blob_store(store_id).delete(key)
+                await self._stores.trusted(store_id).delete(key)
             await self._journal.forget(attempt.attempt_id)
         except TrafficStorageError as error:
             logger.warning("attempt %s is left to recovery: %s", attempt.attempt_id, str(error))
@@ -411,6 +429,10 @@ def _completed(
 def _place_of(file: StoredFile) -> tuple[StoreId, BlobKey]:
     first = file.replicas[0]
     return first.store_id, first.key
+
+
+def _puts_of(files: Iterable[StoredFile]) -> Mapping[StoreId, int]:
+    return Counter(_place_of(file)[0] for file in files)
 
 
 def _cause(failure: BaseException) -> BaseException:

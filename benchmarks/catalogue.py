@@ -31,7 +31,9 @@ from traffic_storage.adapters.record_repo.sql.sqlite import DIALECT as SQLITE
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 from traffic_storage.domain.files import FileKind, FileState, Tier
 from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.query import FilesQuery
+from traffic_storage.entrypoints.testing.units import NOON
 from traffic_storage.ports.record_repo import RecordRepo
 
 _TABLES = ("file", "replica", "violation")
@@ -120,8 +122,8 @@ async def _postgres(server: PostgresServer, rows: int) -> None:
 async def _prepared(repo: RecordRepo) -> Sequence[int]:
     """Tables, and the numbers of two stores."""
     await repo.upgrade()
-    await repo.enrol("host:/evidence", Tier.LOCAL, StoreId(f"local-{_STORE}"))
-    await repo.enrol("endpoint/bucket", Tier.CLOUD, StoreId(f"cloud-{_STORE}"))
+    for tier, location in ((Tier.LOCAL, "/evidence"), (Tier.CLOUD, "endpoint/bucket")):
+        await repo.register(RegisteredStore(StoreId(f"{tier}-{_STORE}"), tier, location, NOON))
     return 1, 2
 
 

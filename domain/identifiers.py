@@ -18,6 +18,7 @@ ViolationId = NewType("ViolationId", str)
 DeviceId = NewType("DeviceId", str)
 StoreId = NewType("StoreId", str)
 CatalogueId = NewType("CatalogueId", str)
+Incarnation = NewType("Incarnation", str)
 AttemptId = NewType("AttemptId", str)
 
 MAX_FILE_ID = 200

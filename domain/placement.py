@@ -7,6 +7,7 @@ of the result, but are not made here.
 from collections.abc import Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Generic, TypeVar
 
 from attrs import frozen
 
@@ -15,6 +16,10 @@ from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
 
 RESERVE_INODES = 64
+UNKNOWN_STORE = StoreId("")
+"""In place of the id of a store that could not be identified yet; nothing is placed there."""
+
+T = TypeVar("T")
 
 
 class StorageStrategy(StrEnum):
@@ -46,6 +51,7 @@ class StoreStatus:
     """The state of a store that placement depends on, at one moment.
 
     Attributes:
+        store_id: `UNKNOWN_STORE` while the store is not identified; it is unavailable then.
         unavailable_reason: why it can't be written now, in words; empty when it can.
         full: why it just said that it has no room, in words; empty when it did not.
         used_bytes: what our files occupy, reservations included.
@@ -120,18 +126,18 @@ class Placement:
 
 
 @frozen
-class CloudRoute:
+class CloudRoute(Generic[T]):
     """Files of devices whose id matches the shell pattern go to this store."""
 
     device_pattern: str
-    store_id: StoreId
+    store: T
 
 
-def route(device_id: str | None, routes: Sequence[CloudRoute], rest: StoreId) -> StoreId:
+def route(device_id: str | None, routes: Sequence[CloudRoute[T]], rest: T) -> T:
     """The cloud store of a device: the first route that matches, else `rest`."""
     for candidate in routes:
         if device_id is not None and fnmatchcase(device_id, candidate.device_pattern):
-            return candidate.store_id
+            return candidate.store
     return rest
 
 
@@ -201,7 +207,8 @@ def _hybrid(
     cloud: StoreStatus | None,
     thresholds: Thresholds,
 ) -> Placement:
-    later = (cloud,) if cloud else ()
+    # A copy can be due in a store that is away, but only if it is known which store that is.
+    later = (cloud,) if cloud and cloud.store_id != UNKNOWN_STORE else ()
     if kind in thresholds.hybrid_local_kinds and size_bytes <= thresholds.large_bytes:
         if local and local.takes(size_bytes):
             return Placement(

@@ -39,13 +39,13 @@ from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.retention import CaptureBounds, RetentionPolicy
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.signing import SigningKey
-from traffic_storage.ports.blob_store import BlobStore
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.images import Images
 from traffic_storage.ports.record_repo import RecordRepo
 from traffic_storage.ports.spool import Spool
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 RECOVERY_MARGIN_SHARE = 0.1
 
@@ -119,13 +119,15 @@ def _compressor() -> Compressor:
     return ZstdCompressor()
 
 
-def _local_store(settings: StorageConfig, clock: Clock) -> BlobStore:
+def _local_store(settings: StorageConfig, clock: Clock) -> MarkedBlobStore:
     from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 
     return LocalDiskBlobStore(settings.local_base_path / "blobs", clock)
 
 
-def _cloud_stores(settings: StorageConfig, clock: Clock) -> list[tuple[BlobStore, str | None]]:
+def _cloud_stores(
+    settings: StorageConfig, clock: Clock
+) -> list[tuple[MarkedBlobStore, str | None]]:
     if not settings.cloud_configured:
         return []
     rest = BucketRoute("", settings.s3_bucket)
@@ -135,7 +137,7 @@ def _cloud_stores(settings: StorageConfig, clock: Clock) -> list[tuple[BlobStore
     ]
 
 
-def _bucket(settings: StorageConfig, clock: Clock, way: BucketRoute) -> BlobStore:
+def _bucket(settings: StorageConfig, clock: Clock, way: BucketRoute) -> MarkedBlobStore:
     from traffic_storage.adapters.blob_store.object_store import (
         ObjectStoreBlobStore,
         S3Settings,
@@ -155,8 +157,8 @@ def _bucket(settings: StorageConfig, clock: Clock, way: BucketRoute) -> BlobStor
 
 
 def _cached(
-    settings: StorageConfig, stores: list[tuple[BlobStore, str | None]]
-) -> list[tuple[BlobStore, str | None]]:
+    settings: StorageConfig, stores: list[tuple[MarkedBlobStore, str | None]]
+) -> list[tuple[MarkedBlobStore, str | None]]:
     from traffic_storage.adapters.blob_store.caching import CachingBlobStore
 
     folder = settings.local_base_path / "cache"
@@ -178,18 +180,13 @@ def _cached(
 def _configured(
     settings: StorageConfig,
     strategy: StorageStrategy,
-    local: BlobStore,
-    clouds: Sequence[tuple[BlobStore, str | None]],
+    local: MarkedBlobStore,
+    clouds: Sequence[tuple[MarkedBlobStore, str | None]],
 ) -> list[ConfiguredStore]:
     local_limits = StoreLimits(settings.max_local_bytes, settings.local_reserve_bytes)
     cloud_limits = StoreLimits(settings.max_cloud_bytes)
     return [
-        ConfiguredStore(
-            local,
-            local_limits,
-            written=strategy.needs_local,
-            beside_catalogue=settings.db_host is None,
-        ),
+        ConfiguredStore(local, local_limits, written=strategy.needs_local),
         *(
             ConfiguredStore(store, cloud_limits, strategy.needs_cloud, pattern)
             for store, pattern in clouds
@@ -273,7 +270,7 @@ class Container(DeclarativeContainer):
     images: Singleton[Images] = Singleton(_images, settings)
     spool: Singleton[Spool] = Singleton(_spool, settings)
     compressor: Singleton[Compressor] = Singleton(_compressor)
-    local_store: Singleton[BlobStore] = Singleton(_local_store, settings, clock)
+    local_store: Singleton[MarkedBlobStore] = Singleton(_local_store, settings, clock)
     cloud_stores = Singleton(_cloud_stores, settings, clock)
     cached_cloud_stores = Singleton(_cached, settings, cloud_stores)
 
@@ -294,6 +291,7 @@ class Container(DeclarativeContainer):
         repo=_record_repo,
         clock=clock,
         ids=ids,
+        parallel_puts=settings.provided.parallel_uploads,
     )
     prepare = Singleton(_prepare, settings, spool, images, compressor, clock)
     store_unit = Singleton(
@@ -308,7 +306,6 @@ class Container(DeclarativeContainer):
         owner=Called(_owner),
         attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
         retention=Called(_retention, settings),
-        parallel_puts=settings.provided.parallel_uploads,
     )
     store_files = Singleton(StoreFiles, prepare=prepare, store_unit=store_unit, tasks=tasks)
     store_evidence = Singleton(
@@ -378,9 +375,9 @@ class Adapters(TypedDict, total=False):
     images: Images
     spool: Spool
     compressor: Compressor
-    local_store: BlobStore
-    cloud_stores: Sequence[tuple[BlobStore, str | None]]
-    cached_cloud_stores: Sequence[tuple[BlobStore, str | None]]
+    local_store: MarkedBlobStore
+    cloud_stores: Sequence[tuple[MarkedBlobStore, str | None]]
+    cached_cloud_stores: Sequence[tuple[MarkedBlobStore, str | None]]
 
 
 def build(

@@ -4,7 +4,8 @@ specification: the contract suites of `traffic_storage.testing` quote them.
 | module | what is in it |
 |---|---|
 | `blob_store` | `BlobStore`, and `BlobHead`, `BlobEntry`, `Room` |
-| `record_repo` | `RecordRepo`: `IngestJournal`, `Catalogue`, `Registry` |
+| `ingest_journal`, `changes`, `catalogue`, `store_registry` | the narrow ports of the catalogue; `record_repo` joins them |
+| `store_identity` | `StoreIdentity`: the marker in a store |
 | `cache`, `images`, `spool`, `compressor`, `clock` | `Cache`, `Images`, `Spool` and its bodies, `Compressor`, `Clock` and `Ids` |
 | `errors` | the errors that adapters raise, whatever their technology |
 

@@ -10,7 +10,6 @@ from attrs import frozen
 
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
-from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span, check_measured
 from traffic_storage.ports.spool import Body
@@ -70,7 +69,7 @@ class BlobStore(Protocol):
     @property
     @abstractmethod
     def location(self) -> str:
-        """Where it is, in words that stay the same: `host:/folder`, `endpoint/bucket`."""
+        """Where it is, in words that stay the same: `/folder`, `endpoint/bucket`."""
 
     @abstractmethod
     def unavailable_reason(self) -> str:
@@ -171,49 +170,6 @@ class BlobStore(Protocol):
     @abstractmethod
     async def room(self) -> Room:
         """What the medium has left."""
-
-    @abstractmethod
-    async def marker(self) -> Marker | None:
-        """What the store says it is; None when it says nothing.
-
-        Raises:
-            InvalidInput: there is a marker, but it is unreadable.
-        """
-
-    async def missing_part(self, key: BlobKey) -> str:  # noqa: ARG002
-        """The part of the store in which a blob of this key lies, if it is not there at all.
-
-        Empty if it is. Where it is missing (a folder that is a mount point of its own, and away)
-        a missing blob proves nothing. For a store without parts this here will do.
-        """
-        return ""
-
-    @abstractmethod
-    async def write_marker(self, marker: Marker) -> None:
-        """Say what the store is. Create-only and durable; the same marker again is a success.
-
-        Raises:
-            BlobConflict: another marker is there.
-        """
-
-    async def holder(self) -> str | None:
-        """What `note_holder` last noted in this store, by whichever process; None: nothing."""
-        return None
-
-    async def note_holder(self, location: str) -> bool:  # noqa: ARG002
-        """Note in the store under which location it was last taken over; over an older note.
-
-        Atomic: readers see the old note or the new one. Whether it was noted: by a store that
-        can't be reached under several names there is nothing to note.
-        """
-        return False
-
-    async def is_copied_at(self, location: str) -> bool | None:  # noqa: ARG002
-        """Whether another store lies at `location`, with the same marker as this one.
-
-        None if that can't be seen from here. This very store under another name is no copy.
-        """
-        return None
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -23,7 +23,7 @@ class Changes(Protocol):
 
         Raises (nothing is changed then):
             AttemptCondemned: recovery ended the attempt of `CommitUnit` first, or a store that it
-                names has given way to another, or a file that it restores is gone. The attempt
+                names is unknown, or a file that it restores is gone. The attempt
                 stays, as with the next one.
             IdsTaken: another unit has one of the ids (or has completed the violation).
             OutcomeUnknown: it could not be looked up; it may have happened.

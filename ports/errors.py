@@ -18,7 +18,15 @@ from traffic_storage.domain.errors import (
 
 
 class BlobMissing(TrafficStorageError, LookupError):
-    """The store answers, and has no blob under this key."""
+    """The store answers, and has no blob under this key.
+
+    `absent_part` names the folder for blobs of this date if it is absent as a whole; else it is
+    empty. Such a folder may be a mount point of its own that is not mounted.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", absent_part: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.absent_part = absent_part
 
 
 class BlobConflict(TrafficStorageError):

@@ -1,7 +1,7 @@
 """RecordRepo: everything that one database serves, and its opening and closing.
 
 Use cases take the narrow protocol that they need: `IngestJournal`, `Changes`, `Catalogue` or
-`Registry`.
+`StoreRegistry`.
 """
 
 from abc import abstractmethod
@@ -11,10 +11,10 @@ from typing import Protocol
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.ingest_journal import IngestJournal
-from traffic_storage.ports.store_registry import Registry
+from traffic_storage.ports.store_registry import StoreRegistry
 
 
-class RecordRepo(IngestJournal, Changes, Catalogue, Registry, Protocol):
+class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
     """All ports of one database. It opens at the first call; the container closes it."""
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Registry: which stores belong to a catalogue, and where they are.
+"""StoreRegistry: which stores belong to a catalogue, and in which incarnation.
 
 Errors of all methods:
     CatalogueUnavailable: the database can't be reached or did not answer in time.
@@ -6,47 +6,37 @@ Errors of all methods:
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import CatalogueId, StoreId
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 
 
-class Registry(Protocol):
-    """What store identity needs."""
+class StoreRegistry(Protocol):
+    """What store identity needs of the catalogue. No store is ever removed from it."""
 
     @abstractmethod
     async def catalogue_id(self) -> CatalogueId:
         """The id that this catalogue was given when it was made; never changes."""
 
     @abstractmethod
-    async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
-        """The store at this location; entered under the id `proposed` if it is new.
-
-        Concurrent calls for one location all get the same store.
-        """
+    async def register(self, store: RegisteredStore) -> None:
+        """Enter a new store. The same store again is a success, and changes nothing."""
 
     @abstractmethod
-    async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
+    async def registered(self, store_id: StoreId) -> RegisteredStore | None:
         """The store with this id, or None."""
 
     @abstractmethod
-    async def relocate(self, store_id: StoreId, location: str) -> None:
-        """Note that a store, known by its marker, is found at another location now.
-
-        An entry of that location which was never marked gives way: copies that were planned for
-        it are due in this store. One that was marked, or holds files, stays, and is known by its
-        marker alone.
-
-        Raises:
-            NotFound: no such store.
-        """
+    async def registered_at(self, tier: Tier, location: str) -> Sequence[RegisteredStore]:
+        """The stores of a tier that were confirmed at a location, the latest confirmed last."""
 
     @abstractmethod
-    async def note_marked(self, store_id: StoreId) -> None:
-        """Note that the store's marker was written or seen.
+    async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
+        """Change a store by compare-and-set; whether the catalogue holds `becomes` now.
 
-        Raises:
-            NotFound: no such store.
+        The store is compared by its incarnations (`RegisteredStore.agrees_with`). Of concurrent
+        calls from one state one succeeds. An exchange whose outcome is unclear is looked up.
         """

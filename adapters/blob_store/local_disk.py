@@ -1,7 +1,6 @@
 """LocalDiskBlobStore: a folder of this host, written durably."""
 
 import logging
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,26 +20,26 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
 from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.errors import BlobConflict, DeadlinePassed, StorageUnavailable
+from traffic_storage.ports.errors import DeadlinePassed, StorageUnavailable
 from traffic_storage.ports.spool import Body
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 _MARKER = ".traffic-storage"
-_HOLDER = ".traffic-storage-holder"
 _PAGE = 1000
 _OBSTACLE_SECONDS = 10.0
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
-class LocalDiskBlobStore(BlobStore):
+class LocalDiskBlobStore(MarkedBlobStore):
     """Blobs below `root`, which is made when it is first needed.
 
     A blob is written to a file without a name, flushed with its manifest, given its name, and the
     name flushed, all in one call of one thread; what was acknowledged survives a power cut.
     After a failure of the disk `unavailable_reason` names it for ten seconds; then the next call tries
     again. Another folder in the place of `root` (moved there, or mounted over it) is neither
-    written nor emptied; `marker` takes it on if it is marked as the old one was.
+    written nor emptied; `marker` takes it on if its marker names the same store.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class LocalDiskBlobStore(BlobStore):
         unnamed: bool = True,
     ) -> None:
         self._root = root.absolute()
-        self._host = socket.gethostname()
         self._clock = clock
         self._folder = BlobFolder(self._root, durable=True, attributes=attributes, unnamed=unnamed)
         self._writing = Threads(writers, "blob-writer")
@@ -73,7 +71,7 @@ class LocalDiskBlobStore(BlobStore):
 
     @property
     def location(self) -> str:
-        return f"{self._host}:{self._root}"
+        return str(self._root)
 
     def unavailable_reason(self) -> str:
         return self._trouble if self._clock.monotonic() < self._trouble_until else ""
@@ -131,35 +129,19 @@ class LocalDiskBlobStore(BlobStore):
         note = await self._reading.run(self._folder.marker, _MARKER)
         return None if note is None else Marker.from_text(note.decode(errors="replace"))
 
-    async def missing_part(self, key: BlobKey) -> str:
-        return await self._reading.run(self._folder.missing_part, key)
-
-    async def write_marker(self, marker: Marker) -> None:
-        text = f"{marker.to_text()}\n".encode()
+    async def create_marker(self, marker: Marker) -> None:
+        text = _text_of(marker)
         with self._watched():
-            if await self._writing.run_to_end(
-                ignore_cancellation, self._folder.write_marker, _MARKER, text
-            ):
-                return
-        if await self._reading.run(self._folder.marker, _MARKER) != text:
-            raise BlobConflict(f"{self.location} carries another marker")
+            await self._writing.run_to_end(
+                ignore_cancellation, self._folder.exchange_marker, _MARKER, (None, text), text
+            )
 
-    async def holder(self) -> str | None:
-        note = await self._reading.run(self._folder.note, _HOLDER)
-        return None if note is None else note.decode(errors="replace").strip()
-
-    async def note_holder(self, location: str) -> bool:
-        text = f"{location}\n".encode()
-        await self._writing.run_to_end(
-            ignore_cancellation, self._folder.replace_note, _HOLDER, text
-        )
-        return True
-
-    async def is_copied_at(self, location: str) -> bool | None:
-        host, _, path = location.partition(":")
-        if host != self._host:
-            return None
-        return await self._reading.run(self._folder.is_copied_at, Path(path), _MARKER)
+    async def replace_marker(self, was: Marker, becomes: Marker) -> None:
+        expected = _text_of(was), _text_of(becomes)
+        with self._watched():
+            await self._writing.run_to_end(
+                ignore_cancellation, self._folder.exchange_marker, _MARKER, expected, expected[1]
+            )
 
     async def aclose(self) -> None:
         await self._writing.aclose()
@@ -203,6 +185,10 @@ class _Permit:
 
 def ignore_cancellation() -> None:
     """What can't be undone goes on when its caller has gone."""
+
+
+def _text_of(marker: Marker) -> bytes:
+    return f"{marker.to_text()}\n".encode()
 
 
 def _page_of(entries: Iterator[BlobEntry]) -> list[BlobEntry]:

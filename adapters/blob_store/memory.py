@@ -21,10 +21,11 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobConflict, BlobMissing, DeadlinePassed, StorageFull
 from traffic_storage.ports.spool import Body, MemoryBody
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
 @frozen
@@ -34,7 +35,7 @@ class _Blob:
     modified_at: datetime
 
 
-class InMemoryBlobStore(BlobStore):
+class InMemoryBlobStore(MarkedBlobStore):
     """Blobs in a dictionary. `limit_bytes` bounds their sum; `tier` and `location` are given."""
 
     def __init__(
@@ -51,7 +52,6 @@ class InMemoryBlobStore(BlobStore):
         self._limit_bytes = limit_bytes
         self._blobs: dict[BlobKey, _Blob] = {}
         self._marker: Marker | None = None
-        self._holder: str | None = None
 
     @property
     def tier(self) -> Tier:
@@ -124,17 +124,15 @@ class InMemoryBlobStore(BlobStore):
     async def marker(self) -> Marker | None:
         return self._marker
 
-    async def write_marker(self, marker: Marker) -> None:
+    async def create_marker(self, marker: Marker) -> None:
         if self._marker not in (None, marker):
             raise BlobConflict(f"{self._location} carries another marker")
         self._marker = marker
 
-    async def holder(self) -> str | None:
-        return self._holder
-
-    async def note_holder(self, location: str) -> bool:
-        self._holder = location
-        return True
+    async def replace_marker(self, was: Marker, becomes: Marker) -> None:
+        if self._marker not in (was, becomes):
+            raise BlobConflict(f"{self._location} carries another marker")
+        self._marker = becomes
 
     async def aclose(self) -> None:
         """Nothing is open; the blobs stay."""

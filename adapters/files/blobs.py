@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from attrs import evolve
 
 from traffic_storage.adapters.files.descriptors import (
     Descriptor,
-    open_folder,
+    locked,
     read_all,
     write_all,
 )
@@ -240,16 +240,6 @@ class BlobFolder:
             _sidecar_of(place).unlink()
             place.sync()
 
-    def missing_part(self, key: BlobKey) -> str:
-        """The folder in which a blob of this key lies, if it is not there; else empty."""
-        path, _ = _parts(key)
-        with translated(self.place):
-            try:
-                self._folders.for_reading(path, fresh=True)
-            except FileNotFoundError:
-                return f"{self.place}/{path}"
-            return ""
-
     def entries(self, prefix: str = "", after: str = "") -> Iterator[BlobEntry]:
         """The blobs in ascending order of key, as `BlobStore.list` promises."""
         with translated(self.place):
@@ -265,82 +255,58 @@ class BlobFolder:
         return Room(found.f_bavail * unit, found.f_blocks * unit, inodes)
 
     def marker(self, name: str) -> bytes | None:
-        """The small file at the root that says whose it is, or None; read where the path leads now.
+        """The marker file, or None; read where the root's path leads now.
 
-        Where that is another folder than before, it takes the old one's place if it says the
-        same, or if the old one never said anything.
+        Where that is another folder than before, it takes the old one's place if its marker names
+        the same store, or if the old one never had a marker.
 
         Raises:
-            StoreReplaced: it says something else, or nothing, or is not there.
+            StoreReplaced: its marker names another store, or it has none, or it is not there.
         """
         with translated(self.place):
             there = self._folders.at_path()
             text = _note(there, name)
             if there is not self._folders.root:
-                if self._marker is not None and text != self._marker:
+                if self._marker is not None and not _name_one_store(text, self._marker):
                     raise self._folders.replaced()
                 self._staging.close()
                 self._folders.move_to(there)
             self._marker = text or self._marker
             return text
 
-    def write_marker(self, name: str, text: bytes) -> bool:
-        """Publish the small file that says whose the root is; False if there is one.
+    def exchange_marker(self, name: str, expected: Sequence[bytes | None], becomes: bytes) -> None:
+        """Replace the marker file, if what is there is one of `expected` (None: no file).
+
+        A lock on the root makes it a compare-and-set among processes.
 
         Raises:
+            BlobConflict: something else is there; it stays.
             StoreReplaced: the root's path leads elsewhere.
         """
         with translated(self.place):
             root = self._folders.root
             self._folders.check(root)
-            place = Place(root, name, self._durable)
-            with self._staged(root) as staged:
-                write_all(staged.fd, text)
-                written = publish(staged, place, always)
-            if written:
-                self._marker = text
-            return written
-
-    def note(self, name: str) -> bytes | None:
-        """A small file at the root, or None."""
-        with translated(self.place):
-            return _note(self._folders.root, name)
-
-    def replace_note(self, name: str, text: bytes) -> None:
-        """Publish a small file at the root, over the one of this name.
-
-        Raises:
-            StoreReplaced: the root's path leads elsewhere.
-        """
-        new = f"{name}.{secrets.token_hex(8)}"
-        with translated(self.place):
-            root = self._folders.root
-            self._folders.check(root)
-            place = Place(root, new, self._durable)
-            with self._staged(root) as staged:
-                write_all(staged.fd, text)
-                publish(staged, place, always)
-            os.rename(new, name, src_dir_fd=root.fd, dst_dir_fd=root.fd)
-            place.sync()
-
-    def is_copied_at(self, path: Path, marker: str) -> bool | None:
-        """Whether another folder lies at `path`, with the same marker; None: it can't be seen."""
-        try:
-            there = open_folder(str(path))
-            text = _note(there, marker)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return None
-        with translated(self.place):
-            root = self._folders.root
-            is_other = there.identity != root.identity
-            return is_other and text is not None and text == _note(root, marker)
+            with locked(root):
+                held = _note(root, name)
+                if held not in expected:
+                    raise BlobConflict(f"{self.place} carries another marker")
+                if held != becomes:
+                    self._replace(root, name, becomes)
+            self._marker = becomes
 
     def close(self) -> None:
         """Close what is kept open; it opens again when it is needed."""
         self._staging.close()
         self._folders.close()
+
+    def _replace(self, root: Descriptor, name: str, text: bytes) -> None:
+        """Publish a small file at the root, over the one of this name, durably."""
+        place = Place(root, f"{name}.{secrets.token_hex(8)}", self._durable)
+        with self._staged(root) as staged:
+            write_all(staged.fd, text)
+            publish(staged, place, always)
+        os.rename(place.name, name, src_dir_fd=root.fd, dst_dir_fd=root.fd)
+        place.sync()
 
     def _turn(self, key: BlobKey) -> threading.Lock:
         """One writer a key: another's success must not rest on a name that is taken back."""
@@ -459,9 +425,18 @@ class BlobFolder:
                 return _open_regular(key, self._folders.for_reading(path), name)
             except FileNotFoundError:
                 # The folder that is kept open may have been replaced by another.
-                return _open_regular(key, self._folders.for_reading(path, fresh=True), name)
+                return self._open_fresh(key, path, name)
         except FileNotFoundError as error:
             raise BlobMissing(f"{self.place} has no blob {key}") from error
+
+    def _open_fresh(self, key: BlobKey, path: str, name: str) -> tuple[Descriptor, int]:
+        try:
+            folder = self._folders.for_reading(path, fresh=True)
+        except FileNotFoundError as error:
+            raise BlobMissing(
+                f"{self.place} has no blob {key}", absent_part=f"{self.place}/{path}"
+            ) from error
+        return _open_regular(key, folder, name)
 
 
 def _sidecar_of(place: Place) -> Place:
@@ -487,6 +462,11 @@ def _note(folder: Descriptor, name: str) -> bytes | None:
     except FileNotFoundError:
         return None
     return read_all(file.fd, _MAX_NOTE_BYTES)
+
+
+def _name_one_store(one: bytes | None, other: bytes) -> bool:
+    """Whether two markers differ in their incarnation at most, which comes last."""
+    return one is not None and one.rpartition(b":")[0] == other.rpartition(b":")[0]
 
 
 def _parts(key: BlobKey) -> tuple[str, str]:

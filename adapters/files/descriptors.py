@@ -1,6 +1,12 @@
 """Descriptors that close with their last user."""
 
+import errno
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LOCKS_NO_FOLDER = frozenset({errno.EBADF, errno.ENOLCK, errno.ENOTSUP})
 
 
 class Descriptor:
@@ -37,6 +43,23 @@ def open_folder(name: str, parent: Descriptor | None = None) -> Descriptor:
     if parent is None:
         return Descriptor(os.open(name, flags))
     return Descriptor(os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent.fd))
+
+
+@contextmanager
+def locked(folder: Descriptor) -> Iterator[None]:
+    """Exclusive among all processes that lock this folder; waits for its turn."""
+    # A description of its own: a lock belongs to the description, which threads would share.
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:
+            # A network file system may lock no folder: then there is no order among hosts.
+            if error.errno not in _LOCKS_NO_FOLDER:
+                raise
+        yield
+    finally:
+        os.close(fd)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -9,12 +9,10 @@ from uuid import uuid4
 from attrs import evolve
 
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
-from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
     OCCUPYING,
     FileKind,
     Replica,
-    ReplicaState,
     StoredFile,
     Tier,
 )
@@ -25,7 +23,7 @@ from traffic_storage.domain.identifiers import (
     StoreId,
     ViolationId,
 )
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import (
     Attempt,
     CatalogueUsage,
@@ -50,7 +48,7 @@ class InMemoryRecordRepo(RecordRepo):
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
-        self._stores: dict[StoreId, EnrolledStore] = {}
+        self._stores: dict[StoreId, RegisteredStore] = {}
         self._files: dict[FileId, StoredFile] = {}
         self._violations: dict[ViolationId, StoredViolation] = {}
 
@@ -118,23 +116,26 @@ class InMemoryRecordRepo(RecordRepo):
     async def catalogue_id(self) -> CatalogueId:
         return self._catalogue_id
 
-    async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
-        if there := self._at(location):
-            return there
-        return self._stores.setdefault(proposed, EnrolledStore(proposed, tier, location, False))
+    async def register(self, store: RegisteredStore) -> None:
+        self._stores.setdefault(store.store_id, store)
 
-    async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
+    async def registered(self, store_id: StoreId) -> RegisteredStore | None:
         return self._stores.get(store_id)
 
-    async def relocate(self, store_id: StoreId, location: str) -> None:
-        store = self._known(store_id)
-        there = self._at(location)
-        if there and there.store_id != store_id:
-            self._give_way(there, store_id)
-        self._stores[store_id] = evolve(store, location=location)
+    async def registered_at(self, tier: Tier, location: str) -> Sequence[RegisteredStore]:
+        there = [
+            (store.confirmed_at, store)
+            for store in self._stores.values()
+            if (store.tier, store.location) == (tier, location) and store.confirmed_at is not None
+        ]
+        return [store for _, store in sorted(there, key=lambda one: (one[0], one[1].store_id))]
 
-    async def note_marked(self, store_id: StoreId) -> None:
-        self._stores[store_id] = evolve(self._known(store_id), marked=True)
+    async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
+        held = self._stores.get(was.store_id)
+        if held is None or not held.agrees_with(was):
+            return held is not None and held.agrees_with(becomes)
+        self._stores[was.store_id] = becomes
+        return True
 
     async def upgrade(self) -> None:
         """There are no tables; nothing is done."""
@@ -205,28 +206,6 @@ class InMemoryRecordRepo(RecordRepo):
         if gone := ", ".join(store_id for store_id, _ in used - there):
             raise AttemptCondemned(f"the attempt {attempt} names a store that is gone: {gone}")
 
-    def _known(self, store_id: StoreId) -> EnrolledStore:
-        if store := self._stores.get(store_id):
-            return store
-        raise NotFound("store", store_id)
-
-    def _at(self, location: str) -> EnrolledStore | None:
-        return next((s for s in self._stores.values() if s.location == location), None)
-
-    def _give_way(self, old: EnrolledStore, successor: StoreId) -> None:
-        """Free an entry's location; if it was never marked, its planned copies are inherited."""
-        replicas = [r for file in self._files.values() for r in file.replicas]
-        states = {r.state for r in replicas if r.store_id == old.store_id}
-        if old.marked or states - {ReplicaState.PLANNED}:
-            vacated = f"{old.location}, until replaced: {old.store_id}"
-            self._stores[old.store_id] = evolve(old, location=vacated)
-            return
-        for file in list(self._files.values()):
-            self._files[file.file_id] = _in_order(
-                evolve(file, replicas=tuple(_moved(file.replicas, old.store_id, successor)))
-            )
-        del self._stores[old.store_id]
-
     def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:
         file = self._files[file_id]
         replicas = tuple(new if replica == old else replica for replica in file.replicas)
@@ -244,15 +223,6 @@ def _in_order(file: StoredFile) -> StoredFile:
 
 def _with_more(file: StoredFile, replicas: Iterable[Replica]) -> StoredFile:
     return _in_order(evolve(file, replicas=(*file.replicas, *replicas)))
-
-
-def _moved(replicas: Sequence[Replica], old: StoreId, successor: StoreId) -> Iterable[Replica]:
-    held = {replica.store_id for replica in replicas}
-    for replica in replicas:
-        if replica.store_id != old:
-            yield replica
-        elif successor not in held:
-            yield evolve(replica, store_id=successor)
 
 
 def _with_file(violation: StoredViolation, kind: FileKind, file_id: FileId) -> StoredViolation:

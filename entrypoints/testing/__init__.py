@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     )
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolContract as SpoolContract
     from traffic_storage.entrypoints.testing.contracts.spool import SpoolMachine as SpoolMachine
+    from traffic_storage.entrypoints.testing.contracts.store_identity import (
+        StoreIdentityContract as StoreIdentityContract,
+    )
     from traffic_storage.entrypoints.testing.faults.blob_store import Damage as Damage
     from traffic_storage.entrypoints.testing.faults.blob_store import (
         FailingBlobStore as FailingBlobStore,
@@ -99,6 +102,7 @@ _PLACES = {
     "SeededIds": "traffic_storage.entrypoints.testing.ids:SeededIds",
     "SpoolContract": "traffic_storage.entrypoints.testing.contracts.spool:SpoolContract",
     "SpoolMachine": "traffic_storage.entrypoints.testing.contracts.spool:SpoolMachine",
+    "StoreIdentityContract": "traffic_storage.entrypoints.testing.contracts.store_identity:StoreIdentityContract",
     "SystemClock": "traffic_storage.adapters.clock.system:SystemClock",
     "When": "traffic_storage.entrypoints.testing.faults.plans:When",
     "damaged": "traffic_storage.entrypoints.testing.faults.blob_store:damaged",
@@ -137,6 +141,7 @@ __all__ = [
     "SeededIds",
     "SpoolContract",
     "SpoolMachine",
+    "StoreIdentityContract",
     "SystemClock",
     "When",
     "damaged",

@@ -50,11 +50,12 @@ from traffic_storage.domain.identifiers import (
     CatalogueId,
     DeviceId,
     FileId,
+    Incarnation,
     StoreId,
     ViolationId,
     evidence_file_id,
 )
-from traffic_storage.domain.identity import EnrolledStore, Marker
+from traffic_storage.domain.identity import Marker, RegisteredStore
 from traffic_storage.domain.ingest import (
     Attempt,
     CatalogueUsage,
@@ -141,6 +142,11 @@ def attempt_ids() -> SearchStrategy[AttemptId]:
 def store_ids(tier: Tier = Tier.LOCAL) -> SearchStrategy[StoreId]:
     """Ids of stores of a tier."""
     return uuids7().map(lambda made: StoreId(f"{tier}-{made}"))
+
+
+def incarnations() -> SearchStrategy[Incarnation]:
+    """Incarnations of stores."""
+    return uuids7().map(lambda made: Incarnation(str(made)))
 
 
 def catalogue_ids() -> SearchStrategy[CatalogueId]:
@@ -267,19 +273,27 @@ def pixels(largest: int = 16) -> SearchStrategy[Pixels]:
 
 
 @cache
-def stores(tier: Tier | None = None) -> SearchStrategy[EnrolledStore]:
+def stores(tier: Tier | None = None) -> SearchStrategy[RegisteredStore]:
     """Stores, of one tier or any."""
     tiers = st.sampled_from(Tier) if tier is None else st.just(tier)
     return tiers.flatmap(
         lambda one: st.builds(
-            EnrolledStore, store_ids(one), st.just(one), texts(), marked=st.booleans()
+            RegisteredStore,
+            store_ids(one),
+            st.just(one),
+            texts(),
+            instants(),
+            st.none() | incarnations(),
+            st.none() | incarnations(),
+            st.none() | instants(),
+            st.none() | instants(),
         )
     )
 
 
 def markers() -> SearchStrategy[Marker]:
     """Markers of stores."""
-    return st.builds(Marker, catalogue_ids(), store_ids())
+    return st.builds(Marker, catalogue_ids(), store_ids(), incarnations())
 
 
 def store_statuses(tier: Tier | None = None) -> SearchStrategy[StoreStatus]:
@@ -316,7 +330,7 @@ def strategies() -> SearchStrategy[StorageStrategy]:
     return st.sampled_from(StorageStrategy)
 
 
-def cloud_routes() -> SearchStrategy[CloudRoute]:
+def cloud_routes() -> SearchStrategy[CloudRoute[StoreId]]:
     """Routes from patterns of device ids to stores."""
     return st.builds(CloudRoute, texts(), store_ids(Tier.CLOUD))
 
@@ -338,7 +352,7 @@ def blob_keys(draw: DrawFn, kind: FileKind | None = None, stored: Sha256 | None 
 @composite
 def replicas(
     draw: DrawFn,
-    store: SearchStrategy[EnrolledStore] | None = None,
+    store: SearchStrategy[RegisteredStore] | None = None,
     kind: FileKind | None = None,
     states: Sequence[ReplicaState] = tuple(ReplicaState),
     stored: Sha256 | None = None,
@@ -386,7 +400,7 @@ def stored_files(
     draw: DrawFn,
     file_id: SearchStrategy[FileId] | None = None,
     kind: FileKind | None = None,
-    places: Sequence[EnrolledStore] | None = None,
+    places: Sequence[RegisteredStore] | None = None,
     violation_id: SearchStrategy[ViolationId | None] | None = None,
 ) -> StoredFile:
     """Files as they become visible: one copy present, in one of `places`, others planned."""
@@ -521,7 +535,7 @@ def stored_violations(
 def evidence_units(
     draw: DrawFn,
     record: SearchStrategy[ViolationRecord] | None = None,
-    places: Sequence[EnrolledStore] | None = None,
+    places: Sequence[RegisteredStore] | None = None,
 ) -> Unit:
     """A violation with its metadata file and, maybe, an image and a video."""
     violation = draw(stored_violations(record))
@@ -539,19 +553,19 @@ def evidence_units(
 
 
 def evidence_files(
-    violation_id: ViolationId, kind: FileKind, places: Sequence[EnrolledStore] | None = None
+    violation_id: ViolationId, kind: FileKind, places: Sequence[RegisteredStore] | None = None
 ) -> SearchStrategy[StoredFile]:
     """A violation's file of a kind."""
     name = st.just(evidence_file_id(violation_id, kind))
     return stored_files(name, kind, places, st.just(violation_id))
 
 
-def file_units(places: Sequence[EnrolledStore] | None = None) -> SearchStrategy[Unit]:
+def file_units(places: Sequence[RegisteredStore] | None = None) -> SearchStrategy[Unit]:
     """One file by itself."""
     return stored_files(places=places).map(lambda file: Unit((file,)))
 
 
-def units(places: Sequence[EnrolledStore] | None = None) -> SearchStrategy[Unit]:
+def units(places: Sequence[RegisteredStore] | None = None) -> SearchStrategy[Unit]:
     """Units of all kinds but those that complete another."""
     return file_units(places) | evidence_units(places=places)
 

@@ -20,7 +20,7 @@ from traffic_storage.domain.files import (
     blob_key,
 )
 from traffic_storage.domain.identifiers import AttemptId, FileId, ViolationId, evidence_file_id
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.retention import RetentionPolicy
 from traffic_storage.domain.times import instant
@@ -38,7 +38,7 @@ LATER = NOON + timedelta(minutes=10)
 
 
 def new_file(
-    *stores: EnrolledStore,
+    *stores: RegisteredStore,
     file_id: str | None = None,
     kind: FileKind = FileKind.IMAGE,
     violation_id: str | None = None,
@@ -94,7 +94,7 @@ def new_record(violation_id: str | None = None, **fields: object) -> ViolationRe
 
 def new_evidence(
     record: ViolationRecord,
-    *stores: EnrolledStore,
+    *stores: RegisteredStore,
     kinds: Iterable[FileKind] = (FileKind.IMAGE,),
     at: datetime = NOON,
 ) -> Unit:
@@ -121,14 +121,14 @@ def new_evidence(
 
 
 def new_evidence_file(
-    violation_id: ViolationId, kind: FileKind, *stores: EnrolledStore
+    violation_id: ViolationId, kind: FileKind, *stores: RegisteredStore
 ) -> StoredFile:
     """A violation's file of a kind."""
     name = evidence_file_id(violation_id, kind)
     return new_file(*stores, file_id=name, kind=kind, violation_id=violation_id)
 
 
-def new_restoration(file: StoredFile, *stores: EnrolledStore) -> Unit:
+def new_restoration(file: StoredFile, *stores: RegisteredStore) -> Unit:
     """A unit by which a file that is there gains a copy."""
     copies = (
         evolve(copy, key=blob_key(file.kind, copy.replica_id, file.stored.sha256))

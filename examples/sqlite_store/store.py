@@ -14,7 +14,6 @@ keeps it:
 
 import asyncio
 import os
-import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +39,7 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
     BlobConflict,
@@ -51,6 +50,7 @@ from traffic_storage.ports.errors import (
     StorageUnavailable,
 )
 from traffic_storage.ports.spool import Body, MemoryBody
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class SqliteBlobStore(BlobStore):
+class SqliteBlobStore(MarkedBlobStore):
     """The blobs in the file `path`, which is made when it is first needed; its folder is there.
 
     SQLite's own `-wal` and `-shm` lie beside it while it is open.
@@ -104,7 +104,7 @@ class SqliteBlobStore(BlobStore):
 
     @property
     def location(self) -> str:
-        return f"{socket.gethostname()}:{self._path}"
+        return str(self._path)
 
     def unavailable_reason(self) -> str:
         """None is ever known: each call tries the file anew."""
@@ -159,8 +159,13 @@ class SqliteBlobStore(BlobStore):
         text = await self._reading.run(_marker)
         return None if text is None else Marker.from_text(text)
 
-    async def write_marker(self, marker: Marker) -> None:
-        await self._writing.run(lambda db: _write_marker(db, marker.to_text()))
+    async def create_marker(self, marker: Marker) -> None:
+        text = marker.to_text()
+        await self._writing.run(lambda db: _exchange_marker(db, (None, text), text))
+
+    async def replace_marker(self, was: Marker, becomes: Marker) -> None:
+        expected = was.to_text(), becomes.to_text()
+        await self._writing.run(lambda db: _exchange_marker(db, expected, expected[1]))
 
     async def aclose(self) -> None:
         await self._writing.aclose()
@@ -383,10 +388,10 @@ def _marker(db: sqlite3.Connection) -> str | None:
     return row[0] if row else None
 
 
-def _write_marker(db: sqlite3.Connection, text: str) -> None:
+def _exchange_marker(
+    db: sqlite3.Connection, expected: tuple[str | None, str], becomes: str
+) -> None:
     with _transaction(db):
-        held = _marker(db)
-        if held is None:
-            db.execute("INSERT INTO marker VALUES (1, ?)", [text])
-        elif held != text:
+        if _marker(db) not in expected:
             raise BlobConflict("the store carries another marker")
+        db.execute("INSERT OR REPLACE INTO marker VALUES (1, ?)", [becomes])

@@ -29,6 +29,7 @@ from traffic_storage.testing import (
     BlobStoreContract,
     BlobStoreMachine,
     Damage,
+    StoreIdentityContract,
     SystemClock,
     damaged,
     random_blob,
@@ -42,11 +43,11 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-class TestSqliteBlobStore(BlobStoreContract):
-    """The contract: a fixture `store`, and a way to damage what lies in it."""
+class TestSqliteBlobStore(BlobStoreContract, StoreIdentityContract):
+    """The contracts: a fixture `store`, and a way to damage what lies in it."""
 
     @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
+    async def store(self, tmp_path: Path) -> AsyncIterator[SqliteBlobStore]:
         store = SqliteBlobStore(tmp_path / "evidence.sqlite3", CLOCK)
         yield store
         await store.aclose()

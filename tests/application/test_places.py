@@ -1,5 +1,6 @@
 """Where files go while stores are full, away or coming back; and that the answer says so."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -15,13 +16,15 @@ from tests.application.rig import (
     picture,
     violation_record,
 )
-from traffic_storage.application.stores import ROOM_IS_FRESH_SECONDS, BoundStore
+from traffic_storage.application.stores import BoundStore
+from traffic_storage.application.stores.capacity import ROOM_IS_FRESH_SECONDS
 from traffic_storage.domain.errors import Conflict, StorageFull, StorageUnavailable
 from traffic_storage.domain.files import ReplicaState, Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.blob_store import Room
+from traffic_storage.ports.errors import DeadlinePassed
 
 V001 = violation_record()
 KB = 1_000 / 1e9
@@ -191,6 +194,56 @@ async def test_free_space_counts_what_was_stored_since_it_was_measured() -> None
         # Measured again it is as before, for this medium grows by itself.
         rig.clock.advance(timedelta(seconds=ROOM_IS_FRESH_SECONDS))
         assert (await service.video(film(77, 300), "more")).created
+
+
+async def test_free_space_counts_what_is_being_stored() -> None:
+    """Of uploads at once none is promised the room that another was promised."""
+    rig = Rig(local_reserve_gb=KB)
+    _has_room(rig, Room(free_bytes=3_000))
+    async with rig.running() as service:
+        gate = asyncio.Event()
+        rig.local.plan(Fault("put", None, times=None, gate=gate))
+        running = [
+            asyncio.create_task(outcome(service.video(film(n, 300), f"f{n}"))) for n in range(10)
+        ]
+        while sum(task.done() for task in running) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        gate.set()
+        results = await asyncio.gather(*running)
+        assert sum(isinstance(result, StorageFull) for result in results) == 4
+        assert len(rig.files) == 6
+
+
+async def test_slow_puts_in_one_store_keep_none_from_another() -> None:
+    """Slow videos on their way to the cloud, and images that stay local."""
+    rig = Rig(StorageStrategy.HYBRID, parallel_uploads=4)
+    async with rig.running() as service:
+        gate = asyncio.Event()
+        rig.cloud.plan(Fault("put", None, times=None, gate=gate))
+        videos = [asyncio.create_task(outcome(service.video(film(n), f"V{n}"))) for n in range(6)]
+        while rig.cloud.calls["put"] < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        for number in range(8):
+            assert (await service.image(picture(number), f"I{number}")).created
+        assert rig.cloud.calls["put"] == 4
+        # A unit that waits for its turn has entered no attempt: no deadline of its own runs.
+        assert len(rig.attempts) == 4
+        rig.clock.advance(timedelta(seconds=rig.settings.attempt_timeout_seconds))
+        gate.set()
+        results = await asyncio.gather(*videos)
+        late = [isinstance(result, DeadlinePassed) for result in results]
+        assert late == [True] * 4 + [False] * 2
+        assert not any(service.reserved().values())
+
+
+async def test_a_unit_with_more_files_than_slots_puts_them_one_by_one() -> None:
+    rig = Rig(StorageStrategy.CLOUD_ONLY, parallel_uploads=1)
+    async with rig.running() as service:
+        stored = await asyncio.gather(
+            *(service.evidence(violation_record(f"V{n}"), picture(n), film(n)) for n in range(4))
+        )
+        assert all(one.created for one in stored)
+        assert rig.findings() == []
 
 
 async def test_a_store_whose_room_cannot_be_told_is_tried() -> None:

@@ -27,7 +27,7 @@ def gone() -> CatalogueUnavailable:
 async def test_starting_is_tried_again_until_it_succeeds() -> None:
     rig = Rig()
     service = rig.boot()
-    calls = ("repo.upgrade", "repo.catalogue_id", "repo.enrol", "repo.usage", "repo.condemn")
+    calls = ("repo.upgrade", "repo.catalogue_id", "repo.register", "repo.usage", "repo.condemn")
     for call in calls:
         rig.script.begin((Step(call, 1, When.BEFORE), gone))
         with pytest.raises(CatalogueUnavailable):

@@ -19,14 +19,15 @@ from tests.application.rig import (
 )
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
-from traffic_storage.application.stores import NOT_USED, BoundStore
+from traffic_storage.application.stores import BoundStore
+from traffic_storage.application.stores.directory import NOT_USED
 from traffic_storage.domain.errors import (
     InvalidInput,
     StorageFull,
     StorageUnavailable,
 )
-from traffic_storage.domain.files import BlobKey, Tier
-from traffic_storage.domain.identifiers import CatalogueId, FileId, StoreId
+from traffic_storage.domain.files import Tier
+from traffic_storage.domain.identifiers import CatalogueId, FileId, Incarnation, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
@@ -73,9 +74,12 @@ async def test_a_new_store_is_marked_and_known_again_by_its_marker() -> None:
             assert bound(service).trusted
             assert (await service.find.file("X")).readable[0].store_id == marker.store_id
             assert (await service.image(picture(1), "Y")).created
-        enrolled = await rig.repo.enrolled(marker.store_id)
-        assert enrolled is not None
-        assert enrolled.marked
+        registered = await rig.repo.registered(marker.store_id)
+        now = rig.at_rest[Tier.LOCAL]._marker
+        assert registered is not None
+        assert now is not None
+        assert now.incarnation == registered.incarnation != marker.incarnation
+        assert registered.intended is None
 
 
 async def test_what_is_not_started_stores_nothing_and_says_so() -> None:
@@ -125,7 +129,9 @@ async def test_a_store_that_is_swapped_while_the_service_runs_is_not_written() -
     async with filled() as rig, rig.running() as service:
         at_rest = rig.at_rest[Tier.LOCAL]
         marker = at_rest._marker
-        at_rest._marker = Marker(CatalogueId("of-somebody-else"), StoreId("local-9"))
+        at_rest._marker = Marker(
+            CatalogueId("of-somebody-else"), StoreId("local-9"), Incarnation("i")
+        )
         await service.sweep()
         await check_refused(rig, service, "belongs to another catalogue")
         assert (await service.read.whole("X"))[1].file_id == "X"
@@ -174,7 +180,10 @@ async def test_an_attempt_in_a_store_in_doubt_is_not_undone() -> None:
         rig.local.plan(Fault("put", away, when=When.AFTER))
         assert isinstance(await outcome(service.image(picture(1), "Y")), StorageUnavailable)
         at_rest = rig.at_rest[Tier.LOCAL]
-        marker, at_rest._marker = at_rest._marker, Marker(CatalogueId("other"), StoreId("x"))
+        marker, at_rest._marker = (
+            at_rest._marker,
+            Marker(CatalogueId("other"), StoreId("x"), Incarnation("i")),
+        )
         rig.clock.advance(LONG_AGO)
         await service.sweep()
         assert len(rig.attempts) == 1
@@ -216,9 +225,9 @@ async def test_a_store_that_moved_is_found_by_its_marker_and_its_files_with_it()
             assert (await service.image(picture(1), "Y")).created
             store_id = bound(service).store_id
             assert store_id is not None
-            enrolled = await rig.repo.enrolled(store_id)
-            assert enrolled is not None
-            assert enrolled.location == "host:/elsewhere"
+            registered = await rig.repo.registered(store_id)
+            assert registered is not None
+            assert registered.location == "host:/elsewhere"
         assert rig.findings() == []
 
 
@@ -230,16 +239,13 @@ async def test_a_moved_store_that_was_away_at_the_start_is_known_when_it_comes()
         rig.cloud.inner = rig.at_rest[Tier.CLOUD] = moved
         rig.cloud.go_down("no answer")
         async with rig.running() as service:
-            kept = (await service.image(picture(1), "Y")).file
+            assert (await service.image(picture(1), "Y")).created
             assert "no answer" in bound(service, Tier.CLOUD).untrusted_reason
             rig.cloud.come_back()
             await service.sweep()
             assert old._marker is not None
             assert bound(service, Tier.CLOUD).store_id == old._marker.store_id
             assert bound(service, Tier.CLOUD).trusted
-            # The copy that was planned while it was away is due in the store that it is.
-            due = (await service.find.file(kept.file_id)).replicas[1]
-            assert due.store_id == old._marker.store_id
             assert (await service.video(film(), "V")).file.placement.decision == "cloud"
             assert rig.findings() == []
 
@@ -343,7 +349,7 @@ async def test_a_store_that_shows_its_marker_now_is_confirmed() -> None:
         marker, at_rest._marker = at_rest._marker, None
         with pytest.raises(StorageUnavailable, match="does not carry the marker"):
             await service.stores.confirm(store_id)
-        at_rest._marker = Marker(CatalogueId("of-somebody-else"), store_id)
+        at_rest._marker = Marker(CatalogueId("of-somebody-else"), store_id, Incarnation("i"))
         with pytest.raises(StorageUnavailable, match="does not carry the marker"):
             await service.stores.confirm(store_id)
         await service.sweep()
@@ -357,37 +363,45 @@ async def test_a_store_that_shows_its_marker_now_is_confirmed() -> None:
 async def test_a_store_that_answers_nothing_or_nonsense_is_not_confirmed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("traffic_storage.application.stores.CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr("traffic_storage.application.stores.identity.CONFIRM_SECONDS", 0.05)
     refuse = lambda: InvalidInput.of("marker", "is unreadable: 'xyz'")  # noqa: E731
     away = lambda: StorageUnavailable("no answer")  # noqa: E731
     faults = [
         (Fault("marker", gate=asyncio.Event()), "did not show its marker"),
         (Fault("marker", refuse), "is unreadable"),
         (Fault("marker", away), "no answer"),
-        (Fault("missing_part", away), "no answer"),
     ]
     async with filled() as rig, rig.running() as service:
         replica = (await service.find.file("X")).readable[0]
         for fault, why in faults:
             rig.local.plan(fault)
             with pytest.raises(StorageUnavailable, match=why):
-                await service.stores.confirm(replica.store_id, replica.key)
-        await service.stores.confirm(replica.store_id, replica.key)
+                await service.stores.confirm(replica.store_id)
+        await service.stores.confirm(replica.store_id)
         with pytest.raises(StorageUnavailable, match="is not one of this process"):
             await service.stores.confirm(StoreId("local-9"))
 
 
 async def test_a_store_whose_part_is_away_is_not_confirmed_for_what_lies_there(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    async def away(_: BlobKey) -> str:
-        return "/blobs/image/2026"
-
-    async with filled() as rig, rig.running() as service:
+    """A folder that is a mount point of its own."""
+    rig = Rig()
+    rig.local.inner = LocalDiskBlobStore(tmp_path, rig.clock)
+    async with rig.running() as service:
+        await service.image(picture(), "X")
         replica = (await service.find.file("X")).readable[0]
-        monkeypatch.setattr(rig.at_rest[Tier.LOCAL], "missing_part", away)
-        with pytest.raises(StorageUnavailable, match="/blobs/image/2026 is not there"):
-            await service.stores.confirm(replica.store_id, replica.key)
+        part = (tmp_path / replica.key).parent
+        part.rename(tmp_path / "away")
+        await service.stores.confirm(replica.store_id)
+    # The running process has the folder open; one that starts has not.
+    rig.local.inner = LocalDiskBlobStore(tmp_path, rig.clock)
+    async with rig.running() as later:
+        with pytest.raises(StorageUnavailable, match=f"{part} is not there"):
+            await later.read.whole("X")
+        assert rig.files[FileId("X")].readable
+        (tmp_path / "away").rename(part)
+        assert (await later.read.whole("X"))[1].file_id == "X"
 
 
 # The first time
@@ -396,7 +410,7 @@ async def test_a_store_whose_part_is_away_is_not_confirmed_for_what_lies_there(
 @pytest.mark.parametrize(
     "error", [StorageUnavailable("no answer"), StorageFull("no space left on device")]
 )
-@pytest.mark.parametrize("call", ["marker", "write_marker", "list"])
+@pytest.mark.parametrize("call", ["marker", "create_marker", "list"])
 async def test_a_store_that_cannot_be_marked_does_not_keep_the_service_from_starting(
     error: Exception, call: str
 ) -> None:
@@ -463,13 +477,15 @@ async def test_one_place_that_is_configured_twice_is_one_store() -> None:
         assert (await service.read.whole("X"))[1].file_id == "X"
 
 
-async def test_a_catalogue_that_forgot_a_store_knows_it_by_its_marker() -> None:
-    """A database restored from before the store was enrolled."""
+async def test_a_catalogue_that_forgot_a_store_is_an_old_backup() -> None:
+    """A database restored from before the store was registered."""
     async with filled() as rig:
         rig.repo._stores.clear()
         async with rig.running() as service:
-            assert bound(service).trusted
+            await check_refused(rig, service, "the catalogue does not know it")
             assert (await service.read.whole("X"))[1].file_id == "X"
+            assert await service.stores.adopt(bound(service))
+            await service.sweep()
             assert (await service.image(picture(1), "Y")).created
 
 

@@ -22,12 +22,14 @@ from traffic_storage.entrypoints.testing.contracts.blob_store import (
     BlobStoreContract,
     BlobStoreMachine,
 )
+from traffic_storage.entrypoints.testing.contracts.store_identity import StoreIdentityContract
 from traffic_storage.entrypoints.testing.faults.blob_store import (
     Damage,
     FailingBlobStore,
     tamper,
 )
 from traffic_storage.ports.blob_store import BlobStore
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 MACHINE = settings(max_examples=10, stateful_step_count=25, deadline=None)
 CLOCK = SystemClock()
@@ -43,54 +45,54 @@ def memory_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-class TestMemory(BlobStoreContract):
+class TestMemory(BlobStoreContract, StoreIdentityContract):
     @pytest.fixture
-    async def store(self, no_leaks: None) -> AsyncIterator[BlobStore]:
+    async def store(self, no_leaks: None) -> AsyncIterator[MarkedBlobStore]:
         store = InMemoryBlobStore(CLOCK)
         yield store
         await store.aclose()
 
 
-class TestLocalDisk(BlobStoreContract):
+class TestLocalDisk(BlobStoreContract, StoreIdentityContract):
     @pytest.fixture
-    async def store(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[BlobStore]:
+    async def store(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[MarkedBlobStore]:
         store = LocalDiskBlobStore(tmp_path / "new" / "blobs", CLOCK)
         yield store
         await store.aclose()
 
 
-class TestLocalDiskInMemory(BlobStoreContract):
+class TestLocalDiskInMemory(BlobStoreContract, StoreIdentityContract):
     @pytest.fixture
-    async def store(self, no_leaks: None, memory_folder: Path) -> AsyncIterator[BlobStore]:
+    async def store(self, no_leaks: None, memory_folder: Path) -> AsyncIterator[MarkedBlobStore]:
         store = LocalDiskBlobStore(memory_folder / "blobs", CLOCK)
         yield store
         await store.aclose()
 
 
-class TestPoorFileSystem(BlobStoreContract):
+class TestPoorFileSystem(BlobStoreContract, StoreIdentityContract):
     """One without extended attributes and without files that have no name."""
 
     @pytest.fixture
-    async def store(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[BlobStore]:
+    async def store(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[MarkedBlobStore]:
         store = LocalDiskBlobStore(tmp_path / "blobs", CLOCK, attributes=False, unnamed=False)
         yield store
         await store.aclose()
         assert not list((tmp_path / "blobs" / ".staging").rglob("*"))
 
 
-class TestObjectStore(BlobStoreContract):
+class TestObjectStore(BlobStoreContract, StoreIdentityContract):
     @pytest.fixture
-    async def store(self, s3_bucket: Bucket, no_leaks: None) -> AsyncIterator[BlobStore]:
+    async def store(self, s3_bucket: Bucket, no_leaks: None) -> AsyncIterator[MarkedBlobStore]:
         store = ObjectStoreBlobStore(s3_settings(s3_bucket), CLOCK)
         yield store
         await store.aclose()
 
 
-class TestCaching(BlobStoreContract):
+class TestCaching(BlobStoreContract, StoreIdentityContract):
     @pytest.fixture
     async def store(
         self, s3_bucket: Bucket, no_leaks: None, tmp_path: Path
-    ) -> AsyncIterator[BlobStore]:
+    ) -> AsyncIterator[MarkedBlobStore]:
         self.cloud = ObjectStoreBlobStore(s3_settings(s3_bucket), CLOCK)
         self.folder = tmp_path / "cache"
         store = CachingBlobStore(
@@ -104,11 +106,11 @@ class TestCaching(BlobStoreContract):
         await tamper(LocalDiskBlobStore(self.folder, CLOCK), key, how, at=at)
 
 
-class TestFailing(BlobStoreContract):
+class TestFailing(BlobStoreContract, StoreIdentityContract):
     """A decorator for faults without faults."""
 
     @pytest.fixture
-    async def store(self, no_leaks: None) -> AsyncIterator[BlobStore]:
+    async def store(self, no_leaks: None) -> AsyncIterator[MarkedBlobStore]:
         store = FailingBlobStore(InMemoryBlobStore(CLOCK))
         yield store
         await store.aclose()
@@ -118,7 +120,7 @@ class LocalDiskMachine(BlobStoreMachine):
     folder: ClassVar[tempfile.TemporaryDirectory[str]]
 
     @classmethod
-    def make(cls) -> BlobStore:
+    def make(cls) -> MarkedBlobStore:
         cls.folder = tempfile.TemporaryDirectory()
         return LocalDiskBlobStore(Path(cls.folder.name), CLOCK)
 
@@ -129,7 +131,7 @@ class LocalDiskMachine(BlobStoreMachine):
 
 class PoorFileSystemMachine(LocalDiskMachine):
     @classmethod
-    def make(cls) -> BlobStore:
+    def make(cls) -> MarkedBlobStore:
         cls.folder = tempfile.TemporaryDirectory(dir=SHARED_MEMORY)
         return LocalDiskBlobStore(Path(cls.folder.name), CLOCK, attributes=False, unnamed=False)
 
@@ -138,7 +140,7 @@ class ObjectStoreMachine(BlobStoreMachine):
     bucket: ClassVar[Bucket]
 
     @classmethod
-    def make(cls) -> BlobStore:
+    def make(cls) -> MarkedBlobStore:
         return ObjectStoreBlobStore(s3_settings(cls.bucket), CLOCK)
 
 
@@ -148,7 +150,7 @@ class CachingMachine(ObjectStoreMachine):
     folder: ClassVar[tempfile.TemporaryDirectory[str]]
 
     @classmethod
-    def make(cls) -> BlobStore:
+    def make(cls) -> MarkedBlobStore:
         cls.folder = tempfile.TemporaryDirectory()
         return CachingBlobStore(
             super().make(),

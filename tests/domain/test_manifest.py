@@ -29,7 +29,7 @@ from traffic_storage.domain.identifiers import (
     StoreId,
     ViolationId,
 )
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.manifest import (
     MAX_SUMMARY_BYTES,
     BlobManifest,
@@ -38,7 +38,7 @@ from traffic_storage.domain.manifest import (
     sidecar_key,
 )
 from traffic_storage.entrypoints.testing import strategies as kit
-from traffic_storage.entrypoints.testing.units import new_file
+from traffic_storage.entrypoints.testing.units import NOON, new_file
 
 # The longest that the rules allow: each character of these takes twelve as ASCII.
 ASTRAL = st.characters(min_codepoint=0x1F300, max_codepoint=0x1FAFF).filter(str.isprintable)
@@ -126,11 +126,7 @@ def test_metadata_that_repeats_itself_needs_no_sidecar() -> None:
 
 
 def test_no_blob_has_the_key_of_a_sidecar() -> None:
-    key = (
-        new_file(EnrolledStore(StoreId("local"), Tier.LOCAL, "host:/blobs", marked=True))
-        .replicas[0]
-        .key
-    )
+    key = new_file(RegisteredStore(StoreId("local"), Tier.LOCAL, "/blobs", NOON)).replicas[0].key
     assert is_blob_key(key)
     assert not is_blob_key(BlobKey(sidecar_key(key)))
 

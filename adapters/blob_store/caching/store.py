@@ -16,11 +16,12 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, closing
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room, closing
 from traffic_storage.ports.spool import Body, MemoryBody
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
-class CachingBlobStore(BlobStore):
+class CachingBlobStore(MarkedBlobStore):
     """`cloud` with copies of what was written and read whole, in a folder of this host.
 
     The copies are a cache and never a replica: at most `limit_bytes` of them, none above
@@ -31,7 +32,7 @@ class CachingBlobStore(BlobStore):
     """
 
     def __init__(
-        self, cloud: BlobStore, folder: Path, *, limit_bytes: int, item_bytes: int
+        self, cloud: MarkedBlobStore, folder: Path, *, limit_bytes: int, item_bytes: int
     ) -> None:
         self._cloud = cloud
         self._copies = Copies(folder.absolute(), limit_bytes=limit_bytes, item_bytes=item_bytes)
@@ -123,20 +124,11 @@ class CachingBlobStore(BlobStore):
     async def marker(self) -> Marker | None:
         return await self._cloud.marker()
 
-    async def missing_part(self, key: BlobKey) -> str:
-        return await self._cloud.missing_part(key)
+    async def create_marker(self, marker: Marker) -> None:
+        await self._cloud.create_marker(marker)
 
-    async def write_marker(self, marker: Marker) -> None:
-        await self._cloud.write_marker(marker)
-
-    async def holder(self) -> str | None:
-        return await self._cloud.holder()
-
-    async def note_holder(self, location: str) -> bool:
-        return await self._cloud.note_holder(location)
-
-    async def is_copied_at(self, location: str) -> bool | None:
-        return await self._cloud.is_copied_at(location)
+    async def replace_marker(self, was: Marker, becomes: Marker) -> None:
+        await self._cloud.replace_marker(was, becomes)
 
     async def aclose(self) -> None:
         await self._copies.aclose()

@@ -6,7 +6,7 @@ only the status, the code and the kind of a failure go on from here.
 
 import re
 
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.ports.errors import (
@@ -35,7 +35,8 @@ class S3Said(Exception):
 def in_words(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
     """A report of obstore as the error of a port.
 
-    `key` is empty for what concerns no blob; `creates` says whether it was to be a new one.
+    `key` is empty for what concerns no blob; `creates` says whether the request was conditional:
+    on there being no such object, or only one of a certain entity tag.
     """
     failure = _in_words(error, location, key, creates=creates)
     failure.__cause__ = S3Said(f"{type(error).__name__}: {_summary(error)}")
@@ -61,8 +62,8 @@ def _in_words(error: Exception, location: str, key: str, *, creates: bool) -> Tr
         return BlobMissing(f"{location} has no blob {key}")
     if status == "416" and key:
         return BlobCorrupt(f"{location}: {key} ends before the bytes that it should have")
-    if isinstance(error, AlreadyExistsError) and creates:
-        return BlobConflict(f"{location} has a blob {key} already")
+    if isinstance(error, AlreadyExistsError | PreconditionError) and creates:
+        return BlobConflict(f"{location} has another {key} already")
     if not _FULL.isdisjoint({status, code}):
         return StorageFull(
             f"{location} is full: {code or status}",

@@ -22,7 +22,6 @@ from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavai
 T = TypeVar("T")
 
 MARKER = ".traffic-storage-marker"
-HOLDER = ".traffic-storage-holder"
 _MAX_NOTE_BYTES = 4096
 _MANIFEST = "traffic-storage-manifest"
 ONE_REQUEST_BYTES = 8 * 1024 * 1024
@@ -43,7 +42,7 @@ class Note:
     """A small object of ours that is no blob."""
 
     text: bytes
-    modified_at: datetime
+    e_tag: str | None
 
 
 @frozen
@@ -208,22 +207,29 @@ class Bucket:
         async def call() -> Note:
             options: obstore.GetOptions = {"range": (0, limit_bytes)}
             answer = await obstore.get_async(self._s3, name, options=options)
-            return Note(bytes(await answer.bytes_async()), answer.meta["last_modified"])
+            return Note(bytes(await answer.bytes_async()), answer.meta["e_tag"])
 
         try:
             return await self._guard.run(call, self._settings.timeout_seconds, name)
         except BlobMissing:
             return None
         except BlobCorrupt:  # No byte is in the range that was asked for: it is empty.
-            return Note(b"", await self._modified_at(name))
+            return Note(b"", await self._e_tag_of(name))
 
     async def create_note(self, name: str, text: bytes) -> None:
         """Write a note, if there is none of this name; else BlobConflict."""
         await self.create(name, text, "", self._settings.timeout_seconds)
 
-    async def replace_note(self, name: str, text: bytes) -> None:
-        """Write a note, over the one of this name."""
-        await self.replace(name, text, self._settings.timeout_seconds)
+    async def replace_note(self, name: str, text: bytes, e_tag: str | None) -> None:
+        """Write a note over the version with this entity tag; BlobConflict if that is not there."""
+        await self._guard.run(
+            lambda: obstore.put_async(
+                self._s3, name, text, mode={"e_tag": e_tag}, use_multipart=False
+            ),
+            self._settings.timeout_seconds,
+            name,
+            creates=True,
+        )
 
     async def replace(self, name: str, data: bytes, seconds: float) -> None:
         """Write one object in one request, over the one of this name."""
@@ -242,9 +248,9 @@ class Bucket:
             _left_open.discard(id(self))
             await asyncio.sleep(0)
 
-    async def _modified_at(self, name: str) -> datetime:
-        async def call() -> datetime:
-            return (await obstore.head_async(self._s3, name))["last_modified"]
+    async def _e_tag_of(self, name: str) -> str | None:
+        async def call() -> str | None:
+            return (await obstore.head_async(self._s3, name))["e_tag"]
 
         return await self._guard.run(call, self._look_seconds, name)
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from obstore.store import S3Store
 
 _CONNECT_SECONDS = 5.0
@@ -40,13 +40,6 @@ class S3Settings:
     def location(self) -> str:
         """Endpoint and bucket, without anything that is nobody else's business."""
         return f"{_without_credentials(self._url)}/{self.bucket}"
-
-    def beside(self, location: str) -> "S3Settings | None":
-        """The same for the bucket at `location`, if that is another one of the same endpoint."""
-        endpoint, _, bucket = location.rpartition("/")
-        if not bucket or bucket == self.bucket or endpoint != _without_credentials(self._url):
-            return None
-        return evolve(self, bucket=bucket)
 
     def connect(self) -> S3Store:
         """A client for the bucket. Connects to nothing yet."""

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import NoReturn
 
 from traffic_storage.adapters.blob_store.object_store.bucket import (
-    HOLDER,
     MARKER,
     ONE_REQUEST_BYTES,
     Bucket,
@@ -41,15 +40,17 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
+    BlobMissing,
     DeadlinePassed,
     StorageUnavailable,
 )
 from traffic_storage.ports.spool import Body
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 _CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1
@@ -59,7 +60,7 @@ _ON_LOOP_BYTES = 512 * 1024
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
-class ObjectStoreBlobStore(BlobStore):
+class ObjectStoreBlobStore(MarkedBlobStore):
     """Blobs as objects of one bucket, their manifests as user metadata and, if need be, a sidecar.
 
     The bucket must exist. Up to 8 MiB an object is written in one conditional request, above in
@@ -166,8 +167,8 @@ class ObjectStoreBlobStore(BlobStore):
         note = await self._bucket.note(MARKER)
         return None if note is None else Marker.from_text(note.text.decode(errors="replace"))
 
-    async def write_marker(self, marker: Marker) -> None:
-        text = f"{marker.to_text()}\n".encode()
+    async def create_marker(self, marker: Marker) -> None:
+        text = _text_of(marker)
         try:
             await self._bucket.create_note(MARKER, text)
         except (BlobConflict, StorageUnavailable) as error:
@@ -178,30 +179,21 @@ class ObjectStoreBlobStore(BlobStore):
             if held.text != text:
                 raise BlobConflict(f"{self.location} carries another marker") from error
 
-    async def holder(self) -> str | None:
-        note = await self._bucket.note(HOLDER)
-        return None if note is None else note.text.decode(errors="replace").strip()
-
-    async def note_holder(self, location: str) -> bool:
-        await self._bucket.replace_note(HOLDER, f"{location}\n".encode())
-        return True
-
-    async def is_copied_at(self, location: str) -> bool | None:
-        settings = self._settings.beside(location)
-        if settings is None:
-            return None
-        other = Bucket(settings)
+    async def replace_marker(self, was: Marker, becomes: Marker) -> None:
+        held = await self._bucket.note(MARKER)
+        if held is not None and held.text == _text_of(becomes):
+            return
+        if held is None or held.text != _text_of(was):
+            raise BlobConflict(f"{self.location} carries another marker")
         try:
-            there = await other.note(MARKER)
-        except StorageUnavailable:
-            return None
-        finally:
-            await other.aclose()
-        here = await self._bucket.note(MARKER)
-        if there is None or here is None or there.text != here.text:
-            return False
-        # A bucket can have an alias; then it is the very same object.
-        return there.modified_at != here.modified_at
+            await self._bucket.replace_note(MARKER, _text_of(becomes), held.e_tag)
+        except (BlobConflict, BlobMissing, StorageUnavailable) as error:
+            now = await self._bucket.note(MARKER)
+            if now is not None and now.text == _text_of(becomes):
+                return
+            if isinstance(error, StorageUnavailable):
+                raise
+            raise BlobConflict(f"{self.location} carries another marker") from error
 
     async def aclose(self) -> None:
         await self._threads.aclose()
@@ -376,6 +368,10 @@ class _Pieces:
             data = bytes(held[:length])
         del self._held[:length]
         return data
+
+
+def _text_of(marker: Marker) -> bytes:
+    return f"{marker.to_text()}\n".encode()
 
 
 def _now() -> float:

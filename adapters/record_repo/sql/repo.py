@@ -15,7 +15,6 @@ from traffic_storage.adapters.record_repo.sql import (
 )
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.rows import Row
-from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.adapters.record_repo.sql.tables import SHARDS
 from traffic_storage.domain.changes import (
     Change,
@@ -24,7 +23,6 @@ from traffic_storage.domain.changes import (
     counted_by_commit,
     counted_by_transition,
 )
-from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import (
     FileKind,
     Replica,
@@ -38,7 +36,7 @@ from traffic_storage.domain.identifiers import (
     StoreId,
     ViolationId,
 )
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import (
     Attempt,
     CatalogueUsage,
@@ -53,7 +51,7 @@ from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable,
 from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
-_RACES = 3
+_RACES = 20
 _MOST_RANGES = 1000
 _QUERIES_BETWEEN_COUNTS = 1000
 
@@ -139,38 +137,34 @@ class SqlRecordRepo(RecordRepo):
         found = await self._driver.read(statements.CATALOGUE_ID, [()])
         return CatalogueId(found[0][0])
 
-    async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
-        there = await self._store(statements.STORE_AT, location)
-        if there is None:
-            try:
-                await self._driver.write(_enrolment(location, tier, proposed))
-            except Refused:
-                there = await self._store(statements.STORE_AT, location)
-                there = there or await self._store(statements.STORE, proposed)
-        return there or EnrolledStore(proposed, tier, location, marked=False)
-
-    async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
-        return await self._store(statements.STORE, store_id)
-
-    async def relocate(self, store_id: StoreId, location: str) -> None:
+    async def register(self, store: RegisteredStore) -> None:
         for _ in range(_RACES):
-            if await self.enrolled(store_id) is None:
-                raise NotFound("store", store_id)
-            there = await self._store(statements.STORE_AT, location)
-            in_use = there is not None and (there.marked or await self._holds(there.store_id))
-            # Refused: the location changed hands, or came into use, since we looked.
+            # Refused: it is entered already, or another one took its number at the same time.
             with suppress(Refused):
-                await self._driver.write(_relocation(store_id, location, there, in_use=in_use))
+                await self._driver.write(_registration(store))
+                return
+            if await self.registered(store.store_id) is not None:
                 return
         raise CatalogueUnavailable(
-            f"{location} keeps changing hands", remedy="let one process at a time find its stores"
+            f"{store.store_id} could not be registered: too many others are", remedy="try again"
         )
 
-    async def note_marked(self, store_id: StoreId) -> None:
+    async def registered(self, store_id: StoreId) -> RegisteredStore | None:
+        found = await self._driver.read(statements.STORE, [(store_id,)])
+        return rows.store_of(found[0]) if found else None
+
+    async def registered_at(self, tier: Tier, location: str) -> Sequence[RegisteredStore]:
+        found = await self._driver.read(statements.STORES_AT, [(tier.value, location)])
+        return [rows.store_of(row) for row in found]
+
+    async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
+        step = Step(statements.EXCHANGE_STORE, (rows.exchange_row(was, becomes),), 1)
         try:
-            await self._driver.write(Write((Step(statements.MARK_STORE, ((store_id,),), 1),)))
-        except Refused as refused:
-            raise NotFound("store", store_id) from refused
+            await self._driver.write(Write((step,)))
+        except Refused:
+            now = await self.registered(was.store_id)
+            return now is not None and now.agrees_with(becomes)
+        return True
 
     async def upgrade(self) -> None:
         await self._driver.upgrade()
@@ -235,13 +229,6 @@ class SqlRecordRepo(RecordRepo):
         found = await self._driver.read(statements.VIOLATION, [(violation_id,)])
         return next(iter(rows.violations_of(found)), None)
 
-    async def _store(self, statement: Statement, name: str) -> EnrolledStore | None:
-        found = await self._driver.read(statement, [(name,)])
-        return rows.store_of(found[0]) if found else None
-
-    async def _holds(self, store_id: StoreId) -> bool:
-        return bool(await self._driver.read(statements.HOLDS, [(store_id,)]))
-
     async def _shows(self, unit: Unit) -> bool:
         affected_ids = unit.affected_ids
         files = await self._files(affected_ids.files)
@@ -291,36 +278,16 @@ def _observation(file: StoredFile, found: Replica, change: ObserveReplica) -> Wr
     )
 
 
-def _enrolment(location: str, tier: Tier, proposed: StoreId) -> Write:
+def _registration(store: RegisteredStore) -> Write:
     counters = tuple(
-        (proposed, kind.value, shard, 0, 0) for kind in FileKind for shard in range(SHARDS)
+        (store.store_id, kind.value, shard, 0, 0) for kind in FileKind for shard in range(SHARDS)
     )
     return Write(
         (
-            Step(statements.INSERT_STORE, ((proposed, tier.value, location, False),)),
+            Step(statements.INSERT_STORE, (rows.store_row(store),)),
             Step(statements.INSERT_USAGE, counters),
         ),
         grows=True,
-    )
-
-
-def _relocation(
-    store_id: StoreId, location: str, there: EnrolledStore | None, *, in_use: bool
-) -> Write:
-    move = Step(statements.MOVE_STORE, ((store_id, location),), 1)
-    if there is None or there.store_id == store_id:
-        return Write((move,))
-    old = there.store_id
-    if in_use:
-        return Write((Step(statements.VACATE_LOCATION, ((old, location),), 1), move))
-    return Write(
-        (
-            Step(statements.INHERIT_PLANNED, ((old, store_id),)),
-            Step(statements.DROP_PLANNED, ((old,),)),
-            Step(statements.DROP_USAGE, ((old,),)),
-            Step(statements.DROP_STORE, ((old,),), 1),
-            move,
-        )
     )
 
 

@@ -33,8 +33,15 @@ from traffic_storage.domain.files import (
     blob_key,
 )
 from traffic_storage.domain.frozen_json import frozen_json
-from traffic_storage.domain.identifiers import AttemptId, DeviceId, FileId, StoreId, ViolationId
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identifiers import (
+    AttemptId,
+    DeviceId,
+    FileId,
+    Incarnation,
+    StoreId,
+    ViolationId,
+)
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.violation import StoredViolation, recorded, stored
@@ -116,10 +123,48 @@ def attempt_of(row: Row) -> Attempt:
     return Attempt(AttemptId(attempt_id), owner, moment(deadline), places)
 
 
-def store_of(row: Row) -> EnrolledStore:
+def store_row(store: RegisteredStore) -> Args:
+    """The row of a store."""
+    return (
+        store.store_id,
+        store.tier.value,
+        store.location,
+        micros(store.registered_at),
+        store.incarnation,
+        store.intended,
+        _micros_or_none(store.intended_at),
+        _micros_or_none(store.confirmed_at),
+    )
+
+
+def exchange_row(was: RegisteredStore, becomes: RegisteredStore) -> Args:
+    """The arguments of an exchange."""
+    return (
+        was.store_id,
+        was.incarnation,
+        was.intended,
+        becomes.location,
+        becomes.incarnation,
+        becomes.intended,
+        _micros_or_none(becomes.intended_at),
+        _micros_or_none(becomes.confirmed_at),
+    )
+
+
+def store_of(row: Row) -> RegisteredStore:
     """The store of a row."""
-    store_id, tier, location, marked = row
-    return EnrolledStore(StoreId(store_id), Tier(tier), location, bool(marked))
+    store_id, tier, location, registered_at, incarnation, intended, *times = row
+    intended_at, confirmed_at = map(_moment_or_none, times)
+    return RegisteredStore(
+        StoreId(store_id),
+        Tier(tier),
+        location,
+        moment(registered_at),
+        None if incarnation is None else Incarnation(incarnation),
+        None if intended is None else Incarnation(intended),
+        intended_at,
+        confirmed_at,
+    )
 
 
 def file_row(file: StoredFile) -> Args:

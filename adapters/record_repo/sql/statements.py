@@ -18,7 +18,6 @@ from sqlalchemy import (
     case,
     cast,
     delete,
-    exists,
     func,
     insert,
     literal_column,
@@ -67,17 +66,14 @@ def _insertion(table: Table) -> Statement:
 
 
 # Stores.
-_also_held = replica.alias()
+_STORE_COLUMNS = tuple(column for column in store.c if column is not store.c.number)
 _next_number = select(func.coalesce(func.max(store.c.number), _ZERO) + _ONE).scalar_subquery()
 INSERT_STORE = Statement(
     insert(store).values(
-        store_id=_given("id"),
-        tier=_given("tier"),
-        location=_given("where"),
-        marked=_given("marked"),
-        number=_next_number,
+        {column.name: _given(f"new_{column.name}") for column in _STORE_COLUMNS}
+        | {"number": _next_number}
     ),
-    ("id", "tier", "where", "marked"),
+    tuple(f"new_{column.name}" for column in _STORE_COLUMNS),
 )
 
 
@@ -87,42 +83,31 @@ def _number(name: str) -> ColumnElement[int]:
 
 
 INSERT_USAGE = _insertion(usage)
-# One store takes over the location of another: what was planned there is due in the new one,
-# unless that has a copy already.
-VACATE_LOCATION = Statement(
+# Compare-and-set on the incarnations.
+EXCHANGE_STORE = Statement(
     update(store)
-    .where(store.c.store_id == _given("id"), store.c.location == _given("where"))
-    .values(location=store.c.location + literal_column("', until replaced: '") + store.c.store_id),
-    ("id", "where"),
-)
-INHERIT_PLANNED = Statement(
-    update(replica)
     .where(
-        replica.c.store == _number("old"),
-        _is(replica.c.state, ReplicaState.PLANNED),
-        ~exists().where(
-            _also_held.c.file_id == replica.c.file_id, _also_held.c.store == _number("new")
-        ),
+        store.c.store_id == _given("id"),
+        store.c.incarnation.is_not_distinct_from(_given("was_incarnation")),
+        store.c.intended.is_not_distinct_from(_given("was_intended")),
     )
-    .values(store=_number("new")),
-    ("old", "new"),
-)
-DROP_PLANNED = Statement(
-    delete(replica).where(
-        replica.c.store == _number("old"), _is(replica.c.state, ReplicaState.PLANNED)
+    .values(
+        location=_given("where"),
+        incarnation=_given("becomes_incarnation"),
+        intended=_given("becomes_intended"),
+        intended_at=_given("intended_when"),
+        confirmed_at=_given("confirmed_when"),
     ),
-    ("old",),
-)
-DROP_USAGE = Statement(delete(usage).where(usage.c.store_id == _given("old")), ("old",))
-DROP_STORE = Statement(
-    delete(store).where(store.c.store_id == _given("old"), ~store.c.marked), ("old",)
-)
-MOVE_STORE = Statement(
-    update(store).where(store.c.store_id == _given("id")).values(location=_given("where")),
-    ("id", "where"),
-)
-MARK_STORE = Statement(
-    update(store).where(store.c.store_id == _given("id")).values(marked=true()), ("id",)
+    (
+        "id",
+        "was_incarnation",
+        "was_intended",
+        "where",
+        "becomes_incarnation",
+        "becomes_intended",
+        "intended_when",
+        "confirmed_when",
+    ),
 )
 
 # Attempts.
@@ -208,18 +193,17 @@ ADD_VIOLATIONS = Statement(
 # Reads.
 PING = Statement(select(_ONE), ())
 CATALOGUE_ID = Statement(select(catalogue.c.catalogue_id), ())
-_STORE = (store.c.store_id, store.c.tier, store.c.location, store.c.marked)
-STORE = Statement(select(*_STORE).where(store.c.store_id == _given("id")), ("id",))
-HOLDS = Statement(
-    select(_ONE)
-    .select_from(replica)
-    .where(replica.c.store == _number("id"), _is(replica.c.state, ReplicaState.PRESENT))
-    # Along the index, or PostgreSQL hopes to meet one soon in the table.
-    .order_by(replica.c.verified_at)
-    .limit(_ONE),
-    ("id",),
+STORE = Statement(select(*_STORE_COLUMNS).where(store.c.store_id == _given("id")), ("id",))
+STORES_AT = Statement(
+    select(*_STORE_COLUMNS)
+    .where(
+        store.c.tier == _given("of_tier"),
+        store.c.location == _given("where"),
+        store.c.confirmed_at.is_not(None),
+    )
+    .order_by(store.c.confirmed_at, store.c.store_id),
+    ("of_tier", "where"),
 )
-STORE_AT = Statement(select(*_STORE).where(store.c.location == _given("where")), ("where",))
 _oldest_first = (attempt.c.deadline, attempt.c.attempt_id)
 LATE = Statement(
     select(attempt.c.attempt_id)

@@ -66,10 +66,13 @@ store = Table(
     Column("store_id", _text(), primary_key=True),
     Column("tier", _text(), nullable=False),
     Column("location", _text(), nullable=False),
-    Column("marked", Boolean, nullable=False),
+    Column("registered_at", BigInteger, nullable=False),
+    Column("incarnation", _text()),
+    Column("intended", _text()),
+    Column("intended_at", BigInteger),
+    Column("confirmed_at", BigInteger),
     # Stands for the id in each replica.
     Column("number", SmallInteger, nullable=False),
-    UniqueConstraint("location"),
     UniqueConstraint("number"),
 )
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _COLOURS = {Status.OK: "32", Status.NOTE: "36", Status.PROBLEM: "1;31"}
 
 
-async def doctor(*, json: AsJson = False, session: Shared) -> ExitCode:
+async def doctor(
+    *, json: AsJson = False, adopt_store: str | None = None, session: Shared
+) -> ExitCode:
     """Check everything that storing depends on; say what is wrong, and what to do.
 
     Writes a few bytes to the folder and to each store, and removes them. Ends with 3 when there
@@ -31,15 +33,18 @@ async def doctor(*, json: AsJson = False, session: Shared) -> ExitCode:
     ----------
     json:
         Print a JSON object a line.
+    adopt_store:
+        The location of a store that is in doubt, as printed. Take what lies there as this
+        catalogue's store from now on. Before, stop every process that uses another copy of it.
     """
     problems = 0
-    async for finding in _findings(session):
+    async for finding in _findings(session, adopt_store):
         problems += finding.status is Status.PROBLEM
         _say(finding, json=json)
     return ExitCode.FINDINGS if problems else ExitCode.OK
 
 
-async def _findings(session: Session) -> AsyncIterator[Finding]:
+async def _findings(session: Session, adopt_store: str | None) -> AsyncIterator[Finding]:
     from traffic_storage.entrypoints.cli.doctor import machine
     from traffic_storage.entrypoints.settings.sources import settings_file
 
@@ -57,15 +62,19 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
     yield machine.signing_key(settings)
     for finding in machine.base_path(settings):
         yield finding
-    async for finding in _of_services(container, settings):
+    async for finding in _of_services(container, settings, adopt_store):
         yield finding
 
 
-async def _of_services(container: "Container", settings: "StorageConfig") -> AsyncIterator[Finding]:
+async def _of_services(
+    container: "Container", settings: "StorageConfig", adopt_store: str | None
+) -> AsyncIterator[Finding]:
     from traffic_storage.entrypoints.cli.doctor import services
 
     try:
         yield await services.database(container, settings)
+        if adopt_store is not None:
+            yield await services.adopted(container, adopt_store)
         async for finding in services.stores(container, settings):
             yield finding
         yield await services.cache(container.cache(), settings)

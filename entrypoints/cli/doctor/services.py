@@ -18,6 +18,7 @@ from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobConflict, BlobMissing, CatalogueUnavailable
 from traffic_storage.ports.spool import MemoryBody
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
@@ -53,8 +54,7 @@ async def stores(container: "Container", settings: StorageConfig) -> AsyncIterat
     catalogue = await _catalogue_id(container)
     used = settings.effective_strategy()
     if used.needs_local and not is_absent(settings.local_base_path):
-        local, beside = container.local_store(), settings.db_host is None
-        yield await _store("local store", local, container, catalogue, beside_catalogue=beside)
+        yield await _store("local store", container.local_store(), container, catalogue)
     for store, pattern in container.cloud_stores():
         name = "bucket" if pattern is None else f"bucket of {pattern}"
         yield await _store(name, store, container, catalogue)
@@ -63,6 +63,19 @@ async def stores(container: "Container", settings: StorageConfig) -> AsyncIterat
             "whether it ends multipart uploads that were broken off can't be asked",
             "give the bucket the lifecycle rule AbortIncompleteMultipartUpload, one day",
         )
+
+
+async def adopted(container: "Container", location: str) -> Finding:
+    """Take what lies at a location as the store that belongs there."""
+    stores = container.stores()
+    for bound in stores:
+        if bound.store.location == location:
+            try:
+                return ok("adoption", await stores.adopt(bound))
+            except TrafficStorageError as error:
+                return problem("adoption", error.message, error.remedy)
+    known = ", ".join(bound.store.location for bound in stores)
+    return problem("adoption", f"no store is configured at {location}", f"give one of {known}")
 
 
 async def cache(cache: Cache, settings: StorageConfig) -> Finding:
@@ -91,25 +104,21 @@ def _redis_address(settings: StorageConfig) -> str:
 
 async def _store(
     name: str,
-    store: BlobStore,
+    store: MarkedBlobStore,
     container: "Container",
     catalogue: CatalogueId | CatalogueUnavailable | None,
-    *,
-    beside_catalogue: bool = False,
 ) -> Finding:
     try:
         if isinstance(catalogue, CatalogueUnavailable):
             return await _whose_is_open(name, store)
-        if unavailable_reason := await _not_ours(store, catalogue):
-            return problem(name, unavailable_reason, "connect the database that it was filled with")
-        if not beside_catalogue and (unavailable_reason := await _elsewhere(store, container)):
-            return problem(name, unavailable_reason, "of two copies keep the one that is used")
+        if doubt := await _doubt(store, container, catalogue):
+            return problem(name, doubt, "connect the store and the database that belong together")
         return await _tried(name, store, container)
     except TrafficStorageError as error:
         return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
 
 
-async def _whose_is_open(name: str, store: BlobStore) -> Finding:
+async def _whose_is_open(name: str, store: MarkedBlobStore) -> Finding:
     """What is to be said of a store while the catalogue can't be asked: nothing is written."""
     marker = await store.marker()
     whose = "has no marker" if marker is None else f"belongs to catalogue {marker.catalogue_id}"
@@ -120,21 +129,16 @@ async def _whose_is_open(name: str, store: BlobStore) -> Finding:
     )
 
 
-async def _not_ours(store: BlobStore, catalogue: CatalogueId | None) -> str:
+async def _doubt(
+    store: MarkedBlobStore, container: "Container", catalogue: CatalogueId | None
+) -> str:
+    """Why nothing would be written to the store; empty if it would."""
+    if catalogue is not None:
+        return await container.stores().doubt(store)
     marker = await store.marker()
-    if marker is None:
-        return "" if await is_empty(store) else f"{store.location} holds files but no marker"
-    if marker.catalogue_id != catalogue:
+    if marker is not None:
         return f"{store.location} belongs to another catalogue ({marker.catalogue_id})"
-    return ""
-
-
-async def _elsewhere(store: BlobStore, container: "Container") -> str:
-    """Why the store that is here may be a copy of the one that is used."""
-    marker = await store.marker()
-    if marker is None:
-        return ""
-    return await container.catalogue_upkeep().elsewhere(store, marker.store_id)
+    return "" if await is_empty(store) else f"{store.location} holds files but no marker"
 
 
 async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Container") -> None:

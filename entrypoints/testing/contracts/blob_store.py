@@ -17,8 +17,6 @@ from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests, digests_of
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind
-from traffic_storage.domain.identifiers import CatalogueId, StoreId
-from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import (
     NEVER,
@@ -40,7 +38,6 @@ from traffic_storage.ports.spool import MemoryBody
 MIB = SEGMENT_BYTES
 SIZES = [0, 1, 200_000, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17]
 PAST = datetime(2000, 1, 1, tzinfo=UTC)
-MARKER = Marker(CatalogueId("catalogue-1"), StoreId("store-1"))
 MAX_CHUNK_BYTES = 4 * MIB
 NO_KEYS = [
     "",
@@ -183,25 +180,6 @@ class BlobStoreContract:
         assert await keys_of(store) == []
         await stored(store, blob)
         assert (await store.head(blob.key)).manifest == blob.manifest
-
-    async def test_what_is_noted_of_its_place_is_told_and_is_no_blob(
-        self, store: BlobStore
-    ) -> None:
-        """holder: "What `note_holder` last noted"; note_holder: "over an older note"."""
-        assert await store.holder() is None
-        for location in ("host-1:/blobs", "host-2:/a/longer/path", "h:/x"):
-            noted = await store.note_holder(location)
-            assert await store.holder() == (location if noted else None)
-        assert await keys_of(store) == []
-        assert await store.marker() is None
-        await store.write_marker(MARKER)
-        assert await store.marker() == MARKER
-
-    async def test_a_store_is_no_copy_of_itself(self, store: BlobStore) -> None:
-        """is_copied_at: "This very store … is no copy"."""
-        await store.write_marker(MARKER)
-        assert not await store.is_copied_at(store.location)
-        assert not await store.is_copied_at(f"{store.location}-of-which-nobody-knows")
 
     async def test_the_same_again_counts_as_written(self, store: BlobStore) -> None:
         """put: "A blob with the same bytes that is there already … counts as written"."""
@@ -485,22 +463,6 @@ class BlobStoreContract:
         assert (store.location, store.tier) == (location, tier)
         assert location
         assert store.unavailable_reason() == ""
-
-    async def test_the_marker_is_written_once(self, store: BlobStore) -> None:
-        """marker: "None when it says nothing"; write_marker: "Create-only and durable"."""
-        assert await store.marker() is None
-        for _ in range(2):
-            await store.write_marker(MARKER)
-            assert await store.marker() == MARKER
-        with pytest.raises(BlobConflict):
-            await store.write_marker(attrs.evolve(MARKER, store_id=StoreId("store-2")))
-        assert await store.marker() == MARKER
-
-    async def test_the_marker_is_no_blob(self, store: BlobStore) -> None:
-        """list: "Never shows … the marker"."""
-        await store.write_marker(MARKER)
-        assert await is_empty(store)
-        assert await keys_of(store, ".") == []
 
     async def test_what_is_no_key_is_refused(self, store: BlobStore) -> None:
         """Keys are made by `blob_key`; nothing else reaches a file system or a bucket."""

@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.domain.changes import CommitUnit, ObserveReplica
-from traffic_storage.domain.errors import NotFound, TrafficStorageError
+from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import (
     OBSERVATIONS,
     FileKind,
@@ -33,11 +33,12 @@ from traffic_storage.domain.identifiers import (
     AttemptId,
     DeviceId,
     FileId,
+    Incarnation,
     StoreId,
     ViolationId,
     evidence_file_id,
 )
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, Unit, Usage
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord
@@ -85,14 +86,21 @@ def examples(strategy: SearchStrategy[T], count: int) -> list[T]:
     return drawn
 
 
-async def local(repo: RecordRepo) -> EnrolledStore:
+LOCAL = RegisteredStore(StoreId("local-1"), Tier.LOCAL, "/evidence", NOON)
+CLOUD = RegisteredStore(StoreId("cloud-1"), Tier.CLOUD, "endpoint/bucket", NOON)
+FIRST, SECOND = Incarnation("incarnation-1"), Incarnation("incarnation-2")
+
+
+async def local(repo: RecordRepo) -> RegisteredStore:
     """A store on local disk."""
-    return await repo.enrol("host:/evidence", Tier.LOCAL, StoreId("local-1"))
+    await repo.register(LOCAL)
+    return LOCAL
 
 
-async def cloud(repo: RecordRepo) -> EnrolledStore:
+async def cloud(repo: RecordRepo) -> RegisteredStore:
     """A store in the cloud."""
-    return await repo.enrol("endpoint/bucket", Tier.CLOUD, StoreId("cloud-1"))
+    await repo.register(CLOUD)
+    return CLOUD
 
 
 async def all_pages(repo: RecordRepo, query: ViolationQuery) -> list[StoredViolation]:
@@ -452,7 +460,7 @@ class RecordRepoContract:
     async def test_replicas_come_by_tier_then_store(self, repo: RecordRepo) -> None:
         """file: "with its replicas (by tier: local first, then by store)"."""
         places = [
-            await repo.enrol(f"place {name}", tier, StoreId(name))
+            RegisteredStore(StoreId(name), tier, f"place {name}", NOON)
             for name, tier in (
                 ("b", Tier.CLOUD),
                 ("c", Tier.LOCAL),
@@ -460,6 +468,8 @@ class RecordRepoContract:
                 ("d", Tier.LOCAL),
             )
         ]
+        for place in places:
+            await repo.register(place)
         file = new_file(*places)
         await store(repo, Unit((file,)))
         found = await repo.file(file.file_id)
@@ -576,7 +586,7 @@ class RecordRepoContract:
         assert [counts[v.violation_id] for v in known] == [1] * len(known)
         assert max(counts.values()) == 1
 
-    async def _filled(self, repo: RecordRepo, place: EnrolledStore) -> list[StoredViolation]:
+    async def _filled(self, repo: RecordRepo, place: RegisteredStore) -> list[StoredViolation]:
         """Some violations with all kinds of values, in the order of a page."""
         chance = Random(5)
         known = []
@@ -799,102 +809,74 @@ class RecordRepoContract:
         await repo.upgrade()
         assert await repo.catalogue_id() == made
 
-    async def test_a_store_is_enrolled_once(self, repo: RecordRepo) -> None:
-        """enrol: "The store at this location; entered … if it is new"."""
-        entered = EnrolledStore(StoreId("s1"), Tier.CLOUD, "Straße/ñ", marked=False)
-        assert await repo.enrol("Straße/ñ", Tier.CLOUD, StoreId("s1")) == entered
-        assert await repo.enrol("Straße/ñ", Tier.CLOUD, StoreId("s2")) == entered
-        assert await repo.enrolled(StoreId("s1")) == entered
-        assert await repo.enrolled(StoreId("s2")) is None
+    async def test_a_store_is_registered_once(self, repo: RecordRepo) -> None:
+        """register: "The same store again is a success, and changes nothing"."""
+        new = RegisteredStore(StoreId("s1"), Tier.CLOUD, "Straße/ñ", NOON, intended=FIRST)
+        await asyncio.gather(*(repo.register(new) for _ in range(5)))
+        await repo.register(evolve(new, location="elsewhere", intended=SECOND))
+        assert await repo.registered(StoreId("s1")) == new
+        assert await repo.registered(StoreId("s2")) is None
 
-    async def test_all_who_enrol_a_location_get_the_same_store(self, repo: RecordRepo) -> None:
-        """enrol: "Concurrent calls for one location all get the same store"."""
-        proposals = [StoreId(f"s{number}") for number in range(20)]
-        got = await asyncio.gather(*(repo.enrol("here", Tier.LOCAL, one) for one in proposals))
-        assert len({one.store_id for one in got}) == 1
-        assert await repo.enrolled(got[0].store_id) == got[0]
-
-    async def test_a_marker_is_noted(self, repo: RecordRepo) -> None:
-        """note_marked: "Note that the store's marker was written or seen"; "NotFound"."""
-        place = await local(repo)
-        for _ in range(2):
-            await repo.note_marked(place.store_id)
-        assert await repo.enrolled(place.store_id) == evolve(place, marked=True)
-        with pytest.raises(NotFound):
-            await repo.note_marked(StoreId("absent"))
-
-    async def test_a_store_moves(self, repo: RecordRepo) -> None:
-        """relocate: "is found at another location now"; what it holds stays with it."""
+    async def test_an_incarnation_is_intended_and_confirmed(self, repo: RecordRepo) -> None:
+        """exchange: "Change a store by compare-and-set"."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
-        for _ in range(2):
-            await repo.relocate(place.store_id, "elsewhere")
-        assert await repo.enrolled(place.store_id) == evolve(place, location="elsewhere")
-        again = await repo.enrol("elsewhere", Tier.LOCAL, StoreId("other"))
-        assert again.store_id == place.store_id
+        intending = place.intending(FIRST, NOON + MINUTE)
+        confirmed = intending.confirming("/elsewhere", NOON + 2 * MINUTE)
+        assert await repo.exchange(place, intending)
+        assert await repo.registered(place.store_id) == intending
+        assert await repo.exchange(intending, confirmed)
+        assert await repo.registered(place.store_id) == confirmed
+        assert confirmed.location == "/elsewhere"
         assert await repo.file(file.file_id) == file
-        with pytest.raises(NotFound):
-            await repo.relocate(StoreId("absent"), "nowhere")
 
-    async def test_an_entry_never_marked_gives_way(self, repo: RecordRepo) -> None:
-        """relocate: "copies that were planned for it are due in this store"."""
-        here, there = await local(repo), await cloud(repo)
-        newcomer = await repo.enrol("new endpoint/bucket", Tier.CLOUD, StoreId("cloud-2"))
-        planned, both = new_file(here, newcomer), new_file(here, there, newcomer)
-        for file in (planned, both):
-            await store(repo, Unit((file,)))
-        await repo.note_marked(there.store_id)
-        await repo.relocate(there.store_id, newcomer.location)
-        assert await repo.enrolled(newcomer.store_id) is None
-        moved = evolve(there, location=newcomer.location, marked=True)
-        assert await repo.enrolled(there.store_id) == moved
-        found = await repo.file(planned.file_id), await repo.file(both.file_id)
-        assert found == (
-            evolve(
-                planned,
-                replicas=(
-                    planned.replicas[0],
-                    evolve(planned.replicas[1], store_id=there.store_id),
-                ),
-            ),
-            evolve(both, replicas=both.replicas[:2]),
-        )
+    async def test_an_exchange_from_an_older_state_changes_nothing(self, repo: RecordRepo) -> None:
+        """exchange: "by compare-and-set"; "whether the catalogue holds `becomes` now"."""
+        place = await local(repo)
+        intending = place.intending(FIRST, NOON)
+        confirmed = intending.confirming("/here", NOON)
+        assert await repo.exchange(place, intending)
+        assert await repo.exchange(place, intending), "it holds that now"
+        assert await repo.exchange(intending, confirmed)
+        assert not await repo.exchange(place, place.intending(SECOND, NOON))
+        assert not await repo.exchange(intending, intending.intending(SECOND, NOON))
+        assert await repo.registered(place.store_id) == confirmed
+        absent = evolve(place, store_id=StoreId("absent"))
+        assert not await repo.exchange(absent, absent.intending(SECOND, NOON))
+        assert await repo.registered(absent.store_id) is None
 
-    async def test_what_names_a_store_that_gave_way_never_commits(self, repo: RecordRepo) -> None:
-        """CommitUnit: "AttemptCondemned: … a store that it names has given way to another"."""
-        here, there = await local(repo), await cloud(repo)
-        newcomer = await repo.enrol("new endpoint/bucket", Tier.CLOUD, StoreId("cloud-2"))
-        unit = new_evidence(new_record(), here, newcomer)
+    async def test_of_exchanges_at_once_one_succeeds(self, repo: RecordRepo) -> None:
+        """exchange: "Of concurrent calls from one state one succeeds"."""
+        place = await local(repo)
+        wanted = [place.intending(Incarnation(f"i{number}"), NOON) for number in range(20)]
+        went = await asyncio.gather(*(repo.exchange(place, one) for one in wanted))
+        assert sum(went) == 1
+        assert await repo.registered(place.store_id) == wanted[went.index(True)]
+
+    async def test_confirmed_stores_are_found_by_location(self, repo: RecordRepo) -> None:
+        """registered_at: "confirmed at a location, the latest confirmed last"."""
+        confirmed = []
+        for minutes, name in ((3, "a"), (1, "b"), (2, "c")):
+            new = RegisteredStore(StoreId(name), Tier.LOCAL, "/new", NOON, intended=FIRST)
+            await repo.register(new)
+            confirmed.append(new.confirming("/data/ñ", NOON + minutes * MINUTE))
+            assert list(await repo.registered_at(Tier.LOCAL, "/new")) == []
+            assert await repo.exchange(new, confirmed[-1])
+        found = list(await repo.registered_at(Tier.LOCAL, "/data/ñ"))
+        assert found == [confirmed[1], confirmed[2], confirmed[0]]
+        assert list(await repo.registered_at(Tier.CLOUD, "/data/ñ")) == []
+
+    async def test_what_names_an_unknown_store_never_commits(self, repo: RecordRepo) -> None:
+        """commit: "AttemptCondemned: … or a store that it names is unknown"."""
+        stranger = RegisteredStore(StoreId("cloud-2"), Tier.CLOUD, "b", NOON)
+        unit = new_evidence(new_record(), await local(repo), stranger)
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
-        await repo.relocate(there.store_id, newcomer.location)
         with pytest.raises(AttemptCondemned):
             await repo.apply(CommitUnit(attempt.attempt_id, unit))
         assert not await is_whole(repo, unit)
         assert await repo.condemn(LATER) == [attempt]
-
-    @pytest.mark.parametrize("marked", [False, True])
-    async def test_an_entry_in_use_stays(self, repo: RecordRepo, *, marked: bool) -> None:
-        """relocate: "One that was marked, or holds files, stays"."""
-        place = await local(repo)
-        taken = await repo.enrol("there", Tier.LOCAL, StoreId("local-2"))
-        if marked:
-            await repo.note_marked(taken.store_id)
-        file = new_file(place if marked else taken)
-        await store(repo, Unit((file,)))
-        await repo.relocate(place.store_id, "there")
-        assert await repo.enrolled(place.store_id) == evolve(place, location="there")
-        left = await repo.enrolled(taken.store_id)
-        assert left
-        assert left.location not in ("there", place.location)
-        assert left.marked is marked
-        assert await repo.file(file.file_id) == file
-        # And back: the two have changed places.
-        await repo.relocate(taken.store_id, place.location)
-        assert await repo.enrolled(taken.store_id) == evolve(
-            taken, location=place.location, marked=marked
-        )
 
     # The whole
 
@@ -987,8 +969,9 @@ class _Raised:
 
 _NAMES = ["V1", "V2", "v1", "V10"]
 _DEVICES = ["camera-1", "Kamera Ñ 速度"]
-_PLACES = ["host:/evidence", "endpoint/bucket", "elsewhere"]
+_PLACES = ["/evidence", "endpoint/bucket", "elsewhere"]
 _STORES = ["local-1", "cloud-1", "cloud-2"]
+_incarnations = st.sampled_from([None, *map(Incarnation, "ab")])
 _minutes = st.integers(-1, 4).map(lambda n: NOON + n * MINUTE)
 
 
@@ -1012,7 +995,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
         return await type(self).make()
 
     @initialize()
-    def enrol_the_first(self) -> None:
+    def register_the_first(self) -> None:
         """Two stores that every unit uses."""
         self._both(local)
         self._both(cloud)
@@ -1104,19 +1087,39 @@ class RecordRepoMachine(RuleBasedStateMachine):
         self._both(lambda repo: repo.apply(change))
 
     @rule(place=st.sampled_from(_PLACES), tier=st.sampled_from(Tier), name=st.sampled_from(_STORES))
-    def enrol(self, place: str, tier: Tier, name: str) -> None:
-        """Enrol a store, known or not."""
-        self._both(lambda repo: repo.enrol(place, tier, StoreId(name)))
+    def register(self, place: str, tier: Tier, name: str) -> None:
+        """Register a store, known or not."""
+        new = RegisteredStore(StoreId(name), tier, place, NOON)
+        self._both(lambda repo: repo.register(new))
 
-    @rule(name=st.sampled_from(_STORES))
-    def note_marked(self, name: str) -> None:
-        """Note a marker."""
-        self._both(lambda repo: repo.note_marked(StoreId(name)))
+    @rule(
+        name=st.sampled_from(_STORES),
+        was=st.tuples(_incarnations, _incarnations),
+        becomes=st.tuples(_incarnations, _incarnations),
+        place=st.sampled_from(_PLACES),
+        at=st.none() | _minutes,
+    )
+    def exchange(
+        self,
+        name: str,
+        was: tuple[Incarnation | None, Incarnation | None],
+        becomes: tuple[Incarnation | None, Incarnation | None],
+        place: str,
+        at: datetime | None,
+    ) -> None:
+        """Exchange incarnations, expected or not."""
+        there = self._runner.run(self._repos[1].registered(StoreId(name)))
+        base = there or RegisteredStore(StoreId(name), Tier.LOCAL, place, NOON)
+        expected = evolve(base, incarnation=was[0], intended=was[1])
+        wanted = evolve(
+            base, location=place, incarnation=becomes[0], intended=becomes[1], confirmed_at=at
+        )
+        self._both(lambda repo: repo.exchange(expected, wanted))
 
-    @rule(name=st.sampled_from(_STORES), place=st.sampled_from(_PLACES))
-    def relocate(self, name: str, place: str) -> None:
-        """Move a store."""
-        self._both(lambda repo: repo.relocate(StoreId(name), place))
+    @rule(place=st.sampled_from(_PLACES), tier=st.sampled_from(Tier))
+    def look_for_stores(self, place: str, tier: Tier) -> None:
+        """Look for stores at a location."""
+        self._both(lambda repo: repo.registered_at(tier, place))
 
     @rule(
         query=values.queries(st.sampled_from(_DEVICES), _minutes),
@@ -1147,7 +1150,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
             for name in map(ViolationId, _NAMES):
                 self._look_at(name)
             for store_id in map(StoreId, _STORES):
-                self._both(methodcaller("enrolled", store_id))
+                self._both(methodcaller("registered", store_id))
             self._both(lambda repo: repo.condemn(NOON + 9 * MINUTE, 1000))
         finally:
             for repo in self._repos:
@@ -1174,9 +1177,6 @@ async def _outcome(call: Awaitable[object]) -> object:
     return list(found) if isinstance(found, list | tuple) else found
 
 
-def _places(*, twice: bool) -> Sequence[EnrolledStore]:
-    places = (
-        EnrolledStore(StoreId("local-1"), Tier.LOCAL, "", marked=False),
-        EnrolledStore(StoreId("cloud-1"), Tier.CLOUD, "", marked=False),
-    )
+def _places(*, twice: bool) -> Sequence[RegisteredStore]:
+    places = LOCAL, CLOUD
     return places if twice else places[:1]

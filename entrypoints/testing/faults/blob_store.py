@@ -15,15 +15,16 @@ from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, closing
 from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
 from traffic_storage.ports.spool import Body
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
-class FailingBlobStore(Failing, BlobStore):
+class FailingBlobStore(Failing, MarkedBlobStore):
     """`inner` with failures where they are planned; everything else is the inner store's answer.
 
     `FailingBlobStore(inner, after=2)` fails every call after the first two that do I/O.
     """
 
-    def __init__(self, inner: BlobStore, *, after: int | None = None) -> None:
+    def __init__(self, inner: MarkedBlobStore, *, after: int | None = None) -> None:
         super().__init__(StorageUnavailable, after)
         self.inner = inner
 
@@ -78,20 +79,11 @@ class FailingBlobStore(Failing, BlobStore):
     async def marker(self) -> Marker | None:
         return await self._do("marker", self.inner.marker)
 
-    async def missing_part(self, key: BlobKey) -> str:
-        return await self._do("missing_part", lambda: self.inner.missing_part(key))
+    async def create_marker(self, marker: Marker) -> None:
+        await self._do("create_marker", lambda: self.inner.create_marker(marker))
 
-    async def write_marker(self, marker: Marker) -> None:
-        await self._do("write_marker", lambda: self.inner.write_marker(marker))
-
-    async def holder(self) -> str | None:
-        return await self._do("holder", self.inner.holder)
-
-    async def note_holder(self, location: str) -> bool:
-        return await self._do("note_holder", lambda: self.inner.note_holder(location))
-
-    async def is_copied_at(self, location: str) -> bool | None:
-        return await self._do("is_copied_at", lambda: self.inner.is_copied_at(location))
+    async def replace_marker(self, was: Marker, becomes: Marker) -> None:
+        await self._do("replace_marker", lambda: self.inner.replace_marker(was, becomes))
 
     async def aclose(self) -> None:
         await self.inner.aclose()

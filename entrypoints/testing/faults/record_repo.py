@@ -13,7 +13,7 @@ from traffic_storage.domain.identifiers import (
     StoreId,
     ViolationId,
 )
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows
 from traffic_storage.domain.query import FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
@@ -67,17 +67,17 @@ class FailingRecordRepo(Failing, RecordRepo):
     async def catalogue_id(self) -> CatalogueId:
         return await self._do("catalogue_id", self.inner.catalogue_id)
 
-    async def enrol(self, location: str, tier: Tier, proposed: StoreId) -> EnrolledStore:
-        return await self._do("enrol", lambda: self.inner.enrol(location, tier, proposed))
+    async def register(self, store: RegisteredStore) -> None:
+        await self._do("register", lambda: self.inner.register(store))
 
-    async def enrolled(self, store_id: StoreId) -> EnrolledStore | None:
-        return await self._do("enrolled", lambda: self.inner.enrolled(store_id))
+    async def registered(self, store_id: StoreId) -> RegisteredStore | None:
+        return await self._do("registered", lambda: self.inner.registered(store_id))
 
-    async def relocate(self, store_id: StoreId, location: str) -> None:
-        await self._do("relocate", lambda: self.inner.relocate(store_id, location))
+    async def registered_at(self, tier: Tier, location: str) -> Sequence[RegisteredStore]:
+        return await self._do("registered_at", lambda: self.inner.registered_at(tier, location))
 
-    async def note_marked(self, store_id: StoreId) -> None:
-        await self._do("note_marked", lambda: self.inner.note_marked(store_id))
+    async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
+        return await self._do("exchange", lambda: self.inner.exchange(was, becomes))
 
     async def upgrade(self) -> None:
         await self._do("upgrade", self.inner.upgrade)

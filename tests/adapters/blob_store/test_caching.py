@@ -28,6 +28,7 @@ from traffic_storage.entrypoints.testing.faults.blob_store import (
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.blob_store import BlobEntry, BlobStore, closing
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 MIB = SEGMENT_BYTES
 LIMIT_BYTES = 8 * MIB
@@ -51,7 +52,7 @@ async def cached(
     await store.aclose()
 
 
-def caching(far: BlobStore, folder: Path, limit_bytes: int = LIMIT_BYTES) -> CachingBlobStore:
+def caching(far: MarkedBlobStore, folder: Path, limit_bytes: int = LIMIT_BYTES) -> CachingBlobStore:
     return CachingBlobStore(far, folder, limit_bytes=limit_bytes, item_bytes=ITEM_BYTES)
 
 
@@ -395,7 +396,7 @@ class TestFirstScan:
 class _Slow(FailingBlobStore):
     """Hands read bytes out only when the gate opens."""
 
-    def __init__(self, inner: BlobStore, gate: asyncio.Event) -> None:
+    def __init__(self, inner: MarkedBlobStore, gate: asyncio.Event) -> None:
         super().__init__(inner)
         self._gate = gate
 

@@ -23,7 +23,7 @@ from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.identifiers import CatalogueId, StoreId
+from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span
@@ -107,13 +107,13 @@ def make_socket(path: Path) -> None:
 class TestReplaced:
     """The root is moved away, or mounted over, under a store in use."""
 
-    MARKER = Marker(CatalogueId("c"), StoreId("s"))
+    MARKER = Marker(CatalogueId("c"), StoreId("s"), Incarnation("i"))
 
     @pytest.mark.parametrize("made_anew", [True, False])
     async def test_nothing_is_written_or_removed_until_it_is_back(
         self, store: LocalDiskBlobStore, tmp_path: Path, clock: ManualClock, made_anew: bool
     ) -> None:
-        await store.write_marker(self.MARKER)
+        await store.create_marker(self.MARKER)
         first, second = await stored(store, random_blob(10)), random_blob(10)
         for _ in range(2):
             store.root.rename(tmp_path / "old")
@@ -128,7 +128,7 @@ class TestReplaced:
             with pytest.raises(StoreReplaced):
                 await store.marker()
             with pytest.raises(StoreReplaced):
-                await store.write_marker(self.MARKER)
+                await store.create_marker(self.MARKER)
             assert files_below(tmp_path / "old") == before
             assert files_below(tmp_path) == [f"old/{name}" for name in before]
             assert await store.read(first.key, first.digests) == first.data
@@ -144,10 +144,10 @@ class TestReplaced:
     async def test_another_folder_takes_its_place_if_it_is_marked_as_it_was(
         self, store: LocalDiskBlobStore, tmp_path: Path
     ) -> None:
-        await store.write_marker(self.MARKER)
+        await store.create_marker(self.MARKER)
         first = await stored(store, random_blob(10))
         replace(store.root, tmp_path / "old")
-        (store.root / ".traffic-storage").write_text("traffic-storage-marker:1:c:another\n")
+        (store.root / ".traffic-storage").write_text("traffic-storage-marker:2:c:another:i\n")
         with pytest.raises(StoreReplaced):
             await store.marker()
         (store.root / ".traffic-storage").unlink()
@@ -169,15 +169,27 @@ class TestReplaced:
         blob = await stored(store, random_blob(10))
         assert (store.root / blob.key).exists()
 
-    async def test_its_place_is_not_noted_elsewhere(
+    async def test_a_folder_in_another_incarnation_of_the_store_takes_its_place(
         self, store: LocalDiskBlobStore, tmp_path: Path
     ) -> None:
-        await store.note_holder("host:/a")
+        """Another process introduced one while the disk was mounted elsewhere."""
+        await store.create_marker(self.MARKER)
         replace(store.root, tmp_path / "old")
+        later = attrs.evolve(self.MARKER, incarnation=Incarnation("later"))
+        (store.root / ".traffic-storage").write_text(f"{later.to_text()}\n")
+        assert await store.marker() == later
+
+    async def test_its_marker_is_not_replaced_elsewhere(
+        self, store: LocalDiskBlobStore, tmp_path: Path
+    ) -> None:
+        await store.create_marker(self.MARKER)
+        replace(store.root, tmp_path / "old")
+        later = attrs.evolve(self.MARKER, incarnation=Incarnation("later"))
         with pytest.raises(StoreReplaced):
-            await store.note_holder("host:/b")
-        assert files_below(tmp_path) == ["old/.traffic-storage-holder"]
-        assert await store.holder() == "host:/a"
+            await store.replace_marker(self.MARKER, later)
+        assert files_below(tmp_path) == ["old/.traffic-storage"]
+        text = (tmp_path / "old" / ".traffic-storage").read_text()
+        assert text == f"{self.MARKER.to_text()}\n"
 
     async def test_a_put_looks_at_the_path_once_and_a_read_not_at_all(
         self, store: LocalDiskBlobStore, monkeypatch: pytest.MonkeyPatch
@@ -195,33 +207,6 @@ class TestReplaced:
         assert looks == []
         await stored(store, random_blob(10))
         assert len(looks) == 1
-
-
-class TestCopies:
-    async def test_a_folder_of_this_host_with_the_same_marker_is_a_copy(
-        self, store: LocalDiskBlobStore, tmp_path: Path
-    ) -> None:
-        await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
-        host = store.location.partition(":")[0]
-        shutil.copytree(store.root, tmp_path / "copy")
-        (tmp_path / "linked").symlink_to(store.root)
-        (tmp_path / "empty").mkdir()
-        (tmp_path / "other").mkdir()
-        (tmp_path / "other" / ".traffic-storage").write_text("traffic-storage-marker:1:c:t\n")
-        (tmp_path / "file").touch()
-        for name in ("linked", "empty", "other", "file", "file/below", "nothing"):
-            assert await store.is_copied_at(f"{host}:{tmp_path}/{name}") is False, name
-        assert await store.is_copied_at(f"{host}:{tmp_path}/copy") is True
-        assert await store.is_copied_at(f"another-{host}:{tmp_path}/copy") is None
-        assert await store.is_copied_at("https://s3.example/bucket") is None
-
-    async def test_a_place_that_can_not_be_looked_into_is_no_answer(
-        self, store: LocalDiskBlobStore, tmp_path: Path
-    ) -> None:
-        await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
-        host = store.location.partition(":")[0]
-        (tmp_path / "loop").symlink_to(tmp_path / "loop")
-        assert await store.is_copied_at(f"{host}:{tmp_path}/loop") is None
 
 
 class TestLayout:
@@ -247,11 +232,11 @@ class TestLayout:
         self, store: LocalDiskBlobStore, clock: ManualClock
     ) -> None:
         blob = await stored(store, random_blob(1000))
-        await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
+        await store.create_marker(Marker(CatalogueId("c"), StoreId("s"), Incarnation("i")))
         other = LocalDiskBlobStore(store.root, clock)
         assert await other.read(blob.key, blob.digests) == blob.data
         assert await other.marker() == await store.marker()
-        assert (store.root / ".traffic-storage").read_text() == "traffic-storage-marker:1:c:s\n"
+        assert (store.root / ".traffic-storage").read_text() == "traffic-storage-marker:2:c:s:i\n"
         await other.aclose()
 
     async def test_a_store_can_be_used_again_after_its_end(self, store: LocalDiskBlobStore) -> None:
@@ -263,7 +248,7 @@ class TestLayout:
         threads = threading.active_count()
         store = LocalDiskBlobStore(tmp_path / "none", clock)
         assert store.unavailable_reason() == ""
-        assert store.location.endswith(f":{tmp_path}/none")
+        assert store.location == f"{tmp_path}/none"
         assert not (tmp_path / "none").exists()
         assert threading.active_count() == threads
 
@@ -272,12 +257,16 @@ class TestLayout:
     ) -> None:
         blob = await stored(store, random_blob(10))
         (store.root / blob.key).unlink()
-        assert await store.missing_part(blob.key) == ""
+        with pytest.raises(BlobMissing) as one:
+            await store.read(blob.key, blob.digests)
+        assert one.value.absent_part == ""
         kind = blob.key.partition("/")[0]
         (store.root / kind).rename(store.root / "away")
         (store.root / kind).mkdir()
-        part = await store.missing_part(blob.key)
-        assert part == str((store.root / blob.key).parent)
+        for call in (store.read(blob.key, blob.digests), store.measure(blob.key)):
+            with pytest.raises(BlobMissing) as all_of_them:
+                await call
+            assert all_of_them.value.absent_part == str((store.root / blob.key).parent)
 
     async def test_an_unreadable_marker_is_an_error(self, store: LocalDiskBlobStore) -> None:
         await stored(store, random_blob(1))
@@ -285,7 +274,7 @@ class TestLayout:
         with pytest.raises(InvalidInput):
             await store.marker()
         with pytest.raises(BlobConflict):
-            await store.write_marker(Marker(CatalogueId("c"), StoreId("s")))
+            await store.create_marker(Marker(CatalogueId("c"), StoreId("s"), Incarnation("i")))
 
     async def test_a_long_manifest_is_a_file_beside_the_blob(
         self, store: LocalDiskBlobStore
@@ -692,10 +681,10 @@ class TestBadDisks:
     async def test_a_disk_that_is_mounted_anew_is_known_by_its_marker(
         self, tmp_path: Path, clock: ManualClock
     ) -> None:
-        marker = Marker(CatalogueId("c"), StoreId("s"))
+        marker = Marker(CatalogueId("c"), StoreId("s"), Incarnation("i"))
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:
             store = LocalDiskBlobStore(disk, clock)
-            await store.write_marker(marker)
+            await store.create_marker(marker)
             blob = await stored(store, random_blob(10))
             shutil.copytree(disk, tmp_path / "kept")
         with pytest.raises(StoreReplaced):

@@ -27,7 +27,7 @@ from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.identifiers import CatalogueId, StoreId
+from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span
@@ -52,7 +52,8 @@ MIB = SEGMENT_BYTES
 LARGE = 9 * MIB
 PART = 5 * MIB
 PATIENCE_SECONDS = 2.0
-MARKER = Marker(CatalogueId("c"), StoreId("s"))
+LATER = Marker(CatalogueId("c"), StoreId("s"), Incarnation("j"))
+MARKER = Marker(CatalogueId("c"), StoreId("s"), Incarnation("i"))
 
 
 def settings_for(bucket: Bucket, timeout_seconds: float = 20.0) -> S3Settings:
@@ -236,18 +237,26 @@ class TestWriting:
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
     ) -> None:
         s3_faults.on(s3_stub.reset_after_applying(), method="PUT", key=".traffic-storage-marker")
-        await store.write_marker(MARKER)
+        await store.create_marker(MARKER)
         assert await store.marker() == MARKER
+
+    async def test_a_marker_that_was_replaced_and_not_confirmed(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub
+    ) -> None:
+        await store.create_marker(MARKER)
+        s3_faults.on(s3_stub.reset_after_applying(), method="PUT", key=".traffic-storage-marker")
+        await store.replace_marker(MARKER, LATER)
+        assert await store.marker() == LATER
 
     @pytest.mark.parametrize("text", [b"\xff?", b""])
     async def test_an_unreadable_marker_is_an_error(
         self, store: ObjectStoreBlobStore, s3: S3Address, text: bytes
     ) -> None:
-        for name in ("marker", "holder"):
-            s3.request("PUT", f"/{store.settings.bucket}/.traffic-storage-{name}", text)
+        s3.request("PUT", f"/{store.settings.bucket}/.traffic-storage-marker", text)
         with pytest.raises(InvalidInput):
             await store.marker()
-        assert await store.holder() == text.decode(errors="replace")
+        with pytest.raises(BlobConflict):
+            await store.replace_marker(MARKER, LATER)
 
 
 class TestChecksums:
@@ -268,39 +277,6 @@ class TestChecksums:
             "partNumber=1": sha256_base64(blob.data[:PART]),
             "partNumber=2": sha256_base64(blob.data[PART:]),
         }
-
-
-class TestCopies:
-    async def test_a_mirrored_bucket_is_a_copy(
-        self, no_leaks: None, plain: ObjectStoreBlobStore, s3: S3Address
-    ) -> None:
-        await plain.write_marker(MARKER)
-        with s3.temporary_bucket() as mirror, s3.temporary_bucket() as empty:
-            settings = settings_for(mirror)
-            copy = ObjectStoreBlobStore(settings, SystemClock())
-            async with contextlib.aclosing(copy), asyncio.timeout(60):
-                # A copy is younger; the server tells it in seconds.
-                while not await plain.is_copied_at(settings.location):
-                    text = f"{MARKER.to_text()}\n".encode()
-                    s3.request("PUT", f"/{mirror.name}/.traffic-storage-marker", text)
-                assert await copy.is_copied_at(plain.location) is True
-            assert await plain.is_copied_at(settings_for(empty).location) is False
-        assert await plain.is_copied_at(settings.location) is None
-
-    async def test_what_is_not_at_the_same_endpoint_can_not_be_seen(
-        self, store: ObjectStoreBlobStore, plain: ObjectStoreBlobStore
-    ) -> None:
-        await plain.write_marker(MARKER)
-        assert await plain.is_copied_at(store.location) is None
-        assert await plain.is_copied_at("host:/blobs") is None
-
-    async def test_one_bucket_that_is_reached_by_two_names_tells_both_the_same(
-        self, store: ObjectStoreBlobStore, plain: ObjectStoreBlobStore
-    ) -> None:
-        assert await plain.note_holder(plain.location)
-        assert await store.holder() == plain.location
-        assert await store.note_holder(store.location)
-        assert await plain.holder() == store.location != plain.location
 
 
 class TestTime:
@@ -513,7 +489,7 @@ class TestRefusals:
             lambda store: store.delete(blob.key),
             is_empty,
             lambda store: store.marker(),
-            lambda store: store.write_marker(MARKER),
+            lambda store: store.create_marker(MARKER),
         ]
         for call in calls:
             async with contextlib.aclosing(ObjectStoreBlobStore(settings, SystemClock())) as store:

@@ -8,11 +8,11 @@ from traffic_storage.adapters.record_repo.sql import rows, tables
 from traffic_storage.adapters.record_repo.sql.statement import Args, Value
 from traffic_storage.domain.files import FileKind, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.identifiers import StoreId
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import NOON, new_file
 
-STORE = EnrolledStore(StoreId("local-1"), Tier.LOCAL, "here", marked=True)
+STORE = RegisteredStore(StoreId("local-1"), Tier.LOCAL, "here", NOON)
 _AT = rows.micros(NOON)
 
 

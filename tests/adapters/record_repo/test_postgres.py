@@ -31,7 +31,7 @@ from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.domain.changes import CommitUnit, ObserveReplica
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.domain.files import ReplicaState
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
@@ -88,7 +88,7 @@ async def repo(database: Database) -> AsyncIterator[SqlRecordRepo]:
         yield repo
 
 
-async def begun(repo: RecordRepo, place: EnrolledStore) -> tuple[Attempt, Unit]:
+async def begun(repo: RecordRepo, place: RegisteredStore) -> tuple[Attempt, Unit]:
     """An attempt at new evidence that has begun."""
     unit = new_evidence(new_record(), place)
     attempt = new_attempt(unit)
@@ -107,7 +107,7 @@ async def seconds_until_it_fails(call: Awaitable[object]) -> float:
 class Writers:
     """Callers that store evidence without a pause, and note what became of it."""
 
-    def __init__(self, repo: RecordRepo, place: EnrolledStore) -> None:
+    def __init__(self, repo: RecordRepo, place: RegisteredStore) -> None:
         self.acknowledged: list[Unit] = []
         self.unknown: list[Unit] = []
         self.failed = 0
@@ -225,14 +225,14 @@ class TestOutage:
             postgres_proxy.forward()
             await self._comes_back(repo, place)
 
-    async def _comes_back(self, repo: RecordRepo, place: EnrolledStore) -> None:
+    async def _comes_back(self, repo: RecordRepo, place: RegisteredStore) -> None:
         """On a busy machine half a second may be short for one try or another."""
         for _ in range(20):
             with suppress(CatalogueUnavailable):
                 return await self._store(repo, place)
         return await self._store(repo, place)
 
-    async def _store(self, repo: RecordRepo, place: EnrolledStore) -> None:
+    async def _store(self, repo: RecordRepo, place: RegisteredStore) -> None:
         await store(repo, new_evidence(new_record(), place))
 
     async def test_connections_that_broke_while_idle_are_replaced(

@@ -27,7 +27,7 @@ from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.domain.changes import ObserveReplica
 from traffic_storage.domain.errors import ConfigurationError, StorageFull
 from traffic_storage.domain.files import ReplicaState
-from traffic_storage.domain.identity import EnrolledStore
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.entrypoints.testing.contracts.record_repo import is_whole, local, recount
@@ -446,7 +446,7 @@ class TestBadDisks:
         assert said.splitlines() == [OutcomeUnknown.__name__, "None", "True"]
 
 
-async def _begun(repo: RecordRepo, place: EnrolledStore, count: int) -> list[Attempt]:
+async def _begun(repo: RecordRepo, place: RegisteredStore, count: int) -> list[Attempt]:
     """Attempts that have begun, in the order in which they are condemned."""
     attempts = [new_attempt(Unit((new_file(place),))) for _ in range(count)]
     for attempt in attempts:

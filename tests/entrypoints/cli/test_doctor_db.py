@@ -228,13 +228,12 @@ def test_whose_a_store_is_is_left_open_while_the_database_is_away(
     assert "the database could not tell" in found["local store"]["detail"]
 
 
-def test_a_copy_of_a_store_is_a_problem(
+def test_a_copy_of_a_store_that_was_taken_into_use_is_a_problem_until_one_is_adopted(
     shell: Shell,
     tmp_path: Path,
     postgres_database: Database,
     s3_bucket: Bucket,
     redis_database: RedisAddress,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     servers = postgres_database, s3_bucket, redis_database
     file = with_servers(tmp_path, *servers)
@@ -243,20 +242,29 @@ def test_a_copy_of_a_store_is_a_problem(
     copied = tmp_path / "copied"
     copied.mkdir()
     clone = with_servers(copied, *servers)
-    shutil.copytree(tmp_path / "evidence" / "blobs", copied / "evidence" / "blobs")
+    blobs = tmp_path / "evidence" / "blobs"
+    shutil.copytree(blobs, copied / "evidence" / "blobs")
+    shell("stats", "--config", clone)
 
-    beside = findings(shell, "--config", clone, code=3)["local store"]
-    with monkeypatch.context() as patch:
-        patch.setattr("socket.gethostname", lambda: "clone")
-        assert findings(shell, "--config", clone)["local store"]["status"] == "ok"
-        shell("stats", "--config", clone)
     lost = findings(shell, "--config", file, code=3)["local store"]
-    shell("stats", "--config", file)
+    adopted = findings(shell, "--config", file, "--adopt-store", blobs)
+    clone_lost = findings(shell, "--config", clone, code=3)["local store"]
 
-    assert "two copies of one store exist" in beside["detail"]
-    assert f"was taken over by a process that has it at clone:{copied}" in lost["detail"]
-    assert "A restart of this service takes the store back over" in lost["detail"]
-    assert findings(shell, "--config", file)["local store"]["status"] == "ok"
+    assert f"{blobs} and the catalogue disagree on the incarnation" in lost["detail"]
+    assert f"confirmed it at {copied}" in lost["detail"]
+    assert f"traffic-storage doctor --adopt-store {blobs}" in lost["detail"]
+    assert "is taken as local-" in adopted["adoption"]["detail"]
+    assert adopted["local store"]["status"] == "ok"
+    assert "disagree on the incarnation" in clone_lost["detail"]
+
+
+def test_only_a_configured_store_is_adopted(shell: Shell, tmp_path: Path) -> None:
+    used(shell.base)
+
+    found = findings(shell, "--adopt-store", tmp_path / "elsewhere", code=3)
+
+    assert "no store is configured at" in found["adoption"]["detail"]
+    assert str(shell.base / "blobs") in found["adoption"]["remedy"]
 
 
 def test_a_key_that_others_may_read_is_a_problem(shell: Shell) -> None:

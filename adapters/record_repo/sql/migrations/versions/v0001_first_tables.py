@@ -43,10 +43,13 @@ def _make_stores() -> None:
         sa.Column("store_id", _text(), nullable=False),
         sa.Column("tier", _text(), nullable=False),
         sa.Column("location", _text(), nullable=False),
-        sa.Column("marked", sa.Boolean, nullable=False),
+        sa.Column("registered_at", sa.BigInteger, nullable=False),
+        sa.Column("incarnation", _text()),
+        sa.Column("intended", _text()),
+        sa.Column("intended_at", sa.BigInteger),
+        sa.Column("confirmed_at", sa.BigInteger),
         sa.Column("number", sa.SmallInteger, nullable=False),
         sa.PrimaryKeyConstraint("store_id", name="store_pkey"),
-        sa.UniqueConstraint("location", name="store_location_key"),
         sa.UniqueConstraint("number", name="store_number_key"),
     )
     op.create_table(

@@ -1,0 +1,139 @@
+"""The stores of this process.
+
+`directory` knows them by id and whether they are trusted, `identity` finds that out, `capacity`
+measures and limits them, `choosing` decides where a file goes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from traffic_storage.application.stores.capacity import Capacity, Occupancy, PutSlots
+from traffic_storage.application.stores.choosing import Choosing, Excluded
+from traffic_storage.application.stores.directory import (
+    BoundStore,
+    ConfiguredStore,
+    Directory,
+    Identity,
+    StoreLimits,
+)
+from traffic_storage.application.stores.identity import Identities
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.placement import Placement, StorageStrategy, Thresholds
+from traffic_storage.ports.blob_store import BlobStore
+from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
+from traffic_storage.ports.record_repo import RecordRepo
+from traffic_storage.ports.store_identity import MarkedBlobStore
+
+__all__ = [
+    "BoundStore",
+    "ConfiguredStore",
+    "Excluded",
+    "Occupancy",
+    "PutSlots",
+    "StoreLimits",
+    "Stores",
+]
+
+
+class Stores:
+    """All stores of this process, bound to the catalogue: what use cases ask."""
+
+    def __init__(
+        self,
+        configured: Sequence[ConfiguredStore],
+        *,
+        strategy: StorageStrategy,
+        thresholds: Thresholds,
+        repo: RecordRepo,
+        clock: Clock,
+        ids: Ids,
+        parallel_puts: int,
+    ) -> None:
+        self._repo = repo
+        self._directory = Directory(configured)
+        self._identities = Identities(repo, clock, ids)
+        self._capacity = Capacity(self._directory, repo, clock, parallel_puts=parallel_puts)
+        self._choosing = Choosing(
+            self._directory, self._capacity, strategy=strategy, thresholds=thresholds
+        )
+
+    def __iter__(self) -> Iterator[BoundStore]:
+        return iter(self._directory)
+
+    def blob_store(self, store_id: StoreId) -> BlobStore:
+        """As `Directory.blob_store`."""
+        return self._directory.blob_store(store_id)
+
+    def trusted(self, store_id: StoreId) -> MarkedBlobStore:
+        """As `Directory.trusted`."""
+        return self._directory.trusted(store_id)
+
+    async def confirm(self, store_id: StoreId, missing: BlobMissing | None = None) -> None:
+        """Make sure, by looking now, that what is seen in a store is seen in the right one.
+
+        Call it before a replica is noted as missing or as present again, and before recovery
+        deletes. With `missing` it also makes sure that the store lacks that blob alone.
+
+        Raises:
+            StorageUnavailable: that can't be said of it now; the message says why.
+            CatalogueUnavailable: the database is away.
+        """
+        self._directory.trusted(store_id)
+        await self._identities.confirm(self._directory.known(store_id), store_id)
+        if missing is not None and missing.absent_part:
+            raise StorageUnavailable(
+                f"{missing.absent_part} is not there",
+                remedy="mount what belongs there, or restore the folder",
+            )
+        self._directory.trusted(store_id)
+
+    async def bind(self) -> None:
+        """Find out or verify which store is which. A store that is away is tried again later.
+
+        Raises:
+            CatalogueUnavailable: the database is away; nothing has changed.
+        """
+        found: list[Identity] = []
+        for bound in self._directory:
+            claimed = {identity.store_id for identity in found}
+            found.append(await self._identities.identify(bound, claimed))
+        self._directory.bind(found)
+        await self.recount()
+        for bound in self._directory:
+            if bound.store_id is not None:
+                await self._capacity.refresh(bound)
+
+    async def doubt(self, store: MarkedBlobStore) -> str:
+        """As `Identities.doubt`."""
+        return await self._identities.doubt(store)
+
+    async def adopt(self, bound: BoundStore) -> str:
+        """As `Identities.adopt`."""
+        return await self._identities.adopt(bound)
+
+    async def recount(self) -> None:
+        """As `Capacity.recount`; learns where stores of other processes are, too."""
+        counted = await self._capacity.recount()
+        strangers = [store_id for store_id in counted if store_id not in self._directory]
+        known = [await self._repo.registered(store_id) for store_id in strangers]
+        self._directory.note_elsewhere({store.store_id: store.location for store in known if store})
+
+    async def place(
+        self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
+    ) -> Placement:
+        """As `Choosing.place`."""
+        return await self._choosing.place(kind, size_bytes, device, excluded)
+
+    def slots(self, puts: Mapping[StoreId, int]) -> AbstractAsyncContextManager[PutSlots]:
+        """As `Capacity.slots`."""
+        return self._capacity.slots(puts)
+
+    def occupied(self, store_id: StoreId) -> Occupancy:
+        """As `Capacity.occupied`."""
+        return self._capacity.occupied(store_id)
+
+    def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
+        """As `Capacity.end_reservation`."""
+        self._capacity.end_reservation(store_id, size_bytes, kept=kept)

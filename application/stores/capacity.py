@@ -1,0 +1,198 @@
+"""Capacity: what stores have left, what is reserved, and how many puts run at once."""
+
+import asyncio
+import logging
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
+
+from attrs import define
+
+from traffic_storage.application.stores.directory import BoundStore, Directory
+from traffic_storage.domain.errors import StorageFull, StorageUnavailable
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.placement import UNKNOWN_STORE, StoreStatus
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.clock import Clock
+
+logger = logging.getLogger("traffic_storage.stores")
+
+ROOM_IS_FRESH_SECONDS = 1.0
+
+PutSlots: TypeAlias = Mapping[StoreId, asyncio.Semaphore]
+"""What limits the puts of one unit in each store."""
+
+
+@define
+class Occupancy:
+    """What our files occupy in a store.
+
+    Attributes:
+        counted_bytes: the catalogue's counters at the last recount, and what was stored since.
+        reserved_bytes: of files that are being stored.
+        kept_bytes: monotonic: all that this process stored. Its growth since a measurement of
+            free space is subtracted from that measurement.
+    """
+
+    counted_bytes: int = 0
+    reserved_bytes: int = 0
+    kept_bytes: int = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What counts against a limit."""
+        return self.counted_bytes + self.reserved_bytes
+
+
+@define
+class _Measurement:
+    """When the room of a store was measured, and what had been kept until then."""
+
+    at: float = float("-inf")
+    kept_bytes: int = 0
+
+
+class Slots:
+    """A limit on what runs at once, in the order of arrival."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free = limit
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def take(self, count: int) -> AsyncIterator[int]:
+        """Hold `count` slots, or all there are if those are fewer; gives their number."""
+        wanted = min(count, self._limit)
+        await self._acquire(wanted)
+        try:
+            yield wanted
+        finally:
+            self._release(wanted)
+
+    async def _acquire(self, wanted: int) -> None:
+        if not self._waiting and self._free >= wanted:
+            self._free -= wanted
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((wanted, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            # Given and cancelled at once, or never given: the next one may be next either way.
+            self._release(0 if turn.cancelled() else wanted)
+            raise
+
+    def _release(self, count: int) -> None:
+        self._free += count
+        while self._waiting and (self._waiting[0][1].done() or self._free >= self._waiting[0][0]):
+            wanted, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= wanted
+                turn.set_result(None)
+
+
+class Capacity:
+    """Measures stores, counts what is stored and reserved in them, limits puts to each of them."""
+
+    def __init__(
+        self, directory: Directory, catalogue: Catalogue, clock: Clock, *, parallel_puts: int
+    ) -> None:
+        self._directory = directory
+        self._catalogue = catalogue
+        self._clock = clock
+        self._occupied: defaultdict[StoreId, Occupancy] = defaultdict(Occupancy)
+        self._measured: defaultdict[int, _Measurement] = defaultdict(_Measurement)
+        self._slots: defaultdict[StoreId, Slots] = defaultdict(lambda: Slots(parallel_puts))
+
+    def occupied(self, store_id: StoreId) -> Occupancy:
+        """What our files occupy in a store at this moment."""
+        return self._occupied[store_id]
+
+    def reserve(self, store_id: StoreId, size_bytes: int) -> None:
+        """Count bytes that are about to be stored, until `end_reservation`."""
+        self._occupied[store_id].reserved_bytes += size_bytes
+
+    def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
+        """End a reservation; `kept` says whether the file was stored."""
+        here = self._occupied[store_id]
+        here.reserved_bytes -= size_bytes
+        if kept:
+            here.counted_bytes += size_bytes
+            here.kept_bytes += size_bytes
+
+    @asynccontextmanager
+    async def slots(self, puts: Mapping[StoreId, int]) -> AsyncIterator[PutSlots]:
+        """Wait until so many puts may run in each store; gives what limits them to that number.
+
+        Each store has slots of its own: a slow one keeps no puts from another.
+        """
+        async with AsyncExitStack() as held:
+            # In one order everywhere, so that no two units wait for each other.
+            yield {
+                store_id: asyncio.Semaphore(
+                    await held.enter_async_context(self._slots[store_id].take(puts[store_id]))
+                )
+                for store_id in sorted(puts)
+            }
+
+    async def recount(self) -> Mapping[StoreId, int]:
+        """Take the usage from the catalogue's counters; gives the bytes of each store.
+
+        What is being stored stays reserved. What was stored meanwhile counts, twice perhaps until
+        the next recount: never too little.
+        """
+        before = {store_id: here.kept_bytes for store_id, here in self._occupied.items()}
+        usage = await self._catalogue.usage()
+        counted: defaultdict[StoreId, int] = defaultdict(int)
+        for row in usage.stores:
+            counted[row.store_id] += row.bytes
+        for store_id in {*counted, *self._occupied}:
+            here = self._occupied[store_id]
+            here.counted_bytes = counted[store_id] + here.kept_bytes - before.get(store_id, 0)
+        return counted
+
+    async def refresh(self, bound: BoundStore) -> None:
+        """Measure what a store has left, unless that was done within the last second."""
+        now = self._clock.monotonic()
+        measured = self._measured[id(bound)]
+        if now - measured.at < ROOM_IS_FRESH_SECONDS or bound.store.unavailable_reason():
+            return
+        measured.at = now
+        kept_bytes = self._occupancy_of(bound).kept_bytes
+        try:
+            bound.room = await bound.store.room()
+        except StorageUnavailable as error:
+            logger.warning("the room of %s is unknown: %s", bound.store.location, str(error))
+        else:
+            measured.kept_bytes = kept_bytes
+
+    def status(
+        self, bound: BoundStore, failed: StorageFull | StorageUnavailable | None
+    ) -> StoreStatus:
+        """The store as placement sees it now; `failed` is how it failed in this very call."""
+        limits, occupied = bound.configured.limits, self._occupancy_of(bound)
+        full = str(failed) if isinstance(failed, StorageFull) else ""
+        away = str(failed) if failed and not full else ""
+        return StoreStatus(
+            store_id=bound.store_id or UNKNOWN_STORE,
+            tier=bound.store.tier,
+            unavailable_reason=bound.untrusted_reason or away or bound.store.unavailable_reason(),
+            full=full,
+            used_bytes=occupied.used_bytes,
+            limit_bytes=limits.limit_bytes,
+            free_bytes=self._free_bytes(bound, occupied),
+            reserve_bytes=limits.reserve_bytes,
+            free_inodes=bound.room.free_inodes,
+        )
+
+    def _occupancy_of(self, bound: BoundStore) -> Occupancy:
+        return Occupancy() if bound.store_id is None else self._occupied[bound.store_id]
+
+    def _free_bytes(self, bound: BoundStore, occupied: Occupancy) -> int | None:
+        """What was measured as free, less what was stored since and what is reserved."""
+        if bound.room.free_bytes is None:
+            return None
+        stored_since = occupied.kept_bytes - self._measured[id(bound)].kept_bytes
+        return bound.room.free_bytes - stored_since - occupied.reserved_bytes

@@ -1,0 +1,88 @@
+"""Choosing: which stores the strategy considers for a file, and the placement that follows."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from traffic_storage.application.stores.capacity import Capacity
+from traffic_storage.application.stores.directory import BoundStore, Directory
+from traffic_storage.domain.errors import StorageFull, StorageUnavailable
+from traffic_storage.domain.files import FileKind, Tier
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.placement import (
+    CloudRoute,
+    Placement,
+    StorageStrategy,
+    StoreStatus,
+    Thresholds,
+    place,
+    route,
+)
+
+Excluded: TypeAlias = Mapping[StoreId, StorageFull | StorageUnavailable]
+"""Stores that failed in this call, and how."""
+
+
+class Choosing:
+    """Decides where a file goes, by what is known of the stores now."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        capacity: Capacity,
+        *,
+        strategy: StorageStrategy,
+        thresholds: Thresholds,
+    ) -> None:
+        self._directory = directory
+        self._capacity = capacity
+        self._strategy = strategy
+        self._thresholds = thresholds
+
+    async def place(
+        self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
+    ) -> Placement:
+        """Decide where a file goes, and reserve its bytes there.
+
+        Raises:
+            StorageFull, StorageUnavailable: as `domain.placement.place`.
+        """
+        if not self._directory.is_bound:
+            raise StorageUnavailable(
+                "this service is not started: no store was opened yet",
+                remedy="await its start first: `container.runtime().start()`",
+            )
+        local, cloud = self._local(), self._cloud_for(device)
+        placement = place(
+            self._strategy,
+            kind,
+            size_bytes,
+            local=await self._status(local, excluded),
+            cloud=await self._status(cloud, excluded),
+            thresholds=self._thresholds,
+        )
+        self._capacity.reserve(placement.first.store_id, size_bytes)
+        return placement
+
+    def _local(self) -> BoundStore | None:
+        if not self._strategy.needs_local:
+            return None
+        return next(self._directory.of_tier(Tier.LOCAL), None)
+
+    def _cloud_for(self, device: str | None) -> BoundStore | None:
+        clouds = [one for one in self._directory.of_tier(Tier.CLOUD) if one.configured.written]
+        rest = next((one for one in clouds if one.configured.device_pattern is None), None)
+        if rest is None:
+            return None
+        routes = [
+            CloudRoute(one.configured.device_pattern, one)
+            for one in clouds
+            if one.configured.device_pattern is not None
+        ]
+        return route(device, routes, rest)
+
+    async def _status(self, bound: BoundStore | None, excluded: Excluded) -> StoreStatus | None:
+        if bound is None:
+            return None
+        await self._capacity.refresh(bound)
+        failed = None if bound.store_id is None else excluded.get(bound.store_id)
+        return self._capacity.status(bound, failed)

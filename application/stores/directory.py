@@ -1,0 +1,153 @@
+"""The stores of this process by id, and which of them are trusted."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import define, field, frozen
+
+from traffic_storage.domain.errors import StorageUnavailable
+from traffic_storage.domain.files import Tier
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.ports.blob_store import BlobStore, Room
+from traffic_storage.ports.store_identity import MarkedBlobStore
+
+logger = logging.getLogger("traffic_storage.stores")
+
+NOT_BOUND = "its identity is not verified yet"
+NOT_USED = "the strategy does not use it"
+
+
+@frozen
+class StoreLimits:
+    """How much our files may occupy in a store, and what must stay free on its medium."""
+
+    limit_bytes: int | None = None
+    reserve_bytes: int = 0
+
+
+@frozen
+class ConfiguredStore:
+    """A store that the configuration names.
+
+    Attributes:
+        written: whether the strategy puts files here; a store that it does not use is read where
+            files from another time lie in it.
+        device_pattern: shell pattern of the devices whose files a cloud store takes; None: the rest.
+    """
+
+    store: MarkedBlobStore
+    limits: StoreLimits
+    written: bool = True
+    device_pattern: str | None = None
+
+
+@frozen
+class Identity:
+    """Which store a configured store is, as far as that is known.
+
+    `untrusted_reason` says why it may be neither written nor emptied; empty when it may.
+    """
+
+    store_id: StoreId | None = None
+    untrusted_reason: str = NOT_BOUND
+
+
+@define
+class BoundStore:
+    """A configured store, its identity, and what was last measured of its medium."""
+
+    configured: ConfiguredStore
+    identity: Identity = Identity()
+    room: Room = field(factory=Room)
+
+    @property
+    def store(self) -> MarkedBlobStore:
+        """The adapter."""
+        return self.configured.store
+
+    @property
+    def store_id(self) -> StoreId | None:
+        """The id in the catalogue; None while it is unknown."""
+        return self.identity.store_id
+
+    @property
+    def untrusted_reason(self) -> str:
+        """Why nothing may be changed in it; empty when it may."""
+        return self.identity.untrusted_reason
+
+    @property
+    def trusted(self) -> bool:
+        """Whether store and catalogue agree on its identity."""
+        return not self.untrusted_reason
+
+
+class Directory:
+    """All stores of this process."""
+
+    def __init__(self, configured: Sequence[ConfiguredStore]) -> None:
+        self._all = [BoundStore(store) for store in configured]
+        self._by_id: dict[StoreId, BoundStore] = {}
+        self._elsewhere: Mapping[StoreId, str] = {}
+        self._is_bound = False
+
+    def __iter__(self) -> Iterator[BoundStore]:
+        return iter(self._all)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the identities were looked at, once at least."""
+        return self._is_bound
+
+    def of_tier(self, tier: Tier) -> Iterator[BoundStore]:
+        """The stores of a tier, as they are configured."""
+        return (bound for bound in self._all if bound.store.tier is tier)
+
+    def bind(self, identities: Sequence[Identity]) -> None:
+        """Take the identities of all stores, in their order."""
+        for bound, identity in zip(self._all, identities, strict=True):
+            reason = identity.untrusted_reason
+            if reason not in {"", NOT_USED, bound.untrusted_reason}:
+                logger.error("nothing is written to %s: %s", bound.store.location, reason)
+            bound.identity = identity
+        self._by_id = {bound.store_id: bound for bound in self._all if bound.store_id is not None}
+        self._is_bound = True
+
+    def note_elsewhere(self, locations: Mapping[StoreId, str]) -> None:
+        """Note where stores of other processes were last seen, for messages that name them."""
+        self._elsewhere = locations
+
+    def __contains__(self, store_id: StoreId) -> bool:
+        return store_id in self._by_id
+
+    def known(self, store_id: StoreId) -> BoundStore:
+        """The store of this process with this id.
+
+        Raises:
+            StorageUnavailable: this process has no such store.
+        """
+        if bound := self._by_id.get(store_id):
+            return bound
+        where = f"{self._elsewhere[store_id]}: " if store_id in self._elsewhere else ""
+        raise StorageUnavailable(
+            f"{where}the store {store_id} is not one of this process",
+            remedy="configure it here, or ask the process that has it",
+        )
+
+    def blob_store(self, store_id: StoreId) -> BlobStore:
+        """The adapter of a store of this process, for reading.
+
+        Raises:
+            StorageUnavailable: this process has no such store.
+        """
+        return self.known(store_id).store
+
+    def trusted(self, store_id: StoreId) -> MarkedBlobStore:
+        """The adapter of a store, for changing something: ask immediately before each change.
+
+        Raises:
+            StorageUnavailable: this process has no such store, or it is not trusted; says why.
+        """
+        bound = self.known(store_id)
+        if not bound.trusted:
+            raise StorageUnavailable(f"the store {store_id} is in doubt: {bound.untrusted_reason}")
+        return bound.store

@@ -1,0 +1,361 @@
+"""Binding: finding out which store each configured store is, and whether it may be changed.
+
+The protocol is in `domain.identity`; here its steps are taken. Several processes may take them at
+once, and any of them may die between two steps.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from attrs import evolve
+
+from traffic_storage.application.stores.directory import (
+    NOT_BOUND,
+    NOT_USED,
+    BoundStore,
+    Identity,
+)
+from traffic_storage.domain.errors import InvalidInput, StorageFull, StorageUnavailable
+from traffic_storage.domain.files import Tier
+from traffic_storage.domain.identifiers import Incarnation, StoreId
+from traffic_storage.domain.identity import (
+    Marker,
+    RegisteredStore,
+    Step,
+    configured_twice,
+    disagreement,
+    next_step,
+    other_catalogue,
+    unmarked,
+)
+from traffic_storage.ports.blob_store import is_empty
+from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.errors import BlobConflict, StoreReplaced
+from traffic_storage.ports.store_identity import MarkedBlobStore
+from traffic_storage.ports.store_registry import StoreRegistry
+
+logger = logging.getLogger("traffic_storage.stores")
+
+CONFIRM_SECONDS = 5.0
+_RACES = 20
+
+
+class Identities:
+    """Compares markers with the catalogue, and introduces new incarnations."""
+
+    def __init__(self, registry: StoreRegistry, clock: Clock, ids: Ids) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._ids = ids
+        self._proposed: dict[str, RegisteredStore] = {}
+        self._introduced: set[StoreId] = set()
+
+    async def identify(self, bound: BoundStore, claimed: Collection[StoreId | None]) -> Identity:
+        """Which store it is, and why it may not be changed (empty: it may).
+
+        Once in this process, and again when the incarnation is an hour old, this introduces a new
+        incarnation. `claimed` are the ids of the stores that were identified before.
+
+        Raises:
+            CatalogueUnavailable: the database is away; nothing is known anew.
+        """
+        try:
+            return await self._identified(bound, claimed)
+        except (InvalidInput, StoreReplaced) as error:
+            return Identity(await self._supposed(bound), str(error))
+        except StorageUnavailable as error:
+            if bound.trusted:
+                # It was identified before, and its adapter reports that it is away.
+                return bound.identity
+            return Identity(await self._placeholder(bound), f"{NOT_BOUND}: {error}")
+        except (BlobConflict, StorageFull) as error:
+            return Identity(await self._supposed(bound), f"{NOT_BOUND}: {error}")
+
+    async def confirm(self, bound: BoundStore, store_id: StoreId) -> None:
+        """Make sure, by looking now, that a store is the one that the catalogue means.
+
+        Takes some seconds at most.
+
+        Raises:
+            StorageUnavailable: it is not, or that can't be found out now; says why.
+            CatalogueUnavailable: the database is away.
+        """
+        location = bound.store.location
+        try:
+            registered, agrees = None, False
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                marker = await bound.store.marker()
+                is_this = marker is not None and await self._means(marker, store_id)
+                if marker is not None and is_this:
+                    marker, registered, agrees = await self._compare(bound.store, marker)
+        except InvalidInput as error:
+            raise StorageUnavailable(f"{location}: {error}") from error
+        except TimeoutError as error:
+            raise StorageUnavailable(
+                f"{location} did not show its marker in {CONFIRM_SECONDS:.0f} s",
+                remedy="check the disk or the network",
+            ) from error
+        if marker is None or not is_this:
+            raise StorageUnavailable(
+                f"{location} does not carry the marker of {store_id} now",
+                remedy="check mount points and bucket names",
+            )
+        if not agrees:
+            raise StorageUnavailable(disagreement(location, marker, registered))
+
+    async def doubt(self, store: MarkedBlobStore) -> str:
+        """Why a process that starts now would not trust a store; empty if it would.
+
+        Changes nothing.
+
+        Raises:
+            InvalidInput: its marker is unreadable.
+            StorageUnavailable: the store can't be reached.
+            CatalogueUnavailable: the database is away.
+        """
+        location, marker = store.location, await store.marker()
+        if marker is None:
+            there = await self._registry.registered_at(store.tier, location)
+            return unmarked(location, there, empty=not there and await is_empty(store))
+        if marker.catalogue_id != await self._registry.catalogue_id():
+            return other_catalogue(location, marker)
+        marker, registered, agrees = await self._compare(store, marker)
+        return "" if agrees else disagreement(location, marker, registered)
+
+    async def adopt(self, bound: BoundStore) -> str:
+        """Take what lies at a location as the store that belongs there; what was done, in words.
+
+        For an operator who knows that it is the right one: the catalogue takes the incarnation
+        that the marker holds; a store without a marker gets one.
+
+        Raises:
+            StorageUnavailable: its marker names another catalogue, or it can't be reached.
+            BlobConflict: another process changes the marker at the same time.
+            CatalogueUnavailable: the database is away.
+        """
+        location = bound.store.location
+        marker = await bound.store.marker()
+        if marker is None:
+            return await self._mark_anew(bound)
+        if marker.catalogue_id != await self._registry.catalogue_id():
+            raise StorageUnavailable(other_catalogue(location, marker))
+        registered = await self._registry.registered(marker.store_id)
+        if registered is not None and registered.admits(marker):
+            return f"{location} is {marker.store_id} already"
+        if registered is None:
+            registered = self._new_store(bound, marker.store_id)
+            await self._registry.register(registered)
+        now = self._clock.now()
+        accepted = registered.intending(marker.incarnation, now)
+        await self._exchange(registered, accepted)
+        await self._exchange(accepted, accepted.confirming(location, now))
+        return f"{location} is taken as {marker.store_id}"
+
+    async def _mark_anew(self, bound: BoundStore) -> str:
+        """Write a marker where one is lost: of the known store if files lie there, else of a new one."""
+        location = bound.store.location
+        there = await self._registry.registered_at(bound.store.tier, location)
+        if there and not await is_empty(bound.store):
+            known = there[-1]
+            intending = known.intending(
+                known.intended or self._new_incarnation(), self._clock.now()
+            )
+            await self._exchange(known, intending)
+        else:
+            intending = self._new_store(bound)
+            await self._registry.register(intending)
+        await self._create_marker(bound.store, intending)
+        return f"{location} is marked as {intending.store_id}"
+
+    async def _exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> None:
+        if not await self._registry.exchange(was, becomes):
+            raise BlobConflict(f"{was.store_id} is being changed by another process")
+
+    async def _identified(self, bound: BoundStore, claimed: Collection[StoreId | None]) -> Identity:
+        store = bound.store
+        marker = await store.marker()
+        if marker is None:
+            try:
+                return await self._identity_of_unmarked(bound)
+            except BlobConflict:
+                # Another process wrote a marker first.
+                marker = await store.marker()
+        if marker is None:
+            raise StorageUnavailable(f"{store.location} says that it has a marker, and shows none")
+        if marker.store_id in claimed:
+            return Identity(None, configured_twice(store.location))
+        if marker.catalogue_id != await self._registry.catalogue_id():
+            return Identity(await self._supposed(bound), other_catalogue(store.location, marker))
+        return await self._identity_of_marked(bound, marker)
+
+    async def _identity_of_marked(self, bound: BoundStore, marker: Marker) -> Identity:
+        marker, registered, agrees = await self._compare(bound.store, marker)
+        if registered is None or not agrees:
+            reason = disagreement(bound.store.location, marker, registered)
+            return Identity(marker.store_id, reason)
+        is_first = marker.store_id not in self._introduced
+        if bound.configured.written and (is_first or registered.is_due(self._clock.now())):
+            await self._try_to_introduce(bound, registered, marker)
+        return Identity(marker.store_id, "")
+
+    async def _identity_of_unmarked(self, bound: BoundStore) -> Identity:
+        location = bound.store.location
+        lost = await self._known_before(bound)
+        if not lost and not bound.configured.written:
+            return Identity(None, NOT_USED)
+        reason = unmarked(location, lost, empty=not lost and await is_empty(bound.store))
+        if reason:
+            if await bound.store.marker() is not None:
+                raise BlobConflict(f"{location} was marked meanwhile")
+            return Identity(lost[-1].store_id if lost else None, reason)
+        proposed = await self._propose(bound)
+        await self._create_marker(bound.store, proposed)
+        self._introduced.add(proposed.store_id)
+        del self._proposed[location]
+        return Identity(proposed.store_id, "")
+
+    async def _known_before(self, bound: BoundStore) -> list[RegisteredStore]:
+        """The stores that were confirmed here, by this process or at this location."""
+        if bound.store_id is not None:
+            known = await self._registry.registered(bound.store_id)
+            return [known] if known and known.confirmed_at else []
+        return [*await self._registry.registered_at(bound.store.tier, bound.store.location)]
+
+    async def _supposed(self, bound: BoundStore) -> StoreId | None:
+        """Which store it is by its location, so that it can be read."""
+        if bound.store_id is not None:
+            return bound.store_id
+        there = await self._registry.registered_at(bound.store.tier, bound.store.location)
+        return there[-1].store_id if there else None
+
+    async def _placeholder(self, bound: BoundStore) -> StoreId | None:
+        """Which store it is, or will be if it proves to be new: copies can be due in it till then.
+
+        If it proves to be another, what was registered for it stays, and no process has it.
+        """
+        supposed = await self._supposed(bound)
+        if supposed or bound.store.tier is not Tier.CLOUD or not bound.configured.written:
+            return supposed
+        try:
+            return (await self._propose(bound)).store_id
+        except StorageFull:
+            return None
+
+    async def _propose(self, bound: BoundStore) -> RegisteredStore:
+        """The store that this one becomes if it is new; registered, one in each process."""
+        location = bound.store.location
+        if location not in self._proposed:
+            self._proposed[location] = self._new_store(bound)
+        await self._registry.register(self._proposed[location])
+        return self._proposed[location]
+
+    async def _compare(
+        self, store: MarkedBlobStore, marker: Marker
+    ) -> tuple[Marker, RegisteredStore | None, bool]:
+        """A store's marker, what the catalogue knows of the store, and whether it admits the marker.
+
+        Other processes of the same catalogue may introduce an incarnation meanwhile. Only if the
+        catalogue holds the same before and after a look at the marker do they disagree.
+        """
+        before: RegisteredStore | None = None
+        for number in range(_RACES):
+            registered = await self._registry.registered(marker.store_id)
+            if registered is not None and registered.admits(marker):
+                return marker, registered, True
+            if number and _is_unchanged(before, registered):
+                return marker, registered, False
+            before = registered
+            again = await store.marker()
+            if again is None or not again.names_store_of(marker):
+                break
+            marker = again
+        raise StorageUnavailable(
+            f"the marker of {store.location} is being changed", remedy="try again"
+        )
+
+    async def _means(self, marker: Marker, store_id: StoreId) -> bool:
+        catalogue_id = await self._registry.catalogue_id()
+        return (marker.catalogue_id, marker.store_id) == (catalogue_id, store_id)
+
+    async def _try_to_introduce(
+        self, bound: BoundStore, registered: RegisteredStore, marker: Marker
+    ) -> None:
+        """Introduce an incarnation; what can't be written now is tried again at the next sweep."""
+        try:
+            await self._introduce(bound.store, registered, marker)
+        except (StorageFull, StorageUnavailable, BlobConflict, InvalidInput) as error:
+            logger.warning("%s has no new incarnation yet: %s", bound.store.location, str(error))
+        else:
+            self._introduced.add(registered.store_id)
+
+    async def _introduce(
+        self, store: MarkedBlobStore, registered: RegisteredStore, marker: Marker
+    ) -> None:
+        """Complete a pending introduction, and make one of our own."""
+        is_ours = False
+        for _ in range(_RACES):
+            step = next_step(registered, marker)
+            if step is Step.INTEND and is_ours:
+                return
+            taken = await self._take(step, store, registered, marker)
+            if taken is None:
+                marker, registered = await self._admitted(store, registered)
+                continue
+            is_ours = is_ours or step is Step.INTEND
+            registered, marker = taken
+        logger.debug("%s was introduced by other processes meanwhile", registered.store_id)
+
+    async def _take(
+        self, step: Step, store: MarkedBlobStore, registered: RegisteredStore, marker: Marker
+    ) -> tuple[RegisteredStore, Marker] | None:
+        """What catalogue and store hold after a step; None if another process was first."""
+        now = self._clock.now()
+        if step is Step.MARK and registered.intended is not None:
+            becomes = evolve(marker, incarnation=registered.intended)
+            try:
+                await store.replace_marker(marker, becomes)
+            except BlobConflict:
+                return None
+            return registered, becomes
+        wanted = (
+            registered.intending(self._new_incarnation(), now)
+            if step is Step.INTEND
+            else registered.confirming(store.location, now)
+        )
+        return (wanted, marker) if await self._registry.exchange(registered, wanted) else None
+
+    async def _admitted(
+        self, store: MarkedBlobStore, registered: RegisteredStore
+    ) -> tuple[Marker, RegisteredStore]:
+        """Marker and registered store, read anew; they agree."""
+        marker = await store.marker()
+        if marker is not None and marker.store_id == registered.store_id:
+            marker, found, agrees = await self._compare(store, marker)
+            if found is not None and agrees:
+                return marker, found
+        raise BlobConflict(f"the marker of {store.location} was changed by another process")
+
+    async def _create_marker(self, store: MarkedBlobStore, registered: RegisteredStore) -> None:
+        """Write the first marker of a registered store, and confirm it."""
+        if registered.intended is None:
+            raise ValueError(f"{registered.store_id} intends nothing")
+        catalogue_id = await self._registry.catalogue_id()
+        await store.create_marker(Marker(catalogue_id, registered.store_id, registered.intended))
+        confirmed = registered.confirming(store.location, self._clock.now())
+        await self._registry.exchange(registered, confirmed)
+
+    def _new_store(self, bound: BoundStore, store_id: StoreId | None = None) -> RegisteredStore:
+        tier, now = bound.store.tier, self._clock.now()
+        new = store_id or StoreId(f"{tier}-{self._ids.uuid7()}")
+        blank = RegisteredStore(new, tier, bound.store.location, now)
+        return blank if store_id else blank.intending(self._new_incarnation(), now)
+
+    def _new_incarnation(self) -> Incarnation:
+        return Incarnation(str(self._ids.uuid7()))
+
+
+def _is_unchanged(before: RegisteredStore | None, now: RegisteredStore | None) -> bool:
+    if before is None or now is None:
+        return before is now
+    return before.agrees_with(now)

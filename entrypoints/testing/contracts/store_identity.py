@@ -1,0 +1,97 @@
+"""What every store promises of its marker."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+from attrs import evolve
+
+from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
+from traffic_storage.domain.identity import Marker
+from traffic_storage.entrypoints.testing.blobs import random_blob
+from traffic_storage.entrypoints.testing.contracts.blob_store import keys_of, stored
+from traffic_storage.ports.blob_store import is_empty
+from traffic_storage.ports.errors import BlobConflict
+from traffic_storage.ports.store_identity import MarkedBlobStore
+
+MARKER = Marker(CatalogueId("catalogue-1"), StoreId("store-1"), Incarnation("incarnation-0"))
+
+
+def incarnation(number: int) -> Marker:
+    """The marker in another incarnation."""
+    return evolve(MARKER, incarnation=Incarnation(f"incarnation-{number}"))
+
+
+async def went(call: Awaitable[None]) -> bool:
+    """Whether a change of the marker succeeded."""
+    try:
+        await call
+    except BlobConflict:
+        return False
+    return True
+
+
+@pytest.mark.asyncio
+class StoreIdentityContract:
+    """Inherit beside `BlobStoreContract`: the fixture `store` is the same.
+
+    Where the medium has no compare-and-set, set `compares_and_sets` to False.
+    """
+
+    compares_and_sets = True
+
+    async def test_the_first_marker_is_created_once(self, store: MarkedBlobStore) -> None:
+        """marker: "None if there is none"; create_marker: "The same marker again is a success"."""
+        assert await store.marker() is None
+        for _ in range(2):
+            await store.create_marker(MARKER)
+            assert await store.marker() == MARKER
+        for other in (evolve(MARKER, store_id=StoreId("store-2")), incarnation(1)):
+            with pytest.raises(BlobConflict):
+                await store.create_marker(other)
+        assert await store.marker() == MARKER
+
+    async def test_of_first_markers_at_once_one_is_created(self, store: MarkedBlobStore) -> None:
+        """create_marker: "BlobConflict: there is another marker; it stays"."""
+        markers = [incarnation(number) for number in range(8)]
+        outcomes = await asyncio.gather(*(went(store.create_marker(one)) for one in markers))
+        assert sum(outcomes) == 1
+        assert await store.marker() == markers[outcomes.index(True)]
+
+    async def test_a_marker_is_replaced(self, store: MarkedBlobStore) -> None:
+        """replace_marker: "A success if the marker is `becomes` already"."""
+        await store.create_marker(MARKER)
+        for number in range(1, 4):
+            for _ in range(2):
+                await store.replace_marker(incarnation(number - 1), incarnation(number))
+                assert await store.marker() == incarnation(number)
+
+    async def test_another_marker_is_not_replaced(self, store: MarkedBlobStore) -> None:
+        """replace_marker: "the marker is neither of the two, or there is none; it stays so"."""
+        with pytest.raises(BlobConflict):
+            await store.replace_marker(MARKER, incarnation(1))
+        assert await store.marker() is None
+        await store.create_marker(incarnation(2))
+        with pytest.raises(BlobConflict):
+            await store.replace_marker(MARKER, incarnation(1))
+        assert await store.marker() == incarnation(2)
+
+    async def test_of_replacements_at_once_one_succeeds(self, store: MarkedBlobStore) -> None:
+        """replace_marker: "of concurrent calls from one marker one succeeds"."""
+        if not self.compares_and_sets:
+            return
+        await store.create_marker(MARKER)
+        markers = [incarnation(number) for number in range(1, 9)]
+        outcomes = await asyncio.gather(
+            *(went(store.replace_marker(MARKER, one)) for one in markers)
+        )
+        assert sum(outcomes) == 1
+        assert await store.marker() == markers[outcomes.index(True)]
+
+    async def test_the_marker_is_no_blob(self, store: MarkedBlobStore) -> None:
+        """list: "Never shows … the marker"."""
+        await store.create_marker(MARKER)
+        await store.replace_marker(MARKER, incarnation(1))
+        assert await is_empty(store)
+        blob = await stored(store, random_blob(10))
+        assert await keys_of(store) == [blob.key]
