@@ -34,7 +34,7 @@ class CatalogueUpkeep:
         Raises:
             ConfigurationError: the tables are newer than this version.
         """
-        await self._repo.upgrade()
+        await self._repo.upgrade(slow=True)
 
     async def catalogue_id(self) -> CatalogueId:
         """The id of the catalogue."""

@@ -18,11 +18,15 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
     """All ports of one database. It opens at the first call; the container closes it."""
 
     @abstractmethod
-    async def upgrade(self) -> None:
+    async def upgrade(self, *, slow: bool = False) -> None:
         """Apply pending migrations, under a lock. Safe to call by many at once.
 
+        Migrations that take long on a large catalogue are applied only with `slow`; on a new one
+        all are quick.
+
         Raises:
-            ConfigurationError: the tables are newer than this version.
+            ConfigurationError: the tables are newer than this version; or a slow migration is
+                pending and `slow` is False. Nothing is changed then.
         """
 
     @abstractmethod

@@ -137,7 +137,7 @@ class InMemoryRecordRepo(RecordRepo):
         self._stores[was.store_id] = becomes
         return True
 
-    async def upgrade(self) -> None:
+    async def upgrade(self, *, slow: bool = False) -> None:
         """There are no tables; nothing is done."""
 
     async def pending(self) -> Sequence[str]:

@@ -80,7 +80,7 @@ class Driver(Protocol):
         """
 
     @abstractmethod
-    async def upgrade(self) -> None:
+    async def upgrade(self, *, slow: bool) -> None:
         """Bring the tables to this version's form, as the port says."""
 
     @abstractmethod

@@ -117,11 +117,13 @@ class PostgresDriver(Driver):
         """As the driver's protocol says."""
         await self._commits.run(write)
 
-    async def upgrade(self) -> None:
+    async def upgrade(self, *, slow: bool) -> None:
         """As the port says, under an advisory lock."""
         with translating(self._settings.where):
             found = await self._version()
             migrations.refuse_newer(found)
+            if not slow:
+                migrations.refuse_slow(found)
             if found != migrations.HEAD:
                 # In a thread and loop of its own: alembic's state is the process's, so one
                 # migration waits for another there, and must not hold up the service's loop.

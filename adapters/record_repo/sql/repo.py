@@ -166,8 +166,8 @@ class SqlRecordRepo(RecordRepo):
             return now is not None and now.agrees_with(becomes)
         return True
 
-    async def upgrade(self) -> None:
-        await self._driver.upgrade()
+    async def upgrade(self, *, slow: bool = False) -> None:
+        await self._driver.upgrade(slow=slow)
 
     async def pending(self) -> Sequence[str]:
         return migrations.pending(await self._driver.version())

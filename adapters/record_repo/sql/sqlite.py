@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar, cast
@@ -115,9 +116,9 @@ class SqliteDriver(Driver):
         """As the driver's protocol says."""
         await self._writing.do(write)
 
-    async def upgrade(self) -> None:
+    async def upgrade(self, *, slow: bool) -> None:
         """As the port says; makes the file, readable by this user alone, where there is none."""
-        await self._apart(_upgrade)
+        await self._apart(partial(_upgrade, slow=slow))
 
     async def version(self) -> str | None:
         """As the driver's protocol says."""
@@ -439,11 +440,13 @@ def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
         return
 
 
-def _upgrade(settings: SqliteSettings) -> None:
+def _upgrade(settings: SqliteSettings, *, slow: bool) -> None:
     _make_file(settings.path)
     with closing(_open(settings)) as connection:
         found = _version(connection)
         migrations.refuse_newer(found)
+        if not slow:
+            migrations.refuse_slow(found)
         if found != migrations.HEAD:
             _migrate(connection)
     _ballast(settings).reserve()

@@ -79,8 +79,8 @@ class FailingRecordRepo(Failing, RecordRepo):
     async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
         return await self._do("exchange", lambda: self.inner.exchange(was, becomes))
 
-    async def upgrade(self) -> None:
-        await self._do("upgrade", self.inner.upgrade)
+    async def upgrade(self, *, slow: bool = False) -> None:
+        await self._do("upgrade", lambda: self.inner.upgrade(slow=slow))
 
     async def pending(self) -> Sequence[str]:
         return await self._do("pending", self.inner.pending)

@@ -1,6 +1,7 @@
 """The migrations make the tables that the code means, and the databases hold the invariants."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -17,11 +18,12 @@ from sqlalchemy.pool import NullPool
 
 from tests.adapters.record_repo.test_postgres import opened, settings_of
 from tests.support.servers import Database, PostgresAddress
-from traffic_storage.adapters.record_repo.sql import rows, statements, tables
+from traffic_storage.adapters.record_repo.sql import migrations, rows, statements, tables
 from traffic_storage.adapters.record_repo.sql.driver import Step, Write, merged
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 from traffic_storage.domain.changes import CommitUnit, CounterChange
 from traffic_storage.domain.digests import Sha256, sha256_of
+from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.domain.files import BlobKey, FileKind, ReplicaState
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.ingest import Unit, Usage
@@ -94,6 +96,46 @@ class TestMigrations:
             await asyncio.gather(one.upgrade(), other.upgrade())
             assert await one.catalogue_id() != await other.catalogue_id()
             await other.aclose()
+
+
+@pytest.fixture
+def slow_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second migration, which says that it is not quick."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrations._HERE, folder)
+    (folder / "versions" / "v0002_slow.py").write_text(
+        'revision = "0002"\ndown_revision = "0001"\nquick = False\n'
+        "def upgrade() -> None:\n    pass\n"
+    )
+    monkeypatch.setattr(migrations, "_HERE", folder)
+
+
+class TestSlowMigrations:
+    async def test_one_is_applied_only_where_it_is_asked_for(
+        self,
+        repo: RecordRepo,
+        slow_migration: None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """upgrade: "a slow migration is pending and `slow` is False"; "Nothing is changed then"."""
+        monkeypatch.setattr(migrations, "HEAD", "0002")
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=r"v0002_slow is pending.*db upgrade"):
+                await repo.upgrade()
+            assert list(await repo.pending()) == ["v0002_slow"]
+        await repo.upgrade(slow=True)
+        assert list(await repo.pending()) == []
+        await repo.upgrade()
+
+    async def test_a_new_catalogue_takes_all(
+        self, slow_migration: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """upgrade: "on a new one all are quick"."""
+        monkeypatch.setattr(migrations, "HEAD", "0002")
+        made = sqlite_repo(SqliteSettings(tmp_path / "new.sqlite3"))
+        await made.upgrade()
+        assert list(await made.pending()) == []
+        await made.aclose()
 
 
 def _indexes(connection: sqlite3.Connection) -> set[tuple[str, str]]:

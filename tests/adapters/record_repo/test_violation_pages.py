@@ -96,8 +96,8 @@ class Recording(Driver):
     async def write(self, write: Write) -> None:
         await self._inner.write(write)
 
-    async def upgrade(self) -> None:
-        await self._inner.upgrade()
+    async def upgrade(self, *, slow: bool) -> None:
+        await self._inner.upgrade(slow=slow)
 
     async def version(self) -> str | None:
         return await self._inner.version()

@@ -47,7 +47,7 @@ class Away(InMemoryRecordRepo):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def upgrade(self) -> None:
+    async def upgrade(self, *, slow: bool = False) -> None:
         self.upgrades += 1
         await self.may_answer.wait()
         if self.away:

@@ -1,12 +1,14 @@
 """The tables' history: one step a version, run by alembic inside one transaction.
 
 A new step is a module in `versions`, named for its number, and `HEAD` is that number; `tables`
-is changed alike (a test compares the two).
+is changed alike (a test compares the two). One that takes long on a large catalogue says
+`quick = False`: a service does not start while it is pending.
 """
 
 import logging
 import threading
 from pathlib import Path
+from runpy import run_path
 
 from sqlalchemy import Connection
 
@@ -48,6 +50,29 @@ def pending(found: str | None) -> list[str]:
     refuse_newer(found)
     steps = sorted(step.stem for step in _HERE.glob("versions/v*.py"))
     return [step for step in steps if step[1:].partition("_")[0] > (found or "")]
+
+
+def refuse_slow(found: str | None) -> None:
+    """Refuse to go on where a migration is pending that takes long on a large catalogue.
+
+    Such a module says `quick = False`. Where there are no tables yet, all are quick.
+
+    Raises:
+        ConfigurationError: one is pending.
+    """
+    if found is None:
+        return
+    slow = [name for name in pending(found) if not _is_quick(name)]
+    if slow:
+        raise ConfigurationError.of(
+            "database",
+            f"the migration {slow[0]} is pending, which takes long on a large catalogue",
+            "run `traffic-storage db upgrade`, and start the service when it is done",
+        )
+
+
+def _is_quick(name: str) -> bool:
+    return bool(run_path(str(_HERE / "versions" / f"{name}.py")).get("quick", True))
 
 
 def upgrade(connection: Connection, found: str | None) -> None:
