@@ -327,7 +327,7 @@ stored: Callable[..., StoredViolation] = _maker(StoredViolation, _names(StoredVi
 
 `state` and `state_at` may be left out.
 """
-stored.__defaults__ = (ViolationState.AVAILABLE, None)  # type: ignore[attr-defined]
+stored.__defaults__ = (ViolationState.AVAILABLE, None)
 
 
 @frozen
