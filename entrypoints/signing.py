@@ -1,4 +1,4 @@
-"""The key that signs access URLs: a setting, or a key file that is created at first use."""
+"""The key that signs access URLs: from the settings, or from a key file created at first use."""
 
 import os
 import secrets
@@ -13,7 +13,10 @@ KEY_FILE = "signing.key"
 
 
 class SigningKey:
-    """Reads or creates the key once. All hosts of a service must share `url_signing_key`."""
+    """Reads or creates the key on the first call and caches it.
+
+    If several hosts serve one store, set `url_signing_key` to the same value on all of them.
+    """
 
     def __init__(self, settings: StorageConfig) -> None:
         self._read = cache(lambda: _key(settings))
@@ -22,7 +25,7 @@ class SigningKey:
         """Return the key, at least 32 bytes.
 
         Raises:
-            ConfigurationError: the key file can't be read or created, or the key is too short.
+            ConfigurationError: the key file can't be read or created, or its key is too short.
         """
         return self._read()
 
@@ -35,17 +38,20 @@ def _key(settings: StorageConfig) -> bytes:
         if not path.exists():
             _make(path)
         if not path.is_file():  # Reading a pipe would block.
-            raise _unusable(path, "it is no regular file")
+            raise _unusable(path, "it is not a regular file")
         key = bytes.fromhex(path.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise _unusable(path, str(error)) from error
     if len(key) < MIN_KEY_BYTES:
-        raise _unusable(path, "it is too short")
+        raise _unusable(path, f"its key is shorter than {MIN_KEY_BYTES} bytes")
     return key
 
 
 def _make(path: Path) -> None:
-    """Write a new key to a temporary file and link it: the first of several processes wins."""
+    """Write a new key to a temporary file and link it to `path`.
+
+    If several processes do so at once, the first link stays and the others use it.
+    """
     _make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -73,5 +79,5 @@ def _unusable(path: Path, why: str) -> ConfigurationError:
     return ConfigurationError.of(
         "url_signing_key",
         f"the key file {path} can't be used: {why}",
-        "make the folder writable, remove a broken key file, or set url_signing_key",
+        "make its folder writable, delete the key file if it is broken, or set url_signing_key",
     )

@@ -1,6 +1,6 @@
-"""Views: what is handed out in Python, HTTP and CLI alike. Typed, indexable, ready for JSON.
+"""Views: the typed dictionaries that the Python, HTTP and CLI interfaces return.
 
-Times are ISO 8601 in UTC; what does not apply is None.
+Every view serialises to JSON. Times are ISO 8601 in UTC. A field that does not apply is None.
 """
 
 import json
@@ -20,15 +20,15 @@ from traffic_storage.domain.violation import StoredViolation
 
 @frozen
 class Described:
-    """Adds words of JSON schema to a field of a view; pydantic asks metadata for them by name."""
+    """Annotation that adds JSON schema keywords to a field; pydantic calls its hook by name."""
 
-    words: Mapping[str, Any] = field(hash=False)
+    keywords: Mapping[str, Any] = field(hash=False)
 
     def __get_pydantic_json_schema__(
         self, schema: object, handler: Callable[[object], dict[str, Any]]
     ) -> dict[str, Any]:
-        """The schema of the field's type, with the words."""
-        return {**handler(schema), **self.words}
+        """Return the schema of the field's type with the keywords added."""
+        return {**handler(schema), **self.keywords}
 
 
 Time = Annotated[str, Described({"format": "date-time"})]
@@ -40,7 +40,7 @@ Order = Annotated[str, Described({"enum": [str(order) for order in ChannelOrder]
 
 
 class ReplicaView(TypedDict):
-    """One copy of a file."""
+    """One replica of a file."""
 
     store: str
     tier: TierName
@@ -49,14 +49,14 @@ class ReplicaView(TypedDict):
 
 
 class PlacementView(TypedDict):
-    """Where a file was put and why, in words."""
+    """The placement decision for a file and its reason, both as text."""
 
     decision: str
     reason: str
 
 
 class StoredFileView(TypedDict):
-    """Stored-file metadata. `sha256` and `size_bytes` are of the bytes as handed out."""
+    """Stored-file metadata. `sha256` and `size_bytes` describe the bytes that a read returns."""
 
     file_id: str
     kind: Kind
@@ -81,7 +81,7 @@ class StoredFileView(TypedDict):
 
 
 class ViolationView(TypedDict):
-    """A violation. `timestamp` is the instant; `zone_assumed` the zone of a naive one."""
+    """A violation. `zone_assumed` is the zone in which a naive `timestamp` was interpreted."""
 
     violation_id: str
     device_id: str
@@ -101,21 +101,21 @@ class ViolationView(TypedDict):
 
 
 class EvidenceView(TypedDict):
-    """A violation and, by kind, its files."""
+    """A violation and its files, keyed by kind."""
 
     violation: ViolationView
     files: dict[str, StoredFileView]
 
 
 class KindUsageView(TypedDict):
-    """Files and stored bytes of one kind."""
+    """Number of files of one kind, and their stored bytes."""
 
     files: int
     bytes: int
 
 
 class TierUsageView(TypedDict):
-    """What a tier holds; `usage_percentage` is 0–100 (0 where there is no limit)."""
+    """Usage of a tier. `usage_percentage` is 0–100, and 0 if the tier has no limit."""
 
     configured: bool
     files: int
@@ -127,7 +127,7 @@ class TierUsageView(TypedDict):
 
 
 class DatabaseView(TypedDict):
-    """What the catalogue counts."""
+    """Counters of the catalogue."""
 
     violations: int
 
@@ -140,7 +140,7 @@ class CacheView(TypedDict):
 
 
 class StatisticsView(TypedDict):
-    """The statistics of the storage; `operation_stats` are of this process since its start."""
+    """Storage statistics. `operation_stats` counts this process's operations since its start."""
 
     local_storage: TierUsageView
     cloud_storage: TierUsageView
@@ -150,7 +150,7 @@ class StatisticsView(TypedDict):
 
 
 def file_view(file: StoredFile) -> StoredFileView:
-    """A stored file as callers see it."""
+    """Return the view of a stored file."""
     picture = file.media
     return {
         "file_id": file.file_id,
@@ -185,7 +185,7 @@ def file_view(file: StoredFile) -> StoredFileView:
 
 
 def violation_view(violation: StoredViolation) -> ViolationView:
-    """A stored violation as callers see it; its paths are ids of stored files."""
+    """Return the view of a violation. `image_path` and `video_path` are file ids, or empty."""
     record = violation.record
     return {
         "violation_id": record.violation_id,
@@ -207,7 +207,7 @@ def violation_view(violation: StoredViolation) -> ViolationView:
 
 
 def evidence_view(evidence: StoredEvidence) -> EvidenceView:
-    """A violation just stored, with its files."""
+    """Return the view of a newly stored violation with its files."""
     return {
         "violation": violation_view(evidence.violation),
         "files": {kind.value: file_view(file) for kind, file in evidence.files.items()},
@@ -215,7 +215,7 @@ def evidence_view(evidence: StoredEvidence) -> EvidenceView:
 
 
 def statistics_view(statistics: StorageStatistics) -> StatisticsView:
-    """The statistics as callers see them."""
+    """Return the view of the statistics."""
     return {
         "local_storage": _tier_view(statistics.local),
         "cloud_storage": _tier_view(statistics.cloud),

@@ -1,1 +1,1 @@
-"""The system in a process of one's own: `StorageService`, and the facades that it delegates to."""
+"""The Python interface: `StorageService` and the facades to which it delegates."""

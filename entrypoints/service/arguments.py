@@ -1,4 +1,4 @@
-"""Arguments of the Python interface: checked for type, with errors that name the argument."""
+"""Type checks and conversions of the Python interface's arguments. Errors name the argument."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -27,10 +27,10 @@ _ENCODING_REMEDY = (
 
 
 def check_type(field: str, value: object, wanted: type) -> None:
-    """Refuse a value of another type.
+    """Check that `value` is an instance of `wanted`.
 
     Raises:
-        InvalidInput: `value` is not a `wanted`.
+        InvalidInput: it is not.
     """
     if not isinstance(value, wanted):
         name = wanted.__name__
@@ -38,10 +38,10 @@ def check_type(field: str, value: object, wanted: type) -> None:
 
 
 def word_of(field: str, value: object, words: type[W]) -> W:
-    """The member of `words` that a text names.
+    """Return the member of `words` whose value is `value`.
 
     Raises:
-        InvalidInput: there is no such member.
+        InvalidInput: no member has this value.
     """
     if isinstance(value, str) and value in tuple(words):
         return words(value)
@@ -49,10 +49,10 @@ def word_of(field: str, value: object, words: type[W]) -> W:
 
 
 def instant_of(field: str, time: datetime | None, zone: ZoneInfo) -> datetime | None:
-    """The instant that a time means; a naive one is read in `zone`.
+    """Return `time` in UTC; a naive time is interpreted in `zone`.
 
     Raises:
-        InvalidInput: it is no datetime, or out of range.
+        InvalidInput: `time` is not a datetime, or out of range.
     """
     if time is None:
         return None
@@ -61,10 +61,10 @@ def instant_of(field: str, time: datetime | None, zone: ZoneInfo) -> datetime | 
 
 
 def flag(name: str, value: object) -> bool:
-    """A truth value.
+    """Return `value` as a bool.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: `value` is not a bool, Python's or NumPy's.
     """
     if isinstance(value, bool | np.bool_):
         return bool(value)
@@ -72,10 +72,10 @@ def flag(name: str, value: object) -> bool:
 
 
 def byte_offset(name: str, value: object) -> int:
-    """A whole number of bytes.
+    """Return `value` as an int.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: `value` is not an integer.
     """
     number = plain_number(value)
     if isinstance(number, int) and not isinstance(number, bool):
@@ -89,10 +89,11 @@ def image_of(
     encoding: Encoding | None,
     max_pixels: int,
 ) -> ArrayImage | Upload:
-    """An image as the use cases take it. Arrays and buffers are copied.
+    """Return the use cases' input for an image. Arrays and buffers are copied.
 
     Raises:
-        InvalidInput: the array is no picture, or there is no such channel order or encoding.
+        InvalidInput: the array has the wrong type or shape, or the channel order or the encoding
+            is not valid.
     """
     order = word_of("channel_order", channel_order, ChannelOrder)
     if encoding is not None and not isinstance(encoding, Encoding):
@@ -103,22 +104,25 @@ def image_of(
 
 
 def upload_of(source: Source) -> Upload:
-    """Encoded bytes as the use cases take them; a path gives the file name, a buffer is copied."""
+    """Return the use cases' input for encoded bytes.
+
+    A buffer is copied. The name of a path becomes the original name.
+    """
     return Upload(source, original_name=name_of(source, None)).held()
 
 
 def declared(upload: Upload, content_type: str | None, sha256: str | None) -> Upload:
-    """The upload with what its caller declares.
+    """Return the upload with the declared content type and digest.
 
     Raises:
-        InvalidInput: `sha256` is no digest.
+        InvalidInput: `sha256` is not a SHA-256 in hexadecimal.
     """
     digest = None if sha256 is None else declared_sha256(sha256)
     return evolve(upload, content_type=content_type, sha256=digest)
 
 
 def name_of(source: object, filename: str | None) -> str | None:
-    """The original file name: the one that the caller gives, else that of a path."""
+    """Return the original name: `filename` if given, else the name of a path, else None."""
     if filename is None and isinstance(source, PathLike):
         return file_name_of(str(source))
     return filename

@@ -1,4 +1,4 @@
-"""Files of the Python interface: storing, reading, finding. `StorageService` documents the calls."""
+"""The facade for files. `StorageService` documents the calls."""
 
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
@@ -31,16 +31,21 @@ from traffic_storage.entrypoints.views import StoredFileView, file_view
 
 @frozen
 class FileStream:
-    """A file that is read piece by piece. Iterate `chunks()`, and close it when leaving early."""
+    """A file opened for reading in chunks.
+
+    A caller that stops before the end of `chunks()` must close that iterator.
+    """
 
     metadata: StoredFileView
     _file: OpenFile
 
     def chunks(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Bytes `start` to `stop` (exclusive; None: the end), each verified before it is given.
+        """Yield the bytes from `start` to `stop` (exclusive; None: the end of the file).
+
+        Every byte is verified before it is yielded.
 
         Raises:
-            InvalidInput: no such span.
+            InvalidInput: the file has no such span.
         """
         first = byte_offset("start", start)
         size = self._file.file.content.size_bytes
@@ -48,7 +53,7 @@ class FileStream:
 
 
 class Files:
-    """Single files."""
+    """Store, read and find single files."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -66,7 +71,7 @@ class Files:
         historic: bool,
         filename: str | None,
     ) -> StoredFileView:
-        """Store an image."""
+        """Implement `StorageService.store_image`."""
         given = image_of(image, channel_order, encoding, self._parts.settings.max_pixels)
         if isinstance(given, Upload):
             given = declared(given, content_type, sha256)
@@ -86,7 +91,7 @@ class Files:
         historic: bool,
         filename: str | None,
     ) -> StoredFileView:
-        """Store a video segment."""
+        """Implement `StorageService.store_video_segment`."""
         given = declared(upload_of(video), content_type, sha256)
         attributes = _attributes(file_id, metadata, historic, name_of(video, filename))
         use_cases = await self._parts.started()
@@ -104,20 +109,20 @@ class Files:
         historic: bool,
         filename: str | None,
     ) -> StoredFileView:
-        """Store a JSON object."""
+        """Implement `StorageService.store_metadata`."""
         attributes = _attributes(file_id, metadata, historic, filename)
         held: Any = json_copy(data)
         use_cases = await self._parts.started()
         return file_view((await use_cases.store_files().metadata(held, attributes)).file)
 
     async def retrieve(self, file_id: str) -> tuple[bytes, StoredFileView]:
-        """All bytes of a file, and its metadata."""
+        """Implement `StorageService.retrieve_file`."""
         use_cases = await self._parts.started()
         data, file = await use_cases.read_files().whole(file_id)
         return data, file_view(file)
 
     async def open(self, file_id: str) -> FileStream:
-        """A file to be read piece by piece."""
+        """Implement `StorageService.open_file`."""
         use_cases = await self._parts.started()
         opened = await use_cases.read_files().open(file_id)
         return FileStream(file_view(opened.file), opened)
@@ -125,14 +130,14 @@ class Files:
     async def retrieve_image(
         self, file_id: str, channel_order: ChannelOrder | str | None
     ) -> tuple[Pixels, StoredFileView]:
-        """An image as an array, and its metadata."""
+        """Implement `StorageService.retrieve_image`."""
         order = channel_order and word_of("channel_order", channel_order, ChannelOrder)
         use_cases = await self._parts.started()
         decoded, file = await use_cases.read_files().image(file_id, order or None)
         return decoded.pixels, file_view(file)
 
     async def get(self, file_id: str) -> StoredFileView:
-        """The metadata of a file."""
+        """Implement `StorageService.get_file`."""
         use_cases = await self._parts.started()
         return file_view(await use_cases.find().file(file_id))
 
@@ -148,7 +153,7 @@ class Files:
         state: FileState | str,
         after: Cursor | None,
     ) -> Page[StoredFileView]:
-        """A page of files."""
+        """Implement `StorageService.find_files`."""
         if after is not None:
             check_type("after", after, Cursor)
         query = FilesQuery(

@@ -1,4 +1,4 @@
-"""What the facades of one service share: its container, started at first use."""
+"""`Parts`: the objects that the facades of one service share."""
 
 from zoneinfo import ZoneInfo
 
@@ -7,7 +7,7 @@ from traffic_storage.entrypoints.settings import StorageConfig
 
 
 class Parts:
-    """A container and what is often needed of its settings."""
+    """A service's container, which is started at first use, and its settings."""
 
     def __init__(self, container: Container) -> None:
         self.container = container
@@ -15,14 +15,14 @@ class Parts:
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone in which naive times are read."""
+        """The zone in which naive times are interpreted."""
         return self.settings.zone
 
     async def started(self) -> Container:
-        """The container, started.
+        """Start the container if it is not started, and return it.
 
         Raises:
-            CatalogueUnavailable: the database is away, or the service is closed.
+            CatalogueUnavailable: the database can't be reached, or the service is closed.
             ConfigurationError: the tables of the database are newer than this version.
             WrongHome: the service was started in another process or on another event loop.
         """

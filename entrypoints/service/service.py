@@ -1,4 +1,4 @@
-"""`StorageService`: the whole system in a process of one's own, without a server."""
+"""`StorageService`: the Python interface of the system, for use without a server."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,24 +24,24 @@ from traffic_storage.entrypoints.views import StatisticsView, StoredFileView, Vi
 
 
 class StorageService:
-    """The unified service: store, find, hand out.
+    """The unified service: stores, finds and returns violations and files.
 
-    `StorageService(config, strategy)` connects on first use. `async with` opens and closes it
-    deterministically; otherwise call `aclose` at the end. An argument `strategy` wins over the
-    setting. `container` brings parts that are wired already, settings and strategy among them,
-    and excludes both; the service starts that container and does not close it. Each coroutine is
-    safe to call concurrently, on one event loop.
+    `StorageService(config, strategy)` connects on first use. `async with` connects at once and
+    closes the service at the end; without it, call `aclose`. The argument `strategy` overrides the
+    setting. `container` replaces both arguments: it has settings, a strategy and all adapters. The
+    service starts a given container and does not close it. All coroutines may be called
+    concurrently, on one event loop.
 
-    Arrays and buffers are copied before a coroutine first waits; the caller may change them once
-    it has awaited the coroutine or let its task take the first step. The file of a path must not
-    change until the coroutine has ended, or it is refused.
+    A coroutine copies arrays and buffers before its first suspension. The caller may change them
+    when it has awaited the coroutine, or when the coroutine's task has run once. A file given by
+    its path must not change until the coroutine has ended; otherwise the call fails.
 
     Errors of all coroutines:
-        CatalogueUnavailable: the database is away; it comes back without a restart.
+        CatalogueUnavailable: the database can't be reached. No restart is needed when it is back.
 
     Raises:
-        ConfigurationError: the strategy needs settings that are missing; they are named.
-        ValueError: a container is given, and settings or a strategy besides.
+        ConfigurationError: the strategy needs settings that are missing; the error names them.
+        ValueError: both a container and settings or a strategy are given.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StorageService:
         if config is not None:
             check_type("config", config, StorageConfig)
         if container is not None and (config is not None or strategy is not None):
-            raise ValueError("give the settings or a container that has them, not both")
+            raise ValueError("pass either a container, or config and strategy; not both")
         self._owns_container = container is None
         self._container = container or build(config or StorageConfig(), strategy)
         parts = Parts(self._container)
@@ -80,9 +80,9 @@ class StorageService:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Finish what is being stored and free everything. The service can't be used after.
+        """Wait for running writes, then free all resources. The service can't be used afterwards.
 
-        A container that was given to the service stays open: its maker closes it.
+        A container passed to the constructor stays open; its creator closes it.
         """
         if self._owns_container:
             await self._container.runtime().aclose()
@@ -98,20 +98,21 @@ class StorageService:
         duration_seconds: float | None = None,
         historic: bool = False,
     ) -> dict[str, StoredFileView]:
-        """Store a violation with its files: visible whole or not at all.
+        """Store a violation with its files, atomically: all become visible, or none.
 
         `image` is an array (`uint8`; `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in `channel_order`),
-        or encoded bytes, a path or a stream, kept byte for byte; so is `video_segment`. The same
-        again is a no-op; a file that was missing is added. Retention counts from the timestamp;
-        from receipt where that is not plausible (see `store_image`).
+        or encoded bytes, a path or a stream. Encoded images and `video_segment` are stored byte
+        for byte. Repeating a call changes nothing; a repetition with a file that was missing adds
+        it. Retention counts from the timestamp, or from receipt if the timestamp is not plausible
+        (see `store_image`).
 
         Returns:
-            Stored-file metadata under `image`, `video` (for what was given) and `metadata`.
+            Stored-file metadata under `metadata`, and under `image` and `video` if given.
 
         Raises:
-            InvalidInput: the record's time or a file; every wrong field is named.
+            InvalidInput: the record's time or a file is not valid; the error names every field.
             Conflict: the violation exists with another record or other files.
-            StorageFull, StorageUnavailable: no place takes it.
+            StorageFull, StorageUnavailable: no store accepts the files.
         """
         return await self._violations.store(
             violation_record,
@@ -136,19 +137,20 @@ class StorageService:
         historic: bool = False,
         filename: str | None = None,
     ) -> StoredFileView:
-        """Store an image: an array is encoded (WebP by default), encoded bytes are kept.
+        """Store an image: encode an array (WebP by default), keep encoded bytes unchanged.
 
-        `device_id`, `violation_id` and `timestamp` in `metadata` become the file's own. Without
-        a `file_id` one is derived from the content and these attributes. `filename` is kept as the
-        file's original name; None takes the name of a path. Retention counts from `timestamp`; from
-        receipt where that is before `earliest_capture`, or lies more than `max_backdating` before
-        receipt and the caller does not state by `historic` that it is right.
+        `device_id`, `violation_id` and `timestamp` in `metadata` become attributes of the file. If
+        `file_id` is None, the id is derived from the content and these attributes. `filename` is
+        kept as the file's original name; if it is None and `image` is a path, the name of the path
+        is kept. Retention counts from `timestamp`. It counts from receipt if `timestamp` is before
+        `earliest_capture`, or more than `max_backdating` before receipt and `historic`, which
+        confirms an old timestamp, is false.
 
         Raises:
-            InvalidInput: the image, its attributes, or a declared type or digest that the bytes
-                contradict.
-            Conflict: `file_id` holds other content.
-            StorageFull, StorageUnavailable: no place takes it.
+            InvalidInput: the image or an attribute is not valid, or the bytes contradict the
+                declared type or digest.
+            Conflict: a file with this id and other content exists.
+            StorageFull, StorageUnavailable: no store accepts the file.
         """
         return await self._files.store_image(
             image,
@@ -176,12 +178,13 @@ class StorageService:
     ) -> StoredFileView:
         """Store a video segment byte for byte: bytes, a path, or an asynchronous iterator.
 
-        The arguments are as in `store_image`.
+        The other arguments are as in `store_image`.
 
         Raises:
-            InvalidInput: no whole file of a container that is known, or as `store_image`.
-            Conflict: `file_id` holds other content.
-            StorageFull, StorageUnavailable: no place takes it.
+            InvalidInput: the bytes are not a complete file in a supported video container; or as
+                in `store_image`.
+            Conflict: a file with this id and other content exists.
+            StorageFull, StorageUnavailable: no store accepts the file.
         """
         return await self._files.store_video(
             video_data,
@@ -203,29 +206,31 @@ class StorageService:
         historic: bool = False,
         filename: str | None = None,
     ) -> StoredFileView:
-        """Store a JSON object as canonical JSON, compressed when that pays.
+        """Store a JSON object as canonical JSON, compressed if that makes it smaller.
+
+        The other arguments are as in `store_image`.
 
         Raises:
-            InvalidInput: not JSON (NaN, other types), or as `store_image`.
-            Conflict: `file_id` holds other content.
-            StorageFull, StorageUnavailable: no place takes it.
+            InvalidInput: `data` contains NaN or a type that JSON lacks; or as in `store_image`.
+            Conflict: a file with this id and other content exists.
+            StorageFull, StorageUnavailable: no store accepts the file.
         """
         return await self._files.store_metadata(
             data, file_id, metadata, historic=historic, filename=filename
         )
 
     async def retrieve_file(self, file_id: str) -> tuple[bytes, StoredFileView]:
-        """All bytes of a file, verified, and its metadata. For large files use `open_file`.
+        """Return all bytes of a file, verified, and its metadata. For large files use `open_file`.
 
         Raises:
             NotFound: no such file.
-            StorageUnavailable: its good replicas can't be reached; the store is named.
+            StorageUnavailable: its good replicas can't be reached; the error names the store.
             NoGoodReplica: all replicas are corrupt or missing.
         """
         return await self._files.retrieve(file_id)
 
     async def open_file(self, file_id: str) -> FileStream:
-        """A file to be read piece by piece, or in ranges, in bounded memory.
+        """Open a file for reading in chunks or ranges, in bounded memory.
 
         Raises:
             NotFound: no such file.
@@ -235,31 +240,32 @@ class StorageService:
     async def retrieve_image(
         self, file_id: str, channel_order: ChannelOrder | str | None = None
     ) -> tuple[Pixels, StoredFileView]:
-        """An image as a `uint8` array of `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, and its metadata.
+        """Return an image as a `uint8` array, and its metadata.
 
-        In the channel order it was stored with, unless another is asked for (RGB for encoded
-        images).
+        The array has the shape `(H, W)`, `(H, W, 3)` or `(H, W, 4)`. If `channel_order` is None,
+        the array has the order in which it was stored, or RGB if it was stored encoded.
 
         Raises:
-            InvalidInput: there is no such channel order.
-            NotFound, UnsupportedMedia: no such file, or it is no image.
-            StorageUnavailable, NoGoodReplica: as `retrieve_file`.
+            InvalidInput: `channel_order` is not a channel order.
+            NotFound: no such file.
+            UnsupportedMedia: the file is not an image.
+            StorageUnavailable, NoGoodReplica: as in `retrieve_file`.
         """
         return await self._files.retrieve_image(file_id, channel_order)
 
     def generate_access_url(self, file_id: str, expires_in: float = 3600) -> str:
-        """A URL of the HTTP service that opens this file for `expires_in` seconds, to anybody.
+        """Return a URL of the HTTP service that gives anybody this file for `expires_in` seconds.
 
-        No I/O (but for the key file at first need): the file is resolved when it is opened, so
-        the URL stays valid when it moves between tiers.
+        Does no I/O, except that the first call may read the key file. The HTTP service looks the
+        file up when the URL is opened, so the URL stays valid if the file moves between tiers.
 
         Raises:
-            InvalidInput: no file can have this id, or the time is out of bounds.
+            InvalidInput: `file_id` is malformed, or `expires_in` is out of range.
         """
         return self._container.signer().url(file_id, expires_in).url
 
     async def get_file(self, file_id: str) -> StoredFileView:
-        """The metadata of a file; its bytes are not read.
+        """Return the metadata of a file, without reading its bytes.
 
         Raises:
             NotFound: no such file.
@@ -278,14 +284,14 @@ class StorageService:
         state: FileState | str = FileState.AVAILABLE,
         after: Cursor | None = None,
     ) -> Page[StoredFileView]:
-        """A page of 1 to 1,000 files, the latest received first.
+        """Return a page of at most `limit` files (1 to 1,000), the latest received first.
 
-        Filters are joined by "and"; `start_time ≤ created_at < end_time`, naive times are read in
-        the configured zone. `page.items` are the files; with `page.next` as `after` the same call
-        gives the next page, and None means that there is none.
+        A file must match all filters, and `start_time ≤ created_at < end_time`. Naive times are
+        interpreted in the configured zone. `page.items` are the files. Pass `page.next` as `after`
+        to get the next page; it is None on the last page.
 
         Raises:
-            InvalidInput: a filter that no file can meet, or `limit` out of range.
+            InvalidInput: a filter that no file can match, or `limit` out of range.
         """
         return await self._files.find(
             kind,
@@ -310,12 +316,13 @@ class StorageService:
         min_confidence: float | None = None,
         max_confidence: float | None = None,
     ) -> list[ViolationView]:
-        """Violations, newest first; `start_time ≤ timestamp < end_time`; 1 to 1,000 of them.
+        """Return at most `limit` violations (1 to 1,000), newest first.
 
-        Naive times are read in the configured zone. For pages use `find_violations`.
+        A violation must match all filters, and `start_time ≤ timestamp < end_time`. Naive times
+        are interpreted in the configured zone. For pages use `find_violations`.
 
         Raises:
-            InvalidInput: a filter that nothing can meet, or `limit` out of range.
+            InvalidInput: a filter that no violation can match, or `limit` out of range.
         """
         page = await self._violations.find(
             device_id,
@@ -342,13 +349,13 @@ class StorageService:
         max_confidence: float | None = None,
         after: Cursor | None = None,
     ) -> Page[ViolationView]:
-        """The violations of `get_violation_records` by pages.
+        """Return the violations of `get_violation_records` in pages.
 
-        `page.items` are the violations; with `page.next` as `after` the same call gives the next
-        page, and None means that there is none.
+        `page.items` are the violations. Pass `page.next` as `after` to get the next page; it is
+        None on the last page.
 
         Raises:
-            InvalidInput: a filter that no violation can meet, or `limit` out of range.
+            InvalidInput: a filter that no violation can match, or `limit` out of range.
         """
         return await self._violations.find(
             device_id,
@@ -363,17 +370,17 @@ class StorageService:
         )
 
     async def get_violation(self, violation_id: str) -> tuple[ViolationView, list[StoredFileView]]:
-        """A violation, and the files that name it: its own image, video and metadata file first.
+        """Return a violation and the files with its `violation_id`.
 
-        At most 1,000 other files follow, the latest received first; `find_files` with
-        `violation_id` gives all of them by pages.
+        The violation's own image, video and metadata file come first. At most 1,000 other files
+        follow, the latest received first; `find_files` with `violation_id` returns all in pages.
 
         Raises:
-            InvalidInput: no violation can have this id.
-            NotFound: there is no such violation.
+            InvalidInput: `violation_id` is malformed.
+            NotFound: no such violation.
         """
         return await self._violations.get(violation_id)
 
     async def get_storage_statistics(self) -> StatisticsView:
-        """What is stored where, and what this process has done, from maintained counters."""
+        """Return the usage of each tier and this process's operations, from maintained counters."""
         return await self._maintenance.statistics()

@@ -1,4 +1,4 @@
-"""Violations of the Python interface. `StorageService` documents the calls."""
+"""The facade for violations. `StorageService` documents the calls."""
 
 from datetime import datetime
 
@@ -24,7 +24,7 @@ from traffic_storage.entrypoints.views import (
 
 
 class Violations:
-    """Violations with their files."""
+    """Store and find violations."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -40,7 +40,7 @@ class Violations:
         duration_seconds: float | None,
         historic: bool,
     ) -> dict[str, StoredFileView]:
-        """Store a violation with its files."""
+        """Implement `StorageService.store_violation_evidence`."""
         check_type("violation_record", record, ViolationRecord)
         pixels = self._parts.settings.max_pixels
         given = None if image is None else image_of(image, channel_order, encoding, pixels)
@@ -68,7 +68,7 @@ class Violations:
         max_confidence: float | None,
         after: Cursor | None = None,
     ) -> Page[ViolationView]:
-        """A page of violations."""
+        """Implement `StorageService.find_violations`."""
         if after is not None:
             check_type("after", after, Cursor)
         query = ViolationQuery(
@@ -87,7 +87,7 @@ class Violations:
         return Page(tuple(violation_view(violation) for violation in page.items), page.next)
 
     async def get(self, violation_id: str) -> tuple[ViolationView, list[StoredFileView]]:
-        """A violation and the files that name it."""
+        """Implement `StorageService.get_violation`."""
         use_cases = await self._parts.started()
         found = await use_cases.find().violation_with_files(violation_id)
         return violation_view(found.violation), [file_view(file) for file in found.files]
