@@ -1,16 +1,18 @@
-"""The testing kit, public as `traffic_storage.testing`: for embedders and adapter writers.
+"""The testing kit, public as `traffic_storage.testing`: for embedders and authors of adapters.
 
-* `BlobStoreContract` and its like: what an adapter of that port promises, as a test class to
-  inherit from; `BlobStoreMachine` and its like: any order of calls, compared with a model.
-* `in_memory_container`: a whole service without disk, network or time of its own. Its parts are
-  here too: `InMemoryBlobStore`, `InMemoryRecordRepo`, `InMemorySpool`, `InProcessCache`,
-  `IdentityCompressor`, `ManualClock`, `SeededIds`.
-* `FailingBlobStore` and its like: decorators of the ports that fail where they are told to.
-* `new_blob`, `random_blob`, `uuid7_at`, `units`, and Hypothesis's `strategies` of every value.
+* Contract suites (`BlobStoreContract`, …): test classes that check the promises of a port. The
+  author of an adapter inherits from them. State machines (`BlobStoreMachine`, …) make random
+  sequences of calls and compare the adapter with a model.
+* `in_memory_container`: a complete service that uses no disk, no network and no system clock. Its
+  adapters are public too: `InMemoryBlobStore`, `InMemoryRecordRepo`, `InMemorySpool`,
+  `InProcessCache`, `IdentityCompressor`, `ManualClock`, `SeededIds`.
+* Fault injection (`FailingBlobStore`, …): decorators of the ports that fail at planned calls.
+* Test data: `new_blob`, `random_blob`, `uuid7_at`, `units`, and Hypothesis `strategies` for all
+  domain values.
 
-A name is resolved when it is first used, so that the kit needs only what a test takes from it. The
-suites need the extra `testing`; their fixtures are asynchronous, so run pytest with
-`asyncio_mode = "auto"`, or write `@pytest_asyncio.fixture`.
+A name is imported on first use, so a test needs only the dependencies of the names it uses. The
+suites need the extra `testing`. Their fixtures are asynchronous: run pytest with
+`asyncio_mode = "auto"`, or declare them with `@pytest_asyncio.fixture`.
 """
 
 TYPE_CHECKING = False
@@ -74,8 +76,8 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.testing.ids import SeededIds as SeededIds
     from traffic_storage.entrypoints.testing.ids import uuid7_at as uuid7_at
 
-# Public name → module and name there (or the module itself). The imports above tell type checkers
-# the same.
+# Public name → module and name in it (or the module itself). The imports above repeat this table
+# for type checkers.
 _PLACES = {
     "Blob": "traffic_storage.entrypoints.testing.blobs:Blob",
     "Fault": "traffic_storage.entrypoints.testing.faults.plans:Fault",
@@ -159,7 +161,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-if not TYPE_CHECKING:  # or a misspelt name would pass as an object
+if not TYPE_CHECKING:  # With a visible `__getattr__`, type checkers would accept misspelt names.
 
     def __getattr__(name: str) -> object:
         if name not in _PLACES:

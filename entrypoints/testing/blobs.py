@@ -1,4 +1,4 @@
-"""Blobs for tests: bytes with the key, the digests and the manifest that belong to them."""
+"""Blobs for tests: bytes with their key, digests and manifest."""
 
 import os
 import tempfile
@@ -23,7 +23,7 @@ _DAY = date(2025, 11, 1)
 
 @frozen
 class Blob:
-    """Bytes, and all that is needed to put them into a store and to read them back."""
+    """Bytes with everything needed to put them into a store and to read them back."""
 
     key: BlobKey
     data: bytes = field(repr=False)
@@ -32,12 +32,12 @@ class Blob:
 
     @property
     def body(self) -> MemoryBody:
-        """The bytes in memory."""
+        """The bytes as a body in memory."""
         return MemoryBody(self.data, self.digests)
 
     @contextmanager
     def spooled(self) -> Iterator[SpooledBody]:
-        """The bytes in an unnamed file, for the time of a block."""
+        """Return a context whose body is an unnamed file with the bytes; its exit deletes it."""
         with tempfile.TemporaryFile() as file:
             file.write(self.data)
             file.flush()
@@ -51,7 +51,7 @@ def new_blob(
     day: date = _DAY,
     metadata: str | None = None,
 ) -> Blob:
-    """A blob of these bytes under a new key."""
+    """Return a blob of these bytes under a new key."""
     digests = digests_of(data)
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     manifest = BlobManifest(
@@ -71,10 +71,10 @@ def new_blob(
 
 
 def blob_with_sidecar() -> Blob:
-    """A small blob with a manifest that is too long to be kept beside a blob."""
+    """Return a small blob whose manifest is so long that a store needs a sidecar for it."""
     return new_blob(b"evidence", metadata=f'{{"note":"{os.urandom(3000).hex()}"}}')
 
 
 def random_blob(size_bytes: int, *, kind: FileKind = FileKind.IMAGE, day: date = _DAY) -> Blob:
-    """A blob of so many random bytes under a new key."""
+    """Return a blob of `size_bytes` random bytes under a new key."""
     return new_blob(os.urandom(size_bytes), kind=kind, day=day)

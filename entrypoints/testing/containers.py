@@ -1,4 +1,4 @@
-"""A whole service without disk, network or time of its own: every adapter is an in-memory one."""
+"""A complete service whose adapters are all in memory: no disk, no network, no system clock."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,10 @@ def in_memory_container(
     settings: StorageConfig | None = None,
     **adapters: Unpack[Adapters],
 ) -> Container:
-    """A container whose catalogue, stores, cache, spool and clock live in memory.
+    """Return a container whose catalogue, stores, cache, spool and clock are in memory.
 
-    Its clock stands at noon (UTC) of 14 March 2026 until it is advanced. `local_store()` and
-    `cloud_stores()` give the in-memory stores; `adapters` take the place of those in memory.
+    The clock stands at noon (UTC) of 14 March 2026 until the test advances it. `local_store()` and
+    `cloud_stores()` of the container return the stores. `adapters` replace those in memory.
     """
     clock = ManualClock(NOON)
     cloud = InMemoryBlobStore(clock, tier=Tier.CLOUD, location="memory:/cloud")

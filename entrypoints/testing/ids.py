@@ -1,4 +1,4 @@
-"""Ids that are the same in every run."""
+"""Ids for tests: repeatable ones, and ones with a given timestamp."""
 
 from datetime import datetime
 from random import Random
@@ -10,12 +10,12 @@ from traffic_storage.ports.clock import Clock
 
 
 class SeededIds(RandomIds):
-    """UUIDs version 7 whose chance comes from `seed`; with a manual clock all is repeatable."""
+    """UUIDs version 7 with random bits from `seed`; with a manual clock they are repeatable."""
 
     def __init__(self, clock: Clock, seed: int = 0) -> None:
         super().__init__(clock, Random(seed).randbytes)
 
 
 def uuid7_at(moment: datetime) -> UUID:
-    """A new, random UUIDv7 with the timestamp `moment`."""
+    """Return a new random UUIDv7 with the timestamp `moment`."""
     return RandomIds(ManualClock(moment)).uuid7()

@@ -1,10 +1,10 @@
-"""Hypothesis strategies: one for every value of the domain, valid ones only.
+"""Hypothesis strategies for all domain values. They draw only valid values.
 
-What hangs together is drawn together: a file's digests fit its size, a violation's row names the
-files that came with it, an attempt's keys are those of its unit.
+Dependent values are drawn consistently: a file's digests match its size, a violation's row names
+the files of its unit, and an attempt has the keys of its unit.
 
-Those that others draw from again and again are made once (`cache`): making one costs more than
-drawing from it.
+Strategies that others use often are cached, because building a strategy costs more than drawing
+from it.
 """
 
 from collections.abc import Sequence
@@ -94,13 +94,13 @@ def _given(strategy: SearchStrategy[T] | None, otherwise: SearchStrategy[T]) -> 
 
 @cache
 def ids(longest: int) -> SearchStrategy[str]:
-    """Texts that may be given as an id: ASCII, not of dots alone."""
+    """Texts that are valid as an id: ASCII, not only dots."""
     return st.text(_ID_LETTERS, min_size=1, max_size=longest).filter(lambda text: text.strip("."))
 
 
 @cache
 def file_ids() -> SearchStrategy[FileId]:
-    """Ids that a caller may give a file."""
+    """File ids that a caller may choose."""
     return ids(MAX_FILE_ID).map(FileId)
 
 
@@ -159,13 +159,13 @@ def catalogue_ids() -> SearchStrategy[CatalogueId]:
 
 @cache
 def numbers() -> SearchStrategy[int | float]:
-    """Finite numbers, integers of more than 64 bits among them."""
+    """Finite numbers, including integers of more than 64 bits."""
     return st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
 
 
 @cache
 def json_values() -> SearchStrategy[Json]:
-    """Values that JSON can carry."""
+    """Values that JSON can represent."""
     leaves: SearchStrategy[Json] = st.one_of(
         st.none(), st.booleans(), numbers(), st.text(st.characters(codec="utf-8"), max_size=20)
     )
@@ -178,7 +178,7 @@ def json_values() -> SearchStrategy[Json]:
 
 @cache
 def json_objects() -> SearchStrategy[dict[str, Json]]:
-    """JSON objects: a caller's metadata, a camera's description."""
+    """JSON objects, such as a caller's metadata or a record's `camera_info`."""
     return st.dictionaries(_keys(), json_values(), max_size=4)
 
 
@@ -191,7 +191,7 @@ def _keys() -> SearchStrategy[str]:
 
 @cache
 def instants() -> SearchStrategy[datetime]:
-    """Instants from 1970 on, aware, UTC."""
+    """Aware times in UTC from `EARLIEST` to 2200."""
     return st.datetimes(
         EARLIEST.replace(tzinfo=None), _LATEST.replace(tzinfo=None), timezones=st.just(UTC)
     )
@@ -199,7 +199,7 @@ def instants() -> SearchStrategy[datetime]:
 
 @cache
 def timestamps() -> SearchStrategy[datetime]:
-    """Times as devices give them: naive, UTC, or with an offset of their own."""
+    """Times as devices send them: naive, in UTC, or with another offset."""
     offsets = st.integers(-14 * 60, 14 * 60).map(lambda n: timezone(timedelta(minutes=n)))
     zones: SearchStrategy[tzinfo | None] = st.one_of(st.none(), st.just(UTC), offsets)
     naive = st.datetimes(datetime(1970, 1, 3), datetime(2200, 1, 1))  # noqa: DTZ001
@@ -207,7 +207,7 @@ def timestamps() -> SearchStrategy[datetime]:
 
 
 def moments() -> SearchStrategy[Moment]:
-    """Instants with the zone that was assumed, if one was."""
+    """Instants, with the assumed zone if the timestamp was naive."""
     return timestamps().map(lambda time: instant(time, _UTC_ZONE))
 
 
@@ -240,11 +240,11 @@ def sha256s() -> SearchStrategy[Sha256]:
 
 @composite
 def digests(draw: DrawFn) -> Digests:
-    """Digests of content of any size; with segments where there must be some."""
+    """Digests of content of any size, with segment digests above `WHOLE_READ_BYTES`."""
     size = draw(st.integers(0, _MOST_BYTES) | st.integers(0, 16 * SEGMENT_BYTES))
     if size <= WHOLE_READ_BYTES:
         return Digests(size, draw(sha256s()))
-    # Those of a very large file would fill the memory: the number of segments is kept low.
+    # Limit the number of segments: the digests of a very large file would fill the memory.
     size = min(size, 16 * SEGMENT_BYTES)
     count = -(-size // SEGMENT_BYTES)
     one = bytes.fromhex(draw(sha256s()))
@@ -274,7 +274,7 @@ def pixels(largest: int = 16) -> SearchStrategy[Pixels]:
 
 @cache
 def stores(tier: Tier | None = None) -> SearchStrategy[RegisteredStore]:
-    """Stores, of one tier or any."""
+    """Registered stores of `tier`, or of any tier."""
     tiers = st.sampled_from(Tier) if tier is None else st.just(tier)
     return tiers.flatmap(
         lambda one: st.builds(
@@ -297,7 +297,7 @@ def markers() -> SearchStrategy[Marker]:
 
 
 def store_statuses(tier: Tier | None = None) -> SearchStrategy[StoreStatus]:
-    """Stores as placement sees them: well, away, full, limited or not."""
+    """Inputs of placement: stores that are usable, unavailable or full, with or without limits."""
     tiers = st.sampled_from(Tier) if tier is None else st.just(tier)
     size = st.integers(0, _MOST_BYTES)
     return st.builds(
@@ -315,7 +315,7 @@ def store_statuses(tier: Tier | None = None) -> SearchStrategy[StoreStatus]:
 
 
 def thresholds() -> SearchStrategy[Thresholds]:
-    """Settings of placement."""
+    """Thresholds of placement."""
     return st.builds(
         Thresholds,
         high_water=st.floats(0.01, 1.0),
@@ -345,7 +345,7 @@ def kinds() -> SearchStrategy[FileKind]:
 
 @composite
 def blob_keys(draw: DrawFn, kind: FileKind | None = None, stored: Sha256 | None = None) -> BlobKey:
-    """Keys that no other draw of the same run has but by an unlikely chance."""
+    """Blob keys. Two draws are equal only with negligible probability."""
     return blob_key(kind or draw(kinds()), draw(uuids7()), stored or draw(sha256s()))
 
 
@@ -357,7 +357,7 @@ def replicas(
     states: Sequence[ReplicaState] = tuple(ReplicaState),
     stored: Sha256 | None = None,
 ) -> Replica:
-    """Copies in a store, in one of `states`."""
+    """Replicas in a store, in one of `states`."""
     place = draw(_given(store, stores()))
     return Replica(
         place.store_id,
@@ -370,7 +370,7 @@ def replicas(
 
 @cache
 def pictures() -> SearchStrategy[MediaInfo]:
-    """What is known of pixels, from nothing to all."""
+    """Media info with any fields missing."""
     side = st.none() | st.integers(1, 100_000)
     return st.builds(
         MediaInfo,
@@ -385,13 +385,13 @@ def pictures() -> SearchStrategy[MediaInfo]:
 
 @cache
 def placement_notes() -> SearchStrategy[PlacementNote]:
-    """Decisions and reasons."""
+    """Placement decisions with reasons."""
     return st.builds(PlacementNote, texts(), texts())
 
 
 @cache
 def retention_bases() -> SearchStrategy[RetentionBasis]:
-    """Clocks of retention with their times and reasons."""
+    """Retention bases: the clock, its time and the reason."""
     return st.builds(RetentionBasis, st.sampled_from(RetentionClock), instants(), texts())
 
 
@@ -403,7 +403,7 @@ def stored_files(
     places: Sequence[RegisteredStore] | None = None,
     violation_id: SearchStrategy[ViolationId | None] | None = None,
 ) -> StoredFile:
-    """Files as they become visible: one copy present, in one of `places`, others planned."""
+    """Files as they are committed: one replica present in one of `places`, the others planned."""
     of_kind = kind or draw(kinds())
     content, coding = draw(digests()), draw(st.sampled_from(Coding))
     stored = content if coding is Coding.IDENTITY else draw(digests())
@@ -450,12 +450,12 @@ def file_states() -> SearchStrategy[FileState]:
 
 
 def manifest() -> SearchStrategy[BlobManifest]:
-    """BlobManifest as they travel with bytes."""
+    """Manifests."""
     return stored_files().map(manifest_of)
 
 
 def evidence_parts() -> SearchStrategy[EvidencePart]:
-    """Files as a violation's metadata file names them."""
+    """Files as a violation's metadata file lists them."""
     return stored_files().map(
         lambda file: EvidencePart(
             file.file_id, file.content_type, file.content.size_bytes, file.content.sha256
@@ -468,7 +468,7 @@ def evidence_parts() -> SearchStrategy[EvidencePart]:
 
 @composite
 def boxes(draw: DrawFn) -> tuple[float, float, float, float]:
-    """Bounding boxes, of whole or broken pixels."""
+    """Bounding boxes with integer or fractional coordinates."""
     edges = st.integers(-10_000, 10_000) | st.floats(-1e6, 1e6)
     x1, x2 = sorted(draw(st.lists(edges, min_size=2, max_size=2, unique=True)))
     y1, y2 = sorted(draw(st.lists(edges, min_size=2, max_size=2, unique=True)))
@@ -476,7 +476,7 @@ def boxes(draw: DrawFn) -> tuple[float, float, float, float]:
 
 
 def confidences() -> SearchStrategy[float]:
-    """Numbers in [0, 1], the whole ones too."""
+    """Numbers in [0, 1], including the integers 0 and 1."""
     return st.floats(0.0, 1.0) | st.sampled_from([0, 1])
 
 
@@ -485,7 +485,7 @@ def records(
     device_id: SearchStrategy[str] | None = None,
     timestamp: SearchStrategy[datetime] | None = None,
 ) -> SearchStrategy[ViolationRecord]:
-    """Violation records as devices give them, without paths."""
+    """Violation records as devices send them, without paths."""
     return st.builds(
         ViolationRecord,
         violation_id=_given(violation_id, violation_ids()),
@@ -507,7 +507,10 @@ def stored_violations(
     record: SearchStrategy[ViolationRecord] | None = None,
     with_kinds: frozenset[FileKind] | None = None,
 ) -> StoredViolation:
-    """Violations with what storing adds; image and video for `with_kinds`, else either or none."""
+    """Stored violations with the files of `with_kinds`; if it is None, with any of image and video.
+
+    The metadata file is always there.
+    """
     given = draw(_given(record, records()))
     if with_kinds is None:
         with_kinds = draw(st.frozensets(st.sampled_from([FileKind.IMAGE, FileKind.VIDEO])))
@@ -537,7 +540,7 @@ def evidence_units(
     record: SearchStrategy[ViolationRecord] | None = None,
     places: Sequence[RegisteredStore] | None = None,
 ) -> Unit:
-    """A violation with its metadata file and, maybe, an image and a video."""
+    """Units of a violation with its metadata file, and optionally an image and a video."""
     violation = draw(stored_violations(record))
     kinds_given = [
         kind
@@ -555,25 +558,25 @@ def evidence_units(
 def evidence_files(
     violation_id: ViolationId, kind: FileKind, places: Sequence[RegisteredStore] | None = None
 ) -> SearchStrategy[StoredFile]:
-    """A violation's file of a kind."""
+    """Files of one kind that belong to the violation."""
     name = st.just(evidence_file_id(violation_id, kind))
     return stored_files(name, kind, places, st.just(violation_id))
 
 
 def file_units(places: Sequence[RegisteredStore] | None = None) -> SearchStrategy[Unit]:
-    """One file by itself."""
+    """Units of a single file."""
     return stored_files(places=places).map(lambda file: Unit((file,)))
 
 
 def units(places: Sequence[RegisteredStore] | None = None) -> SearchStrategy[Unit]:
-    """Units of all kinds but those that complete another."""
+    """Units of a single file or a violation; none that complete a stored violation."""
     return file_units(places) | evidence_units(places=places)
 
 
 def attempts(
     unit: SearchStrategy[Unit] | None = None, deadline: SearchStrategy[datetime] | None = None
 ) -> SearchStrategy[Attempt]:
-    """Attempts at a unit: their keys are those of its copies."""
+    """Attempts to commit a unit, with the keys of its replicas."""
     return st.builds(
         lambda attempt_id, owner, ends, tried: Attempt(
             attempt_id,
@@ -589,19 +592,19 @@ def attempts(
 
 
 def names() -> SearchStrategy[ClaimedIds]:
-    """ClaimedIds that a unit may want to claim."""
+    """Ids that a unit claims."""
     return units().map(lambda unit: unit.names)
 
 
 def existing() -> SearchStrategy[ExistingRows]:
-    """What a catalogue may have under the names of a unit."""
+    """Rows that a catalogue may hold under the ids of a unit, or none."""
     return st.just(ExistingRows()) | units().map(
         lambda unit: ExistingRows({file.file_id: file for file in unit.files}, unit.violation)
     )
 
 
 def usages() -> SearchStrategy[Usage]:
-    """Counters of one kind in one store."""
+    """Counters of one file kind in one store."""
     return st.builds(Usage, store_ids(), kinds(), st.integers(1, 10**9), st.integers(0, 2**50))
 
 
@@ -615,7 +618,7 @@ def catalogue_usages() -> SearchStrategy[CatalogueUsage]:
 
 
 def cursors() -> SearchStrategy[Cursor]:
-    """Places in the order of an answer."""
+    """Positions in the order of a result."""
     return st.builds(Cursor, instants(), violation_ids() | file_ids())
 
 
@@ -624,7 +627,7 @@ def file_queries(
     violation_id: SearchStrategy[ViolationId] | None = None,
     moment: SearchStrategy[datetime] | None = None,
 ) -> SearchStrategy[FilesQuery]:
-    """Questions for files with any set of filters."""
+    """Queries of files with any set of filters."""
     time = _given(moment, instants())
     return st.builds(
         _files_query,
@@ -652,7 +655,7 @@ def _files_query(
 def queries(
     device_id: SearchStrategy[str] | None = None, moment: SearchStrategy[datetime] | None = None
 ) -> SearchStrategy[ViolationQuery]:
-    """Questions with any set of filters."""
+    """Queries of violations with any set of filters."""
     time = _given(moment, instants())
     return st.builds(
         _query,

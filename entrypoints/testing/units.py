@@ -1,4 +1,4 @@
-"""Units for tests: files and violations as they are committed, small and all different."""
+"""Units for tests: small files and violations that are ready to commit, each with its own ids."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -29,12 +29,12 @@ from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.ports.record_repo import RecordRepo
 
 NOON = datetime(2025, 11, 1, 12, 0, tzinfo=UTC)
-"""When all this happens."""
+"""The default time of receipt and of a record's timestamp."""
 
 _UTC_ZONE = ZoneInfo("UTC")
 
 LATER = NOON + timedelta(minutes=10)
-"""The deadline of attempts."""
+"""The default deadline of attempts."""
 
 
 def new_file(
@@ -45,7 +45,7 @@ def new_file(
     size_bytes: int = 1000,
     at: datetime = NOON,
 ) -> StoredFile:
-    """A file with content and keys of its own: present in the first store, planned in the rest."""
+    """Return a file with unique content and keys: present in the first store, planned elsewhere."""
     content = digests_of(uuid4().bytes.ljust(size_bytes, b"."))
     copies = (
         Replica(
@@ -79,7 +79,7 @@ def new_file(
 
 
 def new_record(violation_id: str | None = None, **fields: object) -> ViolationRecord:
-    """A violation record; `fields` are other values than the usual ones."""
+    """Return a violation record; `fields` override the default values."""
     usual: dict[str, object] = {
         "violation_id": violation_id or f"V-{uuid4()}",
         "device_id": "camera-1",
@@ -98,7 +98,7 @@ def new_evidence(
     kinds: Iterable[FileKind] = (FileKind.IMAGE,),
     at: datetime = NOON,
 ) -> Unit:
-    """A violation with its metadata file and the files of `kinds`."""
+    """Return the unit of a violation with its metadata file and the files of `kinds`."""
     name = ViolationId(record.violation_id)
     files = {kind: new_evidence_file(name, kind, *stores) for kind in (FileKind.METADATA, *kinds)}
     image, video = files.get(FileKind.IMAGE), files.get(FileKind.VIDEO)
@@ -123,13 +123,13 @@ def new_evidence(
 def new_evidence_file(
     violation_id: ViolationId, kind: FileKind, *stores: RegisteredStore
 ) -> StoredFile:
-    """A violation's file of a kind."""
+    """Return the violation's file of one kind."""
     name = evidence_file_id(violation_id, kind)
     return new_file(*stores, file_id=name, kind=kind, violation_id=violation_id)
 
 
 def new_restoration(file: StoredFile, *stores: RegisteredStore) -> Unit:
-    """A unit by which a file that is there gains a copy."""
+    """Return a unit that adds replicas in `stores` to a file that is already committed."""
     copies = (
         evolve(copy, key=blob_key(file.kind, copy.replica_id, file.stored.sha256))
         for copy in new_file(*stores).replicas
@@ -138,13 +138,13 @@ def new_restoration(file: StoredFile, *stores: RegisteredStore) -> Unit:
 
 
 def new_attempt(unit: Unit, deadline: datetime = LATER) -> Attempt:
-    """An attempt at a unit."""
+    """Return an attempt to commit a unit."""
     keys = tuple((copy.store_id, copy.key) for _, copy in unit.replicas)
     return Attempt(AttemptId(str(uuid4())), "test", deadline, keys)
 
 
 async def store(repo: RecordRepo, unit: Unit) -> Unit:
-    """Begin and commit a unit, and hand it back."""
+    """Begin and commit a unit, and return it."""
     attempt = new_attempt(unit)
     await repo.begin(attempt, unit.names)
     await repo.apply(CommitUnit(attempt.attempt_id, unit))

@@ -1,1 +1,1 @@
-"""Decorators of the ports that fail on purpose: no mocks, the adapter behind them is a real one."""
+"""Fault injection: decorators of the ports that fail as planned and otherwise call an adapter."""

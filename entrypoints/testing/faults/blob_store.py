@@ -1,4 +1,4 @@
-"""A blob store that fails on purpose, and blobs that are damaged on purpose."""
+"""Fault injection for blob stores: planned failures, and damage to stored bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,9 +19,9 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
 class FailingBlobStore(Failing, MarkedBlobStore):
-    """`inner` with failures where they are planned; everything else is the inner store's answer.
+    """Decorator of `inner` that fails at planned calls and forwards all others.
 
-    `FailingBlobStore(inner, after=2)` fails every call after the first two that do I/O.
+    `FailingBlobStore(inner, after=2)` fails every call that does I/O after the first two.
     """
 
     def __init__(self, inner: MarkedBlobStore, *, after: int | None = None) -> None:
@@ -90,13 +90,13 @@ class FailingBlobStore(Failing, MarkedBlobStore):
 
 
 class Damage(StrEnum):
-    """What may happen to bytes at rest; `damaged` does it to bytes at hand.
+    """Kinds of damage to stored bytes. `tamper` and `damaged` apply them at an offset `at`.
 
     Attributes:
-        FLIP: one bit of the byte at `at` is wrong.
-        TRUNCATE: what begins at `at` is gone.
-        EXTEND: one byte more, at the end; `at` says nothing.
-        REMOVE: all is gone, the manifest too; `at` says nothing.
+        FLIP: one bit of the byte at `at` is inverted.
+        TRUNCATE: the bytes from `at` on are lost.
+        EXTEND: a zero byte is appended; `at` is ignored.
+        REMOVE: the bytes and the manifest are lost; `at` is ignored.
     """
 
     FLIP = "flip"
@@ -106,7 +106,7 @@ class Damage(StrEnum):
 
 
 def damaged(data: bytes, how: Damage, at: int) -> bytes | None:
-    """The bytes after the damage; None when they are gone."""
+    """Return a damaged copy of `data`, or None for `Damage.REMOVE`."""
     match how:
         case Damage.FLIP:
             return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
@@ -119,11 +119,14 @@ def damaged(data: bytes, how: Damage, at: int) -> bytes | None:
 
 
 async def tamper(store: BlobStore, key: BlobKey, how: Damage, *, at: int = 0) -> None:
-    """Damage a blob below the verification of an adapter of ours, manifest and all else untouched.
+    """Damage a blob on the medium of a `store`, bypassing its adapter.
+
+    Supports the adapters of this package: in memory, local disk, object store. Leaves the manifest
+    unchanged, except for `Damage.REMOVE`.
 
     Raises:
-        BlobMissing: there is none to damage.
-        TypeError: a store that it knows no way into.
+        BlobMissing: no such blob.
+        TypeError: the store has another type.
     """
     from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
     from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
@@ -136,7 +139,7 @@ async def tamper(store: BlobStore, key: BlobKey, how: Damage, *, at: int = 0) ->
         case LocalDiskBlobStore():
             await asyncio.to_thread(_tamper_file, store.root / key, how, at)
         case _:
-            await _tamper_far(store, key, how, at)
+            await _tamper_object(store, key, how, at)
 
 
 def _tamper_file(path: Path, how: Damage, at: int) -> None:
@@ -148,7 +151,7 @@ def _tamper_file(path: Path, how: Damage, at: int) -> None:
     if changed is None:
         path.unlink()
         return
-    # In place: the manifest are an attribute of this very file.
+    # In place: the manifest is an extended attribute of this file.
     path.chmod(0o600)
     with path.open("r+b") as file:
         file.write(changed)
@@ -156,11 +159,11 @@ def _tamper_file(path: Path, how: Damage, at: int) -> None:
     path.chmod(0o400)
 
 
-async def _tamper_far(store: BlobStore, key: BlobKey, how: Damage, at: int) -> None:
+async def _tamper_object(store: BlobStore, key: BlobKey, how: Damage, at: int) -> None:
     from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore
 
     if not isinstance(store, ObjectStoreBlobStore):
-        raise TypeError(f"no way into a {type(store).__name__} is known")
+        raise TypeError(f"tamper does not support a {type(store).__name__}")
     bucket = store.settings.connect()
     try:
         held = await bucket.get_async(key)

@@ -1,4 +1,4 @@
-"""A cache that is away, or lies."""
+"""A cache that can be made unavailable, or made to return wrong bytes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,21 +8,21 @@ from traffic_storage.ports.cache import Cache, CacheHealth
 
 
 class FailingCache(Cache):
-    """`inner`, which can be taken away and whose answers can be falsified."""
+    """Decorator of `inner` that can be made unavailable, or made to return wrong bytes."""
 
     def __init__(self, inner: Cache) -> None:
         self.inner = inner
         self.calls: Counter[str] = Counter()
-        """How often each method was called."""
+        """Number of calls per method."""
         self._obstacle = ""
         self._falsify: Callable[[bytes], bytes | None] | None = None
 
-    def go_down(self, unavailable_reason: str = "taken down on purpose") -> None:
-        """From now on nothing is known and nothing is kept; `health` says so."""
+    def go_down(self, unavailable_reason: str = "injected outage") -> None:
+        """From now on miss every `get`, ignore `put` and `drop`, and report it in `health`."""
         self._obstacle = unavailable_reason
 
     def lie(self, falsify: Callable[[bytes], bytes | None]) -> None:
-        """From now on `get` gives what `falsify` makes of the bytes that are there."""
+        """From now on apply `falsify` to the bytes that `get` returns; None means a miss."""
         self._falsify = falsify
 
     def come_back(self) -> None:

@@ -1,4 +1,4 @@
-"""Failures of a port's calls, as they are planned: which call, when, and with what error."""
+"""Plans of failures: which call of a port fails, before or after its work, and with what error."""
 
 import asyncio
 from collections import Counter
@@ -12,34 +12,34 @@ from traffic_storage.ports.errors import StorageUnavailable
 
 T = TypeVar("T")
 
-_ON_PURPOSE = "failed on purpose"
+_INJECTED = "injected fault"
 
 
 class When(StrEnum):
-    """Whether a failing call has done its work."""
+    """Whether a call fails before or after the inner port has done its work."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 def away() -> Exception:
-    """The usual fault: in its place comes the error by which a port says that it is away."""
-    return StorageUnavailable(_ON_PURPOSE)
+    """The default `Fault.error`: each decorator replaces it with its port's unavailable error."""
+    return StorageUnavailable(_INJECTED)
 
 
 @frozen
 class Fault:
-    """What happens to some calls of one method.
+    """A planned failure of some calls of one method.
 
     Attributes:
-        method: a method of the port that does I/O, as `put` or `commit`.
-        error: makes the error that the call ends with; None: it only waits for `gate`.
-        nth: the first of the calls that it happens to, counted from the time it was planned.
-        times: to how many calls in a row; None: to all from then on.
-        when: whether the inner port did its work before the error. Of `open` and `list` the first
-            item counts as that work. A commit that fails afterwards is visible: make it fail with
-            `OutcomeUnknown`.
-        gate: waited for before anything else is done.
+        method: the name of a port method that does I/O, such as `put` or `apply`.
+        error: returns the error to raise; None: the call does not fail and only waits for `gate`.
+        nth: the first call that fails, counted from the time of `plan`; 1 is the next call.
+        times: the number of consecutive calls that fail; None: all calls from `nth` on.
+        when: whether the inner port does its work before the error. For `open` and `list`, that
+            work is the first item. A commit that fails afterwards is visible, so plan
+            `OutcomeUnknown` as its error.
+        gate: an event that the call awaits before it does anything else.
     """
 
     method: str
@@ -51,34 +51,32 @@ class Fault:
 
 
 class Failing:
-    """What failing ports share: faults that are planned, and being away altogether."""
+    """Base of the decorators: planned faults, and an outage of the whole port."""
 
     def __init__(self, away: Callable[[str], Exception], after: int | None) -> None:
         self.calls: Counter[str] = Counter()
-        """How often each method was called."""
+        """Number of calls per method."""
         self._away = away
         self._down = ""
         self._left = after
         self._plans: list[_Plan] = []
 
     def plan(self, *faults: Fault) -> None:
-        """Add faults; where several meet, the oldest counts."""
+        """Add faults. If several apply to one call, the one added first takes effect."""
         self._plans += [_Plan(fault) for fault in faults]
 
-    def go_down(self, unavailable_reason: str = "taken down on purpose") -> None:
-        """From now on every call fails; a port that tells of obstacles says so."""
+    def go_down(self, unavailable_reason: str = "injected outage") -> None:
+        """From now on fail every call; a store's `unavailable_reason()` returns the reason."""
         self._down = unavailable_reason
 
     def come_back(self) -> None:
-        """Undo `go_down`, and forget what was planned."""
+        """Undo `go_down` and `after`, and remove all planned faults."""
         self._down = ""
         self._left = None
         self._plans.clear()
 
     def unmet(self) -> Sequence[Fault]:
-        """The planned faults that have happened to no call: a test that leaves some shows less than
-        it says.
-        """
+        """Return the planned faults that no call has met. A test should leave none."""
         return [plan.fault for plan in self._plans if not plan.is_met]
 
     async def _do(self, method: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -88,14 +86,14 @@ class Failing:
         return found
 
     async def _enter(self, method: str) -> Fault | None:
-        """Count a call, and fail it here if it is to do no work."""
+        """Count a call; raise if it fails before its work, else return the fault to apply after."""
         self.calls[method] += 1
         taking = [plan for plan in self._plans if plan.takes(method)]
         if self._down:
             raise self._away(self._down)
         if self._left is not None:
             if self._left == 0:
-                raise self._away(_ON_PURPOSE)
+                raise self._away(_INJECTED)
             self._left -= 1
         if not taking:
             return None
@@ -108,13 +106,13 @@ class Failing:
         return fault
 
     def _leave(self, fault: Fault | None) -> None:
-        """Fail a call, if it is to fail."""
+        """Raise the error of a fault, if there is one."""
         if fault and fault.error:
-            raise self._away(_ON_PURPOSE) if fault.error is away else fault.error()
+            raise self._away(_INJECTED) if fault.error is away else fault.error()
 
 
 class _Plan:
-    """A fault and how many calls it has seen."""
+    """A fault and the number of calls of its method since it was planned."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault

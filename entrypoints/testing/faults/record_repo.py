@@ -1,4 +1,4 @@
-"""A catalogue that fails on purpose, before or after it has done its work."""
+"""Fault injection for catalogues."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class FailingRecordRepo(Failing, RecordRepo):
-    """`inner` with failures where they are planned; everything else is the inner one's answer.
+    """Decorator of `inner` that fails at planned calls and forwards all others.
 
     `FailingRecordRepo(inner, after=2)` fails every call after the first two.
     """

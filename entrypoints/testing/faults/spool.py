@@ -1,4 +1,4 @@
-"""A spool whose medium fails, and that knows what was not released."""
+"""A spool that fails as planned and records the bodies that are not released."""
 
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -10,10 +10,10 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
 
 class FailingSpool(Spool):
-    """`inner`, of which calls of `take` fail after they have taken all in.
+    """Decorator of `inner` whose `take` fails after it has read the whole source.
 
-    `FailingSpool(inner, after=2)` fails every `take` after the first two. `held` are the bodies
-    of `take` whose contexts were entered and not left.
+    `FailingSpool(inner, after=2)` fails every `take` after the first two; without `after`, none
+    fails. `held` lists the bodies of `take` whose contexts are entered and not left.
     """
 
     def __init__(
@@ -21,11 +21,11 @@ class FailingSpool(Spool):
         inner: Spool,
         *,
         after: int | None = None,
-        error: Callable[[], Exception] = lambda: StorageFull("full on purpose"),
+        error: Callable[[], Exception] = lambda: StorageFull("injected fault"),
     ) -> None:
         self.inner = inner
         self.calls: Counter[str] = Counter()
-        """How often each method was called."""
+        """Number of calls per method."""
         self.held: list[Body] = []
         self._left = after
         self._error = error
