@@ -23,7 +23,7 @@ COMMANDS = (
     Command("stats", f"{_HERE}.stats:stats", "Show how much is stored in each place."),
     Command("url", f"{_HERE}.url:url", "Make a link to one file that expires."),
     Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
-    Command("keys", f"{_HERE}.keys:app", "Make API keys."),
+    Command("keys", f"{_HERE}.keys:app", "Make and list API keys."),
     Command("config", f"{_HERE}.config:app", "Show the settings and their sources."),
     Command("db", f"{_HERE}.db:app", "Apply pending database migrations."),
     Command("completion", f"{_HERE}.completion:completion", "Print a completion script."),

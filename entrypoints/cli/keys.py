@@ -4,11 +4,11 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from cyclopts import App
 
-from traffic_storage.domain.principal import DEFAULT_SCOPES, ApiKey, Principal, parse_api_key
-from traffic_storage.domain.principal import Scope as KeyScope
+from traffic_storage.domain.principal import ApiKey, parse_api_key
 from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
@@ -21,7 +21,7 @@ app = App(name="keys", help="Make and list API keys.")
 def new(
     name: str = "key",
     *,
-    scope: Sequence[KeyScope] = (),
+    scope: Sequence[str] = (),
     device: Sequence[str] = (),
     expires: str | None = None,
     json: AsJson = False,
@@ -93,14 +93,13 @@ def list_(*, json: AsJson = False, session: Shared) -> None:
 
 
 def _line(
-    name: str, digest: str, scopes: Sequence[KeyScope], devices: Sequence[str], expires: str | None
+    name: str, digest: str, scopes: Sequence[str], devices: Sequence[str], expires: str | None
 ) -> str:
     from traffic_storage.domain.errors import InvalidInput
 
-    principal = Principal(name, frozenset(scopes) or DEFAULT_SCOPES, tuple(devices))
-    line = ApiKey(digest, principal).to_line()
-    if expires is not None:
-        line += f"{'&' if '?' in line else '?'}expires={expires}"
+    pairs = [*(("scope", text) for text in scopes), *(("device", text) for text in devices)]
+    pairs += [("expires", expires)] if expires is not None else []
+    line = f"{name}:{digest}" + (f"?{urlencode(pairs)}" if pairs else "")
     try:
         return parse_api_key(line, "key").to_line()
     except InvalidInput as error:

@@ -2,12 +2,14 @@
 
 import hashlib
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from tests.entrypoints.cli.command import Shell
 from tests.support.canary import CANARY
+from traffic_storage.domain.principal import Scope, parse_api_key
 from traffic_storage.entrypoints.settings import StorageConfig
 
 
@@ -40,6 +42,49 @@ def test_a_key_is_json_where_that_is_asked_for(shell: Shell) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "é", "x" * 65])
 def test_a_name_that_no_key_can_have_is_refused(shell: Shell, name: str) -> None:
     assert "name" in shell("keys", "new", "--name", name, code=2).err
+
+
+def test_a_key_has_scopes_devices_and_an_expiry(shell: Shell, tmp_path: Path) -> None:
+    options = ("--scope", "evidence:write", "--scope", "hold", "--device", "cam 0*")
+    made = shell("keys", "new", "camera-7", *options, "--expires", "2027-01-31", "--json").value
+    key = parse_api_key(made["setting"])
+
+    assert key.principal.scopes == {Scope.EVIDENCE_WRITE, Scope.HOLD}
+    assert key.principal.devices == ("cam 0*",)
+    assert key.expires == date(2027, 1, 31)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--scope", "everything"), "everything"),
+        (("--expires", "soon"), "not a date"),
+        (("--device", ""), "device pattern"),
+    ],
+)
+def test_what_no_key_can_have_is_refused(
+    shell: Shell, options: tuple[str, ...], words: str
+) -> None:
+    assert words in shell("keys", "new", "n", *options, code=2).err
+
+
+def test_keys_of_settings_and_file_are_listed(shell: Shell, tmp_path: Path) -> None:
+    lines = [
+        shell("keys", "new", name, *options, "--json").value["setting"]
+        for name, options in (("a", ()), ("b", ("--expires", "2020-01-01", "--device", "gate")))
+    ]
+    keys, config = tmp_path / "keys", tmp_path / "config.toml"
+    keys.write_text(f"# by file\n{lines[1]}\n")
+    config.write_text(f'api_keys = ["{lines[0]}"]\napi_keys_file = "{keys}"\n')
+
+    listed = shell("keys", "list", "--config", config, "--json").value
+    assert [(key["name"], key["source"]) for key in listed] == [("a", "api_keys"), ("b", str(keys))]
+    assert [key["expired"] for key in listed] == [False, True]
+    text = shell("keys", "list", "--config", config).out
+    assert "b  evidence:read, evidence:write  gate  until 2020-01-01 (expired)" in text
+    assert not any(line.partition(":")[2][:64] in text for line in lines)
+    keys.write_text("nonsense\n")
+    assert "line 1" in shell("keys", "list", "--config", config, code=7).err
 
 
 def test_settings_are_shown_with_source_and_without_secrets(
