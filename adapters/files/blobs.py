@@ -1,6 +1,6 @@
-"""BlobFolder: blobs as files below one folder; each is there whole, or not at all.
+"""BlobFolder: blobs as files below one folder; each file is complete or absent.
 
-Every method blocks, is safe for many threads, and raises in the words of the ports.
+Every method blocks, is thread-safe, and raises the errors of the ports.
 """
 
 import errno
@@ -50,18 +50,18 @@ _MANIFEST_ATTRIBUTE = "user.traffic_storage"
 _MAX_NOTE_BYTES = 64 * 1024
 _STEP_BYTES = 1024 * 1024
 _MEASURE_BYTES = 4 * 1024 * 1024
-# So many that two keys of those that are written at once hardly ever share one.
+# Locks of writers: enough that two keys written at the same time rarely share one.
 _TURNS = 4096
-# O_NONBLOCK: what is no regular file must not hold us up.
+# O_NONBLOCK: opening a pipe must not block.
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-# No attributes on this file system, or no room for them beside the inode.
+# The file system has no extended attributes, or no room for this one.
 _NO_ATTRIBUTE = frozenset({errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.ERANGE})
-# The spool's file can't have a name here: another file system, or it had one before.
+# The spool's file can't be linked here: another file system, or it already had a name.
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EMLINK})
 
 
 class OpenBlob:
-    """A blob that is read segment by segment; its file closes with its last user."""
+    """A blob read segment by segment; its file closes with the last reference to it."""
 
     def __init__(self, key: BlobKey, digests: Digests, file: Descriptor, place: str) -> None:
         self._key = key
@@ -70,7 +70,7 @@ class OpenBlob:
         self._place = place
 
     def read(self, segment: Segment) -> bytes:
-        """The bytes of a segment, checked."""
+        """Return the bytes of a segment, checked against its digest."""
         with translated(self._place):
             data = read_all(self._file.fd, segment.length, segment.start)
         check_segment(self._key, data, segment, self._digests)
@@ -93,14 +93,14 @@ class Measurement:
         return bool(data)
 
     def digests(self) -> Digests:
-        """The digests of what was hashed."""
+        """Return the digests of the bytes hashed so far."""
         return self._digester.finish()
 
 
 class GrowingBlob:
-    """A blob that is written piece by piece; ends with `publish` or `discard`, once.
+    """A blob written piece by piece; the caller ends it with one `publish` or `discard`.
 
-    Opens its file with the first piece. One call at a time.
+    The first piece opens the file. Not thread-safe: one call at a time.
     """
 
     def __init__(self, stage: Callable[[], Staged], target: Callable[[], Place], root: str) -> None:
@@ -116,7 +116,7 @@ class GrowingBlob:
             write_all(self._staged.fd, piece)
 
     def publish(self) -> None:
-        """Give it its name, unless that is taken."""
+        """Give the blob its name; discard it if the name is taken."""
         with translated(self._root):
             self._staged = self._staged or self._stage()
             try:
@@ -125,7 +125,7 @@ class GrowingBlob:
                 self._staged.discard()
 
     def discard(self) -> None:
-        """Leave nothing."""
+        """Delete what was written."""
         if self._staged:
             with translated(self._root):
                 self._staged.discard()
@@ -134,13 +134,13 @@ class GrowingBlob:
 class BlobFolder:
     """The blobs below `root`, each with its manifest.
 
-    The summary of a manifest is an extended attribute of the blob's file. What does not fit there
-    is the sidecar, a file beside the blob (`sidecar_key`). Where `attributes` is false, or the
-    file system has no attributes, the sidecar holds the whole manifest.
+    The summary of a manifest is an extended attribute of the blob's file. A manifest that does not
+    fit there is in the sidecar, a file beside the blob (`sidecar_key`). If `attributes` is false,
+    or the file system has no extended attributes, the sidecar holds the whole manifest.
 
-    `durable` says whether what is written must survive a power cut. Where `unnamed` is false, or
-    the file system can't do it, new files lie in a staging folder until they are whole. With
-    `notes_use` a blob's time of modification is that of its last use.
+    `durable`: every write must survive a power cut. If `unnamed` is false, or the file system has
+    no unnamed files, new files are in a staging folder until they are complete. With `notes_use`,
+    each `read` and `open` sets the blob's modification time.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class BlobFolder:
         manifest: BlobManifest | None = None,
         permit: Permit = always,
     ) -> None:
-        """Publish a blob and its manifest under `key`; `permit` as in `publish`."""
+        """Publish a blob and its manifest under `key`; `publish` describes `permit`."""
         path, name = _parts(key)
         kept = None if manifest is None else manifest.kept()
         with translated(self.place), self._turn(key):
@@ -179,7 +179,7 @@ class BlobFolder:
                     self._publish(staged, key, body.digests, place, kept, permit)
 
     def grow(self, key: BlobKey) -> GrowingBlob:
-        """A new blob that is written piece by piece, without manifest. Does nothing yet."""
+        """Return a new blob without manifest, to be written piece by piece. Opens no file."""
         path, name = _parts(key)
 
         def target() -> Place:
@@ -191,7 +191,7 @@ class BlobFolder:
         return GrowingBlob(stage, target, self.place)
 
     def read(self, key: BlobKey, digests: Digests) -> bytes:
-        """The whole blob, checked."""
+        """Return the whole blob, checked against `digests`."""
         with translated(self.place):
             file, size_bytes = self._open_for_use(key)
             check_size(key, size_bytes, digests)
@@ -200,21 +200,21 @@ class BlobFolder:
         return data
 
     def open(self, key: BlobKey, digests: Digests) -> OpenBlob:
-        """The blob, for reading in segments; its size is checked."""
+        """Open a blob for reads of segments; checks its size."""
         with translated(self.place):
             file, size_bytes = self._open_for_use(key)
             check_size(key, size_bytes, digests)
         return OpenBlob(key, digests, file, self.place)
 
     def measure(self, key: BlobKey) -> Measurement:
-        """The blob, for measuring; what the system caches of it is forgotten before, if it can be."""
+        """Open a blob for measuring; asks the system to drop the file's pages from its cache."""
         with translated(self.place):
             file, _ = self._open(key)
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
         return Measurement(file, self.place)
 
     def describe(self, key: BlobKey) -> BlobHead:
-        """Size and manifest of a blob."""
+        """Return the size and the manifest of a blob."""
         with translated(self.place):
             file, size_bytes = self._open(key)
             manifest = manifest_in(_summary_of(file) or _text(self._sidecar(key)))
@@ -223,10 +223,10 @@ class BlobFolder:
             return BlobHead(size_bytes, manifest)
 
     def remove(self, key: BlobKey) -> None:
-        """Remove a blob and its manifest. One that is not there is a success.
+        """Remove a blob and its manifest; do nothing if the blob does not exist.
 
         Raises:
-            StoreReplaced: the root's path leads elsewhere; nothing was removed.
+            StoreReplaced: the root's path leads to another folder, or to none; nothing was removed.
         """
         path, name = _parts(key)
         with translated(self.place):
@@ -241,27 +241,29 @@ class BlobFolder:
             place.sync()
 
     def entries(self, prefix: str = "", after: str = "") -> Iterator[BlobEntry]:
-        """The blobs in ascending order of key, as `BlobStore.list` promises."""
+        """Yield the blobs in ascending order of key, as `BlobStore.list` promises."""
         with translated(self.place):
             yield from walk(self._folders.root, prefix, after)
 
     def room(self) -> Room:
-        """What the file system has left."""
+        """Return the free and total bytes and the free inodes of the file system."""
         with translated(self.place):
             found = os.fstatvfs(self._folders.root.fd)
         unit = found.f_frsize
-        # Where a file system has no fixed number of inodes it says that there are none.
+        # A file system without a fixed number of inodes reports a total of 0.
         inodes = found.f_favail if found.f_files else None
         return Room(found.f_bavail * unit, found.f_blocks * unit, inodes)
 
     def marker(self, name: str) -> bytes | None:
-        """The marker file, or None; read where the root's path leads now.
+        """Return the content of the marker file, or None if the file does not exist.
 
-        Where that is another folder than before, it takes the old one's place if its marker names
-        the same store, or if the old one never had a marker.
+        Reads it in the folder that the root's path leads to now. If that is another folder than
+        before, it becomes the root, provided that its marker names the same store, or that this
+        object has neither read nor written a marker before.
 
         Raises:
-            StoreReplaced: its marker names another store, or it has none, or it is not there.
+            StoreReplaced: the other folder has no marker, or one that names another store; or the
+                root's path leads to no folder.
         """
         with translated(self.place):
             there = self._folders.at_path()
@@ -275,13 +277,13 @@ class BlobFolder:
             return text
 
     def exchange_marker(self, name: str, expected: Sequence[bytes | None], becomes: bytes) -> None:
-        """Replace the marker file, if what is there is one of `expected` (None: no file).
+        """Write `becomes` to the marker file if its content is in `expected` (None: no file).
 
-        A lock on the root makes it a compare-and-set among processes.
+        A lock on the root makes this a compare-and-set among processes.
 
         Raises:
-            BlobConflict: something else is there; it stays.
-            StoreReplaced: the root's path leads elsewhere.
+            BlobConflict: the marker file has other content; it is unchanged.
+            StoreReplaced: the root's path leads to another folder, or to none.
         """
         with translated(self.place):
             root = self._folders.root
@@ -295,12 +297,12 @@ class BlobFolder:
             self._marker = becomes
 
     def close(self) -> None:
-        """Close what is kept open; it opens again when it is needed."""
+        """Close all folders and the staging folder; the next call opens them again."""
         self._staging.close()
         self._folders.close()
 
     def _replace(self, root: Descriptor, name: str, text: bytes) -> None:
-        """Publish a small file at the root, over the one of this name, durably."""
+        """Publish a small file at the root durably, replacing any file of this name."""
         place = Place(root, f"{name}.{secrets.token_hex(8)}", self._durable)
         with self._staged(root) as staged:
             write_all(staged.fd, text)
@@ -309,7 +311,11 @@ class BlobFolder:
         place.sync()
 
     def _turn(self, key: BlobKey) -> threading.Lock:
-        """One writer a key: another's success must not rest on a name that is taken back."""
+        """Return the lock of the key's writers.
+
+        Without it a writer could find the name taken and report success, and then the writer that
+        made the name could fail and remove it.
+        """
         return self._turns[hash(key) % _TURNS]
 
     @contextmanager
@@ -323,15 +329,15 @@ class BlobFolder:
     def _publish_spooled(
         self, key: BlobKey, body: Body, place: Place, manifest: KeptManifest | None, permit: Permit
     ) -> bool:
-        """Give the spool's own file its name here, without a copy; False if it can't have one."""
+        """Give the spool's file its name here without a copy; False if it can't be linked here."""
         if not isinstance(body, SpooledBody):
             return False
         found = os.fstat(body.fd)
         check_size(key, found.st_size, body.digests)
-        # A file that has a name is, or may become, somebody else's.
+        # A file that has a name may be written to by others.
         if found.st_nlink:
             return False
-        # A put before this one, which failed or was taken back, has sealed it.
+        # An earlier put that failed may have made the file read-only.
         os.fchmod(body.fd, FILE_MODE)
         try:
             self._publish(Unnamed(body.fd), key, body.digests, place, manifest, permit)
@@ -361,18 +367,22 @@ class BlobFolder:
             self._check_taken(key, digests, place)
 
     def _check_taken(self, key: BlobKey, digests: Digests, place: Place) -> None:
-        """Pass if the blob that has the name already is the same one, and durable then."""
+        """Make the existing blob of this name durable if it holds the same bytes.
+
+        Raises:
+            BlobConflict: it holds other bytes, or it is not a regular file.
+        """
         try:
             file, size_bytes = _open_regular(key, place.folder, place.name)
             is_same = _sha256_of(file, size_bytes) == digests.sha256
         except BlobCorrupt as error:
             raise BlobConflict(error.message) from error
         if not is_same:
-            raise BlobConflict(f"{key} holds other bytes already")
+            raise BlobConflict(f"{key} already holds other bytes")
         place.sync()
 
     def _attach(self, file: Staged, manifest: KeptManifest, place: Place) -> bool:
-        """Keep the manifest of a blob to be published; whether that made a new sidecar."""
+        """Store the manifest of a blob to be published; return whether a new sidecar was made."""
         sidecar = manifest.sidecar
         if not self._set_summary(file, manifest.summary):
             sidecar = sidecar or manifest.summary.encode()
@@ -391,7 +401,7 @@ class BlobFolder:
         return True
 
     def _put_sidecar(self, data: bytes, place: Place) -> bool:
-        """Publish the sidecar of a blob, unless the blob is there; whether that was done."""
+        """Publish the sidecar of a blob and return True; False if the blob already exists."""
         beside = _sidecar_of(place)
         with self._staged(place.folder) as staged:
             write_all(staged.fd, data)
@@ -399,7 +409,7 @@ class BlobFolder:
                 return True
             if place.exists():
                 return False
-            # Left by a put that failed, under whose key nothing was published.
+            # The sidecar is a remnant of a put that failed before it published the blob.
             beside.unlink()
             return publish(staged, beside, always)
 
@@ -424,7 +434,7 @@ class BlobFolder:
             try:
                 return _open_regular(key, self._folders.for_reading(path), name)
             except FileNotFoundError:
-                # The folder that is kept open may have been replaced by another.
+                # Another folder may have replaced the one that is kept open.
                 return self._open_fresh(key, path, name)
         except FileNotFoundError as error:
             raise BlobMissing(f"{self.place} has no blob {key}") from error
@@ -465,12 +475,12 @@ def _note(folder: Descriptor, name: str) -> bytes | None:
 
 
 def _name_one_store(one: bytes | None, other: bytes) -> bool:
-    """Whether two markers differ in their incarnation at most, which comes last."""
+    """Return whether two markers are equal apart from the incarnation, their last part."""
     return one is not None and one.rpartition(b":")[0] == other.rpartition(b":")[0]
 
 
 def _parts(key: BlobKey) -> tuple[str, str]:
-    """The folder and the name of a blob. Nothing but a key of ours ever becomes a path."""
+    """Return the folder and the name of a blob; raises if `key` is not a well-formed key."""
     check_key(key)
     path, _, name = key.rpartition("/")
     return path, name
@@ -493,11 +503,11 @@ def _copy(source: int, target: int, key: BlobKey, digests: Digests) -> None:
         whole.update(step)
         write_all(target, step)
     if whole.hexdigest() != digests.sha256:
-        raise BlobCorrupt(f"{key} was not stored: its body has changed")
+        raise BlobCorrupt(f"{key} was not stored: its body in the spool has changed")
 
 
 def _open_regular(key: BlobKey, folder: Descriptor, name: str) -> tuple[Descriptor, int]:
-    """The open file and its size in bytes."""
+    """Open a regular file; return it with its size in bytes."""
     try:
         file = Descriptor(os.open(name, _OPEN, dir_fd=folder.fd))
     except OSError as error:
@@ -508,7 +518,7 @@ def _open_regular(key: BlobKey, folder: Descriptor, name: str) -> tuple[Descript
         raise
     found = os.fstat(file.fd)
     if not stat.S_ISREG(found.st_mode):
-        raise BlobCorrupt(f"{key} is no regular file")
+        raise BlobCorrupt(f"{key} is not a regular file")
     return file, found.st_size
 
 

@@ -1,4 +1,4 @@
-"""Descriptors that close with their last user."""
+"""Descriptors that close with the last reference to them."""
 
 import errno
 import fcntl
@@ -10,9 +10,9 @@ _LOCKS_NO_FOLDER = frozenset({errno.EBADF, errno.ENOLCK, errno.ENOTSUP})
 
 
 class Descriptor:
-    """An open file or folder, closed when nobody refers to it any more.
+    """An open file or folder; it closes when the last reference to it is gone.
 
-    So one thread may drop it from a table while another still works with it.
+    So one thread may remove it from a table while another thread still uses it.
     """
 
     __slots__ = ("_identity", "fd")
@@ -23,7 +23,7 @@ class Descriptor:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Device and inode of what is open."""
+        """Device and inode of the open file or folder."""
         if self._identity is None:
             self._identity = identity_of(os.fstat(self.fd))
         return self._identity
@@ -38,7 +38,7 @@ def identity_of(found: os.stat_result) -> tuple[int, int]:
 
 
 def open_folder(name: str, parent: Descriptor | None = None) -> Descriptor:
-    """Open a folder, not through a symbolic link in its last part."""
+    """Open a folder; with `parent`, raise OSError if `name` is a symbolic link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     if parent is None:
         return Descriptor(os.open(name, flags))
@@ -47,14 +47,14 @@ def open_folder(name: str, parent: Descriptor | None = None) -> Descriptor:
 
 @contextmanager
 def locked(folder: Descriptor) -> Iterator[None]:
-    """Exclusive among all processes that lock this folder; waits for its turn."""
-    # A description of its own: a lock belongs to the description, which threads would share.
+    """Hold an exclusive lock on the folder against other threads and processes; wait for it."""
+    # The lock belongs to an open file description; threads would share that of `folder.fd`.
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
         except OSError as error:
-            # A network file system may lock no folder: then there is no order among hosts.
+            # A network file system may not lock folders: then hosts do not exclude each other.
             if error.errno not in _LOCKS_NO_FOLDER:
                 raise
         yield
@@ -63,14 +63,14 @@ def locked(folder: Descriptor) -> Iterator[None]:
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of `data`, however little the system takes at once."""
+    """Write all of `data`, in as many system calls as it takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def read_all(fd: int, size_bytes: int, start: int = 0) -> bytes:
-    """The `size_bytes` bytes from `start` on, or as many as there are."""
+    """Return `size_bytes` bytes from `start` on, fewer if the file ends before."""
     data = os.pread(fd, size_bytes, start)
     if len(data) == size_bytes or not data:
         return data

@@ -1,4 +1,4 @@
-"""What the operating system refuses, in the words of the ports."""
+"""Errors of the operating system as errors of the ports."""
 
 import errno
 from collections.abc import Iterator
@@ -12,32 +12,41 @@ _FULL = {
     errno.EDQUOT: "the disk quota is used up",
 }
 _REFUSED = {
-    errno.EROFS: ("is read-only", "mount it writable; a disk that fails is often remounted so"),
+    errno.EROFS: (
+        "is read-only",
+        "mount it writable; check the disk, since errors cause read-only remounts",
+    ),
     errno.EACCES: ("is not accessible", "give the service's user rights on the folder"),
-    errno.EPERM: ("does not permit this", "check owner, attributes and type of the file system"),
-    errno.ELOOP: ("holds a symbolic link, which is never followed", "put a real folder there"),
-    errno.ENOTDIR: ("has something else where a folder belongs", "remove what is in the way"),
+    errno.EPERM: (
+        "refuses the operation",
+        "check the owner, attributes and type of the file system",
+    ),
+    errno.ELOOP: (
+        "contains a symbolic link, which is not followed",
+        "replace the link with a folder",
+    ),
+    errno.ENOTDIR: ("contains a file where a folder must be", "remove that file"),
     errno.EMFILE: ("can't be used: too many open files", "raise the limit of open files"),
     errno.ENFILE: ("can't be used: too many open files", "raise the limit of open files"),
-    errno.ENOENT: ("has lost a folder", "mount the file system, or restore the folder"),
+    errno.ENOENT: ("lacks a folder", "mount the file system, or restore the folder"),
 }
-# What only a bug of ours brings about: passed on as it is.
+# Only a bug in this code causes these: raised unchanged.
 _BUGS = frozenset({errno.EBADF, errno.EFAULT, errno.EINVAL})
 
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Turn errors of the operating system into `StorageFull` and `StorageUnavailable`."""
+    """Convert errors of the operating system to `StorageFull` and `StorageUnavailable`."""
     try:
         yield
     except OSError as error:
-        # Some of our own errors are of builtin kinds that are OSErrors too.
+        # Some TrafficStorageErrors are subclasses of OSError.
         if isinstance(error, TrafficStorageError) or error.errno in _BUGS:
             raise
-        raise _in_words(error, place) from error
+        raise _port_error(error, place) from error
 
 
-def _in_words(error: OSError, place: str) -> StorageFull | StorageUnavailable:
+def _port_error(error: OSError, place: str) -> StorageFull | StorageUnavailable:
     if error.errno in _FULL:
         return StorageFull(
             f"{place} is full: {_FULL[error.errno]}",

@@ -1,4 +1,4 @@
-"""The folders below one root, opened part by part so that no symbolic link is followed."""
+"""Folders below one root, opened level by level so that no symbolic link is followed."""
 
 import os
 import threading
@@ -13,12 +13,12 @@ _KEPT_OPEN = 64
 
 
 class Folders:
-    """Opens and makes folders below `root`, and keeps some of the last used ones open.
+    """Opens and makes folders below `root`, and keeps up to 64 open for each of reads and writes.
 
-    The root is opened once: what is mounted over it later is not written by mistake. A durable
-    tree gives no folder to a writer while the root's path leads elsewhere, for then nobody would
-    find what is written; it makes each folder sure to survive a power cut before, and remembers
-    which ones are. Safe for many threads.
+    The root is opened once, so that nothing is written to a file system that is mounted over it
+    later. If `durable`, `for_writing` raises while the root's path leads to another folder, because
+    readers would not find the files; and it syncs each folder's name once, so that the folder
+    survives a power cut. Thread-safe.
     """
 
     def __init__(self, root: Path, *, durable: bool) -> None:
@@ -33,13 +33,13 @@ class Folders:
 
     @property
     def root(self) -> Descriptor:
-        """The root, made if it is not there."""
+        """The root; made if it does not exist."""
         return self._root or self._open_root()
 
     def for_reading(self, path: str, *, fresh: bool = False) -> Descriptor:
-        """The folder at `path` (`a/b/c`); FileNotFoundError if there is none.
+        """Return the folder at `path` (`a/b/c`); raise FileNotFoundError if it does not exist.
 
-        It may be one that has been moved away since it was opened, unless `fresh`.
+        Unless `fresh`, the folder may have been moved since it was opened.
         """
         if not fresh and (known := self._written.get(path) or self._read.get(path)):
             return known
@@ -50,10 +50,10 @@ class Folders:
         return folder
 
     def for_writing(self, path: str) -> Descriptor:
-        """The folder at `path`, made and durable; certainly the one that is there now.
+        """Return the folder that is at `path` now; make it if it does not exist.
 
         Raises:
-            StoreReplaced: of a durable tree, as `check`.
+            StoreReplaced: if durable, as `check`.
         """
         root = self.root
         known = self._written.get(path)
@@ -69,10 +69,10 @@ class Folders:
         return folder
 
     def check(self, root: Descriptor) -> None:
-        """Make sure that the root's path still leads to `root`.
+        """Check that the root's path still leads to `root`.
 
         Raises:
-            StoreReplaced: another folder is there, or none.
+            StoreReplaced: it leads to another folder, or to none.
         """
         try:
             there = identity_of(os.stat(self._path))
@@ -82,10 +82,10 @@ class Folders:
             raise self.replaced()
 
     def at_path(self) -> Descriptor:
-        """The folder that the root's path leads to now: the root, or one that took its place.
+        """Return the folder that the root's path leads to now: the root, or its replacement.
 
         Raises:
-            StoreReplaced: there is none any more.
+            StoreReplaced: the path leads to no folder.
         """
         root = self.root
         try:
@@ -95,21 +95,21 @@ class Folders:
         return root if there.identity == root.identity else there
 
     def replaced(self) -> StoreReplaced:
-        """The error for a root that is not the one at its path any more."""
+        """Return the error for a root that is no longer at its path."""
         return StoreReplaced(
-            f"{self._path} was replaced while in use: the folder that was opened there has been "
-            "moved away, or something is mounted over it",
-            remedy="bring it back, and the service goes on by itself",
+            f"{self._path} was replaced while in use: the folder opened there was moved, or "
+            "another file system is mounted over it",
+            remedy="put the folder back, or unmount that file system; no restart is needed",
         )
 
     def move_to(self, root: Descriptor) -> None:
-        """Work below another root from now on."""
+        """Use another root from now on."""
         self.close()
         with self._making:
             self._root = root
 
     def close(self) -> None:
-        """Forget all; each folder closes with its last user."""
+        """Drop all folders; each closes with the last reference to it."""
         with self._making, self._table:
             self._read.clear()
             self._written.clear()
@@ -117,7 +117,7 @@ class Folders:
             self._root = None
 
     def _in_place(self, root: Descriptor, path: str, folder: Descriptor) -> bool:
-        """Whether `path` still leads to this folder; of a durable tree, by the root's path."""
+        """Return whether `path` still leads to this folder; if durable, from the root's path on."""
         if self._durable:
             return _leads_to(f"{self._path}/{path}", folder)
         return _leads_to(path, folder, root.fd)
@@ -137,7 +137,10 @@ class Folders:
         return folder
 
     def _sync_entry(self, name: str, parent: Descriptor, folder: Descriptor) -> None:
-        """Make the folder's name durable. Whoever made it may have died before doing so."""
+        """Make the folder's name durable, even of an existing folder.
+
+        The process that made the folder may have ended before it did so.
+        """
         entry = parent.identity, name, folder.identity
         if entry not in self._synced:
             os.fsync(parent.fd)
@@ -157,7 +160,7 @@ class Folders:
         if self._durable:
             for folder in missing:
                 _sync(folder.parent)
-            # As above; a parent that we may not read was there before us.
+            # As in _sync_entry. This process can't have made the root in an unreadable parent.
             with suppress(PermissionError):
                 _sync(self._path.parent)
         return root
@@ -169,7 +172,7 @@ def _sync(path: Path) -> None:
 
 
 def _leads_to(path: str, folder: Descriptor, dir_fd: int | None = None) -> bool:
-    """Whether `path` still leads to this folder."""
+    """Return whether `path` leads to this folder."""
     try:
         there = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except OSError:

@@ -23,7 +23,7 @@ class _State:
 
     @classmethod
     def of(cls, file: Descriptor) -> "_State":
-        """The present state."""
+        """Return the present state of a file."""
         found = os.fstat(file.fd)
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -44,7 +44,7 @@ class GivenFile:
         self._ended = False
 
     def read(self) -> bytes:
-        """The next bytes, at most `CHUNK_BYTES`; none at the end and after it, or after `close`.
+        """Return the next bytes, at most `CHUNK_BYTES`; b"" at and after the end, or after `close`.
 
         Raises:
             InvalidInput: not a regular file, it can't be read, or it changed since the first call.

@@ -48,13 +48,13 @@ class Place:
 
 
 def publish(file: Staged, place: Place, permit: Permit) -> bool:
-    """Make `file` durable and give it its name; False, and nothing done, if the name is taken.
+    """Make `file` durable and give it its name; return False if the name is taken.
 
-    `permit` is called immediately before the file gets its name, and again after: a process that
-    was stopped in between must not publish late. When anything fails after that, the name is
-    taken back.
+    Calls `permit` immediately before the file gets its name, and again after: a process that was
+    suspended in between must not publish late. If that call or the sync of the folder fails, the
+    name is removed.
     """
-    # Done last: attributes can't be attached to a file without write permission.
+    # Not before: attributes can't be attached to a file without write permission.
     os.fchmod(file.fd, _SEALED_MODE)
     if place.durable:
         os.fsync(file.fd)

@@ -29,7 +29,7 @@ class Staged(Protocol):
         """Give the file a name. Raises FileExistsError if the name exists."""
 
     def discard(self) -> None:
-        """Close the file; without a name given by `link` it is deleted."""
+        """Close the file; it is deleted unless `link` gave it a name."""
 
 
 class Staging:
@@ -46,7 +46,7 @@ class Staging:
         self._own: _NamedFiles | None = None
 
     def new(self, folder: Descriptor, root: Descriptor) -> Staged:
-        """A new file that can be given a name in `folder`."""
+        """Return a new file that can be given a name in `folder`."""
         if self._unnamed:
             try:
                 return Unnamed(_open_unnamed(folder))
@@ -135,7 +135,7 @@ def _clear(staging: Descriptor) -> None:
 
 
 def _take_lock(staging: Descriptor) -> tuple[str, int]:
-    """A unique token, and the descriptor that holds its lock."""
+    """Return a unique token and the descriptor that holds its lock."""
     while True:
         token = secrets.token_hex(8)
         lock = os.open(f"{token}{_LOCK_SUFFIX}", _NEW, _LOCK_MODE, dir_fd=staging.fd)

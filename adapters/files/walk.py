@@ -36,7 +36,7 @@ class _Wanted:
     after: str
 
     def within(self, path: str) -> bool:
-        """Whether wanted keys can begin with `path`."""
+        """Return whether wanted keys can begin with `path`."""
         if not (path.startswith(self.prefix) or self.prefix.startswith(path)):
             return False
         return path > self.after or self.after.startswith(path)
@@ -46,10 +46,10 @@ class _Wanted:
 
 
 def walk(root: Descriptor, prefix: str, after: str) -> Iterator[BlobEntry]:
-    """The blobs below `root` in ascending order of key; holds the names of one day at a time.
+    """Yield the blobs below `root` in ascending order of key; holds the names of one day at a time.
 
-    Other names, and symbolic links in place of a blob, are skipped. A symbolic link in place of
-    a folder raises OSError.
+    Skips other names, and symbolic links in place of a blob. Raises OSError at a symbolic link in
+    place of a folder.
     """
     return _walk(open_folder(".", root), "", 0, _Wanted(prefix, after))
 

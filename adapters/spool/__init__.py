@@ -1,1 +1,1 @@
-"""Spool: in memory, or on disk."""
+"""Adapters of the port Spool: in memory, and on disk."""

@@ -1,4 +1,4 @@
-"""The spool on disk: bodies that are too large for memory."""
+"""The spool on disk, for bodies that are too large for memory."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
@@ -18,7 +18,7 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, ad
 
 T = TypeVar("T")
 
-# One hop to a thread for so many bytes, however small the chunks are in which they come.
+# Bytes written in one hop to a thread, whatever the size of the chunks that arrive.
 _BATCH_BYTES = 1024 * 1024
 # Up to this many bytes hashing takes less time than the hop away from the event loop.
 _ON_LOOP_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ _THREADS = 4
 
 
 class _Landing:
-    """A file while bytes come in; made by the first of them. One call at a time, in any thread."""
+    """A file being filled; the first write makes it. One call at a time, in any thread."""
 
     def __init__(self, new_file: Callable[[], Staged]) -> None:
         self._new_file = new_file
@@ -40,13 +40,13 @@ class _Landing:
         return self._opened().fd
 
     def write(self, data: memoryview) -> None:
-        """Add bytes, and hash them on the way."""
+        """Append bytes and hash them."""
         self.begun = True
         write_all(self._opened().fd, data)
         self._digester.update(data)
 
     def finish(self, data: memoryview) -> Digests:
-        """Add the last bytes; the digests of all."""
+        """Append the last bytes; return the digests of all bytes."""
         self.write(data)
         return self._digester.finish()
 
@@ -62,12 +62,12 @@ class _Landing:
 
 
 class DiskSpool(Spool):
-    """Bodies longer than `memory_bytes` go into files of `folder` that have no name.
+    """Keeps bodies longer than `memory_bytes` in unnamed files of `folder`.
 
-    The kernel forgets such a file with the process that holds it. Where the file system has no
-    unnamed files (or `unnamed` is false) they are named ones, mode 0600, under a lock; the next
-    process removes those of dead ones. One take keeps at most `memory_bytes` or 1 MiB (whichever
-    is more) and the last chunk in memory.
+    The kernel deletes an unnamed file when the process that holds it ends. If the file system has
+    no unnamed files, or `unnamed` is false, the files are in a staging folder with mode 0600, and
+    the next process deletes the files of ended processes. One `take` keeps in memory at most the
+    larger of `memory_bytes` and 1 MiB, and the last chunk.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class DiskSpool(Spool):
         return SpooledBody(landing.fd, digests)
 
     async def _land(self, chunks: AsyncIterable[bytes], landing: _Landing) -> bytearray:
-        """Write what is more than memory may hold; returns what is not written yet."""
+        """Write the bytes that exceed the limit of memory; return those not written yet."""
         pending = bytearray()
         most = self._memory_bytes
         async for chunk in chunks:
@@ -155,7 +155,7 @@ class DiskSpool(Spool):
         return self._staging.new(self._folders.root, self._folders.root)
 
     async def _hop(self, call: Callable[[memoryview], T], data: bytearray) -> T:
-        # The batch in hand is short, so a cancelled take waits for its end.
+        # A batch takes little time, so a cancelled take waits until it is written.
         with translated(self._place):
             return await self._threads.run_to_end(lambda: None, call, memoryview(data))
 
