@@ -1,4 +1,4 @@
-"""BlobStore: immutable bytes under keys of ours, in one place (a folder, a bucket)."""
+"""BlobStore: immutable blobs under keys in one folder or bucket."""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @frozen
 class BlobHead:
-    """What a store says of a blob without giving its bytes.
+    """The size and the manifest of a blob.
 
-    `manifest` is None where it is unreadable, and a summary (`sidecar_sha256` is set) where the
-    sidecar that it names is missing or altered.
+    `manifest` is None if it is unreadable. It is a summary (`sidecar_sha256` is set) if the sidecar
+    that it names is missing or altered.
     """
 
     size_bytes: int
@@ -31,7 +31,7 @@ class BlobHead:
 
 @frozen
 class BlobEntry:
-    """A blob in a listing; `modified_at` is by the store's clock, UTC."""
+    """A blob in a listing. `modified_at` is in UTC, by the clock of the store."""
 
     key: BlobKey
     size_bytes: int
@@ -40,7 +40,7 @@ class BlobEntry:
 
 @frozen
 class Room:
-    """What the medium has left; None: unknown or unbounded."""
+    """The free and total space of the medium. None means unknown or unbounded."""
 
     free_bytes: int | None = None
     total_bytes: int | None = None
@@ -48,35 +48,37 @@ class Room:
 
 
 class BlobStore(Protocol):
-    """One store. Every method but `unavailable_reason` does I/O, within the adapter's own deadlines.
+    """One store. Every method except `unavailable_reason` does I/O, within the adapter's deadlines.
 
-    Many calls run at once, on one event loop. Making a store does no I/O; the first call opens it.
+    Many calls run concurrently on one event loop. The constructor does no I/O; the first call opens
+    the store.
 
     Errors of all methods:
-        StorageUnavailable: the store can't be reached or refuses (credentials, read-only);
-            the message names the cause, and never a secret. Whether a write happened is unknown,
-            except where a method says otherwise.
+        StorageUnavailable: the store can't be reached or refuses the operation (credentials,
+            read-only). The message names the cause and never contains a secret. Whether a write
+            happened is unknown, unless the method states otherwise.
 
     Errors of all methods that take a key:
-        InvalidInput: it is no key as `blob_key` makes them (`domain.verification.check_key`).
+        InvalidInput: `key` does not have the form that `blob_key` produces
+            (`domain.verification.check_key`).
     """
 
     @property
     @abstractmethod
     def tier(self) -> Tier:
-        """The class of this store."""
+        """The tier of this store."""
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """Where it is, in words that stay the same: `/folder`, `endpoint/bucket`."""
+        """The place of the store as a text that never changes: `/folder`, `endpoint/bucket`."""
 
     @abstractmethod
     def unavailable_reason(self) -> str:
-        """Why it can't be used at the moment, as far as is known; empty when it can. No I/O.
+        """Return why the store is known to be unusable now; empty when it is usable. No I/O.
 
-        Nothing is written to a store with an unavailable_reason, so it must end by itself after a while: a
-        call has to find out that the store is back.
+        The application writes nothing to a store that returns a reason. The reason must therefore
+        expire by itself, so that a later call can find out whether the store works again.
         """
 
     @abstractmethod
@@ -85,69 +87,75 @@ class BlobStore(Protocol):
     ) -> None:
         """Write a new blob and its manifest.
 
-        Returns when bytes and manifest are durable, whole and verified. A store that has not room
-        for every manifest beside a blob keeps it as `manifest.kept()`: the sidecar is durable
-        before the blob is published. Create-only: no blob that exists is ever changed. A blob with the same bytes that is there already (our own write,
-        answered ambiguously) counts as written. A body that is gone half-way is never visible
-        under `key`. However a call ends, by an error or a cancellation too, it has ended: the
-        store's own threads and tasks publish nothing afterwards, and what the body names may be
-        released. A cancelled call may have published.
+        Returns when bytes and manifest are durable, whole and verified. A store that cannot keep
+        every manifest beside a blob keeps it as `manifest.kept()`: the sidecar is durable before
+        the blob is published.
 
-        The digests of the body are right (a `Spool` made them); its size is checked, for a file
-        can be cut. A blob that is there already is compared by its bytes, and keeps its manifest.
+        Create-only: no blob that exists is ever changed. If `key` already holds the same bytes (an
+        earlier write of this call whose answer was ambiguous), the call succeeds and the existing
+        manifest stays. Existing bytes are compared, not their digests.
+
+        A partly written body is never visible under `key`. When the call returns, raises or is
+        cancelled, no thread or task of the store publishes the blob any more, and the caller may
+        release the body. A cancelled call may have published the blob.
+
+        The digests of the body are correct, because a `Spool` computed them. The store checks the
+        size of the body, because a file can be truncated.
 
         Raises:
             BlobConflict: `key` holds other bytes.
-            BlobCorrupt: the body is shorter or longer than its digests say; nothing was published.
-            DeadlinePassed: not published before `deadline`; it never will be. One that is past at
-                the call comes before all other answers, for recovery may undo what is there.
-            StorageFull: no room; nothing was published.
+            BlobCorrupt: the body is shorter or longer than its digests state; nothing was published.
+            DeadlinePassed: the blob was not published before `deadline` and never will be. If
+                `deadline` has passed when the call begins, this error takes precedence over every
+                other outcome, because recovery may already delete the key.
+            StorageFull: no space is left; nothing was published.
         """
 
     @abstractmethod
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
-        """The whole blob, checked against `digests`.
+        """Return the whole blob, checked against `digests`.
 
         Raises:
             BlobMissing: no such blob.
-            BlobCorrupt: other size or digest; no byte is given.
+            BlobCorrupt: the size or digest differs; no byte is returned.
         """
 
     @abstractmethod
     def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
-        """The bytes of `span`, in order, each checked before it is given.
+        """Yield the bytes of `span`, in order, each checked before it is yielded.
 
-        A blob without segment digests is read and checked whole; one with them by its size and
-        then segment by segment (1 MiB), only those that `span` touches. Gives chunks of at most
-        4 MiB, never an empty one. Closing the iterator early frees everything at once.
+        A blob without segment digests is read and checked whole. A blob with segment digests is
+        checked by its size and then segment by segment (1 MiB), only the segments that `span`
+        touches. Chunks have 1 byte to 4 MiB. Closing the iterator early frees everything at once.
 
         Raises (while iterated):
-            BlobMissing, BlobCorrupt: as `read`; bytes given before stay right.
+            BlobMissing, BlobCorrupt: as `read`; bytes yielded before the error are correct.
             InvalidInput: `span.stop` exceeds `digests.size_bytes`.
         """
 
     @abstractmethod
     async def measure(self, key: BlobKey) -> Digests:
-        """The digests of the bytes that this store holds under `key`, whatever was recorded.
+        """Compute the digests of the bytes that this store holds under `key`.
 
-        Reads all bytes, in bounded memory, from the store itself: no cache answers.
+        Recorded digests are not used. Reads all bytes, in bounded memory, from the medium itself,
+        never from a cache.
 
         Raises:
             BlobMissing: no such blob.
         """
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
-        """Check all bytes that this store holds under `key` against `digests`, read as by `measure`.
+        """Check all bytes that this store holds under `key` against `digests`; reads as `measure`.
 
         Raises:
             BlobMissing: no such blob.
-            BlobCorrupt: other size or digest.
+            BlobCorrupt: the size or digest differs.
         """
         check_measured(key, await self.measure(key), digests)
 
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:
-        """Size and manifest of a blob.
+        """Return the size and manifest of a blob.
 
         Raises:
             BlobMissing: no such blob.
@@ -155,33 +163,33 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def delete(self, key: BlobKey) -> None:
-        """Remove a blob and its sidecar, durably. One that is not there is a success."""
+        """Remove a blob and its sidecar, durably. Succeeds if the blob is absent."""
 
     @abstractmethod
     def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
-        """All blobs whose key begins with `prefix` and is greater than `after`.
+        """Yield all blobs whose key begins with `prefix` and is greater than `after`.
 
-        In ascending order of key (code points), in bounded memory. Never shows a blob that is
-        not wholly written, nor a sidecar, nor the marker. A blob written or deleted meanwhile may be missed or
-        shown; any other is shown exactly once. An error ends the listing: it never ends early in
-        silence.
+        In ascending order of key (code points), in bounded memory. Partly written blobs, sidecars
+        and the marker are never listed. A blob that is written or deleted during the listing may or
+        may not be listed; every other blob is listed exactly once. If the listing can't be
+        completed, it raises an error.
         """
 
     @abstractmethod
     async def room(self) -> Room:
-        """What the medium has left."""
+        """Return the free and total space of the medium."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Free threads and connections; running calls end first.
+        """Wait until running calls end, then free threads and connections.
 
-        A second time does nothing. No other call comes after it.
+        A second call does nothing. The caller makes no other call afterwards.
         """
 
 
 @asynccontextmanager
 async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """An iterator of a store, closed when the block is left, however it is left."""
+    """Close an iterator of a store when the block is left, also by an error or a cancellation."""
     try:
         yield iterator
     finally:
@@ -190,7 +198,7 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]
 
 
 async def is_empty(store: BlobStore) -> bool:
-    """Whether a store holds no blob of ours."""
+    """Return whether a store lists no blob."""
     async with closing(store.list()) as listing:
         async for _ in listing:
             return False

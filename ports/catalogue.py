@@ -16,40 +16,40 @@ from traffic_storage.domain.violation import StoredViolation
 
 
 class Catalogue(Protocol):
-    """What reading needs. Each lookup costs the same whatever the number of rows."""
+    """Lookups and queries. The cost of a lookup does not depend on the number of rows."""
 
     @abstractmethod
     async def file(self, file_id: FileId) -> StoredFile | None:
-        """The file with its replicas (by tier: local first, then by store), or None."""
+        """Return the file with its replicas (by tier: local first, then by store), or None."""
 
     @abstractmethod
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
-        """The files that name this violation, oldest first (`created_at`, then `file_id`).
+        """Return the files with this violation id, oldest first (`created_at`, then `file_id`).
 
         At most 1,000 of them.
         """
 
     @abstractmethod
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
-        """The violation, or None."""
+        """Return the violation, or None."""
 
     @abstractmethod
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
-        """The page of violations that `query` asks for, newest first, ties by id ascending.
+        """Return the page of violations that `query` selects, newest first, ties by id ascending.
 
-        Following `next` shows each violation that was there all the time exactly once, at the
-        same cost for every page.
+        The pages reached through `next` contain each violation that exists throughout exactly once.
+        Every page costs the same.
         """
 
     @abstractmethod
     async def files(self, query: FilesQuery) -> Page[StoredFile]:
-        """The page of files that `query` asks for, each with its replicas as in `file`.
+        """Return the page of files that `query` selects, each with its replicas as in `file`.
 
-        Following `next` shows each file that was there all the time exactly once, at the same
-        cost for every page. Filters beside `violation_id` are applied to all files of that
-        violation, of which there are few.
+        The pages reached through `next` contain each file that exists throughout exactly once.
+        Every page costs the same. A query with `violation_id` applies its other filters to all
+        files of that violation; a violation has few files.
         """
 
     @abstractmethod
     async def usage(self) -> CatalogueUsage:
-        """The maintained counters; one row a store and kind (none where there is nothing)."""
+        """Return the maintained counters: one row per store and kind that has files."""

@@ -1,4 +1,4 @@
-"""Changes: the only way in which files, replicas and violations are written."""
+"""Changes: the only port that writes files, replicas and violations."""
 
 from abc import abstractmethod
 from typing import Protocol
@@ -7,26 +7,27 @@ from traffic_storage.domain.changes import Change
 
 
 class Changes(Protocol):
-    """What writing needs."""
+    """Applies changes to the catalogue."""
 
     @abstractmethod
     async def apply(self, change: Change) -> bool:
-        """Apply a change whole, in one transaction, and count accordingly.
+        """Apply a change completely, in one transaction, together with the counters.
 
-        The counters change in the same transaction and stay equal to a recount. A change is
-        compare-and-set on the states that it expects, and safe to repeat. One whose outcome is
-        unclear is looked up before this returns.
+        The counters stay equal to a recount. A change is compare-and-set on the states that it
+        expects, and safe to repeat. If the outcome of the transaction is unclear, the adapter looks
+        it up before it returns.
 
-        Returns whether it changed anything: False for one that was applied before (by this
-        attempt, or of several callers by another), and for an observation of a replica that is in
-        no state which the observed one may replace.
+        Return whether the change modified anything. False if it was applied before (by an earlier
+        call of this attempt or by another caller), or if it is an observation of a replica in a
+        state that the observed state may not replace.
 
-        Raises (nothing is changed then):
-            AttemptCondemned: recovery ended the attempt of `CommitUnit` first, or a store that it
-                names is unknown, or a file that it restores is gone. The attempt
-                stays, as with the next one.
-            IdsTaken: another unit has one of the ids (or has completed the violation).
-            OutcomeUnknown: it could not be looked up; it may have happened.
+        Raises (nothing was changed, except possibly with OutcomeUnknown):
+            AttemptCondemned: recovery condemned the attempt of `CommitUnit` first, or the unit names
+                an unregistered store, or restores a file that no longer exists. The attempt stays
+                in the journal.
+            IdsTaken: another unit has one of the ids, or has completed the violation. The attempt
+                stays in the journal.
+            OutcomeUnknown: the outcome could not be looked up; the change may have been applied.
             CatalogueUnavailable: the database can't be reached or did not answer in time.
-            StorageFull: it has no room to write.
+            StorageFull: the database has no space to write.
         """

@@ -18,10 +18,10 @@ from traffic_storage.domain.errors import (
 
 
 class BlobMissing(TrafficStorageError, LookupError):
-    """The store answers, and has no blob under this key.
+    """The store answered that it has no blob under this key.
 
-    `absent_part` names the folder for blobs of this date if it is absent as a whole; else it is
-    empty. Such a folder may be a mount point of its own that is not mounted.
+    `absent_part` names the folder for blobs of this date if that folder is absent, else it is empty.
+    The folder may be a mount point that is not mounted.
     """
 
     def __init__(self, message: str, *, remedy: str = "", absent_part: str = "") -> None:
@@ -30,31 +30,31 @@ class BlobMissing(TrafficStorageError, LookupError):
 
 
 class BlobConflict(TrafficStorageError):
-    """The key or the marker holds other bytes already; nothing was changed."""
+    """The key or the marker already has other content; nothing was changed."""
 
 
 class DeadlinePassed(TrafficStorageError, TimeoutError):
-    """The attempt's deadline passed before the blob was published; nothing was published."""
+    """The deadline of the attempt passed before the blob was published; nothing was published."""
 
 
 class StoreReplaced(StorageUnavailable):
-    """Another folder is at the path where the store was opened; nothing is written there."""
+    """The path of the store now leads to another folder; nothing is written there."""
 
 
 class CatalogueUnavailable(Unavailable):
-    """The database can't be reached, or did not answer in time."""
+    """The database can't be reached or did not answer in time."""
 
 
 class OutcomeUnknown(CatalogueUnavailable):
-    """A commit was sent, and whether it happened can't be found out now. It may have."""
+    """A commit was sent, and its outcome could not be looked up. It may have happened."""
 
 
 class AttemptCondemned(TrafficStorageError):
-    """The attempt was undone by recovery before it could commit; nothing of it is visible."""
+    """Recovery condemned the attempt before it committed; nothing of it is visible."""
 
 
 class IdsTaken(TrafficStorageError):
-    """Another unit claimed one of the names first; nothing of this unit is visible."""
+    """Another unit claimed one of the ids first; nothing of this unit is visible."""
 
 
 __all__ = [

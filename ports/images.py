@@ -1,4 +1,4 @@
-"""Images: arrays to encoded bytes and back, away from the event loop."""
+"""Images: encoding of arrays and decoding of images, outside the event loop's thread."""
 
 from abc import abstractmethod
 from typing import Protocol
@@ -13,7 +13,7 @@ from traffic_storage.ports.spool import Body, MemoryBody
 
 @frozen
 class EncodedImage:
-    """An encoded array: its bytes, hashed, and the digest of the pixels that went in."""
+    """An encoded array: its bytes with their digests, and the digest of the source pixels."""
 
     body: MemoryBody
     content_type: str
@@ -23,7 +23,7 @@ class EncodedImage:
 
 @frozen
 class ImageInfo:
-    """What an encoded image is, found by decoding it whole."""
+    """Type and dimensions of an encoded image, determined by decoding it completely."""
 
     content_type: str
     dimensions: Dimensions
@@ -38,47 +38,49 @@ class DecodedImage:
 
 
 class Images(Protocol):
-    """Encoder and decoder with a limit of pixels."""
+    """Encoder and decoder with a limit on the number of pixels."""
 
     @abstractmethod
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
-        """Encode an array of `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, `uint8`.
+        """Encode a `uint8` array of shape `(H, W)`, `(H, W, 3)` or `(H, W, 4)`.
 
-        What is encoded and what is hashed are the pixels as they were when this call first waited:
-        from then on the caller may fill the array again.
+        The pixels are copied before the call first waits: afterwards the caller may change the
+        array. The copy is encoded and hashed.
 
         Raises:
-            InvalidInput: not such an array, or more than a format can hold.
+            InvalidInput: the array has another shape or type, or exceeds the dimensions of the
+                format.
             TooLarge: more pixels than the limit.
         """
 
     @abstractmethod
     async def inspect(self, body: Body) -> ImageInfo:
-        """Decode encoded bytes whole and say what they are; the pixels are not kept.
+        """Decode an image completely and return its type and dimensions, without the pixels.
 
-        The dimensions are those that `decode` gives. Bytes after the image's end, which cameras
-        add, are accepted.
+        The dimensions are those that `decode` gives. Bytes after the end of the image, which some
+        cameras append, are accepted.
 
         Raises:
-            UnsupportedMedia: not JPEG, PNG, WebP or AVIF, or an animation: a still is one frame.
+            UnsupportedMedia: not JPEG, PNG, WebP or AVIF, or more than one frame (an animation).
             UndecodableMedia: truncated or broken.
-            TooLarge: more pixels than the limit; found before they are decoded.
+            TooLarge: more pixels than the limit; raised before they are decoded.
         """
 
     @abstractmethod
     async def decode(
         self, data: bytes, order: ChannelOrder, channels: int | None = None
     ) -> DecodedImage:
-        """The pixels, as `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in this channel order.
+        """Return the pixels as `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in this channel order.
 
-        As they are stored: an orientation or colour profile in the file is not applied. More than
-        8 bits are scaled down; palettes, CMYK and grey with alpha become colour. `channels` (1, 3
-        or 4) gives an encoded array its shape back where the format dropped it (WebP knows no
-        grey, and no alpha that is opaque all over); None takes what the file has.
+        An orientation or colour profile in the file is not applied. Samples of more than 8 bits are
+        scaled down; palettes, CMYK and grey with alpha become colour. `channels` (1, 3 or 4)
+        restores the shape of an encoded array where the format changed it: WebP stores grey as
+        colour and drops an alpha channel that is opaque everywhere. None keeps the channels of the
+        file.
 
         Raises: as `inspect`.
         """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Free threads."""
+        """Stop the adapter's threads."""

@@ -1,6 +1,6 @@
-"""RecordRepo: everything that one database serves, and its opening and closing.
+"""RecordRepo: all ports of one database, its migrations and its closing.
 
-Use cases take the narrow protocol that they need: `IngestJournal`, `Changes`, `Catalogue` or
+A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue` or
 `StoreRegistry`.
 """
 
@@ -15,25 +15,25 @@ from traffic_storage.ports.store_registry import StoreRegistry
 
 
 class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
-    """All ports of one database. It opens at the first call; the container closes it."""
+    """All ports of one database. The first call opens it; the container closes it."""
 
     @abstractmethod
     async def upgrade(self, *, slow: bool = False) -> None:
-        """Apply pending migrations, under a lock. Safe to call by many at once.
+        """Apply pending migrations, under a lock. Safe to call concurrently.
 
-        Migrations that take long on a large catalogue are applied only with `slow`; on a new one
-        all are quick.
+        Migrations that take long on a large catalogue are applied only with `slow`. On a new
+        catalogue every migration is quick.
 
         Raises:
-            ConfigurationError: the tables are newer than this version; or a slow migration is
-                pending and `slow` is False. Nothing is changed then.
+            ConfigurationError: the tables are newer than this version, or a slow migration is
+                pending and `slow` is False; nothing was changed.
         """
 
     @abstractmethod
     async def pending(self) -> Sequence[str]:
-        """The names of the migrations that `upgrade` would apply, oldest first.
+        """Return the names of the migrations that `upgrade` would apply, oldest first.
 
-        Changes nothing, and makes nothing where there is no catalogue yet.
+        Changes nothing, and creates no catalogue if none exists.
 
         Raises:
             ConfigurationError: the tables are newer than this version.
@@ -41,8 +41,8 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Answer when the database does."""
+        """Return when the database has answered."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Free connections; running calls end first."""
+        """Wait until running calls end, then close the connections."""

@@ -1,4 +1,4 @@
-"""Spool: bytes of unknown length in; bounded, hashed, and at hand as a whole out."""
+"""Spool: takes in byte streams of unknown length and provides them as bounded, hashed bodies."""
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -14,7 +14,7 @@ from traffic_storage.domain.digests import Digests
 
 @frozen
 class MemoryBody:
-    """Bytes at hand in memory, with their digests."""
+    """Bytes in memory with their digests."""
 
     data: bytes = field(repr=False)
     digests: Digests
@@ -22,10 +22,10 @@ class MemoryBody:
 
 @frozen
 class SpooledBody:
-    """Bytes in an open file that nobody changes any more, with their digests.
+    """Bytes in an open file that is no longer changed, with their digests.
 
-    Read with `os.pread(fd, …)` only: the descriptor's position is shared. The descriptor belongs
-    to the spool and is valid inside the context of `Spool.take`.
+    Read it with `os.pread(fd, …)` only, because the position of the descriptor is shared. The
+    descriptor belongs to the spool and is valid inside the context of `Spool.take`.
     """
 
     fd: int
@@ -36,61 +36,61 @@ Body: TypeAlias = MemoryBody | SpooledBody
 
 
 class Spool(Protocol):
-    """Takes bytes in and hashes them away from the event loop.
+    """Takes bytes in and hashes them outside the event loop's thread.
 
-    What a dead process left behind is gone, at the latest, when the next one opens its spool.
+    The files of a process that died are removed, at the latest, when the next process opens its
+    spool.
     """
 
     @abstractmethod
     def take(
         self, source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
     ) -> AbstractAsyncContextManager[Body]:
-        """A context whose entry reads all bytes of `source` and whose exit frees the body.
+        """Return a context whose entry reads all bytes of `source` and whose exit frees the body.
 
-        Small bodies stay in memory, large ones go into a file. Memory stays bounded whatever
-        comes. When the entry fails or is cancelled, `source` is closed (if it has an `aclose`) and
-        nothing is left behind.
+        Small bodies stay in memory; large bodies go into a file. Memory is bounded. When the entry
+        fails or is cancelled, `source` is closed (if it has an `aclose`) and no file remains.
 
         Raises (on entry):
-            TooLarge: more than `limit_bytes` came; raised as soon as they are exceeded, naming
-                `field_name`.
-            InvalidInput: something that is no bytes came, naming `field_name`.
-            StorageFull: the spool's medium has no room.
-            StorageUnavailable: the spool's medium can't be written.
+            TooLarge: `source` gave more than `limit_bytes`; raised as soon as they are exceeded,
+                naming `field_name`.
+            InvalidInput: `source` gave an object that is not bytes-like; names `field_name`.
+            StorageFull: the medium of the spool has no space.
+            StorageUnavailable: the medium of the spool can't be written.
         """
 
     @abstractmethod
     async def wrap(self, data: bytes) -> MemoryBody:
-        """Bytes at hand, hashed. A body in memory needs no release."""
+        """Return `data` as a body with its digests. A body in memory needs no release."""
 
     @abstractmethod
     def chunks(self, body: Body) -> AsyncIterator[bytes]:
-        """The bytes of a body that was taken in, in order, in chunks of at most 1 MiB."""
+        """Yield the bytes of a body of this spool, in order, in chunks of at most 1 MiB."""
 
     @abstractmethod
     def read_path(
         self, path: str | PathLike[str], *, field_name: str = "path"
     ) -> AsyncIterator[bytes]:
-        """The bytes of a regular file, in chunks of at most 1 MiB, none empty.
+        """Yield the bytes of a regular file, in chunks of 1 byte to 1 MiB.
 
         Closing the iterator early frees everything at once.
 
         Raises (while iterated):
-            InvalidInput: there is no such readable regular file, or it changed while it was read,
-                which shows after its last bytes; names `field_name` and the path.
+            InvalidInput: there is no such readable regular file, or it changed while it was read
+                (raised after its last bytes); names `field_name` and the path.
         """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Free every body that is still held; leaving its context afterwards does nothing."""
+        """Free every body that is still held. Leaving the context of a body afterwards does nothing."""
 
 
 async def admitted(
     source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks of a source that `Admission` admits; every spool reads its source through this.
+    """Yield the chunks of a source that `Admission` admits. Every spool uses it.
 
-    However it ends, `source`'s iterator is closed (if it has an `aclose`).
+    The iterator of `source` is closed in every case (if it has an `aclose`).
 
     Raises:
         InvalidInput, TooLarge: as `Admission.admit`.

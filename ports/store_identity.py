@@ -1,4 +1,4 @@
-"""StoreIdentity: the marker in a store, by which store and catalogue prove to belong together."""
+"""StoreIdentity: the marker in a store, which proves that store and catalogue belong together."""
 
 from abc import abstractmethod
 from typing import Protocol
@@ -8,40 +8,41 @@ from traffic_storage.ports.blob_store import BlobStore
 
 
 class StoreIdentity(Protocol):
-    """Reads and changes the marker of one store; every blob store adapter implements it.
+    """Reads and changes the marker of one store. Every blob store adapter implements it.
 
     Errors of all methods:
-        StorageUnavailable: the store can't be reached or refuses; whether a change happened is
-            unknown.
-        StoreReplaced: another folder is at the path of the store; it was neither read nor changed.
-        InvalidInput: there is a marker, but it is unreadable.
+        StorageUnavailable: the store can't be reached or refuses the operation; whether a change
+            happened is unknown.
+        StoreReplaced: the path of the store now leads to another folder, which was neither read nor
+            changed.
+        InvalidInput: the marker exists and is unreadable.
     """
 
     @abstractmethod
     async def marker(self) -> Marker | None:
-        """The marker, read now; None if there is none."""
+        """Read the marker from the store and return it; None if there is none."""
 
     @abstractmethod
     async def create_marker(self, marker: Marker) -> None:
-        """Write the first marker, durably. The same marker again is a success.
+        """Write the first marker, durably. Succeeds if the store already holds the same marker.
 
         Raises:
-            BlobConflict: there is another marker; it stays.
-            StorageFull: no room; there is no marker.
+            BlobConflict: the store holds another marker; it stays.
+            StorageFull: no space is left; the store has no marker.
         """
 
     @abstractmethod
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
-        """Write `becomes` in the place of `was`, durably and atomically.
+        """Replace the marker `was` by `becomes`, durably and atomically.
 
-        Compare-and-set, where the medium can: of concurrent calls from one marker one succeeds.
-        A success if the marker is `becomes` already.
+        Compare-and-set, if the medium supports it: of concurrent calls from one marker one
+        succeeds. Succeeds if the marker already is `becomes`.
 
         Raises:
-            BlobConflict: the marker is neither of the two, or there is none; it stays so.
-            StorageFull: no room; the marker stays.
+            BlobConflict: the marker is neither of the two, or there is none; nothing was changed.
+            StorageFull: no space is left; the marker stays.
         """
 
 
 class MarkedBlobStore(BlobStore, StoreIdentity, Protocol):
-    """A blob store with its marker: what an adapter is, and what a container configures."""
+    """A blob store with its marker: the protocol that adapters implement and containers configure."""

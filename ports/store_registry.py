@@ -1,8 +1,8 @@
-"""StoreRegistry: which stores belong to a catalogue, and in which incarnation.
+"""StoreRegistry: the stores that belong to a catalogue, with their incarnations.
 
 Errors of all methods:
     CatalogueUnavailable: the database can't be reached or did not answer in time.
-    StorageFull: it has no room to write.
+    StorageFull: the database has no space to write.
 """
 
 from abc import abstractmethod
@@ -15,28 +15,28 @@ from traffic_storage.domain.identity import RegisteredStore
 
 
 class StoreRegistry(Protocol):
-    """What store identity needs of the catalogue. No store is ever removed from it."""
+    """The registered stores of a catalogue. No store is ever removed."""
 
     @abstractmethod
     async def catalogue_id(self) -> CatalogueId:
-        """The id that this catalogue was given when it was made; never changes."""
+        """Return the id of this catalogue, which is assigned at its creation and never changes."""
 
     @abstractmethod
     async def register(self, store: RegisteredStore) -> None:
-        """Enter a new store. The same store again is a success, and changes nothing."""
+        """Enter a new store. If the same store is registered already, succeeds without a change."""
 
     @abstractmethod
     async def registered(self, store_id: StoreId) -> RegisteredStore | None:
-        """The store with this id, or None."""
+        """Return the store with this id, or None."""
 
     @abstractmethod
     async def registered_at(self, tier: Tier, location: str) -> Sequence[RegisteredStore]:
-        """The stores of a tier that were confirmed at a location, the latest confirmed last."""
+        """Return the stores of a tier that were confirmed at a location, the latest confirmed last."""
 
     @abstractmethod
     async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
-        """Change a store by compare-and-set; whether the catalogue holds `becomes` now.
+        """Change a store by compare-and-set; return whether the catalogue holds `becomes` now.
 
         The store is compared by its incarnations (`RegisteredStore.agrees_with`). Of concurrent
-        calls from one state one succeeds. An exchange whose outcome is unclear is looked up.
+        calls from one state one succeeds. If the outcome is unclear, the adapter looks it up.
         """
