@@ -1,1 +1,1 @@
-"""Code of somebody else's: a service that embeds Traffic Storage, and a store for it."""
+"""Examples: a service that embeds Traffic Storage, and an adapter for a new kind of store."""

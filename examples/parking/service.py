@@ -1,7 +1,7 @@
-"""A small FastAPI service of its own that keeps its evidence in Traffic Storage.
+"""A small FastAPI service that embeds Traffic Storage and keeps its evidence there.
 
-It embeds the application layer: the use cases come from a container, so that a test swaps every
-adapter (see `test_service.py`) and production chooses by settings alone:
+The service takes the use cases from a container. A test replaces every adapter in the container
+(see `test_service.py`); in production, the settings choose the adapters:
 
     uvicorn --factory examples.parking.service:create_app
 """
@@ -33,9 +33,9 @@ STATUSES: dict[type[TrafficStorageError], int] = {InvalidInput: 422, Conflict: 4
 
 
 def create_app(container: Container | None = None) -> FastAPI:
-    """The service; without a container, one of the settings in file and environment.
+    """Return the service; if no container is given, build one from the configuration.
 
-    Its lifespan starts and closes the container.
+    The service's lifespan starts and closes the container.
     """
     parts = container or build(StorageConfig.load())
 
@@ -51,7 +51,7 @@ def create_app(container: Container | None = None) -> FastAPI:
     async def issue(
         number: str, plate: str, bay: str, seen_at: datetime, request: Request
     ) -> ViolationView:
-        """Issue a parking ticket; the body is the photograph."""
+        """Issue a parking ticket. The request body is the photograph."""
         record = ViolationRecord(
             violation_id=f"parking-{number}",
             device_id=bay,
@@ -70,13 +70,13 @@ def create_app(container: Container | None = None) -> FastAPI:
     async def tickets(
         bay: str, limit: Annotated[int, Query(ge=1, le=100)] = 20
     ) -> list[ViolationView]:
-        """The latest tickets of a bay."""
+        """Return the latest tickets of a bay."""
         page = await parts.find().violations(ViolationQuery(device_id=bay, limit=limit))
         return [violation_view(violation) for violation in page.items]
 
     @app.get("/tickets/{number}/photograph")
     async def photograph(number: str) -> Response:
-        """The photograph of a ticket, verified."""
+        """Return the verified photograph of a ticket."""
         data, file = await parts.read_files().whole(f"parking-{number}~image")
         return Response(data, media_type=file.content_type)
 

@@ -1,4 +1,4 @@
-"""The service's own test: no disk, no server; every adapter is swapped by the container."""
+"""Tests of the parking service on in-memory adapters, without disk and server."""
 
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -16,7 +16,7 @@ TICKET = {"plate": "1234 BCD", "bay": "bay_7", "seen_at": "2026-03-14T11:00:00+0
 
 @pytest.fixture(params=list(StorageStrategy))
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service, on in-memory adapters, once for each strategy."""
+    """A client of the service on in-memory adapters, for each strategy."""
     app = create_app(in_memory_container(request.param))
     async with (
         app.router.lifespan_context(app),
@@ -26,7 +26,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncCli
 
 
 def photograph(grey: int = 128) -> bytes:
-    """A small JPEG."""
+    """Return a small JPEG."""
     out = BytesIO()
     Image.new("RGB", (64, 48), (grey, grey, grey)).save(out, "JPEG")
     return out.getvalue()

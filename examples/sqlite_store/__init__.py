@@ -1,1 +1,1 @@
-"""A store of somebody else's: how an adapter for Traffic Storage is written and tested."""
+"""Example of a store adapter: how to write and test one for Traffic Storage."""

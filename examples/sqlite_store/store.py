@@ -1,15 +1,16 @@
 """SqliteBlobStore: all blobs in one SQLite file. A guide to writing an adapter.
 
-What an adapter keeps is written in the port (`traffic_storage.ports.blob_store`); how this one
-keeps it:
+The ports (`traffic_storage.ports.blob_store` and `store_identity`) define what an adapter promises.
+This adapter keeps the promises as follows:
 
-* It opens nothing when it is made. SQLite blocks, so every call runs on a thread of the store's
-  own, and is waited for even when its caller has been cancelled (`_Lane`).
-* A blob is one transaction: whole or not there, without a thought of what a crash leaves. The
-  deadline is asked for once more inside it, when nobody else can write.
-* Nothing is believed: sizes are counted from what lies there, and every byte that is handed out
-  went through `traffic_storage.domain.verification`.
-* Errors of the technology are translated in one place (`_translated`); bugs pass through.
+* The constructor opens nothing. SQLite blocks, so every call runs on a thread of the store. The
+  store waits for the call to end even if its caller is cancelled (`_Lane`).
+* One transaction writes one blob, so a crash never leaves a part of a blob. The transaction checks
+  the deadline again before it commits, when no other connection can write.
+* The adapter trusts no recorded size: it sums the sizes of the stored segments. It checks all bytes
+  with `traffic_storage.domain.verification` before it returns them.
+* One function translates SQLite's errors into those of the ports (`_translated`). Errors that
+  indicate a bug pass through unchanged.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 T = TypeVar("T")
 
-# WAL with FULL: a commit is on the medium when it returns. The segments are those of `Digests`.
+# With WAL and FULL, a commit is durable when it returns. Segments are those of `Digests`.
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
@@ -82,9 +83,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class SqliteBlobStore(MarkedBlobStore):
-    """The blobs in the file `path`, which is made when it is first needed; its folder is there.
+    """Keeps blobs in the SQLite file `path`. The first call creates the file; its folder must exist.
 
-    SQLite's own `-wal` and `-shm` lie beside it while it is open.
+    SQLite keeps the files `-wal` and `-shm` beside it while it is open.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -95,7 +96,7 @@ class SqliteBlobStore(MarkedBlobStore):
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The SQLite file, as an absolute path."""
         return self._path
 
     @property
@@ -107,7 +108,7 @@ class SqliteBlobStore(MarkedBlobStore):
         return str(self._path)
 
     def unavailable_reason(self) -> str:
-        """None is ever known: each call tries the file anew."""
+        """Return the empty string: every call tries the file again."""
         return ""
 
     async def put(
@@ -195,7 +196,7 @@ class SqliteBlobStore(MarkedBlobStore):
                 came.update(data)
                 db.execute("INSERT INTO segments VALUES (?, ?, ?)", [blob, number, data])
             if came.finish() != body.digests:
-                raise BlobCorrupt(f"{key} was not stored: its body is not what its digests say")
+                raise BlobCorrupt(f"{key} was not stored: its body does not match its digests")
             self._check_deadline(key, deadline)
 
     def _check_deadline(self, key: BlobKey, deadline: datetime) -> None:
@@ -204,7 +205,7 @@ class SqliteBlobStore(MarkedBlobStore):
 
 
 class _Lane:
-    """One thread with one connection, opened by the first call; calls run one after another."""
+    """One thread with one connection. The first call opens it; calls run one after another."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -212,7 +213,7 @@ class _Lane:
         self._db: sqlite3.Connection | None = None
 
     async def run(self, call: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of a call. When this ends, by a cancellation too, the call has ended."""
+        """Run a call on the thread and return its result. Waits for its end even if cancelled."""
         running = asyncio.wrap_future(self._thread.submit(self._call, call))
         try:
             return await asyncio.shield(running)
@@ -220,11 +221,11 @@ class _Lane:
             while not running.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([running])
-            running.exception()  # seen by nobody, or asyncio would complain of it
+            running.exception()  # Marks it as retrieved; otherwise asyncio logs it.
             raise
 
     async def aclose(self) -> None:
-        """Let the calls end, then close."""
+        """Wait for running calls, then close the connection."""
         await asyncio.to_thread(self._close)
 
     def _call(self, call: Callable[[sqlite3.Connection], T]) -> T:
@@ -241,11 +242,11 @@ class _Lane:
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors in the words of the ports."""
+    """Translate SQLite's errors into errors of the ports."""
     try:
         yield
     except (TrafficStorageError, sqlite3.ProgrammingError, sqlite3.IntegrityError):
-        # Ours first: some of them, `DeadlinePassed` for one, are an `OSError` too.
+        # Some errors of this package, such as `DeadlinePassed`, are an `OSError`: keep them.
         raise
     except (sqlite3.DatabaseError, OSError) as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
@@ -254,7 +255,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Closed by another thread than the one that uses it, when that has ended.
+    # `check_same_thread=False`: another thread closes it, after the thread that uses it has ended.
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         db.executescript(_SCHEMA)
@@ -266,7 +267,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def _transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-    """All or nothing. An immediate one is alone in writing, a deferred one reads one state."""
+    """Commit at the end of the block, or roll back on an error.
+
+    An immediate transaction excludes other writers; a deferred one reads one consistent snapshot.
+    """
     db.execute(begin)
     try:
         yield
@@ -277,7 +281,7 @@ def _transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iter
 
 
 def _pieces(body: Body) -> Iterator[bytes | memoryview]:
-    """The body in segments, and at most one piece more than it should have."""
+    """Yield the body in segments; of a body that is too long, at most one segment too many."""
     if isinstance(body, MemoryBody):
         data = memoryview(body.data)
         yield from (data[at : at + SEGMENT_BYTES] for at in range(0, len(data), SEGMENT_BYTES))
@@ -298,11 +302,11 @@ def _check_same(db: sqlite3.Connection, key: BlobKey, blob: int, digests: Digest
     for data in _stored(db, blob):
         held.update(data)
     if held.finish() != digests:
-        raise BlobConflict(f"{key} holds other bytes already")
+        raise BlobConflict(f"{key} already holds other bytes")
 
 
 def _find(db: sqlite3.Connection, key: BlobKey, digests: Digests) -> int:
-    """The blob's number; its size is checked."""
+    """Return the id of a blob's row. Checks the size of the blob."""
     row = db.execute("SELECT id, size_bytes FROM sized WHERE key = ?", [key]).fetchone()
     if row is None:
         raise BlobMissing(f"no blob {key}")
@@ -332,7 +336,7 @@ def _measured(db: sqlite3.Connection, key: BlobKey) -> Digests:
 def _segment(
     key: BlobKey, segment: Segment, digests: Digests
 ) -> Callable[[sqlite3.Connection], bytes]:
-    # By key: the number of a blob that was deleted meanwhile may be another one's by now.
+    # By key, because SQLite may reuse the row id of a blob that was deleted meanwhile.
     def read(db: sqlite3.Connection) -> bytes:
         row = db.execute(
             "SELECT bytes FROM blobs LEFT JOIN segments ON blob = id AND number = ? WHERE key = ?",
@@ -373,7 +377,7 @@ def _listing(prefix: str, after: str) -> Callable[[sqlite3.Connection], list[Blo
 
 
 def _room(db: sqlite3.Connection, path: Path) -> Room:
-    """What the file system has left, and the pages of the file that deleting has set free."""
+    """Return the free space of the file system plus the free pages of the SQLite file."""
     disk = os.statvfs(path)
     (pages,) = db.execute("PRAGMA freelist_count").fetchone()
     (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
@@ -393,5 +397,5 @@ def _exchange_marker(
 ) -> None:
     with _transaction(db):
         if _marker(db) not in expected:
-            raise BlobConflict("the store carries another marker")
+            raise BlobConflict("the store has another marker")
         db.execute("INSERT OR REPLACE INTO marker VALUES (1, ?)", [becomes])

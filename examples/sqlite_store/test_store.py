@@ -1,4 +1,4 @@
-"""What the author of an adapter tests: the port's contract, then what is special about his own."""
+"""Tests of an adapter: the contracts of its ports, then its special properties."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -39,12 +39,12 @@ CLOCK = SystemClock()
 
 
 def names_in(folder: Path) -> list[str]:
-    """What lies in a folder."""
+    """Return the sorted names of the entries of a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
 class TestSqliteBlobStore(BlobStoreContract, StoreIdentityContract):
-    """The contracts: a fixture `store`, and a way to damage what lies in it."""
+    """The contracts, with a fixture `store` and a way to damage stored blobs."""
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteBlobStore]:

@@ -1,4 +1,4 @@
-"""What every BlobStore promises."""
+"""The contract of `BlobStore`."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ NO_KEYS = [
 
 
 async def stored(store: BlobStore, blob: Blob, deadline: datetime = NEVER) -> Blob:
-    """Put a blob, and hand it back."""
+    """Put a blob, and return it."""
     await store.put(blob.key, blob.body, blob.manifest, deadline=deadline)
     return blob
 
@@ -67,7 +67,7 @@ async def opened(
     span: Span,
     given: list[bytes] | None = None,
 ) -> bytes:
-    """All bytes that `open` gives, noted in `given` too; each chunk is as promised."""
+    """Return all bytes that `open` yields, checking chunk sizes; append the chunks to `given`."""
     chunks = [] if given is None else given
     async with closing(store.open(key, digests, span)) as stream:
         async for chunk in stream:
@@ -77,12 +77,12 @@ async def opened(
 
 
 async def keys_of(store: BlobStore, prefix: str = "", after: str = "") -> Sequence[str]:
-    """The keys that `list` shows."""
+    """Return the keys that `list` yields."""
     return [entry.key async for entry in store.list(prefix, after)]
 
 
 async def is_there(store: BlobStore, blob: Blob) -> bool:
-    """Whether a blob is there; one that is, is whole."""
+    """Return whether a blob is there, and assert that it is complete if so."""
     try:
         assert await store.read(blob.key, blob.digests) == blob.data
     except BlobMissing:
@@ -92,28 +92,29 @@ async def is_there(store: BlobStore, blob: Blob) -> bool:
 
 @pytest.mark.asyncio
 class BlobStoreContract:
-    """Inherit, and give an async fixture `store`: empty, without a marker, by the real time.
+    """Inherit from this class, and define an async fixture `store`.
 
-    It is closed by the fixture. If the adapter is not one of ours, override `tamper`. A whole
-    example is `examples/sqlite_store`.
+    The store is empty, has no marker and uses the system clock; the fixture closes it. Override
+    `tamper` for an adapter that is not of this package. `examples/sqlite_store` is a complete
+    example.
     """
 
     async def tamper(self, store: BlobStore, key: BlobKey, how: Damage, at: int = 0) -> None:
-        """Do to a blob where it lies what `damaged` does to bytes, behind the adapter's back.
+        """Damage a stored blob on its medium, bypassing the adapter, as `damaged` does.
 
-        Its manifest stay, unless it is removed.
+        Keep its manifest, except for `Damage.REMOVE`.
         """
         await tamper(store, key, how, at=at)
 
     @pytest.mark.parametrize("size", SIZES)
     async def test_what_was_put_is_read(self, store: BlobStore, size: int) -> None:
-        """read: "The whole blob"; put: "Returns when bytes and manifest are durable, whole"."""
+        """put, read: the bytes come back."""
         blob = await stored(store, random_blob(size))
         assert await store.read(blob.key, blob.digests) == blob.data
 
     @pytest.mark.parametrize("size", SIZES)
     async def test_what_was_spooled_is_read(self, store: BlobStore, size: int) -> None:
-        """A body in a file is put as one in memory is."""
+        """put: accepts a body in a file like one in memory."""
         blob = random_blob(size)
         with blob.spooled() as body:
             await store.put(blob.key, body, blob.manifest, deadline=NEVER)
@@ -121,7 +122,7 @@ class BlobStoreContract:
         assert (await store.head(blob.key)).manifest == blob.manifest
 
     async def test_one_body_under_two_keys_is_two_blobs(self, store: BlobStore) -> None:
-        """Blobs share nothing: deleting or damaging one leaves the other."""
+        """put: two blobs with equal bytes share nothing; damage to one does not affect the other."""
         one = random_blob(5 * MIB)
         other = new_blob(one.data)
         with one.spooled() as body:
@@ -145,7 +146,7 @@ class BlobStoreContract:
         ids=["none", "unicode", "long", "packed", "sidecar", "sidecar of 1 MiB"],
     )
     async def test_the_manifest_comes_back(self, store: BlobStore, metadata: str | None) -> None:
-        """head: "Size and manifest of a blob"."""
+        """head: returns the size and the manifest, of any length."""
         blob = await stored(store, new_blob(b"evidence", metadata=metadata))
         head = await store.head(blob.key)
         assert (head.size_bytes, head.manifest) == (len(blob.data), blob.manifest)
@@ -160,7 +161,7 @@ class BlobStoreContract:
     async def test_a_blob_keeps_its_manifest(
         self, store: BlobStore, first: Callable[[], Blob], second: Callable[[], Blob]
     ) -> None:
-        """put: "keeps its manifest"; delete: "Remove a blob and its sidecar"."""
+        """put: an existing blob keeps its manifest. delete: removes the blob and its sidecar."""
         blob = await stored(store, first())
         other = attrs.evolve(blob, manifest=second().manifest)
         await stored(store, other)
@@ -170,7 +171,7 @@ class BlobStoreContract:
         assert (await store.head(blob.key)).manifest == other.manifest
 
     async def test_what_was_not_published_leaves_no_manifest(self, store: BlobStore) -> None:
-        """put: "nothing was published"; its manifest neither."""
+        """put: a call that fails publishes neither bytes nor manifest."""
         blob, other = blob_with_sidecar(), blob_with_sidecar()
         cut = MemoryBody(blob.data[:-1], blob.digests)
         with pytest.raises(BlobCorrupt):
@@ -182,7 +183,7 @@ class BlobStoreContract:
         assert (await store.head(blob.key)).manifest == blob.manifest
 
     async def test_the_same_again_counts_as_written(self, store: BlobStore) -> None:
-        """put: "A blob with the same bytes that is there already … counts as written"."""
+        """put: succeeds if the key already holds the same bytes."""
         for size in (10, 9 * MIB):
             blob = await stored(store, random_blob(size))
             await stored(store, blob)
@@ -192,7 +193,7 @@ class BlobStoreContract:
             assert await store.read(blob.key, blob.digests) == blob.data
 
     async def test_nothing_that_exists_is_changed(self, store: BlobStore) -> None:
-        """put: "Create-only: nothing that exists is ever changed"; BlobConflict."""
+        """put: BlobConflict if the key holds other bytes; these and the manifest stay."""
         for size in (10, 9 * MIB):
             first = await stored(store, random_blob(size))
             for other in (random_blob(size), random_blob(size + 1)):
@@ -204,7 +205,7 @@ class BlobStoreContract:
             assert (await store.head(first.key)).manifest == first.manifest
 
     async def test_nothing_is_published_after_its_deadline(self, store: BlobStore) -> None:
-        """put: "DeadlinePassed: not published before `deadline`"; "before all other answers"."""
+        """put: DeadlinePassed if the deadline has passed, even if the key holds the same bytes."""
         for size in (10, 9 * MIB):
             blob = random_blob(size)
             with pytest.raises(DeadlinePassed):
@@ -217,7 +218,7 @@ class BlobStoreContract:
         assert await is_there(store, there)
 
     async def test_half_a_body_is_never_visible(self, store: BlobStore) -> None:
-        """put: "BlobCorrupt: the body is shorter or longer than its digests say"."""
+        """put: BlobCorrupt if the size of the body differs from its digests; publishes nothing."""
         for size in (1000, 9 * MIB):
             blob = random_blob(size)
             for wrong in (blob.data[: size // 2], blob.data + b"x"):
@@ -233,7 +234,7 @@ class BlobStoreContract:
         assert await is_empty(store)
 
     async def test_what_is_not_there_is_missing(self, store: BlobStore) -> None:
-        """read, open, head: "BlobMissing: no such blob"."""
+        """read, open, head: BlobMissing if there is no such blob."""
         for blob in (random_blob(10), random_blob(5 * MIB)):
             with pytest.raises(BlobMissing):
                 await store.read(blob.key, blob.digests)
@@ -245,7 +246,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("size", [10, 5 * MIB])
     async def test_other_digests_than_recorded_are_found(self, store: BlobStore, size: int) -> None:
-        """read: "BlobCorrupt: other size or digest; no byte is given"."""
+        """read, open: BlobCorrupt if size or digests differ from the expected ones."""
         blob = await stored(store, random_blob(size))
         for expected in (random_blob(size).digests, random_blob(size + 1).digests):
             with pytest.raises(BlobCorrupt):
@@ -256,7 +257,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("size", [10, 200_000, 5 * MIB])
     async def test_damage_is_found(self, store: BlobStore, size: int) -> None:
-        """read: "checked against `digests`"; "no byte is given"."""
+        """read, open: BlobCorrupt if the stored bytes are damaged."""
         for how in (Damage.FLIP, Damage.TRUNCATE, Damage.EXTEND):
             blob = await stored(store, random_blob(size))
             await self.tamper(store, blob.key, how, size - 1)
@@ -267,7 +268,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("left", [0, 1, 4 * MIB])
     async def test_bytes_behind_a_lost_end_are_damage(self, store: BlobStore, left: int) -> None:
-        """open: "checked"; a store that answers so is not away, however often it does."""
+        """open: BlobCorrupt if the end is lost; repetitions do not make the store unavailable."""
         blob, other = await stored(store, random_blob(6 * MIB)), random_blob(10)
         await self.tamper(store, blob.key, Damage.TRUNCATE, left)
         for start in (0, 4 * MIB, 5 * MIB, 5 * MIB + 1, 6 * MIB - 1):
@@ -278,7 +279,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("size", SIZES)
     async def test_what_lies_there_is_measured(self, store: BlobStore, size: int) -> None:
-        """measure: "The digests of the bytes that this store holds"; verify: "Check all bytes"."""
+        """measure: returns the digests of the stored bytes. verify: compares all bytes with them."""
         blob = await stored(store, random_blob(size))
         assert await store.measure(blob.key) == blob.digests
         await store.verify(blob.key, blob.digests)
@@ -289,7 +290,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("size", [10, 5 * MIB])
     async def test_damage_is_measured(self, store: BlobStore, size: int) -> None:
-        """measure: "whatever was recorded"; verify: "BlobCorrupt: other size or digest"."""
+        """measure: returns the digests of damaged bytes. verify: BlobCorrupt, or BlobMissing."""
         for how in (Damage.FLIP, Damage.TRUNCATE, Damage.EXTEND):
             blob = await stored(store, random_blob(size))
             assert await store.read(blob.key, blob.digests) == blob.data
@@ -307,7 +308,7 @@ class BlobStoreContract:
             await store.verify(lost.key, lost.digests)
 
     async def test_loss_is_found(self, store: BlobStore) -> None:
-        """read: "BlobMissing: no such blob"."""
+        """read, open: BlobMissing if the blob is lost."""
         for size in (10, 5 * MIB):
             blob = await stored(store, random_blob(size))
             await self.tamper(store, blob.key, Damage.REMOVE)
@@ -317,7 +318,7 @@ class BlobStoreContract:
                 await opened(store, blob.key, blob.digests, Span(0, size))
 
     async def test_spans_of_a_small_blob(self, store: BlobStore) -> None:
-        """open: "The bytes of `span`, in order", of a blob "without segment digests"."""
+        """open: yields the bytes of the span of a blob without segment digests."""
         for size in (0, 1, 200_000, 4 * MIB):
             blob = await stored(store, random_blob(size))
             for start in {0, size // 3, size}:
@@ -327,7 +328,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("size", [4 * MIB + 1, 9 * MIB + 17])
     async def test_spans_of_a_large_blob(self, store: BlobStore, size: int) -> None:
-        """open: "one with them segment by segment", at and around every border."""
+        """open: yields the bytes of a span that begins or ends at or near a segment border."""
         blob = await stored(store, random_blob(size))
         spans = [
             *((0, 0), (0, 1), (0, MIB), (0, MIB + 1), (1, MIB), (MIB - 1, MIB + 1)),
@@ -339,14 +340,14 @@ class BlobStoreContract:
             assert await opened(store, blob.key, blob.digests, span) == blob.data[start:stop]
 
     async def test_a_span_beyond_the_end_is_refused(self, store: BlobStore) -> None:
-        """open: "InvalidInput: `span.stop` exceeds `digests.size_bytes`"."""
+        """open: InvalidInput if `span.stop` exceeds `digests.size_bytes`."""
         for size in (10, 5 * MIB):
             blob = await stored(store, random_blob(size))
             with pytest.raises(InvalidInput):
                 await opened(store, blob.key, blob.digests, Span(0, size + 1))
 
     async def test_only_the_segments_of_a_span_are_checked(self, store: BlobStore) -> None:
-        """open: "segment by segment (1 MiB), only those that `span` touches"."""
+        """open: checks only the segments (1 MiB) that the span overlaps."""
         blob = await stored(store, random_blob(6 * MIB))
         await self.tamper(store, blob.key, Damage.FLIP, 2 * MIB + 5)
         for start, stop in ((0, 2 * MIB), (3 * MIB, 6 * MIB)):
@@ -356,7 +357,7 @@ class BlobStoreContract:
             await opened(store, blob.key, blob.digests, Span(2 * MIB, 2 * MIB + 1))
 
     async def test_bytes_before_the_damage_are_given_and_right(self, store: BlobStore) -> None:
-        """open: "bytes given before stay right"; not one of the damaged segment is given."""
+        """open: yields the correct bytes before a damaged segment, and none of that segment."""
         blob = await stored(store, random_blob(6 * MIB))
         await self.tamper(store, blob.key, Damage.FLIP, 4 * MIB + 5)
         given: list[bytes] = []
@@ -365,7 +366,7 @@ class BlobStoreContract:
         assert b"".join(given) == blob.data[: 4 * MIB]
 
     async def test_a_stream_may_be_left_early(self, store: BlobStore) -> None:
-        """open: "Closing the iterator early frees everything at once"."""
+        """open: the iterator may be closed early."""
         blob = await stored(store, random_blob(9 * MIB))
         for _ in range(10):
             async with closing(store.open(blob.key, blob.digests, Span(0, 9 * MIB))) as stream:
@@ -375,7 +376,7 @@ class BlobStoreContract:
         assert await store.read(blob.key, blob.digests) == blob.data
 
     async def test_streams_do_not_disturb_each_other(self, store: BlobStore) -> None:
-        """Any number of readers of any blobs at once each get their own bytes."""
+        """open: concurrent streams do not mix their bytes."""
         blobs = [await stored(store, random_blob(5 * MIB + extra)) for extra in range(3)]
         found = await asyncio.gather(
             *(
@@ -386,7 +387,7 @@ class BlobStoreContract:
         assert found == [blob.data for blob in blobs * 2]
 
     async def test_what_was_deleted_is_missing(self, store: BlobStore) -> None:
-        """delete: "Remove a blob, durably. One that is not there is a success"."""
+        """delete: removes the blob; succeeds if there is no such blob."""
         kept, deleted = await stored(store, random_blob(10)), await stored(store, random_blob(10))
         for _ in range(2):
             await store.delete(deleted.key)
@@ -397,7 +398,7 @@ class BlobStoreContract:
         assert await is_there(store, kept)
 
     async def test_the_listing_is_in_order(self, store: BlobStore) -> None:
-        """list: "In ascending order of key (code points)"; each "exactly once"."""
+        """list: yields each blob once, in ascending order of key (code points)."""
         blobs = [
             await stored(store, random_blob(size, kind=kind, day=date(year, month, 9)))
             for kind in FileKind
@@ -413,7 +414,7 @@ class BlobStoreContract:
         assert all(abs((entry.modified_at - now).total_seconds()) < 600 for entry in entries)
 
     async def test_the_listing_can_be_narrowed_and_taken_up_again(self, store: BlobStore) -> None:
-        """list: "whose key begins with `prefix` and is greater than `after`"."""
+        """list: yields the blobs whose key begins with `prefix` and is greater than `after`."""
         for kind in FileKind:
             for day in (1, 2, 12):
                 await stored(store, random_blob(1, kind=kind, day=date(2025, 11, day)))
@@ -429,7 +430,7 @@ class BlobStoreContract:
                 assert await keys_of(store, prefix, after) == expected
 
     async def test_the_listing_is_of_what_was_there(self, store: BlobStore) -> None:
-        """list: "written or deleted meanwhile may be missed or shown; any other" once."""
+        """list: yields a blob once if it is neither written nor deleted during the listing."""
         stay = {(await stored(store, random_blob(1))).key for _ in range(12)}
         go = [await stored(store, random_blob(1)) for _ in range(6)]
         shown = []
@@ -442,7 +443,7 @@ class BlobStoreContract:
         assert stay <= set(shown)
 
     async def test_an_empty_store_is_empty(self, store: BlobStore) -> None:
-        """Nothing is listed where nothing is."""
+        """list: an empty store yields nothing."""
         assert await keys_of(store) == []
         assert await is_empty(store)
         blob = await stored(store, random_blob(1))
@@ -451,13 +452,13 @@ class BlobStoreContract:
         assert await is_empty(store)
 
     async def test_it_says_what_room_is_left(self, store: BlobStore) -> None:
-        """room: "What the medium has left", as far as is known."""
+        """room: each value is None or plausible."""
         room = await store.room()
         assert room.free_bytes is None or room.free_bytes > 0
         assert room.total_bytes is None or room.total_bytes >= (room.free_bytes or 0)
 
     async def test_it_says_where_it_is(self, store: BlobStore) -> None:
-        """location: "in words that stay the same"; unavailable_reason: "empty when it can" be used."""
+        """location, tier: constant and not empty. unavailable_reason: empty for a usable store."""
         location, tier = store.location, store.tier
         await stored(store, random_blob(1))
         assert (store.location, store.tier) == (location, tier)
@@ -465,7 +466,7 @@ class BlobStoreContract:
         assert store.unavailable_reason() == ""
 
     async def test_what_is_no_key_is_refused(self, store: BlobStore) -> None:
-        """Keys are made by `blob_key`; nothing else reaches a file system or a bucket."""
+        """All methods with a key: InvalidInput for text that `blob_key` can't return."""
         blob = random_blob(1)
         calls: list[Callable[[BlobKey], Awaitable[object]]] = [
             lambda key: store.put(key, blob.body, blob.manifest, deadline=NEVER),
@@ -481,7 +482,7 @@ class BlobStoreContract:
         assert await is_empty(store)
 
     async def test_sixteen_at_once(self, store: BlobStore) -> None:
-        """Concurrent calls do not mix."""
+        """put, read: concurrent calls do not mix their bytes."""
         blobs = [random_blob(1000 * number) for number in range(16)]
         await asyncio.gather(*(stored(store, blob) for blob in blobs))
         found = await asyncio.gather(*(store.read(blob.key, blob.digests) for blob in blobs))
@@ -489,14 +490,17 @@ class BlobStoreContract:
         assert await keys_of(store) == sorted(blob.key for blob in blobs)
 
     async def test_the_same_at_once_is_written_once(self, store: BlobStore) -> None:
-        """put: the same bytes under one key by several is a success of all."""
+        """put: concurrent calls with the same key and bytes all succeed."""
         blob = random_blob(100_000)
         await asyncio.gather(*(stored(store, blob) for _ in range(4)))
         assert await store.read(blob.key, blob.digests) == blob.data
         assert await keys_of(store) == [blob.key]
 
     async def test_others_at_once_do_not_mix(self, store: BlobStore) -> None:
-        """put: of several bytes under one key one is there, whole; the others are told."""
+        """put: of concurrent calls with one key and different bytes, one succeeds.
+
+        The others raise BlobConflict.
+        """
         blobs = [attrs.evolve(random_blob(100_000), key=random_blob(0).key) for _ in range(4)]
         blobs = [attrs.evolve(blob, key=blobs[0].key) for blob in blobs]
         outcomes = await asyncio.gather(
@@ -508,7 +512,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("size", [100_000, 9 * MIB])
     async def test_a_cancelled_put_has_ended(self, store: BlobStore, size: int) -> None:
-        """put: "However a call ends … it has ended"; "may have published", never half."""
+        """put: a cancelled call has published the whole blob or nothing, and does no more work."""
         for turns in (0, 1, 3, 9):
             blob = random_blob(size)
             with blob.spooled() as body:
@@ -527,24 +531,25 @@ class BlobStoreContract:
             assert not await is_there(store, blob)
 
     async def test_it_may_be_closed_twice(self, store: BlobStore) -> None:
-        """aclose: "A second time does nothing"."""
+        """aclose: may be called twice."""
         await stored(store, random_blob(10))
         await store.aclose()
         await store.aclose()
 
 
-# By size, for a report of a failure prints what the rules were given.
+# Rules draw the size instead of the blob, because Hypothesis prints the arguments of a failing run.
 _POOL = {size: random_blob(size) for size in (0, 1, 1000, MIB, 4 * MIB + 5)}
 _PLACES = [(kind, date(2025, month, 9)) for kind in FileKind for month in (2, 10, 11)]
 
 
 class BlobStoreMachine(RuleBasedStateMachine):
-    """Any order of calls: an adapter and the in-memory one give the same answers and errors.
+    """Random sequences of calls: results and errors are those of the in-memory adapter.
 
-    Make a subclass whose `make`, a static or class method that is called on the machine's own
-    event loop, gives an empty store by the real time. What it holds at the end is deleted, and it
-    is closed. Run its `TestCase`, or, with fewer of the examples that cost time on a real medium,
-    `hypothesis.stateful.run_state_machine_as_test(Machine, settings=…)`.
+    Define a subclass whose `make`, a static or class method, returns an empty store that uses the
+    system clock. The machine calls `make` on its own event loop; at the end it deletes the blobs
+    and closes the store. Run its `TestCase`, or
+    `hypothesis.stateful.run_state_machine_as_test(Machine, settings=…)` for fewer examples on a slow
+    medium.
     """
 
     make: ClassVar[Callable[[], BlobStore]]
@@ -572,12 +577,12 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(blob=blobs, spooled=st.booleans())
     def put_again(self, blob: Blob, spooled: bool) -> None:
-        """Put the same, which may have been deleted meanwhile."""
+        """Put the same blob again, perhaps after its deletion."""
         self._put(blob, spooled=spooled)
 
     @rule(blob=blobs, size=st.sampled_from(list(_POOL)))
     def put_other(self, blob: Blob, size: int) -> None:
-        """Put what may be other bytes under a key that may be taken."""
+        """Put the same or other bytes under a key that may be in use."""
         self._put(attrs.evolve(_POOL[size], key=blob.key, manifest=blob.manifest), spooled=False)
 
     @rule(blob=blobs)
@@ -587,7 +592,7 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(blob=blobs)
     def read(self, blob: Blob) -> None:
-        """Read the whole; other bytes may be there."""
+        """Read a blob; its key may hold other bytes."""
         self._same(lambda store: store.read(blob.key, blob.digests))
 
     @rule(blob=blobs, share=st.tuples(st.floats(0, 1), st.floats(0, 1)))
@@ -598,7 +603,7 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(blob=blobs)
     def head(self, blob: Blob) -> None:
-        """Ask for size and manifest."""
+        """Read size and manifest."""
         self._same(lambda store: store.head(blob.key))
 
     @rule(blob=blobs)
@@ -608,13 +613,13 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(blob=blobs, length=st.integers(0, 110), resumed=st.booleans())
     def list(self, blob: Blob, length: int, resumed: bool) -> None:
-        """List by any beginning of a key, or after it."""
+        """List with a part of a key as `prefix` or as `after`."""
         text = blob.key[:length]
         prefix, after = ("", text) if resumed else (text, "")
         self._same(lambda store: keys_of(store, prefix, after))
 
     def teardown(self) -> None:
-        """Empty and close the store, and its loop."""
+        """Empty and close the store, and close the event loop."""
         self._runner.run(self._ended())
         self._runner.close()
 
@@ -640,7 +645,7 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
 
 async def _outcome(call: Callable[[BlobStore], Awaitable[object]], store: BlobStore) -> object:
-    """What a call gives, or the kind of its error."""
+    """Return the result of a call, or the type of its error."""
     try:
         return await call(store)
     except TrafficStorageError as error:

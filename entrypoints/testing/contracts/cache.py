@@ -1,4 +1,4 @@
-"""What every Cache promises."""
+"""The contract of `Cache`."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,21 +25,21 @@ KEYS = [
 
 @pytest.mark.asyncio
 class CacheContract:
-    """Inherit, and give an async fixture `cache`: connected, empty, with room for 8 MiB.
+    """Inherit from this class, and define an async fixture `cache`.
 
-    `item_bytes` is the longest data that it keeps. Where its time is not the real one, override
-    `pass_time`.
+    The cache is connected, empty, and has room for 8 MiB. `item_bytes` is the size of the largest
+    item that it keeps. Override `pass_time` if the cache does not use the system clock.
     """
 
     item_bytes: ClassVar[int] = 512 * 1024
     short_ttl: ClassVar[timedelta] = timedelta(milliseconds=50)
 
     async def pass_time(self, by: timedelta) -> None:
-        """Let time pass for the cache."""
+        """Advance the cache's clock."""
         await asyncio.sleep(by.total_seconds())
 
     async def test_what_was_never_put_is_not_there(self, cache: Cache) -> None:
-        """get: "The bytes under `key`, or None"."""
+        """get: returns None for an unknown key."""
         for key in KEYS:
             assert await cache.get(key) is None
 
@@ -47,27 +47,27 @@ class CacheContract:
         "data", [b"", b"\x00", b"\r\n$-1\r\n", bytes(range(256)) * 40], ids=lambda d: f"{len(d)}"
     )
     async def test_the_same_bytes_come_back(self, cache: Cache, data: bytes) -> None:
-        """put: "Keep `data`"; get: "The bytes under `key`"."""
+        """get: returns the bytes of the last put."""
         for key in KEYS:
             await cache.put(key, data, LONG)
         for key in KEYS:
             assert await cache.get(key) == data
 
     async def test_keys_are_kept_apart(self, cache: Cache) -> None:
-        """get: "The bytes under `key`", never under another."""
+        """get: never returns the bytes of another key."""
         for place, key in enumerate(KEYS):
             await cache.put(key, b"%d" % place, LONG)
         for place, key in enumerate(KEYS):
             assert await cache.get(key) == b"%d" % place
 
     async def test_a_later_put_replaces(self, cache: Cache) -> None:
-        """put: "Keep `data`", also where there was other data."""
+        """put: replaces the previous data of the key."""
         await cache.put("a", b"first", LONG)
         await cache.put("a", b"second", LONG)
         assert await cache.get("a") == b"second"
 
     async def test_drop_forgets(self, cache: Cache) -> None:
-        """drop: "Forget `key`"; what is not there is no error."""
+        """drop: removes the key; an unknown key is not an error."""
         await cache.put("a", b"1", LONG)
         await cache.put("b", b"2", LONG)
         await cache.drop("a")
@@ -76,7 +76,7 @@ class CacheContract:
         assert await cache.get("b") == b"2"
 
     async def test_the_longest_item_is_kept_and_a_longer_one_is_not(self, cache: Cache) -> None:
-        """put: "Items that are too large are not kept"."""
+        """put: items of more than `item_bytes` are not kept."""
         longest = b"x" * self.item_bytes
         await cache.put("a", longest, LONG)
         assert await cache.get("a") == longest
@@ -84,13 +84,13 @@ class CacheContract:
         assert await cache.get("b") is None
 
     async def test_what_a_too_large_item_replaces_is_forgotten(self, cache: Cache) -> None:
-        """put: stale bytes never outlive the put that was to replace them."""
+        """put: an item that is too large removes the previous data of its key."""
         await cache.put("a", b"old", LONG)
         await cache.put("a", b"x" * (self.item_bytes + 1), LONG)
         assert await cache.get("a") is None
 
     async def test_nothing_outlives_its_time(self, cache: Cache) -> None:
-        """put: "for at most `ttl`"."""
+        """put: keeps data for at most `ttl`."""
         await cache.put("a", b"1", self.short_ttl)
         await cache.put("b", b"2", LONG)
         await self.pass_time(self.short_ttl + timedelta(milliseconds=20))
@@ -98,7 +98,7 @@ class CacheContract:
         assert await cache.get("b") == b"2"
 
     async def test_a_new_put_starts_its_time_anew(self, cache: Cache) -> None:
-        """put: "for at most `ttl`", of the last put."""
+        """put: the `ttl` of the last put counts."""
         await cache.put("a", b"1", self.short_ttl)
         await cache.put("a", b"1", LONG)
         await self.pass_time(self.short_ttl + timedelta(milliseconds=20))
@@ -106,25 +106,25 @@ class CacheContract:
 
     @pytest.mark.parametrize("ttl", [timedelta(0), timedelta(seconds=-1), timedelta.min])
     async def test_without_time_nothing_is_kept(self, cache: Cache, ttl: timedelta) -> None:
-        """put: "for at most `ttl`", which is none."""
+        """put: a `ttl` of zero or less keeps nothing and removes the previous data."""
         await cache.put("a", b"old", LONG)
         await cache.put("a", b"new", ttl)
         assert await cache.get("a") is None
 
     async def test_the_longest_time_is_accepted(self, cache: Cache) -> None:
-        """put: "for at most `ttl`"."""
+        """put: accepts the longest `ttl`."""
         await cache.put("a", b"1", timedelta.max)
         assert await cache.get("a") == b"1"
 
     async def test_many_at_once_do_not_mix(self, cache: Cache) -> None:
-        """Concurrent calls each get their own answer."""
+        """get, put: concurrent calls do not mix their data."""
         items = {f"key {number}": b"%d" % number * 100 for number in range(100)}
         await asyncio.gather(*(cache.put(key, data, LONG) for key, data in items.items()))
         found = await asyncio.gather(*(cache.get(key) for key in items))
         assert found == list(items.values())
 
     async def test_a_cancelled_call_disturbs_no_other(self, cache: Cache) -> None:
-        """A caller who goes away leaves the answers of the others as they are."""
+        """get: a cancelled call does not affect the results of later calls."""
         await cache.put("a", b"1" * 1000, LONG)
         await cache.put("b", b"2" * 1000, LONG)
         for turns in range(4):
@@ -135,13 +135,13 @@ class CacheContract:
             assert await cache.get("b") == b"2" * 1000
 
     async def test_it_says_that_it_is_in_use(self, cache: Cache) -> None:
-        """health: "the cache is in use", with words."""
+        """health: `healthy` is true, and `detail` is not empty."""
         await cache.put("a", b"1", LONG)
         assert cache.health().healthy
         assert cache.health().detail
 
     async def test_after_its_end_it_knows_nothing_and_raises_nothing(self, cache: Cache) -> None:
-        """aclose: a second time does nothing; "No method raises for an outage"."""
+        """aclose: may be called twice. Afterwards get and drop do not raise."""
         await cache.put("a", b"1", LONG)
         await cache.aclose()
         await cache.aclose()
@@ -150,10 +150,10 @@ class CacheContract:
 
 
 class CacheMachine(RuleBasedStateMachine):
-    """Any order of calls: what is found is what was put last, or nothing.
+    """Random sequences of calls: `get` returns the data of the last put, or None.
 
-    Make a subclass whose `make` (called on the machine's own event loop) gives an empty cache;
-    one that never forgets on its own sets `forgets = False`. Run its `TestCase`.
+    Define a subclass whose `make` returns an empty cache, and run its `TestCase`. The machine calls
+    `make` on its own event loop. Set `forgets = False` if the cache never evicts items.
     """
 
     make: ClassVar[Callable[[], Cache]]
@@ -169,19 +169,19 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(key=keys, data=st.binary(max_size=2000))
     def put(self, key: str, data: bytes) -> None:
-        """Keep something."""
+        """Put data."""
         self._runner.run(self._cache.put(key, data, LONG))
         self._known[key] = data
 
     @rule(key=keys)
     def drop(self, key: str) -> None:
-        """Forget something."""
+        """Drop a key."""
         self._runner.run(self._cache.drop(key))
         self._known.pop(key, None)
 
     @rule(key=keys)
     def get(self, key: str) -> None:
-        """Compare with what is known to have been put."""
+        """Compare the result with the data of the last put."""
         found = self._runner.run(self._cache.get(key))
         assert found == self._known.get(key) or (found is None and self.forgets)
 

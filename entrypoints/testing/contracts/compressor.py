@@ -1,4 +1,4 @@
-"""What every Compressor promises."""
+"""The contract of `Compressor`."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ SAMPLES = {
     "zeros": bytes(2_000_000),
 }
 
-# The fixture is the same for all examples of a test, and so may be: nothing is kept in it.
+# All examples of a test share one fixture. That is safe, because a compressor has no state.
 EXAMPLES = settings(
     deadline=None,
     max_examples=60,
@@ -32,33 +32,33 @@ EXAMPLES = settings(
 
 @pytest.mark.asyncio
 class CompressorContract:
-    """Inherit, and give an async fixture `compressor`."""
+    """Inherit from this class, and define an async fixture `compressor`."""
 
     @pytest.fixture(params=list(SAMPLES.values()), ids=list(SAMPLES))
     def sample(self, request: pytest.FixtureRequest) -> bytes:
-        """Some bytes."""
+        """Bytes to compress."""
         data: bytes = request.param
         return data
 
     async def test_the_original_comes_back(self, compressor: Compressor, sample: bytes) -> None:
-        """expand: "The original bytes, checked against `content`"."""
+        """expand: returns the original bytes."""
         coded = await compressor.compress(sample)
         assert await compressor.expand(coded.data, digests_of(sample)) == sample
 
     async def test_the_coded_bytes_are_hashed(self, compressor: Compressor, sample: bytes) -> None:
-        """compress: "The coded bytes, hashed"."""
+        """compress: the digests are those of the compressed bytes."""
         coded = await compressor.compress(sample)
         assert coded.digests == digests_of(coded.data)
 
     async def test_the_same_input_gives_the_same_bytes(
         self, compressor: Compressor, sample: bytes
     ) -> None:
-        """compress: "The same input gives the same bytes"."""
+        """compress: equal inputs give equal outputs."""
         several = await asyncio.gather(*(compressor.compress(sample) for _ in range(3)))
         assert len({coded.data for coded in several}) == 1
 
     async def test_a_cut_is_found(self, compressor: Compressor, sample: bytes) -> None:
-        """expand: BlobCorrupt, "not such bytes"."""
+        """expand: BlobCorrupt if the compressed bytes are truncated."""
         coded = await compressor.compress(sample)
         whole = len(coded.data)
         for length in (0, 1, whole // 2, whole - 1):
@@ -67,14 +67,14 @@ class CompressorContract:
                     await compressor.expand(coded.data[:length], digests_of(sample))
 
     async def test_bytes_too_many_are_found(self, compressor: Compressor, sample: bytes) -> None:
-        """expand: BlobCorrupt, "they expand to something else"."""
+        """expand: BlobCorrupt if bytes follow the compressed data."""
         coded = await compressor.compress(sample)
         for more in (b"x", coded.data or b"y"):
             with pytest.raises(BlobCorrupt):
                 await compressor.expand(coded.data + more, digests_of(sample))
 
     async def test_other_content_is_found(self, compressor: Compressor, sample: bytes) -> None:
-        """expand: "checked against `content`"."""
+        """expand: BlobCorrupt if the result does not match `content`."""
         coded = await compressor.compress(sample)
         others = [sample + b"x", sample[:-1] or b"y", bytes(len(sample)) if any(sample) else b"z"]
         for other in others:
@@ -82,7 +82,7 @@ class CompressorContract:
                 await compressor.expand(coded.data, digests_of(other))
 
     async def test_it_never_expands_to_more_than_was_said(self, compressor: Compressor) -> None:
-        """expand: "never expands to more than `content.size_bytes`"."""
+        """expand: never expands to more than `content.size_bytes`."""
         coded = await compressor.compress(bytes(64 * 1024 * 1024))
         with pytest.raises(BlobCorrupt):
             await compressor.expand(coded.data, digests_of(bytes(1000)))
@@ -92,7 +92,7 @@ class CompressorContract:
     async def test_any_bytes_come_back_and_any_change_is_found(
         self, compressor: Compressor, data: bytes, place: int, bit: int
     ) -> None:
-        """expand: the original bytes, or BlobCorrupt."""
+        """expand: returns the original bytes or raises BlobCorrupt, whichever bit is flipped."""
         coded = await compressor.compress(data)
         assert await compressor.expand(coded.data, digests_of(data)) == data
         if coded.data:
@@ -105,7 +105,7 @@ class CompressorContract:
             assert found == data
 
     async def test_its_end_can_be_told_twice(self, compressor: Compressor) -> None:
-        """aclose: "Free threads"."""
+        """aclose: may be called twice."""
         await compressor.compress(bytes(1_000_000))
         await compressor.aclose()
         await compressor.aclose()

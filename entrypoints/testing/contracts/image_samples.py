@@ -1,4 +1,4 @@
-"""Encoded images of other makers, small enough to read: 24 × 16 pixels of a colour gradient."""
+"""Images encoded by other software: 24 × 16 pixels of a colour gradient."""
 
 import base64
 
@@ -7,7 +7,7 @@ from attrs import frozen
 
 @frozen
 class Sample:
-    """An encoded image, what it is, and how many channels it is given out with."""
+    """An encoded image, its content type and the number of channels after decoding."""
 
     data: bytes
     content_type: str

@@ -1,4 +1,4 @@
-"""What every Images adapter promises."""
+"""The contract of `Images`."""
 
 import asyncio
 from typing import ClassVar
@@ -39,14 +39,14 @@ CONTENT_TYPES = {
 
 
 def gradient(height: int = 40, width: int = 60) -> Pixels:
-    """A smooth picture, RGB."""
+    """Return a smooth RGB picture."""
     rows, columns = np.mgrid[0:height, 0:width]
     ramps = (rows * 255 // height, columns * 255 // width, (rows + columns) % 256)
     return np.dstack(ramps).astype(np.uint8)
 
 
 def pictures() -> dict[str, Pixels]:
-    """Arrays of every shape and layout in memory that may be stored."""
+    """Return arrays of every shape and memory layout that `encode` accepts."""
     colour = gradient()
     alpha = np.linspace(0, 255, colour.shape[0] * colour.shape[1]).reshape(colour.shape[:2])
     four = np.dstack([colour, alpha.astype(np.uint8)])
@@ -72,10 +72,10 @@ PICTURES = pictures()
 
 @pytest.mark.asyncio
 class ImagesContract:
-    """Inherit, and give an async fixture `images` with a limit of `max_pixels`.
+    """Inherit from this class, and define an async fixture `images` with a limit of `max_pixels`.
 
-    An adapter that reads only what it has written sets `reads_others = False`; one that writes
-    one format whatever is asked for names it in `only`.
+    Set `reads_others = False` if the adapter decodes only its own images. Set `only` to a format if
+    the adapter writes this format for every encoding.
     """
 
     max_pixels: ClassVar[int] = 1_000_000
@@ -84,13 +84,13 @@ class ImagesContract:
 
     @pytest.fixture(params=list(PICTURES.values()), ids=list(PICTURES))
     def picture(self, request: pytest.FixtureRequest) -> Pixels:
-        """An array that may be stored."""
+        """An array that `encode` accepts."""
         pixels: Pixels = request.param
         return pixels
 
     @pytest.fixture(params=list(SAMPLES.values()), ids=list(SAMPLES))
     def sample(self, request: pytest.FixtureRequest) -> Sample:
-        """An encoded image of another maker."""
+        """An image encoded by other software."""
         sample: Sample = request.param
         return sample
 
@@ -99,7 +99,7 @@ class ImagesContract:
     async def test_exact_pixels_come_back(
         self, images: Images, picture: Pixels, order: ChannelOrder, encoding: Encoding
     ) -> None:
-        """Encode and decode: lossless is "exact pixels", in shape and channel order."""
+        """encode, decode: a lossless encoding keeps pixels, shape and channel order."""
         encoded = await images.encode(picture, order, encoding)
         decoded = await images.decode(encoded.body.data, order, encoded.dimensions.channels)
         assert decoded.channel_order is order
@@ -108,7 +108,7 @@ class ImagesContract:
 
     @pytest.mark.parametrize("encoding", LOSSY, ids=str)
     async def test_lossy_pixels_come_back_nearly(self, images: Images, encoding: Encoding) -> None:
-        """Encode and decode: the same picture to the eye, in each shape that the format holds."""
+        """encode, decode: a lossy encoding keeps the shape, and the pixels approximately."""
         for name in ("grey", "colour", "alpha"):
             picture = PICTURES[name]
             if encoding.format is not ImageFormat.JPEG or name != "alpha":
@@ -121,7 +121,7 @@ class ImagesContract:
                 assert difference.mean() < 8
 
     async def test_what_is_said_of_an_array(self, images: Images, picture: Pixels) -> None:
-        """encode: "its bytes, hashed, and the digest of the pixels that went in"."""
+        """encode: returns the digests, the pixel digest, the content type and the dimensions."""
         for encoding in EXACT:
             encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
             assert encoded.body.digests == digests_of(encoded.body.data)
@@ -131,7 +131,7 @@ class ImagesContract:
             assert encoded.dimensions == Dimensions(width, height, *(channels or [1]))
 
     async def test_what_was_encoded_is_known(self, images: Images, picture: Pixels) -> None:
-        """inspect: "what they are", "the dimensions are those that `decode` gives"."""
+        """inspect: returns the content type, and the same dimensions as `decode`."""
         for encoding in EXACT:
             encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
             info = await images.inspect(encoded.body)
@@ -140,20 +140,20 @@ class ImagesContract:
             assert info.dimensions == _dimensions(decoded.pixels)
 
     async def test_decoded_pixels_may_be_written_to(self, images: Images, picture: Pixels) -> None:
-        """decode: an array of the caller's own, in one piece."""
+        """decode: the array is writeable and contiguous."""
         encoded = await images.encode(picture, ChannelOrder.RGB, EXACT[0])
         decoded = await images.decode(encoded.body.data, ChannelOrder.BGR)
         assert decoded.pixels.flags.writeable
         assert decoded.pixels.flags.c_contiguous
 
     async def test_the_array_is_left_as_it_is(self, images: Images) -> None:
-        """encode: the caller's array stays the caller's."""
+        """encode: does not change the caller's array."""
         picture = gradient()
         await images.encode(picture, ChannelOrder.BGR, Encoding())
         np.testing.assert_array_equal(picture, gradient())
 
     async def test_the_array_may_be_filled_again_while_it_is_encoded(self, images: Images) -> None:
-        """encode: "the pixels as they were when this call first waited"."""
+        """encode: copies the pixels before its first suspension."""
         frame = gradient(700, 1000)
         encoding = asyncio.ensure_future(images.encode(frame, ChannelOrder.RGB, EXACT[1]))
         await asyncio.sleep(0)
@@ -183,7 +183,7 @@ class ImagesContract:
     async def test_any_pixels_come_back(
         self, images: Images, picture: Pixels, encoding: Encoding, order: ChannelOrder
     ) -> None:
-        """Encode and decode: "exact pixels", whatever they are."""
+        """encode, decode: a lossless encoding keeps any pixels."""
         encoded = await images.encode(picture, order, encoding)
         decoded = await images.decode(encoded.body.data, order, encoded.dimensions.channels)
         np.testing.assert_array_equal(decoded.pixels, picture)
@@ -203,14 +203,14 @@ class ImagesContract:
         ids=["floats", "16 bits", "2 channels", "1 channel", "flat", "empty", "list", "nothing"],
     )
     async def test_what_is_no_picture_is_refused(self, images: Images, wrong: Pixels) -> None:
-        """encode: InvalidInput, "not such an array"; names the field and the remedy."""
+        """encode: InvalidInput for a wrong type or shape, with the field and a remedy."""
         with pytest.raises(InvalidInput) as raised:
             await images.encode(wrong, ChannelOrder.RGB, Encoding())
         assert raised.value.problems[0].field == "image"
         assert raised.value.problems[0].remedy
 
     async def test_too_many_pixels_are_refused(self, images: Images) -> None:
-        """encode: TooLarge, "more pixels than the limit"; as many as the limit are none."""
+        """encode: TooLarge for more than `max_pixels` pixels; `max_pixels` are accepted."""
         with pytest.raises(TooLarge):
             await images.encode(
                 np.zeros((1, self.max_pixels + 1), np.uint8), ChannelOrder.RGB, Encoding()
@@ -221,7 +221,7 @@ class ImagesContract:
         assert (await images.inspect(encoded.body)).dimensions.height == side
 
     async def test_bytes_of_others_are_known(self, images: Images, sample: Sample) -> None:
-        """inspect: "say what they are"."""
+        """inspect: recognises images of other software."""
         if not self.reads_others:
             await self.refused(images, sample.data, UnsupportedMedia)
             return
@@ -230,7 +230,7 @@ class ImagesContract:
         assert info.dimensions == Dimensions(WIDTH, HEIGHT, sample.channels)
 
     async def test_bytes_of_others_are_decoded(self, images: Images, sample: Sample) -> None:
-        """decode: "palettes, CMYK and grey with alpha become colour", 8 bits, in each order."""
+        """decode: returns 8-bit arrays; palettes, CMYK and grey with alpha become colour."""
         if not self.reads_others:
             await self.refused(images, sample.data, UnsupportedMedia)
             return
@@ -246,13 +246,13 @@ class ImagesContract:
     async def test_the_channels_that_are_asked_for(
         self, images: Images, sample: Sample, channels: int
     ) -> None:
-        """decode: "`channels` (1, 3 or 4) gives an encoded array its shape back"."""
+        """decode: returns as many channels as requested."""
         data = await self.readable(images, sample)
         decoded = await images.decode(data, ChannelOrder.RGB, channels)
         assert _dimensions(decoded.pixels) == Dimensions(WIDTH, HEIGHT, channels)
 
     async def test_a_cut_is_found_wherever_it_is(self, images: Images, sample: Sample) -> None:
-        """inspect: UndecodableMedia, "truncated or broken"."""
+        """inspect, decode: InvalidInput at any length; UndecodableMedia if the header is there."""
         data = await self.readable(images, sample)
         for length in range(len(data)):
             await self.refused(images, data[:length], InvalidInput)
@@ -260,23 +260,23 @@ class ImagesContract:
             await self.refused(images, data[: int(len(data) * share)], UndecodableMedia)
 
     async def test_bytes_after_the_end_are_accepted(self, images: Images, sample: Sample) -> None:
-        """inspect: "Bytes after the image's end, which cameras add, are accepted"."""
+        """inspect: accepts bytes after the end of the image, which some cameras add."""
         data = await self.readable(images, sample) + b"added by a camera" * 10
         info = await images.inspect(MemoryBody(data, digests_of(data)))
         assert (info.dimensions.width, info.dimensions.height) == (WIDTH, HEIGHT)
 
     @pytest.mark.parametrize("data", list(UNSUPPORTED.values()), ids=list(UNSUPPORTED))
     async def test_other_formats_are_refused(self, images: Images, data: bytes) -> None:
-        """inspect: UnsupportedMedia, "not JPEG, PNG, WebP or AVIF"."""
+        """inspect, decode: UnsupportedMedia for other formats than JPEG, PNG, WebP and AVIF."""
         await self.refused(images, data, UnsupportedMedia)
 
     @pytest.mark.parametrize("data", list(ANIMATIONS.values()), ids=list(ANIMATIONS))
     async def test_animations_are_refused(self, images: Images, data: bytes) -> None:
-        """inspect: UnsupportedMedia, "or an animation"."""
+        """inspect, decode: UnsupportedMedia for animations."""
         await self.refused(images, data, UnsupportedMedia)
 
     async def test_many_at_once_do_not_mix(self, images: Images) -> None:
-        """Concurrent calls each get their own answer."""
+        """encode, decode: concurrent calls do not mix their images."""
         pictures = [np.full((30 + number, 20, 3), number, np.uint8) for number in range(12)]
         encoded: list[EncodedImage] = await asyncio.gather(
             *(images.encode(picture, ChannelOrder.RGB, EXACT[0]) for picture in pictures)
@@ -288,20 +288,20 @@ class ImagesContract:
             np.testing.assert_array_equal(each.pixels, picture)
 
     async def test_its_end_can_be_told_twice(self, images: Images) -> None:
-        """aclose: "Free threads"."""
+        """aclose: may be called twice."""
         await images.encode(gradient(), ChannelOrder.RGB, Encoding())
         await images.aclose()
         await images.aclose()
 
     async def readable(self, images: Images, sample: Sample) -> bytes:
-        """The sample, or in its place something of this adapter's own making."""
+        """Return the sample, or an image of this adapter if it decodes only its own."""
         if self.reads_others:
             return sample.data
         own = await images.encode(gradient(HEIGHT, WIDTH), ChannelOrder.RGB, Encoding())
         return own.body.data
 
     async def refused(self, images: Images, data: bytes, error: type[InvalidInput]) -> None:
-        """See that `inspect` and `decode` refuse `data`, naming the field and the remedy."""
+        """Assert that `inspect` and `decode` raise `error` for `data`, with field and remedy."""
         for call in (
             images.inspect(MemoryBody(data, digests_of(data))),
             images.decode(data, ChannelOrder.RGB),

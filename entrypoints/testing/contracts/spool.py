@@ -1,4 +1,4 @@
-"""What every Spool promises."""
+"""The contract of `Spool`."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ SIZES = [0, 1, 1000, MIB - 1, MIB, MIB + 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17]
 
 
 class Source:
-    """An async iterator that tells whether it was closed."""
+    """An async iterator that records how many chunks it yielded and whether it was closed."""
 
     def __init__(self, chunks: Iterable[object], error: BaseException | None = None) -> None:
         self.given = 0
@@ -32,7 +32,7 @@ class Source:
         self._gave: dict[int, asyncio.Event] = {}
 
     async def gave(self, count: int) -> None:
-        """Wait until so many chunks were taken."""
+        """Wait until `count` chunks have been taken."""
         await self._gave.setdefault(count, asyncio.Event()).wait()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -49,23 +49,23 @@ class Source:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Note that it was closed."""
+        """Record that the iterator was closed."""
         self.closed = True
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:
-    """`data` in pieces of `size`."""
+    """Split `data` into pieces of `size` bytes."""
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 def content(size: int) -> bytes:
-    """Bytes that differ from place to place and from segment to segment."""
+    """Return `size` bytes in which all lines and all segments differ."""
     first_lines = (b"segment %07d\n" % number for number in range(size // MIB + 1))
     return b"".join(first_line + _LINES for first_line in first_lines)[:size]
 
 
 async def read(spool: Spool, body: Body) -> bytes:
-    """All bytes of a body."""
+    """Return all bytes of a body."""
     chunks = [chunk async for chunk in spool.chunks(body)]
     assert all(0 < len(chunk) <= MIB for chunk in chunks)
     return b"".join(chunks)
@@ -74,26 +74,26 @@ async def read(spool: Spool, body: Body) -> bytes:
 def taking(
     spool: Spool, source: AsyncIterable[bytes], limit_bytes: int = UNLIMITED
 ) -> AbstractAsyncContextManager[Body]:
-    """The context of a body."""
+    """Return the context of `Spool.take` for a source."""
     return spool.take(source, limit_bytes=limit_bytes, field_name="video")
 
 
 async def entered(context: AbstractAsyncContextManager[Body]) -> None:
-    """Enter a context that refuses its source, and leave it if it does not."""
+    """Enter and leave a context whose entry should fail."""
     async with context:
         pass
 
 
 @pytest.mark.asyncio
 class SpoolContract:
-    """Inherit, and give an async fixture `spool` with room for 100 MiB."""
+    """Inherit from this class, and define an async fixture `spool` with room for 100 MiB."""
 
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("piece", [64 * 1024, 3 * MIB + 1])
     async def test_what_comes_in_is_at_hand_as_a_whole(
         self, spool: Spool, size: int, piece: int
     ) -> None:
-        """take: "all bytes of `source`", with the digests of the whole, however they come."""
+        """take: the body has all bytes of the source and their digests, for any chunk size."""
         data = content(size)
         async with taking(spool, Source(pieces(data, piece))) as body:
             assert body.digests == digests_of(data)
@@ -104,7 +104,7 @@ class SpoolContract:
                 assert os.pread(body.fd, size + 1, 0) == data
 
     async def test_single_bytes_and_empty_chunks_are_taken(self, spool: Spool) -> None:
-        """take: any chunking gives the same body."""
+        """take: single bytes and empty chunks are accepted."""
         data = content(5000)
         chunks = [chunk for byte in pieces(data, 1) for chunk in (byte, b"")]
         async with taking(spool, Source(chunks), 5000) as body:
@@ -112,7 +112,7 @@ class SpoolContract:
             assert await read(spool, body) == data
 
     async def test_a_buffer_may_be_filled_again(self, spool: Spool) -> None:
-        """take: what a source does with its buffer afterwards changes nothing."""
+        """take: a source may reuse its buffer after each chunk."""
 
         async def refilling() -> AsyncIterator[bytes]:
             buffer = bytearray(MIB // 2)
@@ -128,14 +128,14 @@ class SpoolContract:
 
     @pytest.mark.parametrize("limit", [0, 1, 1000, MIB, 3 * MIB])
     async def test_as_many_bytes_as_the_limit_come_in(self, spool: Spool, limit: int) -> None:
-        """take: TooLarge when "more than `limit_bytes` came", not before."""
+        """take: `limit_bytes` bytes are accepted."""
         source = Source(pieces(content(limit), 100_000))
         async with taking(spool, source, limit) as body:
             assert body.digests.size_bytes == limit
 
     @pytest.mark.parametrize("limit", [0, 1, 1000, MIB, 3 * MIB])
     async def test_one_byte_more_is_too_large(self, spool: Spool, limit: int) -> None:
-        """take: TooLarge, "naming `field_name`"; the source is closed."""
+        """take: TooLarge for one byte more, naming `field_name`; the source is closed."""
         source = Source(pieces(content(limit + 1), 100_000))
         with pytest.raises(TooLarge) as raised:
             await entered(spool.take(source, limit_bytes=limit, field_name="the field"))
@@ -144,7 +144,7 @@ class SpoolContract:
         assert source.closed
 
     async def test_an_endless_source_is_left_at_the_limit(self, spool: Spool) -> None:
-        """take: TooLarge "as soon as they are exceeded"."""
+        """take: TooLarge as soon as the limit is exceeded."""
         source = Source(iter(lambda: bytes(64 * 1024), None))
         with pytest.raises(TooLarge):
             await entered(taking(spool, source, 2 * MIB))
@@ -156,7 +156,7 @@ class SpoolContract:
     async def test_what_is_no_bytes_is_refused(
         self, spool: Spool, before: int, wrong: object
     ) -> None:
-        """take: InvalidInput, "naming `field_name`"; the source is closed."""
+        """take: InvalidInput naming `field_name` if a chunk is not bytes; closes the source."""
         source = Source([bytes(before), wrong])
         with pytest.raises(InvalidInput) as raised:
             await entered(spool.take(source, limit_bytes=UNLIMITED, field_name="the field"))
@@ -165,7 +165,7 @@ class SpoolContract:
 
     @pytest.mark.parametrize("before", [0, 1000, 3 * MIB])
     async def test_an_error_of_the_source_goes_through(self, spool: Spool, before: int) -> None:
-        """take: "When anything fails, `source` is closed and nothing is left behind"."""
+        """take: an error of the source is passed on, and the source is closed."""
         source = Source(pieces(content(before), 100_000), ConnectionResetError("gone"))
         with pytest.raises(ConnectionResetError, match="gone"):
             await entered(taking(spool, source))
@@ -173,7 +173,7 @@ class SpoolContract:
 
     @pytest.mark.parametrize("turns", [1, 2, 3, 10, 40])
     async def test_a_cancelled_take_closes_its_source(self, spool: Spool, turns: int) -> None:
-        """take: "When anything fails, `source` is closed and nothing is left behind"."""
+        """take: a cancellation closes the source."""
         source = Source(iter(lambda: bytes(300_000), None))
         task = asyncio.create_task(entered(taking(spool, source)))
         await source.gave(turns)
@@ -183,7 +183,7 @@ class SpoolContract:
         assert source.closed
 
     async def test_many_come_in_at_once(self, spool: Spool) -> None:
-        """Bodies never mix."""
+        """take: concurrent calls do not mix their bytes."""
         contents = [bytes([number]) * (MIB + number * 100_000) for number in range(12)]
         async with AsyncExitStack() as stack:
             bodies = await asyncio.gather(
@@ -198,13 +198,13 @@ class SpoolContract:
 
     @pytest.mark.parametrize("size", SIZES)
     async def test_bytes_at_hand_are_hashed(self, spool: Spool, size: int) -> None:
-        """wrap: "Bytes at hand, hashed"."""
+        """wrap: returns the bytes with their digests."""
         data = content(size)
         assert await spool.wrap(data) == MemoryBody(data, digests_of(data))
 
     @pytest.mark.parametrize("size", SIZES)
     async def test_a_file_is_read(self, spool: Spool, tmp_path: Path, size: int) -> None:
-        """read_path: "The bytes of a regular file, in chunks of at most 1 MiB, none empty"."""
+        """read_path: yields the bytes of a regular file in chunks of 1 byte to 1 MiB."""
         path = tmp_path / "video é.mp4"
         path.write_bytes(content(size))
         for name in (path, str(path)):
@@ -213,13 +213,13 @@ class SpoolContract:
             assert b"".join(chunks) == content(size)
 
     async def test_a_file_can_be_taken(self, spool: Spool, tmp_path: Path) -> None:
-        """read_path and take fit together."""
+        """read_path: its iterator is a source for take."""
         (tmp_path / "video").write_bytes(content(3 * MIB))
         async with taking(spool, spool.read_path(tmp_path / "video")) as body:
             assert body.digests == digests_of(content(3 * MIB))
 
     async def test_a_link_to_a_file_is_followed(self, spool: Spool, tmp_path: Path) -> None:
-        """read_path: the caller's own links are the caller's business."""
+        """read_path: follows symbolic links."""
         (tmp_path / "video").write_bytes(b"moving")
         (tmp_path / "link").symlink_to("video")
         assert [chunk async for chunk in spool.read_path(tmp_path / "link")] == [b"moving"]
@@ -230,7 +230,7 @@ class SpoolContract:
     async def test_what_is_no_file_is_refused_by_name(
         self, spool: Spool, tmp_path: Path, name: str
     ) -> None:
-        """read_path: InvalidInput, "there is no such readable regular file; names the path"."""
+        """read_path: InvalidInput if the path is not a regular file; names field and path."""
         (tmp_path / "video").write_bytes(b"moving")
         (tmp_path / "folder").mkdir()
         os.mkfifo(tmp_path / "pipe")
@@ -246,10 +246,10 @@ class SpoolContract:
     async def test_a_file_that_changes_while_it_is_read_is_refused(
         self, spool: Spool, tmp_path: Path, what: str
     ) -> None:
-        """read_path: InvalidInput, "it changed while it was read"; names the path and a remedy."""
+        """read_path: InvalidInput if the file changes while it is read, with path and remedy."""
         path = tmp_path / "video"
         path.write_bytes(content(3 * MIB))
-        # Set back, or the change could fall into the same tick of the file system's clock.
+        # An older mtime, because the change could fall into the same tick of the file system clock.
         os.utime(path, (1_700_000_000, 1_700_000_000))
         chunks = spool.read_path(path, field_name="video")
         assert await anext(chunks)
@@ -272,7 +272,7 @@ class SpoolContract:
         assert "complete" in raised.value.remedy
 
     async def test_a_file_that_changes_is_not_taken(self, spool: Spool, tmp_path: Path) -> None:
-        """read_path and take fit together: nothing of a mixture is kept."""
+        """read_path, take: no body results from a file that changes while it is read."""
         path = tmp_path / "video"
         path.write_bytes(content(3 * MIB))
         came = 0
@@ -287,10 +287,10 @@ class SpoolContract:
 
         with pytest.raises(InvalidInput, match="changed while it was read"):
             await entered(taking(spool, growing()))
-        assert came <= 3 * MIB, "or a file that grows for ever is read for ever"
+        assert came <= 3 * MIB, "reading must stop at the size at the start, or may never end"
 
     async def test_reading_a_file_can_be_left_early(self, spool: Spool, tmp_path: Path) -> None:
-        """read_path: "Closing the iterator early frees everything at once"."""
+        """read_path: closing the iterator early closes the file."""
         (tmp_path / "video").write_bytes(content(5 * MIB))
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
         chunks = spool.read_path(tmp_path / "video")
@@ -302,9 +302,9 @@ class SpoolContract:
     async def test_leaving_the_context_frees_the_body(
         self, spool: Spool, error: type[BaseException] | None
     ) -> None:
-        """take: "exit frees the body", whether its user succeeds, fails or is cancelled."""
+        """take: leaving the context frees the body after success, error and cancellation."""
         async with taking(spool, Source([bytes(2 * MIB)])):
-            pass  # The spool's own folders are open from now on.
+            pass  # The spool has now opened its own folders, which stay open.
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
         with pytest.raises(error) if error else nullcontext():
             async with taking(spool, Source([bytes(2 * MIB)])):
@@ -313,7 +313,7 @@ class SpoolContract:
         assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
     async def test_its_end_frees_what_is_held(self, spool: Spool) -> None:
-        """aclose: "Free every body that is still held"; leaving a context then does nothing."""
+        """aclose: frees the bodies of all open contexts; leaving them afterwards does nothing."""
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
         async with AsyncExitStack() as stack:
             for _ in range(3):
@@ -329,10 +329,10 @@ class SpoolContract:
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Bodies come and go in any order; each stays what it was until its context is left.
+    """Contexts entered and left in random order: a body keeps its bytes until its context is left.
 
-    Make a subclass whose `make` (called on the machine's own event loop) gives a spool. Run its
-    `TestCase`.
+    Define a subclass whose `make` returns a spool, and run its `TestCase`. The machine calls `make`
+    on its own event loop.
     """
 
     make: ClassVar[Callable[[], Spool]]
@@ -351,7 +351,7 @@ class SpoolMachine(RuleBasedStateMachine):
         cuts=st.lists(st.integers(1, 3 * MIB), max_size=8),
     )
     def take(self, seed: bytes, repeat: int, cuts: list[int]) -> tuple[AsyncExitStack, Body, bytes]:
-        """Take a body in, in any chunks."""
+        """Take a body in random chunks."""
         data = seed * repeat
         chunks = []
         rest = data
@@ -366,13 +366,13 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(held=bodies)
     def read(self, held: tuple[AsyncExitStack, Body, bytes]) -> None:
-        """Look at one that is held."""
+        """Read a body and compare its bytes."""
         _, body, data = held
         assert self._runner.run(read(self._spool, body)) == data
 
     @rule(held=consumes(bodies))
     def leave(self, held: tuple[AsyncExitStack, Body, bytes]) -> None:
-        """Leave the context of one."""
+        """Leave the context of a body."""
         self._runner.run(held[0].aclose())
 
     def teardown(self) -> None:

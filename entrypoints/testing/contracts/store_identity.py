@@ -1,4 +1,4 @@
-"""What every store promises of its marker."""
+"""The contract of `StoreIdentity`: the marker of a store."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -18,12 +18,12 @@ MARKER = Marker(CatalogueId("catalogue-1"), StoreId("store-1"), Incarnation("inc
 
 
 def incarnation(number: int) -> Marker:
-    """The marker in another incarnation."""
+    """Return `MARKER` with another incarnation."""
     return evolve(MARKER, incarnation=Incarnation(f"incarnation-{number}"))
 
 
 async def went(call: Awaitable[None]) -> bool:
-    """Whether a change of the marker succeeded."""
+    """Return False if a change of the marker raises `BlobConflict`, else True."""
     try:
         await call
     except BlobConflict:
@@ -33,15 +33,15 @@ async def went(call: Awaitable[None]) -> bool:
 
 @pytest.mark.asyncio
 class StoreIdentityContract:
-    """Inherit beside `BlobStoreContract`: the fixture `store` is the same.
+    """Inherit together with `BlobStoreContract`; both use the fixture `store`.
 
-    Where the medium has no compare-and-set, set `compares_and_sets` to False.
+    Set `compares_and_sets` to False if the medium has no compare-and-set.
     """
 
     compares_and_sets = True
 
     async def test_the_first_marker_is_created_once(self, store: MarkedBlobStore) -> None:
-        """marker: "None if there is none"; create_marker: "The same marker again is a success"."""
+        """marker: returns None before the first one. create_marker: may be repeated."""
         assert await store.marker() is None
         for _ in range(2):
             await store.create_marker(MARKER)
@@ -52,14 +52,14 @@ class StoreIdentityContract:
         assert await store.marker() == MARKER
 
     async def test_of_first_markers_at_once_one_is_created(self, store: MarkedBlobStore) -> None:
-        """create_marker: "BlobConflict: there is another marker; it stays"."""
+        """create_marker: BlobConflict if another marker exists, which stays."""
         markers = [incarnation(number) for number in range(8)]
         outcomes = await asyncio.gather(*(went(store.create_marker(one)) for one in markers))
         assert sum(outcomes) == 1
         assert await store.marker() == markers[outcomes.index(True)]
 
     async def test_a_marker_is_replaced(self, store: MarkedBlobStore) -> None:
-        """replace_marker: "A success if the marker is `becomes` already"."""
+        """replace_marker: succeeds too if the marker already is `becomes`."""
         await store.create_marker(MARKER)
         for number in range(1, 4):
             for _ in range(2):
@@ -67,7 +67,7 @@ class StoreIdentityContract:
                 assert await store.marker() == incarnation(number)
 
     async def test_another_marker_is_not_replaced(self, store: MarkedBlobStore) -> None:
-        """replace_marker: "the marker is neither of the two, or there is none; it stays so"."""
+        """replace_marker: BlobConflict if the marker is neither of the two, or absent."""
         with pytest.raises(BlobConflict):
             await store.replace_marker(MARKER, incarnation(1))
         assert await store.marker() is None
@@ -77,7 +77,7 @@ class StoreIdentityContract:
         assert await store.marker() == incarnation(2)
 
     async def test_of_replacements_at_once_one_succeeds(self, store: MarkedBlobStore) -> None:
-        """replace_marker: "of concurrent calls from one marker one succeeds"."""
+        """replace_marker: of concurrent calls with the same `was`, one succeeds."""
         if not self.compares_and_sets:
             return
         await store.create_marker(MARKER)
@@ -89,7 +89,7 @@ class StoreIdentityContract:
         assert await store.marker() == markers[outcomes.index(True)]
 
     async def test_the_marker_is_no_blob(self, store: MarkedBlobStore) -> None:
-        """list: "Never shows … the marker"."""
+        """list: never yields the marker."""
         await store.create_marker(MARKER)
         await store.replace_marker(MARKER, incarnation(1))
         assert await is_empty(store)
