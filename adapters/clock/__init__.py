@@ -1,1 +1,1 @@
-"""Clock and Ids."""
+"""Adapters of the ports Clock and Ids."""

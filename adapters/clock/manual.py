@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told otherwise."""
+"""A clock that only its caller moves."""
 
 from datetime import datetime, timedelta
 
@@ -6,7 +6,7 @@ from traffic_storage.ports.clock import Clock
 
 
 class ManualClock(Clock):
-    """Shows `start` (aware) at first; both its times move by `advance` alone."""
+    """Starts at `start` (a time with a zone); only `advance` moves `now` and `monotonic`."""
 
     def __init__(self, start: datetime) -> None:
         self._start = start
@@ -19,7 +19,11 @@ class ManualClock(Clock):
         return (self._now - self._start).total_seconds()
 
     def advance(self, by: timedelta) -> None:
-        """Let `by` (not negative) pass."""
+        """Move the clock forward by `by`.
+
+        Raises:
+            ValueError: `by` is negative.
+        """
         if by < timedelta(0):
-            raise ValueError("time does not go back")
+            raise ValueError("by must not be negative")
         self._now += by

@@ -1,4 +1,4 @@
-"""The operating system's clock, and ids made of it and of chance."""
+"""The operating system's clock, and ids made of a clock and random bits."""
 
 import os
 import time
@@ -14,7 +14,7 @@ _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 
 
 class SystemClock(Clock):
-    """The time as the operating system tells it."""
+    """The clock of the operating system."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -24,13 +24,14 @@ class SystemClock(Clock):
 
 
 class RandomIds(Ids):
-    """UUIDs version 7 by a clock. Safe to use from several threads.
+    """Makes UUIDs version 7. Thread-safe.
 
-    Within a process each is greater than the one before, also when the clock stands still or
-    goes back (RFC 9562, section 6.2, method 1): 48 bits of milliseconds, a counter of 42 bits
-    that begins at a random value below its half in each new millisecond, 32 random bits.
+    Each id of an object is greater than the previous one, even if the clock stands still or goes
+    back (RFC 9562, section 6.2, method 1). An id has 48 bits of milliseconds, a counter of 42 bits
+    and 32 random bits. In each new millisecond the counter starts at a random value below half its
+    range.
 
-    `random_bytes` gives that many bytes of chance; tests hand in a seeded source.
+    `random_bytes(n)` returns n random bytes; tests give a seeded source.
     """
 
     def __init__(self, clock: Clock, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
@@ -42,11 +43,11 @@ class RandomIds(Ids):
 
     def uuid7(self) -> UUID:
         now = int(self._clock.now().timestamp() * 1000)
-        chance = int.from_bytes(self._random_bytes(10))
+        random_bits = int.from_bytes(self._random_bytes(10))
         with self._lock:
-            self._advance(now, chance >> 39)
+            self._advance(now, random_bits >> 39)
             milliseconds, counter = self._milliseconds, self._counter
-        return _uuid7(milliseconds, counter, chance & 0xFFFF_FFFF)
+        return _uuid7(milliseconds, counter, random_bits & 0xFFFF_FFFF)
 
     def _advance(self, now: int, fresh_counter: int) -> None:
         if now > self._milliseconds:
@@ -58,6 +59,6 @@ class RandomIds(Ids):
 
 
 def _uuid7(milliseconds: int, counter: int, tail: int) -> UUID:
-    """The layout of RFC 9562, section 5.7, with the counter on both sides of the variant."""
+    """Build an id (RFC 9562, section 5.7), with the counter on both sides of the variant bits."""
     high, low = counter >> 30, counter & ((1 << 30) - 1)
     return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low << 32 | tail)

@@ -1,1 +1,1 @@
-"""Compressor: one module a coding."""
+"""Adapters of the port Compressor, one module per coding."""

@@ -1,4 +1,4 @@
-"""No coding at all: for tests, and for who wants stored bytes to be the bytes."""
+"""The compressor that does not compress, for tests and for stores of unchanged bytes."""
 
 from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import Coding
@@ -8,7 +8,7 @@ from traffic_storage.ports.spool import MemoryBody
 
 
 class IdentityCompressor(Compressor):
-    """Gives back what it gets, hashed on the spot."""
+    """Returns its input, hashed on the event loop."""
 
     @property
     def coding(self) -> Coding:
@@ -21,7 +21,7 @@ class IdentityCompressor(Compressor):
         found = digests_of(data)
         if (found.size_bytes, found.sha256) != (content.size_bytes, content.sha256):
             raise BlobCorrupt(
-                f"the bytes are not those of the digest: {found.size_bytes} of "
+                f"the bytes do not match the digest: {found.size_bytes} of "
                 f"{content.size_bytes} bytes, SHA-256 {found.sha256}"
             )
         return data

@@ -1,1 +1,1 @@
-"""Images: by Pillow."""
+"""Adapters of the port Images."""

@@ -1,1 +1,1 @@
-"""Threads of the adapters' own, and how their results return to an event loop."""
+"""Threads for the adapters, and the delivery of their results to an event loop."""

@@ -26,11 +26,11 @@ class Job(Generic[P]):
 
     @property
     def abandoned(self) -> bool:
-        """Whether the caller has been cancelled."""
+        """Whether the caller was cancelled."""
         return self.waiting.cancelled()
 
     def resolve(self) -> None:
-        """Resolve the future; on its event loop."""
+        """Resolve the future, unless it is done. Runs on the future's event loop."""
         if self.waiting.done():
             return
         if self.error is None:
@@ -42,9 +42,9 @@ class Job(Generic[P]):
 class Worker(Generic[P]):
     """One thread, started at first use, that runs batches of at most `most` jobs.
 
-    Jobs run in the order in which they were queued. `finish` runs in the thread when it ends. Two
-    threads never run at the same time (a database connection may not allow it): a thread started
-    while another ends waits for that end.
+    `run` gets the jobs in the order in which they were queued. `finish` runs in the thread when it
+    ends. Two threads never run at the same time, because a database connection may not allow it: a
+    thread that starts while another ends waits for its end.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Worker(Generic[P]):
         return end
 
     def _next(self) -> tuple[list[Job[P]], Job[None] | None]:
-        """The queued jobs, at least one, and the end if it follows them."""
+        """Wait for jobs; return a batch, and the request to end the thread if it follows them."""
         batch: list[Job[P]] = []
         with suppress(Empty):
             while len(batch) < self._most:

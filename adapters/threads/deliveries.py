@@ -1,4 +1,4 @@
-"""Results return from threads to an event loop, several with one wake-up."""
+"""Delivery of results from threads to an event loop, several per wake-up."""
 
 import asyncio
 import weakref
@@ -8,11 +8,11 @@ from contextlib import suppress
 
 
 class Deliveries:
-    """Runs callbacks on one event loop for any thread, in order; one wake-up for all that wait.
+    """Runs callbacks of any thread on one event loop, in order, with one wake-up for all waiting.
 
-    `call_soon_threadsafe` wakes the loop for each callback: one system call in the thread and two
-    in the loop, each of which hands the interpreter lock over (`python -m benchmarks.hops`).
-    Callbacks must not raise. After the loop is closed they are dropped.
+    `call_soon_threadsafe` alone wakes the loop for each callback: one system call in the thread and
+    two in the loop, each of which releases the interpreter lock (`python -m benchmarks.hops`).
+    Callbacks must not raise. After the loop is closed, callbacks are dropped.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -21,9 +21,9 @@ class Deliveries:
         self._is_woken = False
 
     def add(self, callback: Callable[[], object]) -> None:
-        """Run `callback` soon. From any thread."""
+        """Run `callback` on the event loop as soon as possible. Callable from any thread."""
         self._waiting.append(callback)
-        # A thread that finds the flag set has added its callback before the loop runs them all.
+        # The loop clears the flag before it runs callbacks: with the flag set, this one will run.
         if not self._is_woken and (loop := self._loop()) is not None:
             self._is_woken = True
             with suppress(RuntimeError):
@@ -41,7 +41,7 @@ _of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deliveries] = (
 
 
 def deliveries() -> Deliveries:
-    """The deliveries of the running loop."""
+    """Return the deliveries of the running event loop."""
     loop = asyncio.get_running_loop()
     found = _of_loops.get(loop)
     if found is None:

@@ -1,8 +1,8 @@
-"""Threads of an adapter's own, for calls that block.
+"""Threads for blocking calls.
 
-Not a `ThreadPoolExecutor`, for three reasons: a hop costs it more than twice the CPU (`python -m
-benchmarks.hops`), and a hop is most of what a small read costs beyond its hashing; a process that
-exits waits for its calls; and a call for which no thread could be started stays in its queue.
+`ThreadPoolExecutor` has three disadvantages. A hop costs more than twice the CPU time (`python -m
+benchmarks.hops`), and the hop is most of the cost of a small read beyond its hashing. A process that
+exits waits for its calls. A call for which no thread could be started stays in its queue.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Up to `size` threads: each call starts one more until all have been started.
+    """Up to `size` threads: each call starts another thread until there are `size`.
 
-    Usable from any event loop; a result returns to the loop that made the call. A process that
+    Usable from any event loop: a result returns to the loop that made the call. A process that
     exits without `aclose` does not wait for the threads.
     """
 
@@ -33,8 +33,8 @@ class Threads:
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one call in one hop.
 
-        A cancelled wait ends at once: a call that has not begun is dropped, one that has begun
-        runs on and its result is dropped.
+        On cancellation this raises at once. A call that has not begun is dropped; a call that has
+        begun runs to its end and its result is dropped.
         """
         made = self._make(lambda: call(*args, **kwargs))
         try:
@@ -50,7 +50,7 @@ class Threads:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one call as `wait_to_end` does: when this returns or raises, the call has ended."""
+        """Run one call; when this returns or raises, the call has ended (see `wait_to_end`)."""
         made = self._make(lambda: call(*args, **kwargs))
 
         def give_up() -> None:
@@ -60,7 +60,7 @@ class Threads:
         return await wait_to_end(made.future, give_up)
 
     async def aclose(self) -> None:
-        """End the threads after the calls that are running and queued."""
+        """End the threads after the running and the queued calls."""
         calls, threads = self._calls, self._threads
         self._begin()
         for _ in threads:
@@ -74,7 +74,7 @@ class Threads:
 
     def _make(self, work: Callable[[], T]) -> "_Call[T]":
         if len(self._threads) < self._size:
-            # Started before the call is queued: the system may refuse a further thread.
+            # Started before the call is queued, because the system may refuse a new thread.
             thread = threading.Thread(
                 target=_serve, args=(self._calls,), name=self._name, daemon=True
             )
@@ -125,8 +125,8 @@ class _Call(Generic[T]):
 async def wait_to_end(running: asyncio.Future[T], abandon: Callable[[], None]) -> T:
     """Wait for work with lasting effects; when this returns or raises, the work has ended.
 
-    On cancellation `abandon` is called, which asks the work to end early; the cancellation is
-    raised when the work has ended.
+    On cancellation, call `abandon`, which asks the work to end early, and raise the cancellation
+    when the work has ended.
     """
     try:
         return await asyncio.shield(running)

@@ -1,4 +1,4 @@
-"""Pillow (libwebp, libjpeg-turbo, zlib, libavif)."""
+"""Images with Pillow (libwebp, libjpeg-turbo, zlib, libavif)."""
 
 import os
 
@@ -12,12 +12,12 @@ from traffic_storage.ports.spool import Body
 
 
 class PillowImages(Images):
-    """Encodes and decodes in threads of its own: as many as cores, apart from all I/O.
+    """Encodes and decodes in its own threads, by default as many as there are cores.
 
-    Pillow gives the interpreter lock away while it works, so they work in parallel. However many
-    images are asked for, those that are decoded at one moment have at most `max_pixels` pixels in
-    all; one costs up to 16 bytes a pixel (WebP; JPEG 4–10, PNG 4, AVIF 12). An array to encode is
-    copied once, on the event loop: a millisecond for 10 MB.
+    Pillow releases the interpreter lock while it works, so the threads work in parallel. The images
+    that are being decoded at the same time have at most `max_pixels` pixels in total. Decoding
+    needs up to 16 bytes per pixel (WebP; JPEG 4–10, PNG 4, AVIF 12). `encode` copies the array
+    once, on the event loop: one millisecond for 10 MB.
     """
 
     def __init__(self, max_pixels: int, threads: int | None = None) -> None:
@@ -28,7 +28,7 @@ class PillowImages(Images):
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
         dimensions = dimensions_of(image, max_pixels=self._max_pixels)
         check_format(dimensions, encoding)
-        # Copied here and not in the thread: a camera may be writing its next frame by then.
+        # Copied before the hop: the caller may reuse the array for the next frame.
         return await self._threads.run(encode, unchanging(image), dimensions, order, encoding)
 
     async def inspect(self, body: Body) -> ImageInfo:

@@ -1,7 +1,7 @@
-"""JPEG, PNG, WebP and AVIF to pixels; hostile bytes end in an error of ours, with bounded memory.
+"""Decodes JPEG, PNG, WebP and AVIF in bounded memory; malformed bytes raise `UndecodableMedia`.
 
-Each file is given to the one plugin that its first bytes name: Pillow's other formats are never
-tried, and its global limits and warnings about the number of pixels play no part.
+The first bytes of a file select one plugin. Pillow's other formats are never tried, and its global
+limits and warnings about the number of pixels do not apply.
 """
 
 import io
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class _JpegFile(JpegImageFile):
-    """Without a look into EXIF, which is kept as it came and decides nothing here."""
+    """Does not parse EXIF: the file keeps it unchanged, and decoding does not depend on it."""
 
     def _read_dpi_from_exif(self) -> None:
         return None
@@ -55,7 +55,7 @@ _ACCEPTED = "send JPEG, PNG, WebP or AVIF"
 _BUFFER_BYTES = 64 * 1024
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
-# What Pillow's plugins let through when bytes lie. A warning is an error where filters say so.
+# Exceptions of Pillow's plugins for malformed bytes; Warning, if a filter makes it an error.
 _BROKEN = (
     ArithmeticError,
     AssertionError,
@@ -75,7 +75,7 @@ _BROKEN = (
 
 
 class PixelBudget:
-    """How many pixels may be decoded at one moment, by all threads together."""
+    """A limit on the pixels that all threads together decode at the same time."""
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
@@ -84,7 +84,7 @@ class PixelBudget:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Hold `pixels` (at most `max_pixels`) of it; waits until they are free."""
+        """Wait until `pixels` (at most `max_pixels`) are free; hold them during the block."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken + pixels <= self.max_pixels)
             self._taken += pixels
@@ -97,13 +97,16 @@ class PixelBudget:
 
 
 def inspect(body: Body, budget: PixelBudget) -> ImageInfo:
-    """What an encoded image is; found by decoding it whole."""
+    """Return format and dimensions of an encoded image; reads all of its data.
+
+    Raises: as `decode`.
+    """
     with _stream(body) as stream, _opened(stream, budget) as (kind, picture):
         width, height = picture.size
         channels = _channels(picture)
         if kind is not ContentType.PNG:
-            # At an eighth of the size every byte of a JPEG is still entropy-decoded, in a third
-            # of the time; what is left out (the inverse transform) refuses no input.
+            # At an eighth of the size a JPEG takes a third of the time, and every byte is still
+            # entropy-decoded. The omitted inverse transform never detects an error.
             picture.draft(None, (max(1, width // 8), max(1, height // 8)))
             picture.load()
         return ImageInfo(kind, Dimensions(width, height, channels))
@@ -112,7 +115,13 @@ def inspect(body: Body, budget: PixelBudget) -> ImageInfo:
 def decode(
     data: bytes, order: ChannelOrder, channels: int | None, budget: PixelBudget
 ) -> DecodedImage:
-    """The pixels of an encoded image."""
+    """Return the pixels of an encoded image.
+
+    Raises:
+        UnsupportedMedia: another format, or an animation.
+        UndecodableMedia: the bytes are not a complete image.
+        TooLarge: more pixels than the budget's `max_pixels`.
+    """
     with _opened(io.BytesIO(data), budget) as (_, picture):
         picture.load()
         mode = _MODES[channels or _channels(picture)]
@@ -121,7 +130,7 @@ def decode(
 
 @contextmanager
 def _opened(stream: BinaryIO, budget: PixelBudget) -> Iterator[tuple[ContentType, ImageFile]]:
-    """The image in a stream, known but not decoded yet, with its pixels taken from `budget`."""
+    """Open the image in a stream, not yet decoded; hold its pixels of `budget` in the block."""
     kind = _kind(stream)
     with _translated(kind):
         picture = _PLUGINS[kind](stream)
@@ -139,7 +148,7 @@ def _kind(stream: BinaryIO) -> ContentType:
     kind = sniff(stream.read(SNIFF_BYTES))
     stream.seek(0)
     if kind not in _PLUGINS:
-        found = f"is {kind}" if kind else "is no image of a known format"
+        found = f"is {kind}" if kind else "is not an image of a known format"
         raise UnsupportedMedia.of("image", found, _ACCEPTED)
     return kind
 
@@ -155,8 +164,8 @@ def _translated(kind: ContentType) -> Iterator[None]:
     except _BROKEN as error:
         raise UndecodableMedia.of(
             "image",
-            f"is not a whole {kind} file: {str(error) or type(error).__name__!a:.200}",
-            "send the file as it was written by the camera",
+            f"is not a complete {kind} file: {str(error) or type(error).__name__!a:.200}",
+            "send the file unchanged, as the camera wrote it",
         ) from error
 
 
@@ -178,7 +187,7 @@ def _check_pixels(pixels: int, most: int) -> None:
 
 
 def _channels(picture: Image.Image) -> int:
-    """1, 3 or 4: what an image is given out as."""
+    """Return the channels (1, 3 or 4) in which an image is returned by default."""
     if picture.has_transparency_data:
         return 4
     return 1 if picture.mode in {"1", "L"} or picture.mode.startswith(("I", "F")) else 3
@@ -186,7 +195,7 @@ def _channels(picture: Image.Image) -> int:
 
 def _converted(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode.startswith("I"):
-        # Pillow cuts 16 bits off at 255 instead of scaling them.
+        # Pillow's conversion clips 16-bit samples at 255 instead of scaling them.
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     return picture if picture.mode == mode else picture.convert(mode)
 
@@ -198,7 +207,7 @@ def _pixels(picture: Image.Image, order: ChannelOrder) -> Pixels:
         "RGB": (str(order), (height, width, 3)),
         "RGBA": (f"{order}A", (height, width, 4)),
     }[picture.mode]
-    # A copy, because arrays over bytes can't be written to.
+    # A copy, because an array over bytes is read-only.
     return np.frombuffer(picture.tobytes("raw", raw_mode), np.uint8).reshape(shape).copy()
 
 
@@ -209,7 +218,7 @@ def _stream(body: Body) -> BinaryIO:
 
 
 class _Window(io.RawIOBase):
-    """A descriptor of another's, read without moving its position and never closed."""
+    """Reads another owner's descriptor without moving its position and without closing it."""
 
     def __init__(self, fd: int, size_bytes: int) -> None:
         self._fd = fd
@@ -233,7 +242,7 @@ class _Window(io.RawIOBase):
             count = os.preadv(self._fd, [memoryview(buffer)[:rest]], self._position)
         except OSError as error:
             raise StorageUnavailable(
-                f"the spool can't be read: {error.strerror}", remedy="check the disk"
+                f"the spool can't be read: {error.strerror}", remedy="check the disk of the spool"
             ) from error
         self._position += count
         return count

@@ -1,4 +1,4 @@
-"""Arrays to WebP, JPEG and PNG."""
+"""Encodes arrays as WebP, JPEG and PNG."""
 
 import io
 import os
@@ -12,44 +12,47 @@ from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels, pixe
 from traffic_storage.ports.images import EncodedImage
 from traffic_storage.ports.spool import MemoryBody
 
-# Naming the plugins registers them; otherwise the first save imports all of Pillow's 43.
+# Importing these plugins registers them; otherwise the first save imports all 43 of Pillow.
 _CONTENT_TYPES = {
     ImageFormat.WEBP: Image.MIME[WebPImagePlugin.WebPImageFile.format],
     ImageFormat.JPEG: Image.MIME[JpegImagePlugin.JpegImageFile.format],
     ImageFormat.PNG: Image.MIME[PngImagePlugin.PngImageFile.format],
 }
-# Pixels a side: RFC 9649, section 2.7 (14 bits); libjpeg's JPEG_MAX_DIMENSION; PNG, 11.2.1.
+# Pixels per side: RFC 9649, section 2.7 (14 bits); libjpeg's JPEG_MAX_DIMENSION; PNG, 11.2.1.
 _LONGEST_SIDE = {ImageFormat.WEBP: 16_383, ImageFormat.JPEG: 65_500, ImageFormat.PNG: 2**31 - 1}
 # Level 1 takes a third of the time of zlib's default, for a sixth more bytes.
 _PNG_LEVEL = 1
 
 
 def check_format(dimensions: Dimensions, encoding: Encoding) -> None:
-    """See that an encoding can hold such an array.
+    """Check that the image format supports these dimensions.
 
     Raises:
-        InvalidInput: it can't.
+        InvalidInput: a side is too long, or JPEG is asked to store an alpha channel.
     """
     longest = _LONGEST_SIDE[encoding.format]
     name = encoding.format.upper()
     if max(dimensions.width, dimensions.height) > longest:
         raise InvalidInput.of(
             "image",
-            f"is {dimensions.width} × {dimensions.height} pixels; {name} holds {longest} a side",
-            "choose another image format, or store parts of it",
+            f"is {dimensions.width} × {dimensions.height} pixels; {name} allows {longest} per side",
+            "choose another image format, or split the image",
         )
     if encoding.format is ImageFormat.JPEG and dimensions.channels == 4:
         raise InvalidInput.of(
             "image",
-            "has an alpha channel, which JPEG can't hold",
-            "choose WebP or PNG as image format, or leave the alpha channel out",
+            "has an alpha channel, which JPEG does not support",
+            "choose WebP or PNG as image format, or remove the alpha channel",
         )
 
 
 def encode(
     image: Pixels, dimensions: Dimensions, order: ChannelOrder, encoding: Encoding
 ) -> EncodedImage:
-    """The encoded bytes of an array that nobody changes meanwhile, and the digests of both."""
+    """Encode an array; return the bytes and the digests of bytes and pixels.
+
+    The array must not change during the call.
+    """
     data = _WRITERS[encoding.format](_picture(image, dimensions, order), encoding)
     return EncodedImage(
         body=MemoryBody(data, digests_of(data)),
@@ -72,7 +75,7 @@ def _picture(image: Pixels, dimensions: Dimensions, order: ChannelOrder) -> Imag
 
 
 def _webp(picture: Image.Image, encoding: Encoding) -> bytes:
-    # Of lossless WebP `quality` is effort, and `exact` keeps the colour of transparent pixels.
+    # For lossless WebP `quality` means effort; `exact` keeps the colour of transparent pixels.
     quality = encoding.effort * 100 // 6 if encoding.lossless else encoding.quality
     stream = io.BytesIO()
     picture.save(
@@ -87,7 +90,7 @@ def _webp(picture: Image.Image, encoding: Encoding) -> bytes:
 
 
 def _jpeg(picture: Image.Image, encoding: Encoding) -> bytes:
-    # Into a descriptor Pillow writes without the interpreter lock; into a BytesIO it holds it.
+    # Pillow releases the interpreter lock when it writes to a descriptor, not to a BytesIO.
     with open(os.memfd_create("jpeg"), "wb") as stream:
         picture.save(stream, "JPEG", quality=encoding.quality)
         stream.flush()

@@ -1,7 +1,7 @@
-"""Whether a PNG file is whole: checksums, rows and end, which Pillow does not look at.
+"""Checks that a PNG file is complete: checksums, rows and end, which Pillow does not check.
 
-Pillow reads pixels without their checksums, takes rows that are missing for black ones, and does
-not mind when the file stops after the last pixel. Sections are those of PNG, third edition.
+Pillow ignores the checksums of pixel data, reads missing rows as black, and accepts a file that
+stops after the last pixel. Section numbers refer to PNG, third edition.
 """
 
 import struct
@@ -13,7 +13,7 @@ from typing import BinaryIO
 _SIGNATURE_BYTES = 8
 _PIECE_BYTES = 256 * 1024
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Adam7 (8.1): first column and row, and steps, of each pass.
+# Adam7 (8.1), for each pass: first column, first row, column step, row step.
 _PASSES = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -27,14 +27,14 @@ _FILTERS = bytes(range(5))
 
 
 def check_whole(stream: BinaryIO) -> None:
-    """Read a file from its signature to IEND, in constant memory.
+    """Read a file from its signature to IEND, in constant memory, and check it.
 
-    All chunks have to be there, with their checksums (5.3), and all rows, each with a filter that
-    exists (9.2). What follows IEND is not looked at. Leaves the stream somewhere.
+    Every chunk must be complete, with a correct checksum (5.3). All rows must be present, each with
+    a defined filter (9.2). Bytes after IEND are not read. The position of the stream is undefined
+    afterwards.
 
     Raises:
-        ValueError: something is cut off, missing or wrong.
-        zlib.error, LookupError, struct.error: the same.
+        ValueError, zlib.error, LookupError, struct.error: the file is truncated or malformed.
     """
     rows: _Rows | None = None
     for name, piece in _pieces(stream):
@@ -43,11 +43,11 @@ def check_whole(stream: BinaryIO) -> None:
         elif name == b"IDAT" and rows:
             rows.take(piece)
     if not rows or not rows.complete:
-        raise ValueError("rows of pixels are missing")
+        raise ValueError("pixel rows are missing")
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """The contents of all chunks, large ones in pieces, each chunk's checksum compared."""
+    """Yield name and content of each chunk, large ones in pieces, and check its checksum."""
     stream.seek(_SIGNATURE_BYTES)
     name = b""
     while name != b"IEND":
@@ -60,18 +60,18 @@ def _pieces(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             length -= len(piece)
             yield name, piece
         if crc != int.from_bytes(_exactly(stream, 4)):
-            raise ValueError(f"the checksum of chunk {name!r} is wrong")
+            raise ValueError(f"chunk {name!r} has a wrong checksum")
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:
     data = stream.read(count)
     if len(data) < count:
-        raise ValueError("it ends before its last chunk")
+        raise ValueError("the file ends before its last chunk")
     return data
 
 
 class _Rows:
-    """Counts the rows in the compressed data; the pixels are not kept."""
+    """Counts the rows in the compressed data and checks their filters; keeps no pixels."""
 
     def __init__(self, header: bytes) -> None:
         width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", header)
@@ -79,7 +79,7 @@ class _Rows:
         passes = _PASSES if interlaced else ((0, 0, 1, 1),)
 
         def bytes_of(column: int, row: int, columns: int, rows: int) -> tuple[int, int]:
-            """How many bytes a pass has, and each of its rows with the filter before it."""
+            """Return the bytes of a pass, and of each of its rows with its filter byte."""
             across, down = -((column - width) // columns), -((row - height) // rows)
             stride = 1 + -(-across * bits // 8)
             return (down * stride if across > 0 else 0), stride
@@ -90,11 +90,11 @@ class _Rows:
 
     @property
     def complete(self) -> bool:
-        """Whether all rows came."""
+        """Whether all rows have been counted."""
         return not self._left
 
     def take(self, compressed: bytes) -> None:
-        """The next piece of compressed data; what comes after the last row is passed over."""
+        """Count the rows in the next piece of compressed data; ignore data after the last row."""
         while compressed and not self.complete and not self._inflate.eof:
             self._count(self._inflate.decompress(compressed, _PIECE_BYTES))
             compressed = self._inflate.unconsumed_tail
@@ -104,7 +104,7 @@ class _Rows:
             size, stride = self._left[0]
             part = data[: size - self._seen]
             if part[-self._seen % stride :: stride].translate(None, _FILTERS):
-                raise ValueError("a row has a filter that does not exist")
+                raise ValueError("a row has an undefined filter")
             self._seen += len(part)
             data = data[len(part) :]
             if self._seen == size:
