@@ -1,4 +1,4 @@
-"""What every RecordRepo promises."""
+"""The contract of `RecordRepo`."""
 
 import asyncio
 from collections import Counter
@@ -63,11 +63,11 @@ T = TypeVar("T")
 MINUTE = timedelta(minutes=1)
 NOTHING = CatalogueUsage((), 0)
 STRANGE_IDS = ["V", "V.1", "V-1", "V:1", "V=1", "V@1", "V_1", "V+1", "v", "v1", "A", "a", "9", "+"]
-"""In another order by code point than in most languages' dictionaries."""
+"""Ids whose order by code point differs from most collations."""
 
 
 def examples(strategy: SearchStrategy[T], count: int) -> list[T]:
-    """Values of a strategy, the same ones each time."""
+    """Return `count` values of a strategy, the same ones in every run."""
     drawn: list[T] = []
 
     @settings(
@@ -92,19 +92,19 @@ FIRST, SECOND = Incarnation("incarnation-1"), Incarnation("incarnation-2")
 
 
 async def local(repo: RecordRepo) -> RegisteredStore:
-    """A store on local disk."""
+    """Register `LOCAL`, and return it."""
     await repo.register(LOCAL)
     return LOCAL
 
 
 async def cloud(repo: RecordRepo) -> RegisteredStore:
-    """A store in the cloud."""
+    """Register `CLOUD`, and return it."""
     await repo.register(CLOUD)
     return CLOUD
 
 
 async def all_pages(repo: RecordRepo, query: ViolationQuery) -> list[StoredViolation]:
-    """What all pages show, from first to last."""
+    """Return the violations of all pages, from first to last."""
     shown: list[StoredViolation] = []
     while True:
         page = await repo.violations(query)
@@ -116,7 +116,7 @@ async def all_pages(repo: RecordRepo, query: ViolationQuery) -> list[StoredViola
 
 
 async def recount(repo: RecordRepo, names: Sequence[FileId]) -> Sequence[Usage]:
-    """What the counters must be: present and corrupt copies, looked at one by one."""
+    """Return the expected counters, by counting the present and corrupt replicas of the files."""
     counted: Counter[tuple[StoreId, FileKind]] = Counter()
     size: Counter[tuple[StoreId, FileKind]] = Counter()
     for name in names:
@@ -129,7 +129,7 @@ async def recount(repo: RecordRepo, names: Sequence[FileId]) -> Sequence[Usage]:
 
 
 async def is_whole(repo: RecordRepo, unit: Unit) -> bool:
-    """Whether a unit is visible; part of one fails."""
+    """Return whether a unit is visible, and assert that not only a part of it is."""
     found = [await repo.file(file.file_id) == file for file in unit.files]
     if unit.violation:
         found.append(await repo.violation(unit.violation.violation_id) == unit.violation)
@@ -139,17 +139,20 @@ async def is_whole(repo: RecordRepo, unit: Unit) -> bool:
 
 @pytest.mark.asyncio
 class RecordRepoContract:
-    """Inherit, and give an async fixture `repo`: upgraded, empty. It is closed by the fixture."""
+    """Inherit from this class, and define an async fixture `repo`.
+
+    The catalogue is upgraded and empty; the fixture closes it.
+    """
 
     # Attempts
 
     async def test_a_new_attempt_finds_free_names(self, repo: RecordRepo) -> None:
-        """begin: "say which names are taken"."""
+        """begin: returns nothing if all ids are free."""
         unit = new_evidence(new_record(), await local(repo))
         assert not await repo.begin(new_attempt(unit), unit.names)
 
     async def test_an_attempt_learns_what_is_taken(self, repo: RecordRepo) -> None:
-        """begin: "say which names are taken", and by what."""
+        """begin: returns the existing rows of the ids that are taken."""
         there = await store(repo, new_evidence(new_record(), await local(repo)))
         free = FileId("free")
         names = ClaimedIds((*there.names.files, free), there.names.violation)
@@ -158,14 +161,14 @@ class RecordRepoContract:
         assert existing.violation == there.violation
 
     async def test_an_attempt_is_entered_even_if_names_are_taken(self, repo: RecordRepo) -> None:
-        """begin: "The attempt is entered even when names are taken"."""
+        """begin: enters the attempt even if ids are taken."""
         there = await store(repo, Unit((new_file(await local(repo)),)))
         attempt = new_attempt(there)
         await repo.begin(attempt, there.names)
         assert await repo.condemn(LATER) == [attempt]
 
     async def test_begin_may_be_repeated(self, repo: RecordRepo) -> None:
-        """begin: "Safe to repeat with the same attempt"."""
+        """begin: may be repeated with the same attempt."""
         unit = Unit((new_file(await local(repo)),))
         attempt = new_attempt(unit)
         await asyncio.gather(*(repo.begin(attempt, unit.names) for _ in range(5)))
@@ -177,7 +180,7 @@ class RecordRepoContract:
     # Commits
 
     async def test_a_unit_becomes_visible_whole(self, repo: RecordRepo) -> None:
-        """CommitUnit: "Make a unit visible whole"."""
+        """CommitUnit: makes all rows of a unit visible."""
         kinds = (FileKind.IMAGE, FileKind.VIDEO)
         unit = new_evidence(new_record("V001"), await local(repo), await cloud(repo), kinds=kinds)
         attempt = new_attempt(unit)
@@ -191,10 +194,10 @@ class RecordRepoContract:
         assert (await repo.violations(ViolationQuery())).items == (unit.violation,)
 
     async def test_files_come_back_as_they_were(self, repo: RecordRepo) -> None:
-        """file: what was committed, by value: any text, time, number and JSON."""
+        """file: returns the committed file unchanged, with any text, time, number and JSON."""
         places = [await local(repo), await cloud(repo)]
         for number, drawn in enumerate(examples(values.stored_files(places=places), 60)):
-            # What Hypothesis draws twice is told apart.
+            # Hypothesis may draw a value twice, so each file gets its own id and keys.
             copies = (
                 evolve(copy, key=blob_key(drawn.kind, uuid7_at(NOON), drawn.stored.sha256))
                 for copy in drawn.replicas
@@ -205,7 +208,7 @@ class RecordRepoContract:
             assert await repo.file(name) == file
 
     async def test_records_come_back_as_they_were(self, repo: RecordRepo) -> None:
-        """violation: the record as it was given, by value; its time with its own offset or none."""
+        """violation: returns the record unchanged; its timestamp keeps its offset, or has none."""
         place = await local(repo)
         for number, drawn in enumerate(examples(values.records(), 60)):
             record = evolve(drawn, violation_id=f"{drawn.violation_id[:170]}.{number}")
@@ -219,12 +222,12 @@ class RecordRepoContract:
             assert found.occurred_at.utcoffset() == timedelta(0)
 
     async def test_a_commit_ends_its_attempt(self, repo: RecordRepo) -> None:
-        """CommitUnit: "end the attempt"."""
+        """CommitUnit: ends the attempt."""
         await store(repo, Unit((new_file(await local(repo)),)))
         assert not await repo.condemn(LATER)
 
     async def test_a_commit_may_be_repeated(self, repo: RecordRepo) -> None:
-        """CommitUnit: "a unit that this attempt made visible counts as committed"."""
+        """CommitUnit: may be repeated; returns False from the second time on."""
         unit = new_evidence(new_record(), await local(repo))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
@@ -238,7 +241,7 @@ class RecordRepoContract:
     async def test_what_was_condemned_never_commits(
         self, repo: RecordRepo, *, forgotten: bool
     ) -> None:
-        """CommitUnit: "AttemptCondemned: recovery ended the attempt first"; "nothing is visible"."""
+        """CommitUnit: AttemptCondemned if recovery condemned the attempt; nothing is visible."""
         unit = new_evidence(new_record(), await local(repo))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
@@ -251,14 +254,14 @@ class RecordRepoContract:
         assert await repo.usage() == NOTHING
 
     async def test_what_never_began_never_commits(self, repo: RecordRepo) -> None:
-        """CommitUnit: without an entry in the journal nothing becomes visible."""
+        """CommitUnit: AttemptCondemned if the attempt is not in the journal."""
         unit = Unit((new_file(await local(repo)),))
         with pytest.raises(AttemptCondemned):
             await repo.apply(CommitUnit(AttemptId("never begun"), unit))
         assert not await is_whole(repo, unit)
 
     async def test_one_taken_name_stops_the_whole_unit(self, repo: RecordRepo) -> None:
-        """CommitUnit: "IdsTaken: another unit has one of the names"; "the attempt stays"."""
+        """CommitUnit: IdsTaken if another unit has one of the file ids; the attempt stays."""
         place = await local(repo)
         there = await store(repo, Unit((new_file(place, file_id="V001~image"),)))
         unit = new_evidence(new_record("V001"), place)
@@ -274,7 +277,7 @@ class RecordRepoContract:
         assert await repo.condemn(LATER) == [attempt]
 
     async def test_a_violation_is_claimed_once(self, repo: RecordRepo) -> None:
-        """CommitUnit: "IdsTaken", by the violation's id alone."""
+        """CommitUnit: IdsTaken if another unit has the violation id and all file ids are free."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place))
         assert there.violation
@@ -290,7 +293,7 @@ class RecordRepoContract:
         assert await repo.violation(ViolationId("V001")) == there.violation
 
     async def test_of_many_who_claim_a_name_one_gets_it(self, repo: RecordRepo) -> None:
-        """CommitUnit: of 200 at once, one succeeds, and what it brought is what is there."""
+        """CommitUnit: of 200 concurrent commits of one id, one succeeds, and its rows are visible."""
         place = await local(repo)
         units = [new_evidence(new_record("V001"), place) for _ in range(200)]
         attempts = [new_attempt(unit) for unit in units]
@@ -312,7 +315,7 @@ class RecordRepoContract:
         assert len(await repo.condemn(LATER, 1000)) == 199
 
     async def test_a_cancelled_commit_is_whole_or_absent(self, repo: RecordRepo) -> None:
-        """CommitUnit: "whole"; a caller who goes away leaves no half, and no wrong count."""
+        """CommitUnit: a cancelled commit leaves all rows or none, and correct counters."""
         place = await local(repo)
         units = [new_evidence(new_record(), place) for _ in range(60)]
         for turns, unit in enumerate(units):
@@ -336,7 +339,7 @@ class RecordRepoContract:
 
     @pytest.mark.parametrize("kind", [FileKind.IMAGE, FileKind.VIDEO])
     async def test_a_missing_file_is_added(self, repo: RecordRepo, kind: FileKind) -> None:
-        """CommitUnit: "the violation's empty `image_file_id` / `video_file_id` … are set too"."""
+        """CommitUnit: `completes` sets the violation's empty file id and the path of its record."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place, kinds=()))
         file = new_evidence_file(ViolationId("V001"), kind, place)
@@ -355,7 +358,7 @@ class RecordRepoContract:
         assert await repo.file(file.file_id) == file
 
     async def test_a_violation_is_completed_once(self, repo: RecordRepo) -> None:
-        """CommitUnit: "IdsTaken: another unit … has completed the violation"."""
+        """CommitUnit: IdsTaken if the violation already has such a file, or does not exist."""
         place = await local(repo)
         name = ViolationId("V001")
         await store(repo, new_evidence(new_record(name), place))
@@ -380,7 +383,7 @@ class RecordRepoContract:
         assert violation.record.video_path == ""
 
     async def test_of_many_who_complete_one_does(self, repo: RecordRepo) -> None:
-        """CommitUnit: a slot is filled once, however many try at once."""
+        """CommitUnit: of concurrent completions of a violation, one succeeds."""
         place = await local(repo)
         name = ViolationId("V001")
         await store(repo, new_evidence(new_record(name), place, kinds=()))
@@ -397,7 +400,7 @@ class RecordRepoContract:
     # Recovery
 
     async def test_only_what_is_past_its_deadline_is_condemned(self, repo: RecordRepo) -> None:
-        """condemn: "Attempts whose deadline has passed, oldest first"."""
+        """condemn: returns the attempts whose deadline has passed, oldest first."""
         unit = Unit((new_file(await local(repo)),))
         attempts = [new_attempt(unit, NOON + n * MINUTE) for n in (3, 1, 2)]
         for attempt in attempts:
@@ -408,7 +411,7 @@ class RecordRepoContract:
         await repo.apply(CommitUnit(attempts[0].attempt_id, unit))
 
     async def test_what_is_condemned_is_given_again(self, repo: RecordRepo) -> None:
-        """condemn: "given again, to whoever asks, until they are forgotten"."""
+        """condemn: returns condemned attempts again until they are forgotten."""
         unit = Unit((new_file(await local(repo)),))
         one, other = new_attempt(unit), new_attempt(unit, LATER + MINUTE)
         await repo.begin(one, ClaimedIds(()))
@@ -419,7 +422,7 @@ class RecordRepoContract:
         assert await repo.condemn(NOON) == [other]
 
     async def test_forgetting_what_is_not_there_succeeds(self, repo: RecordRepo) -> None:
-        """forget: "One that is not there is a success"; a live one is removed too."""
+        """forget: removes the attempt, even if it is not condemned; may be repeated."""
         unit = Unit((new_file(await local(repo)),))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
@@ -428,7 +431,7 @@ class RecordRepoContract:
         assert await repo.condemn(LATER) == []
 
     async def test_commit_and_condemn_never_both_win(self, repo: RecordRepo) -> None:
-        """condemn: "From then on none of them can commit"; what committed is not condemned."""
+        """condemn: a condemned attempt can't commit, and a committed one is not condemned."""
         place = await local(repo)
         for _ in range(20):
             unit = Unit((new_file(place),))
@@ -440,7 +443,8 @@ class RecordRepoContract:
                 return_exceptions=True,
             )
             assert committed is True or isinstance(committed, AttemptCondemned)
-            # One that is passed over while it commits, and then does not, is given next time.
+            # `condemn` may skip an attempt that is committing. If that commit then fails, the next
+            # call returns the attempt.
             assert not isinstance(condemned, BaseException)
             assert await is_whole(repo, unit) == (committed is True)
             assert (attempt in await repo.condemn(LATER)) == (committed is not True)
@@ -450,7 +454,7 @@ class RecordRepoContract:
     # Reading
 
     async def test_what_is_not_there(self, repo: RecordRepo) -> None:
-        """file, violation: "or None"; the lists are empty, the counters absent."""
+        """file, violation: return None for an unknown id; lists and counters are empty."""
         assert await repo.file(FileId("absent")) is None
         assert await repo.violation(ViolationId("absent")) is None
         assert list(await repo.files_of(ViolationId("absent"))) == []
@@ -458,7 +462,7 @@ class RecordRepoContract:
         assert await repo.usage() == NOTHING
 
     async def test_replicas_come_by_tier_then_store(self, repo: RecordRepo) -> None:
-        """file: "with its replicas (by tier: local first, then by store)"."""
+        """file: the replicas are in the order of tier (local first), then store id."""
         places = [
             RegisteredStore(StoreId(name), tier, f"place {name}", NOON)
             for name, tier in (
@@ -478,7 +482,7 @@ class RecordRepoContract:
         assert set(found.replicas) == set(file.replicas)
 
     async def test_files_of_a_violation_come_oldest_first(self, repo: RecordRepo) -> None:
-        """files_of: "oldest first (`created_at`, then `file_id`)"."""
+        """files_of: returns the oldest first, in the order of `created_at`, then `file_id`."""
         place = await local(repo)
         files = [
             new_file(place, file_id=f"{name}", violation_id="V001", at=NOON + age * MINUTE)
@@ -491,7 +495,7 @@ class RecordRepoContract:
         assert set(found) == set(files)
 
     async def test_files_of_a_violation_are_bounded(self, repo: RecordRepo) -> None:
-        """files_of: "At most 1,000 of them"."""
+        """files_of: returns at most 1,000 files."""
         place, other = await local(repo), await cloud(repo)
         files = [new_file(place, other, violation_id="V001") for _ in range(1001)]
         await store(repo, Unit(tuple(files)))
@@ -501,7 +505,7 @@ class RecordRepoContract:
     # Pages of violations
 
     async def test_newest_come_first_and_ties_by_code_point(self, repo: RecordRepo) -> None:
-        """violations: "newest first, ties by id ascending"."""
+        """violations: newest first; equal times in ascending order of id."""
         place = await local(repo)
         for name in STRANGE_IDS:
             await store(repo, new_evidence(new_record(name), place))
@@ -512,7 +516,7 @@ class RecordRepoContract:
         assert [v.violation_id for v in shown] == ["new", *sorted(STRANGE_IDS), "old"]
 
     async def test_the_last_page_says_so(self, repo: RecordRepo) -> None:
-        """Page: "`next` is None on the last", also when it is full."""
+        """violations: `next` is None on the last page, even if that page is full."""
         place = await local(repo)
         for number in range(4):
             await store(repo, new_evidence(new_record(f"V{number}"), place))
@@ -523,7 +527,7 @@ class RecordRepoContract:
         assert (await repo.violations(ViolationQuery(limit=5))).next is None
 
     async def test_every_filter_and_all_of_them(self, repo: RecordRepo) -> None:
-        """ViolationQuery: "Filters are joined by "and"", bounds as they are said."""
+        """violations: a violation must match all filters; the end time is exclusive."""
         place = await local(repo)
         known = await self._filled(repo, place)
         one = known[0].record
@@ -555,7 +559,7 @@ class RecordRepoContract:
             assert shown == [v for v in known if _meets(v, query)], query
 
     async def test_any_query_shows_what_meets_it(self, repo: RecordRepo) -> None:
-        """violations: "The page of violations that `query` asks for"."""
+        """violations: any query returns the matching violations after its cursor."""
         place = await local(repo)
         known = await self._filled(repo, place)
         devices = st.sampled_from(["camera-1", "Kamera Ñ 速度"])
@@ -567,7 +571,7 @@ class RecordRepoContract:
             assert (page.next is not None) == (len(expected) > query.limit), query
 
     async def test_pages_show_each_once_while_others_come(self, repo: RecordRepo) -> None:
-        """violations: "each violation that was there all the time exactly once"."""
+        """violations: the pages show each violation once while others are added."""
         place = await local(repo)
         known = await self._filled(repo, place)
         query = ViolationQuery(limit=3)
@@ -587,7 +591,7 @@ class RecordRepoContract:
         assert max(counts.values()) == 1
 
     async def _filled(self, repo: RecordRepo, place: RegisteredStore) -> list[StoredViolation]:
-        """Some violations with all kinds of values, in the order of a page."""
+        """Commit violations with varied values; return them in the order of a page."""
         chance = Random(5)
         known = []
         for number in range(40):
@@ -607,7 +611,10 @@ class RecordRepoContract:
     # Pages of files
 
     async def test_files_are_found_by_any_set_of_filters(self, repo: RecordRepo) -> None:
-        """files: "newest first by `created_at`, ties by id descending", filters joined, bounds half open."""
+        """files: any query returns the matching files after its cursor, newest first.
+
+        Files of equal `created_at` are in descending order of id.
+        """
         known = await self._with_files(repo)
         for query in examples(
             values.file_queries(
@@ -624,7 +631,7 @@ class RecordRepoContract:
 
     @pytest.mark.parametrize("state", FileState)
     async def test_all_pages_show_each_file_once(self, repo: RecordRepo, state: FileState) -> None:
-        """files: "Following `next` shows each file … exactly once", of all kinds together."""
+        """files: the pages show each file once."""
         known = await self._with_files(repo)
         query = FilesQuery(limit=7, state=state)
         shown: list[StoredFile] = []
@@ -637,7 +644,7 @@ class RecordRepoContract:
         assert shown == [file for file in known if file.state is state]
 
     async def _with_files(self, repo: RecordRepo) -> list[StoredFile]:
-        """Some files with all kinds of values, in the order of a page."""
+        """Commit files with varied values; return them in the order of a page."""
         chance = Random(11)
         places = await local(repo), await cloud(repo)
         known = []
@@ -660,7 +667,7 @@ class RecordRepoContract:
     # Counters
 
     async def test_counters_know_stores_and_kinds(self, repo: RecordRepo) -> None:
-        """usage: "one row a store and kind"; a planned copy occupies nothing."""
+        """usage: returns one row per store and kind, without planned replicas."""
         here, there = await local(repo), await cloud(repo)
         image = new_file(here, there, size_bytes=1000)
         video = new_file(there, kind=FileKind.VIDEO, size_bytes=5000)
@@ -676,7 +683,7 @@ class RecordRepoContract:
         )
 
     async def test_counters_equal_a_recount_under_sixteen_writers(self, repo: RecordRepo) -> None:
-        """CommitUnit: "The counters … stay equal to a recount", conflicts and marks among the rest."""
+        """apply: the counters equal a recount after concurrent commits, conflicts and observations."""
         places = [await local(repo), await cloud(repo)]
         shared = [f"shared-{number}" for number in range(30)]
         names: set[FileId] = set()
@@ -702,7 +709,7 @@ class RecordRepoContract:
     # Marking
 
     async def test_a_bad_copy_is_marked_once(self, repo: RecordRepo) -> None:
-        """ObserveReplica: "Returns whether that was news (of several callers one gets True)"."""
+        """ObserveReplica: of concurrent observations, one changes the state and returns True."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         marks = [_mark(repo, file, ReplicaState.CORRUPT, n) for n in range(10)]
@@ -720,7 +727,7 @@ class RecordRepoContract:
     async def test_a_missing_copy_occupies_nothing(
         self, repo: RecordRepo, state: ReplicaState, occupied: int
     ) -> None:
-        """ObserveReplica: "count accordingly"; a replica occupies its store while present or corrupt."""
+        """ObserveReplica: a corrupt replica counts in the usage of its store, a missing one not."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
@@ -732,7 +739,7 @@ class RecordRepoContract:
     async def test_a_copy_that_was_marked_may_turn_out_present(
         self, repo: RecordRepo, state: ReplicaState
     ) -> None:
-        """ObserveReplica: "one of those, `present` after all", once; and it occupies its store again."""
+        """ObserveReplica: a corrupt or missing replica becomes present again, and is counted."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
@@ -747,7 +754,7 @@ class RecordRepoContract:
         assert list((await repo.usage()).stores) == await recount(repo, [file.file_id])
 
     async def test_only_what_can_be_seen_is_marked(self, repo: RecordRepo) -> None:
-        """ObserveReplica: a replica that is planned, or unknown, stays as it is."""
+        """ObserveReplica: does nothing for a planned or unknown replica."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here, there)
         await store(repo, Unit((file,)))
@@ -760,7 +767,7 @@ class RecordRepoContract:
 
     @pytest.mark.parametrize("state", [ReplicaState.PLANNED, ReplicaState.GONE])
     async def test_nothing_else_is_marked(self, repo: RecordRepo, state: ReplicaState) -> None:
-        """ObserveReplica: "ForbiddenTransition: `state` is none of the three"."""
+        """ObserveReplica: ForbiddenTransition for other states than present, corrupt and missing."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         with pytest.raises(ForbiddenTransition):
@@ -770,7 +777,7 @@ class RecordRepoContract:
     # Restoring
 
     async def test_a_file_gains_a_copy(self, repo: RecordRepo) -> None:
-        """CommitUnit: "files of `unit.restored` gain replicas and change in nothing else"."""
+        """CommitUnit: files of `unit.restored` gain replicas and do not change otherwise."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here)
         await store(repo, Unit((file,)))
@@ -790,7 +797,7 @@ class RecordRepoContract:
         )
 
     async def test_what_is_gone_gains_nothing(self, repo: RecordRepo) -> None:
-        """CommitUnit: "AttemptCondemned: … a file that it restores is gone"; the attempt stays."""
+        """CommitUnit: AttemptCondemned if a file of `unit.restored` does not exist."""
         place = await local(repo)
         unit = new_restoration(new_file(place), place)
         attempt = new_attempt(unit)
@@ -803,14 +810,14 @@ class RecordRepoContract:
     # Stores
 
     async def test_the_catalogue_keeps_its_id(self, repo: RecordRepo) -> None:
-        """catalogue_id: "never changes", not by an upgrade either."""
+        """catalogue_id: never changes, not even by an upgrade."""
         made = await repo.catalogue_id()
         assert made
         await repo.upgrade()
         assert await repo.catalogue_id() == made
 
     async def test_a_store_is_registered_once(self, repo: RecordRepo) -> None:
-        """register: "The same store again is a success, and changes nothing"."""
+        """register: may be repeated; a registered store does not change."""
         new = RegisteredStore(StoreId("s1"), Tier.CLOUD, "Straße/ñ", NOON, intended=FIRST)
         await asyncio.gather(*(repo.register(new) for _ in range(5)))
         await repo.register(evolve(new, location="elsewhere", intended=SECOND))
@@ -818,7 +825,7 @@ class RecordRepoContract:
         assert await repo.registered(StoreId("s2")) is None
 
     async def test_an_incarnation_is_intended_and_confirmed(self, repo: RecordRepo) -> None:
-        """exchange: "Change a store by compare-and-set"."""
+        """exchange: replaces a store's row if the row is the expected one."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
@@ -832,12 +839,15 @@ class RecordRepoContract:
         assert await repo.file(file.file_id) == file
 
     async def test_an_exchange_from_an_older_state_changes_nothing(self, repo: RecordRepo) -> None:
-        """exchange: "by compare-and-set"; "whether the catalogue holds `becomes` now"."""
+        """exchange: returns False and changes nothing if the row is not the expected one.
+
+        Returns True if the row already is the new one.
+        """
         place = await local(repo)
         intending = place.intending(FIRST, NOON)
         confirmed = intending.confirming("/here", NOON)
         assert await repo.exchange(place, intending)
-        assert await repo.exchange(place, intending), "it holds that now"
+        assert await repo.exchange(place, intending), "the row already is the new one"
         assert await repo.exchange(intending, confirmed)
         assert not await repo.exchange(place, place.intending(SECOND, NOON))
         assert not await repo.exchange(intending, intending.intending(SECOND, NOON))
@@ -847,7 +857,7 @@ class RecordRepoContract:
         assert await repo.registered(absent.store_id) is None
 
     async def test_of_exchanges_at_once_one_succeeds(self, repo: RecordRepo) -> None:
-        """exchange: "Of concurrent calls from one state one succeeds"."""
+        """exchange: of concurrent calls that expect the same state, one succeeds."""
         place = await local(repo)
         wanted = [place.intending(Incarnation(f"i{number}"), NOON) for number in range(20)]
         went = await asyncio.gather(*(repo.exchange(place, one) for one in wanted))
@@ -855,7 +865,7 @@ class RecordRepoContract:
         assert await repo.registered(place.store_id) == wanted[went.index(True)]
 
     async def test_confirmed_stores_are_found_by_location(self, repo: RecordRepo) -> None:
-        """registered_at: "confirmed at a location, the latest confirmed last"."""
+        """registered_at: returns the stores confirmed at a location, the latest confirmed last."""
         confirmed = []
         for minutes, name in ((3, "a"), (1, "b"), (2, "c")):
             new = RegisteredStore(StoreId(name), Tier.LOCAL, "/new", NOON, intended=FIRST)
@@ -868,7 +878,7 @@ class RecordRepoContract:
         assert list(await repo.registered_at(Tier.CLOUD, "/data/ñ")) == []
 
     async def test_what_names_an_unknown_store_never_commits(self, repo: RecordRepo) -> None:
-        """commit: "AttemptCondemned: … or a store that it names is unknown"."""
+        """CommitUnit: AttemptCondemned if the unit names an unregistered store."""
         stranger = RegisteredStore(StoreId("cloud-2"), Tier.CLOUD, "b", NOON)
         unit = new_evidence(new_record(), await local(repo), stranger)
         attempt = new_attempt(unit)
@@ -878,17 +888,17 @@ class RecordRepoContract:
         assert not await is_whole(repo, unit)
         assert await repo.condemn(LATER) == [attempt]
 
-    # The whole
+    # Upgrade and closing
 
     async def test_an_upgrade_changes_nothing_that_is_there(self, repo: RecordRepo) -> None:
-        """upgrade: "Safe to call by many at once"."""
+        """upgrade: may be called concurrently; does not change existing rows."""
         unit = await store(repo, new_evidence(new_record(), await local(repo)))
         assert list(await repo.pending()) == []
         await asyncio.gather(*(repo.upgrade() for _ in range(4)))
         assert await is_whole(repo, unit)
 
     async def test_running_calls_end_before_it_closes(self, repo: RecordRepo) -> None:
-        """aclose: "running calls end first"."""
+        """aclose: waits until running calls end; may be called twice."""
         place = await local(repo)
         units = [new_evidence(new_record(), place) for _ in range(20)]
         running = [asyncio.ensure_future(store(repo, unit)) for unit in units]
@@ -956,7 +966,7 @@ def _is_later(file: StoredFile, cursor: Cursor | None) -> bool:
 
 
 class _Raised:
-    """An error as an outcome: the same one if it is of the same class."""
+    """An error as the outcome of a call; equal to another error of the same class."""
 
     def __init__(self, error: TrafficStorageError) -> None:
         self.error = error
@@ -976,10 +986,10 @@ _minutes = st.integers(-1, 4).map(lambda n: NOON + n * MINUTE)
 
 
 class RecordRepoMachine(RuleBasedStateMachine):
-    """Any order of calls: a catalogue answers as the one in memory does.
+    """Random sequences of calls: results and errors are those of the in-memory catalogue.
 
-    Make a subclass whose `make` (awaited on the machine's own event loop) gives an open, empty
-    catalogue. Run its `TestCase`.
+    Define a subclass whose `make` returns an open, empty catalogue, and run its `TestCase`. The
+    machine awaits `make` on its own event loop.
     """
 
     make: ClassVar[Callable[[], Awaitable[RecordRepo]]]
@@ -996,7 +1006,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
 
     @initialize()
     def register_the_first(self) -> None:
-        """Two stores that every unit uses."""
+        """Register the two stores that units use."""
         self._both(local)
         self._both(cloud)
 
@@ -1017,7 +1027,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
         kinds: set[FileKind],
         deadline: datetime,
     ) -> tuple[Attempt, Unit]:
-        """Begin a violation with its files."""
+        """Begin an attempt at a violation with its files."""
         places = _places(twice=twice)
         unit = new_evidence(evolve(record, violation_id=name), *places, kinds=sorted(kinds))
         return self._begin(unit, deadline)
@@ -1033,7 +1043,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def begin_file(
         self, name: str, violation: str | None, kind: FileKind, deadline: datetime, *, twice: bool
     ) -> tuple[Attempt, Unit]:
-        """Begin one file."""
+        """Begin an attempt at one file."""
         file = new_file(
             *_places(twice=twice), file_id=name, kind=kind, violation_id=violation, at=deadline
         )
@@ -1043,7 +1053,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def begin_completion(
         self, name: str, kind: FileKind, deadline: datetime
     ) -> tuple[Attempt, Unit]:
-        """Begin to add a file to a violation."""
+        """Begin an attempt to add a file to a violation."""
         file = new_evidence_file(ViolationId(name), kind, *_places(twice=False))
         return self._begin(Unit((file,), completes=ViolationId(name)), deadline)
 
@@ -1051,7 +1061,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def begin_restoration(
         self, tried: tuple[Attempt, Unit], deadline: datetime
     ) -> tuple[Attempt, Unit]:
-        """Begin to give a file, there or not, another copy."""
+        """Begin an attempt to add a replica to a file, which may not exist."""
         file, _ = next(tried[1].replicas)
         there = self._runner.run(self._repos[1].file(file.file_id))
         return self._begin(new_restoration(there or file, *_places(twice=False)), deadline)
@@ -1063,32 +1073,32 @@ class RecordRepoMachine(RuleBasedStateMachine):
 
     @rule(tried=tries)
     def commit(self, tried: tuple[Attempt, Unit]) -> None:
-        """Commit, for the first time or again."""
+        """Commit a unit, perhaps repeatedly."""
         attempt, unit = tried
         self._both(lambda repo: repo.apply(CommitUnit(attempt.attempt_id, unit)))
 
     @rule(now=_minutes, limit=st.integers(1, 3) | st.just(100))
     def condemn(self, now: datetime, limit: int) -> None:
-        """Condemn what is late. Equal deadlines are in the order of their ids in both."""
+        """Condemn late attempts. Both catalogues order equal deadlines by id."""
         self._both(lambda repo: repo.condemn(now, limit))
 
     @rule(tried=tries)
     def forget(self, tried: tuple[Attempt, Unit]) -> None:
-        """Forget an attempt, whatever became of it."""
+        """Forget an attempt in any state."""
         self._both(lambda repo: repo.forget(tried[0].attempt_id))
 
     @rule(tried=tries, state=st.sampled_from([*OBSERVATIONS]), at=_minutes, last=st.booleans())
     def mark(
         self, tried: tuple[Attempt, Unit], state: ReplicaState, at: datetime, *, last: bool
     ) -> None:
-        """Mark a copy, visible or not."""
+        """Observe a replica, which may not be visible."""
         file, copy = list(tried[1].replicas)[-1 if last else 0]
         change = ObserveReplica(file.file_id, copy.replica_id, state, at)
         self._both(lambda repo: repo.apply(change))
 
     @rule(place=st.sampled_from(_PLACES), tier=st.sampled_from(Tier), name=st.sampled_from(_STORES))
     def register(self, place: str, tier: Tier, name: str) -> None:
-        """Register a store, known or not."""
+        """Register a store, perhaps repeatedly."""
         new = RegisteredStore(StoreId(name), tier, place, NOON)
         self._both(lambda repo: repo.register(new))
 
@@ -1107,7 +1117,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
         place: str,
         at: datetime | None,
     ) -> None:
-        """Exchange incarnations, expected or not."""
+        """Exchange incarnations; the expected ones may not be the current ones."""
         there = self._runner.run(self._repos[1].registered(StoreId(name)))
         base = there or RegisteredStore(StoreId(name), Tier.LOCAL, place, NOON)
         expected = evolve(base, incarnation=was[0], intended=was[1])
@@ -1118,7 +1128,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
 
     @rule(place=st.sampled_from(_PLACES), tier=st.sampled_from(Tier))
     def look_for_stores(self, place: str, tier: Tier) -> None:
-        """Look for stores at a location."""
+        """Query the stores at a location."""
         self._both(lambda repo: repo.registered_at(tier, place))
 
     @rule(
@@ -1126,7 +1136,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
         after=st.none() | st.builds(Cursor, _minutes, st.sampled_from(_NAMES)),
     )
     def ask(self, query: ViolationQuery, after: Cursor | None) -> None:
-        """Ask for a page."""
+        """Query a page of violations."""
         self._both(lambda repo: repo.violations(evolve(query, after=after)))
 
     @rule(
@@ -1136,16 +1146,16 @@ class RecordRepoMachine(RuleBasedStateMachine):
         state=st.just(FileState.AVAILABLE) | values.file_states(),
     )
     def ask_for_files(self, query: FilesQuery, state: FileState) -> None:
-        """Ask for a page of files."""
+        """Query a page of files."""
         self._both(lambda repo: repo.files(evolve(query, state=state)))
 
     @invariant()
     def all_counts_agree(self) -> None:
-        """The counters are those of the catalogue in memory, which counts anew each time."""
+        """Compare the counters with the in-memory catalogue, which counts its rows at each call."""
         self._both(lambda repo: repo.usage())
 
     def teardown(self) -> None:
-        """Look at everything, and close."""
+        """Compare all rows, and close both catalogues."""
         try:
             for name in map(ViolationId, _NAMES):
                 self._look_at(name)
@@ -1164,7 +1174,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
             self._both(methodcaller("file", file_id))
 
     def _both(self, call: Callable[[RecordRepo], Awaitable[object]]) -> None:
-        """Call both, and find the same outcome."""
+        """Assert that a call has the same outcome on both catalogues."""
         ours, model = (self._runner.run(_outcome(call(repo))) for repo in self._repos)
         assert ours == model
 
