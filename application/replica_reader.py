@@ -1,4 +1,4 @@
-"""ReplicaReader: the verified stored bytes of a file, from whichever replica is good."""
+"""ReplicaReader: reads the verified stored bytes of a file from its first good replica."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -40,17 +40,21 @@ logger = logging.getLogger("traffic_storage.read")
 _REMOVED = frozenset({FileState.PURGING, FileState.PURGED})
 
 ReplicaFilter: TypeAlias = Callable[[Replica], bool]
-"""Which replicas may serve a read."""
+"""Returns whether a replica may serve a read."""
 
 
 def any_replica(_replica: Replica) -> bool:
-    """Every replica may serve."""
+    """Admit every replica."""
     return True
 
 
 @frozen
 class Caching:
-    """Which blobs the cache holds, by digest: up to `item_bytes`, first replica in `tiers`."""
+    """Which blobs are cached, under their digests.
+
+    A blob is cached if it has at most `item_bytes` and its first readable replica is in one of
+    `tiers`.
+    """
 
     tiers: frozenset[Tier]
     item_bytes: int
@@ -58,13 +62,13 @@ class Caching:
 
 
 class ReplicaReader:
-    """Reads the stored bytes of files. Every byte is verified before it is given.
+    """Reads the stored bytes of files. Every byte is verified before it is returned.
 
-    Replicas are tried in the file's order: the present ones, then those that are marked corrupt or
-    missing. A present replica that proves bad is marked and never deleted; a doubtful one that
-    proves whole is marked present. A mark is written only when the store proves its identity at
-    that moment. When all replicas have failed, the file is looked up once more in the catalogue:
-    replicas that it has gained since the caller's lookup are tried too.
+    Present replicas are tried first, in the file's order, then those recorded as corrupt or missing.
+    A present replica that fails verification is recorded as corrupt or missing and never deleted. A
+    corrupt or missing replica that is read whole and verified is recorded as present. An observation
+    is recorded only after the identity of the store was confirmed. When all replicas have failed,
+    the file is looked up again, and replicas added since the caller's lookup are tried.
 
     Errors of all methods:
         StorageUnavailable: a replica that may be good can't be reached; the message names each.
@@ -94,11 +98,11 @@ class ReplicaReader:
     async def read(
         self, file: StoredFile, *, cached: bool = True, serving: ReplicaFilter = any_replica
     ) -> bytes:
-        """All stored bytes. Meant for files that fit in memory.
+        """Return all stored bytes. For files that fit in memory.
 
-        With `cached`, the cache may answer in place of a replica, whatever `serving` admits, and
-        keeps what a replica gave. Without it a store that caches in a folder may still answer from
-        there; `BlobStore.verify` asks the medium itself.
+        With `cached`, the bytes may come from the cache, regardless of `serving`, and bytes read
+        from a replica are cached. Without `cached`, a store that caches in a folder may still use
+        that folder; `BlobStore.verify` reads the medium itself.
         """
         if not (cached and self._cacheable(file)):
             return await self._from_replicas(file, serving)
@@ -114,10 +118,10 @@ class ReplicaReader:
     async def stream(
         self, file: StoredFile, span: Span, *, serving: ReplicaFilter = any_replica
     ) -> AsyncGenerator[bytes, None]:
-        """The stored bytes of `span` in chunks; the cache is not asked.
+        """Yield the stored bytes of `span` in chunks. The cache is not used.
 
-        When a replica fails in mid-stream, another one continues at the same byte. Close the
-        iterator when leaving early.
+        When a replica fails during the stream, another replica continues at the same byte. Close
+        the iterator when leaving early.
         """
         position = span.start
         search = _Search(file, serving, self._catalogue)
@@ -165,7 +169,7 @@ class ReplicaReader:
     async def _failed(
         self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
     ) -> list[str]:
-        """Mark a bad replica, or say why its failure proves nothing about it."""
+        """Record a bad replica; return why its state is undetermined if the store is unconfirmed."""
         self._counters.replicas_failed += 1
         logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
         missing = error if isinstance(error, BlobMissing) else None
@@ -179,15 +183,17 @@ class ReplicaReader:
         return []
 
     async def _succeeded(self, file: StoredFile, replica: Replica) -> None:
-        """Mark a doubtful replica that was read whole and verified."""
+        """Record a corrupt or missing replica as present after it was read whole and verified."""
         if replica.state is ReplicaState.PRESENT:
             return
         try:
             await self._stores.confirm(replica.store_id)
         except Unavailable as untrusted:
-            logger.warning("%s was read whole, and not marked: %s", replica.key, str(untrusted))
+            logger.warning(
+                "%s was verified, but not recorded as present: %s", replica.key, str(untrusted)
+            )
             return
-        logger.warning("replica of %s in %s is whole again", file.file_id, replica.store_id)
+        logger.warning("replica of %s in %s is good again", file.file_id, replica.store_id)
         await self._mark(file, replica, ReplicaState.PRESENT)
 
     async def _mark(self, file: StoredFile, replica: Replica, state: ReplicaState) -> None:
@@ -196,13 +202,13 @@ class ReplicaReader:
                 ObserveReplica(file.file_id, replica.replica_id, state, self._clock.now())
             )
         except (CatalogueUnavailable, StorageFull) as error:
-            logger.warning("%s could not be marked %s: %s", replica.key, state, str(error))
+            logger.warning("%s could not be recorded as %s: %s", replica.key, state, str(error))
 
 
 class _Search:
-    """The replicas of a file that are still to be tried, and why the tried ones may yet be good.
+    """The replicas of a file that were not tried yet.
 
-    `reasons` holds one text for each replica whose state could not be determined.
+    `reasons` holds one text for each tried replica whose state could not be determined.
     """
 
     def __init__(self, file: StoredFile, serving: ReplicaFilter, catalogue: Catalogue) -> None:
@@ -215,7 +221,7 @@ class _Search:
         self._is_current = False
 
     async def next(self) -> Replica | None:
-        """The next replica to try; None when there is none, also after another lookup."""
+        """Return the next replica to try; None if none is left after the file was looked up again."""
         if not self._untried and not self._is_current:
             self._is_current = True
             await self._look_up_again()
@@ -226,7 +232,7 @@ class _Search:
         return replica
 
     def error(self) -> StorageUnavailable | NoGoodReplica:
-        """Why no replica gave the bytes."""
+        """Return the error that states why no replica could be read."""
         name = self._file.file_id
         if self.reasons:
             return StorageUnavailable(f"{name} can't be read now: {'; '.join(self.reasons)}")
@@ -240,7 +246,7 @@ class _Search:
         try:
             current = await self._catalogue.file(self._file.file_id)
         except CatalogueUnavailable as error:
-            self.reasons.append(f"whether it has other replicas by now is unknown: {error}")
+            self.reasons.append(f"a lookup of newer replicas failed: {error}")
             return
         if current is None or current.state in _REMOVED:
             raise NotFound("file", self._file.file_id)

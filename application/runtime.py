@@ -1,4 +1,4 @@
-"""Runtime: starting, keeping and ending what a process of this service needs."""
+"""Runtime: start, periodic sweep, health and shutdown of a service."""
 
 import asyncio
 import logging
@@ -24,28 +24,30 @@ _PROBE = "health"
 
 
 class WrongHome(TrafficStorageError):
-    """A service is used in another process or on another event loop than the one it began in.
+    """A service is used in another process or on another event loop than the one that started it.
 
-    Its threads, connections and locks belong there: here a call would wait for ever.
+    Its threads, connections and locks belong to the first process and loop; elsewhere a call would
+    never return.
     """
 
     def __init__(self) -> None:
         super().__init__(
             "this service was started in another process or on another event loop",
-            remedy="make one in each, after forking; they may share folders and databases",
+            remedy="create one service per process and event loop, after forking; services may "
+            "share folders and databases",
         )
 
 
 class Closing(Protocol):
-    """Something that is closed at the end."""
+    """An object that is closed at shutdown."""
 
     async def aclose(self) -> None:
-        """Free what it holds."""
+        """Free all resources."""
 
 
 @frozen
 class Component:
-    """One part and its state; `needed` says whether nothing works without it."""
+    """One component and its state. `needed`: no request can be served without it."""
 
     name: str
     healthy: bool
@@ -55,7 +57,7 @@ class Component:
 
 @frozen
 class Health:
-    """The state of all parts."""
+    """The state of all components."""
 
     components: tuple[Component, ...]
 
@@ -66,12 +68,12 @@ class Health:
 
     @property
     def degraded(self) -> bool:
-        """Whether some part is away that can be done without."""
+        """Whether any component is unhealthy."""
         return not all(part.healthy for part in self.components)
 
 
 class Runtime:
-    """One service's life: `start` (again, until it succeeds), `sweep` now and then, `aclose`."""
+    """The lifecycle of a service: `start` (repeated until it succeeds), `sweep`, `aclose`."""
 
     def __init__(
         self,
@@ -102,14 +104,15 @@ class Runtime:
         return self._sweeper is not None
 
     async def start(self) -> None:
-        """Bring up the catalogue, verify the stores, undo what was interrupted, begin to sweep.
+        """Upgrade the catalogue, verify the stores, undo interrupted attempts and start the sweeps.
 
-        Does nothing when it is done already; may be called again after a failure. A store that
-        is away does not fail it: nothing is written there until it proves who it is.
+        Does nothing if the service is started. May be called again after a failure. An unavailable
+        store is no failure: nothing is written to it until its identity is verified.
 
         Raises:
-            CatalogueUnavailable: the database is away, or `aclose` was called.
-            ConfigurationError: its tables are newer than this version.
+            CatalogueUnavailable: the database can't be reached, or `aclose` was called.
+            ConfigurationError: the tables are newer than this version, or a slow migration is
+                pending.
             WrongHome: another process or event loop has started it.
         """
         here = os.getpid(), asyncio.get_running_loop()
@@ -121,17 +124,21 @@ class Runtime:
                 await self._start_once()
 
     async def sweep(self) -> None:
-        """Verify the stores again, take the counters anew, undo attempts that are due.
+        """Verify the stores again, reload the counters, and undo attempts that are due.
 
         Raises:
-            CatalogueUnavailable: the database is away.
+            CatalogueUnavailable: the database can't be reached.
         """
         await self._stores.bind()
         await self._recover()
 
     async def health(self) -> Health:
-        """The state of all parts, as each adapter last saw it; asks the database and the cache."""
-        # Or a cache that nobody needed since the start would pass for well.
+        """Return the state of all components.
+
+        Calls the database and the cache; the state of a store is the one that its adapter last
+        observed.
+        """
+        # Without this call, a cache that was not used since the start would count as healthy.
         await self._cache.get(_PROBE)
         cache = self._cache.health()
         return Health(
@@ -143,9 +150,10 @@ class Runtime:
         )
 
     async def aclose(self) -> None:
-        """End the sweeping, wait for what is being stored, close all adapters. It is final.
+        """Stop the sweeps, wait for running store operations, then close all adapters. Final.
 
-        Each is closed though another fails to; the last failure is raised, the others as its context.
+        Every adapter is closed, even if closing another one fails. The last failure is raised, with
+        the earlier ones as its context.
         """
         self._closed = True
         async with self._starting:
@@ -170,8 +178,8 @@ class Runtime:
         try:
             await self._recover()
         except StorageFull as error:
-            # What is stored can be read all the same; the sweep recovers later.
-            logger.warning("nothing was recovered at the start: %s", str(error))
+            # Stored files can be read nevertheless; a sweep recovers later.
+            logger.warning("recovery failed at the start, a sweep will repeat it: %s", str(error))
         self._sweeper = asyncio.create_task(self._sweeping())
 
     async def _sweeping(self) -> None:
@@ -180,7 +188,7 @@ class Runtime:
             try:
                 await self.sweep()
             except TrafficStorageError as error:
-                logger.warning("the sweep is put off: %s", str(error))
+                logger.warning("the sweep is postponed: %s", str(error))
             except Exception:
                 logger.exception("the sweep failed")
 

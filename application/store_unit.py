@@ -1,8 +1,9 @@
-"""The one write path: attempt → put → commit, for a file as for a violation with its files.
+"""The only write path: attempt → put → commit, for a single file or a violation with its files.
 
-No blob is published without an earlier attempt in the journal; no row appears without a durable,
-verified blob. What can be undone for certain is undone at once; what can't (a put or a commit
-whose outcome is unclear) stays in the journal, and recovery undoes it after the deadline.
+The attempt is in the journal before any blob is published. A row is committed after its blob is
+durable and verified. After a failure with a known outcome, the attempt is undone at once. If the
+outcome of a put or a commit is unclear, the attempt stays in the journal, and recovery undoes it
+after the deadline.
 """
 
 import asyncio
@@ -50,9 +51,9 @@ _NOT_PUBLISHED = (StorageFull, BlobConflict, BlobCorrupt, DeadlinePassed)
 
 @frozen
 class StoredUnit:
-    """What is stored now under the names of a unit.
+    """The rows that are stored under the ids of a unit.
 
-    `created` False: it all was there already, though copies of it may have been lost and restored.
+    `created` is False if all rows existed before; lost replicas may have been restored.
     """
 
     files: Mapping[FileId, StoredFile]
@@ -61,7 +62,7 @@ class StoredUnit:
 
 
 class _PutFailed(Exception):
-    """A put failed for a reason that another store may not have."""
+    """A put failed for a reason that may not apply to another store."""
 
     def __init__(self, store_id: StoreId, error: StorageFull | StorageUnavailable) -> None:
         super().__init__(str(error))
@@ -70,7 +71,7 @@ class _PutFailed(Exception):
 
 
 class _Lost(Exception):
-    """The names or the attempt were lost to somebody else: look again at what is there."""
+    """Another unit took an id, or recovery condemned the attempt: the existing rows must be reread."""
 
     def __init__(self, error: IdsTaken | AttemptCondemned) -> None:
         super().__init__(str(error))
@@ -78,7 +79,7 @@ class _Lost(Exception):
 
 
 class StoreUnit:
-    """Stores a unit: whole, once, durable before it returns."""
+    """Stores a unit completely and only once. The unit is durable when the call returns."""
 
     def __init__(
         self,
@@ -106,17 +107,17 @@ class StoreUnit:
         self._retention = retention
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
-        """Store a unit, or find that it is stored already.
+        """Store a unit, or return the existing rows if it is stored already.
 
-        When a store fails, the places that are left are tried.
+        When a store fails, the remaining stores of the strategy are tried.
 
         Raises:
-            Conflict: one of its names is taken by other content; nothing of it is stored.
-            NoGoodReplica: a file is there already, but no good copy of it, and what was given is
-                encoded otherwise and can't be one; nothing of it is stored.
-            StorageFull, StorageUnavailable: no place takes it; nothing of it is visible.
-            DeadlinePassed: it took longer than an attempt may; nothing of it is visible.
-            OutcomeUnknown: the database went away in mid-commit; a retry tells.
+            Conflict: one of its ids has other content; nothing of the unit is stored.
+            NoGoodReplica: a file is known but has no good replica, and the given bytes differ from
+                its recorded bytes; nothing of the unit is stored.
+            StorageFull, StorageUnavailable: no store accepts it; nothing of the unit is visible.
+            DeadlinePassed: the attempt exceeded its time limit; nothing of the unit is visible.
+            OutcomeUnknown: the database failed during the commit; a retry finds out the outcome.
         """
         excluded: dict[StoreId, StorageFull | StorageUnavailable] = {}
         reason = ""
@@ -128,10 +129,10 @@ class StoreUnit:
                 logger.warning("store %s failed: %s", failed.store_id, str(failed.error))
                 excluded[failed.store_id] = failed.error
             except _Lost as lost:
-                logger.info("looking again at what is stored: %s", lost)
+                logger.info("the existing rows are read again: %s", lost)
                 reason = str(lost)
         raise StorageUnavailable(
-            f"storing was tried {MOST_TRIES} times in vain, at last: {reason}",
+            f"storing failed {MOST_TRIES} times; the last error was: {reason}",
             remedy="try again later",
         )
 
@@ -144,7 +145,7 @@ class StoreUnit:
             raise
         kept: list[FileId] = []
         try:
-            # Before the attempt is entered: while a unit waits for its turn, no deadline runs.
+            # Slots come before the attempt, so that its deadline does not run while a unit waits.
             async with self._stores.slots(_puts_of(files.values())) as slots:
                 return await self._store_placed(unit, files, slots, kept)
         finally:
@@ -157,7 +158,7 @@ class StoreUnit:
         slots: PutSlots,
         kept: list[FileId],
     ) -> StoredUnit:
-        """Enter an attempt, put what is missing, commit; `kept` takes the ids of what was put."""
+        """Enter an attempt, put the missing files and commit; append the ids of put files to `kept`."""
         attempt = self._attempt(files.values())
         existing = await self._journal.begin(attempt, _names(unit))
         missing = await self._missing(unit, attempt, existing)
@@ -170,7 +171,8 @@ class StoreUnit:
         return stored
 
     async def _place(self, unit: DraftUnit, excluded: Excluded) -> dict[FileId, StoredFile]:
-        # A violation and its files have one time of receipt: its metadata file tells that of both.
+        # A violation and its files share one time of receipt, so that the row of its metadata file
+        # gives the time of receipt of the violation too.
         received_at = unit.violation.received_at if unit.violation else self._clock.now()
         files: dict[FileId, StoredFile] = {}
         try:
@@ -213,7 +215,7 @@ class StoreUnit:
         files: Sequence[StoredFile],
         slots: PutSlots,
     ) -> None:
-        # All are awaited even when one fails: a cancelled put may still publish.
+        # Every put is awaited, even after a failure, because a cancelled put may still publish.
         outcomes = await asyncio.gather(
             *(
                 self._put(attempt, draft, file, slots)
@@ -252,7 +254,7 @@ class StoreUnit:
             await self._undo(attempt, files)
             raise _Lost(error) from error
         except AttemptCondemned as error:
-            # Whoever condemned it may have looked for its blobs before they were published.
+            # Recovery may have deleted the keys before the blobs were published.
             await self._undo(attempt, files)
             raise _Lost(error) from error
         self._count(rows)
@@ -263,7 +265,7 @@ class StoreUnit:
         )
 
     async def _undo(self, attempt: Attempt, files: Iterable[StoredFile]) -> None:
-        """Undo an attempt whose puts have all ended; what fails here is left to recovery."""
+        """Undo an attempt whose puts have all ended. If this fails, recovery undoes it."""
         try:
             for file in files:
                 store_id, key = _place_of(file)
@@ -273,7 +275,10 @@ class StoreUnit:
             logger.warning("attempt %s is left to recovery: %s", attempt.attempt_id, str(error))
 
     async def _stored_already(self, unit: DraftUnit) -> StoredUnit | None:
-        """What a retry of something stored finds, although no place would take it now."""
+        """Return the rows of a unit that is stored already, or None.
+
+        A retry thus succeeds even when no store accepts new files.
+        """
         found = [await self._catalogue.file(draft.file_id) for draft in unit.drafts]
         violation = (
             await self._catalogue.violation(unit.violation.violation_id) if unit.violation else None
@@ -305,7 +310,7 @@ class StoreUnit:
                 logger.warning("%s is kept from receipt: %s", file.file_id, doubt)
         for file in rows.restored:
             logger.warning(
-                "%s had no good copy left; it was sent again and is in %s",
+                "%s had no good replica; the file was sent again and restored in %s",
                 file.file_id,
                 _place_of(file),
             )
@@ -317,11 +322,12 @@ def _names(unit: DraftUnit) -> ClaimedIds:
 
 
 def _not_held(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
-    """The drafts that are not stored yet, or of which no good copy is left.
+    """Return the drafts that are not stored yet or have no good replica left.
 
     Raises:
-        Conflict: an id is held by other content, or by a file or violation that is not available.
-        NoGoodReplica: no good copy is left, and the draft can't be one.
+        Conflict: an id has other content, or belongs to a file or violation that is not available.
+        NoGoodReplica: a file has no good replica, and the draft's bytes differ from the recorded
+            bytes.
     """
     mine, theirs = unit.violation, existing.violation
     _must_be_available(existing)
@@ -334,26 +340,31 @@ def _not_held(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
         if known is None:
             missing.append(draft)
             continue
-        # A violation's document is written once; the record that it tells was compared above.
-        is_told = theirs is not None and draft.kind is FileKind.METADATA
-        if not is_told and (difference := draft.difference(known)):
+        # The metadata file of a violation is written once and never compared: its content is the
+        # record, and the digests of the records were compared above.
+        is_record = theirs is not None and draft.kind is FileKind.METADATA
+        if not is_record and (difference := draft.difference(known)):
             raise Conflict("file", draft.file_id, difference)
         if known.readable:
             continue
         if draft.can_replace_copies_of(known):
             missing.append(draft)
             continue
-        if not is_told:
+        if not is_record:
             raise _lost(draft, "restore it from a backup, or store this under another id")
         lost_document = _lost(draft, "restore it from a backup")
     if lost_document and not missing:
         raise lost_document
-    # A lost document keeps out no file that is good itself and completes its violation.
+    # A lost metadata file does not prevent storing the other files of its violation.
     return missing
 
 
 def _must_be_available(existing: ExistingRows) -> None:
-    """Refuse to store under ids of what is deleted: it is not stored, and is given no copies."""
+    """Check that the existing file and violation rows are available.
+
+    Raises:
+        Conflict: one of them is deleted.
+    """
     violation = existing.violation
     if violation and violation.state is not ViolationState.AVAILABLE:
         since = violation.state_at or violation.received_at
@@ -365,25 +376,28 @@ def _must_be_available(existing: ExistingRows) -> None:
 
 
 def _deleted(state: FileState | ViolationState, since: datetime) -> str:
-    return f"it is {state} since {since.isoformat()}, and its id is not used again"
+    return f"it has been {state} since {since.isoformat()}; its id can't be used again"
 
 
 def _lost(draft: Draft, remedy: str) -> NoGoodReplica:
     return NoGoodReplica(
-        f"{draft.file_id} is known, but no good copy of it is left, and what was sent is "
-        "encoded in other bytes than those that were recorded",
+        f"{draft.file_id} is known, but no good copy of it is left, and the bytes sent now differ "
+        "from the recorded bytes",
         remedy=remedy,
     )
 
 
 def _row(placed: StoredFile, existing: ExistingRows) -> StoredFile:
-    """The row that a placed draft becomes: a new one, or a further copy for the one there is."""
+    """Return the row of a placed draft: a new row, or the existing row with the new replica only."""
     known = existing.files.get(placed.file_id)
     return placed if known is None else evolve(known, replicas=placed.replicas[:1])
 
 
 def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
-    """In which fields two records differ. Times are compared as instants: catalogues keep those."""
+    """Name the fields in which two records differ.
+
+    Times are compared as instants, because catalogues store instants.
+    """
     mine_given, theirs_given = mine.record.as_given(), theirs.record.as_given()
     names = [
         name
@@ -392,7 +406,7 @@ def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
     ]
     if mine.occurred_at != theirs.occurred_at or mine.zone_assumed != theirs.zone_assumed:
         names.append("timestamp")
-    return f"its record differs in {', '.join(names) or 'how it was written down'}"
+    return f"its record differs in {', '.join(names) or 'its canonical JSON'}"
 
 
 def _rows(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows) -> Unit:
@@ -407,7 +421,7 @@ def _rows(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows) 
 
 
 def _shown(rows: Unit, existing: ExistingRows) -> Iterable[StoredFile]:
-    """The files of a committed unit, as the catalogue has them now."""
+    """Yield the files of a committed unit as the catalogue has them now."""
     yield from rows.files
     for file in rows.restored:
         there = existing.files[file.file_id]

@@ -1,7 +1,11 @@
 """The stores of this process.
 
-`directory` knows them by id and whether they are trusted, `identity` finds that out, `capacity`
-measures and limits them, `choosing` decides where a file goes.
+| module | responsibility |
+|---|---|
+| `directory` | stores by id, and whether each is trusted |
+| `identity` | determines the identity of each store |
+| `capacity` | free space, reservations and concurrent puts |
+| `choosing` | selects the stores of a new file |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +42,7 @@ __all__ = [
 
 
 class Stores:
-    """All stores of this process, bound to the catalogue: what use cases ask."""
+    """All stores of this process, bound to the catalogue. Use cases reach stores through it."""
 
     def __init__(
         self,
@@ -71,29 +75,33 @@ class Stores:
         return self._directory.trusted(store_id)
 
     async def confirm(self, store_id: StoreId, missing: BlobMissing | None = None) -> None:
-        """Make sure, by looking now, that what is seen in a store is seen in the right one.
+        """Read the marker of a store and check that it is the store with this id.
 
-        Call it before a replica is noted as missing or as present again, and before recovery
-        deletes. With `missing` it also makes sure that the store lacks that blob alone.
+        Call it before a replica is recorded as missing or as present again, and before recovery
+        deletes. With `missing`, also check that the store lacks only that blob, not its whole
+        folder.
 
         Raises:
-            StorageUnavailable: that can't be said of it now; the message says why.
-            CatalogueUnavailable: the database is away.
+            StorageUnavailable: the check failed or was impossible; the message names the cause.
+            CatalogueUnavailable: the database can't be reached.
         """
         self._directory.trusted(store_id)
         await self._identities.confirm(self._directory.known(store_id), store_id)
         if missing is not None and missing.absent_part:
             raise StorageUnavailable(
-                f"{missing.absent_part} is not there",
-                remedy="mount what belongs there, or restore the folder",
+                f"the folder {missing.absent_part} is absent",
+                remedy="mount the medium that belongs at this path, or restore the folder",
             )
         self._directory.trusted(store_id)
 
     async def bind(self) -> None:
-        """Find out or verify which store is which. A store that is away is tried again later.
+        """Determine or verify the identity of each store, recount, and measure free space.
+
+        A store that can't be reached is identified by a later call.
 
         Raises:
-            CatalogueUnavailable: the database is away; nothing has changed.
+            CatalogueUnavailable: the database can't be reached. Identities are unchanged if the
+                error occurs while they are determined.
         """
         found: list[Identity] = []
         for bound in self._directory:
@@ -114,10 +122,10 @@ class Stores:
         return await self._identities.adopt(bound)
 
     async def recount(self) -> None:
-        """As `Capacity.recount`; learns where stores of other processes are, too."""
+        """As `Capacity.recount`; also records the locations of stores of other processes."""
         counted = await self._capacity.recount()
-        strangers = [store_id for store_id in counted if store_id not in self._directory]
-        known = [await self._repo.registered(store_id) for store_id in strangers]
+        foreign = [store_id for store_id in counted if store_id not in self._directory]
+        known = [await self._repo.registered(store_id) for store_id in foreign]
         self._directory.note_elsewhere({store.store_id: store.location for store in known if store})
 
     async def place(

@@ -1,4 +1,4 @@
-"""Capacity: what stores have left, what is reserved, and how many puts run at once."""
+"""Capacity: free space of stores, reserved bytes, and limits on concurrent puts."""
 
 import asyncio
 import logging
@@ -21,17 +21,18 @@ logger = logging.getLogger("traffic_storage.stores")
 ROOM_IS_FRESH_SECONDS = 1.0
 
 PutSlots: TypeAlias = Mapping[StoreId, asyncio.Semaphore]
-"""What limits the puts of one unit in each store."""
+"""The semaphore that limits the puts of one unit in each store."""
 
 
 @define
 class Occupancy:
-    """What our files occupy in a store.
+    """The bytes that recorded and pending files occupy in a store.
 
     Attributes:
-        counted_bytes: the catalogue's counters at the last recount, and what was stored since.
-        reserved_bytes: of files that are being stored.
-        kept_bytes: monotonic: all that this process stored. Its growth since a measurement of
+        counted_bytes: the catalogue's counters at the last recount, plus the bytes that this
+            process stored since.
+        reserved_bytes: bytes of files that are being stored.
+        kept_bytes: all bytes that this process stored; monotonic. Its growth since a measurement of
             free space is subtracted from that measurement.
     """
 
@@ -41,20 +42,20 @@ class Occupancy:
 
     @property
     def used_bytes(self) -> int:
-        """What counts against a limit."""
+        """The bytes that count against the limit of the store."""
         return self.counted_bytes + self.reserved_bytes
 
 
 @define
 class _Measurement:
-    """When the room of a store was measured, and what had been kept until then."""
+    """The time at which a store's free space was measured, and `kept_bytes` at that time."""
 
     at: float = float("-inf")
     kept_bytes: int = 0
 
 
 class Slots:
-    """A limit on what runs at once, in the order of arrival."""
+    """A number of slots, given to callers in the order of arrival."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -63,7 +64,7 @@ class Slots:
 
     @asynccontextmanager
     async def take(self, count: int) -> AsyncIterator[int]:
-        """Hold `count` slots, or all there are if those are fewer; gives their number."""
+        """Hold `count` slots, but at most the limit; yield their number."""
         wanted = min(count, self._limit)
         await self._acquire(wanted)
         try:
@@ -80,7 +81,8 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            # Given and cancelled at once, or never given: the next one may be next either way.
+            # The slots were granted just before the cancellation, or never. In both cases the next
+            # waiting caller may be able to continue.
             self._release(0 if turn.cancelled() else wanted)
             raise
 
@@ -94,7 +96,7 @@ class Slots:
 
 
 class Capacity:
-    """Measures stores, counts what is stored and reserved in them, limits puts to each of them."""
+    """Measures free space, counts stored and reserved bytes, and limits concurrent puts per store."""
 
     def __init__(
         self, directory: Directory, catalogue: Catalogue, clock: Clock, *, parallel_puts: int
@@ -107,11 +109,11 @@ class Capacity:
         self._slots: defaultdict[StoreId, Slots] = defaultdict(lambda: Slots(parallel_puts))
 
     def occupied(self, store_id: StoreId) -> Occupancy:
-        """What our files occupy in a store at this moment."""
+        """Return the current occupancy of a store."""
         return self._occupied[store_id]
 
     def reserve(self, store_id: StoreId, size_bytes: int) -> None:
-        """Count bytes that are about to be stored, until `end_reservation`."""
+        """Reserve bytes of a file that is about to be stored, until `end_reservation`."""
         self._occupied[store_id].reserved_bytes += size_bytes
 
     def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
@@ -124,12 +126,12 @@ class Capacity:
 
     @asynccontextmanager
     async def slots(self, puts: Mapping[StoreId, int]) -> AsyncIterator[PutSlots]:
-        """Wait until so many puts may run in each store; gives what limits them to that number.
+        """Wait for this number of put slots in each store; yield a semaphore of that size for each.
 
-        Each store has slots of its own: a slow one keeps no puts from another.
+        Each store has its own slots, so a slow store does not delay puts to another.
         """
         async with AsyncExitStack() as held:
-            # In one order everywhere, so that no two units wait for each other.
+            # All units take slots in the same order, so no two units wait for each other.
             yield {
                 store_id: asyncio.Semaphore(
                     await held.enter_async_context(self._slots[store_id].take(puts[store_id]))
@@ -138,10 +140,10 @@ class Capacity:
             }
 
     async def recount(self) -> Mapping[StoreId, int]:
-        """Take the usage from the catalogue's counters; gives the bytes of each store.
+        """Take the usage from the catalogue's counters; return the bytes of each store.
 
-        What is being stored stays reserved. What was stored meanwhile counts, twice perhaps until
-        the next recount: never too little.
+        Reservations stay. A file stored during the recount may count twice until the next recount,
+        but is never omitted.
         """
         before = {store_id: here.kept_bytes for store_id, here in self._occupied.items()}
         usage = await self._catalogue.usage()
@@ -154,7 +156,7 @@ class Capacity:
         return counted
 
     async def refresh(self, bound: BoundStore) -> None:
-        """Measure what a store has left, unless that was done within the last second."""
+        """Measure the free space of a store, unless that was done within the last second."""
         now = self._clock.monotonic()
         measured = self._measured[id(bound)]
         if now - measured.at < ROOM_IS_FRESH_SECONDS or bound.store.unavailable_reason():
@@ -164,14 +166,19 @@ class Capacity:
         try:
             bound.room = await bound.store.room()
         except StorageUnavailable as error:
-            logger.warning("the room of %s is unknown: %s", bound.store.location, str(error))
+            logger.warning(
+                "the free space of %s could not be measured: %s", bound.store.location, str(error)
+            )
         else:
             measured.kept_bytes = kept_bytes
 
     def status(
         self, bound: BoundStore, failed: StorageFull | StorageUnavailable | None
     ) -> StoreStatus:
-        """The store as placement sees it now; `failed` is how it failed in this very call."""
+        """Return the current status of a store for placement.
+
+        `failed` is the error of this store earlier in the same call, or None.
+        """
         limits, occupied = bound.configured.limits, self._occupancy_of(bound)
         full = str(failed) if isinstance(failed, StorageFull) else ""
         away = str(failed) if failed and not full else ""
@@ -191,7 +198,7 @@ class Capacity:
         return Occupancy() if bound.store_id is None else self._occupied[bound.store_id]
 
     def _free_bytes(self, bound: BoundStore, occupied: Occupancy) -> int | None:
-        """What was measured as free, less what was stored since and what is reserved."""
+        """Return the measured free bytes minus the bytes stored since then and reserved."""
         if bound.room.free_bytes is None:
             return None
         stored_since = occupied.kept_bytes - self._measured[id(bound)].kept_bytes

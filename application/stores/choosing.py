@@ -1,4 +1,4 @@
-"""Choosing: which stores the strategy considers for a file, and the placement that follows."""
+"""Choosing: selects the stores that the strategy considers for a file, and places the file."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -19,11 +19,11 @@ from traffic_storage.domain.placement import (
 )
 
 Excluded: TypeAlias = Mapping[StoreId, StorageFull | StorageUnavailable]
-"""Stores that failed in this call, and how."""
+"""Stores that failed in this call, each with its error."""
 
 
 class Choosing:
-    """Decides where a file goes, by what is known of the stores now."""
+    """Decides where a file is stored, by the current status of the stores."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Choosing:
     async def place(
         self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
     ) -> Placement:
-        """Decide where a file goes, and reserve its bytes there.
+        """Decide where a file is stored, and reserve its bytes in the first store.
 
         Raises:
             StorageFull, StorageUnavailable: as `domain.placement.place`.
@@ -49,7 +49,7 @@ class Choosing:
         if not self._directory.is_bound:
             raise StorageUnavailable(
                 "this service is not started: no store was opened yet",
-                remedy="await its start first: `container.runtime().start()`",
+                remedy="await `container.runtime().start()` first",
             )
         local, cloud = self._local(), self._cloud_for(device)
         placement = place(

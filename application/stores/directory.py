@@ -1,4 +1,4 @@
-"""The stores of this process by id, and which of them are trusted."""
+"""Directory: the stores of this process by id, and which of them are trusted."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ NOT_USED = "the strategy does not use it"
 
 @frozen
 class StoreLimits:
-    """How much our files may occupy in a store, and what must stay free on its medium."""
+    """The bytes that files may occupy in a store, and the bytes that must stay free on its medium."""
 
     limit_bytes: int | None = None
     reserve_bytes: int = 0
@@ -30,9 +30,10 @@ class ConfiguredStore:
     """A store that the configuration names.
 
     Attributes:
-        written: whether the strategy puts files here; a store that it does not use is read where
-            files from another time lie in it.
-        device_pattern: shell pattern of the devices whose files a cloud store takes; None: the rest.
+        written: whether the strategy stores new files here. A store that the strategy does not use
+            still serves reads of the files in it.
+        device_pattern: shell pattern of the device ids whose files this cloud store receives; None:
+            all devices that match no other pattern.
     """
 
     store: MarkedBlobStore
@@ -43,9 +44,9 @@ class ConfiguredStore:
 
 @frozen
 class Identity:
-    """Which store a configured store is, as far as that is known.
+    """The identity of a configured store, as far as it is known.
 
-    `untrusted_reason` says why it may be neither written nor emptied; empty when it may.
+    `untrusted_reason` states why nothing may be written or deleted in it; empty if it is trusted.
     """
 
     store_id: StoreId | None = None
@@ -54,7 +55,7 @@ class Identity:
 
 @define
 class BoundStore:
-    """A configured store, its identity, and what was last measured of its medium."""
+    """A configured store, its identity, and the last measurement of its medium."""
 
     configured: ConfiguredStore
     identity: Identity = Identity()
@@ -72,7 +73,7 @@ class BoundStore:
 
     @property
     def untrusted_reason(self) -> str:
-        """Why nothing may be changed in it; empty when it may."""
+        """The reason why nothing may be changed in it; empty if it is trusted."""
         return self.identity.untrusted_reason
 
     @property
@@ -95,15 +96,15 @@ class Directory:
 
     @property
     def is_bound(self) -> bool:
-        """Whether the identities were looked at, once at least."""
+        """Whether `bind` was called at least once."""
         return self._is_bound
 
     def of_tier(self, tier: Tier) -> Iterator[BoundStore]:
-        """The stores of a tier, as they are configured."""
+        """Return the stores of a tier, in the order of the configuration."""
         return (bound for bound in self._all if bound.store.tier is tier)
 
     def bind(self, identities: Sequence[Identity]) -> None:
-        """Take the identities of all stores, in their order."""
+        """Set the identities of all stores, given in the order of the configuration."""
         for bound, identity in zip(self._all, identities, strict=True):
             reason = identity.untrusted_reason
             if reason not in {"", NOT_USED, bound.untrusted_reason}:
@@ -113,14 +114,14 @@ class Directory:
         self._is_bound = True
 
     def note_elsewhere(self, locations: Mapping[StoreId, str]) -> None:
-        """Note where stores of other processes were last seen, for messages that name them."""
+        """Record the last known locations of stores of other processes, for error messages."""
         self._elsewhere = locations
 
     def __contains__(self, store_id: StoreId) -> bool:
         return store_id in self._by_id
 
     def known(self, store_id: StoreId) -> BoundStore:
-        """The store of this process with this id.
+        """Return the store of this process with this id.
 
         Raises:
             StorageUnavailable: this process has no such store.
@@ -129,12 +130,12 @@ class Directory:
             return bound
         where = f"{self._elsewhere[store_id]}: " if store_id in self._elsewhere else ""
         raise StorageUnavailable(
-            f"{where}the store {store_id} is not one of this process",
-            remedy="configure it here, or ask the process that has it",
+            f"{where}the store {store_id} is not configured in this process",
+            remedy="configure it here, or send the request to the process that has it",
         )
 
     def blob_store(self, store_id: StoreId) -> BlobStore:
-        """The adapter of a store of this process, for reading.
+        """Return the adapter of a store of this process, for reading.
 
         Raises:
             StorageUnavailable: this process has no such store.
@@ -142,12 +143,15 @@ class Directory:
         return self.known(store_id).store
 
     def trusted(self, store_id: StoreId) -> MarkedBlobStore:
-        """The adapter of a store, for changing something: ask immediately before each change.
+        """Return the adapter of a store, for a change. Call it immediately before each change.
 
         Raises:
-            StorageUnavailable: this process has no such store, or it is not trusted; says why.
+            StorageUnavailable: this process has no such store, or the store is not trusted; the
+                message gives the reason.
         """
         bound = self.known(store_id)
         if not bound.trusted:
-            raise StorageUnavailable(f"the store {store_id} is in doubt: {bound.untrusted_reason}")
+            raise StorageUnavailable(
+                f"the store {store_id} is not trusted: {bound.untrusted_reason}"
+            )
         return bound.store

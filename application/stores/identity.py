@@ -1,7 +1,7 @@
-"""Binding: finding out which store each configured store is, and whether it may be changed.
+"""Identities: determine the identity of each configured store, and whether it may be changed.
 
-The protocol is in `domain.identity`; here its steps are taken. Several processes may take them at
-once, and any of them may die between two steps.
+This module carries out the steps of the protocol that `domain.identity` defines. Several processes
+may do so concurrently, and any of them may die between two steps.
 """
 
 import asyncio
@@ -52,13 +52,13 @@ class Identities:
         self._introduced: set[StoreId] = set()
 
     async def identify(self, bound: BoundStore, claimed: Collection[StoreId | None]) -> Identity:
-        """Which store it is, and why it may not be changed (empty: it may).
+        """Return the identity of a store.
 
-        Once in this process, and again when the incarnation is an hour old, this introduces a new
-        incarnation. `claimed` are the ids of the stores that were identified before.
+        Introduces a new incarnation at the first call in this process and whenever the confirmed
+        one is an hour old. `claimed` are the ids of the stores that this binding identified before.
 
         Raises:
-            CatalogueUnavailable: the database is away; nothing is known anew.
+            CatalogueUnavailable: the database can't be reached.
         """
         try:
             return await self._identified(bound, claimed)
@@ -66,20 +66,21 @@ class Identities:
             return Identity(await self._supposed(bound), str(error))
         except StorageUnavailable as error:
             if bound.trusted:
-                # It was identified before, and its adapter reports that it is away.
+                # It was identified before. Its adapter itself reports that it is unavailable.
                 return bound.identity
             return Identity(await self._placeholder(bound), f"{NOT_BOUND}: {error}")
         except (BlobConflict, StorageFull) as error:
             return Identity(await self._supposed(bound), f"{NOT_BOUND}: {error}")
 
     async def confirm(self, bound: BoundStore, store_id: StoreId) -> None:
-        """Make sure, by looking now, that a store is the one that the catalogue means.
+        """Read the marker of a store and check it against the catalogue.
 
-        Takes some seconds at most.
+        Takes at most `CONFIRM_SECONDS`.
 
         Raises:
-            StorageUnavailable: it is not, or that can't be found out now; says why.
-            CatalogueUnavailable: the database is away.
+            StorageUnavailable: the store is not `store_id`, or the check is impossible now; the
+                message gives the reason.
+            CatalogueUnavailable: the database can't be reached.
         """
         location = bound.store.location
         try:
@@ -93,26 +94,26 @@ class Identities:
             raise StorageUnavailable(f"{location}: {error}") from error
         except TimeoutError as error:
             raise StorageUnavailable(
-                f"{location} did not show its marker in {CONFIRM_SECONDS:.0f} s",
+                f"the marker of {location} could not be read within {CONFIRM_SECONDS:.0f} s",
                 remedy="check the disk or the network",
             ) from error
         if marker is None or not is_this:
             raise StorageUnavailable(
-                f"{location} does not carry the marker of {store_id} now",
+                f"{location} does not contain the marker of {store_id}",
                 remedy="check mount points and bucket names",
             )
         if not agrees:
             raise StorageUnavailable(disagreement(location, marker, registered))
 
     async def doubt(self, store: MarkedBlobStore) -> str:
-        """Why a process that starts now would not trust a store; empty if it would.
+        """Return why a process that starts now would not trust a store; empty if it would.
 
         Changes nothing.
 
         Raises:
-            InvalidInput: its marker is unreadable.
+            InvalidInput: the marker of the store is unreadable.
             StorageUnavailable: the store can't be reached.
-            CatalogueUnavailable: the database is away.
+            CatalogueUnavailable: the database can't be reached.
         """
         location, marker = store.location, await store.marker()
         if marker is None:
@@ -124,15 +125,15 @@ class Identities:
         return "" if agrees else disagreement(location, marker, registered)
 
     async def adopt(self, bound: BoundStore) -> str:
-        """Take what lies at a location as the store that belongs there; what was done, in words.
+        """Make the catalogue trust the store at this location; return a description of the result.
 
-        For an operator who knows that it is the right one: the catalogue takes the incarnation
-        that the marker holds; a store without a marker gets one.
+        For an operator who knows that it is the correct store. The catalogue confirms the
+        incarnation of the existing marker. A store without a marker gets one.
 
         Raises:
             StorageUnavailable: its marker names another catalogue, or it can't be reached.
-            BlobConflict: another process changes the marker at the same time.
-            CatalogueUnavailable: the database is away.
+            BlobConflict: another process changes the marker concurrently.
+            CatalogueUnavailable: the database can't be reached.
         """
         location = bound.store.location
         marker = await bound.store.marker()
@@ -142,7 +143,7 @@ class Identities:
             raise StorageUnavailable(other_catalogue(location, marker))
         registered = await self._registry.registered(marker.store_id)
         if registered is not None and registered.admits(marker):
-            return f"{location} is {marker.store_id} already"
+            return f"{location} is already trusted as {marker.store_id}"
         if registered is None:
             registered = self._new_store(bound, marker.store_id)
             await self._registry.register(registered)
@@ -150,10 +151,14 @@ class Identities:
         accepted = registered.intending(marker.incarnation, now)
         await self._exchange(registered, accepted)
         await self._exchange(accepted, accepted.confirming(location, now))
-        return f"{location} is taken as {marker.store_id}"
+        return f"{location} was adopted as {marker.store_id}"
 
     async def _mark_anew(self, bound: BoundStore) -> str:
-        """Write a marker where one is lost: of the known store if files lie there, else of a new one."""
+        """Write a marker into a store that has none.
+
+        If the store holds blobs and the catalogue knows a store at this location, the marker names
+        that store. Else it names a new store.
+        """
         location = bound.store.location
         there = await self._registry.registered_at(bound.store.tier, location)
         if there and not await is_empty(bound.store):
@@ -166,7 +171,7 @@ class Identities:
             intending = self._new_store(bound)
             await self._registry.register(intending)
         await self._create_marker(bound.store, intending)
-        return f"{location} is marked as {intending.store_id}"
+        return f"{location} has a new marker and was adopted as {intending.store_id}"
 
     async def _exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> None:
         if not await self._registry.exchange(was, becomes):
@@ -182,7 +187,10 @@ class Identities:
                 # Another process wrote a marker first.
                 marker = await store.marker()
         if marker is None:
-            raise StorageUnavailable(f"{store.location} says that it has a marker, and shows none")
+            raise StorageUnavailable(
+                f"{store.location} refused a new marker because one exists, but returned none",
+                remedy="try again",
+            )
         if marker.store_id in claimed:
             return Identity(None, configured_twice(store.location))
         if marker.catalogue_id != await self._registry.catalogue_id():
@@ -207,7 +215,7 @@ class Identities:
         reason = unmarked(location, lost, empty=not lost and await is_empty(bound.store))
         if reason:
             if await bound.store.marker() is not None:
-                raise BlobConflict(f"{location} was marked meanwhile")
+                raise BlobConflict(f"another process wrote a marker into {location}")
             return Identity(lost[-1].store_id if lost else None, reason)
         proposed = await self._propose(bound)
         await self._create_marker(bound.store, proposed)
@@ -216,23 +224,24 @@ class Identities:
         return Identity(proposed.store_id, "")
 
     async def _known_before(self, bound: BoundStore) -> list[RegisteredStore]:
-        """The stores that were confirmed here, by this process or at this location."""
+        """Return the stores that were confirmed as this one, by this process or at its location."""
         if bound.store_id is not None:
             known = await self._registry.registered(bound.store_id)
             return [known] if known and known.confirmed_at else []
         return [*await self._registry.registered_at(bound.store.tier, bound.store.location)]
 
     async def _supposed(self, bound: BoundStore) -> StoreId | None:
-        """Which store it is by its location, so that it can be read."""
+        """Return the id that the store has by its location, so that it can be read."""
         if bound.store_id is not None:
             return bound.store_id
         there = await self._registry.registered_at(bound.store.tier, bound.store.location)
         return there[-1].store_id if there else None
 
     async def _placeholder(self, bound: BoundStore) -> StoreId | None:
-        """Which store it is, or will be if it proves to be new: copies can be due in it till then.
+        """Return the id of an unreachable store; a new cloud store is registered under a new id.
 
-        If it proves to be another, what was registered for it stays, and no process has it.
+        With an id, replicas can be planned in the store before it is reached. If the store turns
+        out to be another one, the registered entry stays unused.
         """
         supposed = await self._supposed(bound)
         if supposed or bound.store.tier is not Tier.CLOUD or not bound.configured.written:
@@ -243,7 +252,7 @@ class Identities:
             return None
 
     async def _propose(self, bound: BoundStore) -> RegisteredStore:
-        """The store that this one becomes if it is new; registered, one in each process."""
+        """Return the entry that this store gets if it is new. Registered once per process."""
         location = bound.store.location
         if location not in self._proposed:
             self._proposed[location] = self._new_store(bound)
@@ -253,10 +262,10 @@ class Identities:
     async def _compare(
         self, store: MarkedBlobStore, marker: Marker
     ) -> tuple[Marker, RegisteredStore | None, bool]:
-        """A store's marker, what the catalogue knows of the store, and whether it admits the marker.
+        """Return the marker, the catalogue's entry of the store, and whether it admits the marker.
 
-        Other processes of the same catalogue may introduce an incarnation meanwhile. Only if the
-        catalogue holds the same before and after a look at the marker do they disagree.
+        Other processes of the same catalogue may introduce an incarnation concurrently. Store and
+        catalogue therefore disagree only if the entry is equal before and after reading the marker.
         """
         before: RegisteredStore | None = None
         for number in range(_RACES):
@@ -271,7 +280,8 @@ class Identities:
                 break
             marker = again
         raise StorageUnavailable(
-            f"the marker of {store.location} is being changed", remedy="try again"
+            f"the marker of {store.location} is being changed by another process",
+            remedy="try again",
         )
 
     async def _means(self, marker: Marker, store_id: StoreId) -> bool:
@@ -281,18 +291,20 @@ class Identities:
     async def _try_to_introduce(
         self, bound: BoundStore, registered: RegisteredStore, marker: Marker
     ) -> None:
-        """Introduce an incarnation; what can't be written now is tried again at the next sweep."""
+        """Introduce an incarnation. After a failure the next sweep tries again."""
         try:
             await self._introduce(bound.store, registered, marker)
         except (StorageFull, StorageUnavailable, BlobConflict, InvalidInput) as error:
-            logger.warning("%s has no new incarnation yet: %s", bound.store.location, str(error))
+            logger.warning(
+                "no new incarnation was introduced in %s: %s", bound.store.location, str(error)
+            )
         else:
             self._introduced.add(registered.store_id)
 
     async def _introduce(
         self, store: MarkedBlobStore, registered: RegisteredStore, marker: Marker
     ) -> None:
-        """Complete a pending introduction, and make one of our own."""
+        """Complete a pending introduction, then introduce an incarnation of this process."""
         is_ours = False
         for _ in range(_RACES):
             step = next_step(registered, marker)
@@ -304,12 +316,14 @@ class Identities:
                 continue
             is_ours = is_ours or step is Step.INTEND
             registered, marker = taken
-        logger.debug("%s was introduced by other processes meanwhile", registered.store_id)
+        logger.debug(
+            "other processes introduced incarnations of %s concurrently", registered.store_id
+        )
 
     async def _take(
         self, step: Step, store: MarkedBlobStore, registered: RegisteredStore, marker: Marker
     ) -> tuple[RegisteredStore, Marker] | None:
-        """What catalogue and store hold after a step; None if another process was first."""
+        """Take a step; return entry and marker after it, or None if another process was first."""
         now = self._clock.now()
         if step is Step.MARK and registered.intended is not None:
             becomes = evolve(marker, incarnation=registered.intended)
@@ -328,7 +342,11 @@ class Identities:
     async def _admitted(
         self, store: MarkedBlobStore, registered: RegisteredStore
     ) -> tuple[Marker, RegisteredStore]:
-        """Marker and registered store, read anew; they agree."""
+        """Read marker and registered store again and return them if they agree.
+
+        Raises:
+            BlobConflict: they do not agree.
+        """
         marker = await store.marker()
         if marker is not None and marker.store_id == registered.store_id:
             marker, found, agrees = await self._compare(store, marker)
@@ -337,9 +355,9 @@ class Identities:
         raise BlobConflict(f"the marker of {store.location} was changed by another process")
 
     async def _create_marker(self, store: MarkedBlobStore, registered: RegisteredStore) -> None:
-        """Write the first marker of a registered store, and confirm it."""
+        """Write the first marker of a registered store, and confirm its incarnation."""
         if registered.intended is None:
-            raise ValueError(f"{registered.store_id} intends nothing")
+            raise ValueError(f"{registered.store_id} has no intended incarnation")
         catalogue_id = await self._registry.catalogue_id()
         await store.create_marker(Marker(catalogue_id, registered.store_id, registered.intended))
         confirmed = registered.confirming(store.location, self._clock.now())

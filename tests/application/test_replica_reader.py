@@ -132,7 +132,7 @@ async def test_while_the_catalogue_is_away_a_file_that_may_have_moved_is_not_cal
     async with rig.running() as service:
         old = await before_it_moved(rig, service, content)
         rig.script.begin((Step("repo.file", 1, When.BEFORE), lambda: CatalogueUnavailable("gone")))
-        with pytest.raises(StorageUnavailable, match=r"other replicas by now is unknown: gone"):
+        with pytest.raises(StorageUnavailable, match=r"a lookup of newer replicas failed: gone"):
             await read(reader_of(service), old, any_replica)
 
 

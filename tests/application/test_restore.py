@@ -52,7 +52,9 @@ async def test_a_deleted_file_is_not_stored_again(
             await damaged(rig, service, X, Damage.TRUNCATE)
         deleted = evolve(rig.files[X], state=state, state_at=rig.clock.now())
         rig.repo._files[X] = deleted
-        with pytest.raises(Conflict, match=f"it is {state} since .*, and its id is not used again"):
+        with pytest.raises(
+            Conflict, match=f"it has been {state} since .*; its id can't be used again"
+        ):
             await service.video(FILM, "X")
         assert rig.files[X] == deleted
         assert not rig.attempts
@@ -65,7 +67,7 @@ async def test_a_deleted_violation_is_not_stored_again(rig: Rig) -> None:
         rig.repo._violations[ViolationId("V1")] = evolve(
             violation, state=ViolationState.TOMBSTONED, state_at=rig.clock.now()
         )
-        with pytest.raises(Conflict, match=r"violation 'V1' .* it is tombstoned since"):
+        with pytest.raises(Conflict, match=r"violation 'V1' .* it has been tombstoned since"):
             await service.evidence(violation_record("V1"))
         assert not rig.attempts
 

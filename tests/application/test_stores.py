@@ -271,7 +271,9 @@ async def test_a_store_that_changes_while_the_service_runs_leaves_nothing_of_the
             await service.sweep()
             assert bound(service).store_id == second._marker.store_id != other_id
             assert (await service.read.whole("X"))[1].file_id == "X"
-            with pytest.raises(StorageUnavailable, match=f"{other_id} is not one of this process"):
+            with pytest.raises(
+                StorageUnavailable, match=f"{other_id} is not configured in this process"
+            ):
                 await service.read.whole("Z")
             assert all(file.readable for file in rig.files.values())
             assert (await service.image(picture(3), "W")).created
@@ -334,7 +336,7 @@ async def test_a_store_of_another_process_is_named_by_its_place() -> None:
         with pytest.raises(StorageUnavailable) as caught:
             await service.read.whole("X")
         assert "s3.example/bucket: the store cloud-" in str(caught.value)
-        assert "is not one of this process" in str(caught.value)
+        assert "is not configured in this process" in str(caught.value)
 
 
 # Before anything is called missing
@@ -347,13 +349,13 @@ async def test_a_store_that_shows_its_marker_now_is_confirmed() -> None:
         await service.stores.confirm(store_id)
         at_rest = rig.at_rest[Tier.LOCAL]
         marker, at_rest._marker = at_rest._marker, None
-        with pytest.raises(StorageUnavailable, match="does not carry the marker"):
+        with pytest.raises(StorageUnavailable, match="does not contain the marker"):
             await service.stores.confirm(store_id)
         at_rest._marker = Marker(CatalogueId("of-somebody-else"), store_id, Incarnation("i"))
-        with pytest.raises(StorageUnavailable, match="does not carry the marker"):
+        with pytest.raises(StorageUnavailable, match="does not contain the marker"):
             await service.stores.confirm(store_id)
         await service.sweep()
-        with pytest.raises(StorageUnavailable, match="in doubt"):
+        with pytest.raises(StorageUnavailable, match="is not trusted"):
             await service.stores.confirm(store_id)
         at_rest._marker = marker
         await service.sweep()
@@ -367,7 +369,7 @@ async def test_a_store_that_answers_nothing_or_nonsense_is_not_confirmed(
     refuse = lambda: InvalidInput.of("marker", "is unreadable: 'xyz'")  # noqa: E731
     away = lambda: StorageUnavailable("no answer")  # noqa: E731
     faults = [
-        (Fault("marker", gate=asyncio.Event()), "did not show its marker"),
+        (Fault("marker", gate=asyncio.Event()), "could not be read within"),
         (Fault("marker", refuse), "is unreadable"),
         (Fault("marker", away), "no answer"),
     ]
@@ -378,7 +380,7 @@ async def test_a_store_that_answers_nothing_or_nonsense_is_not_confirmed(
             with pytest.raises(StorageUnavailable, match=why):
                 await service.stores.confirm(replica.store_id)
         await service.stores.confirm(replica.store_id)
-        with pytest.raises(StorageUnavailable, match="is not one of this process"):
+        with pytest.raises(StorageUnavailable, match="is not configured in this process"):
             await service.stores.confirm(StoreId("local-9"))
 
 
@@ -397,7 +399,7 @@ async def test_a_store_whose_part_is_away_is_not_confirmed_for_what_lies_there(
     # The running process has the folder open; one that starts has not.
     rig.local.inner = LocalDiskBlobStore(tmp_path, rig.clock)
     async with rig.running() as later:
-        with pytest.raises(StorageUnavailable, match=f"{part} is not there"):
+        with pytest.raises(StorageUnavailable, match=f"the folder {part} is absent"):
             await later.read.whole("X")
         assert rig.files[FileId("X")].readable
         (tmp_path / "away").rename(part)
