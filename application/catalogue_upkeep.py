@@ -1,4 +1,4 @@
-"""Upkeep of the catalogue itself: whether it answers, its migrations, its id."""
+"""Upkeep of the catalogue: connection check, migrations, id."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 
 class CatalogueUpkeep:
-    """What `db upgrade` and `doctor` need of the catalogue; works before the service is started.
+    """The catalogue operations of `db upgrade` and `doctor`. The service need not be started.
 
     Errors of all methods:
-        CatalogueUnavailable: the database is away.
+        CatalogueUnavailable: the database can't be reached.
     """
 
     def __init__(self, *, repo: RecordRepo) -> None:
@@ -21,7 +21,7 @@ class CatalogueUpkeep:
         await self._repo.ping()
 
     async def pending(self) -> Sequence[str]:
-        """The migrations that `upgrade` would apply, oldest first; changes nothing.
+        """Return the names of the pending migrations, oldest first. Changes nothing.
 
         Raises:
             ConfigurationError: the tables are newer than this version.
@@ -29,7 +29,7 @@ class CatalogueUpkeep:
         return await self._repo.pending()
 
     async def upgrade(self) -> None:
-        """Apply all pending migrations, under a lock.
+        """Apply all pending migrations, slow ones included, under a lock.
 
         Raises:
             ConfigurationError: the tables are newer than this version.
@@ -37,5 +37,5 @@ class CatalogueUpkeep:
         await self._repo.upgrade(slow=True)
 
     async def catalogue_id(self) -> CatalogueId:
-        """The id of the catalogue."""
+        """Return the id of the catalogue."""
         return await self._repo.catalogue_id()

@@ -1,4 +1,4 @@
-"""Drafts: files that are taken in, checked and encoded, and not visible anywhere yet."""
+"""Drafts: files that were taken in, checked and encoded, and are not visible yet."""
 
 from datetime import datetime
 
@@ -28,9 +28,9 @@ class Draft:
     """One file, ready to be stored.
 
     Attributes:
-        content: digests of the bytes as handed in.
-        body: the bytes as they will be stored, coded by `coding`.
-        historic: the caller states that an old capture time is right.
+        content: digests of the original bytes.
+        body: the bytes that will be stored, coded by `coding`.
+        historic: the caller states that an old capture time is correct.
         original_name: the file name that the caller gave.
     """
 
@@ -49,9 +49,9 @@ class Draft:
     original_name: str | None = None
 
     def difference(self, existing: StoredFile) -> str:
-        """How a stored file differs from this one, in words; empty when it is the same.
+        """Describe how a stored file differs from this draft; empty if they have the same content.
 
-        The same content means the same bytes or, where arrays were given, the same pixels.
+        The content is the same if the original bytes are equal or, for arrays, the pixels.
         """
         if existing.kind is not self.kind:
             return f"it is of kind {existing.kind}, not {self.kind}"
@@ -64,11 +64,11 @@ class Draft:
         return ""
 
     def can_replace_copies_of(self, existing: StoredFile) -> bool:
-        """Whether its bytes are, as stored, those of a file: a further copy must be the same."""
+        """Return whether the body equals the stored bytes of a file, as every replica must."""
         return (self.body.digests, self.coding) == (existing.stored, existing.coding)
 
     def as_part(self) -> EvidencePart:
-        """How a violation's metadata file names it."""
+        """Return the entry of this file in its violation's metadata file."""
         return EvidencePart(
             self.file_id, self.content_type, self.content.size_bytes, self.content.sha256
         )
@@ -76,7 +76,7 @@ class Draft:
 
 @frozen
 class DraftUnit:
-    """What is stored as one: a file, or a violation with its files (its document among them)."""
+    """The drafts of a unit: one file, or a violation with its files, metadata file included."""
 
     drafts: tuple[Draft, ...]
     violation: StoredViolation | None = None
@@ -89,7 +89,7 @@ def placed(
     ids: Ids,
     policy: RetentionPolicy,
 ) -> StoredFile:
-    """The row that a draft becomes in its place; each replica has a new key of its own."""
+    """Return the row of a draft that was placed. Each replica gets a new key."""
 
     def replica(store: StoreStatus, state: ReplicaState) -> Replica:
         key = blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)

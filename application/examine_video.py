@@ -1,4 +1,4 @@
-"""Examining videos: what container they are and whether it is whole, while the bytes come in."""
+"""Examining videos: determine the container and check that it is whole while the bytes arrive."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -28,7 +28,7 @@ UNKNOWN_VIDEO = "application/octet-stream"
 
 
 class ExaminedVideo:
-    """Looks at a video's bytes while they come: what container they are, whether it is whole."""
+    """Determines the container of a video and checks it while its bytes arrive."""
 
     def __init__(self, declared: str | None, accept_unknown: bool) -> None:
         self._declared = declared
@@ -39,11 +39,11 @@ class ExaminedVideo:
         self._walker: Walker | None = None
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes.
+        """Examine the next bytes.
 
         Raises:
-            UnsupportedMedia: the container is not accepted, or not the declared one.
-            UndecodableMedia: it is broken.
+            UnsupportedMedia: the container is not accepted, or differs from the declared type.
+            UndecodableMedia: the container is broken.
         """
         if self._begun:
             self._walk(chunk)
@@ -53,7 +53,13 @@ class ExaminedVideo:
             self._begin()
 
     def finish(self) -> tuple[str, ContainerInfo | None]:
-        """The content type, and what the container says of itself."""
+        """Return the content type and the information of the container.
+
+        The information is None for an unknown container.
+
+        Raises:
+            UnsupportedMedia, UndecodableMedia: as `feed`.
+        """
         if not self._begun:
             self._begin()
         if self._walker is None:
@@ -70,7 +76,7 @@ class ExaminedVideo:
         if self._walker is None and not self._accept_unknown:
             raise UnsupportedMedia.of(
                 "video",
-                f"is {self._type}" if self._type else "is no video container that is known",
+                f"is {self._type}" if self._type else "is not a known video container",
                 "send MP4, MOV, Matroska, WebM, MPEG-TS or AVI, "
                 "or set accept_unknown_video to store it unchecked",
             )
@@ -90,7 +96,7 @@ class ExaminedVideo:
 async def watched(
     source: AsyncGenerator[bytes, None], watch: Callable[[bytes], None]
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks of a source, each shown to `watch` before it goes on."""
+    """Yield the chunks of a source; call `watch` with each chunk before it is yielded."""
     async with aclosing(source):
         async for chunk in source:
             watch(chunk)
@@ -98,10 +104,10 @@ async def watched(
 
 
 def checked_duration(duration_seconds: object) -> float | None:
-    """A video's length as its caller said it, in seconds; None says nothing.
+    """Return the caller's duration of a video in seconds, or None if none is given.
 
     Raises:
-        InvalidInput: no number, or none that a video can have.
+        InvalidInput: not a number from 0 to `MAX_DURATION_SECONDS`.
     """
     if duration_seconds is None:
         return None
@@ -111,13 +117,13 @@ def checked_duration(duration_seconds: object) -> float | None:
         raise InvalidInput.of(
             "duration_seconds",
             f"is {shown(duration_seconds)}",
-            f"give seconds, 0 to {MAX_DURATION_SECONDS}",
+            f"give a number of seconds from 0 to {MAX_DURATION_SECONDS}",
         )
     return seconds  # type: ignore[return-value]
 
 
 def video_info(info: ContainerInfo | None, duration_seconds: float | None) -> MediaInfo:
-    """What a caller and the container say of a video; the caller's duration wins."""
+    """Combine the container's information and the caller's duration, which takes precedence."""
     if info is None:
         return MediaInfo(duration_seconds=duration_seconds)
     known = info.duration_seconds if duration_seconds is None else duration_seconds
@@ -125,5 +131,7 @@ def video_info(info: ContainerInfo | None, duration_seconds: float | None) -> Me
 
 
 def _broken_video(error: MalformedMedia) -> UndecodableMedia:
-    problem = FieldProblem("video", error.message, "send the whole file as the recorder closed it")
+    problem = FieldProblem(
+        "video", error.message, "send the complete file, as finalized by the recorder"
+    )
     return UndecodableMedia([problem])

@@ -1,6 +1,6 @@
-"""Finding and describing what is stored: the one way from an entry point into the catalogue.
+"""Lookups and queries: the only access of entry points to the rows of the catalogue.
 
-Files and violations that are not available are not found unless a query names their state.
+Files and violations that are not available are found only by a query that names their state.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ class ViolationFiles:
     """A violation and the available files that name it.
 
     Attributes:
-        own: its image, its video and its metadata file, in this order, as far as they exist.
-        others: a page of the files that were stored with its id, newest receipt first.
+        own: its image, video and metadata file, in this order, as far as they exist.
+        others: a page of the other files with its id, newest receipt first.
     """
 
     violation: StoredViolation
@@ -31,26 +31,26 @@ class ViolationFiles:
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """Its own files, then those of the page."""
+        """Its own files, followed by the other files of the page."""
         return (*self.own, *self.others.items)
 
 
 class Find:
-    """Finds files and violations by id or by query. Their bytes are not read.
+    """Finds files and violations by id or by query. Does not read their bytes.
 
     Errors of all methods:
-        CatalogueUnavailable: the database is away.
+        CatalogueUnavailable: the database can't be reached.
     """
 
     def __init__(self, *, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
     async def file(self, file_id: str) -> StoredFile:
-        """The file with its replicas.
+        """Return the file with its replicas.
 
         Raises:
-            InvalidInput: no file can have this id.
-            NotFound: no available file has it.
+            InvalidInput: the id is malformed.
+            NotFound: no available file has this id.
         """
         file = await self._catalogue.file(known_file_id(file_id))
         if file is None or file.state is not FileState.AVAILABLE:
@@ -58,15 +58,15 @@ class Find:
         return file
 
     async def files(self, query: FilesQuery) -> Page[StoredFile]:
-        """The page of files that `query` asks for, newest receipt first."""
+        """Return the page of files that `query` selects, newest receipt first."""
         return await self._catalogue.files(query)
 
     async def violation(self, violation_id: str) -> StoredViolation:
-        """The violation.
+        """Return the violation.
 
         Raises:
-            InvalidInput: no violation can have this id.
-            NotFound: there is no such violation.
+            InvalidInput: the id is malformed.
+            NotFound: no available violation has this id.
         """
         known = checked_violation_id(violation_id)
         violation = await self._catalogue.violation(known)
@@ -75,19 +75,19 @@ class Find:
         return violation
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
-        """The page of violations that `query` asks for, newest first."""
+        """Return the page of violations that `query` selects, newest first."""
         return await self._catalogue.violations(query)
 
     async def violation_with_files(
         self, violation_id: str, *, limit: int = MAX_LIMIT, after: Cursor | None = None
     ) -> ViolationFiles:
-        """The violation, its own files, and a page of the other files that name it.
+        """Return the violation, its own files, and a page of the other files with its id.
 
-        `after` continues the other files with a cursor of an earlier answer.
+        `after` is the `others.next` of an earlier result and continues the other files.
 
         Raises:
-            InvalidInput: no violation can have this id, or `limit` is out of range.
-            NotFound: there is no such violation.
+            InvalidInput: the id is malformed, or `limit` is out of range.
+            NotFound: no available violation has this id.
         """
         violation = await self.violation(violation_id)
         query = FilesQuery(violation_id=violation.violation_id, limit=limit, after=after)

@@ -1,4 +1,4 @@
-"""What callers hand in: sources of bytes, arrays, and what they say about them."""
+"""Inputs of the use cases: sources of bytes, arrays, and their attributes."""
 
 from collections.abc import AsyncIterable, Mapping
 from datetime import datetime
@@ -24,20 +24,20 @@ from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.spool import Body
 
 MAX_METADATA_BYTES = 1024 * 1024
-"""Of what a caller says about a file, as canonical JSON."""
+"""Largest size of a file's metadata as canonical JSON."""
 
 Source: TypeAlias = bytes | PathLike[str] | AsyncIterable[bytes] | Body
-"""Bytes at hand, a file, a stream, or a body that the spool took in already."""
+"""Bytes in memory, the path of a file, a stream, or a body that the spool took in already."""
 
 
 @frozen
 class Upload:
-    """Encoded bytes as they came; stored byte for byte.
+    """Encoded bytes, stored byte for byte.
 
-    `content_type` and `sha256` are what the caller declares; bytes that contradict them are
-    refused. None declares nothing. `original_name` is the file's name at its origin, without
-    folders; `FileAttributes.original_name` takes precedence. A caller whose source is a body of the
-    spool passes the stack on which that body was entered to the use case, as `bodies`.
+    `content_type` and `sha256` are the caller's declarations, or None; bytes that contradict them
+    are refused. `original_name` is the file's name at its origin, without folders;
+    `FileAttributes.original_name` takes precedence. If `source` is a body of the spool, the caller
+    passes the stack on which that body was entered to the use case, as `bodies`.
 
     Raises:
         InvalidInput: `original_name` is not printable, too long, or a path.
@@ -54,7 +54,7 @@ class Upload:
             raise InvalidInput([problem])
 
     def held(self) -> "Upload":
-        """The same, of which a buffer that the caller may fill again is copied now."""
+        """Return this upload with a mutable buffer copied, so that later changes have no effect."""
         if isinstance(self.source, bytearray | memoryview):
             return evolve(self, source=bytes(self.source))
         return self
@@ -62,9 +62,9 @@ class Upload:
 
 @frozen
 class ArrayImage:
-    """An image as an array; `encoding` None takes the configured one.
+    """An image as an array. `encoding` None selects the configured encoding.
 
-    The array is the caller's until a use case is called, which copies it before it first waits.
+    A use case copies the array before it first waits; afterwards the caller may change the array.
     """
 
     pixels: Pixels = field(repr=False)
@@ -72,11 +72,11 @@ class ArrayImage:
     encoding: Encoding | None = None
 
     def held(self, max_pixels: int) -> "ArrayImage":
-        """The same, with the pixels as they are now: copied, once.
+        """Return this image with its pixels copied, at most once.
 
         Raises:
-            InvalidInput: they are no picture.
-            TooLarge: more than `max_pixels` of them.
+            InvalidInput: the array does not have the shape and type of an image.
+            TooLarge: more than `max_pixels` pixels.
         """
         dimensions_of(self.pixels, max_pixels=max_pixels)
         return evolve(self, pixels=unchanging(self.pixels))
@@ -84,12 +84,12 @@ class ArrayImage:
 
 @frozen
 class FileAttributes:
-    """What a caller says about a file; `of` also reads the caller's metadata.
+    """The attributes that a caller gives for a file. `of` also reads the caller's metadata.
 
     Attributes:
-        captured_at: when the file was captured; may be naive. Retention counts from it where it
-            is plausible (`domain.retention`).
-        historic: states that a capture time long before receipt is right.
+        captured_at: when the file was captured; may be naive. Retention counts from it if it is
+            plausible (`domain.retention`).
+        historic: states that a capture time long before receipt is correct.
         original_name: the file's name at its origin: printable, at most 255 characters, no path.
 
     Raises:
@@ -121,14 +121,14 @@ class FileAttributes:
         historic: bool = False,
         original_name: str | None = None,
     ) -> "FileAttributes":
-        """Attributes from arguments and from the caller's metadata.
+        """Make attributes from arguments and the caller's metadata.
 
         `device_id`, `violation_id` and `timestamp` (`captured_at`) in the metadata count like
         arguments.
 
         Raises:
-            InvalidInput: one of them can't be read, or contradicts its argument; the metadata is
-                no JSON object, or larger than `MAX_METADATA_BYTES`. All of it is named at once.
+            InvalidInput: one of them is invalid or contradicts its argument, or the metadata is not
+                a JSON object or larger than `MAX_METADATA_BYTES`. Every problem is named.
         """
         reading = _Reading(metadata)
         device_id = reading.agreed("device_id", device_id)
@@ -142,9 +142,9 @@ class FileAttributes:
 
 @frozen
 class EvidenceAttributes(FileAttributes):
-    """What a violation says about a file of its own, whose id no caller can give.
+    """The attributes of a violation's own file, whose id a caller can't give.
 
-    All of it is of a record, which was checked.
+    They come from a violation record, which was checked, and are not checked again.
     """
 
     def __attrs_post_init__(self) -> None:
@@ -152,21 +152,21 @@ class EvidenceAttributes(FileAttributes):
 
 
 def check_declared_type(field: str, declared: str | None, found: ContentType | None) -> None:
-    """See that bytes are of the type that they were declared as; none declares nothing.
+    """Check that the type of the bytes agrees with the declared type. None is not compared.
 
     Raises:
-        UnsupportedMedia: they are of another.
+        UnsupportedMedia: the types differ.
     """
     if declared and found and not same_family(declared, found):
         raise UnsupportedMedia.of(
             field,
             f"is declared as {declared!a:.80}, but its bytes are {found}",
-            "declare the type that it has, or none",
+            "declare the actual type, or omit the declaration",
         )
 
 
 class _Reading:
-    """A caller's metadata as it is read; gathers all that is wrong with it."""
+    """Reads a caller's metadata and collects all problems."""
 
     def __init__(self, metadata: object) -> None:
         self.problems: list[FieldProblem] = []
@@ -178,7 +178,7 @@ class _Reading:
             self._wrong("metadata", "is not an object", 'give {"key": "value"}')
 
     def agreed(self, name: str, argument: str | None) -> str | None:
-        """What the argument and the metadata say, which must be the same."""
+        """Return the text given by the argument or the metadata. If both give it, they must agree."""
         stated = self._metadata.get(name)
         if stated is None:
             return argument
@@ -189,12 +189,12 @@ class _Reading:
             self._wrong(
                 f"metadata.{name}",
                 f"{shown(stated)} contradicts {name} {shown(argument)}",
-                "say it once, or say the same",
+                "give it once, or give the same value twice",
             )
         return stated
 
     def time(self, name: str, argument: datetime | None) -> datetime | None:
-        """The time of the argument and of the metadata, which must be the same."""
+        """Return the time given by the argument or the metadata. If both give it, they must agree."""
         stated = self._metadata.get(name)
         try:
             read = argument if stated is None else parse_time(stated, f"metadata.{name}")
@@ -205,16 +205,16 @@ class _Reading:
             self._wrong(
                 f"metadata.{name}",
                 f"{shown(stated)} contradicts {name} {argument.isoformat()}",
-                "give it once, or the same twice",
+                "give it once, or give the same value twice",
             )
         return read
 
     def plain(self) -> Mapping[str, Json] | None:
-        """The metadata as JSON: a copy to its depth, in which times are texts."""
+        """Return a deep copy of the metadata as JSON, with times as ISO 8601 texts."""
         if not self._given:
             return None
-        said: Any = json_copy({name: _plain(value) for name, value in self._metadata.items()})
-        plain: Mapping[str, Json] = said
+        copy: Any = json_copy({name: _plain(value) for name, value in self._metadata.items()})
+        plain: Mapping[str, Json] = copy
         try:
             metadata_text(plain)
         except InvalidInput as error:
@@ -227,10 +227,10 @@ class _Reading:
 
 
 def metadata_text(metadata: Mapping[str, Json]) -> str:
-    """What a caller says about a file, as canonical JSON.
+    """Return a file's metadata as canonical JSON.
 
     Raises:
-        InvalidInput: it is no JSON object, or larger than `MAX_METADATA_BYTES`.
+        InvalidInput: it is not a JSON object, or larger than `MAX_METADATA_BYTES`.
     """
     text = canonical_json(metadata)
     if len(text) > MAX_METADATA_BYTES:

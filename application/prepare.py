@@ -1,7 +1,7 @@
-"""Prepare: input is taken in, hashed, checked and encoded. Nothing is visible yet.
+"""Prepare: takes input in, hashes, checks and encodes it. Nothing becomes visible.
 
-Bodies of the spool are entered on the stack that the caller passes. The caller ends that stack,
-whether the draft was made or not.
+Bodies of the spool are entered on the stack that the caller passes. The caller closes that stack in
+every case.
 """
 
 import asyncio
@@ -57,13 +57,13 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, ad
 logger = logging.getLogger("traffic_storage.prepare")
 
 WORTH_COMPRESSING_BYTES = 4096
-"""Below one block of a disk nothing is saved, and each store and read of it would pay."""
+"""Smaller files occupy one disk block in any case; compressing them would only cost time."""
 JSON_TYPE = "application/json"
 
 
 @frozen
 class Limits:
-    """What may come in at most, and what is accepted."""
+    """The limits on inputs, and what is accepted."""
 
     image_bytes: int
     video_bytes: int
@@ -75,12 +75,12 @@ class Limits:
 
 
 def taken_over(bodies: AsyncExitStack | None) -> AsyncExitStack:
-    """A stack of one's own with all contexts that were entered on `bodies`, which is empty then."""
+    """Move all contexts of `bodies` to a new stack and return it; `bodies` is empty afterwards."""
     return AsyncExitStack() if bodies is None else bodies.pop_all()
 
 
 class Prepare:
-    """Makes drafts of what callers hand in."""
+    """Makes drafts from the inputs of callers."""
 
     def __init__(
         self,
@@ -102,10 +102,11 @@ class Prepare:
         self._zone = zone
 
     def held(self, image: ArrayImage | Upload) -> ArrayImage | Upload:
-        """The image as it is now; what its caller does to his buffers later changes nothing.
+        """Return the image with mutable buffers copied, so that later changes have no effect.
 
         Raises:
-            InvalidInput: an array that is no media, or has too many pixels.
+            InvalidInput: an array does not have the shape and type of an image.
+            TooLarge: an array has too many pixels.
         """
         if isinstance(image, ArrayImage):
             return image.held(self._limits.pixels)
@@ -114,7 +115,10 @@ class Prepare:
     async def image(
         self, image: ArrayImage | Upload, attributes: FileAttributes, bodies: AsyncExitStack
     ) -> Draft:
-        """An image's draft: an array is encoded, encoded bytes are decoded once and kept."""
+        """Return the draft of an image.
+
+        An array is encoded. Encoded bytes are decoded once as a check, and kept unchanged.
+        """
         moment = self._captured(attributes)
         if isinstance(image, ArrayImage):
             return await self._array(image, attributes, moment)
@@ -134,7 +138,7 @@ class Prepare:
         bodies: AsyncExitStack,
         duration_seconds: float | None = None,
     ) -> Draft:
-        """A video's draft: its container is walked to its end while the bytes come in."""
+        """Return the draft of a video. Its container is parsed to its end while the bytes arrive."""
         moment = self._captured(attributes)
         duration_seconds = checked_duration(duration_seconds)
         examined = ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
@@ -146,13 +150,13 @@ class Prepare:
         return evolve(draft, original_name=attributes.original_name or video.original_name)
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
-        """The draft of a JSON object, in canonical form."""
+        """Return the draft of a JSON object in canonical form."""
         if not isinstance(data, Mapping):
             raise InvalidInput.of("data", f"is a {type(data).__name__}", "give a JSON object")
         return await self.document(canonical_json(data, "data"), attributes)
 
     async def document(self, text: bytes, attributes: FileAttributes) -> Draft:
-        """The draft of canonical JSON at hand; compressed when that pays."""
+        """Return the draft of a canonical JSON text, compressed if that makes it smaller."""
         moment = self._captured(attributes)
         if len(text) > self._limits.metadata_bytes:
             raise TooLarge.of(
@@ -174,10 +178,10 @@ class Prepare:
         )
 
     def moment(self, timestamp: datetime, field: str) -> Moment:
-        """The instant that a caller's time means, checked against the clock.
+        """Return the instant of a caller's time, checked against the clock.
 
         Raises:
-            InvalidInput: it can't be when something was captured.
+            InvalidInput: the time is not plausible as a capture time.
         """
         now = self._clock.now()
         moment = instant(timestamp, self._zone, field)
@@ -186,7 +190,7 @@ class Prepare:
             raise InvalidInput([problem])
         if moment.at > now:
             logger.warning(
-                "%s %s lies %s ahead of this host's clock; accepted up to max_clock_ahead (%s)",
+                "%s %s is %s ahead of the clock of this host; accepted up to max_clock_ahead (%s)",
                 field,
                 moment.at.isoformat(),
                 moment.at - now,
@@ -231,7 +235,7 @@ class Prepare:
             return await self._taken(await self._spool.wrap(data), limit_bytes, field, watch)
         chunks = self._chunks(source, field)
         if watch:
-            # Admitted first: `watch` sees only bytes, and no more of them than the limit.
+            # `admitted` comes first, so that `watch` gets only bytes objects within the limit.
             chunks = watched(admitted(chunks, limit_bytes=limit_bytes, field_name=field), watch)
         taking = self._spool.take(chunks, limit_bytes=limit_bytes, field_name=field)
         body = await bodies.enter_async_context(taking)
@@ -242,7 +246,7 @@ class Prepare:
     async def _taken(
         self, body: Body, limit_bytes: int, field: str, watch: Callable[[bytes], None] | None
     ) -> Body:
-        """A body that is at hand already, its size and its content checked."""
+        """Return a body that exists already, after checking its size and content."""
         _check_size(body.digests.size_bytes, limit_bytes, field)
         if watch:
             async for chunk in self._spool.chunks(body):
@@ -279,8 +283,8 @@ class Prepare:
         if upload.sha256 is not None and upload.sha256 != digests.sha256:
             raise DigestMismatch.of(
                 "sha256",
-                f"the {field} has SHA-256 {digests.sha256}, declared was {upload.sha256}",
-                "send the bytes again: they changed on the way, or the digest is of others",
+                f"the {field} has SHA-256 {digests.sha256}, but {upload.sha256} was declared",
+                "send the bytes again: they changed in transit, or the digest is of other bytes",
             )
 
     def _draft(

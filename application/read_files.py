@@ -1,7 +1,7 @@
-"""Reading: files as they were handed in, whole, in spans, or decoded.
+"""Reading: the original bytes of files, whole or in spans, and the pixels of images.
 
-No byte is handed out unverified: `ReplicaReader` reads the stored bytes, and this module decodes
-them.
+Every byte is verified before it is returned: `ReplicaReader` reads and verifies the stored bytes,
+and this module decodes them.
 """
 
 from collections.abc import AsyncGenerator
@@ -22,14 +22,15 @@ from traffic_storage.ports.images import DecodedImage, Images
 
 
 class ReadFiles:
-    """Hands out files by id.
+    """Reads files by id.
 
     Errors of all methods:
-        InvalidInput: no file can have this id.
-        NotFound: no file has it.
-        StorageUnavailable: every good replica is in a store that can't be reached; it is named.
+        InvalidInput: the id is malformed.
+        NotFound: no available file has this id.
+        StorageUnavailable: every replica that may be good is in a store that can't be reached; the
+            message names the stores.
         NoGoodReplica: every replica is corrupt or missing.
-        CatalogueUnavailable: the database is away.
+        CatalogueUnavailable: the database can't be reached.
     """
 
     def __init__(
@@ -48,23 +49,25 @@ class ReadFiles:
         self._counters = counters
 
     async def whole(self, file_id: str) -> tuple[bytes, StoredFile]:
-        """All bytes of a file, as they were handed in. Meant for what fits in memory."""
+        """Return the original bytes of a file and its row. For files that fit in memory."""
         file = await self._find.file(file_id)
         data = await self._content(file)
         self._count(len(data))
         return data, file
 
     async def open(self, file_id: str) -> "OpenFile":
-        """A file whose bytes are taken piece by piece."""
+        """Return a file whose bytes can be read in chunks."""
         return OpenFile(await self._find.file(file_id), self)
 
     async def image(
         self, file_id: str, channel_order: ChannelOrder | None = None
     ) -> tuple[DecodedImage, StoredFile]:
-        """An image's pixels, in this channel order or (None) in the one it was handed in with.
+        """Return the pixels of an image and its row.
+
+        `channel_order` None selects the order in which the array was given, else RGB.
 
         Raises:
-            UnsupportedMedia: the file is no image.
+            UnsupportedMedia: the file is not an image.
         """
         file = await self._find.file(file_id)
         if file.kind is not FileKind.IMAGE:
@@ -76,12 +79,12 @@ class ReadFiles:
         data = await self._content(file)
         self._count(len(data))
         order = channel_order or file.media.channel_order or ChannelOrder.RGB
-        # An encoder may have dropped what an array had: grey, or alpha that is opaque all over.
+        # The format may have changed the channels of an array: grey, or a fully opaque alpha.
         given = file.media.channels if file.media.pixel_sha256 is not None else None
         return await self._images.decode(data, order, given), file
 
     async def chunks(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
-        """The bytes of a span of a file, each verified before it is given."""
+        """Yield the original bytes of a span of a file, each verified before it is yielded."""
         if file.stored.segmented and file.coding is Coding.IDENTITY:
             async with aclosing(self._replicas.stream(file, span)) as stream:
                 async for chunk in stream:
@@ -101,7 +104,7 @@ class ReadFiles:
         try:
             return await self._compressor.expand(stored, file.content)
         except BlobCorrupt as error:
-            # The stored bytes are those that were recorded: no other copy can do better.
+            # The stored bytes have the recorded digest, so every other replica fails as well.
             raise NoGoodReplica(f"{file.file_id} can't be decoded: {error}") from error
 
     def _count(self, size_bytes: int) -> None:
@@ -111,24 +114,26 @@ class ReadFiles:
 
 @frozen
 class OpenFile:
-    """A file that is read piece by piece."""
+    """A file that is read in chunks."""
 
     file: StoredFile
     _reader: ReadFiles
 
     def chunks(self, span: Span | None = None) -> AsyncGenerator[bytes, None]:
-        """The bytes of `span` (None: all), in chunks of at most 4 MiB, each verified.
+        """Return an iterator over the bytes of `span` (None: all), in verified chunks up to 4 MiB.
 
-        Close the iterator (`aclosing`) when leaving early. Errors come while iterating, as of
-        `ReadFiles`; bytes given before are right.
+        Close the iterator (`aclosing`) when leaving early. While iterated, it raises the errors of
+        `ReadFiles`; bytes yielded before an error are correct.
 
         Raises:
-            InvalidInput: the span ends behind the file's end.
+            InvalidInput: the span ends after the end of the file.
         """
         size = self.file.content.size_bytes
         span = span or Span(0, size)
         if span.stop > size:
             raise InvalidInput.of(
-                "span", f"ends at {span.stop}, the file at {size}", f"stop at {size} or before"
+                "span",
+                f"ends at {span.stop}, but the file has {size} bytes",
+                f"end at {size} or before",
             )
         return self._reader.chunks(self.file, span)

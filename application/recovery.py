@@ -1,4 +1,4 @@
-"""Recovery: undoing what an interrupted store left. It completes nothing; a retry does."""
+"""Recovery: undoes interrupted attempts. It never completes one; the caller's retry does that."""
 
 import logging
 from datetime import timedelta
@@ -17,7 +17,7 @@ BATCH = 100
 
 
 class Recover:
-    """Undoes attempts whose deadline, and a margin for requests still under way, have passed."""
+    """Undoes attempts whose deadline, plus a margin for running requests, has passed."""
 
     def __init__(
         self,
@@ -35,18 +35,18 @@ class Recover:
         self._margin = margin
 
     async def __call__(self) -> int:
-        """Undo all that are due; the number undone.
+        """Undo all attempts that are due; return their number.
 
-        An attempt with a key in a store that can't be reached from here stays condemned, for a
-        process that has the store, or for later; it keeps none that is younger waiting.
+        An attempt with a key in a store that this process can't reach stays condemned. A process
+        that can reach the store, or a later call, undoes it. It does not delay younger attempts.
 
         Raises:
-            CatalogueUnavailable: the database is away.
+            CatalogueUnavailable: the database can't be reached.
         """
         undone = 0
         stuck: set[AttemptId] = set()
         while True:
-            # Stuck ones are given again each time, and before those that are younger.
+            # The journal returns the stuck attempts every time, before younger ones.
             limit = BATCH + len(stuck)
             attempts = await self._journal.condemn(self._clock.now() - self._margin, limit)
             for attempt in attempts:
@@ -69,5 +69,5 @@ class Recover:
             logger.warning("attempt %s can't be undone yet: %s", attempt.attempt_id, str(error))
             return False
         await self._journal.forget(attempt.attempt_id)
-        logger.info("undid attempt %s of %s", attempt.attempt_id, attempt.owner)
+        logger.info("attempt %s of %s was undone", attempt.attempt_id, attempt.owner)
         return True

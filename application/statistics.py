@@ -1,4 +1,4 @@
-"""Statistics: what is stored where, and what this process has done."""
+"""Statistics: usage of the tiers, and the operations of this process."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from traffic_storage.ports.catalogue import Catalogue
 
 @frozen
 class KindUsage:
-    """Files and stored bytes of one kind."""
+    """Number of files and stored bytes of one kind."""
 
     files: int = 0
     bytes: int = 0
@@ -22,9 +22,10 @@ class KindUsage:
 
 @frozen
 class TierUsage:
-    """What a tier holds. `usage_percentage` is 0–100 of the limit; None without a limit.
+    """Usage of a tier.
 
-    `free_bytes` is what its medium has left, where that is known.
+    `usage_percentage` is 0–100 % of the limit, or None without a limit. `free_bytes` is the smallest
+    free space among its stores, or None if unknown.
     """
 
     configured: bool
@@ -38,7 +39,7 @@ class TierUsage:
 
 @frozen
 class StorageStatistics:
-    """The present figures. Counted in the catalogue's own transactions, not estimated."""
+    """The current figures. The catalogue's counters are exact, not estimated."""
 
     local: TierUsage
     cloud: TierUsage
@@ -48,7 +49,7 @@ class StorageStatistics:
 
 
 class Statistics:
-    """Reads the maintained counters: the cost does not grow with what is stored."""
+    """Reads the maintained counters. The cost does not depend on the number of files."""
 
     def __init__(
         self, *, catalogue: Catalogue, stores: Stores, cache: Cache, counters: OperationCounters
@@ -59,10 +60,10 @@ class Statistics:
         self._counters = counters
 
     async def __call__(self) -> StorageStatistics:
-        """The figures now.
+        """Return the current figures.
 
         Raises:
-            CatalogueUnavailable: the database is away.
+            CatalogueUnavailable: the database can't be reached.
         """
         usage = await self._catalogue.usage()
         return StorageStatistics(

@@ -1,4 +1,4 @@
-"""Storing a violation with its files as one: visible whole or not at all."""
+"""Storing a violation with its files as one unit, visible completely or not at all."""
 
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -27,7 +27,7 @@ from traffic_storage.ports.clock import Clock
 
 @frozen
 class StoredEvidence:
-    """A stored violation and, by kind, its files that were asked for (metadata always)."""
+    """A stored violation and, by kind, the files of this call (its metadata file always)."""
 
     violation: StoredViolation
     files: Mapping[FileKind, StoredFile]
@@ -35,9 +35,10 @@ class StoredEvidence:
 
 
 class StoreEvidence:
-    """Stores a violation: its record, its metadata file, and the image and video that came.
+    """Stores a violation: its record, its metadata file, and the given image and video.
 
-    The same again is a no-op; a file that was missing is added; anything else is a conflict.
+    Repeating a call changes nothing. A call with a file that the violation lacks adds the file. A
+    call with another record or other content is a conflict.
     """
 
     def __init__(
@@ -58,21 +59,23 @@ class StoreEvidence:
         historic: bool = False,
         bodies: AsyncExitStack | None = None,
     ) -> StoredEvidence:
-        """Store it. Image and video are prepared and put concurrently.
+        """Store a violation. Image and video are prepared and put concurrently.
 
-        The caller may change buffers among them once this call has first waited. `historic` states
-        that a timestamp long before receipt is right. `bodies` is as in `StoreFiles`.
+        The caller may change arrays and buffers after this call has first waited. `historic` states
+        that a timestamp long before receipt is correct. `bodies` is as in `StoreFiles`.
 
         Raises:
-            InvalidInput: the record's time, a file, or the duration of a video that did not come.
+            InvalidInput: the record's time or a file is invalid, or a duration is given without a
+                video.
             Conflict: the violation exists with another record or other files.
-            StorageFull, StorageUnavailable, CatalogueUnavailable: no place, or no database.
+            StorageFull, StorageUnavailable: no store accepts the files.
+            CatalogueUnavailable: the database can't be reached.
         """
         async with taken_over(bodies) as own:
             moment = self._prepare.moment(record.timestamp, "timestamp")
             report = _Report(record, moment, historic)
             seconds = _duration(video, video_duration_seconds)
-            # Copied here, because the tasks that prepare them start later.
+            # Mutable buffers are copied here, because the tasks that prepare the files start later.
             image = None if image is None else self._prepare.held(image)
             video = None if video is None else video.held()
             media = await self._media(report, image, video, seconds, own)
@@ -117,7 +120,7 @@ class StoreEvidence:
 
 @frozen
 class _Report:
-    """A record, the instant that its timestamp means, and whether it is stated to be historic."""
+    """A record, the instant of its timestamp, and whether the caller states it to be historic."""
 
     record: ViolationRecord
     moment: Moment
@@ -144,10 +147,10 @@ class _Report:
         )
 
 
-def _duration(video: Upload | None, said: object) -> float | None:
-    seconds = checked_duration(said)
+def _duration(video: Upload | None, duration_seconds: object) -> float | None:
+    seconds = checked_duration(duration_seconds)
     if seconds is not None and video is None:
         raise InvalidInput.of(
-            "duration_seconds", "is of a video, and none came", "give the video, or leave it out"
+            "duration_seconds", "is given without a video", "give the video, or omit the duration"
         )
     return seconds

@@ -16,27 +16,29 @@ from traffic_storage.domain.files import StoredFile
 
 @frozen
 class Stored:
-    """A stored file; `created` False: a retry that found the first result."""
+    """A stored file. `created` is False if the file was stored before."""
 
     file: StoredFile
     created: bool
 
 
 class StoreFiles:
-    """Stores one file. Durable and visible when it returns; nothing is left when it raises.
+    """Stores one file. The file is durable and visible when a call returns.
 
-    Cancelling a call after its bytes came in does not undo it: the file is stored, and a retry
-    finds it. The caller may change an array or a buffer once the call has first waited.
+    After an error nothing of the file is visible. Cancelling a call after its bytes were taken in
+    does not stop it: the file is stored, and a retry finds it. The caller may change an array or a
+    buffer after the call has first waited.
 
     `bodies` is the stack on which the caller entered the bodies that it passes as sources. The call
-    takes the contexts over at its first step and leaves them when the file is stored or refused,
-    also when the caller is gone by then.
+    takes over the contexts at its first step and leaves them when the file is stored or refused,
+    even if the caller was cancelled.
 
     Errors of all methods:
         InvalidInput (also as TooLarge, UnsupportedMedia, UndecodableMedia, DigestMismatch): the
-            input; every wrong field is named.
-        Conflict: the id holds other content.
-        StorageFull, StorageUnavailable, CatalogueUnavailable: no place, or no database.
+            input is invalid; every wrong field is named.
+        Conflict: the id has other content.
+        StorageFull, StorageUnavailable: no store accepts the file.
+        CatalogueUnavailable: the database can't be reached.
     """
 
     def __init__(self, *, prepare: Prepare, store_unit: StoreUnit, tasks: OwnedTasks) -> None:
@@ -51,7 +53,7 @@ class StoreFiles:
         *,
         bodies: AsyncExitStack | None = None,
     ) -> Stored:
-        """Store an image: an array is encoded, encoded bytes are kept byte for byte."""
+        """Store an image. An array is encoded; encoded bytes are stored byte for byte."""
         async with taken_over(bodies) as own:
             draft = await self._prepare.image(image, attributes, own)
             return await self._tasks.run(self._store(draft, own.pop_all()))
@@ -64,7 +66,7 @@ class StoreFiles:
         duration_seconds: float | None = None,
         bodies: AsyncExitStack | None = None,
     ) -> Stored:
-        """Store a video segment byte for byte; `duration_seconds` None takes the container's."""
+        """Store a video byte for byte. `duration_seconds` None selects the container's duration."""
         async with taken_over(bodies) as own:
             draft = await self._prepare.video(video, attributes, own, duration_seconds)
             return await self._tasks.run(self._store(draft, own.pop_all()))

@@ -111,8 +111,8 @@ class Form:
         if digests != [declared]:
             raise DigestMismatch.of(
                 "Content-Digest",
-                f"the body has SHA-256 {self.content_sha256}, declared was {declared}",
-                "send the bytes again: they changed on the way, or the digest is of others",
+                f"the body has SHA-256 {self.content_sha256}, but {declared} was declared",
+                "send the bytes again: they changed in transit, or the digest is of other bytes",
             )
 
 

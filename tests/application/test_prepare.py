@@ -162,7 +162,7 @@ VIDEOS: list[tuple[Any, type[InvalidInput], str]] = [
     (media.truncated(media.video("mp4")), UndecodableMedia, "video"),
     (media.truncated(media.video("mkv"), 0.9), UndecodableMedia, "video"),
     (streamed(media.truncated(media.video("avi"), 0.7), 999), UndecodableMedia, "video"),
-    (b"\x00" * 5_000, UnsupportedMedia, "no video container that is known"),
+    (b"\x00" * 5_000, UnsupportedMedia, "not a known video container"),
     (media.shipped_jpeg("rocket"), UnsupportedMedia, "video: is image/jpeg"),
     (streamed(b"x" * 3_000_000, 100_000), UnsupportedMedia, "video"),
     (media.video("mp4") + b"\x00" * 3_000_000, TooLarge, "video: has"),
