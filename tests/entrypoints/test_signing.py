@@ -31,7 +31,7 @@ async def test_a_link_before_the_first_store_makes_folders_for_this_user_alone(
 def test_a_pipe_in_place_of_the_key_holds_nobody_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / KEY_FILE)
     service = StorageService(StorageConfig(local_base_path=tmp_path), "LOCAL_ONLY")
-    with pytest.raises(ConfigurationError, match="no regular file"):
+    with pytest.raises(ConfigurationError, match="not a regular file"):
         service.generate_access_url("V001~image")
 
 
