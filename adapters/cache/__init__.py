@@ -1,1 +1,1 @@
-"""Cache: in this process, or in Redis or Valkey."""
+"""Adapters of the port Cache: in this process, and in Redis or Valkey."""

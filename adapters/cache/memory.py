@@ -1,4 +1,4 @@
-"""The cache of one process: least recently used out first, by bytes and by time."""
+"""The cache in this process: bounded by bytes, least recently used evicted first, with expiry."""
 
 from collections import OrderedDict
 from datetime import timedelta
@@ -8,7 +8,7 @@ from attrs import frozen
 from traffic_storage.ports.cache import Cache, CacheHealth
 from traffic_storage.ports.clock import Clock
 
-# What an entry occupies beside its key and its bytes, roughly: objects, table slots, links.
+# Approximate size of an entry without its key and data: objects, table slots, links.
 _ENTRY_BYTES = 400
 
 
@@ -20,9 +20,9 @@ class _Entry:
 
 
 class InProcessCache(Cache):
-    """Keeps entries in memory, in all at most `max_bytes` (keys and bookkeeping included).
+    """Keeps entries in memory, in total at most `max_bytes` (keys and bookkeeping included).
 
-    Data longer than `max_item_bytes` is not kept. For one event loop.
+    Data longer than `max_item_bytes` is not kept. Use it from one event loop only.
     """
 
     def __init__(self, max_bytes: int, max_item_bytes: int, clock: Clock) -> None:

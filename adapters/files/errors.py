@@ -25,7 +25,10 @@ _REFUSED = {
         "contains a symbolic link, which is not followed",
         "replace the link with a folder",
     ),
-    errno.ENOTDIR: ("contains a file where a folder must be", "remove that file"),
+    errno.ENOTDIR: (
+        "contains a file or a symbolic link where a folder must be",
+        "replace it with a folder",
+    ),
     errno.EMFILE: ("can't be used: too many open files", "raise the limit of open files"),
     errno.ENFILE: ("can't be used: too many open files", "raise the limit of open files"),
     errno.ENOENT: ("lacks a folder", "mount the file system, or restore the folder"),

@@ -1,11 +1,11 @@
-"""Redis or Valkey, alone or as a cluster.
+"""The cache in Redis or Valkey, a single server or a cluster.
 
-redis-py gives connections (TCP, TLS, Unix socket), login and protocol. A request neither connects
-nor retries: all requests share one pipelined connection to a server, which a task in the
-background opens, watches and opens again (`node`). So a stalled server costs the requests under
-way one wait and sees one connection attempt at a time, and a request that is cancelled disturbs no
-other. redis-py's pool costs four times the CPU a look-up at 16 at once, and a connection whenever
-a request gives up.
+redis-py provides connections (TCP, TLS, Unix socket), login and protocol. A request neither connects
+nor retries: all requests share one pipelined connection per server, which a background task opens,
+watches and reopens (`node`). So a stalled server costs the pending requests one wait and gets one
+connection attempt at a time, and a cancelled request does not affect others. redis-py's pool needs
+four times the CPU time per look-up at 16 concurrent look-ups, and loses a connection whenever a
+request is abandoned.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Protocol
 from redis.exceptions import ResponseError
 
 from traffic_storage.adapters.cache.redis.cluster import Cluster
-from traffic_storage.adapters.cache.redis.messages import Unavailable, in_words
+from traffic_storage.adapters.cache.redis.messages import Unavailable, describe
 from traffic_storage.adapters.cache.redis.node import Node
 from traffic_storage.adapters.cache.redis.pipeline import Command, Reply
 from traffic_storage.adapters.cache.redis.settings import RedisSettings
@@ -26,7 +26,7 @@ __all__ = ["RedisCache", "RedisSettings"]
 
 logger = logging.getLogger("traffic_storage.cache")
 
-# Redis holds the end of an entry as 64 bits of milliseconds since 1970.
+# Redis stores the expiry of an entry as 64 bits of milliseconds since 1970.
 _LONGEST_MS = 100 * 365 * 24 * 3600 * 1000
 
 
@@ -37,9 +37,10 @@ class _Server(Protocol):
 
 
 class RedisCache(Cache):
-    """Entries are Redis strings with an expiry, under a prefix.
+    """Keeps entries as Redis strings with an expiry, under a prefix.
 
-    The server evicts entries by itself (`maxmemory` with `allkeys-lru`). For one event loop.
+    The server evicts entries itself (`maxmemory` with `allkeys-lru`). Use it from one event loop
+    only.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
@@ -73,7 +74,7 @@ class RedisCache(Cache):
         await self._server.aclose()
 
     async def _ask(self, key: str, verb: bytes, *arguments: bytes) -> Reply:
-        """The answer, or None when there is none in time."""
+        """Return the server's reply; None without a reply in time, or if it refuses the command."""
         name = f"{self._settings.prefix}{key}".encode()
         deadline = asyncio.get_running_loop().time() + self._settings.call_seconds
         try:
@@ -81,7 +82,7 @@ class RedisCache(Cache):
         except Unavailable as reason:
             logger.debug("%s %s: %s", verb.decode(), key, str(reason))
         except ResponseError as error:
-            self._note_refusal(f"Redis refuses {verb.decode()}: {in_words(error)}")
+            self._note_refusal(f"Redis refuses {verb.decode()}: {describe(error)}")
         return None
 
     def _note_refusal(self, refusal: str) -> None:
@@ -98,7 +99,7 @@ class _Single:
 
     async def ask(
         self,
-        key: bytes,  # noqa: ARG002 - for clusters
+        key: bytes,  # noqa: ARG002 - only clusters need it
         command: Command,
         deadline: float,
     ) -> Reply:

@@ -1,7 +1,7 @@
-"""A cluster: the map from keys to nodes.
+"""A Redis cluster: the map from slots to nodes.
 
-redis-py's cluster client reads this map inside a request, from a node picked at random, and sleeps
-where the cluster is down: one stalled node would delay the keys of all.
+redis-py's cluster client reads this map during a request, from a random node, and sleeps while the
+cluster is down: with it, one stalled node would delay requests to all nodes.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from attrs import evolve
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
-from traffic_storage.adapters.cache.redis.messages import Unavailable, in_words
+from traffic_storage.adapters.cache.redis.messages import Unavailable, describe
 from traffic_storage.adapters.cache.redis.node import Node
 from traffic_storage.adapters.cache.redis.pipeline import Command, Reply
 from traffic_storage.adapters.cache.redis.settings import RedisSettings
@@ -29,10 +29,10 @@ _SHORTEST_SECONDS = 0.1
 
 
 class Cluster:
-    """The primaries of a cluster, each a `Node`: one that is away costs its own keys only.
+    """The primaries of a cluster, each a `Node`. An unavailable node affects only its own keys.
 
-    A task in the background reads the map from any node that answers: at first, after a key was
-    found on another node or on none, and every `_REFRESH_SECONDS`.
+    A background task reads the map from any node that answers: at the start, after a redirection
+    or the loss of a node, after an error, and every `_REFRESH_SECONDS`.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
@@ -46,7 +46,7 @@ class Cluster:
         self._mapper: asyncio.Task[None] | None = None
 
     async def ask(self, key: bytes, command: Command, deadline: float) -> Reply:
-        """The answer of the node that has `key` (see `Node.ask`)."""
+        """Send a command to the node that has `key`; return its reply (see `Node.ask`)."""
         if not self._tried.is_set():
             await self._first_try(deadline)
         slot = key_slot(key)
@@ -65,12 +65,12 @@ class Cluster:
             raise Unavailable(str(error)) from error
 
     def unavailable_reason(self) -> str:
-        """What is missing; empty when nothing is, and before the first `ask`."""
+        """Return why some keys are unavailable; empty if none are, and before the first `ask`."""
         if self._reason or not self._tried.is_set():
             return self._reason
         owners = set(self._owners)
         if None in owners:
-            return f"no node of the cluster at {self._settings.location} serves some of its slots"
+            return f"some slots of the cluster at {self._settings.location} have no node"
         reasons = (self._nodes[o].unavailable_reason for o in owners if o in self._nodes)
         return next(filter(None, reasons), "")
 
@@ -94,18 +94,18 @@ class Cluster:
         self._tried.set()
 
     async def _follow(self, owner: Address, *commands: Command, deadline: float) -> Reply:
-        """Ask the node that another has named; only once, for two may name each other."""
+        """Ask the node of a redirection. Follow one redirection only: two nodes may form a loop."""
         try:
             return await self._node_at(owner).ask(*commands, deadline=deadline)
         except AskError as error:
-            raise Unavailable("the nodes disagree on the place of this key") from error
+            raise Unavailable("the nodes disagree on which of them has this key") from error
 
     def _node_at(self, owner: Address | None) -> Node:
         if owner is None:
-            raise Unavailable(self._reason or "no node is known to have this key")
+            raise Unavailable(self._reason or "the node that has this key is not known")
         if owner not in self._nodes:
             if len(self._nodes) >= _MOST_NODES:
-                raise Unavailable("the cluster names too many nodes")
+                raise Unavailable(f"the cluster has more than {_MOST_NODES} nodes")
             self._nodes[owner] = Node(self._settings, *owner, self._changed.set)
         return self._nodes[owner]
 
@@ -118,28 +118,28 @@ class Cluster:
                 seconds = _RETRY_SECONDS if self.unavailable_reason() else _REFRESH_SECONDS
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
-            # A limit on how often the map is read while keys move.
+            # Limits how often the map is read while slots move.
             await asyncio.sleep(random.uniform(_SHORTEST_SECONDS, _RETRY_SECONDS))  # noqa: S311
 
     async def _read_map(self) -> None:
-        """Take over the map of the first node that answers."""
+        """Adopt the map of the first node that answers."""
         reasons = []
-        for node in self._to_ask():
+        for node in self._candidates():
             try:
                 answer = await node.ask((b"CLUSTER", b"SLOTS"), deadline=_in(_MAP_SECONDS))
                 owners = dict(_owned(answer, node.host))
             except Unavailable as reason:
                 reasons.append(str(reason))
             except (ResponseError, AttributeError, TypeError, ValueError) as error:
-                reasons.append(f"{node.location} describes no cluster: {in_words(error)}")
+                reasons.append(f"{node.location} gives no map of a cluster: {describe(error)}")
             else:
                 self._reason = ""
                 await self._take_over(owners)
                 return
         self._reason = reasons[0]
 
-    def _to_ask(self) -> list[Node]:
-        """The nodes that answer, in random order, then the others and the seed."""
+    def _candidates(self) -> list[Node]:
+        """Return all nodes and the seed: available nodes first, in random order."""
         nodes = list(self._nodes.values())
         random.shuffle(nodes)
         return sorted(
@@ -152,7 +152,7 @@ class Cluster:
         primaries = set(owners.values())
         for address in self._nodes.keys() - primaries - {self._seed}:
             await self._nodes.pop(address).aclose()
-        # Connected before the first key is asked for.
+        # Connects to each primary before the first request needs it.
         await asyncio.gather(*(_greet(self._node_at(primary)) for primary in primaries))
 
 
@@ -166,9 +166,9 @@ def _in(seconds: float) -> float:
 
 
 def _owned(answer: Reply, asked_host: str) -> Iterator[tuple[int, Address]]:
-    """Each slot with its primary's address, from the answer to CLUSTER SLOTS."""
+    """Yield each slot and the address of its primary, from the reply to CLUSTER SLOTS."""
     for first, last, (host, port, *_), *_ in cast(Iterable[Any], answer):
-        # A node that does not know its own address leaves it empty, or says "?".
+        # A node that does not know its own address gives an empty one, or "?".
         known = host not in {b"", b"?", None}
         address = (host.decode() if known else asked_host, int(port))
         for slot in range(max(first, 0), min(last + 1, REDIS_CLUSTER_HASH_SLOTS)):

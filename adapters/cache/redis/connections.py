@@ -16,7 +16,7 @@ OnBytes: TypeAlias = Callable[[], None]
 
 
 def new_connection(settings: RedisSettings, host: str, port: int) -> "Watched":
-    """A connection that is not yet open, without time limits and retries of its own."""
+    """Return a connection that is not open, without time limits and without retries."""
     where: dict[str, object] = {"host": host, "port": port}
     kind: type[Watched] = _TcpConnection
     if settings.socket is not None:
@@ -38,7 +38,7 @@ def new_connection(settings: RedisSettings, host: str, port: int) -> "Watched":
 
 
 class Watched(AbstractConnection):
-    """`on_bytes` is called each time that bytes have arrived."""
+    """A connection that calls `on_bytes` each time bytes arrive."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - redis-py checks them
         self.on_bytes: OnBytes = lambda: None
@@ -50,7 +50,7 @@ class Watched(AbstractConnection):
         await self.connect()  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:
-        """Close without sending what is still to be sent."""
+        """Close at once; unsent bytes are dropped."""
         writer, self._writer, self._reader = self._writer, None, None
         if writer is not None:
             writer.transport.abort()

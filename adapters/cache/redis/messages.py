@@ -1,4 +1,4 @@
-"""What Redis refuses, in words that name the remedy."""
+"""Errors of Redis as messages that name the remedy."""
 
 from redis.exceptions import (
     AuthenticationError,
@@ -28,11 +28,11 @@ _REFUSALS: tuple[tuple[type[RedisError], str, str], ...] = (
 
 
 class Unavailable(Exception):
-    """There is no answer in time; the message says why."""
+    """There is no reply in time; the message gives the cause."""
 
 
-def in_words(error: Exception) -> str:
-    """The error, with its code and its remedy where they are known."""
+def describe(error: Exception) -> str:
+    """Return a message for an error, with its code and its remedy if they are known."""
     text = str(error) or type(error).__name__
     for kind, code, remedy in _REFUSALS:
         if isinstance(error, kind):
@@ -43,4 +43,4 @@ def in_words(error: Exception) -> str:
         error, InvalidResponse
     ):
         return text
-    return f"its answer is not valid ({type(error).__name__}: {text})"
+    return f"it sends an invalid reply ({type(error).__name__}: {text})"

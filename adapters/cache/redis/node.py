@@ -1,4 +1,4 @@
-"""One server behind a circuit breaker."""
+"""One Redis server behind a breaker."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 from traffic_storage.adapters.cache.redis.connections import Watched, new_connection
-from traffic_storage.adapters.cache.redis.messages import Unavailable, in_words
+from traffic_storage.adapters.cache.redis.messages import Unavailable, describe
 from traffic_storage.adapters.cache.redis.pipeline import Command, Pipeline, Reply
 from traffic_storage.adapters.cache.redis.settings import RedisSettings
 
@@ -19,12 +19,12 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Node:
-    """A server, asked while its breaker is closed: connected, and answering in time.
+    """A server and its breaker, which is closed while the server is connected and answers in time.
 
-    The first `ask` starts the task that connects, and connects again after each failure. Only
-    during its first attempt does an `ask` wait for it, within its deadline; afterwards a call to
-    a server that is not connected fails at once. `on_loss` is called when a connection is lost or
-    can't be made.
+    The first `ask` starts a background task that connects, and reconnects after each failure. An
+    `ask` waits for the first attempt to connect, within its deadline; later, an `ask` of a server
+    that is not connected fails at once. `on_loss` is called when a connection is lost or can't be
+    made.
     """
 
     def __init__(
@@ -45,19 +45,20 @@ class Node:
 
     @property
     def unavailable_reason(self) -> str:
-        """Why the breaker is open; empty while it is closed, and before the first `ask`."""
+        """The reason why the breaker is open; empty while it is closed, and before the first `ask`."""
         if self._pipeline is not None or not self._tried.is_set():
             return ""
-        return f"{self.location} is away: {self._reason or 'it does not answer yet'}"
+        return f"{self.location} is unavailable: {self._reason or 'it does not answer yet'}"
 
     async def ask(self, *commands: Command, deadline: float) -> Reply:
-        """Send commands without a pause; the answer to the last.
+        """Send commands directly one after another; return the reply to the last.
+
+        `deadline` is a time of the event loop's clock. While bytes arrive, the wait goes on beyond
+        it (see `Pipeline`).
 
         Raises:
-            Unavailable: there is none in time (`deadline` is of the event loop's clock; while
-                bytes arrive the wait goes on, see `Pipeline`). The commands may have been
-                carried out.
-            ResponseError: the server refuses a command.
+            Unavailable: there is no reply in time. The server may have executed the commands.
+            ResponseError: the server refuses the last command.
         """
         if not self._tried.is_set():
             await self._first_try(deadline)
@@ -66,7 +67,7 @@ class Node:
         return await self._pipeline.ask(commands, deadline)
 
     async def aclose(self) -> None:
-        """Close the connection; from now on the server is unavailable."""
+        """Close the connection; afterwards each `ask` raises Unavailable."""
         self._reason = "the cache is closed"
         self._tried.set()
         if self._keeper is not None:
@@ -83,15 +84,15 @@ class Node:
         self._tried.set()
 
     async def _keep(self) -> None:
-        """Connect, serve until the connection fails, pause, again."""
+        """Connect, serve until the connection fails, pause; repeat for ever."""
         failures = 0
         while True:
             try:
                 pipeline = Pipeline(await self._connected(), self._settings.call_seconds)
                 await pipeline.run(lambda: self._close_breaker(pipeline))  # noqa: B023
-            except Exception as error:  # noqa: BLE001 - whatever it answered, it is tried again
+            except Exception as error:  # noqa: BLE001 - the task reconnects after any error
                 failures = 0 if self._pipeline is not None else failures + 1
-                self._open_breaker(in_words(error))
+                self._open_breaker(describe(error))
             await asyncio.sleep(_pause(failures))
 
     async def _connected(self) -> Watched:
@@ -106,19 +107,19 @@ class Node:
 
     def _close_breaker(self, pipeline: Pipeline) -> None:
         if self._reason:
-            logger.info("cache %s is back", self.location)
+            logger.info("cache %s is available again", self.location)
         self._pipeline, self._reason = pipeline, ""
         self._tried.set()
 
     def _open_breaker(self, reason: str) -> None:
         if not self._reason:
-            logger.warning("cache %s is away: %s", self.location, reason)
+            logger.warning("cache %s is unavailable: %s", self.location, reason)
         self._pipeline, self._reason = None, reason
         self._tried.set()
         self._on_loss()
 
 
 def _pause(failures: int) -> float:
-    """Seconds before the next attempt: longer each time, and different in each process."""
+    """Return the seconds before the next attempt: grows with the failures, with random jitter."""
     longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

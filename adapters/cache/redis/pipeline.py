@@ -1,4 +1,4 @@
-"""One open connection: commands are sent as they come, answers arrive in the same order."""
+"""One open connection that sends commands without waiting; replies arrive in the same order."""
 
 import asyncio
 import math
@@ -15,12 +15,12 @@ from traffic_storage.adapters.cache.redis.messages import Unavailable
 Command: TypeAlias = tuple[bytes, ...]
 Reply: TypeAlias = bytes | int | str | Sequence[object] | None
 
-# Limits on what has been sent and not been answered.
+# Limits on commands that have no reply yet.
 _MOST_CALLS = 256
 _MOST_BYTES = 16 * 1024 * 1024
-# While bytes arrive, a call waits up to this many times as long.
+# While bytes arrive, a call waits up to this many times `call_seconds`.
 _MOST_WAITS = 10
-# So many late answers in a row end the pipeline although bytes arrive.
+# This many late replies in a row end the pipeline, even while bytes arrive.
 _MOST_LATE = 32
 _PING_SECONDS = 1.0
 
@@ -33,10 +33,12 @@ class _Call:
 
 
 class Pipeline:
-    """Fails once, for good: when the connection closes, when an answer is not valid, when no byte
-    arrived during a whole wait, or after `_MOST_LATE` late answers in a row.
+    """Sends commands over a connection and assigns the replies to the calls.
 
-    A server that is busy sending is not away: as long as bytes arrive, calls go on waiting.
+    A pipeline fails once and stays failed: when the connection closes, when a reply is invalid,
+    when no byte arrives during the whole wait of a call, or after `_MOST_LATE` late replies in a
+    row. A server that is sending is available: while bytes arrive, calls wait up to `_MOST_WAITS`
+    times `call_seconds`.
     """
 
     def __init__(self, connection: Watched, call_seconds: float) -> None:
@@ -45,19 +47,19 @@ class Pipeline:
         connection.on_bytes = self._note_bytes
         self._call_seconds = call_seconds
         self._calls: deque[_Call] = deque()
-        self._bytes_under_way = 0
+        self._pending_bytes = 0
         self._outbox: list[bytes] = []
         self._has_outbox = asyncio.Event()
         self._failed: asyncio.Future[str] = self._loop.create_future()
-        self._heard_at = -math.inf
+        self._last_bytes_at = -math.inf
         self._late = 0
 
     async def ask(self, commands: Sequence[Command], deadline: float) -> Reply:
-        """Send commands without a pause; the answer to the last (see `Node.ask`)."""
+        """Send commands directly one after another; return the reply to the last (see `Node.ask`)."""
         if self._failed.done():
             raise Unavailable(self._failed.result())
-        if len(self._calls) >= _MOST_CALLS or self._bytes_under_way > _MOST_BYTES:
-            raise Unavailable("too many calls are under way")
+        if len(self._calls) >= _MOST_CALLS or self._pending_bytes > _MOST_BYTES:
+            raise Unavailable("too many calls are waiting for a reply")
         call = [self._send(command) for command in commands][-1]
         timer = self._loop.call_at(deadline, self._check, call, 2)
         try:
@@ -69,11 +71,11 @@ class Pipeline:
         return answer
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Send and receive; calls `ready` when the server has answered a PING in time.
+        """Send and receive until the pipeline fails; call `ready` after the first reply to PING.
 
-        Raises: why the pipeline failed.
+        Raises: the error with which the pipeline failed.
         """
-        # Before Python 3.13 a TaskGroup that fails while it is cancelled loses the cancellation.
+        # Not a TaskGroup: before 3.13, one that fails while it is cancelled loses the cancellation.
         tasks = [
             asyncio.create_task(part) for part in (self._read(), self._write(), self._ping(ready))
         ]
@@ -97,37 +99,37 @@ class Pipeline:
         packed = self._connection.pack_command(*command)
         call = _Call(self._loop.create_future(), sum(map(len, packed)), self._loop.time())
         self._calls.append(call)
-        self._bytes_under_way += call.size_bytes
+        self._pending_bytes += call.size_bytes
         self._outbox += packed
         self._has_outbox.set()
         return call
 
     def _answer(self, answer: Reply | Exception) -> None:
         call = self._calls.popleft()
-        self._bytes_under_way -= call.size_bytes
+        self._pending_bytes -= call.size_bytes
         if not call.answer.done():
             call.answer.set_result(answer)
             self._late = 0
 
     def _note_bytes(self) -> None:
-        self._heard_at = self._loop.time()
+        self._last_bytes_at = self._loop.time()
 
     def _check(self, call: _Call, turns: int) -> None:
-        """The deadline of a call is reached."""
+        """Handle the deadline of a call: wait on while bytes arrive, else end the call."""
         if call.answer.done():
             return
         if turns:
-            # After a delay of the event loop the answer may be in the socket: let it be read.
+            # If the event loop was late, the reply may be in the socket: yield so that it is read.
             self._loop.call_soon(self._check, call, turns - 1)
             return
         last = call.asked_at + _MOST_WAITS * self._call_seconds
-        deadline = min(self._heard_at + self._call_seconds, last)
-        if self._heard_at >= call.asked_at and deadline > self._loop.time():
+        deadline = min(self._last_bytes_at + self._call_seconds, last)
+        if self._last_bytes_at >= call.asked_at and deadline > self._loop.time():
             self._loop.call_at(deadline, self._check, call, 2)
             return
         self._late += 1
         reason = f"it does not answer within {self._call_seconds * 1000:.0f} ms"
-        if self._heard_at < call.asked_at or self._late >= _MOST_LATE:
+        if self._last_bytes_at < call.asked_at or self._late >= _MOST_LATE:
             self._fail(reason)
         call.answer.set_result(Unavailable(reason))
 
@@ -145,7 +147,7 @@ class Pipeline:
             except ResponseError as error:
                 answer = error
             if not self._calls:
-                raise InvalidResponse("it answers what nobody asked")
+                raise InvalidResponse("it sends a reply without a command")
             self._answer(answer)
 
     async def _write(self) -> None:
@@ -156,12 +158,12 @@ class Pipeline:
             await self._connection.send_packed_command(outgoing, check_health=False)
 
     async def _ping(self, ready: Callable[[], None]) -> None:
-        """PING at first, and whenever nothing has arrived for `_PING_SECONDS`."""
+        """Send PING at the start, and whenever no byte has arrived for `_PING_SECONDS`."""
         await self._expect_pong()
         ready()
         while not self._failed.done():
             await asyncio.wait([self._failed], timeout=_PING_SECONDS)
-            if self._loop.time() - self._heard_at >= _PING_SECONDS:
+            if self._loop.time() - self._last_bytes_at >= _PING_SECONDS:
                 await self._expect_pong()
         raise Unavailable(self._failed.result())
 

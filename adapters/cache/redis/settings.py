@@ -1,4 +1,4 @@
-"""How Redis is reached, and how long a request may wait for it."""
+"""The address of Redis, and how long a request may wait for it."""
 
 from pathlib import Path
 
@@ -10,15 +10,14 @@ class RedisSettings:
     """The settings of `RedisCache`.
 
     Attributes:
-        username: an ACL user; None is the user `default`.
-        socket: path of a Unix socket; `host`, `port` and `tls` are then unused.
-        tls: connect with TLS and check the server's certificate and host name.
-        ca_file: PEM file of the authorities that may have signed the server's certificate; None
-            trusts those of the system.
-        timeout_seconds: longest wait of a request for an answer: half of it for a look-up, half
-            for the store that follows a miss.
+        username: an ACL user; None means the user `default`.
+        socket: path of a Unix socket; if set, `host`, `port` and `tls` are ignored.
+        tls: connect with TLS and verify the server's certificate and host name.
+        ca_file: PEM file of the trusted certificate authorities; None trusts those of the system.
+        timeout_seconds: longest wait of a request for replies: half for a look-up, half for
+            the `put` that follows a miss.
         max_item_bytes: longer data is not kept.
-        prefix: precedes every key, so that other applications can share the server.
+        prefix: precedes every key, so that applications can share a server.
     """
 
     host: str
@@ -36,10 +35,10 @@ class RedisSettings:
 
     @property
     def call_seconds(self) -> float:
-        """Longest wait of one call for the first byte of an answer."""
+        """Longest wait of one call for the first byte of its reply."""
         return self.timeout_seconds / 2
 
     @property
     def location(self) -> str:
-        """The server's address for messages."""
+        """The server's address, for messages."""
         return str(self.socket) if self.socket else f"{self.host}:{self.port}"

@@ -43,7 +43,7 @@ def test_a_manual_clock_moves_only_when_told() -> None:
     clock.advance(timedelta(minutes=1, microseconds=1))
     assert clock.now() == NOON + timedelta(minutes=1, microseconds=1)
     assert clock.monotonic() == pytest.approx(60.000001)
-    with pytest.raises(ValueError, match="go back"):
+    with pytest.raises(ValueError, match="negative"):
         clock.advance(timedelta(microseconds=-1))
 
 
