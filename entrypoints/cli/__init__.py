@@ -6,12 +6,12 @@ import sys
 
 
 def main() -> None:
-    """Run the command that the process was started with, and end with its exit code."""
+    """Run the command in `sys.argv` and exit with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Who reads along in a pipe sees each line when it is said.
+        # The reader of a pipe receives each line as soon as it is written.
         sys.stdout.reconfigure(line_buffering=True)
     code = _run(sys.argv[1:])
-    # What was done stays done: from here on Ctrl-C changes nothing.
+    # The command is complete: Ctrl-C during interpreter exit must not change the exit code.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""The application: commands by import string, the options of all of them, errors to exit codes."""
+"""The cyclopts application: commands, options of every command, exit codes of errors."""
 
 import asyncio
 import inspect
@@ -31,7 +31,7 @@ _GLOBAL = Group("Options of every command", sort_key=100)
 
 
 class _Wrapped(PlainFormatter):
-    """Help in lines that fit; an entry goes on under its text, not under its name."""
+    """Help wrapped to the width of the terminal, with a hanging indent for each entry."""
 
     def _print_plain(self, console: "Console", text: str) -> None:
         indent = self.indent if text.startswith(self.indent) else ""
@@ -54,9 +54,9 @@ def _wrapped(paragraph: str, indent: str, width: int) -> str:
 
 
 def build(arguments: Sequence[str] = ()) -> App:
-    """The application with all its commands, none of them loaded.
+    """Return the application with all commands, without importing their modules.
 
-    A command that `arguments` name has its own help, which says more than its line in the list.
+    A command that `arguments` name shows its docstring as help, the others show their summary.
     """
     app = App(
         name=PROGRAM,
@@ -78,18 +78,18 @@ def build(arguments: Sequence[str] = ()) -> App:
 
 
 def run(arguments: Sequence[str]) -> ExitCode:
-    """Run one command; errors are reported on stderr."""
+    """Run one command and return its exit code; report an error on stderr."""
     verbose = not {"--verbose", "-v"}.isdisjoint(arguments)
     try:
         code = build(arguments).meta(arguments)
         flush_out()
-    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001  # told
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001  # reported
         return tell(_cause(error), verbose=verbose)
     return ExitCode(code or ExitCode.OK)
 
 
 def tell(error: BaseException, *, verbose: bool) -> ExitCode:
-    """Report an error on stderr; returns the exit code."""
+    """Report an error on stderr and return its exit code."""
     if isinstance(error, CycloptsError):
         note_failure(*_misuse(error))
         return ExitCode.USAGE
@@ -100,14 +100,14 @@ def tell(error: BaseException, *, verbose: bool) -> ExitCode:
         error = _of_help(error)
     if isinstance(error, BrokenPipeError | CannotWriteOut):
         drop_out()
-    if isinstance(error, BrokenPipeError):  # nobody reads any more
+    if isinstance(error, BrokenPipeError):  # without a reader there is nothing to report to
         return ExitCode.PIPE_BROKEN
     if verbose:
         _note_traceback()
     if isinstance(error, TrafficStorageError):
         note_error(error)
         return exit_code_of(error)
-    # The last resort: a bug is told, not thrown.
+    # Any other error is a bug; it is reported without a traceback.
     note_failure(
         f"internal error: {type(error).__name__}: {error}",
         "run it again with --verbose and report the output",
@@ -116,7 +116,10 @@ def tell(error: BaseException, *, verbose: bool) -> ExitCode:
 
 
 def _of_help(error: OSError) -> BaseException:
-    """Help is written by cyclopts: what is still held back tells whether it could not be."""
+    """Return the error to report for an OSError that cyclopts may raise while it prints help.
+
+    If flushing stdout fails as well, stdout is the cause.
+    """
     try:
         flush_out()
     except CannotWriteOut as failed:
@@ -125,7 +128,7 @@ def _of_help(error: OSError) -> BaseException:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The error to report of several: a closed output, else the first."""
+    """Return the error to report from a group: a broken pipe if there is one, else the first."""
     leaves = list(_leaves(error))
     return next((leaf for leaf in leaves if isinstance(leaf, BrokenPipeError)), leaves[0])
 
@@ -139,7 +142,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _misuse(error: CycloptsError) -> tuple[str, str]:
-    """What was written wrongly, and whose help tells what would be right."""
+    """Return what is wrong with the command line, and a reference to the help of the command."""
     cause = str(error).strip()
     if isinstance(error, UnusedCliTokensError):
         cause = f"too many arguments: {' '.join(error.unused_tokens or ())}"
@@ -148,7 +151,7 @@ def _misuse(error: CycloptsError) -> tuple[str, str]:
 
 
 def _named(_: object, tokens: Sequence[Token]) -> Path:
-    """A path on the command line. An empty one is a variable that is not set: no folder."""
+    """Return a path of the command line. An empty one (an unset shell variable) is an error."""
     if not tokens[0].value:
         raise ValueError("it is empty: give a file or folder")
     return Path(tokens[0].value)
@@ -202,7 +205,7 @@ def _configure_logging(*, verbose: bool) -> None:
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "%(message)s",
     )
-    # Of ours alone: what other libraries say in detail may hold what users sent.
+    # Only the loggers of this package log details: those of other libraries may log user data.
     logging.getLogger("traffic_storage").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 

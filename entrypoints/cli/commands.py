@@ -1,10 +1,10 @@
-"""The list of commands, which loads none of them, so that help is quick."""
+"""The list of commands. It imports none of them, so that `--help` is fast."""
 
 from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """A command, the import path of its function or sub-application, its line in the help."""
+    """A command: its name, the import path of its function or sub-application, its summary."""
 
     name: str
     place: str
@@ -21,9 +21,9 @@ COMMANDS = (
     Command("files", f"{_HERE}.files:app", "List stored files, or show one."),
     Command("violations", f"{_HERE}.violations:app", "List violations, or show one."),
     Command("stats", f"{_HERE}.stats:stats", "Show how much is stored in each place."),
-    Command("url", f"{_HERE}.url:url", "Make a link to one file that expires."),
+    Command("url", f"{_HERE}.url:url", "Create a link to a file; the link expires."),
     Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
-    Command("keys", f"{_HERE}.keys:app", "Make and list API keys."),
+    Command("keys", f"{_HERE}.keys:app", "Create and list API keys."),
     Command("config", f"{_HERE}.config:app", "Show the settings and their sources."),
     Command("db", f"{_HERE}.db:app", "Apply pending database migrations."),
     Command("completion", f"{_HERE}.completion:completion", "Print a completion script."),
@@ -38,7 +38,7 @@ GLOBAL_OPTIONS = (
     ("--base-path FOLDER", "Use this local_base_path."),
     ("--strategy NAME", "Use this strategy, such as HYBRID or LOCAL_ONLY."),
     ("--verbose, -v", "Log in detail, and show the traceback of an error."),
-    ("--help, -h", "Show help, of a command when given after it."),
+    ("--help, -h", "Show this help or, after a command, the help of the command."),
     ("--version", "Print the version."),
 )
 
@@ -48,16 +48,16 @@ EXIT_CODES = (
     (2, "wrong usage or input"),
     (3, "a check found problems"),
     (4, "not found, or nothing is stored here yet"),
-    (5, "a service is unavailable for now: try again later"),
-    (6, "refused by a rule"),
+    (5, "a service is temporarily unavailable: try again later"),
+    (6, "refused: a conflict, no access, or a file that is not accepted"),
     (7, "wrong settings"),
     (130, "interrupted (Ctrl-C)"),
-    (141, "the reader of the output has closed it"),
+    (141, "the reader of the output closed the pipe"),
 )
 
 
 def overview() -> str:
-    """The text of `traffic-storage --help`."""
+    """Return the text of `traffic-storage --help`."""
     return "\n".join(
         [
             f"Usage: {PROGRAM} [OPTIONS] COMMAND [ARGS]",
@@ -79,7 +79,7 @@ def overview() -> str:
 
 
 def exit_codes_help() -> str:
-    """The exit codes as a paragraph of help."""
+    """Return the exit codes as a paragraph of help."""
     return "\n".join(["Exit codes:", *_columns([(str(code), words) for code, words in EXIT_CODES])])
 
 

@@ -6,14 +6,14 @@ from traffic_storage.entrypoints.cli.output import say
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
-    """Print a script that completes commands and options in a shell.
+    """Print a script with which a shell completes commands and options.
 
     For bash: traffic-storage completion bash > ~/.local/share/bash-completion/completions/traffic-storage
 
     Parameters
     ----------
     shell:
-        The shell.
+        The shell that the script is for.
     """
     from traffic_storage.entrypoints.cli.app import build
 

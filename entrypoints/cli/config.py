@@ -1,4 +1,4 @@
-"""`traffic-storage config`: the settings, where they come from, where their file is."""
+"""`traffic-storage config`: the settings, their sources, the path of their file."""
 
 import json as json_text
 
@@ -21,7 +21,7 @@ app = App(name="config", help="Show the settings and where they come from.")
 
 @app.command
 def show(*, json: AsJson = False, session: Shared) -> None:
-    """Show every setting: its value (secrets masked), where it came from, what it is for.
+    """Show every setting: its value (secrets masked), where it comes from, what it is for.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def show(*, json: AsJson = False, session: Shared) -> None:
 
 @app.command
 def path(*, json: AsJson = False, session: Shared) -> None:
-    """Print where the settings file is, or would be.
+    """Print the path of the settings file, whether or not the file exists.
 
     Parameters
     ----------

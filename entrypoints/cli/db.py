@@ -1,4 +1,4 @@
-"""`traffic-storage db`: the tables of the catalogue."""
+"""`traffic-storage db`: migrations of the catalogue."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ app = App(name="db", help="Apply pending database migrations.")
 async def upgrade(*, dry_run: Flag = False, json: AsJson = False, session: Shared) -> None:
     """Apply pending database migrations, under a lock.
 
-    Serving and storing do the same when they start. Running it again does nothing.
+    `serve` and `store` also apply them when they start. If none is pending, nothing changes.
 
     Parameters
     ----------
@@ -38,4 +38,4 @@ async def upgrade(*, dry_run: Flag = False, json: AsJson = False, session: Share
     for step in pending:
         say(f"{'pending' if dry_run else 'applied'} {step}")
     if not pending:
-        note("nothing to do: the tables are this version's")
+        note("no migrations are pending")

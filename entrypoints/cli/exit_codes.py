@@ -1,4 +1,4 @@
-"""Exit codes: a table from what went wrong to what the shell is told."""
+"""Exit codes, and the table that maps errors to them."""
 
 from enum import IntEnum
 
@@ -18,7 +18,7 @@ from traffic_storage.ports.errors import DeadlinePassed
 
 
 class ExitCode(IntEnum):
-    """What a command tells the shell; `catalogue.EXIT_CODES` says it in words."""
+    """The exit codes of all commands; `commands.EXIT_CODES` describes them."""
 
     OK = 0
     FAILURE = 1
@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
     PIPE_BROKEN = 141
 
 
-# The first that fits holds; what is in none of them is a failure.
+# The first matching entry applies; an error without a match is a FAILURE.
 _TABLE: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ConfigurationError, ExitCode.CONFIGURATION),
     (NotFound, ExitCode.NOT_FOUND),
@@ -49,7 +49,7 @@ _TABLE: tuple[tuple[type[Exception], ExitCode], ...] = (
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """The exit code for an error."""
+    """Return the exit code for an error."""
     for kind, code in _TABLE:
         if isinstance(error, kind):
             return code

@@ -1,11 +1,11 @@
-"""Statistics for people."""
+"""Statistics as text."""
 
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.entrypoints.cli.output import in_bytes, say_fields
 
 
 def say_statistics(statistics: StorageStatistics) -> None:
-    """The statistics for people, without what one process did."""
+    """Print the statistics, without the operation counters of this process."""
     cache = statistics.cache
     say_fields(
         {
@@ -14,7 +14,7 @@ def say_statistics(statistics: StorageStatistics) -> None:
             "cloud": _usage(statistics.cloud),
             **{f"{name} ": words for name, words in _kinds(statistics.cloud).items()},
             "violations": f"{statistics.violations}",
-            "cache": ("" if cache.healthy else "away: ") + cache.detail,
+            "cache": ("" if cache.healthy else "unavailable: ") + cache.detail,
         }
     )
 

@@ -1,4 +1,4 @@
-"""`traffic-storage files`: lists of files, and what is known of one."""
+"""`traffic-storage files`: lists of files, and the record of one file."""
 
 from typing import Annotated, Literal
 
@@ -30,16 +30,16 @@ async def list_files(
     json: AsJson = False,
     session: Shared,
 ) -> None:
-    """List stored files, the latest received first. Filters are joined by "and".
+    """List stored files that match all given filters, the latest received first.
 
     Parameters
     ----------
     kind:
         Only files of this kind.
     device_id:
-        Only files of this device.
+        Only files of the device with this id.
     violation_id:
-        Only files that were stored with this violation id.
+        Only files that belong to the violation with this id.
     start:
         Only files received at or after this time (ISO 8601; without a zone: in the setting
         timezone).
@@ -48,11 +48,11 @@ async def list_files(
     state:
         Only files in this state.
     limit:
-        At most so many, 1 to 1000.
+        How many files to list at most, from 1 to 1000.
     every:
-        All of them, whatever --limit says.
+        List all matching files; --limit is ignored.
     json:
-        Print a JSON object a line.
+        Print one JSON object per line.
     """
     from traffic_storage.domain.files import FileKind, FileState
     from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
@@ -75,12 +75,12 @@ async def list_files(
 
 @app.command
 async def show(file_id: str, /, *, json: AsJson = False, session: Shared) -> None:
-    """Show what is known of one file. Its bytes are not read; `get` reads them.
+    """Show the record of one file, not its bytes; `get` reads those.
 
     Parameters
     ----------
     file_id:
-        The file, as V001~image.
+        The id of the file, such as V001~image.
     json:
         Print one JSON object.
     """

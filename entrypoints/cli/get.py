@@ -1,4 +1,4 @@
-"""`traffic-storage get`: a file's bytes, verified, to a file or a pipe."""
+"""`traffic-storage get`: writes the verified bytes of a stored file to a file or to stdout."""
 
 import contextlib
 import errno
@@ -49,7 +49,7 @@ async def get(
 ) -> None:
     """Write a stored file to disk or stdout. Every byte is verified before it is written.
 
-    A file appears under its name only when it is complete.
+    An output file appears under its name only when it is complete.
 
     Parameters
     ----------
@@ -67,9 +67,11 @@ async def get(
     settings = session.settings()
     to_pipe = output in (None, _PIPE)
     if output is not None and output.startswith("-") and not to_pipe:
-        raise InvalidInput.of("--output", f"{output} seems to be an option", "give -o FILE")
+        raise InvalidInput.of("--output", f"{output} looks like an option", "give -o FILE")
     if json and to_pipe:
-        raise InvalidInput.of("--json", "and the bytes can't share stdout", "give --output FILE")
+        raise InvalidInput.of(
+            "--json", "can't share stdout with the bytes of the file", "give --output FILE"
+        )
     async with opened_to_read(session.container(settings)) as container:
         opened_file = await container.read_files().open(file_id)
         if output is None or output == _PIPE:
@@ -88,7 +90,7 @@ async def get(
 def _refuse_terminal(content_type: str, *, force: bool) -> None:
     if sys.stdout.isatty() and not force and not content_type.startswith(_READABLE):
         raise InvalidInput.of(
-            "--output", f"is a terminal, and this is {content_type}", "give -o FILE, or --force"
+            "--output", f"is a terminal, and the file is {content_type}", "give -o FILE, or --force"
         )
 
 
@@ -96,7 +98,9 @@ def _target(output: str, opened_file: "OpenFile") -> Path:
     path = Path(output)
     if not path.is_dir():
         if output.endswith(os.sep):
-            raise InvalidInput.of("--output", f"{output} is no folder", "make it, or name a file")
+            raise InvalidInput.of(
+                "--output", f"{output} is not a folder", "create it, or give a file"
+            )
         return path
     from mimetypes import guess_extension
 
@@ -116,7 +120,7 @@ async def _copy(opened_file: "OpenFile", write: Callable[[bytes], object]) -> No
 
 
 async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
-    """Write under another name beside the target; give it its name when it is whole."""
+    """Write a draft beside the target and rename it to the target when it is complete."""
     draft = _draft(target, force=force)
     try:
         with draft.open("xb") as out:
@@ -130,7 +134,7 @@ async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
     except FileExistsError as error:
         raise _exists(target) from error
     except TrafficStorageError:
-        raise  # Some of them are an OSError too, and none is about the output.
+        raise  # Some are an OSError as well, but none concerns the output file.
     except OSError as error:
         raise CannotWrite(
             f"{target}: {error.strerror}", remedy="choose another --output"
@@ -141,7 +145,7 @@ async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
 
 
 def _name(draft: Path, target: Path) -> None:
-    """Give the draft its name, unless something has it (FileExistsError)."""
+    """Rename the draft to the target. FileExistsError: the target exists."""
     try:
         os.link(draft, target)
     except FileExistsError:
@@ -149,7 +153,7 @@ def _name(draft: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # A file system without hard links, as FAT: the name is taken first, and is then ours.
+        # A file system without hard links, such as FAT: an empty file reserves the name first.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         try:
             draft.replace(target)
@@ -165,4 +169,4 @@ def _draft(target: Path, *, force: bool) -> Path:
 
 
 def _exists(target: Path) -> InvalidInput:
-    return InvalidInput.of("--output", f"{target} exists", "choose another, or give --force")
+    return InvalidInput.of("--output", f"{target} exists", "choose another file, or give --force")

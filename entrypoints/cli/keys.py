@@ -1,4 +1,4 @@
-"""`traffic-storage keys`: API keys. Only the digest of a key is kept; the key is shown once."""
+"""`traffic-storage keys`: API keys. A key is printed once; only its SHA-256 is registered."""
 
 import hashlib
 import secrets
@@ -14,7 +14,7 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
 _KEY_BYTES = 32
 
-app = App(name="keys", help="Make and list API keys.")
+app = App(name="keys", help="Create and list API keys.")
 
 
 @app.command
@@ -26,21 +26,23 @@ def new(
     expires: str | None = None,
     json: AsJson = False,
 ) -> None:
-    """Make an API key. It is shown once, with the line that registers it.
+    """Create an API key. It is shown once, with the line that registers it.
 
-    A key is revoked by removing its line. Lines of the file that the setting api_keys_file names
-    take effect at once; those of the setting api_keys when the service is restarted.
+    To revoke a key, remove its line. Changes in the file that the setting api_keys_file names take
+    effect at once; changes of the setting api_keys take effect when the service restarts.
 
     Parameters
     ----------
     name:
-        The name of the key, as camera-7; without spaces and colons.
+        The name of the key, such as camera-7, without spaces and colons.
     scope:
         A scope of the key; may be repeated. Without any: evidence:read and evidence:write.
     device:
-        A pattern of device ids, as 'cam_0*', to which the key is bound; may be repeated.
+        A pattern of device ids, such as 'cam_0*', that the key is limited to; may be repeated.
+        Without any: all devices.
     expires:
-        The last day (UTC) on which the key is valid, as 2027-01-31.
+        The last day (UTC) on which the key is valid, such as 2027-01-31. Without it, the key does
+        not expire.
     json:
         Print one JSON object.
     """
@@ -51,18 +53,20 @@ def new(
         say_json({"name": name, "key": key, "setting": line})
         return
     say(key)
-    note("This key is not kept: write it down now. To register it, add its line to the settings:")
+    note("This key is not stored: write it down now. To register it, add its line to one of these:")
+    note("- the settings file (`traffic-storage config path` prints its path); then restart the")
+    note("  service. If api_keys is set already, add the text in quotes to its list:")
     note(f'  api_keys = ["{line}"]')
-    note("  (in the file that `traffic-storage config path` names; a list that is there already")
-    note("  takes the text in quotes as a further entry), and restart the service; or add the line")
-    note("  to the file that the setting api_keys_file names, without a restart. In the")
-    note(f"  environment, lines are separated by commas: TRAFFIC_STORAGE_API_KEYS={line}")
+    note("- the file that the setting api_keys_file names; no restart is needed:")
+    note(f"  {line}")
+    note("- the environment, with commas between lines; then restart the service:")
+    note(f"  TRAFFIC_STORAGE_API_KEYS={line}")
     note("Clients send the key with each request: Authorization: Bearer <key>")
 
 
 @app.command(name="list")
 def list_(*, json: AsJson = False, session: Shared) -> None:
-    """List the registered keys: names, scopes, devices and expiry. No key can be shown again.
+    """List the registered keys: name, scopes, devices and expiry, not the key itself.
 
     Parameters
     ----------

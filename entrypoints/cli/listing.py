@@ -1,4 +1,4 @@
-"""Listing files and violations page by page, and showing one of them."""
+"""Lists of files and violations, printed page by page, and views of one of them."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -34,13 +34,13 @@ _FILES = ("received", "file", "type", "size", "device", "violation", "where")
 
 @frozen
 class Listing(Generic[T, V]):
-    """How rows of one sort are listed.
+    """How files or violations are printed as a list.
 
     Attributes:
         noun: the plural, for messages.
         header: the columns of the table.
-        view: a row as JSON has it.
-        row: a view as the table has it.
+        view: converts an item to its JSON view.
+        row: converts a view to the cells of the table.
     """
 
     noun: str
@@ -49,7 +49,7 @@ class Listing(Generic[T, V]):
     row: Callable[[V], Sequence[str]]
 
     async def say(self, pages: AsyncIterator[Page[T]], *, as_json: bool) -> None:
-        """Print a line for each row as the pages come; say when there are more."""
+        """Print a line for each item as pages arrive, then a note if there are more pages."""
         header, page = self.header, Page[T](())
         async for page in pages:
             views = [self.view(item) for item in page.items]
@@ -68,7 +68,7 @@ class Listing(Generic[T, V]):
 async def pages(
     find: Callable[[Q], Awaitable[Page[T]]], query: Q, *, every: bool
 ) -> AsyncIterator[Page[T]]:
-    """The first page that `query` asks for or, with `every`, all of them."""
+    """Yield the page that `query` asks for or, with `every`, that page and all following pages."""
     while True:
         page = await find(query)
         yield page
@@ -78,17 +78,17 @@ async def pages(
 
 
 def violations() -> Listing[StoredViolation, ViolationView]:
-    """How violations are listed."""
+    """Return how violations are listed."""
     return Listing("violations", _VIOLATIONS, violation_view, _violation_row)
 
 
 def files() -> Listing[StoredFile, StoredFileView]:
-    """How files are listed."""
+    """Return how files are listed."""
     return Listing("files", _FILES, file_view, _file_row)
 
 
 def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, more: bool) -> None:
-    """Print a violation and its files; with `more`, say that there are further files."""
+    """Print a violation and its files; with `more`, note that there are further files."""
     _say_view(violation)
     say("")
     say_table(
@@ -110,7 +110,7 @@ def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, 
 
 
 def say_file(file: StoredFileView) -> None:
-    """Print what is known of a file."""
+    """Print the record of a file."""
     _say_view({**file, "replicas": _where(file), "placement": file["placement"]["reason"]})
 
 

@@ -1,4 +1,4 @@
-"""What goes where: data to stdout, everything else to stderr; colour only where it is wanted."""
+"""Output: data goes to stdout, messages go to stderr; only a terminal gets colour."""
 
 import json
 import os
@@ -17,57 +17,57 @@ _RESET = "\x1b[0m"
 
 
 class CannotWriteOut(TrafficStorageError):
-    """Standard output can't be written, and not because nobody reads it."""
+    """Standard output can't be written, for another reason than a closed pipe."""
 
 
 def out_error(error: OSError) -> BrokenPipeError | CannotWriteOut:
-    """What it means that stdout can't be written."""
+    """Return the error to raise when a write to stdout fails; a broken pipe is kept as it is."""
     if isinstance(error, BrokenPipeError):
         return error
     return CannotWriteOut(
         f"standard output can't be written: {error.strerror}",
-        remedy="make room where it leads to, or send it elsewhere",
+        remedy="free space at its target, or redirect it to another place",
     )
 
 
 def say(text: str) -> None:
-    """A line of data."""
+    """Write a line of data to stdout."""
     with _to_stdout():
         sys.stdout.write(text + "\n")
 
 
 def say_bytes(data: bytes) -> None:
-    """Data as it is."""
+    """Write bytes to stdout, unchanged."""
     with _to_stdout():
         sys.stdout.buffer.write(data)
 
 
 def flush_out() -> None:
-    """What was said is handed on."""
+    """Flush stdout."""
     with _to_stdout():
         sys.stdout.flush()
 
 
 def drop_out() -> None:
-    """What is still held back is never written, at the end of the process either."""
+    """Discard what stdout still buffers, so that the exit of the process does not write it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
-    """A line for the person who waits."""
+    """Write a message to stderr."""
     sys.stderr.write(text + "\n")
 
 
 def say_json(value: object) -> None:
-    """A line of JSON. Written at once: who reads a stream of them need not wait."""
+    """Write a line of JSON to stdout and flush it, so that a reader receives it at once."""
     text = json.dumps(value, ensure_ascii=False)
-    # A name of a file may be no Unicode.
+    # A file name that is not UTF-8 has surrogates, which only escaped JSON can hold.
     say(text if is_unicode(text) else json.dumps(value))
     flush_out()
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns. Nothing is cut off, whatever the width of the terminal.
+    """Write aligned columns to stdout. Cells are never cut to the width of the terminal.
 
     An empty `header` continues a table.
     """
@@ -81,17 +81,17 @@ def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say_fields(fields: Mapping[str, str]) -> None:
-    """A name and a value a line."""
+    """Write one line per field to stdout: its name and its value."""
     width = max(map(len, fields))
     for name, value in fields.items():
         say(f"{name:{width}}  {printable(value)}".rstrip())
 
 
 def note_error(error: TrafficStorageError) -> None:
-    """An error in words: the cause and, where there is one, the remedy; a line a field."""
+    """Write an error to stderr with its remedy; each of several wrong fields has a line."""
     problems = error.problems if isinstance(error, WrongFields) else ()
     if len(problems) > 1:
-        _note_cause(f"{len(problems)} things are wrong", "")
+        _note_cause(f"{len(problems)} problems", "")
         for problem in problems:
             note(printable(f"  {_problem_text(problem)}{_in_brackets(problem.remedy)}"))
         return
@@ -100,12 +100,12 @@ def note_error(error: TrafficStorageError) -> None:
 
 
 def note_failure(cause: str, remedy: str = "") -> None:
-    """An error that has no class of its own."""
+    """Write an error message to stderr, with a remedy if there is one."""
     _note_cause(cause, remedy)
 
 
 def printable(text: object) -> str:
-    """A text as a terminal may get it: what is not printable, as escapes."""
+    """Return a text with unprintable characters escaped, so that it can't control a terminal."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in str(text)
@@ -113,7 +113,7 @@ def printable(text: object) -> str:
 
 
 def in_bytes(size: int) -> str:
-    """A size for people, in powers of 1000."""
+    """Return a size as text in powers of 1000, such as 1.5 MB."""
     number = float(size)
     for unit in _UNITS:
         if number < 1000 or unit == _UNITS[-1]:
@@ -123,7 +123,10 @@ def in_bytes(size: int) -> str:
 
 
 def styled(text: str, code: str, stream: TextIO) -> str:
-    """The text in a style (an ANSI code), if the stream is a terminal that wants colour."""
+    """Return the text in a style (an ANSI code) if the stream is a terminal.
+
+    NO_COLOR and TERM=dumb turn styles off.
+    """
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return f"{code}{text}{_RESET}" if wanted and stream.isatty() else text
 

@@ -1,4 +1,4 @@
-"""Progress of bytes and files, on stderr, where somebody looks."""
+"""A progress bar of bytes and files on stderr."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A bar that shows itself only on a terminal. `with Progress() as progress: …`."""
+    """A progress bar, shown only if stderr is a terminal. `with Progress() as progress: …`."""
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
@@ -33,7 +33,7 @@ class Progress:
             self._bar.stop()
 
     def expect(self, what: int | Sequence[Path]) -> None:
-        """Say how much will come: so many bytes, or these files. Begins to show the bar."""
+        """Set the total (a number of bytes, or files whose sizes are added) and show the bar."""
         if not sys.stderr.isatty():
             return
         from rich.console import Console
@@ -48,7 +48,7 @@ class Progress:
             TransferSpeedColumn(),
             console=Console(stderr=True),
             transient=True,
-            # Else data would go to stderr with the bar when stdout is a file.
+            # Redirection writes stdout to stderr above the bar, so a file at stdout would get no data.
             redirect_stdout=sys.stdout.isatty(),
         )
         total = what if isinstance(what, int) else sum(map(_size, what))
@@ -56,12 +56,12 @@ class Progress:
         self._bar.start()
 
     def advance(self, size_bytes: int) -> None:
-        """So many bytes more."""
+        """Add bytes to the progress."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=size_bytes)
 
     def file_done(self) -> None:
-        """One file more."""
+        """Count one file as done."""
         self._files += 1
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=self._count())

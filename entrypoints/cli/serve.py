@@ -28,9 +28,9 @@ _BACKLOG = 2048
 def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> ExitCode:
     """Serve the HTTP interface until Ctrl-C.
 
-    Without api_keys only this machine is served, whatever the address: see `keys new`. A proxy
-    on this machine that adds no header can't be told from a local program: set api_keys before
-    putting one in front.
+    Without API keys, the service accepts only requests from this machine, whatever --host is;
+    `keys new` creates a key. A request through a proxy on this machine that adds no header counts
+    as local: set api_keys before you use a proxy.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> Exit
 
     def announce() -> None:
         note(f"Traffic Storage at {address} (Ctrl-C stops it)")
-        if policy.keys_needed:  # else the service has warned of it
+        if policy.keys_needed:  # otherwise the service logs a warning
             note(f"  {policy.summary}")
         note(f"  files on this machine are in {settings.local_base_path}")
 
@@ -58,13 +58,13 @@ def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> Exit
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """Return a socket that listens on an address.
 
     Raises:
-        ConfigurationError: the address can't be had.
+        ConfigurationError: the address does not exist, is in use or is not permitted.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, or asyncio would hold small packets back (no TCP_NODELAY).
+    # asyncio sets TCP_NODELAY only on a socket whose protocol is named.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +72,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        why = error.strerror if isinstance(error, OSError) else "there is no such port"
+        why = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
         raise ConfigurationError.of(
             "--host" if isinstance(error, socket.gaierror) else "--port",
             f"can't listen on {host} port {port}: {why}",
@@ -84,7 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
 def run_server(
     settings: "StorageConfig", listener: socket.socket, announce: Callable[[], None]
 ) -> ExitCode:
-    """Serve on a socket until Ctrl-C or SIGTERM; `announce` is called when requests are taken."""
+    """Serve on a socket until Ctrl-C or SIGTERM; call `announce` once requests are accepted."""
     from traffic_storage.entrypoints.http import create_storage_app
 
     server = _Server(
@@ -100,8 +100,8 @@ def run_server(
         ),
         announce,
     )
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    # uvicorn raises the signal that stopped it once more: it has been obeyed by then.
+    logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
+    # After shutdown, uvicorn raises the signal that stopped it again; it needs no second handling.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     try:
@@ -125,7 +125,7 @@ class _Server(uvicorn.Server):
         sys.stdout.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Told to stop once more: the requests end now, the service still closes what it opened.
+        # A second signal cancels the running requests; the shutdown still closes the container.
         if self.should_exit and self.server_state.tasks:
             for task in self.server_state.tasks:
                 task.cancel()
@@ -135,14 +135,14 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.server_state.tasks:
             note(
-                f"waiting up to {_GRACE_SECONDS} seconds for requests that are being served "
-                "(Ctrl-C once more: not any longer)"
+                f"waiting up to {_GRACE_SECONDS} seconds for running requests "
+                "(press Ctrl-C again to cancel them)"
             )
         await super().shutdown(sockets)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record of uvicorn is worth a line: that we cancel a request is our own doing."""
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Return whether to log a record of uvicorn: all but requests that the shutdown cancelled."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
@@ -152,7 +152,7 @@ def _address(listener: socket.socket) -> str:
 
 
 def _with_public_url(settings: "StorageConfig", listener: socket.socket) -> "StorageConfig":
-    """The settings with links to the port that is served, where none is set."""
+    """Return the settings; an unset public_url becomes the address with the served port."""
     if settings.public_url != type(settings)().public_url:
         return settings
     return evolve(settings, public_url=f"http://localhost:{listener.getsockname()[1]}")

@@ -1,4 +1,4 @@
-"""What every command shares: the options before or after it, the settings, the opened system."""
+"""Shared by all commands: the options of every command, the settings, the started container."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class NoStore(NotFound):
-    """Nothing was ever stored where a command is to read."""
+    """A command that only reads found no store."""
 
     def __init__(self, base: Path) -> None:
         super().__init__("store", str(base))
         self.remedy = (
-            "nothing was stored there yet; to read another folder name it with --base-path or "
+            "nothing is stored there yet; to read another folder, name it with --base-path or "
             "the setting local_base_path"
         )
 
 
 @frozen
 class Session:
-    """The options that every command takes."""
+    """The options of every command."""
 
     config: Path | None = None
     base_path: Path | None = None
@@ -38,25 +38,25 @@ class Session:
     verbose: bool = False
 
     def overrides(self) -> dict[str, object]:
-        """The settings that the command line gives."""
+        """Return the settings that the command line gives."""
         given = {"local_base_path": self.base_path, "strategy": self.strategy}
         return {name: value for name, value in given.items() if value is not None}
 
     def settings(self) -> "StorageConfig":
-        """The settings of file, environment and command line.
+        """Load the settings from the file, the environment and the command line.
 
         Raises:
-            ConfigurationError: they are wrong.
+            ConfigurationError: settings are wrong.
         """
         from traffic_storage.entrypoints.settings import StorageConfig
 
         return StorageConfig.load(self.config, overrides=self.overrides())
 
     def container(self, settings: "StorageConfig | None" = None) -> "Container":
-        """All parts, not yet opened.
+        """Build the container; nothing is opened yet.
 
         Raises:
-            ConfigurationError: the settings are wrong, or lack what the strategy needs.
+            ConfigurationError: settings are wrong, or settings that the strategy needs are missing.
         """
         from traffic_storage.entrypoints.container import build
 
@@ -65,23 +65,23 @@ class Session:
 
 @asynccontextmanager
 async def opened(container: "Container") -> AsyncIterator["Container"]:
-    """The system, started; closed at the end, whatever happens."""
+    """Start the container on entry and close it on exit, after an error too."""
     from traffic_storage.entrypoints.container import running
 
     try:
         async with running(container) as started:
             yield started
     finally:
-        # obstore's streams schedule a last callback: the loop runs it before it ends.
+        # obstore's streams schedule a last callback, which the loop must run before it closes.
         await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
-    """The system, started for a command that only reads: it makes no store where there is none.
+    """Start the container for a command that only reads, and close it on exit.
 
     Raises:
-        NoStore: there is none.
+        NoStore: there is no store yet; none is created.
     """
     settings: StorageConfig = container.settings()
     if is_new(settings):
@@ -91,10 +91,10 @@ async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
 
 
 def instant_of(text: str | None, name: str, settings: "StorageConfig") -> datetime | None:
-    """The instant that a time on the command line means; without a zone, in the setting's zone.
+    """Return the instant of a time on the command line, in the setting `timezone` if it has no zone.
 
     Raises:
-        InvalidInput: it is no time.
+        InvalidInput: the text is not a time.
     """
     from traffic_storage.domain.times import instant, parse_time
 
@@ -102,12 +102,12 @@ def instant_of(text: str | None, name: str, settings: "StorageConfig") -> dateti
 
 
 def is_new(settings: "StorageConfig") -> bool:
-    """Whether there is no catalogue on this machine yet, where it would be."""
+    """Return whether the catalogue is an SQLite file that does not exist yet."""
     return settings.db_host is None and is_absent(settings.sqlite_file)
 
 
 def is_absent(path: Path) -> bool:
-    """Whether there is no such thing; what may not be looked at is taken to be there."""
+    """Return whether the path does not exist. A path without permission to look counts as existing."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -118,10 +118,10 @@ def is_absent(path: Path) -> bool:
 
 
 Shared: TypeAlias = Annotated[Session, Parameter(parse=False)]
-"""Given by the launcher, not by the command line."""
+"""Passed by the launcher, not parsed from the command line."""
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-"""A switch that is off unless it is named."""
+"""A switch, off by default."""
 
 AsJson: TypeAlias = Annotated[Flag, Parameter(name="--json")]
 """Print JSON instead of text for people."""

@@ -5,9 +5,9 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_re
 
 
 async def stats(*, json: AsJson = False, session: Shared) -> None:
-    """Show what is stored in each place: files, bytes, room, violations, the cache.
+    """Show how much is stored: files, bytes and free space of each tier, violations, the cache.
 
-    Like all that only reads, it makes no store where there is none, and says so.
+    Creates no store. If there is none yet, the command fails with exit code 4.
 
     Parameters
     ----------

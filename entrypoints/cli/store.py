@@ -35,9 +35,9 @@ async def store(
     paths:
         Files and folders. In folders, names that begin with a dot are skipped.
     device_id:
-        The device that all files come from.
+        The id of the device that all files come from.
     violation_id:
-        The violation that all files belong to.
+        The id of the violation that all files belong to.
     captured_at:
         Capture time of all files (ISO 8601; without a zone: in the setting timezone).
     metadata:
@@ -49,7 +49,7 @@ async def store(
     parallel:
         How many files to store at the same time; default: the setting parallel_uploads.
     historic:
-        State that a capture time long before receipt is right: retention counts from it.
+        Confirm a capture time long before receipt, so that retention counts from it.
     dry_run:
         Only print what would be stored.
     json:

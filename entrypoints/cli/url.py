@@ -7,16 +7,16 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_re
 async def url(
     file_id: str, /, *, expires_in: float = 3600, json: AsJson = False, session: Shared
 ) -> None:
-    """Make a link that opens one file, for anybody who has it, until it expires.
+    """Create a link to a file. Anybody who has the link can read the file until it expires.
 
-    It leads to the HTTP service at the setting public_url.
+    The link begins with the setting public_url, the address of the HTTP service.
 
     Parameters
     ----------
     file_id:
-        The file.
+        The id of the file, such as V001~image.
     expires_in:
-        How long it opens, in seconds.
+        How long the link is valid, in seconds.
     json:
         Print one JSON object.
     """

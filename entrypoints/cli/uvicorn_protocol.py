@@ -1,4 +1,4 @@
-"""HTTP as the server reads it: no authority is lost, and no trailer becomes a header."""
+"""HTTP/1.1 of uvicorn with two corrections: the host of absolute targets, and trailers."""
 
 from urllib.parse import urlsplit
 
@@ -6,27 +6,27 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class Protocol(HttpToolsProtocol):
-    """Takes the host from a target in absolute form, and leaves trailers out.
+    """Takes the host from a target in absolute form, and discards trailers.
 
-    `GET http://a/ HTTP/1.1` asks for host a whatever `Host` says (RFC 9112, section 3.2.2);
-    uvicorn keeps only the path, so that nobody behind it could tell. And it adds the trailers of a
-    body to the headers, in time or not, where they would count (RFC 9110, section 6.5.1).
+    The target of `GET http://a/ HTTP/1.1` overrides the header `Host` (RFC 9112, section 3.2.2),
+    but uvicorn passes only the path of the target to the application. A trailer must not be taken
+    for a header (RFC 9110, section 6.5.1), but uvicorn appends trailers to the list of headers.
     """
 
     def on_headers_complete(self) -> None:
-        """Pass the head on, with the host that is asked for."""
+        """Pass the headers on, with the host of the target if it names one."""
         if not self.url.startswith((b"/", b"*")):
             others = [(name, value) for name, value in self.headers if name != b"host"]
-            # The list is the one that the application sees.
+            # The application reads this list object, so it is changed in place.
             self.headers[:] = [*others, (b"host", _authority(self.url))]
         super().on_headers_complete()
         if not self.parser.should_upgrade():
-            # What comes now is in no list that anybody reads.
+            # Trailers that follow go into a list that is never read.
             self.headers = []
 
 
 def _authority(target: bytes) -> bytes:
-    """The authority of a target; of one that has none, the target itself."""
+    """Return the authority of a target, or the target itself if it has none."""
     try:
         return urlsplit(target).netloc or target
     except ValueError:

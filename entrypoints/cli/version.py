@@ -5,7 +5,13 @@ from traffic_storage.entrypoints.cli.session import AsJson
 
 
 def version(*, json: AsJson = False) -> None:
-    """Print the version."""
+    """Print the version.
+
+    Parameters
+    ----------
+    json:
+        Print one JSON object.
+    """
     from importlib.metadata import version as version_of
 
     found = version_of("traffic-storage")

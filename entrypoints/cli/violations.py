@@ -1,4 +1,4 @@
-"""`traffic-storage violations`: lists of violations, and one with its files."""
+"""`traffic-storage violations`: lists of violations, and one violation with its files."""
 
 from typing import Annotated
 
@@ -25,30 +25,31 @@ async def list_violations(
     json: AsJson = False,
     session: Shared,
 ) -> None:
-    """List violations, newest first. Filters are joined by "and".
+    """List violations that match all given filters, newest first.
 
     Parameters
     ----------
     device_id:
-        Only those of this device.
+        Only violations of the device with this id.
     violation_type:
-        Only those of this type, as speed or red_light.
+        Only violations of this type, such as speed or red_light.
     vehicle_class:
-        Only those of vehicles of this class.
+        Only violations by vehicles of this class, such as car.
     min_confidence:
-        Only those of at least this confidence.
+        Only violations with at least this confidence, from 0 to 1.
     max_confidence:
-        Only those of at most this confidence.
+        Only violations with at most this confidence, from 0 to 1.
     start:
-        Only those at or after this time (ISO 8601; without a zone: in the setting timezone).
+        Only violations at or after this time (ISO 8601; without a zone: in the setting
+        timezone).
     end:
-        Only those before this time.
+        Only violations before this time.
     limit:
-        At most so many, 1 to 1000.
+        How many violations to list at most, from 1 to 1000.
     every:
-        All of them, whatever --limit says.
+        List all matching violations; --limit is ignored.
     json:
-        Print a JSON object a line.
+        Print one JSON object per line.
     """
     from traffic_storage.domain.query import MAX_LIMIT, ViolationQuery
     from traffic_storage.entrypoints.cli.listing import pages, violations
@@ -76,7 +77,7 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
     Parameters
     ----------
     violation_id:
-        The violation.
+        The id of the violation.
     json:
         Print one JSON object.
     """

@@ -78,7 +78,7 @@ async def store_all(paths: Sequence[Path], request: StoreRequest, session: Sessi
 
 
 async def _note_unknown_violation(container: "Container", violation: ViolationId) -> None:
-    """Say so when there is no such violation: its id may be misspelt."""
+    """Note that the violation does not exist, if so: its id may be misspelt."""
     try:
         await container.find().violation(violation)
     except NotFound:
@@ -107,7 +107,7 @@ def attributes_of(
     *,
     historic: bool,
 ) -> FileAttributes:
-    """The attributes of all files, checked.
+    """Return the attributes of all files, checked.
 
     Raises:
         InvalidInput: one is wrong, or contradicts another.
@@ -193,7 +193,7 @@ async def _text(candidate: Candidate, batch: _Batch) -> bytes:
         text += chunk
         if len(text) > limit:
             raise TooLarge.of(
-                "file", f"has more than {limit} bytes", "the setting max_metadata_bytes"
+                "file", f"has more than {limit} bytes", "raise the setting max_metadata_bytes"
             )
     return bytes(text)
 
@@ -239,7 +239,7 @@ def _say_outcome(outcome: Outcome, *, json: bool) -> None:
         word = "stored" if stored.created else "already stored"
         say(f"{stored.file.file_id}  {printable(path)}: {word}, {stored.file.placement.decision}")
     if stored is not None and (doubt := capture_doubt(stored.file)):
-        note(f"{printable(path)}: kept from receipt: {doubt}")
+        note(f"{printable(path)}: retention counts from receipt: {doubt}")
 
 
 def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
@@ -251,5 +251,5 @@ def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
 
 
 def _reason(error: TrafficStorageError | None) -> str:
-    """The message of an error, without the field name `file`."""
+    """Return the message of an error, without the field name `file`."""
     return str(error).removeprefix("file: ")

@@ -29,9 +29,9 @@ class Candidate:
 
 
 def files_in(paths: Sequence[Path]) -> Iterator[Path]:
-    """The given files and the files in the given folders, ordered by name.
+    """Yield the given files and the files in the given folders, each folder ordered by name.
 
-    A folder that can't be listed is returned as a path too, so that it is reported as a failure.
+    A folder that can't be listed is yielded as a path too, so that it is reported as a failure.
     """
     for path in paths:
         if _is_folder(path):
@@ -63,7 +63,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def examine(path: Path, kind: FileKind | None) -> Candidate:
-    """The file with `kind`, or with the kind detected from its first bytes."""
+    """Return the file with `kind`, or with the kind detected from its first bytes."""
     try:
         if not path.is_file():
             return Candidate(path, error=_no_file(path))

@@ -26,23 +26,23 @@ def demo(
 ) -> ExitCode:
     """Store and read sample evidence of three cameras, then serve it.
 
-    Stores pictures, a video and records, finds them, reads them back and compares them byte for
-    byte. Uses a folder of its own (or --base-path) with SQLite and the local disk, and ignores
+    Stores pictures, a video and records, searches for them, reads them back and compares them
+    byte for byte. Uses a folder of its own (or --base-path) with SQLite and the local disk, and ignores
     all settings except a file given with --config.
 
     Parameters
     ----------
     once:
-        Exit afterwards; do not serve.
+        Exit after the demo instead of serving its evidence.
     port:
-        The port to serve on.
+        The port to serve on; 0 means any free port.
     temporary:
         Use a temporary folder, removed at the end.
     """
     if temporary and session.config is not None:
         raise InvalidInput.of(
             "--temporary",
-            "can't be combined with --config: the demo would remain in the places that the file names",
+            "can't be combined with --config: the demo's files would remain in the stores that the settings file names",
             "leave out one of them",
         )
     with _folder(temporary=temporary) as folder, _listening(None if once else port) as listener:
@@ -66,7 +66,7 @@ def _settings(session: Session, folder: Path, listener: socket.socket | None) ->
 
 @contextmanager
 def _listening(port: int | None) -> Iterator[socket.socket | None]:
-    """The socket to serve on, opened first, so that a port in use is reported at once."""
+    """Open the socket to serve on before the demo runs, so that a port in use is reported at once."""
     if port is None:
         yield None
         return

@@ -54,7 +54,7 @@ class _Given:
     size_bytes: int = 0
 
     def note(self, file: StoredFile, data: bytes | None = None) -> None:
-        """Record a file. Without `data` (an array was encoded) its recorded digest is taken."""
+        """Record a file. Without `data` (an encoded array), use its recorded digest."""
         self.digests[file.file_id] = file.content.sha256 if data is None else sha256_of(data)
         self.size_bytes += file.content.size_bytes
 
@@ -71,7 +71,7 @@ async def do_the_job(container: "Container", day: date) -> Sample:
     await _store_single_files(container, day, given)
     await _retry(container, first)
     found = await _find(container)
-    await _hand_out(container, given)
+    await _read_back(container, given)
     say("\nStatistics")
     say_statistics(await container.statistics()())
     return _sample(found)
@@ -106,7 +106,7 @@ async def _store(
 
 
 def _pixels(jpeg: bytes) -> Pixels:
-    """The picture as a camera's program holds it: `(H, W, 3)`, uint8, RGB."""
+    """Return the pixels of a JPEG as an array of shape `(H, W, 3)`, uint8, RGB."""
     with Image.open(io.BytesIO(jpeg)) as picture:
         return np.asarray(picture)
 
@@ -141,7 +141,7 @@ async def _retry(container: "Container", incident: Incident) -> None:
     again = await _store(container, incident, 0, _Given())
     if again.created:
         raise NotTheSame("a retry was not recognised as such")
-    say(f"\nStored {incident.record.violation_id} once more: recognised, nothing changed.")
+    say(f"\nStored {incident.record.violation_id} again: recognised as a retry, nothing changed.")
 
 
 async def _find(container: "Container") -> tuple[StoredViolation, ...]:
@@ -156,7 +156,7 @@ async def _find(container: "Container") -> tuple[StoredViolation, ...]:
     return page.items
 
 
-async def _hand_out(container: "Container", given: _Given) -> None:
+async def _read_back(container: "Container", given: _Given) -> None:
     for file_id, digest in given.digests.items():
         received = hashlib.sha256()
         opened = await container.read_files().open(file_id)
@@ -164,9 +164,9 @@ async def _hand_out(container: "Container", given: _Given) -> None:
             async for chunk in chunks:
                 received.update(chunk)
         if received.hexdigest() != digest:
-            raise NotTheSame(f"{file_id} came out otherwise than it went in")
+            raise NotTheSame(f"{file_id}: the bytes read back differ from the bytes stored")
     count = len(given.digests)
-    say(f"\nHanded out {count} files, {in_bytes(given.size_bytes)}: each byte as it went in.")
+    say(f"\nRead {count} files back, {in_bytes(given.size_bytes)}: each byte is as it was stored.")
 
 
 def _sample(found: tuple[StoredViolation, ...]) -> Sample:

@@ -1,4 +1,4 @@
-"""The demo's cameras and violations, made from the day alone; the media are package data.
+"""The demo's cameras and violations. Records depend only on the day; media are package data.
 
 `scripts/demo_media.py` makes the media and prints the boxes of the vehicles.
 """
@@ -14,7 +14,7 @@ from traffic_storage.domain.violation import ViolationRecord
 
 @frozen
 class Street:
-    """Where a camera is; `minute` shifts its violations in time, `light`: has a traffic light."""
+    """A camera's street. `minute` shifts its violations in time; `light`: has a traffic light."""
 
     camera: str
     place: str
@@ -24,7 +24,7 @@ class Street:
 
 @frozen
 class Vehicle:
-    """A vehicle, the picture of it, and its box there in pixels: x1, y1, x2, y2."""
+    """A vehicle, its picture, and its box in the picture, in pixels: x1, y1, x2, y2."""
 
     vehicle_class: str
     picture: str
@@ -54,19 +54,19 @@ class Incident:
 
 
 def incidents(day: date) -> Iterator[Incident]:
-    """The violations of the night before `day`, oldest first at each camera."""
+    """Yield the violations of the night before `day`, oldest first at each camera."""
     for street in STREETS:
         for number, vehicle in enumerate(VEHICLES, 1):
             yield _incident(day, street, number, vehicle)
 
 
 def video() -> bytes:
-    """Two seconds of a vehicle driving away, as MP4."""
+    """Return two seconds of a vehicle driving away, as MP4."""
     return media("car.mp4")
 
 
 def media(name: str) -> bytes:
-    """One file of the demo's media."""
+    """Return one file of the demo's media."""
     return files("traffic_storage.entrypoints.cli.demo").joinpath("media", name).read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""`traffic-storage doctor`: a line and a remedy for each thing that storing depends on."""
+"""`traffic-storage doctor`: checks what storing depends on, and prints results and remedies."""
 
 import asyncio
 import os
@@ -24,18 +24,18 @@ _COLOURS = {Status.OK: "32", Status.NOTE: "36", Status.PROBLEM: "1;31"}
 async def doctor(
     *, json: AsJson = False, adopt_store: str | None = None, session: Shared
 ) -> ExitCode:
-    """Check everything that storing depends on; say what is wrong, and what to do.
+    """Check everything that storing depends on; print each problem with its remedy.
 
-    Writes a few bytes to the folder and to each store, and removes them. Ends with 3 when there
-    is a problem.
+    Writes a few bytes to the folder and to each store, and removes them. The exit code is 3 if
+    there is a problem.
 
     Parameters
     ----------
     json:
-        Print a JSON object a line.
+        Print one JSON object per line.
     adopt_store:
-        The location of a store that is in doubt, as printed. Take what lies there as this
-        catalogue's store from now on. Before, stop every process that uses another copy of it.
+        The location of a store in doubt, as this command prints it: from now on, use the store at
+        this location for this catalogue. First stop every process that uses another copy of it.
     """
     problems = 0
     async for finding in _findings(session, adopt_store):

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The result of a check."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from attrs import frozen
 
 
 class Status(StrEnum):
-    """How it is; a `problem` needs somebody."""
+    """The outcome of a check; only a `problem` requires action."""
 
     OK = "ok"
     NOTE = "note"
@@ -15,7 +15,7 @@ class Status(StrEnum):
 
 @frozen
 class Finding:
-    """One line of the doctor: what was looked at, how it is, and what to do about it."""
+    """One line of output: the check, its status, what was found and, if useful, a remedy."""
 
     check: str
     status: Status
@@ -24,15 +24,15 @@ class Finding:
 
 
 def ok(check: str, detail: str) -> Finding:
-    """All is well."""
+    """Return a finding without a problem."""
     return Finding(check, Status.OK, detail)
 
 
 def noted(check: str, detail: str, remedy: str = "") -> Finding:
-    """Nothing is wrong, but it is good to know."""
+    """Return a finding that is worth knowing but is not a problem."""
     return Finding(check, Status.NOTE, detail, remedy)
 
 
 def problem(check: str, detail: str, remedy: str) -> Finding:
-    """Something is wrong."""
+    """Return a problem and its remedy."""
     return Finding(check, Status.PROBLEM, detail, remedy)

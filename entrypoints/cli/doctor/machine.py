@@ -1,4 +1,4 @@
-"""Checks of this machine: settings, folder, disk, keys, clock."""
+"""Checks of this machine: settings, access, clock, signing key, folder, free space."""
 
 import os
 import stat
@@ -19,72 +19,72 @@ from traffic_storage.entrypoints.signing import KEY_FILE
 
 _SLOW_FLUSH_SECONDS = 0.1
 _FEW_INODES = 10_000
-_GIVE = "give it to the user that runs the service, or choose another local_base_path"
+_GIVE = "make the user that runs the service its owner, or choose another local_base_path"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def settings_file(file: Path, settings: StorageConfig) -> Finding:
-    """Whether the file of settings shows secrets to others."""
+    """Check that other users can't read secrets in the settings file."""
     if not file.exists():
-        return noted("settings", f"no file at {file}: defaults and environment hold")
+        return noted("settings", f"no file at {file}: defaults and environment variables apply")
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & _OTHERS and _holds_secret(file.read_text("utf-8")):
         return problem(
             "settings",
-            f"{file} holds secrets, and others may read it (mode {mode:04o})",
+            f"{file} holds secrets, and other users can read it (mode {mode:04o})",
             f"chmod 600 {file}",
         )
     return ok("settings", f"{file}, strategy {settings.effective_strategy()}")
 
 
 def admission(settings: StorageConfig) -> Finding:
-    """Who may come in by HTTP."""
+    """Check who can use the HTTP interface."""
     try:
         policy = access_policy(settings, SystemClock().now)
     except ConfigurationError as error:
-        return problem("who may come in", error.message, error.remedy)
+        return problem("access", error.message, error.remedy)
     if settings.open_access:
         return problem(
-            "who may come in",
-            "everybody who reaches the service reads and writes evidence (open_access)",
+            "access",
+            "everybody who reaches the service can read and write evidence (open_access)",
             "unless this is intended, set api_keys (traffic-storage keys new) instead of open_access",
         )
-    return ok("who may come in", policy.summary)
+    return ok("access", policy.summary)
 
 
 def clock() -> Finding:
-    """Whether the clock can be right."""
+    """Check that the clock is not earlier than this version."""
     now = datetime.now(UTC)
     if now < _BUILT:
         return problem(
-            "clock", f"it says {now:%Y-%m-%d}, before this version was made", "set the clock (NTP)"
+            "clock", f"{now:%Y-%m-%d} is earlier than this version", "set the clock (NTP)"
         )
     return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def signing_key(settings: StorageConfig) -> Finding:
-    """Whether the key of access URLs is kept from others."""
+    """Check that other users can't read the key that signs access URLs."""
     if settings.url_signing_key is not None:
         return ok("signing key", "the setting url_signing_key")
     file = settings.local_base_path / KEY_FILE
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
     except FileNotFoundError:
-        return noted("signing key", f"{file} is made when a link is first asked for")
+        return noted("signing key", f"{file} does not exist yet: the first link creates it")
     except OSError as error:
         return problem("signing key", f"{file} can't be read: {error.strerror}", _GIVE)
     if mode & _OTHERS:
         return problem(
             "signing key",
-            f"others may read {file} (mode {mode:04o})",
-            f"chmod 600 {file}; if somebody may have read it, remove it: old links then end",
+            f"other users can read {file} (mode {mode:04o})",
+            f"chmod 600 {file}; if it may have been read, remove it: existing links then end",
         )
     return ok("signing key", f"{file}, mode {mode:04o}")
 
 
 def base_path(settings: StorageConfig) -> Iterator[Finding]:
-    """Whether local_base_path can be written durably, and what is left there."""
+    """Check that local_base_path can be written durably, and how much space is free there."""
     base = settings.local_base_path
     try:
         if not base.exists():
@@ -98,9 +98,9 @@ def base_path(settings: StorageConfig) -> Iterator[Finding]:
 
 
 def environment(env: Mapping[str, str]) -> Finding:
-    """Which settings the environment gives."""
+    """Return the names of the environment variables that give settings."""
     names = sorted(name for name in env if name.startswith("TRAFFIC_STORAGE_"))
-    return ok("environment", ", ".join(names) or "gives no setting")
+    return ok("environment", ", ".join(names) or "no variable gives a setting")
 
 
 def _holds_secret(text: str) -> bool:
@@ -113,14 +113,14 @@ def _absent(base: Path) -> Finding:
     if not os.access(parent, os.W_OK | os.X_OK):
         return problem(
             "folder",
-            f"{base} does not exist and can't be made in {parent}",
-            "make it for the user that runs the service, or choose another local_base_path",
+            f"{base} does not exist and can't be created in {parent}",
+            "create it for the user that runs the service, or choose another local_base_path",
         )
-    return noted("folder", f"{base} does not exist yet: it is made at first use")
+    return noted("folder", f"{base} does not exist yet: it is created at first use")
 
 
 def _written(base: Path) -> Finding:
-    """Write a file as a blob is written: flushed, with an attribute, and the folder flushed."""
+    """Write a file as blobs are written: fsync of file and folder, and an extended attribute."""
     probe = base / f".doctor-{os.getpid()}"
     with ExitStack() as undo:
         file = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -138,10 +138,10 @@ def _written(base: Path) -> Finding:
         return noted(
             "folder",
             f"{base} can be written, but flushing took {seconds * 1000:.0f} ms",
-            "a disk that flushes faster stores faster",
+            "a disk with faster flushes makes storing faster",
         )
     if not attributes:
-        return noted("folder", f"{base} can be written; it takes no extended attributes")
+        return noted("folder", f"{base} can be written; its file system has no extended attributes")
     return ok("folder", f"{base} can be written and flushed ({seconds * 1000:.1f} ms)")
 
 
@@ -158,16 +158,16 @@ def _room(base: Path, settings: StorageConfig) -> Finding:
     free = medium.f_bavail * medium.f_frsize
     if free <= settings.local_reserve_bytes:
         return problem(
-            "room",
+            "free space",
             f"only {in_bytes(free)} are free at {base}, within the reserve of local_reserve_gb",
-            "make room, or move local_base_path to a larger disk",
+            "free space, or move local_base_path to a larger disk",
         )
     if medium.f_files and medium.f_favail < _FEW_INODES:
         return problem(
-            "room", f"only {medium.f_favail} inodes are free at {base}", "remove small files"
+            "free space", f"only {medium.f_favail} inodes are free at {base}", "remove small files"
         )
     if free < settings.max_local_bytes:
         return noted(
-            "room", f"{in_bytes(free)} are free, less than max_local_size_gb allows to fill"
+            "free space", f"{in_bytes(free)} are free, less than the limit max_local_size_gb"
         )
-    return ok("room", f"{in_bytes(free)} are free")
+    return ok("free space", f"{in_bytes(free)} are free")

@@ -306,7 +306,7 @@ def test_wrong_settings_are_findings_too(shell: Shell, monkeypatch: pytest.Monke
 def test_open_access_is_a_problem(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAFFIC_STORAGE_OPEN_ACCESS", "true")
 
-    assert "api_keys" in findings(shell, code=3)["who may come in"]["remedy"]
+    assert "api_keys" in findings(shell, code=3)["access"]["remedy"]
 
 
 def test_a_folder_that_is_none_is_a_problem(shell: Shell, tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_a_disk_without_room_is_a_problem(shell: Shell, monkeypatch: pytest.Monk
     used(shell.base)
     monkeypatch.setenv("TRAFFIC_STORAGE_LOCAL_RESERVE_GB", "1000000")
 
-    assert "local_base_path" in findings(shell, code=3)["room"]["remedy"]
+    assert "local_base_path" in findings(shell, code=3)["free space"]["remedy"]
 
 
 def test_an_upgrade_is_planned_done_and_done_once(shell: Shell) -> None:
@@ -346,7 +346,7 @@ def test_an_upgrade_is_planned_done_and_done_once(shell: Shell) -> None:
 
     assert planned["pending"] == done["applied"] != []
     assert again.out == ""
-    assert "nothing to do" in again.err
+    assert "no migrations are pending" in again.err
     assert shell("db", "upgrade", "--dry-run", "--json").value == {"pending": []}
 
 

@@ -67,7 +67,7 @@ def test_a_hyphen_is_stdout(stored: Shell, output: tuple[str, ...]) -> None:
     )
 
     assert done.stdout == jpeg(3)
-    assert "seems to be an option" in stored("get", "P", "-o", "--force", code=2).err
+    assert "looks like an option" in stored("get", "P", "-o", "--force", code=2).err
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP])
@@ -204,7 +204,7 @@ def test_a_link_has_a_bounded_life(stored: Shell, seconds: str) -> None:
 
 
 def test_a_folder_that_is_none_is_no_file_name(stored: Shell, tmp_path: Path) -> None:
-    assert "no folder" in stored("get", "P", "-o", f"{tmp_path}/none/", code=2).err
+    assert "not a folder" in stored("get", "P", "-o", f"{tmp_path}/none/", code=2).err
     assert not (tmp_path / "none").exists()
 
 

@@ -16,7 +16,7 @@ from traffic_storage.entrypoints.settings import StorageConfig
 def test_a_key_is_shown_once_with_the_line_that_lets_it_in(shell: Shell, tmp_path: Path) -> None:
     result = shell("keys", "new", "--name", "camera-7")
     key = result.out.strip()
-    line = next(line.strip() for line in result.err.splitlines() if "api_keys" in line)
+    line = next(line.strip() for line in result.err.splitlines() if "api_keys = " in line)
     file = tmp_path / "config.toml"
     file.write_text(line + "\n")
 

@@ -169,7 +169,7 @@ def test_labels_go_with_each_file(shell: Shell, evidence: Path) -> None:
     assert file["captured_at"] == "2026-03-01T09:00:00+00:00"
     assert file["metadata"] == {"lane": 2}
     assert file["expires_at"] == "2026-05-30T09:00:00+00:00"
-    assert "kept from receipt" not in result.err
+    assert "retention counts from receipt" not in result.err
 
 
 def test_an_implausible_capture_time_is_told(shell: Shell, evidence: Path) -> None:

@@ -90,8 +90,8 @@ def test_help_says_all_and_keeps_to_the_width(
     serve, keys = shell("serve", "--help").out, shell("keys", "--help").out
     get, every = shell("get", "--help").out, shell("--verbose", "--help").out
 
-    assert "set api_keys before putting one in front" in " ".join(serve.split())
-    assert "Make and list API keys." in keys
+    assert "set api_keys before you use a proxy" in " ".join(serve.split())
+    assert "Create and list API keys." in keys
     assert "Write a stored file to disk or stdout, verified." in every
     assert all(len(line) <= 60 for line in (serve + keys + get + every).splitlines())
     assert (
@@ -231,7 +231,7 @@ def test_an_error_is_a_cause_and_a_remedy(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.splitlines() == [
         "error: no file 'F1' (check the id for typing errors)",
         "error: limit: is 0 (give 1)",
-        "error: 2 things are wrong",
+        "error: 2 problems",
         "  a: is b (give c)",
         "  d: is e",
     ]
@@ -304,7 +304,7 @@ def test_an_output_that_cant_be_written_is_told(program: Program) -> None:
             )
 
         assert done.returncode == ExitCode.FAILURE, arguments
-        told = "error: standard output can't be written: No space left on device (make room"
+        told = "error: standard output can't be written: No space left on device (free space"
         assert done.stderr.startswith(told), arguments
         assert len(done.stderr.splitlines()) == 1, arguments
 
