@@ -1,8 +1,8 @@
-"""The composition root: which adapter stands behind which port, wired per strategy.
+"""The composition root: selects the adapter of each port by settings and strategy.
 
-Making a container opens nothing and imports no technology that the settings don't ask for. Its
-maker starts and closes it, as `running` does; an application or a service to which a container is
-given does not close it.
+Building a container opens nothing and imports only the adapters that the settings select. The
+caller of `build` starts and closes the container, as `running` does; an application or a service
+that receives a container does not close it.
 """
 
 import os
@@ -207,7 +207,8 @@ def _limits(settings: StorageConfig) -> Limits:
 
 
 def _caching(settings: StorageConfig) -> Caching:
-    # A cache on the network costs as much as the local disk; one in the process does not.
+    # Reading from a cache on the network takes as long as from the local disk, so that cache holds
+    # only blobs of the cloud tier.
     remote = settings.redis_host is not None
     return Caching(
         tiers=frozenset({Tier.CLOUD}) if remote else frozenset(Tier),
@@ -240,7 +241,7 @@ def _retention(settings: StorageConfig) -> RetentionPolicy:
 
 
 def _margin(settings: StorageConfig) -> timedelta:
-    """How long after a deadline what was on its way may still arrive: a request, at the most."""
+    """Return how long recovery waits after a deadline, because a request may still complete."""
     share = RECOVERY_MARGIN_SHARE * settings.attempt_timeout_seconds
     request = settings.s3_timeout_seconds if settings.cloud_configured else 0.0
     return timedelta(seconds=max(share, request))
@@ -251,10 +252,10 @@ def _seconds(name: str) -> Callable[[StorageConfig], timedelta]:
 
 
 class Container(DeclarativeContainer):
-    """All parts of one service; `build` makes one.
+    """All components of one service; `build` returns one.
 
-    Two containers share nothing. Each provider gives the same part each time. What reads and
-    writes the catalogue is private: use cases are the way to it.
+    Two containers share no state. Each provider returns the same object at every call. The
+    catalogue's repository is private, because access to it goes through use cases.
     """
 
     settings = Dependency(instance_of=StorageConfig)
@@ -363,7 +364,7 @@ class Container(DeclarativeContainer):
 
 
 class Adapters(TypedDict, total=False):
-    """Adapters that take the place of those that the settings ask for.
+    """Adapters that replace those that the settings select.
 
     `cloud_stores` are buckets with the patterns of the devices that write there (None: the rest);
     `cached_cloud_stores` are the same behind their caches, for CLOUD_WITH_CACHE.
@@ -385,14 +386,14 @@ def build(
     strategy: StorageStrategy | str | None = None,
     **adapters: Unpack[Adapters],
 ) -> Container:
-    """All parts of a service, none of them opened. An argument `strategy` wins over the setting.
+    """Return the container of a service, not yet opened. `strategy` overrides the setting.
 
-    `adapters` replace those that the settings ask for, as `local_store=MyStore(…)`. Where
-    `cloud_stores` are given, the settings need not name a bucket.
+    `adapters` replace those that the settings select, as in `local_store=MyStore(…)`. With
+    `cloud_stores`, a cloud strategy needs no S3 settings.
 
     Raises:
-        ConfigurationError: there is no such strategy, or it needs settings that are missing.
-        TypeError: there is no adapter of that name.
+        ConfigurationError: the strategy does not exist, or settings that it needs are missing.
+        TypeError: an argument is not the name of an adapter.
     """
     if unknown := adapters.keys() - Adapters.__annotations__.keys():
         raise TypeError(f"no adapters are named {', '.join(sorted(unknown))}")
@@ -414,10 +415,10 @@ def _strategy(
 
 @asynccontextmanager
 async def running(container: Container) -> AsyncIterator[Container]:
-    """A container, started on entry and closed on exit, whatever happens.
+    """Start the container on entry and close it on exit, after an error too.
 
     Raises (on entry):
-        CatalogueUnavailable: the database is away.
+        CatalogueUnavailable: the database is unavailable.
         ConfigurationError: the tables of the database are newer than this version.
     """
     runtime = container.runtime()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the pictures and the video of `traffic-storage demo`; run it after a change and commit.
+"""Creates the pictures and the video of `traffic-storage demo`. Commit its output after a change.
 
     .venv/bin/python scripts/demo_media.py
 
@@ -32,7 +32,7 @@ _RED, _AMBER, _WHITE = (255, 60, 40), (255, 190, 90), (235, 240, 255)
 
 @frozen
 class Vehicle:
-    """What drives by."""
+    """The vehicle in a picture."""
 
     colour: tuple[int, int, int]
     plate: str
@@ -41,7 +41,7 @@ class Vehicle:
 
 @frozen
 class Street:
-    """What a camera looks at; houses, stars and grain are drawn from `seed`."""
+    """The scene of a camera; `seed` determines houses, stars and grain."""
 
     seed: int
     light: bool = False
@@ -68,21 +68,21 @@ def main() -> None:
 
 
 def departing(street: Street, vehicle: Vehicle) -> Iterator[Image.Image]:
-    """The vehicle drives away from the camera."""
+    """Yield the frames of a vehicle that drives away from the camera."""
     for place in range(VIDEO_FRAMES):
         nearness = 0.85 - 0.6 * place / VIDEO_FRAMES
         yield shoot(street, vehicle, nearness=nearness, size=VIDEO_SIZE)[0]
 
 
 def write_video(path: Path, frames: Iterator[Image.Image]) -> None:
-    """Write an H.264 MP4 that browsers play: 4:2:0, its index first."""
+    """Write an H.264 MP4 that browsers can play: 4:2:0, with its index at the start."""
     options = {"fflags": "bitexact", "movflags": "faststart"}
     with av.open(str(path), "w", format="mp4", options=options) as output:
         stream = output.add_stream("libx264", rate=Fraction(VIDEO_RATE), options={"crf": "26"})
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = VIDEO_SIZE
         stream.pix_fmt = "yuv420p"
-        # With more threads the bytes depend on the machine.
+        # With more threads, the output depends on the machine.
         stream.codec_context.thread_count = 1
         for frame in frames:
             output.mux(stream.encode(av.VideoFrame.from_image(frame)))
@@ -92,9 +92,9 @@ def write_video(path: Path, frames: Iterator[Image.Image]) -> None:
 def shoot(
     street: Street, vehicle: Vehicle, *, nearness: float, size: tuple[int, int]
 ) -> tuple[Image.Image, tuple[int, int, int, int]]:
-    """A picture and the box of the vehicle in it (x1, y1, x2, y2 in pixels).
+    """Return a picture and the box of the vehicle in it (x1, y1, x2, y2 in pixels).
 
-    `nearness` 0 is at the horizon, 1 right before the camera.
+    `nearness` is 0 at the horizon and 1 directly in front of the camera.
     """
     picture = _background(street, size).copy()
     box = _vehicle_box(nearness, size, tall=vehicle.tall)
@@ -284,7 +284,7 @@ def _glowing(
     radius: float,
     strength: float = 0.75,
 ) -> Image.Image:
-    """Light that is added around spots, in the part of the picture that it reaches."""
+    """Return the picture with light added around spots; pixels out of its reach are unchanged."""
     pixels = np.array(picture)
     height, width = pixels.shape[:2]
     for x, y in spots:

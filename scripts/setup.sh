@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Sets up .venv at the root of the checkout; sourced by the scripts beside it.
 #
-# Asks for nothing but a python3 of 3.11 or newer with pip: uv goes to .uv, and does the rest. Both
-# folders can be removed at any time. What is installed is pinned by hash in requirements/.
+# Requires only a python3 of 3.11 or newer with pip, which installs uv in .uv; uv then fills .venv.
+# Both folders can be removed at any time. All packages are pinned by hash in requirements/.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 uv=$root/.uv/bin/uv
@@ -23,12 +23,13 @@ find_python() {
         say "$found has no pip. Install it (on Debian: apt-get install python3-pip), then run this again."
     else
         say "Python 3.11 or newer is needed, and none was found as python3 or python3.11 to python3.14."
-        say "What python3 is here: $(python3 --version 2>&1 || true)"
+        say "The python3 on this machine: $(python3 --version 2>&1 || true)"
     fi
     return 1
 }
 
-# All that decides what .venv holds. The folder is part of it: an editable install knows its place.
+# Checksum of everything that determines the content of .venv. It includes the folder, because an
+# editable install contains its path.
 fingerprint() {
     { echo "$root" && "$venv/bin/python" --version && cat pyproject.toml requirements/build.txt \
         "requirements/$1.txt"; } 2>&1 | cksum
@@ -58,8 +59,8 @@ install() {
     fingerprint "$1" >"$venv/.set-up-$1"
 }
 
-# set_up runtime | dev: returns at once where that is done already. What the tests need includes what
-# running needs, so neither undoes the other.
+# set_up runtime | dev: returns at once if .venv is up to date. The dev dependencies include the
+# runtime dependencies, so a dev environment also serves for runtime.
 set_up() {
     (
         cd "$root" || exit

@@ -14,7 +14,8 @@ app = App(name="db", help="Apply pending database migrations.")
 async def upgrade(*, dry_run: Flag = False, json: AsJson = False, session: Shared) -> None:
     """Apply pending database migrations, under a lock.
 
-    `serve` and `store` also apply them when they start. If none is pending, nothing changes.
+    Other commands, such as `serve` and `store`, apply quick migrations when they start. Only this
+    command applies a migration that takes long on a large catalogue.
 
     Parameters
     ----------

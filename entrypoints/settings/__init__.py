@@ -1,4 +1,4 @@
-"""Settings: `StorageConfig`, and where its values come from."""
+"""Settings: `StorageConfig`, its rules and its sources."""
 
 from traffic_storage.entrypoints.settings.config import StorageConfig
 from traffic_storage.entrypoints.settings.rules import BucketRoute

@@ -1,4 +1,4 @@
-"""`StorageConfig`: every setting of the system, its default, what it must be, and what it is for."""
+"""`StorageConfig`: every setting of the system with its default, its rule and its description."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -46,17 +46,17 @@ _DB_HOST = rules.text(
 
 
 def told(rule: Rule, doc: str) -> dict[str, object]:
-    """The metadata of a setting: its rule, and a description."""
+    """Return the metadata of a setting: its rule and its description."""
     return {"rule": rule, "doc": doc}
 
 
 def setting(default: Default, rule: Rule, doc: str) -> Default:
-    """A setting without a converter."""
+    """Return the attrs field of a setting without a converter."""
     return field(default=default, metadata=told(rule, doc))
 
 
 def _name(others: str) -> Rule:
-    # A driver would take a name with such characters for a rules.whole address with its password.
+    # A driver parses a name with these characters as a complete address, password included.
     wanted = f"a name alone, without '://', '=' and '@'; {others} are settings of their own"
     return rules.text(wanted, r"(?!.*://)[^\x00-\x1f\x7f=@]+", 128)
 
@@ -69,26 +69,26 @@ def _default_base() -> Path:
 
 @frozen(kw_only=True)
 class StorageConfig:
-    """All settings. It takes exactly what it is given; `load` reads a file and the environment.
+    """All settings. The constructor uses only its arguments; `load` reads file and environment.
 
     Every setting is optional: the defaults are a complete system with an SQLite file, blobs on
-    the local disk and a cache in the process. Making a configuration connects to nothing.
+    the local disk and a cache in the process. Creating a configuration opens no connection.
 
     Raises:
-        ConfigurationError: settings are wrong, unknown or half given; all are named.
+        ConfigurationError: settings are wrong, unknown or incomplete; the error names all of them.
     """
 
     local_base_path: Path = field(
         factory=_default_base,
         converter=rules.as_folder,
-        metadata=told(rules.FOLDER, "folder of everything that is kept on this machine"),
+        metadata=told(rules.FOLDER, "folder of all files that the system keeps on this machine"),
     )
     strategy: StorageStrategy | None = field(
         default=None,
         converter=rules.as_strategy,
         metadata=told(
             rules.word_of(StorageStrategy),
-            "tiers that files go to; unset: HYBRID with S3, else LOCAL_ONLY",
+            "how files are placed on tiers; unset: HYBRID with S3, else LOCAL_ONLY",
         ),
     )
     max_local_size_gb: float = setting(
@@ -117,7 +117,9 @@ class StorageConfig:
         metadata=told(_SECRET, "password of the database's user"),
     )
     db_timeout_seconds: float = setting(2.0, _SECONDS, "longest wait for the database")
-    db_pool_size: int = setting(8, rules.whole(2, 256), "most connections to the database")
+    db_pool_size: int = setting(
+        8, rules.whole(2, 256), "maximum number of connections to the database"
+    )
 
     s3_endpoint: str | None = field(
         default=None,
@@ -141,7 +143,7 @@ class StorageConfig:
         converter=rules.as_routes,
         metadata=told(rules.ROUTES, "buckets by device; the first match wins"),
     )
-    s3_timeout_seconds: float = setting(30.0, _SECONDS, "longest wait for one answer of S3")
+    s3_timeout_seconds: float = setting(30.0, _SECONDS, "longest wait for a response of S3")
 
     redis_host: str | None = setting(
         None, _REDIS_HOST, "host of Redis or path of its socket; unset: a cache in the process"
@@ -187,27 +189,31 @@ class StorageConfig:
     )
 
     compression_enabled: bool = setting(True, rules.SWITCH, "whether JSON is compressed")
-    parallel_uploads: int = setting(4, rules.whole(1, 256), "most files stored at once")
+    parallel_uploads: int = setting(
+        4, rules.whole(1, 256), "maximum number of files stored at the same time"
+    )
     image_format: ImageFormat = field(
         default=ImageFormat.WEBP,
         converter=rules.as_format,
-        metadata=told(rules.word_of(ImageFormat), "format in which arrays are encoded"),
+        metadata=told(rules.word_of(ImageFormat), "format in which image arrays are encoded"),
     )
-    image_quality: int = setting(80, rules.whole(1, 100), "quality of encoded arrays")
-    image_effort: int = setting(0, rules.whole(0, 6), "effort of the WebP encoder: smaller, slower")
+    image_quality: int = setting(80, rules.whole(1, 100), "quality of encoded image arrays")
+    image_effort: int = setting(
+        0, rules.whole(0, 6), "effort of the WebP encoder; more effort gives smaller files"
+    )
     image_lossless: bool = setting(
-        False, rules.SWITCH, "whether arrays keep exact pixels (webp, png)"
+        False, rules.SWITCH, "whether image arrays are encoded without loss (webp, png)"
     )
     accept_unknown_video: bool = setting(
-        False, rules.SWITCH, "whether unknown containers are accepted"
+        False, rules.SWITCH, "whether videos in unknown containers are accepted"
     )
     max_image_bytes: int = setting(64 * MIB, _BYTES, "largest image that is accepted")
     max_video_bytes: int = setting(8192 * MIB, _BYTES, "largest video that is accepted")
     max_metadata_bytes: int = setting(16 * MIB, _BYTES, "largest metadata that is accepted")
     max_pixels: int = setting(
-        100_000_000, rules.whole(1, 16_383 * 16_383), "most pixels of an image"
+        100_000_000, rules.whole(1, 16_383 * 16_383), "maximum number of pixels of an image"
     )
-    timezone: str = setting("UTC", rules.ZONE, "time zone of times that name none")
+    timezone: str = setting("UTC", rules.ZONE, "time zone of times without a zone")
     max_clock_ahead: timedelta = field(
         default=timedelta(hours=24),
         converter=rules.as_duration,
@@ -232,14 +238,16 @@ class StorageConfig:
     cache_max_bytes: int = setting(64 * MIB, _BYTES, "size of the cache in the process")
     cache_item_bytes: int = setting(512 * 1024, _BYTES, "largest item of the cache")
     cache_ttl_seconds: float = setting(
-        3600.0, rules.number(0.001, 31_536_000), "time that an item stays cached"
+        3600.0, rules.number(0.001, 31_536_000), "how long an item stays in the cache"
     )
     local_cache_gb: float = setting(
         10.0,
         rules.number(0, 1e9),
         "size of the cache of CLOUD_WITH_CACHE in each process, in 10⁹ bytes",
     )
-    local_cache_item_bytes: int = setting(64 * MIB, _BYTES, "largest file of that local cache")
+    local_cache_item_bytes: int = setting(
+        64 * MIB, _BYTES, "largest file in the local cache of CLOUD_WITH_CACHE"
+    )
 
     attempt_timeout_seconds: float = setting(
         600.0, rules.number(1, 86_400), "longest time that storing one item may take"
@@ -268,19 +276,21 @@ class StorageConfig:
         default=(),
         converter=rules.as_list,
         repr=lambda keys: f"<{len(keys)} digests>",
-        metadata=told(rules.API_KEYS, "lines of the API keys that are accepted"),
+        metadata=told(rules.API_KEYS, "key lines of the API keys that are accepted"),
     )
     api_keys_file: Path | None = field(
         default=None,
         converter=rules.as_file,
-        metadata=told(rules.FILE, "file of such lines; changes take effect without a restart"),
+        metadata=told(
+            rules.FILE, "file of key lines, one per line; changes take effect without a restart"
+        ),
     )
-    open_access: bool = setting(False, rules.SWITCH, "whether requests need no key")
+    open_access: bool = setting(False, rules.SWITCH, "whether requests are accepted without a key")
     max_concurrent_requests: int = setting(
-        64, rules.whole(1, 65_536), "most requests served at once"
+        64, rules.whole(1, 65_536), "maximum number of requests served at the same time"
     )
     request_idle_timeout_seconds: float = setting(
-        30.0, _SECONDS, "longest silence of a client that sends a request"
+        30.0, _SECONDS, "longest pause of a client while it sends a request"
     )
     min_upload_bytes_per_second: int = setting(
         1024, rules.whole(0, 2**32), "slowest upload that is accepted; 0: any"
@@ -303,26 +313,27 @@ class StorageConfig:
         env: Mapping[str, str] | None = None,
         overrides: Mapping[str, object] | None = None,
     ) -> Self:
-        """The settings of a TOML file, of `TRAFFIC_STORAGE_*` variables, which win over it, and
-        of `overrides`, which win over both.
+        """Load the settings from `overrides`, `TRAFFIC_STORAGE_*` variables and a TOML file, in
+        this order of precedence.
 
-        A secret may lie in a file of its own, which `db_password_file = "…"` or
-        `TRAFFIC_STORAGE_DB_PASSWORD_FILE` names. The settings file is `path`, else the one that
-        TRAFFIC_STORAGE_CONFIG names, else `config.toml` in the user's configuration folder, which
-        alone may be missing. `env` defaults to `os.environ`; empty variables count as unset.
+        A secret may be in a file of its own, which `db_password_file = "…"` or
+        `TRAFFIC_STORAGE_DB_PASSWORD_FILE` names. The settings file is `path`, else the file that
+        TRAFFIC_STORAGE_CONFIG names, else `config.toml` in the user's configuration folder; only
+        this last one may be missing. `env` defaults to `os.environ`; empty variables count as
+        unset.
 
         Raises:
-            ConfigurationError: the file can't be read, or settings are wrong, unknown or half
-                given; all are named, with the file or variable that they come from.
+            ConfigurationError: the file can't be read, or settings are wrong, unknown or
+                incomplete; the error names all of them, each with its file or variable.
         """
         return cls.of(*collect(fields_dict(cls), path, env, overrides))
 
     @classmethod
     def of(cls, given: Mapping[str, Given], problems: Sequence[FieldProblem] = ()) -> Self:
-        """The settings that sources give; `problems` are those of the sources themselves.
+        """Return the settings that sources give; `problems` are problems of the sources themselves.
 
         Raises:
-            ConfigurationError: as `load`.
+            ConfigurationError: as for `load`.
         """
         values = {name: entry.value for name, entry in given.items()}
         try:
@@ -335,16 +346,16 @@ class StorageConfig:
 
     @property
     def cloud_configured(self) -> bool:
-        """Whether there is a cloud tier."""
+        """Whether the settings include a cloud tier."""
         return bool(self.s3_access_key and self.s3_secret_key)
 
     @property
     def sqlite_file(self) -> Path:
-        """The catalogue, if there is no `db_host`."""
+        """The path of the catalogue if `db_host` is unset."""
         return self.local_base_path / "catalogue.sqlite3"
 
     def effective_strategy(self, argument: StorageStrategy | str | None = None) -> StorageStrategy:
-        """The argument, else the setting, else HYBRID with S3 and LOCAL_ONLY without.
+        """Return the argument, else the setting, else HYBRID with S3 and LOCAL_ONLY without.
 
         Raises:
             ConfigurationError: there is no such strategy, or settings that it needs are missing.
@@ -359,7 +370,7 @@ class StorageConfig:
         return strategy
 
     def missing_for(self, strategy: StorageStrategy) -> ConfigurationError | None:
-        """The error that names the settings which a strategy needs and does not have, or None."""
+        """Return an error that names the missing settings of a strategy, or None."""
         if not strategy.needs_cloud or self.cloud_configured:
             return None
         return ConfigurationError(
@@ -377,7 +388,7 @@ class StorageConfig:
 
     @property
     def max_cloud_bytes(self) -> int | None:
-        """None: there is no limit."""
+        """None if there is no limit."""
         return None if self.max_cloud_size_gb is None else int(self.max_cloud_size_gb * GB)
 
     @property
@@ -421,7 +432,7 @@ class StorageConfig:
         if self.redis_cluster is True and "redis_db" in given:
             yield FieldProblem("redis_db", "a Redis cluster has only database 0", "leave it out")
         if str(self.redis_host).startswith("/") and {"redis_tls", "redis_cluster"} & given:
-            message = "is a socket, which has neither TLS nor a cluster behind it"
+            message = "is a socket, which supports neither TLS nor a cluster"
             yield FieldProblem("redis_host", message, "leave out redis_tls and redis_cluster")
         if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
             yield FieldProblem("image_lossless", "JPEG can't be lossless", "use webp or png")
@@ -431,7 +442,7 @@ class StorageConfig:
 
 
 def _wrong_values(given: Mapping[str, object]) -> Iterator[FieldProblem]:
-    """What is wrong with single values; names that are no settings are passed over."""
+    """Yield the problems of single values; skip names that are not settings."""
     for name, value in given.items():
         attribute = fields_dict(StorageConfig).get(name)
         if attribute is not None and (value is not None or attribute.default is not None):
@@ -440,7 +451,7 @@ def _wrong_values(given: Mapping[str, object]) -> Iterator[FieldProblem]:
 
 
 def rule_of(attribute: "Attribute[Any]") -> Rule:
-    """What the values of a setting must be."""
+    """Return the rule of a setting."""
     rule: Rule = attribute.metadata["rule"]
     return rule
 
@@ -464,7 +475,7 @@ _NEEDS = {
     "s3_access_key": ("s3_secret_key", *_OF_S3),
     "s3_secret_key": ("s3_access_key", *_OF_S3),
 }
-"""Settings that must be given, each with those that don't work without it."""
+"""Required setting → the settings that need it."""
 
 NAMES = tuple(fields_dict(StorageConfig))
 SECRETS = tuple(n for n, a in fields_dict(StorageConfig).items() if rule_of(a).kind is Secret)

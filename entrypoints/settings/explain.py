@@ -1,4 +1,4 @@
-"""Settings for people: value (secrets masked), where it comes from, what it is for."""
+"""Settings as shown to users: value (secrets masked), source, description."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -34,10 +34,10 @@ def explain(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> tuple[Explained, ...]:
-    """All settings as `StorageConfig.load` finds them, in the order of the class.
+    """Return all settings as `StorageConfig.load` finds them, in the order of the class.
 
     Raises:
-        ConfigurationError: as `StorageConfig.load`.
+        ConfigurationError: as for `StorageConfig.load`.
     """
     given, problems = collect(fields_dict(StorageConfig), path, env, overrides)
     config = StorageConfig.of(given, problems)
@@ -53,7 +53,7 @@ def explain(
 
 
 def shown(name: str, value: object) -> Json:
-    """The value of a setting as JSON, with secrets masked and digests cut."""
+    """Return the value of a setting as JSON, with secrets masked and digests shortened."""
     match value:
         case Path() | date() | Secret():
             return str(value)

@@ -1,8 +1,8 @@
-"""Rules of settings: what a value must be, how its text reads, and converters of usual spellings.
+"""Rules of settings: what a value must be, how a text is parsed, and converters of spellings.
 
-A converter keeps what it can't read, for the rule to refuse, so that all wrong settings are named
-at once. A message quotes a text only where one of a list of words is expected: any other text may
-be a secret that was given in the wrong place.
+A converter returns a value that it can't convert unchanged. The rule then rejects that value, so
+that one error names all wrong settings. A message quotes a text only if the rule expects one of a
+list of words: any other text may be a secret that was given in the wrong place.
 """
 
 import json
@@ -38,12 +38,14 @@ _SWITCHES |= {"false": False, "no": False, "off": False, "0": False}
 
 @frozen
 class Rule:
-    """A value must be of the type `kind` and accepted; `wanted` says so in words.
+    """What the value of a setting must be: of the type `kind`, within limits, and accepted.
 
     Attributes:
-        inner: gives what is wrong with the parts of a value, from its name and the value.
-        words: gives the words that are possible, where they are a list.
-        low, high: the least and the greatest value, where there are such.
+        wanted: the description of the rule, as in "must be a date such as 2000-01-02".
+        accepts: returns whether a value of this type is valid.
+        inner: returns the problems of the parts of a value, given the setting's name and the value.
+        words: returns the valid words of a rule that expects one of a list.
+        low, high: the least and the greatest valid value, or None for no limits.
     """
 
     wanted: str
@@ -55,7 +57,7 @@ class Rule:
     high: Any = None
 
     def problems(self, name: str, value: object) -> Iterator[FieldProblem]:
-        """What is wrong with a value of the setting `name`."""
+        """Yield the problems of a value of the setting `name`."""
         if not self._is_of_kind(value) or not self._is_within(value) or not self.accepts(value):
             meant = near(value, self.words()) if isinstance(value, str) else ""
             remedy = f"did you mean {meant}?" if meant else ""
@@ -64,7 +66,7 @@ class Rule:
             yield from self.inner(name, value)
 
     def read(self, text: str) -> object:
-        """The value that a text means; the text where it means none."""
+        """Parse a text; return the text itself if it can't be parsed."""
         return _unless_wrong(_READERS.get(self.kind, str), text)
 
     def _is_of_kind(self, value: object) -> bool:
@@ -88,10 +90,10 @@ class Rule:
 
 @frozen
 class BucketRoute:
-    """Files of devices whose id matches the shell pattern go to this bucket.
+    """The bucket for files of devices whose id matches a shell pattern.
 
     Attributes:
-        region, endpoint: None: `s3_region` and `s3_endpoint` hold.
+        region, endpoint: None means the settings `s3_region` and `s3_endpoint`.
     """
 
     device_pattern: str
@@ -115,7 +117,7 @@ def duration(longest: timedelta) -> Rule:
 
 
 def text(wanted: str, pattern: str, longest: int = 255) -> Rule:
-    """A text that matches the whole pattern, of at most so many characters."""
+    """Return the rule of a text that matches the whole pattern and has at most `longest` characters."""
     matches = re.compile(pattern, re.ASCII).fullmatch
     return Rule(wanted, str, lambda value: len(value) <= longest and matches(value))
 
@@ -130,7 +132,7 @@ def word_of(vocabulary: type[StrEnum]) -> Rule:
 
 
 def list_of(entry: Rule, accepts: Callable[[Any], object] = lambda _: True, more: str = "") -> Rule:
-    """A list whose entries keep a rule, and which is accepted as a whole."""
+    """Return the rule of a list: `entry` applies to each entry, `accepts` to the whole list."""
 
     def inner(name: str, entries: tuple[object, ...]) -> Iterator[FieldProblem]:
         for place, value in enumerate(entries, 1):
@@ -149,7 +151,7 @@ def _is_zone(name: str) -> bool:
 def _is_url(address: str) -> bool:
     try:
         parts = urlsplit(address)
-        parts.port  # noqa: B018  # raises ValueError where the port is no number
+        parts.port  # noqa: B018  # raises ValueError if the port is not a number
     except ValueError:
         return False
     is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -158,7 +160,7 @@ def _is_url(address: str) -> bool:
 
 
 def _are_distinct(lines: Sequence[object]) -> bool:
-    """Whether no two key lines share a name or a digest."""
+    """Return whether no two key lines share a name or a digest."""
     parts = [str(line).partition("?")[0].partition(":") for line in lines]
     return all(len({part[place] for part in parts}) == len(parts) for place in (0, 2))
 
@@ -251,14 +253,14 @@ def as_routes(
 
 
 def near(name: str, names: Iterable[str], cutoff: float = 0.7) -> str:
-    """The name that was probably meant, or an empty text."""
+    """Return the known name closest to `name`, or an empty text if none is close."""
     by_lower = {known.lower(): known for known in names}
     found = get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[found[0]] if found else ""
 
 
 def span(length: timedelta) -> str:
-    """A length of time as settings spell it: 90s, 30m, 24h, 2d."""
+    """Return a length of time as settings spell it: 90s, 30m, 24h, 2d."""
     seconds = length.total_seconds()
     unit = next((unit for unit, size in _UNITS.items() if seconds % size == 0), "s")
     return f"{_plain(seconds / _UNITS[unit])}{unit}"
@@ -269,7 +271,7 @@ def _plain(value: float) -> str:
 
 
 def _unless_wrong(convert: Callable[[Any], Value], value: object) -> Value:
-    """The converted value; the value as it is where it can't be converted."""
+    """Return the converted value, or the value unchanged if it can't be converted."""
     try:
         return convert(value)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
@@ -296,7 +298,7 @@ def _word(vocabulary: type[Word], value: object) -> Word:
 def _duration(text: str) -> timedelta:
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smhd])", text.strip())
     if found is None:
-        raise ValueError("the text is no length of time")
+        raise ValueError("the text is not a length of time")
     return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
 
 

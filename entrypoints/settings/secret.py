@@ -1,4 +1,4 @@
-"""A text that shows itself nowhere, such as a password."""
+"""A secret text, such as a password, that is never printed."""
 
 from pathlib import Path
 from typing import Final, NoReturn, final
@@ -8,10 +8,10 @@ MASK: Final = "********"
 
 @final
 class Secret:
-    """A secret text, which `reveal` alone gives. Immutable, hashable and equal by value.
+    """A secret text that only `reveal` returns. Immutable, hashable and equal by value.
 
-    `repr`, `str`, `attrs.asdict` and JSON give a mask or fail, pickling raises TypeError, and a
-    copy is the same object.
+    `repr` and `str` return a mask, `attrs.asdict` keeps the object, JSON serialisation and pickling
+    raise TypeError, and a copy is the same object.
     """
 
     __slots__ = ("_text", "file")
@@ -24,7 +24,7 @@ class Secret:
 
     @classmethod
     def read(cls, file: Path) -> "Secret":
-        """The secret that a file holds.
+        """Read a secret from a file.
 
         Raises:
             OSError, UnicodeDecodeError: the file can't be read.
@@ -32,8 +32,10 @@ class Secret:
         return cls(_content(file), file)
 
     def reveal(self) -> str:
-        """The text. A file is read anew, so that a rotated secret is found; if that fails or the
-        file is empty, the text that was read first.
+        """Return the text.
+
+        A secret from a file is read again at each call, so that a rotated secret takes effect. If
+        the file is empty or can't be read, the text that was read first is returned.
         """
         try:
             return (self.file and _content(self.file)) or self._text
@@ -53,10 +55,10 @@ class Secret:
         return MASK
 
     def __setattr__(self, name: str, _: object) -> NoReturn:
-        raise AttributeError(f"a secret is immutable, {name} too")
+        raise AttributeError(f"a secret is immutable: {name} can't be set")
 
     def __getstate__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret can't be pickled")
 
     def __deepcopy__(self, _: object) -> "Secret":
         return self
@@ -66,5 +68,5 @@ class Secret:
 
 
 def _content(file: Path) -> str:
-    """The text of a file without a byte order mark and the line break at its end."""
+    """Return the text of a file without a byte order mark and without a final line break."""
     return file.read_text("utf-8-sig").removesuffix("\n").removesuffix("\r")

@@ -1,6 +1,6 @@
-"""Where settings come from: a TOML file, files that hold one secret each, the environment.
+"""Sources of settings: a TOML file, files that hold one secret each, the environment.
 
-No message quotes a value.
+Messages never quote a value, because it may be a secret.
 """
 
 import logging
@@ -24,7 +24,7 @@ ARGUMENT = "argument"
 
 _IN_FILE = "_file"
 _NEAR_VARIABLE = 0.8
-# Kubernetes sets these for each Service whose name begins with traffic-storage.
+# Kubernetes sets these variables for each Service whose name begins with traffic-storage.
 _OF_SERVICE = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+")
 
@@ -47,8 +47,10 @@ def collect(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> tuple[dict[str, Given], list[FieldProblem]]:
-    """The values that are given, overrides over the environment over the file, and what is wrong
-    with these sources: an unreadable file, an unknown name, a secret that is given twice.
+    """Return the values that sources give, and the problems of these sources.
+
+    Overrides take precedence over the environment, the environment over the file. Problems are an
+    unreadable file, an unknown name, and a secret that is given twice in one source.
     """
     env = {name: text for name, text in (os.environ if env is None else env).items() if text}
     given: dict[str, Given] = {}
@@ -69,7 +71,7 @@ def collect(
 
 
 def with_source(problem: FieldProblem, given: Mapping[str, Given]) -> FieldProblem:
-    """The problem, with the file or variable that the setting comes from."""
+    """Return the problem with the file or variable of the setting added to its message."""
     entry = given.get(re.split(r"[\[.]", problem.field)[0])
     if entry is None or entry.source == ARGUMENT:
         return problem
@@ -79,7 +81,7 @@ def with_source(problem: FieldProblem, given: Mapping[str, Given]) -> FieldProbl
 def settings_file(
     path: str | PathLike[str] | None = None, env: Mapping[str, str] | None = None
 ) -> tuple[Path, bool]:
-    """The settings file, and whether it must exist because it was named."""
+    """Return the path of the settings file, and whether it must exist because it was named."""
     named = path or (os.environ if env is None else env).get(FILE_VARIABLE)
     if named:
         return Path(named).expanduser().absolute(), True
@@ -91,7 +93,7 @@ def settings_file(
 def unknown_setting(
     name: str, names: Iterable[str], meant: str = "", where: str = ""
 ) -> FieldProblem:
-    """The problem with a name that is no setting; a near one is suggested."""
+    """Return the problem of a name that is not a setting; its remedy suggests a similar name."""
     meant = meant or near(name, names)
     remedy = f"did you mean {meant}?" if meant else "`traffic-storage config show` lists all"
     return FieldProblem(name, f"is not a setting{where}", remedy)
@@ -111,8 +113,8 @@ def _from_file(
         yield FieldProblem(str(file), f"can't be read: {error.strerror}", "make it readable")
         return
     except ValueError as error:
-        # The message has the place and at most one character of the file: no secret.
-        remedy = "correct it: each name stands once, and text needs quotes"
+        # The message quotes the position and at most one character of the file, so no secret.
+        remedy = "correct it: each name may occur once, and a text needs quotes"
         yield FieldProblem(str(file), f"is not TOML: {error}", remedy)
         return
     for name, value in content.items():
@@ -143,7 +145,7 @@ def _from_environment(settings: Settings, env: Mapping[str, str]) -> Iterator[Gi
 
 
 def _is_of_service(variable: str, text: str, setting: "Attribute[Any] | None") -> bool:
-    """Whether Kubernetes set the variable for a Service, which may have the name of a setting."""
+    """Return whether Kubernetes set the variable for a Service; its name may be a setting's."""
     if variable.endswith("PORT") and _SERVICE_ADDRESS.fullmatch(text):
         return True
     return setting is None and bool(_OF_SERVICE.fullmatch(variable.removeprefix(PREFIX)))
@@ -159,14 +161,14 @@ def _spellings(settings: Settings) -> Iterator[str]:
 def _secret_in_file(
     settings: Settings, name: str, value: object, folder: Path
 ) -> Given | FieldProblem | None:
-    """What `db_password_file = "…"` means; None where `name` is no such name."""
+    """Read the secret of `db_password_file = "…"`; return None if `name` has not this form."""
     setting = settings.get(name.removesuffix(_IN_FILE))
     if not name.endswith(_IN_FILE) or setting is None:
         return None
     if setting.metadata["rule"].kind is not Secret:
         return FieldProblem(
             name,
-            "is not a setting: only a secret can lie in a file of its own",
+            "is not a setting: only a secret can be in a file of its own",
             f"set {setting.name}",
         )
     remedy = "name a file that holds the secret"

@@ -1,7 +1,7 @@
 """Traffic Storage: storage and data management for the evidence of traffic violations.
 
-The public names below are resolved when they are first used, so that `import traffic_storage`
-costs next to nothing and an embedder pays only for the parts that it names.
+The public names below are imported when they are first used. `import traffic_storage` is fast, and
+an embedder loads only the modules of the names that it uses.
 """
 
 TYPE_CHECKING = False
@@ -97,8 +97,8 @@ __all__ = [
     "running",
 ]
 
-# Public name → module and name there; the managers are adapters under the source document's names.
-# The imports above tell type checkers the same.
+# Public name → module and name in it. The managers are adapters under the names of the
+# specification. The imports above give type checkers the same names.
 _PLACES = {
     "AccessDenied": "traffic_storage.domain.errors:AccessDenied",
     "ArrayImage": "traffic_storage.application.inputs:ArrayImage",
@@ -161,7 +161,7 @@ def _resolve(name: str) -> object:
     return getattr(import_module(module), attribute)
 
 
-if not TYPE_CHECKING:  # or a misspelt name would pass as an object
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept misspelt names
 
     def __getattr__(name: str) -> object:
         if name != "__version__" and name not in _PLACES:

@@ -13,7 +13,7 @@ def __dir__() -> list[str]:
     return dir(_kit)
 
 
-if not TYPE_CHECKING:  # or a misspelt name would pass as an object
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept misspelt names
 
     def __getattr__(name: str) -> object:
         return getattr(_kit, name)

@@ -1,4 +1,4 @@
-"""Checks of what storing needs: the database, each store, the cache."""
+"""Checks of the services that storing depends on: the database, each store, the cache."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,10 +30,10 @@ _CACHE_TRIES = 20
 
 
 async def database(container: "Container", settings: StorageConfig) -> Finding:
-    """Whether the database answers, and whether its tables are this version's."""
+    """Check that the database answers and that no migrations are pending."""
     where = _database_name(settings)
     if is_new(settings):
-        return noted("database", f"{where} does not exist yet: it is made at first use")
+        return noted("database", f"{where} does not exist yet: it is created at first use")
     upkeep = container.catalogue_upkeep()
     try:
         await upkeep.ping()
@@ -43,14 +43,14 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
     if pending:
         return problem(
             "database",
-            f"{where} answers, but its tables are behind by {len(pending)} steps",
-            "traffic-storage db upgrade (serving and storing do it too)",
+            f"{where} answers, but {len(pending)} migrations are pending",
+            "run traffic-storage db upgrade",
         )
-    return ok("database", f"{where} answers; its tables are this version's")
+    return ok("database", f"{where} answers; no migrations are pending")
 
 
 async def stores(container: "Container", settings: StorageConfig) -> AsyncIterator[Finding]:
-    """Whether each store is ours, and can be written, read and emptied."""
+    """Check that each store belongs to the catalogue, and can be written, read and deleted from."""
     catalogue = await _catalogue_id(container)
     used = settings.effective_strategy()
     if used.needs_local and not is_absent(settings.local_base_path):
@@ -60,13 +60,13 @@ async def stores(container: "Container", settings: StorageConfig) -> AsyncIterat
         yield await _store(name, store, container, catalogue)
         yield noted(
             name,
-            "whether it ends multipart uploads that were broken off can't be asked",
-            "give the bucket the lifecycle rule AbortIncompleteMultipartUpload, one day",
+            "this check can't find out whether the bucket removes unfinished multipart uploads",
+            "give the bucket the lifecycle rule AbortIncompleteMultipartUpload after one day",
         )
 
 
 async def adopted(container: "Container", location: str) -> Finding:
-    """Take what lies at a location as the store that belongs there."""
+    """Use the store at a location for this catalogue from now on; return what was done."""
     stores = container.stores()
     for bound in stores:
         if bound.store.location == location:
@@ -75,11 +75,11 @@ async def adopted(container: "Container", location: str) -> Finding:
             except TrafficStorageError as error:
                 return problem("adoption", error.message, error.remedy)
     known = ", ".join(bound.store.location for bound in stores)
-    return problem("adoption", f"no store is configured at {location}", f"give one of {known}")
+    return problem("adoption", f"no store is configured at {location}", f"name one of {known}")
 
 
 async def cache(cache: Cache, settings: StorageConfig) -> Finding:
-    """Whether the cache answers."""
+    """Check that the cache answers."""
     if settings.redis_host is None:
         return ok("cache", "in the process")
     for _ in range(_CACHE_TRIES):
@@ -89,11 +89,11 @@ async def cache(cache: Cache, settings: StorageConfig) -> Finding:
             return ok("cache", cache.health().detail or "Redis answers")
         await asyncio.sleep(0.05)
     health = cache.health()
-    detail = "a value that was put there is not found" if health.healthy else health.detail
+    detail = "it does not return a value that was just written" if health.healthy else health.detail
     return problem(
         "cache",
         f"Redis at {_redis_address(settings)}: {detail}",
-        "start it, or correct the redis_ settings; the system works without a cache until then",
+        "start Redis, or correct the redis_ settings; until then the system works without a cache",
     )
 
 
@@ -110,7 +110,7 @@ async def _store(
 ) -> Finding:
     try:
         if isinstance(catalogue, CatalogueUnavailable):
-            return await _whose_is_open(name, store)
+            return await _without_catalogue(name, store)
         if doubt := await _doubt(store, container, catalogue):
             return problem(name, doubt, "connect the store and the database that belong together")
         return await _tried(name, store, container)
@@ -118,21 +118,21 @@ async def _store(
         return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
 
 
-async def _whose_is_open(name: str, store: MarkedBlobStore) -> Finding:
-    """What is to be said of a store while the catalogue can't be asked: nothing is written."""
+async def _without_catalogue(name: str, store: MarkedBlobStore) -> Finding:
+    """Return the finding for a store while the database is unavailable; writes nothing."""
     marker = await store.marker()
     whose = "has no marker" if marker is None else f"belongs to catalogue {marker.catalogue_id}"
     return noted(
         name,
-        f"{store.location} answers and {whose}; whether that is right, the database could not tell",
-        "see to the database, then ask again",
+        f"{store.location} answers and {whose}; without the database this can't be checked",
+        "repair the database, then run doctor again",
     )
 
 
 async def _doubt(
     store: MarkedBlobStore, container: "Container", catalogue: CatalogueId | None
 ) -> str:
-    """Why nothing would be written to the store; empty if it would."""
+    """Return why the service would not write to the store, or an empty text if it would."""
     if catalogue is not None:
         return await container.stores().doubt(store)
     marker = await store.marker()
@@ -148,7 +148,7 @@ async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Containe
 
 
 async def _tried(name: str, store: BlobStore, container: "Container") -> Finding:
-    """Write, write over, read, remove: under a key that nobody has."""
+    """Create, read, overwrite and delete a blob under an unused key; return the finding."""
     digests = digests_of(_PROBE)
     key = blob_key(FileKind.METADATA, container.ids().uuid7(), digests.sha256)
     await _put(store, key, _PROBE, container)
@@ -161,18 +161,18 @@ async def _tried(name: str, store: BlobStore, container: "Container") -> Finding
     if not refused:
         return problem(
             name,
-            f"{store.location} lets an object be overwritten that was to be created",
+            f"{store.location} overwrites an object although the request is to create it",
             "use a service that honours If-None-Match: * on PUT",
         )
     if abs(skew) > _SKEW_SECONDS:
         return problem(
             name,
-            f"{store.location}: its clock and this one differ by {skew:.0f} seconds",
+            f"{store.location}: its clock differs from the clock of this machine by {skew:.0f} seconds",
             "set both clocks (NTP)",
         )
     if not await _is_gone(store, key):
-        return problem(name, f"{store.location} keeps what was removed", "check its permissions")
-    return ok(name, f"{store.location} can be written, read and emptied")
+        return problem(name, f"{store.location} keeps a deleted object", "check its permissions")
+    return ok(name, f"{store.location} can be written, read and deleted from")
 
 
 async def _refuses_other_bytes(store: BlobStore, key: BlobKey, container: "Container") -> bool:
@@ -184,7 +184,7 @@ async def _refuses_other_bytes(store: BlobStore, key: BlobKey, container: "Conta
 
 
 async def _skew_seconds(store: BlobStore, key: BlobKey, clock: Clock) -> float:
-    """How far the store's clock is ahead; of a store that lists nothing: 0."""
+    """Return by how many seconds the store's clock is ahead; 0 if the store does not list the key."""
     async for entry in store.list(prefix=key):
         return (entry.modified_at - clock.now()).total_seconds()
     return 0.0
@@ -199,7 +199,7 @@ async def _is_gone(store: BlobStore, key: BlobKey) -> bool:
 
 
 async def _catalogue_id(container: "Container") -> CatalogueId | CatalogueUnavailable | None:
-    """The id of the catalogue, or None where there is none yet, or why it can't be asked."""
+    """Return the id of the catalogue, None if there is none yet, or why the database is away."""
     try:
         return await container.catalogue_upkeep().catalogue_id()
     except CatalogueUnavailable as error:
