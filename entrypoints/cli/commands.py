@@ -20,7 +20,7 @@ COMMANDS = (
     Command("get", f"{_HERE}.get:get", "Write a stored file to disk or stdout, verified."),
     Command("files", f"{_HERE}.files:app", "List stored files, or show one."),
     Command("violations", f"{_HERE}.violations:app", "List violations, or show one."),
-    Command("stats", f"{_HERE}.stats:stats", "Show how much is stored in each place."),
+    Command("stats", f"{_HERE}.stats:stats", "Show how much is stored on each tier."),
     Command("url", f"{_HERE}.url:url", "Create a link to a file; the link expires."),
     Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
     Command("keys", f"{_HERE}.keys:app", "Create and list API keys."),

@@ -3,16 +3,17 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from traffic_storage.domain.principal import ApiKey, parse_api_key
 from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
 _KEY_BYTES = 32
+_Repeated: TypeAlias = Annotated[Sequence[str], Parameter(negative="", show_default=False)]
 
 app = App(name="keys", help="Create and list API keys.")
 
@@ -21,8 +22,8 @@ app = App(name="keys", help="Create and list API keys.")
 def new(
     name: str = "key",
     *,
-    scope: Sequence[str] = (),
-    device: Sequence[str] = (),
+    scope: _Repeated = (),
+    device: _Repeated = (),
     expires: str | None = None,
     json: AsJson = False,
 ) -> None:
@@ -36,7 +37,8 @@ def new(
     name:
         The name of the key, such as camera-7, without spaces and colons.
     scope:
-        A scope of the key; may be repeated. Without any: evidence:read and evidence:write.
+        A scope of the key: evidence:read, evidence:write, evidence:delete, hold, maintenance,
+        metrics or admin; may be repeated. Without any: evidence:read and evidence:write.
     device:
         A pattern of device ids, such as 'cam_0*', that the key is limited to; may be repeated.
         Without any: all devices.

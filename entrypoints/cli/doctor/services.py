@@ -81,7 +81,7 @@ async def adopted(container: "Container", location: str) -> Finding:
 async def cache(cache: Cache, settings: StorageConfig) -> Finding:
     """Check that the cache answers."""
     if settings.redis_host is None:
-        return ok("cache", "in the process")
+        return ok("cache", "in this process")
     for _ in range(_CACHE_TRIES):
         await cache.put("doctor", _PROBE, timedelta(seconds=10))
         if await cache.get("doctor") == _PROBE:
