@@ -22,7 +22,7 @@ class When(StrEnum):
     AFTER = "after"
 
 
-def away() -> Exception:
+def unavailable() -> Exception:
     """The default `Fault.error`: each decorator replaces it with its port's unavailable error."""
     return StorageUnavailable(_INJECTED)
 
@@ -43,7 +43,7 @@ class Fault:
     """
 
     method: str
-    error: Callable[[], Exception] | None = away
+    error: Callable[[], Exception] | None = unavailable
     nth: int = 1
     times: int | None = 1
     when: When = When.BEFORE
@@ -53,10 +53,10 @@ class Fault:
 class Failing:
     """Base of the decorators: planned faults, and an outage of the whole port."""
 
-    def __init__(self, away: Callable[[str], Exception], after: int | None) -> None:
+    def __init__(self, unavailable: Callable[[str], Exception], after: int | None) -> None:
         self.calls: Counter[str] = Counter()
         """Number of calls per method."""
-        self._away = away
+        self._unavailable = unavailable
         self._down = ""
         self._left = after
         self._plans: list[_Plan] = []
@@ -90,10 +90,10 @@ class Failing:
         self.calls[method] += 1
         taking = [plan for plan in self._plans if plan.takes(method)]
         if self._down:
-            raise self._away(self._down)
+            raise self._unavailable(self._down)
         if self._left is not None:
             if self._left == 0:
-                raise self._away(_INJECTED)
+                raise self._unavailable(_INJECTED)
             self._left -= 1
         if not taking:
             return None
@@ -108,7 +108,7 @@ class Failing:
     def _leave(self, fault: Fault | None) -> None:
         """Raise the error of a fault, if there is one."""
         if fault and fault.error:
-            raise self._away(_INJECTED) if fault.error is away else fault.error()
+            raise self._unavailable(_INJECTED) if fault.error is unavailable else fault.error()
 
 
 class _Plan:
