@@ -206,7 +206,9 @@ class StorageService:
         historic: bool = False,
         filename: str | None = None,
     ) -> StoredFileView:
-        """Store a JSON object as canonical JSON, compressed if that makes it smaller.
+        """Store a JSON object as canonical JSON.
+
+        The JSON is compressed if compression is enabled and makes it smaller.
 
         The other arguments are as in `store_image`.
 
@@ -256,8 +258,9 @@ class StorageService:
     def generate_access_url(self, file_id: str, expires_in: float = 3600) -> str:
         """Return a URL of the HTTP service that gives anybody this file for `expires_in` seconds.
 
-        Does no I/O, except that the first call may read the key file. The HTTP service looks the
-        file up when the URL is opened, so the URL stays valid if the file moves between tiers.
+        Does no I/O, except that the first call may read or create the key file. The HTTP service
+        looks the file up when the URL is opened, so the URL stays valid if the file moves between
+        tiers.
 
         Raises:
             InvalidInput: `file_id` is malformed, or `expires_in` is out of range.

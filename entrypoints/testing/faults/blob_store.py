@@ -151,7 +151,7 @@ def _tamper_file(path: Path, how: Damage, at: int) -> None:
     if changed is None:
         path.unlink()
         return
-    # In place: the manifest is an extended attribute of this file.
+    # In place: the manifest may be an extended attribute of this file.
     path.chmod(0o600)
     with path.open("r+b") as file:
         file.write(changed)
