@@ -1,1 +1,1 @@
-"""Blob stores: local disk, S3, memory, and a cache in front of a slow one."""
+"""Adapters of the port BlobStore: local disk, S3, memory, and a cache for a remote store."""

@@ -1,4 +1,4 @@
-"""LocalDiskBlobStore: a folder of this host, written durably."""
+"""LocalDiskBlobStore: blobs in a folder of this host, written durably."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -33,13 +33,15 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class LocalDiskBlobStore(MarkedBlobStore):
-    """Blobs below `root`, which is made when it is first needed.
+    """Keeps blobs below `root`; the first call makes that folder if it does not exist.
 
-    A blob is written to a file without a name, flushed with its manifest, given its name, and the
-    name flushed, all in one call of one thread; what was acknowledged survives a power cut.
-    After a failure of the disk `unavailable_reason` names it for ten seconds; then the next call tries
-    again. Another folder in the place of `root` (moved there, or mounted over it) is neither
-    written nor emptied; `marker` takes it on if its marker names the same store.
+    `put` writes a blob to an unnamed file, syncs the file and its manifest, gives the file its name
+    and syncs the name, all in one call of one thread. A blob survives a power cut once `put` has
+    returned.
+
+    After a failed write `unavailable_reason` returns the cause for ten seconds. If another folder
+    replaces `root` (moved there, or mounted over it), the store neither writes to it nor deletes
+    from it, until a call of `marker` finds there a marker that names the same store.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     @property
     def root(self) -> Path:
-        """The folder."""
+        """The absolute path of the folder."""
         return self._root
 
     @property
@@ -103,7 +105,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     async def measure(self, key: BlobKey) -> Digests:
         measurement = await self._reading.run(self._folder.measure, key)
-        # Step by step, so that a long blob does not keep a thread from short reads.
+        # One hop per step, so that a long blob does not block a thread for short reads.
         while await self._reading.run(measurement.step):
             pass
         return measurement.digests()
@@ -112,7 +114,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
         return await self._reading.run(self._folder.describe, key)
 
     async def delete(self, key: BlobKey) -> None:
-        # That one can't be removed says nothing of the others.
+        # Not watched: a blob that can't be removed does not make the store unavailable.
         await self._writing.run_to_end(ignore_cancellation, self._folder.remove, key)
         _log.debug("deleted %s", key)
 
@@ -150,7 +152,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Remember for a while why a write failed; one that succeeds forgets it."""
+        """Set `unavailable_reason` for a while if a write fails; clear it if one succeeds."""
         try:
             yield
         except StorageUnavailable as error:
@@ -161,7 +163,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
 
 class _Permit:
-    """The permit to publish until a deadline, or until it is withdrawn."""
+    """Permits publishing until a deadline, or until `withdraw` is called."""
 
     def __init__(self, clock: Clock, deadline: datetime, key: BlobKey) -> None:
         self._clock = clock
@@ -175,7 +177,7 @@ class _Permit:
     def __call__(self) -> None:
         is_late = self._clock.now() >= self._deadline
         if self._withdrawn:
-            raise DeadlinePassed(f"{self._key} was given up before it was stored")
+            raise DeadlinePassed(f"{self._key} was not stored: the call was cancelled")
         if is_late:
             raise DeadlinePassed(
                 f"{self._key} was not stored before {self._deadline.isoformat()}",
@@ -184,7 +186,7 @@ class _Permit:
 
 
 def ignore_cancellation() -> None:
-    """What can't be undone goes on when its caller has gone."""
+    """Do nothing: after a cancellation the call runs to its end."""
 
 
 def _text_of(marker: Marker) -> bytes:

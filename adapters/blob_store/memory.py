@@ -1,4 +1,4 @@
-"""InMemoryBlobStore: the reference. What it does in a few lines, every adapter does."""
+"""InMemoryBlobStore: the reference implementation of the port."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ class _Blob:
 
 
 class InMemoryBlobStore(MarkedBlobStore):
-    """Blobs in a dictionary. `limit_bytes` bounds their sum; `tier` and `location` are given."""
+    """Keeps blobs in a dictionary. `limit_bytes` limits the sum of their sizes."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class InMemoryBlobStore(MarkedBlobStore):
         check_size(key, len(data), body.digests)
         if held := self._blobs.get(key):
             if held.data != data:
-                raise BlobConflict(f"{key} holds other bytes already")
+                raise BlobConflict(f"{key} already holds other bytes")
             return
         if self._limit_bytes is not None and self._used_bytes + len(data) > self._limit_bytes:
             raise StorageFull(f"{self._location} holds at most {self._limit_bytes} bytes")
@@ -135,10 +135,10 @@ class InMemoryBlobStore(MarkedBlobStore):
         self._marker = becomes
 
     async def aclose(self) -> None:
-        """Nothing is open; the blobs stay."""
+        """Do nothing; the blobs remain."""
 
     def alter(self, key: BlobKey, change: Callable[[bytes], bytes | None]) -> None:
-        """Damage a blob, as a bad medium would; None loses it. For tests of what reads it."""
+        """Replace the bytes of a blob by `change` of them, or remove it if that is None; for tests."""
         blob = self._blob(key)
         changed = change(blob.data)
         if changed is None:

@@ -1,4 +1,4 @@
-"""A cache on local disk in front of a blob store that is far away."""
+"""A cache on local disk for a remote blob store."""
 
 from traffic_storage.adapters.blob_store.caching.store import CachingBlobStore
 

@@ -1,4 +1,4 @@
-"""Copies of blobs in a folder, within a budget of bytes."""
+"""Cached copies of blobs in a folder, limited in bytes."""
 
 import asyncio
 import logging
@@ -26,20 +26,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 4
-# A file occupies whole blocks, an empty one its inode.
+# A file occupies whole blocks; an empty file counts as one, for its inode.
 _BLOCK_BYTES = 4096
-# What goes wrong with a copy costs the copy, and no request hears of it.
-_BAD = (BlobConflict, BlobCorrupt, BlobMissing, StorageFull, StorageUnavailable)
+# These errors discard a copy; no request fails because of them.
+_COPY_ERRORS = (BlobConflict, BlobCorrupt, BlobMissing, StorageFull, StorageUnavailable)
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class Copies:
-    """Copies below `folder`, at most `limit_bytes` of them; the least recently used go first.
+    """Keeps copies below `folder`, at most `limit_bytes`; evicts the least recently used first.
 
-    Of several processes with one folder each counts what it keeps itself.
-
-    No method raises for a bad copy or a bad disk. What is there at the first use counts, in the
-    order in which it was used. Room is made and reserved before a copy is written.
+    The first use scans the folder: existing copies count, in the order of their last use. If
+    several processes share one folder, each counts only the copies that it knows. Space is freed
+    and reserved before a copy is written. No method raises for a bad copy or a failing disk.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int, item_bytes: int) -> None:
@@ -56,24 +55,24 @@ class Copies:
 
     @property
     def held_bytes(self) -> int:
-        """How much of the budget is used, reservations included."""
+        """Bytes used of the limit, reservations included."""
         return self._held_bytes
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes | None:
-        """The whole copy, checked; None without a good one."""
+        """Return the whole copy, checked; None if there is no good copy."""
         return await self._use(key, self._folder.read, key, digests)
 
     async def open(self, key: BlobKey, digests: Digests) -> OpenBlob | None:
-        """The copy for `segment`; None without one."""
+        """Open the copy for calls of `segment`; return None if there is no good copy."""
         return await self._use(key, self._folder.open, key, digests)
 
     async def segment(self, key: BlobKey, blob: OpenBlob, segment: Segment) -> bytes | None:
-        """A segment of an open copy, checked; None if it is not good."""
+        """Return a segment of an open copy, checked; None if it is bad."""
         return await self._use(key, blob.read, segment)
 
     @contextmanager
     def fetching(self, key: BlobKey) -> Iterator["Fetch"]:
-        """While the block runs, a blob is fetched to be kept; `drop` of its key makes it stale."""
+        """Register a fetch of a blob during the block; `drop` of the key makes the fetch stale."""
         fetch = Fetch()
         self._fetches[key].add(fetch)
         try:
@@ -84,12 +83,12 @@ class Copies:
                 del self._fetches[key]
 
     async def keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
-        """Keep a copy, if it fits and the fetch is not stale."""
+        """Keep a copy if it fits and the fetch is not stale."""
         await wait_to_end(asyncio.ensure_future(self._keep(key, body, fetch)), ignore_cancellation)
 
     @asynccontextmanager
     async def filling(self, key: BlobKey, size_bytes: int) -> AsyncIterator["Filling"]:
-        """Keep a copy that comes in pieces, if it fits; it counts if it is completed."""
+        """Keep a copy that arrives in pieces, if it fits and the block calls `complete`."""
         victims = await self._reserve(key, size_bytes)
         if victims is None:
             yield Filling(self, None)
@@ -104,16 +103,16 @@ class Copies:
             )
 
     async def attempt(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Whether a call in a thread went well; it has ended when this ends."""
+        """Run a call in a thread to its end; return whether it succeeded."""
         try:
             await self._threads.run_to_end(ignore_cancellation, call, *args, **kwargs)
-        except _BAD as error:
-            _log.debug("cache: %s", str(error))
+        except _COPY_ERRORS as error:
+            _log.debug("cache of blobs: %s", str(error))
             return False
         return True
 
     async def drop(self, key: BlobKey) -> None:
-        """Remove a copy; one that is being written is removed when it is whole."""
+        """Remove a copy; a copy that is being written is removed after it is written."""
         for fetch in self._fetches.get(key, ()):
             fetch.is_stale = True
         if key in self._growing:
@@ -124,7 +123,7 @@ class Copies:
         await self.attempt(self._folder.remove, key)
 
     async def aclose(self) -> None:
-        """Let running calls end and close all; the copies stay."""
+        """Wait for running calls and close all files; the copies remain on disk."""
         await self._threads.aclose()
         if self._scanning is not None:
             await asyncio.wait([self._scanning])
@@ -134,22 +133,22 @@ class Copies:
         self._held_bytes = 0
 
     async def _index(self) -> OrderedDict[BlobKey, int] | None:
-        """The copies by last use; None as long as the folder can't be read.
+        """Return the sizes of the copies by last use; None while the folder can't be read.
 
         Concurrent first calls wait for one scan of the folder.
         """
         if self._sizes is None:
             if self._scanning is None or self._scanning.done():
-                self._scanning = asyncio.create_task(self._take_stock())
-            # Shielded: the one who waits may go, and the others wait on.
+                self._scanning = asyncio.create_task(self._load_index())
+            # Shielded: a cancelled caller must not end the scan that others wait for.
             await asyncio.shield(self._scanning)
         return self._sizes
 
-    async def _take_stock(self) -> None:
+    async def _load_index(self) -> None:
         try:
             found = await self._threads.run(self._scan)
-        except _BAD as error:
-            _log.warning("the cache is not used: %s", str(error))
+        except _COPY_ERRORS as error:
+            _log.warning("the cache of blobs is not used: %s", str(error))
             return
         self._sizes = OrderedDict(found)
         self._held_bytes = sum(self._sizes.values())
@@ -167,8 +166,8 @@ class Copies:
             return None
         try:
             found = await self._threads.run(call, *args, **kwargs)
-        except _BAD as error:
-            _log.warning("a cached copy is dropped: %s", str(error))
+        except _COPY_ERRORS as error:
+            _log.warning("the cache of blobs drops a bad copy: %s", str(error))
             await self.drop(key)
             return None
         if key in sizes:
@@ -187,7 +186,7 @@ class Copies:
     async def _reserve(
         self, key: BlobKey, size_bytes: int, fetch: "Fetch | None" = None
     ) -> list[BlobKey] | None:
-        """Count a new copy, and name those that must go first; None if it is not to be kept."""
+        """Reserve space for a copy; return the copies to remove for it, or None if it is not kept."""
         sizes = await self._index()
         size = _occupied(size_bytes)
         if (
@@ -205,7 +204,10 @@ class Copies:
         return victims
 
     def _victims(self, sizes: OrderedDict[BlobKey, int], size: int) -> list[BlobKey] | None:
-        """Forget copies until there is room for `size`; None, and none forgotten, if there can't be."""
+        """Evict copies from the index until `size` fits, and return their keys.
+
+        Returns None, and evicts nothing, if `size` can't fit.
+        """
         excess = self._held_bytes + size - self._limit_bytes
         victims = []
         for key, occupied in sizes.items():
@@ -225,7 +227,7 @@ class Copies:
             self._folder.remove(key)
 
     async def _end(self, key: BlobKey, *, kept: bool) -> None:
-        """End a reservation: the copy is there, or it is not."""
+        """End a reservation; drop the copy unless it was written and not dropped meanwhile."""
         self._growing.discard(key)
         if not kept or key in self._doomed:
             self._doomed.discard(key)
@@ -233,13 +235,13 @@ class Copies:
 
 
 class Fetch:
-    """A fetch of one blob; stale if a copy of it was dropped since: its bytes are not kept."""
+    """A fetch of one blob. If `drop` of its key makes it stale, its bytes are not kept."""
 
     is_stale = False
 
 
 class Filling:
-    """A copy that comes in pieces, or, without `blob`, none."""
+    """A copy that arrives in pieces; without `blob` the pieces are ignored."""
 
     def __init__(self, copies: Copies, blob: GrowingBlob | None) -> None:
         self._copies = copies
@@ -253,11 +255,11 @@ class Filling:
             self._is_good = await self._copies.attempt(self._blob.write, piece)
 
     def complete(self) -> None:
-        """Say that all pieces came."""
+        """Confirm that all pieces were written; without it `end` discards the copy."""
         self._is_complete = True
 
     async def end(self) -> bool:
-        """Publish what is complete, else leave nothing; whether there is a copy now."""
+        """Publish a complete copy, discard an incomplete one; return whether it was published."""
         if self._blob is None:
             return False
         if self._is_good and self._is_complete:
@@ -271,4 +273,4 @@ def _occupied(size_bytes: int) -> int:
 
 
 def ignore_cancellation() -> None:
-    """A copy that is begun is ended, whoever has gone meanwhile."""
+    """Do nothing: after a cancellation the call runs to its end."""

@@ -1,4 +1,4 @@
-"""CachingBlobStore: a decorator that keeps copies of a far store's blobs on local disk."""
+"""CachingBlobStore: a decorator that keeps copies of a remote store's blobs on local disk."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
@@ -22,13 +22,12 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
 class CachingBlobStore(MarkedBlobStore):
-    """`cloud` with copies of what was written and read whole, in a folder of this host.
+    """Adds to `cloud` copies, in a folder of this host, of the blobs written or read whole.
 
-    The copies are a cache and never a replica: at most `limit_bytes` of them, none above
-    `item_bytes`, the least recently used out first, kept over a restart. Each is checked like
-    any other blob when it is read; a bad one is dropped and the cloud is read instead. A disk
-    that fails costs speed, never a request. Whatever is written, deleted, listed or asked is the
-    cloud's answer.
+    The copies are a cache, never a replica: at most `limit_bytes` in total and `item_bytes` each,
+    least recently used evicted first, kept across restarts. Each read checks the copy like any
+    blob; a bad copy is dropped and the blob is read from the cloud. A failing disk slows reads and
+    fails no request. Only `read` and `open` return copies; every other result is the cloud's.
     """
 
     def __init__(
@@ -41,17 +40,17 @@ class CachingBlobStore(MarkedBlobStore):
 
     @property
     def hits(self) -> int:
-        """How many reads found a copy."""
+        """The number of reads that found a copy."""
         return self._hits
 
     @property
     def misses(self) -> int:
-        """How many reads went to the cloud."""
+        """The number of reads that went to the cloud."""
         return self._misses
 
     @property
     def cached_bytes(self) -> int:
-        """How much of the budget is used, in whole blocks."""
+        """Bytes used of the limit, in whole blocks."""
         return self._copies.held_bytes
 
     @property
@@ -93,7 +92,9 @@ class CachingBlobStore(MarkedBlobStore):
             async for chunk in chunks:
                 given += len(chunk)
                 yield chunk
-        if given < span.length or not span.length:  # The cloud knows whether the blob is there.
+        if (
+            given < span.length or not span.length
+        ):  # If empty, the cloud checks that the blob exists.
             rest = Span(span.start + given, span.stop)
             async with closing(self._fetched(key, digests, rest)) as chunks:
                 async for chunk in chunks:
@@ -112,7 +113,7 @@ class CachingBlobStore(MarkedBlobStore):
         try:
             await self._cloud.delete(key)
         finally:
-            # Afterwards: a fetch that began before the deletion is stale, a later one finds nothing.
+            # After the deletion: earlier fetches become stale, later ones find no blob.
             await self._copies.drop(key)
 
     def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
@@ -137,7 +138,7 @@ class CachingBlobStore(MarkedBlobStore):
     async def _copied(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[bytes, None]:
-        """As much of the span as the copy gives; nothing without one."""
+        """Yield the span from the copy, up to the first bad segment; nothing without a copy."""
         copy = await self._copies.open(key, digests)
         if copy is None:
             self._misses += 1
@@ -152,7 +153,7 @@ class CachingBlobStore(MarkedBlobStore):
     async def _fetched(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[bytes, None]:
-        """The span from the cloud; a whole blob is kept on the way."""
+        """Yield the span from the cloud; keep a copy if the span is the whole blob."""
         if span != Span(0, digests.size_bytes):
             async with closing(self._cloud.open(key, digests, span)) as chunks:
                 async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""An S3-compatible bucket as a blob store."""
+"""The blob store in an S3-compatible bucket."""
 
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.adapters.blob_store.object_store.store import ObjectStoreBlobStore

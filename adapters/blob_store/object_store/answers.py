@@ -1,7 +1,7 @@
-"""What S3 and the way to it say, in the words of the ports.
+"""Errors of S3 and of the network as errors of the ports.
 
-obstore hands on what a server wrote, and a server may quote the request with its signature. So
-only the status, the code and the kind of a failure go on from here.
+Errors of obstore quote the server's response, and a server may quote the request with its
+signature. So the errors of the ports contain only the status, the code and the kind of a failure.
 """
 
 import re
@@ -24,34 +24,34 @@ _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", 
 _KINDS = {
     "Timeout": "did not answer in time",
     "Connect": "can't be reached",
-    "Interrupted": "broke the connection off",
+    "Interrupted": "closed the connection early",
 }
 
 
-class S3Said(Exception):
-    """The cause of an error: what obstore reported, without what the server quoted."""
+class S3Reported(Exception):
+    """The cause of an error: the report of obstore without the server's text."""
 
 
-def in_words(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
-    """A report of obstore as the error of a port.
+def port_error(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
+    """Convert an error of obstore to an error of the port.
 
-    `key` is empty for what concerns no blob; `creates` says whether the request was conditional:
-    on there being no such object, or only one of a certain entity tag.
+    `key` is empty if the request concerned no blob. `creates`: the request was conditional, so it
+    required that the object does not exist, or that it has a certain entity tag.
     """
-    failure = _in_words(error, location, key, creates=creates)
-    failure.__cause__ = S3Said(f"{type(error).__name__}: {_summary(error)}")
+    failure = _port_error(error, location, key, creates=creates)
+    failure.__cause__ = S3Reported(f"{type(error).__name__}: {_summary(error)}")
     return failure
 
 
 def silent(location: str, seconds: float) -> StorageUnavailable:
-    """The error for a server that took too long."""
+    """Return the error for a server that did not answer in time."""
     return StorageUnavailable(
         f"{location} did not answer within {seconds:.3g} s",
-        remedy="check the endpoint and the way to it, or raise s3_timeout_seconds",
+        remedy="check the endpoint and the network, or raise s3_timeout_seconds",
     )
 
 
-def _in_words(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
+def _port_error(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
     status, code = _found(_STATUS, error), _found(_CODE, error)
     if code == "NoSuchBucket":
         return StorageUnavailable(
@@ -61,9 +61,9 @@ def _in_words(error: Exception, location: str, key: str, *, creates: bool) -> Tr
     if isinstance(error, FileNotFoundError) and key:
         return BlobMissing(f"{location} has no blob {key}")
     if status == "416" and key:
-        return BlobCorrupt(f"{location}: {key} ends before the bytes that it should have")
+        return BlobCorrupt(f"{location}: {key} is shorter than its recorded size")
     if isinstance(error, AlreadyExistsError | PreconditionError) and creates:
-        return BlobConflict(f"{location} has another {key} already")
+        return BlobConflict(f"{location} already has another {key}")
     if not _FULL.isdisjoint({status, code}):
         return StorageFull(
             f"{location} is full: {code or status}",
@@ -71,7 +71,7 @@ def _in_words(error: Exception, location: str, key: str, *, creates: bool) -> Tr
         )
     if code == "InvalidObjectState" and key:
         return StorageUnavailable(
-            f"{location} has {key} in an archive", remedy="restore the object in the bucket first"
+            f"{location} has {key} in an archive", remedy="restore the object in the bucket"
         )
     if status in {"401", "403"}:
         return StorageUnavailable(
@@ -80,7 +80,7 @@ def _in_words(error: Exception, location: str, key: str, *, creates: bool) -> Tr
         )
     return StorageUnavailable(
         f"{location} {_summary(error)}",
-        remedy="check the endpoint and the way to it; the service goes on when it is back",
+        remedy="check the endpoint and the network; no restart is needed",
     )
 
 

@@ -1,4 +1,4 @@
-"""The calls to one bucket, each under the guard. No verification beyond sizes."""
+"""The calls to one bucket, each through the guard. Checks sizes, not digests."""
 
 import asyncio
 import atexit
@@ -25,21 +25,21 @@ MARKER = ".traffic-storage-marker"
 _MAX_NOTE_BYTES = 4096
 _MANIFEST = "traffic-storage-manifest"
 ONE_REQUEST_BYTES = 8 * 1024 * 1024
-# The least that S3 takes: larger parts are no quicker, and four of them at once twice the memory.
+# The minimum of S3. Larger parts are not faster and need more memory.
 _PART_BYTES = 5 * 1024 * 1024
 _PARTS_AT_ONCE = 4
 _MOST_PARTS = 10_000
 _STREAM_BYTES = 1024 * 1024
 _PAGE = 1000
 _LOOK_SECONDS = 5.0
-_FAREWELL_SECONDS = 0.01
-_LAST_FAREWELL_SECONDS = 0.1
+_CLOSING_SECONDS = 0.01
+_LAST_CLOSING_SECONDS = 0.1
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 
 @frozen
 class Note:
-    """A small object of ours that is no blob."""
+    """A small object that is not a blob: the marker or a sidecar."""
 
     text: bytes
     e_tag: str | None
@@ -47,7 +47,7 @@ class Note:
 
 @frozen
 class Listed:
-    """An object in a listing, ours or not."""
+    """An object in a listing, whether or not it is a blob of this product."""
 
     path: str
     size_bytes: int
@@ -55,7 +55,7 @@ class Listed:
 
 
 class Bucket:
-    """One bucket: the client, made at first use, and the guard around it."""
+    """One bucket: its client, made at first use, and its guard."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
@@ -68,15 +68,15 @@ class Bucket:
         return self._settings.location
 
     def unavailable_reason(self) -> str:
-        """Why calls are refused at the moment; empty when they are tried."""
+        """Return why the breaker is open; empty while it is closed."""
         return self._guard.unavailable_reason()
 
     def seconds_for(self, size_bytes: int) -> float:
-        """How long a transfer of so many bytes may take."""
+        """Return the seconds that a transfer of `size_bytes` may take."""
         return self._settings.timeout_seconds + size_bytes / _SLOWEST_BYTES_PER_SECOND
 
     async def create(self, key: str, data: bytes, manifest: str, seconds: float) -> None:
-        """Write one object in one request, if there is none; else BlobConflict."""
+        """Write an object in one request; raise BlobConflict if the object exists."""
         attributes = {_MANIFEST: manifest} if manifest else {}
         await self._guard.run(
             lambda: obstore.put_async(
@@ -88,9 +88,9 @@ class Bucket:
         )
 
     async def upload(self, key: BlobKey, feed: Feed, manifest: str, seconds: float) -> None:
-        """Write one object in parts, in bounded memory; over what may be there.
+        """Write an object in parts, in bounded memory; replaces an existing object.
 
-        When the time is up, or the feed is stopped, the upload is aborted.
+        After `seconds`, or when the feed is stopped, the upload is aborted.
         """
         timer = asyncio.get_running_loop().call_later(seconds, feed.stop)
         try:
@@ -112,7 +112,7 @@ class Bucket:
             timer.cancel()
 
     async def fetch(self, key: BlobKey, digests: Digests) -> bytes:
-        """All bytes of an object that has the right size."""
+        """Return all bytes of an object after a check of its size."""
 
         async def call() -> bytes:
             answer = await obstore.get_async(self._s3, key)
@@ -122,7 +122,7 @@ class Bucket:
         return await self._guard.run(call, self.seconds_for(digests.size_bytes), key)
 
     async def fetch_part(self, key: BlobKey, start: int, stop: int) -> bytes:
-        """Some bytes of an object; fewer where it ends."""
+        """Return the bytes from `start` to `stop`, fewer if the object ends before."""
 
         async def call() -> bytes:
             return bytes(await obstore.get_range_async(self._s3, key, start=start, end=stop))
@@ -132,7 +132,7 @@ class Bucket:
     async def stream(
         self, key: BlobKey, digests: Digests, start: int, stop: int
     ) -> AsyncGenerator[bytes, None]:
-        """Some bytes of an object that has the right size, in pieces as they come."""
+        """Yield the bytes from `start` to `stop` as they arrive, after a check of the size."""
 
         async def call() -> "obstore.BytesStream":
             answer = await obstore.get_async(self._s3, key, options={"range": (start, stop)})
@@ -145,7 +145,7 @@ class Bucket:
             yield piece
 
     async def whole(self, key: BlobKey) -> AsyncGenerator[bytes, None]:
-        """All bytes of an object, whatever its size, in pieces as they come."""
+        """Yield all bytes of an object as they arrive, whatever its size."""
 
         async def call() -> tuple[int, "obstore.BytesStream"]:
             answer = await obstore.get_async(self._s3, key)
@@ -160,7 +160,7 @@ class Bucket:
             raise StorageUnavailable(f"{self.location} ended {key} {size_bytes} bytes early")
 
     async def size_of(self, key: BlobKey) -> int | None:
-        """How many bytes an object has; None if the bucket says that it has no such object."""
+        """Return the size of an object in bytes; None if the bucket reports that it is missing."""
 
         async def call() -> int:
             return (await obstore.head_async(self._s3, key))["size"]
@@ -171,7 +171,7 @@ class Bucket:
             return None
 
     async def describe(self, key: BlobKey) -> tuple[int, str | None]:
-        """Size and manifest of an object; None where it has no manifest."""
+        """Return the size and the manifest of an object; the manifest is None if there is none."""
 
         async def call() -> tuple[int, str | None]:
             answer = await obstore.get_async(self._s3, key, options={"head": True})
@@ -180,12 +180,13 @@ class Bucket:
         try:
             return await self._guard.run(call, self._look_seconds, key)
         except BlobMissing:
-            # The answer to HEAD has no body that would tell a missing bucket from a missing blob.
+            # A reply to HEAD has no body, so it does not distinguish a missing bucket from a
+            # missing blob. A listing raises StorageUnavailable if the bucket is missing.
             await self._guard.run(self._first_page, self._look_seconds)
             raise
 
     async def remove(self, key: str) -> None:
-        """Remove an object. One that is not there is a success."""
+        """Remove an object; do nothing if it does not exist."""
         try:
             await self._guard.run(
                 lambda: obstore.delete_async(self._s3, key), self._settings.timeout_seconds, key
@@ -194,7 +195,7 @@ class Bucket:
             return
 
     async def objects(self, folder: str, after: str | None) -> AsyncGenerator[Listed, None]:
-        """The objects below `folder`, as the service lists them."""
+        """Yield the objects below `folder`, in the order in which the server lists them."""
         pages = obstore.list(self._s3, folder, offset=after, chunk_size=_PAGE)
         seconds = self._settings.timeout_seconds
         while page := await self._guard.run(lambda: _next(pages, ()), seconds):
@@ -202,7 +203,7 @@ class Bucket:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
     async def note(self, name: str, limit_bytes: int = _MAX_NOTE_BYTES) -> Note | None:
-        """A note of at most `limit_bytes` (what is longer is cut), or None."""
+        """Return a note, truncated to `limit_bytes`; None if it does not exist."""
 
         async def call() -> Note:
             options: obstore.GetOptions = {"range": (0, limit_bytes)}
@@ -213,15 +214,15 @@ class Bucket:
             return await self._guard.run(call, self._settings.timeout_seconds, name)
         except BlobMissing:
             return None
-        except BlobCorrupt:  # No byte is in the range that was asked for: it is empty.
+        except BlobCorrupt:  # The range holds no byte: the note is empty.
             return Note(b"", await self._e_tag_of(name))
 
     async def create_note(self, name: str, text: bytes) -> None:
-        """Write a note, if there is none of this name; else BlobConflict."""
+        """Write a note; raise BlobConflict if one of this name exists."""
         await self.create(name, text, "", self._settings.timeout_seconds)
 
     async def replace_note(self, name: str, text: bytes, e_tag: str | None) -> None:
-        """Write a note over the version with this entity tag; BlobConflict if that is not there."""
+        """Replace a note; raise BlobConflict if its entity tag is not `e_tag`."""
         await self._guard.run(
             lambda: obstore.put_async(
                 self._s3, name, text, mode={"e_tag": e_tag}, use_multipart=False
@@ -232,18 +233,19 @@ class Bucket:
         )
 
     async def replace(self, name: str, data: bytes, seconds: float) -> None:
-        """Write one object in one request, over the one of this name."""
+        """Write an object in one request; replaces an existing object."""
         await self._guard.run(
             lambda: obstore.put_async(self._s3, name, data, use_multipart=False), seconds, name
         )
 
     async def aclose(self) -> None:
-        """End what runs in the background and forget the client."""
+        """End the probes and drop the client."""
         await self._guard.aclose()
         if self._client is not None:
-            # A connection that is on its way back to the client's pool when that goes stays open;
-            # and a loop that ends while obstore's threads call back into it aborts the process.
-            await asyncio.sleep(_FAREWELL_SECONDS)
+            # Wait for obstore's threads. If the client is dropped while a connection returns to
+            # its pool, the connection stays open. If the loop ends while a thread calls back into
+            # it, the process aborts.
+            await asyncio.sleep(_CLOSING_SECONDS)
             self._client = None
             _left_open.discard(id(self))
             await asyncio.sleep(0)
@@ -273,22 +275,22 @@ class Bucket:
 
 
 async def _next(stream: AsyncIterator[T], at_end: T) -> T:
-    """As `anext`, which obstore's iterators do not bear with a default."""
+    """Return the next item, or `at_end`. `anext` with a default fails on obstore's iterators."""
     try:
         return await stream.__anext__()
     except StopAsyncIteration:
         return at_end
 
 
-# By number, so that nothing is kept alive by it.
+# The ids of the buckets with a client; ids, so that this set keeps no bucket alive.
 _left_open: set[int] = set()
 
 
 @atexit.register
-def _let_threads_end() -> None:
-    """An interpreter that ends while obstore's threads call back into it is aborted.
+def _wait_for_threads() -> None:
+    """Wait for obstore's threads at exit if a bucket was not closed.
 
-    A program that closes its stores has waited already; this is for one that does not.
+    An interpreter that ends while such a thread calls back into it aborts. `aclose` waits itself.
     """
     if _left_open:
-        time.sleep(_LAST_FAREWELL_SECONDS)
+        time.sleep(_LAST_CLOSING_SECONDS)

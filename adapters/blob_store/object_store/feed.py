@@ -1,4 +1,4 @@
-"""A body in pieces, as an upload asks for them from a thread of its own."""
+"""A body in pieces, for an upload that reads them in obstore's thread."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class Feed:
-    """Gives the bytes of a body; ends with an error once it is stopped.
+    """Iterates over the bytes of a body; raises DeadlinePassed after `stop`.
 
-    An error in here makes obstore abort the upload and remove its parts, which cancelling it
-    would not do. The spool's file is held by a descriptor of its own.
+    An error of the iterator makes obstore abort the upload and remove its parts. A cancellation
+    would leave the parts. A duplicated descriptor keeps the spool's file open.
     """
 
     def __init__(self, key: BlobKey, body: Body) -> None:
@@ -26,17 +26,19 @@ class Feed:
         check_size(key, self.size_bytes, body.digests)
 
     def stop(self) -> None:
-        """End the upload at its next piece."""
+        """Make the upload fail at its next piece."""
         self.stopped = True
 
     def __iter__(self) -> Iterator[bytes]:
         for start in range(0, self.size_bytes, _PIECE_BYTES):
             if self.stopped:
-                raise DeadlinePassed(f"{self._key} was given up before it was stored")
+                raise DeadlinePassed(
+                    f"{self._key} was not stored: the call was cancelled, or its time is up"
+                )
             yield self._read(start, min(_PIECE_BYTES, self.size_bytes - start))
 
     def whole(self) -> bytes:
-        """All bytes at once."""
+        """Return all bytes."""
         return self._read(0, self.size_bytes)
 
 

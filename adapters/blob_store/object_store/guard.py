@@ -1,4 +1,4 @@
-"""One guard around every call: how long it may take, whether to try at all, what went wrong."""
+"""The guard of all calls to one bucket: time limit, breaker and conversion of errors."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from obstore.exceptions import BaseError
 
-from traffic_storage.adapters.blob_store.object_store.answers import in_words, silent
+from traffic_storage.adapters.blob_store.object_store.answers import port_error, silent
 from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
 
 T = TypeVar("T")
@@ -20,12 +20,12 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class Guard:
-    """Runs calls to `location` within their time, and none while it is known to be away.
+    """Runs calls to `location` within a time limit, behind a breaker.
 
-    After three failures in a row a task in the background probes at once: they may all have been
-    about single blobs. If the probe fails, too, the store is away: every call is refused at once,
-    until a probe finds it well. An answer is anything that the store says about a blob, "no"
-    included.
+    After three failures in a row a background task probes the bucket, because the failures may
+    concern single blobs. If the probe fails too, the breaker opens: every call is refused until a
+    probe succeeds. Only StorageUnavailable counts as a failure; BlobMissing, for example, is a
+    reply.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Guard:
         self._probing: asyncio.Task[None] | None = None
 
     def unavailable_reason(self) -> str:
-        """Why calls are refused at the moment; empty when they are tried."""
+        """Return why the breaker is open; empty while it is closed."""
         return self._trouble
 
     async def run(
@@ -50,12 +50,12 @@ class Guard:
         *,
         creates: bool = False,
     ) -> T:
-        """The result of `call`, which is about the blob `key` and may take so long.
+        """Return the result of `call`, which concerns the blob `key` and may take `seconds`.
 
         Raises:
-            StorageUnavailable, StorageFull, BlobMissing, BlobCorrupt: as the ports say.
-            BlobConflict: it `creates`, and the store says that something is there already. That
-                may be wrong.
+            StorageUnavailable, StorageFull, BlobMissing, BlobCorrupt: as the port describes.
+            BlobConflict: `creates` is true and the server reports that its condition failed. The
+                report may be wrong.
         """
         if self._trouble:
             self._keep_probing()
@@ -63,7 +63,7 @@ class Guard:
         return await self._run(call, seconds, key, creates=creates)
 
     async def aclose(self) -> None:
-        """End the probing."""
+        """End the probes."""
         probing, self._probing = self._probing, None
         if probing is not None and not probing.done():
             probing.cancel()
@@ -87,7 +87,7 @@ class Guard:
         except TimeoutError:
             failure = silent(self._location, seconds)
         except (BaseError, FileNotFoundError) as error:
-            failure = in_words(error, self._location, key, creates=creates)
+            failure = port_error(error, self._location, key, creates=creates)
         else:
             self._went_well()
             return result
@@ -95,14 +95,14 @@ class Guard:
             self._failed()
         else:
             self._went_well()
-        # Outside the handler: the original must not hang on as the context.
+        # Raised outside the handler, so that the original error is not its context.
         raise failure
 
     def _went_well(self) -> None:
         self._failures = 0
         if self._trouble:
             self._trouble = ""
-            _log.info("%s is back", self._location)
+            _log.info("%s is available again", self._location)
 
     def _failed(self) -> None:
         self._failures += 1
@@ -126,9 +126,12 @@ class Guard:
             await self._run(self._probe, _PROBE_SECONDS)
         except StorageUnavailable as error:
             if not self._trouble:
-                _log.warning("no more calls to a store that is away: %s", str(error))
+                _log.warning(
+                    "calls to an unavailable store are refused until a probe succeeds: %s",
+                    str(error),
+                )
             self._trouble = str(error)
             return False
-        except TrafficStorageError:  # an answer all the same
+        except TrafficStorageError:  # The server answered.
             return True
         return True

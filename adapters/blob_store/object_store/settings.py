@@ -1,4 +1,4 @@
-"""How to reach one bucket."""
+"""The settings of one bucket, and its client."""
 
 from datetime import timedelta
 from typing import NoReturn
@@ -8,24 +8,24 @@ from attrs import field, frozen
 from obstore.store import S3Store
 
 _CONNECT_SECONDS = 5.0
-# Short, and only for what fails at once: who waits for an answer has waited long enough.
+# Short pauses: retries are meant for requests that fail at once. A slow one uses up the time.
 _RETRIES = 2
 _FIRST_PAUSE = timedelta(milliseconds=100)
 _LONGEST_PAUSE = timedelta(seconds=1)
-# Whole bodies have our own bound, which knows their size.
+# The guard limits the time of whole bodies, by their size.
 _NEVER = timedelta(days=1)
 
 
 @frozen
 class S3Settings:
-    """A bucket, the keys to it, and how patient to be.
+    """A bucket, its credentials and its time limits.
 
     Attributes:
-        endpoint: None is AWS in `region`.
-        access_key, secret_key: without them requests are not signed. No other place is asked for
-            credentials: neither environment nor instance metadata.
-        timeout_seconds: how long the server may stay silent.
-        probe_seconds: pause between two probes of a server that is away.
+        endpoint: URL of the service; None means AWS in `region`.
+        access_key, secret_key: without them requests are not signed. Credentials from the
+            environment or from instance metadata are never used.
+        timeout_seconds: how long the server may send nothing.
+        probe_seconds: first pause between two probes of an unavailable server.
     """
 
     bucket: str
@@ -38,16 +38,16 @@ class S3Settings:
 
     @property
     def location(self) -> str:
-        """Endpoint and bucket, without anything that is nobody else's business."""
+        """Endpoint and bucket, without credentials, query and fragment."""
         return f"{_without_credentials(self._url)}/{self.bucket}"
 
     def connect(self) -> S3Store:
-        """A client for the bucket. Connects to nothing yet."""
+        """Return a client for the bucket. Opens no connection."""
         return S3Store(
             self.bucket,
             region=self.region,
-            # What is not named here is taken from AWS_* variables of the environment; they must
-            # lead neither the evidence to another place nor another's credentials to this one.
+            # Set explicitly, because obstore reads missing options from AWS_* variables. Those
+            # must not redirect the evidence or send other credentials to this endpoint.
             endpoint=self._url,
             aws_endpoint_url_s3=self._url,
             access_key_id=self.access_key or "",
@@ -83,7 +83,7 @@ class S3Settings:
         return (self.endpoint or f"https://s3.{self.region}.amazonaws.com").rstrip("/")
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("S3Settings hold a secret and are not pickled")
+        raise TypeError("S3Settings can't be pickled: they contain a secret")
 
 
 def _without_credentials(url: str) -> str:

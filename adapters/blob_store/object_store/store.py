@@ -1,4 +1,4 @@
-"""ObjectStoreBlobStore: a bucket of an S3-compatible service."""
+"""ObjectStoreBlobStore: blobs in a bucket of an S3-compatible service."""
 
 import asyncio
 import hashlib
@@ -55,18 +55,18 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 _CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1
 _FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
-# Up to here a digest costs the loop less than a hop to another thread.
+# Up to this size the event loop computes a digest faster than it hops to a thread.
 _ON_LOOP_BYTES = 512 * 1024
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class ObjectStoreBlobStore(MarkedBlobStore):
-    """Blobs as objects of one bucket, their manifests as user metadata and, if need be, a sidecar.
+    """Keeps blobs as objects of one bucket, and manifests as user metadata and, if long, a sidecar.
 
-    The bucket must exist. Up to 8 MiB an object is written in one conditional request, above in
-    parts. Whatever an answer leaves open (a time-out, a 500, "exists already") is settled by
-    looking and, where something is there, by reading it back. Bytes that arrive wrong are asked
-    for once more before the blob is called corrupt: the way may have changed them.
+    The bucket must exist. An object of up to 8 MiB is written in one conditional request, a larger
+    one in parts. After an ambiguous reply (a time-out, a 500, "exists already") the store looks for
+    the object and, if it exists, reads it back. Bytes that fail a check are fetched a second time
+    before the blob counts as corrupt, because the network may have changed them.
     """
 
     def __init__(self, settings: S3Settings, clock: Clock, *, threads: int = 4) -> None:
@@ -77,7 +77,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
 
     @property
     def settings(self) -> S3Settings:
-        """How the bucket is reached."""
+        """The settings of the bucket."""
         return self._settings
 
     @property
@@ -105,7 +105,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         try:
             return await self._read(key, digests)
         except BlobCorrupt as error:
-            _log.warning("asking once more: %s", str(error))
+            _log.warning("bytes failed a check and are fetched again: %s", str(error))
         return await self._read(key, digests)
 
     async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
@@ -132,7 +132,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         try:
             check_measured(key, await self.measure(key), digests)
         except BlobCorrupt as error:
-            _log.warning("asking once more: %s", str(error))
+            _log.warning("bytes failed a check and are fetched again: %s", str(error))
             check_measured(key, await self.measure(key), digests)
 
     async def head(self, key: BlobKey) -> BlobHead:
@@ -200,7 +200,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         await self._bucket.aclose()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a store holds a secret and is not pickled")
+        raise TypeError("ObjectStoreBlobStore can't be pickled: it contains a secret")
 
     async def _put(
         self, key: BlobKey, feed: Feed, digests: Digests, manifest: BlobManifest, deadline: datetime
@@ -223,7 +223,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             raise _too_late(key, deadline)
 
     async def _put_sidecar(self, key: BlobKey, data: bytes, feed: Feed, until: float) -> None:
-        """Write the sidecar of a blob, unless the blob is there, over what a failed put left."""
+        """Write the sidecar of a blob, unless the blob exists; replaces one of a failed put."""
         for left in reversed(range(_CREATE_TRIES)):
             seconds = min(until - _now(), self._bucket.seconds_for(len(data)))
             try:
@@ -239,14 +239,14 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             return
 
     async def _remove(self, key: BlobKey) -> None:
-        """Remove a blob and then its sidecar, so that no blob is left without."""
+        """Remove a blob and then its sidecar, so that no blob remains without its sidecar."""
         await self._bucket.remove(key)
         await self._bucket.remove(sidecar_key(key))
 
     async def _create(
         self, key: BlobKey, feed: Feed, digests: Digests, manifest: str, seconds: float
     ) -> bool:
-        """Put it by one request; whether this may have written what is there now."""
+        """Write a blob in one request; return whether this call may have written the object."""
         if digests.size_bytes <= _ON_LOOP_BYTES:
             data = feed.whole()
         else:
@@ -271,7 +271,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
     async def _upload(
         self, key: BlobKey, feed: Feed, digests: Digests, manifest: str, seconds: float
     ) -> bool:
-        """Put it in parts; whether this may have written what is there now."""
+        """Write a blob in parts; return whether this call may have written the object."""
         if await self._holds(key, digests):
             return False
         try:
@@ -285,24 +285,28 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         if size_bytes != digests.size_bytes:
             await self._remove(key)
             raise StorageUnavailable(
-                f"{self.location} kept {size_bytes} of {digests.size_bytes} bytes of {key}"
+                f"{self.location} stored {size_bytes} of {digests.size_bytes} bytes of {key}"
             )
         return True
 
     async def _holds(self, key: BlobKey, digests: Digests) -> bool:
-        """Whether the blob is there, by looking; BlobConflict if it is another."""
+        """Return whether the bucket holds the blob, read back.
+
+        Raises:
+            BlobConflict: it holds other bytes under this key.
+        """
         size_bytes = await self._bucket.size_of(key)
         if size_bytes is None:
             return False
         if size_bytes != digests.size_bytes or not await self._has_digest(key, digests):
-            raise BlobConflict(f"{key} holds other bytes already")
+            raise BlobConflict(f"{key} already holds other bytes")
         return True
 
     def _refuse_contradiction(self, error: TrafficStorageError) -> None:
-        """An answer that something is there, when looking shows nothing, settles nothing."""
+        """Raise StorageUnavailable if `error` reports an object that the bucket does not hold."""
         if isinstance(error, BlobConflict):
             raise StorageUnavailable(
-                f"{self.location} says that a key is taken, and has nothing under it"
+                f"{self.location} reports that an object exists, and does not find it"
             ) from error
 
     async def _has_digest(self, key: BlobKey, digests: Digests) -> bool:
@@ -325,9 +329,9 @@ class ObjectStoreBlobStore(MarkedBlobStore):
     async def _segments(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[tuple[Segment, bytes], None]:
-        """The segments that a span touches, checked."""
+        """Yield the segments that a span touches, checked."""
         if not span.length:
-            # Nothing to read; that the blob is there, and of its size, is promised all the same.
+            # The port promises to check that the blob exists and has its size.
             size_bytes, _ = await self._bucket.describe(key)
             check_size(key, size_bytes, digests)
             return
@@ -340,7 +344,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
                 try:
                     await self._threads.run(check_segment, key, data, segment, digests)
                 except BlobCorrupt as error:
-                    _log.warning("asking once more: %s", str(error))
+                    _log.warning("bytes failed a check and are fetched again: %s", str(error))
                     data = await self._bucket.fetch_part(key, segment.start, segment.stop)
                     await self._threads.run(check_segment, key, data, segment, digests)
                 yield segment, data
@@ -354,14 +358,14 @@ class ObjectStoreBlobStore(MarkedBlobStore):
 
 
 class _Pieces:
-    """A stream of pieces of any size, taken in pieces of the wanted size."""
+    """Regroups a stream of pieces of any size into pieces of requested sizes."""
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self._stream = stream
         self._held = bytearray()
 
     async def take(self, length: int) -> bytes:
-        """The next `length` bytes; fewer when the stream ends before."""
+        """Return the next `length` bytes, fewer if the stream ends before."""
         while len(self._held) < length and (piece := await anext(self._stream, b"")):
             self._held += piece
         with memoryview(self._held) as held:
@@ -386,21 +390,21 @@ def _too_late(key: BlobKey, deadline: datetime) -> DeadlinePassed:
 
 
 def _folders_of(prefix: str, after: str) -> Iterator[str]:
-    """The folders that can hold keys which begin with `prefix` and come after `after`."""
+    """Yield the folders that can hold keys which begin with `prefix` and are after `after`."""
     for kind in sorted(FileKind):
         if _may_hold(f"{kind}/", prefix, after) and (folder := _folder_of(prefix, f"{kind}/")):
             yield folder
 
 
 def _may_hold(folder: str, prefix: str, after: str) -> bool:
-    """Whether keys that begin with `folder` can be wanted."""
+    """Return whether keys that begin with `folder` can match `prefix` and `after`."""
     if not (folder.startswith(prefix) or prefix.startswith(folder)):
         return False
     return folder > after or after.startswith(folder)
 
 
 def _folder_of(prefix: str, folder: str) -> str | None:
-    """The narrowest folder with all keys that begin with `prefix`, if there can be any."""
+    """Return the narrowest folder with all keys that begin with `prefix`; None if it has none."""
     if not prefix.startswith(folder):
         return folder
     narrowest = prefix.rpartition("/")[0]
