@@ -1,4 +1,4 @@
-"""Admission: which chunks of a source a spool accepts, and when it refuses the next one."""
+"""Admission: checks the chunks of a source for a spool, by type and total size."""
 
 from attrs import define
 
@@ -7,23 +7,23 @@ from traffic_storage.domain.errors import InvalidInput, TooLarge
 
 @define
 class Admission:
-    """Counts the bytes of one source against a limit; `field_name` is how errors name the source."""
+    """Counts the bytes of one source against a limit. Errors name the source by `field_name`."""
 
     limit_bytes: int
     field_name: str
     taken_bytes: int = 0
 
     def admit(self, chunk: object) -> bytes:
-        """The chunk as bytes, copied where the sender may reuse its buffer.
+        """Return the chunk as bytes. A mutable buffer is copied, because the sender may reuse it.
 
         Raises:
-            InvalidInput: the chunk is no bytes-like object.
+            InvalidInput: the chunk is not a bytes-like object.
             TooLarge: with this chunk the source exceeds `limit_bytes`.
         """
         if not isinstance(chunk, bytes | bytearray | memoryview):
             raise InvalidInput.of(
                 self.field_name,
-                f"a {type(chunk).__name__} came, not bytes",
+                f"gave a chunk of type {type(chunk).__name__}, not bytes",
                 "give an iterator of bytes",
             )
         data = bytes(chunk)

@@ -1,7 +1,7 @@
-"""Changes of the catalogue as values, and what each of them does to the counters.
+"""Changes of the catalogue as values, and their effect on the counters.
 
-`Change` is a closed union: a new capability adds a class here, and every adapter handles it. Each
-change names the states that it expects and is safe to repeat.
+`Change` is a closed union. A new capability adds a class here, and every adapter must handle it.
+Each change names the states that it expects and is safe to repeat.
 """
 
 from collections.abc import Iterable
@@ -25,11 +25,11 @@ from traffic_storage.domain.ingest import Unit, Usage
 
 @frozen
 class CommitUnit:
-    """Make a unit visible whole: end the attempt, claim the ids, insert all rows.
+    """Make a unit visible completely: remove the attempt, claim the ids, insert all rows.
 
-    With `unit.completes`, the violation's empty `image_file_id` / `video_file_id`, and with them
-    the paths of its record, are set too; files of `unit.restored` gain replicas and change in
-    nothing else.
+    With `unit.completes`, the empty `image_file_id` or `video_file_id` of the violation and the
+    path in its record are set too. Files of `unit.restored` gain replicas and are otherwise
+    unchanged.
     """
 
     attempt: AttemptId
@@ -38,7 +38,7 @@ class CommitUnit:
 
 @frozen
 class ObserveReplica:
-    """Record in which state a replica was found at `at`.
+    """Record the state in which a replica was found at `at`.
 
     A `present` replica becomes `corrupt` or `missing`, and one of those `present`; every other
     replica stays as it is.
@@ -57,7 +57,7 @@ class ObserveReplica:
             raise ForbiddenTransition(f"a replica can't be found {self.state}")
 
     def expected_in(self, file: StoredFile | None) -> Replica | None:
-        """The replica as it is before this change; None where this change changes nothing."""
+        """Return the replica before this change, or None if this change has no effect."""
         for replica in file.replicas if file else ():
             if replica.replica_id == self.replica_id and replica.state in OBSERVATIONS[self.state]:
                 return replica
@@ -69,21 +69,21 @@ Change: TypeAlias = CommitUnit | ObserveReplica
 
 @frozen
 class CounterChange:
-    """By how much a change moves the counters."""
+    """The differences that a change adds to the counters."""
 
     usage: tuple[Usage, ...] = ()
     violations: int = 0
 
 
 def counted_by_commit(unit: Unit) -> CounterChange:
-    """How the commit of a unit moves the counters."""
+    """Return the counter differences of the commit of a unit."""
     moved = (_moved(file, replica, None, replica.state) for file, replica in unit.replicas)
     usage = tuple(one for found in moved for one in found)
     return CounterChange(usage, 1 if unit.violation else 0)
 
 
 def counted_by_transition(file: StoredFile, replica: Replica, after: ReplicaState) -> CounterChange:
-    """How a replica's step to another state moves the counters."""
+    """Return the counter differences of a replica's transition to another state."""
     return CounterChange(tuple(_moved(file, replica, replica.state, after)))
 
 

@@ -1,4 +1,4 @@
-"""How image arrays are encoded: format, quality, effort."""
+"""Parameters for encoding image arrays: format, quality, effort."""
 
 from enum import StrEnum
 
@@ -23,15 +23,16 @@ def _format(value: object) -> ImageFormat:
 
 @frozen
 class Encoding:
-    """How arrays are encoded.
+    """The parameters for encoding arrays.
 
     Attributes:
-        quality: 1–100, of lossy formats.
-        effort: WebP 0–6; more is smaller and slower.
-        lossless: exact pixels (WebP; PNG is always so, JPEG can't).
+        quality: 1–100, for lossy formats.
+        effort: 0–6, for WebP. A higher effort gives smaller files and takes longer.
+        lossless: keep the exact pixels. Applies to WebP; PNG is always lossless, JPEG never.
 
     Raises:
-        InvalidInput: no such format, a number is out of its range, or lossless JPEG is asked for.
+        InvalidInput: the format is unknown, a number is out of its range, or lossless JPEG is
+            requested.
     """
 
     format: ImageFormat = field(default=ImageFormat.WEBP, converter=_format)
@@ -41,9 +42,13 @@ class Encoding:
 
     def __attrs_post_init__(self) -> None:
         if not _is_whole(self.quality, 1, 100):
-            raise InvalidInput.of("image_quality", f"is {shown(self.quality)}", "give 1 to 100")
+            raise InvalidInput.of(
+                "image_quality", f"is {shown(self.quality)}", "give an integer from 1 to 100"
+            )
         if not _is_whole(self.effort, 0, 6):
-            raise InvalidInput.of("image_effort", f"is {shown(self.effort)}", "give 0 to 6")
+            raise InvalidInput.of(
+                "image_effort", f"is {shown(self.effort)}", "give an integer from 0 to 6"
+            )
         if self.lossless and self.format is ImageFormat.JPEG:
             raise InvalidInput.of("image_lossless", "JPEG can't be lossless", "use WebP or PNG")
 

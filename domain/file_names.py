@@ -1,4 +1,4 @@
-"""Original file names: what a caller's file was called before it was stored."""
+"""Original names: rules for the name that a file has at its origin."""
 
 from pathlib import PurePosixPath
 
@@ -10,10 +10,10 @@ _NO_NAMES = frozenset({".", ".."})
 
 
 def file_name_problem(field: str, name: object) -> FieldProblem | None:
-    """Why `name` may not be an original file name: printable, bounded, no path.
+    """Return the problem of an original name, or None if it is valid.
 
-    A blank name, a path separator of any system, and more than `MAX_FILE_NAME` characters are
-    refused.
+    A valid name is printable, not blank, has at most `MAX_FILE_NAME` characters, and contains
+    neither `/` nor a backslash.
     """
     if problem := text_problem(field, name, MAX_FILE_NAME):
         return problem
@@ -23,10 +23,10 @@ def file_name_problem(field: str, name: object) -> FieldProblem | None:
 
 
 def file_name_of(path: str) -> str | None:
-    """The file name that a path ends with, made to fit the rules; None where no name is left.
+    """Return the last part of a path as a valid original name; None if no valid name is left.
 
-    Folders are dropped, unprintable characters become `_`, and a name that is too long is cut
-    before its ending.
+    Folders are removed, unprintable characters become `_`, and a name that is too long is cut
+    before its suffix.
     """
     last = path.replace("\\", "/").rpartition("/")[2]
     name = "".join(letter if letter.isprintable() else "_" for letter in last)

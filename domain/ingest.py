@@ -1,6 +1,6 @@
-"""Units of storing: the attempt, the rows to commit, and the rows that exist already.
+"""Units: the attempt, the rows to commit, and the rows that exist already.
 
-A unit is one file, or a violation with its files. All of it becomes visible, or nothing.
+A unit is one file, or a violation with its files. It becomes visible completely or not at all.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ from traffic_storage.domain.violation import StoredViolation
 
 @frozen
 class Attempt:
-    """The undo journal of one attempt to store: the keys that it may write, and until when.
+    """The journal entry of one attempt to store a unit: the keys that it may write, and a deadline.
 
-    The attempt is written before any byte is published. After its `deadline` no process publishes
-    under its keys, and recovery may undo it.
+    The entry is written before any byte is published. After its `deadline` no process publishes
+    under its keys, and recovery may undo it. `owner` names the process.
     """
 
     attempt_id: AttemptId
@@ -37,7 +37,7 @@ class ClaimedIds:
 
 @frozen
 class ExistingRows:
-    """The rows that the catalogue already has under some ids."""
+    """The rows that the catalogue already has under claimed ids."""
 
     files: Mapping[FileId, StoredFile] = field(factory=dict)
     violation: StoredViolation | None = None
@@ -48,11 +48,11 @@ class ExistingRows:
 
 @frozen
 class Unit:
-    """Complete rows, ready to become visible at once.
+    """Complete rows, ready to become visible in one transaction.
 
-    `violation` is a new row; `completes` names an existing violation to which `files` are added
-    (its `image_file_id` or `video_file_id`, which must be empty until now). `restored` are files
-    that are there already, each with nothing but the new replicas that it gains.
+    `files` and `violation` are new rows. `completes` is the id of an existing violation to which
+    `files` are added as image or video, which it must not have yet. `restored` are existing files
+    that gain replicas; each row contains only the new replicas.
     """
 
     files: tuple[StoredFile, ...]
@@ -62,27 +62,27 @@ class Unit:
 
     @property
     def names(self) -> ClaimedIds:
-        """The ids that it claims."""
+        """The ids that the unit claims."""
         violation = self.violation.violation_id if self.violation else None
         return ClaimedIds(tuple(file.file_id for file in self.files), violation)
 
     @property
     def affected_ids(self) -> ClaimedIds:
-        """The ids whose rows differ once it is committed."""
+        """The ids of all rows that the commit inserts or changes, except `completes`."""
         restored = tuple(file.file_id for file in self.restored)
         return ClaimedIds(self.names.files + restored, self.names.violation)
 
     @property
     def replicas(self) -> Iterator[tuple[StoredFile, Replica]]:
-        """All replicas that it adds, each with its file."""
+        """All replicas that the unit adds, each with its file."""
         for file in (*self.files, *self.restored):
             for replica in file.replicas:
                 yield file, replica
 
     def is_shown_by(self, existing: ExistingRows) -> bool:
-        """Whether the rows under its affected ids are those of this unit.
+        """Return whether the rows under `affected_ids` are the rows of this unit.
 
-        A key belongs to one attempt, so one common key per file is proof. A unit without files is
+        A key belongs to one attempt, so one common key per file proves it. A unit without files is
         identified by the digest and the time of receipt of its violation.
         """
         if files := (*self.files, *self.restored):
@@ -94,13 +94,13 @@ class Unit:
         )
 
     def of_kind(self, kind: FileKind) -> StoredFile | None:
-        """Its file of this kind, or None."""
+        """Return the new file of this kind, or None."""
         return next((file for file in self.files if file.kind is kind), None)
 
 
 @frozen
 class Usage:
-    """Files and bytes (as stored) of one kind that occupy one store."""
+    """The number and stored bytes of the files of one kind in one store."""
 
     store_id: StoreId
     kind: FileKind
@@ -110,9 +110,9 @@ class Usage:
 
 @frozen
 class CatalogueUsage:
-    """The maintained counters: what every store holds, and how many violations are recorded.
+    """The maintained counters: the usage of every store and the number of violations.
 
-    A replica occupies its store while it is `present` or `corrupt`.
+    A replica counts while it is `present` or `corrupt`.
     """
 
     stores: tuple[Usage, ...]

@@ -1,8 +1,9 @@
-"""Principals: who makes a request, which operations it may use, and which devices' files it may see.
+"""Principals: the identities of requests, with their scopes and device patterns.
 
-An API key is kept as a line: `name:sha256`, then optionally `?` and parameters in the form of a
-URL query, as `camera-7:9f86…?scope=evidence:write&device=cam_07*&expires=2027-01-31`. `scope` and
-`device` may be repeated. The line never holds the key itself, only its SHA-256.
+An API key is registered by a key line: `name:sha256`, then optionally `?` and parameters in the
+form of a URL query, as
+`camera-7:9f86…?scope=evidence:write&device=cam_07*&expires=2027-01-31`. `scope` and `device` may be
+repeated. The line contains the SHA-256 of the key, never the key itself.
 """
 
 import re
@@ -46,7 +47,7 @@ DEFAULT_SCOPES = frozenset({Scope.EVIDENCE_READ, Scope.EVIDENCE_WRITE})
 class Principal:
     """The identity that a request acts under.
 
-    `devices` are shell patterns (`cam_0*`) of device ids; without any, every device is allowed.
+    `devices` are shell patterns (`cam_0*`) of device ids; if empty, every device is allowed.
     """
 
     name: str
@@ -54,13 +55,13 @@ class Principal:
     devices: tuple[str, ...] = ()
 
     def has_scope(self, scope: Scope) -> bool:
-        """Whether this principal may use the operations of a scope."""
+        """Return whether this principal may use the operations of a scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def may_access(self, device_id: str | None) -> bool:
-        """Whether this principal may read and write the files of a device.
+        """Return whether this principal may read and write the files of a device.
 
-        A principal that is bound to devices has no access to files that name no device.
+        A principal with device patterns has no access to files without a device id.
         """
         if not self.devices:
             return True
@@ -70,7 +71,7 @@ class Principal:
 
     @property
     def only_device(self) -> str | None:
-        """The device id, where this principal is bound to exactly one."""
+        """The device id if this principal is bound to exactly one device, else None."""
         if len(self.devices) == 1 and not any(special in self.devices[0] for special in "*?["):
             return self.devices[0]
         return None
@@ -78,9 +79,9 @@ class Principal:
 
 @frozen
 class ApiKey:
-    """A registered API key: the SHA-256 of the key and the principal that it stands for.
+    """A registered API key: its SHA-256 and its principal.
 
-    `expires` is the last day (UTC) on which the key is valid; None never expires.
+    `expires` is the last day (UTC) on which the key is valid. A key without it never expires.
     """
 
     digest: str
@@ -88,14 +89,14 @@ class ApiKey:
     expires: date | None = None
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether the last day of the key has passed."""
+        """Return whether the last day of the key has passed."""
         if self.expires is None:
             return False
         end = datetime(*self.expires.timetuple()[:3], tzinfo=UTC) + timedelta(days=1)
         return now >= end
 
     def to_line(self) -> str:
-        """The line that `parse_api_key` reads."""
+        """Return the key line that `parse_api_key` reads."""
         principal = self.principal
         scopes = () if principal.scopes == DEFAULT_SCOPES else sorted(principal.scopes)
         pairs = [("scope", str(scope)) for scope in scopes]
@@ -107,7 +108,7 @@ class ApiKey:
 
 
 def parse_api_key(line: str, field: str = "api_keys") -> ApiKey:
-    """The key that a line registers. `field` names the line in errors.
+    """Parse a key line. Errors name the line by `field`.
 
     Raises:
         InvalidInput: the line is malformed; every wrong parameter is named.
@@ -129,7 +130,7 @@ def parse_api_key(line: str, field: str = "api_keys") -> ApiKey:
 
 
 def duplicate_problems(keys: Iterable[ApiKey], field: str) -> list[FieldProblem]:
-    """A problem for names, and one for digests, that two keys share."""
+    """Return one problem if two keys have the same name, and one if two have the same digest."""
     found = list(keys)
     values = {
         "name": [key.principal.name for key in found],
@@ -157,7 +158,7 @@ def _problem(field: str, parameter: str, value: str) -> FieldProblem | None:
                 field, f"names the unknown scope {value!a:.40}", f"give one of {', '.join(Scope)}"
             )
         case "device" if problem := text_problem("device", value):
-            return FieldProblem(field, f"has a device pattern that {problem.message}", "change it")
+            return FieldProblem(field, f"has a device pattern that {problem.message}", "correct it")
         case "expires" if not _is_date(value):
             return FieldProblem(
                 field, f"expires on {value!a:.40}, which is not a date", "give YYYY-MM-DD"

@@ -1,4 +1,4 @@
-"""Questions to the catalogue and their paged answers."""
+"""Queries to the catalogue and their pages."""
 
 import base64
 import json
@@ -29,22 +29,22 @@ def _number(value: object) -> Any:  # noqa: ANN401 - checked right after
 
 @frozen
 class Cursor:
-    """Where the next page begins: after the row with this time and id, in the order of the pages."""
+    """The start of the next page: after the row with this time and id, in the order of the query."""
 
     at: datetime
     row_id: str
 
     def to_text(self) -> str:
-        """Opaque, URL-safe."""
+        """Return the cursor as an opaque, URL-safe text."""
         text = json.dumps([self.at.isoformat(), self.row_id])
         return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
     @classmethod
     def from_text(cls, text: str) -> "Cursor":
-        """The cursor that `to_text` wrote.
+        """Read a text that `to_text` wrote.
 
         Raises:
-            InvalidInput: it is none.
+            InvalidInput: the text is not a cursor.
         """
         try:
             raw = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), b"-_", validate=True)
@@ -59,14 +59,15 @@ class Cursor:
 
 @frozen
 class ViolationQuery:
-    """Which violations, newest first, ties by id ascending.
+    """Selects violations. Newest first, ties by id ascending.
 
-    Filters are joined by "and"; None does not filter. `start_time ≤ occurred_at < end_time`,
-    both aware; equal ones meet nothing. `min_confidence ≤ confidence ≤ max_confidence`. `limit` is 1 to 1,000.
+    A violation must meet all filters; None is no filter. The ranges are
+    `start_time ≤ occurred_at < end_time` and `min_confidence ≤ confidence ≤ max_confidence`. Both
+    times are aware; equal times select nothing. `limit` is 1 to 1,000.
 
     Raises:
-        InvalidInput: a filter can't be met by any violation, `start_time` is after `end_time`, or
-            `limit` is out of range.
+        InvalidInput: a filter has a value that no violation can have, `start_time` is after
+            `end_time`, or `limit` is out of range.
     """
 
     device_id: str | None = None
@@ -86,14 +87,15 @@ class ViolationQuery:
 
 @frozen
 class FilesQuery:
-    """Which files, newest first by `created_at` (their receipt), ties by id descending.
+    """Selects files. Newest first by `created_at` (receipt), ties by id descending.
 
-    Filters are joined by "and"; None does not filter. `start_time ≤ created_at < end_time`, both
-    aware; equal ones meet nothing. `limit` is 1 to 1,000.
+    A file must meet all filters; None is no filter. The range is
+    `start_time ≤ created_at < end_time`. Both times are aware; equal times select nothing. `limit`
+    is 1 to 1,000.
 
     Raises:
-        InvalidInput: a filter can't be met by any file, `start_time` is after `end_time`, or
-            `limit` is out of range.
+        InvalidInput: a filter has a value that no file can have, `start_time` is after `end_time`,
+            or `limit` is out of range.
     """
 
     kind: FileKind | None = None
@@ -112,7 +114,7 @@ class FilesQuery:
 
 @frozen
 class Page(Generic[T]):
-    """One page of an answer; `next` is None on the last."""
+    """One page of results. `next` is the cursor of the next page; None on the last page."""
 
     items: tuple[T, ...]
     next: Cursor | None = None
@@ -174,14 +176,16 @@ def _share_problem(name: str, value: object) -> FieldProblem | None:
 def _time_problem(name: str, value: object) -> FieldProblem | None:
     if value is None or _is_aware(value):
         return None
-    return FieldProblem(name, f"is {shown(value)}", "give an aware datetime")
+    return FieldProblem(name, f"is {shown(value)}", "give a datetime with a time zone")
 
 
 def _order_problem(start: object, end: object) -> FieldProblem | None:
     if not (_is_aware(start) and _is_aware(end)) or start <= end:  # type: ignore[operator]
         return None
     return FieldProblem(
-        "start_time", f"is {start}, after the end, {end}", "give a start that is not after the end"
+        "start_time",
+        f"is {start}, after the end_time {end}",
+        "give a start_time before the end_time",
     )
 
 
@@ -192,4 +196,4 @@ def _is_aware(value: object) -> bool:
 def _limit_problem(value: object) -> FieldProblem | None:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_LIMIT:
         return None
-    return FieldProblem("limit", f"is {shown(value)}", f"give 1 to {MAX_LIMIT}")
+    return FieldProblem("limit", f"is {shown(value)}", f"give an integer from 1 to {MAX_LIMIT}")

@@ -1,7 +1,7 @@
-"""The strict converter: values to JSON's types and back, without coercion.
+"""The strict converter: objects to JSON types and back, without coercion.
 
-An unconfigured cattrs converter reads "1" and 1.9 as the integer 1 and accepts a time without an
-offset. Texts that this library writes and reads again are read by this converter instead.
+By default, cattrs reads "1" and 1.9 as the integer 1 and accepts a time without an offset. This
+library reads its own JSON texts with the strict converter instead.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,11 @@ T = TypeVar("T")
 
 
 def strict_converter() -> OrjsonConverter:
-    """A new converter that refuses unknown members and values of another type.
+    """Return a new converter that refuses unknown members and values of another type.
 
-    A time is ISO 8601 text with an offset. A member that has its default is left out of the
-    output. A refusal is an exception whose problems `refusal_text` lists.
+    A time is an ISO 8601 text with an offset. Members that have their default value are omitted
+    from the output. To refuse a value the converter raises an exception; `refusal_text` lists its
+    problems.
     """
     converter = make_converter(forbid_extra_keys=True, omit_if_default=True)
 
@@ -46,14 +47,14 @@ def strict_converter() -> OrjsonConverter:
 
 
 def refusal_text(error: Exception) -> str:
-    """The problems that a converter found, on one line."""
+    """Return the problems in a converter's exception as one line."""
     if isinstance(error, ClassValidationError):
         return "; ".join(transform_error(error, path="$", format_exception=_problem))
     return str(error)
 
 
 def _problem(error: BaseException, kind: type[Any] | None) -> str:
-    # The messages of these two are by this module, or as clear.
+    # This module raises these two types; messages of others of these types are equally clear.
     if isinstance(error, TypeError | ValueError):
         return str(error)
     return format_exception(error, kind)
@@ -80,7 +81,7 @@ def _time(value: object, _: object) -> datetime:
         raise _wrong_type(value, "time")
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
-        raise ValueError("a time without an offset")
+        raise ValueError("the time has no offset from UTC")
     return moment
 
 
@@ -91,4 +92,4 @@ def _digest(value: object, _: object) -> Sha256:
 
 
 def _wrong_type(value: object, wanted: str) -> TypeError:
-    return TypeError(f"a {type(value).__name__} where a {wanted} belongs")
+    return TypeError(f"must be of type {wanted}, not {type(value).__name__}")

@@ -1,6 +1,7 @@
-"""What every store checks before it gives a byte: sizes, digests, segments. Pure functions.
+"""Verification: the checks of sizes, digests and segments before a store returns a byte.
 
-An adapter brings the bytes; these say which it needs for a span and whether they are right.
+Pure functions. An adapter reads the bytes; these functions compute which bytes a span needs and
+check them.
 """
 
 import hashlib
@@ -25,18 +26,18 @@ class Span:
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.start <= self.stop:
             raise InvalidInput.of(
-                "span", f"{self.start}–{self.stop} is no span of bytes", "give 0 ≤ start ≤ stop"
+                "span", f"{self.start}–{self.stop} is not a span of bytes", "give 0 ≤ start ≤ stop"
             )
 
     @property
     def length(self) -> int:
-        """How many bytes it covers."""
+        """The number of bytes in the span."""
         return self.stop - self.start
 
 
 @frozen
 class Segment:
-    """Bytes `start` to `stop` (exclusive) of a blob that have a digest of their own."""
+    """Bytes `start` to `stop` (exclusive) of a blob, which have their own digest."""
 
     index: int
     start: int
@@ -44,25 +45,25 @@ class Segment:
 
     @property
     def length(self) -> int:
-        """How many bytes it has."""
+        """The number of bytes in the segment."""
         return self.stop - self.start
 
 
 def check_key(key: BlobKey) -> None:
-    """Refuse what is no key of ours, before it reaches a file system or a bucket.
+    """Check the form of a key before it reaches a file system or a bucket.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: `key` does not have the form that `blob_key` produces.
     """
     if not is_blob_key(key):
         raise InvalidInput.of("key", f"{key!a:.120} is not the key of a blob")
 
 
 def check_span(span: Span, digests: Digests) -> None:
-    """Refuse a span that reaches beyond the blob.
+    """Check that a span ends within the blob.
 
     Raises:
-        InvalidInput: it does.
+        InvalidInput: the span ends after the end of the blob.
     """
     if span.stop > digests.size_bytes:
         raise InvalidInput.of(
@@ -71,20 +72,20 @@ def check_span(span: Span, digests: Digests) -> None:
 
 
 def check_size(key: BlobKey, size_bytes: int, digests: Digests) -> None:
-    """Hold the size that a store reports against the expected one.
+    """Check the size that a store reports against the expected size.
 
     Raises:
-        BlobCorrupt: they differ.
+        BlobCorrupt: the sizes differ.
     """
     if size_bytes != digests.size_bytes:
         raise BlobCorrupt(f"{key} has {size_bytes} bytes instead of {digests.size_bytes}")
 
 
 def check_whole(key: BlobKey, data: bytes | memoryview, digests: Digests) -> None:
-    """Hold a whole blob against its digests.
+    """Check a whole blob against its digests.
 
     Raises:
-        BlobCorrupt: other size or digest.
+        BlobCorrupt: the size or digest differs.
     """
     check_size(key, len(data), digests)
     if hashlib.sha256(data).hexdigest() != digests.sha256:
@@ -92,10 +93,10 @@ def check_whole(key: BlobKey, data: bytes | memoryview, digests: Digests) -> Non
 
 
 def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
-    """Compare the digests that a store measured with the expected ones.
+    """Check the digests that a store measured against the expected ones.
 
     Raises:
-        BlobCorrupt: other size or digest.
+        BlobCorrupt: the size or digest differs.
     """
     check_size(key, measured.size_bytes, digests)
     if measured.sha256 != digests.sha256:
@@ -105,21 +106,21 @@ def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
 def check_segment(
     key: BlobKey, data: bytes | memoryview, segment: Segment, digests: Digests
 ) -> None:
-    """Hold one segment against its digest.
+    """Check one segment against its digest.
 
     Raises:
-        BlobCorrupt: it is too short or has another digest.
+        BlobCorrupt: the segment is incomplete or has another digest.
     """
     if len(data) != segment.length:
         raise BlobCorrupt(f"{key} ends early, at byte {segment.start + len(data)}")
     if hashlib.sha256(data).digest() != digests.segment(segment.index):
         raise BlobCorrupt(
-            f"{key} has other bytes than recorded between {segment.start} and {segment.stop}"
+            f"{key}: bytes {segment.start} to {segment.stop} do not have the recorded digest"
         )
 
 
 def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
-    """The segments that a span touches, in order; none for an empty span."""
+    """Yield the segments that a span touches, in order; none for an empty span."""
     if not span.length:
         return
     for index in range(span.start // SEGMENT_BYTES, (span.stop - 1) // SEGMENT_BYTES + 1):
@@ -128,11 +129,11 @@ def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
 
 
 def part_of_segment(data: bytes, segment: Segment, span: Span) -> bytes:
-    """The bytes of a segment that belong to a span; no copy when all of them do."""
+    """Return the bytes of a segment that are in a span; not copied if the whole segment is."""
     return data[max(span.start - segment.start, 0) : span.stop - segment.start]
 
 
 def chunks_of(data: bytes, span: Span) -> Iterator[bytes]:
-    """The bytes of a span of a whole blob, in chunks of at most `MAX_CHUNK_BYTES`."""
+    """Yield the bytes of a span of a whole blob in chunks of at most `MAX_CHUNK_BYTES`."""
     for start in range(span.start, span.stop, MAX_CHUNK_BYTES):
         yield data[start : min(start + MAX_CHUNK_BYTES, span.stop)]

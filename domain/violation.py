@@ -1,4 +1,4 @@
-"""Violations: the record as a camera or detector gave it, and what storing adds to it."""
+"""Violations: the record of a camera or detector, and the data that storing adds to it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ def _float(value: object) -> float:
 
 
 def _box(value: object) -> tuple[float, ...]:
-    # Arrays of any library (numpy, torch, the standard one) give Python's numbers so, exactly.
+    # Arrays of numpy, torch and the standard library have `tolist`, which gives exact numbers.
     if tolist := getattr(type(value), "tolist", None):
         value = tolist(value)
     if isinstance(value, list | tuple):
@@ -68,12 +68,12 @@ def _time_text(timestamp: datetime) -> str:
         return timestamp.isoformat()
     try:
         return timestamp.astimezone(UTC).isoformat()
-    except OverflowError:  # Beyond the years of UTC, where nothing is stored.
+    except OverflowError:  # In UTC it is outside the years 1 to 9999; storing refuses it.
         return timestamp.isoformat()
 
 
 def _canonical(info: Mapping[str, Json]) -> bytes:
-    # Python's own comparison takes true for 1.
+    # Python's own comparison treats true as equal to 1.
     return canonical_json(_whole(info), "camera_info")
 
 
@@ -85,13 +85,13 @@ def _timestamp_problem(name: str, value: object) -> FieldProblem | None:
 
 def _box_problem(name: str, value: object) -> FieldProblem | None:
     if not isinstance(value, tuple) or len(value) != 4:
-        return FieldProblem(name, f"is not a box of four numbers: {shown(value)}", _BOX_REMEDY)
+        return FieldProblem(name, f"does not have four numbers: {shown(value)}", _BOX_REMEDY)
     if not all(_is_finite(edge) for edge in value):
-        message = f"holds something that is no number: {shown(value)}"
+        message = f"contains a value that is not a finite number: {shown(value)}"
         return FieldProblem(name, message, _BOX_REMEDY)
     x1, y1, x2, y2 = value
     if x1 >= x2 or y1 >= y2:
-        return FieldProblem(name, f"is empty or inside out: {shown(value)}", _BOX_REMEDY)
+        return FieldProblem(name, f"has no area or swapped corners: {shown(value)}", _BOX_REMEDY)
     return None
 
 
@@ -108,7 +108,7 @@ def _path_problem(name: str, value: object) -> FieldProblem | None:
     if value == "":
         return None
     if not isinstance(value, str) or len(value) > 4096 or not value.isprintable():
-        return FieldProblem(name, "is not a printable text", "leave it empty: storing assigns it")
+        return FieldProblem(name, "is not a printable text", "omit it: the service assigns it")
     return None
 
 
@@ -129,7 +129,7 @@ def _versions_problem(name: str, value: Mapping[str, object]) -> FieldProblem | 
         return problem
     wrong = [key for key, item in value.items() if not isinstance(item, str)]
     if wrong:
-        return FieldProblem(name, f"{shown(wrong[0])} is not a text", "give texts")
+        return FieldProblem(name, f"the version of {shown(wrong[0])} is not a text", "give texts")
     return None
 
 
@@ -147,7 +147,7 @@ Write = Callable[[Any], Json]
 
 
 def _spec(check: Check, write: Write | None = None, *, is_given: bool = True) -> dict[str, object]:
-    """How a field is checked, and how `as_given` writes it; None: as it is."""
+    """Return the metadata of a field: its check, and its conversion in `as_given` (None: none)."""
     return {"check": check, "write": write, "is_given": is_given}
 
 
@@ -161,14 +161,15 @@ def _duration_problem(name: str, value: object) -> FieldProblem | None:
 
 @frozen(weakref_slot=False)
 class ViolationRecord:
-    """One traffic violation as its detector described it. Frozen.
+    """One traffic violation as its detector described it. Immutable.
 
-    Equal by value, paths included: what is equal has the same digest. The same instant is equal
-    whatever its offset, 25.0 is 25, and true is not 1.
+    Records are compared by value, paths included; equal records have the same digest. Equal
+    instants with different offsets are equal, 25.0 equals 25, and true does not equal 1.
 
-    Checked when it is made; every wrong field is reported at once. What needs a clock or a
-    setting (a naive timestamp's zone, a timestamp in the future) is checked when it is stored.
-    Numbers may be those of numpy, and the box an array: they become Python's, exactly.
+    The constructor checks all fields and reports every wrong one. The time zone of a naive
+    timestamp and a timestamp in the future are checked when the record is stored, because they
+    depend on settings and the clock. Numbers of numpy and an array as box are converted exactly to
+    Python numbers.
 
     Attributes:
         violation_id: 1–180 ASCII letters, digits and `. _ - : @ + =`.
@@ -214,10 +215,10 @@ class ViolationRecord:
             raise InvalidInput(problems)
 
     def as_given(self) -> dict[str, Json]:
-        """The record as JSON, without what storing assigns (the paths).
+        """Return the record as JSON without the paths, which storing assigns.
 
-        Records that are equal give the same text: a time that names its offset is written in UTC,
-        a whole number without a fraction, at any depth. A naive time stays as it is.
+        Equal records give the same JSON: a time with an offset is written in UTC, and a whole
+        number without a fraction, at any depth. A naive time is unchanged.
         """
         given = dict(zip(_GIVEN, _given_values(self), strict=True))
         for name, write in _WRITTEN:
@@ -225,7 +226,7 @@ class ViolationRecord:
         return given
 
     def sha256(self) -> Sha256:
-        """The digest of the canonical JSON of the record as given: what a retry must equal."""
+        """Return the SHA-256 of the canonical JSON of `as_given`. A retry must have the same."""
         return sha256_of(canonical_json(self.as_given(), "violation_record"))
 
 
@@ -246,11 +247,12 @@ _given_values = attrgetter(*_GIVEN)
 
 
 def _maker(made: type, parameters: Sequence[str], other: str = "") -> Any:  # noqa: ANN401
-    """A function that makes an object of a frozen class without converters and checks.
+    """Return a function that makes an object of a frozen class without converters and checks.
 
-    A field that is no parameter gets the value of the expression `other`, with its name for `{}`.
-    Frozen attributes are set through `object.__setattr__`, at five times the time; so the function
-    fills an object of a class with the same slots, and then changes its class.
+    A field that is not a parameter gets the value of the expression `other`, in which `{}` is
+    replaced by the field's name. Setting the attributes of a frozen object by `object.__setattr__`
+    takes five times as long. The function therefore fills an object of an open class with the same
+    slots and then changes its class.
     """
     names = _names(made)
     sources = ((name, name if name in parameters else other.format(name)) for name in names)
@@ -267,20 +269,20 @@ def _maker(made: type, parameters: Sequence[str], other: str = "") -> Any:  # no
 
 
 recorded: Callable[..., ViolationRecord] = _maker(ViolationRecord, _NAMES)
-"""A record that was checked when it was stored, from all its fields, without checking them again.
+"""Make a stored record from all its fields without checking them again.
 
-For catalogues only: a page of 100 is built in a tenth of the time. The box must be a tuple of
-floats, the mappings those of `frozen_json`.
+For catalogues only; a page of 100 records is built in a tenth of the time. The box must be a tuple
+of floats, and the mappings must come from `frozen_json`.
 """
 
 with_paths: Callable[[ViolationRecord, str, str], ViolationRecord] = _maker(
     ViolationRecord, ("record", "image_path", "video_path"), "record.{}"
 )
-"""A record with the paths that storing assigns: ids of its files, or empty."""
+"""Copy a record with the paths that storing assigns: the ids of its files, or empty."""
 
 
 class ViolationState(StrEnum):
-    """The lifecycle state of a violation. A row is born `available`."""
+    """The lifecycle state of a violation. A new row is `available`."""
 
     AVAILABLE = "available"
     TOMBSTONED = "tombstoned"
@@ -290,14 +292,14 @@ class ViolationState(StrEnum):
 
 @frozen(weakref_slot=False)
 class StoredViolation:
-    """A violation record with what storing added.
+    """A violation record with the data that storing added.
 
     Attributes:
         occurred_at: the record's timestamp as an instant, UTC.
-        zone_assumed: the zone in which a naive timestamp was read, else None.
+        zone_assumed: the zone in which a naive timestamp was interpreted, else None.
         received_at: when it was stored, UTC.
         image_file_id: the stored image; None marks the violation as incomplete.
-        state_at: when it entered `state`, UTC; None: at `received_at`.
+        state_at: when it entered `state`, UTC; None means at `received_at`.
     """
 
     record: ViolationRecord
@@ -318,21 +320,21 @@ class StoredViolation:
 
     @property
     def incomplete(self) -> bool:
-        """Whether it came without the image that evidence needs."""
+        """Whether it has no image, which evidence requires."""
         return self.image_file_id is None
 
 
 stored: Callable[..., StoredViolation] = _maker(StoredViolation, _names(StoredViolation))
-"""A stored violation from its fields, made as quickly as `recorded` makes its record.
+"""Make a stored violation from its fields without checks, as `recorded` makes a record.
 
-`state` and `state_at` may be left out.
+`state` and `state_at` may be omitted.
 """
 stored.__defaults__ = (ViolationState.AVAILABLE, None)
 
 
 @frozen
 class EvidencePart:
-    """A file that came with a violation, as the violation's metadata file names it."""
+    """The entry of a file in the metadata file of its violation."""
 
     file_id: FileId
     content_type: str
@@ -343,11 +345,11 @@ class EvidencePart:
 def evidence_document(
     record: ViolationRecord, zone_assumed: str | None, parts: Mapping[str, EvidencePart]
 ) -> bytes:
-    """The canonical JSON that a violation's metadata file holds.
+    """Return the content of a violation's metadata file as canonical JSON.
 
-    The record as given, the zone in which its naive timestamp was read (null where the timestamp
-    has an offset), and the ids and digests of the files that came with it. A retry gives the same
-    text. `rebuild.violation_from_document` makes the violation's row of it.
+    It contains the record as given, the zone in which its naive timestamp was interpreted (null if
+    the timestamp has an offset), and the ids and digests of the files stored with it. A retry gives
+    the same text. `rebuild.violation_from_document` makes the row of the violation from it.
     """
     files: dict[str, Json] = {
         role: {

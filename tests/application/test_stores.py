@@ -484,7 +484,7 @@ async def test_a_catalogue_that_forgot_a_store_is_an_old_backup() -> None:
     async with filled() as rig:
         rig.repo._stores.clear()
         async with rig.running() as service:
-            await check_refused(rig, service, "the catalogue does not know it")
+            await check_refused(rig, service, "the catalogue does not know this store")
             assert (await service.read.whole("X"))[1].file_id == "X"
             assert await service.stores.adopt(bound(service))
             await service.sweep()

@@ -142,11 +142,11 @@ def test_an_incarnation_is_due_after_an_hour_or_from_the_future(age: timedelta) 
 
 def test_each_doubt_says_what_to_do() -> None:
     doubts = [
-        (other_catalogue("/blobs", MARKER), "connect the database that it was filled with"),
+        (other_catalogue("/blobs", MARKER), "connect the database that belongs to this store"),
         (disagreement("/blobs", MARKER, KNOWN), "confirmed it at /blobs, 2026-03-14 12:00:00 UTC"),
-        (disagreement("/blobs", MARKER, None), "does not know it"),
+        (disagreement("/blobs", MARKER, None), "does not know this store"),
         (disagreement("/blobs", MARKER, NEW), "doctor --adopt-store /blobs"),
-        (unmarked("/blobs", [KNOWN], empty=True), "Mount the right one"),
+        (unmarked("/blobs", [KNOWN], empty=True), "Mount or configure the correct one"),
         (unmarked("/blobs", [], empty=False), "doctor --adopt-store /blobs"),
         (configured_twice("/blobs"), "one is a copy of the other"),
     ]

@@ -252,7 +252,7 @@ def test_what_is_no_manifest_is_refused(text: str) -> None:
 
 
 def test_the_wrong_member_is_named() -> None:
-    with pytest.raises(InvalidInput, match=r"a str where a int belongs @ \$\.media\.width"):
+    with pytest.raises(InvalidInput, match=r"must be of type int, not str @ \$\.media\.width"):
         BlobManifest.from_text(changed(media={"width": "1"}))
 
 
