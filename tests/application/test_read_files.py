@@ -165,7 +165,7 @@ async def test_a_store_that_this_process_does_not_have_is_named(rig: Rig) -> Non
         elsewhere = evolve(file.replicas[0], store_id=StoreId("local-of-another-host"))
         rig.repo._files[X] = evolve(file, replicas=(elsewhere,))
         for read in (service.read.whole("X"), streamed_out(service)):
-            with pytest.raises(StorageUnavailable, match="local-of-another-host is not one of"):
+            with pytest.raises(StorageUnavailable, match="local-of-another-host is not configured"):
                 await read
         rig.repo._files[X] = evolve(file, replicas=(elsewhere, file.replicas[1]))
         assert (await service.read.whole("X"))[0] == SMALL
