@@ -1,6 +1,6 @@
-"""How fast it is, against the same work written by hand.
+"""Benchmarks: the speed of Traffic Storage relative to the same work written by hand.
 
-`python -m benchmarks` prints a row a job. Each row is a ratio of interleaved rounds in one run:
-every contender lives in a process of its own and waits while another is measured, so that what
-the machine does meanwhile hits all of them alike. Nothing here fails for being slow.
+`python -m benchmarks` prints one row per job. Each value is a ratio of interleaved rounds of one
+run. Every contender runs in its own process and waits while another is measured, so that other load
+of the machine affects all alike. A slow result is reported and never fails the run.
 """

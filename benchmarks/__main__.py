@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run from the root of the checkout."""
+"""The command `python -m benchmarks`, to be run from the root of the checkout."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ _JOBS = (*TRIALS, "memory", "startup")
 
 
 def main() -> None:
-    """Measure, print the table."""
+    """Measure the jobs and print the table."""
     arguments = _arguments()
     report = Report()
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.folder) as own:
@@ -52,17 +52,26 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="How fast it is, against the same work by hand."
+        prog="python -m benchmarks",
+        description="Compare Traffic Storage with the same work written by hand.",
     )
     parser.add_argument("--only", nargs="+", metavar="ROW", choices=_JOBS, help=", ".join(_JOBS))
     parser.add_argument("--rounds", type=int, help="rounds of each row (9; 3 with --quick)")
     parser.add_argument(
-        "--quick", action="store_true", help="few and small rounds: a look, no more"
+        "--quick", action="store_true", help="few and small rounds, for a first impression"
     )
-    parser.add_argument("--records", type=int, default=1_000_000, help="of a full catalogue")
-    parser.add_argument("--folder", help="where to write, some 15 GB (the temporary folder)")
-    parser.add_argument("--cache", help="where full catalogues are kept (below that folder)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
+    parser.add_argument(
+        "--records", type=int, default=1_000_000, help="violations in a full catalogue (1,000,000)"
+    )
+    parser.add_argument(
+        "--folder", help="where to write about 15 GB (default: the temporary folder)"
+    )
+    parser.add_argument(
+        "--cache", help="where full catalogues are kept (default: a folder in --folder)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write all figures to this file"
+    )
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.catalogue [--rows N]`: what the catalogue's rows cost, on both databases.
+"""`python -m benchmarks.catalogue [--rows N]`: the cost of the catalogue's rows on both databases.
 
-Fills N violations (10⁶ by default), each with its metadata file in two stores, and prints bytes a
-row with indexes and, for every set of filters of a page of files, the plan and the time. Nothing
-is kept.
+Inserts N violations (10⁶ by default), each with its metadata file in two stores. Prints the bytes
+per row with indexes, and the plan and the time of a page of files for every set of filters. Deletes
+the databases at the end.
 """
 
 import argparse
@@ -53,7 +53,7 @@ _SQLITE_SIZES = """
 
 
 def main() -> None:
-    """Run from the command line."""
+    """Fill both databases and print the costs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
@@ -120,7 +120,7 @@ async def _postgres(server: PostgresServer, rows: int) -> None:
 
 
 async def _prepared(repo: RecordRepo) -> Sequence[int]:
-    """Tables, and the numbers of two stores."""
+    """Make the tables and register two stores; return their numbers."""
     await repo.upgrade()
     for tier, location in ((Tier.LOCAL, "/evidence"), (Tier.CLOUD, "endpoint/bucket")):
         await repo.register(RegisteredStore(StoreId(f"{tier}-{_STORE}"), tier, location, NOON))
@@ -142,7 +142,7 @@ def _print_sizes(found: Iterable[tuple[str, str, int]], rows: int) -> None:
 
 
 def _queries(rows: int) -> Iterator[FilesQuery]:
-    """Every set of filters, and each deep in the pages."""
+    """Yield a query for every set of filters, from the newest file and from the middle."""
     middle = data.moment(rows // 2)
     given: Mapping[str, Sequence[Any]] = {
         "kind": (None, FileKind.METADATA, FileKind.VIDEO),

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on bare sockets, so that it is never what is measured."""
+"""A small HTTP/1.1 client on bare sockets, so fast that it does not limit the measurement."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ _PIECE_BYTES = 256 * 1024
 
 @frozen
 class Answer:
-    """Status and body of one answer."""
+    """Status and body of one response."""
 
     status: int
     body: bytes
@@ -20,7 +20,7 @@ class Answer:
 
 @define
 class Connection:
-    """One connection that is kept; one request at a time."""
+    """One persistent connection; one request at a time."""
 
     port: int
     _socket: socket.socket = field(init=False, factory=socket.socket)
@@ -33,7 +33,7 @@ class Connection:
         await asyncio.get_running_loop().sock_connect(self._socket, ("127.0.0.1", self.port))
 
     async def request(self, request: bytes) -> Answer:
-        """Send a request that is made already, and take the whole answer."""
+        """Send a complete request; return the whole response."""
         await self.send(request)
         status, length, body = await self._head()
         while len(body) < length:
@@ -41,14 +41,14 @@ class Connection:
         return Answer(status, bytes(body))
 
     async def stream(self, head: bytes, body: AsyncIterable[bytes]) -> Answer:
-        """Send a request piece by piece, and take the whole answer."""
+        """Send a request piece by piece; return the whole response."""
         await self.send(head)
         async for piece in body:
             await self.send(piece)
         return await self.request(b"")
 
     async def drain(self, request: bytes) -> tuple[int, int]:
-        """Send a request, let the answer's bytes go as they come; its status and their number."""
+        """Send a request and discard the body of the response; return its status and length."""
         await self.send(request)
         status, length, body = await self._head()
         got = len(body)
@@ -65,16 +65,16 @@ class Connection:
         self._socket.close()
 
     async def _head(self) -> tuple[int, int, bytearray]:
-        """Status, length of the body, and what came of it already."""
+        """Return the status, the length of the body, and the part of the body received so far."""
         data = bytearray()
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > _HEAD_BYTES:
-                raise ConnectionError("the answer's head has no end")
+                raise ConnectionError("the response has no end of its headers")
             data += await self._piece()
         lines = bytes(data[:end]).split(b"\r\n")
         lengths = [line for line in lines if line.lower().startswith(b"content-length:")]
         if not lengths:
-            raise ConnectionError(f"the answer has no length: {bytes(data[:end])!r}")
+            raise ConnectionError(f"the response has no Content-Length: {bytes(data[:end])!r}")
         del data[: end + 4]
         return int(lines[0].split()[1]), int(lengths[0].split(b":")[1]), data
 
@@ -82,23 +82,23 @@ class Connection:
         loop = asyncio.get_running_loop()
         count = await loop.sock_recv_into(self._socket, self._buffer)
         if not count:
-            raise ConnectionError("the server hung up")
+            raise ConnectionError("the server closed the connection")
         return memoryview(self._buffer)[:count]
 
 
 def get(path: str) -> bytes:
-    """A GET request."""
+    """Return a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def form(path: str, file_id: str, content: bytes) -> bytes:
-    """A POST request with an MP4 in a form, as curl sends it."""
+    """Return a POST request with an MP4 in a form, as curl sends it."""
     before, after = form_around(file_id)
     return post(path, len(before) + len(content) + len(after)) + before + content + after
 
 
 def post(path: str, length: int) -> bytes:
-    """The head of a POST request with a form of so many bytes."""
+    """Return the head of a POST request with a form of `length` bytes."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
         f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n\r\n"
@@ -106,7 +106,7 @@ def post(path: str, length: int) -> bytes:
 
 
 def form_around(file_id: str) -> tuple[bytes, bytes]:
-    """What stands before and after a file's bytes in a form."""
+    """Return the bytes of a form before and after the content of its file."""
     before = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file_id"\r\n\r\n{file_id}\r\n'
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n'

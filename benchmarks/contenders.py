@@ -1,4 +1,4 @@
-"""Contenders: several ways to do one job, each in a process of its own, measured in turns."""
+"""Contenders: implementations of one job, each in its own process, measured in turns."""
 
 import asyncio
 import gc
@@ -26,9 +26,9 @@ _END_SECONDS = 20.0
 
 @frozen
 class Place:
-    """Where a contender works: a folder, and servers where the job has them.
+    """The place where a contender works: a folder, and servers if the job needs them.
 
-    `filled` is how many violations the catalogue holds already.
+    `filled` is the number of violations that the catalogue already holds.
     """
 
     folder: Path
@@ -38,30 +38,30 @@ class Place:
 
 
 class Contender(ABC, Generic[T]):
-    """One way to do a job."""
+    """One implementation of a job."""
 
     @abstractmethod
     async def open(self) -> None:
-        """Get ready: connections, threads, and what is read later."""
+        """Prepare: open connections, start threads, and store what later rounds read."""
 
     @abstractmethod
     def items(self, numbers: range) -> Sequence[T]:
-        """What a round works on, made before the clock runs; all different, one a number."""
+        """Make the items of a round, one per number, all different; not timed."""
 
     @abstractmethod
     async def do(self, item: T) -> None:
-        """The job, once."""
+        """Do the job once."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """End."""
+        """Release everything that `open` acquired."""
 
     def cpu_seconds(self) -> float:
-        """CPU that the job used in this contender's process so far, all threads."""
+        """Return the CPU seconds that the job has used in its process so far, over all threads."""
         return time.process_time()
 
     def load_cpu_seconds(self) -> float:
-        """CPU used so far to make the load, where that is another process."""
+        """Return the CPU seconds used to generate the load so far, if another process does that."""
         return 0.0
 
 
@@ -70,7 +70,7 @@ Factory: TypeAlias = Callable[[Place], Contender[Any]]
 
 @frozen
 class Plan:
-    """One round: which items, and how many of them at once."""
+    """The items of one round, and how many of them run concurrently."""
 
     numbers: range
     at_once: int
@@ -78,7 +78,7 @@ class Plan:
 
 @frozen
 class Lap:
-    """What a round took, by the contender's own clock."""
+    """The cost of a round, measured in the contender's process."""
 
     items: int
     seconds: float
@@ -87,16 +87,16 @@ class Lap:
 
     @property
     def rate(self) -> float:
-        """Items a second."""
+        """Items per second."""
         return self.items / self.seconds
 
 
 class ContenderFailed(RuntimeError):
-    """A contender's process said what went wrong, or went away."""
+    """A contender's process reported an error or ended unexpectedly."""
 
 
 class Runner:
-    """A contender's process, seen from outside."""
+    """Controls the process of a contender."""
 
     def __init__(self, name: str, factory: Factory, place: Place) -> None:
         self.name = name
@@ -106,11 +106,11 @@ class Runner:
         theirs.close()
 
     def wait_ready(self) -> None:
-        """Wait until it is open."""
+        """Wait until the contender is open."""
         self._answer()
 
     def lap(self, plan: Plan) -> Lap:
-        """One round; the others must be silent meanwhile."""
+        """Run one round and return its cost; no other contender may run meanwhile."""
         self._ours.send(plan)
         self._answer()
         self._ours.send("go")
@@ -119,7 +119,7 @@ class Runner:
         return lap
 
     def close(self) -> None:
-        """End the process, by force if it does not end by itself."""
+        """End the process; kill it if it does not end within `_END_SECONDS`."""
         self._ours.close()
         self._process.join(_END_SECONDS)
         if self._process.is_alive():
@@ -130,7 +130,7 @@ class Runner:
         try:
             answer = self._ours.recv()
         except EOFError as error:
-            raise ContenderFailed(f"{self.name} went away") from error
+            raise ContenderFailed(f"the process of {self.name} ended unexpectedly") from error
         if isinstance(answer, BaseException):
             raise ContenderFailed(f"{self.name}: {answer}")
         return answer
@@ -138,7 +138,7 @@ class Runner:
 
 @contextmanager
 def running(entries: Iterable[tuple[str, Factory, Place]]) -> Iterator[list[Runner]]:
-    """The contenders' processes, open one after the other, ended at the end."""
+    """Start the contenders' processes one after the other; end them after the block."""
     with ExitStack() as stack:
         runners = []
         for entry in entries:
@@ -152,7 +152,7 @@ def running(entries: Iterable[tuple[str, Factory, Place]]) -> Iterator[list[Runn
 def in_turns(
     runners: Sequence[Runner], *, items: int, at_once: int, rounds: int
 ) -> dict[str, list[Lap]]:
-    """The laps of all rounds, in the order A, B, C, C, B, A, …; one lap each to warm up first."""
+    """Return the laps of all rounds, run in the order A, B, C, C, B, A, … after a warm-up lap each."""
     laps: dict[str, list[Lap]] = {runner.name: [] for runner in runners}
     for number in range(-1, rounds):
         first = (number + 1) * items
@@ -165,13 +165,13 @@ def in_turns(
 
 
 def _serve(pipe: Connection, factory: Factory, place: Place) -> None:
-    # Ctrl-C reaches the whole group; the parent ends us by closing the pipe.
+    # Ctrl-C reaches the whole process group; the parent ends this process by closing the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         asyncio.run(_live(pipe, factory(place)))
     except EOFError:
         pass
-    except BaseException:  # noqa: BLE001 - the parent tells it
+    except BaseException:  # noqa: BLE001 - the parent raises it
         pipe.send(ContenderFailed(traceback.format_exc()))
     finally:
         pipe.close()
@@ -217,6 +217,6 @@ async def _lap(contender: Contender[T], items: Sequence[T], at_once: int) -> Lap
 
 
 def cpu_seconds_of(pid: int) -> float:
-    """CPU used so far by another process, all threads."""
+    """Return the CPU seconds that another process has used so far, over all threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What the jobs work on: real photographs and films, each item different, made before the clock."""
+"""Input of the jobs: real photographs and films, all different, made before a round is timed."""
 
 import io
 from datetime import UTC, datetime, timedelta
@@ -17,14 +17,14 @@ VIDEO_BYTES = 2_000_000
 PAGE = 100
 
 SHELF = 600
-"""How many files of `SMALL_BYTES` are read around and around: twice what the cache holds."""
+"""Number of files of `SMALL_BYTES` that are read in a cycle: twice the capacity of the cache."""
 
 _BOX_HEADER = 8
 _FIRST_TIME = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def frame(number: int) -> Frame:
-    """A photograph of 1920 × 1080, RGB, seen a little differently for each number."""
+    """Return an RGB photograph of 1920 × 1080; each number gives different pixels."""
     moved = np.roll(full_hd_frame(), number * 7 % 1920, axis=1)
     moved[:2, :64] = np.frombuffer(noise()[number % 4096 :][: 2 * 64 * 3], np.uint8).reshape(
         2, 64, 3
@@ -34,7 +34,7 @@ def frame(number: int) -> Frame:
 
 
 def camera_jpeg(number: int) -> bytes:
-    """A JPEG of 1920 × 1080 as a camera sends it; each number has a comment of its own."""
+    """Return a JPEG of 1920 × 1080 as a camera sends it; each number gives a different comment."""
     note = f"frame {number}".encode()
     comment = b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note
     data = _jpeg()
@@ -42,7 +42,7 @@ def camera_jpeg(number: int) -> bytes:
 
 
 def segment(number: int, size: int) -> bytes:
-    """A whole MP4 of `size` bytes: a short film, and a `free` box that differs by number."""
+    """Return a complete MP4 of `size` bytes: a short film and a `free` box that differs by number."""
     film = video("mp4", seconds=0.4)
     room = size - len(film)
     filler = number.to_bytes(16, "big") + noise()[: room - _BOX_HEADER - 16]
@@ -50,13 +50,13 @@ def segment(number: int, size: int) -> bytes:
 
 
 def hashed_segment(number: int, size: int) -> tuple[bytes, Sha256]:
-    """The same and its SHA-256."""
+    """Return `segment(number, size)` and its SHA-256."""
     content = segment(number, size)
     return content, sha256_of(content)
 
 
 def record(number: int) -> ViolationRecord:
-    """A violation as a detector describes it."""
+    """Return the violation record of a number."""
     return ViolationRecord(**fields(number))
 
 
@@ -77,27 +77,27 @@ def fields(number: int) -> dict[str, Any]:
 
 
 def file_id(number: int) -> str:
-    """The id of a single file."""
+    """Return the id of a single file."""
     return f"F{number:09d}"
 
 
 def violation_id(number: int) -> str:
-    """The id of a violation."""
+    """Return the id of a violation."""
     return f"V{number:09d}"
 
 
 def device(number: int) -> str:
-    """One of 200 devices."""
+    """Return one of 200 device ids."""
     return f"CAM{number % 200:03d}"
 
 
 def violation_type(number: int) -> str:
-    """One of four types, unevenly spread."""
+    """Return one of four violation types, unevenly distributed."""
     return ("speed", "speed", "red_light", "speed", "parking", "speed", "lane")[number % 7]
 
 
 def moment(number: int) -> datetime:
-    """When it happened: one every seven seconds."""
+    """Return the time of a violation; there is one every seven seconds."""
     return _FIRST_TIME + timedelta(seconds=7 * number, microseconds=number % 1_000_000)
 
 
@@ -110,5 +110,5 @@ def _jpeg() -> bytes:
 
 @cache
 def noise() -> bytes:
-    """Bytes that no codec makes smaller."""
+    """Return incompressible bytes."""
     return np.random.default_rng(7).bytes(VIDEO_BYTES)

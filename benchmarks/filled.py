@@ -1,7 +1,7 @@
-"""A catalogue that is full: violations with their metadata files, and what is asked of it.
+"""A full catalogue: violations with their metadata files, and the queries for it.
 
-The tables are our own migrations'; the rows are made by the adapter's own functions and come in
-by COPY and `executemany`. A full catalogue is kept in a folder, so that the next run has it.
+The product's migrations make the tables, and functions of the adapter make the rows, which COPY and
+`executemany` insert. A full catalogue is kept in a folder for the next run.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ from traffic_storage.domain.retention import RetentionPolicy
 from traffic_storage.domain.violation import StoredViolation
 
 COLUMNS = tuple(column.name for column in tables.violation.columns)
-"""The columns that a page consists of."""
+"""The columns of a page."""
 
 _BATCH = 20_000
 _YEAR = 365 * 86_400 * 1_000_000  # microseconds
@@ -57,19 +57,19 @@ _NOBODY = Sha256("0" * 64)
 
 @frozen
 class Ask:
-    """The newest page of violations before a time, of all or with one filter."""
+    """A query for the newest page of violations before a time, with at most one filter."""
 
     end: datetime
     filters: Mapping[str, str]
 
     @property
     def end_micros(self) -> int:
-        """The time as the tables hold it."""
+        """The time as the tables store it, in microseconds."""
         return rows.micros(self.end)
 
     @property
     def query(self) -> ViolationQuery:
-        """The same in our words."""
+        """The query of the domain."""
         return ViolationQuery(
             device_id=self.filters.get("device_id"),
             violation_type=self.filters.get("violation_type"),
@@ -79,7 +79,7 @@ class Ask:
 
 
 def ask(number: int, filled: int) -> Ask:
-    """A question: a third each for all violations, a device's, a type's, over half of all time."""
+    """Return a query; a third each has no filter, a device, a type. Times cover the later half."""
     spread = 1 - (number * 0.618033988749895 % 1) * 0.5
     filters: tuple[dict[str, str], ...] = (
         {},
@@ -90,7 +90,7 @@ def ask(number: int, filled: int) -> Ask:
 
 
 def sqlite_filled(cache: Path, count: int) -> Path:
-    """The folder of a service whose SQLite catalogue holds `count` violations."""
+    """Return the folder of a service whose SQLite catalogue holds `count` violations."""
     folder = cache / f"sqlite-{count}-{_form()}"
     if not folder.exists():
         draft = folder.with_suffix(".draft")
@@ -110,7 +110,7 @@ def sqlite_filled(cache: Path, count: int) -> Path:
 
 @contextmanager
 def postgres_filled(cache: Path, count: int) -> Iterator[Database]:
-    """A running PostgreSQL (durable) with a catalogue that holds `count` violations."""
+    """Run a PostgreSQL server (durable) with a catalogue that holds `count` violations."""
     folder = cache / f"postgres-{count}-{_form()}"
     server = PostgresServer()
     try:
@@ -150,7 +150,7 @@ def _keep(server: PostgresServer, database: str, folder: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    # cp, because the server's files belong to another user where we are root.
+    # cp keeps the owner: if this process is root, the server's files belong to another user.
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
@@ -173,9 +173,9 @@ async def _fill_postgres(database: Database, count: int) -> None:
 
 
 def batches(stores: Sequence[int], count: int) -> Iterator[tuple[Table, list[Sequence[Any]]]]:
-    """Violations, their metadata files and a copy of each in every one of `stores` (their numbers).
+    """Yield rows: violations, their metadata files, and a replica of each file in each of `stores`.
 
-    In an order that foreign keys allow.
+    `stores` are numbers of stores. The order of the batches satisfies the foreign keys.
     """
     template = _Template()
     for start in range(0, count, _BATCH):
@@ -186,7 +186,7 @@ def batches(stores: Sequence[int], count: int) -> Iterator[tuple[Table, list[Seq
 
 
 class _Template:
-    """Rows of one violation, made by the adapter, in which only what differs is put anew."""
+    """Rows of one violation, made by the adapter; a new row replaces only the values that differ."""
 
     def __init__(self) -> None:
         violation = _violation()
@@ -229,7 +229,7 @@ class _Template:
 
 
 def replica(number: int, store: int) -> Sequence[Any]:
-    """A copy of a metadata file, in the store with this number."""
+    """Return the row of a replica of a metadata file in the store with this number."""
     taken = rows.micros(data.moment(number))
     replica_id = (taken // 1000) << 80 | 7 << 76 | 2 << 62 | store << 40 | number
     return replica_id.to_bytes(16), _metadata_id(number), store, ReplicaState.PRESENT.value, taken
@@ -283,7 +283,7 @@ def _file(violation: StoredViolation) -> StoredFile:
 
 
 def _form() -> str:
-    """What changes when the tables or the rows do."""
+    """Return a digest that changes when the tables or the rows change."""
     template = _Template()
     shown = [inspect.getsource(tables), inspect.getsource(data.fields)]
     shown += [repr(row) for row in (template.violation(1), template.file(1), replica(1, 1))]

@@ -1,12 +1,12 @@
-"""The floor: each job written by hand, with nothing but the job.
+"""The floor: each job written by hand, with the minimum of work.
 
-What is stored is encoded with the same setting, written durably (write, hash, fsync, link, fsync
-the folder) and entered by one committed INSERT; what is read is found by one SELECT, read, and
-hashed. No facts beside the bytes, no attempts, no checks of what comes in, no counters.
+A store encodes with the same settings, writes durably (write, hash, fsync, link, fsync of the
+folder) and commits one INSERT. A read does one SELECT, reads the bytes and hashes them. There are no
+manifests, no retries, no checks of input and no counters.
 
-Each part is the quickest that we know by hand on this engine: encoding in as many threads as
-cores, 16 threads for durable writes and 4 for reads, one SQLite connection to write and one to
-read, PostgreSQL by a pool of asyncpg's.
+Each part is the fastest known implementation on the same engine: encoding in as many threads as
+cores, 16 threads for durable writes and 4 for reads, one SQLite connection for writes and one for
+reads, a pool of asyncpg for PostgreSQL.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ _FILE = "SELECT * FROM file WHERE file_id = ?1"
 
 
 def write_durably(folder: int, name: str, content: bytes) -> str:
-    """Write a new file that survives a power cut; its SHA-256."""
+    """Write a new file that survives a power cut; return its SHA-256."""
     digest = hashlib.sha256(content).hexdigest()
     fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
@@ -74,7 +74,7 @@ def write_durably(folder: int, name: str, content: bytes) -> str:
 
 
 def read_checked(folder: int, name: str, sha256: str) -> bytes:
-    """A file's bytes, if they have this digest."""
+    """Return the bytes of a file; raise ValueError if their digest differs."""
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
         content = os.read(fd, os.fstat(fd).st_size)
@@ -84,7 +84,7 @@ def read_checked(folder: int, name: str, sha256: str) -> bytes:
 
 
 def encode(frame: Frame) -> bytes:
-    """An array as WebP, with the setting that Traffic Storage has by default."""
+    """Encode an array as WebP, with the default settings of Traffic Storage."""
     stream = io.BytesIO()
     Image.fromarray(frame).save(stream, "WEBP", quality=80, method=0)
     return stream.getvalue()
@@ -97,23 +97,23 @@ def _checked(content: bytes, sha256: str) -> bytes:
 
 
 class Keeping(ABC):
-    """Where bytes are kept."""
+    """Stores bytes durably."""
 
     @abstractmethod
     async def put(self, name: str, content: bytes) -> str:
-        """Keep new bytes durably; their SHA-256."""
+        """Store new bytes durably; return their SHA-256."""
 
     @abstractmethod
     async def get(self, name: str, sha256: str) -> bytes:
-        """The bytes, checked."""
+        """Return the bytes, checked against `sha256`."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """End."""
+        """Close connections and end threads."""
 
 
 class Disk(Keeping):
-    """One folder."""
+    """Stores bytes in a folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ class Disk(Keeping):
 
 
 class Cloud(Keeping):
-    """One bucket, by obstore alone."""
+    """Stores bytes in a bucket, with obstore."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._store = S3Store(
@@ -147,7 +147,7 @@ class Cloud(Keeping):
         )
 
     async def put(self, name: str, content: bytes) -> str:
-        # 2 MB take two milliseconds to hash: away from the loop. 200 KB do not.
+        # Hashing 2 MB takes two milliseconds, so it runs in a thread; 200 KB are hashed here.
         if len(content) > data.SMALL_BYTES:
             digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         else:
@@ -167,7 +167,7 @@ class Cloud(Keeping):
 
 
 class Book(ABC):
-    """The two tables."""
+    """The tables of files and of violations."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -175,19 +175,19 @@ class Book(ABC):
 
     @abstractmethod
     async def insert(self, sql: str, *values: object) -> None:
-        """One row, committed."""
+        """Insert and commit one row."""
 
     @abstractmethod
     async def file(self, file_id: str) -> Sequence[Any]:
-        """One row of `file`."""
+        """Return one row of `file`."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """End."""
+        """Close connections and end threads."""
 
 
 class SqliteBook(Book):
-    """One connection that writes and one that reads, each in a thread of its own."""
+    """SQLite with one connection for writes and one for reads, each in its own thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -223,7 +223,7 @@ class SqliteBook(Book):
 
 
 class PostgresBook(Book):
-    """A pool of asyncpg's."""
+    """PostgreSQL with a pool of asyncpg."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -256,7 +256,7 @@ async def _hop(threads: ThreadPoolExecutor, call: Callable[[*Ts], T], *args: *Ts
 
 @frozen
 class Evidence:
-    """What comes in: what is said of a violation, and its media."""
+    """The input of one item: the fields of a violation and its media."""
 
     fields: dict[str, Any]
     image: Frame | bytes | None = None
@@ -264,7 +264,7 @@ class Evidence:
 
 
 class StoreEvidence(Contender[Evidence]):
-    """Media and the record's own file, concurrently, then one row that names them."""
+    """Stores media and the record's file concurrently, then inserts one row that names them."""
 
     def __init__(self, keeping: Keeping, book: Book, items: Callable[[int], Evidence]) -> None:
         self._keeping = keeping
@@ -304,13 +304,13 @@ class StoreEvidence(Contender[Evidence]):
 
 @define
 class Files:
-    """Single files: bytes and a row each. What the HTTP floor does, too."""
+    """Single files, each with bytes and a row; the HTTP floor uses it too."""
 
     keeping: Keeping
     book: Book
 
     async def store(self, file_id: str, content: bytes) -> str:
-        """Store a video under an id; its digest."""
+        """Store a video under an id; return its digest."""
         digest = await self.keeping.put(file_id, content)
         created = datetime.now().isoformat()
         row = file_id, "video", "video/mp4", len(content), digest, file_id, created, None, None
@@ -318,18 +318,18 @@ class Files:
         return digest
 
     async def retrieve(self, file_id: str) -> tuple[bytes, Sequence[Any]]:
-        """Bytes, checked, and their row."""
+        """Return the bytes, checked, and their row."""
         row = await self.book.file(file_id)
         return await self.keeping.get(row[5], row[4]), row
 
     async def aclose(self) -> None:
-        """End."""
+        """Close connections and end threads."""
         await self.keeping.aclose()
         await self.book.aclose()
 
 
 class Retrieve(Contender[str]):
-    """Read files of 200 KB, around and around."""
+    """Reads files of 200 KB in a cycle."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -351,7 +351,7 @@ class Retrieve(Contender[str]):
 
 
 class Put(Contender[tuple[str, bytes]]):
-    """The bare writer in its threads."""
+    """Writes files durably in threads, without a catalogue."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -370,7 +370,7 @@ class Put(Contender[tuple[str, bytes]]):
 
 
 class PostgresPage(Contender[tuple[str, tuple[object, ...]]]):
-    """A page as asyncpg's own records."""
+    """Reads pages as records of asyncpg."""
 
     def __init__(self, database: Database, filled: int) -> None:
         self._database = database
@@ -391,7 +391,7 @@ class PostgresPage(Contender[tuple[str, tuple[object, ...]]]):
 
 
 class SqlitePage(Contender[tuple[str, tuple[object, ...]]]):
-    """A page as aiosqlite's tuples."""
+    """Reads pages as tuples of aiosqlite."""
 
     def __init__(self, path: Path, filled: int) -> None:
         self._path = path
@@ -466,7 +466,7 @@ class App:
 
 
 def _form(body: bytes, boundary: bytes) -> dict[bytes, bytes]:
-    """The fields of a form, each ended by a line break that is not its own."""
+    """Return the fields of a form, without the line break that ends each."""
     form = {}
     for part in body.split(b"--" + boundary)[1:-1]:
         head, _, content = part.partition(b"\r\n\r\n")
@@ -481,12 +481,12 @@ async def _answer(send: Send, status: int, content_type: bytes, body: bytes) -> 
 
 
 def app(folder: str) -> App:
-    """The application, with its files and rows in a folder."""
+    """Return the application, with its files and rows in a folder."""
     place = Place(Path(folder))
     return App(Files(*_local(place)))
 
 
-# Who does which.
+# The contenders of each job.
 
 
 def _database(place: Place) -> Database:
@@ -504,47 +504,47 @@ def _local(place: Place) -> tuple[Disk, SqliteBook]:
 
 
 def evidence(place: Place) -> StoreEvidence:
-    """1080p array, 2 MB film and record, on disk and in SQLite."""
+    """Return the job: 1080p array, 2 MB film and record, on disk and in SQLite."""
     return StoreEvidence(*_local(place), _with_array)
 
 
 def evidence_jpeg(place: Place) -> StoreEvidence:
-    """The same with the camera's JPEG instead of the array."""
+    """Return the same job with the camera's JPEG instead of the array."""
     return StoreEvidence(*_local(place), _with_jpeg)
 
 
 def evidence_cloud(place: Place) -> StoreEvidence:
-    """Array, film and record in S3 and PostgreSQL."""
+    """Return the job: array, film and record in S3 and PostgreSQL."""
     return StoreEvidence(_cloud(place), PostgresBook(_database(place)), _with_array)
 
 
 def violation(place: Place) -> StoreEvidence:
-    """A record and its file."""
+    """Return the job: a record and its file."""
     return StoreEvidence(*_local(place), lambda number: Evidence(data.fields(number)))
 
 
 def put(place: Place) -> Put:
-    """Durable writes of 200 KB."""
+    """Return the job: durable writes of 200 KB."""
     return Put(Disk(place.folder / "files"))
 
 
 def retrieve(place: Place) -> Retrieve:
-    """Reads of 200 KB from disk."""
+    """Return the job: reads of 200 KB from disk."""
     return Retrieve(Files(*_local(place)))
 
 
 def retrieve_cloud(place: Place) -> Retrieve:
-    """Reads of 200 KB from S3."""
+    """Return the job: reads of 200 KB from S3."""
     return Retrieve(Files(_cloud(place), PostgresBook(_database(place))))
 
 
 def page_postgres(place: Place) -> PostgresPage:
-    """Pages by asyncpg."""
+    """Return the job: pages by asyncpg."""
     return PostgresPage(_database(place), place.filled)
 
 
 def page_sqlite(place: Place) -> SqlitePage:
-    """Pages by aiosqlite."""
+    """Return the job: pages by aiosqlite."""
     return SqlitePage(place.folder / "catalogue.sqlite3", place.filled)
 
 

@@ -1,6 +1,6 @@
-"""What a team writes in an afternoon: files or boto3, SQLAlchemy's ORM, Pillow's defaults.
+"""The simple solution: files or boto3, SQLAlchemy's ORM, Pillow's defaults.
 
-No fsync, no digests: it promises nothing, and is measured as it stands.
+It neither syncs files nor computes digests, so it guarantees neither durability nor integrity.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from tests.support.servers import Bucket
 
 
 class Base(DeclarativeBase):
-    """The tables."""
+    """The base class of the tables."""
 
 
 class Violation(Base):
-    """A violation as one row."""
+    """The table of violations."""
 
     __tablename__ = "violation"
 
@@ -48,15 +48,15 @@ class Violation(Base):
 
 
 class Saving(ABC):
-    """Where bytes go."""
+    """Saves bytes."""
 
     @abstractmethod
     def save(self, name: str, content: bytes) -> str:
-        """Save them; where they are."""
+        """Save `content`; return its path or key."""
 
 
 class Folder(Saving):
-    """A folder."""
+    """Saves bytes as files of a folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class Folder(Saving):
 
 
 class Boto3(Saving):
-    """A bucket by boto3."""
+    """Saves bytes as objects of a bucket, with boto3."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket.name
@@ -88,7 +88,7 @@ class Boto3(Saving):
 
 @frozen
 class Evidence:
-    """What comes in."""
+    """The input of one item: the fields of a violation and its media."""
 
     fields: dict[str, Any]
     image: Frame
@@ -96,7 +96,7 @@ class Evidence:
 
 
 class StoreEvidence(Contender[Evidence]):
-    """Encode, save, save, add a row."""
+    """Encodes the image, saves image and video, and inserts a row."""
 
     def __init__(self, saving: Saving, url: str) -> None:
         self._saving = saving
@@ -124,13 +124,13 @@ class StoreEvidence(Contender[Evidence]):
 
 
 def evidence(place: Place) -> StoreEvidence:
-    """Files and SQLite."""
+    """Return the contender with files and SQLite."""
     url = f"sqlite+aiosqlite:///{place.folder / 'violations.sqlite3'}"
     return StoreEvidence(Folder(place.folder / "files"), url)
 
 
 def evidence_cloud(place: Place) -> StoreEvidence:
-    """boto3 and PostgreSQL."""
+    """Return the contender with boto3 and PostgreSQL."""
     assert place.bucket is not None
     assert place.database is not None
     return StoreEvidence(Boto3(place.bucket), place.database.url)

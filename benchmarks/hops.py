@@ -1,9 +1,9 @@
-"""What a hop to a thread and back costs: `Threads`, and a `ThreadPoolExecutor`.
+"""The cost of a hop to a thread and back, for `Threads` and for `ThreadPoolExecutor`.
 
     python -m benchmarks.hops
 
-Each call hashes 200 KB. Prints the CPU time of a call less that of the hashing alone: the least of
-several rounds, in which the two alternate.
+Each call hashes 200 KB. Prints the CPU time of a call minus that of the hashing: the minimum of
+several rounds, in which the contenders alternate.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ _CALLS, _ROUNDS, _SIZE = 1600, 12, 4
 
 
 def work() -> bytes:
-    """What each call does."""
+    """Hash the data: the work of each call."""
     return hashlib.sha256(_DATA).digest()
 
 
 async def cost(call: Callable[[], Awaitable[bytes]], at_once: int) -> float:
-    """CPU seconds a call, of `_CALLS` calls, `at_once` of them at the same time."""
+    """Return the CPU seconds per call over `_CALLS` calls, `at_once` of them concurrently."""
     left = _CALLS
 
     async def worker() -> None:
@@ -39,12 +39,12 @@ async def cost(call: Callable[[], Awaitable[bytes]], at_once: int) -> float:
 
 
 async def bare() -> bytes:
-    """No hop."""
+    """Work on the event loop, without a hop."""
     return work()
 
 
 async def main() -> None:
-    """Measure and print."""
+    """Measure and print the costs."""
     threads, loop = Threads(_SIZE, "hops"), asyncio.get_running_loop()
     with ThreadPoolExecutor(_SIZE) as executor:
         ways: dict[str, Callable[[], Awaitable[bytes]]] = {

@@ -1,4 +1,4 @@
-"""The HTTP jobs: the same small client against Traffic Storage and against the floor."""
+"""The HTTP jobs: one small client sends requests to Traffic Storage and to the floor."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _UPLOAD = "/files/upload/video"
 
 
 class Served(Contender[bytes]):
-    """A server in a process of its own, and connections to it; items are whole requests."""
+    """A server in its own process and connections to it. Items are whole requests."""
 
     def __init__(self, app: str, settings: dict[str, Any]) -> None:
         self._server = Server(app, settings)
@@ -30,7 +30,7 @@ class Served(Contender[bytes]):
             self._free.append(connection)
 
     async def ask(self, request: bytes) -> client.Answer:
-        """One request on a free connection; there are as many as workers."""
+        """Send a request on a free connection; there are as many connections as workers."""
         connection = self._free.pop()
         answer = await connection.request(request)
         self._free.append(connection)
@@ -47,7 +47,7 @@ class Served(Contender[bytes]):
 
 
 class Upload(Served):
-    """`POST` of a form with a film of 200 KB."""
+    """Uploads: `POST` of a form with a film of 200 KB."""
 
     def items(self, numbers: range) -> Sequence[bytes]:
         return [_upload(number) for number in numbers]
@@ -58,7 +58,7 @@ class Upload(Served):
 
 
 class Download(Served):
-    """`GET` of a film of 200 KB, around and around."""
+    """Downloads: `GET` of films of 200 KB, in a cycle."""
 
     async def open(self) -> None:
         await super().open()
@@ -90,20 +90,20 @@ def _settings(place: Place) -> dict[str, Any]:
 
 
 def upload_ours(place: Place) -> Upload:
-    """Uploads to Traffic Storage."""
+    """Return the uploads to Traffic Storage."""
     return Upload("ours", _settings(place))
 
 
 def upload_floor(place: Place) -> Upload:
-    """Uploads to the bare function."""
+    """Return the uploads to the bare ASGI function."""
     return Upload("floor", _settings(place))
 
 
 def download_ours(place: Place) -> Download:
-    """Downloads from Traffic Storage."""
+    """Return the downloads from Traffic Storage."""
     return Download("ours", _settings(place))
 
 
 def download_floor(place: Place) -> Download:
-    """Downloads from the bare function."""
+    """Return the downloads from the bare ASGI function."""
     return Download("floor", _settings(place))

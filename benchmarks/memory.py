@@ -1,7 +1,7 @@
-"""`python -m benchmarks.memory`: resident memory while 2 GB go up and down.
+"""`python -m benchmarks.memory`: resident memory during an upload and a download of 2 GB.
 
-By HTTP and by Python, on local disk and on S3. The peak of the process that serves or embeds
-Traffic Storage, over what it had when it was idle after a small file up and down.
+Measures HTTP and Python, on local disk and on S3. The result is the peak of the process that serves
+or embeds Traffic Storage, minus its idle memory after an upload and a download of a small file.
 """
 
 import argparse
@@ -33,14 +33,14 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 class Film:
-    """A whole MP4 of `size` bytes that is never in memory as a whole."""
+    """A complete MP4 of `size` bytes, generated piece by piece."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.sha256 = ""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Its bytes; when they are through, `sha256` is known."""
+        """Yield the bytes; set `sha256` after the last piece."""
         hasher = hashlib.sha256()
         for piece in self._pieces():
             hasher.update(piece)
@@ -60,13 +60,13 @@ class Film:
 
 
 class Way(ABC):
-    """A way up and down, and the process whose memory counts."""
+    """A way to upload and download, and the id of the process whose memory is measured."""
 
     pid: int
 
     @abstractmethod
     async def open(self) -> None:
-        """Get ready."""
+        """Prepare."""
 
     @abstractmethod
     async def up(self, film: Film) -> None:
@@ -74,15 +74,15 @@ class Way(ABC):
 
     @abstractmethod
     async def down(self, film: Film) -> None:
-        """Take it out again, whole."""
+        """Read the whole film."""
 
     @abstractmethod
     def close(self) -> None:
-        """End."""
+        """Release what the way uses."""
 
 
 class ByHttp(Way):
-    """Through the server."""
+    """Uses the HTTP server."""
 
     def __init__(self, server: Server) -> None:
         self.pid = server.pid
@@ -114,7 +114,7 @@ class ByHttp(Way):
 
 
 class ByPython(Way):
-    """In a process that embeds the service."""
+    """Uses a process that embeds the service."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._pipe, theirs = _SPAWN.Pipe()
@@ -143,7 +143,7 @@ class ByPython(Way):
 
 
 def run(size: int, folder: Path) -> Report:
-    """Measure all eight."""
+    """Measure the eight combinations."""
     rows: list[Row] = []
     with S3Server() as s3:
         for where in ("local disk", "S3"):
@@ -231,7 +231,7 @@ async def _embedded(pipe: Connection, settings: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))

@@ -1,4 +1,4 @@
-"""Traffic Storage as an embedder uses it: `StorageService`, nothing beneath it but the port's row."""
+"""Traffic Storage as an embedding program uses it: `StorageService`; one job uses a port alone."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,14 +32,14 @@ PARALLEL = 16
 
 
 def settings(place: Place) -> StorageConfig:
-    """The defaults, with as many uploads at once as the jobs have."""
+    """Return the default settings, with as many parallel uploads as the jobs run concurrently."""
     return config(
         place.folder, bucket=place.bucket, database=place.database, parallel_uploads=PARALLEL
     )
 
 
 class Embedded(Contender[T]):
-    """One service for all rounds."""
+    """A contender with one service for all rounds."""
 
     def __init__(self, settings: StorageConfig, strategy: StorageStrategy) -> None:
         self.storage = StorageService(settings, strategy)
@@ -53,7 +53,7 @@ class Embedded(Contender[T]):
 
 @frozen
 class Evidence:
-    """What comes in: the record and its media."""
+    """The input of one item: a record and its media."""
 
     record: ViolationRecord
     image: Frame | bytes | None = None
@@ -61,7 +61,7 @@ class Evidence:
 
 
 class StoreEvidence(Embedded[Evidence]):
-    """`store_violation_evidence`."""
+    """Calls `store_violation_evidence`."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class StoreEvidence(Embedded[Evidence]):
 
 
 class Retrieve(Embedded[str]):
-    """`retrieve_file`, around and around a shelf that the cache can't hold."""
+    """Calls `retrieve_file` in a cycle over more files than the cache holds."""
 
     async def open(self) -> None:
         await super().open()
@@ -97,12 +97,14 @@ class Retrieve(Embedded[str]):
 
     async def aclose(self) -> None:
         found = await self.storage.get_storage_statistics()
-        assert not found["operation_stats"]["cache_hits"], "the cache has answered"
+        assert not found["operation_stats"]["cache_hits"], (
+            "the cache must not answer: a hit falsifies the measurement"
+        )
         await super().aclose()
 
 
 class Pages(Contender[ViolationQuery]):
-    """The use case that finds violations by pages."""
+    """Calls the use case that finds violations by pages."""
 
     def __init__(self, settings: StorageConfig, filled: int) -> None:
         self._container = build(settings, StorageStrategy.LOCAL_ONLY)
@@ -122,7 +124,7 @@ class Pages(Contender[ViolationQuery]):
 
 
 class Put(Contender[tuple[BlobKey, bytes, BlobManifest]]):
-    """The port alone: bytes hashed, and put with their manifest."""
+    """Calls the port alone: hashes bytes and puts them with their manifest."""
 
     def __init__(self, place: Place) -> None:
         self._clock = SystemClock()
@@ -164,42 +166,42 @@ def _blob(number: int) -> tuple[BlobKey, bytes, BlobManifest]:
     return blob_key(FileKind.VIDEO, UUID(int=number), sha256), content, manifest
 
 
-# Who does which.
+# The contenders of each job.
 
 
 def evidence(place: Place) -> StoreEvidence:
-    """1080p array, 2 MB film and record, embedded."""
+    """Return the job: 1080p array, 2 MB film and record, on disk and in SQLite."""
     return StoreEvidence(settings(place), StorageStrategy.LOCAL_ONLY, _with_array)
 
 
 def evidence_jpeg(place: Place) -> StoreEvidence:
-    """The same with the camera's JPEG instead of the array."""
+    """Return the same job with the camera's JPEG instead of the array."""
     return StoreEvidence(settings(place), StorageStrategy.LOCAL_ONLY, _with_jpeg)
 
 
 def evidence_cloud(place: Place) -> StoreEvidence:
-    """Array, film and record in S3 and PostgreSQL."""
+    """Return the job: array, film and record in S3 and PostgreSQL."""
     return StoreEvidence(settings(place), StorageStrategy.CLOUD_ONLY, _with_array)
 
 
 def violation(place: Place) -> StoreEvidence:
-    """A record and its metadata file."""
+    """Return the job: a record and its metadata file."""
     strategy = StorageStrategy.LOCAL_ONLY
     return StoreEvidence(settings(place), strategy, lambda number: Evidence(data.record(number)))
 
 
 def retrieve(place: Place) -> Retrieve:
-    """Reads of 200 KB from disk."""
+    """Return the job: reads of 200 KB from disk."""
     return Retrieve(settings(place), StorageStrategy.LOCAL_ONLY)
 
 
 def retrieve_cloud(place: Place) -> Retrieve:
-    """Reads of 200 KB from S3."""
+    """Return the job: reads of 200 KB from S3."""
     return Retrieve(settings(place), StorageStrategy.CLOUD_ONLY)
 
 
 def page(place: Place) -> Pages:
-    """Pages of a full catalogue, wherever it is."""
+    """Return the job: pages of a full catalogue, in the database of `place`."""
     return Pages(settings(place), place.filled)
 
 

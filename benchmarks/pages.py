@@ -1,8 +1,8 @@
-"""`python -m benchmarks.pages`: what a page of violations costs, whatever its filters.
+"""`python -m benchmarks.pages`: the cost of a page of violations for each combination of filters.
 
-Fills both databases (`--rows`) with violations whose columns depend on each other and on the time,
-then reads pages with every filter and every pair of filters, from the newest violation and from the
-middle of all time. A line of the table is the slowest query of its combination.
+Fills both databases (`--rows`) with violations whose columns correlate with each other and with the
+time. Then reads pages with every filter and every pair of filters, from the newest violation and
+from the middle of the time range. A line of the table is the slowest query of its combination.
 """
 
 import argparse
@@ -37,7 +37,7 @@ _NO_FILTER = violation_pages.Equalities()
 
 @frozen
 class Measured:
-    """What a query cost."""
+    """The cost of a query."""
 
     asked: Asked
     plan: str
@@ -45,17 +45,17 @@ class Measured:
 
     @property
     def median(self) -> float:
-        """Seconds."""
+        """The median in seconds."""
         return median(self.seconds)
 
     @property
     def p99(self) -> float:
-        """Seconds."""
+        """The 99th percentile in seconds."""
         return sorted(self.seconds)[int(0.99 * (len(self.seconds) - 1) + 0.5)]
 
 
 def fill_sqlite(path: Path, count: int) -> None:
-    """Fill a catalogue; the violations name no file that exists."""
+    """Fill a catalogue in SQLite; the files that its violations name do not exist."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         indexes = connection.execute(
@@ -73,7 +73,7 @@ def fill_sqlite(path: Path, count: int) -> None:
 
 
 async def fill_postgres(database: Database, count: int) -> None:
-    """The same."""
+    """Fill a catalogue in PostgreSQL; the files that its violations name do not exist."""
     connection = await asyncpg.connect(database.dsn, command_timeout=None)
     indexes = await connection.fetch(
         "SELECT indexname, indexdef FROM pg_indexes"
@@ -97,7 +97,7 @@ async def fill_postgres(database: Database, count: int) -> None:
 
 
 async def measure(repo: SqlRecordRepo, rounds: int) -> Sequence[Measured]:
-    """The cost of every query, in turns."""
+    """Measure every query, in turns."""
     asked = list(queries())
     taken: list[list[float]] = [[] for _ in asked]
     for _ in range(rounds + 1):
@@ -113,7 +113,7 @@ async def measure(repo: SqlRecordRepo, rounds: int) -> Sequence[Measured]:
 
 
 async def _plan(repo: SqlRecordRepo, query: ViolationQuery) -> str:
-    """How a page is read, in words."""
+    """Describe the plan by which a page is read."""
     statement, args = violation_pages.page(query, is_rare=await repo.is_rare(query))
     if statement in violation_pages.RARE.values():
         return "sort of a rare range"
@@ -124,7 +124,7 @@ async def _plan(repo: SqlRecordRepo, query: ViolationQuery) -> str:
 
 
 def report(name: str, found: Sequence[Measured], *, everything: bool) -> None:
-    """Print the slowest query of each combination of filters, or all."""
+    """Print the slowest query of each combination of filters, or all queries."""
     plain = found[0].median
     print(f"\n{name}: the plain page takes {1000 * plain:.2f} ms")
     print(f"{'filters':23} {'median':>7} {'p99':>7} {'ratio':>6} {'p99':>6}  plan: values")
@@ -140,7 +140,7 @@ def report(name: str, found: Sequence[Measured], *, everything: bool) -> None:
 
 @asynccontextmanager
 async def in_sqlite(folder: Path, count: int) -> AsyncIterator[SqlRecordRepo]:
-    """A filled catalogue in a file."""
+    """Provide a filled catalogue in a file."""
     path = folder / "catalogue.sqlite3"
     repo = sqlite_repo(SqliteSettings(path, timeout_seconds=_PATIENT_SECONDS))
     await repo.upgrade()
@@ -152,7 +152,7 @@ async def in_sqlite(folder: Path, count: int) -> AsyncIterator[SqlRecordRepo]:
 
 @asynccontextmanager
 async def in_postgres(folder: Path, count: int) -> AsyncIterator[SqlRecordRepo]:
-    """A filled catalogue on a server of its own; its connections are those of one reader."""
+    """Provide a filled catalogue on its own server, with the connections of one reader."""
     with PostgresServer(folder, durable=False, settings=_HARD) as server:
         database = server.create_database()
         repo = postgres_repo(postgres_settings(database))
@@ -179,7 +179,7 @@ _PLACES = {"sqlite": in_sqlite, "postgresql": in_postgres}
 
 async def _run(arguments: argparse.Namespace) -> None:
     folder = Path(tempfile.mkdtemp(prefix="pages-", dir=arguments.folder))
-    # The server runs as another user where we are root.
+    # If this process is root, the server runs as another user.
     folder.chmod(0o711)  # noqa: ASYNC240
     try:
         for name in arguments.databases:
@@ -194,15 +194,15 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Fill, measure, print the table."""
+    """Fill the databases, measure, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="violations (1,000,000)")
     parser.add_argument("--rounds", type=int, default=20, help="executions of each query (20)")
     parser.add_argument(
         "--databases", nargs="+", choices=_PLACES, default=list(_PLACES), help="both by default"
     )
-    parser.add_argument("--folder", help="where to write (the temporary folder)")
-    parser.add_argument("--keep", action="store_true", help="leave the SQLite file behind")
+    parser.add_argument("--folder", help="where to write (default: the temporary folder)")
+    parser.add_argument("--keep", action="store_true", help="keep the SQLite file")
     parser.add_argument("--all", action="store_true", help="print every query")
     asyncio.run(_run(parser.parse_args()))
 

@@ -1,9 +1,9 @@
 """`python -m benchmarks.server`: Traffic Storage under uvicorn as `serve` runs it, or the floor.
 
-The floor has uvicorn's own parser of requests, Traffic Storage the one that `serve` gives it.
+The floor runs with uvicorn's own HTTP protocol class, Traffic Storage with the one of `serve`.
 
-The first line of standard input says which (JSON: `app`, `settings`); the port comes on standard
-output. It serves until standard input ends.
+The first line of standard input selects the application (JSON: `app`, `settings`). The program
+prints the port on standard output and serves until standard input ends.
 """
 
 import json
@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 @define
 class Server:
-    """That program, seen from the process that started it."""
+    """A context manager that starts this program in a process, and ends it."""
 
     app: str
     settings: dict[str, Any]
@@ -59,7 +59,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The id of the server's process."""
         return self._process.pid
 
 
@@ -90,7 +90,7 @@ def _app(name: str, settings: dict[str, Any]) -> ASGIApp:
 
 
 def main() -> None:
-    """Serve."""
+    """Serve until standard input ends."""
     asked = json.loads(sys.stdin.readline())
     logging.getLogger("traffic_storage").addHandler(logging.NullHandler())
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -114,7 +114,7 @@ def main() -> None:
 
     threading.Thread(target=wait_for_end, daemon=True).start()
     server.run([listener])
-    # uvicorn has closed all that we opened; what is left must not turn a good run into a bad one.
+    # uvicorn has closed the application. Skip the interpreter's exit, which could still fail.
     sys.stdout.flush()
     os._exit(0)
 

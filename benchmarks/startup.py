@@ -1,4 +1,4 @@
-"""What starting costs: CPU of `import traffic_storage` and of `traffic-storage --help`."""
+"""CPU time of `import traffic_storage` and of `traffic-storage --help`."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ _JOBS: Mapping[str, tuple[tuple[str, ...], Target]] = {
 
 
 def run(rounds: int) -> Report:
-    """Measure both; the first, unmeasured round compiles what is not compiled yet."""
+    """Measure both commands. The first round is not counted: it compiles the modules."""
     values: dict[str, list[float]] = {job: [] for job in _JOBS}
     for number in range(-1, 3 * rounds):
         bare = _cpu_ms(_BARE)
@@ -43,5 +43,5 @@ def _cpu_ms(command: Sequence[str]) -> float:
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        raise RuntimeError(f"{' '.join(command)} failed with exit code {process.returncode}")
     return 1000 * (used.ru_utime + used.ru_stime)

@@ -1,4 +1,4 @@
-"""What is wanted of each job, what was measured, and how both are shown."""
+"""Targets, measurements and their presentation as a table."""
 
 import platform
 import sqlite3
@@ -19,27 +19,27 @@ _PARTS = (
 
 @frozen
 class Target:
-    """What must be reached, and what is aimed at; `unit` is × for a ratio to `against`."""
+    """The value that must be reached, and the goal; `unit` is × for a ratio to `against`."""
 
     must: float
     aim: float
     unit: str = "×"
 
     def verdict(self, value: float) -> str:
-        """How a value compares with it. More of a ratio is better, less of anything else."""
+        """Compare a value with the target. For ratios more is better, otherwise less."""
         sign = 1 if self.unit == "×" else -1
         if sign * value < sign * self.must:
             return "short of must"
         return "ok" if sign * value >= sign * self.aim else "short of aim"
 
     def show(self, value: float) -> str:
-        """A value in this unit."""
+        """Format a value in this unit."""
         return f"{value:.2f} ×" if self.unit == "×" else f"{value:.0f} {self.unit}"
 
 
 @frozen
 class Row:
-    """One line of the table, measured."""
+    """One measured row of the table."""
 
     job: str
     against: str
@@ -53,7 +53,7 @@ class Row:
         return statistics.median(self.values)
 
     def cells(self) -> tuple[str, ...]:
-        """The line's cells."""
+        """Return the cells of the row."""
         show = self.target.show
         spread = f"[{show(min(self.values))} – {show(max(self.values))}]"
         return (
@@ -67,7 +67,7 @@ class Row:
         )
 
     def as_json(self) -> dict[str, object]:
-        """The line with all its values."""
+        """Return the row with all its values."""
         return {
             **asdict(self),
             "median": self.median,
@@ -77,14 +77,14 @@ class Row:
 
 @frozen
 class Rate:
-    """What one contender did by itself; the machine's figure, not the project's."""
+    """The absolute rate of one contender, which depends on the machine."""
 
     trial: str
     contender: str
     laps: tuple[Lap, ...]
 
     def line(self) -> tuple[str, ...]:
-        """The cells of its line."""
+        """Return the cells of its line."""
         rate = statistics.median(lap.rate for lap in self.laps)
         cpu = statistics.median(lap.cpu_seconds / lap.items for lap in self.laps)
         load = statistics.median(lap.load_cpu_seconds / lap.seconds for lap in self.laps)
@@ -99,7 +99,7 @@ class Rate:
 
 @frozen
 class Report:
-    """All that one run found."""
+    """The results of one run."""
 
     rows: tuple[Row, ...] = ()
     rates: tuple[Rate, ...] = ()
@@ -111,16 +111,16 @@ class Report:
         )
 
     def text(self, machine: str) -> str:
-        """The table, the rates, and the machine."""
+        """Return the table, the rates and the machine as text."""
         head = ("job", "against", "must", "aim", "measured [spread]", "verdict", "note")
         parts = [_aligned([head, *(row.cells() for row in self.rows)])]
         if self.rates:
-            parts.append("Each by itself (medians):")
+            parts.append("Absolute rates (medians):")
             parts.append(_aligned([rate.line() for rate in self.rates]))
         return "\n\n".join([*parts, machine])
 
     def as_json(self, machine: str) -> dict[str, object]:
-        """The same for programs."""
+        """Return the same data as JSON values."""
         return {
             "machine": machine,
             "rows": [row.as_json() for row in self.rows],
@@ -130,12 +130,12 @@ class Report:
 
 
 def ratios(laps: Sequence[Lap], against: Sequence[Lap]) -> tuple[float, ...]:
-    """How many times as much as another was done, round by round."""
+    """Return the ratio of the rates of two contenders, round by round."""
     return tuple(one.rate / other.rate for one, other in zip(laps, against, strict=True))
 
 
 def machine_class(folder: Path) -> str:
-    """What was measured on: cores, processor, file system, versions."""
+    """Describe the machine: cores, processor, file system, versions."""
     cpus = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in cpus if line.startswith("model name")]
     parts = ", ".join(f"{name} {version(name)}" for name in _PARTS)

@@ -1,4 +1,4 @@
-"""The jobs of the table, who does them, and what is wanted."""
+"""The jobs of the table, their contenders and their targets."""
 
 import importlib.util
 import sys
@@ -22,11 +22,11 @@ _READ_BYTES = 1024 * 1024
 
 @frozen
 class Options:
-    """How to run: rounds, the share of a job's items in each, and where things lie.
+    """The options of a run: rounds, the share of a job's items per round, and folders.
 
-    `folder` is removed when the run is over, not before: ext4 passes over inodes that were freed
-    in the last minutes, one by one, which would slow down whoever comes next. `cache` keeps full
-    catalogues of `filled` violations from run to run.
+    `folder` is removed only at the end of the run, because ext4 skips recently freed inodes one by
+    one, which would slow down the next contender. `cache` keeps full catalogues of `filled`
+    violations between runs.
     """
 
     rounds: int
@@ -38,12 +38,12 @@ class Options:
 
 
 PlaceOf: TypeAlias = Callable[[str], Place]
-"""The place of a contender, by its name."""
+"""Returns the place of a contender, given its name."""
 
 
 @frozen
 class Line:
-    """A line of the table: ours against another contender, in words."""
+    """The texts and the target of a row: Traffic Storage against another contender."""
 
     job: str
     contender: str
@@ -54,7 +54,7 @@ class Line:
 
 @frozen
 class Trial:
-    """One job: its contenders (ours first), how many items a round has, how many at once."""
+    """One job: its contenders (Traffic Storage first), items per round, and concurrency."""
 
     contenders: Mapping[str, Factory]
     lines: tuple[Line, ...]
@@ -63,7 +63,7 @@ class Trial:
     at_once: int = 16
 
     def run(self, name: str, options: Options) -> Report:
-        """Measure it."""
+        """Measure the contenders in turns."""
         items = max(2 * self.at_once, round(self.items * options.share))
         with self.site(options) as place_of:
             entries = [(who, way, place_of(who)) for who, way in self.contenders.items()]
@@ -85,13 +85,13 @@ class Trial:
 
 @contextmanager
 def on_disk(options: Options) -> Iterator[PlaceOf]:
-    """A folder each."""
+    """Provide a folder for each contender."""
     yield lambda who: Place(Path(tempfile.mkdtemp(prefix=f"{who}-", dir=options.folder)))
 
 
 @contextmanager
 def in_cloud(options: Options) -> Iterator[PlaceOf]:
-    """A folder, a database and a bucket each, on one PostgreSQL (durable) and one S3 server."""
+    """Provide a folder, a database and a bucket each, on one durable PostgreSQL and one S3 server."""
     with on_disk(options) as disk, PostgresServer() as postgres, S3Server() as s3:
         yield lambda who: evolve(
             disk(who), database=postgres.create_database(), bucket=s3.create_bucket()
@@ -100,21 +100,21 @@ def in_cloud(options: Options) -> Iterator[PlaceOf]:
 
 @contextmanager
 def in_full_postgres(options: Options) -> Iterator[PlaceOf]:
-    """A folder each, and one database that is full."""
+    """Provide a folder each, and one full PostgreSQL database for all."""
     with on_disk(options) as disk, postgres_filled(options.cache, options.filled) as database:
         yield lambda who: evolve(disk(who), database=database, filled=options.filled)
 
 
 @contextmanager
 def in_full_sqlite(options: Options) -> Iterator[PlaceOf]:
-    """One folder with a catalogue that is full; it is only read."""
+    """Provide one folder with a full SQLite catalogue for all; they only read it."""
     place = Place(sqlite_filled(options.cache, options.filled), filled=options.filled)
     _read_through(place.folder)
     yield lambda _: place
 
 
 def _read_through(folder: Path) -> None:
-    """Have the files in memory, or the first who is measured pays for the disk."""
+    """Load the files into the page cache, so that the first contender is not slower."""
     for path in filter(Path.is_file, folder.iterdir()):
         with path.open("rb") as file:
             while file.read(_READ_BYTES):
@@ -300,12 +300,15 @@ TRIALS: Mapping[str, Trial] = {
 
 
 def available(trial: Trial) -> Trial:
-    """The trial without contenders whose packages are missing, which is said."""
+    """Return the trial without contenders whose packages are missing, and report these."""
     if trial.contenders.get(HAND_ROLLED) is not hand_rolled.evidence_cloud:
         return trial
     if importlib.util.find_spec("boto3"):
         return trial
-    print("no boto3: see benchmarks/requirements.txt; its line is left out", file=sys.stderr)
+    print(
+        "boto3 is not installed (see benchmarks/requirements.txt): its row is omitted",
+        file=sys.stderr,
+    )
     return evolve(
         trial, contenders={who: way for who, way in trial.contenders.items() if who != HAND_ROLLED}
     )
