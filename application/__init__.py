@@ -1,1 +1,1 @@
-"""What the system does, in terms of ports: use cases that decide or order something."""
+"""Use cases: the operations of the system, in terms of ports."""

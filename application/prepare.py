@@ -165,7 +165,7 @@ class Prepare:
                 f"at most {self._limits.metadata_bytes} (the setting max_metadata_bytes)",
             )
         plain = await self._spool.wrap(text)
-        body, coding = await self._coded(plain)
+        body, coding = await self._compressed_if_smaller(plain)
         return self._draft(
             FileKind.METADATA,
             JSON_TYPE,
@@ -228,11 +228,11 @@ class Prepare:
         watch = examined.feed if examined else None
         source = upload.source
         if isinstance(source, MemoryBody | SpooledBody):
-            return await self._taken(source, limit_bytes, field, watch)
+            return await self._checked_body(source, limit_bytes, field, watch)
         if isinstance(source, bytes | bytearray | memoryview):
             data = bytes(source)
             _check_size(len(data), limit_bytes, field)
-            return await self._taken(await self._spool.wrap(data), limit_bytes, field, watch)
+            return await self._checked_body(await self._spool.wrap(data), limit_bytes, field, watch)
         chunks = self._chunks(source, field)
         if watch:
             # `admitted` comes first, so that `watch` gets only bytes objects within the limit.
@@ -243,7 +243,7 @@ class Prepare:
             raise _empty(field)
         return body
 
-    async def _taken(
+    async def _checked_body(
         self, body: Body, limit_bytes: int, field: str, watch: Callable[[bytes], None] | None
     ) -> Body:
         """Return a body that exists already, after checking its size and content."""
@@ -265,7 +265,7 @@ class Prepare:
             "give bytes, a path or an asynchronous iterator of bytes; an image may be an array",
         )
 
-    async def _coded(self, plain: MemoryBody) -> tuple[Body, Coding]:
+    async def _compressed_if_smaller(self, plain: MemoryBody) -> tuple[Body, Coding]:
         if not self._limits.compress or len(plain.data) < WORTH_COMPRESSING_BYTES:
             return plain, Coding.IDENTITY
         coded = await self._compressor.compress(plain.data)

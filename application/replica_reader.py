@@ -107,7 +107,7 @@ class ReplicaReader:
         if not (cached and self._cacheable(file)):
             return await self._from_replicas(file, serving)
         key = f"blob:{file.stored.sha256}"
-        if (data := await self._cache.get(key)) is not None and _is(data, file.stored):
+        if (data := await self._cache.get(key)) is not None and _has_digests(data, file.stored):
             self._counters.cache_hits += 1
             return data
         self._counters.cache_misses += 1
@@ -263,5 +263,5 @@ def _in_order(file: StoredFile, serving: ReplicaFilter) -> list[Replica]:
     return [replica for replica in (*file.readable, *file.doubtful) if serving(replica)]
 
 
-def _is(data: bytes, digests: Digests) -> bool:
+def _has_digests(data: bytes, digests: Digests) -> bool:
     return len(data) == digests.size_bytes and sha256_of(data) == digests.sha256

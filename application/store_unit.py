@@ -70,7 +70,7 @@ class _PutFailed(Exception):
         self.error = error
 
 
-class _Lost(Exception):
+class _RereadNeeded(Exception):
     """Another unit took an id, or recovery condemned the attempt: the existing rows must be reread."""
 
     def __init__(self, error: IdsTaken | AttemptCondemned) -> None:
@@ -128,9 +128,9 @@ class StoreUnit:
                 reason = str(failed)
                 logger.warning("store %s failed: %s", failed.store_id, str(failed.error))
                 excluded[failed.store_id] = failed.error
-            except _Lost as lost:
-                logger.info("the existing rows are read again: %s", lost)
-                reason = str(lost)
+            except _RereadNeeded as needed:
+                reason = str(needed)
+                logger.info("the existing rows are read again: %s", reason)
         raise StorageUnavailable(
             f"storing failed {MOST_TRIES} times; the last error was: {reason}",
             remedy="try again later",
@@ -160,10 +160,10 @@ class StoreUnit:
     ) -> StoredUnit:
         """Enter an attempt, put the missing files and commit; append the ids of put files to `kept`."""
         attempt = self._attempt(files.values())
-        existing = await self._journal.begin(attempt, _names(unit))
+        existing = await self._journal.begin(attempt, _claimed_ids(unit))
         missing = await self._missing(unit, attempt, existing)
         if not missing:
-            return self._recognised(existing)
+            return self._existing_unit(existing)
         rows = [_row(files[draft.file_id], existing) for draft in missing]
         await self._put_all(attempt, missing, rows, slots)
         stored = await self._commit(unit, attempt, rows, existing)
@@ -200,7 +200,7 @@ class StoreUnit:
         self, unit: DraftUnit, attempt: Attempt, existing: ExistingRows
     ) -> list[Draft]:
         try:
-            missing = _not_held(unit, existing)
+            missing = _missing_drafts(unit, existing)
         except (Conflict, NoGoodReplica):
             await self._undo(attempt, ())
             raise
@@ -252,14 +252,17 @@ class StoreUnit:
             await self._changes.apply(CommitUnit(attempt.attempt_id, rows))
         except IdsTaken as error:
             await self._undo(attempt, files)
-            raise _Lost(error) from error
+            raise _RereadNeeded(error) from error
         except AttemptCondemned as error:
             # Recovery may have deleted the keys before the blobs were published.
             await self._undo(attempt, files)
-            raise _Lost(error) from error
+            raise _RereadNeeded(error) from error
         self._count(rows)
         return StoredUnit(
-            files={**existing.files, **{file.file_id: file for file in _shown(rows, existing)}},
+            files={
+                **existing.files,
+                **{file.file_id: file for file in _committed_files(rows, existing)},
+            },
             violation=rows.violation or _completed(existing.violation, rows.files),
             created=bool(rows.files),
         )
@@ -284,9 +287,9 @@ class StoreUnit:
             await self._catalogue.violation(unit.violation.violation_id) if unit.violation else None
         )
         existing = ExistingRows({file.file_id: file for file in found if file}, violation)
-        return None if _not_held(unit, existing) else self._recognised(existing)
+        return None if _missing_drafts(unit, existing) else self._existing_unit(existing)
 
-    def _recognised(self, existing: ExistingRows) -> StoredUnit:
+    def _existing_unit(self, existing: ExistingRows) -> StoredUnit:
         self._counters.retries_recognised += 1
         return StoredUnit(existing.files, existing.violation, created=False)
 
@@ -316,12 +319,12 @@ class StoreUnit:
             )
 
 
-def _names(unit: DraftUnit) -> ClaimedIds:
+def _claimed_ids(unit: DraftUnit) -> ClaimedIds:
     violation = unit.violation.violation_id if unit.violation else None
     return ClaimedIds(tuple(draft.file_id for draft in unit.drafts), violation)
 
 
-def _not_held(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
+def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
     """Return the drafts that are not stored yet or have no good replica left.
 
     Raises:
@@ -351,8 +354,10 @@ def _not_held(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
             missing.append(draft)
             continue
         if not is_record:
-            raise _lost(draft, "restore it from a backup, or store this under another id")
-        lost_document = _lost(draft, "restore it from a backup")
+            raise _no_good_replica(
+                draft, "restore it from a backup, or store this under another id"
+            )
+        lost_document = _no_good_replica(draft, "restore it from a backup")
     if lost_document and not missing:
         raise lost_document
     # A lost metadata file does not prevent storing the other files of its violation.
@@ -379,7 +384,7 @@ def _deleted(state: FileState | ViolationState, since: datetime) -> str:
     return f"it has been {state} since {since.isoformat()}; its id can't be used again"
 
 
-def _lost(draft: Draft, remedy: str) -> NoGoodReplica:
+def _no_good_replica(draft: Draft, remedy: str) -> NoGoodReplica:
     return NoGoodReplica(
         f"{draft.file_id} is known, but no good copy of it is left, and the bytes sent now differ "
         "from the recorded bytes",
@@ -420,7 +425,7 @@ def _rows(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows) 
     return Unit(new, completes=completes, restored=restored)
 
 
-def _shown(rows: Unit, existing: ExistingRows) -> Iterable[StoredFile]:
+def _committed_files(rows: Unit, existing: ExistingRows) -> Iterable[StoredFile]:
     """Yield the files of a committed unit as the catalogue has them now."""
     yield from rows.files
     for file in rows.restored:

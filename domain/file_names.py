@@ -6,7 +6,7 @@ from traffic_storage.domain.errors import FieldProblem, shown
 from traffic_storage.domain.identifiers import text_problem
 
 MAX_FILE_NAME = 255
-_NO_NAMES = frozenset({".", ".."})
+_RESERVED_NAMES = frozenset({".", ".."})
 
 
 def file_name_problem(field: str, name: object) -> FieldProblem | None:
@@ -17,7 +17,7 @@ def file_name_problem(field: str, name: object) -> FieldProblem | None:
     """
     if problem := text_problem(field, name, MAX_FILE_NAME):
         return problem
-    if not isinstance(name, str) or name in _NO_NAMES or "/" in name or "\\" in name:
+    if not isinstance(name, str) or name in _RESERVED_NAMES or "/" in name or "\\" in name:
         return FieldProblem(field, f"is {shown(name)}, a path", "give the name without folders")
     return None
 

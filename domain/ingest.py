@@ -86,7 +86,7 @@ class Unit:
         identified by the digest and the time of receipt of its violation.
         """
         if files := (*self.files, *self.restored):
-            return all(_has_a_key_of(existing.files.get(file.file_id), file) for file in files)
+            return all(_shares_a_key(existing.files.get(file.file_id), file) for file in files)
         held, own = existing.violation, self.violation
         return own is None or (
             held is not None
@@ -119,7 +119,7 @@ class CatalogueUsage:
     violations: int
 
 
-def _has_a_key_of(held: StoredFile | None, own: StoredFile) -> bool:
+def _shares_a_key(held: StoredFile | None, own: StoredFile) -> bool:
     if held is None:
         return False
     keys = {replica.key for replica in held.replicas}

@@ -53,13 +53,13 @@ def _numbers(box: Sequence[float]) -> list[float]:
     return [_number(edge) for edge in box]
 
 
-def _whole(value: Json) -> Json:
+def _without_fractions(value: Json) -> Json:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, (dict, Mapping)):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _without_fractions(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_whole(item) for item in value]
+        return [_without_fractions(item) for item in value]
     return value
 
 
@@ -72,9 +72,9 @@ def _time_text(timestamp: datetime) -> str:
         return timestamp.isoformat()
 
 
-def _canonical(info: Mapping[str, Json]) -> bytes:
+def _info_text(info: Mapping[str, Json]) -> bytes:
     # Python's own comparison treats true as equal to 1.
-    return canonical_json(_whole(info), "camera_info")
+    return canonical_json(_without_fractions(info), "camera_info")
 
 
 def _timestamp_problem(name: str, value: object) -> FieldProblem | None:
@@ -199,8 +199,8 @@ class ViolationRecord:
     camera_info: Mapping[str, Json] = field(
         factory=dict,
         converter=_own_copy,
-        eq=_canonical,
-        metadata=_spec(_info_problem, _whole),
+        eq=_info_text,
+        metadata=_spec(_info_problem, _without_fractions),
     )
     processing_time_ms: float = field(
         default=0.0, converter=_float, metadata=_spec(_duration_problem, _number)

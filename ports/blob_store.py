@@ -71,7 +71,7 @@ class BlobStore(Protocol):
     @property
     @abstractmethod
     def location(self) -> str:
-        """The place of the store as a text that never changes: `/folder`, `endpoint/bucket`."""
+        """The location of the store as a text that never changes: `/folder`, `endpoint/bucket`."""
 
     @abstractmethod
     def unavailable_reason(self) -> str:

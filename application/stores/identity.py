@@ -38,7 +38,7 @@ from traffic_storage.ports.store_registry import StoreRegistry
 logger = logging.getLogger("traffic_storage.stores")
 
 CONFIRM_SECONDS = 5.0
-_RACES = 20
+_MAX_RACES = 20
 
 
 class Identities:
@@ -63,14 +63,14 @@ class Identities:
         try:
             return await self._identified(bound, claimed)
         except (InvalidInput, StoreReplaced) as error:
-            return Identity(await self._supposed(bound), str(error))
+            return Identity(await self._id_by_location(bound), str(error))
         except StorageUnavailable as error:
             if bound.trusted:
                 # It was identified before. Its adapter itself reports that it is unavailable.
                 return bound.identity
-            return Identity(await self._placeholder(bound), f"{NOT_BOUND}: {error}")
+            return Identity(await self._id_while_unreachable(bound), f"{NOT_BOUND}: {error}")
         except (BlobConflict, StorageFull) as error:
-            return Identity(await self._supposed(bound), f"{NOT_BOUND}: {error}")
+            return Identity(await self._id_by_location(bound), f"{NOT_BOUND}: {error}")
 
     async def confirm(self, bound: BoundStore, store_id: StoreId) -> None:
         """Read the marker of a store and check it against the catalogue.
@@ -87,7 +87,7 @@ class Identities:
             registered, agrees = None, False
             async with asyncio.timeout(CONFIRM_SECONDS):
                 marker = await bound.store.marker()
-                is_this = marker is not None and await self._means(marker, store_id)
+                is_this = marker is not None and await self._is_marker_of(marker, store_id)
                 if marker is not None and is_this:
                     marker, registered, agrees = await self._compare(bound.store, marker)
         except InvalidInput as error:
@@ -138,7 +138,7 @@ class Identities:
         location = bound.store.location
         marker = await bound.store.marker()
         if marker is None:
-            return await self._mark_anew(bound)
+            return await self._adopt_unmarked(bound)
         if marker.catalogue_id != await self._registry.catalogue_id():
             raise StorageUnavailable(other_catalogue(location, marker))
         registered = await self._registry.registered(marker.store_id)
@@ -153,7 +153,7 @@ class Identities:
         await self._exchange(accepted, accepted.confirming(location, now))
         return f"{location} was adopted as {marker.store_id}"
 
-    async def _mark_anew(self, bound: BoundStore) -> str:
+    async def _adopt_unmarked(self, bound: BoundStore) -> str:
         """Write a marker into a store that has none.
 
         If the store holds blobs and the catalogue knows a store at this location, the marker names
@@ -194,7 +194,9 @@ class Identities:
         if marker.store_id in claimed:
             return Identity(None, configured_twice(store.location))
         if marker.catalogue_id != await self._registry.catalogue_id():
-            return Identity(await self._supposed(bound), other_catalogue(store.location, marker))
+            return Identity(
+                await self._id_by_location(bound), other_catalogue(store.location, marker)
+            )
         return await self._identity_of_marked(bound, marker)
 
     async def _identity_of_marked(self, bound: BoundStore, marker: Marker) -> Identity:
@@ -209,7 +211,7 @@ class Identities:
 
     async def _identity_of_unmarked(self, bound: BoundStore) -> Identity:
         location = bound.store.location
-        lost = await self._known_before(bound)
+        lost = await self._confirmed_before(bound)
         if not lost and not bound.configured.written:
             return Identity(None, NOT_USED)
         reason = unmarked(location, lost, empty=not lost and await is_empty(bound.store))
@@ -223,27 +225,27 @@ class Identities:
         del self._proposed[location]
         return Identity(proposed.store_id, "")
 
-    async def _known_before(self, bound: BoundStore) -> list[RegisteredStore]:
+    async def _confirmed_before(self, bound: BoundStore) -> list[RegisteredStore]:
         """Return the stores that were confirmed as this one, by this process or at its location."""
         if bound.store_id is not None:
             known = await self._registry.registered(bound.store_id)
             return [known] if known and known.confirmed_at else []
         return [*await self._registry.registered_at(bound.store.tier, bound.store.location)]
 
-    async def _supposed(self, bound: BoundStore) -> StoreId | None:
+    async def _id_by_location(self, bound: BoundStore) -> StoreId | None:
         """Return the id that the store has by its location, so that it can be read."""
         if bound.store_id is not None:
             return bound.store_id
         there = await self._registry.registered_at(bound.store.tier, bound.store.location)
         return there[-1].store_id if there else None
 
-    async def _placeholder(self, bound: BoundStore) -> StoreId | None:
+    async def _id_while_unreachable(self, bound: BoundStore) -> StoreId | None:
         """Return the id of an unreachable store; a new cloud store is registered under a new id.
 
         With an id, replicas can be planned in the store before it is reached. If the store turns
         out to be another one, the registered entry stays unused.
         """
-        supposed = await self._supposed(bound)
+        supposed = await self._id_by_location(bound)
         if supposed or bound.store.tier is not Tier.CLOUD or not bound.configured.written:
             return supposed
         try:
@@ -268,7 +270,7 @@ class Identities:
         catalogue therefore disagree only if the entry is equal before and after reading the marker.
         """
         before: RegisteredStore | None = None
-        for number in range(_RACES):
+        for number in range(_MAX_RACES):
             registered = await self._registry.registered(marker.store_id)
             if registered is not None and registered.admits(marker):
                 return marker, registered, True
@@ -284,7 +286,7 @@ class Identities:
             remedy="try again",
         )
 
-    async def _means(self, marker: Marker, store_id: StoreId) -> bool:
+    async def _is_marker_of(self, marker: Marker, store_id: StoreId) -> bool:
         catalogue_id = await self._registry.catalogue_id()
         return (marker.catalogue_id, marker.store_id) == (catalogue_id, store_id)
 
@@ -306,7 +308,7 @@ class Identities:
     ) -> None:
         """Complete a pending introduction, then introduce an incarnation of this process."""
         is_ours = False
-        for _ in range(_RACES):
+        for _ in range(_MAX_RACES):
             step = next_step(registered, marker)
             if step is Step.INTEND and is_ours:
                 return
