@@ -127,7 +127,7 @@ def _pages(where: str, raw: str) -> Line:
         FLOOR,
         f"raw {raw}",
         Target(0.60, 0.80),
-        "time windows all over; a third each: all, by device, by type",
+        "times over the later half; a third each: no filter, by device, by type",
     )
 
 
@@ -135,14 +135,14 @@ def _put(how_many: str) -> Line:
     return Line(
         f"durable put of 200 KB through the port, {how_many}",
         FLOOR,
-        "own writer bare",
+        "floor: the writer alone",
         Target(0.90, 0.95),
-        "ours with its hash, facts and deadline",
+        "Traffic Storage also has a manifest and a deadline",
     )
 
 
-_NO_CACHE = "around a shelf of twice the cache: 0 hits"
-_THREE_FILES = "floor writes the record's file too"
+_NO_CACHE = "reads cycle over twice the capacity of the cache: 0 hits"
+_THREE_FILES = "the floor also writes the record's file"
 
 TRIALS: Mapping[str, Trial] = {
     "evidence": Trial(
@@ -198,7 +198,7 @@ TRIALS: Mapping[str, Trial] = {
                 FLOOR,
                 "floor",
                 Target(0.50, 0.80),
-                "ours decodes the JPEG and walks the film; the floor looks at neither",
+                "Traffic Storage decodes the JPEG and parses the film; the floor does neither",
             ),
         ),
         items=96,
@@ -250,7 +250,7 @@ TRIALS: Mapping[str, Trial] = {
                 FLOOR,
                 "bare ASGI, same work",
                 Target(0.60, 0.90),
-                "a film; ours walks it to its end",
+                "a film; Traffic Storage parses it to its end",
             ),
         ),
         items=500,

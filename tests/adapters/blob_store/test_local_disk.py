@@ -390,7 +390,7 @@ class TestIntruders:
         trap = store.root.joinpath(*blob.key.split("/")[: level + 1])
         trap.parent.mkdir(parents=True)
         trap.symlink_to(outside)
-        with pytest.raises(StorageUnavailable, match=r"symbolic link|something else"):
+        with pytest.raises(StorageUnavailable, match="symbolic link"):
             await stored(store, blob)
         with pytest.raises(StorageUnavailable):
             await store.read(blob.key, blob.digests)
