@@ -132,12 +132,12 @@ def _cloud_stores(
         return []
     rest = BucketRoute("", settings.s3_bucket)
     return [
-        *((_bucket(settings, clock, way), way.device_pattern) for way in settings.s3_buckets),
+        *((_bucket(settings, clock, route), route.device_pattern) for route in settings.s3_buckets),
         (_bucket(settings, clock, rest), None),
     ]
 
 
-def _bucket(settings: StorageConfig, clock: Clock, way: BucketRoute) -> MarkedBlobStore:
+def _bucket(settings: StorageConfig, clock: Clock, route: BucketRoute) -> MarkedBlobStore:
     from traffic_storage.adapters.blob_store.object_store import (
         ObjectStoreBlobStore,
         S3Settings,
@@ -145,9 +145,9 @@ def _bucket(settings: StorageConfig, clock: Clock, way: BucketRoute) -> MarkedBl
 
     return ObjectStoreBlobStore(
         S3Settings(
-            bucket=way.bucket,
-            region=way.region or settings.s3_region,
-            endpoint=way.endpoint or settings.s3_endpoint,
+            bucket=route.bucket,
+            region=route.region or settings.s3_region,
+            endpoint=route.endpoint or settings.s3_endpoint,
             access_key=_text(settings.s3_access_key),
             secret_key=_text(settings.s3_secret_key),
             timeout_seconds=settings.s3_timeout_seconds,

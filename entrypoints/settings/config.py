@@ -45,14 +45,14 @@ _DB_HOST = rules.text(
 )
 
 
-def told(rule: Rule, doc: str) -> dict[str, object]:
+def described(rule: Rule, doc: str) -> dict[str, object]:
     """Return the metadata of a setting: its rule and its description."""
     return {"rule": rule, "doc": doc}
 
 
 def setting(default: Default, rule: Rule, doc: str) -> Default:
     """Return the attrs field of a setting without a converter."""
-    return field(default=default, metadata=told(rule, doc))
+    return field(default=default, metadata=described(rule, doc))
 
 
 def _name(others: str) -> Rule:
@@ -81,12 +81,14 @@ class StorageConfig:
     local_base_path: Path = field(
         factory=_default_base,
         converter=rules.as_folder,
-        metadata=told(rules.FOLDER, "folder of all files that the system keeps on this machine"),
+        metadata=described(
+            rules.FOLDER, "folder of all files that the system keeps on this machine"
+        ),
     )
     strategy: StorageStrategy | None = field(
         default=None,
         converter=rules.as_strategy,
-        metadata=told(
+        metadata=described(
             rules.word_of(StorageStrategy),
             "how files are placed on tiers; unset: HYBRID with S3, else LOCAL_ONLY",
         ),
@@ -114,7 +116,7 @@ class StorageConfig:
     db_password: Secret | None = field(
         default=None,
         converter=rules.as_secret,
-        metadata=told(_SECRET, "password of the database's user"),
+        metadata=described(_SECRET, "password of the database's user"),
     )
     db_timeout_seconds: float = setting(2.0, _SECONDS, "longest wait for the database")
     db_pool_size: int = setting(
@@ -124,24 +126,24 @@ class StorageConfig:
     s3_endpoint: str | None = field(
         default=None,
         converter=rules.without_slash,
-        metadata=told(rules.URL, "address of the S3 service; unset: AWS"),
+        metadata=described(rules.URL, "address of the S3 service; unset: AWS"),
     )
     s3_access_key: Secret | None = field(
         default=None,
         converter=rules.as_secret,
-        metadata=told(_SECRET, "access key of the S3 service"),
+        metadata=described(_SECRET, "access key of the S3 service"),
     )
     s3_secret_key: Secret | None = field(
         default=None,
         converter=rules.as_secret,
-        metadata=told(_SECRET, "secret key of the S3 service"),
+        metadata=described(_SECRET, "secret key of the S3 service"),
     )
     s3_bucket: str = setting("traffic-evidence", rules.BUCKET, "bucket of devices without a route")
     s3_region: str = setting("us-east-1", rules.REGION, "region of the bucket")
     s3_buckets: tuple[BucketRoute, ...] = field(
         default=(),
         converter=rules.as_routes,
-        metadata=told(rules.ROUTES, "buckets by device; the first match wins"),
+        metadata=described(rules.ROUTES, "buckets by device; the first match wins"),
     )
     s3_timeout_seconds: float = setting(30.0, _SECONDS, "longest wait for a response of S3")
 
@@ -155,13 +157,13 @@ class StorageConfig:
         None, _name("redis_host and redis_password"), "user of Redis"
     )
     redis_password: Secret | None = field(
-        default=None, converter=rules.as_secret, metadata=told(_SECRET, "password of Redis")
+        default=None, converter=rules.as_secret, metadata=described(_SECRET, "password of Redis")
     )
     redis_tls: bool = setting(False, rules.SWITCH, "whether Redis is reached with TLS")
     redis_ca_file: Path | None = field(
         default=None,
         converter=rules.as_file,
-        metadata=told(
+        metadata=described(
             rules.FILE,
             "authorities that sign the certificate of Redis, as PEM; unset: the system's",
         ),
@@ -174,7 +176,7 @@ class StorageConfig:
     earliest_capture: date = field(
         default=date(2000, 1, 2),
         converter=rules.as_date,
-        metadata=told(
+        metadata=described(
             rules.DATE,
             "earliest plausible capture, UTC; else retention counts from receipt",
         ),
@@ -182,7 +184,7 @@ class StorageConfig:
     max_backdating: timedelta = field(
         default=timedelta(days=30),
         converter=rules.as_duration,
-        metadata=told(
+        metadata=described(
             rules.duration(timedelta(days=36_500)),
             "longest plausible time from capture to receipt; else retention counts from receipt",
         ),
@@ -195,7 +197,7 @@ class StorageConfig:
     image_format: ImageFormat = field(
         default=ImageFormat.WEBP,
         converter=rules.as_format,
-        metadata=told(rules.word_of(ImageFormat), "format in which image arrays are encoded"),
+        metadata=described(rules.word_of(ImageFormat), "format in which image arrays are encoded"),
     )
     image_quality: int = setting(80, rules.whole(1, 100), "quality of encoded image arrays")
     image_effort: int = setting(
@@ -217,7 +219,9 @@ class StorageConfig:
     max_clock_ahead: timedelta = field(
         default=timedelta(hours=24),
         converter=rules.as_duration,
-        metadata=told(rules.duration(timedelta(days=366)), "how far in the future a time may lie"),
+        metadata=described(
+            rules.duration(timedelta(days=366)), "how far in the future a time may lie"
+        ),
     )
 
     high_water: float = setting(
@@ -229,7 +233,7 @@ class StorageConfig:
     hybrid_local_kinds: tuple[FileKind, ...] = field(
         default=(FileKind.IMAGE, FileKind.METADATA),
         converter=rules.as_kinds,
-        metadata=told(
+        metadata=described(
             rules.list_of(rules.word_of(FileKind)),
             "kinds of files that HYBRID stores locally first",
         ),
@@ -259,12 +263,12 @@ class StorageConfig:
     public_url: str = field(
         default="http://localhost:8001",
         converter=rules.without_slash,
-        metadata=told(rules.URL, "address at which clients reach the service"),
+        metadata=described(rules.URL, "address at which clients reach the service"),
     )
     url_signing_key: Secret | None = field(
         default=None,
         converter=rules.as_secret,
-        metadata=told(
+        metadata=described(
             rules.secret(MIN_KEY_BYTES),
             "key that signs access URLs; unset: a key file under local_base_path",
         ),
@@ -276,12 +280,12 @@ class StorageConfig:
         default=(),
         converter=rules.as_list,
         repr=lambda keys: f"<{len(keys)} digests>",
-        metadata=told(rules.API_KEYS, "key lines of the API keys that are accepted"),
+        metadata=described(rules.API_KEYS, "key lines of the API keys that are accepted"),
     )
     api_keys_file: Path | None = field(
         default=None,
         converter=rules.as_file,
-        metadata=told(
+        metadata=described(
             rules.FILE, "file of key lines, one per line; changes take effect without a restart"
         ),
     )

@@ -19,7 +19,7 @@ from traffic_storage.entrypoints.signing import KEY_FILE
 
 _SLOW_FLUSH_SECONDS = 0.1
 _FEW_INODES = 10_000
-_GIVE = "make the user that runs the service its owner, or choose another local_base_path"
+_MAKE_OWNER = "make the user that runs the service its owner, or choose another local_base_path"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -73,7 +73,7 @@ def signing_key(settings: StorageConfig) -> Finding:
     except FileNotFoundError:
         return noted("signing key", f"{file} does not exist yet: the first link creates it")
     except OSError as error:
-        return problem("signing key", f"{file} can't be read: {error.strerror}", _GIVE)
+        return problem("signing key", f"{file} can't be read: {error.strerror}", _MAKE_OWNER)
     if mode & _OTHERS:
         return problem(
             "signing key",
@@ -92,7 +92,7 @@ def base_path(settings: StorageConfig) -> Iterator[Finding]:
             return
         yield _written(base)
     except OSError as error:
-        yield problem("folder", f"{base} can't be written: {error.strerror}", _GIVE)
+        yield problem("folder", f"{base} can't be written: {error.strerror}", _MAKE_OWNER)
         return
     yield _room(base, settings)
 
@@ -133,7 +133,7 @@ def _written(base: Path) -> Finding:
         undo.callback(os.close, folder)
         os.fsync(folder)
         seconds = time.monotonic() - begun
-        attributes = _takes_attributes(file)
+        attributes = _supports_attributes(file)
     if seconds > _SLOW_FLUSH_SECONDS:
         return noted(
             "folder",
@@ -145,7 +145,7 @@ def _written(base: Path) -> Finding:
     return ok("folder", f"{base} can be written and flushed ({seconds * 1000:.1f} ms)")
 
 
-def _takes_attributes(file: int) -> bool:
+def _supports_attributes(file: int) -> bool:
     try:
         os.setxattr(file, "user.traffic_storage_doctor", b"1")
     except OSError:
