@@ -105,7 +105,7 @@ def test_the_real_thing_is_in_order(
     shell("db", "upgrade", "--config", file)
     upgraded = findings(shell, "--config", file)
 
-    assert fresh["database"]["remedy"].startswith("traffic-storage db upgrade")
+    assert fresh["database"]["remedy"] == "run traffic-storage db upgrade"
     assert upgraded["database"]["status"] == "ok"
     assert upgraded["cache"]["status"] == "ok"
     assert "AbortIncompleteMultipartUpload" in upgraded["bucket"]["remedy"]

@@ -74,7 +74,7 @@ def test_a_hyphen_is_stdout(stored: Shell, output: tuple[str, ...]) -> None:
 def test_a_file_system_without_hard_links_does(
     filmed: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    def refused(*_paths: object) -> None:
+    def refused(*_paths: object, **_folders: object) -> None:
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr("os.link", refused)

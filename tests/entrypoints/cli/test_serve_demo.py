@@ -101,7 +101,7 @@ def test_the_host_of_a_target_in_absolute_form_counts(program: Program) -> None:
         ]
         interrupt(process)
 
-    assert statuses == [b"200", b"200", b"401", b"401"]
+    assert statuses == [b"200", b"200", b"403", b"403"]
 
 
 def test_links_lead_to_the_port_that_is_served(program: Program, tmp_path: Path) -> None:

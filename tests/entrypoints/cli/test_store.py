@@ -178,7 +178,9 @@ def test_an_implausible_capture_time_is_told(shell: Shell, evidence: Path) -> No
     )
     file = result.value["file"]
 
-    assert "0.jpg: kept from receipt: the capture time is before 2000-01-02" in result.err
+    assert (
+        "0.jpg: retention counts from receipt: the capture time is before 2000-01-02" in result.err
+    )
     received = datetime.fromisoformat(file["created_at"])
     assert datetime.fromisoformat(file["expires_at"]) == received + timedelta(days=90)
 
