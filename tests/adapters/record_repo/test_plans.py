@@ -17,7 +17,7 @@ from tests.support import adapter_settings
 from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Database, PostgresAddress
 from tests.support.violations import violation_rows
-from traffic_storage.adapters.record_repo.sql import rows, statements, violation_pages
+from traffic_storage.adapters.record_repo.sql import file_pages, rows, statements, violation_pages
 from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
 from traffic_storage.adapters.record_repo.sql.postgres import (
     PostgresDriver,
@@ -42,13 +42,14 @@ LARGE = {"attempt", "file", "replica", "violation"}
 _DIGEST = sha256_of(b"")
 _AT = rows.micros(NOON)
 
-STATEMENTS: Mapping[str, Statement] = {
+STATEMENTS: dict[str, Statement] = {
     name: found for name, found in vars(statements).items() if isinstance(found, Statement)
 } | {
     f"{name} {key}": statement
     for name in ("IN_ORDER", "MERGED", "RARE")
     for key, statement in vars(violation_pages)[name].items()
 }
+STATEMENTS |= {f"files {filters}": statement for filters, statement in file_pages._PAGES.items()}
 
 
 def _attempts() -> Iterator[Args]:
@@ -62,7 +63,7 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "violation": lambda: violation_rows(ROWS),
     "attempt": _attempts,
 }
-_STORE: Args = ("local-1", "local", "here", True, 1)
+_STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,8 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")
-        connection.execute("INSERT INTO store VALUES (?, ?, ?, ?, ?)", _STORE)
+        marks = ", ".join("?" for _ in _STORE)
+        connection.execute(f"INSERT INTO store VALUES ({marks})", _STORE)
         for table, made in TABLES.items():
             marks = ", ".join("?" for _ in next(made()))
             connection.executemany(f"INSERT INTO {table} VALUES ({marks})", made())

@@ -168,6 +168,7 @@ class TestFile:
 
         monkeypatch.setattr(sqlite, "_open", noting)
         await local(repo)
+        await repo.usage()
         for pragma, wanted in (("journal_mode", "wal"), ("synchronous", SYNCHRONOUS_FULL)):
             found = [one.execute(f"PRAGMA {pragma}").fetchone() for one in opened]
             assert found == [(wanted,)] * 2  # the one that reads and the one that writes
@@ -343,6 +344,7 @@ class TestBadFiles:
     ) -> None:
         """What nobody will find again is never acknowledged."""
         place = await local(repo)
+        await repo.usage()
         moved = path.with_name("moved")
         path.rename(moved)
         if again:

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -24,10 +25,11 @@ from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqli
 from traffic_storage.domain.changes import CommitUnit, CounterChange
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import ConfigurationError
-from traffic_storage.domain.files import BlobKey, FileKind, ReplicaState
+from traffic_storage.domain.files import FileKind, ReplicaState
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.ingest import Unit, Usage
 from traffic_storage.entrypoints.testing.contracts.record_repo import local
+from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import (
     new_attempt,
     new_evidence,
@@ -255,9 +257,9 @@ def test_rows_of_files_without_copies_and_with_other_stored_segments() -> None:
 
 
 def test_rows_of_replicas_keep_their_states() -> None:
-    place = ("f", "s", "k", "local", None, None)
+    file = new_file()
+    replica_id = uuid7_at(datetime(2026, 3, 14, tzinfo=UTC))
     for state in ReplicaState:
-        row = (*place[:4], state.value, None)
-        file = new_file()
-        found = rows.files_of([(*rows.file_row(file), *row[1:])])[0].replicas[0]
-        assert (found.state, found.key) == (state, BlobKey("k"))
+        row = (*rows.file_row(file), replica_id.bytes, "s", "local", state.value, None)
+        found = rows.files_of([row])[0].replicas[0]
+        assert (found.state, found.replica_id, found.store_id) == (state, replica_id, "s")
