@@ -124,13 +124,14 @@ class Runtime:
                 await self._start_once()
 
     async def sweep(self) -> None:
-        """Verify the stores again, reload the counters, and undo attempts that are due.
+        """Verify the stores, reload their usage, undo attempts that are due, fold the counters.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
         """
         await self._stores.bind()
         await self._recover()
+        await self._repo.fold_counters()
 
     async def health(self) -> Health:
         """Return the state of all components.

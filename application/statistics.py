@@ -1,20 +1,24 @@
 """Statistics: usage of the tiers, and the operations of this process."""
 
 from collections.abc import Mapping
+from datetime import date, timedelta
 
 from attrs import frozen
 
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.domain.files import FileKind, Tier
-from traffic_storage.domain.ingest import CatalogueUsage
+from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, day_of
 from traffic_storage.ports.cache import Cache, CacheHealth
 from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.clock import Clock
+
+_DAYS_OF_GROWTH = 7
 
 
 @frozen
 class KindUsage:
-    """Number of files and stored bytes of one kind."""
+    """Number of files of one kind with a replica in the tier, and their stored bytes."""
 
     files: int = 0
     bytes: int = 0
@@ -24,8 +28,9 @@ class KindUsage:
 class TierUsage:
     """Usage of a tier.
 
-    `usage_percentage` is 0–100 % of the limit, or None without a limit. `free_bytes` is the smallest
-    free space among its stores, or None if unknown.
+    `files` counts the files that have a replica in the tier; one with a replica in two of its
+    stores counts twice. `usage_percentage` is 0–100 % of the limit, or None without a limit.
+    `free_bytes` is the smallest free space among its stores, or None if unknown.
     """
 
     configured: bool
@@ -38,12 +43,29 @@ class TierUsage:
 
 
 @frozen
+class DayGrowth:
+    """The change of one day (UTC): files and violations received, and the files' stored bytes.
+
+    Each file counts once, however many replicas it has.
+    """
+
+    day: date
+    files: int
+    bytes: int
+    violations: int
+
+
+@frozen
 class StorageStatistics:
-    """The current figures. The catalogue's counters are exact, not estimated."""
+    """The current figures. The catalogue's counters are exact, not estimated.
+
+    `growth` has one entry for each of the last 7 days, oldest first, today included.
+    """
 
     local: TierUsage
     cloud: TierUsage
     violations: int
+    growth: tuple[DayGrowth, ...]
     cache: CacheHealth
     operations: Mapping[str, int]
 
@@ -52,12 +74,19 @@ class Statistics:
     """Reads the maintained counters. The cost does not depend on the number of files."""
 
     def __init__(
-        self, *, catalogue: Catalogue, stores: Stores, cache: Cache, counters: OperationCounters
+        self,
+        *,
+        catalogue: Catalogue,
+        stores: Stores,
+        cache: Cache,
+        counters: OperationCounters,
+        clock: Clock,
     ) -> None:
         self._catalogue = catalogue
         self._stores = stores
         self._cache = cache
         self._counters = counters
+        self._clock = clock
 
     async def __call__(self) -> StorageStatistics:
         """Return the current figures.
@@ -70,9 +99,17 @@ class Statistics:
             local=self._tier(Tier.LOCAL, usage),
             cloud=self._tier(Tier.CLOUD, usage),
             violations=usage.violations,
+            growth=await self._growth(),
             cache=self._cache.health(),
             operations=self._counters.counts(),
         )
+
+    async def _growth(self) -> tuple[DayGrowth, ...]:
+        today = day_of(self._clock.now())
+        days = [today - timedelta(days=back) for back in reversed(range(_DAYS_OF_GROWTH))]
+        found = await self._catalogue.daily_usage(days[0], today)
+        changes = {one.day: one for one in found}
+        return tuple(_growth_of(changes.get(day) or DailyUsage(day)) for day in days)
 
     def _tier(self, tier: Tier, usage: CatalogueUsage) -> TierUsage:
         stores = [bound for bound in self._stores if bound.store.tier is tier]
@@ -82,19 +119,29 @@ class Statistics:
         limit = _limit(stores)
         return TierUsage(
             configured=bool(stores),
-            files=sum(row.files for row in rows),
+            files=sum(row.replicas for row in rows),
             used_bytes=used,
             limit_bytes=limit,
             free_bytes=_free(stores),
             usage_percentage=min(100.0, 100.0 * used / limit) if limit else None,
             by_kind={
                 kind: KindUsage(
-                    sum(row.files for row in rows if row.kind is kind),
+                    sum(row.replicas for row in rows if row.kind is kind),
                     sum(row.bytes for row in rows if row.kind is kind),
                 )
                 for kind in FileKind
             },
         )
+
+
+def _growth_of(daily: DailyUsage) -> DayGrowth:
+    rows = daily.change.files
+    return DayGrowth(
+        daily.day,
+        sum(row.files for row in rows),
+        sum(row.bytes for row in rows),
+        daily.change.violations,
+    )
 
 
 def _limit(stores: list[BoundStore]) -> int | None:

@@ -68,7 +68,7 @@ def fill_sqlite(path: Path, count: int) -> None:
         connection.executemany(f"INSERT INTO violation VALUES ({marks})", violation_rows(count))
         for _, sql in indexes:
             connection.execute(sql)
-        connection.execute("UPDATE violation_count SET violations = ? WHERE shard = 0", (count,))
+        connection.execute("INSERT INTO usage_total VALUES (0, 'violation', ?, 0)", (count,))
         connection.commit()
 
 
@@ -91,7 +91,7 @@ async def fill_postgres(database: Database, count: int) -> None:
         await connection.copy_records_to_table("violation", records=batch, columns=COLUMNS)
     for _, sql in indexes:
         await connection.execute(sql)
-    await connection.execute(f"UPDATE violation_count SET violations = {count} WHERE shard = 0")
+    await connection.execute(f"INSERT INTO usage_total VALUES (0, 'violation', {count}, 0)")
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
 
@@ -160,7 +160,7 @@ async def in_postgres(folder: Path, count: int) -> AsyncIterator[SqlRecordRepo]:
         await fill_postgres(database, count)
         sizes = server.address.execute(
             "SELECT relname, pg_relation_size(oid) FROM pg_class"
-            " WHERE relname LIKE 'violation%' AND relname <> 'violation_count'"
+            " WHERE relname LIKE 'violation%'"
             " AND relkind IN ('r', 'i') ORDER BY 1",
             database.name,
         )

@@ -1,10 +1,10 @@
-"""Changes of the catalogue as values, and their effect on the counters.
+"""Changes of the catalogue as values.
 
 `Change` is a closed union. A new capability adds a class here, and every adapter must handle it.
-Each change names the states that it expects and is safe to repeat.
+Each change names the states that it expects and is safe to repeat. Its effect on the counters is
+computed in `usage`.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -13,14 +13,13 @@ from attrs import frozen
 
 from traffic_storage.domain.files import (
     OBSERVATIONS,
-    OCCUPYING,
     ForbiddenTransition,
     Replica,
     ReplicaState,
     StoredFile,
 )
 from traffic_storage.domain.identifiers import AttemptId, FileId
-from traffic_storage.domain.ingest import Unit, Usage
+from traffic_storage.domain.ingest import Unit
 
 
 @frozen
@@ -65,30 +64,3 @@ class ObserveReplica:
 
 
 Change: TypeAlias = CommitUnit | ObserveReplica
-
-
-@frozen
-class CounterChange:
-    """The differences that a change adds to the counters."""
-
-    usage: tuple[Usage, ...] = ()
-    violations: int = 0
-
-
-def counted_by_commit(unit: Unit) -> CounterChange:
-    """Return the counter differences of the commit of a unit."""
-    moved = (_moved(file, replica, None, replica.state) for file, replica in unit.replicas)
-    usage = tuple(one for found in moved for one in found)
-    return CounterChange(usage, 1 if unit.violation else 0)
-
-
-def counted_by_transition(file: StoredFile, replica: Replica, after: ReplicaState) -> CounterChange:
-    """Return the counter differences of a replica's transition to another state."""
-    return CounterChange(tuple(_moved(file, replica, replica.state, after)))
-
-
-def _moved(
-    file: StoredFile, replica: Replica, before: ReplicaState | None, after: ReplicaState
-) -> Iterable[Usage]:
-    if more := (after in OCCUPYING) - (before in OCCUPYING):
-        yield Usage(replica.store_id, file.kind, more, more * file.stored.size_bytes)

@@ -18,7 +18,7 @@ hand, so a replica that is read and verified later becomes `present` again.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
@@ -134,6 +134,11 @@ class Replica:
     def replica_id(self) -> UUID:
         """The UUIDv7 in its key: unique among all replicas."""
         return UUID(self.key[_ID_IN_KEY])
+
+    @property
+    def written_on(self) -> date:
+        """The day (UTC) of the timestamp in `replica_id`: the day in its key."""
+        return _EPOCH.date() + timedelta(days=(self.replica_id.int >> 80) // _MILLISECONDS_A_DAY)
 
     def become(self, state: ReplicaState, *, verified_at: datetime | None = None) -> "Replica":
         """This replica in another state.

@@ -98,27 +98,6 @@ class Unit:
         return next((file for file in self.files if file.kind is kind), None)
 
 
-@frozen
-class Usage:
-    """The number and stored bytes of the files of one kind in one store."""
-
-    store_id: StoreId
-    kind: FileKind
-    files: int
-    bytes: int
-
-
-@frozen
-class CatalogueUsage:
-    """The maintained counters: the usage of every store and the number of violations.
-
-    A replica counts while it is `present` or `corrupt`.
-    """
-
-    stores: tuple[Usage, ...]
-    violations: int
-
-
 def _shares_a_key(held: StoredFile | None, own: StoredFile) -> bool:
     if held is None:
         return False

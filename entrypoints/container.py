@@ -333,7 +333,12 @@ class Container(DeclarativeContainer):
         counters=counters,
     )
     statistics = Singleton(
-        Statistics, catalogue=_record_repo, stores=stores, cache=cache, counters=counters
+        Statistics,
+        catalogue=_record_repo,
+        stores=stores,
+        cache=cache,
+        counters=counters,
+        clock=clock,
     )
     signing_key = Singleton(SigningKey, settings)
     signer = Singleton(

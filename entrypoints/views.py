@@ -108,14 +108,18 @@ class EvidenceView(TypedDict):
 
 
 class KindUsageView(TypedDict):
-    """Number of files of one kind, and their stored bytes."""
+    """Number of files of one kind with a replica in the tier, and their stored bytes."""
 
     files: int
     bytes: int
 
 
 class TierUsageView(TypedDict):
-    """Usage of a tier. `usage_percentage` is 0–100, and 0 if the tier has no limit."""
+    """Usage of a tier. `usage_percentage` is 0–100, and 0 if the tier has no limit.
+
+    `files` counts the files that have a replica in the tier; one with a replica in two of its
+    stores counts twice.
+    """
 
     configured: bool
     files: int
@@ -124,6 +128,15 @@ class TierUsageView(TypedDict):
     free_bytes: int | None
     usage_percentage: float
     by_kind: dict[str, KindUsageView]
+
+
+class DayGrowthView(TypedDict):
+    """Files and violations received on a day (UTC), and the files' stored bytes, each file once."""
+
+    day: str
+    files: int
+    bytes: int
+    violations: int
 
 
 class DatabaseView(TypedDict):
@@ -140,11 +153,15 @@ class CacheView(TypedDict):
 
 
 class StatisticsView(TypedDict):
-    """Storage statistics. `operation_stats` counts this process's operations since its start."""
+    """Storage statistics. `operation_stats` counts this process's operations since its start.
+
+    `growth` has one entry for each of the last 7 days, oldest first, today included.
+    """
 
     local_storage: TierUsageView
     cloud_storage: TierUsageView
     database: DatabaseView
+    growth: list[DayGrowthView]
     cache: CacheView
     operation_stats: dict[str, int]
 
@@ -220,6 +237,15 @@ def statistics_view(statistics: StorageStatistics) -> StatisticsView:
         "local_storage": _tier_view(statistics.local),
         "cloud_storage": _tier_view(statistics.cloud),
         "database": {"violations": statistics.violations},
+        "growth": [
+            {
+                "day": day.day.isoformat(),
+                "files": day.files,
+                "bytes": day.bytes,
+                "violations": day.violations,
+            }
+            for day in statistics.growth
+        ],
         "cache": {"healthy": statistics.cache.healthy, "detail": statistics.cache.detail},
         "operation_stats": dict(statistics.operations),
     }

@@ -6,12 +6,13 @@ Errors of all methods:
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from datetime import date
 from typing import Protocol
 
 from traffic_storage.domain.files import StoredFile
-from traffic_storage.domain.identifiers import FileId, ViolationId
-from traffic_storage.domain.ingest import CatalogueUsage
+from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.query import FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
 from traffic_storage.domain.violation import StoredViolation
 
 
@@ -52,4 +53,14 @@ class Catalogue(Protocol):
 
     @abstractmethod
     async def usage(self) -> CatalogueUsage:
-        """Return the maintained counters: one row per store and kind that has files."""
+        """Return the totals of the maintained counters, all of one moment."""
+
+    @abstractmethod
+    async def daily_usage(
+        self, first: date, last: date, device_id: DeviceId | None = None
+    ) -> Sequence[DailyUsage]:
+        """Return the change of the counters on each day (UTC) of `first` to `last`, oldest first.
+
+        Both days are included; days without a change are left out. With `device_id`, only what
+        this device sent counts. The changes of all days add up to `usage`.
+        """

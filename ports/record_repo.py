@@ -40,6 +40,19 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
         """
 
     @abstractmethod
+    async def fold_counters(self) -> None:
+        """Add recorded changes of the counters to the totals, and delete their rows.
+
+        No reading changes. Each change is added once, however many processes call this. Until the
+        next call a change may stay that was recorded while a transaction was running.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached or did not answer in time.
+            OutcomeUnknown: the outcome could not be looked up; a later call continues.
+            StorageFull: the database has no space to write.
+        """
+
+    @abstractmethod
     async def ping(self) -> None:
         """Return when the database has answered."""
 

@@ -1,8 +1,7 @@
 """The catalogue in this process's memory: the reference by which the others are measured."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from uuid import uuid4
 
@@ -19,6 +18,7 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
+    DeviceId,
     FileId,
     StoreId,
     ViolationId,
@@ -26,14 +26,20 @@ from traffic_storage.domain.identifiers import (
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import (
     Attempt,
-    CatalogueUsage,
     ClaimedIds,
     ExistingRows,
     Unit,
-    Usage,
 )
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.times import EARLIEST
+from traffic_storage.domain.usage import (
+    CatalogueUsage,
+    Counted,
+    CounterChange,
+    DailyUsage,
+    counted_by_commit,
+    counted_by_transition,
+)
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
 from traffic_storage.ports.record_repo import RecordRepo
@@ -51,6 +57,7 @@ class InMemoryRecordRepo(RecordRepo):
         self._stores: dict[StoreId, RegisteredStore] = {}
         self._files: dict[FileId, StoredFile] = {}
         self._violations: dict[ViolationId, StoredViolation] = {}
+        self._changes: list[CounterChange] = []
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         self._attempts.setdefault(attempt.attempt_id, attempt)
@@ -103,15 +110,34 @@ class InMemoryRecordRepo(RecordRepo):
         return Page(items, Cursor(items[-1].created_at, items[-1].file_id))
 
     async def usage(self) -> CatalogueUsage:
-        files: Counter[tuple[StoreId, FileKind]] = Counter()
-        size: Counter[tuple[StoreId, FileKind]] = Counter()
+        return CatalogueUsage.of(self._recounted())
+
+    def _recounted(self) -> Iterable[Counted]:
+        """Every file, replica and violation, counted one by one."""
         for file in self._files.values():
+            yield None, file.kind, 1, file.stored.size_bytes
             for replica in file.replicas:
                 if replica.state in OCCUPYING:
-                    files[replica.store_id, file.kind] += 1
-                    size[replica.store_id, file.kind] += file.stored.size_bytes
-        rows = (Usage(*place, files[place], size[place]) for place in sorted(files))
-        return CatalogueUsage(tuple(rows), len(self._violations))
+                    yield replica.store_id, file.kind, 1, file.stored.size_bytes
+        yield None, None, len(self._violations), 0
+
+    async def daily_usage(
+        self, first: date, last: date, device_id: DeviceId | None = None
+    ) -> Sequence[DailyUsage]:
+        asked = [
+            change
+            for change in self._changes
+            if first <= change.day <= last and device_id in (None, change.device_id)
+        ]
+        days = sorted({change.day for change in asked})
+        found = (
+            DailyUsage(day, CatalogueUsage.of(one.counted for one in asked if one.day == day))
+            for day in days
+        )
+        return [one for one in found if one.change != CatalogueUsage()]
+
+    async def fold_counters(self) -> None:
+        """There are no totals to maintain; nothing is done."""
 
     async def catalogue_id(self) -> CatalogueId:
         return self._catalogue_id
@@ -167,12 +193,15 @@ class InMemoryRecordRepo(RecordRepo):
             self._violations[unit.violation.violation_id] = unit.violation
         if completed:
             self._violations[completed.violation_id] = completed
+        self._changes += counted_by_commit(unit)
         return True
 
     def _observe(self, change: ObserveReplica) -> bool:
-        found = change.expected_in(self._files.get(change.file_id))
-        if found is None:
+        file = self._files.get(change.file_id)
+        found = change.expected_in(file)
+        if file is None or found is None:
             return False
+        self._changes += counted_by_transition(file, found, change.state, change.at)
         self._replace(change.file_id, found, found.become(change.state, verified_at=change.at))
         return True
 

@@ -14,6 +14,7 @@ def say_statistics(statistics: StorageStatistics) -> None:
             "cloud": _usage(statistics.cloud),
             **{f"{name} ": words for name, words in _kinds(statistics.cloud).items()},
             "violations": f"{statistics.violations}",
+            f"last {len(statistics.growth)} days": _growth(statistics),
             "cache": ("" if cache.healthy else "unavailable: ") + cache.detail,
         }
     )
@@ -28,6 +29,11 @@ def _usage(tier: TierUsage) -> str:
     if tier.free_bytes is not None:
         words += f", {in_bytes(tier.free_bytes)} free"
     return words
+
+
+def _growth(statistics: StorageStatistics) -> str:
+    files = sum(day.files for day in statistics.growth)
+    return f"{_files(files)}, {in_bytes(sum(day.bytes for day in statistics.growth))}"
 
 
 def _files(count: int) -> str:

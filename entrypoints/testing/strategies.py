@@ -58,11 +58,9 @@ from traffic_storage.domain.identifiers import (
 from traffic_storage.domain.identity import Marker, RegisteredStore
 from traffic_storage.domain.ingest import (
     Attempt,
-    CatalogueUsage,
     ClaimedIds,
     ExistingRows,
     Unit,
-    Usage,
 )
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
@@ -70,6 +68,7 @@ from traffic_storage.domain.placement import CloudRoute, StorageStrategy, StoreS
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, ViolationQuery
 from traffic_storage.domain.retention import CaptureBounds, RetentionPeriods, RetentionPolicy
 from traffic_storage.domain.times import EARLIEST, Moment, instant
+from traffic_storage.domain.usage import CatalogueUsage, FileUsage, StoreUsage
 from traffic_storage.domain.violation import (
     EvidencePart,
     StoredViolation,
@@ -603,15 +602,21 @@ def existing() -> SearchStrategy[ExistingRows]:
     )
 
 
-def usages() -> SearchStrategy[Usage]:
-    """Counters of one file kind in one store."""
-    return st.builds(Usage, store_ids(), kinds(), st.integers(1, 10**9), st.integers(0, 2**50))
+def store_usages() -> SearchStrategy[StoreUsage]:
+    """Counters of the replicas of one kind in one store."""
+    return st.builds(StoreUsage, store_ids(), kinds(), st.integers(1, 10**9), st.integers(0, 2**50))
+
+
+def file_usages() -> SearchStrategy[FileUsage]:
+    """Counters of the files of one kind."""
+    return st.builds(FileUsage, kinds(), st.integers(1, 10**9), st.integers(0, 2**50))
 
 
 def catalogue_usages() -> SearchStrategy[CatalogueUsage]:
     """The counters of a catalogue."""
-    rows = st.lists(usages(), max_size=4, unique_by=lambda row: (row.store_id, row.kind))
-    return st.builds(CatalogueUsage, rows.map(tuple), st.integers(0, 10**9))
+    stores = st.lists(store_usages(), max_size=4, unique_by=lambda row: (row.store_id, row.kind))
+    files = st.lists(file_usages(), max_size=3, unique_by=lambda row: row.kind)
+    return st.builds(CatalogueUsage, stores.map(tuple), files.map(tuple), st.integers(0, 10**9))
 
 
 # Queries

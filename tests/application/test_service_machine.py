@@ -29,9 +29,9 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import FileKind, StoredFile, Tier
 from traffic_storage.domain.identifiers import FileId, ViolationId
-from traffic_storage.domain.ingest import CatalogueUsage
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.usage import CatalogueUsage
 from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
 from traffic_storage.entrypoints.testing.faults.plans import When
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
@@ -380,7 +380,7 @@ class ServiceMachine(RuleBasedStateMachine):
 
     def _check_no_more_than_is_known(self) -> None:
         usage: CatalogueUsage = self._run(self.service.container._record_repo().usage())
-        assert sum(row.files for row in usage.stores) == sum(
+        assert sum(row.replicas for row in usage.stores) == sum(
             len(store.blobs) for store in self.rig.at_rest.values()
         )
 

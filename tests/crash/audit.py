@@ -28,6 +28,10 @@ MARKERS = {
     ".traffic-storage-marker",
 }
 
+COUNTED = (
+    "SELECT store, kind, items, bytes FROM usage_total UNION ALL"
+    " SELECT store, kind, items, bytes FROM usage_delta"
+)
 TABLES = {
     "file": "SELECT file_id, kind, sha256, size_bytes, coalesce(stored_sha256, sha256) AS"
     " stored_sha256, coalesce(stored_size_bytes, size_bytes) AS stored_size_bytes, coding, state,"
@@ -38,9 +42,14 @@ TABLES = {
     "attempt": "SELECT attempt_id, keys FROM attempt",
     "violation": "SELECT violation_id, metadata_file_id, image_file_id, video_file_id"
     " FROM violation",
-    "usage": "SELECT store_id, kind, sum(files) AS files, sum(bytes) AS bytes FROM usage"
-    " GROUP BY store_id, kind",
-    "violations": "SELECT coalesce(sum(violations), 0) AS n FROM violation_count",
+    "usage": "SELECT coalesce(s.store_id, '') AS store_id, u.kind, sum(u.items) AS items,"
+    f" sum(u.bytes) AS bytes FROM ({COUNTED}) u LEFT JOIN store s ON s.number = u.store"
+    " GROUP BY s.store_id, u.kind",
+    "days": "SELECT store, kind, sum(items) AS items, sum(bytes) AS bytes FROM usage_day"
+    " GROUP BY store, kind",
+    "device_days": "SELECT store, kind, sum(items) AS items, sum(bytes) AS bytes"
+    " FROM usage_device_day GROUP BY store, kind",
+    "totals": "SELECT store, kind, items, bytes FROM usage_total",
 }
 
 Row = Mapping[str, Any]
@@ -200,6 +209,10 @@ def _miscounts(evidence: Evidence) -> list[str]:
     files = {row["file_id"]: row for row in evidence.rows["file"]}
     counted: Counter[tuple[str, str]] = Counter()
     sized: Counter[tuple[str, str]] = Counter()
+    for row in files.values():
+        counted["", row["kind"]] += 1
+        sized["", row["kind"]] += row["stored_size_bytes"]
+    counted["", "violation"] = len(evidence.rows["violation"])
     for replica in evidence.rows["replica"]:
         file = files.get(replica["file_id"])
         if file is not None and replica["state"] in OCCUPYING:
@@ -211,14 +224,21 @@ def _miscounts(evidence: Evidence) -> list[str]:
         for place in counted.keys() | kept.keys()
         if (counted[place], sized[place])
         != (
-            int(kept[place]["files"]) if place in kept else 0,
+            int(kept[place]["items"]) if place in kept else 0,
             int(kept[place]["bytes"]) if place in kept else 0,
         )
     ]
-    violations = len(evidence.rows["violation"])
-    if violations != int(evidence.rows["violations"][0]["n"]):
-        found.append(f"miscounted: {violations} violations, {evidence.rows['violations'][0]['n']}")
+    totals = _amounts(evidence.rows["totals"])
+    found += [
+        f"miscounted: {table} add up to {_amounts(evidence.rows[table])}, not {totals}"
+        for table in ("days", "device_days")
+        if _amounts(evidence.rows[table]) != totals
+    ]
     return found
+
+
+def _amounts(rows: list[Row]) -> dict[tuple[int, str], tuple[int, int]]:
+    return {(row["store"], row["kind"]): (int(row["items"]), int(row["bytes"])) for row in rows}
 
 
 def rows_of_sqlite(settings: StorageConfig) -> dict[str, list[Row]]:

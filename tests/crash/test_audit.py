@@ -23,7 +23,8 @@ from traffic_storage import StorageConfig, StorageService, StorageStrategy, Viol
 PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 IMAGE, FILM, NOTE = "V1~image", "film", "note"
 NO_DIGEST = "0" * 64
-ROW_OF_METADATA = "SELECT min(rowid) FROM usage WHERE kind = 'metadata'"
+ROW_OF_METADATA = "SELECT min(delta_id) FROM usage_delta WHERE kind = 'metadata' AND store > 0"
+FILE_OF_METADATA = "SELECT min(delta_id) FROM usage_delta WHERE kind = 'metadata' AND store = 0"
 
 
 async def stored(settings: StorageConfig, strategy: StorageStrategy) -> Mapping[str, str]:
@@ -117,7 +118,8 @@ def other_size_in_the_row(place: Place) -> list[str]:
     place.change(
         "UPDATE file SET stored_size_bytes = stored_size_bytes + 1 WHERE file_id = ?", NOTE
     )
-    place.change("UPDATE usage SET bytes = bytes + 1 WHERE rowid = (" + ROW_OF_METADATA + ")")
+    for row in (ROW_OF_METADATA, FILE_OF_METADATA):
+        place.change("UPDATE usage_delta SET bytes = bytes + 1 WHERE delta_id = (" + row + ")")
     return [f"I2 other bytes than the row says: {NOTE} at {place.key(NOTE)}"]
 
 
@@ -199,23 +201,27 @@ def files_without_a_violation(place: Place) -> list[str]:
 
 
 def miscounted_files(place: Place) -> list[str]:
-    place.change("UPDATE usage SET files = files + 1 WHERE rowid = (" + ROW_OF_METADATA + ")")
+    place.change(
+        "UPDATE usage_delta SET items = items + 1 WHERE delta_id = (" + ROW_OF_METADATA + ")"
+    )
     return ["miscounted: "]
 
 
 def miscounted_bytes(place: Place) -> list[str]:
-    place.change("UPDATE usage SET bytes = bytes - 1 WHERE rowid = (" + ROW_OF_METADATA + ")")
+    place.change(
+        "UPDATE usage_delta SET bytes = bytes - 1 WHERE delta_id = (" + ROW_OF_METADATA + ")"
+    )
     return ["miscounted: "]
 
 
 def nothing_counted(place: Place) -> list[str]:
-    place.change("DELETE FROM usage WHERE kind = 'metadata'")
+    place.change("DELETE FROM usage_delta WHERE kind = 'metadata' AND store > 0")
     return ["miscounted: "]
 
 
 def miscounted_violations(place: Place) -> list[str]:
-    place.change("UPDATE violation_count SET violations = violations + 1")
-    return ["miscounted: 1 violations, "]
+    place.change("UPDATE usage_delta SET items = items + 1 WHERE kind = 'violation'")
+    return ["miscounted: ('', 'violation') has "]
 
 
 FAULTS: list[Callable[[Place], list[str]]] = [

@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
-from traffic_storage.adapters.record_repo.sql.rows import Row
+from traffic_storage.adapters.record_repo.sql.rows import Row, counter_row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
-from traffic_storage.adapters.record_repo.sql.statements import ADD_USAGE, ADD_VIOLATIONS
-from traffic_storage.domain.changes import CounterChange
+from traffic_storage.adapters.record_repo.sql.statements import ADD_USAGE
+from traffic_storage.domain.usage import CounterChange
 
 
 @frozen
@@ -36,7 +36,7 @@ class Write:
     """
 
     steps: tuple[Step, ...]
-    counters: CounterChange = field(factory=CounterChange)
+    counters: Sequence[CounterChange] = ()
     grows: bool = False
 
 
@@ -92,22 +92,34 @@ class Driver(Protocol):
         """Let running calls end, then free everything."""
 
 
-def merged(writes: Sequence[Write], shard: int) -> list[Step]:
+def merged(writes: Iterable[Write]) -> list[Step]:
     """The steps of several writes as one transaction: each statement once, with all its rows.
 
     Statements come in the order of their definition, rows by their first argument, so that two
-    transactions that touch the same rows lock them in the same order. Counters are summed up and
-    changed last, in this shard.
+    transactions that touch the same rows lock them in the same order.
     """
     steps: dict[Statement, Step] = {}
     for write in writes:
         for step in write.steps:
             known = steps.get(step.statement)
             steps[step.statement] = _joined(known, step) if known else step
-    for step in _counting(writes, shard):
-        steps[step.statement] = step
     ordered = sorted(steps.values(), key=lambda step: step.statement.rank)
     return [evolve(step, rows=_in_order(step.rows)) for step in ordered]
+
+
+def counting(writes: Iterable[Write]) -> list[Step]:
+    """The step that records the counter changes of several writes, summed up; last in its transaction.
+
+    It comes after a statement that changed a row: `SqlRecordRepo.fold_counters` relies on it.
+    """
+    sums: defaultdict[Args, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for write in writes:
+        for change in write.counters:
+            key = counter_row(change)
+            items, size = sums[key]
+            sums[key] = items + change.items, size + change.bytes
+    rows = tuple((*key, *sums[key]) for key in sorted(sums) if any(sums[key]))
+    return [Step(ADD_USAGE, rows)] if rows else []
 
 
 def _joined(one: Step, other: Step) -> Step:
@@ -117,20 +129,3 @@ def _joined(one: Step, other: Step) -> Step:
 
 def _in_order(rows: tuple[Args, ...]) -> tuple[Args, ...]:
     return rows if len(rows) < 2 else tuple(sorted(rows, key=lambda row: str(row[0])))
-
-
-def _counting(writes: Iterable[Write], shard: int) -> Iterable[Step]:
-    files: defaultdict[tuple[str, str], int] = defaultdict(int)
-    size: defaultdict[tuple[str, str], int] = defaultdict(int)
-    violations = 0
-    for write in writes:
-        violations += write.counters.violations
-        for change in write.counters.usage:
-            place = change.store_id, change.kind.value
-            files[place] += change.files
-            size[place] += change.bytes
-    if files:
-        rows = tuple((*place, shard, files[place], size[place]) for place in sorted(files))
-        yield Step(ADD_USAGE, rows, len(rows))
-    if violations:
-        yield Step(ADD_VIOLATIONS, ((shard, violations),), 1)

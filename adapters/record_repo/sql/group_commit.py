@@ -13,7 +13,13 @@ from typing import Any
 from asyncpg.exceptions import ForeignKeyViolationError, UniqueViolationError
 from attrs import define
 
-from traffic_storage.adapters.record_repo.sql.driver import Refused, Step, Write, merged
+from traffic_storage.adapters.record_repo.sql.driver import (
+    Refused,
+    Step,
+    Write,
+    counting,
+    merged,
+)
 from traffic_storage.adapters.record_repo.sql.pool import (
     DIALECT,
     Connection,
@@ -79,15 +85,15 @@ class _Patience:
 
 
 class GroupCommit:
-    """Runs writes in groups, one at a time for each of `shards`, the counters that it uses.
+    """Runs writes in groups, at most `writers` of them at a time.
 
     Tasks are started when something has queued and end when nothing is left; a caller that is
     cancelled leaves its group alone.
     """
 
-    def __init__(self, pool: Pool, *, shards: Sequence[int], seconds: float, where: str) -> None:
+    def __init__(self, pool: Pool, *, writers: int, seconds: float, where: str) -> None:
         self._pool = pool
-        self._shards = shards
+        self._writers = writers
         self._seconds = seconds
         self._where = where
         self._queue: deque[_Job] = deque()
@@ -98,7 +104,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         job = _Job(write, loop.create_future())
         self._queue.append(job)
-        free = next((shard for shard in self._shards if shard not in self._tasks), None)
+        free = next((n for n in range(self._writers) if n not in self._tasks), None)
         if free is not None:
             self._tasks[free] = loop.create_task(self._empty_queue(free))
         await job.waiting
@@ -108,12 +114,12 @@ class GroupCommit:
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    async def _empty_queue(self, shard: int) -> None:
+    async def _empty_queue(self, writer: int) -> None:
         try:
             while group := self._next_group():
-                await self._settle_all(group, shard)
+                await self._settle_all(group)
         finally:
-            del self._tasks[shard]
+            del self._tasks[writer]
 
     def _next_group(self) -> list[_Job]:
         group: list[_Job] = []
@@ -123,10 +129,10 @@ class GroupCommit:
                 group.append(job)
         return group
 
-    async def _settle_all(self, group: Sequence[_Job], shard: int) -> None:
+    async def _settle_all(self, group: Sequence[_Job]) -> None:
         patience = _Patience(self._seconds)
         try:
-            await self._commit_group(group, shard, patience)
+            await self._commit_group(group, patience)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             failure = self._failure(error, patience)
             for job in group:
@@ -152,10 +158,10 @@ class GroupCommit:
         known.__cause__ = error
         return known
 
-    async def _commit_group(self, group: Sequence[_Job], shard: int, patience: _Patience) -> None:
+    async def _commit_group(self, group: Sequence[_Job], patience: _Patience) -> None:
         """Run a group; one that holds a write which can't be is halved until that is alone."""
         try:
-            await self._run(group, shard, patience)
+            await self._run(group, patience)
         except Exception as error:
             if isinstance(error, Refused):
                 error.repeated = patience.open
@@ -165,14 +171,15 @@ class GroupCommit:
                 group[0].fail(error)
                 return
             middle = len(group) // 2
-            await self._commit_group(group[:middle], shard, patience)
-            await self._commit_group(group[middle:], shard, patience)
+            await self._commit_group(group[:middle], patience)
+            await self._commit_group(group[middle:], patience)
         else:
             for job in group:
                 job.succeed()
 
-    async def _run(self, group: Sequence[_Job], shard: int, patience: _Patience) -> None:
-        steps = merged([job.write for job in group], shard)
+    async def _run(self, group: Sequence[_Job], patience: _Patience) -> None:
+        writes = [job.write for job in group]
+        steps = [*merged(writes), *counting(writes)]
         while True:
             try:
                 async with self._pool.lease(patience.deadline, fresh=patience.tries > 0) as leased:

@@ -6,7 +6,6 @@ cut; so the catalogue comes back by itself when the server does.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
@@ -30,7 +29,6 @@ from traffic_storage.adapters.record_repo.sql.postgres_errors import is_lost, tr
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
-from traffic_storage.adapters.record_repo.sql.tables import SHARDS
 from traffic_storage.domain.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -90,11 +88,9 @@ class PostgresDriver(Driver):
         self._settings = settings
         self._readers = Pool(self._connect, settings.pool_size)
         self._writers = Pool(self._connect_to_write, settings.writers)
-        # Two processes that start on different counters hardly ever wait for each other.
-        first = secrets.randbelow(SHARDS)
         self._commits = GroupCommit(
             self._writers,
-            shards=[(first + place) % SHARDS for place in range(settings.writers)],
+            writers=settings.writers,
             seconds=settings.timeout_seconds,
             where=settings.where,
         )

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime
 from types import MappingProxyType
+
+from attrs import frozen
 
 from traffic_storage.adapters.record_repo.sql import (
     file_pages,
@@ -14,15 +16,7 @@ from traffic_storage.adapters.record_repo.sql import (
     violation_pages,
 )
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
-from traffic_storage.adapters.record_repo.sql.rows import Row
-from traffic_storage.adapters.record_repo.sql.tables import SHARDS
-from traffic_storage.domain.changes import (
-    Change,
-    CommitUnit,
-    ObserveReplica,
-    counted_by_commit,
-    counted_by_transition,
-)
+from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.files import (
     FileKind,
     Replica,
@@ -32,6 +26,7 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
+    DeviceId,
     FileId,
     StoreId,
     ViolationId,
@@ -39,13 +34,17 @@ from traffic_storage.domain.identifiers import (
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import (
     Attempt,
-    CatalogueUsage,
     ClaimedIds,
     ExistingRows,
     Unit,
-    Usage,
 )
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.usage import (
+    CatalogueUsage,
+    DailyUsage,
+    counted_by_commit,
+    counted_by_transition,
+)
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable, IdsTaken
 from traffic_storage.ports.record_repo import RecordRepo
@@ -54,6 +53,19 @@ MOST_FILES = 1000
 _RACES = 20
 _MOST_RANGES = 1000
 _QUERIES_BETWEEN_COUNTS = 1000
+_MOST_FOLDED = 5000
+"""Deltas that one transaction folds."""
+
+
+@frozen
+class _Horizon:
+    """Deltas up to `newest` are settled once no transaction below `transaction` is running.
+
+    Until then one with a lower id may still become visible, and would be left out by a fold.
+    """
+
+    newest: int
+    transaction: int
 
 
 class SqlRecordRepo(RecordRepo):
@@ -65,6 +77,7 @@ class SqlRecordRepo(RecordRepo):
         self._range_sizes: dict[tuple[float | None, float | None], int] = {}
         self._violations = 0
         self._queries_until_count = 0
+        self._horizon: _Horizon | None = None
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         # What is taken is read while the attempt is being entered.
@@ -131,7 +144,22 @@ class SqlRecordRepo(RecordRepo):
         return Page(found[: query.limit], Cursor(last.created_at, last.file_id))
 
     async def usage(self) -> CatalogueUsage:
-        return _usage_of(await self._driver.read(statements.USAGE, [()]))
+        return rows.usage_of(await self._driver.read(statements.USAGE, [()]))
+
+    async def daily_usage(
+        self, first: date, last: date, device_id: DeviceId | None = None
+    ) -> Sequence[DailyUsage]:
+        between = rows.day_number(first), rows.day_number(last)
+        if device_id is None:
+            return rows.days_of(await self._driver.read(statements.DAYS, [between]))
+        found = await self._driver.read(statements.DEVICE_DAYS, [(*between, device_id)])
+        return rows.days_of(found)
+
+    async def fold_counters(self) -> None:
+        known, self._horizon = self._horizon, await self._read_horizon()
+        for horizon in (known, self._horizon):
+            if horizon is not None and await self._is_settled(horizon):
+                await self._fold(horizon.newest)
 
     async def catalogue_id(self) -> CatalogueId:
         found = await self._driver.read(statements.CATALOGUE_ID, [()])
@@ -177,6 +205,24 @@ class SqlRecordRepo(RecordRepo):
 
     async def aclose(self) -> None:
         await self._driver.aclose()
+
+    async def _read_horizon(self) -> _Horizon:
+        ((newest, transaction),) = await self._driver.read(statements.HORIZON, [()])
+        return _Horizon(newest, transaction)
+
+    async def _is_settled(self, horizon: _Horizon) -> bool:
+        ((oldest,),) = await self._driver.read(statements.OLDEST_RUNNING, [()])
+        return bool(oldest >= horizon.transaction)
+
+    async def _fold(self, newest: int) -> None:
+        ((watermark,),) = await self._driver.read(statements.WATERMARK, [()])
+        # Refused: another process has moved the watermark, and goes on from there; or an earlier
+        # run of this write, whose outcome was unknown. The next call folds the rest.
+        with suppress(Refused):
+            while watermark < newest:
+                upto = min(watermark + _MOST_FOLDED, newest)
+                await self._driver.write(folding(watermark, upto))
+                watermark = upto
 
     async def _commit(self, attempt: AttemptId, unit: Unit) -> bool:
         try:
@@ -274,29 +320,23 @@ def _observation(file: StoredFile, found: Replica, change: ObserveReplica) -> Wr
     row = (found.replica_id.bytes, *states, rows.micros(change.at))
     return Write(
         (Step(statements.MARK_REPLICA, (row,), 1),),
-        counters=counted_by_transition(file, found, change.state),
+        counters=counted_by_transition(file, found, change.state, change.at),
     )
 
 
 def _registration(store: RegisteredStore) -> Write:
-    counters = tuple(
-        (store.store_id, kind.value, shard, 0, 0) for kind in FileKind for shard in range(SHARDS)
-    )
+    return Write((Step(statements.INSERT_STORE, (rows.store_row(store),)),), grows=True)
+
+
+def folding(watermark: int, upto: int) -> Write:
+    folded = ((watermark, upto),)
     return Write(
         (
-            Step(statements.INSERT_STORE, (rows.store_row(store),)),
-            Step(statements.INSERT_USAGE, counters),
+            Step(statements.CLAIM_FOLD, folded, 1),
+            Step(statements.FOLD_TOTALS, folded),
+            Step(statements.FOLD_DAYS, folded),
+            Step(statements.FOLD_DEVICE_DAYS, folded),
+            Step(statements.DELETE_FOLDED, folded),
         ),
         grows=True,
-    )
-
-
-def _usage_of(found: Sequence[Row]) -> CatalogueUsage:
-    (_, _, violations, _), *stores = found
-    return CatalogueUsage(
-        tuple(
-            Usage(StoreId(store_id), FileKind(kind), files, size)
-            for store_id, kind, files, size in stores
-        ),
-        violations,
     )

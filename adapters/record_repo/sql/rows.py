@@ -4,7 +4,7 @@ A row that was written is trusted when it is read: nothing is checked twice.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from json import loads as exact_loads
 from operator import itemgetter
@@ -44,6 +44,7 @@ from traffic_storage.domain.identifiers import (
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.usage import CatalogueUsage, CounterChange, DailyUsage
 from traffic_storage.domain.violation import StoredViolation, recorded, stored
 
 Row: TypeAlias = Sequence[Any]
@@ -370,4 +371,42 @@ def _instants(given: Sequence[datetime], micros: Sequence[int]) -> Iterable[date
     return [
         time if time.tzinfo is UTC else moment(value)
         for time, value in zip(given, micros, strict=True)
+    ]
+
+
+NO_STORE = ""
+NO_DEVICE = ""
+VIOLATION = "violation"
+"""The kind of counters of violations."""
+
+
+def counter_row(change: CounterChange) -> Args:
+    """The columns of a counter's change, without its amounts."""
+    kind = VIOLATION if change.kind is None else change.kind.value
+    return day_number(change.day), change.store_id or NO_STORE, kind, change.device_id or NO_DEVICE
+
+
+def day_number(day: date) -> int:
+    """Days since 1970."""
+    return (day - _EPOCH.date()).days
+
+
+def usage_of(found: Iterable[Row]) -> CatalogueUsage:
+    """The usage of rows of store, kind, items and bytes."""
+    return CatalogueUsage.of(
+        (
+            StoreId(store_id) if store_id else None,
+            None if kind == VIOLATION else FileKind(kind),
+            items,
+            size,
+        )
+        for store_id, kind, items, size in found
+    )
+
+
+def days_of(found: Sequence[Row]) -> Sequence[DailyUsage]:
+    """The usage of rows that have a day first, in its order."""
+    return [
+        DailyUsage(_EPOCH.date() + timedelta(days=day), usage_of(row[1:] for row in of_day))
+        for day, of_day in groupby(found, key=itemgetter(0))
     ]

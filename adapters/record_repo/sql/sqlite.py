@@ -24,7 +24,14 @@ from sqlalchemy.sql.selectable import FromClause
 
 from traffic_storage.adapters.record_repo.sql import migrations
 from traffic_storage.adapters.record_repo.sql.ballast import Ballast
-from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write, merged
+from traffic_storage.adapters.record_repo.sql.driver import (
+    Driver,
+    Refused,
+    Step,
+    Write,
+    counting,
+    merged,
+)
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
@@ -61,7 +68,6 @@ _STEPS_BETWEEN_CHECKS = 10_000
 """Steps of SQLite's machine, about a millisecond; a page of 100 takes 3,000."""
 _BARE_MINIMUM = 256 * 1024
 """With less than this on the disk SQLite can't even make the files that a reader needs."""
-_SHARD = 0
 _REFUSALS = (
     sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
     sqlite3.SQLITE_CONSTRAINT_UNIQUE,
@@ -316,6 +322,8 @@ class _Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             refusals = [(job, self._one(connection, job.payload)) for job in jobs]
+            for step in counting(job.payload for job, refusal in refusals if refusal is None):
+                _run(connection, step)
         except BaseException:
             _roll_back(connection)
             raise
@@ -336,7 +344,7 @@ class _Writer:
         connection.execute("SAVEPOINT one")
         refusal: Exception | None = None
         try:
-            for step in merged([write], _SHARD):
+            for step in merged([write]):
                 _run(connection, step)
         except Exception as error:
             if isinstance(error, sqlite3.Error) and translated(error, self._path):

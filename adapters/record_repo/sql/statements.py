@@ -9,9 +9,11 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Integer,
     LargeBinary,
+    Select,
     Table,
     Text,
     bindparam,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -37,9 +40,12 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     file,
     replica,
     store,
-    usage,
+    usage_day,
+    usage_delta,
+    usage_device_day,
+    usage_fold,
+    usage_total,
     violation,
-    violation_count,
 )
 from traffic_storage.adapters.record_repo.sql.violation_pages import ROW
 from traffic_storage.domain.files import ReplicaState
@@ -82,7 +88,6 @@ def _number(name: str) -> ColumnElement[int]:
     return select(store.c.number).where(store.c.store_id == _given(name)).scalar_subquery()
 
 
-INSERT_USAGE = _insertion(usage)
 # Compare-and-set on the incarnations.
 EXCHANGE_STORE = Statement(
     update(store)
@@ -170,25 +175,68 @@ MARK_REPLICA = Statement(
 )
 
 # Counters.
+_AMOUNTS = ("items", "bytes")
 ADD_USAGE = Statement(
-    update(usage)
-    .where(
-        usage.c.store_id == _given("store"),
-        usage.c.kind == _given("of"),
-        usage.c.shard == _given("spread"),
-    )
+    insert(usage_delta)
+    .inline()
     .values(
-        files=usage.c.files + _given("more_files"),
-        bytes=usage.c.bytes + _given("more_bytes"),
+        day=_given("new_day"),
+        store=func.coalesce(_number("of_store"), _ZERO),
+        kind=_given("new_kind"),
+        device=_given("new_device"),
+        items=_given("new_items"),
+        bytes=_given("new_bytes"),
     ),
-    ("store", "of", "spread", "more_files", "more_bytes"),
+    ("new_day", "of_store", "new_kind", "new_device", "new_items", "new_bytes"),
 )
-ADD_VIOLATIONS = Statement(
-    update(violation_count)
-    .where(violation_count.c.shard == _given("spread"))
-    .values(violations=violation_count.c.violations + _given("more")),
-    ("spread", "more"),
+
+
+def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
+    # A sum of BIGINT is NUMERIC on PostgreSQL.
+    return cast(func.coalesce(func.sum(column), _ZERO), BigInteger)
+
+
+_folded = (usage_delta.c.delta_id > _given("watermark"), usage_delta.c.delta_id <= _given("upto"))
+
+
+def _fold_into(table: Table) -> Statement:
+    """Add the deltas of the range, summed by the table's primary key."""
+    keys = [column.name for column in table.primary_key]
+    columns = [usage_delta.c[key] for key in keys]
+    changes = (
+        select(*columns, *(_sum(usage_delta.c[name]) for name in _AMOUNTS))
+        .where(*_folded)
+        .group_by(*columns)
+        # Two transactions lock the same rows in the same order.
+        .order_by(*columns)
+    )
+    names = [*keys, *_AMOUNTS]
+    core = postgresql.insert(table).from_select(names, changes)
+    on_sqlite = sqlite.insert(table).from_select(names, changes)
+    return Statement(
+        core.on_conflict_do_update(
+            index_elements=keys,
+            set_={name: table.c[name] + core.excluded[name] for name in _AMOUNTS},
+        ),
+        ("watermark", "upto"),
+        on_sqlite=on_sqlite.on_conflict_do_update(
+            index_elements=keys,
+            set_={name: table.c[name] + on_sqlite.excluded[name] for name in _AMOUNTS},
+        ),
+    )
+
+
+# Compare-and-set on the watermark: each delta is folded once.
+CLAIM_FOLD = Statement(
+    update(usage_fold)
+    .where(usage_fold.c.watermark == _given("was"))
+    .values(watermark=_given("becomes")),
+    ("was", "becomes"),
 )
+FOLD_TOTALS = _fold_into(usage_total)
+FOLD_DAYS = _fold_into(usage_day)
+FOLD_DEVICE_DAYS = _fold_into(usage_device_day)
+DELETE_FOLDED = Statement(delete(usage_delta).where(*_folded), ("watermark", "upto"))
 
 # Reads.
 PING = Statement(select(_ONE), ())
@@ -251,25 +299,74 @@ FILES_OF = Statement(
 )
 
 
-def _sum(column: Column[int]) -> ColumnElement[int]:
-    # A sum of BIGINT is NUMERIC on PostgreSQL.
-    return cast(func.coalesce(func.sum(column), _ZERO), BigInteger)
+_watermark = select(usage_fold.c.watermark).scalar_subquery()
+_unfolded = usage_delta.c.delta_id > _watermark
 
 
+def _usage(counted: CompoundSelect[Any], *by: str) -> Select[Any]:
+    """Sums by the columns `by`, store and kind, ordered by these, of those that are not zero."""
+    found = counted.subquery()
+    store_id = func.coalesce(store.c.store_id, _NONE)
+    items, size = (_sum(found.c[name]) for name in _AMOUNTS)
+    keys = [*(found.c[name] for name in by), store_id, found.c.kind]
+    return (
+        select(*keys, items, size)
+        .select_from(found.outerjoin(store, store.c.number == found.c.store))
+        .group_by(*keys)
+        .having(or_(items != _ZERO, size != _ZERO))
+        .order_by(*keys)
+    )
+
+
+def _columns(table: Table, *names: str) -> list[ColumnElement[Any]]:
+    return [table.c[name] for name in (*names, "store", "kind", *_AMOUNTS)]
+
+
+# Each is one statement, so that folded counters and the deltas behind the watermark are of one moment.
 USAGE = Statement(
-    # One statement, so that all counters are of one moment; the violations come first.
-    union_all(
-        select(
-            _NONE.label("store_id"),
-            _NONE.label("kind"),
-            _sum(violation_count.c.violations).label("files"),
-            _ZERO.label("bytes"),
-        ),
-        select(usage.c.store_id, usage.c.kind, _sum(usage.c.files), _sum(usage.c.bytes))
-        .group_by(usage.c.store_id, usage.c.kind)
-        .having(func.sum(usage.c.files) != _ZERO),
-    ).order_by("store_id", "kind"),
+    _usage(
+        union_all(select(*_columns(usage_total)), select(*_columns(usage_delta)).where(_unfolded))
+    ),
     (),
+)
+
+
+def _days(table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
+    day = table.c.day
+    return select(*_columns(table, "day")).where(
+        day >= _given("first"), day <= _given("last"), *conditions
+    )
+
+
+DAYS = Statement(
+    _usage(union_all(_days(usage_day), _days(usage_delta, _unfolded)), "day"), ("first", "last")
+)
+DEVICE_DAYS = Statement(
+    _usage(
+        union_all(
+            *(
+                _days(table, table.c.device == _given("of_device"), *conditions)
+                for table, conditions in ((usage_device_day, ()), (usage_delta, (_unfolded,)))
+            )
+        ),
+        "day",
+    ),
+    ("first", "last", "of_device"),
+)
+WATERMARK = Statement(select(usage_fold.c.watermark), ())
+# The newest visible delta, and a transaction id. On PostgreSQL every transaction that has drawn a
+# lower delta id and is still running has a lower transaction id; on SQLite none is running.
+_newest = select(func.max(usage_delta.c.delta_id)).where(_unfolded).scalar_subquery()
+_newest_or_none = func.coalesce(_newest, _watermark)
+HORIZON = Statement(
+    select(_newest_or_none, literal_column("pg_current_xact_id()::text::bigint", BigInteger)),
+    (),
+    on_sqlite=select(_newest_or_none, _ZERO),
+)
+OLDEST_RUNNING = Statement(
+    select(literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)),
+    (),
+    on_sqlite=select(_ZERO),
 )
 
 

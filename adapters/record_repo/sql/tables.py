@@ -34,8 +34,8 @@ from sqlalchemy.types import TypeEngine
 
 from traffic_storage.domain.files import FileState, ReplicaState
 
-SHARDS = 16
-"""How many rows a counter is spread over, so that writers on PostgreSQL don't queue for one."""
+# Room beside each row for its next versions: a total changes with each fold.
+_ROOM_FOR_VERSIONS = {"fillfactor": "10"}
 
 metadata = MetaData(
     naming_convention={
@@ -271,22 +271,71 @@ Index("violation_class_band_time_idx", _CLASS, *_IN_BAND)
 whole_range = violation.c.confidence >= literal_column("0")
 Index("violation_confidence_idx", violation.c.confidence, *_ORDER, postgresql_where=whole_range)
 
-usage = Table(
-    "usage",
+# Counters. Each transaction appends its changes to `usage_delta`; folding moves them into the
+# others. `store` is the number of a store, whose replicas `items` counts; 0: `items` are files,
+# each once, or violations where the kind is `violation`. A `day` is days since 1970 (UTC).
+# `device` is empty where none was given.
+usage_delta = Table(
+    "usage_delta",
     metadata,
-    Column("store_id", _text(), ForeignKey(store.c.store_id), primary_key=True),
-    Column("kind", _text(), primary_key=True),
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("files", BigInteger, nullable=False),
+    Column(
+        "delta_id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("day", Integer, nullable=False),
+    Column("store", SmallInteger, nullable=False),
+    Column("kind", _text(), nullable=False),
+    Column("device", _text(), nullable=False),
+    Column("items", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    # Room beside each row for its next versions: a counter changes all the time.
-    postgresql_with={"fillfactor": "10"},
+    # Ids always grow, also after the table was emptied.
+    sqlite_autoincrement=True,
 )
 
-violation_count = Table(
-    "violation_count",
+# Deltas up to `watermark` are in the totals. A reader begins behind it, and so meets none of the
+# dead rows that PostgreSQL must keep for a long snapshot.
+usage_fold = Table(
+    "usage_fold",
     metadata,
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("violations", BigInteger, nullable=False),
-    postgresql_with={"fillfactor": "10"},
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("watermark", BigInteger, nullable=False),
+    CheckConstraint("one = 1", name="is_one_row"),
+    postgresql_with=_ROOM_FOR_VERSIONS,
+)
+
+usage_total = Table(
+    "usage_total",
+    metadata,
+    Column("store", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kind", _text(), primary_key=True),
+    Column("items", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    postgresql_with=_ROOM_FOR_VERSIONS,
+)
+
+# Changes per day; their sum is the total. At most days x (stores + 1) x kinds rows.
+usage_day = Table(
+    "usage_day",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("store", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kind", _text(), primary_key=True),
+    Column("items", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+# The same for each device. At most (stores + 1) x kinds rows for a device and a day on which
+# something changed: with 10,000 cameras that send images to one store every day about 50,000 a day.
+usage_device_day = Table(
+    "usage_device_day",
+    metadata,
+    Column("device", _text(), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("store", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kind", _text(), primary_key=True),
+    Column("items", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )

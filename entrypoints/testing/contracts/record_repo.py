@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from operator import methodcaller
 from random import Random
 from typing import ClassVar, TypeVar
@@ -39,8 +39,9 @@ from traffic_storage.domain.identifiers import (
     evidence_file_id,
 )
 from traffic_storage.domain.identity import RegisteredStore
-from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, Unit, Usage
+from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, FileUsage, StoreUsage
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord
 from traffic_storage.entrypoints.testing import strategies as values
 from traffic_storage.entrypoints.testing.ids import uuid7_at
@@ -61,7 +62,8 @@ from traffic_storage.ports.record_repo import RecordRepo
 T = TypeVar("T")
 
 MINUTE = timedelta(minutes=1)
-NOTHING = CatalogueUsage((), 0)
+NOTHING = CatalogueUsage()
+_DAY = timedelta(days=1)
 STRANGE_IDS = ["V", "V.1", "V-1", "V:1", "V=1", "V@1", "V_1", "V+1", "v", "v1", "A", "a", "9", "+"]
 """Ids whose order by code point differs from most collations."""
 
@@ -115,7 +117,7 @@ async def all_pages(repo: RecordRepo, query: ViolationQuery) -> list[StoredViola
         query = evolve(query, after=page.next)
 
 
-async def recount(repo: RecordRepo, names: Sequence[FileId]) -> Sequence[Usage]:
+async def recount(repo: RecordRepo, names: Sequence[FileId]) -> Sequence[StoreUsage]:
     """Return the expected counters, by counting the present and corrupt replicas of the files."""
     counted: Counter[tuple[StoreId, FileKind]] = Counter()
     size: Counter[tuple[StoreId, FileKind]] = Counter()
@@ -125,7 +127,19 @@ async def recount(repo: RecordRepo, names: Sequence[FileId]) -> Sequence[Usage]:
                 if copy.state in (ReplicaState.PRESENT, ReplicaState.CORRUPT):
                     counted[copy.store_id, file.kind] += 1
                     size[copy.store_id, file.kind] += file.stored.size_bytes
-    return [Usage(*place, counted[place], size[place]) for place in sorted(counted)]
+    return [StoreUsage(*place, counted[place], size[place]) for place in sorted(counted)]
+
+
+def _sum_of(days: Sequence[DailyUsage]) -> CatalogueUsage:
+    return CatalogueUsage.of(
+        counted
+        for one in days
+        for counted in (
+            *((row.store_id, row.kind, row.replicas, row.bytes) for row in one.change.stores),
+            *((None, row.kind, row.files, row.bytes) for row in one.change.files),
+            (None, None, one.change.violations, 0),
+        )
+    )
 
 
 async def is_whole(repo: RecordRepo, unit: Unit) -> bool:
@@ -667,7 +681,7 @@ class RecordRepoContract:
     # Counters
 
     async def test_counters_know_stores_and_kinds(self, repo: RecordRepo) -> None:
-        """usage: returns one row per store and kind, without planned replicas."""
+        """CatalogueUsage: one row per store and kind, and one per kind, without planned replicas."""
         here, there = await local(repo), await cloud(repo)
         image = new_file(here, there, size_bytes=1000)
         video = new_file(there, kind=FileKind.VIDEO, size_bytes=5000)
@@ -676,11 +690,86 @@ class RecordRepoContract:
             await store(repo, Unit((file,)))
         assert await repo.usage() == CatalogueUsage(
             (
-                Usage(there.store_id, FileKind.VIDEO, 1, 5000),
-                Usage(here.store_id, FileKind.IMAGE, 2, 1100),
+                StoreUsage(there.store_id, FileKind.VIDEO, 1, 5000),
+                StoreUsage(here.store_id, FileKind.IMAGE, 2, 1100),
             ),
-            0,
+            (FileUsage(FileKind.IMAGE, 2, 1100), FileUsage(FileKind.VIDEO, 1, 5000)),
         )
+
+    async def test_a_file_with_several_replicas_counts_once(self, repo: RecordRepo) -> None:
+        """CounterChange: files "each once however many replicas it has", found or not."""
+        here, there = await local(repo), await cloud(repo)
+        file = new_file(here, size_bytes=1000)
+        await store(repo, Unit((file,)))
+        unit = new_restoration(file, there)
+        attempt = new_attempt(unit)
+        await repo.begin(attempt, unit.affected_ids)
+        await repo.apply(CommitUnit(attempt.attempt_id, unit))
+        usage = await repo.usage()
+        assert [(row.store_id, row.replicas) for row in usage.stores] == [
+            (there.store_id, 1),
+            (here.store_id, 1),
+        ]
+        assert usage.files == (FileUsage(FileKind.IMAGE, 1, 1000),)
+        assert await _mark(repo, file, ReplicaState.MISSING)
+        assert (await repo.usage()).files == usage.files
+
+    async def test_days_hold_the_changes_of_the_counters(self, repo: RecordRepo) -> None:
+        """daily_usage: "the change of the counters on each day (UTC)", of all or of one device."""
+        place = await local(repo)
+        device = DeviceId("camera-1")
+        late = new_file(place, at=NOON + timedelta(days=2))
+        units = (Unit((evolve(new_file(place), device_id=device),)), Unit((late,)))
+        for unit in units:
+            await store(repo, unit)
+        file = units[0].files[0]
+        change = ObserveReplica(
+            file.file_id,
+            file.replicas[0].replica_id,
+            ReplicaState.MISSING,
+            NOON + timedelta(days=1),
+        )
+        await repo.apply(change)
+        first = CatalogueUsage(
+            (StoreUsage(place.store_id, FileKind.IMAGE, 1, 1000),),
+            (FileUsage(FileKind.IMAGE, 1, 1000),),
+        )
+        lost = CatalogueUsage((StoreUsage(place.store_id, FileKind.IMAGE, -1, -1000),))
+        day = NOON.date()
+        of_device = [DailyUsage(day, first), DailyUsage(day + _DAY, lost)]
+        for _ in range(2):
+            assert list(await repo.daily_usage(day, day + 2 * _DAY, device)) == of_device
+            assert list(await repo.daily_usage(day, day + _DAY, DeviceId("camera-2"))) == []
+            assert list(await repo.daily_usage(day + _DAY, day + _DAY)) == of_device[1:]
+            everything = await repo.daily_usage(day, day + 2 * _DAY)
+            assert _sum_of(everything) == await repo.usage()
+            await repo.fold_counters()
+
+    async def test_folding_changes_no_reading(self, repo: RecordRepo) -> None:
+        """fold_counters: "No reading changes", whenever it runs and however often."""
+        place = await local(repo)
+        units = [new_evidence(new_record(), place) for _ in range(40)]
+        done = asyncio.Event()
+
+        async def fold() -> None:
+            while not done.is_set():
+                await repo.fold_counters()
+                days = await repo.daily_usage(NOON.date() - _DAY, NOON.date() + _DAY)
+                assert sum(one.change.violations for one in days) <= len(units)
+                await asyncio.sleep(0)
+
+        async def commit() -> None:
+            for number, unit in enumerate(units):
+                await store(repo, unit)
+                assert (await repo.usage()).violations == number + 1
+            done.set()
+
+        await asyncio.gather(commit(), fold(), fold())
+        before = await repo.usage(), await repo.daily_usage(NOON.date(), NOON.date())
+        await asyncio.gather(*(repo.fold_counters() for _ in range(5)))
+        assert (await repo.usage(), await repo.daily_usage(NOON.date(), NOON.date())) == before
+        names = [name for unit in units for name in unit.names.files]
+        assert list(before[0].stores) == await recount(repo, names)
 
     async def test_counters_equal_a_recount_under_sixteen_writers(self, repo: RecordRepo) -> None:
         """apply: the counters equal a recount after concurrent commits, conflicts and observations."""
@@ -700,10 +789,17 @@ class RecordRepoContract:
                     await store(repo, unit)
                     await _mark_some(repo, chance, unit)
 
-        await asyncio.gather(*(work(writer) for writer in range(16)))
+        async with asyncio.TaskGroup() as group:
+            for writer in range(16):
+                group.create_task(work(writer))
+            for _ in range(4):
+                group.create_task(repo.fold_counters())
         found = [name for name in names if name.endswith("~metadata") and await repo.file(name)]
         usage = await repo.usage()
         assert list(usage.stores) == await recount(repo, sorted(names))
+        assert sum(row.files for row in usage.files) == len(
+            [name for name in names if await repo.file(name)]
+        )
         assert usage.violations == len(found)
 
     # Marking
@@ -732,8 +828,8 @@ class RecordRepoContract:
         file = new_file(place)
         await store(repo, Unit((file,)))
         assert await _mark(repo, file, state)
-        rows = (Usage(place.store_id, FileKind.IMAGE, 1, 1000),) * occupied
-        assert await repo.usage() == CatalogueUsage(rows, 0)
+        rows = (StoreUsage(place.store_id, FileKind.IMAGE, 1, 1000),) * occupied
+        assert await repo.usage() == CatalogueUsage(rows, (FileUsage(FileKind.IMAGE, 1, 1000),))
 
     @pytest.mark.parametrize("state", [ReplicaState.CORRUPT, ReplicaState.MISSING])
     async def test_a_copy_that_was_marked_may_turn_out_present(
@@ -793,7 +889,8 @@ class RecordRepoContract:
         assert [copy.state for copy in found.doubtful] == [ReplicaState.MISSING]
         assert evolve(found, replicas=file.replicas) == file
         assert await repo.usage() == CatalogueUsage(
-            (Usage(there.store_id, FileKind.IMAGE, 1, 1000),), 0
+            (StoreUsage(there.store_id, FileKind.IMAGE, 1, 1000),),
+            (FileUsage(FileKind.IMAGE, 1, 1000),),
         )
 
     async def test_what_is_gone_gains_nothing(self, repo: RecordRepo) -> None:
@@ -804,7 +901,7 @@ class RecordRepoContract:
         await repo.begin(attempt, unit.affected_ids)
         with pytest.raises(AttemptCondemned):
             await repo.apply(CommitUnit(attempt.attempt_id, unit))
-        assert await repo.usage() == CatalogueUsage((), 0)
+        assert await repo.usage() == NOTHING
         assert await repo.condemn(LATER) == [attempt]
 
     # Stores
@@ -1153,6 +1250,16 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def all_counts_agree(self) -> None:
         """Compare the counters with the in-memory catalogue, which counts its rows at each call."""
         self._both(lambda repo: repo.usage())
+
+    @rule()
+    def fold(self) -> None:
+        """Fold the counters."""
+        self._both(lambda repo: repo.fold_counters())
+
+    @rule(device=st.none() | st.sampled_from(_DEVICES).map(DeviceId))
+    def look_at_days(self, device: DeviceId | None) -> None:
+        """Read the changes per day."""
+        self._both(lambda repo: repo.daily_usage(date(2000, 1, 1), date(2100, 1, 1), device))
 
     def teardown(self) -> None:
         """Compare all rows, and close both catalogues."""

@@ -1,7 +1,7 @@
 """Fault injection for catalogues."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import TypeVar
 
 from traffic_storage.domain.changes import Change
@@ -9,13 +9,15 @@ from traffic_storage.domain.files import StoredFile, Tier
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
+    DeviceId,
     FileId,
     StoreId,
     ViolationId,
 )
 from traffic_storage.domain.identity import RegisteredStore
-from traffic_storage.domain.ingest import Attempt, CatalogueUsage, ClaimedIds, ExistingRows
+from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
 from traffic_storage.domain.query import FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -63,6 +65,14 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def usage(self) -> CatalogueUsage:
         return await self._do("usage", self.inner.usage)
+
+    async def daily_usage(
+        self, first: date, last: date, device_id: DeviceId | None = None
+    ) -> Sequence[DailyUsage]:
+        return await self._do("daily_usage", lambda: self.inner.daily_usage(first, last, device_id))
+
+    async def fold_counters(self) -> None:
+        await self._do("fold_counters", self.inner.fold_counters)
 
     async def catalogue_id(self) -> CatalogueId:
         return await self._do("catalogue_id", self.inner.catalogue_id)

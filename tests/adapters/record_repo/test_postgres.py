@@ -450,17 +450,17 @@ class TestCallers:
             assert list((await repo.usage()).stores) == await recount(repo, names)
 
     async def test_deadlocks_are_run_again(self, database: Database) -> None:
-        """Another program locks the rows of two counters in the other order."""
+        """Another program locks the files and the attempts in the other order."""
         async with opened(settings_of(database, writers=1)) as repo:
             place = await local(repo)
             attempt, unit = await begun(repo, place)
             other = await asyncpg.connect(database.dsn)
             try:
-                await other.execute("BEGIN; SELECT 1 FROM violation_count FOR UPDATE")
+                await other.execute("BEGIN; LOCK TABLE file IN EXCLUSIVE MODE")
                 committing = asyncio.ensure_future(repo.apply(CommitUnit(attempt.attempt_id, unit)))
                 await _until_one_waits(other)
                 with suppress(asyncpg.DeadlockDetectedError):
-                    await other.execute("SELECT 1 FROM usage FOR UPDATE")
+                    await other.execute("SELECT 1 FROM attempt FOR UPDATE")
                 await other.execute("ROLLBACK")
                 await committing
             finally:

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import asyncpg
@@ -20,14 +20,15 @@ from sqlalchemy.pool import NullPool
 from tests.adapters.record_repo.test_postgres import opened, settings_of
 from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.sql import migrations, rows, statements, tables
-from traffic_storage.adapters.record_repo.sql.driver import Step, Write, merged
+from traffic_storage.adapters.record_repo.sql.driver import Step, Write, counting, merged
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
-from traffic_storage.domain.changes import CommitUnit, CounterChange
+from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.domain.files import FileKind, ReplicaState
-from traffic_storage.domain.identifiers import FileId, StoreId
-from traffic_storage.domain.ingest import Unit, Usage
+from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId
+from traffic_storage.domain.ingest import Unit
+from traffic_storage.domain.usage import CounterChange
 from traffic_storage.entrypoints.testing.contracts.record_repo import local
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import (
@@ -221,30 +222,39 @@ class TestMerging:
             )
         )
         end = Write((Step(statements.END_ATTEMPT, (("w",),), 1),))
-        assert merged([one, other, end], 3) == [
+        assert merged([one, other, end]) == [
             Step(statements.END_ATTEMPT, (("w",), ("x",)), 2),
             Step(statements.INSERT_FILE, (("c",), ("d",))),
             Step(statements.INSERT_VIOLATION, (("a",), ("b",))),
         ]
 
-    def test_counters_are_summed_and_come_last(self) -> None:
+    def test_counter_changes_are_summed(self) -> None:
+        day = date(2025, 11, 1)
+        image, camera = FileKind.IMAGE, DeviceId("c")
         writes = [
             Write(
-                (Step(statements.END_ATTEMPT, ((str(n),),), 1),),
-                counters=CounterChange(
-                    (
-                        Usage(StoreId("s"), FileKind.IMAGE, 1, 10),
-                        Usage(StoreId("r"), FileKind.IMAGE, -1, -5),
-                    ),
-                    violations=n,
+                (),
+                counters=(
+                    CounterChange(day, StoreId("s"), image, camera, 1, 10),
+                    CounterChange(day, StoreId("r"), image, None, -1, -5),
+                    CounterChange(day, None, None, camera, n, 0),
+                    CounterChange(day, None, image, camera, n - 1, n - 1),
                 ),
             )
             for n in range(3)
         ]
-        assert merged(writes, 7)[1:] == [
-            Step(statements.ADD_USAGE, (("r", "image", 7, -3, -15), ("s", "image", 7, 3, 30)), 2),
-            Step(statements.ADD_VIOLATIONS, ((7, 3),), 1),
+        number = (day - date(1970, 1, 1)).days
+        assert counting(writes) == [
+            Step(
+                statements.ADD_USAGE,
+                (
+                    (number, "", "violation", "c", 3, 0),
+                    (number, "r", "image", "", -3, -15),
+                    (number, "s", "image", "c", 3, 30),
+                ),
+            )
         ]
+        assert counting([Write(())]) == []
 
 
 def test_rows_of_files_without_copies_and_with_other_stored_segments() -> None:

@@ -163,7 +163,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             filled = list(made)
             marks = ", ".join("?" for _ in filled[0])
             connection.executemany(f"INSERT INTO {table} VALUES ({marks})", filled)
-        connection.execute("UPDATE violation_count SET violations = ? WHERE shard = 0", (ROWS,))
+        connection.execute("INSERT INTO usage_total VALUES (0, 'violation', ?, 0)", (ROWS,))
         connection.execute("COMMIT")
     return path
 
@@ -191,7 +191,7 @@ async def _fill(database: Database) -> None:
     connection = await asyncpg.connect(database.dsn)
     for table, made in _tables():
         await connection.copy_records_to_table(table, records=made)
-    await connection.execute(f"UPDATE violation_count SET violations = {ROWS} WHERE shard = 0")
+    await connection.execute(f"INSERT INTO usage_total VALUES (0, 'violation', {ROWS}, 0)")
     await connection.execute("VACUUM ANALYZE violation")
     await connection.close()
 

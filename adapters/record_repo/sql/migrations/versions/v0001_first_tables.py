@@ -9,8 +9,7 @@ from sqlalchemy.dialects.postgresql import TEXT
 revision = "0001"
 down_revision = None
 
-_SHARDS = 16
-_COUNTER = {"fillfactor": "10"}
+_ROOM_FOR_VERSIONS = {"fillfactor": "10"}
 
 
 def _text() -> sa.types.TypeEngine[str]:
@@ -18,7 +17,7 @@ def _text() -> sa.types.TypeEngine[str]:
 
 
 def upgrade() -> None:
-    """Make the tables, the catalogue's id, and counters that are zero."""
+    """Make the tables and the catalogue's id."""
     _make_catalogue()
     _make_stores()
     _make_files()
@@ -225,21 +224,64 @@ def _make_violations() -> None:
 
 def _make_counters() -> None:
     op.create_table(
-        "usage",
-        sa.Column("store_id", _text(), nullable=False),
+        "usage_delta",
+        sa.Column(
+            "delta_id",
+            sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("day", sa.Integer, nullable=False),
+        sa.Column("store", sa.SmallInteger, nullable=False),
         sa.Column("kind", _text(), nullable=False),
-        sa.Column("shard", sa.Integer, autoincrement=False, nullable=False),
-        sa.Column("files", sa.BigInteger, nullable=False),
+        sa.Column("device", _text(), nullable=False),
+        *_amounts(),
+        sa.PrimaryKeyConstraint("delta_id", name="usage_delta_pkey"),
+        sqlite_autoincrement=True,
+    )
+    fold = op.create_table(
+        "usage_fold",
+        sa.Column("one", sa.SmallInteger, autoincrement=False),
+        sa.Column("watermark", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("one", name="usage_fold_pkey"),
+        sa.CheckConstraint("one = 1", name=op.f("usage_fold_is_one_row")),
+        postgresql_with=_ROOM_FOR_VERSIONS,
+    )
+    op.bulk_insert(fold, [{"one": 1, "watermark": 0}])
+    _make_folded_counters()
+
+
+def _make_folded_counters() -> None:
+    op.create_table(
+        "usage_total",
+        sa.Column("store", sa.SmallInteger, autoincrement=False, nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        *_amounts(),
+        sa.PrimaryKeyConstraint("store", "kind", name="usage_total_pkey"),
+        postgresql_with=_ROOM_FOR_VERSIONS,
+    )
+    op.create_table(
+        "usage_day",
+        sa.Column("day", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("store", sa.SmallInteger, autoincrement=False, nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        *_amounts(),
+        sa.PrimaryKeyConstraint("day", "store", "kind", name="usage_day_pkey"),
+    )
+    op.create_table(
+        "usage_device_day",
+        sa.Column("device", _text(), nullable=False),
+        sa.Column("day", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("store", sa.SmallInteger, autoincrement=False, nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        *_amounts(),
+        sa.PrimaryKeyConstraint("device", "day", "store", "kind", name="usage_device_day_pkey"),
+        sqlite_with_rowid=False,
+    )
+
+
+def _amounts() -> tuple[sa.Column[int], sa.Column[int]]:
+    return (
+        sa.Column("items", sa.BigInteger, nullable=False),
         sa.Column("bytes", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("store_id", "kind", "shard", name="usage_pkey"),
-        sa.ForeignKeyConstraint(["store_id"], ["store.store_id"], name="usage_store_id_fkey"),
-        postgresql_with=_COUNTER,
     )
-    violation_count = op.create_table(
-        "violation_count",
-        sa.Column("shard", sa.Integer, autoincrement=False, nullable=False),
-        sa.Column("violations", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("shard", name="violation_count_pkey"),
-        postgresql_with=_COUNTER,
-    )
-    op.bulk_insert(violation_count, [{"shard": shard, "violations": 0} for shard in range(_SHARDS)])
