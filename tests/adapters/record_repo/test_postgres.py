@@ -1,6 +1,7 @@
 """PostgreSQL: servers that stop, stall, refuse and come back; commits whose answer gets lost."""
 
 import asyncio
+import json
 import logging
 import secrets
 import subprocess
@@ -21,7 +22,8 @@ from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
 from tests.support.proxy import Proxy, reset
 from tests.support.servers import Database, PostgresAddress, PostgresServer
 from tests.support.stall import StallProxy
-from traffic_storage.adapters.record_repo.sql.pool import Pool
+from traffic_storage.adapters.record_repo.sql import statements
+from traffic_storage.adapters.record_repo.sql.pool import DIALECT, Pool
 from traffic_storage.adapters.record_repo.sql.postgres import (
     PostgresDriver,
     PostgresSettings,
@@ -466,6 +468,74 @@ class TestCallers:
             finally:
                 await other.close()
             assert await is_whole(repo, unit)
+
+
+class TestCounters:
+    """Counters on a busy server."""
+
+    async def test_a_fold_leaves_out_what_a_running_transaction_may_still_add(
+        self, database: Database, repo: SqlRecordRepo
+    ) -> None:
+        """A delta with a lower id that becomes visible later is counted, and counted once."""
+        place = await local(repo)
+        other = await asyncpg.connect(database.dsn)
+        try:
+            # As a commit does: it changes a row, then appends its delta.
+            await other.execute("BEGIN; UPDATE catalogue SET one = one")
+            await other.execute(_DELTA)
+            await store(repo, new_evidence(new_record(), place))
+            for _ in range(2):
+                await repo.fold_counters()
+                assert (await repo.usage()).violations == 1
+            assert await other.fetchval("SELECT watermark FROM usage_fold") == 0
+            await other.execute("COMMIT")
+            assert (await repo.usage()).violations == 2
+            await repo.fold_counters()
+            assert (await repo.usage()).violations == 2
+            assert await other.fetchval("SELECT count(*) FROM usage_delta") == 0
+        finally:
+            await other.close()
+
+    async def test_a_long_snapshot_does_not_slow_the_reading(
+        self, database: Database, repo: SqlRecordRepo
+    ) -> None:
+        """Dead deltas that a snapshot keeps lie below the watermark, where no reading looks."""
+        await repo.usage()
+        exporting = await asyncpg.connect(database.dsn)
+        other = await asyncpg.connect(database.dsn)
+        try:
+            await exporting.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM file")
+            # A first fold, so that the totals exist.
+            await other.execute(_DELTA)
+            await repo.fold_counters()
+            before = await _pages_read(other)
+            for _ in range(3):
+                await other.execute(f"{_DELTA} FROM generate_series(1, 10000)")
+                await repo.fold_counters()
+            assert (await repo.usage()).violations == 30_001
+            assert await other.fetchval("SELECT watermark FROM usage_fold") >= 30_001
+            assert await _pages_read(other) <= before + _PAGES_OF_FOLDS
+        finally:
+            await exporting.close()
+            await other.close()
+
+
+_DELTA = (
+    "INSERT INTO usage_delta (day, store, kind, device, items, bytes)"
+    " SELECT 0, 0, 'violation', 'camera', 1, 0"
+)
+_PAGES_OF_FOLDS = 20
+"""Versions of the totals and the inner pages of the index; 30,000 deltas fill more than 200 pages."""
+
+
+async def _pages_read(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """Return how many pages the reading of the counters touches."""
+    await connection.execute("SET enable_seqscan = off")
+    sql = statements.USAGE.text(DIALECT).sql
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"))[
+        0
+    ]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
 class TestRefusals:

@@ -20,8 +20,13 @@ from sqlalchemy.pool import NullPool
 from tests.adapters.record_repo.test_postgres import opened, settings_of
 from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.sql import migrations, rows, statements, tables
-from traffic_storage.adapters.record_repo.sql.driver import Step, Write, counting, merged
-from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.adapters.record_repo.sql.driver import Refused, Step, Write, counting, merged
+from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo, folding
+from traffic_storage.adapters.record_repo.sql.sqlite import (
+    SqliteDriver,
+    SqliteSettings,
+    sqlite_repo,
+)
 from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import ConfigurationError
@@ -207,6 +212,30 @@ class TestInvariants:
         assert [*outcomes[:10], *outcomes[11:]] == good
         assert isinstance(outcomes[10], Exception)
         assert (await repo.usage()).violations == 20
+
+
+class TestFolding:
+    """Deltas move into the totals."""
+
+    async def test_a_fold_that_is_repeated_counts_nothing_twice(self, tmp_path: Path) -> None:
+        """Its outcome was unknown: the second run finds the watermark moved."""
+        driver = SqliteDriver(SqliteSettings(tmp_path / "catalogue.sqlite3"))
+        repo = SqlRecordRepo(driver)
+        await repo.upgrade()
+        await store(repo, new_evidence(new_record(), await local(repo)))
+        before = await repo.usage()
+        ((newest, _),) = await driver.read(statements.HORIZON, [()])
+        await driver.write(folding(0, newest))
+        with pytest.raises(Refused):
+            await driver.write(folding(0, newest))
+        assert await repo.usage() == before
+        await repo.aclose()
+
+    async def test_ids_of_deltas_grow_after_the_table_was_emptied(self, repo: RecordRepo) -> None:
+        for count in range(1, 4):
+            await store(repo, new_evidence(new_record(), await local(repo)))
+            await repo.fold_counters()
+            assert (await repo.usage()).violations == count
 
 
 class TestMerging:
