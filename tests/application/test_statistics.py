@@ -1,5 +1,7 @@
 """Statistics: maintained counters, by tier and kind, and what this process has done."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.application.rig import RememberingBlobStore, Rig, film, picture, violation_record
@@ -39,6 +41,24 @@ async def test_what_is_stored_is_counted_by_tier_and_kind() -> None:
         assert now.operations["violations_stored"] == 1
         assert now.operations["retries_recognised"] == 1
         assert now.cache.healthy
+
+
+async def test_growth_is_what_each_of_the_last_days_brought() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        statistics = service.container.statistics()
+        first = await service.evidence(violation_record(), picture())
+        rig.clock.advance(timedelta(days=1))
+        await service.sweep()
+        await service.video(film(2, 100))
+        growth = (await statistics()).growth
+        today = rig.clock.now().date()
+        assert [day.day for day in growth] == [today - timedelta(days=n) for n in range(6, -1, -1)]
+        received = [(day.files, day.bytes, day.violations) for day in growth]
+        size = sum(file.stored.size_bytes for file in first.files.values())
+        assert received == [(0, 0, 0)] * 5 + [(2, size, 1), (1, 100, 0)]
+        rig.clock.advance(timedelta(days=7))
+        assert not any(day.files for day in (await statistics()).growth)
 
 
 async def test_free_space_is_what_the_medium_said() -> None:

@@ -38,7 +38,15 @@ from traffic_storage.ports.record_repo import RecordRepo
 pytestmark = pytest.mark.xdist_group("plans")
 
 ROWS = 100_000
-LARGE = {"attempt", "file", "replica", "violation"}
+LARGE = {
+    "attempt",
+    "file",
+    "replica",
+    "usage_day",
+    "usage_delta",
+    "usage_device_day",
+    "violation",
+}
 _DIGEST = sha256_of(b"")
 _AT = rows.micros(NOON)
 
