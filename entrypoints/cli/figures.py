@@ -14,7 +14,7 @@ def say_statistics(statistics: StorageStatistics) -> None:
             "cloud": _usage(statistics.cloud),
             **{f"{name} ": words for name, words in _kinds(statistics.cloud).items()},
             "violations": f"{statistics.violations}",
-            f"last {len(statistics.growth)} days": _growth(statistics),
+            "growth": _growth(statistics),
             "cache": ("" if cache.healthy else "unavailable: ") + cache.detail,
         }
     )
@@ -32,8 +32,9 @@ def _usage(tier: TierUsage) -> str:
 
 
 def _growth(statistics: StorageStatistics) -> str:
-    files = sum(day.files for day in statistics.growth)
-    return f"{_files(files)}, {in_bytes(sum(day.bytes for day in statistics.growth))}"
+    files = _files(sum(day.files for day in statistics.growth))
+    size = in_bytes(sum(day.bytes for day in statistics.growth))
+    return f"{files}, {size} in the last {len(statistics.growth)} days"
 
 
 def _files(count: int) -> str:

@@ -47,6 +47,7 @@ def copy_of_catalogue(repo: InMemoryRecordRepo) -> InMemoryRecordRepo:
     for name in ("_attempts", "_stores", "_files", "_violations"):
         setattr(copy, name, dict(getattr(repo, name)))
     copy._condemned = set(repo._condemned)
+    copy._changes = list(repo._changes)
     return copy
 
 

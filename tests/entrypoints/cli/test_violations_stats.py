@@ -142,4 +142,7 @@ def test_statistics_count_what_is_there(stored: Shell) -> None:
     assert as_json["local_storage"]["by_kind"]["metadata"]["files"] == 7
     assert not as_json["cloud_storage"]["configured"]
     assert "violations  7" in out
+    assert sum(day["files"] for day in as_json["growth"]) == 7
+    assert len(as_json["growth"]) == 7
+    assert "in the last 7 days" in out
     assert "not configured" in out
