@@ -102,12 +102,12 @@ async def stored_twice(container: Container, data: bytes, place: Place) -> Store
     else:
         stored = await service.store_video_segment(data)
     file = await container.find().file(stored["file_id"])
-    local, cloud = file.replicas
+    _, cloud = file.replicas
     await (
         container.stores()
         .blob_store(cloud.store_id)
         .put(
-            local.key,
+            cloud.key,
             MemoryBody(data, file.stored),
             manifest_of(file),
             deadline=datetime.now(UTC) + timedelta(minutes=1),

@@ -232,6 +232,7 @@ class TestCancelled:
             await asyncio.wait([request])
             assert request.cancelled()
             store.told.set()
+        await container.runtime().aclose()
         assert (await container.read_files().whole("a"))[0] == JPEG
 
     async def test_what_is_still_coming_is_forgotten(
@@ -252,6 +253,7 @@ class TestCancelled:
             await asyncio.wait([request])
             assert request.cancelled()
             assert (held, len(spool._held)) == (1, 0)
+        await container.runtime().aclose()
 
 
 async def call(app: FastAPI, body: bytes, halted: asyncio.Event | None = None) -> None:
