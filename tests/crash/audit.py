@@ -181,6 +181,7 @@ def _content_breaks(file: Row, key: str, blob: Blob | None) -> list[str]:
 
 def _orphans(evidence: Evidence) -> list[str]:
     claimed = {(row["tier"], row.get("key")) for row in evidence.rows["replica"]}
+    claimed |= {(tier, f"{key}.manifest") for tier, key in claimed}
     found = [
         f"I3 an object without a row: {tier} {key}"
         for tier, objects in evidence.objects.items()

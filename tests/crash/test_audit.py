@@ -151,8 +151,10 @@ def replica_of_no_file(place: Place) -> list[str]:
 
 
 def orphan(place: Place) -> list[str]:
-    place.leave("blobs/image/2026/03/14/orphan")
-    return ["I3 an object without a row: local image/2026/03/14/orphan"]
+    # The manifest of a blob that has a row is none.
+    place.leave(f"blobs/{place.key(FILM)}.manifest")
+    place.leave("blobs/image/2026/03/14/orphan.manifest")
+    return ["I3 an object without a row: local image/2026/03/14/orphan.manifest"]
 
 
 def staging_file(place: Place) -> list[str]:
