@@ -1,7 +1,8 @@
 """The HTTP service: `create_storage_app(config)` is the ASGI application.
 
-Endpoints of the hot paths are plain ASGI classes, described by FastAPI; all middleware is pure
-ASGI. Routes that an embedder adds declare their access by `requires` or `public`.
+The endpoints of frequent requests are plain ASGI classes; FastAPI only describes them in the
+OpenAPI document. All middleware is pure ASGI. An embedder declares the access of the routes that it
+adds with `requires` or `public`.
 """
 
 from traffic_storage.entrypoints.http.app import create_storage_app

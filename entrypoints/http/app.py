@@ -1,4 +1,4 @@
-"""The ASGI application: routes, middleware and lifespan, put together."""
+"""The ASGI application, composed of routes, middleware and lifespan."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -40,13 +40,13 @@ logger = logging.getLogger("traffic_storage.http")
 
 
 class StorageApp(FastAPI):
-    """A FastAPI application whose OpenAPI document also states access, problems and HEAD."""
+    """A FastAPI application whose OpenAPI document also has the access, problems and HEAD."""
 
     keys_needed = False
     _completed: tuple[Mapping[str, Any], dict[str, Any]] | None = None
 
     def openapi(self) -> dict[str, Any]:
-        """The document of all routes, those that an embedder added included."""
+        """Return the OpenAPI document of all routes, including those that an embedder added."""
         plain = super().openapi()
         if self._completed is None or self._completed[0] is not plain:
             whole = completed(plain, self.routes, keys_needed=self.keys_needed)
@@ -57,23 +57,26 @@ class StorageApp(FastAPI):
 def create_storage_app(
     config: StorageConfig | None = None, *, container: Container | None = None
 ) -> FastAPI:
-    """The HTTP service. Its lifespan opens what it uses, and closes it unless `container` is given.
+    """Return the HTTP service.
 
-    Several applications in one process are independent of each other.
+    The lifespan of the application starts its container. It also closes the container at the end,
+    unless the caller has passed `container`. Several applications in one process are independent of
+    each other.
 
     Args:
-        config: the settings; None reads them from file and environment (`StorageConfig.load`).
-        container: parts that the caller made and closes; excludes `config`.
+        config: the settings; None loads them from the file and the environment
+            (`StorageConfig.load`).
+        container: a container that the caller made and closes; not together with `config`.
 
     Raises:
-        ConfigurationError: settings are wrong, or the strategy lacks some.
+        ConfigurationError: settings are wrong, or the strategy requires settings that are missing.
         ValueError: both arguments are given.
     """
     if container is None:
         settings = StorageConfig.load() if config is None else config
         container, renew = build(settings), partial(build, settings)
     elif config is not None:
-        raise ValueError("give the settings or a container that has them, not both")
+        raise ValueError("pass config or container, not both")
     else:
         renew = None
     settings = container.settings()
@@ -82,7 +85,7 @@ def create_storage_app(
     )
     policy = access_policy(settings, container.clock().now)
     app = StorageApp(
-        # What FastAPI would trace by itself are paths, and some paths are access tokens.
+        # Telemetry of FastAPI would record paths, and the paths of access URLs are access tokens.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         title="Traffic Storage",
         version=version("traffic-storage"),
@@ -151,14 +154,17 @@ def _lifespan(
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    """An HTTPException of an embedder's own route, as a problem."""
+    """Convert an HTTPException of an embedder's route to a problem."""
     if not isinstance(error, HTTPException):
         raise error
     raise Refused(error.status_code, str(error.detail), error.headers)
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
-    """FastAPI's validation errors as a problem; their locations begin with query, path or body."""
+    """Convert FastAPI's validation errors to a problem.
+
+    The first element of each location (query, path or body) is dropped.
+    """
     found = error.errors() if isinstance(error, RequestValidationError) else ()
     named = [{**problem, "loc": problem["loc"][1:]} for problem in found]
     raise InvalidInput(field_problems(named, (), "request"))

@@ -1,4 +1,4 @@
-"""Digest fields (RFC 9530): `Content-Digest` and `Repr-Digest`, read and written."""
+"""Parse and format the digest fields `Content-Digest` and `Repr-Digest` (RFC 9530)."""
 
 import base64
 import binascii
@@ -14,16 +14,16 @@ _REMEDY = f"send {ALGORITHM}=:<base64 of the 32 bytes>:"
 
 
 def digest_field(sha256: Sha256) -> bytes:
-    """The value of a digest field for this digest."""
+    """Return the value of a digest field for this digest."""
     return f"{ALGORITHM}=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:".encode()
 
 
 def parse_digest_field(text: str, field: str) -> Sha256:
-    """The SHA-256 in a digest field named `field`.
+    """Return the SHA-256 in a digest field named `field`.
 
     Raises:
-        InvalidInput: it is malformed or names no SHA-256: a digest that is declared is never
-            passed over.
+        InvalidInput: the field is malformed or has no SHA-256. A field with only other algorithms
+            is an error because a declared digest must never go unchecked.
     """
     members: dict[str, str] = {}
     at = 0
@@ -34,7 +34,7 @@ def parse_digest_field(text: str, field: str) -> Sha256:
         members[member[1]] = member[2]
         at = member.end()
     if ALGORITHM not in members:
-        raise InvalidInput.of(field, f"names no {ALGORITHM}", _REMEDY)
+        raise InvalidInput.of(field, f"has no {ALGORITHM} digest", _REMEDY)
     return _decoded(members[ALGORITHM], field)
 
 

@@ -1,4 +1,4 @@
-"""`/docs`: Swagger UI, served from the files in a package, under a strict content policy."""
+"""`/docs`: Swagger UI from the files of a package, with a strict Content-Security-Policy."""
 
 import base64
 import hashlib
@@ -15,8 +15,8 @@ from traffic_storage.entrypoints.http.security.authentication import DOCS_PATH
 
 OPENAPI_PATH = "/openapi.json"
 _ASSETS_PATH = f"{DOCS_PATH}/assets"
-# Addresses are relative, so the page works below any mount path. The validator would be a request
-# to another host.
+# Relative URLs let the page work below any mount path. The validator would be a request to another
+# host.
 _SCRIPT = (
     'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, '
     "validatorUrl: null, displayRequestDuration: true, persistAuthorization: false})"
@@ -50,7 +50,7 @@ _HEADERS = {
 
 
 def documentation_routes() -> list[BaseRoute]:
-    """The page, its files and the document; they hold no data and need no credential."""
+    """Return the routes of the page, its files and the document. They are public: none has data."""
     folder = files("fastapi_offline") / "static"
     routes = [
         Route(DOCS_PATH, _page, methods=["GET"], include_in_schema=False),

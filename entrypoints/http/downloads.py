@@ -25,12 +25,12 @@ from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
 from traffic_storage.entrypoints.http.responses import send_head, send_stream, send_whole
 from traffic_storage.entrypoints.http.schemas import DownloadQuery, KnownFileId, read_query
 
-# A file never changes under its id, so a copy is good as long as it may be kept.
+# The content under a file id never changes, so a cached copy never becomes wrong.
 FILE_CACHING = b"private, max-age=86400, immutable"
-# A copy of what a link opened must not outlive the link.
+# A cached copy must not outlive the access URL through which it was downloaded.
 ACCESS_CACHING = b"private, no-store"
 
-# A browser that shows a picture or plays a video by itself needs no more than this.
+# The minimum that a browser needs to display an image or play a video as a page of its own.
 _POLICY = (
     b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; "
     b"frame-ancestors 'none'; sandbox"
@@ -57,13 +57,15 @@ RangeHeader = Annotated[
     str | None, Header(alias="Range", description="one range of bytes", examples=["bytes=0-1023"])
 ]
 IfRange = Annotated[
-    str | None, Header(alias="If-Range", description="the ETag that the range is for")
+    str | None,
+    Header(alias="If-Range", description="ETag; with another one the whole file is sent"),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="304 when it names the content")
+    str | None,
+    Header(alias="If-None-Match", description="ETags; 304 if one of them matches the file"),
 ]
 IfMatch = Annotated[
-    str | None, Header(alias="If-Match", description="412 when it does not name the content")
+    str | None, Header(alias="If-Match", description="ETags; 412 if none of them matches the file")
 ]
 
 
@@ -83,7 +85,7 @@ class GetFile:
         if_none_match: IfNoneMatch = None,
         if_match: IfMatch = None,
     ) -> bytes:
-        """Each byte is verified before it leaves."""
+        """Return the file. Each byte is verified before it is sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -95,9 +97,10 @@ class GetFile:
 
 
 class OpenAccessUrl:
-    """`GET /access/{token}`: the bytes of the file that a signed link opens.
+    """`GET /access/{token}`: the bytes of the file of an access URL.
 
-    The link is honoured in the one spelling in which it was made: path as raw bytes, no query.
+    The URL is accepted only in the spelling in which it was signed: the raw bytes of the path must
+    be the same, and there must be no query.
     """
 
     def __init__(self, access_urls: AccessUrls, read_files: ReadFiles, pace: Pace) -> None:
@@ -107,13 +110,13 @@ class OpenAccessUrl:
 
     @staticmethod
     def signature(  # type: ignore[empty-body]
-        token: Annotated[str, Path(min_length=1, description="the token of a link")],
+        token: Annotated[str, Path(min_length=1, description="token of an access URL")],
         range_: RangeHeader = None,
         if_range: IfRange = None,
         if_none_match: IfNoneMatch = None,
         if_match: IfMatch = None,
     ) -> bytes:
-        """The link needs no credential. It is valid in the spelling in which it was signed."""
+        """No credential is needed. The URL is valid only in the spelling that was signed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         file_id = self._access_urls.open(_raw_token(scope))
@@ -122,10 +125,10 @@ class OpenAccessUrl:
 
 
 def check_visible(principal: Principal, file: StoredFile) -> None:
-    """Treat a file of a device that the principal is not bound to as unknown.
+    """Refuse a file that the principal may not access, as if it did not exist.
 
     Raises:
-        NotFound: it is of such a device.
+        NotFound: the principal is bound to devices, and the file belongs to none of them.
     """
     if not principal.may_access(file.device_id):
         raise NotFound("file", file.file_id)
@@ -139,10 +142,15 @@ async def hand_out(
     *,
     as_download: bool = False,
 ) -> None:
-    """Answer with a file as its preconditions and range demand.
+    """Send a file, or the part or status that the conditional and Range headers call for.
 
-    Up to 4 MiB are sent as one message; more is streamed, each piece verified before it leaves.
-    When a later piece can't be read the connection is cut, so no short content looks whole.
+    Content of at most 4 MiB is sent as one message. Longer content is streamed, and each chunk is
+    verified before it is sent. If a chunk after the first can't be read, the connection is closed,
+    so that the client does not take truncated content for the whole.
+
+    Raises:
+        PreconditionFailed: If-Match does not contain the ETag of the file.
+        RangeNotSatisfiable: the range contains no byte of the file.
     """
     file = opened.file
     size = file.content.size_bytes
@@ -208,12 +216,12 @@ def _headers(
         total = file.content.size_bytes
         yield b"content-range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, total)
     if caching == ACCESS_CACHING:
-        # Links are made to be shown elsewhere.
+        # Pages of other origins may embed the content of an access URL.
         yield b"cross-origin-resource-policy", b"cross-origin"
 
 
 def _disposition(file: StoredFile) -> bytes:
-    """Shown in place only when it is a picture, video or text of a kind that we checked."""
+    """Return `inline` for the content types of `_SUFFIXES`, else `attachment`, with a file name."""
     suffix = _SUFFIXES.get(file.content_type)  # type: ignore[call-overload]
     name = _UNSAFE.sub("_", file.file_id)
     if suffix and not name.lower().endswith(suffix):
@@ -223,7 +231,10 @@ def _disposition(file: StoredFile) -> bytes:
 
 
 def _attachment(file: StoredFile) -> bytes:
-    """The original name of a file, in RFC 6266's forms: ASCII, and RFC 8187's UTF-8."""
+    """Return `attachment` with the original name as RFC 6266 demands: in ASCII and in UTF-8.
+
+    A file without an original name gets a name made from its id. RFC 8187 defines the UTF-8 form.
+    """
     if file.original_name is None:
         return b"attachment" + _disposition(file).removeprefix(b"inline").removeprefix(
             b"attachment"
@@ -245,9 +256,13 @@ def _content_type(file: StoredFile) -> bytes:
 
 
 def _raw_token(scope: Scope) -> bytes:
-    """The token as the bytes that came; the whole path must be the one that was signed."""
+    """Return the token as raw bytes of the path.
+
+    Raises:
+        AccessDenied: the path does not begin with the root path and `/access/`, or has a query.
+    """
     prefix = (scope.get("root_path", "") + ACCESS_PREFIX).encode()
     path: bytes = scope.get("raw_path") or b""
     if scope.get("query_string") or not path.startswith(prefix):
-        raise AccessDenied("the access URL was altered", remedy="ask for a new access URL")
+        raise AccessDenied("the access URL was changed", remedy="request a new access URL")
     return path[len(prefix) :]

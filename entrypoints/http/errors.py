@@ -1,4 +1,4 @@
-"""Errors of HTTP alone, as classes of the one error tree; `problems` maps them to answers."""
+"""The errors that only HTTP requests cause. `problems` maps each class to a response."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,34 +14,34 @@ from traffic_storage.domain.principal import Scope
 
 
 class BadRequest(InvalidInput):
-    """The message is broken as HTTP: nothing of it was used."""
+    """The request is malformed HTTP. The service has used no part of it."""
 
 
 class BadMultipart(BadRequest):
-    """The body is no whole `multipart/form-data` (RFC 7578)."""
+    """The body is malformed or truncated `multipart/form-data` (RFC 7578)."""
 
 
 class UnsupportedRequest(InvalidInput):
-    """The body is of a type or coding that this resource does not take."""
+    """The resource does not accept the media type or content coding of the body."""
 
 
 class BodyTooLarge(TooLarge):
-    """The request body as a whole exceeds what this resource takes."""
+    """The request body exceeds the limit of the resource for the whole body."""
 
 
 class SlowBody(TrafficStorageError):
-    """The request body stalled, or came at less than the least rate."""
+    """The request body stalled, or arrived more slowly than the minimum rate."""
 
     def __init__(self, message: str) -> None:
         super().__init__(
             message,
-            remedy="send again over a better link; the settings request_idle_timeout_seconds and "
-            "min_upload_bytes_per_second bound the wait",
+            remedy="send the request again over a faster connection; the settings "
+            "request_idle_timeout_seconds and min_upload_bytes_per_second set these limits",
         )
 
 
 class ClientGone(TrafficStorageError):
-    """The client closed the connection; no answer can be sent."""
+    """The client closed the connection. The service can't send a response."""
 
     def __init__(self) -> None:
         super().__init__("the client closed the connection")
@@ -50,7 +50,8 @@ class ClientGone(TrafficStorageError):
 class NotAdmitted(AccessDenied):
     """The request carries no valid credential.
 
-    `key_given` states whether it carried any, which the challenge must tell (RFC 6750, 3.1).
+    `key_given` is true if it carries an invalid one. The `WWW-Authenticate` header must distinguish
+    the two cases (RFC 6750, section 3.1).
     """
 
     def __init__(self, message: str, *, remedy: str, key_given: bool = False) -> None:
@@ -59,11 +60,11 @@ class NotAdmitted(AccessDenied):
 
 
 class LocalUseOnly(NotAdmitted):
-    """The service has no keys and serves this machine only; the request comes from elsewhere."""
+    """The service has no keys and serves only this machine; the request is not local use."""
 
 
 class MissingScope(AccessDenied):
-    """The principal lacks the scope that the route declares."""
+    """The principal lacks the scope that the route requires."""
 
     def __init__(self, principal: str, scope: Scope) -> None:
         super().__init__(
@@ -75,85 +76,85 @@ class MissingScope(AccessDenied):
 
 
 class DeviceNotAllowed(AccessDenied):
-    """The principal is bound to devices, and the request concerns another device, or none."""
+    """The principal is bound to devices; the request names none of them."""
 
     def __init__(self, devices: Iterable[str], device_id: str | None) -> None:
         asked = "no device" if device_id is None else f"the device {device_id!a:.80}"
         super().__init__(
             f"this key is bound to the devices {', '.join(devices)}; the request names {asked}",
-            remedy="name a device_id that the key is bound to, or use another key",
+            remedy="send a device_id that the key is bound to, or use another key",
         )
 
 
 class UndeclaredAccess(AccessDenied):
-    """The route declares no access, so it serves no request."""
+    """The route declares no access, so every request to it is refused."""
 
     def __init__(self) -> None:
         super().__init__(
             "this route declares no access",
-            remedy="declare it where the route is defined: @requires(Scope.…) or @public",
+            remedy="declare it at the definition of the route with @requires(Scope.…) or @public",
         )
 
 
 class Crowded(Unavailable):
-    """As many requests as the setting allows are being served."""
+    """The number of requests in progress has reached `max_concurrent_requests`."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"{limit} requests are being served already",
+            f"{limit} requests are in progress, which is the limit",
             remedy="try again shortly, or raise the setting max_concurrent_requests",
             retry_after_seconds=1,
         )
 
 
 class KeyReused(Conflict):
-    """The Idempotency-Key was used before, with other content or other attributes."""
+    """The Idempotency-Key was used before with other content or other attributes."""
 
     def __init__(self, key: str, difference: str) -> None:
         super().__init__("Idempotency-Key", key, difference)
-        self.remedy = "use a new key, or send exactly what was sent the first time"
+        self.remedy = "use a new key, or repeat the first request unchanged"
 
 
 class PreconditionFailed(TrafficStorageError):
-    """`If-Match` names another content."""
+    """`If-Match` does not contain the ETag of the file."""
 
     def __init__(self, etag: str) -> None:
         super().__init__(
-            f"the file's entity tag is {etag}, which If-Match does not name",
-            remedy="send the entity tag that the file has, or no If-Match",
+            f"the file's ETag is {etag}, which does not match If-Match",
+            remedy="send the file's ETag in If-Match, or leave out If-Match",
         )
 
 
 class RangeNotSatisfiable(TrafficStorageError):
-    """No byte of the range exists."""
+    """The requested range contains no byte of the file."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__(
-            f"the file has {size_bytes} bytes, none of them in the range",
-            remedy=f"ask for bytes below {size_bytes}",
+            f"the range contains none of the file's {size_bytes} bytes",
+            remedy=f"request a range that starts before byte {size_bytes}",
         )
         self.size_bytes = size_bytes
 
 
 class NoSuchResource(TrafficStorageError):
-    """Nothing is served under this path."""
+    """No route has this path."""
 
     def __init__(self) -> None:
-        super().__init__("nothing is served under this path", remedy="see /docs for what there is")
+        super().__init__("no route has this path", remedy="see /docs for the routes")
 
 
 class MethodNotAllowed(TrafficStorageError):
-    """The path is served, the method is not; `allowed` names those that are."""
+    """The path has a route, but not for this method; `allowed` lists its methods."""
 
     def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
         super().__init__(
-            f"{method} is not served under this path", remedy=f"use {' or '.join(allowed)}"
+            f"this path does not support {method}", remedy=f"use {' or '.join(allowed)}"
         )
         self.allowed = allowed
 
 
 class Refused(TrafficStorageError):
-    """An HTTPException of a route that an embedder added: it keeps its status and headers."""
+    """An HTTPException of an embedder's route; it keeps its status and headers."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Names of fields in errors, and the `Idempotency-Key` header."""
+"""Translation of field names in errors, and the `Idempotency-Key` header."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 @contextmanager
 def renamed(names: Mapping[str, str]) -> Iterator[None]:
-    """Errors name fields as this resource's clients know them."""
+    """Replace field names in errors: `names` maps the name in the error to the client's name."""
     try:
         yield
     except WrongFields as error:
@@ -26,12 +26,13 @@ def renamed(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def idempotency_key(lines: Sequence[str]) -> str | None:
-    """The key that the `Idempotency-Key` headers of a request give, or None without one.
+    """Return the key in the `Idempotency-Key` header of a request, or None without the header.
 
-    Quotes around it are not part of it.
+    Quotes around the key are removed.
 
     Raises:
-        InvalidInput: there are several; or it is empty, too long or not printable ASCII.
+        InvalidInput: the header comes more than once, or the key is empty, longer than 255
+            characters or not printable ASCII.
     """
     if not lines:
         return None
@@ -43,7 +44,7 @@ def idempotency_key(lines: Sequence[str]) -> str | None:
     if not _KEY.fullmatch(bare):
         raise InvalidInput.of(
             "Idempotency-Key",
-            f"is no key: {lines[0]!a:.60}",
-            "send 1 to 255 printable ASCII characters, as a UUID",
+            f"must be 1 to 255 printable ASCII characters: {lines[0]!a:.60}",
+            "send a unique text, as a UUID",
         )
     return bare

@@ -1,7 +1,7 @@
-"""Forms: the fields of a multipart body, each bounded, files taken into the spool as they come.
+"""Forms: the fields of a multipart body, each with a limit. Files go to the spool as they arrive.
 
-The order of the fields is free. What is not a field of the form is refused at once, so that a
-misspelt name is not a lost label.
+The fields may come in any order. An unknown field is refused immediately; if it were ignored, a
+misspelt name would lose an attribute of the evidence.
 """
 
 import hashlib
@@ -28,21 +28,24 @@ _CONTENT_DIGEST = b"content-digest"
 
 @frozen
 class MaxBytes:
-    """Annotates a text field of a model: the most bytes that it may have in a form."""
+    """An annotation of a text field of a model: its maximum number of bytes in a form."""
 
     limit: int
 
 
 @frozen
 class Shape:
-    """Which fields a form has: files and texts, each with the most bytes that it may have."""
+    """The fields of a form, files and texts, each with its maximum number of bytes."""
 
     files: Mapping[str, int]
     texts: Mapping[str, int]
 
     @classmethod
     def of(cls, model: type[BaseModel], files: Mapping[str, int]) -> "Shape":
-        """The shape of a model's form; `files` are its fields that hold files."""
+        """Return the shape of a model's form.
+
+        `files` has the fields that are files, with the maximum number of bytes of each.
+        """
         texts = {
             name: next((m.limit for m in info.metadata if isinstance(m, MaxBytes)), SHORT_TEXT)
             for name, info in model.model_fields.items()
@@ -52,12 +55,12 @@ class Shape:
 
     @property
     def limit_bytes(self) -> int:
-        """The most bytes that a body of this shape can have."""
+        """The maximum number of bytes of a body of this shape."""
         return sum(self.files.values()) + sum(self.texts.values()) + _FRAMING
 
     @property
     def field(self) -> str:
-        """The name under which a body that is too large as a whole is reported."""
+        """The field name in the error about a whole body that is too large."""
         return next(iter(self.files)) if len(self.files) == 1 else "body"
 
     @property
@@ -68,7 +71,7 @@ class Shape:
 
 @frozen
 class FormFile:
-    """A file of a form, in the spool; `sha256` is the digest that its part declared."""
+    """A file of a form in the spool. `sha256` is the digest in the headers of its part, or None."""
 
     body: Body
     content_type: str | None
@@ -78,10 +81,12 @@ class FormFile:
 
 @define
 class Form:
-    """The fields that arrived. `content_sha256` is set where the request declared a digest.
+    """The fields of a request's form.
 
-    `bodies` is the stack on which the files' bodies were entered: a use case that stores one of
-    them takes it over.
+    `bodies` is the stack on which the bodies of the files were entered. A use case that stores
+    files takes the bodies over from it. `declared_sha256` is the digest in the request's
+    `Content-Digest`, or None. `content_sha256` is the digest of the bytes that arrived; it is valid
+    only if the request declared one.
     """
 
     bodies: AsyncExitStack
@@ -98,11 +103,11 @@ class Form:
     def check_content(self) -> None:
         """Compare the request's `Content-Digest` with the bytes that arrived.
 
-        By RFC 9530 it is the digest of the whole multipart body. The digest of a form's only file
-        is accepted as well.
+        In RFC 9530 the field has the digest of the whole multipart body. The digest of the file of
+        a form with exactly one file is also accepted.
 
         Raises:
-            DigestMismatch: it is neither.
+            DigestMismatch: the field has neither of these digests.
         """
         declared = self.declared_sha256
         if declared is None or declared == self.content_sha256:
@@ -112,7 +117,7 @@ class Form:
             raise DigestMismatch.of(
                 "Content-Digest",
                 f"the body has SHA-256 {self.content_sha256}, but {declared} was declared",
-                "send the bytes again: they changed in transit, or the digest is of other bytes",
+                "send the bytes again: they changed in transit, or the digest is wrong",
             )
 
 
@@ -120,12 +125,16 @@ class Form:
 async def read_form(
     request: AsgiRequest, shape: Shape, spool: Spool, pace: Pace
 ) -> AsyncIterator[Form]:
-    """Read a request's form. Leaving the context frees the bodies that no use case took over.
+    """Read a request's form. The exit of the context frees the bodies that no use case took over.
 
     Raises:
-        BadMultipart, UnsupportedRequest, SlowBody, ClientGone: as the body is.
-        TooLarge: a field, or all together, exceed what `shape` allows; names the field.
-        InvalidInput: a field that the form does not have, or one that comes twice.
+        BadMultipart: the body is malformed or truncated.
+        UnsupportedRequest: the body is not multipart/form-data, or has a content coding.
+        SlowBody, ClientGone: the body stalled, is too slow, or was cut off by the client.
+        TooLarge: a field or the whole body exceeds its limit in `shape`; the error names the field.
+        InvalidInput: a field is unknown or comes more than once, a text is not UTF-8, or a declared
+            digest is malformed.
+        DigestMismatch: the `Content-Digest` of the request does not match the body.
     """
     boundary = boundary_of(request.header(b"content-type"))
     chunks: AsyncIterator[bytes] = request.body(
@@ -146,7 +155,7 @@ async def read_form(
 
 
 def is_json(request: AsgiRequest) -> bool:
-    """Whether a request declares a JSON body."""
+    """Return whether a request declares a JSON body."""
     kind = (request.header(b"content-type") or "").partition(";")[0]
     return kind.strip().lower() == "application/json"
 
@@ -154,13 +163,14 @@ def is_json(request: AsgiRequest) -> bool:
 async def read_json(
     request: AsgiRequest, pace: Pace, limit_bytes: int = JSON_BYTES, sha256: Sha256 | None = None
 ) -> Mapping[str, Json]:
-    """Read a request's JSON object. `sha256` is a digest of the body that its query declares.
+    """Read a request's JSON object. `sha256` is the digest of the body that the query declares.
 
     Raises:
-        UnsupportedRequest, SlowBody, ClientGone: as the body is.
-        TooLarge: it has more than `limit_bytes`.
-        InvalidInput: it is not a JSON object.
-        DigestMismatch: it contradicts a declared digest.
+        UnsupportedRequest: the body has a content coding.
+        SlowBody, ClientGone: the body stalled, is too slow, or was cut off by the client.
+        TooLarge: the body has more than `limit_bytes`.
+        InvalidInput: the body is not a JSON object, or the `Content-Digest` is malformed.
+        DigestMismatch: the body does not match a declared digest.
     """
     declared = _declared(request)
     data = bytearray()
@@ -169,7 +179,11 @@ async def read_json(
     found = sha256_of(bytes(data))
     for name, digest in (("Content-Digest", declared), ("sha256", sha256)):
         if digest is not None and digest != found:
-            raise DigestMismatch.of(name, f"the body has SHA-256 {found}", "send the bytes again")
+            raise DigestMismatch.of(
+                name,
+                f"the body has SHA-256 {found}, but {digest} was declared",
+                "send the bytes again with their digest",
+            )
     try:
         return parse_json_object(data.decode(), "body")
     except UnicodeDecodeError as error:

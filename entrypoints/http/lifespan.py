@@ -1,4 +1,4 @@
-"""The lifespan of an application: the container that it serves with is started, and ended."""
+"""The lifespan of an application, which starts and closes its container."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,11 +15,11 @@ logger = logging.getLogger("traffic_storage.http")
 
 
 class ServedContainer:
-    """The container that an application serves with, and the routes that stand on it.
+    """The container of an application, and the routes that use it.
 
-    A container that was given to the application is started by the lifespan and left open. One that
-    the application made (`renew` makes another) is closed at the end of the lifespan; a further
-    lifespan serves with a new one.
+    The lifespan starts the container. At its end it closes a container that the application made;
+    the next lifespan then gets a new one from `renew`. A container of the caller (`renew` is None)
+    stays open.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class ServedContainer:
         return self._container.runtime()
 
     def is_started(self) -> bool:
-        """Whether requests can be served."""
+        """Return whether the container has started."""
         return self.runtime.started
 
     async def start(self) -> None:
         """Start the container.
 
         Raises:
-            CatalogueUnavailable: the database is away, or the container is closed.
+            CatalogueUnavailable: the database is unavailable, or the container is closed.
         """
         await self.runtime.start()
 
     def mount(self, app: FastAPI) -> None:
-        """Add the routes to the application, in place of those of an earlier container."""
+        """Add the routes to the application; they replace those of an earlier container."""
         routes, fresh = app.router.routes, list(self._routes(self._container))
         first = routes.index(self._mounted[0]) if self._mounted else len(routes)
         routes[first : first + len(self._mounted)] = fresh
@@ -60,7 +60,11 @@ class ServedContainer:
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Serve. Without its database the application starts too, and serves when it is back."""
+        """Start the container, and close it at the end if the application made it.
+
+        The application also starts while the database is unavailable. The `Starting` middleware
+        then starts the container when a request needs it.
+        """
         if self._is_closed and self._renew is not None:
             self._container = self._renew()
             self._is_closed = False
@@ -69,7 +73,9 @@ class ServedContainer:
             try:
                 await self.start()
             except CatalogueUnavailable as error:
-                logger.warning("the service starts without its catalogue: %s", str(error))
+                logger.warning(
+                    "the service starts although its catalogue is unavailable: %s", str(error)
+                )
             yield
         finally:
             if self._renew is not None:

@@ -1,7 +1,7 @@
-"""Pure ASGI middleware around every request: id and log line, problems, concurrency, start.
+"""The pure ASGI middleware of every request: id and log line, problems, concurrency, start.
 
-From the outside in: `RequestContext`, `ProblemHandler`, `Authentication` (in `security`),
-`ConcurrencyLimit`, `Starting`.
+The order from the outermost is `RequestContext`, `ProblemHandler`, `Authentication` (in
+`security`), `ConcurrencyLimit`, `Starting`.
 """
 
 import asyncio
@@ -46,17 +46,17 @@ _POLICY_VIOLATION = 1008
 
 
 class RequestContext:
-    """Gives every request an id, every answer its security headers, and the log a line.
+    """Adds an id to every request and security headers to every response, and logs the request.
 
-    The line names method, path, status, size, time, who asked and the id. It never holds a query
-    or an access token.
+    The log line has the id, method, path, status, size, duration, principal and client address. It
+    never contains a query or an access token.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, wrapped."""
+        """Pass the request on and log it at its end."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -85,13 +85,17 @@ class RequestContext:
 
 
 class ProblemHandler:
-    """Turns every error into a problem document; what began to be answered is cut off."""
+    """Turns every error into a problem document.
+
+    An error after the start of the response is raised again, so that the server closes the
+    connection.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; answer with a problem when that fails."""
+        """Pass the request on. Respond with a problem document if that raises an error."""
         if scope["type"] == "websocket":
             await self._pass_websocket(scope, receive, send)
             return
@@ -108,7 +112,7 @@ class ProblemHandler:
         try:
             await self._app(scope, receive, watched)
         except ClientGone:
-            logger.debug("request %s: the client is gone", request_id_of(scope))
+            logger.debug("request %s: the client disconnected", request_id_of(scope))
         except Exception as error:
             problem = problem_of(error, request_id_of(scope))
             if problem.type is INTERNAL:
@@ -120,7 +124,7 @@ class ProblemHandler:
             await _answer(AsgiRequest(scope, receive, send), problem)
 
     async def _pass_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Close a websocket that is refused; this service has none, an embedder may."""
+        """Close a websocket whose request is refused. Only an embedder can add websocket routes."""
         try:
             await self._app(scope, receive, send)
         except TrafficStorageError:
@@ -128,7 +132,7 @@ class ProblemHandler:
 
 
 class ConcurrencyLimit:
-    """Serves a bounded number of requests at once; those beyond it are answered 503."""
+    """Limits the number of concurrent requests. Further requests get status 503."""
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self._app = app
@@ -136,7 +140,11 @@ class ConcurrencyLimit:
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or raise Crowded."""
+        """Pass the request on.
+
+        Raises:
+            Crowded: `limit` counted requests are in progress.
+        """
         access = noted_access(scope)
         if scope["type"] != "http" or (access is not None and not access.counted):
             await self._app(scope, receive, send)
@@ -151,10 +159,10 @@ class ConcurrencyLimit:
 
 
 class Starting:
-    """Has the service started before anything that needs it is served.
+    """Starts the service, if necessary, before a request whose route needs that.
 
-    The lifespan starts it; when the database was away then, or no lifespan is run, the first
-    requests do. They share one try at a time.
+    Normally the lifespan starts the service. The first requests do so if the database was
+    unavailable then or the server runs no lifespan. Concurrent requests share one attempt.
     """
 
     def __init__(
@@ -170,7 +178,7 @@ class Starting:
         self._attempt: asyncio.Future[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on when the service has started."""
+        """Pass the request on after the service has started."""
         access = noted_access(scope)
         is_waiting = scope["type"] == "http" and not self._started()
         if is_waiting and (access is None or access.needs_start):
@@ -184,10 +192,11 @@ class Starting:
 
 
 async def _answer(request: AsgiRequest, problem: Problem) -> None:
-    """Send a problem; where a body is still coming, close the connection after it.
+    """Send a problem document. If the body is not read yet, close the connection afterwards.
 
-    The client gets the whole answer first: closing at once, with bytes of it unread, would make
-    the network forget the answer (RFC 9112, section 9.6).
+    Before that, up to 8 MiB of the rest of the body are read, for at most 3 seconds. Closing the
+    connection with unread bytes would reset it, and the client could lose the response (RFC 9112,
+    section 9.6).
     """
     if not _has_unread_body(request.scope):
         await send_whole(request, problem.type.status, problem.headers, problem.body, MEDIA_TYPE)
@@ -220,7 +229,8 @@ def _request_id(scope: Scope) -> str:
     given = header_of(scope, b"x-request-id")
     if given and _GIVEN_ID.fullmatch(given):
         return given
-    # Unique and no secret: asking the system for chance each time can cost more than the request.
+    # The id must be unique but need not be secret. A system call for random bytes can cost more
+    # than the request.
     return f"{_PROCESS}{next(_COUNTER):016x}"
 
 
@@ -242,9 +252,9 @@ def _log(scope: Scope, request_id: str, status: int, size: int, seconds: float) 
         request_id,
         scope["method"],
         ascii(path[:300]),
-        status or "cut off",
+        status or "no response",
         size,
         seconds * 1000,
-        principal.name if principal else "nobody",
+        principal.name if principal else "no principal",
         client[0] if client else "?",
     )

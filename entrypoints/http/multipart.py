@@ -1,7 +1,8 @@
-"""`multipart/form-data` (RFC 7578), parsed while it arrives: no part is ever held as a whole.
+"""A parser of `multipart/form-data` (RFC 7578) that parses a body while it arrives.
 
-The state machine is python-multipart's; here is what turns its callbacks into parts that are
-pulled, with everything bounded.
+No part is held in memory as a whole. The parser of python-multipart calls back for each piece; this
+module converts the callbacks to parts that the caller reads one by one. The numbers of parts and of
+headers and the sizes of headers are limited.
 """
 
 from collections import deque
@@ -19,7 +20,7 @@ MAX_PART_HEADERS = 8
 MAX_HEADER_BYTES = 4096
 MAX_PARTS = 64
 _MAX_BOUNDARY = 70
-_REMEDY = "send a whole multipart/form-data body, as curl -F does"
+_REMEDY = "send a complete multipart/form-data body, as curl -F does"
 _CODINGS = frozenset({b"", b"binary", b"8bit", b"7bit"})
 
 
@@ -34,7 +35,7 @@ class _Mark(Enum):
 
 @frozen
 class PartHead:
-    """The header of a part; header names in lower case, `file_name` without folders."""
+    """The headers of a part. Header names are in lower case; `file_name` has no folders."""
 
     name: str
     headers: dict[bytes, bytes]
@@ -48,32 +49,37 @@ class PartHead:
 
 
 def boundary_of(content_type: str | None) -> bytes:
-    """The boundary that a `Content-Type` names.
+    """Return the boundary in a `Content-Type`.
 
     Raises:
-        UnsupportedRequest: another media type.
-        BadMultipart: no boundary, or one that RFC 2046, section 5.1.1 forbids.
+        UnsupportedRequest: the media type is not multipart/form-data.
+        BadMultipart: the boundary is missing, or longer than the 70 characters that RFC 2046,
+            section 5.1.1 allows.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         found = f"is {content_type!a:.100}" if content_type else "is missing"
-        raise UnsupportedRequest.of("Content-Type", f"{found}, not multipart/form-data", _REMEDY)
+        raise UnsupportedRequest.of(
+            "Content-Type", f"{found}, but must be multipart/form-data", _REMEDY
+        )
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= _MAX_BOUNDARY:
         raise BadMultipart.of(
-            "Content-Type", f"has a boundary of {len(boundary)} characters", _REMEDY
+            "Content-Type",
+            f"must have a boundary of 1 to {_MAX_BOUNDARY} characters, not {len(boundary)}",
+            _REMEDY,
         )
     return boundary
 
 
 class Multipart:
-    """The parts of a body, one after the other.
+    """A reader of the parts of a body, in their order.
 
-    `next_part` gives the head of the next part, then `chunks` its bytes, which must be read to
-    their end before the next part.
+    `next_part` returns the headers of the next part, then `chunks` yields its bytes. The caller
+    must read all of them before it calls `next_part` again.
 
     Raises (all methods):
-        BadMultipart: the body is not well formed, or ends before its closing boundary.
+        BadMultipart: the body is malformed, or ends before its closing boundary.
     """
 
     def __init__(self, boundary: bytes, source: AsyncIterator[bytes]) -> None:
@@ -99,7 +105,10 @@ class Multipart:
         )
 
     async def next_part(self) -> PartHead | None:
-        """The head of the next part, or None after the last; the body is then read to its end."""
+        """Return the headers of the next part.
+
+        After the last part read the rest of the body and return None.
+        """
         headers: dict[bytes, bytes] = {}
         while True:
             mark, data = await self._event()
@@ -109,7 +118,7 @@ class Multipart:
                 case _Mark.HEADER:
                     name, _, value = data.partition(b":")
                     if name in headers:
-                        raise _broken(f"a part has the header {name!a} twice")
+                        raise _broken(f"has a part with the header {name!a} twice")
                     headers[name] = value
                 case _Mark.HEADERS_END:
                     return _head_of(headers)
@@ -117,10 +126,10 @@ class Multipart:
                     await self._read_epilogue()
                     return None
                 case _:
-                    raise _broken("it holds bytes where a part should begin")
+                    raise _broken("has bytes where a part should begin")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes of the part whose head was given last."""
+        """Yield the bytes of the part that `next_part` returned last."""
         while True:
             mark, data = await self._event()
             if mark is not _Mark.DATA:
@@ -131,7 +140,7 @@ class Multipart:
         while not self._events:
             chunk = await anext(self._source, None)
             if chunk is None:
-                raise _broken("it ends before its closing boundary")
+                raise _broken("ends before its closing boundary")
             self._feed(chunk)
         return self._events.popleft()
 
@@ -148,7 +157,7 @@ class Multipart:
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise _broken(f"it has more than {MAX_PARTS} parts")
+            raise _broken(f"has more than {MAX_PARTS} parts")
         self._events.append((_Mark.BEGIN, b""))
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
@@ -176,9 +185,9 @@ def _head_of(headers: dict[bytes, bytes]) -> PartHead:
     kind, options = parse_options_header(headers.get(b"content-disposition"))
     name = options.get(b"name")
     if kind != b"form-data" or not name:
-        raise _broken("a part has no Content-Disposition: form-data with a name")
+        raise _broken("has a part without Content-Disposition: form-data and a name")
     if headers.get(b"content-transfer-encoding", b"").lower() not in _CODINGS:
-        raise _broken("a part has a Content-Transfer-Encoding; RFC 7578 deprecates it")
+        raise _broken("has a part with a Content-Transfer-Encoding, which RFC 7578 deprecates")
     return PartHead(name.decode("utf-8", "replace"), headers, _file_name(options))
 
 

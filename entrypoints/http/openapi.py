@@ -1,4 +1,4 @@
-"""What FastAPI's document lacks: problems, HEAD, security by the declared access."""
+"""Additions to FastAPI's OpenAPI document: problems, HEAD, and security by declared access."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,13 +14,13 @@ from traffic_storage.entrypoints.http.security.access import Access, access_of
 
 DESCRIPTION = (
     "Storage and data management for the evidence of traffic violations. "
-    "Every error is a problem document (RFC 9457) that names the wrong fields and the remedy. "
-    "HEAD is served wherever GET is."
+    "Every error is a problem document (RFC 9457) with the wrong fields and the remedy. "
+    "Every GET operation also supports HEAD."
 )
 TAGS = [
-    {"name": "files", "description": "Images, videos and metadata: store, find, download"},
+    {"name": "files", "description": "Store, find and download images, videos and metadata"},
     {"name": "violations", "description": "Violation records with their evidence"},
-    {"name": "service", "description": "Statistics and the state of the service"},
+    {"name": "service", "description": "Statistics and health of the service"},
 ]
 _SECURITY_SCHEME = "api_key"
 _NOT_OF_HEAD = frozenset({"206", "416"})
@@ -29,7 +29,10 @@ _NOT_OF_HEAD = frozenset({"206", "416"})
 def completed(
     document: Mapping[str, Any], routes: Sequence[BaseRoute], *, keys_needed: bool
 ) -> dict[str, Any]:
-    """FastAPI's document with what the routes declare beyond it."""
+    """Return a copy of FastAPI's document with the additions of this module.
+
+    With `keys_needed` it declares bearer authentication and the scope of each operation.
+    """
     whole = deepcopy(dict(document))
     components = whole.setdefault("components", {})
     components.setdefault("schemas", {}).update(_problem_schemas())
@@ -63,7 +66,7 @@ def _security(access: Access | None) -> list[dict[str, list[str]]]:
 
 
 def _head_of(operation: Mapping[str, Any]) -> dict[str, Any]:
-    """A HEAD answers as the GET does, without content."""
+    """Return the HEAD operation of a GET operation: the same responses without content."""
     responses = {
         status: {key: value for key, value in answer.items() if key != "content"}
         for status, answer in operation["responses"].items()

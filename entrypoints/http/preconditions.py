@@ -1,7 +1,6 @@
-"""What a conditional or partial request gets: pure functions over header values.
+"""The decision on conditional and range requests, as pure functions of header values.
 
-RFC 9110, sections 8.8.3 (entity tags), 13 (conditional requests) and 14 (ranges). Nothing here
-reads or sends.
+The functions implement RFC 9110, sections 8.8.3 (ETags), 13 (conditional requests) and 14 (ranges).
 """
 
 import re
@@ -13,12 +12,12 @@ from traffic_storage.domain.verification import Span
 
 _ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _RANGES = re.compile(r"bytes[ \t]*=[ \t]*(.+)", re.IGNORECASE)
-# More digits than any size has; int() refuses thousands of them.
+# 30 digits exceed every size. The bound is necessary because int() refuses more than 4300 digits.
 _RANGE = re.compile(r"(\d{0,30})-(\d{0,30})", re.ASCII)
 
 
 class Verdict(IntEnum):
-    """What is answered, as a status code."""
+    """The status of the response."""
 
     WHOLE = 200
     PART = 206
@@ -29,7 +28,7 @@ class Verdict(IntEnum):
 
 @frozen
 class Conditions:
-    """The headers of a request that decide; None where a header is absent."""
+    """The conditional and Range headers of a request; None for an absent header."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -39,17 +38,17 @@ class Conditions:
 
 @frozen
 class Decision:
-    """The verdict, and the span of bytes to send for WHOLE and PART."""
+    """The status of the response and, for WHOLE and PART, the span of bytes to send."""
 
     verdict: Verdict
     span: Span
 
 
 def decide(conditions: Conditions, *, method: str, etag: str, size_bytes: int) -> Decision:
-    """What a GET or HEAD gets, in the order of RFC 9110, section 13.2.2.
+    """Return the decision for a GET or HEAD request, evaluated in the order of section 13.2.2.
 
-    `etag` is strong and comes with its quotes. Several ranges are answered whole, as section
-    14.2 allows; a range of HEAD is ignored, as it demands.
+    `etag` is a strong ETag with its quotes. A request for several ranges gets the whole file, which
+    section 14.2 allows. The range of a HEAD request is ignored, which section 14.2 requires.
     """
     whole = Span(0, size_bytes)
     if conditions.if_match is not None and not _matches(conditions.if_match, etag, weak=False):
@@ -62,7 +61,10 @@ def decide(conditions: Conditions, *, method: str, etag: str, size_bytes: int) -
 
 
 def _matches(field: str, etag: str, *, weak: bool) -> bool:
-    """Sections 13.1.1 and 13.1.2: `*`, or one of the listed tags compares equal (8.8.3.2)."""
+    """Return whether the field is `*` or lists an ETag that equals `etag`.
+
+    Sections 13.1.1 and 13.1.2; section 8.8.3.2 defines the weak and the strong comparison.
+    """
     if field.strip() == "*":
         return True
     tags = _ENTITY_TAG.finditer(field)
@@ -70,12 +72,15 @@ def _matches(field: str, etag: str, *, weak: bool) -> bool:
 
 
 def _range_holds(if_range: str | None, etag: str) -> bool:
-    """Section 13.1.5: strong comparison; a date never holds, since none is ever sent."""
+    """Return whether the range applies (section 13.1.5, strong comparison).
+
+    A date never matches, because the service sends no Last-Modified.
+    """
     return if_range is None or if_range.strip() == etag
 
 
 def _part(field: str, whole: Span) -> Decision:
-    """Sections 14.1.2 and 14.2: what is malformed or of another unit is ignored."""
+    """Decide on a range. A malformed one or one of another unit is ignored (14.1.2, 14.2)."""
     ranges = _RANGES.fullmatch(field.strip())
     found = _RANGE.fullmatch(ranges[1].strip()) if ranges else None
     if found is None or not (found[1] or found[2]):

@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457): one table, one body, one set of headers."""
+"""The conversion of errors to problem documents (RFC 9457) with status, body and headers."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ _REQUEST_URN = "urn:traffic-storage:request:"
 
 @frozen
 class ProblemType:
-    """A kind of problem: its name, the status that it comes with, a title that never varies."""
+    """A type of problem: its name, its HTTP status and its constant title."""
 
     name: str
     status: int
@@ -56,7 +56,7 @@ class ProblemType:
 
     @property
     def uri(self) -> str:
-        """What `type` holds in a problem document."""
+        """The value of `type` in a problem document."""
         return _URN + self.name
 
 
@@ -67,45 +67,63 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         BadRequest: ProblemType("bad-request", 400, "The request is malformed"),
         BadMultipart: ProblemType("bad-multipart", 400, "The multipart body is broken"),
         NotAdmitted: ProblemType("not-admitted", 401, "A credential is needed"),
-        LocalUseOnly: ProblemType("local-use-only", 403, "Only this machine is served"),
+        LocalUseOnly: ProblemType(
+            "local-use-only", 403, "The service accepts requests from its own machine only"
+        ),
         AccessDenied: ProblemType("access-denied", 403, "The access token is not valid"),
         MissingScope: ProblemType("missing-scope", 403, "The credential lacks a scope"),
-        DeviceNotAllowed: ProblemType("device-not-allowed", 403, "Bound to other devices"),
+        DeviceNotAllowed: ProblemType(
+            "device-not-allowed", 403, "The credential is bound to other devices"
+        ),
         UndeclaredAccess: ProblemType("undeclared-access", 403, "The route declares no access"),
         NotFound: ProblemType("not-found", 404, "Nothing is known under this id"),
-        NoSuchResource: ProblemType("no-such-resource", 404, "Nothing is served here"),
-        MethodNotAllowed: ProblemType("method-not-allowed", 405, "The method is not served here"),
-        SlowBody: ProblemType("slow-body", 408, "The request body came too slowly"),
+        NoSuchResource: ProblemType("no-such-resource", 404, "No route has this path"),
+        MethodNotAllowed: ProblemType(
+            "method-not-allowed", 405, "The path does not support the method"
+        ),
+        SlowBody: ProblemType("slow-body", 408, "The request body arrived too slowly"),
         Conflict: ProblemType("conflict", 409, "The id is taken by other content"),
         PreconditionFailed: ProblemType(
             "precondition-failed", 412, "The file's ETag does not match If-Match"
         ),
         TooLarge: ProblemType("too-large", 413, "The input exceeds a limit"),
-        UnsupportedMedia: ProblemType("unsupported-media", 415, "The type is not accepted"),
-        UnsupportedRequest: ProblemType("unsupported-body", 415, "The body's type is not taken"),
-        RangeNotSatisfiable: ProblemType("range-not-satisfiable", 416, "No such bytes"),
+        UnsupportedMedia: ProblemType("unsupported-media", 415, "The media type is not accepted"),
+        UnsupportedRequest: ProblemType(
+            "unsupported-body", 415, "The type or coding of the body is not accepted"
+        ),
+        RangeNotSatisfiable: ProblemType(
+            "range-not-satisfiable", 416, "The range contains no byte of the file"
+        ),
         InvalidInput: ProblemType("invalid-input", 422, "The input breaks a rule"),
-        DigestMismatch: ProblemType("digest-mismatch", 422, "The bytes contradict their digest"),
-        UndecodableMedia: ProblemType("undecodable-media", 422, "The bytes are broken"),
-        KeyReused: ProblemType("idempotency-key-reused", 422, "The key stands for other content"),
+        DigestMismatch: ProblemType(
+            "digest-mismatch", 422, "The bytes do not match the declared digest"
+        ),
+        UndecodableMedia: ProblemType(
+            "undecodable-media", 422, "The image or video can't be decoded"
+        ),
+        KeyReused: ProblemType(
+            "idempotency-key-reused", 422, "The key was used for another request"
+        ),
         NoGoodReplica: ProblemType("no-good-replica", 500, "No good copy of the file is left"),
         Crowded: ProblemType("crowded", 503, "The service is busy"),
         Unavailable: ProblemType("unavailable", 503, "A needed service is unavailable"),
-        OutcomeUnknown: ProblemType("outcome-unknown", 503, "It may or may not have been stored"),
+        OutcomeUnknown: ProblemType(
+            "outcome-unknown", 503, "Whether the evidence was stored is unknown"
+        ),
         AttemptCondemned: ProblemType("attempt-expired", 503, "Storing took too long"),
         DeadlinePassed: ProblemType("attempt-expired", 503, "Storing took too long"),
-        StorageFull: ProblemType("storage-full", 507, "There is no room left"),
+        StorageFull: ProblemType("storage-full", 507, "The storage is full"),
         TrafficStorageError: INTERNAL,
     }
 )
-"""Error class → problem type; a class that is not named is its nearest parent."""
+"""Error class → problem type. A class that is not listed has the type of its nearest base class."""
 
-_HIDDEN = "an unexpected error happened; it is in the service's log under this request id"
+_HIDDEN = "an unexpected error occurred; the log of the service has it under this request id"
 
 
 @frozen
 class Problem:
-    """A problem document and the headers that go with it."""
+    """A problem document and the headers of its response."""
 
     type: ProblemType
     body: bytes
@@ -113,7 +131,7 @@ class Problem:
 
 
 def problem_type(error: BaseException) -> ProblemType:
-    """The type of the problem that an error is to a client."""
+    """Return the problem type of an error."""
     if isinstance(error, Refused):
         return ProblemType("refused", error.status, "The request was refused")
     parents = (TYPES.get(parent) for parent in type(error).__mro__)
@@ -121,9 +139,9 @@ def problem_type(error: BaseException) -> ProblemType:
 
 
 def problem_of(error: BaseException, request_id: str) -> Problem:
-    """The problem document of an error.
+    """Return the problem document of an error.
 
-    An error that nobody raised on purpose shows nothing of itself.
+    The document of an unexpected error contains no part of its message.
     """
     kind = problem_type(error)
     members: dict[str, object] = {
@@ -131,14 +149,14 @@ def problem_of(error: BaseException, request_id: str) -> Problem:
         "title": kind.title,
         "status": kind.status,
         "detail": _HIDDEN,
-        "remedy": "try again; if it stays, give the request id to whoever runs the service",
+        "remedy": "try again; if the error persists, report the request id to the operator",
         "errors": [],
         "instance": _REQUEST_URN + request_id,
         "request_id": request_id,
     }
     if isinstance(error, TrafficStorageError) and kind is not INTERNAL:
         members |= {"detail": error.message, "remedy": error.remedy, "errors": _fields_of(error)}
-    # Not orjson: what is quoted of the input may hold what is no Unicode.
+    # orjson refuses lone surrogates, which quotations of the input may contain.
     return Problem(kind, json.dumps(members).encode(), tuple(_headers_of(error, kind)))
 
 

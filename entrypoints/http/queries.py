@@ -1,4 +1,4 @@
-"""Reading the catalogue and the state of the service."""
+"""Endpoints that read the catalogue, the statistics and the health of the service."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ DEFAULT_EXPIRY_SECONDS = 3600
 
 
 class ListViolations:
-    """`GET /violations`: newest first, page by page. Plain ASGI: pages are asked for often."""
+    """`GET /violations`: pages of violations, newest first. Plain ASGI because it is frequent."""
 
     def __init__(self, find: Find, zone: ZoneInfo) -> None:
         self._find = find
@@ -56,7 +56,7 @@ class ListViolations:
 
     @staticmethod
     def signature(filters: Annotated[ViolationFilters, Query()]) -> ViolationsPage:  # type: ignore[empty-body]
-        """Newest first, ties by id. The Link header leads to the next page."""
+        """Newest first, ties by id. The Link header holds the URL of the next page."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -86,7 +86,7 @@ class ListViolations:
 
 
 class ListFiles:
-    """`GET /files`: the latest received first, page by page. Plain ASGI, as `ListViolations`."""
+    """`GET /files`: pages of files, the latest received first. Plain ASGI like `ListViolations`."""
 
     def __init__(self, find: Find, zone: ZoneInfo) -> None:
         self._find = find
@@ -94,7 +94,7 @@ class ListFiles:
 
     @staticmethod
     def signature(filters: Annotated[FileFilters, Query()]) -> FilesPage:  # type: ignore[empty-body]
-        """The latest received first, ties by id. The Link header leads to the next page."""
+        """The latest received first, ties by id. The Link header holds the URL of the next page."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -134,7 +134,7 @@ class GetViolation:
         request: Request,
         violation_id: Annotated[ViolationIdText, Path(examples=["V001"])],
     ) -> Response:
-        """All files that name the violation, oldest first."""
+        """Return the violation and all files that name it, oldest first."""
         principal = known_principal(request.scope)
         found = await self._find.violation_with_files(violation_id)
         if not principal.may_access(found.violation.record.device_id):
@@ -149,14 +149,14 @@ class GetViolation:
 
 
 class DescribeFile:
-    """`GET /files/{file_id}/metadata` and `/url`: what is known of a file, and a link to it."""
+    """`GET /files/{file_id}/metadata` and `/url`: describe a file, or create an access URL."""
 
     def __init__(self, access_urls: AccessUrls, find: Find) -> None:
         self._access_urls = access_urls
         self._find = find
 
     async def metadata(self, request: Request, file_id: FileIdPath) -> Response:
-        """Its bytes are not read."""
+        """Return the file's attributes and replicas without reading its bytes."""
         file = await self._find.file(file_id)
         check_visible(known_principal(request.scope), file)
         return JsonResponse(file_view(file))
@@ -164,7 +164,7 @@ class DescribeFile:
     async def url(
         self, request: Request, file_id: FileIdPath, query: Annotated[UrlQuery, Query()]
     ) -> Response:
-        """The link stays valid when the file moves between stores."""
+        """Return an access URL. It stays valid when the file moves between stores."""
         file = await self._find.file(file_id)
         check_visible(known_principal(request.scope), file)
         seconds = DEFAULT_EXPIRY_SECONDS if query.expires_in is None else query.expires_in
@@ -180,15 +180,15 @@ class Service:
         self._runtime = runtime
 
     async def statistics(self) -> Response:
-        """`operation_stats` are of this process since its start."""
+        """Return the statistics. `operation_stats` counts since the start of this process."""
         return JsonResponse(statistics_view(await self._statistics()))
 
     async def liveness(self) -> Response:
-        """It asks no other part of the service."""
+        """Return 200 without checking any other component of the service."""
         return JsonResponse({"status": "ok"})
 
     async def readiness(self, request: Request) -> Response:
-        """200 also when degraded. Without a credential only `ready` is shown."""
+        """Return 200 also when degraded. A response without a credential has only `ready`."""
         health = await self._runtime.health()
         report = _report(health, shown=principal_of(request.scope) is not None)
         if health.ready:
@@ -196,8 +196,8 @@ class Service:
         away = ", ".join(
             part.name for part in health.components if part.needed and not part.healthy
         )
-        detail = f"not available: {away}" if "components" in report else "the service is not ready"
-        error = Unavailable(detail, remedy="restore what is named, or wait")
+        detail = f"unavailable: {away}" if "components" in report else "the service is not ready"
+        error = Unavailable(detail, remedy="restore the unavailable components, or try again later")
         problem = problem_of(error, request_id_of(request.scope))
         content = json_bytes({**json.loads(problem.body), **report})
         response = Response(content, 503, media_type=MEDIA_TYPE.decode())
@@ -206,22 +206,25 @@ class Service:
 
 
 def allowed_device(principal: Principal, device_id: str | None) -> str | None:
-    """The device to which a query of this principal is restricted; None for all.
+    """Return the device to which a query of this principal is restricted, or None for all devices.
 
     Raises:
-        InvalidInput: the principal is bound to several devices, and the query names none of them.
+        InvalidInput: the principal is bound to devices and the query names none of them. A
+            principal that is bound to exactly one device may leave `device_id` out.
     """
     asked = device_id if device_id is not None else principal.only_device
     if principal.may_access(asked) or not principal.devices:
         return asked
     bound = ", ".join(principal.devices)
     raise InvalidInput.of(
-        "device_id", f"this key is bound to the devices {bound}", "name a device_id of these"
+        "device_id",
+        f"this key is bound to the devices {bound}",
+        "send a device_id that the key is bound to",
     )
 
 
 def instant_in(zone: ZoneInfo, field: str) -> Callable[[datetime], datetime]:
-    """Reads a query's time as an instant; a naive one is read in `zone`."""
+    """Return a function that converts a time to an instant; naive times are in `zone`."""
     return lambda time: instant(time, zone, field).at
 
 
@@ -232,7 +235,7 @@ async def send_page(
     views: Sequence[object],
     cursor: Cursor | None,
 ) -> None:
-    """Answer with a page of `name`, and a Link header to the page after it, if there is one."""
+    """Send a page of the collection `name`, with a Link header if there is a next page."""
     following = cursor.to_text() if cursor else None
     content = {name: views, "count": len(views), "next_cursor": following}
     headers = []

@@ -1,4 +1,4 @@
-"""Requests as plain ASGI endpoints read them: headers, query and body, bounded in size and time."""
+"""Access to requests in plain ASGI: headers, query, and the body with limits of size and time."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -28,13 +28,13 @@ _BODY = "traffic_storage.body"
 
 @frozen
 class Pace:
-    """How slow a peer may be.
+    """The minimum speed of a client.
 
     Attributes:
-        idle_seconds: the longest wait for the next bytes, either way; also the time before the
-            rate of an upload is looked at.
-        min_rate: the least average rate of an upload, bytes a second; time that we need
-            ourselves does not count.
+        idle_seconds: the maximum wait for the next bytes, in both directions. The rate of an upload
+            is checked only after this time of waiting.
+        min_rate: the minimum average rate of an upload, in bytes per second of waiting for the
+            client; the processing time of the service does not count.
     """
 
     idle_seconds: float = 30.0
@@ -42,7 +42,7 @@ class Pace:
 
 
 class AsgiRequest:
-    """An HTTP request as ASGI gives it, with what our middleware noted on it."""
+    """An ASGI HTTP request with the values that the middleware stored in its scope."""
 
     __slots__ = ("receive", "scope", "send")
 
@@ -58,42 +58,48 @@ class AsgiRequest:
 
     @property
     def principal(self) -> Principal:
-        """The principal of a request to a route that needs one."""
+        """The principal of the request.
+
+        Raises:
+            NotAdmitted: the request has none; this happens only on public routes.
+        """
         return known_principal(self.scope)
 
     def path_value(self, name: str) -> str:
-        """A part of the path by its name in the route, decoded."""
+        """Return the decoded value of a path parameter of the route."""
         return str(self.scope["path_params"][name])
 
     def header(self, name: bytes) -> str | None:
-        """A header by its lower-case name; several are joined (RFC 9110, section 5.3)."""
+        """Return the value of a header; see `header_of`."""
         return header_of(self.scope, name)
 
     def headers(self, name: bytes) -> list[str]:
-        """The lines of a header by its lower-case name, each by itself."""
+        """Return the values of a header that may come more than once. `name` is in lower case."""
         return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
 
     def reference(self, path: str) -> bytes:
-        """A path of ours as a client must ask for it, wherever the application is mounted."""
+        """Return the URL path of `path`, which is relative to the root path."""
         return f"{self.scope.get('root_path', '')}{path}".encode()
 
     def query(self, known: Collection[str]) -> dict[str, str]:
-        """The query's fields; see `query_of`."""
+        """Return the fields of the query; see `query_of`."""
         return query_of(self.scope, known)
 
     def body(self, *, limit_bytes: int, pace: Pace, field: str) -> "IncomingBody":
-        """The body, to be read once.
+        """Return the body, which can be read once.
 
         Raises:
-            BodyTooLarge: it is announced to have more than `limit_bytes`; none of it was read.
-            UnsupportedRequest: it comes in a content coding.
+            BodyTooLarge: the Content-Length exceeds `limit_bytes`; no byte was read.
+            UnsupportedRequest: the body has a content coding.
         """
         body = IncomingBody(self.receive, limit_bytes=limit_bytes, pace=pace, field=field)
         self.scope[_BODY] = body
         coding = self.header(b"content-encoding")
         if coding is not None and coding.strip().lower() != "identity":
             raise UnsupportedRequest.of(
-                "Content-Encoding", f"is {coding!a:.60}", "send the bytes as they are"
+                "Content-Encoding",
+                f"must be absent or identity, not {coding!a:.60}",
+                "send the bytes without a coding",
             )
         announced = self.header(b"content-length")
         if announced is not None and announced.isdecimal():
@@ -101,17 +107,17 @@ class AsgiRequest:
         return body
 
     def unlimited_body(self) -> "IncomingBody":
-        """The body without limits, to be discarded."""
+        """Return the body without a limit of its size, for a caller that discards it."""
         return IncomingBody(self.receive, limit_bytes=2**63, pace=Pace(), field="body")
 
 
 class IncomingBody:
-    """The chunks of a request body, cut when they are too many or too slow.
+    """An iterator over the chunks of a request body, with limits of size and time.
 
-    Raises (while iterated):
-        BodyTooLarge: more than the limit came.
-        SlowBody: it stalled, or comes too slowly.
-        ClientGone: the client closed the connection before the end.
+    Raises (during iteration):
+        BodyTooLarge: more than `limit_bytes` arrived.
+        SlowBody: no byte arrived for `pace.idle_seconds`, or the rate is below `pace.min_rate`.
+        ClientGone: the client closed the connection before the end of the body.
     """
 
     def __init__(self, receive: Receive, *, limit_bytes: int, pace: Pace, field: str) -> None:
@@ -135,17 +141,24 @@ class IncomingBody:
         raise StopAsyncIteration
 
     def check(self, size_bytes: int) -> None:
-        """Refuse a body of this size when it exceeds the limit."""
+        """Compare a size with the limit.
+
+        Raises:
+            BodyTooLarge: the size exceeds the limit.
+        """
         if size_bytes > self._limit_bytes:
             raise BodyTooLarge.of(
                 self._field,
                 f"the request body has at least {size_bytes} bytes",
-                f"send at most {self._limit_bytes} bytes in all, or raise the limits in the "
-                "settings (max_image_bytes, max_video_bytes)",
+                f"send at most {self._limit_bytes} bytes in total, or raise the settings "
+                "max_image_bytes and max_video_bytes",
             )
 
     async def discard(self, *, most_bytes: int, most_seconds: float) -> None:
-        """Read and forget what is left, within bounds; whatever happens."""
+        """Read and drop the rest of the body, up to the limits of bytes and seconds.
+
+        A disconnect of the client ends the reading without an error.
+        """
         with suppress(TimeoutError, ClientGone):
             async with asyncio.timeout(most_seconds):
                 while not self.complete and most_bytes > 0:
@@ -158,7 +171,7 @@ class IncomingBody:
                 message = await self._receive()
         except TimeoutError as error:
             raise SlowBody(
-                f"no byte of the body came for {self._pace.idle_seconds:g} seconds"
+                f"no byte of the body arrived for {self._pace.idle_seconds:g} seconds"
             ) from error
         self._waited += self._clock() - before
         chunk = self._taken(message)
@@ -179,29 +192,34 @@ class IncomingBody:
         rate = self._came / self._waited
         if rate < self._pace.min_rate:
             raise SlowBody(
-                f"the body comes at {rate:.0f} bytes a second, "
-                f"less than the least of {self._pace.min_rate:g}"
+                f"the body arrives at {rate:.0f} bytes per second; "
+                f"the minimum is {self._pace.min_rate:g}"
             )
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:
-    """A header by its lower-case name; several are joined (RFC 9110, section 5.3)."""
+    """Return the value of a header, or None without it. `name` is in lower case.
+
+    The values of a repeated header are joined with commas (RFC 9110, section 5.3).
+    """
     values = [value for key, value in scope["headers"] if key == name]
     return b", ".join(values).decode("latin-1") if values else None
 
 
 def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
-    """The fields of a request's query.
+    """Return the fields of a request's query.
 
     Raises:
-        InvalidInput: a field is not known, or comes twice.
+        InvalidInput: a field is unknown or comes more than once; the error lists all such fields.
         BadRequest: the query is not UTF-8, or has more than 100 fields.
     """
     text = scope.get("query_string", b"").decode("latin-1")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError as error:
-        raise BadRequest.of("query", "can't be read", "send UTF-8, percent-encoded") from error
+        raise BadRequest.of(
+            "query", "can't be read", "send at most 100 fields of percent-encoded UTF-8"
+        ) from error
     names = [name for name, _ in pairs]
     problems = [
         unknown_field(name, "query", sorted(known))
@@ -218,12 +236,12 @@ def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
 
 
 def unknown_field(name: str, where: str, known: Sequence[str]) -> FieldProblem:
-    """The problem of a field that a query, form or body does not have."""
+    """Return the problem of an unknown field; `where` is `query`, `form`, `record` or `request`."""
     return FieldProblem(name[:100], f"is not a field of this {where}", near_name(name, known))
 
 
 def route_path(scope: Scope) -> str:
-    """The path below the root path, as routing sees it."""
+    """Return the path relative to the root path, as the router matches it."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     below = path[len(root) :] if root and path.startswith(root) else path
@@ -231,21 +249,21 @@ def route_path(scope: Scope) -> str:
 
 
 def note_principal(scope: Scope, principal: Principal) -> None:
-    """Note the principal on the request."""
+    """Store the principal in the scope of the request."""
     scope[_PRINCIPAL] = principal
 
 
 def principal_of(scope: Scope) -> Principal | None:
-    """The principal of the request; None without a valid credential."""
+    """Return the principal of the request, or None if it has no valid credential."""
     principal = scope.get(_PRINCIPAL)
     return principal if isinstance(principal, Principal) else None
 
 
 def known_principal(scope: Scope) -> Principal:
-    """The principal of a request to a route that needs one.
+    """Return the principal of a request to a route that requires one.
 
     Raises:
-        NotAdmitted: there is none.
+        NotAdmitted: the request has no principal.
     """
     principal = principal_of(scope)
     if principal is None:
@@ -254,24 +272,24 @@ def known_principal(scope: Scope) -> Principal:
 
 
 def note_request_id(scope: Scope, request_id: str) -> None:
-    """Note the id by which log and client name this request."""
+    """Store the request id, which the log and the response contain, in the scope."""
     scope[_REQUEST_ID] = request_id
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id by which log and client name this request."""
+    """Return the request id, or an empty text if none was stored."""
     return str(scope.get(_REQUEST_ID, ""))
 
 
 def body_of(scope: Scope) -> IncomingBody | None:
-    """The body of the request, if an endpoint has begun to take it."""
+    """Return the body of the request, or None if no endpoint has called `AsgiRequest.body`."""
     body = scope.get(_BODY)
     return body if isinstance(body, IncomingBody) else None
 
 
 def near_name(name: str, known: Sequence[str]) -> str:
-    """The remedy for an unknown name: the nearest known name, or all known names."""
+    """Return the remedy for an unknown name: the most similar known name, or all known names."""
     near = get_close_matches(name[:100], known, n=1)
     if near:
         return f"did you mean {near[0]}?"
-    return f"known are {', '.join(known)}" if known else "leave it out"
+    return f"use one of {', '.join(known)}" if known else "leave it out"

@@ -1,4 +1,4 @@
-"""Answers of plain ASGI endpoints: whole, JSON, without content, or streamed."""
+"""Responses of plain ASGI endpoints: bytes in memory, JSON, no content, or a stream."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ async def send_whole(
     content: bytes,
     content_type: bytes = JSON_TYPE,
 ) -> None:
-    """Answer with content at hand."""
+    """Send a response with content that is in memory."""
     head = [
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(content)),
@@ -37,29 +37,29 @@ async def send_whole(
 
 
 async def send_json(request: AsgiRequest, status: int, headers: Headers, content: object) -> None:
-    """Answer with JSON."""
+    """Send a response with JSON content."""
     await send_whole(request, status, headers, json_bytes(content))
 
 
 def json_bytes(content: object) -> bytes:
-    """Content as JSON."""
+    """Encode `content` as JSON."""
     try:
         return orjson.dumps(content)
     except TypeError:
-        # An integer of more than 64 bits, which is valid JSON.
+        # orjson refuses integers of more than 64 bits, which are valid JSON.
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class JsonResponse(JSONResponse):
-    """The answer of a FastAPI endpoint that builds its JSON itself."""
+    """The response of a FastAPI endpoint that builds its own JSON content."""
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - as Starlette declares it
-        """The body."""
+        """Return the body."""
         return json_bytes(content)
 
 
 async def send_head(request: AsgiRequest, status: int, headers: Headers) -> None:
-    """Answer without content."""
+    """Send a response without content."""
     await request.send({"type": "http.response.start", "status": status, "headers": list(headers)})
     await request.send({"type": "http.response.body", "body": b""})
 
@@ -71,11 +71,15 @@ async def send_stream(
     chunks: AsyncGenerator[bytes, None],
     pace: Pace,
 ) -> None:
-    """Answer with chunks as they come; none is asked for once the client is gone.
+    """Send a response with the chunks of a generator, each as soon as it is available.
 
-    The first chunk is waited for before the head is sent, so that what fails at once is still a
-    proper answer. What fails later is raised: the server then cuts the connection, and the client
-    sees that the content is short of its announced length.
+    The status and headers are sent only after the first chunk is available, so an error before that
+    still becomes a problem response. A later error is raised: the server then closes the
+    connection, and the client detects that the content is shorter than its Content-Length. After a
+    disconnect of the client no further chunk is requested from the generator.
+
+    Raises:
+        ClientGone: the client disconnected, or did not read a chunk within `pace.idle_seconds`.
     """
     async with aclosing(chunks):
         chunk = await anext(chunks, None)
@@ -97,7 +101,7 @@ async def send_stream(
 
 
 async def _send_in_time(request: AsgiRequest, chunk: bytes, pace: Pace, *, more: bool) -> None:
-    """Send a piece of the content to a client who reads; one who doesn't is as good as gone."""
+    """Send a chunk. A client that does not read it within `pace.idle_seconds` counts as gone."""
     try:
         async with asyncio.timeout(pace.idle_seconds):
             await request.send({"type": "http.response.body", "body": chunk, "more_body": more})

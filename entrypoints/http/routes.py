@@ -1,4 +1,4 @@
-"""The routes of the service, in the order in which routing looks: the busiest come first."""
+"""The routes of the service, in the order of matching: the most frequently used come first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -116,7 +116,7 @@ class Parts:
 
 
 def storage_routes(parts: Parts) -> list[StorageRoute]:
-    """All routes but the documentation."""
+    """Return all routes except those of the documentation."""
     return [*_files(parts), *_violations(parts), *_service(parts)]
 
 
@@ -168,24 +168,24 @@ def _files(parts: Parts) -> list[StorageRoute]:
             describe.metadata,
             method="GET",
             name="get_metadata",
-            summary="What is known of a file",
+            summary="Get the attributes and replicas of a file",
             tags=["files"],
             access=_READ,
             errors=(*_QUERYING, NotFound),
             response_model=StoredFileView,
-            response_description="the metadata",
+            response_description="the attributes",
         ),
         StorageRoute(
             "/files/{file_id}/url",
             describe.url,
             method="GET",
             name="get_access_url",
-            summary="Make a link that opens a file for a while without a credential",
+            summary="Create an access URL for a file that needs no credential until it expires",
             tags=["files"],
             access=_READ,
             errors=(*_QUERYING, NotFound),
             response_model=AccessUrlView,
-            response_description="the link",
+            response_description="the access URL",
         ),
         _download(
             f"{ACCESS_PREFIX}{{token}}",
@@ -229,7 +229,7 @@ def _violations(parts: Parts) -> list[StorageRoute]:
             GetViolation(parts.find).get,
             method="GET",
             name="get_violation",
-            summary="A violation and the files that name it",
+            summary="Get a violation and the files that name it",
             tags=["violations"],
             access=_READ,
             errors=(*_QUERYING, NotFound),
@@ -247,36 +247,36 @@ def _service(parts: Parts) -> list[StorageRoute]:
             service.statistics,
             method="GET",
             name="get_statistics",
-            summary="What is stored where, and what this process has done",
+            summary="Get the statistics of the stores and of this process",
             tags=["service"],
             access=_READ,
             errors=_QUERYING,
             response_model=StatisticsView,
-            response_description="the figures",
+            response_description="the statistics",
         ),
         StorageRoute(
             "/healthz",
             service.liveness,
             method="GET",
             name="liveness",
-            summary="Whether the process answers",
+            summary="Check whether the process is alive",
             tags=["service"],
             access=_LIVENESS,
             errors=(BadRequest, InvalidInput),
             response_model=LivenessView,
-            response_description="it does",
+            response_description="the process is alive",
         ),
         StorageRoute(
             "/readyz",
             service.readiness,
             method="GET",
             name="readiness",
-            summary="Whether requests can be served, and the state of each part",
+            summary="Check whether the service is ready, with the state of its components",
             tags=["service"],
             access=_READINESS,
             errors=_QUERYING,
             response_model=ReadinessView,
-            response_description="they can; perhaps degraded",
+            response_description="the service is ready, possibly degraded",
         ),
     ]
 
@@ -319,9 +319,7 @@ def _download(
         endpoint,
         method="GET",
         name=name,
-        summary="The bytes of a file"
-        if access.scope
-        else "The bytes of the file that a link opens",
+        summary="Download a file" if access.scope else "Download the file of an access URL",
         tags=["files"],
         access=access,
         errors=(*_DOWNLOADING, *errors),
@@ -331,26 +329,30 @@ def _download(
         responses={
             200: {"content": content, "headers": headers},
             206: {"description": "the bytes of the range", "content": content, "headers": headers},
-            304: {"description": "the client has this content already"},
+            304: {"description": "If-None-Match contains the ETag of the file"},
         },
     )
 
 
-# Generators of clients know the first; the ranges hold the types that are really sent.
+# Client generators understand the first type; the ranges cover the types that are sent.
 _ANY_TYPE = ("application/octet-stream", "image/*", "video/*", "application/*")
 _BYTES = {"type": "string", "format": "binary"}
 
 
 def _stored(view: type) -> dict[str, Any]:
-    """The answers of a route that stores."""
-    headers = _headers(Location="where it is")
+    """Return the responses of a route that stores evidence."""
+    headers = _headers(Location="URL of the stored file or violation")
     return {
         "status_code": 201,
         "response_model": view,
         "response_description": "stored",
         "responses": {
             201: {"headers": headers},
-            200: {"model": view, "description": "the same was stored before", "headers": headers},
+            200: {
+                "model": view,
+                "description": "the same evidence was stored before",
+                "headers": headers,
+            },
         },
     }
 

@@ -1,4 +1,4 @@
-"""Routes: FastAPI describes each one; plain ASGI endpoints are served without FastAPI in between."""
+"""Routes that FastAPI describes. Requests to an `AsgiRoute` do not pass through FastAPI."""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol
@@ -27,24 +27,24 @@ _PROBLEM_CONTENT = {"application/problem+json": {"schema": PROBLEM_REFERENCE}}
 
 
 class AsgiEndpoint(Protocol):
-    """A plain ASGI application, and a function whose signature describes what it serves.
+    """A plain ASGI application with a function whose signature describes it.
 
-    The function is never called: FastAPI reads its parameters, annotations and docstring.
+    The function is never called. FastAPI reads its parameters, annotations and docstring.
     """
 
     @property
     def signature(self) -> Callable[..., Any]:
-        """Describes what is served."""
+        """The function that FastAPI reads."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
+        """Respond to a request."""
 
 
 class StorageRoute(APIRoute):
-    """A route with a declared access, which answers HEAD where it answers GET.
+    """A route with a declared access. A GET route also responds to HEAD.
 
-    Unknown and repeated query fields are refused. `errors` are the error classes that are this
-    route's own; those of every route are added to the description.
+    The route refuses unknown and repeated query fields. `errors` are the error classes that are
+    specific to the route; the description also gets those that any route can raise.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class StorageRoute(APIRoute):
         access: Access,
         errors: Iterable[type[TrafficStorageError]] = (),
         responses: Mapping[int | str, dict[str, Any]] | None = None,
-        **described: Any,  # noqa: ANN401 - what APIRoute takes
+        **described: Any,  # noqa: ANN401 - arguments of APIRoute
     ) -> None:
         self.traffic_storage_access = access
         self.served_methods = {method, "HEAD"} if method == "GET" else {method}
@@ -71,7 +71,10 @@ class StorageRoute(APIRoute):
         self.operation_id = described.get("operation_id") or self.name
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match HEAD where GET is served. The path alone decides first: it is quick to compare."""
+        """Match HEAD to a GET route.
+
+        The path is compared first because that is the fastest way to exclude a route.
+        """
         if scope["type"] == "http" and not self.path_regex.match(route_path(scope)):
             return Match.NONE, {}
         if scope.get("method") == "HEAD" and "HEAD" in self.served_methods:
@@ -79,11 +82,11 @@ class StorageRoute(APIRoute):
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request of this path and method; `Authentication` has refused all others."""
+        """Respond to a request. `Authentication` has already refused other paths and methods."""
         await self.app(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, behind the check of the query's names."""
+        """Return FastAPI's handler, preceded by a check of the query's field names."""
         handler = super().get_route_handler()
         known = frozenset(self._query_names())
 
@@ -103,20 +106,20 @@ class StorageRoute(APIRoute):
 
 
 class AsgiRoute(StorageRoute):
-    """A route that a plain ASGI endpoint serves; its signature is the description."""
+    """A route with a plain ASGI endpoint, described by the endpoint's `signature`."""
 
     def __init__(
         self,
         path: str,
         endpoint: AsgiEndpoint,
-        **described: Any,  # noqa: ANN401 - what StorageRoute takes
+        **described: Any,  # noqa: ANN401 - arguments of StorageRoute
     ) -> None:
         super().__init__(path, endpoint.signature, **described)
         self.app = endpoint
 
 
 def problem_types(access: Access, errors: Iterable[type[TrafficStorageError]]) -> list[ProblemType]:
-    """The problems that a route may answer with, by status."""
+    """Return the types of the problems that a route can respond with, ordered by status."""
     common: list[type[TrafficStorageError]] = [Crowded] if access.counted else []
     if access.scope is not None:
         common += [NotAdmitted, LocalUseOnly, MissingScope]
@@ -125,7 +128,7 @@ def problem_types(access: Access, errors: Iterable[type[TrafficStorageError]]) -
 
 
 def problem_responses(kinds: Iterable[ProblemType]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's answers for problems, by status."""
+    """Return the OpenAPI responses for problem types, by status."""
     titles: dict[int | str, list[str]] = {}
     for kind in kinds:
         titles.setdefault(kind.status, []).append(f"{kind.title} (`{kind.name}`)")

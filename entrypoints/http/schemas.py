@@ -1,7 +1,8 @@
-"""The fields of requests and answers: pydantic models, the only definition of each field.
+"""The fields of requests and responses as pydantic models, the only definition of each field.
 
-A model reads texts (of forms and queries) as well as JSON values. Its types parse; the rules for
-ids, names, times and records are the domain's. The example of each field is a valid text of it.
+A model accepts the texts of forms and queries as well as JSON values. The types of the fields only
+parse; the domain checks the rules for ids, names, times and records. `read_fields` requires that
+the first example of each field is a valid text of it.
 """
 
 import hashlib
@@ -32,67 +33,75 @@ R = TypeVar("R")
 W = TypeVar("W", bound=StrEnum)
 M = TypeVar("M", bound=BaseModel)
 
-# Python's own float() reads "nan", "1_0" and digits of every script, too.
+# float() also accepts "nan", "1_0" and the digits of every script.
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
 _WHOLE = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
 _LOST_PLUS = re.compile(r" (\d\d:?\d\d)$", re.ASCII)
 
 
 def number(value: object, field: str) -> float:
-    """A number, or the decimal text of one.
+    """Return a number that is given as a JSON number or as decimal text.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: the value is neither.
     """
     if isinstance(value, str):
         if _NUMBER.fullmatch(value):
             return float(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    raise InvalidInput.of(field, f"is no number: {shown(value, 60)}", "send a decimal number")
+    raise InvalidInput.of(
+        field, f"is not a number: {shown(value, 60)}", "send a decimal number, as 12.5"
+    )
 
 
 def whole_number(value: object, field: str) -> int:
-    """A whole number, or the text of one with at most 18 digits.
+    """Return a whole number that is given as a JSON integer or as text of at most 18 digits.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: the value is neither.
     """
     if isinstance(value, str):
         if _WHOLE.fullmatch(value):
             return int(value)
     elif isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise InvalidInput.of(field, f"is no whole number: {shown(value, 60)}", "send digits only")
+    raise InvalidInput.of(
+        field, f"is not a whole number: {shown(value, 60)}", "send 1 to 18 digits"
+    )
 
 
 def query_time(value: object, field: str) -> datetime:
-    """The time in a query. An unencoded `+` of an offset arrives as a space, and is understood.
+    """Return the time in a query. A space before an offset is read as an unencoded `+`.
 
     Raises:
-        InvalidInput: it is not ISO 8601.
+        InvalidInput: the value is not ISO 8601.
     """
     return parse_time(_LOST_PLUS.sub(r"+\1", value) if isinstance(value, str) else value, field)
 
 
 def json_object(value: object, field: str) -> Mapping[str, Json]:
-    """A JSON object, or the text of one.
+    """Return a JSON object that is given as such or as text.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: the value is neither.
     """
     if isinstance(value, dict):
         return value
     if isinstance(value, str):
         return parse_json_object(value, field)
-    raise InvalidInput.of(field, f"is {shown(value, 60)}", 'send a JSON object, {"key": "value"}')
+    raise InvalidInput.of(
+        field,
+        f"is not a JSON object: {shown(value, 60)}",
+        'send a JSON object, as {"key": "value"}',
+    )
 
 
 def box(value: object, field: str) -> list[Json]:
-    """A JSON list, or the text of one.
+    """Return a JSON list that is given as such or as text.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: the value is neither.
     """
     found = parse_json(value, field) if isinstance(value, str) else value
     if not isinstance(found, list):
@@ -103,38 +112,42 @@ def box(value: object, field: str) -> list[Json]:
 
 
 def sha256(value: object, field: str) -> Sha256:
-    """A SHA-256 in hexadecimal.
+    """Return a SHA-256 that is given in hexadecimal.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: the value is not a SHA-256 in hexadecimal.
     """
     return declared_sha256(value if isinstance(value, str) else shown(value), field)
 
 
 def flag(value: object, field: str) -> bool:
-    """A boolean, or the text `true` or `false`.
+    """Return a boolean that is given as such or as the text `true`, `false`, `1` or `0`.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: the value is neither.
     """
     if isinstance(value, bool):
         return value
     if value in ("true", "false", "1", "0"):
         return value in ("true", "1")
-    raise InvalidInput.of(field, f"is {shown(value, 60)}", "send true or false")
+    raise InvalidInput.of(
+        field, f"is neither true nor false: {shown(value, 60)}", "send true or false"
+    )
 
 
 def _word(words: type[W]) -> Callable[[object, str], W]:
     def read(value: object, field: str) -> W:
         if isinstance(value, str) and value in tuple(words):
             return words(value)
-        raise InvalidInput.of(field, f"is {shown(value, 60)}", f"send one of {', '.join(words)}")
+        raise InvalidInput.of(
+            field, f"is an unknown value: {shown(value, 60)}", f"send one of {', '.join(words)}"
+        )
 
     return read
 
 
 def _by(parse: Callable[[object, str], T]) -> BeforeValidator:
-    """Reads a field by a parser of ours; JSON's null counts as absent."""
+    """Return a validator that reads a field with `parse`. JSON null counts as an absent field."""
 
     def read(value: object, info: ValidationInfo) -> T | None:
         return None if value is None else parse(value, info.field_name or "body")
@@ -143,7 +156,7 @@ def _by(parse: Callable[[object, str], T]) -> BeforeValidator:
 
 
 def without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a field that may be left out, without the null that no form can send."""
+    """Return the schema of an optional field without its null type, which a form can't send."""
     branches = [branch for branch in schema.get("anyOf", ()) if branch != {"type": "null"}]
     if len(branches) != 1:
         return schema
@@ -157,7 +170,8 @@ def _no_nulls(schema: dict[str, Any]) -> None:
 
 
 _ID = r"^[A-Za-z0-9._\-:@+=]+$"
-# A superset of what the server takes: what `str.isprintable` refuses beyond it has no short pattern.
+# The pattern accepts more texts than the server, which also applies `str.isprintable`. No short
+# pattern equals that.
 _PRINTABLE = (
     r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0][^\u0000-\u001f\u007f-\u009f]*$"
 )
@@ -166,7 +180,7 @@ _FILE_ID = {"type": "string", "minLength": 1, "maxLength": MAX_FILE_ID, "pattern
 _TIME = {"type": "string", "format": "date-time"}
 _OBJECT_TEXT = {"type": "string", "contentMediaType": "application/json"}
 _EMPTY = hashlib.sha256().hexdigest()
-_TIME_WORDS = "ISO 8601; without an offset it is read in the setting timezone"
+_TIME_WORDS = "ISO 8601; a time without an offset is in the time zone of the setting timezone"
 
 Text = Annotated[str, Schema(_TEXT)]
 NewFileId = Annotated[str, Schema({**_FILE_ID, "not": {"pattern": r"^\.+$"}})]
@@ -213,7 +227,7 @@ Binary = Annotated[FormFile | None, Schema({"type": "string", "format": "binary"
 
 
 class Fields(BaseModel):
-    """Fields of a request; unknown ones are refused."""
+    """The fields of a request. Unknown fields are refused."""
 
     model_config = ConfigDict(
         extra="forbid", arbitrary_types_allowed=True, json_schema_extra=_no_nulls
@@ -221,57 +235,59 @@ class Fields(BaseModel):
 
 
 class FileDescription(Fields):
-    """What a caller states about a file."""
+    """The attributes of a file."""
 
-    device_id: Text | None = Field(None, description="the camera or detector", examples=["cam_001"])
+    device_id: Text | None = Field(
+        None, description="id of the camera or detector", examples=["cam_001"]
+    )
     violation_id: ViolationIdText | None = Field(
-        None, description="the violation, which may be stored later", examples=["V001"]
+        None, description="id of the violation, which may be stored later", examples=["V001"]
     )
     timestamp: Time = Field(
         None, description=f"time of capture; {_TIME_WORDS}", examples=["2025-11-01T10:00:00"]
     )
     historic: Flag = Field(
-        None, description="states that a time long before receipt is right", examples=["true"]
+        None, description="confirms that a time long before receipt is correct", examples=["true"]
     )
     metadata: JsonText = Field(
         None,
-        description="JSON object; device_id, violation_id and timestamp in it count as fields",
+        description="JSON object; its keys device_id, violation_id and timestamp count as fields",
         examples=['{"lane": 2}'],
     )
 
 
 class UploadFields(FileDescription):
-    """The fields of an upload beside the file."""
+    """The fields of an upload other than the file."""
 
     file_id: NewFileId | None = Field(
-        None, description="id to store it under; derived when it is left out", examples=["d_001"]
+        None, description="id of the file; derived if left out", examples=["d_001"]
     )
     sha256: Digest = Field(
         None,
-        description="SHA-256 of the file; bytes that contradict it are refused",
+        description="SHA-256 of the file; bytes with another SHA-256 are refused",
         examples=[_EMPTY],
     )
 
 
 class ImageForm(UploadFields):
-    """An image with what is stated about it."""
+    """An image with its attributes."""
 
     file: Binary = Field(description="the image")
 
 
 class VideoForm(UploadFields):
-    """A video segment with what is stated about it."""
+    """A video segment with its attributes."""
 
     file: Binary = Field(description="the video")
     duration_seconds: Seconds = Field(
-        None, description="its length; left out, the container's", examples=["10.0"]
+        None, description="duration; if left out, that of the video container", examples=["10.0"]
     )
 
 
 class ContentQuery(FileDescription):
-    """What the query of raw content states about it."""
+    """The attributes of raw content, in the query."""
 
-    duration_seconds: Seconds = Field(None, description="of a video", examples=["10.0"])
+    duration_seconds: Seconds = Field(None, description="duration of a video", examples=["10.0"])
 
 
 class RecordFields(Fields):
@@ -279,7 +295,7 @@ class RecordFields(Fields):
 
     violation_id: ViolationIdText = Field(examples=["V001"])
     device_id: Text = Field(examples=["cam_001"])
-    violation_type: Text = Field(description="speed, red_light, …: an open set", examples=["speed"])
+    violation_type: Text = Field(description="any text, as speed or red_light", examples=["speed"])
     timestamp: Time = Field(description=_TIME_WORDS, examples=["2025-11-01T10:00:00"])
     vehicle_bbox: Box = Field(
         description="[x1, y1, x2, y2] in pixels, x1 < x2, y1 < y2", examples=["[100,100,200,200]"]
@@ -298,10 +314,12 @@ class RecordFields(Fields):
 
 
 class ViolationFields(RecordFields):
-    """A violation record as it is stored."""
+    """A violation record, with the confirmation of an old timestamp."""
 
     historic: Flag = Field(
-        None, description="states that a timestamp long before receipt is right", examples=["true"]
+        None,
+        description="confirms that a timestamp long before receipt is correct",
+        examples=["true"],
     )
 
 
@@ -320,41 +338,41 @@ class ViolationForm(ViolationFields):
         description="JSON object: name of a model → its version",
         examples=['{"detector": "yolov8"}'],
     )
-    image_file: Binary = Field(None, description="without it the violation is incomplete")
+    image_file: Binary = Field(None, description="the image; a violation without one is incomplete")
     video_file: Binary = Field(None, description="the video segment")
     duration_seconds: Seconds = Field(
-        None, description="of the video, which must come with it", examples=["10.0"]
+        None, description="duration of video_file, which is then required", examples=["10.0"]
     )
     image_sha256: Digest = Field(
-        None, description="of image_file, which must come with it", examples=[_EMPTY]
+        None, description="SHA-256 of image_file, which is then required", examples=[_EMPTY]
     )
     video_sha256: Digest = Field(
-        None, description="of video_file, which must come with it", examples=[_EMPTY]
+        None, description="SHA-256 of video_file, which is then required", examples=[_EMPTY]
     )
 
 
 class PageQuery(Fields):
-    """The part of an ordered answer that is asked for."""
+    """The page that a query requests."""
 
     limit: Limit = Field(
-        None, description="most items of the page; 100 unless given", examples=[50]
+        None, description="maximum number of items of the page; default 100", examples=[50]
     )
-    cursor: str | None = Field(None, description="next_cursor of the page before")
+    cursor: str | None = Field(None, description="next_cursor of the previous page")
 
 
 class TimeFilters(PageQuery):
-    """A span of time: `start_date ≤ time < end_date`."""
+    """The fields of a page and a time range: `start_date ≤ time < end_date`."""
 
     start_date: QueryTime = Field(
-        None, description="from this instant on", examples=["2025-11-01T00:00:00"]
+        None, description="start of the range, included", examples=["2025-11-01T00:00:00"]
     )
     end_date: QueryTime = Field(
-        None, description="before this instant", examples=["2025-12-01T00:00:00"]
+        None, description="end of the range, excluded", examples=["2025-12-01T00:00:00"]
     )
 
 
 class ViolationFilters(TimeFilters):
-    """Which violations are asked for; filters are joined by "and"."""
+    """The filters of violations. A violation must match all of them."""
 
     device_id: Text | None = Field(None, examples=["cam_001"])
     violation_type: Text | None = Field(None, examples=["speed"])
@@ -364,32 +382,32 @@ class ViolationFilters(TimeFilters):
 
 
 class FileFilters(TimeFilters):
-    """Which files are asked for; filters are joined by "and". The time is that of receipt."""
+    """The filters of files. A file must match all of them. The time range is of the receipt."""
 
     kind: KindName = Field(None, examples=["image"])
     device_id: Text | None = Field(None, examples=["cam_001"])
     violation_id: ViolationIdText | None = Field(None, examples=["V001"])
-    state: StateName = Field(None, description="available unless given", examples=["available"])
+    state: StateName = Field(None, description="default available", examples=["available"])
 
 
 class DownloadQuery(Fields):
-    """How a file is offered."""
+    """The query of a download."""
 
     download: Flag = Field(
-        None, description="as an attachment under its original name", examples=["1"]
+        None, description="send the file as an attachment with its original name", examples=["1"]
     )
 
 
 class UrlQuery(Fields):
-    """How long a link opens."""
+    """The query for an access URL."""
 
     expires_in: Annotated[float | None, _by(number), Schema({"type": "number", "minimum": 1})] = (
-        Field(None, description="seconds; 3600 unless given", examples=[3600])
+        Field(None, description="validity in seconds; default 3600", examples=[3600])
     )
 
 
 class ViolationsPage(TypedDict):
-    """One page of violations, newest first; `next_cursor` is null on the last."""
+    """A page of violations, newest first. `next_cursor` is null on the last page."""
 
     violations: list[ViolationView]
     count: int
@@ -397,7 +415,7 @@ class ViolationsPage(TypedDict):
 
 
 class FilesPage(TypedDict):
-    """One page of files, the latest received first; `next_cursor` is null on the last."""
+    """A page of files, the latest received first. `next_cursor` is null on the last page."""
 
     files: list[StoredFileView]
     count: int
@@ -412,20 +430,20 @@ class ViolationWithFilesView(TypedDict):
 
 
 class AccessUrlView(TypedDict):
-    """A link that opens a file, and until when."""
+    """An access URL of a file and its expiry."""
 
     url: Annotated[str, Schema({"type": "string", "format": "uri"})]
     expires_at: Annotated[str, Schema(_TIME)]
 
 
 class LivenessView(TypedDict):
-    """The process answers."""
+    """The response of a live process."""
 
     status: Literal["ok"]
 
 
 class ComponentView(TypedDict):
-    """One part of the service; without a `needed` one nothing works."""
+    """The state of a component. Without a `needed` component the service is not ready."""
 
     name: str
     healthy: bool
@@ -434,7 +452,7 @@ class ComponentView(TypedDict):
 
 
 class ReadinessView(TypedDict, total=False):
-    """Whether requests can be served. `degraded` and `components` are shown to a principal."""
+    """Whether the service is ready. `degraded` and `components` need a valid credential."""
 
     ready: bool
     degraded: bool
@@ -450,7 +468,7 @@ class FieldProblemView(TypedDict):
 
 
 class Problem(BaseModel):
-    """What went wrong, where, and what would be right (RFC 9457)."""
+    """An error, the fields that it concerns, and the remedy (RFC 9457)."""
 
     type: str = Field(examples=["urn:traffic-storage:problem:not-found"])
     title: str
@@ -468,10 +486,10 @@ Problems: TypeAlias = list[FieldProblem]
 def read_fields(
     model: type[M], given: Mapping[str, object], where: str = "form"
 ) -> tuple[M, Problems]:
-    """The fields as `model` reads them, and everything that is wrong with them.
+    """Return the fields as `model` reads them, and the problems of all wrong fields.
 
-    A wrong or missing field is read as its example, so that the rules of the others can still be
-    checked and all problems be reported at once.
+    A wrong or missing field gets the value of its first example. The caller can then still check
+    the rules of the other fields and report all problems at once.
     """
     try:
         return model.model_validate(given), []
@@ -493,10 +511,10 @@ def read_fields(
 
 
 def read_query(model: type[M], given: Mapping[str, object]) -> M:
-    """The fields of a query.
+    """Return the fields of a query.
 
     Raises:
-        InvalidInput: fields are wrong; all of them are named.
+        InvalidInput: fields are wrong; the error lists all of them.
     """
     fields, problems = read_fields(model, given, "query")
     if problems:
@@ -505,17 +523,17 @@ def read_query(model: type[M], given: Mapping[str, object]) -> M:
 
 
 class Checks:
-    """Gathers problems of several checks; as a context manager it raises all of them at its end.
+    """Collects the problems of several checks. As a context manager it raises all of them on exit.
 
     Raises:
-        InvalidInput: there are problems, those of the body of the context among them.
+        InvalidInput: there are problems; those that the body of the context raised are included.
     """
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
 
     def optional(self, value: T | None, check: Callable[[T], R]) -> R | None:
-        """The value as `check` gives it; None where it is absent or wrong."""
+        """Return the result of `check`, or None if the value is absent or wrong."""
         try:
             return None if value is None else check(value)
         except InvalidInput as error:
@@ -535,7 +553,7 @@ class Checks:
 
 
 def field_problems(errors: Sequence[Any], known: Sequence[str], where: str) -> Problems:
-    """Pydantic's errors in this service's words; `loc` begins with the name of the field."""
+    """Convert pydantic's errors, whose `loc` begins with the name of the field, to problems."""
     problems: Problems = []
     for error in errors:
         name = ".".join(map(str, error["loc"])) or "body"
@@ -547,5 +565,5 @@ def field_problems(errors: Sequence[Any], known: Sequence[str], where: str) -> P
         elif error["type"] == "extra_forbidden":
             problems.append(unknown_field(name, where, known))
         else:
-            problems.append(FieldProblem(name, error["msg"], "send what the description says"))
+            problems.append(FieldProblem(name, error["msg"], "see /docs for the field"))
     return problems

@@ -1,4 +1,4 @@
-"""Storing evidence: the uploads, the violation with its files, and raw bytes of a device."""
+"""Endpoints that store evidence: form uploads, violations with their files, and raw content."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -69,15 +69,15 @@ _FILE_OF = {
     "video_sha256": "video_file",
     "duration_seconds": "video_file",
 }
-"""Fields of a violation that describe one of its files."""
+"""Fields of a violation that describe a file → the form field of that file."""
 _IDEMPOTENCY = b"idempotency-key"
 
 ContentDigest = Annotated[
     str | None,
     Header(
         alias="Content-Digest",
-        description="SHA-256 of the body (RFC 9530); bytes that contradict it are refused. Of a "
-        "form with one file it may be the file's",
+        description="SHA-256 of the body (RFC 9530); a body with another SHA-256 is refused. For a "
+        "form with one file it may be the SHA-256 of the file instead",
         pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
     ),
 ]
@@ -85,8 +85,8 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="without a file_id, the id is derived from it; other content or other "
-        "attributes under it are refused",
+        description="without a file_id, the file's id is derived from this key; a key that was "
+        "used for other content or other attributes is refused",
         pattern="^[!-~]{1,255}$",
     ),
 ]
@@ -102,9 +102,9 @@ UnusedKey = Annotated[
 
 @frozen
 class Ingest:
-    """The parts that storing needs.
+    """The use cases, the spool and the limits that the endpoints of this module need.
 
-    `image_bytes`, `video_bytes`, `metadata_bytes` are the most that a file of the kind may have.
+    `image_bytes`, `video_bytes` and `metadata_bytes` are the maximum sizes of a file of the kind.
     """
 
     store_files: StoreFiles
@@ -118,7 +118,7 @@ class Ingest:
 
 
 class UploadImage:
-    """`POST /files/upload/image`: a form with a file and what is stated about it."""
+    """`POST /files/upload/image`: a form with an image and its attributes."""
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
@@ -130,7 +130,7 @@ class UploadImage:
         idempotency_key: IdempotencyKey = None,
         content_digest: ContentDigest = None,
     ) -> StoredFileView:
-        """JPEG, PNG, WebP or AVIF. The same bytes and attributes again answer 200."""
+        """Store a JPEG, PNG, WebP or AVIF image. A repeated upload gets status 200."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -148,7 +148,7 @@ class UploadImage:
 
 
 class UploadVideo:
-    """`POST /files/upload/video`: like an image, with its duration in seconds."""
+    """`POST /files/upload/video`: a form with a video, its attributes and its duration."""
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
@@ -160,7 +160,10 @@ class UploadVideo:
         idempotency_key: IdempotencyKey = None,
         content_digest: ContentDigest = None,
     ) -> StoredFileView:
-        """MP4, MOV, Matroska, WebM, MPEG-TS or AVI. The same again answers 200."""
+        """Store an MP4, MOV, Matroska, WebM, MPEG-TS or AVI video.
+
+        A repeated upload gets status 200.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -181,7 +184,7 @@ class UploadVideo:
 
 
 class UploadMetadata:
-    """`POST /files/upload/metadata`: a JSON object as the body, attributes in the query."""
+    """`POST /files/upload/metadata`: a JSON object as the body, its attributes in the query."""
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
@@ -193,7 +196,10 @@ class UploadMetadata:
         idempotency_key: IdempotencyKey = None,
         content_digest: ContentDigest = None,
     ) -> StoredFileView:
-        """It is stored as canonical JSON: sorted keys, no white space. `sha256` is of the body."""
+        """Store a JSON object as canonical JSON: with sorted keys and without white space.
+
+        `sha256` is the SHA-256 of the request body.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -213,10 +219,10 @@ class UploadMetadata:
 
 
 class PutContent:
-    """`PUT /files/{file_id}/content`: the bytes as the body, attributes in the query.
+    """`PUT /files/{file_id}/content`: the bytes as the body, their attributes in the query.
 
-    For devices that can't build a form. The content type names the kind, image or video; without
-    one the first bytes decide.
+    It serves devices that can't build a form. The Content-Type determines the kind, image or video.
+    Without a Content-Type the first bytes of the body determine it.
     """
 
     def __init__(self, ingest: Ingest) -> None:
@@ -228,7 +234,10 @@ class PutContent:
         query: Annotated[ContentQuery, Query()],
         content_digest: ContentDigest = None,
     ) -> StoredFileView:
-        """For devices that can't build a form. The content type names the kind, image or video."""
+        """Store the request body as an image or video, for devices that can't build a form.
+
+        The Content-Type determines the kind; without one the first bytes of the body determine it.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -255,7 +264,7 @@ class PutContent:
         upload = Upload(body, declared, _declared_digest(request))
         if kind is FileKind.IMAGE:
             if seconds is not None:
-                raise InvalidInput.of("duration_seconds", "is of a video", "leave it out")
+                raise InvalidInput.of("duration_seconds", "applies only to videos", "leave it out")
             return await ingest.store_files.image(upload, attributes)
         return await ingest.store_files.video(upload, attributes, duration_seconds=seconds)
 
@@ -263,8 +272,8 @@ class PutContent:
 class CreateViolation:
     """`POST /violations`: a record with its image and video as a form, or a record as JSON.
 
-    The violation's own id makes a retry idempotent; an `Idempotency-Key` is checked for form and
-    otherwise ignored, as for an upload with a `file_id`.
+    `violation_id` makes retries idempotent. The syntax of an `Idempotency-Key` is checked, but the
+    key has no effect, as in an upload with a `file_id`.
     """
 
     def __init__(self, ingest: Ingest) -> None:
@@ -279,7 +288,10 @@ class CreateViolation:
         idempotency_key: UnusedKey = None,
         content_digest: ContentDigest = None,
     ) -> EvidenceView:
-        """Visible whole or not at all. A record without media may be sent as JSON."""
+        """Store a violation with its files. It becomes visible whole or not at all.
+
+        A record without an image and a video may be sent as JSON.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -336,10 +348,10 @@ class CreateViolation:
 def attributes_of(
     fields: FileDescription, problems: Problems, principal: Principal, file_id: str | None
 ) -> FileAttributes:
-    """The attributes of a file that a principal stores.
+    """Return the attributes of a file that a principal stores.
 
     Raises:
-        InvalidInput: fields are wrong; all are named, those in `problems` first.
+        InvalidInput: fields are wrong; the error lists all of them, those in `problems` first.
         DeviceNotAllowed: the principal is bound to other devices.
     """
     with Checks(problems):
@@ -356,10 +368,11 @@ def attributes_of(
 
 
 def record_of(fields: RecordFields, problems: Problems, principal: Principal) -> ViolationRecord:
-    """The violation that fields describe.
+    """Return the violation record that fields describe.
 
     Raises:
-        InvalidInput: fields are missing or wrong; all are named.
+        InvalidInput: fields are missing or wrong; the error lists all of them, those in `problems`
+            first.
         DeviceNotAllowed: the principal is bound to other devices.
     """
     names = RecordFields.model_fields
@@ -373,10 +386,11 @@ def record_of(fields: RecordFields, problems: Problems, principal: Principal) ->
 
 
 def check_device(principal: Principal, device_id: str | None) -> None:
-    """Refuse what concerns a device that the principal is not bound to.
+    """Check that the principal may access a device.
 
     Raises:
-        DeviceNotAllowed: it does.
+        DeviceNotAllowed: the principal is bound to other devices, or `device_id` is None and the
+            principal is bound to devices.
     """
     if not principal.may_access(device_id):
         raise DeviceNotAllowed(principal.devices, device_id)
@@ -395,14 +409,14 @@ async def _answer(request: AsgiRequest, stored: Stored) -> None:
 
 @frozen
 class _Key:
-    """An `Idempotency-Key` that stands for an id: as it was sent, and by whom."""
+    """An `Idempotency-Key` from which a file id is derived, and the name of its principal."""
 
     text: str
     principal: str
 
     @classmethod
     def of(cls, request: AsgiRequest, texts: Mapping[str, str]) -> "_Key | None":
-        """The key of a request; None without one, or where the form names the id itself."""
+        """Return the key of a request; None if the request has none or has a file_id."""
         key = idempotency_key(request.headers(_IDEMPOTENCY))
         if key is None or "file_id" in texts:
             return None
@@ -410,7 +424,7 @@ class _Key:
 
 
 def _wanted_id(file_id: str | None, key: _Key | None, role: str) -> str | None:
-    """The id that the form names, else the one that the Idempotency-Key stands for."""
+    """Return the file_id of the request, or the id that is derived from its Idempotency-Key."""
     if key is None:
         return file_id
     return keyed_file_id(principal=key.principal, key=key.text, role=role)
@@ -418,7 +432,7 @@ def _wanted_id(file_id: str | None, key: _Key | None, role: str) -> str | None:
 
 @contextmanager
 def _by_key(key: _Key | None) -> Iterator[None]:
-    """A conflict under an id that a key stands for is a misuse of the key."""
+    """Convert a Conflict to KeyReused if the id was derived from an Idempotency-Key."""
     try:
         yield
     except Conflict as error:
@@ -434,11 +448,17 @@ def _refuse_other_labels(
     key: _Key | None,
     zone: ZoneInfo,
 ) -> None:
-    """The same bytes with other attributes are another request: the key can't stand for both."""
+    """Refuse a key that was used for the same bytes with other attributes.
+
+    Raises:
+        KeyReused: the stored attributes differ from those of the request.
+    """
     if key is None or stored.created:
         return
     if others := _other_labels(stored.file, attributes, seconds, zone):
-        raise KeyReused(key.text, f"the bytes are the same, {' and '.join(others)} not")
+        raise KeyReused(
+            key.text, f"the bytes are the same, but other values were sent for {', '.join(others)}"
+        )
 
 
 def _other_labels(
@@ -457,14 +477,16 @@ def _other_labels(
 
 
 def _refuse_lost_files(form: Form) -> None:
-    """What is said of a file without the file: it was lost on the way.
+    """Refuse a form that describes a file but does not contain it.
+
+    Such a file was probably lost in transit.
 
     Raises:
-        InvalidInput: naming each file that is missing.
+        InvalidInput: files are missing; the error lists all of them.
     """
     said = {file: name for name, file in _FILE_OF.items() if name in form.texts}
     problems = [
-        FieldProblem(file, f"is missing, but {name} is given", "send it")
+        FieldProblem(file, f"is missing, but {name} is given", "send the file")
         for file, name in said.items()
         if file not in form.files
     ]
@@ -486,9 +508,7 @@ def _optional_upload(form: Form, name: str, sha256: Sha256 | None) -> Upload | N
 
 def _handed_over(file: FormFile, name: str, sha256: Sha256 | None) -> Upload:
     if sha256 is not None and file.sha256 is not None and sha256 != file.sha256:
-        raise DigestMismatch.of(
-            name, "is declared with two different digests", "declare the digest once"
-        )
+        raise DigestMismatch.of(name, "has two different declared digests", "declare one digest")
     return Upload(file.body, file.content_type, sha256 or file.sha256, file.original_name)
 
 
@@ -501,7 +521,11 @@ def _declared_digest(request: AsgiRequest) -> Sha256 | None:
 
 
 def _kind_of(declared: str | None) -> FileKind | None:
-    """The kind that a content type says; None when it says nothing."""
+    """Return the kind that a content type names; None if it is missing or generic.
+
+    Raises:
+        UnsupportedMedia: the content type is neither an image nor a video.
+    """
     if is_undeclared(declared):
         return None
     family = (declared or "").partition("/")[0].strip().lower()
@@ -512,12 +536,12 @@ def _kind_of(declared: str | None) -> FileKind | None:
     raise UnsupportedMedia.of(
         "Content-Type",
         f"is {declared!a:.80}, neither an image nor a video",
-        "send image/… or video/…, or application/octet-stream to have the bytes looked at",
+        "send image/… or video/…, or application/octet-stream to have the kind detected",
     )
 
 
 async def _peeked(body: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
-    """The first bytes of a body, and the whole body still to be read."""
+    """Return the first bytes of a body, and an iterator over the whole body."""
     head = b""
     while len(head) < SNIFF_BYTES and (chunk := await anext(body, None)) is not None:
         head += chunk

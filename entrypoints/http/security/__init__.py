@@ -1,1 +1,1 @@
-"""Which requests are served: API keys and their principals, local use, and what each route demands."""
+"""Access control: API keys and their principals, local use, and the access of each route."""

@@ -1,4 +1,4 @@
-"""The access that a route declares. A route without a declaration answers 403 to every request."""
+"""The access that a route declares. A request to a route without a declaration gets status 403."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,13 +16,13 @@ _NOTE = "traffic_storage.access"
 
 @frozen
 class Access:
-    """What a route demands of a request.
+    """The requirements of a route.
 
     Attributes:
         scope: the scope that the principal must have; None admits every request, with or
             without a credential.
-        counted: whether its requests count towards `max_concurrent_requests`.
-        needs_start: whether the storage must have been opened before the route is served.
+        counted: whether the requests of the route count towards `max_concurrent_requests`.
+        needs_start: whether the service must have started before the route is called.
     """
 
     scope: Scope | None
@@ -31,37 +31,38 @@ class Access:
 
 
 PUBLIC = Access(None)
-"""Open to every request, without a credential."""
+"""The access of a route that needs no credential."""
 DOCUMENTATION = Access(None, needs_start=False)
 
 
 def requires(scope: Scope) -> Callable[[T], T]:
-    """Declare the scope that an endpoint needs: `@app.get(…)` above `@requires(Scope.METRICS)`.
+    """Declare the scope that an endpoint requires.
 
-    A mounted ASGI application is declared by `requires(…)(application)`.
+    Put `@requires(Scope.METRICS)` below `@app.get(…)`. For a mounted ASGI application call
+    `requires(…)(application)`.
     """
     return _declare(Access(scope))
 
 
 def public(endpoint: T) -> T:
-    """Declare that an endpoint is open to every request, without a credential."""
+    """Declare that an endpoint needs no credential."""
     return _declare(PUBLIC)(endpoint)
 
 
 def access_of(route: object) -> Access | None:
-    """The access that a route, its endpoint or its mounted application declares."""
+    """Return the access of a route, its endpoint or its mounted application; None if undeclared."""
     holders = (route, getattr(route, "endpoint", None), getattr(route, "app", None))
     declared = (getattr(holder, _ATTRIBUTE, None) for holder in holders)
     return next((access for access in declared if isinstance(access, Access)), None)
 
 
 def note_access(scope: AsgiScope, access: Access | None) -> None:
-    """Note the access that the selected route declares."""
+    """Store the access of the selected route in the scope of the request."""
     scope[_NOTE] = access
 
 
 def noted_access(scope: AsgiScope) -> Access | None:
-    """The access that the selected route declares; None before a route is selected."""
+    """Return the access that `note_access` stored, or None."""
     access = scope.get(_NOTE)
     return access if isinstance(access, Access) else None
 

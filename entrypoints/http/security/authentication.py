@@ -1,4 +1,4 @@
-"""Authentication and authorisation of requests: by API key, as local use, or open to everybody."""
+"""Authentication and authorisation of requests: by API key, as local use, or with open access."""
 
 import logging
 import re
@@ -34,15 +34,15 @@ DOCS_PATH = "/docs"
 _BEARER = re.compile(r"bearer +([\x21-\x7e]{1,512}) *", re.IGNORECASE)
 
 _LOCAL_REMEDY = (
-    "without api_keys only this machine is served: ask from the machine itself under the name "
-    "localhost and without a proxy, or set api_keys (traffic-storage keys new), "
-    "or set open_access = true"
+    "without api_keys the service accepts only requests from its own machine: send the request "
+    "from that machine to the host localhost without a proxy, or set api_keys "
+    "(traffic-storage keys new) or open_access = true"
 )
-_KEY_REMEDY = "send 'Authorization: Bearer <key>' with a key of this service"
+_KEY_REMEDY = "send 'Authorization: Bearer <key>' with an API key of this service"
 
 
 def access_policy(settings: StorageConfig, now: Callable[[], datetime]) -> "AccessPolicy":
-    """The rule that the settings state.
+    """Return the access policy of the settings.
 
     Raises:
         ConfigurationError: the keys file can't be read, or lines of it are wrong.
@@ -52,7 +52,7 @@ def access_policy(settings: StorageConfig, now: Callable[[], datetime]) -> "Acce
 
 
 class AccessPolicy:
-    """The rule that turns a request's credential, peer and headers into a principal."""
+    """Determines the principal of a request from its credential, peer address and headers."""
 
     def __init__(self, keys: KeyRing, *, open_access: bool) -> None:
         self._keys = keys
@@ -65,20 +65,20 @@ class AccessPolicy:
 
     @property
     def summary(self) -> str:
-        """Which requests are served, in words."""
+        """A description of the accepted requests, for the log and the command line."""
         if self._keys.in_use:
-            return f"requests with one of {self._keys.count} API keys are served"
+            return f"requests need an API key; keys registered: {self._keys.count}"
         if self._open:
-            return "everybody is served without a credential (open_access)"
+            return "requests need no credential because open_access is set"
         return (
-            "only this machine is served, whatever address the server is bound to; "
-            "set api_keys or open_access to change that. A proxy on this machine that adds no "
-            "header can't be told from a local program: set api_keys before putting one in front"
+            "the service accepts only requests from its own machine, whatever address it listens "
+            "on; set api_keys or open_access to change that. A request through a proxy on this "
+            "machine that adds no header counts as local: set api_keys before you use a proxy"
         )
 
     @property
     def level(self) -> int:
-        """The log level of `summary`: a warning where no keys are in use."""
+        """The log level of `summary`: a warning if no keys are in use."""
         return logging.INFO if self._keys.in_use else logging.WARNING
 
     def identify(
@@ -89,13 +89,14 @@ class AccessPolicy:
         http_version: str = "1.1",
         target: str = "/",
     ) -> Principal:
-        """The principal of a request.
+        """Return the principal of a request.
 
         Args:
-            target: the path or, in absolute form, the whole address that is asked for.
+            target: the request target: a path, or a URL in absolute form.
 
         Raises:
-            NotAdmitted: the request has no valid credential and is not local use.
+            NotAdmitted: keys are in use and the request has no valid one.
+            LocalUseOnly: neither keys nor open access are in use, and the request is not local use.
         """
         if self._keys.in_use:
             return self._by_key(headers)
@@ -118,7 +119,7 @@ class AccessPolicy:
 
 @frozen
 class Selected:
-    """The route that a request selects: its access, or the methods that its path allows."""
+    """The result of route selection: the access of the route, or the methods of the path."""
 
     is_found: bool
     access: Access | None = None
@@ -126,16 +127,18 @@ class Selected:
 
 
 class Authentication:
-    """Identifies the principal and enforces what the selected route declares (pure ASGI middleware).
+    """Pure ASGI middleware that identifies the principal and enforces the access of the route.
 
-    A request whose credential is not valid reaches public routes only, without a principal. Paths
-    and methods that no route serves are refused here, after the credential.
+    A request without a valid credential can reach only public routes, and has no principal there.
+    The middleware also refuses paths and methods without a route, but only after it has checked the
+    credential.
 
     Raises:
         NotAdmitted: the request has no valid credential.
-        MissingScope: the principal lacks the scope that the route declares.
+        MissingScope: the principal lacks the scope that the route requires.
         UndeclaredAccess: the route declares no access.
-        NoSuchResource, MethodNotAllowed: no route serves the request.
+        NoSuchResource: no route has the path.
+        MethodNotAllowed: routes have the path, but not with this method.
     """
 
     def __init__(self, app: ASGIApp, *, policy: AccessPolicy, application: FastAPI) -> None:
@@ -180,7 +183,7 @@ class Authentication:
 
 
 def select(application: FastAPI, scope: Scope) -> Selected:
-    """The route that serves a request, found in the order in which the router looks."""
+    """Select the route of a request in the order of the router."""
     methods: set[str] = set()
     for route in iter_route_contexts(application.router.routes):
         match, _ = route.matches(scope)
@@ -195,7 +198,7 @@ async def _refuse_unrouted(selected: Selected, scope: Scope, receive: Receive, s
     if selected.allowed:
         raise MethodNotAllowed(scope["method"], selected.allowed)
     if route_path(scope) == "/" and scope.get("method") in {"GET", "HEAD"}:
-        # Not a route of ours: an embedder may have one there.
+        # A route for "/" would take precedence over one of an embedder.
         address = f"{scope.get('root_path', '')}{DOCS_PATH}"
         await RedirectResponse(address)(scope, receive, send)
         return

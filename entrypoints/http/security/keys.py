@@ -1,4 +1,4 @@
-"""The API keys that are valid now: those of the settings, and those of a file that may change."""
+"""The valid API keys: those of the settings and those of the keys file, which may change."""
 
 import hashlib
 import hmac
@@ -20,14 +20,17 @@ _FILE_FIELD = "api_keys_file"
 
 @frozen
 class KeyFile:
-    """What a keys file holds: one key line on each line; empty lines and `#` comments are skipped."""
+    """The content of a keys file.
+
+    Each line of the file is a key line. Empty lines and `#` comments are skipped.
+    """
 
     keys: tuple[ApiKey, ...]
     problems: tuple[FieldProblem, ...]
 
     @classmethod
     def read(cls, path: Path) -> "KeyFile":
-        """The keys of a file, and what is wrong with the lines that hold none.
+        """Return the keys of a file and the problems of its invalid lines.
 
         Raises:
             OSError, UnicodeDecodeError: the file can't be read.
@@ -46,13 +49,15 @@ class KeyFile:
 
 
 class KeyRing:
-    """Looks keys up by their digest, which tells nothing about the key.
+    """The registered keys, indexed by their digest.
 
-    The file is read again whenever its time of change, size or inode differs, so keys are added
-    and revoked without a restart. A file that can't be read leaves none of its keys valid.
+    The keys themselves are not kept. The file is read again whenever its modification time, size or
+    inode has changed, so keys can be added and revoked without a restart. While the file can't be
+    read, none of its keys is valid.
 
     Raises:
-        ConfigurationError: the file can't be read, or lines of it are wrong; all are named.
+        ConfigurationError: the file can't be read, or lines of it are wrong; the error lists all of
+            them.
     """
 
     def __init__(
@@ -68,17 +73,17 @@ class KeyRing:
 
     @property
     def in_use(self) -> bool:
-        """Whether requests need a key at all."""
+        """Whether requests need a key."""
         return bool(self._fixed) or self._file is not None
 
     @property
     def count(self) -> int:
-        """How many keys are registered, expired ones included."""
+        """The number of registered keys, including expired ones."""
         self._refresh()
         return len({**self._from_file, **self._fixed})
 
     def principal(self, key: str) -> Principal | None:
-        """The principal of a key; None when the key is unknown or expired."""
+        """Return the principal of a key, or None if the key is unknown or expired."""
         self._refresh()
         digest = hashlib.sha256(key.encode()).hexdigest()
         found = self._fixed.get(digest) or self._from_file.get(digest)
@@ -101,7 +106,7 @@ class KeyRing:
             found = KeyFile.read(self._file)
         except (OSError, UnicodeDecodeError) as error:
             if self._seen is not None:
-                logger.error("no key of %s is valid: it can't be read: %s", self._file, error)  # noqa: TRY400
+                logger.error("no key in %s is valid: can't read it: %s", self._file, error)  # noqa: TRY400
             self._seen, self._from_file = None, {}
             return
         for problem in found.problems:
@@ -110,16 +115,19 @@ class KeyRing:
 
 
 def read_key_file(file: Path) -> tuple[ApiKey, ...]:
-    """The keys of a file.
+    """Return the keys of a file.
 
     Raises:
-        ConfigurationError: the file can't be read, or lines of it are wrong; all are named.
+        ConfigurationError: the file can't be read, or lines of it are wrong; the error lists all of
+            them.
     """
     try:
         found = KeyFile.read(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError.of(
-            _FILE_FIELD, f"{file} can't be read: {error}", "make it readable, or name another"
+            _FILE_FIELD,
+            f"{file} can't be read: {error}",
+            "make the file readable, or set another path",
         ) from error
     if found.problems:
         raise ConfigurationError(found.problems)
@@ -127,6 +135,6 @@ def read_key_file(file: Path) -> tuple[ApiKey, ...]:
 
 
 def _version(file: Path) -> tuple[int, int, int]:
-    """What differs when a file was changed or replaced."""
+    """Return values that change when a file is modified or replaced."""
     status = os.stat(file)  # noqa: PTH116 - called for each request
     return status.st_mtime_ns, status.st_size, status.st_ino

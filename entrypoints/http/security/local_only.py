@@ -1,4 +1,4 @@
-"""Local use: a program on this machine that asks for it by name, with no proxy in between."""
+"""Recognition of local use: requests from this machine to localhost without a proxy."""
 
 import ipaddress
 import re
@@ -53,7 +53,7 @@ _FORWARDING = frozenset(
     }
 )
 _FORWARDING_PREFIXES = (b"x-forwarded", b"cf-", b"x-envoy-", b"x-arr-")
-"""Headers that proxies and content networks add, as far as is known."""
+"""Prefixes of headers that proxies and content delivery networks add; whole names are above."""
 _DIRECT_VERSIONS = frozenset({"1.1", "2", "2.0", "3", "3.0"})
 # `host[:port]`, the host a name, an IPv4 address or an IPv6 address in brackets.
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
@@ -62,16 +62,16 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?", re.IGNORECA
 def not_local_reason(
     peer: str | None, headers: Iterable[tuple[bytes, bytes]], http_version: str, target: str
 ) -> str:
-    """Why a request is not local use; empty when it is.
+    """Return the reason why a request is not local use, or an empty text if it is.
 
     Args:
-        target: the path or, in absolute form, the whole address that is asked for.
+        target: the request target: a path, or a URL in absolute form.
     """
     return _not_local(peer, headers) or _not_direct(http_version, target)
 
 
 def _not_local(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Why a request is not local use; empty when it is."""
+    """Return the reason why peer or headers exclude local use, or an empty text."""
     if peer is None or not is_loopback(peer):
         return f"the request comes from {peer or 'an unknown peer'}, not from this machine"
     hosts = []
@@ -81,28 +81,28 @@ def _not_local(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
         elif name in _FORWARDING or name.startswith(_FORWARDING_PREFIXES):
             return f"the request was forwarded ({name.decode('latin-1')})"
         elif name == b"origin" and not _is_local_origin(value.decode("latin-1")):
-            return f"the request was made by a page of {value.decode('latin-1')!a:.100}"
+            return f"a page of the origin {value.decode('latin-1')!a:.100} sent the request"
     if len(hosts) != 1 or not is_local_host(hosts[0]):
-        return f"the request is addressed to {', '.join(hosts) or 'nobody'!a:.100}, not localhost"
+        return f"the Host header must be localhost, not {', '.join(hosts)!a:.100}"
     return ""
 
 
 def _not_direct(http_version: str, target: str) -> str:
-    """Why a request seems to come through a proxy that adds no header; empty when it does not.
+    """Return the reason why version or target suggest a proxy without headers, or an empty text.
 
-    HTTP/1.0 is what nginx speaks to what is behind it, unless it is told otherwise; programs of
-    today speak 1.1. A proxy that does so too, and calls us localhost, can't be seen.
+    By default nginx sends HTTP/1.0 to the servers behind it; current clients send a later version.
+    A proxy that sends HTTP/1.1 with the host localhost is not detected.
     """
     if http_version not in _DIRECT_VERSIONS:
-        return f"the request came by HTTP/{http_version}, as a proxy sends it"
+        return f"the request uses HTTP/{http_version}, which suggests a proxy"
     if not target.startswith(("/", "*")) and not _is_local_origin(target):
-        return f"the request asks for {target!a:.100}, not for localhost"
+        return f"the request target is {target!a:.100}, not localhost"
     return ""
 
 
 @lru_cache(1024)
 def is_loopback(address: str) -> bool:
-    """Whether an IP address is one of this machine to itself: 127.0.0.0/8, ::1, or mapped."""
+    """Return whether an address is in 127.0.0.0/8, also as IPv4-mapped IPv6, or is ::1."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -113,7 +113,7 @@ def is_loopback(address: str) -> bool:
 
 @lru_cache(1024)
 def is_local_host(host: str) -> bool:
-    """Whether a `Host` names this machine as itself: localhost or a loopback address."""
+    """Return whether the host of a `Host` header is localhost or a loopback address."""
     found = _HOST.fullmatch(host)
     if not found:
         return False

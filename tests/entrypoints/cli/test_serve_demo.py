@@ -76,8 +76,8 @@ def test_without_keys_it_says_that_only_this_machine_is_served(program: Program)
         told = read_until(process, "stderr", "files on this machine")
         interrupt(process)
 
-    assert "only this machine is served" in told
-    assert "set api_keys before putting one in front" in told
+    assert "accepts only requests from its own machine" in told
+    assert "set api_keys before you use a proxy" in told
 
 
 def test_the_host_of_a_target_in_absolute_form_counts(program: Program) -> None:

@@ -340,9 +340,9 @@ async def test_paths_that_only_look_exempt_are_not(settings: StorageConfig) -> N
 @pytest.mark.parametrize(
     ("keys", "open_access", "level", "words"),
     [
-        ((), False, logging.WARNING, "only this machine"),
-        ((), True, logging.WARNING, "everybody"),
-        ((line("camera", KEY),), False, logging.INFO, "API keys"),
+        ((), False, logging.WARNING, "only requests from its own machine"),
+        ((), True, logging.WARNING, "need no credential"),
+        ((line("camera", KEY),), False, logging.INFO, "need an API key"),
     ],
 )
 async def test_start_up_says_who_may_come_in(
