@@ -130,7 +130,7 @@ async def read_form(
     Raises:
         BadMultipart: the body is malformed or truncated.
         UnsupportedRequest: the body is not multipart/form-data, or has a content coding.
-        SlowBody, ClientGone: the body stalled, is too slow, or was cut off by the client.
+        SlowBody, ClientGone: the body stalled or is too slow, or the client closed the connection.
         TooLarge: a field or the whole body exceeds its limit in `shape`; the error names the field.
         InvalidInput: a field is unknown or comes more than once, a text is not UTF-8, or a declared
             digest is malformed.
@@ -167,7 +167,7 @@ async def read_json(
 
     Raises:
         UnsupportedRequest: the body has a content coding.
-        SlowBody, ClientGone: the body stalled, is too slow, or was cut off by the client.
+        SlowBody, ClientGone: the body stalled or is too slow, or the client closed the connection.
         TooLarge: the body has more than `limit_bytes`.
         InvalidInput: the body is not a JSON object, or the `Content-Digest` is malformed.
         DigestMismatch: the body does not match a declared digest.

@@ -193,7 +193,7 @@ class TestKeysFile:
                 assert "line 2: is not a name and a digest" in caplog.text
                 file.unlink()
                 assert (await status("reader"), await status("usual")) == (401, 401)
-                assert "no key of" in caplog.text
+                assert "no key in" in caplog.text
             file.write_text(f"{USUAL}\n")
             assert await status("usual") == 200
 

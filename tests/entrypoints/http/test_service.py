@@ -259,7 +259,7 @@ async def test_the_log_has_a_line_for_each_request_and_no_secret(
         await client.get("/files/%0aforged", headers={"Authorization": f"Bearer {CANARY}"})
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 4
-    assert all("local at 127.0.0.1" in line or "nobody at" in line for line in lines)
+    assert all("local at 127.0.0.1" in line or "no principal at" in line for line in lines)
     assert f"200, {len(IMAGE[1])} bytes" in lines[0]
     assert "/access/{token}" in lines[0]
     for line in lines:
