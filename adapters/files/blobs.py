@@ -307,7 +307,11 @@ class BlobFolder:
         with self._staged(root) as staged:
             write_all(staged.fd, text)
             publish(staged, place, always)
-        os.rename(place.name, name, src_dir_fd=root.fd, dst_dir_fd=root.fd)
+        try:
+            os.rename(place.name, name, src_dir_fd=root.fd, dst_dir_fd=root.fd)
+        except BaseException:
+            os.unlink(place.name, dir_fd=root.fd)
+            raise
         place.sync()
 
     def _turn(self, key: BlobKey) -> threading.Lock:

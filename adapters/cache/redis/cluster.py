@@ -99,13 +99,15 @@ class Cluster:
             return await self._node_at(owner).ask(*commands, deadline=deadline)
         except AskError as error:
             raise Unavailable("the nodes disagree on which of them has this key") from error
+        except ClusterDownError as error:
+            raise Unavailable(str(error)) from error
 
     def _node_at(self, owner: Address | None) -> Node:
         if owner is None:
             raise Unavailable(self._reason or "the node that has this key is not known")
         if owner not in self._nodes:
-            if len(self._nodes) >= _MOST_NODES:
-                raise Unavailable(f"the cluster has more than {_MOST_NODES} nodes")
+            if len(self._nodes) >= _MOST_NODES and owner != self._seed:
+                raise Unavailable(f"the cluster has {_MOST_NODES} nodes or more")
             self._nodes[owner] = Node(self._settings, *owner, self._changed.set)
         return self._nodes[owner]
 
@@ -128,6 +130,7 @@ class Cluster:
             try:
                 answer = await node.ask((b"CLUSTER", b"SLOTS"), deadline=_in(_MAP_SECONDS))
                 owners = dict(_owned(answer, node.host))
+                _check_size(owners)
             except Unavailable as reason:
                 reasons.append(str(reason))
             except (ResponseError, AttributeError, TypeError, ValueError) as error:
@@ -153,12 +156,16 @@ class Cluster:
         for address in self._nodes.keys() - primaries - {self._seed}:
             await self._nodes.pop(address).aclose()
         # Connects to each primary before the first request needs it.
-        await asyncio.gather(*(_greet(self._node_at(primary)) for primary in primaries))
+        await asyncio.gather(*map(self._greet, primaries))
+
+    async def _greet(self, primary: Address) -> None:
+        with contextlib.suppress(Unavailable, ResponseError):
+            await self._node_at(primary).ask((b"PING",), deadline=_in(_MAP_SECONDS))
 
 
-async def _greet(node: Node) -> None:
-    with contextlib.suppress(Unavailable, ResponseError):
-        await node.ask((b"PING",), deadline=_in(_MAP_SECONDS))
+def _check_size(owners: dict[int, Address]) -> None:
+    if len(set(owners.values())) >= _MOST_NODES:
+        raise Unavailable(f"the cluster has {_MOST_NODES} nodes or more")
 
 
 def _in(seconds: float) -> float:

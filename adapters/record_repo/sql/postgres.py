@@ -34,8 +34,11 @@ from traffic_storage.domain.errors import ConfigurationError
 T = TypeVar("T")
 
 _MIGRATION_SECONDS = 600.0
-# Any number on which nobody else takes an advisory lock in this database.
-_LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(7203114061177451)"
+# Any number on which nobody else takes an advisory lock in this database. A lock of the session,
+# because a migration may take several transactions; tried again and again instead of waited for,
+# because CREATE INDEX CONCURRENTLY waits for every statement that began before it.
+_LOCK_MIGRATION = "SELECT pg_try_advisory_lock(7203114061177451)"
+_LOCK_PAUSE_SECONDS = 0.05
 
 _MOST_STATEMENTS = 200
 """More than there are, so that each is parsed once a connection."""
@@ -201,8 +204,10 @@ class PostgresDriver(Driver):
             "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool
         )
         try:
-            async with engine.begin() as connection:
-                await connection.exec_driver_sql(_LOCK_MIGRATION)
+            async with engine.connect() as connection:
+                while not (await connection.exec_driver_sql(_LOCK_MIGRATION)).scalar_one():
+                    await connection.commit()
+                    await asyncio.sleep(_LOCK_PAUSE_SECONDS)
                 await connection.run_sync(_upgrade)
         except DBAPIError as error:
             # Wrapped twice, by the engine and by its dialect.
@@ -219,4 +224,6 @@ def _upgrade(connection: MigrationConnection) -> None:
         )
     there = inspect(connection).has_table("alembic_version")
     found = connection.exec_driver_sql(migrations.CURRENT).scalar() if there else None
+    # Alembic begins a transaction for each step, unless one is open already.
+    connection.commit()
     migrations.upgrade(connection, found)

@@ -319,7 +319,7 @@ class TestLayout:
         assert files_below(store.root) == [blob.key]
 
     @pytest.mark.parametrize("manifest", [b"{", b"\xff\xfe", b"z:AAAA", None])
-    async def test_unreadable_facts_are_none(
+    async def test_a_manifest_that_cannot_be_read_is_none(
         self, store: LocalDiskBlobStore, manifest: bytes | None
     ) -> None:
         blob = await stored(store, random_blob(10))

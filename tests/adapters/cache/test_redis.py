@@ -589,6 +589,25 @@ class TestOddServers:
             await until_away(cache)
             assert await cache.get("a") is None
 
+    async def test_a_map_of_too_many_nodes_is_read_again(self, no_leaks: None) -> None:
+        """The cluster shrinks while the cache is open: the cache is used again."""
+        maps = 0
+
+        def script(words: list[bytes]) -> bytes:
+            nonlocal maps
+            if words != [b"CLUSTER", b"SLOTS"]:
+                return b"+PONG\r\n" if words == [b"PING"] else b"+OK\r\n"
+            maps += 1
+            if maps > 1:
+                return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:%d\r\n" % address.port
+            node = b"*3\r\n:%d\r\n:%d\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n"
+            return b"*1100\r\n" + b"".join(node % (n, n, n + 1) for n in range(1100))
+
+        async with Scripted(script).running() as address:  # noqa: SIM117 - used in the script
+            async with opened(address, cluster=True) as cache:
+                await until_used(cache)
+                assert maps > 1
+
     async def test_a_storm_of_redirections(self, no_leaks: None) -> None:
         def script(words: list[bytes]) -> bytes:
             if words == [b"PING"]:

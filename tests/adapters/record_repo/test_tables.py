@@ -146,6 +146,76 @@ class TestSlowMigrations:
         await made.aclose()
 
 
+@pytest.fixture
+def index_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second migration, which builds an index."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrations._HERE, folder)
+    (folder / "versions" / "v0002_index.py").write_text(
+        'revision = "0002"\ndown_revision = "0001"\nquick = False\n'
+        "def upgrade() -> None:\n"
+        "    from traffic_storage.adapters.record_repo.sql.migrations import build_index\n"
+        "    build_index('file_size', 'file', ['size_bytes'])\n"
+    )
+    monkeypatch.setattr(migrations, "_HERE", folder)
+    monkeypatch.setattr(migrations, "HEAD", "0002")
+
+
+class TestAnIndexOnALargeTable:
+    VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('file_size')"
+
+    async def test_it_is_built_on_both_databases(
+        self, repo: RecordRepo, request: pytest.FixtureRequest
+    ) -> None:
+        request.getfixturevalue("index_migration")
+        await repo.upgrade(slow=True)
+        assert list(await repo.pending()) == []
+        await store(repo, Unit((new_file(await local(repo)),)))
+
+    async def test_writers_go_on_while_it_is_built(
+        self, postgres_database: Database, request: pytest.FixtureRequest
+    ) -> None:
+        async with opened(settings_of(postgres_database)) as repo:
+            await repo.upgrade()
+            place = await local(repo)
+            request.getfixturevalue("index_migration")
+            other = await asyncpg.connect(postgres_database.dsn)
+            async with other.transaction():
+                # A transaction that has written to the table: an index build waits for its end.
+                await other.execute("DELETE FROM file WHERE file_id = 'absent'")
+                upgrades = [asyncio.create_task(repo.upgrade(slow=True)) for _ in range(2)]
+                watcher = await asyncpg.connect(postgres_database.dsn)
+                async with asyncio.timeout(30):
+                    while await watcher.fetchval(self.VALID) is None:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                await store(repo, Unit((new_file(place),)))
+                assert await watcher.fetchval(self.VALID) is False
+            await asyncio.gather(*upgrades)
+            assert await watcher.fetchval(self.VALID) is True
+            assert list(await repo.pending()) == []
+            await watcher.close()
+            await other.close()
+
+    async def test_an_unusable_index_of_a_stopped_build_is_replaced(
+        self, postgres_database: Database, request: pytest.FixtureRequest
+    ) -> None:
+        async with opened(settings_of(postgres_database)) as repo:
+            await repo.upgrade()
+            request.getfixturevalue("index_migration")
+            writer = await asyncpg.connect(postgres_database.dsn)
+            other = await asyncpg.connect(postgres_database.dsn)
+            await other.execute("SET statement_timeout = '200ms'")
+            async with writer.transaction():
+                await writer.execute("DELETE FROM file WHERE file_id = 'absent'")
+                with pytest.raises(asyncpg.QueryCanceledError):
+                    await other.execute("CREATE INDEX CONCURRENTLY file_size ON file (size_bytes)")
+            assert await other.fetchval(self.VALID) is False
+            await repo.upgrade(slow=True)
+            assert await other.fetchval(self.VALID) is True
+            await other.close()
+            await writer.close()
+
+
 def _indexes(connection: sqlite3.Connection) -> set[tuple[str, str]]:
     found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'")
     return {(name, sql) for name, sql in found if sql}

@@ -1,12 +1,14 @@
-"""The tables' history: one step a version, run by alembic inside one transaction.
+"""The versions of the tables: one alembic step from each to the next.
 
 A new step is a module in `versions`, named for its number, and `HEAD` is that number; `tables`
-is changed alike (a test compares the two). One that takes long on a large catalogue says
-`quick = False`: a service does not start while it is pending.
+is changed alike (a test compares the two). A step that takes long on a large catalogue sets
+`quick = False`: a service does not start while it is pending. An index on a table with many rows
+is built by `build_index`, in a step of its own.
 """
 
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from runpy import run_path
 
@@ -76,10 +78,12 @@ def _is_quick(name: str) -> bool:
 
 
 def upgrade(connection: Connection, found: str | None) -> None:
-    """Bring tables of version `found` to `HEAD`, in the transaction that the caller has begun.
+    """Bring tables of version `found` to `HEAD`.
 
-    The caller holds a lock that keeps others from doing the same, and calls from a thread that may
-    wait: of several databases in one process one is upgraded at a time.
+    If the connection has a transaction open, all steps belong to it; else each step is a
+    transaction together with its version, and an upgrade that stops midway goes on with the next
+    call. The caller holds a lock that keeps others from doing the same, and calls from a thread
+    that may wait: of several databases in one process one is upgraded at a time.
 
     Raises:
         ConfigurationError: the tables are newer than this code.
@@ -96,3 +100,20 @@ def upgrade(connection: Connection, found: str | None) -> None:
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
     with _ONE_AT_A_TIME:
         command.upgrade(config, HEAD)
+
+
+def build_index(name: str, table: str, columns: Sequence[str]) -> None:
+    """Build an index while others write to the table. For a step that does nothing else.
+
+    On PostgreSQL the index is built concurrently, outside a transaction. If the process stops
+    midway, the server keeps an unusable index of this name; the next run of the step replaces it.
+    On SQLite the index is built in the open transaction, and writers wait.
+    """
+    from alembic import op
+
+    if op.get_context().dialect.name != "postgresql":
+        op.create_index(name, table, columns)
+        return
+    with op.get_context().autocommit_block():
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(name, table, columns, postgresql_concurrently=True)
