@@ -4,6 +4,7 @@ A server starts when a test first asks for it. A server that can't start is an e
 that wanted it, never a skip.
 """
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -75,6 +76,15 @@ def _hear_interrupts() -> None:
     # that tests interrupt would go on.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector off what lives as long as the run: modules and collected tests.
+
+    The watch for leaks collects after each test, which else takes longer than most tests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
