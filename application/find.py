@@ -1,6 +1,7 @@
 """Lookups and queries: the only access of entry points to the rows of the catalogue.
 
-Files and violations that are not available are found only by a query that names their state.
+Files that are not available are found only by a query that names their state; violations that are
+not available are not found.
 """
 
 from collections.abc import Mapping

@@ -59,7 +59,7 @@ class Cursor:
 
 @frozen
 class ViolationQuery:
-    """Selects violations. Newest first, ties by id ascending.
+    """Selects available violations. Newest first, ties by id ascending.
 
     A violation must meet all filters; None is no filter. The ranges are
     `start_time ≤ occurred_at < end_time` and `min_confidence ≤ confidence ≤ max_confidence`. Both

@@ -40,7 +40,7 @@ from traffic_storage.domain.usage import (
     counted_by_commit,
     counted_by_transition,
 )
-from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.domain.violation import StoredViolation, ViolationState
 from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
@@ -273,7 +273,8 @@ def _meets(violation: StoredViolation, query: ViolationQuery) -> bool:
     record = violation.record
     at = violation.occurred_at
     return (
-        _is(query.device_id, record.device_id)
+        violation.state is ViolationState.AVAILABLE
+        and _is(query.device_id, record.device_id)
         and _is(query.violation_type, record.violation_type)
         and _is(query.vehicle_class, record.vehicle_class)
         and (query.min_confidence is None or query.min_confidence <= record.confidence)

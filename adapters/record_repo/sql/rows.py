@@ -45,7 +45,7 @@ from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.usage import CatalogueUsage, CounterChange, DailyUsage
-from traffic_storage.domain.violation import StoredViolation, recorded, stored
+from traffic_storage.domain.violation import StoredViolation, ViolationState, recorded, stored
 
 Row: TypeAlias = Sequence[Any]
 """A row as a database gives it; the columns of the statement in order."""
@@ -290,6 +290,9 @@ def _local_first(replica: Replica) -> tuple[bool, StoreId, BlobKey]:
     return replica.tier is not Tier.LOCAL, replica.store_id, replica.key
 
 
+_STATES = {state.value: state for state in ViolationState}
+
+
 def violation_row(violation: StoredViolation) -> Args:
     """A violation with its record."""
     record = violation.record
@@ -313,6 +316,8 @@ def violation_row(violation: StoredViolation) -> Args:
         violation.metadata_file_id,
         violation.image_file_id,
         violation.video_file_id,
+        violation.state.value,
+        _micros_or_none(violation.state_at),
         confidence_band(record.confidence),
     )
 
@@ -328,7 +333,7 @@ def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
         return ()
     ids, devices, types, classes, confidences, occurred, timestamps, zones = columns[:8]
     received, boxes, durations, image_paths, video_paths, infos, versions = columns[8:15]
-    digests, metadata_ids, image_ids, video_ids = columns[15:]
+    digests, metadata_ids, image_ids, video_ids, states, states_at = columns[15:]
     times = [*map(datetime.fromisoformat, timestamps)]
     records = map(
         recorded,
@@ -356,6 +361,8 @@ def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
             metadata_ids,
             image_ids,
             video_ids,
+            map(_STATES.__getitem__, states),
+            map(_moment_or_none, states_at),
         )
     )
 

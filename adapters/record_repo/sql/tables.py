@@ -27,12 +27,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     literal_column,
 )
 from sqlalchemy.dialects.postgresql import TEXT
 from sqlalchemy.types import TypeEngine
 
 from traffic_storage.domain.files import FileState, ReplicaState
+from traffic_storage.domain.violation import ViolationState
 
 # Room beside each row for its next versions: a total changes with each fold.
 _ROOM_FOR_VERSIONS = {"fillfactor": "10"}
@@ -242,12 +244,24 @@ violation = Table(
     Column("metadata_file_id", _text(), ForeignKey(file.c.file_id), nullable=False),
     Column("image_file_id", _text(), ForeignKey(file.c.file_id)),
     Column("video_file_id", _text(), ForeignKey(file.c.file_id)),
+    Column("state", _text(), nullable=False),
+    # NULL: since `received_at`.
+    Column("state_at", BigInteger),
     # `confidence_band(confidence)`, for the indexes.
     Column("confidence_band", SmallInteger, nullable=False),
     CheckConstraint("confidence >= 0 AND confidence <= 1", name="confidence_is_a_share"),
     CheckConstraint("length(record_sha256) = 32", name="digest_is_a_digest"),
 )
-# What `violation_pages` reads: equal columns first, then the order of a page, then columns that its
+is_available = violation.c.state == literal_column(f"'{ViolationState.AVAILABLE}'")
+
+
+def _violation_index(
+    name: str, *columns: ColumnElement[Any], where: ColumnElement[bool] = is_available
+) -> None:
+    Index(f"violation_{name}_idx", *columns, postgresql_where=where, sqlite_where=is_available)
+
+
+# What `violation_pages` reads, of available violations: equal columns first, then the order of a page, then columns that its
 # other filters compare without a look at the table.
 _ORDER = (violation.c.occurred_at.desc(), violation.c.violation_id)
 _DEVICE, _TYPE, _CLASS = (
@@ -256,20 +270,22 @@ _DEVICE, _TYPE, _CLASS = (
     violation.c.vehicle_class,
 )
 _IN_BAND = (violation.c.confidence_band, *_ORDER, violation.c.confidence)
-Index("violation_time_idx", *_ORDER)
-Index("violation_device_time_idx", _DEVICE, *_ORDER)
-Index("violation_type_time_idx", _TYPE, *_ORDER)
-Index("violation_device_type_time_idx", _DEVICE, _TYPE, *_ORDER, _CLASS, violation.c.confidence)
-Index("violation_device_class_time_idx", _DEVICE, _CLASS, *_ORDER, violation.c.confidence)
-Index("violation_type_class_time_idx", _TYPE, _CLASS, *_ORDER, violation.c.confidence)
-Index("violation_band_time_idx", *_IN_BAND)
-Index("violation_device_band_time_idx", _DEVICE, *_IN_BAND)
-Index("violation_type_band_time_idx", _TYPE, *_IN_BAND)
-Index("violation_class_band_time_idx", _CLASS, *_IN_BAND)
+_violation_index("time", *_ORDER)
+_violation_index("device_time", _DEVICE, *_ORDER)
+_violation_index("type_time", _TYPE, *_ORDER)
+_violation_index("device_type_time", _DEVICE, _TYPE, *_ORDER, _CLASS, violation.c.confidence)
+_violation_index("device_class_time", _DEVICE, _CLASS, *_ORDER, violation.c.confidence)
+_violation_index("type_class_time", _TYPE, _CLASS, *_ORDER, violation.c.confidence)
+_violation_index("band_time", *_IN_BAND)
+_violation_index("device_band_time", _DEVICE, *_IN_BAND)
+_violation_index("type_band_time", _TYPE, *_IN_BAND)
+_violation_index("class_band_time", _CLASS, *_IN_BAND)
 # The always-true predicate hides this index from PostgreSQL unless a query repeats it (a planner
 # hint): the planner can't know whether a range of confidence is narrow.
 whole_range = violation.c.confidence >= literal_column("0")
-Index("violation_confidence_idx", violation.c.confidence, *_ORDER, postgresql_where=whole_range)
+_violation_index(
+    "confidence", violation.c.confidence, *_ORDER, where=and_(whole_range, is_available)
+)
 
 # Counters. Each transaction appends its changes to `usage_delta`; folding moves them into the
 # others. `store` is the number of a store, whose replicas `items` counts; 0: `items` are files,

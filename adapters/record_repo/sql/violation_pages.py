@@ -42,6 +42,7 @@ from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.adapters.record_repo.sql.tables import (
     CONFIDENCE_BANDS,
     confidence_band,
+    is_available,
     violation,
     whole_range,
 )
@@ -207,7 +208,9 @@ def _by_index(selected: Select[Any], index: str) -> Select[Any]:
 
 def _in_order(given: Equalities, *, ranged: bool) -> Statement:
     conditions = [*given.conditions(), *_after(), *(_in_range() if ranged else ())]
-    selected = select(*ROW).where(*conditions).order_by(*_ORDER).limit(_given("limit"))
+    selected = (
+        select(*ROW).where(*conditions, is_available).order_by(*_ORDER).limit(_given("limit"))
+    )
     return Statement(_by_index(selected, IN_TIME[given]), _NAMES)
 
 
@@ -227,7 +230,7 @@ def _merged(given: Equalities, size: int) -> Statement:
 
 def _of_band(given: Equalities, name: str) -> Select[Any]:
     band = violation.c.confidence_band == _given(name)
-    selected = select(*ROW).where(*given.conditions(), band, *_in_range(), *_after())
+    selected = select(*ROW).where(*given.conditions(), band, *_in_range(), *_after(), is_available)
     return _by_index(selected, BY_BAND[given])
 
 
@@ -267,7 +270,7 @@ def _few(given: Equalities) -> CTE:
     ]
     selected = (
         select(violation.c.violation_id, violation.c.occurred_at, *compared)
-        .where(*_in_range(), whole_range)
+        .where(*_in_range(), whole_range, is_available)
         .order_by(violation.c.confidence)
         .limit(_FEW)
     )
@@ -279,7 +282,7 @@ def _range_size() -> Statement:
     counted: Select[Any] = (
         select(literal_column("1"))
         .select_from(violation)
-        .where(*_in_range(), whole_range)
+        .where(*_in_range(), whole_range, is_available)
         # Along the index, or PostgreSQL first marks all rows in the range.
         .order_by(violation.c.confidence)
         .limit(_given("limit"))

@@ -42,7 +42,7 @@ from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, FileUsage, StoreUsage
-from traffic_storage.domain.violation import StoredViolation, ViolationRecord
+from traffic_storage.domain.violation import StoredViolation, ViolationRecord, ViolationState
 from traffic_storage.entrypoints.testing import strategies as values
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import (
@@ -539,6 +539,26 @@ class RecordRepoContract:
         assert (await repo.violations(ViolationQuery(limit=2, after=first.next))).next is None
         assert (await repo.violations(ViolationQuery(limit=4))).next is None
         assert (await repo.violations(ViolationQuery(limit=5))).next is None
+
+    async def test_a_page_leaves_out_violations_that_are_not_available(
+        self, repo: RecordRepo
+    ) -> None:
+        """Violations: "Selects available violations"."""
+        place = await local(repo)
+        shown = await store(repo, new_evidence(new_record(), place))
+        unit = new_evidence(new_record(), place)
+        assert unit.violation
+        gone = evolve(unit.violation, state=ViolationState.TOMBSTONED, state_at=NOON)
+        await store(repo, evolve(unit, violation=gone))
+        queries = (
+            *(ViolationQuery(), ViolationQuery(max_confidence=0.99)),
+            ViolationQuery(device_id=gone.record.device_id),
+            ViolationQuery(vehicle_class=gone.record.vehicle_class, min_confidence=0.01),
+        )
+        for query in queries:
+            assert gone not in (await repo.violations(query)).items
+        assert (await repo.violations(ViolationQuery())).items == (shown.violation,)
+        assert await repo.violation(gone.violation_id) == gone
 
     async def test_every_filter_and_all_of_them(self, repo: RecordRepo) -> None:
         """violations: a violation must match all filters; the end time is exclusive."""

@@ -186,6 +186,8 @@ def _make_violations() -> None:
         sa.Column("metadata_file_id", _text(), nullable=False),
         sa.Column("image_file_id", _text()),
         sa.Column("video_file_id", _text()),
+        sa.Column("state", _text(), nullable=False),
+        sa.Column("state_at", sa.BigInteger),
         sa.Column("confidence_band", sa.SmallInteger, nullable=False),
         sa.PrimaryKeyConstraint("violation_id", name="violation_pkey"),
         *(
@@ -212,13 +214,17 @@ def _make_violations() -> None:
         "violation_type_band_time_idx": [of_type, *in_band],
         "violation_class_band_time_idx": [of_class, *in_band],
     }
+    available = sa.text("state = 'available'")
     for name, columns in indexes.items():
-        op.create_index(name, "violation", columns)
+        op.create_index(
+            name, "violation", columns, postgresql_where=available, sqlite_where=available
+        )
     op.create_index(
         "violation_confidence_idx",
         "violation",
         ["confidence", *order],
-        postgresql_where=sa.text("confidence >= 0"),
+        postgresql_where=sa.text("confidence >= 0 AND state = 'available'"),
+        sqlite_where=available,
     )
 
 
