@@ -149,7 +149,7 @@ def test_a_time_may_lie_ahead_as_far_as_the_setting_says(ahead: timedelta) -> No
     beyond = NOW + ahead + timedelta.resolution
     problem = time_problem("timestamp", beyond, now=NOW, max_ahead=ahead)
     assert problem is not None
-    assert "after its receipt" in problem.message
+    assert "after the time of receipt" in problem.message
     assert "max_clock_ahead" in problem.remedy
 
 
