@@ -161,7 +161,7 @@ def _adoption(location: str) -> str:
 def other_catalogue(location: str, marker: Marker) -> str:
     """Return the message about a store whose marker has the id of another catalogue."""
     return (
-        f"the store at {location} belongs to another catalogue ({marker.catalogue_id}): "
+        f"{location} holds a store that belongs to another catalogue ({marker.catalogue_id}): "
         "connect the database that belongs to this store, or configure another location"
     )
 
@@ -175,7 +175,7 @@ def disagreement(location: str, marker: Marker, registered: RegisteredStore | No
     if registered is not None and registered.confirmed_at is not None:
         known = f"confirmed it at {registered.location}, {registered.confirmed_at:%F %T} UTC"
     return (
-        f"the marker at {location} and the catalogue disagree on the incarnation (the random token "
+        f"{location} and the catalogue disagree on the incarnation (the random token "
         f"that both must hold) of the store {marker.store_id}, and the catalogue {known}: this is "
         "a copy of the store, or another copy of it was used, or the catalogue was restored from "
         "an older backup. Nothing is written or deleted here; "

@@ -272,8 +272,8 @@ def test_cloud_with_cache_caches_what_is_small_enough() -> None:
             "local, then cloud",
             "metadata files are stored on local disk first",
         ),
-        (FileKind.IMAGE, USUAL.large_bytes, "local, then cloud", "image files are kept local"),
-        (FileKind.IMAGE, USUAL.large_bytes + 1, "cloud", "files above 16777216 bytes go"),
+        (FileKind.IMAGE, USUAL.large_bytes, "local, then cloud", "image files are stored on local"),
+        (FileKind.IMAGE, USUAL.large_bytes + 1, "cloud", "files above 16777216 bytes are"),
         (FileKind.VIDEO, 1, "cloud", "video files are stored in the cloud"),
     ],
 )
