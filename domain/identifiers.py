@@ -46,7 +46,11 @@ def id_problem(field: str, text: object, longest: int) -> FieldProblem | None:
             field, f"has {len(text)} characters", f"use at most {longest} characters"
         )
     if "~" in text:
-        return FieldProblem(field, "contains '~', which is reserved to evidence", _ID_REMEDY)
+        return FieldProblem(
+            field,
+            "contains '~', which is reserved to evidence: the files of violations",
+            _ID_REMEDY,
+        )
     if not _ID.fullmatch(text):
         return FieldProblem(
             field, f"contains characters that are not allowed: {text!a}", _ID_REMEDY
