@@ -1,6 +1,6 @@
-"""Access tokens: a file's id and an expiry time, authenticated by HMAC-SHA-256 (RFC 2104).
+"""Access tokens: a file id and an expiry time, authenticated by HMAC-SHA-256 (RFC 2104).
 
-A token is compared byte for byte, so no other encoding of the same content is accepted.
+`verify` compares the whole token byte for byte, so no other encoding of the same content is valid.
 """
 
 import base64
@@ -18,34 +18,34 @@ _TOKEN = re.compile(rb"v1\.([0-9]{1,12})\.([A-Za-z0-9_-]{1,400})\.([A-Za-z0-9_-]
 
 
 def sign(file_id: FileId, expires_at: datetime, key: bytes) -> str:
-    """The token that opens this file until `expires_at` (whole seconds, UTC)."""
+    """Return a token that gives access to this file until `expires_at` (whole seconds, UTC)."""
     payload = f"v1.{int(expires_at.timestamp())}.{_encode(file_id.encode())}"
-    return f"{payload}.{_seal(payload.encode(), key)}"
+    return f"{payload}.{_signature(payload.encode(), key)}"
 
 
 def verify(token: bytes, now: datetime, key: bytes) -> FileId:
-    """The file that a token opens.
+    """Return the id of the file that an access token gives access to.
 
     Raises:
-        AccessDenied: not a token of this key, or expired.
+        AccessDenied: the token is malformed, was not signed with `key`, or has expired.
     """
     found = _TOKEN.fullmatch(token)
     if not found:
         raise _denied("is malformed")
     expires, encoded, _ = found.groups()
     payload = b"v1." + expires + b"." + encoded
-    if not hmac.compare_digest(token, payload + b"." + _seal(payload, key).encode()):
-        raise _denied("is not one of this service")
+    if not hmac.compare_digest(token, payload + b"." + _signature(payload, key).encode()):
+        raise _denied("was not signed with the key of this service")
     if now >= datetime.fromtimestamp(int(expires), UTC):
         raise _denied("has expired")
     return FileId(base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)).decode())
 
 
 def bounded_expiry(expires_in: float, longest: timedelta) -> timedelta:
-    """The lifetime of a token in seconds, as a checked duration.
+    """Check the requested lifetime of an access token (in seconds) and return it as a duration.
 
     Raises:
-        InvalidInput: not a number, less than a second or longer than `longest`.
+        InvalidInput: `expires_in` is not a number, is less than 1, or is longer than `longest`.
     """
     most = int(longest.total_seconds())
     seconds = plain_number(expires_in)
@@ -56,7 +56,7 @@ def bounded_expiry(expires_in: float, longest: timedelta) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _seal(payload: bytes, key: bytes) -> str:
+def _signature(payload: bytes, key: bytes) -> str:
     return _encode(hmac.digest(key, payload, hashlib.sha256))
 
 

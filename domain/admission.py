@@ -1,4 +1,4 @@
-"""Admission: checks the chunks of a source for a spool, by type and total size."""
+"""Admission: the check of the type and total size of an upload's chunks before they are spooled."""
 
 from attrs import define
 
@@ -7,7 +7,12 @@ from traffic_storage.domain.errors import InvalidInput, TooLarge
 
 @define
 class Admission:
-    """Counts the bytes of one source against a limit. Errors name the source by `field_name`."""
+    """Checks the chunks of one upload and counts their bytes against a limit.
+
+    Attributes:
+        field_name: the input field that gives the chunks; error messages name it.
+        taken_bytes: the number of bytes in the chunks so far.
+    """
 
     limit_bytes: int
     field_name: str
@@ -18,12 +23,12 @@ class Admission:
 
         Raises:
             InvalidInput: the chunk is not a bytes-like object.
-            TooLarge: with this chunk the source exceeds `limit_bytes`.
+            TooLarge: all chunks so far, with this one, have more than `limit_bytes`.
         """
         if not isinstance(chunk, bytes | bytearray | memoryview):
             raise InvalidInput.of(
                 self.field_name,
-                f"gave a chunk of type {type(chunk).__name__}, not bytes",
+                f"yielded a chunk of type {type(chunk).__name__}, not bytes",
                 "give an iterator of bytes",
             )
         data = bytes(chunk)

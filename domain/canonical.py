@@ -1,7 +1,8 @@
-"""Canonical JSON: one value, one byte sequence, so that digests and derived ids are stable.
+"""Canonical JSON: equal values give the same bytes, so that digests and derived ids are stable.
 
-Keys sorted by code point, no insignificant white space, UTF-8, NaN and infinities refused.
-In the spirit of RFC 8785; numbers are written as Python's shortest round-trip form.
+Keys are sorted by code point, insignificant white space is omitted, the encoding is UTF-8, and NaN
+and infinities are refused. The form is similar to RFC 8785, but numbers are written in Python's
+shortest form that gives the same number when it is read.
 """
 
 import json
@@ -20,12 +21,12 @@ _SHOWN_KEY = 40
 
 
 def canonical_json(value: Json, field: str = "metadata") -> bytes:
-    """The canonical bytes of `value`; `field` names it in errors.
+    """Return `value` as canonical JSON. `field` is its name in error messages.
 
     Raises:
-        InvalidInput: a value that JSON can't represent: NaN, infinity, an integer beyond
-            the range of a double, a key that is not text, another type, a lone surrogate, more
-            than 64 levels.
+        InvalidInput: `value` contains NaN, infinity, an integer beyond the range of a double, a key
+            that is not text, a lone surrogate, a type that JSON does not have, or more than 64
+            levels of nesting.
     """
     _check_all(value, field)
     return json.dumps(
@@ -39,18 +40,19 @@ def canonical_json(value: Json, field: str = "metadata") -> bytes:
 
 
 def json_copy(value: object) -> object:
-    """A deep copy of a JSON value; numbers of other libraries become Python's, exactly.
+    """Return a deep copy of a JSON value, with numpy's numbers converted exactly to Python's.
 
-    A value that is not JSON is returned unchanged; `canonical_json` refuses it.
+    A value that is not JSON is copied unchanged, without an error; `canonical_json` refuses it.
     """
     return _copied(value, MAX_JSON_DEPTH)
 
 
 def parse_json(text: bytes | str, field: str) -> Json:
-    """The value of a JSON text, as strict as `canonical_json`; `field` names it in errors.
+    """Parse a JSON text and return its value. `field` is the name of the text in error messages.
 
     Raises:
-        InvalidInput: not JSON, duplicate keys, NaN, infinity, too large a number, or too deep.
+        InvalidInput: the text is not JSON, an object has a key twice, or `canonical_json` would
+            refuse the value.
     """
     try:
         value: Json = json.loads(
@@ -63,7 +65,11 @@ def parse_json(text: bytes | str, field: str) -> Json:
 
 
 def parse_json_object(text: bytes | str, field: str) -> dict[str, Json]:
-    """The object of a JSON text; errors as of `parse_json`."""
+    """Parse a JSON text that must be an object, and return the object.
+
+    Raises:
+        InvalidInput: `parse_json` refuses the text, or its value is not an object.
+    """
     value = parse_json(text, field)
     if not isinstance(value, Mapping):
         raise InvalidInput.of(field, "is not a JSON object", 'send an object, as {"key": "value"}')
@@ -71,7 +77,10 @@ def parse_json_object(text: bytes | str, field: str) -> dict[str, Json]:
 
 
 class _Refused(Exception):
-    """A value that JSON can't represent; each level adds its step to `place`."""
+    """Raised for a value that JSON can't represent. `place` is its path in the checked value.
+
+    While the error is propagated, each enclosing object or array adds its key or index to `place`.
+    """
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -80,7 +89,7 @@ class _Refused(Exception):
         self.place = ""
 
     def at(self, step: str) -> "_Refused":
-        """This error with the step of the enclosing level added to `place`."""
+        """Put the key or index in the enclosing value before `place`; return this error."""
         self.place = step + self.place
         return self
 
@@ -102,7 +111,7 @@ def _check(value: object, levels: int) -> None:
     elif isinstance(value, (int, float)):
         _check_number(value)
     elif levels == 0:
-        raise _Refused(f"has more than {MAX_JSON_DEPTH} levels", "flatten it")
+        raise _Refused(f"has more than {MAX_JSON_DEPTH} levels of nesting", "nest it less deeply")
     elif isinstance(value, (dict, Mapping)):
         _check_mapping(value, levels - 1)
     elif isinstance(value, (list, tuple)):
@@ -112,10 +121,13 @@ def _check(value: object, levels: int) -> None:
             except _Refused as refused:
                 raise refused.at(f"[{index}]") from refused.__cause__
     elif isinstance(value, Real):
-        raise _Refused(f"contains a {type(value).__name__}", "convert it, as float(x) or int(x)")
+        raise _Refused(
+            f"contains a value of type {type(value).__name__}, which is not a JSON type",
+            "convert it with float(x) or int(x)",
+        )
     else:
         raise _Refused(
-            f"contains a {type(value).__name__}",
+            f"contains a value of type {type(value).__name__}, which is not a JSON type",
             "use text, numbers, booleans, null, lists and objects with text keys",
         )
 
@@ -133,12 +145,12 @@ def _copied(value: object, levels: int) -> object:
 def _check_mapping(value: Mapping[object, object], levels: int) -> None:
     for key, item in value.items():
         if not isinstance(key, str):
-            raise _Refused(f"has the key {shown(key)}", "keys must be text")
+            raise _Refused(f"has the key {shown(key)}, which is not text", "use text as keys")
         _check_text(key)
         try:
             _check(item, levels)
         except _Refused as refused:
-            raise refused.at(f".{_shown(key)}") from refused.__cause__
+            raise refused.at(f".{_shown_key(key)}") from refused.__cause__
 
 
 def _check_number(number: float) -> None:
@@ -149,11 +161,13 @@ def _check_number(number: float) -> None:
             "contains an integer that is too large", "use a number below 1.8e308, or text"
         ) from error
     if not finite:
-        raise _Refused(f"contains {number}", "use a finite number or null")
+        raise _Refused(
+            f"contains {number}, which is not a JSON number", "use a finite number or null"
+        )
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be encoded as UTF-8; one with a lone surrogate can't."""
+    """Return whether a text can be encoded as UTF-8. A text with a lone surrogate can't."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -166,7 +180,7 @@ def _check_text(text: str) -> None:
         raise _Refused("contains a lone surrogate", "send valid Unicode")
 
 
-def _shown(key: str) -> str:
+def _shown_key(key: str) -> str:
     return key if key.isprintable() and len(key) <= _SHOWN_KEY else f"{key!a:.{_SHOWN_KEY}}"
 
 

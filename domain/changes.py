@@ -1,8 +1,8 @@
-"""Changes of the catalogue as values.
+"""The changes that a use case can make to the catalogue (the database), as values.
 
-`Change` is a closed union. A new capability adds a class here, and every adapter must handle it.
-Each change names the states that it expects and is safe to repeat. Its effect on the counters is
-computed in `usage`.
+`Change` is a closed union: every catalogue adapter must handle each class in it. A change has an
+effect only on rows in the states that it expects, so applying it again is safe. Its effect on the
+counters is computed in `usage`.
 """
 
 from datetime import datetime
@@ -24,11 +24,12 @@ from traffic_storage.domain.ingest import Unit
 
 @frozen
 class CommitUnit:
-    """Make a unit visible completely: remove the attempt, claim the ids, insert all rows.
+    """Make a unit (a file, or a violation with its files) visible in one transaction.
 
-    With `unit.completes`, the empty `image_file_id` or `video_file_id` of the violation and the
-    path in its record are set too. Files of `unit.restored` gain replicas and are otherwise
-    unchanged.
+    The transaction deletes the journal entry of `attempt`, claims the unit's ids and inserts all
+    its rows. If `unit.completes` is set, the empty `image_file_id` or `video_file_id` of that
+    violation and the path in its record are set too. Files of `unit.restored` gain replicas and
+    are otherwise unchanged.
     """
 
     attempt: AttemptId
@@ -37,13 +38,13 @@ class CommitUnit:
 
 @frozen
 class ObserveReplica:
-    """Record the state in which a replica was found at `at`.
+    """Record the state in which a replica (one copy of a file) was found at `at`.
 
-    A `present` replica becomes `corrupt` or `missing`, and one of those `present`; every other
-    replica stays as it is.
+    A `present` replica becomes `corrupt` or `missing`; a `corrupt` or `missing` replica becomes
+    `present`. Any other combination of recorded and found state changes nothing.
 
     Raises:
-        ForbiddenTransition: `state` can't be observed.
+        ForbiddenTransition: `state` is not `present`, `corrupt` or `missing`.
     """
 
     file_id: FileId
@@ -53,10 +54,10 @@ class ObserveReplica:
 
     def __attrs_post_init__(self) -> None:
         if self.state not in OBSERVATIONS:
-            raise ForbiddenTransition(f"a replica can't be found {self.state}")
+            raise ForbiddenTransition(f"a replica can't be observed in the state {self.state}")
 
     def expected_in(self, file: StoredFile | None) -> Replica | None:
-        """Return the replica before this change, or None if this change has no effect."""
+        """Return the replica of `file` that this change will change; None if it has no effect."""
         for replica in file.replicas if file else ():
             if replica.replica_id == self.replica_id and replica.state in OBSERVATIONS[self.state]:
                 return replica

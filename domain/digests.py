@@ -1,7 +1,7 @@
 """Digests that prove that bytes are unaltered: SHA-256 (FIPS 180-4).
 
-Content longer than `WHOLE_READ_BYTES` also has the digest of each `SEGMENT_BYTES` of its stored
-bytes. A range or a stream is verified by them, without reading the whole blob.
+For more than `WHOLE_READ_BYTES`, the digests of consecutive segments of `SEGMENT_BYTES` are also
+computed. They serve to verify a range or a stream without reading the whole blob.
 """
 
 import hashlib
@@ -35,11 +35,11 @@ class Digests:
 
     @property
     def segmented(self) -> bool:
-        """Whether parts can be verified on their own."""
+        """Whether there are digests of segments, so that each segment can be verified alone."""
         return bool(self.segments)
 
     def segment(self, index: int) -> bytes:
-        """The 32-byte digest of the segment with this index."""
+        """Return the 32-byte digest of the segment with this index."""
         return self.segments[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
 
 
@@ -54,11 +54,11 @@ class Digester:
 
     @property
     def size_bytes(self) -> int:
-        """The number of bytes so far."""
+        """The number of bytes processed so far."""
         return self._size
 
     def update(self, chunk: bytes | memoryview) -> None:
-        """Process the next bytes; the sizes of the chunks do not matter."""
+        """Process the next bytes. The result does not depend on the sizes of the chunks."""
         view = memoryview(chunk)
         self._whole.update(view)
         while view:
@@ -71,7 +71,7 @@ class Digester:
             view = view[room:]
 
     def finish(self) -> Digests:
-        """The digests of all bytes so far."""
+        """Return the digests of all bytes processed so far."""
         sha256 = Sha256(self._whole.hexdigest())
         if self._size <= WHOLE_READ_BYTES:
             return Digests(self._size, sha256)
@@ -84,7 +84,7 @@ class Digester:
 
 
 def digests_of(data: bytes | memoryview) -> Digests:
-    """The digests of bytes in memory."""
+    """Return the size, the digest and the digests of the segments of `data`."""
     if len(data) <= WHOLE_READ_BYTES:
         return Digests(len(data), sha256_of(data))
     digester = Digester()
@@ -93,15 +93,15 @@ def digests_of(data: bytes | memoryview) -> Digests:
 
 
 def sha256_of(data: bytes | memoryview) -> Sha256:
-    """The SHA-256 of `data`."""
+    """Return the SHA-256 of `data`."""
     return Sha256(hashlib.sha256(data).hexdigest())
 
 
 def declared_sha256(text: str, field: str = "sha256") -> Sha256:
-    """A digest that a caller declares, in hexadecimal of either case.
+    """Check a SHA-256 given as hexadecimal text; return it in lower case.
 
     Raises:
-        InvalidInput: not 64 hexadecimal digits.
+        InvalidInput: `text` is not 64 hexadecimal digits. The error names it by `field`.
     """
     digest = text.strip().lower()
     if len(digest) != 2 * _DIGEST_BYTES or not _HEX.issuperset(digest):

@@ -1,4 +1,4 @@
-"""Parameters for encoding image arrays: format, quality, effort."""
+"""Parameters for encoding image arrays: format, quality, effort, lossless or not."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from traffic_storage.domain.errors import InvalidInput, shown
 
 
 class ImageFormat(StrEnum):
-    """The formats in which arrays are encoded."""
+    """The file formats in which an image array can be encoded."""
 
     WEBP = "webp"
     JPEG = "jpeg"
@@ -23,12 +23,12 @@ def _format(value: object) -> ImageFormat:
 
 @frozen
 class Encoding:
-    """The parameters for encoding arrays.
+    """The parameters for encoding image arrays.
 
     Attributes:
-        quality: 1–100, for lossy formats.
+        quality: 1–100; has no effect on lossless images.
         effort: 0–6, for WebP. A higher effort gives smaller files and takes longer.
-        lossless: keep the exact pixels. Applies to WebP; PNG is always lossless, JPEG never.
+        lossless: whether WebP keeps the exact pixels. PNG always keeps them, JPEG never.
 
     Raises:
         InvalidInput: the format is unknown, a number is out of its range, or lossless JPEG is
@@ -50,7 +50,11 @@ class Encoding:
                 "image_effort", f"is {shown(self.effort)}", "give an integer from 0 to 6"
             )
         if self.lossless and self.format is ImageFormat.JPEG:
-            raise InvalidInput.of("image_lossless", "JPEG can't be lossless", "use WebP or PNG")
+            raise InvalidInput.of(
+                "image_lossless",
+                "is requested for JPEG, which can't be lossless",
+                "use WebP or PNG",
+            )
 
 
 def _is_whole(value: object, least: int, most: int) -> bool:

@@ -1,7 +1,7 @@
-"""The errors of the domain: one class per decision that a caller can take.
+"""The errors of the domain: one class for each way in which a caller can react.
 
-The message of an error names the cause, its `remedy` what to do. No message contains a secret. The
-tables of HTTP statuses and exit codes are in entrypoints.
+The message of an error states the cause, and its `remedy` states what to do. No message contains a
+secret. The HTTP status and the exit code of each class are defined in `entrypoints/`.
 """
 
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from attrs import frozen
 
 
 def shown(value: object, longest: int = 80) -> str:
-    """A caller's value for use in a message: escaped and cut to `longest` characters."""
+    """Return the `repr` of a value for an error message, cut to `longest` characters."""
     try:
         return f"{value!r:.{longest}}"
     except (ValueError, RecursionError):
-        return f"a {type(value).__name__} that can't be shown"
+        return f"a value of type {type(value).__name__} without a printable form"
 
 
 def _with_remedy(message: str, remedy: str) -> str:
@@ -36,7 +36,7 @@ class TrafficStorageError(Exception):
 
 @frozen
 class FieldProblem:
-    """One wrong field: the caller's name for it, the fault, and the remedy."""
+    """The problem of one input field: the field's name, what is wrong, and the remedy."""
 
     field: str
     message: str
@@ -47,7 +47,7 @@ class FieldProblem:
 
 
 class WrongFields(TrafficStorageError, ValueError):
-    """One or more fields are wrong; `problems` has all of them."""
+    """One or more input fields or settings are wrong; `problems` has one entry for each."""
 
     def __init__(self, problems: Iterable[FieldProblem]) -> None:
         self.problems = tuple(problems)
@@ -61,7 +61,7 @@ class WrongFields(TrafficStorageError, ValueError):
 
     @classmethod
     def of(cls, field: str, message: str, remedy: str = "") -> Self:
-        """An error of this class about one field."""
+        """Return an error of this class about one field."""
         return cls([FieldProblem(field, message, remedy)])
 
 
@@ -70,23 +70,26 @@ class InvalidInput(WrongFields):
 
 
 class DigestMismatch(InvalidInput):
-    """The bytes that arrived contradict the digest that the caller declared."""
+    """The received or stored bytes do not have the digest that was declared for them."""
 
 
 class UndecodableMedia(InvalidInput):
-    """The bytes are of a known type but not a whole, decodable item of it."""
+    """The media type of the bytes is known, but they are truncated or can't be decoded."""
 
 
 class UnsupportedMedia(InvalidInput):
-    """The type of the bytes is not accepted, or contradicts the declared one."""
+    """The media type of the bytes is not accepted, or differs from the declared type."""
 
 
 class TooLarge(InvalidInput):
-    """The input exceeds a limit of the configuration (bytes or pixels)."""
+    """The input has more bytes or pixels than the configuration allows."""
 
 
 class Conflict(TrafficStorageError):
-    """The id is taken by other content. Evidence is never overwritten."""
+    """A file or violation with this id and other content exists; it is never overwritten.
+
+    `what` is `file` or `violation`; `difference` describes in words how the contents differ.
+    """
 
     def __init__(self, what: str, identifier: str, difference: str) -> None:
         super().__init__(
@@ -99,10 +102,12 @@ class Conflict(TrafficStorageError):
 
 
 class NotFound(TrafficStorageError, LookupError):
-    """Nothing is known under this id."""
+    """No file or violation has this id. `what` is `file` or `violation`."""
 
     def __init__(self, what: str, identifier: str) -> None:
-        super().__init__(f"no {what} {identifier!r}", remedy="check the id for typing errors")
+        super().__init__(
+            f"there is no {what} {identifier!r}", remedy="check the id for typing errors"
+        )
         self.what = what
         self.identifier = identifier
 
@@ -112,17 +117,17 @@ class AccessDenied(TrafficStorageError, PermissionError):
 
 
 class ConfigurationError(WrongFields):
-    """Settings contradict each other or lack something."""
+    """A setting is wrong, a required setting is missing, or settings contradict each other."""
 
 
 class StorageFull(TrafficStorageError):
-    """No place that the strategy allows has room left. Nothing was evicted to make some."""
+    """All stores that the storage strategy allows are full. Nothing was deleted to free space."""
 
 
 class Unavailable(TrafficStorageError, ConnectionError):
-    """A needed service can't be used for now; the same request can succeed later.
+    """A required service can't be used at present; the same request can succeed later.
 
-    `retry_after_seconds` is a suggestion to a client that wants to try again.
+    `retry_after_seconds` is the suggested delay before the client repeats the request.
     """
 
     def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int = 5) -> None:
@@ -131,7 +136,7 @@ class Unavailable(TrafficStorageError, ConnectionError):
 
 
 class StorageUnavailable(Unavailable):
-    """No store that the strategy allows can be written, or a store can't be reached."""
+    """No store that the storage strategy allows can be written, or a store can't be reached."""
 
 
 class BlobCorrupt(TrafficStorageError):
@@ -139,4 +144,4 @@ class BlobCorrupt(TrafficStorageError):
 
 
 class NoGoodReplica(TrafficStorageError):
-    """Every reachable replica of a file is corrupt or missing: no unverified byte is given."""
+    """Every reachable replica (copy) of a file is corrupt or missing, so it can't be returned."""

@@ -1,4 +1,4 @@
-"""Original names: rules for the name that a file has at its origin."""
+"""Original names: the rules for the file name that a caller gives with a file."""
 
 from pathlib import PurePosixPath
 
@@ -10,20 +10,23 @@ _RESERVED_NAMES = frozenset({".", ".."})
 
 
 def file_name_problem(field: str, name: object) -> FieldProblem | None:
-    """Return the problem of an original name, or None if it is valid.
+    """Return what is wrong with an original file name, or None if the name is valid.
 
-    A valid name is printable, not blank, has at most `MAX_FILE_NAME` characters, and contains
-    neither `/` nor a backslash.
+    `field` is the name of the input field in the problem. A valid name is
+    printable, not blank, has at most `MAX_FILE_NAME` characters, and
+    contains neither `/` nor a backslash.
     """
     if problem := text_problem(field, name, MAX_FILE_NAME):
         return problem
     if not isinstance(name, str) or name in _RESERVED_NAMES or "/" in name or "\\" in name:
-        return FieldProblem(field, f"is {shown(name)}, a path", "give the name without folders")
+        return FieldProblem(
+            field, f"is {shown(name)}, which is a path", "give the name without folders"
+        )
     return None
 
 
 def file_name_of(path: str) -> str | None:
-    """Return the last part of a path as a valid original name; None if no valid name is left.
+    """Return the file name at the end of a path as a valid original name; None if there is none.
 
     Folders are removed, unprintable characters become `_`, and a name that is too long is cut
     before its suffix.

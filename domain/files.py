@@ -1,8 +1,8 @@
 """Stored files, their replicas, the states of both and the allowed transitions.
 
-Each file has its own row, bytes, retention and custody; two files never share bytes. The replicas
-of a file are in stores (a folder of one host, a bucket), each under a generated key that is never
-written twice.
+Each file has its own catalogue row, bytes and retention; two files never share bytes. The replicas
+(copies) of a file are in stores: a store is a folder of one host, or a bucket. Each replica has a
+generated key, under which bytes are written only once.
 
 ```
 file:     available → tombstoned → purging → purged
@@ -12,8 +12,9 @@ replica:  planned → present ⇄ corrupt → gone
                             ↘ gone
 ```
 
-`corrupt` and `missing` are observations. A disk may be mounted again and a copy may be restored by
-hand, so a replica that is read and verified later becomes `present` again.
+`corrupt` and `missing` are states in which a read found the replica. They are not final: a disk can
+be mounted again and a copy can be restored by hand. A replica that a later read verifies becomes
+`present` again.
 """
 
 import re
@@ -33,7 +34,10 @@ from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId, Violat
 from traffic_storage.domain.pixels import ChannelOrder
 
 BlobKey = NewType("BlobKey", str)
-"""`kind/yyyy/mm/dd/<uuid7 of the replica>-<sha256 of the stored bytes>`; never user text."""
+"""The name of a blob in a store; it contains no text of a user.
+
+Its form is `kind/yyyy/mm/dd/<uuid7 of the replica>-<sha256 of the stored bytes>`.
+"""
 
 
 class FileKind(StrEnum):
@@ -45,7 +49,10 @@ class FileKind(StrEnum):
 
 
 class FileState(StrEnum):
-    """The lifecycle state of a file. A new row is `available` and complete."""
+    """The lifecycle state of a file: readable, marked as deleted, being erased, erased.
+
+    A new file is `available`.
+    """
 
     AVAILABLE = "available"
     TOMBSTONED = "tombstoned"
@@ -54,7 +61,10 @@ class FileState(StrEnum):
 
 
 class ReplicaState(StrEnum):
-    """The state of a replica. `present` ones are read first, then `corrupt` and `missing` ones."""
+    """The recorded state of a replica (one copy of a file in one store).
+
+    A file is read from its `present` replicas first, then from `corrupt` and `missing` ones.
+    """
 
     PLANNED = "planned"
     PRESENT = "present"
@@ -64,21 +74,21 @@ class ReplicaState(StrEnum):
 
 
 class Tier(StrEnum):
-    """The class of a store."""
+    """The class of a store: a folder on a local disk, or a bucket in the cloud."""
 
     LOCAL = "local"
     CLOUD = "cloud"
 
 
 class RetentionClock(StrEnum):
-    """The time from which a file's retention counts."""
+    """Which time of a file starts its retention period: its capture or its receipt."""
 
     CAPTURED = "captured"
     RECEIVED = "received"
 
 
 class Coding(StrEnum):
-    """The encoding of the stored bytes relative to the content."""
+    """How the stored bytes are encoded: as the content itself, or compressed."""
 
     IDENTITY = "identity"
     ZSTD = "zstd"
@@ -111,13 +121,16 @@ OBSERVATIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
         ReplicaState.PRESENT: _DOUBTFUL,
     }
 )
-"""Observed state → recorded states that it may replace."""
+"""Observed state of a replica → the recorded states that it replaces."""
 OCCUPYING = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT})
-"""The states in which a replica uses space in its store."""
+"""The states in which a replica is counted as using space in its store."""
 
 
 class ForbiddenTransition(TrafficStorageError):
-    """A transition between states that is not allowed: a defect or a lost race."""
+    """A file or replica can't go from its state to the requested one.
+
+    The cause is a defect, or another process changed the state first.
+    """
 
 
 @frozen
@@ -132,19 +145,19 @@ class Replica:
 
     @property
     def replica_id(self) -> UUID:
-        """The UUIDv7 in its key: unique among all replicas."""
+        """The UUIDv7 in the key; it is unique among all replicas."""
         return UUID(self.key[_ID_IN_KEY])
 
     @property
     def written_on(self) -> date:
-        """The day (UTC) of the timestamp in `replica_id`: the day in its key."""
+        """The day (UTC) on which the replica was created: the day in its key."""
         return _EPOCH.date() + timedelta(days=(self.replica_id.int >> 80) // _MILLISECONDS_A_DAY)
 
     def become(self, state: ReplicaState, *, verified_at: datetime | None = None) -> "Replica":
-        """This replica in another state.
+        """Return a copy of this replica with another state.
 
         Raises:
-            ForbiddenTransition: `state` may not follow the present one.
+            ForbiddenTransition: the transition from the current state to `state` is not allowed.
         """
         if state not in REPLICA_TRANSITIONS[self.state]:
             raise ForbiddenTransition(f"a replica that is {self.state} can't become {state}")
@@ -153,7 +166,7 @@ class Replica:
 
 @frozen
 class MediaInfo:
-    """The properties of an image or a video; None where unknown or not applicable."""
+    """The properties of an image or a video; None where a property is unknown or does not apply."""
 
     width: int | None = None
     height: int | None = None
@@ -165,7 +178,7 @@ class MediaInfo:
 
 @frozen
 class PlacementNote:
-    """The placement of a file and its reason, in words."""
+    """The choice of the stores of a file (`local, then cloud`) and its reason, in words."""
 
     decision: str
     reason: str
@@ -173,11 +186,12 @@ class PlacementNote:
 
 @frozen
 class RetentionBasis:
-    """From which time a file's retention counts, and why.
+    """The time at which a file's retention period starts, and the reason.
 
     Attributes:
+        clock: whether this is the time of capture or of receipt.
         at: that time, UTC.
-        reason: why this clock and not the other, in words.
+        reason: why `clock` was chosen, in words.
     """
 
     clock: RetentionClock
@@ -187,18 +201,18 @@ class RetentionBasis:
 
 @frozen
 class StoredFile:
-    """A file of the catalogue.
+    """The catalogue row of a file, with its replicas (copies in stores).
 
     Attributes:
         content: digests of the bytes as received and returned: the evidential digests.
         stored: digests of the bytes as stored; equal to `content` unless `coding` changed them.
-        created_at: receipt, UTC.
-        captured_at: when it was captured, UTC. None when the caller gave no time.
-        metadata: the caller's, canonical JSON text of an object, or None.
-        state_at: when it entered `state`, UTC; None: at `created_at`.
-        keep_until: when its retention ends, UTC.
-        retention_rule: the id of the rule that gave `keep_until`.
-        historic: the caller stated that an old capture time is right.
+        created_at: the time of receipt, UTC.
+        captured_at: the time of capture, UTC; None if the caller gave none.
+        metadata: the metadata that the caller gave, as canonical JSON text of an object, or None.
+        state_at: the time at which the file entered `state`, UTC; None means `created_at`.
+        keep_until: the end of the retention period, UTC.
+        retention_rule: the id of the retention rule from which `keep_until` was computed.
+        historic: whether the caller stated that an old capture time is correct.
         original_name: the file name that the caller gave.
     """
 
@@ -226,19 +240,19 @@ class StoredFile:
 
     @property
     def readable(self) -> tuple[Replica, ...]:
-        """The replicas in state `present`, in their order."""
+        """The replicas in state `present`, in the order of `replicas`."""
         return tuple(r for r in self.replicas if r.state is ReplicaState.PRESENT)
 
     @property
     def doubtful(self) -> tuple[Replica, ...]:
-        """The replicas in state `corrupt` or `missing`, in their order."""
+        """The replicas in state `corrupt` or `missing`, in the order of `replicas`."""
         return tuple(r for r in self.replicas if r.state in _DOUBTFUL)
 
     def become(self, state: FileState, *, at: datetime) -> "StoredFile":
-        """This file in another state, entered at `at`.
+        """Return a copy of this file with another state, entered at `at`.
 
         Raises:
-            ForbiddenTransition: `state` may not follow the present one.
+            ForbiddenTransition: the transition from the current state to `state` is not allowed.
         """
         if state not in FILE_TRANSITIONS[self.state]:
             raise ForbiddenTransition(f"a file that is {self.state} can't become {state}")
@@ -255,14 +269,14 @@ _KEY = re.compile(
 
 
 def is_blob_key(text: str) -> bool:
-    """Whether a text is a key as `blob_key` makes them. Other names in a store are not blobs."""
+    """Return whether a name in a store has the form of a blob's key, as `blob_key` returns it."""
     return _KEY.fullmatch(text) is not None
 
 
 def blob_key(kind: FileKind, replica_id: UUID, stored_sha256: Sha256) -> BlobKey:
-    """The key of a blob: spread by kind and day, unique by `replica_id`, named by its digest.
+    """Return the key of a blob: kind, day, replica id and SHA-256, as described at `BlobKey`.
 
-    The day (UTC) is that of the UUIDv7's own timestamp.
+    The day (UTC) is taken from the timestamp in `replica_id`, a UUIDv7.
     """
     day = _day((replica_id.int >> 80) // _MILLISECONDS_A_DAY)
     return BlobKey(f"{kind}/{day}/{replica_id}-{stored_sha256}")

@@ -1,6 +1,7 @@
-"""JSON objects and arrays that can't be changed, at any depth.
+"""Immutable JSON objects and arrays; the values inside them are immutable too.
 
-They are a `dict` and a `list`, so that every JSON writer takes them and they equal plain ones.
+`FrozenDict` and `FrozenList` are subclasses of `dict` and `list`, so every JSON writer accepts
+them, and they are equal to a `dict` or `list` with the same content.
 """
 
 from collections.abc import Mapping
@@ -13,11 +14,11 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def _refuse(*_args: object, **_named: object) -> NoReturn:
-    raise TypeError("a frozen JSON value can't be changed")
+    raise TypeError("a frozen JSON object or array can't be changed")
 
 
 class FrozenDict(dict[str, Any]):
-    """An object that is frozen and hashable if its values are."""
+    """An immutable JSON object. It is hashable if its values are."""
 
     __slots__ = ()
     __setitem__ = __delitem__ = __ior__ = _refuse
@@ -34,7 +35,7 @@ class FrozenDict(dict[str, Any]):
 
 
 class FrozenList(list[Any]):
-    """An array that is frozen and hashable if its entries are."""
+    """An immutable JSON array. It is hashable if its entries are."""
 
     __slots__ = ()
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
@@ -51,15 +52,15 @@ class FrozenList(list[Any]):
 
 
 def frozen_json(value: Any, levels: int = MAX_JSON_DEPTH) -> Any:  # noqa: ANN401 - a JSON value
-    """A frozen copy, in which numbers of other libraries are Python's, exactly.
+    """Return an immutable copy of a JSON value, with numpy's numbers converted exactly to Python's.
 
-    What is no JSON, and what lies deeper than `levels`, stays as it is, for `canonical_json` to
-    refuse.
+    A part that is not JSON, or that is nested deeper than `levels`, is not converted and causes no
+    error; `canonical_json` refuses it.
     """
     below = levels - 1
     if type(value) in _PLAIN or levels < 0:
         return value
-    # Most parts are scalars: they are spared a call.
+    # Most parts are scalars; testing them here saves a call for each.
     if isinstance(value, (dict, Mapping)):
         return FrozenDict(
             {

@@ -1,7 +1,8 @@
-"""Identifiers: their types, their rules, and the derivation of ids that no caller gave.
+"""Identifiers: their types, their rules, and the derivation of an id if the caller gave none.
 
-A `file_id` or `violation_id` is ASCII and safe in a URL path, a file name and a header. `~` is
-reserved to the files of a violation (`V001~image`), so no caller's id can equal one of theirs.
+A `file_id` or `violation_id` is ASCII and safe in a URL path, a file name and a header. Only ids
+that this library gives to the files of a violation (`V001~image`) contain `~`; a caller's id can't,
+so the two never collide.
 """
 
 import re
@@ -32,7 +33,10 @@ _ID_REMEDY = "use ASCII letters, digits and . _ - : @ + =, not only dots"
 
 
 def id_problem(field: str, text: object, longest: int) -> FieldProblem | None:
-    """Why `text` may not be given as a new id, or None when it may."""
+    """Return what is wrong with an id that a caller gives, or None if it is valid.
+
+    `field` is the name of the input field in the problem; `longest` is the allowed length.
+    """
     if not isinstance(text, str):
         return FieldProblem(field, f"must be text, not {type(text).__name__}", _ID_REMEDY)
     if not text:
@@ -42,7 +46,11 @@ def id_problem(field: str, text: object, longest: int) -> FieldProblem | None:
             field, f"has {len(text)} characters", f"use at most {longest} characters"
         )
     if "~" in text:
-        return FieldProblem(field, "contains '~', which is reserved to evidence", _ID_REMEDY)
+        return FieldProblem(
+            field,
+            "contains '~', which is reserved to evidence: the files of violations",
+            _ID_REMEDY,
+        )
     if not _ID.fullmatch(text):
         return FieldProblem(
             field, f"contains characters that are not allowed: {text!a}", _ID_REMEDY
@@ -53,7 +61,11 @@ def id_problem(field: str, text: object, longest: int) -> FieldProblem | None:
 
 
 def text_problem(field: str, text: object, longest: int = MAX_TEXT) -> FieldProblem | None:
-    """Why `text` may not be a name (device, type, class): printable Unicode, bounded, not empty."""
+    """Return what is wrong with a name (of a device, a violation type, …), or None if it is valid.
+
+    A valid name is printable Unicode, not blank, and has at most `longest` characters. `field` is
+    the name of the input field in the problem.
+    """
     if not isinstance(text, str):
         return FieldProblem(field, f"must be text, not {type(text).__name__}", "give a text")
     if not text.strip():
@@ -72,10 +84,10 @@ def text_problem(field: str, text: object, longest: int = MAX_TEXT) -> FieldProb
 
 
 def new_file_id(text: str) -> FileId:
-    """The id under which a caller wants to store a file.
+    """Check the id that a caller gives to a new file, and return it.
 
     Raises:
-        InvalidInput: it breaks the rules for ids, or uses the reserved `~`.
+        InvalidInput: `text` breaks the rules for ids, or contains the reserved `~`.
     """
     if problem := id_problem("file_id", text, MAX_FILE_ID):
         raise InvalidInput([problem])
@@ -83,7 +95,9 @@ def new_file_id(text: str) -> FileId:
 
 
 def known_file_id(text: str) -> FileId:
-    """The id of a file that is looked up: a caller's, or one of a violation's files.
+    """Check the id of a file to look up, and return it.
+
+    Unlike the id of a new file, it may be the id of a violation's file (`V001~image`).
 
     Raises:
         InvalidInput: no file can have this id.
@@ -95,15 +109,15 @@ def known_file_id(text: str) -> FileId:
 
 
 def is_known_id(text: object) -> bool:
-    """Whether a file or a violation can have this id."""
+    """Return whether a value has the form of a file's or a violation's id."""
     return _is_evidence_id(text) or id_problem("id", text, MAX_FILE_ID) is None
 
 
 def violation_id(text: str) -> ViolationId:
-    """A violation's id.
+    """Check the id of a violation, and return it.
 
     Raises:
-        InvalidInput: it breaks the rules for ids.
+        InvalidInput: `text` breaks the rules for ids.
     """
     if problem := id_problem("violation_id", text, MAX_VIOLATION_ID):
         raise InvalidInput([problem])
@@ -111,7 +125,7 @@ def violation_id(text: str) -> ViolationId:
 
 
 def evidence_file_id(violation: ViolationId, kind: str) -> FileId:
-    """The deterministic id of a violation's file of this kind: `V001~image`."""
+    """Return the id of a violation's file of this kind, as `V001~image` for the image of `V001`."""
     return FileId(f"{violation}~{kind}")
 
 
@@ -124,9 +138,10 @@ def derived_file_id(
     captured_at: datetime | None,
     metadata: Mapping[str, Json] | None,
 ) -> FileId:
-    """The id of a file that came without one: a UUIDv5 (RFC 9562) of all that the caller gave.
+    """Return the id of a file for which the caller gave none: a UUIDv5 (RFC 9562) of the arguments.
 
-    A blind retry derives the same id; anything that differs derives another.
+    A repeated request with the same arguments gets the same id; if any argument differs, the id
+    differs.
     """
     given: dict[str, Json] = {
         "kind": kind,
@@ -148,6 +163,10 @@ def _is_evidence_id(text: object) -> bool:
 
 
 def keyed_file_id(*, principal: str, key: str, role: str) -> FileId:
-    """The id that an `Idempotency-Key` of a principal stands for; `role` names the endpoint."""
+    """Return the file id derived from the `Idempotency-Key` of a request without a file id.
+
+    The same key of the same principal (the identity of the request) at the same endpoint, which
+    `role` names, gives the same id.
+    """
     given: dict[str, Json] = {"principal": principal, "key": key, "role": role}
     return FileId(str(uuid5(_NAMESPACE, canonical_json(given).decode())))

@@ -1,11 +1,13 @@
 """Store identity: a store is written only while store and catalogue agree on its incarnation.
 
-A marker in the store holds the ids of the catalogue and of the store, and an incarnation. The
-catalogue holds the confirmed incarnation and, while a new one is being introduced, the intended
-one. A new incarnation is introduced in three steps, each a compare-and-set: the catalogue records
-it as intended, it is written into the marker, the catalogue confirms it. Between any two steps the
-marker holds the confirmed or the intended incarnation. If it holds another one, the store is a
-copy, or another copy of the store was used, or the catalogue was restored from an older backup.
+An incarnation is a random token that is replaced at each start and each hour. A marker (a small
+file or object in the store) holds the ids of the catalogue and of the store, and an incarnation.
+The catalogue holds the confirmed incarnation and, while a new one is being introduced, the
+intended one. A new incarnation is introduced in three steps, each a compare-and-set: the catalogue
+records it as intended, it is written into the marker, the catalogue confirms it. Between any two
+steps the marker holds the confirmed or the intended incarnation. If it holds another one, the store
+is a copy, or another copy of the store was used, or the catalogue was restored from an older
+backup.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,10 @@ _PARTS = 3
 
 @frozen
 class Marker:
-    """The content of a store's marker: ids of catalogue and store, and an incarnation."""
+    """The content of the marker, the small file or object in a store that identifies the store.
+
+    `incarnation` is a random token that must also be in the catalogue; see the module.
+    """
 
     catalogue_id: CatalogueId
     store_id: StoreId
@@ -50,7 +55,10 @@ class Marker:
         return cls(CatalogueId(catalogue), StoreId(store), Incarnation(incarnation))
 
     def names_store_of(self, other: "Marker") -> bool:
-        """Return whether both name the same store of the same catalogue, in any incarnation."""
+        """Return whether both markers have the same store id and catalogue id.
+
+        The incarnations may differ.
+        """
         mine = self.catalogue_id, self.store_id
         return mine == (other.catalogue_id, other.store_id)
 
@@ -59,13 +67,18 @@ class Marker:
 class RegisteredStore:
     """The catalogue's entry of a store.
 
+    An incarnation is a random token that the store's marker and the catalogue must share; see the
+    module.
+
     Attributes:
-        location: where the store was last confirmed, for information. It is not unique and proves
-            no identity.
+        location: the folder or bucket at which the store was last confirmed, for information. It is
+            not unique and proves no identity.
+        registered_at: when the entry was made. This and the other times are by the clock of the
+            host that made the change.
         incarnation: the confirmed incarnation; None until the first is confirmed.
-        intended: the incarnation that is being introduced; None between two introductions.
-        registered_at, intended_at, confirmed_at: the time of each step, by the clock of the host
-            that took it.
+        intended: the incarnation that is being introduced; None if none is.
+        intended_at: when the last introduction began.
+        confirmed_at: when `incarnation` was confirmed.
     """
 
     store_id: StoreId
@@ -78,27 +91,34 @@ class RegisteredStore:
     confirmed_at: datetime | None = None
 
     def admits(self, marker: Marker) -> bool:
-        """Return whether the marker holds the confirmed or the intended incarnation."""
+        """Return whether the incarnation in the marker is the confirmed or the intended one."""
         return marker.incarnation in (self.incarnation, self.intended)
 
     def agrees_with(self, other: "RegisteredStore") -> bool:
-        """Return whether both hold the same incarnations: the comparison of each compare-and-set."""
+        """Return whether both entries have the same confirmed and the same intended incarnation.
+
+        Each compare-and-set on an entry uses this comparison.
+        """
         return (self.incarnation, self.intended) == (other.incarnation, other.intended)
 
     def intending(self, incarnation: Incarnation, now: datetime) -> "RegisteredStore":
-        """Return the entry after the first step: `incarnation` is intended."""
+        """Return the entry after the first step of introducing `incarnation`: it is intended."""
         return evolve(self, intended=incarnation, intended_at=now)
 
     def confirming(self, location: str, now: datetime) -> "RegisteredStore":
-        """Return the entry after the third step: the intended incarnation is confirmed."""
+        """Return the entry after the third step of the introduction.
+
+        The intended incarnation is confirmed at `location`.
+        """
         return evolve(
             self, location=location, incarnation=self.intended, intended=None, confirmed_at=now
         )
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether a new incarnation must be introduced.
+        """Return whether a new incarnation (random token) of the store must be introduced.
 
-        True if none is confirmed, or the confirmation is `INCARNATION_LASTS` old or in the future.
+        This is so if none is confirmed, or the last confirmation is at least `INCARNATION_LASTS`
+        ago or in the future.
         """
         if self.confirmed_at is None:
             return True
@@ -106,7 +126,10 @@ class RegisteredStore:
 
 
 class Step(StrEnum):
-    """The next step of introducing an incarnation."""
+    """The steps of introducing a new incarnation (random token) of a store, in this order.
+
+    The catalogue records it as intended; it is written into the marker; the catalogue confirms it.
+    """
 
     INTEND = "intend"
     MARK = "mark"
@@ -114,11 +137,12 @@ class Step(StrEnum):
 
 
 def next_step(registered: RegisteredStore, marker: Marker | None) -> Step:
-    """Return the next step for a store whose marker the catalogue admits (None: not written yet).
+    """Return the next step of introducing a new incarnation (random token) of a store.
 
-    A pending introduction is completed before another begins, regardless of the process that began
-    it. Thus the introduction of a process that died is completed, and processes that start
-    concurrently agree.
+    `marker` is the marker read from the store, None if it is not written yet; its incarnation is
+    one of those in `registered`. An introduction that any process began is completed before
+    another begins. Thus the introduction of a process that died is completed, and processes that
+    start concurrently use the same incarnation.
     """
     if registered.intended is None:
         return Step.INTEND
@@ -135,48 +159,56 @@ def _adoption(location: str) -> str:
 
 
 def other_catalogue(location: str, marker: Marker) -> str:
-    """Return the reason why a store whose marker names another catalogue is not trusted."""
+    """Return the message about a store whose marker has the id of another catalogue."""
     return (
-        f"{location} belongs to another catalogue ({marker.catalogue_id}): "
+        f"{location} holds a store that belongs to another catalogue ({marker.catalogue_id}): "
         "connect the database that belongs to this store, or configure another location"
     )
 
 
 def disagreement(location: str, marker: Marker, registered: RegisteredStore | None) -> str:
-    """Return the reason why a store whose marker the catalogue does not admit is not trusted."""
-    known = "does not know this store"
+    """Return the message about a store whose marker has an incarnation unknown to the catalogue.
+
+    `registered` is the catalogue's entry of the store, None if there is none.
+    """
+    known = "has never confirmed this store"
     if registered is not None and registered.confirmed_at is not None:
         known = f"confirmed it at {registered.location}, {registered.confirmed_at:%F %T} UTC"
     return (
-        f"{location} and the catalogue disagree on the incarnation of {marker.store_id}, and the "
-        f"catalogue {known}: this is a copy of the store, or another copy of it was used, or "
-        "the catalogue was restored from an older backup. Nothing is written or deleted here; "
+        f"{location} and the catalogue disagree on the incarnation (the random token "
+        f"that both must hold) of the store {marker.store_id}, and the catalogue {known}: this is "
+        "a copy of the store, or another copy of it was used, or the catalogue was restored from "
+        "an older backup. Nothing is written or deleted here; "
         f"connect the store and the catalogue that belong together; {_adoption(location)}"
     )
 
 
 def unmarked(location: str, registered: Sequence[RegisteredStore], *, empty: bool) -> str:
-    """Return the reason why a store without a marker is not trusted; empty if it counts as new.
+    """Return the message about a location without a marker that can't be used as a new store.
 
-    `registered` are the stores that the catalogue confirmed at this location.
+    The result is empty if it can be used: it is empty, and no store is registered there.
+    `registered` are the stores that the catalogue confirmed at this location; `empty` is whether
+    the location contains nothing.
     """
     if registered:
         return (
-            f"{location} has lost its marker: the catalogue knows {registered[-1].store_id} here, so "
-            "it may be an empty mount point or another bucket. Mount or configure the correct one; "
+            f"{location} has lost its marker: the catalogue has the store "
+            f"{registered[-1].store_id} at this location, so it may be an empty mount point or "
+            "another bucket. Mount the disk or configure the bucket of this store; "
             f"{_adoption(location)}"
         )
     if not empty:
         return (
-            f"{location} holds files that this catalogue does not know: connect the "
-            f"database that belongs to them, or configure an empty location; {_adoption(location)}"
+            f"{location} has no marker but holds files that this catalogue does not contain: "
+            "connect the database that belongs to them, or configure an empty location; "
+            f"{_adoption(location)}"
         )
     return ""
 
 
 def configured_twice(location: str) -> str:
-    """Return the reason why a store with the marker of another configured store is not trusted."""
+    """Return the message about a store whose marker is also at another configured location."""
     return (
         f"{location} contains the marker of another configured store: "
-        "one is a copy of the other, or both settings name the same location"
+        "one store is a copy of the other, or both settings name the same location"
     )

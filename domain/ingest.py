@@ -1,4 +1,4 @@
-"""Units: the attempt, the rows to commit, and the rows that exist already.
+"""Units: what is stored in one transaction, the attempt to store it, and existing rows.
 
 A unit is one file, or a violation with its files. It becomes visible completely or not at all.
 """
@@ -15,10 +15,10 @@ from traffic_storage.domain.violation import StoredViolation
 
 @frozen
 class Attempt:
-    """The journal entry of one attempt to store a unit: the keys that it may write, and a deadline.
+    """The journal entry of one attempt to store a unit (a file, or a violation with its files).
 
-    The entry is written before any byte is published. After its `deadline` no process publishes
-    under its keys, and recovery may undo it. `owner` names the process.
+    The entry is written before the first blob. The attempt writes blobs only under `keys` and only
+    until `deadline`; after that, recovery may undo it. `owner` names the process of the attempt.
     """
 
     attempt_id: AttemptId
@@ -29,7 +29,7 @@ class Attempt:
 
 @frozen
 class ClaimedIds:
-    """The ids that a unit claims."""
+    """The ids of the new rows of a unit (a file, or a violation with its files)."""
 
     files: tuple[FileId, ...]
     violation: ViolationId | None = None
@@ -37,7 +37,10 @@ class ClaimedIds:
 
 @frozen
 class ExistingRows:
-    """The rows that the catalogue already has under claimed ids."""
+    """The rows that the catalogue already has under the ids that a caller asked for.
+
+    An object of this class is true if there is at least one row.
+    """
 
     files: Mapping[FileId, StoredFile] = field(factory=dict)
     violation: StoredViolation | None = None
@@ -48,11 +51,11 @@ class ExistingRows:
 
 @frozen
 class Unit:
-    """Complete rows, ready to become visible in one transaction.
+    """The rows of a unit (a file, or a violation with its files), for one transaction.
 
     `files` and `violation` are new rows. `completes` is the id of an existing violation to which
     `files` are added as image or video, which it must not have yet. `restored` are existing files
-    that gain replicas; each row contains only the new replicas.
+    that gain replicas (copies in stores); `replicas` of such a row has the new replicas only.
     """
 
     files: tuple[StoredFile, ...]
@@ -62,28 +65,29 @@ class Unit:
 
     @property
     def names(self) -> ClaimedIds:
-        """The ids that the unit claims."""
+        """The ids of the new files and the new violation of this unit."""
         violation = self.violation.violation_id if self.violation else None
         return ClaimedIds(tuple(file.file_id for file in self.files), violation)
 
     @property
     def affected_ids(self) -> ClaimedIds:
-        """The ids of all rows that the commit inserts or changes, except `completes`."""
+        """The ids of all rows that a commit of this unit inserts or changes, but `completes`."""
         restored = tuple(file.file_id for file in self.restored)
         return ClaimedIds(self.names.files + restored, self.names.violation)
 
     @property
     def replicas(self) -> Iterator[tuple[StoredFile, Replica]]:
-        """All replicas that the unit adds, each with its file."""
+        """All replicas (copies of a file in a store) that this unit adds, each with its file."""
         for file in (*self.files, *self.restored):
             for replica in file.replicas:
                 yield file, replica
 
     def is_shown_by(self, existing: ExistingRows) -> bool:
-        """Return whether the rows under `affected_ids` are the rows of this unit.
+        """Return whether this unit was committed, given the existing rows under `affected_ids`.
 
-        A key belongs to one attempt, so one common key per file proves it. A unit without files is
-        identified by the digest and the time of receipt of its violation.
+        A blob key belongs to one attempt, so the unit was committed if the existing row of each
+        file has a key of this unit. A unit without files was committed if the existing violation
+        has the same digest and the same time of receipt.
         """
         if files := (*self.files, *self.restored):
             return all(_shares_a_key(existing.files.get(file.file_id), file) for file in files)
@@ -94,7 +98,7 @@ class Unit:
         )
 
     def of_kind(self, kind: FileKind) -> StoredFile | None:
-        """Return the new file of this kind, or None."""
+        """Return the new file of this kind; None if this unit has none."""
         return next((file for file in self.files if file.kind is kind), None)
 
 

@@ -1,11 +1,12 @@
-"""BlobManifest: the catalogue row of a file, kept beside its bytes in every store.
+"""BlobManifest: the catalogue row of a file as a text that every store keeps beside the bytes.
 
-Manifest and bytes together give the row again (`domain.rebuild`). Digests of segments are not in
-the manifest: they are measured from the bytes.
+The row can be restored from the manifest and the bytes (`domain.rebuild`). The digests of segments
+are not in the manifest: they are computed from the bytes.
 
-A store has room for about 2 KB beside a blob (an extended attribute, the user metadata of an S3
-object). A manifest that is longer lies in a sidecar, a blob of its own under `sidecar_key`. The
-text beside the blob is then a summary, which names the sidecar by its SHA-256.
+A store can keep about 2 KB of text with a blob (in an extended attribute, or in the user metadata
+of an S3 object). A longer manifest is stored in a sidecar, which is another blob under
+`sidecar_key`. The text with the blob is then a summary of the manifest, which contains the SHA-256
+of the sidecar.
 """
 
 import base64
@@ -31,13 +32,19 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.strict import refusal_text, strict_converter
 
 MAX_SUMMARY_BYTES = 1900
-"""The longest text that a store keeps beside a blob; S3 takes 2 KB with the name."""
+"""The greatest length of the text that a store keeps with a blob.
+
+S3 allows 2 KB, including the name of the metadata entry.
+"""
 MAX_SIDECAR_BYTES = 8 * 1024 * 1024
-"""The longest sidecar that is read; the caller's metadata of 1 MiB makes one of 3 MiB at most."""
+"""The greatest length of a sidecar (the blob with a long manifest) that is read.
+
+The longest sidecar that is written has 3 MiB, because metadata of a caller has at most 1 MiB.
+"""
 
 _VERSION = 2
 _PACKED = "z:"
-# Compressed and in base64 a text of more does not fit into a summary, but for rare ones.
+# A longer text is not compressed: compressed and in base64, it hardly ever fits into a summary.
 _MAX_PACKABLE_BYTES = 8 * 1024
 _MAX_UNPACKED_BYTES = 64 * 1024
 _SIDECAR_SUFFIX = ".manifest"
@@ -45,15 +52,18 @@ _SIDECAR_SUFFIX = ".manifest"
 
 @frozen(kw_only=True)
 class BlobManifest:
-    """A file's identity, digests and attributes.
+    """The identity, digests and attributes of a file, as kept with its bytes in a store.
+
+    A summary is a manifest without the long texts; see the module. Attributes that are not listed
+    here are those of `StoredFile`.
 
     Attributes:
-        size_bytes, sha256: of the content, as handed in and handed out.
-        stored_size_bytes, stored_sha256: of the bytes as stored.
-        created_at: receipt.
-        metadata: the caller's, canonical JSON text of an object.
-        sidecar_sha256: only of a summary: the SHA-256 of the sidecar that holds the whole manifest.
-        The other attributes are those of `StoredFile`.
+        size_bytes, sha256: the size and digest of the content as received and returned.
+        stored_size_bytes, stored_sha256: the size and digest of the bytes as stored.
+        created_at: the time of receipt.
+        metadata: the metadata that the caller gave, as canonical JSON text of an object.
+        sidecar_sha256: in a summary, the SHA-256 of the sidecar (the blob with the whole
+            manifest); otherwise None.
     """
 
     file_id: str
@@ -79,29 +89,32 @@ class BlobManifest:
     sidecar_sha256: Sha256 | None = None
 
     def to_text(self) -> str:
-        """The whole manifest as one line of ASCII JSON, of any length."""
+        """Return the manifest as one line of ASCII JSON, of any length."""
         members = {"v": _VERSION, **_converter.unstructure(self)}
         text = orjson.dumps(members)
         return text.decode() if text.isascii() else _ascii(text)
 
     @classmethod
     def from_text(cls, text: str) -> "BlobManifest":
-        """The manifest of a text by `to_text`, or of the summary that `kept` made of it.
+        """Read a text that `to_text` returned, or the `summary` of a `KeptManifest`.
 
         Raises:
-            InvalidInput: the text is no manifest, or one of another version.
+            InvalidInput: the text is not a manifest, or its format version is not supported.
         """
         try:
             members = orjson.loads(_unpacked(text) if text.startswith(_PACKED) else text)
             return _converter.structure(_of_this_version(members), cls)
         except InvalidInput:
             raise
-        # cattrs raises groups of whatever the hooks raised.
+        # cattrs raises exception groups of the exceptions of its hooks, which have many types.
         except Exception as error:
             raise _unreadable(refusal_text(error)) from error
 
     def kept(self) -> "KeptManifest":
-        """The texts as which a store with little room beside a blob keeps this manifest."""
+        """Return this manifest in the form in which a store keeps it.
+
+        The form is one short text, or a summary and a sidecar (a blob with the whole manifest).
+        """
         text = self.to_text()
         if len(text) <= MAX_SUMMARY_BYTES:
             return KeptManifest(text)
@@ -113,13 +126,16 @@ class BlobManifest:
         return KeptManifest(self._summary(sha256_of(sidecar)).to_text(), sidecar)
 
     def completed(self, sidecar: bytes | None) -> "BlobManifest":
-        """The whole manifest that a summary names; the summary where `sidecar` is not that one."""
+        """Return the whole manifest of which this one is the summary, read from `sidecar`.
+
+        Return this manifest if `sidecar` is None or does not have the digest `sidecar_sha256`.
+        """
         if sidecar is None or sha256_of(sidecar) != self.sidecar_sha256:
             return self
         return self.from_text(sidecar.decode())
 
     def _summary(self, sidecar_sha256: Sha256) -> "BlobManifest":
-        """What always fits: without the texts that may be long."""
+        """Return this manifest without the texts that may be long, so that it always fits."""
         return evolve(
             self,
             device_id=None,
@@ -134,12 +150,14 @@ class BlobManifest:
 
 @frozen
 class KeptManifest:
-    """A manifest as a store keeps it.
+    """A manifest in the form in which a store keeps it: one short text, or a summary and a sidecar.
 
     Attributes:
-        summary: printable ASCII of at most `MAX_SUMMARY_BYTES`, kept with the blob.
-        sidecar: the whole manifest, where the summary has no room for it: a blob under
-            `sidecar_key`, durable before the blob is published and removed after it.
+        summary: printable ASCII of at most `MAX_SUMMARY_BYTES`, kept with the blob: the whole
+            manifest if it fits, else a summary of it.
+        sidecar: the whole manifest if it does not fit into `summary`, else None. A store writes it
+            as a blob under `sidecar_key` before it publishes the file's blob, and removes it after
+            that blob.
     """
 
     summary: str
@@ -147,12 +165,15 @@ class KeptManifest:
 
 
 def sidecar_key(key: BlobKey) -> str:
-    """The key of a blob's sidecar. No blob has such a key, so listings of blobs pass it over."""
+    """Return the key of the sidecar of a blob: the blob that holds a manifest that is too long.
+
+    The key does not have the form of a file's blob key, so listings of blobs omit sidecars.
+    """
     return key + _SIDECAR_SUFFIX
 
 
 def manifest_of(file: StoredFile) -> BlobManifest:
-    """The manifest that is kept with a file's bytes."""
+    """Return the manifest of a file, which a store keeps with the file's bytes."""
     return BlobManifest(
         file_id=file.file_id,
         kind=file.kind,
@@ -178,7 +199,7 @@ def manifest_of(file: StoredFile) -> BlobManifest:
 
 
 def manifest_in(summary: str | None) -> BlobManifest | None:
-    """The manifest of a summary that a store has kept; None where it is missing or unreadable."""
+    """Read the text that a store keeps with a blob; None if it is missing or not a manifest."""
     try:
         return None if summary is None else BlobManifest.from_text(summary)
     except InvalidInput:
@@ -190,12 +211,12 @@ _converter = strict_converter()
 
 def _of_this_version(members: object) -> dict[str, Any]:
     if type(members) is not dict or "v" not in members:
-        raise _unreadable("not an object with a version")
+        raise _unreadable("it is not a JSON object with a version")
     version = members.pop("v")
     if type(version) is not int or version != _VERSION:
         raise InvalidInput.of(
             "manifest",
-            f"has version {shown(version)}; this release reads version {_VERSION}",
+            f"has version {shown(version)}, but this release reads only version {_VERSION}",
             "read the store with the release that wrote it, or a newer one",
         )
     return members
@@ -209,7 +230,7 @@ def _unpacked(text: str) -> bytes:
     unpacker = zlib.decompressobj()
     data = unpacker.decompress(base64.b64decode(text[len(_PACKED) :]), _MAX_UNPACKED_BYTES)
     if not unpacker.eof:
-        raise ValueError("the packed text is cut off, or too long")
+        raise ValueError("the compressed text is truncated or too long")
     return data
 
 

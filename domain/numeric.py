@@ -1,12 +1,13 @@
-"""Conversion of other libraries' numbers to Python's types."""
+"""Conversion of numbers of other libraries (numpy) to Python's `int` and `float`."""
 
 from numbers import Integral, Real
 
 
 def plain_number(value: object) -> object:
-    """A real number as Python's `int` or `float`, exactly; any other value unchanged.
+    """Convert a real number of any library exactly to `int` or `float`.
 
-    numpy's scalars are registered as real numbers. Booleans stay booleans.
+    Any other value, and a real number too large for a `float`, is returned unchanged. numpy's
+    scalars count as real numbers. A `bool` stays a `bool`.
     """
     if type(value) in _PLAIN:
         return value

@@ -1,7 +1,7 @@
-"""Placement: a pure function that chooses the store of a blob and gives the reason.
+"""Placement: a pure function that chooses the stores of a blob (the bytes of a file).
 
-A blob is in exactly one store before the caller gets an answer. Copies that are due later are part
-of the result, but are not made here.
+A blob is written to exactly one store before the caller gets an answer. The result also has the
+stores to which the blob must be copied later, and the reason of the choice in words.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from traffic_storage.domain.identifiers import StoreId
 
 RESERVE_INODES = 64
 UNKNOWN_STORE = StoreId("")
-"""In place of the id of a store that could not be identified yet; nothing is placed there."""
+"""The `store_id` of a store that is not identified yet; no blob is placed in it."""
 
 T = TypeVar("T")
 
 
 class StorageStrategy(StrEnum):
-    """How blobs are spread over the tiers."""
+    """Which tiers (local disk, cloud) blobs are stored in."""
 
     LOCAL_ONLY = "LOCAL_ONLY"
     CLOUD_ONLY = "CLOUD_ONLY"
@@ -33,12 +33,12 @@ class StorageStrategy(StrEnum):
 
     @property
     def needs_cloud(self) -> bool:
-        """Whether it can't work without a cloud tier."""
+        """Whether this strategy requires a cloud store."""
         return self is not StorageStrategy.LOCAL_ONLY
 
     @property
     def needs_local(self) -> bool:
-        """Whether evidence may lie on local disk."""
+        """Whether this strategy stores blobs on local disk (other than in a cache)."""
         return self in (
             StorageStrategy.LOCAL_ONLY,
             StorageStrategy.LOCAL_THEN_CLOUD,
@@ -48,17 +48,18 @@ class StorageStrategy(StrEnum):
 
 @frozen
 class StoreStatus:
-    """The state of a store that placement depends on, at one moment.
+    """The availability and the free space of a store at one moment: an input of placement.
 
     Attributes:
         store_id: `UNKNOWN_STORE` while the store is not identified; it is unavailable then.
-        unavailable_reason: why it can't be written now, in words; empty when it can.
-        full: why it just said that it has no room, in words; empty when it did not.
-        used_bytes: what our files occupy, reservations included.
-        limit_bytes: how much they may occupy; None: as much as there is.
-        free_bytes: what the medium has left; None: unknown or unbounded.
-        reserve_bytes: what must stay free on the medium.
-        free_inodes: files that the medium can still take; None: unknown or unbounded.
+        unavailable_reason: why the store can't be written now, in words; empty if it can.
+        full: the reason, in words, if a recent write failed because the store was full; else empty.
+        used_bytes: the bytes that the blobs of this library use in the store, including space
+            reserved for writes in progress.
+        limit_bytes: the configured limit of `used_bytes`; None means no limit.
+        free_bytes: the free space of the disk; None means unknown or unbounded.
+        reserve_bytes: the bytes that must stay free on the disk.
+        free_inodes: how many more files the disk can hold; None means unknown or unbounded.
     """
 
     store_id: StoreId
@@ -72,23 +73,26 @@ class StoreStatus:
     free_inodes: int | None = None
 
     def shortage(self, size_bytes: int) -> str:
-        """Why there is no room for `size_bytes` more, in words; empty when there is."""
+        """Return why the store has too little space for a blob of this size; empty if enough."""
         if self.full:
             return self.full
         if self.limit_bytes is not None and self.used_bytes + size_bytes > self.limit_bytes:
-            return f"its limit of {self.limit_bytes} bytes is reached"
+            return f"its limit of {self.limit_bytes} bytes would be exceeded"
         if self.free_bytes is not None and self.free_bytes - size_bytes < self.reserve_bytes:
-            return f"only {self.free_bytes} bytes are free, {self.reserve_bytes} are a reserve"
+            return f"only {self.free_bytes} bytes are free, and {self.reserve_bytes} must stay free"
         if self.free_inodes is not None and self.free_inodes < RESERVE_INODES:
-            return f"only {self.free_inodes} inodes are free, {RESERVE_INODES} are a reserve"
+            return f"only {self.free_inodes} inodes are free, and {RESERVE_INODES} must stay free"
         return ""
 
     def takes(self, size_bytes: int) -> bool:
-        """Whether a blob of `size_bytes` may be put into this store now."""
+        """Return whether this store is available and has enough space for a blob of this size."""
         return not self.unavailable_reason and not self.shortage(size_bytes)
 
     def below(self, share: float, size_bytes: int) -> bool:
-        """Whether it stays at or below `share` of its limit with `size_bytes` more."""
+        """Return whether the store would use at most `share` of its limit with this blob added.
+
+        True if the store has no limit.
+        """
         return self.limit_bytes is None or self.used_bytes + size_bytes <= share * self.limit_bytes
 
 
@@ -97,10 +101,11 @@ class Thresholds:
     """The settings of placement.
 
     Attributes:
-        high_water: share of the local limit above which LOCAL_THEN_CLOUD goes to the cloud.
-        large_bytes: above this size HYBRID treats any kind like a video.
-        hybrid_local_kinds: kinds that HYBRID keeps local first.
-        cache_item_bytes: larger files don't enter the local cache of CLOUD_WITH_CACHE.
+        high_water: the share of the limit of local disk above which LOCAL_THEN_CLOUD stores blobs
+            in the cloud.
+        large_bytes: HYBRID stores blobs above this size in the cloud, whatever their kind.
+        hybrid_local_kinds: the kinds of files that HYBRID stores on local disk first.
+        cache_item_bytes: CLOUD_WITH_CACHE does not copy larger blobs into its local cache.
     """
 
     high_water: float = 0.85
@@ -111,7 +116,14 @@ class Thresholds:
 
 @frozen
 class Placement:
-    """The chosen store, the stores of copies that are due later, caching, and the reason."""
+    """The stores that were chosen for a blob.
+
+    Attributes:
+        first: the store to which the blob is written before the caller gets an answer.
+        later: the stores to which the blob must be copied afterwards.
+        cached: whether a copy is kept in the local cache.
+        reason: why these stores were chosen, in words.
+    """
 
     first: StoreStatus
     later: tuple[StoreStatus, ...]
@@ -120,21 +132,21 @@ class Placement:
 
     @property
     def decision(self) -> str:
-        """The decision in a few words: `local`, `cloud, cached`, `local, then cloud`."""
+        """The tiers of the chosen stores: `local`, `cloud, cached` or `local, then cloud`."""
         words = ", then ".join([self.first.tier, *(store.tier for store in self.later)])
         return f"{words}, cached" if self.cached else words
 
 
 @frozen
 class CloudRoute(Generic[T]):
-    """Files of devices whose id matches the shell pattern go to this store."""
+    """A rule: the cloud store of devices whose id matches a shell pattern (`cam_0*`)."""
 
     device_pattern: str
     store: T
 
 
 def route(device_id: str | None, routes: Sequence[CloudRoute[T]], rest: T) -> T:
-    """The cloud store of a device: the first route that matches, else `rest`."""
+    """Return the cloud store of a device: that of the first matching route, else `rest`."""
     for candidate in routes:
         if device_id is not None and fnmatchcase(device_id, candidate.device_pattern):
             return candidate.store
@@ -150,19 +162,23 @@ def place(
     cloud: StoreStatus | None,
     thresholds: Thresholds,
 ) -> Placement:
-    """The placement of a blob of this kind and size. Deterministic.
+    """Choose the stores of a blob of this kind and size. Equal arguments give equal results.
 
-    The first store is configured, available, and has room for the blob.
+    `local` and `cloud` are None if they are not configured. The store `first` of the result is
+    available and has enough space for the blob.
 
     Raises:
-        StorageFull: the stores that the strategy allows are available but have no room.
-        StorageUnavailable: one of them is unavailable, and no other takes the blob.
+        StorageFull: all stores that the strategy allows are available but have too little space.
+        StorageUnavailable: no store that the strategy allows can be written, and at least one of
+            them is unavailable, or none is configured.
     """
     match strategy:
         case StorageStrategy.LOCAL_ONLY:
-            return _first_that_takes([(local, "the strategy keeps all on local disk")], size_bytes)
+            why = "the strategy stores all files on local disk"
+            return _first_that_takes([(local, why)], size_bytes)
         case StorageStrategy.CLOUD_ONLY:
-            return _first_that_takes([(cloud, "the strategy keeps all in the cloud")], size_bytes)
+            why = "the strategy stores all files in the cloud"
+            return _first_that_takes([(cloud, why)], size_bytes)
         case StorageStrategy.CLOUD_WITH_CACHE:
             return _cached(cloud, size_bytes, thresholds)
         case StorageStrategy.LOCAL_THEN_CLOUD:
@@ -172,10 +188,12 @@ def place(
 
 
 def _cached(cloud: StoreStatus | None, size_bytes: int, thresholds: Thresholds) -> Placement:
-    if size_bytes <= thresholds.cache_item_bytes:
-        why, cached = "the strategy keeps all in the cloud and a copy in the local cache", True
+    why = "the strategy stores all files in the cloud"
+    cached = size_bytes <= thresholds.cache_item_bytes
+    if cached:
+        why += ", with a copy in the local cache"
     else:
-        why, cached = "the strategy keeps all in the cloud; too large for the local cache", False
+        why += "; this one is too large for the local cache"
     return _first_that_takes([(cloud, why)], size_bytes, cached=cached)
 
 
@@ -188,16 +206,17 @@ def _local_then_cloud(
     share = f"{thresholds.high_water:.0%}"
     below = local is not None and local.below(thresholds.high_water, size_bytes)
     if below:
-        wishes = [
+        candidates = [
             (local, f"local disk is below its high-water mark of {share}"),
-            (cloud, "local disk does not take it"),
+            (cloud, "local disk is unavailable or full"),
         ]
     else:
-        wishes = [
-            (cloud, f"local disk is above its high-water mark of {share}"),
-            (local, f"above the high-water mark of {share}, but the cloud does not take it"),
+        above = f"local disk is above its high-water mark of {share}"
+        candidates = [
+            (cloud, above),
+            (local, f"{above}, but the cloud is unavailable or full"),
         ]
-    return _first_that_takes(wishes, size_bytes)
+    return _first_that_takes(candidates, size_bytes)
 
 
 def _hybrid(
@@ -207,18 +226,19 @@ def _hybrid(
     cloud: StoreStatus | None,
     thresholds: Thresholds,
 ) -> Placement:
-    # A copy can be due in a store that is away, but only if it is known which store that is.
+    # A later copy can be planned in an unavailable store, but only if its id is known.
     later = (cloud,) if cloud and cloud.store_id != UNKNOWN_STORE else ()
     if kind in thresholds.hybrid_local_kinds and size_bytes <= thresholds.large_bytes:
         if local and local.takes(size_bytes):
-            return Placement(
-                local, later, False, f"{kind} files are kept local first, cloud copy due"
-            )
-        return _first_that_takes([(cloud, "local disk does not take it"), (local, "")], size_bytes)
+            why = f"{kind} files are stored on local disk first and copied to the cloud later"
+            return Placement(local, later, False, why)
+        return _first_that_takes(
+            [(cloud, "local disk is unavailable or full"), (local, "")], size_bytes
+        )
     why = (
-        f"{kind} files go to the cloud"
+        f"{kind} files are stored in the cloud"
         if kind not in thresholds.hybrid_local_kinds
-        else (f"files above {thresholds.large_bytes} bytes go to the cloud")
+        else (f"files above {thresholds.large_bytes} bytes are stored in the cloud")
     )
     if cloud and cloud.takes(size_bytes):
         return Placement(cloud, (), False, why)
@@ -227,19 +247,19 @@ def _hybrid(
             (cloud.unavailable_reason or cloud.shortage(size_bytes)) if cloud else "not configured"
         )
         return Placement(
-            local, later, False, f"{why}, but the cloud does not take it: {unavailable_reason}"
+            local, later, False, f"{why}, but the cloud can't store this one: {unavailable_reason}"
         )
     return _first_that_takes([(cloud, why), (local, why)], size_bytes)
 
 
 def _first_that_takes(
-    wishes: Sequence[tuple[StoreStatus | None, str]], size_bytes: int, *, cached: bool = False
+    candidates: Sequence[tuple[StoreStatus | None, str]], size_bytes: int, *, cached: bool = False
 ) -> Placement:
-    for store, why in wishes:
+    for store, why in candidates:
         if store and store.takes(size_bytes):
             return Placement(store, (), cached, why)
-    stores = [store for store, _ in wishes if store]
-    obstacles = [
+    stores = [store for store, _ in candidates if store]
+    unavailable = [
         f"{store.tier}: {store.unavailable_reason}" for store in stores if store.unavailable_reason
     ]
     shortages = [
@@ -247,13 +267,13 @@ def _first_that_takes(
         for store in stores
         if not store.unavailable_reason and store.shortage(size_bytes)
     ]
-    if not stores or obstacles:
+    if not stores or unavailable:
         raise StorageUnavailable(
-            "no store can be written: "
-            + ("; ".join(obstacles + shortages) or "none is configured"),
-            remedy="restore the store named, or choose a strategy that does not need it",
+            "no store that the strategy allows can be written: "
+            + ("; ".join(unavailable + shortages) or "none is configured"),
+            remedy="make the named store available, or choose a strategy that does not need it",
         )
     raise StorageFull(
-        f"no room for {size_bytes} bytes: {'; '.join(shortages)}",
-        remedy="free space on the medium, raise its limit, or add a cloud tier",
+        f"no store has space for {size_bytes} bytes: {'; '.join(shortages)}",
+        remedy="free disk space, raise the limit of the store, or add a cloud store",
     )

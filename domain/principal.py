@@ -1,4 +1,4 @@
-"""Principals: the identities of requests, with their scopes and device patterns.
+"""Principals: the identities under which requests act, and the API keys that prove them.
 
 An API key is registered by a key line: `name:sha256`, then optionally `?` and parameters in the
 form of a URL query, as
@@ -40,14 +40,15 @@ class Scope(StrEnum):
 
 ALL_SCOPES = frozenset(Scope)
 DEFAULT_SCOPES = frozenset({Scope.EVIDENCE_READ, Scope.EVIDENCE_WRITE})
-"""The scopes of a key whose line names none."""
+"""The scopes of an API key whose key line has no `scope` parameter."""
 
 
 @frozen
 class Principal:
-    """The identity that a request acts under.
+    """The identity under which a request acts, and what it may do.
 
-    `devices` are shell patterns (`cam_0*`) of device ids; if empty, every device is allowed.
+    `devices` are shell patterns (`cam_0*`) of the device ids whose files it may access; if empty,
+    it may access all files.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Principal:
 
     @property
     def only_device(self) -> str | None:
-        """The device id if this principal is bound to exactly one device, else None."""
+        """The device id if this principal may access exactly one device, else None."""
         if len(self.devices) == 1 and not any(special in self.devices[0] for special in "*?["):
             return self.devices[0]
         return None
@@ -79,9 +80,9 @@ class Principal:
 
 @frozen
 class ApiKey:
-    """A registered API key: its SHA-256 and its principal.
+    """A registered API key: its SHA-256 (`digest`) and the principal that it authenticates.
 
-    `expires` is the last day (UTC) on which the key is valid. A key without it never expires.
+    `expires` is the last day (UTC) on which the key is valid; None means that it never expires.
     """
 
     digest: str
@@ -89,14 +90,14 @@ class ApiKey:
     expires: date | None = None
 
     def is_expired(self, now: datetime) -> bool:
-        """Return whether the last day of the key has passed."""
+        """Return whether the last day on which the key is valid has passed."""
         if self.expires is None:
             return False
         end = datetime(*self.expires.timetuple()[:3], tzinfo=UTC) + timedelta(days=1)
         return now >= end
 
     def to_line(self) -> str:
-        """Return the key line that `parse_api_key` reads."""
+        """Return the key line, the text that registers this API key; `parse_api_key` reads it."""
         principal = self.principal
         scopes = () if principal.scopes == DEFAULT_SCOPES else sorted(principal.scopes)
         pairs = [("scope", str(scope)) for scope in scopes]
@@ -108,10 +109,11 @@ class ApiKey:
 
 
 def parse_api_key(line: str, field: str = "api_keys") -> ApiKey:
-    """Parse a key line. Errors name the line by `field`.
+    """Parse a key line, the text that registers an API key. Its form is described in the module.
 
     Raises:
-        InvalidInput: the line is malformed; every wrong parameter is named.
+        InvalidInput: the line is malformed. The error has a problem for each wrong parameter, and
+            names the line by `field`.
     """
     head, _, query = line.strip().partition("?")
     name, _, digest = head.partition(":")
@@ -123,7 +125,7 @@ def parse_api_key(line: str, field: str = "api_keys") -> ApiKey:
         raise InvalidInput.of(field, "has malformed parameters", _LINE_REMEDY) from error
     problems = [problem for pair in pairs if (problem := _problem(field, *pair))]
     if sum(parameter == "expires" for parameter, _ in pairs) > 1:
-        problems.append(FieldProblem(field, "has more than one expires", "give one date"))
+        problems.append(FieldProblem(field, "has more than one expires parameter", "give one date"))
     if problems:
         raise InvalidInput(problems)
     return _api_key(name, digest, pairs)
@@ -137,7 +139,7 @@ def duplicate_problems(keys: Iterable[ApiKey], field: str) -> list[FieldProblem]
         "digest": [key.digest for key in found],
     }
     return [
-        FieldProblem(field, f"has the same {what} twice", f"give each {what} once")
+        FieldProblem(field, f"has two keys with the same {what}", f"give each {what} once")
         for what, given in values.items()
         if len(set(given)) < len(given)
     ]
@@ -169,7 +171,7 @@ def _problem(field: str, parameter: str, value: str) -> FieldProblem | None:
             return FieldProblem(
                 field,
                 f"has the unknown parameter {parameter!a:.40}",
-                f"parameters are {', '.join(_PARAMETERS)}",
+                f"the parameters are {', '.join(_PARAMETERS)}",
             )
 
 

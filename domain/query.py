@@ -1,4 +1,4 @@
-"""Queries to the catalogue and their pages."""
+"""Queries for violations and files in the catalogue (the database), and pages of their results."""
 
 import base64
 import json
@@ -29,7 +29,10 @@ def _number(value: object) -> Any:  # noqa: ANN401 - checked right after
 
 @frozen
 class Cursor:
-    """The start of the next page: after the row with this time and id, in the order of the query."""
+    """The position at which the next page of a query starts.
+
+    It is behind the row with this time and id, in the order of the query.
+    """
 
     at: datetime
     row_id: str
@@ -59,11 +62,12 @@ class Cursor:
 
 @frozen
 class ViolationQuery:
-    """Selects available violations. Newest first, ties by id ascending.
+    """A query for the available violations that meet all given filters; a filter of None is not applied.
 
-    A violation must meet all filters; None is no filter. The ranges are
+    Violations are ordered by `occurred_at`, newest first, and those with equal times by id,
+    ascending. The page starts behind the position `after`. The ranges are
     `start_time ≤ occurred_at < end_time` and `min_confidence ≤ confidence ≤ max_confidence`. Both
-    times are aware; equal times select nothing. `limit` is 1 to 1,000.
+    times must have a time zone; if they are equal, nothing is found. `limit` is 1 to 1,000.
 
     Raises:
         InvalidInput: a filter has a value that no violation can have, `start_time` is after
@@ -87,11 +91,12 @@ class ViolationQuery:
 
 @frozen
 class FilesQuery:
-    """Selects files. Newest first by `created_at` (receipt), ties by id descending.
+    """A query for files that meet all given filters; a filter of None is not applied.
 
-    A file must meet all filters; None is no filter. The range is
-    `start_time ≤ created_at < end_time`. Both times are aware; equal times select nothing. `limit`
-    is 1 to 1,000.
+    Files are ordered by `created_at` (the time of receipt), newest first, and those with equal
+    times by id, descending. The page starts behind the position `after`. The range is
+    `start_time ≤ created_at < end_time`. Both times must have a time zone; if they are equal,
+    nothing is found. `limit` is 1 to 1,000.
 
     Raises:
         InvalidInput: a filter has a value that no file can have, `start_time` is after `end_time`,
@@ -121,7 +126,9 @@ class Page(Generic[T]):
 
 
 def _not_a_cursor() -> InvalidInput:
-    return InvalidInput.of("cursor", "is not a cursor of this service", "start without one")
+    return InvalidInput.of(
+        "cursor", "is not a cursor of this service", "omit it to get the first page"
+    )
 
 
 def _problems(query: ViolationQuery) -> list[FieldProblem | None]:
@@ -170,7 +177,7 @@ def _share_problem(name: str, value: object) -> FieldProblem | None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return None
-    return FieldProblem(name, f"is {shown(value)}", "give a number in [0, 1]")
+    return FieldProblem(name, f"is {shown(value)}", "give a number from 0 to 1")
 
 
 def _time_problem(name: str, value: object) -> FieldProblem | None:
@@ -184,7 +191,7 @@ def _order_problem(start: object, end: object) -> FieldProblem | None:
         return None
     return FieldProblem(
         "start_time",
-        f"is {start}, after the end_time {end}",
+        f"is {start}, which is after the end_time {end}",
         "give a start_time before the end_time",
     )
 

@@ -1,7 +1,8 @@
-"""Rebuild: the rows of the catalogue from manifests, bytes and violations' metadata files.
+"""Rebuild: restoring the rows of the catalogue (the database) from what the stores contain.
 
-The bytes give the digests (`BlobStore.measure`), the store gives the replica, and the manifest
-gives the rest. What an answer says of the files around a violation is in its metadata file.
+The row of a file is restored from the digests of its bytes (`BlobStore.measure`), the store in
+which they are, and the manifest, the copy of the row beside them. The row of a violation is
+restored from its metadata file.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,14 +26,15 @@ from traffic_storage.domain.violation import (
 def file_from_manifest(
     manifest: BlobManifest, *, stored: Digests, content: Digests, replica: Replica
 ) -> StoredFile:
-    """The row of an available file of which one replica was found.
+    """Return the catalogue row of an available file from one replica (copy) and its manifest.
 
-    `stored` are the digests of the bytes as they lie in the store, `content` those of the bytes
-    that they decode to (the same where the coding is `identity`).
+    `stored` has the digests of the bytes in the store, and `content` those of the bytes after
+    decompression (both are equal if the coding is `identity`).
 
     Raises:
-        InvalidInput: the manifest is incomplete: a summary, whose sidecar is missing or altered.
-        DigestMismatch: the bytes are not those that the manifest describes.
+        InvalidInput: the manifest is only a summary, because its sidecar (the blob with the whole
+            manifest) is missing or altered.
+        DigestMismatch: `stored` or `content` differs from the manifest.
     """
     basis, rule, keep_until = (
         manifest.retention_basis,
@@ -74,11 +76,12 @@ def file_from_manifest(
 def violation_from_document(
     document: bytes, file: StoredFile, found: Collection[FileId]
 ) -> StoredViolation:
-    """The row of an available violation from its metadata file.
+    """Return the catalogue row of an available violation from its metadata file.
 
-    `document` is the content of `file`, the violation's metadata file; `found` are the ids of the
-    files that were found. A violation keeps the id of a file that came with it, found or not;
-    one that came later belongs to it if it was found.
+    `document` is the content of `file`, the row of the metadata file. `found` has the ids of all
+    files that were found in the stores. The row has the ids of an image and a video that were
+    stored together with the violation, even if they were not found, and of an image and a video
+    that were added later, if they were found.
 
     Raises:
         InvalidInput: `document` or `file` is not the metadata file of a violation.
@@ -90,7 +93,9 @@ def violation_from_document(
         image = _file_id(violation_id, FileKind.IMAGE, parts, found)
         video = _file_id(violation_id, FileKind.VIDEO, parts, found)
     except (LookupError, TypeError, ValueError) as error:
-        raise InvalidInput.of("document", f"is not of a violation: {error}") from error
+        raise InvalidInput.of(
+            "document", f"is not the metadata file of a violation: {error}"
+        ) from error
     if file.file_id != evidence_file_id(violation_id, FileKind.METADATA) or not file.captured_at:
         raise InvalidInput.of("file", f"{file.file_id} is not the metadata file of {violation_id}")
     return StoredViolation(
@@ -109,15 +114,15 @@ def _check(what: str, measured: Digests, size_bytes: int, sha256: str) -> None:
     if (measured.size_bytes, measured.sha256) != (size_bytes, sha256):
         raise DigestMismatch.of(
             "manifest",
-            f"{what} measure {measured.size_bytes} bytes with SHA-256 {measured.sha256}, "
-            f"the manifest says {size_bytes} bytes with {sha256}",
+            f"{what}: {measured.size_bytes} bytes with SHA-256 {measured.sha256} were found, "
+            f"but the manifest records {size_bytes} bytes with SHA-256 {sha256}",
             "read another replica of the file",
         )
 
 
 def _record(members: Mapping[str, Any]) -> ViolationRecord:
     if members["schema"] != DOCUMENT_SCHEMA:
-        raise ValueError(f"its schema is not {DOCUMENT_SCHEMA}")
+        raise ValueError(f"the member schema is not {DOCUMENT_SCHEMA}")
     given = members["record"]
     return ViolationRecord(**{**given, "timestamp": parse_time(given["timestamp"], "timestamp")})
 

@@ -1,4 +1,4 @@
-"""Retention: from which time a file's period counts, how long it is, and when it ends."""
+"""Retention: when the retention period of a file starts, how long it is, and when it ends."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,14 +10,14 @@ from traffic_storage.domain.times import in_words
 
 @frozen
 class RetentionPeriods:
-    """How long files of each kind are kept; the default rules."""
+    """How long files of each kind are kept. The default values are the default retention rules."""
 
     image: timedelta = timedelta(days=90)
     video: timedelta = timedelta(days=30)
     metadata: timedelta = timedelta(days=365)
 
     def of(self, kind: FileKind) -> timedelta:
-        """The period for a kind."""
+        """Return how long files of this kind are kept."""
         return {
             FileKind.IMAGE: self.image,
             FileKind.VIDEO: self.video,
@@ -27,13 +27,13 @@ class RetentionPeriods:
 
 @frozen
 class CaptureBounds:
-    """Which capture times are plausible.
+    """The limits within which a capture time of a file is plausible.
 
     Attributes:
-        earliest: an earlier one is of a camera whose clock lost its power: such clocks start at
-            1970-01-01, 1980-01-06 or 2000-01-01.
-        max_backdating: how long before receipt one may lie, unless the caller states that the file
-            is historic.
+        earliest: the earliest plausible capture time. A camera whose clock lost its power gives an
+            earlier one, because the clock starts again at 1970-01-01, 1980-01-06 or 2000-01-01.
+        max_backdating: how long before receipt a plausible capture time can be, unless the caller
+            states that the file is historic.
     """
 
     earliest: datetime = datetime(2000, 1, 2, tzinfo=UTC)
@@ -42,7 +42,13 @@ class CaptureBounds:
 
 @frozen
 class Retention:
-    """The retention of one file: until when, by the rule of which id, counted from when."""
+    """The retention of one file.
+
+    Attributes:
+        keep_until: the end of the retention period, UTC.
+        rule: the id of the retention rule that gives the length of the period.
+        basis: the start of the period, and the reason.
+    """
 
     keep_until: datetime
     rule: str
@@ -51,7 +57,7 @@ class Retention:
 
 @frozen
 class RetentionPolicy:
-    """The retention rules and the bounds of plausible capture times."""
+    """The retention periods and the limits of plausible capture times."""
 
     periods: RetentionPeriods = RetentionPeriods()
     bounds: CaptureBounds = CaptureBounds()
@@ -64,13 +70,19 @@ class RetentionPolicy:
         *,
         historic: bool = False,
     ) -> Retention:
-        """The retention of a file of this kind."""
+        """Return the retention of a file of this kind: its end, its rule, its start.
+
+        `historic` is whether the caller states that an old capture time is correct.
+        """
         basis = retention_basis(captured_at, received_at, self.bounds, historic=historic)
         return Retention(basis.at + self.periods.of(kind), f"default-{kind}", basis)
 
 
 def capture_doubt(file: StoredFile) -> str:
-    """Why a file's retention does not count from the capture time that was given; else empty."""
+    """Return why the retention of a file starts at receipt although a capture time was given.
+
+    The result is empty if no capture time was given or the retention starts at it.
+    """
     basis = file.retention_basis
     if file.captured_at is None or basis.clock is RetentionClock.CAPTURED:
         return ""
@@ -84,11 +96,12 @@ def retention_basis(
     *,
     historic: bool = False,
 ) -> RetentionBasis:
-    """The time from which a file's retention counts: capture where it is plausible, else receipt.
+    """Return the start of a file's retention: its capture time if plausible, else its receipt.
 
-    A capture time is plausible from `bounds.earliest` on, and if it lies at most
+    A capture time is plausible if it is not before `bounds.earliest`, and is at most
     `bounds.max_backdating` before receipt or the caller states that the file is `historic`.
-    One after receipt is plausible here: `times.time_problem` refuses what is too far ahead.
+    A capture time after receipt counts as plausible, because `times.time_problem` has already
+    refused a time that is too far in the future.
     """
 
     def received(reason: str) -> RetentionBasis:

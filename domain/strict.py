@@ -1,4 +1,4 @@
-"""The strict converter: objects to JSON types and back, without coercion.
+"""The strict converter: from attrs objects to JSON and back, without converting wrong types.
 
 By default, cattrs reads "1" and 1.9 as the integer 1 and accepts a time without an offset. This
 library reads its own JSON texts with the strict converter instead.
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 def strict_converter() -> OrjsonConverter:
-    """Return a new converter that refuses unknown members and values of another type.
+    """Return a new converter between attrs objects and JSON that refuses values of a wrong type.
 
-    A time is an ISO 8601 text with an offset. Members that have their default value are omitted
-    from the output. To refuse a value the converter raises an exception; `refusal_text` lists its
-    problems.
+    It also refuses unknown members. A time is an ISO 8601 text with an offset. Members that have
+    their default value are omitted from the output. To refuse a value the converter raises an
+    exception; `refusal_text` lists its problems.
     """
     converter = make_converter(forbid_extra_keys=True, omit_if_default=True)
 
@@ -47,14 +47,14 @@ def strict_converter() -> OrjsonConverter:
 
 
 def refusal_text(error: Exception) -> str:
-    """Return the problems in a converter's exception as one line."""
+    """Return the problems in an exception of a strict converter as one line of text."""
     if isinstance(error, ClassValidationError):
         return "; ".join(transform_error(error, path="$", format_exception=_problem))
     return str(error)
 
 
 def _problem(error: BaseException, kind: type[Any] | None) -> str:
-    # This module raises these two types; messages of others of these types are equally clear.
+    # This module raises these two types; messages of other code with these types are clear too.
     if isinstance(error, TypeError | ValueError):
         return str(error)
     return format_exception(error, kind)

@@ -1,4 +1,4 @@
-"""Instants: the interpretation of a caller's time, and the check of capture times."""
+"""Times: parsing a time that a caller gives, converting it to UTC, checking capture times."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -20,19 +20,19 @@ _REMEDY = "send ISO 8601, as 2025-11-01T10:00:00 or 2025-11-01T10:00:00+01:00"
 
 @frozen
 class Moment:
-    """An instant in UTC and, where the caller named no zone, the zone that was assumed."""
+    """An instant in UTC. `zone_assumed` is the zone assumed for a time without one, else None."""
 
     at: datetime
     zone_assumed: str | None = None
 
 
 def parse_time(value: object, field: str) -> datetime:
-    """The time of ISO 8601 text or of a datetime. A naive time stays naive.
+    """Return a datetime unchanged, or parse an ISO 8601 text. A time without an offset stays naive.
 
-    A date alone is its midnight; digits beyond the microsecond are dropped.
+    A date without a time is read as midnight; digits beyond the microsecond are dropped.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: `value` is neither. The error names it by `field`.
     """
     if isinstance(value, datetime):
         return value
@@ -43,38 +43,47 @@ def parse_time(value: object, field: str) -> datetime:
         if _ISO_8601.fullmatch(text):
             return datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise InvalidInput.of(field, f"is no time that exists: {text}", _REMEDY) from error
+        raise InvalidInput.of(
+            field, f"is a date or time that does not exist: {text}", _REMEDY
+        ) from error
     raise InvalidInput.of(field, f"is not a time: {value!a:.60}", _REMEDY)
 
 
 def instant(timestamp: datetime, zone: ZoneInfo, field: str = "timestamp") -> Moment:
-    """The instant that `timestamp` means; a naive one is read in `zone`. `field` names it in errors.
+    """Convert a time to UTC; a time without an offset is interpreted in `zone`.
 
-    A wall-clock time that the zone has twice is read as the first; one that it skips is moved
-    by the length of the gap (PEP 495 with fold 0, whatever `timestamp.fold` says: equal times
-    mean one instant). A caller who means the second gives the offset.
+    A local time that occurs twice, when clocks are set back, is interpreted as the first; a local
+    time that is skipped, when clocks are set forward, is moved by the length of the gap. This is
+    PEP 495 with fold 0; `timestamp.fold` is ignored, so that equal times give equal instants. A
+    caller that means the second occurrence must give the offset.
 
     Raises:
-        InvalidInput: it lies outside the years that UTC can express.
+        InvalidInput: the time in UTC is outside the years 1 to 9999. The error names it by
+            `field`.
     """
     try:
         if timestamp.tzinfo is None:
             return Moment(timestamp.replace(tzinfo=zone, fold=0).astimezone(UTC), zone.key)
         return Moment(timestamp.astimezone(UTC))
     except OverflowError as error:
-        raise InvalidInput.of(field, f"{timestamp} is out of range", _REMEDY) from error
+        raise InvalidInput.of(
+            field, f"{timestamp} is out of range: in UTC it is outside the years 1 to 9999", _REMEDY
+        ) from error
 
 
 def time_problem(
     field: str, at: datetime, *, now: datetime, max_ahead: timedelta
 ) -> FieldProblem | None:
-    """Why an instant can't be a capture time, or None."""
+    """Return why `at` can't be the capture time of a file, or None if it can.
+
+    It must not be before 1970, nor more than `max_ahead` after `now`.
+    """
     if at < EARLIEST:
         return FieldProblem(field, f"{at.isoformat()} is before 1970", "set the device's clock")
     if at > now + max_ahead:
         return FieldProblem(
             field,
-            f"{at.isoformat()} lies {in_words(at - now)} after its receipt",
+            f"{at.isoformat()} is {in_words(at - now)} after the time of receipt",
             f"set the device's clock, or raise the setting max_clock_ahead"
             f" (now {in_words(max_ahead)})",
         )
@@ -82,7 +91,7 @@ def time_problem(
 
 
 def in_words(span: timedelta) -> str:
-    """A length of time in words: its two largest units."""
+    """Return a duration in words, in its two largest units, as `2 days 3 hours`."""
     seconds = int(span.total_seconds())
     units = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
     counts = []

@@ -1,4 +1,4 @@
-"""Usage: counters of files, replicas, violations and stored bytes, in total and by day."""
+"""Usage: counters of files, replicas (copies in stores), violations and bytes, total and daily."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
@@ -11,17 +11,18 @@ from traffic_storage.domain.identifiers import DeviceId, StoreId
 from traffic_storage.domain.ingest import Unit
 
 Counted: TypeAlias = tuple[StoreId | None, FileKind | None, int, int]
-"""Store, kind, items and bytes of one counter; see `CounterChange`."""
+"""The fields `store_id`, `kind`, `items` and `bytes` of a `CounterChange`."""
 
 
 @frozen
 class CounterChange:
-    """By how much one change of the catalogue moves one counter.
+    """The amounts by which one change of the catalogue increases one counter; may be negative.
 
-    With a store, `items` are replicas that occupy it (`present` or `corrupt`). Without one they
-    are files, each once however many replicas it has, or violations where `kind` is None.
-    `bytes` are stored bytes. `day` (UTC) is that of receipt for files and violations, of writing
-    for new replicas, and of the observation for replicas that change their state.
+    If `store_id` is set, `items` counts the replicas (copies of files) that use space in this store
+    (`present` or `corrupt`). If only `kind` is set, `items` counts files, each once regardless of
+    its replicas. If both are None, `items` counts violations. `bytes` counts stored bytes. `day`
+    (UTC) is the day of receipt for files and violations, the day of writing for new replicas, and
+    the day of the observation for replicas whose state changed.
     """
 
     day: date
@@ -33,13 +34,13 @@ class CounterChange:
 
     @property
     def counted(self) -> Counted:
-        """This change without its day and device."""
+        """The store, kind, items and bytes of this change, without its day and device."""
         return self.store_id, self.kind, self.items, self.bytes
 
 
 @frozen
 class StoreUsage:
-    """Replicas of one kind that occupy one store, and their bytes."""
+    """The number and bytes of the replicas (copies of files) of one kind in one store."""
 
     store_id: StoreId
     kind: FileKind
@@ -49,7 +50,7 @@ class StoreUsage:
 
 @frozen
 class FileUsage:
-    """Files of one kind and their stored bytes, each file once."""
+    """The number and stored bytes of the files of one kind; each file counts once."""
 
     kind: FileKind
     files: int
@@ -58,9 +59,10 @@ class FileUsage:
 
 @frozen
 class CatalogueUsage:
-    """Totals of the counters, or their changes on one day (which may be negative).
+    """The totals of all counters, or the changes of all counters on one day (may be negative).
 
-    `stores` has one row per store and kind that is not zero, in this order; `files` one per kind.
+    `stores` has one entry for each store and kind, sorted by store, then kind. `files` has one
+    entry for each kind, sorted. Entries in which all numbers are zero are omitted.
     """
 
     stores: tuple[StoreUsage, ...] = ()
@@ -69,7 +71,7 @@ class CatalogueUsage:
 
     @classmethod
     def of(cls, counted: Iterable[Counted]) -> Self:
-        """The sums of counters."""
+        """Return the sums of all items with the same store and kind."""
         sums: dict[tuple[StoreId | None, FileKind | None], tuple[int, int]] = {}
         for store_id, kind, items, size in counted:
             known = sums.get((store_id, kind), (0, 0))
@@ -93,20 +95,23 @@ class CatalogueUsage:
 
 @frozen
 class DailyUsage:
-    """The change of the counters on one day (UTC)."""
+    """The changes of all counters on one day (UTC)."""
 
     day: date
     change: CatalogueUsage = CatalogueUsage()
 
 
 def counted_by_commit(unit: Unit) -> Sequence[CounterChange]:
-    """How the commit of a unit moves the counters."""
+    """Return the changes of the counters when a unit is committed.
+
+    A unit is one file, or a violation with its files.
+    """
     changes = [
         CounterChange(day_of(file.created_at), None, file.kind, file.device_id, 1, _size(file))
         for file in unit.files
     ]
     for file, replica in unit.replicas:
-        changes += _moved(file, replica, None, replica.state, replica.written_on)
+        changes += _replica_changes(file, replica, None, replica.state, replica.written_on)
     if found := unit.violation:
         device_id = DeviceId(found.record.device_id)
         changes.append(CounterChange(day_of(found.received_at), None, None, device_id, 1, 0))
@@ -116,16 +121,16 @@ def counted_by_commit(unit: Unit) -> Sequence[CounterChange]:
 def counted_by_transition(
     file: StoredFile, replica: Replica, after: ReplicaState, at: datetime
 ) -> Sequence[CounterChange]:
-    """How a replica's step to another state moves the counters."""
-    return _moved(file, replica, replica.state, after, day_of(at))
+    """Return the changes of the counters when a replica of `file` gets the state `after`."""
+    return _replica_changes(file, replica, replica.state, after, day_of(at))
 
 
 def day_of(at: datetime) -> date:
-    """The day (UTC) of an instant."""
+    """Return the day (UTC) of an instant."""
     return at.astimezone(UTC).date()
 
 
-def _moved(
+def _replica_changes(
     file: StoredFile, replica: Replica, before: ReplicaState | None, after: ReplicaState, day: date
 ) -> Sequence[CounterChange]:
     more = (after in OCCUPYING) - (before in OCCUPYING)

@@ -1,7 +1,8 @@
-"""Verification: the checks of sizes, digests and segments before a store returns a byte.
+"""Verification: the checks of sizes and digests before a store returns bytes of a blob.
 
-Pure functions. An adapter reads the bytes; these functions compute which bytes a span needs and
-check them.
+These are pure functions: an adapter reads the bytes. A long blob is verified by segments (parts of
+1 MiB with their own digests); a span (the requested range of bytes) needs the segments that it
+overlaps.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ MAX_CHUNK_BYTES = WHOLE_READ_BYTES
 
 @frozen
 class Span:
-    """Bytes `start` to `stop` (exclusive) of a blob; `0 ≤ start ≤ stop`."""
+    """A range of bytes of a blob, from `start` to `stop` (exclusive); `0 ≤ start ≤ stop`."""
 
     start: int
     stop: int
@@ -37,7 +38,7 @@ class Span:
 
 @frozen
 class Segment:
-    """Bytes `start` to `stop` (exclusive) of a blob, which have their own digest."""
+    """A part of a blob that has its own digest: the bytes `start` to `stop` (exclusive)."""
 
     index: int
     start: int
@@ -50,29 +51,29 @@ class Segment:
 
 
 def check_key(key: BlobKey) -> None:
-    """Check the form of a key before it reaches a file system or a bucket.
+    """Check the form of a blob's key before it is used as a name in a file system or bucket.
 
     Raises:
         InvalidInput: `key` does not have the form that `blob_key` produces.
     """
     if not is_blob_key(key):
-        raise InvalidInput.of("key", f"{key!a:.120} is not the key of a blob")
+        raise InvalidInput.of("key", f"{key!a:.120} does not have the form of a blob key")
 
 
 def check_span(span: Span, digests: Digests) -> None:
-    """Check that a span ends within the blob.
+    """Check that a span (a range of bytes) is within the blob with these digests.
 
     Raises:
         InvalidInput: the span ends after the end of the blob.
     """
     if span.stop > digests.size_bytes:
         raise InvalidInput.of(
-            "span", f"ends at {span.stop}, but the blob has {digests.size_bytes} bytes"
+            "span", f"ends at {span.stop}, but the blob has only {digests.size_bytes} bytes"
         )
 
 
 def check_size(key: BlobKey, size_bytes: int, digests: Digests) -> None:
-    """Check the size that a store reports against the expected size.
+    """Check that the size of a stored blob is the one recorded in `digests`.
 
     Raises:
         BlobCorrupt: the sizes differ.
@@ -82,7 +83,7 @@ def check_size(key: BlobKey, size_bytes: int, digests: Digests) -> None:
 
 
 def check_whole(key: BlobKey, data: bytes | memoryview, digests: Digests) -> None:
-    """Check a whole blob against its digests.
+    """Check that the bytes of a whole blob have the size and SHA-256 recorded in `digests`.
 
     Raises:
         BlobCorrupt: the size or digest differs.
@@ -93,7 +94,7 @@ def check_whole(key: BlobKey, data: bytes | memoryview, digests: Digests) -> Non
 
 
 def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
-    """Check the digests that a store measured against the expected ones.
+    """Check that the digests computed by a store equal the recorded `digests`.
 
     Raises:
         BlobCorrupt: the size or digest differs.
@@ -106,10 +107,10 @@ def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
 def check_segment(
     key: BlobKey, data: bytes | memoryview, segment: Segment, digests: Digests
 ) -> None:
-    """Check one segment against its digest.
+    """Check one segment (a part with its own digest) of a blob.
 
     Raises:
-        BlobCorrupt: the segment is incomplete or has another digest.
+        BlobCorrupt: `data` is shorter than the segment or does not have the recorded digest.
     """
     if len(data) != segment.length:
         raise BlobCorrupt(f"{key} ends early, at byte {segment.start + len(data)}")
@@ -120,7 +121,7 @@ def check_segment(
 
 
 def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
-    """Yield the segments that a span touches, in order; none for an empty span."""
+    """Yield the segments that a span (a range of bytes) overlaps, in order; none if it is empty."""
     if not span.length:
         return
     for index in range(span.start // SEGMENT_BYTES, (span.stop - 1) // SEGMENT_BYTES + 1):
@@ -129,11 +130,14 @@ def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
 
 
 def part_of_segment(data: bytes, segment: Segment, span: Span) -> bytes:
-    """Return the bytes of a segment that are in a span; not copied if the whole segment is."""
+    """Return the bytes of a segment that are in a span. `data` has all bytes of the segment.
+
+    If they are the whole segment, `data` itself is returned, without a copy.
+    """
     return data[max(span.start - segment.start, 0) : span.stop - segment.start]
 
 
 def chunks_of(data: bytes, span: Span) -> Iterator[bytes]:
-    """Yield the bytes of a span of a whole blob in chunks of at most `MAX_CHUNK_BYTES`."""
+    """Yield the bytes of a span in chunks of at most `MAX_CHUNK_BYTES`; `data` is the blob."""
     for start in range(span.start, span.stop, MAX_CHUNK_BYTES):
         yield data[start : min(start + MAX_CHUNK_BYTES, span.stop)]

@@ -1,4 +1,4 @@
-"""Violations: the record of a camera or detector, and the data that storing adds to it."""
+"""Violations: the record that a camera or detector gives, and the data that is added to it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +91,9 @@ def _box_problem(name: str, value: object) -> FieldProblem | None:
         return FieldProblem(name, message, _BOX_REMEDY)
     x1, y1, x2, y2 = value
     if x1 >= x2 or y1 >= y2:
-        return FieldProblem(name, f"has no area or swapped corners: {shown(value)}", _BOX_REMEDY)
+        return FieldProblem(
+            name, f"has no area or has swapped corners: {shown(value)}", _BOX_REMEDY
+        )
     return None
 
 
@@ -108,13 +110,19 @@ def _path_problem(name: str, value: object) -> FieldProblem | None:
     if value == "":
         return None
     if not isinstance(value, str) or len(value) > 4096 or not value.isprintable():
-        return FieldProblem(name, "is not a printable text", "omit it: the service assigns it")
+        return FieldProblem(
+            name,
+            "is not a printable text of at most 4096 characters",
+            "omit it: the service assigns it",
+        )
     return None
 
 
 def _info_problem(name: str, value: object) -> FieldProblem | None:
     if not isinstance(value, Mapping):
-        return FieldProblem(name, f"is a {type(value).__name__}", "give a JSON object")
+        return FieldProblem(
+            name, f"is a {type(value).__name__}, not a JSON object", "give a JSON object"
+        )
     try:
         size = len(canonical_json(value, name))
     except InvalidInput as error:
@@ -129,7 +137,9 @@ def _versions_problem(name: str, value: Mapping[str, object]) -> FieldProblem | 
         return problem
     wrong = [key for key, item in value.items() if not isinstance(item, str)]
     if wrong:
-        return FieldProblem(name, f"the version of {shown(wrong[0])} is not a text", "give texts")
+        return FieldProblem(
+            name, f"the version of {shown(wrong[0])} is not a text", "give each version as a text"
+        )
     return None
 
 
@@ -147,7 +157,11 @@ Write = Callable[[Any], Json]
 
 
 def _spec(check: Check, write: Write | None = None, *, is_given: bool = True) -> dict[str, object]:
-    """Return the metadata of a field: its check, and its conversion in `as_given` (None: none)."""
+    """Return the attrs metadata of a field of `ViolationRecord`.
+
+    `check` returns what is wrong with a value. `write` converts a value for `as_given`; None means
+    that the value is written unchanged. `is_given` is whether `as_given` contains the field.
+    """
     return {"check": check, "write": write, "is_given": is_given}
 
 
@@ -163,24 +177,27 @@ def _duration_problem(name: str, value: object) -> FieldProblem | None:
 class ViolationRecord:
     """One traffic violation as its detector described it. Immutable.
 
-    Records are compared by value, paths included; equal records have the same digest. Equal
-    instants with different offsets are equal, 25.0 equals 25, and true does not equal 1.
+    Records are compared by value, including the paths; equal records have the same digest. Times
+    that are the same instant with different offsets are equal, 25.0 equals 25, and true does not
+    equal 1.
 
     The constructor checks all fields and reports every wrong one. The time zone of a naive
     timestamp and a timestamp in the future are checked when the record is stored, because they
-    depend on settings and the clock. Numbers of numpy and an array as box are converted exactly to
-    Python numbers.
+    depend on settings and the clock. Numbers of numpy, and a bounding box that is an
+    array, are converted exactly to Python numbers.
 
     Attributes:
         violation_id: 1–180 ASCII letters, digits and `. _ - : @ + =`.
         device_id: printable text, as are `violation_type` and `vehicle_class`.
-        violation_type: `speed`, `red_light`, …; an open set.
-        timestamp: when it happened; naive is allowed and read in the configured zone.
+        violation_type: `speed`, `red_light` or any other text.
+        timestamp: when the violation happened; a time without a zone is interpreted in the
+            configured zone.
         vehicle_bbox: `(x1, y1, x2, y2)` in pixels of the image, `x1 < x2`, `y1 < y2`.
-        confidence: of the detection, in [0, 1].
-        image_path: the `file_id` of the image; assigned on store, as is `video_path`.
-        camera_info: JSON object of at most 64 KiB.
-        processing_time_ms: milliseconds, not negative.
+        confidence: the confidence of the detection, from 0 to 1.
+        image_path: the `file_id` of the image. When the record is stored, the service sets this and
+            `video_path`.
+        camera_info: a JSON object of at most 64 KiB.
+        processing_time_ms: how long the detector processed, in milliseconds, not negative.
         model_versions: name of a model → its version.
 
     Raises:
@@ -215,7 +232,7 @@ class ViolationRecord:
             raise InvalidInput(problems)
 
     def as_given(self) -> dict[str, Json]:
-        """Return the record as JSON without the paths, which storing assigns.
+        """Return the record as a JSON object without the paths, which the service sets.
 
         Equal records give the same JSON: a time with an offset is written in UTC, and a whole
         number without a fraction, at any depth. A naive time is unchanged.
@@ -226,7 +243,10 @@ class ViolationRecord:
         return given
 
     def sha256(self) -> Sha256:
-        """Return the SHA-256 of the canonical JSON of `as_given`. A retry must have the same."""
+        """Return the SHA-256 of the canonical JSON of `as_given`.
+
+        A repeated request to store this violation must have the same SHA-256.
+        """
         return sha256_of(canonical_json(self.as_given(), "violation_record"))
 
 
@@ -251,8 +271,8 @@ def _maker(made: type, parameters: Sequence[str], other: str = "") -> Any:  # no
 
     A field that is not a parameter gets the value of the expression `other`, in which `{}` is
     replaced by the field's name. Setting the attributes of a frozen object by `object.__setattr__`
-    takes five times as long. The function therefore fills an object of an open class with the same
-    slots and then changes its class.
+    would take five times as long. The function therefore fills an object of an open class with the
+    same slots and then changes its class.
     """
     names = _names(made)
     sources = ((name, name if name in parameters else other.format(name)) for name in names)
@@ -269,20 +289,24 @@ def _maker(made: type, parameters: Sequence[str], other: str = "") -> Any:  # no
 
 
 recorded: Callable[..., ViolationRecord] = _maker(ViolationRecord, _NAMES)
-"""Make a stored record from all its fields without checking them again.
+"""Return a `ViolationRecord` made of stored values for all its fields, without checking them again.
 
-For catalogues only; a page of 100 records is built in a tenth of the time. The box must be a tuple
-of floats, and the mappings must come from `frozen_json`.
+Only adapters of the catalogue (the database) may call this; a page of
+100 records is built in a tenth of the time. The box must be a tuple of floats, and
+the mappings must come from `frozen_json`.
 """
 
 with_paths: Callable[[ViolationRecord, str, str], ViolationRecord] = _maker(
     ViolationRecord, ("record", "image_path", "video_path"), "record.{}"
 )
-"""Copy a record with the paths that storing assigns: the ids of its files, or empty."""
+"""Return a copy of a record with these paths: the ids of its image and video, or empty texts."""
 
 
 class ViolationState(StrEnum):
-    """The lifecycle state of a violation. A new row is `available`."""
+    """The lifecycle state of a violation: available, marked as deleted, being erased, erased.
+
+    A new violation is `available`.
+    """
 
     AVAILABLE = "available"
     TOMBSTONED = "tombstoned"
@@ -292,14 +316,16 @@ class ViolationState(StrEnum):
 
 @frozen(weakref_slot=False)
 class StoredViolation:
-    """A violation record with the data that storing added.
+    """The catalogue row of a violation: its record and the data that was added when it was stored.
 
     Attributes:
-        occurred_at: the record's timestamp as an instant, UTC.
-        zone_assumed: the zone in which a naive timestamp was interpreted, else None.
-        received_at: when it was stored, UTC.
-        image_file_id: the stored image; None marks the violation as incomplete.
-        state_at: when it entered `state`, UTC; None means at `received_at`.
+        record_sha256: the result of `ViolationRecord.sha256`.
+        occurred_at: the record's timestamp, converted to UTC.
+        zone_assumed: the zone in which a timestamp without a zone was interpreted, else None.
+        received_at: the time of receipt, UTC.
+        image_file_id: the id of the stored image; None if it is missing: the violation is
+            incomplete.
+        state_at: the time at which the violation entered `state`, UTC; None means `received_at`.
     """
 
     record: ViolationRecord
@@ -315,17 +341,17 @@ class StoredViolation:
 
     @property
     def violation_id(self) -> ViolationId:
-        """The record's id."""
+        """The id of the violation, from its record."""
         return ViolationId(self.record.violation_id)
 
     @property
     def incomplete(self) -> bool:
-        """Whether it has no image, which evidence requires."""
+        """Whether the image, which evidence requires, is missing."""
         return self.image_file_id is None
 
 
 stored: Callable[..., StoredViolation] = _maker(StoredViolation, _names(StoredViolation))
-"""Make a stored violation from its fields without checks, as `recorded` makes a record.
+"""Return a `StoredViolation` made of stored values for its fields, without checking them again.
 
 `state` and `state_at` may be omitted.
 """
@@ -334,7 +360,7 @@ stored.__defaults__ = (ViolationState.AVAILABLE, None)
 
 @frozen
 class EvidencePart:
-    """The entry of a file in the metadata file of its violation."""
+    """The entry of an image or video in the metadata file of its violation."""
 
     file_id: FileId
     content_type: str
@@ -347,9 +373,11 @@ def evidence_document(
 ) -> bytes:
     """Return the content of a violation's metadata file as canonical JSON.
 
-    It contains the record as given, the zone in which its naive timestamp was interpreted (null if
-    the timestamp has an offset), and the ids and digests of the files stored with it. A retry gives
-    the same text. `rebuild.violation_from_document` makes the row of the violation from it.
+    The document contains the record as given, the zone in which a timestamp without an offset was
+    interpreted (null if it has an offset), and the ids and digests of the files stored together
+    with the violation. `parts` maps the kind of a file (`image`, `video`) to its entry. A repeated
+    request gives the same document. `rebuild.violation_from_document` restores the row of the
+    violation from it.
     """
     files: dict[str, Json] = {
         role: {

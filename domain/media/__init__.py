@@ -1,5 +1,6 @@
-"""Media types: recognised by their first bytes; containers checked while their bytes stream by.
+"""Media files: recognition of the type by the first bytes, and checks of video containers.
 
+A walker checks the structure of a container (MP4, Matroska, AVI, MPEG-TS) while its bytes arrive.
 The functions are pure: they take bytes and return values or raise `MalformedMedia`. No frame is
 decoded.
 """

@@ -1,7 +1,8 @@
 """AVI: RIFF files of form `AVI ` (Multimedia Programming Interface 1.0; OpenDML 1.02).
 
 A file is a RIFF chunk of form `AVI `, in OpenDML followed by more of form `AVIX`. A chunk is a
-four-character code, a 32-bit little-endian size and so many bytes, padded to an even number.
+four-character code, a 32-bit little-endian size and as many bytes as the size states,
+padded to an even number.
 """
 
 from traffic_storage.domain.media.content_types import ContentType
@@ -13,7 +14,7 @@ _LISTS = frozenset({b"RIFF", b"LIST"})
 
 
 class AviWalker(ScriptedWalker):
-    """Checks that each chunk ends before the file does and that headers and frames (`movi`) exist.
+    """Checks that each chunk of an AVI file is complete and that headers and frames (`movi`) exist.
 
     The pad byte of a chunk may be missing at the end of the enclosing chunk. The duration is the
     number of frames times the microseconds of a frame, both from the main header `avih`. In an
@@ -34,7 +35,7 @@ class AviWalker(ScriptedWalker):
     def script(self) -> Script[ContainerInfo]:
         riff = yield from self.part(None)
         if riff is None or riff.kind != b"RIFFAVI ":
-            raise self.malformed("it doesn't begin with a RIFF chunk of form 'AVI '", 0)
+            raise self.malformed("the file doesn't begin with a RIFF chunk of form 'AVI '", 0)
         yield from self.inside(riff, {b"LISThdrl": self._hdrl, b"LISTmovi": self._movi})
         while riff is not None:
             yield from self.leave(riff)
@@ -106,9 +107,12 @@ class AviWalker(ScriptedWalker):
         self._all_frames = _dword((yield from self.take(chunk, 4)), 0)
 
     def _info(self) -> ContainerInfo:
-        for needed, what in ((b"avih", "its main header 'avih'"), (b"movi", "frames, no 'movi'")):
+        for needed, what in (
+            (b"avih", "the main header 'avih'"),
+            (b"movi", "the list 'movi' of frames"),
+        ):
             if needed not in self._seen:
-                raise self.malformed(f"it ends without {what}")
+                raise self.malformed(f"the file ends without {what}")
         return ContainerInfo.claimed(
             self.container,
             duration_seconds=(self._all_frames or self._frames) * self._frame_us / 1_000_000,

@@ -1,4 +1,4 @@
-"""The known media types (RFC 6838), and the test of a declared type against the bytes.
+"""The known media types (RFC 6838), and the comparison of a declared type with the recognised one.
 
 Devices use many spellings of one type. A declared type is therefore compared by family: types that
 share a container or an encoding count as one.
@@ -10,7 +10,7 @@ from enum import StrEnum
 class ContentType(StrEnum):
     """The media types that `sniff` recognises, in the spelling that is stored.
 
-    Some are not accepted; they are listed so that the error can name them.
+    Files of some of these types are refused; the types are listed so that the error can name them.
     """
 
     JPEG = "image/jpeg"
@@ -45,7 +45,7 @@ ACCEPTED_VIDEOS = frozenset(
         ContentType.AVI,
     }
 )
-"""The containers in which a video may be stored; `walker_for` has a walker for each."""
+"""The containers in which a video may be stored; `walker_for` returns a checker for each."""
 
 _UNDECLARED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
@@ -84,14 +84,14 @@ _FAMILIES = (
 
 
 def is_undeclared(declared: str | None) -> bool:
-    """Whether a declared media type is None, blank, or the general type of arbitrary bytes."""
+    """Return whether a declared media type is None, blank, or `application/octet-stream`."""
     return _essence(declared) in _UNDECLARED
 
 
 def canonical_type(declared: str | None) -> ContentType | None:
-    """The known type of a declared one; case, parameters and aliases do not matter.
+    """Return the known type that a declared media type names; None if it is undeclared or unknown.
 
-    None when it is undeclared or unknown.
+    Upper or lower case and parameters are ignored, and other names of a type are recognised.
     """
     name = _essence(declared)
     if name in _BY_NAME:
@@ -102,10 +102,10 @@ def canonical_type(declared: str | None) -> ContentType | None:
 
 
 def same_family(declared: str | None, sniffed: ContentType) -> bool:
-    """Whether a declared media type is consistent with bytes that were recognised as `sniffed`.
+    """Return whether a declared media type fits a file whose bytes were recognised as `sniffed`.
 
     MP4 and QuickTime are one family (ISO base media), so are Matroska and WebM (EBML), and JSON and
-    text. An undeclared type is consistent with all bytes, an unknown type with none.
+    text. An undeclared type fits all files, an unknown type none.
     """
     if is_undeclared(declared):
         return True
@@ -114,5 +114,5 @@ def same_family(declared: str | None, sniffed: ContentType) -> bool:
 
 
 def _essence(declared: str | None) -> str:
-    """A media type without parameters, in lower case (RFC 9110, section 8.3.1)."""
+    """Return a media type without its parameters, in lower case (RFC 9110, section 8.3.1)."""
     return (declared or "").partition(";")[0].strip().lower()

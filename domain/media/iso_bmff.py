@@ -12,10 +12,10 @@ from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Ta
 from traffic_storage.domain.media.walker import ContainerInfo
 
 QUICKTIME_BRAND = b"qt  "
-"""The major brand of QuickTime's own files."""
+"""The major brand in the `ftyp` box of a QuickTime file."""
 
 OLD_QUICKTIME_FIRST = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-"""The types of atom that may come first in a file without `ftyp`."""
+"""The types of atom (box) that may be the first in an old QuickTime file, without `ftyp`."""
 
 _HEADER = 8
 _SMALLEST = {b"uuid": 16}
@@ -30,7 +30,7 @@ class _Track:
 
 
 class IsoBmffWalker(ScriptedWalker):
-    """Checks that each box ends before the file does and that `moov` and media data exist.
+    """Checks that each box of an MP4 or QuickTime file is complete, with `moov` and media data.
 
     Media data is `mdat` or `moof`. The duration is that of `mvhd` (section 8.2.2), or of `mehd`
     (8.8.2) in a fragmented file; a fragmented file without `mehd` has no known duration. Width and
@@ -83,7 +83,7 @@ class IsoBmffWalker(ScriptedWalker):
         if box.kind in OLD_QUICKTIME_FIRST:
             self.container = ContentType.QUICKTIME
         elif box.kind != b"ftyp":
-            raise self.malformed(f"{self.name(box.kind)} can't be the first", box.start)
+            raise self.malformed(f"{self.name(box.kind)} can't be the first box", box.start)
 
     def _top_level(self, box: Part) -> Script[None]:
         if box.kind == b"ftyp":
@@ -144,9 +144,11 @@ class IsoBmffWalker(ScriptedWalker):
 
     def _info(self) -> ContainerInfo:
         if b"moov" not in self._seen:
-            raise self.malformed("it ends without a 'moov' box")
+            raise self.malformed("the file ends without a 'moov' box")
         if not self._seen & {b"mdat", b"moof"}:
-            raise self.malformed("it ends without media: no 'mdat' and no 'moof' box")
+            raise self.malformed(
+                "the file ends without media data: there is no 'mdat' and no 'moof' box"
+            )
         track = self._video or _Track()
         width, height = track.presented if all(track.presented) else track.coded
         return ContainerInfo.claimed(
@@ -164,5 +166,5 @@ class IsoBmffWalker(ScriptedWalker):
 
 
 def _units(field: bytes) -> int:
-    """A duration field; all ones means that it is not known."""
+    """Return the number in a duration field; 0 if all bits are 1, which means unknown."""
     return 0 if field == b"\xff" * len(field) else int.from_bytes(field)

@@ -1,8 +1,8 @@
 """Matroska and WebM (RFC 9559) over EBML (RFC 8794).
 
 A document is an EBML header and a Segment. An element is an ID of 1 to 4 bytes, a size of 1 to 8
-bytes and so many bytes of content; a size of all ones is unknown, as live streams write it for
-Segment and Clusters (RFC 8794, sections 5 and 6).
+bytes and as many bytes of content as the size states. A size of all ones means an unknown size;
+live streams write it for Segment and Clusters (RFC 8794, sections 5 and 6).
 """
 
 import struct
@@ -52,12 +52,12 @@ class _Track:
 
 
 class MatroskaWalker(ScriptedWalker):
-    """Checks that each element ends before the file does and that Tracks and a Cluster exist.
+    """Checks that each element of a Matroska file is complete and that Tracks and a Cluster exist.
 
     A Cluster of known size is skipped as a whole. A Cluster of unknown size ends at the first
     element that can't be in a Cluster, so its elements are read one by one. A file may hold several
-    documents; the returned info is of the first. The duration is Info's Duration × TimestampScale;
-    live streams have none.
+    documents; the properties of the first are returned. The duration is Info's Duration
+    × TimestampScale; live streams have none.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,10 @@ class MatroskaWalker(ScriptedWalker):
         return f"element 0x{kind.hex().upper()}"
 
     def _element(self, limit: int | None, may_be_open: bytes) -> Script[Part | None]:
-        """As `part`, but an element of the kind `may_be_open` may be of unknown size."""
+        """Read the next element header, as `part` does.
+
+        Only an element of the kind `may_be_open` may have an unknown size.
+        """
         if limit is not None and self.offset >= limit:
             return None
         start = self.offset
@@ -102,17 +105,19 @@ class MatroskaWalker(ScriptedWalker):
         kind, end = head[:id_length], self.offset + size
         if size == unknown:
             if kind != may_be_open:
-                raise self.malformed(f"{self.name(kind)} has no size", start)
+                raise self.malformed(
+                    f"{self.name(kind)} has an unknown size, which is not allowed there", start
+                )
             return Part(kind, start, None)
         if limit is not None and end > limit:
             raise self.malformed(f"{self.name(kind)} is larger than the element around it", start)
         return Part(kind, start, end)
 
     def _length(self, first: int, longest: int, start: int) -> int:
-        """The length of a variable-size integer by its first byte (RFC 8794, section 4)."""
+        """Return the length of a variable-size integer by its first byte (RFC 8794, section 4)."""
         length = 9 - first.bit_length()
         if length > longest:
-            raise self.malformed("there is no element header", start)
+            raise self.malformed("there is no valid element header", start)
         return length
 
     def _document(self, header: Part) -> Script[Part | None]:
@@ -150,7 +155,7 @@ class MatroskaWalker(ScriptedWalker):
         return None if segment.end is None else (yield from self._top_level())
 
     def _value(self, element: Part, longest: int) -> Script[bytes | None]:
-        """The content of an element that holds a value; None when it is longer than `longest`."""
+        """Read the content of an element; return None, unread, if it is longer than `longest`."""
         size = (element.end or 0) - self.offset
         return (yield Take(size, self.name(element.kind))) if size <= longest else None
 
@@ -210,7 +215,7 @@ class MatroskaWalker(ScriptedWalker):
     def _info(self) -> ContainerInfo:
         for needed, what in _NEEDED.items():
             if needed not in self._seen:
-                raise self.malformed(f"it ends without {what}")
+                raise self.malformed(f"the file ends without {what}")
         track = self._video or _Track()
         seconds = None if self._duration is None else self._duration * self._scale_ns / 1e9
         return ContainerInfo.claimed(
@@ -223,7 +228,7 @@ class MatroskaWalker(ScriptedWalker):
 
 
 def doc_type(head: bytes) -> ContentType | None:
-    """The DocType in the EBML header at the start of these bytes; None: no Matroska or WebM."""
+    """Return Matroska or WebM, as the EBML header in the first bytes states; None if neither."""
     walker = MatroskaWalker()
     with suppress(MalformedMedia):
         walker.feed(head)

@@ -45,11 +45,13 @@ _VIDEO_STREAMS = {
 
 
 class MpegTsWalker(RememberingWalker):
-    """Checks that a file consists of whole packets with sync bytes and contains a PAT.
+    """Checks that an MPEG transport stream consists of whole packets and has an association table.
 
-    The duration is the time from the first to the last clock reference (PCR, section 2.4.3.5) of
-    the PID of the first one. Wrap-around is included; announced discontinuities and steps back
-    count as 0. The last frame is not included. The codec is that of the first video stream of the
+    Each packet must start with the sync byte, and there must be a program association table (PAT).
+    The duration is the time from the first to the last clock reference (PCR, section 2.4.3.5) with
+    the packet id (PID) of the first one. A wrap-around of the clock is
+    taken into account; announced discontinuities and steps back count as 0. The duration of the
+    last frame is not included. The codec is that of the first video stream of the
     first program. The container has no width or height.
     """
 
@@ -74,7 +76,7 @@ class MpegTsWalker(RememberingWalker):
             short = self._packet_bytes - len(self._pending)
             raise _malformed(end, f"the file ends inside a packet, {short} bytes short")
         if not self._programs.listed:
-            raise _malformed(self._offset, "it ends without a program association table")
+            raise _malformed(self._offset, "the file ends without a program association table")
         return ContainerInfo.claimed(
             ContentType.MPEG_TS,
             duration_seconds=self._clock.elapsed / _CLOCK_HZ,
@@ -100,13 +102,14 @@ class MpegTsWalker(RememberingWalker):
         size = packet_size(bytes(self._pending[:LAYOUT_BYTES]))
         if size is None:
             raise _malformed(
-                0, "there are no packets of 188 or 192 bytes with their sync byte 0x47"
+                0,
+                "the file does not start with packets of 188 or 192 bytes with the sync byte 0x47",
             )
         return size
 
 
 class _Clock:
-    """Sums the 27 MHz ticks between the clock references of one PID."""
+    """Sums the 27 MHz ticks between the clock references of one packet id (PID)."""
 
     def __init__(self) -> None:
         self.elapsed = 0
@@ -138,7 +141,7 @@ class _Clock:
 
 
 class _Programs:
-    """Finds the program association table (section 2.4.4.3) and the first program's map."""
+    """Finds the program association table (section 2.4.4.3) and the first program's video codec."""
 
     def __init__(self) -> None:
         self.listed = False
@@ -154,7 +157,7 @@ class _Programs:
                 return
 
     def _find_table(self, packets: _Packets) -> _Packets:
-        """Read the first table; return the packets after it, none where there is no table."""
+        """Read the first program association table; return the packets after it (else none)."""
         for at, section in _sections(packets, _PAT_PID, _PAT_TABLE):
             self.listed = True
             self._map_pid = _first_program(section)
@@ -163,7 +166,11 @@ class _Programs:
 
 
 def _sections(packets: _Packets, pid: int, table: int) -> Iterator[tuple[int, bytes]]:
-    """The sections of this table and PID, each as far as its first packet contains it."""
+    """Yield the sections of a table with this table id and packet id (PID).
+
+    Each is given with the index of the packet in which it starts, and only as far as this packet
+    contains it.
+    """
     begins = (packets[:, 1] & 0xDF == 0x40 | pid >> 8) & (packets[:, 2] == pid & 0xFF)
     for at in np.flatnonzero(begins & (packets[:, 3] & 0x10 != 0)):
         body = _section_body(packets[at].tobytes(), table)
@@ -172,7 +179,10 @@ def _sections(packets: _Packets, pid: int, table: int) -> Iterator[tuple[int, by
 
 
 def _section_body(packet: bytes, table: int) -> bytes | None:
-    """The bytes between header and CRC of the section (section 2.4.4) that starts in a packet."""
+    """Return the content of the table section (section 2.4.4) that starts in a packet.
+
+    The content is without header and CRC. None if no section of this table starts there.
+    """
     payload = 5 + packet[4] if packet[3] & 0x20 else 4
     pointer = packet[payload : payload + 1]
     section = packet[payload + 1 + pointer[0] :] if pointer else b""
@@ -183,7 +193,10 @@ def _section_body(packet: bytes, table: int) -> bytes | None:
 
 
 def _first_program(table: bytes) -> int | None:
-    """The PID of the first program's map in an association table; program 0 is the network."""
+    """Return the packet id of the first program's map, from a program association table.
+
+    Program number 0 is the network information and is skipped. None if there is no program.
+    """
     for at in range(0, len(table) - 3, 4):
         if any(table[at : at + 2]):
             return int.from_bytes(table[at + 2 : at + 4]) & 0x1FFF
@@ -191,7 +204,7 @@ def _first_program(table: bytes) -> int | None:
 
 
 def _first_video(table: bytes) -> bytes:
-    """The codec of the first video stream in a program map (section 2.4.4.8); empty if none."""
+    """Return the codec of a program map's first video stream (section 2.4.4.8); empty if none."""
     at = 4 + (int.from_bytes(table[2:4]) & 0xFFF)
     while at + 5 <= len(table):
         if table[at] in _VIDEO_STREAMS:

@@ -1,24 +1,25 @@
 """The packet sizes of MPEG transport stream files (ISO/IEC 13818-1, section 2.4.3.2)."""
 
 PACKET = 188
-"""Bytes of a transport stream packet."""
+"""The size of a transport stream packet in bytes."""
 
 STAMPED_PACKET = 192
-"""Bytes of a packet with its 4-byte time stamp in M2TS files (Blu-ray, AVCHD)."""
+"""The size in bytes of a packet with its 4-byte time stamp in M2TS files (Blu-ray, AVCHD)."""
 
 SYNC_BYTE = 0x47
-"""The first byte of each packet."""
+"""The value of the first byte of each transport stream packet."""
 
 LAYOUT_BYTES = 5 * STAMPED_PACKET
-"""The number of first bytes from which the packet size is determined."""
+"""The number of bytes at the start of a file from which `packet_size` finds the packet size."""
 
 _FEWEST_PACKETS = 3
 
 
 def packet_size(head: bytes) -> int | None:
-    """188 or 192 when each packet of that size starts with a sync byte, else None.
+    """Return the packet size (188 or 192) of the stream that starts with `head`; None if neither.
 
-    At least three packet starts are needed, because the sync byte is also the letter G.
+    Each packet of that size must start with the sync byte. `head` must have at least three packet
+    starts, because the sync byte is also the letter G.
     """
     for size in (PACKET, STAMPED_PACKET):
         syncs = head[size - PACKET :: size]

@@ -1,8 +1,9 @@
-"""Incremental parsers written as generators.
+"""Incremental parsers of media containers, written as generators.
 
-A script is a generator that yields a request and receives the answer: `Take` asks for bytes, `Skip`
-for the omission of bytes that the script does not need. `ScriptedWalker` answers from chunks of any
-size. It buffers at most one `Take`; a `Skip` needs no buffer.
+A script is a generator that parses a file: it yields a request and receives the answer. `Take`
+requests bytes; `Skip` requests to skip bytes that the script does not need. `ScriptedWalker` runs
+a script and answers its requests from chunks of any size. It buffers at most one `Take`; a `Skip`
+needs no buffer.
 """
 
 from abc import abstractmethod
@@ -16,8 +17,8 @@ from traffic_storage.domain.media.walker import (
     RememberingWalker,
 )
 
-# Each part costs microseconds, so a file of tiny parts only would take too long to store. Real
-# files start with a few thousand small parts; frames follow.
+# Parsing a part takes microseconds, so a file of only tiny parts would take too long to store. Real
+# files start with a few thousand small parts, and larger parts with frames follow.
 _FREE_PARTS = 1 << 14
 _BYTES_PER_PART = 64
 
@@ -25,7 +26,11 @@ _T = TypeVar("_T")
 
 
 class Take(NamedTuple):
-    """The next `size` bytes; with `may_end` the file may end before the first, then `b""`."""
+    """A request of a script for the next `size` bytes of the file.
+
+    `what` names them in error messages. With `may_end`, the file may end before the first of them;
+    the answer is then `b""`.
+    """
 
     size: int
     what: str
@@ -33,7 +38,10 @@ class Take(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """Skip `size` bytes, or the rest of the file if None; the answer is `b""`."""
+    """A request of a script to skip `size` bytes, or the rest of the file if None.
+
+    The answer is `b""`. `what` names the bytes in error messages.
+    """
 
     size: int | None
     what: str
@@ -43,7 +51,10 @@ Script: TypeAlias = Generator[Take | Skip, bytes, _T]
 
 
 class Part(NamedTuple):
-    """A box, chunk or element whose header was read; `end` is None where its size is unknown."""
+    """A part of a container (a box, chunk or element) whose header was read.
+
+    It reaches from byte `start` to byte `end` (exclusive); None means that its size is unknown.
+    """
 
     kind: bytes
     start: int
@@ -54,10 +65,10 @@ Visitors: TypeAlias = Mapping[bytes, Callable[[Part], Script[None]]]
 
 
 class ScriptedWalker(RememberingWalker):
-    """A walker over a container of nested parts that a script reads.
+    """The base of the walkers for containers of nested parts, which a script (a generator) parses.
 
-    The script returns only at the end of the file. `offset` is the number of bytes taken and
-    skipped so far. The nesting depth is limited by the visitors, not by the file.
+    The script returns only at the end of the file. `offset` is the number of bytes that it has
+    taken and skipped. Only parts with a visitor are parsed, so a file can't cause deep recursion.
     """
 
     def __init__(self, container: ContentType) -> None:
@@ -72,18 +83,19 @@ class ScriptedWalker(RememberingWalker):
 
     @abstractmethod
     def script(self) -> Script[ContainerInfo]:
-        """Read one file from its first byte to its end."""
+        """Parse one file from its first byte to its end; return its properties."""
 
     @abstractmethod
     def part(self, limit: int | None) -> Script[Part | None]:
-        """Take the header of the next part before `limit` (None: the end of the file), if any.
+        """Read the header of the next part that starts before `limit`; None if there is none.
 
-        The end of a part is at or before `limit`. A part has no end only where `limit` is None.
+        A `limit` of None is the end of the file. The part ends at or before `limit`; its end is
+        None only if `limit` is None.
         """
 
     @abstractmethod
     def name(self, kind: bytes) -> str:
-        """The name of a part of this kind in error messages."""
+        """Return the name of a part (box, chunk or element) of this kind for error messages."""
 
     def look(self, view: memoryview) -> None:
         start = 0
@@ -97,7 +109,7 @@ class ScriptedWalker(RememberingWalker):
             start += used
             if self._missing is not None:
                 self._missing -= used
-                self._serve()
+                self._answer_complete()
 
     def conclude(self) -> ContainerInfo:
         try:
@@ -109,18 +121,21 @@ class ScriptedWalker(RememberingWalker):
         raise self._cut_short()
 
     def inside(self, parent: Part, visitors: Visitors) -> Script[None]:
-        """Skip all parts of `parent` but those that have a visitor, which reads them."""
+        """Go through the parts in `parent`: call the visitor of their kind; skip parts without one.
+
+        `visitors` maps the kind of a part to the function that reads it.
+        """
         while (part := (yield from self.part(parent.end))) is not None:
             if visit := visitors.get(part.kind):
                 yield from visit(part)
             yield from self.leave(part)
 
     def leave(self, part: Part) -> Script[None]:
-        """Skip the rest of a part; a part without an end extends to the end of the file."""
+        """Skip the rest of a part. A part whose end is None extends to the end of the file."""
         yield Skip(None if part.end is None else part.end - self.offset, self.name(part.kind))
 
     def take(self, part: Part, size: int) -> Script[bytes]:
-        """The next `size` bytes of a part.
+        """Read the next `size` bytes of a part.
 
         Raises:
             MalformedMedia: the part has fewer bytes left.
@@ -130,21 +145,23 @@ class ScriptedWalker(RememberingWalker):
         return (yield Take(size, self.name(part.kind)))
 
     def malformed(self, reason: str, offset: int | None = None) -> MalformedMedia:
-        """The error about the bytes at `offset`, by default the current offset."""
+        """Return the error about the bytes at `offset`; without one, at the current position."""
         return MalformedMedia(self.container, self.offset if offset is None else offset, reason)
 
     def count_part(self) -> None:
-        """Count one more part.
+        """Count one more part (box, chunk or element) of the file.
 
         Raises:
-            MalformedMedia: there are far too many parts for the number of bytes.
+            MalformedMedia: the file has too many parts for the number of its bytes so far.
         """
         self._parts += 1
         if self._parts > _FREE_PARTS + self.offset // _BYTES_PER_PART:
-            raise self.malformed(f"there are {self._parts} parts in too few bytes")
+            raise self.malformed(
+                f"there are {self._parts} boxes, chunks or elements, too many for this file size"
+            )
 
-    def _serve(self) -> None:
-        """Answer the current request when its bytes are complete, and those that need no bytes."""
+    def _answer_complete(self) -> None:
+        """Answer the current request if it is complete, and then each request for 0 bytes."""
         while self._missing == 0:
             taken = bytes(self._taken)
             self._taken.clear()

@@ -14,7 +14,7 @@ from traffic_storage.domain.media.matroska import EBML_MAGIC, doc_type
 from traffic_storage.domain.media.mpeg_ts_packets import packet_size
 
 SNIFF_BYTES = 4096
-"""The number of first bytes that `sniff` uses; a shorter file is used whole."""
+"""The number of bytes at the start of a file from which `sniff` recognises its media type."""
 
 _SIGNATURES = (
     (re.compile(rb"\xff\xd8\xff"), ContentType.JPEG),
@@ -40,10 +40,10 @@ _BOM = codecs.BOM_UTF8
 
 
 def sniff(head: bytes) -> ContentType | None:
-    """The media type of the file that starts with these bytes; None when it is unknown.
+    """Return the media type of the file that starts with these bytes; None if it is unknown.
 
-    Only a signature in the first `SNIFF_BYTES` is checked. A walker or a decoder checks whether the
-    file is complete.
+    Only the first `SNIFF_BYTES` are examined. Whether the file is complete is checked elsewhere: by
+    a `Walker` for videos, by a decoder for images.
     """
     head = head[:SNIFF_BYTES]
     for signature, kind in _SIGNATURES:

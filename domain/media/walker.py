@@ -1,4 +1,4 @@
-"""The protocol of container walkers, their result and their error."""
+"""The protocol of walkers (checkers of media containers), their result and their error."""
 
 from abc import abstractmethod
 from math import isfinite
@@ -18,7 +18,7 @@ _LONGEST_CODEC = 64
 
 
 class MalformedMedia(TrafficStorageError, ValueError):
-    """The bytes can't be a complete file of their container.
+    """The bytes are not a complete, well-formed media file of the type `container`.
 
     `offset_bytes` is the end of a truncated file, else the start of the wrong part. `reason`
     describes the fault in words.
@@ -39,7 +39,7 @@ class MalformedMedia(TrafficStorageError, ValueError):
 
 @frozen
 class ContainerInfo:
-    """The properties in a container's headers; None where a header is missing or implausible.
+    """The properties that the headers of a video file state; None if missing or implausible.
 
     `width` and `height` are in pixels, of the first video track. `video_codec` is the container's
     own identifier: a four-character code (`avc1`, `MJPG`), in Matroska a codec id (`V_VP9`). The
@@ -62,10 +62,10 @@ class ContainerInfo:
         height: int = 0,
         video_codec: bytes = b"",
     ) -> "ContainerInfo":
-        """The info of untrusted headers: an implausible value becomes None.
+        """Return the properties that untrusted headers state, with implausible values set to None.
 
-        A duration is more than 0 and at most 366 days, a side 1 to 65,535 pixels (both sides or
-        none), a codec at most 64 printable ASCII characters.
+        A plausible duration is more than 0 and at most 366 days, a side 1 to 65,535 pixels
+        (both sides or none), a codec at most 64 printable ASCII characters.
         """
         sized = 0 < width <= _MOST_PIXELS_A_SIDE and 0 < height <= _MOST_PIXELS_A_SIDE
         return cls(
@@ -78,7 +78,7 @@ class ContainerInfo:
 
 
 class Walker(Protocol):
-    """Checks one file of one container while its bytes stream by.
+    """Checks the structure of one media file while its bytes arrive in chunks.
 
     Memory is bounded, time is linear in the size, and the result does not depend on the sizes of
     the chunks. The walker keeps no reference to a chunk after `feed`.
@@ -86,7 +86,7 @@ class Walker(Protocol):
 
     @abstractmethod
     def feed(self, chunk: Chunk) -> None:
-        """Process the next bytes of the file, of any number.
+        """Process the next bytes of the file; a chunk may have any size.
 
         Raises:
             MalformedMedia: no further bytes can make this a complete file. Each later call raises
@@ -95,7 +95,9 @@ class Walker(Protocol):
 
     @abstractmethod
     def finish(self) -> ContainerInfo:
-        """End the file and return its info. A second call has the same result; `feed` fails.
+        """Check that the file is complete and return its properties.
+
+        A second call has the same result. A later call of `feed` raises a `RuntimeError`.
 
         Raises:
             MalformedMedia: the bytes so far are not a complete file.
@@ -103,7 +105,7 @@ class Walker(Protocol):
 
 
 class RememberingWalker(Walker):
-    """A walker that stores its outcome: the first error, or the info."""
+    """The base of the walkers. It stores the result of the check: first error or properties."""
 
     def __init__(self) -> None:
         self._outcome: ContainerInfo | MalformedMedia | None = None
@@ -111,7 +113,7 @@ class RememberingWalker(Walker):
     def feed(self, chunk: Chunk) -> None:
         if self._outcome is not None:
             self._answer(self._outcome)
-            raise RuntimeError("a walker was fed after its finish")
+            raise RuntimeError("`feed` was called after `finish`")
         # Released here, because the traceback of an error would keep the caller's buffer.
         with memoryview(chunk) as whole, whole.cast("B") as view:
             try:
@@ -130,11 +132,11 @@ class RememberingWalker(Walker):
 
     @abstractmethod
     def look(self, view: memoryview) -> None:
-        """Process the next bytes; raise `MalformedMedia` when they are wrong."""
+        """Process the next bytes of the file; raise `MalformedMedia` if they are malformed."""
 
     @abstractmethod
     def conclude(self) -> ContainerInfo:
-        """The info of the ended file; raise `MalformedMedia` when it is not complete."""
+        """Return the properties of the ended file; raise `MalformedMedia` if incomplete."""
 
     @staticmethod
     def _answer(outcome: ContainerInfo | MalformedMedia) -> ContainerInfo:

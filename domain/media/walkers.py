@@ -1,4 +1,4 @@
-"""The walker of each container."""
+"""The choice of the walker (the checker of a video file) for each media type."""
 
 from traffic_storage.domain.media.avi import AviWalker
 from traffic_storage.domain.media.content_types import ContentType
@@ -8,9 +8,10 @@ from traffic_storage.domain.media.walker import Walker
 
 
 def walker_for(content_type: ContentType) -> Walker | None:
-    """A new walker for a file of this type; None when the type is no video container.
+    """Return a new walker (a checker) for a video file of this type; None for any other type.
 
-    Any type of the family will do: the returned info names the actual container.
+    MP4 and QuickTime have the same walker, and so have Matroska and WebM: the result of `finish`
+    has the actual type of the file.
     """
     match content_type:
         case ContentType.MP4 | ContentType.QUICKTIME:

@@ -74,7 +74,7 @@ def test_hosts_that_share_the_key_open_each_others_urls_and_no_others() -> None:
     other = signer(Rig(url_signing_key="t" * 32))
     token = token_of(one.url("f").url)
     assert two.open(token) == "f"
-    with pytest.raises(AccessDenied, match="not one of this service"):
+    with pytest.raises(AccessDenied, match="was not signed with the key of this service"):
         other.open(token)
 
 

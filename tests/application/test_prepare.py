@@ -167,7 +167,7 @@ VIDEOS: list[tuple[Any, type[InvalidInput], str]] = [
     (streamed(b"x" * 3_000_000, 100_000), UnsupportedMedia, "video"),
     (media.video("mp4") + b"\x00" * 3_000_000, TooLarge, "video: has"),
     (streamed(BROKEN_MP4, 100), UndecodableMedia, "video"),
-    (_texts(), InvalidInput, "video: gave a chunk of type str, not bytes"),
+    (_texts(), InvalidInput, "video: yielded a chunk of type str, not bytes"),
     ("/nonexistent/segment.mp4", InvalidInput, "/nonexistent/segment.mp4"),
     (["bytes"], InvalidInput, "video: is a list"),
 ]

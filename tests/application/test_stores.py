@@ -104,7 +104,7 @@ async def test_files_without_a_marker_in_a_new_catalogue_are_left_alone() -> Non
         rig.repo = InMemoryRecordRepo()
         rig.at_rest[Tier.LOCAL]._marker = None
         async with rig.running() as service:
-            await check_refused(rig, service, "holds files that this catalogue does not know")
+            await check_refused(rig, service, "holds files that this catalogue does not contain")
         assert rig.at_rest[Tier.LOCAL]._marker is None
 
 
@@ -484,7 +484,7 @@ async def test_a_catalogue_that_forgot_a_store_is_an_old_backup() -> None:
     async with filled() as rig:
         rig.repo._stores.clear()
         async with rig.running() as service:
-            await check_refused(rig, service, "the catalogue does not know this store")
+            await check_refused(rig, service, "the catalogue has never confirmed this store")
             assert (await service.read.whole("X"))[1].file_id == "X"
             assert await service.stores.adopt(bound(service))
             await service.sweep()

@@ -29,5 +29,5 @@ def test_a_chunk_is_copied_from_its_buffer() -> None:
 
 @pytest.mark.parametrize("chunk", ["text", None, 7, [1]])
 def test_what_is_no_bytes_is_refused(chunk: object) -> None:
-    with pytest.raises(InvalidInput, match=r"body: gave a chunk of type \w+, not bytes"):
+    with pytest.raises(InvalidInput, match=r"body: yielded a chunk of type \w+, not bytes"):
         Admission(9, "body").admit(chunk)

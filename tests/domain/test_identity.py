@@ -144,11 +144,14 @@ def test_each_doubt_says_what_to_do() -> None:
     doubts = [
         (other_catalogue("/blobs", MARKER), "connect the database that belongs to this store"),
         (disagreement("/blobs", MARKER, KNOWN), "confirmed it at /blobs, 2026-03-14 12:00:00 UTC"),
-        (disagreement("/blobs", MARKER, None), "does not know this store"),
+        (disagreement("/blobs", MARKER, None), "has never confirmed this store"),
         (disagreement("/blobs", MARKER, NEW), "doctor --adopt-store /blobs"),
-        (unmarked("/blobs", [KNOWN], empty=True), "Mount or configure the correct one"),
+        (
+            unmarked("/blobs", [KNOWN], empty=True),
+            "Mount the disk or configure the bucket of this store",
+        ),
         (unmarked("/blobs", [], empty=False), "doctor --adopt-store /blobs"),
-        (configured_twice("/blobs"), "one is a copy of the other"),
+        (configured_twice("/blobs"), "one store is a copy of the other"),
     ]
     for said, what in doubts:
         assert said.startswith("/blobs ")

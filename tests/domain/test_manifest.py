@@ -181,7 +181,9 @@ def test_a_good_manifest_is_read() -> None:
 
 @pytest.mark.parametrize("version", [1, 3, "2", 2.0, True, [2]])
 def test_another_version_is_told(version: object) -> None:
-    with pytest.raises(InvalidInput, match=r"manifest: has version .*this release reads version 2"):
+    with pytest.raises(
+        InvalidInput, match=r"manifest: has version .*this release reads only version 2"
+    ):
         BlobManifest.from_text(changed(v=version))
 
 

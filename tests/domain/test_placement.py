@@ -225,7 +225,9 @@ def test_local_only_and_cloud_only_do_what_they_say() -> None:
     with pytest.raises(StorageUnavailable, match="none is configured"):
         decided(StorageStrategy.CLOUD_ONLY, cloud=None)
     full = evolve(GOOD_LOCAL, used_bytes=100 * MB)
-    with pytest.raises(StorageFull, match="no room for 1000000 bytes: local: its limit of 1000000"):
+    with pytest.raises(
+        StorageFull, match="no store has space for 1000000 bytes: local: its limit of 1000000"
+    ):
         decided(StorageStrategy.LOCAL_ONLY, local=full)
 
 
@@ -242,7 +244,7 @@ def test_local_then_cloud_goes_to_the_cloud_above_the_high_water_mark() -> None:
     away = evolve(GOOD_CLOUD, unavailable_reason="it is away")
     fallback = with_used(90 * MB, cloud=away)
     assert fallback.decision == "local"
-    assert "cloud does not take it" in fallback.reason
+    assert "cloud is unavailable or full" in fallback.reason
     with pytest.raises(StorageUnavailable, match=r"cloud: it is away; local: its limit"):
         with_used(100 * MB, cloud=away)
 
@@ -250,7 +252,7 @@ def test_local_then_cloud_goes_to_the_cloud_above_the_high_water_mark() -> None:
 def test_local_then_cloud_takes_the_cloud_when_the_medium_is_full_below_the_mark() -> None:
     short = evolve(GOOD_LOCAL, free_bytes=MB, reserve_bytes=MB)
     placement = decided(StorageStrategy.LOCAL_THEN_CLOUD, local=short)
-    assert (placement.decision, placement.reason) == ("cloud", "local disk does not take it")
+    assert (placement.decision, placement.reason) == ("cloud", "local disk is unavailable or full")
 
 
 def test_cloud_with_cache_caches_what_is_small_enough() -> None:
@@ -263,11 +265,16 @@ def test_cloud_with_cache_caches_what_is_small_enough() -> None:
 @pytest.mark.parametrize(
     ("kind", "size", "decision", "why"),
     [
-        (FileKind.IMAGE, MB, "local, then cloud", "image files are kept local first"),
-        (FileKind.METADATA, 1, "local, then cloud", "metadata files are kept local first"),
-        (FileKind.IMAGE, USUAL.large_bytes, "local, then cloud", "image files are kept local"),
-        (FileKind.IMAGE, USUAL.large_bytes + 1, "cloud", "files above 16777216 bytes go"),
-        (FileKind.VIDEO, 1, "cloud", "video files go to the cloud"),
+        (FileKind.IMAGE, MB, "local, then cloud", "image files are stored on local disk first"),
+        (
+            FileKind.METADATA,
+            1,
+            "local, then cloud",
+            "metadata files are stored on local disk first",
+        ),
+        (FileKind.IMAGE, USUAL.large_bytes, "local, then cloud", "image files are stored on local"),
+        (FileKind.IMAGE, USUAL.large_bytes + 1, "cloud", "files above 16777216 bytes are"),
+        (FileKind.VIDEO, 1, "cloud", "video files are stored in the cloud"),
     ],
 )
 def test_hybrid_decides_by_kind_and_size(
@@ -285,14 +292,14 @@ def test_hybrid_keeps_all_local_while_the_cloud_is_down_and_says_so(kind: FileKi
     assert placement.first == GOOD_LOCAL
     assert placement.later == (away,)
     if kind is FileKind.VIDEO:
-        assert placement.reason.endswith("cloud does not take it: the bucket does not answer")
+        assert placement.reason.endswith("cloud can't store this one: the bucket does not answer")
 
 
 def test_hybrid_takes_the_cloud_when_local_disk_does_not_take_it() -> None:
     full = evolve(GOOD_LOCAL, full="the disk is full")
     placement = decided(StorageStrategy.HYBRID, local=full)
     assert (placement.first, placement.later) == (GOOD_CLOUD, ())
-    assert placement.reason == "local disk does not take it"
+    assert placement.reason == "local disk is unavailable or full"
     with pytest.raises(StorageFull, match="local: the disk is full"):
         decided(StorageStrategy.HYBRID, local=full, cloud=None)
     with pytest.raises(StorageUnavailable, match=r"cloud: away; local: the disk is full"):

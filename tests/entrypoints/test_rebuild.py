@@ -233,9 +233,9 @@ async def test_what_can_not_be_rebuilt_is_told(container: Container) -> None:
     assert manifest is not None
     other = digests_of(b"altered")
 
-    with pytest.raises(DigestMismatch, match="the stored bytes measure 7 bytes"):
+    with pytest.raises(DigestMismatch, match="the stored bytes: 7 bytes"):
         file_from_manifest(manifest, stored=other, content=file.content, replica=replica)
-    with pytest.raises(DigestMismatch, match="the content measure 7 bytes"):
+    with pytest.raises(DigestMismatch, match="the content: 7 bytes"):
         file_from_manifest(manifest, stored=file.stored, content=other, replica=replica)
     summary = BlobManifest.from_text(manifest.kept().summary)
     with pytest.raises(InvalidInput, match=r"the sidecar of metadata/.* is missing or altered"):

@@ -84,11 +84,15 @@ WHOLE = riff(HEADERS + FRAMES)
 @pytest.mark.parametrize(
     ("film", "offset", "reason"),
     [
-        (b"", 0, "it doesn't begin with a RIFF chunk of form 'AVI '"),
-        (riff(HEADERS + FRAMES, b"WAVE"), 0, "it doesn't begin with a RIFF chunk of form 'AVI '"),
+        (b"", 0, "the file doesn't begin with a RIFF chunk of form 'AVI '"),
+        (
+            riff(HEADERS + FRAMES, b"WAVE"),
+            0,
+            "the file doesn't begin with a RIFF chunk of form 'AVI '",
+        ),
         (WHOLE[:-1], len(WHOLE) - 1, "the file ends inside chunk 'LISTmovi', 1 bytes short"),
-        (riff(HEADERS), len(riff(HEADERS)), "it ends without frames, no 'movi'"),
-        (riff(FRAMES), len(riff(FRAMES)), "it ends without its main header 'avih'"),
+        (riff(HEADERS), len(riff(HEADERS)), "the file ends without the list 'movi' of frames"),
+        (riff(FRAMES), len(riff(FRAMES)), "the file ends without the main header 'avih'"),
         (WHOLE + INDEX, len(WHOLE), "chunk 'idx1' can't follow a RIFF chunk"),
         (WHOLE + WHOLE, len(WHOLE), "chunk 'RIFFAVI ' can't follow a RIFF chunk"),
         (b"RIFF" + bytes(4) + b"AVI ", 0, "chunk 'RIFF' has the impossible size 0"),

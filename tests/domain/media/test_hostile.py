@@ -233,7 +233,7 @@ def test_a_file_of_nothing_but_parts_is_refused() -> None:
     for kind, begin, part in (TINY_PARTS["elements"], TINY_PARTS["clusters"]):
         found = outcome(kind, begin + part * (1 << 15))
         assert isinstance(found, tuple)
-        assert "parts in too few bytes" in found[2]
+        assert "boxes, chunks or elements, too many" in found[2]
 
 
 def element_size(size: int) -> bytes:

@@ -112,9 +112,13 @@ def test_a_codec_that_is_no_text_is_none(codec: bytes) -> None:
     [
         ((b"",), 0, "the file is empty"),
         ((FTYP[:5],), 5, "the file ends inside a box header, 3 bytes short"),
-        ((box(b"styp"), MOOV, MDAT), 0, "box 'styp' can't be the first"),
-        ((FTYP, MDAT), 128, "it ends without a 'moov' box"),
-        ((FTYP, MOOV), len(FTYP + MOOV), "it ends without media: no 'mdat' and no 'moof' box"),
+        ((box(b"styp"), MOOV, MDAT), 0, "box 'styp' can't be the first box"),
+        ((FTYP, MDAT), 128, "the file ends without a 'moov' box"),
+        (
+            (FTYP, MOOV),
+            len(FTYP + MOOV),
+            "the file ends without media data: there is no 'mdat' and no 'moof' box",
+        ),
         (
             (FTYP, MOOV, MDAT[:-1]),
             len(FTYP + MOOV + MDAT) - 1,

@@ -135,7 +135,7 @@ def test_what_is_no_association_table_is_not_taken_for_one(almost: bytes) -> Non
     film = FILLER + almost
     fault = fault_of(film)
     assert (fault.container, fault.offset_bytes) == (ContentType.MPEG_TS, len(film))
-    assert fault.reason == "it ends without a program association table"
+    assert fault.reason == "the file ends without a program association table"
 
 
 def test_each_packet_begins_with_its_sync_byte() -> None:

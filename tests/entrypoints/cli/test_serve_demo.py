@@ -67,7 +67,7 @@ def test_it_says_who_may_come_in(program: Program, tmp_path: Path) -> None:
             assert answer.status == 200
         interrupt(process)
 
-    assert "1 API key" in told
+    assert "keys registered: 1" in told
     assert key["key"] not in told
 
 

@@ -151,7 +151,7 @@ async def test_a_full_store_is_507_and_takes_nothing(
             response = await client.post("/files/upload/image", files={"file": IMAGE})
             document = problem(response, 507, "storage-full")
             assert "limit" in document["detail"]
-            assert "raise its limit" in document["remedy"]
+            assert "raise the limit" in document["remedy"]
             # The operator is told, each time.
             assert f"{document['detail']} ({document['remedy']})" in caplog.text
             caplog.clear()
