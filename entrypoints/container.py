@@ -1,8 +1,8 @@
 """The composition root: selects the adapter of each port by settings and strategy.
 
-Building a container opens nothing and imports only the adapters that the settings select. The
-caller of `build` starts and closes the container, as `running` does; an application or a service
-that receives a container does not close it.
+Building a container opens no file and no connection, and imports only the adapters that the
+settings select. The caller of `build` starts and closes the container, as `running` does; an
+application or a service that receives a container does not close it.
 """
 
 import os
@@ -241,7 +241,10 @@ def _retention(settings: StorageConfig) -> RetentionPolicy:
 
 
 def _margin(settings: StorageConfig) -> timedelta:
-    """Return how long recovery waits after a deadline, because a request may still complete."""
+    """Return how long after the deadline of an attempt (one try to store files) to wait to undo it.
+
+    A request that was sent to a store before the deadline may complete in this time.
+    """
     share = RECOVERY_MARGIN_SHARE * settings.attempt_timeout_seconds
     request = settings.s3_timeout_seconds if settings.cloud_configured else 0.0
     return timedelta(seconds=max(share, request))
@@ -252,10 +255,10 @@ def _seconds(name: str) -> Callable[[StorageConfig], timedelta]:
 
 
 class Container(DeclarativeContainer):
-    """All components of one service; `build` returns one.
+    """Dependency-injection container of all components of one service; `build` creates it.
 
     Two containers share no state. Each provider returns the same object at every call. The
-    catalogue's repository is private, because access to it goes through use cases.
+    provider of the catalogue's repository is private, because only use cases access the catalogue.
     """
 
     settings = Dependency(instance_of=StorageConfig)
@@ -369,10 +372,11 @@ class Container(DeclarativeContainer):
 
 
 class Adapters(TypedDict, total=False):
-    """Adapters that replace those that the settings select.
+    """Keyword arguments of `build`: adapters to use instead of those that the settings select.
 
-    `cloud_stores` are buckets with the patterns of the devices that write there (None: the rest);
-    `cached_cloud_stores` are the same behind their caches, for CLOUD_WITH_CACHE.
+    `cloud_stores` are pairs: a bucket and the pattern of the device ids whose files it takes (None:
+    all ids that match no other pattern). `cached_cloud_stores` are the same pairs with a local
+    cache in front of each bucket, for the strategy CLOUD_WITH_CACHE.
     """
 
     clock: Clock
@@ -391,7 +395,7 @@ def build(
     strategy: StorageStrategy | str | None = None,
     **adapters: Unpack[Adapters],
 ) -> Container:
-    """Return the container of a service, not yet opened. `strategy` overrides the setting.
+    """Return the container of a service, not yet started. `strategy` overrides the setting.
 
     `adapters` replace those that the settings select, as in `local_store=MyStore(…)`. With
     `cloud_stores`, a cloud strategy needs no S3 settings.
@@ -401,7 +405,7 @@ def build(
         TypeError: an argument is not the name of an adapter.
     """
     if unknown := adapters.keys() - Adapters.__annotations__.keys():
-        raise TypeError(f"no adapters are named {', '.join(sorted(unknown))}")
+        raise TypeError(f"unknown adapters: {', '.join(sorted(unknown))}")
     chosen = _strategy(settings, strategy, has_clouds="cloud_stores" in adapters)
     container = Container(settings=settings, strategy=chosen)
     for name, adapter in adapters.items():

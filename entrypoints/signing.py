@@ -13,7 +13,7 @@ KEY_FILE = "signing.key"
 
 
 class SigningKey:
-    """Reads or creates the key on the first call and caches it.
+    """Returns the key that signs access URLs; reads or creates it on the first call and caches it.
 
     If several hosts serve one store, set `url_signing_key` to the same value on all of them.
     """
@@ -22,7 +22,7 @@ class SigningKey:
         self._read = cache(lambda: _key(settings))
 
     def __call__(self) -> bytes:
-        """Return the key, at least 32 bytes.
+        """Return the key that signs access URLs; it has at least 32 bytes.
 
         Raises:
             ConfigurationError: the key file can't be read or created, or its key is too short.
@@ -50,7 +50,7 @@ def _key(settings: StorageConfig) -> bytes:
 def _make(path: Path) -> None:
     """Write a new key to a temporary file and link it to `path`.
 
-    If several processes do so at once, the first link stays and the others use it.
+    If several processes create a key at once, the first link stays and all use its key.
     """
     _make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -69,7 +69,10 @@ def _make(path: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Create a folder and its parents with mode 0700; `mkdir(parents=True)` ignores the mode."""
+    """Create a folder and its missing parents with mode 0700.
+
+    `mkdir(parents=True)` would not apply the mode to the parents.
+    """
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -79,5 +82,5 @@ def _unusable(path: Path, why: str) -> ConfigurationError:
     return ConfigurationError.of(
         "url_signing_key",
         f"the key file {path} can't be used: {why}",
-        "make its folder writable, delete the key file if it is broken, or set url_signing_key",
+        "make its folder writable, delete the key file if it is damaged, or set url_signing_key",
     )

@@ -20,7 +20,10 @@ from traffic_storage.domain.violation import StoredViolation
 
 @frozen
 class Described:
-    """Annotation that adds JSON schema keywords to a field; pydantic calls its hook by name."""
+    """Annotation of a type that adds keywords to its JSON schema.
+
+    pydantic finds the method `__get_pydantic_json_schema__` by its name.
+    """
 
     keywords: Mapping[str, Any] = field(hash=False)
 
@@ -40,7 +43,7 @@ Order = Annotated[str, Described({"enum": [str(order) for order in ChannelOrder]
 
 
 class ReplicaView(TypedDict):
-    """One replica of a file."""
+    """One replica of a file: its copy in one store."""
 
     store: str
     tier: TierName
@@ -49,7 +52,7 @@ class ReplicaView(TypedDict):
 
 
 class PlacementView(TypedDict):
-    """The placement decision for a file and its reason, both as text."""
+    """Which stores were chosen for a file, and the reason, both as text."""
 
     decision: str
     reason: str
@@ -108,17 +111,18 @@ class EvidenceView(TypedDict):
 
 
 class KindUsageView(TypedDict):
-    """Number of files of one kind with a replica in the tier, and their stored bytes."""
+    """Number of files of one kind with a copy in a tier, and the stored bytes of the copies."""
 
     files: int
     bytes: int
 
 
 class TierUsageView(TypedDict):
-    """Usage of a tier. `usage_percentage` is 0–100, and 0 if the tier has no limit.
+    """Usage of a tier (local or cloud).
 
-    `files` counts the files that have a replica in the tier; one with a replica in two of its
-    stores counts twice.
+    `usage_percentage` is 0–100, and 0 if the tier has no limit.
+
+    `files` counts replicas: a file with copies in two stores of the tier counts twice.
     """
 
     configured: bool
@@ -131,7 +135,10 @@ class TierUsageView(TypedDict):
 
 
 class DayGrowthView(TypedDict):
-    """Files and violations received on a day (UTC), and the files' stored bytes, each file once."""
+    """Files and violations received on a day (UTC), and the stored bytes of these files.
+
+    The bytes of a file count once, however many copies it has.
+    """
 
     day: str
     files: int
@@ -140,13 +147,13 @@ class DayGrowthView(TypedDict):
 
 
 class DatabaseView(TypedDict):
-    """Counters of the catalogue."""
+    """Number of violations in the catalogue, the database of the system."""
 
     violations: int
 
 
 class CacheView(TypedDict):
-    """The state of the cache."""
+    """Whether the cache works, and its state as text."""
 
     healthy: bool
     detail: str

@@ -31,7 +31,7 @@ _GLOBAL = Group("Options of every command", sort_key=100)
 
 
 class _Wrapped(PlainFormatter):
-    """Help wrapped to the width of the terminal, with a hanging indent for each entry."""
+    """Wraps help texts to the width of the terminal, with a hanging indent for each entry."""
 
     def _print_plain(self, console: "Console", text: str) -> None:
         indent = self.indent if text.startswith(self.indent) else ""
@@ -97,7 +97,7 @@ def tell(error: BaseException, *, verbose: bool) -> ExitCode:
         note("interrupted")
         return ExitCode.INTERRUPTED
     if type(error) is OSError:
-        error = _of_help(error)
+        error = _help_error(error)
     if isinstance(error, BrokenPipeError | CannotWriteOut):
         drop_out()
     if isinstance(error, BrokenPipeError):  # without a reader there is nothing to report to
@@ -115,10 +115,10 @@ def tell(error: BaseException, *, verbose: bool) -> ExitCode:
     return ExitCode.FAILURE
 
 
-def _of_help(error: OSError) -> BaseException:
+def _help_error(error: OSError) -> BaseException:
     """Return the error to report for an OSError that cyclopts may raise while it prints help.
 
-    If flushing stdout fails as well, stdout is the cause.
+    If flushing stdout fails as well, return that failure, which caused the OSError.
     """
     try:
         flush_out()
@@ -128,7 +128,7 @@ def _of_help(error: OSError) -> BaseException:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the error to report from a group: a broken pipe if there is one, else the first."""
+    """Return the error to report: of a group, a broken pipe if there is one, else the first."""
     leaves = list(_leaves(error))
     return next((leaf for leaf in leaves if isinstance(leaf, BrokenPipeError)), leaves[0])
 
@@ -151,9 +151,9 @@ def _misuse(error: CycloptsError) -> tuple[str, str]:
 
 
 def _named(_: object, tokens: Sequence[Token]) -> Path:
-    """Return a path of the command line. An empty one (an unset shell variable) is an error."""
+    """Return a path of the command line. An empty path (an unset shell variable) is an error."""
     if not tokens[0].value:
-        raise ValueError("it is empty: give a file or folder")
+        raise ValueError("the path is empty: give a file or folder")
     return Path(tokens[0].value)
 
 

@@ -1,4 +1,4 @@
-"""The list of commands. It imports none of them, so that `--help` is fast."""
+"""The list of commands. This module imports no command, so that `--help` is fast."""
 
 from typing import NamedTuple
 

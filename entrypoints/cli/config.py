@@ -1,4 +1,4 @@
-"""`traffic-storage config`: the settings, their sources, the path of their file."""
+"""`traffic-storage config`: shows the settings, their sources, the path of the settings file."""
 
 import json as json_text
 

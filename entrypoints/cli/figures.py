@@ -1,4 +1,4 @@
-"""Statistics as text."""
+"""Prints storage statistics as text."""
 
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.entrypoints.cli.output import in_bytes, say_fields

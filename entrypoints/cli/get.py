@@ -90,7 +90,9 @@ async def get(
 def _refuse_terminal(content_type: str, *, force: bool) -> None:
     if sys.stdout.isatty() and not force and not content_type.startswith(_READABLE):
         raise InvalidInput.of(
-            "--output", f"is a terminal, and the file is {content_type}", "give -o FILE, or --force"
+            "--output",
+            f"is a terminal, which can't show a file of type {content_type}",
+            "give -o FILE, or --force",
         )
 
 
@@ -120,7 +122,7 @@ async def _copy(opened_file: "OpenFile", write: Callable[[bytes], object]) -> No
 
 
 async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
-    """Write a draft beside the target and rename it to the target when it is complete."""
+    """Write the file to a temporary file (draft) beside the target; rename it when complete."""
     draft = _draft(target, force=force)
     try:
         with draft.open("xb") as out:
@@ -145,7 +147,11 @@ async def _save(opened_file: "OpenFile", target: Path, *, force: bool) -> None:
 
 
 def _name(draft: Path, target: Path) -> None:
-    """Rename the draft to the target. FileExistsError: the target exists."""
+    """Rename the complete draft to the target.
+
+    Raises:
+        FileExistsError: the target exists.
+    """
     try:
         os.link(draft, target)
     except FileExistsError:
@@ -169,4 +175,6 @@ def _draft(target: Path, *, force: bool) -> Path:
 
 
 def _exists(target: Path) -> InvalidInput:
-    return InvalidInput.of("--output", f"{target} exists", "choose another file, or give --force")
+    return InvalidInput.of(
+        "--output", f"{target} exists already", "choose another file, or give --force"
+    )

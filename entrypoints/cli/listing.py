@@ -1,4 +1,4 @@
-"""Lists of files and violations, printed page by page, and views of one of them."""
+"""Prints files and violations: lists of them page by page, or one file or violation."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -34,10 +34,10 @@ _FILES = ("received", "file", "type", "size", "device", "violation", "where")
 
 @frozen
 class Listing(Generic[T, V]):
-    """How files or violations are printed as a list.
+    """Prints a list of files or of violations, as a table or as JSON.
 
     Attributes:
-        noun: the plural, for messages.
+        noun: what the items are called in messages, in the plural.
         header: the columns of the table.
         view: converts an item to its JSON view.
         row: converts a view to the cells of the table.
@@ -78,12 +78,12 @@ async def pages(
 
 
 def violations() -> Listing[StoredViolation, ViolationView]:
-    """Return how violations are listed."""
+    """Return the `Listing` that prints violations."""
     return Listing("violations", _VIOLATIONS, violation_view, _violation_row)
 
 
 def files() -> Listing[StoredFile, StoredFileView]:
-    """Return how files are listed."""
+    """Return the `Listing` that prints files."""
     return Listing("files", _FILES, file_view, _file_row)
 
 

@@ -1,4 +1,4 @@
-"""Output: data goes to stdout, messages go to stderr; only a terminal gets colour."""
+"""Output: data goes to stdout, messages go to stderr; colours are used only on a terminal."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def out_error(error: OSError) -> BrokenPipeError | CannotWriteOut:
         return error
     return CannotWriteOut(
         f"standard output can't be written: {error.strerror}",
-        remedy="free space at its target, or redirect it to another place",
+        remedy="free space where it is written to, or redirect it to another place",
     )
 
 
@@ -88,7 +88,7 @@ def say_fields(fields: Mapping[str, str]) -> None:
 
 
 def note_error(error: TrafficStorageError) -> None:
-    """Write an error to stderr with its remedy; each of several wrong fields has a line."""
+    """Write an error to stderr with its remedy; several wrong fields get one line each."""
     problems = error.problems if isinstance(error, WrongFields) else ()
     if len(problems) > 1:
         _note_cause(f"{len(problems)} problems", "")

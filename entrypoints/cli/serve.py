@@ -142,7 +142,7 @@ class _Server(uvicorn.Server):
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """Return whether to log a record of uvicorn: all but requests that the shutdown cancelled."""
+    """Return whether to log a record of uvicorn: false for requests that the shutdown cancelled."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
@@ -152,7 +152,7 @@ def _address(listener: socket.socket) -> str:
 
 
 def _with_public_url(settings: "StorageConfig", listener: socket.socket) -> "StorageConfig":
-    """Return the settings; an unset public_url becomes the address with the served port."""
+    """Return the settings; an unset public_url is set to localhost with the served port."""
     if settings.public_url != type(settings)().public_url:
         return settings
     return evolve(settings, public_url=f"http://localhost:{listener.getsockname()[1]}")

@@ -30,7 +30,7 @@ class NoStore(NotFound):
 
 @frozen
 class Session:
-    """The options of every command."""
+    """The options that every command accepts, and the settings and container made from them."""
 
     config: Path | None = None
     base_path: Path | None = None
@@ -81,7 +81,7 @@ async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
     """Start the container for a command that only reads, and close it on exit.
 
     Raises:
-        NoStore: there is no store yet; none is created.
+        NoStore: nothing is stored in `local_base_path` yet; the command creates no store.
     """
     settings: StorageConfig = container.settings()
     if is_new(settings):
@@ -107,7 +107,10 @@ def is_new(settings: "StorageConfig") -> bool:
 
 
 def is_absent(path: Path) -> bool:
-    """Return whether the path does not exist. A path without permission to look counts as existing."""
+    """Return whether the path does not exist.
+
+    A path that the user has no permission to check counts as existing.
+    """
     try:
         path.lstat()
     except FileNotFoundError:
@@ -118,7 +121,7 @@ def is_absent(path: Path) -> bool:
 
 
 Shared: TypeAlias = Annotated[Session, Parameter(parse=False)]
-"""Passed by the launcher, not parsed from the command line."""
+"""The session of a command, passed by the launcher, not parsed from the command line."""
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 """A switch, off by default."""

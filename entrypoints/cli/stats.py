@@ -7,7 +7,7 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_re
 async def stats(*, json: AsJson = False, session: Shared) -> None:
     """Show how much is stored: files, bytes and free space of each tier, violations, the cache.
 
-    Creates no store. If there is none yet, the command fails with exit code 4.
+    The command creates no store; if there is none yet, it fails with exit code 4.
 
     Parameters
     ----------

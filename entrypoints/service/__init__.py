@@ -1,1 +1,1 @@
-"""The Python interface: `StorageService` and the facades to which it delegates."""
+"""The Python interface: `StorageService` and the classes to which its methods delegate."""

@@ -30,7 +30,7 @@ def check_type(field: str, value: object, wanted: type) -> None:
     """Check that `value` is an instance of `wanted`.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: `value` is not an instance of `wanted`.
     """
     if not isinstance(value, wanted):
         name = wanted.__name__
@@ -38,14 +38,15 @@ def check_type(field: str, value: object, wanted: type) -> None:
 
 
 def word_of(field: str, value: object, words: type[W]) -> W:
-    """Return the member of `words` whose value is `value`.
+    """Return the member of the enumeration `words` that has the value `value`.
 
     Raises:
-        InvalidInput: no member has this value.
+        InvalidInput: no member of `words` has this value.
     """
     if isinstance(value, str) and value in tuple(words):
         return words(value)
-    raise InvalidInput.of(field, f"is {shown(value)}", f"give {' or '.join(words)}")
+    wanted = " or ".join(words)
+    raise InvalidInput.of(field, f"must be {wanted}, not {shown(value)}", f"give {wanted}")
 
 
 def instant_of(field: str, time: datetime | None, zone: ZoneInfo) -> datetime | None:
@@ -64,11 +65,11 @@ def flag(name: str, value: object) -> bool:
     """Return `value` as a bool.
 
     Raises:
-        InvalidInput: `value` is not a bool, Python's or NumPy's.
+        InvalidInput: `value` is neither a Python bool nor a NumPy bool.
     """
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise InvalidInput.of(name, f"is {shown(value)}", "give True or False")
+    raise InvalidInput.of(name, f"must be True or False, not {shown(value)}", "give True or False")
 
 
 def byte_offset(name: str, value: object) -> int:
@@ -80,7 +81,8 @@ def byte_offset(name: str, value: object) -> int:
     number = plain_number(value)
     if isinstance(number, int) and not isinstance(number, bool):
         return number
-    raise InvalidInput.of(name, f"is {shown(value)}", "give a whole number of bytes")
+    message = f"must be a whole number, not {shown(value)}"
+    raise InvalidInput.of(name, message, "give a whole number of bytes")
 
 
 def image_of(
@@ -89,7 +91,9 @@ def image_of(
     encoding: Encoding | None,
     max_pixels: int,
 ) -> ArrayImage | Upload:
-    """Return the use cases' input for an image. Arrays and buffers are copied.
+    """Return an image as the use cases take it: an array as `ArrayImage`, else an `Upload`.
+
+    Arrays and buffers are copied.
 
     Raises:
         InvalidInput: the array has the wrong type or shape, or the channel order or the encoding
@@ -97,16 +101,17 @@ def image_of(
     """
     order = word_of("channel_order", channel_order, ChannelOrder)
     if encoding is not None and not isinstance(encoding, Encoding):
-        raise InvalidInput.of("encoding", f"is {shown(encoding)}", _ENCODING_REMEDY)
+        message = f"must be an Encoding, not {shown(encoding)}"
+        raise InvalidInput.of("encoding", message, _ENCODING_REMEDY)
     if isinstance(image, np.ndarray):
         return ArrayImage(image, order, encoding).held(max_pixels)
     return upload_of(image)
 
 
 def upload_of(source: Source) -> Upload:
-    """Return the use cases' input for encoded bytes.
+    """Return a source of encoded bytes as an `Upload`, the input of the use cases.
 
-    A buffer is copied. The name of a path becomes the original name.
+    A buffer is copied. If the source is a path, its file name becomes the original name.
     """
     return Upload(source, original_name=name_of(source, None)).held()
 
@@ -122,7 +127,10 @@ def declared(upload: Upload, content_type: str | None, sha256: str | None) -> Up
 
 
 def name_of(source: object, filename: str | None) -> str | None:
-    """Return the original name: `filename` if given, else the name of a path, else None."""
+    """Return the original name of a file.
+
+    This is `filename` if given, else the file name of `source` if that is a path, else None.
+    """
     if filename is None and isinstance(source, PathLike):
         return file_name_of(str(source))
     return filename

@@ -1,4 +1,4 @@
-"""The facade for files. `StorageService` documents the calls."""
+"""`Files`: the part of `StorageService` for files; `StorageService` describes the arguments."""
 
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
@@ -33,7 +33,7 @@ from traffic_storage.entrypoints.views import StoredFileView, file_view
 class FileStream:
     """A file opened for reading in chunks.
 
-    A caller that stops before the end of `chunks()` must close that iterator.
+    A caller that stops before the end of the iterator `chunks()` must call its `aclose`.
     """
 
     metadata: StoredFileView
@@ -45,7 +45,8 @@ class FileStream:
         Every byte is verified before it is yielded.
 
         Raises:
-            InvalidInput: the file has no such span.
+            InvalidInput: `start` or `stop` is not an integer or lies outside the file, or `stop` is
+                less than `start`.
         """
         first = byte_offset("start", start)
         size = self._file.file.content.size_bytes

@@ -1,11 +1,11 @@
-"""The facade for statistics. `StorageService` documents the calls."""
+"""`Maintenance`: the part of `StorageService` for statistics."""
 
 from traffic_storage.entrypoints.service.parts import Parts
 from traffic_storage.entrypoints.views import StatisticsView, statistics_view
 
 
 class Maintenance:
-    """Report the state of the storage."""
+    """Returns the storage statistics of a service."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts

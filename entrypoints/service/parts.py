@@ -1,4 +1,4 @@
-"""`Parts`: the objects that the facades of one service share."""
+"""`Parts`: the objects that `Files`, `Violations` and `Maintenance` of one service share."""
 
 from zoneinfo import ZoneInfo
 
@@ -7,7 +7,7 @@ from traffic_storage.entrypoints.settings import StorageConfig
 
 
 class Parts:
-    """A service's container, which is started at first use, and its settings."""
+    """The container of a service, which is started at first use, and the service's settings."""
 
     def __init__(self, container: Container) -> None:
         self.container = container

@@ -24,7 +24,7 @@ from traffic_storage.entrypoints.views import StatisticsView, StoredFileView, Vi
 
 
 class StorageService:
-    """The unified service: stores, finds and returns violations and files.
+    """The Python interface of the system: stores, finds and returns violations and files.
 
     `StorageService(config, strategy)` connects on first use. `async with` connects at once and
     closes the service at the end; without it, call `aclose`. The argument `strategy` overrides the
@@ -37,11 +37,12 @@ class StorageService:
     its path must not change until the coroutine has ended; otherwise the call fails.
 
     Errors of all coroutines:
-        CatalogueUnavailable: the database can't be reached. No restart is needed when it is back.
+        CatalogueUnavailable: the database can't be reached. Calls succeed again, without a
+            restart of the service, when the database is available.
 
     Raises:
         ConfigurationError: the strategy needs settings that are missing; the error names them.
-        ValueError: both a container and settings or a strategy are given.
+        ValueError: `container` is given together with `config` or `strategy`.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class StorageService:
         if config is not None:
             check_type("config", config, StorageConfig)
         if container is not None and (config is not None or strategy is not None):
-            raise ValueError("pass either a container, or config and strategy; not both")
+            raise ValueError("give either `container`, or `config` and `strategy`, not both")
         self._owns_container = container is None
         self._container = container or build(config or StorageConfig(), strategy)
         parts = Parts(self._container)
@@ -98,19 +99,21 @@ class StorageService:
         duration_seconds: float | None = None,
         historic: bool = False,
     ) -> dict[str, StoredFileView]:
-        """Store a violation with its files, atomically: all become visible, or none.
+        """Store a violation with its files, atomically: all become visible, or none does.
 
         `image` is an array (`uint8`; `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in `channel_order`),
         or encoded bytes, a path or a stream. Encoded images and `video_segment` are stored byte
-        for byte. Repeating a call changes nothing; a repetition with a file that was missing adds
-        it. Retention counts from the timestamp, or from receipt if the timestamp is not plausible
-        (see `store_image`).
+        for byte. Repeating a call changes nothing; a repetition with a file that the first call
+        lacked adds this file. Retention counts from the timestamp, or from receipt if the timestamp
+        is not plausible (see `store_image`).
 
         Returns:
-            Stored-file metadata under `metadata`, and under `image` and `video` if given.
+            The metadata of each stored file: of the record under `metadata`, and of the files under
+            `image` and `video` if they were given.
 
         Raises:
-            InvalidInput: the record's time or a file is not valid; the error names every field.
+            InvalidInput: the record's time or a file is not valid; the error names every
+                wrong field.
             Conflict: the violation exists with another record or other files.
             StorageFull, StorageUnavailable: no store accepts the files.
         """
@@ -176,7 +179,9 @@ class StorageService:
         historic: bool = False,
         filename: str | None = None,
     ) -> StoredFileView:
-        """Store a video segment byte for byte: bytes, a path, or an asynchronous iterator.
+        """Store a video segment byte for byte.
+
+        `video_data` is bytes, a path or an asynchronous iterator of bytes.
 
         The other arguments are as in `store_image`.
 
@@ -225,9 +230,10 @@ class StorageService:
         """Return all bytes of a file, verified, and its metadata. For large files use `open_file`.
 
         Raises:
-            NotFound: no such file.
-            StorageUnavailable: its good replicas can't be reached; the error names the store.
-            NoGoodReplica: all replicas are corrupt or missing.
+            NotFound: no file has this id.
+            StorageUnavailable: the undamaged copies of the file can't be reached; the error names
+                the store.
+            NoGoodReplica: all copies of the file are corrupt or missing.
         """
         return await self._files.retrieve(file_id)
 
@@ -235,7 +241,7 @@ class StorageService:
         """Open a file for reading in chunks or ranges, in bounded memory.
 
         Raises:
-            NotFound: no such file.
+            NotFound: no file has this id.
         """
         return await self._files.open(file_id)
 
@@ -249,16 +255,17 @@ class StorageService:
 
         Raises:
             InvalidInput: `channel_order` is not a channel order.
-            NotFound: no such file.
+            NotFound: no file has this id.
             UnsupportedMedia: the file is not an image.
             StorageUnavailable, NoGoodReplica: as in `retrieve_file`.
         """
         return await self._files.retrieve_image(file_id, channel_order)
 
     def generate_access_url(self, file_id: str, expires_in: float = 3600) -> str:
-        """Return a URL of the HTTP service that gives anybody this file for `expires_in` seconds.
+        """Return a URL at which anybody can read a file for `expires_in` seconds by HTTP.
 
-        Does no I/O, except that the first call may read or create the key file. The HTTP service
+        The call does no I/O, except that the first one may read or create the file of the signing
+        key. The HTTP service
         looks the file up when the URL is opened, so the URL stays valid if the file moves between
         tiers.
 
@@ -271,7 +278,7 @@ class StorageService:
         """Return the metadata of a file, without reading its bytes.
 
         Raises:
-            NotFound: no such file.
+            NotFound: no file has this id.
         """
         return await self._files.get(file_id)
 
@@ -294,7 +301,7 @@ class StorageService:
         to get the next page; it is None on the last page.
 
         Raises:
-            InvalidInput: a filter that no file can match, or `limit` out of range.
+            InvalidInput: a filter has a value that no file can have, or `limit` is out of range.
         """
         return await self._files.find(
             kind,
@@ -325,7 +332,8 @@ class StorageService:
         are interpreted in the configured zone. For pages use `find_violations`.
 
         Raises:
-            InvalidInput: a filter that no violation can match, or `limit` out of range.
+            InvalidInput: a filter has a value that no violation can have, or `limit` is out of
+                range.
         """
         page = await self._violations.find(
             device_id,
@@ -358,7 +366,8 @@ class StorageService:
         None on the last page.
 
         Raises:
-            InvalidInput: a filter that no violation can match, or `limit` out of range.
+            InvalidInput: a filter has a value that no violation can have, or `limit` is out of
+                range.
         """
         return await self._violations.find(
             device_id,
@@ -380,10 +389,13 @@ class StorageService:
 
         Raises:
             InvalidInput: `violation_id` is malformed.
-            NotFound: no such violation.
+            NotFound: no violation has this id.
         """
         return await self._violations.get(violation_id)
 
     async def get_storage_statistics(self) -> StatisticsView:
-        """Return the usage of each tier and this process's operations, from maintained counters."""
+        """Return the usage of each tier (local, cloud) and the operation counts of this process.
+
+        Files and bytes are read from counters in the catalogue, not counted at each call.
+        """
         return await self._maintenance.statistics()

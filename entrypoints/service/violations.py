@@ -1,4 +1,7 @@
-"""The facade for violations. `StorageService` documents the calls."""
+"""`Violations`: the part of `StorageService` for violations.
+
+`StorageService` describes the arguments.
+"""
 
 from datetime import datetime
 

@@ -69,7 +69,8 @@ def _default_base() -> Path:
 
 @frozen(kw_only=True)
 class StorageConfig:
-    """All settings. The constructor uses only its arguments; `load` reads file and environment.
+    """All settings. The constructor uses only its arguments; `load` also reads the settings file
+    and the environment.
 
     Every setting is optional: the defaults are a complete system with an SQLite file, blobs on
     the local disk and a cache in the process. Creating a configuration opens no connection.
@@ -90,11 +91,11 @@ class StorageConfig:
         converter=rules.as_strategy,
         metadata=described(
             rules.word_of(StorageStrategy),
-            "how files are placed on tiers; unset: HYBRID with S3, else LOCAL_ONLY",
+            "how files are placed on tiers (local, cloud); unset: HYBRID with S3, else LOCAL_ONLY",
         ),
     )
     max_local_size_gb: float = setting(
-        100.0, rules.number(1e-6, 1e9), "limit of the files on the local disk, in 10⁹ bytes"
+        100.0, rules.number(1e-6, 1e9), "maximum size of all files on the local disk, in 10⁹ bytes"
     )
     local_reserve_gb: float = setting(
         0.25, rules.number(0, 1e9), "space that stays free on the local disk, in 10⁹ bytes"
@@ -102,7 +103,7 @@ class StorageConfig:
     max_cloud_size_gb: float | None = setting(
         None,
         rules.number(1e-6, 1e12),
-        "limit of the files in each bucket, in 10⁹ bytes; unset: none",
+        "maximum size of all files in each bucket, in 10⁹ bytes; unset: no limit",
     )
 
     db_host: str | None = setting(
@@ -138,12 +139,17 @@ class StorageConfig:
         converter=rules.as_secret,
         metadata=described(_SECRET, "secret key of the S3 service"),
     )
-    s3_bucket: str = setting("traffic-evidence", rules.BUCKET, "bucket of devices without a route")
+    s3_bucket: str = setting(
+        "traffic-evidence", rules.BUCKET, "bucket for devices that no entry of s3_buckets matches"
+    )
     s3_region: str = setting("us-east-1", rules.REGION, "region of the bucket")
     s3_buckets: tuple[BucketRoute, ...] = field(
         default=(),
         converter=rules.as_routes,
-        metadata=described(rules.ROUTES, "buckets by device; the first match wins"),
+        metadata=described(
+            rules.ROUTES,
+            "buckets for patterns of device ids; the first entry that matches a device applies",
+        ),
     )
     s3_timeout_seconds: float = setting(30.0, _SECONDS, "longest wait for a response of S3")
 
@@ -165,7 +171,7 @@ class StorageConfig:
         converter=rules.as_file,
         metadata=described(
             rules.FILE,
-            "authorities that sign the certificate of Redis, as PEM; unset: the system's",
+            "PEM file of the authorities that sign the certificate of Redis; unset: the system's",
         ),
     )
     redis_timeout_seconds: float = setting(0.05, rules.number(0.001, 10), "longest wait for Redis")
@@ -178,7 +184,7 @@ class StorageConfig:
         converter=rules.as_date,
         metadata=described(
             rules.DATE,
-            "earliest plausible capture, UTC; else retention counts from receipt",
+            "earliest plausible capture date (UTC); if earlier, retention counts from receipt",
         ),
     )
     max_backdating: timedelta = field(
@@ -186,7 +192,7 @@ class StorageConfig:
         converter=rules.as_duration,
         metadata=described(
             rules.duration(timedelta(days=36_500)),
-            "longest plausible time from capture to receipt; else retention counts from receipt",
+            "longest plausible time from capture to receipt; if longer, retention counts from receipt",
         ),
     )
 
@@ -220,7 +226,7 @@ class StorageConfig:
         default=timedelta(hours=24),
         converter=rules.as_duration,
         metadata=described(
-            rules.duration(timedelta(days=366)), "how far in the future a time may lie"
+            rules.duration(timedelta(days=366)), "how far in the future a capture time may be"
         ),
     )
 
@@ -239,25 +245,29 @@ class StorageConfig:
         ),
     )
 
-    cache_max_bytes: int = setting(64 * MIB, _BYTES, "size of the cache in the process")
+    cache_max_bytes: int = setting(64 * MIB, _BYTES, "maximum size of the cache in the process")
     cache_item_bytes: int = setting(512 * 1024, _BYTES, "largest item of the cache")
     cache_ttl_seconds: float = setting(
-        3600.0, rules.number(0.001, 31_536_000), "how long an item stays in the cache"
+        3600.0, rules.number(0.001, 31_536_000), "how long an item stays in the cache, in seconds"
     )
     local_cache_gb: float = setting(
         10.0,
         rules.number(0, 1e9),
-        "size of the cache of CLOUD_WITH_CACHE in each process, in 10⁹ bytes",
+        "maximum size of the cache of CLOUD_WITH_CACHE in each process, in 10⁹ bytes",
     )
     local_cache_item_bytes: int = setting(
         64 * MIB, _BYTES, "largest file in the local cache of CLOUD_WITH_CACHE"
     )
 
     attempt_timeout_seconds: float = setting(
-        600.0, rules.number(1, 86_400), "longest time that storing one item may take"
+        600.0,
+        rules.number(1, 86_400),
+        "longest time that storing a file, or a violation with its files, may take",
     )
     sweep_interval_seconds: float = setting(
-        60.0, rules.number(0.01, 86_400), "time between two searches for interrupted stores"
+        60.0,
+        rules.number(0.01, 86_400),
+        "time between two searches for interrupted storing operations, which are undone",
     )
 
     public_url: str = field(
@@ -334,7 +344,7 @@ class StorageConfig:
 
     @classmethod
     def of(cls, given: Mapping[str, Given], problems: Sequence[FieldProblem] = ()) -> Self:
-        """Return the settings that sources give; `problems` are problems of the sources themselves.
+        """Return the settings of collected values; raise `problems`, those of the sources, if any.
 
         Raises:
             ConfigurationError: as for `load`.
@@ -355,11 +365,13 @@ class StorageConfig:
 
     @property
     def sqlite_file(self) -> Path:
-        """The path of the catalogue if `db_host` is unset."""
+        """The path of the SQLite file of the catalogue, which is used if `db_host` is unset."""
         return self.local_base_path / "catalogue.sqlite3"
 
     def effective_strategy(self, argument: StorageStrategy | str | None = None) -> StorageStrategy:
-        """Return the argument, else the setting, else HYBRID with S3 and LOCAL_ONLY without.
+        """Return the strategy to use: the argument if given, else the setting `strategy`.
+
+        If neither is given, the strategy is HYBRID if S3 is configured, else LOCAL_ONLY.
 
         Raises:
             ConfigurationError: there is no such strategy, or settings that it needs are missing.
@@ -374,7 +386,7 @@ class StorageConfig:
         return strategy
 
     def missing_for(self, strategy: StorageStrategy) -> ConfigurationError | None:
-        """Return an error that names the missing settings of a strategy, or None."""
+        """Return an error that names the missing settings of a strategy, or None without any."""
         if not strategy.needs_cloud or self.cloud_configured:
             return None
         return ConfigurationError(
@@ -392,7 +404,7 @@ class StorageConfig:
 
     @property
     def max_cloud_bytes(self) -> int | None:
-        """None if there is no limit."""
+        """The maximum size of all files in each bucket, in bytes; None if there is no limit."""
         return None if self.max_cloud_size_gb is None else int(self.max_cloud_size_gb * GB)
 
     @property
@@ -434,15 +446,19 @@ class StorageConfig:
                 remedy = f"set {needed}, or leave out {others}"
                 yield FieldProblem(needed, f"is missing; needed with {others}", remedy)
         if self.redis_cluster is True and "redis_db" in given:
-            yield FieldProblem("redis_db", "a Redis cluster has only database 0", "leave it out")
+            yield FieldProblem(
+                "redis_db", "can't be set: a Redis cluster has only database 0", "leave it out"
+            )
         if str(self.redis_host).startswith("/") and {"redis_tls", "redis_cluster"} & given:
             message = "is a socket, which supports neither TLS nor a cluster"
             yield FieldProblem("redis_host", message, "leave out redis_tls and redis_cluster")
         if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
-            yield FieldProblem("image_lossless", "JPEG can't be lossless", "use webp or png")
+            yield FieldProblem(
+                "image_lossless", "must be false: JPEG can't be lossless", "use webp or png"
+            )
         if self.open_access is True and not {"api_keys", "api_keys_file"}.isdisjoint(given):
-            message = "contradicts API keys, which accept only requests with a key"
-            yield FieldProblem("open_access", message, "leave out one of the two")
+            message = "contradicts API keys: if they are set, each request needs a key"
+            yield FieldProblem("open_access", message, "leave out open_access or the API keys")
 
 
 def _wrong_values(given: Mapping[str, object]) -> Iterator[FieldProblem]:
@@ -479,7 +495,7 @@ _NEEDS = {
     "s3_access_key": ("s3_secret_key", *_OF_S3),
     "s3_secret_key": ("s3_access_key", *_OF_S3),
 }
-"""Required setting → the settings that need it."""
+"""Maps each required setting to the settings that need it."""
 
 NAMES = tuple(fields_dict(StorageConfig))
 SECRETS = tuple(n for n, a in fields_dict(StorageConfig).items() if rule_of(a).kind is Secret)

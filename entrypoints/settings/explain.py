@@ -18,7 +18,7 @@ _DIGITS_SHOWN = 8
 
 @frozen
 class Explained:
-    """One setting. `value` is JSON, with secrets masked.
+    """A setting as shown to users. `value` is JSON, with secrets masked.
 
     `source` is the path of a file, the name of a variable, `argument` or `default`.
     """
@@ -34,7 +34,7 @@ def explain(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> tuple[Explained, ...]:
-    """Return all settings as `StorageConfig.load` finds them, in the order of the class.
+    """Return all settings as `StorageConfig.load` reads them, in the order of their definition.
 
     Raises:
         ConfigurationError: as for `StorageConfig.load`.
@@ -70,4 +70,6 @@ def shown(name: str, value: object) -> Json:
         case None | bool() | int() | float() | str():
             return value
         case _:
-            raise TypeError(f"no setting is a {type(value).__name__}")
+            raise TypeError(
+                f"`{name}` can't be shown: no setting has the type {type(value).__name__}"
+            )

@@ -38,7 +38,7 @@ _SWITCHES |= {"false": False, "no": False, "off": False, "0": False}
 
 @frozen
 class Rule:
-    """What the value of a setting must be: of the type `kind`, within limits, and accepted.
+    """What the value of a setting must be: of type `kind`, in its limits, accepted by `accepts`.
 
     Attributes:
         wanted: the description of the rule, as in "must be a date such as 2000-01-02".
@@ -66,7 +66,7 @@ class Rule:
             yield from self.inner(name, value)
 
     def read(self, text: str) -> object:
-        """Parse a text; return the text itself if it can't be parsed."""
+        """Return the value that a text represents, or the text itself if it can't be parsed."""
         return _unless_wrong(_READERS.get(self.kind, str), text)
 
     def _is_of_kind(self, value: object) -> bool:
@@ -93,7 +93,7 @@ class BucketRoute:
     """The bucket for files of devices whose id matches a shell pattern.
 
     Attributes:
-        region, endpoint: None means the settings `s3_region` and `s3_endpoint`.
+        region, endpoint: if None, the settings `s3_region` and `s3_endpoint` apply.
     """
 
     device_pattern: str

@@ -55,7 +55,7 @@ class Secret:
         return MASK
 
     def __setattr__(self, name: str, _: object) -> NoReturn:
-        raise AttributeError(f"a secret is immutable: {name} can't be set")
+        raise AttributeError(f"a secret is immutable: `{name}` can't be set")
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("a secret can't be pickled")

@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 
 @frozen
 class Given:
-    """A value of the setting `name`; `source` is the path, the variable or `argument`."""
+    """A value given for the setting `name`.
+
+    `source` is the path of the file, the name of the environment variable, or `argument`.
+    """
 
     name: str
     value: object
@@ -47,7 +50,7 @@ def collect(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> tuple[dict[str, Given], list[FieldProblem]]:
-    """Return the values that sources give, and the problems of these sources.
+    """Return the values that the sources of settings give, and the problems of the sources.
 
     Overrides take precedence over the environment, the environment over the file. Problems are an
     unreadable file, an unknown name, and a secret that is given twice in one source.
@@ -110,11 +113,11 @@ def _from_file(
             yield FieldProblem(str(file), "does not exist", "name a file that exists")
         return
     except OSError as error:
-        yield FieldProblem(str(file), f"can't be read: {error.strerror}", "make it readable")
+        yield FieldProblem(str(file), f"can't be read: {error.strerror}", "make the file readable")
         return
     except ValueError as error:
         # The message quotes the position and at most one character of the file, so no secret.
-        remedy = "correct it: each name may occur once, and a text needs quotes"
+        remedy = "correct the file: each name may occur once, and a text needs quotes"
         yield FieldProblem(str(file), f"is not TOML: {error}", remedy)
         return
     for name, value in content.items():
@@ -145,7 +148,10 @@ def _from_environment(settings: Settings, env: Mapping[str, str]) -> Iterator[Gi
 
 
 def _is_of_service(variable: str, text: str, setting: "Attribute[Any] | None") -> bool:
-    """Return whether Kubernetes set the variable for a Service; its name may be a setting's."""
+    """Return whether Kubernetes set the environment variable for one of its Services.
+
+    The name of this variable may equal that of a setting, as TRAFFIC_STORAGE_DB_PORT.
+    """
     if variable.endswith("PORT") and _SERVICE_ADDRESS.fullmatch(text):
         return True
     return setting is None and bool(_OF_SERVICE.fullmatch(variable.removeprefix(PREFIX)))
@@ -161,7 +167,10 @@ def _spellings(settings: Settings) -> Iterator[str]:
 def _secret_in_file(
     settings: Settings, name: str, value: object, folder: Path
 ) -> Given | FieldProblem | None:
-    """Read the secret of `db_password_file = "…"`; return None if `name` has not this form."""
+    """Read a secret from a file of its own, as in `db_password_file = "…"`.
+
+    Return None if `name` is not the name of a setting followed by `_file`.
+    """
     setting = settings.get(name.removesuffix(_IN_FILE))
     if not name.endswith(_IN_FILE) or setting is None:
         return None

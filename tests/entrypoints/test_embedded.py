@@ -57,8 +57,8 @@ def test_settings_that_are_none_are_named() -> None:
     ("arguments", "said"),
     [
         ({"after": "xyz"}, "after: is a str, not a Cursor"),
-        ({"kind": "sound"}, "kind: is 'sound' .*video"),
-        ({"state": "lost"}, "state: is 'lost' .*available"),
+        ({"kind": "sound"}, "kind: must be .*video.*, not 'sound'"),
+        ({"state": "lost"}, "state: must be .*available.*, not 'lost'"),
         ({"device_id": {"id": 1}}, "device_id: must be text"),
         ({"violation_id": "V1~image"}, "violation_id"),
         ({"limit": 0}, "limit: is 0"),
@@ -181,7 +181,7 @@ async def test_retention_counts_from_an_old_capture_where_it_is_stated_to_be_his
 
 @pytest.mark.parametrize("historic", ["no", 1, None])
 async def test_whether_a_file_is_historic_is_a_truth_value(storage: Any, historic: object) -> None:
-    with pytest.raises(InvalidInput, match=r"historic: is .* \(give True or False\)"):
+    with pytest.raises(InvalidInput, match=r"historic: must be .* \(give True or False\)"):
         await storage.store_image(FRAME, historic=historic)
 
 

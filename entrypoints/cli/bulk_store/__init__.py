@@ -55,7 +55,7 @@ class StoreRequest:
 
 @frozen
 class _Batch:
-    """What the tasks of one command share."""
+    """The objects that the parallel tasks of one `store` command share."""
 
     container: "Container"
     settings: StorageConfig
@@ -64,7 +64,7 @@ class _Batch:
 
 
 async def store_all(paths: Sequence[Path], request: StoreRequest, session: Session) -> ExitCode:
-    """Store the given files and all files in the given folders."""
+    """Store the given files and all files in the given folders; return the exit code."""
     files = _files(paths, request)
     settings = session.settings()
     batch = _Batch(session.container(settings), settings, request)
@@ -78,7 +78,7 @@ async def store_all(paths: Sequence[Path], request: StoreRequest, session: Sessi
 
 
 async def _note_unknown_violation(container: "Container", violation: ViolationId) -> None:
-    """Note that the violation does not exist, if so: its id may be misspelt."""
+    """Print a note if the violation does not exist, because its id may be misspelt."""
     try:
         await container.find().violation(violation)
     except NotFound:
@@ -110,7 +110,7 @@ def attributes_of(
     """Return the attributes of all files, checked.
 
     Raises:
-        InvalidInput: one is wrong, or contradicts another.
+        InvalidInput: an attribute is not valid, or contradicts another.
     """
     given = None if metadata is None else parse_json_object(metadata, "metadata")
     attributes = FileAttributes.of(

@@ -19,7 +19,7 @@ from traffic_storage.domain.media import (
 
 @frozen
 class Candidate:
-    """A file to store: its detected kind, or `error`, why it can't be stored."""
+    """A file to store, with its detected kind; `error` is the reason if it can't be stored."""
 
     path: Path
     size_bytes: int = 0
@@ -63,7 +63,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def examine(path: Path, kind: FileKind | None) -> Candidate:
-    """Return the file with `kind`, or with the kind detected from its first bytes."""
+    """Return the file as a `Candidate` of `kind`, or of the kind detected from its first bytes."""
     try:
         if not path.is_file():
             return Candidate(path, error=_no_file(path))

@@ -37,7 +37,7 @@ def demo(
     port:
         The port to serve on; 0 means any free port.
     temporary:
-        Use a temporary folder, removed at the end.
+        Use a temporary folder, which is removed at the end.
     """
     if temporary and session.config is not None:
         raise InvalidInput.of(
@@ -100,7 +100,7 @@ async def _job(session: Session, settings: "StorageConfig") -> "Sample":
         except Conflict as error:
             raise InvalidInput.of(
                 "--base-path",
-                f"{settings.local_base_path} contains today's demo of another version",
+                f"{settings.local_base_path} contains today's demo evidence of another version",
                 "remove that folder, or add --temporary",
             ) from error
 

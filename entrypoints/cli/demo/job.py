@@ -85,14 +85,17 @@ async def _store_incidents(container: "Container", day: date, given: _Given) -> 
         rows.append(_row(incident, stored))
     say_table(("violation", "seen", "image", "video", "stored"), rows)
     if first is None:
-        raise AssertionError("the demo has cameras")
+        raise AssertionError("the demo is given no camera")
     return first
 
 
 async def _store(
     container: "Container", incident: Incident, place: int, given: _Given
 ) -> StoredEvidence:
-    """Store the image as an array (even places) or as JPEG, and every third time a video."""
+    """Store a violation with its image, an array (even `place`) or a JPEG.
+
+    Every third violation also has a video.
+    """
     jpeg = incident.jpeg if place % 2 else None
     image = ArrayImage(_pixels(incident.jpeg)) if jpeg is None else Upload(jpeg, "image/jpeg")
     film = video() if place % 3 == 0 else None
@@ -140,7 +143,7 @@ async def _store_single_files(container: "Container", day: date, given: _Given) 
 async def _retry(container: "Container", incident: Incident) -> None:
     again = await _store(container, incident, 0, _Given())
     if again.created:
-        raise NotTheSame("a retry was not recognised as such")
+        raise NotTheSame("storing the same violation again was not recognised as a retry")
     say(f"\nStored {incident.record.violation_id} again: recognised as a retry, nothing changed.")
 
 

@@ -14,7 +14,10 @@ from traffic_storage.domain.violation import ViolationRecord
 
 @frozen
 class Street:
-    """A camera's street. `minute` shifts its violations in time; `light`: has a traffic light."""
+    """A street with a camera. `minute` shifts the times of its violations.
+
+    `light` is true if the street has a traffic light.
+    """
 
     camera: str
     place: str

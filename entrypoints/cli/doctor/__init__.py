@@ -26,7 +26,7 @@ async def doctor(
 ) -> ExitCode:
     """Check everything that storing depends on; print each problem with its remedy.
 
-    Writes a few bytes to the folder and to each store, and removes them. The exit code is 3 if
+    Writes a few bytes to local_base_path and to each store, and removes them. The exit code is 3 if
     there is a problem.
 
     Parameters
@@ -34,8 +34,8 @@ async def doctor(
     json:
         Print one JSON object per line.
     adopt_store:
-        The location of a store in doubt, as this command prints it: from now on, use the store at
-        this location for this catalogue. First stop every process that uses another copy of it.
+        Use the store at this location (as this command prints it) for this catalogue from now on.
+        First stop every process that uses another copy of the store.
     """
     problems = 0
     async for finding in _findings(session, adopt_store):

@@ -47,18 +47,20 @@ def admission(settings: StorageConfig) -> Finding:
     if settings.open_access:
         return problem(
             "access",
-            "everybody who reaches the service can read and write evidence (open_access)",
+            "everybody who can connect to the service can read and write evidence (open_access)",
             "unless this is intended, set api_keys (traffic-storage keys new) instead of open_access",
         )
     return ok("access", policy.summary)
 
 
 def clock() -> Finding:
-    """Check that the clock is not earlier than this version."""
+    """Check that the clock of this machine is not earlier than the release of this version."""
     now = datetime.now(UTC)
     if now < _BUILT:
         return problem(
-            "clock", f"{now:%Y-%m-%d} is earlier than this version", "set the clock (NTP)"
+            "clock",
+            f"the clock shows {now:%Y-%m-%d}, a date before the release of this version",
+            "set the clock (NTP)",
         )
     return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -71,14 +73,16 @@ def signing_key(settings: StorageConfig) -> Finding:
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
     except FileNotFoundError:
-        return noted("signing key", f"{file} does not exist yet: the first link creates it")
+        return noted(
+            "signing key", f"{file} does not exist yet: it is created with the first access URL"
+        )
     except OSError as error:
         return problem("signing key", f"{file} can't be read: {error.strerror}", _MAKE_OWNER)
     if mode & _OTHERS:
         return problem(
             "signing key",
             f"other users can read {file} (mode {mode:04o})",
-            f"chmod 600 {file}; if it may have been read, remove it: existing links then end",
+            f"chmod 600 {file}; if it may have been read, remove it: existing links become invalid",
         )
     return ok("signing key", f"{file}, mode {mode:04o}")
 
@@ -94,11 +98,11 @@ def base_path(settings: StorageConfig) -> Iterator[Finding]:
     except OSError as error:
         yield problem("folder", f"{base} can't be written: {error.strerror}", _MAKE_OWNER)
         return
-    yield _room(base, settings)
+    yield _free_space(base, settings)
 
 
 def environment(env: Mapping[str, str]) -> Finding:
-    """Return the names of the environment variables that give settings."""
+    """Return a finding that names the environment variables that give settings."""
     names = sorted(name for name in env if name.startswith("TRAFFIC_STORAGE_"))
     return ok("environment", ", ".join(names) or "no variable gives a setting")
 
@@ -120,7 +124,7 @@ def _absent(base: Path) -> Finding:
 
 
 def _written(base: Path) -> Finding:
-    """Write a file as blobs are written: fsync of file and folder, and an extended attribute."""
+    """Check that a file can be written as blobs are: with fsync and an extended attribute."""
     probe = base / f".doctor-{os.getpid()}"
     with ExitStack() as undo:
         file = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -153,13 +157,13 @@ def _supports_attributes(file: int) -> bool:
     return True
 
 
-def _room(base: Path, settings: StorageConfig) -> Finding:
+def _free_space(base: Path, settings: StorageConfig) -> Finding:
     medium = os.statvfs(base)
     free = medium.f_bavail * medium.f_frsize
     if free <= settings.local_reserve_bytes:
         return problem(
             "free space",
-            f"only {in_bytes(free)} are free at {base}, within the reserve of local_reserve_gb",
+            f"only {in_bytes(free)} are free at {base}, not more than local_reserve_gb",
             "free space, or move local_base_path to a larger disk",
         )
     if medium.f_files and medium.f_favail < _FEW_INODES:

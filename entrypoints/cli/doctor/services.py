@@ -50,7 +50,7 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
 
 
 async def stores(container: "Container", settings: StorageConfig) -> AsyncIterator[Finding]:
-    """Check that each store belongs to the catalogue, and can be written, read and deleted from."""
+    """Check that each store belongs to the catalogue, and that blobs can be put, read, deleted."""
     catalogue = await _catalogue_id(container)
     used = settings.effective_strategy()
     if used.needs_local and not is_absent(settings.local_base_path):
@@ -60,13 +60,13 @@ async def stores(container: "Container", settings: StorageConfig) -> AsyncIterat
         yield await _store(name, store, container, catalogue)
         yield noted(
             name,
-            "this check can't find out whether the bucket removes unfinished multipart uploads",
+            "doctor can't check whether the bucket removes unfinished multipart uploads",
             "give the bucket the lifecycle rule AbortIncompleteMultipartUpload after one day",
         )
 
 
 async def adopted(container: "Container", location: str) -> Finding:
-    """Use the store at a location for this catalogue from now on; return what was done."""
+    """Use the store at a location for this catalogue from now on; return a finding about it."""
     stores = container.stores()
     for bound in stores:
         if bound.store.location == location:
@@ -124,7 +124,8 @@ async def _without_catalogue(name: str, store: MarkedBlobStore) -> Finding:
     whose = "has no marker" if marker is None else f"belongs to catalogue {marker.catalogue_id}"
     return noted(
         name,
-        f"{store.location} answers and {whose}; without the database this can't be checked",
+        f"{store.location} answers and {whose}; "
+        "whether this is right can't be checked without the database",
         "repair the database, then run doctor again",
     )
 
@@ -148,7 +149,7 @@ async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Containe
 
 
 async def _tried(name: str, store: BlobStore, container: "Container") -> Finding:
-    """Create, read, overwrite and delete a blob under an unused key; return the finding."""
+    """Return the result of creating, reading, overwriting and deleting a blob in a store."""
     digests = digests_of(_PROBE)
     key = blob_key(FileKind.METADATA, container.ids().uuid7(), digests.sha256)
     await _put(store, key, _PROBE, container)
@@ -161,7 +162,7 @@ async def _tried(name: str, store: BlobStore, container: "Container") -> Finding
     if not refused:
         return problem(
             name,
-            f"{store.location} overwrites an object although the request is to create it",
+            f"{store.location} overwrites an object although the request permits only creation",
             "use a service that honours If-None-Match: * on PUT",
         )
     if abs(skew) > _SKEW_SECONDS:
@@ -171,7 +172,11 @@ async def _tried(name: str, store: BlobStore, container: "Container") -> Finding
             "set both clocks (NTP)",
         )
     if not await _is_gone(store, key):
-        return problem(name, f"{store.location} keeps a deleted object", "check its permissions")
+        return problem(
+            name,
+            f"{store.location} still returns an object after its deletion",
+            "check its permissions",
+        )
     return ok(name, f"{store.location} can be written, read and deleted from")
 
 
@@ -199,7 +204,7 @@ async def _is_gone(store: BlobStore, key: BlobKey) -> bool:
 
 
 async def _catalogue_id(container: "Container") -> CatalogueId | CatalogueUnavailable | None:
-    """Return the id of the catalogue, None if there is none yet, or why the database is away."""
+    """Return the id of the catalogue, None if there is none yet, or the error of the database."""
     try:
         return await container.catalogue_upkeep().catalogue_id()
     except CatalogueUnavailable as error:

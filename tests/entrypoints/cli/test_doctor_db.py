@@ -225,7 +225,7 @@ def test_whose_a_store_is_is_left_open_while_the_database_is_away(
     assert found["database"]["status"] == "problem"
     for name in ("local store", "bucket"):
         assert found[name]["status"] == "note"
-    assert "without the database this can't be checked" in found["local store"]["detail"]
+    assert "can't be checked without the database" in found["local store"]["detail"]
 
 
 def test_a_copy_of_a_store_that_was_taken_into_use_is_a_problem_until_one_is_adopted(
