@@ -152,7 +152,10 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Set `unavailable_reason` for ten seconds if the write in the block fails, else clear it."""
+        """Set `unavailable_reason` for ten seconds if the block raises StorageUnavailable.
+
+        Clear it if the block succeeds.
+        """
         try:
             yield
         except StorageUnavailable as error:

@@ -72,7 +72,7 @@ class Copies:
 
     @contextmanager
     def fetching(self, key: BlobKey) -> Iterator["Fetch"]:
-        """Register a read of a blob from the remote store; `drop` in the block makes it stale."""
+        """Register a transfer of a blob to or from the remote store; `drop` makes it stale."""
         fetch = Fetch()
         self._fetches[key].add(fetch)
         try:
@@ -231,7 +231,7 @@ class Copies:
             self._folder.remove(key)
 
     async def _end(self, key: BlobKey, *, kept: bool) -> None:
-        """End the reservation of a copy; remove the copy unless it was written (`kept`) and wanted."""
+        """End the reservation of a copy; remove the copy if it was not written or was dropped meanwhile."""
         self._growing.discard(key)
         if not kept or key in self._doomed:
             self._doomed.discard(key)
@@ -239,7 +239,7 @@ class Copies:
 
 
 class Fetch:
-    """A read of one blob from the remote store; if `drop` makes it stale, no copy is kept."""
+    """A transfer of a blob to or from the remote store; `drop` makes it stale, so that no copy is kept."""
 
     is_stale = False
 

@@ -63,7 +63,9 @@ def _port_error(error: Exception, location: str, key: str, *, creates: bool) -> 
     if status == "416" and key:
         return BlobCorrupt(f"the blob {key} in {location} is shorter than its recorded size")
     if isinstance(error, AlreadyExistsError | PreconditionError) and creates:
-        return BlobConflict(f"{location} already has an object {key}, or one with other content")
+        return BlobConflict(
+            f"{location} has another object under the key {key} than the request expects"
+        )
     if not _FULL.isdisjoint({status, code}):
         return StorageFull(
             f"{location} is full: {code or status}",

@@ -101,7 +101,9 @@ class Cluster:
         try:
             return await self._node_at(owner).ask(*commands, deadline=deadline)
         except AskError as error:
-            raise Unavailable("the cluster's nodes redirect each other for this key") from error
+            raise Unavailable(
+                "the nodes of the cluster redirected the request for this key twice"
+            ) from error
 
     def _node_at(self, owner: Address | None) -> Node:
         if owner is None:
