@@ -1,6 +1,6 @@
-"""The ports, each fulfilled by a technology.
+"""Adapters: classes that implement the interfaces of `ports/`, each with one technology.
 
-One folder a port, one module a technology: `adapters/<port>/<technology>.py`. An adapter
-translates its technology's errors in one place, owns its threads and processes, and knows no other
-adapter.
+Each port has a folder and each technology a module: `adapters/<port>/<technology>.py`. An adapter
+translates the errors of its technology in one place, owns its threads and processes, and imports no
+other adapter.
 """

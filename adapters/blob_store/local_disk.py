@@ -64,7 +64,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     @property
     def root(self) -> Path:
-        """The absolute path of the folder."""
+        """The absolute path of the folder with the blobs."""
         return self._root
 
     @property
@@ -152,7 +152,10 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Set `unavailable_reason` for a while if a write fails; clear it if one succeeds."""
+        """Set `unavailable_reason` for ten seconds if the block raises StorageUnavailable.
+
+        Clear it if the block succeeds.
+        """
         try:
             yield
         except StorageUnavailable as error:
@@ -163,7 +166,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
 
 class _Permit:
-    """Permits publishing until a deadline, or until `withdraw` is called."""
+    """Raises DeadlinePassed when called after a deadline, or after `withdraw`; else does nothing."""
 
     def __init__(self, clock: Clock, deadline: datetime, key: BlobKey) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""InMemoryBlobStore: the reference implementation of the port."""
+"""InMemoryBlobStore: the reference implementation of the port BlobStore, in memory."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -78,7 +78,7 @@ class InMemoryBlobStore(MarkedBlobStore):
                 raise BlobConflict(f"{key} already holds other bytes")
             return
         if self._limit_bytes is not None and self._used_bytes + len(data) > self._limit_bytes:
-            raise StorageFull(f"{self._location} holds at most {self._limit_bytes} bytes")
+            raise StorageFull(f"{self._location} is full: its limit is {self._limit_bytes} bytes")
         self._blobs[key] = _Blob(data, manifest, now)
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
@@ -135,10 +135,10 @@ class InMemoryBlobStore(MarkedBlobStore):
         self._marker = becomes
 
     async def aclose(self) -> None:
-        """Do nothing; the blobs remain."""
+        """Do nothing: the blobs remain in memory."""
 
     def alter(self, key: BlobKey, change: Callable[[bytes], bytes | None]) -> None:
-        """Replace the bytes of a blob by `change` of them, or remove it if that is None; for tests."""
+        """For tests: replace a blob's bytes by the result of `change`; None removes the blob."""
         blob = self._blob(key)
         changed = change(blob.data)
         if changed is None:

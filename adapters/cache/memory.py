@@ -1,4 +1,4 @@
-"""The cache in this process: bounded by bytes, least recently used evicted first, with expiry."""
+"""A cache in the memory of this process: limited in bytes, evicts the least recently used entry."""
 
 from collections import OrderedDict
 from datetime import timedelta
@@ -20,9 +20,9 @@ class _Entry:
 
 
 class InProcessCache(Cache):
-    """Keeps entries in memory, in total at most `max_bytes` (keys and bookkeeping included).
+    """Keeps cache entries in memory, in total at most `max_bytes` (with keys and overhead).
 
-    Data longer than `max_item_bytes` is not kept. Use it from one event loop only.
+    Data longer than `max_item_bytes` is not cached. Use a cache from one event loop only.
     """
 
     def __init__(self, max_bytes: int, max_item_bytes: int, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""A clock that only its caller moves."""
+"""A clock for tests: its time changes only when the caller moves it."""
 
 from datetime import datetime, timedelta
 
@@ -6,7 +6,7 @@ from traffic_storage.ports.clock import Clock
 
 
 class ManualClock(Clock):
-    """Starts at `start` (a time with a zone); only `advance` moves `now` and `monotonic`."""
+    """A clock that starts at `start` (a time with a zone); only `advance` moves its time."""
 
     def __init__(self, start: datetime) -> None:
         self._start = start
@@ -25,5 +25,5 @@ class ManualClock(Clock):
             ValueError: `by` is negative.
         """
         if by < timedelta(0):
-            raise ValueError("by must not be negative")
+            raise ValueError("`by` must not be negative")
         self._now += by

@@ -1,4 +1,4 @@
-"""The operating system's clock, and ids made of a clock and random bits."""
+"""The clock of the operating system, and UUIDs made from a clock and random bits."""
 
 import os
 import time
@@ -14,7 +14,7 @@ _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 
 
 class SystemClock(Clock):
-    """The clock of the operating system."""
+    """The wall clock and the monotonic clock of the operating system."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -26,12 +26,12 @@ class SystemClock(Clock):
 class RandomIds(Ids):
     """Makes UUIDs version 7. Thread-safe.
 
-    Each id of an object is greater than the previous one, even if the clock stands still or goes
-    back (RFC 9562, section 6.2, method 1). An id has 48 bits of milliseconds, a counter of 42 bits
-    and 32 random bits. In each new millisecond the counter starts at a random value below half its
-    range.
+    Each id that a `RandomIds` makes is greater than the id before, even if the clock stands still
+    or goes back (RFC 9562, section 6.2, method 1). An id has 48 bits of milliseconds, a counter of
+    42 bits and 32 random bits. In each new millisecond the counter starts at a random value below
+    half of its range.
 
-    `random_bytes(n)` returns n random bytes; tests give a seeded source.
+    `random_bytes(n)` returns `n` random bytes; tests pass a function with a fixed seed.
     """
 
     def __init__(self, clock: Clock, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
@@ -59,6 +59,6 @@ class RandomIds(Ids):
 
 
 def _uuid7(milliseconds: int, counter: int, tail: int) -> UUID:
-    """Build an id (RFC 9562, section 5.7), with the counter on both sides of the variant bits."""
+    """Build a UUID (RFC 9562, section 5.7); the variant bits are in the middle of the counter."""
     high, low = counter >> 30, counter & ((1 << 30) - 1)
     return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low << 32 | tail)

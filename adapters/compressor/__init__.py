@@ -1,1 +1,1 @@
-"""Adapters of the port Compressor, one module per coding."""
+"""Adapters of the port Compressor, one module per compression format."""

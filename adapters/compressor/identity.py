@@ -1,4 +1,4 @@
-"""The compressor that does not compress, for tests and for stores of unchanged bytes."""
+"""A compressor that leaves the bytes as they are, for tests and for uncompressed storage."""
 
 from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import Coding
@@ -8,7 +8,7 @@ from traffic_storage.ports.spool import MemoryBody
 
 
 class IdentityCompressor(Compressor):
-    """Returns its input, hashed on the event loop."""
+    """Returns the given bytes unchanged, with their digests (computed on the event loop)."""
 
     @property
     def coding(self) -> Coding:
@@ -21,7 +21,7 @@ class IdentityCompressor(Compressor):
         found = digests_of(data)
         if (found.size_bytes, found.sha256) != (content.size_bytes, content.sha256):
             raise BlobCorrupt(
-                f"the bytes do not match the digest: {found.size_bytes} of "
+                f"the stored bytes do not match the recorded digest: {found.size_bytes} instead of "
                 f"{content.size_bytes} bytes, SHA-256 {found.sha256}"
             )
         return data

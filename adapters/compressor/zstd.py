@@ -23,10 +23,10 @@ _ON_LOOP_BYTES = 64 * 1024
 
 
 class ZstdCompressor(Compressor):
-    """Compresses a whole byte sequence to one Zstandard frame.
+    """Compresses a byte string to one Zstandard frame, and expands it again.
 
-    Works on the event loop up to 64 KiB, above in its own thread. `level` is 1–22: a higher level
-    gives fewer bytes and takes longer.
+    Up to 64 KiB are compressed or expanded on the event loop, more in a separate thread. `level` is
+    the compression level, 1–22: a higher level gives fewer bytes and takes longer.
     """
 
     def __init__(self, level: int = zstd.COMPRESSION_LEVEL_DEFAULT) -> None:
@@ -62,15 +62,15 @@ class ZstdCompressor(Compressor):
 
 
 def _expand(data: bytes, content: Digests) -> bytes:
-    """Expand `data`, which must be one frame with the size and SHA-256 of `content`."""
+    """Expand one Zstandard frame; raise BlobCorrupt if the result does not match `content`."""
     decompressor = zstd.ZstdDecompressor()
     try:
         # One byte more than expected reveals a frame that is too long.
         expanded = decompressor.decompress(data, content.size_bytes + 1)
     except zstd.ZstdError as error:
-        raise BlobCorrupt(f"the bytes are not a Zstandard frame: {error}") from error
+        raise BlobCorrupt(f"the stored bytes are not a valid Zstandard frame: {error}") from error
     if not decompressor.eof or decompressor.unused_data or len(expanded) != content.size_bytes:
-        raise BlobCorrupt(f"the bytes are not one frame of exactly {content.size_bytes} bytes")
+        raise BlobCorrupt(f"the stored bytes do not expand to exactly {content.size_bytes} bytes")
     if sha256_of(expanded) != content.sha256:
-        raise BlobCorrupt("the content of the frame does not match its SHA-256")
+        raise BlobCorrupt("the expanded bytes do not match the recorded SHA-256")
     return expanded

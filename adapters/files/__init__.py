@@ -1,4 +1,5 @@
-"""Durable files: complete or absent, never reached through a symbolic link.
+"""Writing and reading files durably: each file is complete or absent, no symbolic link is followed.
 
-Shared by the adapters; of the ports it uses only the errors and the bodies.
+Several adapters use this package. Of `ports/` it imports only the error classes, the result types
+of the blob store, and `Body` (the bytes of an upload).
 """

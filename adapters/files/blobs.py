@@ -86,7 +86,7 @@ class Measurement:
         self._digester = Digester()
 
     def step(self) -> bool:
-        """Hash the next bytes; False at the end of the file."""
+        """Hash the next bytes of the file; return False at its end."""
         with translated(self._place):
             data = os.pread(self._file.fd, _MEASURE_BYTES, self._digester.size_bytes)
         self._digester.update(data)
@@ -110,13 +110,13 @@ class GrowingBlob:
         self._staged: Staged | None = None
 
     def write(self, piece: bytes) -> None:
-        """Append a piece."""
+        """Append a piece to the blob."""
         with translated(self._root):
             self._staged = self._staged or self._stage()
             write_all(self._staged.fd, piece)
 
     def publish(self) -> None:
-        """Give the blob its name; discard it if the name is taken."""
+        """Give the complete file its name; discard the file if a blob with this name exists."""
         with translated(self._root):
             self._staged = self._staged or self._stage()
             try:
@@ -125,7 +125,7 @@ class GrowingBlob:
                 self._staged.discard()
 
     def discard(self) -> None:
-        """Delete what was written."""
+        """Delete the pieces written so far."""
         if self._staged:
             with translated(self._root):
                 self._staged.discard()
@@ -291,7 +291,9 @@ class BlobFolder:
             with locked(root):
                 held = _note(root, name)
                 if held not in expected:
-                    raise BlobConflict(f"{self.place} carries another marker")
+                    raise BlobConflict(
+                        f"{self.place} has a marker file with other content than expected"
+                    )
                 if held != becomes:
                     self._replace(root, name, becomes)
             self._marker = becomes
@@ -518,7 +520,7 @@ def _open_regular(key: BlobKey, folder: Descriptor, name: str) -> tuple[Descript
         if error.errno == errno.ELOOP:
             raise BlobCorrupt(f"{key} is a symbolic link, which is never followed") from error
         if error.errno == errno.ENXIO:
-            raise BlobCorrupt(f"{key} is a socket") from error
+            raise BlobCorrupt(f"{key} is a socket, not a regular file") from error
         raise
     found = os.fstat(file.fd)
     if not stat.S_ISREG(found.st_mode):

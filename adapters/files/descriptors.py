@@ -1,4 +1,4 @@
-"""Descriptors that close with the last reference to them."""
+"""File descriptors that are closed when the last reference to them is deleted."""
 
 import errno
 import fcntl
@@ -10,7 +10,7 @@ _LOCKS_NO_FOLDER = frozenset({errno.EBADF, errno.ENOLCK, errno.ENOTSUP})
 
 
 class Descriptor:
-    """An open file or folder; it closes when the last reference to it is gone.
+    """An open file or folder, closed when the last reference to this object is deleted.
 
     So one thread may remove it from a table while another thread still uses it.
     """
@@ -33,7 +33,7 @@ class Descriptor:
 
 
 def identity_of(found: os.stat_result) -> tuple[int, int]:
-    """Device and inode."""
+    """Return the device and inode numbers, which identify a file or folder."""
     return found.st_dev, found.st_ino
 
 

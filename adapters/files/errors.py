@@ -1,4 +1,4 @@
-"""Errors of the operating system as errors of the ports."""
+"""Converts errors of the operating system to errors of the ports."""
 
 import errno
 from collections.abc import Iterator

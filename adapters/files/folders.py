@@ -33,7 +33,7 @@ class Folders:
 
     @property
     def root(self) -> Descriptor:
-        """The root; made if it does not exist."""
+        """The open root folder; created if it does not exist."""
         return self._root or self._open_root()
 
     def for_reading(self, path: str, *, fresh: bool = False) -> Descriptor:
@@ -103,13 +103,13 @@ class Folders:
         )
 
     def move_to(self, root: Descriptor) -> None:
-        """Use another root from now on."""
+        """Replace the root folder by another open folder; close all others."""
         self.close()
         with self._making:
             self._root = root
 
     def close(self) -> None:
-        """Drop all folders; each closes with the last reference to it."""
+        """Forget all open folders; each is closed when no call uses it any more."""
         with self._making, self._table:
             self._read.clear()
             self._written.clear()
@@ -172,7 +172,7 @@ def _sync(path: Path) -> None:
 
 
 def _leads_to(path: str, folder: Descriptor, dir_fd: int | None = None) -> bool:
-    """Return whether `path` leads to this folder."""
+    """Return whether `path` leads to the open folder `folder`."""
     try:
         there = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except OSError:

@@ -15,7 +15,7 @@ _REMEDY = "give the path of a readable regular file"
 
 @frozen
 class _State:
-    """The attributes of a file that change when it is written to."""
+    """Size and times of a file, which show whether the file was changed."""
 
     size_bytes: int
     modified_ns: int
@@ -29,7 +29,7 @@ class _State:
 
 
 class GivenFile:
-    """A file by its path, opened by the first `read`. For one reader, in any thread.
+    """A file that a caller gave by path, opened by the first `read`. One reader, in any thread.
 
     If the file changes while it is read, the last `read` raises. `field_name` is the name of the
     path in errors.

@@ -13,11 +13,11 @@ from traffic_storage.adapters.files.staging import Staged
 _SEALED_MODE = 0o400
 
 Permit = Callable[[], None]
-"""Raises when the time to publish has passed."""
+"""A function that raises if the file may no longer be published, else does nothing."""
 
 
 def always() -> None:
-    """A permit that never raises."""
+    """Do nothing: a permit under which a file may always be published."""
 
 
 @frozen
@@ -29,7 +29,7 @@ class Place:
     durable: bool
 
     def exists(self) -> bool:
-        """Whether anything has this name."""
+        """Return whether a file or anything else has this name in the folder."""
         try:
             os.stat(self.name, dir_fd=self.folder.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -42,7 +42,7 @@ class Place:
             os.fsync(self.folder.fd)
 
     def unlink(self) -> None:
-        """Remove the name, if it exists."""
+        """Delete the file with this name, if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(self.name, dir_fd=self.folder.fd)
 

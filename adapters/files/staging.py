@@ -1,4 +1,4 @@
-"""New files that get their name when they are complete."""
+"""Creates new files that get their final name when they are complete."""
 
 import errno
 import fcntl
@@ -59,7 +59,7 @@ class Staging:
             return self._own.new()
 
     def close(self) -> None:
-        """Close the staging folder."""
+        """Close the staging folder and release this process's lock in it."""
         with self._lock:
             own, self._own = self._own, None
         if own is not None:

@@ -1,4 +1,4 @@
-"""The ordered walk over the blobs below a folder."""
+"""Lists the blobs below a folder in the order of their keys."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""Adapters of the port Images."""
+"""Adapters of the port Images, which encodes and decodes still images."""

@@ -1,1 +1,1 @@
-"""Adapters of the port Spool: in memory, and on disk."""
+"""Adapters of the port Spool, which keeps uploaded bytes until they are stored: memory, disk."""

@@ -26,7 +26,7 @@ _THREADS = 4
 
 
 class _Landing:
-    """A file being filled; the first write makes it. One call at a time, in any thread."""
+    """A spool file being written; the first write creates it. One call at a time, in any thread."""
 
     def __init__(self, new_file: Callable[[], Staged]) -> None:
         self._new_file = new_file
@@ -36,11 +36,11 @@ class _Landing:
 
     @property
     def fd(self) -> int:
-        """The file's descriptor."""
+        """The descriptor of the spool file."""
         return self._opened().fd
 
     def write(self, data: memoryview) -> None:
-        """Append bytes and hash them."""
+        """Append bytes to the spool file and hash them."""
         self.begun = True
         write_all(self._opened().fd, data)
         self._digester.update(data)
@@ -51,7 +51,7 @@ class _Landing:
         return self._digester.finish()
 
     def discard(self) -> None:
-        """Close the file, if there is one."""
+        """Close the spool file, if it was created, so that it is deleted."""
         file, self._file = self._file, None
         if file is not None:
             file.discard()
@@ -141,7 +141,7 @@ class DiskSpool(Spool):
         return SpooledBody(landing.fd, digests)
 
     async def _land(self, chunks: AsyncIterable[bytes], landing: _Landing) -> bytearray:
-        """Write the bytes that exceed the limit of memory; return those not written yet."""
+        """Write incoming bytes to the file once they exceed `memory_bytes`; return the unwritten rest."""
         pending = bytearray()
         most = self._memory_bytes
         async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The spool in memory."""
+"""A spool (it keeps uploaded bytes until they are stored) in memory."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
@@ -39,7 +39,9 @@ class InMemorySpool(Spool):
 
     async def chunks(self, body: Body) -> AsyncIterator[bytes]:
         if isinstance(body, SpooledBody):
-            raise TypeError("body must be in memory: only the spool that made a file reads it")
+            raise TypeError(
+                "`body` must be in memory: a body in a file can be read only by the spool that made it"
+            )
         for start in range(0, len(body.data), SEGMENT_BYTES):
             yield body.data[start : start + SEGMENT_BYTES]
 

@@ -1,1 +1,1 @@
-"""Threads for the adapters, and the delivery of their results to an event loop."""
+"""Threads that run the blocking calls of the adapters and return the results to an event loop."""

@@ -1,4 +1,4 @@
-"""One thread that runs queued jobs in batches."""
+"""A thread that runs queued jobs, several in one batch."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,7 +16,10 @@ P = TypeVar("P")
 
 @define(eq=False)
 class Job(Generic[P]):
-    """A job and the future of its caller. The thread sets `result` or `error`."""
+    """One queued piece of work, with the future that its caller awaits.
+
+    The thread sets `result` or `error`.
+    """
 
     payload: P
     deliveries: Deliveries
@@ -26,11 +29,11 @@ class Job(Generic[P]):
 
     @property
     def abandoned(self) -> bool:
-        """Whether the caller was cancelled."""
+        """Whether the caller that awaits this job was cancelled."""
         return self.waiting.cancelled()
 
     def resolve(self) -> None:
-        """Resolve the future, unless it is done. Runs on the future's event loop."""
+        """Give the result or error to the caller's future, unless it is done; on its event loop."""
         if self.waiting.done():
             return
         if self.error is None:
@@ -64,7 +67,7 @@ class Worker(Generic[P]):
         self._alone = Lock()
 
     async def do(self, payload: P) -> object:
-        """Queue a job and wait for its result."""
+        """Queue a job with this payload for the thread; return the result of the job."""
         if self._thread is None:
             self._start()
         job = _job(payload)
@@ -72,7 +75,7 @@ class Worker(Generic[P]):
         return await job.waiting
 
     async def aclose(self) -> None:
-        """End the thread after the queued jobs. A later job starts a new one."""
+        """End the thread after the queued jobs. A later job starts a new thread."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -108,7 +111,7 @@ class Worker(Generic[P]):
         return end
 
     def _next(self) -> tuple[list[Job[P]], Job[None] | None]:
-        """Wait for jobs; return a batch, and the request to end the thread if it follows them."""
+        """Wait for jobs; return a batch of them, and the request to end the thread (None: go on)."""
         batch: list[Job[P]] = []
         with suppress(Empty):
             while len(batch) < self._most:

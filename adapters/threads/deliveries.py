@@ -1,4 +1,4 @@
-"""Delivery of results from threads to an event loop, several per wake-up."""
+"""Passes results from threads to an event loop, several each time the loop is woken."""
 
 import asyncio
 import weakref
@@ -8,7 +8,9 @@ from contextlib import suppress
 
 
 class Deliveries:
-    """Runs callbacks of any thread on one event loop, in order, with one wake-up for all waiting.
+    """Runs callbacks on one event loop, in the order in which threads add them.
+
+    The loop is woken once for all callbacks that wait.
 
     `call_soon_threadsafe` alone wakes the loop for each callback: one system call in the thread and
     two in the loop, each of which releases the interpreter lock (`python -m benchmarks.hops`).
@@ -41,7 +43,7 @@ _of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deliveries] = (
 
 
 def deliveries() -> Deliveries:
-    """Return the deliveries of the running event loop."""
+    """Return the `Deliveries` of the running event loop, which threads add callbacks to."""
     loop = asyncio.get_running_loop()
     found = _of_loops.get(loop)
     if found is None:

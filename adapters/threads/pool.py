@@ -1,8 +1,9 @@
-"""Threads for blocking calls.
+"""A thread pool for blocking calls.
 
-`ThreadPoolExecutor` has three disadvantages. A hop costs more than twice the CPU time (`python -m
-benchmarks.hops`), and the hop is most of the cost of a small read beyond its hashing. A process that
-exits waits for its calls. A call for which no thread could be started stays in its queue.
+The standard `ThreadPoolExecutor` has three disadvantages. A hop (a call in a thread and the
+way back) costs more than twice the CPU time (`python -m benchmarks.hops`), and the hop is most of
+the cost of a small read beyond its hashing. A process that exits waits for its calls. A call for
+which no thread could be started stays in its queue.
 """
 
 import asyncio
@@ -19,9 +20,9 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Up to `size` threads: each call starts another thread until there are `size`.
+    """A pool of up to `size` threads: each call starts another thread until there are `size`.
 
-    Usable from any event loop: a result returns to the loop that made the call. A process that
+    Usable from any event loop: a result is delivered on the loop that made the call. A process that
     exits without `aclose` does not wait for the threads.
     """
 
@@ -31,9 +32,9 @@ class Threads:
         self._begin()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run one call in one hop.
+        """Run one blocking call in a thread and return its result.
 
-        On cancellation this raises at once. A call that has not begun is dropped; a call that has
+        On cancellation this method raises at once. A call that has not begun is dropped; a call that has
         begun runs to its end and its result is dropped.
         """
         made = self._make(lambda: call(*args, **kwargs))
@@ -50,7 +51,7 @@ class Threads:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one call; when this returns or raises, the call has ended (see `wait_to_end`)."""
+        """Run one call in a thread; on cancellation, call `abandon` and wait for the call's end."""
         made = self._make(lambda: call(*args, **kwargs))
 
         def give_up() -> None:
@@ -86,7 +87,7 @@ class Threads:
 
 
 class _Call(Generic[T]):
-    """One call: created and awaited on an event loop, run by a thread."""
+    """A blocking call: created and awaited on an event loop, run by a thread of the pool."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -123,7 +124,7 @@ class _Call(Generic[T]):
 
 
 async def wait_to_end(running: asyncio.Future[T], abandon: Callable[[], None]) -> T:
-    """Wait for work with lasting effects; when this returns or raises, the work has ended.
+    """Wait until `running` has ended, even if the waiting task is cancelled; return its result.
 
     On cancellation, call `abandon`, which asks the work to end early, and raise the cancellation
     when the work has ended.

@@ -1,4 +1,4 @@
-"""Cached copies of blobs in a folder, limited in bytes."""
+"""Cached copies of a remote store's blobs in a local folder, limited in bytes."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class Copies:
-    """Keeps copies below `folder`, at most `limit_bytes`; evicts the least recently used first.
+    """Keeps copies of blobs below `folder`, at most `limit_bytes`; evicts the least recently used first.
 
     The first use scans the folder: existing copies count, in the order of their last use. If
     several processes share one folder, each counts only the copies that it knows. Space is freed
@@ -55,24 +55,24 @@ class Copies:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes used of the limit, reservations included."""
+        """The bytes of the limit that copies use, or that are reserved for copies being written."""
         return self._held_bytes
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes | None:
-        """Return the whole copy, checked; None if there is no good copy."""
+        """Return the checked bytes of a blob's copy; None if there is no intact copy."""
         return await self._use(key, self._folder.read, key, digests)
 
     async def open(self, key: BlobKey, digests: Digests) -> OpenBlob | None:
-        """Open the copy for calls of `segment`; return None if there is no good copy."""
+        """Open a blob's copy for calls of `segment`; return None if there is no intact copy."""
         return await self._use(key, self._folder.open, key, digests)
 
     async def segment(self, key: BlobKey, blob: OpenBlob, segment: Segment) -> bytes | None:
-        """Return a segment of an open copy, checked; None if it is bad."""
+        """Return the checked bytes of a segment of an open copy; None if they are damaged."""
         return await self._use(key, blob.read, segment)
 
     @contextmanager
     def fetching(self, key: BlobKey) -> Iterator["Fetch"]:
-        """Register a fetch of a blob during the block; `drop` of the key makes the fetch stale."""
+        """Register a transfer of a blob to or from the remote store; `drop` makes it stale."""
         fetch = Fetch()
         self._fetches[key].add(fetch)
         try:
@@ -83,12 +83,12 @@ class Copies:
                 del self._fetches[key]
 
     async def keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
-        """Keep a copy if it fits and the fetch is not stale."""
+        """Write a copy of a blob if it fits in the limits and the fetch is not stale."""
         await wait_to_end(asyncio.ensure_future(self._keep(key, body, fetch)), ignore_cancellation)
 
     @asynccontextmanager
     async def filling(self, key: BlobKey, size_bytes: int) -> AsyncIterator["Filling"]:
-        """Keep a copy that arrives in pieces, if it fits and the block calls `complete`."""
+        """Write a copy in pieces in the block; keep it if it fits and the block calls `complete`."""
         victims = await self._reserve(key, size_bytes)
         if victims is None:
             yield Filling(self, None)
@@ -103,16 +103,16 @@ class Copies:
             )
 
     async def attempt(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Run a call in a thread to its end; return whether it succeeded."""
+        """Run a file operation in a thread to its end; return whether it succeeded."""
         try:
             await self._threads.run_to_end(ignore_cancellation, call, *args, **kwargs)
         except _COPY_ERRORS as error:
-            _log.debug("cache of blobs: %s", str(error))
+            _log.debug("an operation on the cache of blobs failed: %s", str(error))
             return False
         return True
 
     async def drop(self, key: BlobKey) -> None:
-        """Remove a copy; a copy that is being written is removed after it is written."""
+        """Remove the copy of a blob; a copy that is being written is removed after it is written."""
         for fetch in self._fetches.get(key, ()):
             fetch.is_stale = True
         if key in self._growing:
@@ -133,7 +133,7 @@ class Copies:
         self._held_bytes = 0
 
     async def _index(self) -> OrderedDict[BlobKey, int] | None:
-        """Return the sizes of the copies by last use; None while the folder can't be read.
+        """Return the sizes of the copies, least recently used first; None if the folder is unreadable.
 
         Concurrent first calls wait for one scan of the folder.
         """
@@ -148,7 +148,9 @@ class Copies:
         try:
             found = await self._threads.run(self._scan)
         except _COPY_ERRORS as error:
-            _log.warning("the cache of blobs is not used: %s", str(error))
+            _log.warning(
+                "the cache of blobs is not used, because its folder can't be read: %s", str(error)
+            )
             return
         self._sizes = OrderedDict(found)
         self._held_bytes = sum(self._sizes.values())
@@ -167,7 +169,9 @@ class Copies:
         try:
             found = await self._threads.run(call, *args, **kwargs)
         except _COPY_ERRORS as error:
-            _log.warning("the cache of blobs drops a bad copy: %s", str(error))
+            _log.warning(
+                "the cache of blobs removes a copy that can't be read or is damaged: %s", str(error)
+            )
             await self.drop(key)
             return None
         if key in sizes:
@@ -227,7 +231,7 @@ class Copies:
             self._folder.remove(key)
 
     async def _end(self, key: BlobKey, *, kept: bool) -> None:
-        """End a reservation; drop the copy unless it was written and not dropped meanwhile."""
+        """End the reservation of a copy; remove the copy if it was not written or was dropped."""
         self._growing.discard(key)
         if not kept or key in self._doomed:
             self._doomed.discard(key)
@@ -235,13 +239,13 @@ class Copies:
 
 
 class Fetch:
-    """A fetch of one blob. If `drop` of its key makes it stale, its bytes are not kept."""
+    """A transfer of a blob to or from the remote store; if `drop` makes it stale, no copy is kept."""
 
     is_stale = False
 
 
 class Filling:
-    """A copy that arrives in pieces; without `blob` the pieces are ignored."""
+    """A cached copy that is written in pieces; if `blob` is None the pieces are ignored."""
 
     def __init__(self, copies: Copies, blob: GrowingBlob | None) -> None:
         self._copies = copies
@@ -250,12 +254,12 @@ class Filling:
         self._is_complete = False
 
     async def write(self, piece: bytes) -> None:
-        """Append a piece."""
+        """Append a piece to the copy."""
         if self._blob and self._is_good:
             self._is_good = await self._copies.attempt(self._blob.write, piece)
 
     def complete(self) -> None:
-        """Confirm that all pieces were written; without it `end` discards the copy."""
+        """Mark the copy as complete; without this call `end` discards the copy."""
         self._is_complete = True
 
     async def end(self) -> bool:

@@ -40,17 +40,17 @@ class CachingBlobStore(MarkedBlobStore):
 
     @property
     def hits(self) -> int:
-        """The number of reads that found a copy."""
+        """The number of reads that found a copy on the local disk."""
         return self._hits
 
     @property
     def misses(self) -> int:
-        """The number of reads that went to the cloud."""
+        """The number of reads that found no copy and were made from the cloud store."""
         return self._misses
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes used of the limit, in whole blocks."""
+        """The bytes of `limit_bytes` that the copies use, counted in whole disk blocks."""
         return self._copies.held_bytes
 
     @property
@@ -138,7 +138,7 @@ class CachingBlobStore(MarkedBlobStore):
     async def _copied(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the span from the copy, up to the first bad segment; nothing without a copy."""
+        """Yield the span from the local copy, up to a damaged segment; nothing without a copy."""
         copy = await self._copies.open(key, digests)
         if copy is None:
             self._misses += 1
@@ -153,7 +153,7 @@ class CachingBlobStore(MarkedBlobStore):
     async def _fetched(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the span from the cloud; keep a copy if the span is the whole blob."""
+        """Yield the span from the cloud store; keep a copy if the span is the whole blob."""
         if span != Span(0, digests.size_bytes):
             async with closing(self._cloud.open(key, digests, span)) as chunks:
                 async for chunk in chunks:

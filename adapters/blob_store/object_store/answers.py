@@ -1,4 +1,4 @@
-"""Errors of S3 and of the network as errors of the ports.
+"""Converts errors of S3 and of the network to errors of the ports.
 
 Errors of obstore quote the server's response, and a server may quote the request with its
 signature. So the errors of the ports contain only the status, the code and the kind of a failure.
@@ -29,7 +29,7 @@ _KINDS = {
 
 
 class S3Reported(Exception):
-    """The cause of an error: the report of obstore without the server's text."""
+    """Set as the cause of an error: what obstore reported, without the text of the server."""
 
 
 def port_error(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
@@ -55,15 +55,17 @@ def _port_error(error: Exception, location: str, key: str, *, creates: bool) -> 
     status, code = _found(_STATUS, error), _found(_CODE, error)
     if code == "NoSuchBucket":
         return StorageUnavailable(
-            f"{location}: there is no such bucket",
+            f"there is no such bucket: {location}",
             remedy="create the bucket, or correct s3_bucket",
         )
     if isinstance(error, FileNotFoundError) and key:
         return BlobMissing(f"{location} has no blob {key}")
     if status == "416" and key:
-        return BlobCorrupt(f"{location}: {key} is shorter than its recorded size")
+        return BlobCorrupt(f"the blob {key} in {location} is shorter than its recorded size")
     if isinstance(error, AlreadyExistsError | PreconditionError) and creates:
-        return BlobConflict(f"{location} already has another {key}")
+        return BlobConflict(
+            f"{location} has another object under the key {key} than the request expects"
+        )
     if not _FULL.isdisjoint({status, code}):
         return StorageFull(
             f"{location} is full: {code or status}",
@@ -71,7 +73,8 @@ def _port_error(error: Exception, location: str, key: str, *, creates: bool) -> 
         )
     if code == "InvalidObjectState" and key:
         return StorageUnavailable(
-            f"{location} has {key} in an archive", remedy="restore the object in the bucket"
+            f"the blob {key} can't be read: {location} keeps it in an archive",
+            remedy="restore the object in the bucket",
         )
     if status in {"401", "403"}:
         return StorageUnavailable(

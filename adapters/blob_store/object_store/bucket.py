@@ -1,4 +1,4 @@
-"""The calls to one bucket, each through the guard. Checks sizes, not digests."""
+"""The requests to one S3 bucket, with time limits. Checks sizes of objects, not digests."""
 
 import asyncio
 import atexit
@@ -55,7 +55,7 @@ class Listed:
 
 
 class Bucket:
-    """One bucket: its client, made at first use, and its guard."""
+    """One S3 bucket: its client, made at first use, and the guard that limits the time of calls."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
@@ -64,11 +64,11 @@ class Bucket:
 
     @property
     def location(self) -> str:
-        """Endpoint and bucket."""
+        """The endpoint and the name of the bucket, as `https://host/bucket`."""
         return self._settings.location
 
     def unavailable_reason(self) -> str:
-        """Return why the breaker is open; empty while it is closed."""
+        """Return why calls to the bucket are refused; an empty text while they are not."""
         return self._guard.unavailable_reason()
 
     def seconds_for(self, size_bytes: int) -> float:
@@ -157,7 +157,9 @@ class Bucket:
             size_bytes -= len(piece)
             yield piece
         if size_bytes:
-            raise StorageUnavailable(f"{self.location} ended {key} {size_bytes} bytes early")
+            raise StorageUnavailable(
+                f"{self.location} sent {key} incompletely: {size_bytes} bytes are missing"
+            )
 
     async def size_of(self, key: BlobKey) -> int | None:
         """Return the size of an object in bytes; None if the bucket reports that it is missing."""
@@ -203,7 +205,7 @@ class Bucket:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
     async def note(self, name: str, limit_bytes: int = _MAX_NOTE_BYTES) -> Note | None:
-        """Return a note, truncated to `limit_bytes`; None if it does not exist."""
+        """Return a small object (marker or sidecar), cut to `limit_bytes`; None if it is missing."""
 
         async def call() -> Note:
             options: obstore.GetOptions = {"range": (0, limit_bytes)}
@@ -218,11 +220,11 @@ class Bucket:
             return Note(b"", await self._e_tag_of(name))
 
     async def create_note(self, name: str, text: bytes) -> None:
-        """Write a note; raise BlobConflict if one of this name exists."""
+        """Write a small object such as the marker; raise BlobConflict if the name exists."""
         await self.create(name, text, "", self._settings.timeout_seconds)
 
     async def replace_note(self, name: str, text: bytes, e_tag: str | None) -> None:
-        """Replace a note; raise BlobConflict if its entity tag is not `e_tag`."""
+        """Replace a small object; raise BlobConflict if its entity tag is not `e_tag`."""
         await self._guard.run(
             lambda: obstore.put_async(
                 self._s3, name, text, mode={"e_tag": e_tag}, use_multipart=False
@@ -239,7 +241,7 @@ class Bucket:
         )
 
     async def aclose(self) -> None:
-        """End the probes and drop the client."""
+        """Cancel the running availability check of the bucket and close the client."""
         await self._guard.aclose()
         if self._client is not None:
             # Wait for obstore's threads. If the client is dropped while a connection returns to
@@ -275,7 +277,7 @@ class Bucket:
 
 
 async def _next(stream: AsyncIterator[T], at_end: T) -> T:
-    """Return the next item, or `at_end`. `anext` with a default fails on obstore's iterators."""
+    """Return the next item of a stream, `at_end` after the last. `anext` with a default fails on obstore's iterators."""
     try:
         return await stream.__anext__()
     except StopAsyncIteration:

@@ -1,4 +1,4 @@
-"""A body in pieces, for an upload that reads them in obstore's thread."""
+"""Gives the bytes of an upload in pieces to obstore, which reads them in a thread."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class Feed:
             yield self._read(start, min(_PIECE_BYTES, self.size_bytes - start))
 
     def whole(self) -> bytes:
-        """Return all bytes."""
+        """Return all bytes of the body."""
         return self._read(0, self.size_bytes)
 
 

@@ -1,4 +1,4 @@
-"""The guard of all calls to one bucket: time limit, breaker and conversion of errors."""
+"""Time limit, breaker and conversion of errors for the calls to one S3 bucket."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ class Guard:
         self._probing: asyncio.Task[None] | None = None
 
     def unavailable_reason(self) -> str:
-        """Return why the breaker is open; empty while it is closed."""
+        """Return why calls to the bucket are refused; an empty text while they are not."""
         return self._trouble
 
     async def run(
@@ -63,7 +63,7 @@ class Guard:
         return await self._run(call, seconds, key, creates=creates)
 
     async def aclose(self) -> None:
-        """End the probes."""
+        """Cancel the running availability check of the bucket."""
         probing, self._probing = self._probing, None
         if probing is not None and not probing.done():
             probing.cancel()

@@ -24,7 +24,7 @@ class S3Settings:
         endpoint: URL of the service; None means AWS in `region`.
         access_key, secret_key: without them requests are not signed. Credentials from the
             environment or from instance metadata are never used.
-        timeout_seconds: how long the server may send nothing.
+        timeout_seconds: the longest time during which the server may send nothing.
         probe_seconds: first pause between two probes of an unavailable server.
     """
 

@@ -105,7 +105,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         try:
             return await self._read(key, digests)
         except BlobCorrupt as error:
-            _log.warning("bytes failed a check and are fetched again: %s", str(error))
+            _log.warning("bytes of a blob failed a check and are fetched again: %s", str(error))
         return await self._read(key, digests)
 
     async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
@@ -132,7 +132,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         try:
             check_measured(key, await self.measure(key), digests)
         except BlobCorrupt as error:
-            _log.warning("bytes failed a check and are fetched again: %s", str(error))
+            _log.warning("bytes of a blob failed a check and are fetched again: %s", str(error))
             check_measured(key, await self.measure(key), digests)
 
     async def head(self, key: BlobKey) -> BlobHead:
@@ -285,7 +285,8 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         if size_bytes != digests.size_bytes:
             await self._remove(key)
             raise StorageUnavailable(
-                f"{self.location} stored {size_bytes} of {digests.size_bytes} bytes of {key}"
+                f"{self.location} stored {key} with a wrong size: {size_bytes} bytes instead of "
+                f"{digests.size_bytes}"
             )
         return True
 
@@ -306,7 +307,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         """Raise StorageUnavailable if `error` reports an object that the bucket does not hold."""
         if isinstance(error, BlobConflict):
             raise StorageUnavailable(
-                f"{self.location} reports that an object exists, and does not find it"
+                f"{self.location} reports that an object exists, but a later request does not find it"
             ) from error
 
     async def _has_digest(self, key: BlobKey, digests: Digests) -> bool:
@@ -329,7 +330,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
     async def _segments(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[tuple[Segment, bytes], None]:
-        """Yield the segments that a span touches, checked."""
+        """Yield each segment of a blob that the span touches, with its checked bytes."""
         if not span.length:
             # The port promises to check that the blob exists and has its size.
             size_bytes, _ = await self._bucket.describe(key)
@@ -344,7 +345,9 @@ class ObjectStoreBlobStore(MarkedBlobStore):
                 try:
                     await self._threads.run(check_segment, key, data, segment, digests)
                 except BlobCorrupt as error:
-                    _log.warning("bytes failed a check and are fetched again: %s", str(error))
+                    _log.warning(
+                        "bytes of a blob failed a check and are fetched again: %s", str(error)
+                    )
                     data = await self._bucket.fetch_part(key, segment.start, segment.stop)
                     await self._threads.run(check_segment, key, data, segment, digests)
                 yield segment, data

@@ -37,7 +37,7 @@ class _Server(Protocol):
 
 
 class RedisCache(Cache):
-    """Keeps entries as Redis strings with an expiry, under a prefix.
+    """A cache whose entries are Redis strings with an expiry; each key begins with a prefix.
 
     The server evicts entries itself (`maxmemory` with `allkeys-lru`). Use it from one event loop
     only.
@@ -74,7 +74,7 @@ class RedisCache(Cache):
         await self._server.aclose()
 
     async def _ask(self, key: str, verb: bytes, *arguments: bytes) -> Reply:
-        """Return the server's reply; None without a reply in time, or if it refuses the command."""
+        """Return the reply of the server; None if it is late or the server refuses the command."""
         name = f"{self._settings.prefix}{key}".encode()
         deadline = asyncio.get_running_loop().time() + self._settings.call_seconds
         try:
@@ -92,7 +92,7 @@ class RedisCache(Cache):
 
 
 class _Single:
-    """One server for all keys."""
+    """A single Redis server, which has all keys (the counterpart of `Cluster`)."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._node = Node(settings, settings.host, settings.port)

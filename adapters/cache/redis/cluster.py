@@ -1,4 +1,4 @@
-"""A Redis cluster: the map from slots to nodes.
+"""A Redis cluster: finds the node (server) of each key by a map from hash slots to nodes.
 
 redis-py's cluster client reads this map during a request, from a random node, and sleeps while the
 cluster is down: with it, one stalled node would delay requests to all nodes.
@@ -65,7 +65,7 @@ class Cluster:
             raise Unavailable(str(error)) from error
 
     def unavailable_reason(self) -> str:
-        """Return why some keys are unavailable; empty if none are, and before the first `ask`."""
+        """Return why some keys are unavailable; an empty text if none are, or before any `ask`."""
         if self._reason or not self._tried.is_set():
             return self._reason
         owners = set(self._owners)
@@ -75,7 +75,7 @@ class Cluster:
         return next(filter(None, reasons), "")
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close the connections to all nodes and end the background task."""
         self._reason = "the cache is closed"
         self._tried.set()
         if self._mapper is not None:
@@ -94,17 +94,24 @@ class Cluster:
         self._tried.set()
 
     async def _follow(self, owner: Address, *commands: Command, deadline: float) -> Reply:
-        """Ask the node of a redirection. Follow one redirection only: two nodes may form a loop."""
+        """Send commands to the node that a redirection names; follow no second redirection.
+
+        Two nodes may redirect to each other for ever.
+        """
         try:
             return await self._node_at(owner).ask(*commands, deadline=deadline)
         except AskError as error:
-            raise Unavailable("the nodes disagree on which of them has this key") from error
+            raise Unavailable(
+                "the nodes of the cluster redirected the request for this key twice"
+            ) from error
         except ClusterDownError as error:
             raise Unavailable(str(error)) from error
 
     def _node_at(self, owner: Address | None) -> Node:
         if owner is None:
-            raise Unavailable(self._reason or "the node that has this key is not known")
+            raise Unavailable(
+                self._reason or "it is not known which node of the cluster has this key"
+            )
         if owner not in self._nodes:
             if len(self._nodes) >= _MOST_NODES and owner != self._seed:
                 raise Unavailable(f"the cluster has {_MOST_NODES} nodes or more")
@@ -124,7 +131,7 @@ class Cluster:
             await asyncio.sleep(random.uniform(_SHORTEST_SECONDS, _RETRY_SECONDS))  # noqa: S311
 
     async def _read_map(self) -> None:
-        """Adopt the map of the first node that answers."""
+        """Ask nodes for the map of slots until one answers, and replace the current map by it."""
         reasons = []
         for node in self._candidates():
             try:
@@ -134,7 +141,9 @@ class Cluster:
             except Unavailable as reason:
                 reasons.append(str(reason))
             except (ResponseError, AttributeError, TypeError, ValueError) as error:
-                reasons.append(f"{node.location} gives no map of a cluster: {describe(error)}")
+                reasons.append(
+                    f"{node.location} does not return the slot map of a cluster: {describe(error)}"
+                )
             else:
                 self._reason = ""
                 await self._take_over(owners)
@@ -142,7 +151,7 @@ class Cluster:
         self._reason = reasons[0]
 
     def _candidates(self) -> list[Node]:
-        """Return all nodes and the seed: available nodes first, in random order."""
+        """Return all known nodes and the configured one: available ones first, in random order."""
         nodes = list(self._nodes.values())
         random.shuffle(nodes)
         return sorted(

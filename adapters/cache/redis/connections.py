@@ -16,7 +16,7 @@ OnBytes: TypeAlias = Callable[[], None]
 
 
 def new_connection(settings: RedisSettings, host: str, port: int) -> "Watched":
-    """Return a connection that is not open, without time limits and without retries."""
+    """Return a new, unopened connection to a Redis server, without time limits or retries."""
     where: dict[str, object] = {"host": host, "port": port}
     kind: type[Watched] = _TcpConnection
     if settings.socket is not None:
@@ -46,11 +46,11 @@ class Watched(AbstractConnection):
         super().__init__(parser_class=parser, **options)  # type: ignore[arg-type]
 
     async def open(self) -> None:
-        """Connect and log in."""
+        """Connect to the Redis server and log in."""
         await self.connect()  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:
-        """Close at once; unsent bytes are dropped."""
+        """Close the connection at once; bytes that are not sent yet are discarded."""
         writer, self._writer, self._reader = self._writer, None, None
         if writer is not None:
             writer.transport.abort()

@@ -1,4 +1,4 @@
-"""Errors of Redis as messages that name the remedy."""
+"""Converts errors of Redis to messages that contain the remedy."""
 
 from redis.exceptions import (
     AuthenticationError,
@@ -28,19 +28,19 @@ _REFUSALS: tuple[tuple[type[RedisError], str, str], ...] = (
 
 
 class Unavailable(Exception):
-    """There is no reply in time; the message gives the cause."""
+    """Raised if a Redis server does not reply in time; the message gives the cause."""
 
 
 def describe(error: Exception) -> str:
-    """Return a message for an error, with its code and its remedy if they are known."""
+    """Return a message for an error of Redis, with its error code and the remedy if known."""
     text = str(error) or type(error).__name__
     for kind, code, remedy in _REFUSALS:
         if isinstance(error, kind):
             return f"{code} {text}; {remedy}".strip()
     if isinstance(error, TimeoutError):
-        return "it does not answer"
+        return "the server does not answer"
     if isinstance(error, RedisError | OSError | Unavailable) and not isinstance(
         error, InvalidResponse
     ):
         return text
-    return f"it sends an invalid reply ({type(error).__name__}: {text})"
+    return f"the server sends an invalid reply ({type(error).__name__}: {text})"

@@ -1,4 +1,4 @@
-"""One Redis server behind a breaker."""
+"""One Redis server, and the breaker that makes calls fail at once while it is unavailable."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,12 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Node:
-    """A server and its breaker, which is closed while the server is connected and answers in time.
+    """A Redis server and its breaker, which makes calls fail at once while the server is unavailable.
 
-    The first `ask` starts a background task that connects, and reconnects after each failure. An
-    `ask` waits for the first attempt to connect, within its deadline; later, an `ask` of a server
-    that is not connected fails at once. `on_loss` is called when a connection is lost or can't be
-    made.
+    The breaker is closed while the server is connected and answers in time. The first `ask` starts
+    a background task that connects, and reconnects after each failure. An `ask` waits for the first
+    attempt to connect, within its deadline; later, an `ask` of a server that is not connected fails
+    at once. `on_loss` is called when the connection is lost or can't be made.
     """
 
     def __init__(
@@ -45,19 +45,19 @@ class Node:
 
     @property
     def unavailable_reason(self) -> str:
-        """The reason why the breaker is open; empty while it is closed, and before the first `ask`."""
+        """Why calls to the server fail at once; empty while they do not, and before any `ask`."""
         if self._pipeline is not None or not self._tried.is_set():
             return ""
-        return f"{self.location} is unavailable: {self._reason or 'it does not answer yet'}"
+        return f"{self.location} is unavailable: {self._reason or 'the server does not answer yet'}"
 
     async def ask(self, *commands: Command, deadline: float) -> Reply:
-        """Send commands directly one after another; return the reply to the last.
+        """Send commands to the server with no other between them; return the reply to the last.
 
-        `deadline` is a time of the event loop's clock. While bytes arrive, the wait goes on beyond
-        it (see `Pipeline`).
+        `deadline` is a time of the event loop's clock. While bytes arrive from the server, the call
+        waits beyond `deadline` (see `Pipeline`).
 
         Raises:
-            Unavailable: there is no reply in time. The server may have executed the commands.
+            Unavailable: the server does not reply in time. The server may have executed the commands.
             ResponseError: the server refuses the last command.
         """
         if not self._tried.is_set():
@@ -84,7 +84,7 @@ class Node:
         self._tried.set()
 
     async def _keep(self) -> None:
-        """Connect, serve until the connection fails, pause; repeat for ever."""
+        """Connect, run the pipeline until it fails, pause; repeat until the task is cancelled."""
         failures = 0
         while True:
             try:
@@ -120,6 +120,6 @@ class Node:
 
 
 def _pause(failures: int) -> float:
-    """Return the seconds before the next attempt: grows with the failures, with random jitter."""
+    """Return the seconds to wait before the next attempt to connect, after `failures` in a row."""
     longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""One open connection that sends commands without waiting; replies arrive in the same order."""
+"""Pipelining: commands are sent without a wait for earlier replies, which arrive in order."""
 
 import asyncio
 import math
@@ -33,7 +33,7 @@ class _Call:
 
 
 class Pipeline:
-    """Sends commands over a connection and assigns the replies to the calls.
+    """Sends commands over one connection to Redis and gives each reply to the call that waits for it.
 
     A pipeline fails once and stays failed: when the connection closes, when a reply is invalid,
     when no byte arrives during the whole wait of a call, or after `_MOST_LATE` late replies in a
@@ -55,11 +55,11 @@ class Pipeline:
         self._late = 0
 
     async def ask(self, commands: Sequence[Command], deadline: float) -> Reply:
-        """Send commands directly one after another; return the reply to the last (see `Node.ask`)."""
+        """Send commands with no other between them; return the last reply (see `Node.ask`)."""
         if self._failed.done():
             raise Unavailable(self._failed.result())
         if len(self._calls) >= _MOST_CALLS or self._pending_bytes > _MOST_BYTES:
-            raise Unavailable("too many calls are waiting for a reply")
+            raise Unavailable("too many earlier calls wait for a reply of the cache")
         call = [self._send(command) for command in commands][-1]
         timer = self._loop.call_at(deadline, self._check, call, 2)
         try:
@@ -71,9 +71,9 @@ class Pipeline:
         return answer
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Send and receive until the pipeline fails; call `ready` after the first reply to PING.
+        """Send commands and receive replies until the pipeline fails; raise the error that ended it.
 
-        Raises: the error with which the pipeline failed.
+        Calls `ready` after the first reply to PING.
         """
         # Not a TaskGroup: before 3.13, one that fails while it is cancelled loses the cancellation.
         tasks = [
@@ -91,9 +91,9 @@ class Pipeline:
 
     def _end(self) -> None:
         self._connection.abort()
-        self._fail("the connection was closed")
+        self._fail("the connection to the cache was closed")
         while self._calls:
-            self._answer(Unavailable("the connection was closed"))
+            self._answer(Unavailable("the connection to the cache was closed"))
 
     def _send(self, command: Command) -> _Call:
         packed = self._connection.pack_command(*command)
@@ -115,7 +115,7 @@ class Pipeline:
         self._last_bytes_at = self._loop.time()
 
     def _check(self, call: _Call, turns: int) -> None:
-        """Handle the deadline of a call: wait on while bytes arrive, else end the call."""
+        """Handle a call whose deadline has passed: extend it while bytes arrive, else fail the call."""
         if call.answer.done():
             return
         if turns:
@@ -128,7 +128,7 @@ class Pipeline:
             self._loop.call_at(deadline, self._check, call, 2)
             return
         self._late += 1
-        reason = f"it does not answer within {self._call_seconds * 1000:.0f} ms"
+        reason = f"the server does not answer within {self._call_seconds * 1000:.0f} ms"
         if self._last_bytes_at < call.asked_at or self._late >= _MOST_LATE:
             self._fail(reason)
         call.answer.set_result(Unavailable(reason))
@@ -147,7 +147,7 @@ class Pipeline:
             except ResponseError as error:
                 answer = error
             if not self._calls:
-                raise InvalidResponse("it sends a reply without a command")
+                raise InvalidResponse("the server sends a reply to no command")
             self._answer(answer)
 
     async def _write(self) -> None:
@@ -170,4 +170,4 @@ class Pipeline:
     async def _expect_pong(self) -> None:
         answer = await self.ask([(b"PING",)], self._loop.time() + self._call_seconds)
         if answer != b"PONG":
-            raise InvalidResponse("it does not answer PING with PONG")
+            raise InvalidResponse("the server does not answer PING with PONG")

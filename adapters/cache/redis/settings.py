@@ -1,4 +1,4 @@
-"""The address of Redis, and how long a request may wait for it."""
+"""The settings of the Redis cache: address, login, limits."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ class RedisSettings:
         ca_file: PEM file of the trusted certificate authorities; None trusts those of the system.
         timeout_seconds: longest wait of a request for replies: half for a look-up, half for
             the `put` that follows a miss.
-        max_item_bytes: longer data is not kept.
-        prefix: precedes every key, so that applications can share a server.
+        max_item_bytes: data longer than this is not cached.
+        prefix: text at the start of every key, so that applications can share a server.
     """
 
     host: str
@@ -35,10 +35,10 @@ class RedisSettings:
 
     @property
     def call_seconds(self) -> float:
-        """Longest wait of one call for the first byte of its reply."""
+        """The longest wait of one call to Redis for the first byte of the reply, in seconds."""
         return self.timeout_seconds / 2
 
     @property
     def location(self) -> str:
-        """The server's address, for messages."""
+        """The address of the Redis server, for messages: `host:port` or the path of a socket."""
         return str(self.socket) if self.socket else f"{self.host}:{self.port}"

@@ -1,4 +1,4 @@
-"""Images with Pillow (libwebp, libjpeg-turbo, zlib, libavif)."""
+"""The port Images implemented with Pillow (libwebp, libjpeg-turbo, zlib, libavif)."""
 
 import os
 
@@ -12,7 +12,7 @@ from traffic_storage.ports.spool import Body
 
 
 class PillowImages(Images):
-    """Encodes and decodes in its own threads, by default as many as there are cores.
+    """Encodes and decodes images in separate threads, by default one per processor core.
 
     Pillow releases the interpreter lock while it works, so the threads work in parallel. The images
     that are being decoded at the same time have at most `max_pixels` pixels in total. Decoding

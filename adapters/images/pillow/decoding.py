@@ -1,7 +1,8 @@
 """Decodes JPEG, PNG, WebP and AVIF in bounded memory; malformed bytes raise `UndecodableMedia`.
 
-The first bytes of a file select one plugin. Pillow's other formats are never tried, and its global
-limits and warnings about the number of pixels do not apply.
+The first bytes of a file decide which one of Pillow's plugins decodes it. The plugins of other
+formats are never tried. Pillow's global limits and warnings about the number of pixels do not
+apply.
 """
 
 import io
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class _JpegFile(JpegImageFile):
-    """Does not parse EXIF: the file keeps it unchanged, and decoding does not depend on it."""
+    """Pillow's JPEG decoder without the parsing of EXIF, which does not affect the pixels."""
 
     def _read_dpi_from_exif(self) -> None:
         return None
@@ -75,7 +76,7 @@ _BROKEN = (
 
 
 class PixelBudget:
-    """A limit on the pixels that all threads together decode at the same time."""
+    """Limits the number of pixels that all threads together decode at the same time."""
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
@@ -84,7 +85,10 @@ class PixelBudget:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until `pixels` (at most `max_pixels`) are free; hold them during the block."""
+        """Wait until `pixels` of the limit are unused; reserve them for the duration of the block.
+
+        `pixels` must not exceed `max_pixels`.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._taken + pixels <= self.max_pixels)
             self._taken += pixels
@@ -97,9 +101,9 @@ class PixelBudget:
 
 
 def inspect(body: Body, budget: PixelBudget) -> ImageInfo:
-    """Return format and dimensions of an encoded image; reads all of its data.
+    """Return the format and dimensions of an encoded image after reading and checking all its data.
 
-    Raises: as `decode`.
+    Raises: the same errors as `decode`.
     """
     with _stream(body) as stream, _opened(stream, budget) as (kind, picture):
         width, height = picture.size
@@ -118,9 +122,9 @@ def decode(
     """Return the pixels of an encoded image.
 
     Raises:
-        UnsupportedMedia: another format, or an animation.
+        UnsupportedMedia: the format is not JPEG, PNG, WebP or AVIF, or the image is an animation.
         UndecodableMedia: the bytes are not a complete image.
-        TooLarge: more pixels than the budget's `max_pixels`.
+        TooLarge: the image has more pixels than `budget.max_pixels`.
     """
     with _opened(io.BytesIO(data), budget) as (_, picture):
         picture.load()
@@ -130,7 +134,10 @@ def decode(
 
 @contextmanager
 def _opened(stream: BinaryIO, budget: PixelBudget) -> Iterator[tuple[ContentType, ImageFile]]:
-    """Open the image in a stream, not yet decoded; hold its pixels of `budget` in the block."""
+    """Open the image in a stream without decoding it; reserve its pixels of `budget` in the block.
+
+    Yields the format and the opened image.
+    """
     kind = _kind(stream)
     with _translated(kind):
         picture = _PLUGINS[kind](stream)
@@ -164,7 +171,7 @@ def _translated(kind: ContentType) -> Iterator[None]:
     except _BROKEN as error:
         raise UndecodableMedia.of(
             "image",
-            f"is not a complete {kind} file: {str(error) or type(error).__name__!a:.200}",
+            f"is not a complete, valid {kind} file: {str(error) or type(error).__name__!a:.200}",
             "send the file unchanged, as the camera wrote it",
         ) from error
 
@@ -187,7 +194,7 @@ def _check_pixels(pixels: int, most: int) -> None:
 
 
 def _channels(picture: Image.Image) -> int:
-    """Return the channels (1, 3 or 4) in which an image is returned by default."""
+    """Return how many channels (1, 3 or 4) the decoded array has if the caller asks for none."""
     if picture.has_transparency_data:
         return 4
     return 1 if picture.mode in {"1", "L"} or picture.mode.startswith(("I", "F")) else 3
@@ -218,7 +225,7 @@ def _stream(body: Body) -> BinaryIO:
 
 
 class _Window(io.RawIOBase):
-    """Reads another owner's descriptor without moving its position and without closing it."""
+    """A readable stream over a file descriptor that stays open; its file position is not moved."""
 
     def __init__(self, fd: int, size_bytes: int) -> None:
         self._fd = fd

@@ -1,4 +1,4 @@
-"""Encodes arrays as WebP, JPEG and PNG."""
+"""Encodes arrays of pixels as WebP, JPEG or PNG."""
 
 import io
 import os
@@ -25,17 +25,18 @@ _PNG_LEVEL = 1
 
 
 def check_format(dimensions: Dimensions, encoding: Encoding) -> None:
-    """Check that the image format supports these dimensions.
+    """Check that the image format of `encoding` supports an image of these dimensions.
 
     Raises:
-        InvalidInput: a side is too long, or JPEG is asked to store an alpha channel.
+        InvalidInput: a side is too long for the format, or the format is JPEG and the image has an
+            alpha channel.
     """
     longest = _LONGEST_SIDE[encoding.format]
     name = encoding.format.upper()
     if max(dimensions.width, dimensions.height) > longest:
         raise InvalidInput.of(
             "image",
-            f"is {dimensions.width} × {dimensions.height} pixels; {name} allows {longest} per side",
+            f"is {dimensions.width} × {dimensions.height} pixels; {name} allows at most {longest} per side",
             "choose another image format, or split the image",
         )
     if encoding.format is ImageFormat.JPEG and dimensions.channels == 4:
@@ -49,7 +50,7 @@ def check_format(dimensions: Dimensions, encoding: Encoding) -> None:
 def encode(
     image: Pixels, dimensions: Dimensions, order: ChannelOrder, encoding: Encoding
 ) -> EncodedImage:
-    """Encode an array; return the bytes and the digests of bytes and pixels.
+    """Encode an array of pixels; return the encoded bytes, their digests and that of the pixels.
 
     The array must not change during the call.
     """

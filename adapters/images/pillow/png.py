@@ -1,7 +1,7 @@
-"""Checks that a PNG file is complete: checksums, rows and end, which Pillow does not check.
+"""Checks the checksums, the rows and the end of a PNG file, which Pillow does not check.
 
 Pillow ignores the checksums of pixel data, reads missing rows as black, and accepts a file that
-stops after the last pixel. Section numbers refer to PNG, third edition.
+stops after the last pixel. Section numbers refer to the PNG specification, third edition.
 """
 
 import struct
@@ -27,11 +27,11 @@ _FILTERS = bytes(range(5))
 
 
 def check_whole(stream: BinaryIO) -> None:
-    """Read a file from its signature to IEND, in constant memory, and check it.
+    """Check that a PNG file is complete; read it from its signature to the chunk IEND.
 
-    Every chunk must be complete, with a correct checksum (5.3). All rows must be present, each with
-    a defined filter (9.2). Bytes after IEND are not read. The position of the stream is undefined
-    afterwards.
+    Every chunk must be complete and have a correct checksum (section 5.3). All rows must be present,
+    each with a defined filter (section 9.2). Bytes after IEND are not read. Uses constant memory.
+    The position of the stream is undefined afterwards.
 
     Raises:
         ValueError, zlib.error, LookupError, struct.error: the file is truncated or malformed.
@@ -43,11 +43,11 @@ def check_whole(stream: BinaryIO) -> None:
         elif name == b"IDAT" and rows:
             rows.take(piece)
     if not rows or not rows.complete:
-        raise ValueError("pixel rows are missing")
+        raise ValueError("pixel rows are missing: the pixel data of the PNG ends early")
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of each chunk, large ones in pieces, and check its checksum."""
+    """Yield the name and content of each PNG chunk, long content in pieces; check the checksums."""
     stream.seek(_SIGNATURE_BYTES)
     name = b""
     while name != b"IEND":
@@ -60,18 +60,18 @@ def _pieces(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             length -= len(piece)
             yield name, piece
         if crc != int.from_bytes(_exactly(stream, 4)):
-            raise ValueError(f"chunk {name!r} has a wrong checksum")
+            raise ValueError(f"the PNG chunk {name!r} has a wrong checksum")
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:
     data = stream.read(count)
     if len(data) < count:
-        raise ValueError("the file ends before its last chunk")
+        raise ValueError("the PNG file ends before its last chunk")
     return data
 
 
 class _Rows:
-    """Counts the rows in the compressed data and checks their filters; keeps no pixels."""
+    """Counts the pixel rows in a PNG's compressed data and checks their filters; keeps no pixels."""
 
     def __init__(self, header: bytes) -> None:
         width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", header)
@@ -79,7 +79,7 @@ class _Rows:
         passes = _PASSES if interlaced else ((0, 0, 1, 1),)
 
         def bytes_of(column: int, row: int, columns: int, rows: int) -> tuple[int, int]:
-            """Return the bytes of a pass, and of each of its rows with its filter byte."""
+            """Return the size of an interlacing pass and of each row in it (with filter byte), in bytes."""
             across, down = -((column - width) // columns), -((row - height) // rows)
             stride = 1 + -(-across * bits // 8)
             return (down * stride if across > 0 else 0), stride
@@ -90,7 +90,7 @@ class _Rows:
 
     @property
     def complete(self) -> bool:
-        """Whether all rows have been counted."""
+        """Whether all rows of the image have been counted."""
         return not self._left
 
     def take(self, compressed: bytes) -> None:
@@ -104,7 +104,7 @@ class _Rows:
             size, stride = self._left[0]
             part = data[: size - self._seen]
             if part[-self._seen % stride :: stride].translate(None, _FILTERS):
-                raise ValueError("a row has an undefined filter")
+                raise ValueError("a pixel row has an undefined filter")
             self._seen += len(part)
             data = data[len(part) :]
             if self._seen == size:
