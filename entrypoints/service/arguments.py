@@ -101,8 +101,9 @@ def image_of(
     """
     order = word_of("channel_order", channel_order, ChannelOrder)
     if encoding is not None and not isinstance(encoding, Encoding):
-        message = f"must be an Encoding, not {shown(encoding)}"
-        raise InvalidInput.of("encoding", message, _ENCODING_REMEDY)
+        raise InvalidInput.of(
+            "encoding", f"must be an Encoding, not {shown(encoding)}", _ENCODING_REMEDY
+        )
     if isinstance(image, np.ndarray):
         return ArrayImage(image, order, encoding).held(max_pixels)
     return upload_of(image)

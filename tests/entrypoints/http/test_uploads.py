@@ -181,7 +181,7 @@ async def test_what_is_said_of_a_file_without_the_file_is_refused(
     document = problem(response, 422, "invalid-input")
     assert fields_of(document) == lost
     assert f"is missing, but {next(iter(given))} is given" in document["errors"][0]["message"]
-    assert document["errors"][0]["remedy"] == "send it"
+    assert document["errors"][0]["remedy"] == "send the file"
     assert await counted(client) == (0, 0)
 
 
