@@ -53,7 +53,8 @@ install() {
         "$uv" venv --quiet --clear --relocatable --no-python-downloads \
             --python "$("$python" -c 'import sys; print(sys.executable)')" "$venv"
     fi
-    "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes \
+    # uv leaves compiling to the first import, which PYTHONDONTWRITEBYTECODE repeats in each process.
+    "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes --compile-bytecode \
         -r requirements/build.txt -r "requirements/$1.txt"
     "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
     fingerprint "$1" >"$venv/.set-up-$1"
