@@ -20,5 +20,5 @@ class OperationCounters:
     attempts_undone: int = 0
 
     def counts(self) -> dict[str, int]:
-        """Return the current values by name."""
+        """Return the current value of each operation counter, by name."""
         return asdict(self)

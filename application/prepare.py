@@ -162,7 +162,7 @@ class Prepare:
             raise TooLarge.of(
                 "data",
                 f"has {len(text)} bytes",
-                f"at most {self._limits.metadata_bytes} (the setting max_metadata_bytes)",
+                f"use at most {self._limits.metadata_bytes} (the setting max_metadata_bytes)",
             )
         plain = await self._spool.wrap(text)
         body, coding = await self._compressed_if_smaller(plain)
@@ -343,7 +343,7 @@ def _check_size(size: int, limit_bytes: int, field: str) -> None:
         raise TooLarge.of(
             field,
             f"has {size} bytes",
-            f"at most {limit_bytes} (the setting max_{field}_bytes)",
+            f"use at most {limit_bytes} (the setting max_{field}_bytes)",
         )
 
 

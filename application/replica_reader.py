@@ -44,13 +44,13 @@ ReplicaFilter: TypeAlias = Callable[[Replica], bool]
 
 
 def any_replica(_replica: Replica) -> bool:
-    """Admit every replica."""
+    """Return True for every replica: read from any store."""
     return True
 
 
 @frozen
 class Caching:
-    """Which blobs are cached, under their digests.
+    """Selects the blobs that are cached; the cache key of a blob is its digest.
 
     A blob is cached if it has at most `item_bytes` and its first readable replica is in one of
     `tiers`.
@@ -169,9 +169,14 @@ class ReplicaReader:
     async def _failed(
         self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
     ) -> list[str]:
-        """Record a bad replica; return why its state is undetermined if the store is unconfirmed."""
+        """Record a bad replica. If the store's identity can't be confirmed, return the reason instead."""
         self._counters.replicas_failed += 1
-        logger.error("replica of %s in %s: %s", file.file_id, replica.store_id, str(error))
+        logger.error(
+            "the replica of %s in %s could not be read: %s",
+            file.file_id,
+            replica.store_id,
+            str(error),
+        )
         missing = error if isinstance(error, BlobMissing) else None
         try:
             await self._stores.confirm(replica.store_id, missing)

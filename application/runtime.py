@@ -180,7 +180,9 @@ class Runtime:
             await self._recover()
         except StorageFull as error:
             # Stored files can be read nevertheless; a sweep recovers later.
-            logger.warning("recovery failed at the start, a sweep will repeat it: %s", str(error))
+            logger.warning(
+                "recovery failed at the start; the next sweep repeats it: %s", str(error)
+            )
         self._sweeper = asyncio.create_task(self._sweeping())
 
     async def _sweeping(self) -> None:
@@ -189,7 +191,10 @@ class Runtime:
             try:
                 await self.sweep()
             except TrafficStorageError as error:
-                logger.warning("the sweep is postponed: %s", str(error))
+                logger.warning(
+                    "the sweep could not run; it is repeated after the sweep interval: %s",
+                    str(error),
+                )
             except Exception:
                 logger.exception("the sweep failed")
 

@@ -275,7 +275,11 @@ class StoreUnit:
                 await self._stores.trusted(store_id).delete(key)
             await self._journal.forget(attempt.attempt_id)
         except TrafficStorageError as error:
-            logger.warning("attempt %s is left to recovery: %s", attempt.attempt_id, str(error))
+            logger.warning(
+                "attempt %s could not be undone now; recovery will undo it: %s",
+                attempt.attempt_id,
+                str(error),
+            )
 
     async def _stored_already(self, unit: DraftUnit) -> StoredUnit | None:
         """Return the rows of a unit that is stored already, or None.
@@ -310,7 +314,9 @@ class StoreUnit:
                 "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, _place_of(file)
             )
             if doubt := capture_doubt(file):
-                logger.warning("%s is kept from receipt: %s", file.file_id, doubt)
+                logger.warning(
+                    "the retention of %s counts from its receipt: %s", file.file_id, doubt
+                )
         for file in rows.restored:
             logger.warning(
                 "%s had no good replica; the file was sent again and restored in %s",

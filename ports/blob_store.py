@@ -145,7 +145,7 @@ class BlobStore(Protocol):
         """
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
-        """Check all bytes that this store holds under `key` against `digests`; reads as `measure`.
+        """Read the blob as `measure` does, and check all its bytes against `digests`.
 
         Raises:
             BlobMissing: no such blob.

@@ -38,7 +38,7 @@ class DeadlinePassed(TrafficStorageError, TimeoutError):
 
 
 class StoreReplaced(StorageUnavailable):
-    """The path of the store now leads to another folder; nothing is written there."""
+    """The path of the store now leads to another folder, which was neither read nor changed."""
 
 
 class CatalogueUnavailable(Unavailable):

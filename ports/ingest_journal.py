@@ -1,5 +1,8 @@
 """IngestJournal: the keys that an attempt may have written, until it is committed or undone.
 
+An attempt is one try to store a unit (a file, or a violation with its files). Recovery condemns an
+attempt whose deadline has passed: it can no longer commit.
+
 Each call is one transaction, durable before it returns.
 
 Errors of all methods:

@@ -43,7 +43,7 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
     async def fold_counters(self) -> None:
         """Add recorded changes of the counters to the totals, and delete their rows.
 
-        No reading changes. Each change is added once, however many processes call this. Until the
+        The results of `usage` and `daily_usage` stay the same. Each change is added once, however many processes call this. Until the
         next call a change may stay that was recorded while a transaction was running.
 
         Raises:
@@ -54,7 +54,7 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Return when the database has answered."""
+        """Wait until the database answers; raise if it does not."""
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -1,5 +1,8 @@
 """StoreRegistry: the stores that belong to a catalogue, with their incarnations.
 
+An incarnation is a random id that the marker in the store and the catalogue must both hold; it is
+replaced every hour, so an old copy of either is recognised.
+
 Errors of all methods:
     CatalogueUnavailable: the database can't be reached or did not answer in time.
     StorageFull: the database has no space to write.
@@ -35,7 +38,7 @@ class StoreRegistry(Protocol):
 
     @abstractmethod
     async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
-        """Change a store by compare-and-set; return whether the catalogue holds `becomes` now.
+        """Replace a store's entry by compare-and-set; return whether the catalogue now holds `becomes`.
 
         The store is compared by its incarnations (`RegisteredStore.agrees_with`). Of concurrent
         calls from one state one succeeds. If the outcome is unclear, the adapter looks it up.

@@ -1,4 +1,4 @@
-"""The catalogue in this process's memory: the reference by which the others are measured."""
+"""The catalogue in the memory of this process; the contract suites compare the others with it."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -48,7 +48,7 @@ _MOST_FILES = 1000
 
 
 class InMemoryRecordRepo(RecordRepo):
-    """A catalogue that lives as long as the object. For one event loop; no call ever waits."""
+    """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
 
     def __init__(self, catalogue_id: CatalogueId | None = None) -> None:
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
@@ -113,7 +113,7 @@ class InMemoryRecordRepo(RecordRepo):
         return CatalogueUsage.of(self._recounted())
 
     def _recounted(self) -> Iterable[Counted]:
-        """Every file, replica and violation, counted one by one."""
+        """Count every file, replica and violation anew."""
         for file in self._files.values():
             yield None, file.kind, 1, file.stored.size_bytes
             for replica in file.replicas:
@@ -137,7 +137,7 @@ class InMemoryRecordRepo(RecordRepo):
         return [one for one in found if one.change != CatalogueUsage()]
 
     async def fold_counters(self) -> None:
-        """There are no totals to maintain; nothing is done."""
+        """Do nothing: this catalogue has no totals to maintain."""
 
     async def catalogue_id(self) -> CatalogueId:
         return self._catalogue_id
@@ -164,17 +164,17 @@ class InMemoryRecordRepo(RecordRepo):
         return True
 
     async def upgrade(self, *, slow: bool = False) -> None:
-        """There are no tables; nothing is done."""
+        """Do nothing: this catalogue has no tables."""
 
     async def pending(self) -> Sequence[str]:
-        """There are no tables; nothing is to do."""
+        """Return nothing: this catalogue has no tables to migrate."""
         return ()
 
     async def ping(self) -> None:
-        """Answers at once."""
+        """Return at once."""
 
     async def aclose(self) -> None:
-        """There is nothing to free; the catalogue stays as it is."""
+        """Do nothing: the catalogue can be used afterwards."""
 
     def _commit(self, attempt: AttemptId, unit: Unit) -> bool:
         if attempt not in self._attempts and unit.is_shown_by(self._held(unit.affected_ids)):
@@ -211,7 +211,7 @@ class InMemoryRecordRepo(RecordRepo):
         return ExistingRows(MappingProxyType(taken), violation)
 
     def _completed(self, unit: Unit) -> StoredViolation | None:
-        """The violation that the unit completes, as it is afterwards."""
+        """Return the violation that the unit completes, with the added files."""
         if unit.completes is None:
             return None
         violation = self._violations.get(unit.completes)
@@ -225,7 +225,7 @@ class InMemoryRecordRepo(RecordRepo):
     @staticmethod
     def _check_free(taken: Iterable[str]) -> None:
         if names := ", ".join(taken):
-            raise IdsTaken(f"another unit has {names}")
+            raise IdsTaken(f"another file or violation has the ids {names}")
 
     def _check_there(self, attempt: AttemptId, unit: Unit) -> None:
         if any(file.file_id not in self._files for file in unit.restored):

@@ -67,11 +67,11 @@ class Stores:
         return iter(self._directory)
 
     def blob_store(self, store_id: StoreId) -> BlobStore:
-        """As `Directory.blob_store`."""
+        """Return a store of this process, for reading (see `Directory.blob_store`)."""
         return self._directory.blob_store(store_id)
 
     def trusted(self, store_id: StoreId) -> MarkedBlobStore:
-        """As `Directory.trusted`."""
+        """Return a trusted store of this process, for a change (see `Directory.trusted`)."""
         return self._directory.trusted(store_id)
 
     async def confirm(self, store_id: StoreId, missing: BlobMissing | None = None) -> None:
@@ -114,15 +114,15 @@ class Stores:
                 await self._capacity.refresh(bound)
 
     async def doubt(self, store: MarkedBlobStore) -> str:
-        """As `Identities.doubt`."""
+        """Return why a store would not be trusted at a start (see `Identities.doubt`)."""
         return await self._identities.doubt(store)
 
     async def adopt(self, bound: BoundStore) -> str:
-        """As `Identities.adopt`."""
+        """Make the catalogue trust a store (see `Identities.adopt`)."""
         return await self._identities.adopt(bound)
 
     async def recount(self) -> None:
-        """As `Capacity.recount`; also records the locations of stores of other processes."""
+        """Recount the usage (see `Capacity.recount`); note the locations of other processes' stores."""
         counted = await self._capacity.recount()
         foreign = [store_id for store_id in counted if store_id not in self._directory]
         known = [await self._repo.registered(store_id) for store_id in foreign]
@@ -131,17 +131,17 @@ class Stores:
     async def place(
         self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
     ) -> Placement:
-        """As `Choosing.place`."""
+        """Decide where a file is stored (see `Choosing.place`)."""
         return await self._choosing.place(kind, size_bytes, device, excluded)
 
     def slots(self, puts: Mapping[StoreId, int]) -> AbstractAsyncContextManager[PutSlots]:
-        """As `Capacity.slots`."""
+        """Wait for put slots in stores (see `Capacity.slots`)."""
         return self._capacity.slots(puts)
 
     def occupied(self, store_id: StoreId) -> Occupancy:
-        """As `Capacity.occupied`."""
+        """Return the occupancy of a store (see `Capacity.occupied`)."""
         return self._capacity.occupied(store_id)
 
     def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
-        """As `Capacity.end_reservation`."""
+        """End a reservation of space (see `Capacity.end_reservation`)."""
         self._capacity.end_reservation(store_id, size_bytes, kept=kept)

@@ -55,7 +55,7 @@ class _Measurement:
 
 
 class Slots:
-    """A number of slots, given to callers in the order of arrival."""
+    """A limited number of slots (permissions to put a file), granted in the order of arrival."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -113,7 +113,7 @@ class Capacity:
         return self._occupied[store_id]
 
     def reserve(self, store_id: StoreId, size_bytes: int) -> None:
-        """Reserve bytes of a file that is about to be stored, until `end_reservation`."""
+        """Reserve space in a store for a file that is about to be stored, until `end_reservation`."""
         self._occupied[store_id].reserved_bytes += size_bytes
 
     def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
@@ -177,7 +177,7 @@ class Capacity:
     ) -> StoreStatus:
         """Return the current status of a store for placement.
 
-        `failed` is the error of this store earlier in the same call, or None.
+        `failed` is the error that this store raised earlier in the same call, or None.
         """
         limits, occupied = bound.configured.limits, self._occupancy_of(bound)
         full = str(failed) if isinstance(failed, StorageFull) else ""

@@ -63,7 +63,7 @@ class BoundStore:
 
     @property
     def store(self) -> MarkedBlobStore:
-        """The adapter."""
+        """The adapter that reads and writes this store."""
         return self.configured.store
 
     @property

@@ -54,8 +54,9 @@ class Identities:
     async def identify(self, bound: BoundStore, claimed: Collection[StoreId | None]) -> Identity:
         """Return the identity of a store.
 
-        Introduces a new incarnation at the first call in this process and whenever the confirmed
-        one is an hour old. `claimed` are the ids of the stores that this binding identified before.
+        Writes a new incarnation (a random id) to the marker and the catalogue at the first call in
+        this process, and again when the confirmed one is an hour old. `claimed`: the ids of the
+        other configured stores that were identified before this one.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
@@ -359,7 +360,9 @@ class Identities:
     async def _create_marker(self, store: MarkedBlobStore, registered: RegisteredStore) -> None:
         """Write the first marker of a registered store, and confirm its incarnation."""
         if registered.intended is None:
-            raise ValueError(f"{registered.store_id} has no intended incarnation")
+            raise ValueError(
+                f"the catalogue intends no incarnation for {registered.store_id}: no marker can be written"
+            )
         catalogue_id = await self._registry.catalogue_id()
         await store.create_marker(Marker(catalogue_id, registered.store_id, registered.intended))
         confirmed = registered.confirming(store.location, self._clock.now())

@@ -81,7 +81,7 @@ async def test_it_sweeps_by_itself() -> None:
 
 @pytest.mark.parametrize(
     ("error", "logged"),
-    [(gone, "the sweep is postponed"), (lambda: RuntimeError("a bug"), "the sweep failed")],
+    [(gone, "the sweep could not run"), (lambda: RuntimeError("a bug"), "the sweep failed")],
 )
 async def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
     error: Callable[[], Exception], logged: str, caplog: pytest.LogCaptureFixture

@@ -1,7 +1,7 @@
 """Ballast: disk space that is reserved, and released when the disk is full.
 
-A full disk takes no transaction at all, not even one that deletes. A file of a few megabytes,
-removed in time, makes the room in which the catalogue can shrink.
+On a full disk every transaction fails, also one that only deletes. Removing a file of a few
+megabytes frees the space that deleting transactions need.
 """
 
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Ballast:
-    """The file `path` of `size_bytes`, allocated and otherwise meaningless."""
+    """A file at `path` whose only purpose is to occupy `size_bytes` of disk space."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
         self._path = path
@@ -19,14 +19,14 @@ class Ballast:
 
     @property
     def is_reserved(self) -> bool:
-        """Whether the space is reserved now."""
+        """Return whether the ballast file exists, so that its disk space is reserved."""
         try:
             return os.stat(self._path).st_size >= self._size_bytes
         except OSError:
             return False
 
     def reserve(self) -> bool:
-        """Reserve the space unless it is reserved; False when the disk has no room for it."""
+        """Create the ballast file if it does not exist. Return False if the disk is too full for it."""
         if not self._size_bytes or self.is_reserved:
             return True
         try:
@@ -45,6 +45,6 @@ class Ballast:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Free the reserved space."""
+        """Remove the ballast file, which frees its disk space."""
         with suppress(OSError):
             os.unlink(self._path)

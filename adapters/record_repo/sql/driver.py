@@ -1,9 +1,9 @@
-"""What a database does for the catalogue, whatever its make: read, write in groups, upgrade.
+"""The protocol of a database driver: read, write in groups, upgrade.
 
-A write is a value: statements, and how many rows each must touch. A driver runs what has queued
-as one transaction, keeps a write that fails from taking its neighbours with it, and when the
-outcome of a commit is unknown (a connection lost in its midst) runs the write again: every write
-here tells, when it is repeated, whether it had happened.
+A write is a value: statements, and the number of rows that each must change. A driver runs all
+queued writes as one transaction. If one of them fails, only that one is rolled back. If the outcome
+of a commit is unknown (its connection was lost), the driver runs the writes again: each write
+detects, when it is repeated, whether it had happened before.
 """
 
 from abc import abstractmethod
@@ -21,7 +21,10 @@ from traffic_storage.domain.usage import CounterChange
 
 @frozen
 class Step:
-    """A statement, its executions, and how many rows they touch in all (None: any number)."""
+    """A statement, its executions, and the number of rows that they must change in all.
+
+    None: any number.
+    """
 
     statement: Statement
     rows: tuple[Args, ...]
@@ -30,9 +33,10 @@ class Step:
 
 @frozen
 class Write:
-    """What one call changes: all of it or nothing.
+    """The changes of one call of the port: all of them happen, or none.
 
-    `grows` says that it takes room; one that gives some back goes on when the disk is full.
+    `grows`: the write needs more disk space. A write that frees space is accepted when the disk is
+    full.
     """
 
     steps: tuple[Step, ...]
@@ -41,7 +45,7 @@ class Write:
 
 
 class Refused(Exception):
-    """A write met other rows than it expects, and nothing of it happened.
+    """A write was rolled back because the rows were not as it expects.
 
     `statement` is the one that touched too few rows, claimed what is taken, or (`dangling`)
     refers to what is not there. `repeated` says that an earlier run of the same write had an unknown outcome: it
@@ -56,47 +60,48 @@ class Refused(Exception):
 
 
 class Driver(Protocol):
-    """A database. Opens at first use; every method may be called by many at once.
+    """A database. It is opened at the first use. All methods may be called concurrently.
 
     Errors of all methods:
-        CatalogueUnavailable: it can't be reached, refuses, or did not answer in time; a write
-            did not happen, unless OutcomeUnknown says that this could not be found out.
-        StorageFull: it has no room.
+        CatalogueUnavailable: the database can't be reached, refuses the request, or did not
+            answer in time. A write did not happen, except with OutcomeUnknown: then it is unknown
+            whether it did.
+        StorageFull: the disk of the database is full.
     """
 
     @abstractmethod
     async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
-        """The rows of all executions, in order."""
+        """Run a query once for each tuple of arguments; return all rows, in that order."""
 
     @abstractmethod
     async def write(self, write: Write) -> None:
-        """Run a write; durable when this returns.
+        """Run a write. It is durable when this method returns.
 
-        A caller that is cancelled leaves a write that was begun to its end, for better or worse;
-        one that was not begun does not happen.
+        If the caller is cancelled, a write that was begun runs to its end, with either outcome; a
+        write that was not begun does not happen.
 
         Raises:
-            Refused: the rows are not as it expects; nothing of it happened.
+            Refused: the rows are not as the write expects; it was rolled back.
         """
 
     @abstractmethod
     async def upgrade(self, *, slow: bool) -> None:
-        """Bring the tables to this version's form, as the port says."""
+        """Apply pending migrations, as `RecordRepo.upgrade`."""
 
     @abstractmethod
     async def version(self) -> str | None:
-        """The version of the tables that are there; None where there are none."""
+        """Return the version of the existing tables; None if there are no tables."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Let running calls end, then free everything."""
+        """Wait until running calls have ended, then close all connections."""
 
 
 def merged(writes: Iterable[Write]) -> list[Step]:
-    """The steps of several writes as one transaction: each statement once, with all its rows.
+    """Return the steps of several writes as one transaction: each statement once, with all its rows.
 
-    Statements come in the order of their definition, rows by their first argument, so that two
-    transactions that touch the same rows lock them in the same order.
+    Statements are ordered by their definition and rows by their first argument, so that two
+    transactions that change the same rows lock them in the same order.
     """
     steps: dict[Statement, Step] = {}
     for write in writes:
@@ -108,9 +113,10 @@ def merged(writes: Iterable[Write]) -> list[Step]:
 
 
 def counting(writes: Iterable[Write]) -> list[Step]:
-    """The step that records the counter changes of several writes, summed up; last in its transaction.
+    """Return the step that records the summed counter changes of several writes.
 
-    It comes after a statement that changed a row: `SqlRecordRepo.fold_counters` relies on it.
+    It is the last step of its transaction and follows a statement that changed a row, which
+    `SqlRecordRepo.fold_counters` relies on.
     """
     sums: defaultdict[Args, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for write in writes:

@@ -1,7 +1,7 @@
 """Pages of files: one statement for each set of filters, and the arguments of a query.
 
 Each index that leads to a page has `kind` before the time, so a query without a kind merges the
-ranges of all kinds; the databases read no further in any of them than the page needs.
+ranges of all kinds; the databases read in each only as many entries as the page needs.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ _BEHIND_ALL_IDS = "\U0010ffff"
 
 @frozen
 class _Filters:
-    """Which columns a query filters by; `available`: files in that state are asked for."""
+    """The columns that a query filters by. `available`: the query selects available files."""
 
     kind: bool
     device: bool
@@ -45,7 +45,7 @@ class _Filters:
 
 
 def page(query: FilesQuery) -> tuple[Statement, list[Args]]:
-    """The statement and arguments that read a page and one file more, each with its replicas."""
+    """Return the statement and arguments that read a page and one more file, with all replicas."""
     filters = _Filters(
         kind=query.kind is not None,
         device=query.device_id is not None,
@@ -79,7 +79,7 @@ def _page(filters: _Filters) -> Statement:
 
 
 def _in_order(filters: _Filters) -> Subquery:
-    """The page without replicas."""
+    """Return the query of a page of files without their replicas."""
     if filters.kind or filters.violation:
         ranges = select(file).where(*_conditions(filters))
         ordered = ranges.order_by(file.c.created_at.desc(), file.c.file_id.desc())

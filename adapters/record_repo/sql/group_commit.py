@@ -1,8 +1,8 @@
-"""Group commit on PostgreSQL: what has queued becomes one transaction, and its outcome is found out.
+"""Group commit on PostgreSQL: the queued writes become one transaction with a known outcome.
 
-A connection that is lost before COMMIT was sent has changed nothing. One that is lost afterwards
-leaves the outcome open; then the group is run again, on a new connection: its first statement
-waits for the lost transaction to end, and each write tells whether it had happened.
+If the connection is lost before COMMIT is sent, nothing has changed. If it is lost afterwards, the
+outcome is unknown, and the group is run again on a new connection: its first statement waits until
+the lost transaction has ended, and each write detects whether it had happened.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ _LOOK_SECONDS = 1.0
 
 @define(eq=False)
 class _Job:
-    """A write that has queued, and who waits for it."""
+    """A queued write and the future of its caller."""
 
     write: Write
     waiting: asyncio.Future[None]
@@ -58,7 +58,7 @@ class _Job:
 
 
 class _Patience:
-    """How long a group is tried. `open`: a COMMIT was sent, and no answer came."""
+    """How long a group is tried. `open`: a COMMIT was sent and has had no answer."""
 
     def __init__(self, seconds: float) -> None:
         self.deadline = asyncio.get_running_loop().time() + seconds
@@ -66,14 +66,14 @@ class _Patience:
         self.tries = 0
 
     def note_open(self) -> None:
-        """An outcome is open from now on, and there is some time to find it out."""
+        """Record that an outcome is unknown from now on, and extend the time for determining it."""
         if not self.open:
             self.open = True
             now = asyncio.get_running_loop().time()
             self.deadline = max(self.deadline, now + _LOOK_SECONDS)
 
     async def again(self, error: Exception) -> bool:
-        """Whether to run the group once more, after a pause."""
+        """Return whether to run the group once more, after a pause."""
         self.tries += 1
         if not is_lost(error) and not is_passing(error):
             return False
@@ -87,8 +87,8 @@ class _Patience:
 class GroupCommit:
     """Runs writes in groups, at most `writers` of them at a time.
 
-    Tasks are started when something has queued and end when nothing is left; a caller that is
-    cancelled leaves its group alone.
+    A task starts when a write is queued and ends when the queue is empty. The cancellation of a
+    caller does not affect its group.
     """
 
     def __init__(self, pool: Pool, *, writers: int, seconds: float, where: str) -> None:
@@ -100,7 +100,7 @@ class GroupCommit:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def run(self, write: Write) -> None:
-        """As `Driver.write`."""
+        """Run a write in a group (see `Driver.write`)."""
         loop = asyncio.get_running_loop()
         job = _Job(write, loop.create_future())
         self._queue.append(job)
@@ -110,7 +110,7 @@ class GroupCommit:
         await job.waiting
 
     async def aclose(self) -> None:
-        """Return when all that has queued is done."""
+        """Wait until all queued writes are done."""
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
@@ -141,7 +141,7 @@ class GroupCommit:
                 self._fail_waiting(error)
 
     def _fail_waiting(self, error: Exception) -> None:
-        """Those that have queued meanwhile have waited long enough; nothing of them happened."""
+        """Fail the writes that were queued meanwhile: their time is up, and none of them has happened."""
         waiting, self._queue = self._queue, deque()
         for job in waiting:
             job.fail(translated(error, self._where) or error)
@@ -159,7 +159,7 @@ class GroupCommit:
         return known
 
     async def _commit_group(self, group: Sequence[_Job], patience: _Patience) -> None:
-        """Run a group; one that holds a write which can't be is halved until that is alone."""
+        """Run a group. If a write makes it fail, halve the group until that write is alone."""
         try:
             await self._run(group, patience)
         except Exception as error:

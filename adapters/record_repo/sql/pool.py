@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: opened when needed, kept while they are good, never too many."""
+"""A bounded pool of connections to PostgreSQL, opened when needed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
@@ -17,7 +17,7 @@ _CLOSE_SECONDS = 1.0
 
 
 class Connection(Protocol):
-    """What of asyncpg's connections is used; timeouts are seconds a command."""
+    """The part of an asyncpg connection that is used here. Timeouts are seconds per command."""
 
     async def execute(self, sql: str, *, timeout: float) -> str: ...  # noqa: ASYNC109
 
@@ -53,7 +53,7 @@ Connect: TypeAlias = Callable[[float], Coroutine[Any, Any, Connection]]
 
 
 class Pool:
-    """At most `size` connections, the one used last handed out first."""
+    """At most `size` connections. A lease gets the connection that was used last."""
 
     def __init__(self, connect: Connect, size: int) -> None:
         self._connect = connect
@@ -63,13 +63,13 @@ class Pool:
 
     @asynccontextmanager
     async def lease(self, deadline: float, *, fresh: bool = False) -> AsyncIterator[Connection]:
-        """A connection for the time of a block; `fresh`: a new one, all idle ones being suspect.
+        """Lease a connection for a block. `fresh`: close all idle connections and open a new one.
 
-        `deadline` is by the loop's clock. A connection whose block fails, or is cancelled, in the
-        midst of a command is cut, not kept.
+        `deadline` is loop time. If the block fails or is cancelled during a command, the
+        connection is closed and not kept.
 
         Raises:
-            TimeoutError: none came free, or could be opened, before `deadline`.
+            TimeoutError: no connection was free or could be opened before `deadline`.
         """
         async with asyncio.timeout_at(deadline):
             await self._places.acquire()
@@ -93,7 +93,7 @@ class Pool:
             self._places.release()
 
     async def aclose(self) -> None:
-        """Close all, those in use when they come back."""
+        """Close all connections; leased ones when their block ends."""
         for _ in range(self._size):
             await self._places.acquire()
         idle, self._idle = self._idle, []
@@ -117,10 +117,10 @@ class Pool:
 
 
 def seconds_until(deadline: float) -> float:
-    """The seconds that remain.
+    """Return the seconds until `deadline` (loop time).
 
     Raises:
-        TimeoutError: none.
+        TimeoutError: the deadline has passed.
     """
     remaining = deadline - asyncio.get_running_loop().time()
     if remaining <= 0:

@@ -1,8 +1,8 @@
-"""PostgreSQL: asyncpg's connections, a few that write in groups, the others read.
+"""The driver for PostgreSQL: asyncpg connections, of which a few write in groups and others read.
 
-Statements run on the driver's own connections: the text that SQLAlchemy compiled once, rows as
-the driver gives them. Every command has a deadline, and a connection whose command did not end is
-cut; so the catalogue comes back by itself when the server does.
+Statements are texts that SQLAlchemy compiled once; they run directly on asyncpg connections. Every
+command has a deadline, and a connection whose command did not end in time is closed. So the
+catalogue is available again, without a restart, when the server is.
 """
 
 import asyncio
@@ -56,12 +56,12 @@ _DURABLE = """
 
 @frozen
 class PostgresSettings:
-    """Where the server is, who we are, and how patient to be.
+    """The address of the server, the credentials and the timeouts.
 
     `host` may be a folder with a Unix socket. `timeout_seconds` bounds each call, the wait for a
-    connection included; only finding out what became of a commit may take a second more.
-    `pool_size` connections read, `writers` write. A `password` that is a function is asked for each
-    new connection.
+    connection included; only determining the outcome of a commit may take one second more.
+    `pool_size` connections read, `writers` write. If `password` is a function, it is called
+    for each new connection.
     """
 
     host: str
@@ -75,17 +75,17 @@ class PostgresSettings:
 
     @property
     def where(self) -> str:
-        """The database in words, without secrets."""
+        """Return the database's address for messages, without secrets."""
         return f"the database {self.database} at {self.host}:{self.port}"
 
 
 def postgres_repo(settings: PostgresSettings) -> SqlRecordRepo:
-    """The catalogue in a PostgreSQL database. Opens nothing."""
+    """Return a catalogue in a PostgreSQL database. No connection is opened before the first use."""
     return SqlRecordRepo(PostgresDriver(settings))
 
 
 class PostgresDriver(Driver):
-    """Connections that read, and a few that write in groups."""
+    """A pool of connections for reading, and a small one for writing in groups."""
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._settings = settings
@@ -99,7 +99,7 @@ class PostgresDriver(Driver):
         )
 
     async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
-        """As the driver's protocol says. One round trip, however many executions."""
+        """Run a query (see `Driver.read`) in one round trip, whatever the number of executions."""
         text = statement.text(DIALECT)
         args = text.all(executions)
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
@@ -113,11 +113,10 @@ class PostgresDriver(Driver):
                 return await self._fetch(text.sql, args, deadline, fresh=True)
 
     async def write(self, write: Write) -> None:
-        """As the driver's protocol says."""
         await self._commits.run(write)
 
     async def upgrade(self, *, slow: bool) -> None:
-        """As the port says, under an advisory lock."""
+        """Apply pending migrations under an advisory lock."""
         with translating(self._settings.where):
             found = await self._version()
             migrations.refuse_newer(found)
@@ -129,12 +128,10 @@ class PostgresDriver(Driver):
                 await asyncio.to_thread(lambda: asyncio.run(self._migrate()))
 
     async def version(self) -> str | None:
-        """As the driver's protocol says."""
         with translating(self._settings.where):
             return await self._version()
 
     async def aclose(self) -> None:
-        """As the driver's protocol says."""
         await self._commits.aclose()
         await self._readers.aclose()
         await self._writers.aclose()

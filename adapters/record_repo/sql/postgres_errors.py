@@ -1,4 +1,4 @@
-"""What PostgreSQL's and asyncpg's errors mean, and what helps. No message holds a secret."""
+"""Translates errors of PostgreSQL and asyncpg. No message contains a secret."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ _IDLE_IN_TRANSACTION = "25P03"
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection can't be used any more, so that a new one may do better."""
+    """Return whether the error ended the connection, so that a new connection may succeed."""
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error)
     return (
@@ -59,19 +59,19 @@ def is_lost(error: BaseException) -> bool:
 
 
 def is_harmless(error: BaseException) -> bool:
-    """Whether the connection is as good as before, once the transaction is rolled back."""
+    """Return whether the connection can be used again once its transaction is rolled back."""
     return isinstance(
         error, Refused | DataError | IntegrityConstraintViolationError | TransactionRollbackError
     )
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same transaction may well succeed when it is run again (40001, 40P01)."""
+    """Return whether the same transaction may succeed when it is run again (40001, 40P01)."""
     return isinstance(error, TransactionRollbackError)
 
 
 def translated(error: BaseException, where: str) -> TrafficStorageError | None:
-    """What the port calls this failure of the database; None for a mistake of ours."""
+    """Return the port's error for a failure of the database; None if the error is a defect here."""
     if isinstance(error, TrafficStorageError):
         return error
     if isinstance(error, TimeoutError):
@@ -101,7 +101,7 @@ def _away(where: str, cause: str, remedy: str) -> CatalogueUnavailable:
 
 @contextmanager
 def translating(where: str) -> Iterator[None]:
-    """Raise what asyncpg raises as the port's errors; mistakes of ours pass through."""
+    """Raise errors of asyncpg as the port's errors; errors caused by a defect pass unchanged."""
     try:
         yield
     except Exception as error:

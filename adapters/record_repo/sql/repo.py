@@ -1,4 +1,4 @@
-"""SqlRecordRepo: the port's calls as statements."""
+"""The catalogue in a database: each call of the port as statements."""
 
 import asyncio
 from collections.abc import Sequence
@@ -59,9 +59,9 @@ _MOST_FOLDED = 5000
 
 @frozen
 class _Horizon:
-    """Deltas up to `newest` are settled once no transaction below `transaction` is running.
+    """Counter deltas up to `newest` can be folded once no transaction below `transaction` runs.
 
-    Until then one with a lower id may still become visible, and would be left out by a fold.
+    Until then a delta with a lower id may still become visible, and a fold would omit it.
     """
 
     newest: int
@@ -69,7 +69,7 @@ class _Horizon:
 
 
 class SqlRecordRepo(RecordRepo):
-    """The catalogue in the database behind `driver`. Opens nothing until it is used."""
+    """The catalogue in the database of `driver`, which is opened at the first use."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -122,7 +122,7 @@ class SqlRecordRepo(RecordRepo):
         return Page(found[: query.limit], Cursor(last.occurred_at, last.violation_id))
 
     async def is_rare(self, query: ViolationQuery) -> bool:
-        """Whether few violations lie in the range of confidence (see `violation_pages`)."""
+        """Return whether few violations lie in the range of confidence (see `violation_pages`)."""
         if not violation_pages.has_range(query):
             return False
         most = violation_pages.most_rare(query.limit, await self._about_all_violations())
@@ -282,7 +282,7 @@ class SqlRecordRepo(RecordRepo):
         return unit.is_shown_by(ExistingRows({file.file_id: file for file in files}, violation))
 
     async def _about_all_violations(self) -> int:
-        """How many violations there were at one of the last queries."""
+        """Return the number of violations, as counted at one of the last queries."""
         if self._queries_until_count == 0:
             self._violations = (await self.usage()).violations
             self._queries_until_count = _QUERIES_BETWEEN_COUNTS

@@ -1,6 +1,6 @@
-"""Values to rows and back, column by column.
+"""Converts values to rows and back.
 
-A row that was written is trusted when it is read: nothing is checked twice.
+Rows are not checked when they are read: their values were checked before they were written.
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,12 +62,12 @@ _LONG = "\t"
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds since 1970, UTC; exact."""
+    """Return a time as microseconds since 1970 (UTC), exactly."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment(value: int) -> datetime:
-    """The instant that `micros` wrote; exact."""
+    """Return the time (UTC) of microseconds since 1970: the exact inverse of `micros`."""
     if 0 <= value < _FLOAT_IS_EXACT:
         return datetime.fromtimestamp(value / 1_000_000, UTC)
     return _EPOCH + timedelta(0, 0, value)
@@ -78,7 +78,7 @@ def _micros_or_none(given: datetime | None) -> int | None:
 
 
 def _moments(values: Sequence[int]) -> list[datetime]:
-    """The instants of a column."""
+    """Return the times of a column."""
     if min(values) < 0 or max(values) >= _FLOAT_IS_EXACT:
         return [*map(moment, values)]
     read = datetime.fromtimestamp
@@ -90,7 +90,7 @@ def _moment_or_none(value: int | None) -> datetime | None:
 
 
 def _json(value: Json) -> str:
-    """The text of a value that was checked when its record was made."""
+    """Return a checked value as JSON text."""
     try:
         return dumps(value, default=dict).decode()
     except TypeError:
@@ -98,34 +98,34 @@ def _json(value: Json) -> str:
 
 
 def _parsed(texts: Iterable[str]) -> list[Any]:
-    """What each text says, read in one go."""
+    """Parse JSON texts, all in one call of the parser."""
     together = f"[{','.join(texts)}]"
     read = exact_loads if _LONG in together else loads
     return read(together)  # type: ignore[no-any-return]
 
 
 def _frozen(texts: Sequence[str]) -> list[Any]:
-    """What each text says, frozen; equal texts share one value."""
+    """Parse JSON texts into frozen values; equal texts share one value."""
     distinct = tuple(dict.fromkeys(texts))
     values = dict(zip(distinct, map(frozen_json, _parsed(distinct)), strict=True))
     return [values[text] for text in texts]
 
 
 def attempt_row(attempt: Attempt) -> Args:
-    """A new attempt."""
+    """Return the row of a new attempt."""
     keys = _json([[store_id, key] for store_id, key in attempt.keys])
     return attempt.attempt_id, attempt.owner, micros(attempt.deadline), keys, False
 
 
 def attempt_of(row: Row) -> Attempt:
-    """The attempt of a row."""
+    """Return the attempt of a row."""
     attempt_id, owner, deadline, keys, _ = row
     places = tuple((StoreId(store_id), BlobKey(key)) for store_id, key in loads(keys))
     return Attempt(AttemptId(attempt_id), owner, moment(deadline), places)
 
 
 def store_row(store: RegisteredStore) -> Args:
-    """The row of a store."""
+    """Return the row of a store."""
     return (
         store.store_id,
         store.tier.value,
@@ -139,7 +139,7 @@ def store_row(store: RegisteredStore) -> Args:
 
 
 def exchange_row(was: RegisteredStore, becomes: RegisteredStore) -> Args:
-    """The arguments of an exchange."""
+    """Return the arguments of the compare-and-set of a store's row."""
     return (
         was.store_id,
         was.incarnation,
@@ -153,7 +153,7 @@ def exchange_row(was: RegisteredStore, becomes: RegisteredStore) -> Args:
 
 
 def store_of(row: Row) -> RegisteredStore:
-    """The store of a row."""
+    """Return the store of a row."""
     store_id, tier, location, registered_at, incarnation, intended, *times = row
     intended_at, confirmed_at = map(_moment_or_none, times)
     return RegisteredStore(
@@ -169,7 +169,7 @@ def store_of(row: Row) -> RegisteredStore:
 
 
 def file_row(file: StoredFile) -> Args:
-    """A file without its replicas."""
+    """Return the row of a file, without its replicas."""
     content, stored, media = file.content, file.stored, file.media
     same = (stored.size_bytes, stored.sha256) == (content.size_bytes, content.sha256)
     return (
@@ -209,7 +209,7 @@ def file_row(file: StoredFile) -> Args:
 
 
 def replica_row(file_id: FileId, replica: Replica) -> Args:
-    """One copy of a file, with the store's id and tier in place of its number."""
+    """Return the row of a replica; the statement turns the store's id into its number."""
     return (
         replica.replica_id.bytes,
         file_id,
@@ -221,7 +221,7 @@ def replica_row(file_id: FileId, replica: Replica) -> Args:
 
 
 def files_of(rows: Iterable[Row]) -> tuple[StoredFile, ...]:
-    """The files of rows that hold a file and one of its replicas each; a file's rows together."""
+    """Return the files of rows that hold a file and one replica each; a file's rows are adjacent."""
     return tuple(_file_of(list(group)) for _, group in groupby(rows, key=itemgetter(0)))
 
 
@@ -294,7 +294,7 @@ _STATES = {state.value: state for state in ViolationState}
 
 
 def violation_row(violation: StoredViolation) -> Args:
-    """A violation with its record."""
+    """Return the row of a violation, with its record."""
     record = violation.record
     return (
         record.violation_id,
@@ -327,7 +327,7 @@ def _other_than(file_id: FileId | None, path: str) -> str | None:
 
 
 def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
-    """The violations of rows, in their order; column by column, for a page is most of the work."""
+    """Return the violations of rows, in their order. Works by columns: pages are read often."""
     columns = tuple(zip(*rows, strict=True))
     if not columns:
         return ()
@@ -388,18 +388,18 @@ VIOLATION = "violation"
 
 
 def counter_row(change: CounterChange) -> Args:
-    """The columns of a counter's change, without its amounts."""
+    """Return the key columns of a counter's change."""
     kind = VIOLATION if change.kind is None else change.kind.value
     return day_number(change.day), change.store_id or NO_STORE, kind, change.device_id or NO_DEVICE
 
 
 def day_number(day: date) -> int:
-    """Days since 1970."""
+    """Return a date as days since 1970."""
     return (day - _EPOCH.date()).days
 
 
 def usage_of(found: Iterable[Row]) -> CatalogueUsage:
-    """The usage of rows of store, kind, items and bytes."""
+    """Return the usage that rows of store, kind, items and bytes describe."""
     return CatalogueUsage.of(
         (
             StoreId(store_id) if store_id else None,
@@ -412,7 +412,7 @@ def usage_of(found: Iterable[Row]) -> CatalogueUsage:
 
 
 def days_of(found: Sequence[Row]) -> Sequence[DailyUsage]:
-    """The usage of rows that have a day first, in its order."""
+    """Return the daily usage of rows whose first column is the day, in their order."""
     return [
         DailyUsage(_EPOCH.date() + timedelta(days=day), usage_of(row[1:] for row in of_day))
         for day, of_day in groupby(found, key=itemgetter(0))

@@ -1,9 +1,8 @@
-"""The embedded database: one file, one thread that writes, one that reads.
+"""The driver for SQLite: one file, a thread that writes and a thread that reads.
 
-The standard library's `sqlite3` in threads of our own, rather than aiosqlite: a group of writes
-is one hop to a thread from BEGIN to COMMIT, where aiosqlite hops for each statement. Rows become
-values on the event loop, while the thread is at the next page. Several processes may use the file
-at once.
+It uses `sqlite3` in threads of its own instead of aiosqlite: a group of writes is one thread switch
+from BEGIN to COMMIT, whereas aiosqlite switches for each statement. Rows become values on the event
+loop, while the thread reads the next page. Several processes may use the file concurrently.
 """
 
 import logging
@@ -78,11 +77,11 @@ _log = logging.getLogger("traffic_storage.catalogue")
 
 @frozen
 class SqliteSettings:
-    """Where the catalogue is, and how patient to be.
+    """The path of the catalogue and its timeouts.
 
     `timeout_seconds`: how long another process may hold the file locked. `read_seconds`: how long
-    one read may take. `ballast_bytes`: room
-    beside the file that is given up when the disk is full, so that deleting works; 0 for none.
+    one read may take. `ballast_bytes`: disk space that is reserved beside the file and released
+    when the disk is full, so that deleting works; 0 for none.
     """
 
     path: Path = field(converter=Path)
@@ -92,13 +91,13 @@ class SqliteSettings:
 
 
 def sqlite_repo(settings: SqliteSettings) -> SqlRecordRepo:
-    """The catalogue in a SQLite file. Opens nothing."""
+    """Return a catalogue in a SQLite file, which is opened at the first use."""
     return SqlRecordRepo(SqliteDriver(settings))
 
 
 @frozen
 class _Reading:
-    """A read on its way to the thread: the text and its executions."""
+    """A read that is queued for the thread: the text and its executions."""
 
     text: CompiledText
     executions: Sequence[Args]
@@ -114,30 +113,26 @@ class SqliteDriver(Driver):
         self._reading = Worker("catalogue-reader", reader.run, reader.close, most=MOST_READS)
 
     async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
-        """As the driver's protocol says."""
         found = await self._reading.do(_Reading(statement.text(DIALECT), executions))
         return cast("Sequence[Row]", found)
 
     async def write(self, write: Write) -> None:
-        """As the driver's protocol says."""
         await self._writing.do(write)
 
     async def upgrade(self, *, slow: bool) -> None:
-        """As the port says; makes the file, readable by this user alone, where there is none."""
+        """Apply pending migrations. Create the file, readable by this user only, if it is missing."""
         await self._apart(partial(_upgrade, slow=slow))
 
     async def version(self) -> str | None:
-        """As the driver's protocol says."""
         return await self._apart(_version_of_file)
 
     async def aclose(self) -> None:
-        """As the driver's protocol says."""
         # The reader first: whoever closes last empties the log into the file.
         await self._reading.aclose()
         await self._writing.aclose()
 
     async def _apart(self, work: Callable[[SqliteSettings], T]) -> T:
-        """The result of something that happens once, on a connection of its own."""
+        """Run `work` in a thread that ends afterwards; return its result."""
 
         def run(jobs: Sequence[Job[SqliteSettings]]) -> None:
             for job in jobs:
@@ -152,7 +147,7 @@ class SqliteDriver(Driver):
 
 
 class _File:
-    """The database's file and a connection to it, opened when it is needed."""
+    """The database file and a connection to it, opened when needed."""
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
@@ -161,7 +156,7 @@ class _File:
         self._identity: tuple[int, int] | None = None
 
     def connection(self) -> sqlite3.Connection:
-        """The connection to the file that lies under the path now."""
+        """Return a connection to the file that the path leads to now."""
         found = _identity(self._settings.path)
         if self._identity not in (None, found):
             # Writing on would acknowledge what nobody will find again.
@@ -201,7 +196,7 @@ class _Reader:
         self._file = _File(settings)
 
     def run(self, jobs: Sequence[Job[_Reading]]) -> None:
-        """Answer each."""
+        """Run each read and set its result."""
         for job in jobs:
             if not job.abandoned:
                 try:
@@ -223,7 +218,7 @@ class _Reader:
         return rows
 
     def _is_late(self) -> bool:
-        """Whether SQLite must interrupt the read."""
+        """Return whether the deadline has passed, so that SQLite must interrupt the read."""
         return monotonic() > self._deadline
 
     def _failure(self, error: Exception) -> Exception:
@@ -243,7 +238,7 @@ def _too_slow(path: Path, seconds: float) -> CatalogueUnavailable:
 
 
 class _CommitFailed(Exception):
-    """COMMIT raised: what became of the transaction is not known for certain."""
+    """COMMIT raised an error: it is unknown whether the transaction happened."""
 
     def __init__(self, error: sqlite3.Error) -> None:
         super().__init__(str(error))
@@ -251,7 +246,7 @@ class _CommitFailed(Exception):
 
 
 class _Writer:
-    """The thread that writes: groups what has queued into one transaction."""
+    """The thread that writes: it runs the queued writes as one transaction."""
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._path = settings.path
@@ -259,7 +254,7 @@ class _Writer:
         self._ballast = _ballast(settings)
 
     def run(self, jobs: Sequence[Job[Write]]) -> None:
-        """Run each; those that fail don't take the others with them."""
+        """Run all writes. One that fails does not affect the others."""
         live = self._without_room([job for job in jobs if not job.abandoned])
         try:
             self._run_until_known(live)
@@ -274,7 +269,7 @@ class _Writer:
         self._file.close()
 
     def _without_room(self, jobs: list[Job[Write]]) -> list[Job[Write]]:
-        """Where there is no room for the ballast, only what gives room back is run."""
+        """Run only writes that free space, because the disk is too full for the ballast."""
         if self._ballast.reserve():
             return jobs
         growing = [job for job in jobs if job.payload.grows]
@@ -282,7 +277,7 @@ class _Writer:
         return [job for job in jobs if not job.payload.grows]
 
     def _run_in_released_space(self, jobs: Sequence[Job[Write]]) -> None:
-        """Run what gives room back in the room that the ballast leaves."""
+        """Release the ballast and run the writes that free space."""
         self._ballast.release()
         _log.warning("the disk of the catalogue is full: its ballast was given up")
         try:
@@ -291,7 +286,7 @@ class _Writer:
             _fail(jobs, error)
 
     def _run_until_known(self, jobs: Sequence[Job[Write]]) -> None:
-        """Run a group until its outcome is known."""
+        """Run a group, and repeat it until its outcome is known."""
         if not jobs:
             return
         with translating(self._path):
@@ -304,7 +299,7 @@ class _Writer:
                 raise
 
     def _again(self, jobs: Sequence[Job[Write]], failed: _CommitFailed) -> None:
-        """Whether a commit that failed has happened shows when it is repeated."""
+        """Repeat a group whose commit failed: each write detects whether it had happened."""
         self._file.close()
         if is_full(failed.error):
             raise failed.error
@@ -340,7 +335,7 @@ class _Writer:
                 refusal.repeated = repeated
 
     def _one(self, connection: sqlite3.Connection, write: Write) -> Exception | None:
-        """Run one write within the group's transaction; why it was left out, or None."""
+        """Run one write within the group's transaction. Return why it was rolled back, or None."""
         connection.execute("SAVEPOINT one")
         refusal: Exception | None = None
         try:
@@ -410,7 +405,7 @@ def _disk_is_full(path: Path) -> bool:
 
 
 def _open(settings: SqliteSettings) -> sqlite3.Connection:
-    """A connection to the file, which must exist; write-ahead log, each commit flushed."""
+    """Open the file, which must exist, with a write-ahead log and a flush for each commit."""
     connection = sqlite3.connect(
         f"file:{quote(str(settings.path))}?mode=rw",
         uri=True,
@@ -430,7 +425,7 @@ def _open(settings: SqliteSettings) -> sqlite3.Connection:
 
 
 def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
-    """Switch to the write-ahead log; of many who do so at once SQLite refuses some outright."""
+    """Switch to the write-ahead log. Retry, because SQLite refuses some of concurrent switches."""
     patience = monotonic() + settings.timeout_seconds
     while True:
         try:
@@ -487,7 +482,7 @@ def _version(connection: sqlite3.Connection) -> str | None:
 
 
 def _make_file(path: Path) -> None:
-    """Make an empty file for this user alone, and its folders, so that they last."""
+    """Create an empty file that only this user can read, and its folders, durably."""
     _make_folder(path.absolute().parent)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

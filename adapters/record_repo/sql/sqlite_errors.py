@@ -1,4 +1,4 @@
-"""What SQLite's errors mean, and what helps."""
+"""Translates errors of SQLite."""
 
 import errno
 import sqlite3
@@ -30,22 +30,22 @@ _REMEDIES = {
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """The primary result code; 0 when the error has none (it was raised by the binding)."""
+    """Return the primary result code of an error; 0 if it has none (the binding raised it)."""
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """Whether the disk was full."""
+    """Return whether the error means that the disk is full."""
     return code_of(error) == sqlite3.SQLITE_FULL
 
 
 def full(path: Path) -> StorageFull:
-    """The disk of the file has no room."""
+    """Return the port's error for a full disk below the database file."""
     return StorageFull(f"the disk of the catalogue {path} is full", remedy="free space there")
 
 
 def translated(error: sqlite3.Error, path: Path) -> TrafficStorageError | None:
-    """What the port calls this failure of the database; None for a mistake of ours."""
+    """Return the port's error for a failure of the database; None if the error is a defect here."""
     if is_full(error):
         return full(path)
     if code_of(error) in _REMEDIES:
@@ -69,7 +69,7 @@ def _translated_system(error: OSError, path: Path) -> TrafficStorageError:
 
 @contextmanager
 def translating(path: Path) -> Iterator[None]:
-    """Raise what SQLite and the file system raise as the port's; mistakes of ours pass through."""
+    """Raise errors of SQLite and the file system as the port's; those of a defect pass unchanged."""
     try:
         yield
     except TrafficStorageError:  # Some are OSErrors too, and say already what is wrong.

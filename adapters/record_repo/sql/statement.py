@@ -21,13 +21,13 @@ _ranks = count()
 
 @frozen
 class CompiledText:
-    """A statement's text in one dialect, and how its positional arguments follow from `Args`."""
+    """A statement's text in one dialect, with the mapping from `Args` to its positional arguments."""
 
     sql: str
     arrange: Callable[[Args], Args]
 
     def all(self, rows: Sequence[Args]) -> Sequence[Args]:
-        """The positional arguments of several executions."""
+        """Return the positional arguments of several executions."""
         return rows if self.arrange is _as_they_are else [self.arrange(row) for row in rows]
 
 
@@ -35,7 +35,7 @@ class CompiledText:
 class Statement:
     """A statement whose arguments are a tuple in the order of `names`.
 
-    `on_sqlite` is the form for SQLite where the common one does not suit it. `rank` orders the statements of one transaction: as they are defined. `counted` is a column
+    `on_sqlite`: the form for SQLite, if it differs. `rank` orders the statements of one transaction: as they are defined. `counted` is a column
     that a driver asks back where that is the way to learn how many rows were touched.
     """
 
@@ -46,7 +46,7 @@ class Statement:
     _texts: dict[str, CompiledText] = field(init=False, factory=dict)
 
     def text(self, dialect: Dialect, *, counting: bool = False) -> CompiledText:
-        """The text in this dialect; with `counting`, it returns one row a row touched."""
+        """Return the text in a dialect. `counting`: the statement returns one row per changed row."""
         key = f"{dialect.name}+{counting}"
         found = self._texts.get(key)
         if found is None:
@@ -66,9 +66,9 @@ class Statement:
 def _arrangement(
     names: Sequence[str], places: Sequence[str], constants: dict[str, Any]
 ) -> Callable[[Args], Args]:
-    """What turns arguments in the order of `names` into those of `places`.
+    """Return a function that converts arguments in the order of `names` to the order of `places`.
 
-    A place that no name fills is a constant that the dialect has added.
+    A place without a name is a constant that the dialect has added.
     """
     if list(names) == list(places):
         return _as_they_are

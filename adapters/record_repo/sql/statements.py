@@ -1,5 +1,7 @@
-"""All statements, built once. Those of one transaction run in the order in which they stand here:
-what ends or claims something first, what others refer to before what refers, counters last.
+"""All statements, built once.
+
+The statements of one transaction run in the order of this module: first those that end an attempt or
+claim an id, then rows before the rows that refer to them, and counters last.
 """
 
 from typing import Any
@@ -56,7 +58,7 @@ _NONE = literal_column("''", Text)
 
 
 def _given(name: str) -> BindParameter[Any]:
-    """An argument."""
+    """Return the bind parameter of an argument."""
     return bindparam(name)
 
 
@@ -65,7 +67,7 @@ def _is(column: Column[str], state: ReplicaState) -> ColumnElement[bool]:
 
 
 def _insertion(table: Table) -> Statement:
-    """Insert one row; the arguments are its columns, in the order of the table."""
+    """Return the statement that inserts a row; its arguments are the columns in table order."""
     names = tuple(f"new_{column.name}" for column in table.c)
     values = dict(zip(table.c.keys(), map(_given, names), strict=True))
     return Statement(insert(table).values(values), names)
@@ -84,7 +86,7 @@ INSERT_STORE = Statement(
 
 
 def _number(name: str) -> ColumnElement[int]:
-    """The number of the store whose id is an argument."""
+    """Return the subquery for the number of the store whose id is an argument."""
     return select(store.c.number).where(store.c.store_id == _given(name)).scalar_subquery()
 
 
@@ -148,7 +150,7 @@ INSERT_VIOLATION = _insertion(violation)
 
 
 def _text(name: str) -> ColumnElement[str]:
-    """An argument that is a text or NULL; PostgreSQL can't tell from the statement."""
+    """Return the parameter of a text or NULL, with a type that PostgreSQL can't infer."""
     return cast(_given(name), Text)
 
 
@@ -200,7 +202,7 @@ _folded = (usage_delta.c.delta_id > _given("watermark"), usage_delta.c.delta_id 
 
 
 def _fold_into(table: Table) -> Statement:
-    """Add the deltas of the range, summed by the table's primary key."""
+    """Return the statement that adds the range's deltas, summed by the table's primary key."""
     keys = [column.name for column in table.primary_key]
     columns = [usage_delta.c[key] for key in keys]
     changes = (
@@ -274,7 +276,7 @@ COPIES = (
 
 
 def with_copies(files: FromClause) -> FromClause:
-    """Rows of files joined with `COPIES`."""
+    """Return the query that joins rows of files with `COPIES`."""
     return files.outerjoin(replica, replica.c.file_id == files.c.file_id).outerjoin(
         store, store.c.number == replica.c.store
     )
@@ -304,7 +306,7 @@ _unfolded = usage_delta.c.delta_id > _watermark
 
 
 def _usage(counted: CompoundSelect[Any], *by: str) -> Select[Any]:
-    """Sums by the columns `by`, store and kind, ordered by these, of those that are not zero."""
+    """Return the query for the sums by `by`, store and kind, ordered by these, without zero sums."""
     found = counted.subquery()
     store_id = func.coalesce(store.c.store_id, _NONE)
     items, size = (_sum(found.c[name]) for name in _AMOUNTS)

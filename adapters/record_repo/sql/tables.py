@@ -4,9 +4,9 @@ Times are microseconds since 1970 (UTC), digests and UUIDs bytes, JSON canonical
 as states are plain text, which the domain checks. Text is
 ordered by code point in both: SQLite does so by itself, PostgreSQL by the collation "C".
 
-What the invariants of storing need is held by the database itself: an id is claimed once and a
-replica written once (primary keys), a replica belongs to a file, and a violation never shows
-without its files (foreign keys). A replica's key follows from its id, its file's kind and digest.
+The database itself ensures the invariants of storing: an id is claimed once and a replica written
+once (primary keys), a replica belongs to a file, and a violation is never visible without its files
+(foreign keys). A replica's key follows from its id, its file's kind and digest.
 """
 
 from typing import Any
@@ -213,7 +213,7 @@ CONFIDENCE_BANDS = 33
 
 
 def confidence_band(confidence: float) -> int:
-    """The number of the band of a confidence in [0, 1]; it never falls when the confidence rises.
+    """Return the number of the band of a confidence in [0, 1], which increases with the confidence.
 
     Bands are narrower near 1, where the confidences of detectors are dense.
     """

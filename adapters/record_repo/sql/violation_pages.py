@@ -71,7 +71,7 @@ _LONGEST: ColumnElement[int] = literal_column(str(MAX_LIMIT + 1))
 
 @frozen
 class Equalities:
-    """Which columns a query compares with a value."""
+    """The columns that a query compares with a value."""
 
     device: bool = False
     type: bool = False
@@ -79,11 +79,11 @@ class Equalities:
 
     @property
     def count(self) -> int:
-        """How many."""
+        """Return the number of compared columns."""
         return self.device + self.type + self.vehicle_class
 
     def conditions(self, table: Any = violation.c) -> Iterable[ColumnElement[bool]]:  # noqa: ANN401
-        """The comparisons."""
+        """Yield the comparisons."""
         if self.device:
             yield table.device_id == _given("device")
         if self.type:
@@ -115,7 +115,7 @@ BY_BAND: Mapping[Equalities, str] = {
 
 
 def most_rare(limit: int, violations: int) -> int:
-    """The most violations in a range of confidence that are read and sorted for a page.
+    """Return the largest number of violations in a range of confidence that a page reads and sorts.
 
     With r of n violations in the range, sorting reads r rows; merging passes over about
     n × limit ÷ r entries in the two outer bands, divided by the number of bands. The costs are equal
@@ -125,7 +125,7 @@ def most_rare(limit: int, violations: int) -> int:
 
 
 def page(query: ViolationQuery, *, is_rare: bool = False) -> tuple[Statement, Args]:
-    """The statement and the arguments that read a page and one violation more.
+    """Return the statement and the arguments that read a page and one more violation.
 
     `is_rare`: no more than `most_rare` violations lie in the query's range of confidence.
     """
@@ -141,12 +141,12 @@ def page(query: ViolationQuery, *, is_rare: bool = False) -> tuple[Statement, Ar
 
 
 def has_range(query: ViolationQuery) -> bool:
-    """Whether the query's range of confidence leaves any violation out."""
+    """Return whether the query's range of confidence excludes any violation."""
     return _range(query) != (0.0, 1.0)
 
 
 def range_size_args(query: ViolationQuery, most: int) -> Args:
-    """The arguments of `RANGE_SIZE`."""
+    """Return the arguments of `RANGE_SIZE`."""
     return _args(query, most)
 
 
@@ -191,7 +191,7 @@ def _given(name: str) -> BindParameter[Any]:
 
 
 def _after(table: Any = violation.c) -> Iterable[ColumnElement[bool]]:  # noqa: ANN401
-    """The time range of the query, and what follows the cursor."""
+    """Yield the conditions for the time range of the query and the rows after its cursor."""
     yield table.occurred_at >= _given("earliest")
     yield table.occurred_at <= _given("latest")
     yield or_(table.occurred_at < _given("latest"), table.violation_id > _given("after"))
@@ -255,9 +255,9 @@ def _rare(given: Equalities) -> Statement:
 
 
 def _few(given: Equalities) -> CTE:
-    """The keys of all violations in the range of confidence, with what else is compared.
+    """Return the subquery for the keys of all violations in the range, with the compared columns.
 
-    The other conditions stand outside: here they would make another index look cheaper.
+    The outer query has the other conditions: here they would make another index look cheaper.
     """
     compared = [
         column

@@ -766,7 +766,7 @@ class RecordRepoContract:
             await repo.fold_counters()
 
     async def test_folding_changes_no_reading(self, repo: RecordRepo) -> None:
-        """fold_counters: "No reading changes", whenever it runs and however often."""
+        """fold_counters: "The results of `usage` and `daily_usage` stay the same", whenever it runs and however often."""
         place = await local(repo)
         units = [new_evidence(new_record(), place) for _ in range(40)]
         done = asyncio.Event()

@@ -30,10 +30,10 @@ _log = logging.getLogger("traffic_storage.catalogue")
 
 
 def refuse_newer(found: str | None) -> None:
-    """Refuse tables of a version that this code does not know.
+    """Raise if the tables have a version that this program does not know.
 
     Raises:
-        ConfigurationError: they were made by a newer version of this program.
+        ConfigurationError: a newer version of this program made the tables.
     """
     if found is not None and not any(_HERE.glob(f"versions/v{found}_*.py")):
         raise ConfigurationError.of(
@@ -44,7 +44,7 @@ def refuse_newer(found: str | None) -> None:
 
 
 def pending(found: str | None) -> list[str]:
-    """The names of the steps from version `found` to `HEAD`.
+    """Return the names of the steps from version `found` to `HEAD`.
 
     Raises:
         ConfigurationError: the tables are newer than this code.
@@ -55,12 +55,12 @@ def pending(found: str | None) -> list[str]:
 
 
 def refuse_slow(found: str | None) -> None:
-    """Refuse to go on where a migration is pending that takes long on a large catalogue.
+    """Raise if a migration is pending that takes long on a large catalogue.
 
-    Such a module says `quick = False`. Where there are no tables yet, all are quick.
+    The module of such a migration sets `quick = False`. Without tables, all migrations are quick.
 
     Raises:
-        ConfigurationError: one is pending.
+        ConfigurationError: such a migration is pending.
     """
     if found is None:
         return

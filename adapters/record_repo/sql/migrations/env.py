@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps on the connection that `upgrade` hands over.
+"""Alembic's entry: runs the steps on the connection that `upgrade` passes.
 
 Each step is a transaction together with its version, unless the connection has one open: then all
 steps belong to that one.

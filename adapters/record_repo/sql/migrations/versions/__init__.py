@@ -1,1 +1,1 @@
-"""The steps, oldest first by name."""
+"""The migrations; the order of their names is their order in time."""
