@@ -34,7 +34,7 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class Copies:
-    """Keeps copies of blobs below `folder`, at most `limit_bytes`; evicts the least recently used first.
+    """Keeps copies of blobs in `folder`, at most `limit_bytes`; evicts the least recently used.
 
     The first use scans the folder: existing copies count, in the order of their last use. If
     several processes share one folder, each counts only the copies that it knows. Space is freed
@@ -133,7 +133,7 @@ class Copies:
         self._held_bytes = 0
 
     async def _index(self) -> OrderedDict[BlobKey, int] | None:
-        """Return the sizes of the copies, least recently used first; None if the folder is unreadable.
+        """Return the sizes of the copies by last use; None if the folder can't be read.
 
         Concurrent first calls wait for one scan of the folder.
         """
@@ -231,7 +231,7 @@ class Copies:
             self._folder.remove(key)
 
     async def _end(self, key: BlobKey, *, kept: bool) -> None:
-        """End the reservation of a copy; remove the copy if it was not written or was dropped meanwhile."""
+        """End the reservation of a copy; remove the copy if it was not written or was dropped."""
         self._growing.discard(key)
         if not kept or key in self._doomed:
             self._doomed.discard(key)
@@ -239,7 +239,7 @@ class Copies:
 
 
 class Fetch:
-    """A transfer of a blob to or from the remote store; `drop` makes it stale, so that no copy is kept."""
+    """A transfer of a blob to or from the remote store; if `drop` makes it stale, no copy is kept."""
 
     is_stale = False
 

@@ -277,7 +277,10 @@ class Bucket:
 
 
 async def _next(stream: AsyncIterator[T], at_end: T) -> T:
-    """Return the next item of a stream, `at_end` after the last. `anext` with a default fails on obstore's iterators."""
+    """Return the next item of a stream, or `at_end` after the last.
+
+    `anext` with a default fails on the iterators of obstore.
+    """
     try:
         return await stream.__anext__()
     except StopAsyncIteration:
