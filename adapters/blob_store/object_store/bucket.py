@@ -205,7 +205,7 @@ class Bucket:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
     async def note(self, name: str, limit_bytes: int = _MAX_NOTE_BYTES) -> Note | None:
-        """Return a small object (marker or sidecar), cut to `limit_bytes`; None if it is missing."""
+        """Return a small object (marker or sidecar), cut to `limit_bytes`; None if missing."""
 
         async def call() -> Note:
             options: obstore.GetOptions = {"range": (0, limit_bytes)}
