@@ -166,7 +166,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
 
 class _Permit:
-    """Raises DeadlinePassed when called after a deadline, or after `withdraw`; else does nothing."""
+    """Raises DeadlinePassed when called after a deadline, or after `withdraw`; else no effect."""
 
     def __init__(self, clock: Clock, deadline: datetime, key: BlobKey) -> None:
         self._clock = clock

@@ -141,7 +141,7 @@ class DiskSpool(Spool):
         return SpooledBody(landing.fd, digests)
 
     async def _land(self, chunks: AsyncIterable[bytes], landing: _Landing) -> bytearray:
-        """Write incoming bytes to the file once they exceed `memory_bytes`; return the unwritten rest."""
+        """Write bytes to the file once they exceed `memory_bytes`; return the unwritten rest."""
         pending = bytearray()
         most = self._memory_bytes
         async for chunk in chunks:

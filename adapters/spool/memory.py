@@ -39,9 +39,7 @@ class InMemorySpool(Spool):
 
     async def chunks(self, body: Body) -> AsyncIterator[bytes]:
         if isinstance(body, SpooledBody):
-            raise TypeError(
-                "`body` must be in memory: a body in a file can be read only by the spool that made it"
-            )
+            raise TypeError("`body` must be in memory: only the spool that made a file can read it")
         for start in range(0, len(body.data), SEGMENT_BYTES):
             yield body.data[start : start + SEGMENT_BYTES]
 

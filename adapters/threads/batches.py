@@ -111,7 +111,7 @@ class Worker(Generic[P]):
         return end
 
     def _next(self) -> tuple[list[Job[P]], Job[None] | None]:
-        """Wait for jobs; return a batch of them, and the request to end the thread (None: go on)."""
+        """Wait for jobs; return a batch of them, and any request to end the thread."""
         batch: list[Job[P]] = []
         with suppress(Empty):
             while len(batch) < self._most:

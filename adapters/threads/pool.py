@@ -34,8 +34,8 @@ class Threads:
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one blocking call in a thread and return its result.
 
-        On cancellation this method raises at once. A call that has not begun is dropped; a call that has
-        begun runs to its end and its result is dropped.
+        On cancellation this method raises at once. A call that has not begun is dropped; a call
+        that has begun runs to its end and its result is dropped.
         """
         made = self._make(lambda: call(*args, **kwargs))
         try:

@@ -34,7 +34,7 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class Copies:
-    """Keeps copies of blobs below `folder`, at most `limit_bytes`; evicts the least recently used first.
+    """Keeps copies of blobs in `folder`, at most `limit_bytes`; evicts the least recently used.
 
     The first use scans the folder: existing copies count, in the order of their last use. If
     several processes share one folder, each counts only the copies that it knows. Space is freed
@@ -88,7 +88,7 @@ class Copies:
 
     @asynccontextmanager
     async def filling(self, key: BlobKey, size_bytes: int) -> AsyncIterator["Filling"]:
-        """Write a copy in pieces in the block; keep it if it fits and the block calls `complete`."""
+        """Write a copy piece by piece; keep it if it fits and the block calls `complete`."""
         victims = await self._reserve(key, size_bytes)
         if victims is None:
             yield Filling(self, None)
@@ -112,7 +112,7 @@ class Copies:
         return True
 
     async def drop(self, key: BlobKey) -> None:
-        """Remove the copy of a blob; a copy that is being written is removed after it is written."""
+        """Remove the copy of a blob; a copy being written is removed afterwards."""
         for fetch in self._fetches.get(key, ()):
             fetch.is_stale = True
         if key in self._growing:
@@ -133,7 +133,7 @@ class Copies:
         self._held_bytes = 0
 
     async def _index(self) -> OrderedDict[BlobKey, int] | None:
-        """Return the sizes of the copies, least recently used first; None if the folder is unreadable.
+        """Return the sizes of the copies by last use; None if the folder can't be read.
 
         Concurrent first calls wait for one scan of the folder.
         """
@@ -190,7 +190,7 @@ class Copies:
     async def _reserve(
         self, key: BlobKey, size_bytes: int, fetch: "Fetch | None" = None
     ) -> list[BlobKey] | None:
-        """Reserve space for a copy; return the copies to remove for it, or None if it is not kept."""
+        """Reserve space for a copy; return the copies to remove for it, or None if not kept."""
         sizes = await self._index()
         size = _occupied(size_bytes)
         if (
@@ -239,7 +239,7 @@ class Copies:
 
 
 class Fetch:
-    """A transfer of a blob to or from the remote store; if `drop` makes it stale, no copy is kept."""
+    """A transfer of a blob to or from the remote store; once stale (`drop`), no copy is kept."""
 
     is_stale = False
 

@@ -205,7 +205,7 @@ class Bucket:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
     async def note(self, name: str, limit_bytes: int = _MAX_NOTE_BYTES) -> Note | None:
-        """Return a small object (marker or sidecar), cut to `limit_bytes`; None if it is missing."""
+        """Return a small object (marker or sidecar), cut to `limit_bytes`; None if missing."""
 
         async def call() -> Note:
             options: obstore.GetOptions = {"range": (0, limit_bytes)}
@@ -277,7 +277,10 @@ class Bucket:
 
 
 async def _next(stream: AsyncIterator[T], at_end: T) -> T:
-    """Return the next item of a stream, `at_end` after the last. `anext` with a default fails on obstore's iterators."""
+    """Return the next item of a stream, or `at_end` after the last.
+
+    `anext` with a default fails on the iterators of obstore.
+    """
     try:
         return await stream.__anext__()
     except StopAsyncIteration:

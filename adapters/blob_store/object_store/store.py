@@ -307,7 +307,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         """Raise StorageUnavailable if `error` reports an object that the bucket does not hold."""
         if isinstance(error, BlobConflict):
             raise StorageUnavailable(
-                f"{self.location} reports that an object exists, but a later request does not find it"
+                f"{self.location} reports that an object exists, but then does not find it"
             ) from error
 
     async def _has_digest(self, key: BlobKey, digests: Digests) -> bool:

@@ -19,7 +19,7 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Node:
-    """A Redis server and its breaker, which makes calls fail at once while the server is unavailable.
+    """A Redis server and its breaker, which makes calls fail at once while the server is down.
 
     The breaker is closed while the server is connected and answers in time. The first `ask` starts
     a background task that connects, and reconnects after each failure. An `ask` waits for the first
@@ -57,7 +57,7 @@ class Node:
         waits beyond `deadline` (see `Pipeline`).
 
         Raises:
-            Unavailable: the server does not reply in time. The server may have executed the commands.
+            Unavailable: the server does not reply in time. It may have executed the commands.
             ResponseError: the server refuses the last command.
         """
         if not self._tried.is_set():

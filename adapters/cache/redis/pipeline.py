@@ -33,7 +33,7 @@ class _Call:
 
 
 class Pipeline:
-    """Sends commands over one connection to Redis and gives each reply to the call that waits for it.
+    """Sends commands over one connection to Redis and gives each reply to its call.
 
     A pipeline fails once and stays failed: when the connection closes, when a reply is invalid,
     when no byte arrives during the whole wait of a call, or after `_MOST_LATE` late replies in a
@@ -71,7 +71,7 @@ class Pipeline:
         return answer
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Send commands and receive replies until the pipeline fails; raise the error that ended it.
+        """Send commands and receive replies until the pipeline fails; raise its error.
 
         Calls `ready` after the first reply to PING.
         """
@@ -115,7 +115,7 @@ class Pipeline:
         self._last_bytes_at = self._loop.time()
 
     def _check(self, call: _Call, turns: int) -> None:
-        """Handle a call whose deadline has passed: extend it while bytes arrive, else fail the call."""
+        """Handle a call at its deadline: extend the wait while bytes arrive, else fail the call."""
         if call.answer.done():
             return
         if turns:

@@ -101,7 +101,7 @@ class PixelBudget:
 
 
 def inspect(body: Body, budget: PixelBudget) -> ImageInfo:
-    """Return the format and dimensions of an encoded image after reading and checking all its data.
+    """Return the format and dimensions of an encoded image; reads and checks all its data.
 
     Raises: the same errors as `decode`.
     """

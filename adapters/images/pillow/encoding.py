@@ -36,7 +36,7 @@ def check_format(dimensions: Dimensions, encoding: Encoding) -> None:
     if max(dimensions.width, dimensions.height) > longest:
         raise InvalidInput.of(
             "image",
-            f"is {dimensions.width} × {dimensions.height} pixels; {name} allows at most {longest} per side",
+            f"is {dimensions.width} × {dimensions.height} pixels; {name} allows {longest} per side",
             "choose another image format, or split the image",
         )
     if encoding.format is ImageFormat.JPEG and dimensions.channels == 4:

@@ -29,7 +29,7 @@ _FILTERS = bytes(range(5))
 def check_whole(stream: BinaryIO) -> None:
     """Check that a PNG file is complete; read it from its signature to the chunk IEND.
 
-    Every chunk must be complete and have a correct checksum (section 5.3). All rows must be present,
+    Every chunk must be complete and have a correct checksum (section 5.3). All rows must exist,
     each with a defined filter (section 9.2). Bytes after IEND are not read. Uses constant memory.
     The position of the stream is undefined afterwards.
 
@@ -71,7 +71,7 @@ def _exactly(stream: BinaryIO, count: int) -> bytes:
 
 
 class _Rows:
-    """Counts the pixel rows in a PNG's compressed data and checks their filters; keeps no pixels."""
+    """Counts the pixel rows in a PNG's compressed data and checks their filters."""
 
     def __init__(self, header: bytes) -> None:
         width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", header)
@@ -79,7 +79,7 @@ class _Rows:
         passes = _PASSES if interlaced else ((0, 0, 1, 1),)
 
         def bytes_of(column: int, row: int, columns: int, rows: int) -> tuple[int, int]:
-            """Return the size of an interlacing pass and of each row in it (with filter byte), in bytes."""
+            """Return the bytes of an interlacing pass and of each row in it (with filter byte)."""
             across, down = -((column - width) // columns), -((row - height) // rows)
             stride = 1 + -(-across * bits // 8)
             return (down * stride if across > 0 else 0), stride
