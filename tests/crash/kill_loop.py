@@ -9,20 +9,24 @@ Exit status 1 when anything that was acknowledged is lost or any invariant is br
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
 
 from attrs import Factory, define
 
+from tests.crash import writer
 from tests.crash.audit import look_up
 from tests.crash.later import AN_HOUR, put_forward
 from tests.support.media import video
@@ -31,7 +35,6 @@ from tests.support.setups import on_bucket, on_database, on_redis
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.entrypoints.container import build, running
 
-ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
 LARGE = {"segment_bytes": 9 * MIB, "evidence_bytes": 5 * MIB}
 """In many pieces, but in one request; and what goes into a bucket in parts."""
@@ -43,6 +46,20 @@ LONG_PAUSE_SECONDS = 2.5
 ARRIVAL_SECONDS = 1.0
 """Until a server has done what it had already got of a process that was killed then."""
 PATIENCE_SECONDS = 60.0
+_PROCESSES = multiprocessing.get_context("forkserver")
+# Importing the service takes longer than most of what is killed.
+_PROCESSES.set_forkserver_preload(
+    [
+        "tests.crash.writer",
+        *(
+            f"traffic_storage.adapters.{name}"
+            for name in (
+                *("record_repo.sql.sqlite", "record_repo.sql.postgres"),
+                *("blob_store.local_disk", "blob_store.object_store", "cache.redis"),
+            )
+        ),
+    ]
+)
 SETUPS = {
     "local": StorageStrategy.LOCAL_ONLY,
     "hybrid": StorageStrategy.HYBRID,
@@ -167,8 +184,7 @@ class KillLoop:
         It is killed some time after a line with `since`. False: neither that nor its own death
         came in a minute, so that it was killed for that.
         """
-        process = self._start(fault)
-        assert process.stdout is not None
+        process, told = self._start(fault)
         timely = threading.Timer(pause_seconds, process.kill)
         overdue = threading.Event()
 
@@ -179,25 +195,25 @@ class KillLoop:
         last = threading.Timer(PATIENCE_SECONDS, give_up)
         last.start()
         try:
-            for line in process.stdout:
+            for line in told:
                 if since and since in line:
                     timely.start()
                 # The last of a killed process may be torn.
                 if line.endswith(b"\n"):
                     self.record.take(line)
-            status = process.wait(timeout=PATIENCE_SECONDS)
+            process.join(PATIENCE_SECONDS)
         finally:
             timely.cancel()
             last.cancel()
             process.kill()
-            process.wait()
-            process.stdout.close()
-        if status != -9:
-            raise RuntimeError(f"the writer ended by itself with {status}: {self._log()}")
+            process.join()
+            told.close()
+        if process.exitcode != -signal.SIGKILL:
+            raise RuntimeError(f"the writer ended by itself with {process.exitcode}: {self._log()}")
         self.record.kills += 1
         return not overdue.is_set()
 
-    def _start(self, fault: dict[str, Any] | None) -> "subprocess.Popen[bytes]":
+    def _start(self, fault: dict[str, Any] | None) -> tuple[BaseProcess, IO[bytes]]:
         path = self._folder / "order.json"
         path.write_text(
             self.record.order(
@@ -209,15 +225,14 @@ class KillLoop:
                 fault=fault,
             )
         )
-        log: IO[bytes] = (self._folder / "writer.log").open("wb")
-        with log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.writer", str(path)],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
+        reading, writing = os.pipe()
+        told = Connection(writing, readable=False)
+        process = _PROCESSES.Process(
+            target=writer.run, args=(path, told, self._folder / "writer.log"), daemon=True
+        )
+        process.start()
+        told.close()
+        return process, os.fdopen(reading, "rb")
 
     def _log(self) -> str:
         return (self._folder / "writer.log").read_text()[-2000:]

@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,14 @@ async def main(order: dict[str, Any], short: bytes) -> None:
         )
 
 
-if __name__ == "__main__":
-    given = json.loads(Path(sys.argv[1]).read_text())
+def run(order: Path, told: Connection, log: Path) -> None:
+    """Run in a process of its own: tell through `told` what a program tells on standard output."""
+    os.dup2(told.fileno(), 1)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    given = json.loads(order.read_text())
     asyncio.run(main(given, Path(given["video"]).read_bytes()))
+
+
+if __name__ == "__main__":
+    told_on_stdout = json.loads(Path(sys.argv[1]).read_text())
+    asyncio.run(main(told_on_stdout, Path(told_on_stdout["video"]).read_bytes()))

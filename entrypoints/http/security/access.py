@@ -1,4 +1,7 @@
-"""The access that a route declares. A request to a route without a declaration gets status 403."""
+"""The access that a route declares; `authentication` enforces it.
+
+A request to a route without a declaration gets status 403.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
