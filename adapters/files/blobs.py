@@ -6,6 +6,7 @@ Every method blocks, is thread-safe, and raises the errors of the ports.
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 import threading
@@ -304,7 +305,13 @@ class BlobFolder:
         self._folders.close()
 
     def _replace(self, root: Descriptor, name: str, text: bytes) -> None:
-        """Publish a small file at the root durably, replacing any file of this name."""
+        """Publish a small file at the root durably, replacing any file of this name.
+
+        Also removes the files that a process left here that was killed between the two steps.
+        """
+        for left_over in os.listdir(root.fd):
+            if re.fullmatch(rf"{re.escape(name)}\.[0-9a-f]{{16}}", left_over):
+                os.unlink(left_over, dir_fd=root.fd)
         place = Place(root, f"{name}.{secrets.token_hex(8)}", self._durable)
         with self._staged(root) as staged:
             write_all(staged.fd, text)

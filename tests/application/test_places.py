@@ -52,7 +52,7 @@ async def test_local_then_cloud_goes_to_the_cloud_above_the_high_water_mark() ->
         rig.cloud.go_down("the bucket does not answer")
         stored = await service.video(film(9, 100), "fallback")
         assert rig.tier("fallback") is Tier.LOCAL
-        assert "the cloud can't store this one" in stored.file.placement.reason
+        assert "the cloud is unavailable or full" in stored.file.placement.reason
         assert await service.miscounts() == []
 
 

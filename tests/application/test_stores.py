@@ -475,7 +475,7 @@ async def test_one_place_that_is_configured_twice_is_one_store() -> None:
     async with rig.running() as service:
         clouds = [one for one in service.stores if one.store.tier is Tier.CLOUD]
         assert [one.trusted for one in clouds] == [True, False]
-        assert "one is a copy of the other" in clouds[1].untrusted_reason
+        assert "one store is a copy of the other" in clouds[1].untrusted_reason
         assert (await service.read.whole("X"))[1].file_id == "X"
 
 

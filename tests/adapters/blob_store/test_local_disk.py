@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -157,6 +158,35 @@ class TestReplaced:
         assert (store.root / second.key).read_bytes() == second.data
         shutil.rmtree(tmp_path / "old")
         assert await store.read(first.key, first.digests) == first.data
+
+    async def test_replacing_the_marker_removes_what_a_killed_process_left(
+        self, store: LocalDiskBlobStore
+    ) -> None:
+        await store.create_marker(self.MARKER)
+        for name in (".traffic-storage.0123456789abcdef", ".traffic-storage.of-somebody-else"):
+            (store.root / name).touch()
+        later = attrs.evolve(self.MARKER, incarnation=Incarnation("j"))
+        await store.replace_marker(self.MARKER, later)
+        assert await store.marker() == later
+        names = {entry.name for entry in store.root.iterdir() if entry.is_file()}
+        assert names == {".traffic-storage", ".traffic-storage.of-somebody-else"}
+
+    async def test_a_marker_that_cannot_be_replaced_stays_and_leaves_nothing_beside_it(
+        self, store: LocalDiskBlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store.create_marker(self.MARKER)
+
+        def failing(*args: object, **kwargs: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "rename", failing)
+            with pytest.raises(StorageUnavailable):
+                await store.replace_marker(
+                    self.MARKER, attrs.evolve(self.MARKER, incarnation=Incarnation("j"))
+                )
+        assert await store.marker() == self.MARKER
+        assert [entry.name for entry in store.root.iterdir()] == [".traffic-storage"]
 
     async def test_a_folder_that_never_was_marked_gives_way_to_one_that_is(
         self, store: LocalDiskBlobStore, tmp_path: Path

@@ -51,7 +51,7 @@ def test_an_empty_path_is_not_the_folder_one_is_in(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    assert f"{option}: it is empty" in shell("db", "upgrade", option, "", code=2).err
+    assert f"{option}: the path is empty" in shell("db", "upgrade", option, "", code=2).err
     file = here / "config.toml"
     file.write_text('local_base_path = ""\n')
     assert "not an empty text" in shell("db", "upgrade", "--config", file, code=7).err

@@ -220,7 +220,7 @@ class TestKeysFile:
         with pytest.raises(ConfigurationError) as caught:
             create_storage_app(container=container)
         assert "line 1" in str(caught.value)
-        assert "same name twice" in str(caught.value)
+        assert "two keys with the same digest" in str(caught.value)
 
 
 class TestReadiness:
