@@ -107,13 +107,13 @@ class BlobStoreContract:
         await tamper(store, key, how, at=at)
 
     @pytest.mark.parametrize("size", SIZES)
-    async def test_what_was_put_is_read(self, store: BlobStore, size: int) -> None:
+    async def test_read_returns_the_bytes_of_put(self, store: BlobStore, size: int) -> None:
         """put, read: the bytes come back."""
         blob = await stored(store, random_blob(size))
         assert await store.read(blob.key, blob.digests) == blob.data
 
     @pytest.mark.parametrize("size", SIZES)
-    async def test_what_was_spooled_is_read(self, store: BlobStore, size: int) -> None:
+    async def test_a_spooled_body_is_stored(self, store: BlobStore, size: int) -> None:
         """put: accepts a body in a file like one in memory."""
         blob = random_blob(size)
         with blob.spooled() as body:
@@ -121,7 +121,7 @@ class BlobStoreContract:
         assert await store.read(blob.key, blob.digests) == blob.data
         assert (await store.head(blob.key)).manifest == blob.manifest
 
-    async def test_one_body_under_two_keys_is_two_blobs(self, store: BlobStore) -> None:
+    async def test_equal_blobs_under_two_keys_are_independent(self, store: BlobStore) -> None:
         """put: two blobs with equal bytes share nothing; damage to one does not affect the other."""
         one = random_blob(5 * MIB)
         other = new_blob(one.data)
@@ -145,7 +145,9 @@ class BlobStoreContract:
         ],
         ids=["none", "unicode", "long", "packed", "sidecar", "sidecar of 1 MiB"],
     )
-    async def test_the_manifest_comes_back(self, store: BlobStore, metadata: str | None) -> None:
+    async def test_head_returns_size_and_manifest(
+        self, store: BlobStore, metadata: str | None
+    ) -> None:
         """head: returns the size and the manifest, of any length."""
         blob = await stored(store, new_blob(b"evidence", metadata=metadata))
         head = await store.head(blob.key)
@@ -170,7 +172,7 @@ class BlobStoreContract:
         await stored(store, other)
         assert (await store.head(blob.key)).manifest == other.manifest
 
-    async def test_what_was_not_published_leaves_no_manifest(self, store: BlobStore) -> None:
+    async def test_a_failed_put_leaves_no_manifest(self, store: BlobStore) -> None:
         """put: a call that fails publishes neither bytes nor manifest."""
         blob, other = blob_with_sidecar(), blob_with_sidecar()
         cut = MemoryBody(blob.data[:-1], blob.digests)
@@ -182,7 +184,7 @@ class BlobStoreContract:
         await stored(store, blob)
         assert (await store.head(blob.key)).manifest == blob.manifest
 
-    async def test_the_same_again_counts_as_written(self, store: BlobStore) -> None:
+    async def test_put_of_the_same_bytes_succeeds_again(self, store: BlobStore) -> None:
         """put: succeeds if the key already holds the same bytes."""
         for size in (10, 9 * MIB):
             blob = await stored(store, random_blob(size))
@@ -192,7 +194,7 @@ class BlobStoreContract:
                 await store.put(blob.key, body, blob.manifest, deadline=NEVER)
             assert await store.read(blob.key, blob.digests) == blob.data
 
-    async def test_nothing_that_exists_is_changed(self, store: BlobStore) -> None:
+    async def test_put_of_other_bytes_under_a_used_key_is_refused(self, store: BlobStore) -> None:
         """put: BlobConflict if the key holds other bytes; these and the manifest stay."""
         for size in (10, 9 * MIB):
             first = await stored(store, random_blob(size))
@@ -217,7 +219,7 @@ class BlobStoreContract:
             await store.put(there.key, there.body, there.manifest, deadline=PAST)
         assert await is_there(store, there)
 
-    async def test_half_a_body_is_never_visible(self, store: BlobStore) -> None:
+    async def test_a_body_of_the_wrong_size_is_not_published(self, store: BlobStore) -> None:
         """put: BlobCorrupt if the size of the body differs from its digests; publishes nothing."""
         for size in (1000, 9 * MIB):
             blob = random_blob(size)
@@ -233,7 +235,7 @@ class BlobStoreContract:
             assert not await is_there(store, blob)
         assert await is_empty(store)
 
-    async def test_what_is_not_there_is_missing(self, store: BlobStore) -> None:
+    async def test_an_absent_blob_is_missing(self, store: BlobStore) -> None:
         """read, open, head: BlobMissing if there is no such blob."""
         for blob in (random_blob(10), random_blob(5 * MIB)):
             with pytest.raises(BlobMissing):
@@ -245,7 +247,9 @@ class BlobStoreContract:
                     await opened(store, blob.key, blob.digests, Span(0, stop))
 
     @pytest.mark.parametrize("size", [10, 5 * MIB])
-    async def test_other_digests_than_recorded_are_found(self, store: BlobStore, size: int) -> None:
+    async def test_other_digests_than_expected_are_corrupt(
+        self, store: BlobStore, size: int
+    ) -> None:
         """read, open: BlobCorrupt if size or digests differ from the expected ones."""
         blob = await stored(store, random_blob(size))
         for expected in (random_blob(size).digests, random_blob(size + 1).digests):
@@ -256,7 +260,7 @@ class BlobStoreContract:
         assert await store.read(blob.key, blob.digests) == blob.data
 
     @pytest.mark.parametrize("size", [10, 200_000, 5 * MIB])
-    async def test_damage_is_found(self, store: BlobStore, size: int) -> None:
+    async def test_a_read_of_damaged_bytes_is_refused(self, store: BlobStore, size: int) -> None:
         """read, open: BlobCorrupt if the stored bytes are damaged."""
         for how in (Damage.FLIP, Damage.TRUNCATE, Damage.EXTEND):
             blob = await stored(store, random_blob(size))
@@ -267,7 +271,7 @@ class BlobStoreContract:
                 await opened(store, blob.key, blob.digests, Span(0, size))
 
     @pytest.mark.parametrize("left", [0, 1, 4 * MIB])
-    async def test_bytes_behind_a_lost_end_are_damage(self, store: BlobStore, left: int) -> None:
+    async def test_a_span_in_a_lost_end_is_corrupt(self, store: BlobStore, left: int) -> None:
         """open: BlobCorrupt if the end is lost; repetitions do not make the store unavailable."""
         blob, other = await stored(store, random_blob(6 * MIB)), random_blob(10)
         await self.tamper(store, blob.key, Damage.TRUNCATE, left)
@@ -278,7 +282,9 @@ class BlobStoreContract:
         assert await store.read(other.key, other.digests) == other.data
 
     @pytest.mark.parametrize("size", SIZES)
-    async def test_what_lies_there_is_measured(self, store: BlobStore, size: int) -> None:
+    async def test_measure_returns_and_verify_compares_digests(
+        self, store: BlobStore, size: int
+    ) -> None:
         """measure: returns the digests of the stored bytes. verify: compares all bytes with them."""
         blob = await stored(store, random_blob(size))
         assert await store.measure(blob.key) == blob.digests
@@ -289,7 +295,9 @@ class BlobStoreContract:
                 await store.verify(blob.key, expected)
 
     @pytest.mark.parametrize("size", [10, 5 * MIB])
-    async def test_damage_is_measured(self, store: BlobStore, size: int) -> None:
+    async def test_measure_and_verify_after_damage_or_loss(
+        self, store: BlobStore, size: int
+    ) -> None:
         """measure: returns the digests of damaged bytes. verify: BlobCorrupt, or BlobMissing."""
         for how in (Damage.FLIP, Damage.TRUNCATE, Damage.EXTEND):
             blob = await stored(store, random_blob(size))
@@ -307,7 +315,7 @@ class BlobStoreContract:
         with pytest.raises(BlobMissing):
             await store.verify(lost.key, lost.digests)
 
-    async def test_loss_is_found(self, store: BlobStore) -> None:
+    async def test_a_lost_blob_is_missing(self, store: BlobStore) -> None:
         """read, open: BlobMissing if the blob is lost."""
         for size in (10, 5 * MIB):
             blob = await stored(store, random_blob(size))
@@ -356,7 +364,7 @@ class BlobStoreContract:
         with pytest.raises(BlobCorrupt):
             await opened(store, blob.key, blob.digests, Span(2 * MIB, 2 * MIB + 1))
 
-    async def test_bytes_before_the_damage_are_given_and_right(self, store: BlobStore) -> None:
+    async def test_the_bytes_before_a_damaged_segment_are_correct(self, store: BlobStore) -> None:
         """open: yields the correct bytes before a damaged segment, and none of that segment."""
         blob = await stored(store, random_blob(6 * MIB))
         await self.tamper(store, blob.key, Damage.FLIP, 4 * MIB + 5)
@@ -365,7 +373,7 @@ class BlobStoreContract:
             await opened(store, blob.key, blob.digests, Span(0, 6 * MIB), given)
         assert b"".join(given) == blob.data[: 4 * MIB]
 
-    async def test_a_stream_may_be_left_early(self, store: BlobStore) -> None:
+    async def test_a_stream_may_be_closed_early(self, store: BlobStore) -> None:
         """open: the iterator may be closed early."""
         blob = await stored(store, random_blob(9 * MIB))
         for _ in range(10):
@@ -375,7 +383,7 @@ class BlobStoreContract:
                     break
         assert await store.read(blob.key, blob.digests) == blob.data
 
-    async def test_streams_do_not_disturb_each_other(self, store: BlobStore) -> None:
+    async def test_concurrent_streams_do_not_mix(self, store: BlobStore) -> None:
         """open: concurrent streams do not mix their bytes."""
         blobs = [await stored(store, random_blob(5 * MIB + extra)) for extra in range(3)]
         found = await asyncio.gather(
@@ -386,7 +394,7 @@ class BlobStoreContract:
         )
         assert found == [blob.data for blob in blobs * 2]
 
-    async def test_what_was_deleted_is_missing(self, store: BlobStore) -> None:
+    async def test_a_deleted_blob_is_missing(self, store: BlobStore) -> None:
         """delete: removes the blob; succeeds if there is no such blob."""
         kept, deleted = await stored(store, random_blob(10)), await stored(store, random_blob(10))
         for _ in range(2):
@@ -397,7 +405,7 @@ class BlobStoreContract:
         await store.delete(random_blob(1, kind=FileKind.VIDEO, day=date(1999, 1, 1)).key)
         assert await is_there(store, kept)
 
-    async def test_the_listing_is_in_order(self, store: BlobStore) -> None:
+    async def test_the_listing_is_in_order_of_keys(self, store: BlobStore) -> None:
         """list: yields each blob once, in ascending order of key (code points)."""
         blobs = [
             await stored(store, random_blob(size, kind=kind, day=date(year, month, 9)))
@@ -413,7 +421,7 @@ class BlobStoreContract:
         now = datetime.now(UTC)
         assert all(abs((entry.modified_at - now).total_seconds()) < 600 for entry in entries)
 
-    async def test_the_listing_can_be_narrowed_and_taken_up_again(self, store: BlobStore) -> None:
+    async def test_the_listing_is_limited_by_prefix_and_after(self, store: BlobStore) -> None:
         """list: yields the blobs whose key begins with `prefix` and is greater than `after`."""
         for kind in FileKind:
             for day in (1, 2, 12):
@@ -429,7 +437,7 @@ class BlobStoreContract:
                 expected = [key for key in every if key.startswith(prefix) and key > after]
                 assert await keys_of(store, prefix, after) == expected
 
-    async def test_the_listing_is_of_what_was_there(self, store: BlobStore) -> None:
+    async def test_the_listing_has_each_unchanged_blob_once(self, store: BlobStore) -> None:
         """list: yields a blob once if it is neither written nor deleted during the listing."""
         stay = {(await stored(store, random_blob(1))).key for _ in range(12)}
         go = [await stored(store, random_blob(1)) for _ in range(6)]
@@ -442,7 +450,7 @@ class BlobStoreContract:
         assert len(shown) == len(set(shown))
         assert stay <= set(shown)
 
-    async def test_an_empty_store_is_empty(self, store: BlobStore) -> None:
+    async def test_the_listing_of_an_empty_store_is_empty(self, store: BlobStore) -> None:
         """list: an empty store yields nothing."""
         assert await keys_of(store) == []
         assert await is_empty(store)
@@ -451,13 +459,13 @@ class BlobStoreContract:
         await store.delete(blob.key)
         assert await is_empty(store)
 
-    async def test_it_says_what_room_is_left(self, store: BlobStore) -> None:
+    async def test_room_is_plausible(self, store: BlobStore) -> None:
         """room: each value is None or plausible."""
         room = await store.room()
         assert room.free_bytes is None or room.free_bytes > 0
         assert room.total_bytes is None or room.total_bytes >= (room.free_bytes or 0)
 
-    async def test_it_says_where_it_is(self, store: BlobStore) -> None:
+    async def test_location_and_tier_are_constant(self, store: BlobStore) -> None:
         """location, tier: constant and not empty. unavailable_reason: empty for a usable store."""
         location, tier = store.location, store.tier
         await stored(store, random_blob(1))
@@ -465,7 +473,7 @@ class BlobStoreContract:
         assert location
         assert store.unavailable_reason() == ""
 
-    async def test_what_is_no_key_is_refused(self, store: BlobStore) -> None:
+    async def test_an_invalid_key_is_refused(self, store: BlobStore) -> None:
         """All methods with a key: InvalidInput for text that `blob_key` can't return."""
         blob = random_blob(1)
         calls: list[Callable[[BlobKey], Awaitable[object]]] = [
@@ -481,7 +489,7 @@ class BlobStoreContract:
                     await call(BlobKey(text))
         assert await is_empty(store)
 
-    async def test_sixteen_at_once(self, store: BlobStore) -> None:
+    async def test_sixteen_concurrent_puts_and_reads_do_not_mix(self, store: BlobStore) -> None:
         """put, read: concurrent calls do not mix their bytes."""
         blobs = [random_blob(1000 * number) for number in range(16)]
         await asyncio.gather(*(stored(store, blob) for blob in blobs))
@@ -489,14 +497,14 @@ class BlobStoreContract:
         assert found == [blob.data for blob in blobs]
         assert await keys_of(store) == sorted(blob.key for blob in blobs)
 
-    async def test_the_same_at_once_is_written_once(self, store: BlobStore) -> None:
+    async def test_concurrent_puts_of_one_blob_succeed(self, store: BlobStore) -> None:
         """put: concurrent calls with the same key and bytes all succeed."""
         blob = random_blob(100_000)
         await asyncio.gather(*(stored(store, blob) for _ in range(4)))
         assert await store.read(blob.key, blob.digests) == blob.data
         assert await keys_of(store) == [blob.key]
 
-    async def test_others_at_once_do_not_mix(self, store: BlobStore) -> None:
+    async def test_of_concurrent_puts_of_other_bytes_one_succeeds(self, store: BlobStore) -> None:
         """put: of concurrent calls with one key and different bytes, one succeeds.
 
         The others raise BlobConflict.
@@ -511,7 +519,7 @@ class BlobStoreContract:
         assert await store.read(won.key, won.digests) == won.data
 
     @pytest.mark.parametrize("size", [100_000, 9 * MIB])
-    async def test_a_cancelled_put_has_ended(self, store: BlobStore, size: int) -> None:
+    async def test_a_cancelled_put_is_complete_or_absent(self, store: BlobStore, size: int) -> None:
         """put: a cancelled call has published the whole blob or nothing, and does no more work."""
         for turns in (0, 1, 3, 9):
             blob = random_blob(size)

@@ -38,7 +38,7 @@ class CacheContract:
         """Advance the cache's clock."""
         await asyncio.sleep(by.total_seconds())
 
-    async def test_what_was_never_put_is_not_there(self, cache: Cache) -> None:
+    async def test_an_unknown_key_returns_none(self, cache: Cache) -> None:
         """get: returns None for an unknown key."""
         for key in KEYS:
             assert await cache.get(key) is None
@@ -46,14 +46,14 @@ class CacheContract:
     @pytest.mark.parametrize(
         "data", [b"", b"\x00", b"\r\n$-1\r\n", bytes(range(256)) * 40], ids=lambda d: f"{len(d)}"
     )
-    async def test_the_same_bytes_come_back(self, cache: Cache, data: bytes) -> None:
+    async def test_get_returns_the_bytes_of_put(self, cache: Cache, data: bytes) -> None:
         """get: returns the bytes of the last put."""
         for key in KEYS:
             await cache.put(key, data, LONG)
         for key in KEYS:
             assert await cache.get(key) == data
 
-    async def test_keys_are_kept_apart(self, cache: Cache) -> None:
+    async def test_keys_do_not_mix(self, cache: Cache) -> None:
         """get: never returns the bytes of another key."""
         for place, key in enumerate(KEYS):
             await cache.put(key, b"%d" % place, LONG)
@@ -66,7 +66,7 @@ class CacheContract:
         await cache.put("a", b"second", LONG)
         assert await cache.get("a") == b"second"
 
-    async def test_drop_forgets(self, cache: Cache) -> None:
+    async def test_drop_removes_the_key(self, cache: Cache) -> None:
         """drop: removes the key; an unknown key is not an error."""
         await cache.put("a", b"1", LONG)
         await cache.put("b", b"2", LONG)
@@ -75,7 +75,7 @@ class CacheContract:
         assert await cache.get("a") is None
         assert await cache.get("b") == b"2"
 
-    async def test_the_longest_item_is_kept_and_a_longer_one_is_not(self, cache: Cache) -> None:
+    async def test_items_of_up_to_item_bytes_are_kept(self, cache: Cache) -> None:
         """put: items of more than `item_bytes` are not kept."""
         longest = b"x" * self.item_bytes
         await cache.put("a", longest, LONG)
@@ -83,13 +83,13 @@ class CacheContract:
         await cache.put("b", longest + b"x", LONG)
         assert await cache.get("b") is None
 
-    async def test_what_a_too_large_item_replaces_is_forgotten(self, cache: Cache) -> None:
+    async def test_a_too_large_item_removes_the_previous_data(self, cache: Cache) -> None:
         """put: an item that is too large removes the previous data of its key."""
         await cache.put("a", b"old", LONG)
         await cache.put("a", b"x" * (self.item_bytes + 1), LONG)
         assert await cache.get("a") is None
 
-    async def test_nothing_outlives_its_time(self, cache: Cache) -> None:
+    async def test_data_is_kept_for_at_most_its_ttl(self, cache: Cache) -> None:
         """put: keeps data for at most `ttl`."""
         await cache.put("a", b"1", self.short_ttl)
         await cache.put("b", b"2", LONG)
@@ -97,7 +97,7 @@ class CacheContract:
         assert await cache.get("a") is None
         assert await cache.get("b") == b"2"
 
-    async def test_a_new_put_starts_its_time_anew(self, cache: Cache) -> None:
+    async def test_the_ttl_of_the_last_put_counts(self, cache: Cache) -> None:
         """put: the `ttl` of the last put counts."""
         await cache.put("a", b"1", self.short_ttl)
         await cache.put("a", b"1", LONG)
@@ -105,25 +105,25 @@ class CacheContract:
         assert await cache.get("a") == b"1"
 
     @pytest.mark.parametrize("ttl", [timedelta(0), timedelta(seconds=-1), timedelta.min])
-    async def test_without_time_nothing_is_kept(self, cache: Cache, ttl: timedelta) -> None:
+    async def test_a_ttl_of_zero_or_less_keeps_nothing(self, cache: Cache, ttl: timedelta) -> None:
         """put: a `ttl` of zero or less keeps nothing and removes the previous data."""
         await cache.put("a", b"old", LONG)
         await cache.put("a", b"new", ttl)
         assert await cache.get("a") is None
 
-    async def test_the_longest_time_is_accepted(self, cache: Cache) -> None:
+    async def test_the_longest_ttl_is_accepted(self, cache: Cache) -> None:
         """put: accepts the longest `ttl`."""
         await cache.put("a", b"1", timedelta.max)
         assert await cache.get("a") == b"1"
 
-    async def test_many_at_once_do_not_mix(self, cache: Cache) -> None:
+    async def test_concurrent_calls_do_not_mix(self, cache: Cache) -> None:
         """get, put: concurrent calls do not mix their data."""
         items = {f"key {number}": b"%d" % number * 100 for number in range(100)}
         await asyncio.gather(*(cache.put(key, data, LONG) for key, data in items.items()))
         found = await asyncio.gather(*(cache.get(key) for key in items))
         assert found == list(items.values())
 
-    async def test_a_cancelled_call_disturbs_no_other(self, cache: Cache) -> None:
+    async def test_a_cancelled_call_does_not_affect_later_ones(self, cache: Cache) -> None:
         """get: a cancelled call does not affect the results of later calls."""
         await cache.put("a", b"1" * 1000, LONG)
         await cache.put("b", b"2" * 1000, LONG)
@@ -134,13 +134,13 @@ class CacheContract:
             leaving.cancel()
             assert await cache.get("b") == b"2" * 1000
 
-    async def test_it_says_that_it_is_in_use(self, cache: Cache) -> None:
+    async def test_health_of_a_connected_cache(self, cache: Cache) -> None:
         """health: `healthy` is true, and `detail` is not empty."""
         await cache.put("a", b"1", LONG)
         assert cache.health().healthy
         assert cache.health().detail
 
-    async def test_after_its_end_it_knows_nothing_and_raises_nothing(self, cache: Cache) -> None:
+    async def test_calls_after_aclose_do_not_raise(self, cache: Cache) -> None:
         """aclose: may be called twice. Afterwards get and drop do not raise."""
         await cache.put("a", b"1", LONG)
         await cache.aclose()

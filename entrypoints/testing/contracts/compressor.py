@@ -40,12 +40,14 @@ class CompressorContract:
         data: bytes = request.param
         return data
 
-    async def test_the_original_comes_back(self, compressor: Compressor, sample: bytes) -> None:
+    async def test_expand_returns_the_original(self, compressor: Compressor, sample: bytes) -> None:
         """expand: returns the original bytes."""
         coded = await compressor.compress(sample)
         assert await compressor.expand(coded.data, digests_of(sample)) == sample
 
-    async def test_the_coded_bytes_are_hashed(self, compressor: Compressor, sample: bytes) -> None:
+    async def test_the_digests_are_of_the_compressed_bytes(
+        self, compressor: Compressor, sample: bytes
+    ) -> None:
         """compress: the digests are those of the compressed bytes."""
         coded = await compressor.compress(sample)
         assert coded.digests == digests_of(coded.data)
@@ -57,7 +59,7 @@ class CompressorContract:
         several = await asyncio.gather(*(compressor.compress(sample) for _ in range(3)))
         assert len({coded.data for coded in several}) == 1
 
-    async def test_a_cut_is_found(self, compressor: Compressor, sample: bytes) -> None:
+    async def test_truncated_data_is_corrupt(self, compressor: Compressor, sample: bytes) -> None:
         """expand: BlobCorrupt if the compressed bytes are truncated."""
         coded = await compressor.compress(sample)
         whole = len(coded.data)
@@ -66,14 +68,16 @@ class CompressorContract:
                 with pytest.raises(BlobCorrupt):
                     await compressor.expand(coded.data[:length], digests_of(sample))
 
-    async def test_bytes_too_many_are_found(self, compressor: Compressor, sample: bytes) -> None:
+    async def test_appended_bytes_are_corrupt(self, compressor: Compressor, sample: bytes) -> None:
         """expand: BlobCorrupt if bytes follow the compressed data."""
         coded = await compressor.compress(sample)
         for more in (b"x", coded.data or b"y"):
             with pytest.raises(BlobCorrupt):
                 await compressor.expand(coded.data + more, digests_of(sample))
 
-    async def test_other_content_is_found(self, compressor: Compressor, sample: bytes) -> None:
+    async def test_content_with_other_digests_is_corrupt(
+        self, compressor: Compressor, sample: bytes
+    ) -> None:
         """expand: BlobCorrupt if the result does not match `content`."""
         coded = await compressor.compress(sample)
         others = [sample + b"x", sample[:-1] or b"y", bytes(len(sample)) if any(sample) else b"z"]
@@ -81,7 +85,7 @@ class CompressorContract:
             with pytest.raises(BlobCorrupt):
                 await compressor.expand(coded.data, digests_of(other))
 
-    async def test_it_never_expands_to_more_than_was_said(self, compressor: Compressor) -> None:
+    async def test_expand_stops_at_the_expected_size(self, compressor: Compressor) -> None:
         """expand: never expands to more than `content.size_bytes`."""
         coded = await compressor.compress(bytes(64 * 1024 * 1024))
         with pytest.raises(BlobCorrupt):
@@ -89,7 +93,7 @@ class CompressorContract:
 
     @EXAMPLES
     @given(data=st.binary(max_size=5000), place=st.integers(0), bit=st.integers(0, 7))
-    async def test_any_bytes_come_back_and_any_change_is_found(
+    async def test_any_bytes_are_restored_and_a_flipped_bit_is_detected(
         self, compressor: Compressor, data: bytes, place: int, bit: int
     ) -> None:
         """expand: returns the original bytes or raises BlobCorrupt, whichever bit is flipped."""
@@ -104,7 +108,7 @@ class CompressorContract:
                 return
             assert found == data
 
-    async def test_its_end_can_be_told_twice(self, compressor: Compressor) -> None:
+    async def test_it_may_be_closed_twice(self, compressor: Compressor) -> None:
         """aclose: may be called twice."""
         await compressor.compress(bytes(1_000_000))
         await compressor.aclose()

@@ -96,7 +96,7 @@ class ImagesContract:
 
     @pytest.mark.parametrize("order", list(ChannelOrder))
     @pytest.mark.parametrize("encoding", EXACT, ids=lambda encoding: encoding.format)
-    async def test_exact_pixels_come_back(
+    async def test_lossless_encodings_keep_the_pixels(
         self, images: Images, picture: Pixels, order: ChannelOrder, encoding: Encoding
     ) -> None:
         """encode, decode: a lossless encoding keeps pixels, shape and channel order."""
@@ -107,7 +107,9 @@ class ImagesContract:
         np.testing.assert_array_equal(decoded.pixels, picture)
 
     @pytest.mark.parametrize("encoding", LOSSY, ids=str)
-    async def test_lossy_pixels_come_back_nearly(self, images: Images, encoding: Encoding) -> None:
+    async def test_lossy_encodings_keep_the_pixels_approximately(
+        self, images: Images, encoding: Encoding
+    ) -> None:
         """encode, decode: a lossy encoding keeps the shape, and the pixels approximately."""
         for name in ("grey", "colour", "alpha"):
             picture = PICTURES[name]
@@ -120,7 +122,7 @@ class ImagesContract:
                 assert decoded.pixels.shape == picture.shape
                 assert difference.mean() < 8
 
-    async def test_what_is_said_of_an_array(self, images: Images, picture: Pixels) -> None:
+    async def test_encode_describes_the_array(self, images: Images, picture: Pixels) -> None:
         """encode: returns the digests, the pixel digest, the content type and the dimensions."""
         for encoding in EXACT:
             encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
@@ -130,7 +132,7 @@ class ImagesContract:
             height, width, *channels = picture.shape
             assert encoded.dimensions == Dimensions(width, height, *(channels or [1]))
 
-    async def test_what_was_encoded_is_known(self, images: Images, picture: Pixels) -> None:
+    async def test_inspect_recognises_encoded_images(self, images: Images, picture: Pixels) -> None:
         """inspect: returns the content type, and the same dimensions as `decode`."""
         for encoding in EXACT:
             encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
@@ -139,20 +141,20 @@ class ImagesContract:
             assert info.content_type == encoded.content_type
             assert info.dimensions == _dimensions(decoded.pixels)
 
-    async def test_decoded_pixels_may_be_written_to(self, images: Images, picture: Pixels) -> None:
+    async def test_decoded_pixels_are_writeable(self, images: Images, picture: Pixels) -> None:
         """decode: the array is writeable and contiguous."""
         encoded = await images.encode(picture, ChannelOrder.RGB, EXACT[0])
         decoded = await images.decode(encoded.body.data, ChannelOrder.BGR)
         assert decoded.pixels.flags.writeable
         assert decoded.pixels.flags.c_contiguous
 
-    async def test_the_array_is_left_as_it_is(self, images: Images) -> None:
+    async def test_encode_does_not_change_the_array(self, images: Images) -> None:
         """encode: does not change the caller's array."""
         picture = gradient()
         await images.encode(picture, ChannelOrder.BGR, Encoding())
         np.testing.assert_array_equal(picture, gradient())
 
-    async def test_the_array_may_be_filled_again_while_it_is_encoded(self, images: Images) -> None:
+    async def test_the_array_may_be_overwritten_while_it_is_encoded(self, images: Images) -> None:
         """encode: copies the pixels before its first suspension."""
         frame = gradient(700, 1000)
         encoding = asyncio.ensure_future(images.encode(frame, ChannelOrder.RGB, EXACT[1]))
@@ -180,7 +182,7 @@ class ImagesContract:
         encoding=st.sampled_from(EXACT),
         order=st.sampled_from(ChannelOrder),
     )
-    async def test_any_pixels_come_back(
+    async def test_lossless_encodings_keep_any_pixels(
         self, images: Images, picture: Pixels, encoding: Encoding, order: ChannelOrder
     ) -> None:
         """encode, decode: a lossless encoding keeps any pixels."""
@@ -202,7 +204,7 @@ class ImagesContract:
         ],
         ids=["floats", "16 bits", "2 channels", "1 channel", "flat", "empty", "list", "nothing"],
     )
-    async def test_what_is_no_picture_is_refused(self, images: Images, wrong: Pixels) -> None:
+    async def test_an_invalid_array_is_refused(self, images: Images, wrong: Pixels) -> None:
         """encode: InvalidInput for a wrong type or shape, with the field and a remedy."""
         with pytest.raises(InvalidInput) as raised:
             await images.encode(wrong, ChannelOrder.RGB, Encoding())
@@ -220,7 +222,9 @@ class ImagesContract:
         encoded = await images.encode(most, ChannelOrder.RGB, Encoding())
         assert (await images.inspect(encoded.body)).dimensions.height == side
 
-    async def test_bytes_of_others_are_known(self, images: Images, sample: Sample) -> None:
+    async def test_inspect_recognises_images_of_other_software(
+        self, images: Images, sample: Sample
+    ) -> None:
         """inspect: recognises images of other software."""
         if not self.reads_others:
             await self.refused(images, sample.data, UnsupportedMedia)
@@ -229,7 +233,9 @@ class ImagesContract:
         assert info.content_type == sample.content_type
         assert info.dimensions == Dimensions(WIDTH, HEIGHT, sample.channels)
 
-    async def test_bytes_of_others_are_decoded(self, images: Images, sample: Sample) -> None:
+    async def test_decode_reads_images_of_other_software(
+        self, images: Images, sample: Sample
+    ) -> None:
         """decode: returns 8-bit arrays; palettes, CMYK and grey with alpha become colour."""
         if not self.reads_others:
             await self.refused(images, sample.data, UnsupportedMedia)
@@ -243,7 +249,7 @@ class ImagesContract:
         assert rgb.max() > 150
 
     @pytest.mark.parametrize("channels", [1, 3, 4])
-    async def test_the_channels_that_are_asked_for(
+    async def test_decode_returns_the_requested_channels(
         self, images: Images, sample: Sample, channels: int
     ) -> None:
         """decode: returns as many channels as requested."""
@@ -251,7 +257,7 @@ class ImagesContract:
         decoded = await images.decode(data, ChannelOrder.RGB, channels)
         assert _dimensions(decoded.pixels) == Dimensions(WIDTH, HEIGHT, channels)
 
-    async def test_a_cut_is_found_wherever_it_is(self, images: Images, sample: Sample) -> None:
+    async def test_a_truncated_image_is_refused(self, images: Images, sample: Sample) -> None:
         """inspect, decode: InvalidInput at any length; UndecodableMedia if the header is there."""
         data = await self.readable(images, sample)
         for length in range(len(data)):
@@ -275,7 +281,7 @@ class ImagesContract:
         """inspect, decode: UnsupportedMedia for animations."""
         await self.refused(images, data, UnsupportedMedia)
 
-    async def test_many_at_once_do_not_mix(self, images: Images) -> None:
+    async def test_concurrent_calls_do_not_mix(self, images: Images) -> None:
         """encode, decode: concurrent calls do not mix their images."""
         pictures = [np.full((30 + number, 20, 3), number, np.uint8) for number in range(12)]
         encoded: list[EncodedImage] = await asyncio.gather(
@@ -287,7 +293,7 @@ class ImagesContract:
         for picture, each in zip(pictures, decoded, strict=True):
             np.testing.assert_array_equal(each.pixels, picture)
 
-    async def test_its_end_can_be_told_twice(self, images: Images) -> None:
+    async def test_it_may_be_closed_twice(self, images: Images) -> None:
         """aclose: may be called twice."""
         await images.encode(gradient(), ChannelOrder.RGB, Encoding())
         await images.aclose()

@@ -160,12 +160,12 @@ class RecordRepoContract:
 
     # Attempts
 
-    async def test_a_new_attempt_finds_free_names(self, repo: RecordRepo) -> None:
+    async def test_begin_returns_nothing_for_free_ids(self, repo: RecordRepo) -> None:
         """begin: returns nothing if all ids are free."""
         unit = new_evidence(new_record(), await local(repo))
         assert not await repo.begin(new_attempt(unit), unit.names)
 
-    async def test_an_attempt_learns_what_is_taken(self, repo: RecordRepo) -> None:
+    async def test_begin_returns_the_rows_of_taken_ids(self, repo: RecordRepo) -> None:
         """begin: returns the existing rows of the ids that are taken."""
         there = await store(repo, new_evidence(new_record(), await local(repo)))
         free = FileId("free")
@@ -174,7 +174,7 @@ class RecordRepoContract:
         assert dict(existing.files) == {file.file_id: file for file in there.files}
         assert existing.violation == there.violation
 
-    async def test_an_attempt_is_entered_even_if_names_are_taken(self, repo: RecordRepo) -> None:
+    async def test_an_attempt_is_entered_even_if_ids_are_taken(self, repo: RecordRepo) -> None:
         """begin: enters the attempt even if ids are taken."""
         there = await store(repo, Unit((new_file(await local(repo)),)))
         attempt = new_attempt(there)
@@ -193,7 +193,7 @@ class RecordRepoContract:
 
     # Commits
 
-    async def test_a_unit_becomes_visible_whole(self, repo: RecordRepo) -> None:
+    async def test_a_commit_makes_the_whole_unit_visible(self, repo: RecordRepo) -> None:
         """CommitUnit: makes all rows of a unit visible."""
         kinds = (FileKind.IMAGE, FileKind.VIDEO)
         unit = new_evidence(new_record("V001"), await local(repo), await cloud(repo), kinds=kinds)
@@ -207,7 +207,7 @@ class RecordRepoContract:
         )
         assert (await repo.violations(ViolationQuery())).items == (unit.violation,)
 
-    async def test_files_come_back_as_they_were(self, repo: RecordRepo) -> None:
+    async def test_file_returns_the_committed_file(self, repo: RecordRepo) -> None:
         """file: returns the committed file unchanged, with any text, time, number and JSON."""
         places = [await local(repo), await cloud(repo)]
         for number, drawn in enumerate(examples(values.stored_files(places=places), 60)):
@@ -221,7 +221,7 @@ class RecordRepoContract:
             await store(repo, Unit((file,)))
             assert await repo.file(name) == file
 
-    async def test_records_come_back_as_they_were(self, repo: RecordRepo) -> None:
+    async def test_violation_returns_the_committed_record(self, repo: RecordRepo) -> None:
         """violation: returns the record unchanged; its timestamp keeps its offset, or has none."""
         place = await local(repo)
         for number, drawn in enumerate(examples(values.records(), 60)):
@@ -235,7 +235,7 @@ class RecordRepoContract:
             assert kept.isoformat() == record.timestamp.isoformat()
             assert found.occurred_at.utcoffset() == timedelta(0)
 
-    async def test_a_commit_ends_its_attempt(self, repo: RecordRepo) -> None:
+    async def test_a_commit_removes_its_attempt(self, repo: RecordRepo) -> None:
         """CommitUnit: ends the attempt."""
         await store(repo, Unit((new_file(await local(repo)),)))
         assert not await repo.condemn(LATER)
@@ -252,7 +252,7 @@ class RecordRepoContract:
         assert list((await repo.usage()).stores) == await recount(repo, unit.names.files)
 
     @pytest.mark.parametrize("forgotten", [False, True])
-    async def test_what_was_condemned_never_commits(
+    async def test_a_condemned_attempt_cannot_commit(
         self, repo: RecordRepo, *, forgotten: bool
     ) -> None:
         """CommitUnit: AttemptCondemned if recovery condemned the attempt; nothing is visible."""
@@ -267,14 +267,14 @@ class RecordRepoContract:
         assert not await is_whole(repo, unit)
         assert await repo.usage() == NOTHING
 
-    async def test_what_never_began_never_commits(self, repo: RecordRepo) -> None:
+    async def test_a_unit_without_an_attempt_is_refused(self, repo: RecordRepo) -> None:
         """CommitUnit: AttemptCondemned if the attempt is not in the journal."""
         unit = Unit((new_file(await local(repo)),))
         with pytest.raises(AttemptCondemned):
             await repo.apply(CommitUnit(AttemptId("never begun"), unit))
         assert not await is_whole(repo, unit)
 
-    async def test_one_taken_name_stops_the_whole_unit(self, repo: RecordRepo) -> None:
+    async def test_a_unit_with_one_taken_file_id_is_refused(self, repo: RecordRepo) -> None:
         """CommitUnit: IdsTaken if another unit has one of the file ids; the attempt stays."""
         place = await local(repo)
         there = await store(repo, Unit((new_file(place, file_id="V001~image"),)))
@@ -290,7 +290,7 @@ class RecordRepoContract:
         assert list((await repo.usage()).stores) == await recount(repo, there.names.files)
         assert await repo.condemn(LATER) == [attempt]
 
-    async def test_a_violation_is_claimed_once(self, repo: RecordRepo) -> None:
+    async def test_a_unit_with_a_taken_violation_id_is_refused(self, repo: RecordRepo) -> None:
         """CommitUnit: IdsTaken if another unit has the violation id and all file ids are free."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place))
@@ -306,7 +306,7 @@ class RecordRepoContract:
         assert await repo.file(other.file_id) is None
         assert await repo.violation(ViolationId("V001")) == there.violation
 
-    async def test_of_many_who_claim_a_name_one_gets_it(self, repo: RecordRepo) -> None:
+    async def test_of_concurrent_commits_of_one_id_one_succeeds(self, repo: RecordRepo) -> None:
         """CommitUnit: of 200 concurrent commits of one id, one succeeds, and its rows are visible."""
         place = await local(repo)
         units = [new_evidence(new_record("V001"), place) for _ in range(200)]
@@ -349,10 +349,12 @@ class RecordRepoContract:
         assert list(usage.stores) == await recount(repo, names)
         assert len(await repo.condemn(LATER, 1000)) == len(units) + 1 - len(done)
 
-    # Completing
+    # Completions
 
     @pytest.mark.parametrize("kind", [FileKind.IMAGE, FileKind.VIDEO])
-    async def test_a_missing_file_is_added(self, repo: RecordRepo, kind: FileKind) -> None:
+    async def test_a_missing_file_of_a_violation_is_added(
+        self, repo: RecordRepo, kind: FileKind
+    ) -> None:
         """CommitUnit: `completes` sets the violation's empty file id and the path of its record."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place, kinds=()))
@@ -396,7 +398,7 @@ class RecordRepoContract:
         assert violation.video_file_id is None
         assert violation.record.video_path == ""
 
-    async def test_of_many_who_complete_one_does(self, repo: RecordRepo) -> None:
+    async def test_of_concurrent_completions_one_succeeds(self, repo: RecordRepo) -> None:
         """CommitUnit: of concurrent completions of a violation, one succeeds."""
         place = await local(repo)
         name = ViolationId("V001")
@@ -413,7 +415,7 @@ class RecordRepoContract:
 
     # Recovery
 
-    async def test_only_what_is_past_its_deadline_is_condemned(self, repo: RecordRepo) -> None:
+    async def test_only_attempts_past_their_deadline_are_condemned(self, repo: RecordRepo) -> None:
         """condemn: returns the attempts whose deadline has passed, oldest first."""
         unit = Unit((new_file(await local(repo)),))
         attempts = [new_attempt(unit, NOON + n * MINUTE) for n in (3, 1, 2)]
@@ -424,7 +426,7 @@ class RecordRepoContract:
         assert await repo.condemn(NOON + 2 * MINUTE, 1) == [attempts[1]]
         await repo.apply(CommitUnit(attempts[0].attempt_id, unit))
 
-    async def test_what_is_condemned_is_given_again(self, repo: RecordRepo) -> None:
+    async def test_condemned_attempts_are_returned_until_forgotten(self, repo: RecordRepo) -> None:
         """condemn: returns condemned attempts again until they are forgotten."""
         unit = Unit((new_file(await local(repo)),))
         one, other = new_attempt(unit), new_attempt(unit, LATER + MINUTE)
@@ -435,7 +437,7 @@ class RecordRepoContract:
         await repo.forget(one.attempt_id)
         assert await repo.condemn(NOON) == [other]
 
-    async def test_forgetting_what_is_not_there_succeeds(self, repo: RecordRepo) -> None:
+    async def test_forget_may_be_repeated(self, repo: RecordRepo) -> None:
         """forget: removes the attempt, even if it is not condemned; may be repeated."""
         unit = Unit((new_file(await local(repo)),))
         attempt = new_attempt(unit)
@@ -444,7 +446,7 @@ class RecordRepoContract:
             await repo.forget(attempt.attempt_id)
         assert await repo.condemn(LATER) == []
 
-    async def test_commit_and_condemn_never_both_win(self, repo: RecordRepo) -> None:
+    async def test_commit_and_condemn_exclude_each_other(self, repo: RecordRepo) -> None:
         """condemn: a condemned attempt can't commit, and a committed one is not condemned."""
         place = await local(repo)
         for _ in range(20):
@@ -467,7 +469,7 @@ class RecordRepoContract:
 
     # Reading
 
-    async def test_what_is_not_there(self, repo: RecordRepo) -> None:
+    async def test_an_unknown_id_returns_none(self, repo: RecordRepo) -> None:
         """file, violation: return None for an unknown id; lists and counters are empty."""
         assert await repo.file(FileId("absent")) is None
         assert await repo.violation(ViolationId("absent")) is None
@@ -475,7 +477,7 @@ class RecordRepoContract:
         assert await repo.violations(ViolationQuery()) == Page(())
         assert await repo.usage() == NOTHING
 
-    async def test_replicas_come_by_tier_then_store(self, repo: RecordRepo) -> None:
+    async def test_replicas_are_ordered_by_tier_and_store(self, repo: RecordRepo) -> None:
         """file: the replicas are in the order of tier (local first), then store id."""
         places = [
             RegisteredStore(StoreId(name), tier, f"place {name}", NOON)
@@ -495,7 +497,7 @@ class RecordRepoContract:
         assert [copy.store_id for copy in found.replicas] == ["c", "d", "a", "b"]
         assert set(found.replicas) == set(file.replicas)
 
-    async def test_files_of_a_violation_come_oldest_first(self, repo: RecordRepo) -> None:
+    async def test_files_of_a_violation_are_oldest_first(self, repo: RecordRepo) -> None:
         """files_of: returns the oldest first, in the order of `created_at`, then `file_id`."""
         place = await local(repo)
         files = [
@@ -508,7 +510,7 @@ class RecordRepoContract:
         assert [file.file_id for file in found] == ["c", "+", "a", "b", "0"]
         assert set(found) == set(files)
 
-    async def test_files_of_a_violation_are_bounded(self, repo: RecordRepo) -> None:
+    async def test_files_of_a_violation_are_limited(self, repo: RecordRepo) -> None:
         """files_of: returns at most 1,000 files."""
         place, other = await local(repo), await cloud(repo)
         files = [new_file(place, other, violation_id="V001") for _ in range(1001)]
@@ -518,7 +520,9 @@ class RecordRepoContract:
 
     # Pages of violations
 
-    async def test_newest_come_first_and_ties_by_code_point(self, repo: RecordRepo) -> None:
+    async def test_violations_are_newest_first_with_ties_by_code_point(
+        self, repo: RecordRepo
+    ) -> None:
         """violations: newest first; equal times in ascending order of id."""
         place = await local(repo)
         for name in STRANGE_IDS:
@@ -529,7 +533,7 @@ class RecordRepoContract:
         shown = await all_pages(repo, ViolationQuery(limit=3))
         assert [v.violation_id for v in shown] == ["new", *sorted(STRANGE_IDS), "old"]
 
-    async def test_the_last_page_says_so(self, repo: RecordRepo) -> None:
+    async def test_the_last_page_has_no_next(self, repo: RecordRepo) -> None:
         """violations: `next` is None on the last page, even if that page is full."""
         place = await local(repo)
         for number in range(4):
@@ -543,7 +547,7 @@ class RecordRepoContract:
     async def test_a_page_leaves_out_violations_that_are_not_available(
         self, repo: RecordRepo
     ) -> None:
-        """Violations: "Selects available violations"."""
+        """violations: leaves out violations that are not available. violation: returns them."""
         place = await local(repo)
         shown = await store(repo, new_evidence(new_record(), place))
         unit = new_evidence(new_record(), place)
@@ -560,7 +564,7 @@ class RecordRepoContract:
         assert (await repo.violations(ViolationQuery())).items == (shown.violation,)
         assert await repo.violation(gone.violation_id) == gone
 
-    async def test_every_filter_and_all_of_them(self, repo: RecordRepo) -> None:
+    async def test_violations_match_all_filters(self, repo: RecordRepo) -> None:
         """violations: a violation must match all filters; the end time is exclusive."""
         place = await local(repo)
         known = await self._filled(repo, place)
@@ -592,7 +596,7 @@ class RecordRepoContract:
             shown = await all_pages(repo, evolve(query, limit=2))
             assert shown == [v for v in known if _meets(v, query)], query
 
-    async def test_any_query_shows_what_meets_it(self, repo: RecordRepo) -> None:
+    async def test_any_query_returns_the_matching_violations(self, repo: RecordRepo) -> None:
         """violations: any query returns the matching violations after its cursor."""
         place = await local(repo)
         known = await self._filled(repo, place)
@@ -604,7 +608,7 @@ class RecordRepoContract:
             assert list(page.items) == expected[: query.limit], query
             assert (page.next is not None) == (len(expected) > query.limit), query
 
-    async def test_pages_show_each_once_while_others_come(self, repo: RecordRepo) -> None:
+    async def test_pages_have_each_violation_once_during_additions(self, repo: RecordRepo) -> None:
         """violations: the pages show each violation once while others are added."""
         place = await local(repo)
         known = await self._filled(repo, place)
@@ -664,7 +668,7 @@ class RecordRepoContract:
             assert (page.next is None) == (len(expected) <= query.limit), query
 
     @pytest.mark.parametrize("state", FileState)
-    async def test_all_pages_show_each_file_once(self, repo: RecordRepo, state: FileState) -> None:
+    async def test_pages_have_each_file_once(self, repo: RecordRepo, state: FileState) -> None:
         """files: the pages show each file once."""
         known = await self._with_files(repo)
         query = FilesQuery(limit=7, state=state)
@@ -700,7 +704,7 @@ class RecordRepoContract:
 
     # Counters
 
-    async def test_counters_know_stores_and_kinds(self, repo: RecordRepo) -> None:
+    async def test_usage_is_counted_by_store_and_kind(self, repo: RecordRepo) -> None:
         """CatalogueUsage: one row per store and kind, and one per kind, without planned replicas."""
         here, there = await local(repo), await cloud(repo)
         image = new_file(here, there, size_bytes=1000)
@@ -734,7 +738,7 @@ class RecordRepoContract:
         assert await _mark(repo, file, ReplicaState.MISSING)
         assert (await repo.usage()).files == usage.files
 
-    async def test_days_hold_the_changes_of_the_counters(self, repo: RecordRepo) -> None:
+    async def test_daily_usage_has_the_changes_of_the_counters(self, repo: RecordRepo) -> None:
         """daily_usage: "the change of the counters on each day (UTC)", of all or of one device."""
         place = await local(repo)
         device = DeviceId("camera-1")
@@ -765,8 +769,8 @@ class RecordRepoContract:
             assert _sum_of(everything) == await repo.usage()
             await repo.fold_counters()
 
-    async def test_folding_changes_no_reading(self, repo: RecordRepo) -> None:
-        """fold_counters: "The results of `usage` and `daily_usage` stay the same", whenever it runs and however often."""
+    async def test_folding_does_not_change_readings(self, repo: RecordRepo) -> None:
+        """fold_counters: "The results of `usage` and `daily_usage` stay the same"."""
         place = await local(repo)
         units = [new_evidence(new_record(), place) for _ in range(40)]
         done = asyncio.Event()
@@ -822,9 +826,9 @@ class RecordRepoContract:
         )
         assert usage.violations == len(found)
 
-    # Marking
+    # Observations
 
-    async def test_a_bad_copy_is_marked_once(self, repo: RecordRepo) -> None:
+    async def test_of_concurrent_observations_one_succeeds(self, repo: RecordRepo) -> None:
         """ObserveReplica: of concurrent observations, one changes the state and returns True."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
@@ -840,7 +844,7 @@ class RecordRepoContract:
     @pytest.mark.parametrize(
         ("state", "occupied"), [(ReplicaState.CORRUPT, 1), (ReplicaState.MISSING, 0)]
     )
-    async def test_a_missing_copy_occupies_nothing(
+    async def test_a_missing_replica_does_not_count_as_usage(
         self, repo: RecordRepo, state: ReplicaState, occupied: int
     ) -> None:
         """ObserveReplica: a corrupt replica counts in the usage of its store, a missing one not."""
@@ -852,7 +856,7 @@ class RecordRepoContract:
         assert await repo.usage() == CatalogueUsage(rows, (FileUsage(FileKind.IMAGE, 1, 1000),))
 
     @pytest.mark.parametrize("state", [ReplicaState.CORRUPT, ReplicaState.MISSING])
-    async def test_a_copy_that_was_marked_may_turn_out_present(
+    async def test_a_doubtful_replica_may_become_present_again(
         self, repo: RecordRepo, state: ReplicaState
     ) -> None:
         """ObserveReplica: a corrupt or missing replica becomes present again, and is counted."""
@@ -869,7 +873,7 @@ class RecordRepoContract:
         assert found.replicas[0].verified_at in [NOON + n * MINUTE for n in range(1, 5)]
         assert list((await repo.usage()).stores) == await recount(repo, [file.file_id])
 
-    async def test_only_what_can_be_seen_is_marked(self, repo: RecordRepo) -> None:
+    async def test_planned_and_unknown_replicas_are_not_changed(self, repo: RecordRepo) -> None:
         """ObserveReplica: does nothing for a planned or unknown replica."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here, there)
@@ -882,7 +886,9 @@ class RecordRepoContract:
         assert await repo.file(file.file_id) == file
 
     @pytest.mark.parametrize("state", [ReplicaState.PLANNED, ReplicaState.GONE])
-    async def test_nothing_else_is_marked(self, repo: RecordRepo, state: ReplicaState) -> None:
+    async def test_an_observation_of_another_state_is_refused(
+        self, repo: RecordRepo, state: ReplicaState
+    ) -> None:
         """ObserveReplica: ForbiddenTransition for other states than present, corrupt and missing."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
@@ -890,9 +896,9 @@ class RecordRepoContract:
             await _mark(repo, file, state)
         assert await repo.file(file.file_id) == file
 
-    # Restoring
+    # Restorations
 
-    async def test_a_file_gains_a_copy(self, repo: RecordRepo) -> None:
+    async def test_a_restoration_adds_a_replica(self, repo: RecordRepo) -> None:
         """CommitUnit: files of `unit.restored` gain replicas and do not change otherwise."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here)
@@ -913,7 +919,7 @@ class RecordRepoContract:
             (FileUsage(FileKind.IMAGE, 1, 1000),),
         )
 
-    async def test_what_is_gone_gains_nothing(self, repo: RecordRepo) -> None:
+    async def test_a_restoration_of_an_absent_file_is_refused(self, repo: RecordRepo) -> None:
         """CommitUnit: AttemptCondemned if a file of `unit.restored` does not exist."""
         place = await local(repo)
         unit = new_restoration(new_file(place), place)
@@ -973,7 +979,7 @@ class RecordRepoContract:
         assert not await repo.exchange(absent, absent.intending(SECOND, NOON))
         assert await repo.registered(absent.store_id) is None
 
-    async def test_of_exchanges_at_once_one_succeeds(self, repo: RecordRepo) -> None:
+    async def test_of_concurrent_exchanges_one_succeeds(self, repo: RecordRepo) -> None:
         """exchange: of concurrent calls that expect the same state, one succeeds."""
         place = await local(repo)
         wanted = [place.intending(Incarnation(f"i{number}"), NOON) for number in range(20)]
@@ -994,7 +1000,7 @@ class RecordRepoContract:
         assert found == [confirmed[1], confirmed[2], confirmed[0]]
         assert list(await repo.registered_at(Tier.CLOUD, "/data/ñ")) == []
 
-    async def test_what_names_an_unknown_store_never_commits(self, repo: RecordRepo) -> None:
+    async def test_a_unit_with_an_unregistered_store_is_refused(self, repo: RecordRepo) -> None:
         """CommitUnit: AttemptCondemned if the unit names an unregistered store."""
         stranger = RegisteredStore(StoreId("cloud-2"), Tier.CLOUD, "b", NOON)
         unit = new_evidence(new_record(), await local(repo), stranger)
@@ -1007,14 +1013,14 @@ class RecordRepoContract:
 
     # Upgrade and closing
 
-    async def test_an_upgrade_changes_nothing_that_is_there(self, repo: RecordRepo) -> None:
+    async def test_an_upgrade_does_not_change_rows(self, repo: RecordRepo) -> None:
         """upgrade: may be called concurrently; does not change existing rows."""
         unit = await store(repo, new_evidence(new_record(), await local(repo)))
         assert list(await repo.pending()) == []
         await asyncio.gather(*(repo.upgrade() for _ in range(4)))
         assert await is_whole(repo, unit)
 
-    async def test_running_calls_end_before_it_closes(self, repo: RecordRepo) -> None:
+    async def test_aclose_waits_for_running_calls(self, repo: RecordRepo) -> None:
         """aclose: waits until running calls end; may be called twice."""
         place = await local(repo)
         units = [new_evidence(new_record(), place) for _ in range(20)]

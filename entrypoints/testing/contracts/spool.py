@@ -90,7 +90,7 @@ class SpoolContract:
 
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("piece", [64 * 1024, 3 * MIB + 1])
-    async def test_what_comes_in_is_at_hand_as_a_whole(
+    async def test_the_body_has_all_bytes_of_the_source(
         self, spool: Spool, size: int, piece: int
     ) -> None:
         """take: the body has all bytes of the source and their digests, for any chunk size."""
@@ -103,7 +103,7 @@ class SpoolContract:
             else:
                 assert os.pread(body.fd, size + 1, 0) == data
 
-    async def test_single_bytes_and_empty_chunks_are_taken(self, spool: Spool) -> None:
+    async def test_single_bytes_and_empty_chunks_are_accepted(self, spool: Spool) -> None:
         """take: single bytes and empty chunks are accepted."""
         data = content(5000)
         chunks = [chunk for byte in pieces(data, 1) for chunk in (byte, b"")]
@@ -111,7 +111,7 @@ class SpoolContract:
             assert body.digests == digests_of(data)
             assert await read(spool, body) == data
 
-    async def test_a_buffer_may_be_filled_again(self, spool: Spool) -> None:
+    async def test_a_source_may_reuse_its_buffer(self, spool: Spool) -> None:
         """take: a source may reuse its buffer after each chunk."""
 
         async def refilling() -> AsyncIterator[bytes]:
@@ -127,7 +127,7 @@ class SpoolContract:
             assert await read(spool, body) == expected
 
     @pytest.mark.parametrize("limit", [0, 1, 1000, MIB, 3 * MIB])
-    async def test_as_many_bytes_as_the_limit_come_in(self, spool: Spool, limit: int) -> None:
+    async def test_a_body_of_the_limit_is_accepted(self, spool: Spool, limit: int) -> None:
         """take: `limit_bytes` bytes are accepted."""
         source = Source(pieces(content(limit), 100_000))
         async with taking(spool, source, limit) as body:
@@ -143,7 +143,7 @@ class SpoolContract:
         assert str(limit) in str(raised.value)
         assert source.closed
 
-    async def test_an_endless_source_is_left_at_the_limit(self, spool: Spool) -> None:
+    async def test_reading_a_source_stops_at_the_limit(self, spool: Spool) -> None:
         """take: TooLarge as soon as the limit is exceeded."""
         source = Source(iter(lambda: bytes(64 * 1024), None))
         with pytest.raises(TooLarge):
@@ -153,7 +153,7 @@ class SpoolContract:
 
     @pytest.mark.parametrize("before", [0, 3 * MIB])
     @pytest.mark.parametrize("wrong", ["text", 7, None])
-    async def test_what_is_no_bytes_is_refused(
+    async def test_a_chunk_of_another_type_is_refused(
         self, spool: Spool, before: int, wrong: object
     ) -> None:
         """take: InvalidInput naming `field_name` if a chunk is not bytes; closes the source."""
@@ -164,7 +164,7 @@ class SpoolContract:
         assert source.closed
 
     @pytest.mark.parametrize("before", [0, 1000, 3 * MIB])
-    async def test_an_error_of_the_source_goes_through(self, spool: Spool, before: int) -> None:
+    async def test_an_error_of_the_source_is_passed_on(self, spool: Spool, before: int) -> None:
         """take: an error of the source is passed on, and the source is closed."""
         source = Source(pieces(content(before), 100_000), ConnectionResetError("gone"))
         with pytest.raises(ConnectionResetError, match="gone"):
@@ -182,7 +182,7 @@ class SpoolContract:
             await task
         assert source.closed
 
-    async def test_many_come_in_at_once(self, spool: Spool) -> None:
+    async def test_concurrent_takes_do_not_mix(self, spool: Spool) -> None:
         """take: concurrent calls do not mix their bytes."""
         contents = [bytes([number]) * (MIB + number * 100_000) for number in range(12)]
         async with AsyncExitStack() as stack:
@@ -197,7 +197,7 @@ class SpoolContract:
                 assert await read(spool, body) == data
 
     @pytest.mark.parametrize("size", SIZES)
-    async def test_bytes_at_hand_are_hashed(self, spool: Spool, size: int) -> None:
+    async def test_wrap_returns_the_bytes_with_digests(self, spool: Spool, size: int) -> None:
         """wrap: returns the bytes with their digests."""
         data = content(size)
         assert await spool.wrap(data) == MemoryBody(data, digests_of(data))
@@ -212,7 +212,7 @@ class SpoolContract:
             assert all(0 < len(chunk) <= MIB for chunk in chunks)
             assert b"".join(chunks) == content(size)
 
-    async def test_a_file_can_be_taken(self, spool: Spool, tmp_path: Path) -> None:
+    async def test_read_path_is_a_source_for_take(self, spool: Spool, tmp_path: Path) -> None:
         """read_path: its iterator is a source for take."""
         (tmp_path / "video").write_bytes(content(3 * MIB))
         async with taking(spool, spool.read_path(tmp_path / "video")) as body:
@@ -227,7 +227,7 @@ class SpoolContract:
     @pytest.mark.parametrize(
         "name", ["missing", "folder", "pipe", "loop", "video/below", "nul\0", "/dev/zero", ""]
     )
-    async def test_what_is_no_file_is_refused_by_name(
+    async def test_a_path_to_another_kind_of_file_is_refused(
         self, spool: Spool, tmp_path: Path, name: str
     ) -> None:
         """read_path: InvalidInput if the path is not a regular file; names field and path."""
@@ -271,7 +271,7 @@ class SpoolContract:
         assert raised.value.problems[0].field == "video"
         assert "complete" in raised.value.remedy
 
-    async def test_a_file_that_changes_is_not_taken(self, spool: Spool, tmp_path: Path) -> None:
+    async def test_take_refuses_a_file_that_changes(self, spool: Spool, tmp_path: Path) -> None:
         """read_path, take: no body results from a file that changes while it is read."""
         path = tmp_path / "video"
         path.write_bytes(content(3 * MIB))
@@ -289,7 +289,7 @@ class SpoolContract:
             await entered(taking(spool, growing()))
         assert came <= 3 * MIB, "reading must stop at the size at the start, or may never end"
 
-    async def test_reading_a_file_can_be_left_early(self, spool: Spool, tmp_path: Path) -> None:
+    async def test_read_path_may_be_closed_early(self, spool: Spool, tmp_path: Path) -> None:
         """read_path: closing the iterator early closes the file."""
         (tmp_path / "video").write_bytes(content(5 * MIB))
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
@@ -312,7 +312,7 @@ class SpoolContract:
                     raise error
         assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
-    async def test_its_end_frees_what_is_held(self, spool: Spool) -> None:
+    async def test_aclose_frees_all_bodies(self, spool: Spool) -> None:
         """aclose: frees the bodies of all open contexts; leaving them afterwards does nothing."""
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
         async with AsyncExitStack() as stack:

@@ -51,7 +51,7 @@ class StoreIdentityContract:
                 await store.create_marker(other)
         assert await store.marker() == MARKER
 
-    async def test_of_first_markers_at_once_one_is_created(self, store: MarkedBlobStore) -> None:
+    async def test_of_concurrent_first_markers_one_is_created(self, store: MarkedBlobStore) -> None:
         """create_marker: BlobConflict if another marker exists, which stays."""
         markers = [incarnation(number) for number in range(8)]
         outcomes = await asyncio.gather(*(went(store.create_marker(one)) for one in markers))
@@ -76,7 +76,7 @@ class StoreIdentityContract:
             await store.replace_marker(MARKER, incarnation(1))
         assert await store.marker() == incarnation(2)
 
-    async def test_of_replacements_at_once_one_succeeds(self, store: MarkedBlobStore) -> None:
+    async def test_of_concurrent_replacements_one_succeeds(self, store: MarkedBlobStore) -> None:
         """replace_marker: of concurrent calls with the same `was`, one succeeds."""
         if not self.compares_and_sets:
             return
@@ -88,7 +88,7 @@ class StoreIdentityContract:
         assert sum(outcomes) == 1
         assert await store.marker() == markers[outcomes.index(True)]
 
-    async def test_the_marker_is_no_blob(self, store: MarkedBlobStore) -> None:
+    async def test_the_marker_is_not_listed(self, store: MarkedBlobStore) -> None:
         """list: never yields the marker."""
         await store.create_marker(MARKER)
         await store.replace_marker(MARKER, incarnation(1))
