@@ -100,8 +100,8 @@ class ReplicaReader:
     ) -> bytes:
         """Return all stored bytes. For files that fit in memory.
 
-        With `cached`, the bytes may come from the cache, regardless of `serving`, and bytes read
-        from a replica are cached. Without `cached`, a store that caches in a folder may still use
+        With `cached`, the bytes may come from the cache, even if `serving` (the condition that a
+        replica must meet) admits no replica, and bytes read from a replica are cached. Without `cached`, a store that caches in a folder may still use
         that folder; `BlobStore.verify` reads the medium itself.
         """
         if not (cached and self._cacheable(file)):

@@ -51,9 +51,10 @@ _NOT_PUBLISHED = (StorageFull, BlobConflict, BlobCorrupt, DeadlinePassed)
 
 @frozen
 class StoredUnit:
-    """The rows that are stored under the ids of a unit.
+    """The catalogue rows of a stored unit (a file, or a violation with its files).
 
-    `created` is False if all rows existed before; lost replicas may have been restored.
+    `created` is False if all rows existed before. Even then the call may have restored lost
+    replicas.
     """
 
     files: Mapping[FileId, StoredFile]
@@ -107,7 +108,7 @@ class StoreUnit:
         self._retention = retention
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
-        """Store a unit, or return the existing rows if it is stored already.
+        """Store a unit (a file, or a violation with its files); return its rows, also existing ones.
 
         When a store fails, the remaining stores of the strategy are tried.
 

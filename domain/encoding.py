@@ -18,7 +18,9 @@ class ImageFormat(StrEnum):
 def _format(value: object) -> ImageFormat:
     if isinstance(value, str) and value in tuple(ImageFormat):
         return ImageFormat(value)
-    raise InvalidInput.of("image_format", f"is {shown(value)}", f"give {', '.join(ImageFormat)}")
+    raise InvalidInput.of(
+        "image_format", f"is {shown(value)}", f"give one of {', '.join(ImageFormat)}"
+    )
 
 
 @frozen

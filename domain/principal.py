@@ -19,7 +19,7 @@ from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.domain.identifiers import text_problem
 
 MAX_KEY_NAME = 64
-_NAME = re.compile(r"[!-9;-~]{1,64}")
+_NAME = re.compile(r"[!-9;->@-~]{1,64}")  # neither ":" nor "?"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _LINE_REMEDY = "give name:digest, the line that `traffic-storage keys new` prints"
@@ -106,6 +106,11 @@ class ApiKey:
             pairs.append(("expires", self.expires.isoformat()))
         query = urlencode(pairs, safe=":*?[]!")
         return f"{principal.name}:{self.digest}" + (f"?{query}" if query else "")
+
+
+def is_key_name(name: str) -> bool:
+    """Return whether a key can have this name."""
+    return _NAME.fullmatch(name) is not None
 
 
 def parse_api_key(line: str, field: str = "api_keys") -> ApiKey:

@@ -33,9 +33,9 @@ class StoreIdentity(Protocol):
 
     @abstractmethod
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
-        """Replace the marker `was` by `becomes`, durably and atomically.
+        """Replace the store's identity marker `was` by `becomes`, durably and atomically.
 
-        Compare-and-set, if the medium supports it: of concurrent calls from one marker one
+        Compare-and-set, if the medium supports it: of concurrent calls with the same `was` one
         succeeds. Succeeds if the marker already is `becomes`.
 
         Raises:

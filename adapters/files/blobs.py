@@ -488,7 +488,10 @@ def _note(folder: Descriptor, name: str) -> bytes | None:
 
 
 def _name_one_store(one: bytes | None, other: bytes) -> bool:
-    """Return whether two markers are equal apart from the incarnation, their last part."""
+    """Return whether two markers name the same store: they may differ only in their last part.
+
+    The last part is the incarnation, a random id that is renewed regularly.
+    """
     return one is not None and one.rpartition(b":")[0] == other.rpartition(b":")[0]
 
 

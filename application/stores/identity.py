@@ -54,9 +54,10 @@ class Identities:
     async def identify(self, bound: BoundStore, claimed: Collection[StoreId | None]) -> Identity:
         """Return the identity of a store.
 
-        Writes a new incarnation (a random id) to the marker and the catalogue at the first call in
-        this process, and again when the confirmed one is an hour old. `claimed`: the ids of the
-        other configured stores that were identified before this one.
+        At the first call in this process, and when the incarnation is an hour old, writes a new
+        incarnation (a random id) to the catalogue and to the store's marker (its identity file).
+        `claimed`: the ids of configured stores that were identified before; this store must not
+        have one of them.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
@@ -189,7 +190,8 @@ class Identities:
                 marker = await store.marker()
         if marker is None:
             raise StorageUnavailable(
-                f"{store.location} refused a new marker because one exists, but returned none",
+                f"{store.location} gave contradictory answers: it refused a new identity marker because "
+                "one exists, but a read found none",
                 remedy="try again",
             )
         if marker.store_id in claimed:
@@ -361,7 +363,8 @@ class Identities:
         """Write the first marker of a registered store, and confirm its incarnation."""
         if registered.intended is None:
             raise ValueError(
-                f"the catalogue intends no incarnation for {registered.store_id}: no marker can be written"
+                f"the catalogue has no new incarnation for the store {registered.store_id}: its identity "
+                "marker can't be written"
             )
         catalogue_id = await self._registry.catalogue_id()
         await store.create_marker(Marker(catalogue_id, registered.store_id, registered.intended))

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from cyclopts import App, Parameter
 
-from traffic_storage.domain.principal import ApiKey, parse_api_key
+from traffic_storage.domain.principal import ApiKey, is_key_name, parse_api_key
 from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
@@ -106,16 +106,11 @@ def _line(
     pairs = [*(("scope", text) for text in scopes), *(("device", text) for text in devices)]
     pairs += [("expires", expires)] if expires is not None else []
     line = f"{name}:{digest}" + (f"?{urlencode(pairs)}" if pairs else "")
-    try:
-        return parse_api_key(line, "key").to_line()
-    except InvalidInput as error:
-        if "is not a name and a digest" in error.message:
-            raise InvalidInput.of(
-                "name",
-                f"is {name!a:.80}",
-                "use 1 to 64 ASCII characters without spaces and colons",
-            ) from error
-        raise
+    if not is_key_name(name):
+        raise InvalidInput.of(
+            "name", f"is {name!a:.80}", "use 1 to 64 ASCII characters without spaces and colons"
+        )
+    return parse_api_key(line, "key").to_line()
 
 
 def _described(source: str, key: ApiKey, *, is_expired: bool) -> dict[str, Any]:

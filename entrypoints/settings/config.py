@@ -404,7 +404,7 @@ class StorageConfig:
 
     @property
     def max_cloud_bytes(self) -> int | None:
-        """The maximum size of all files in each bucket, in bytes; None if there is no limit."""
+        """The maximum total size of the files in each bucket, in bytes; None if there is no limit."""
         return None if self.max_cloud_size_gb is None else int(self.max_cloud_size_gb * GB)
 
     @property

@@ -251,7 +251,7 @@ def digests(draw: DrawFn) -> Digests:
 
 
 def channel_orders() -> SearchStrategy[ChannelOrder]:
-    """Channel orders."""
+    """Orders of the colour channels of an array, such as RGB and BGR."""
     return st.sampled_from(ChannelOrder)
 
 

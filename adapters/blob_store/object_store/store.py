@@ -177,14 +177,16 @@ class ObjectStoreBlobStore(MarkedBlobStore):
                 self._refuse_contradiction(error)
                 raise
             if held.text != text:
-                raise BlobConflict(f"{self.location} carries another marker") from error
+                raise BlobConflict(
+                    f"{self.location} holds another identity marker than expected"
+                ) from error
 
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
         held = await self._bucket.note(MARKER)
         if held is not None and held.text == _text_of(becomes):
             return
         if held is None or held.text != _text_of(was):
-            raise BlobConflict(f"{self.location} carries another marker")
+            raise BlobConflict(f"{self.location} holds another identity marker than expected")
         try:
             await self._bucket.replace_note(MARKER, _text_of(becomes), held.e_tag)
         except (BlobConflict, BlobMissing, StorageUnavailable) as error:
@@ -193,7 +195,9 @@ class ObjectStoreBlobStore(MarkedBlobStore):
                 return
             if isinstance(error, StorageUnavailable):
                 raise
-            raise BlobConflict(f"{self.location} carries another marker") from error
+            raise BlobConflict(
+                f"{self.location} holds another identity marker than expected"
+            ) from error
 
     async def aclose(self) -> None:
         await self._threads.aclose()
@@ -304,7 +308,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         return True
 
     def _refuse_contradiction(self, error: TrafficStorageError) -> None:
-        """Raise StorageUnavailable if `error` reports an object that the bucket does not hold."""
+        """Raise StorageUnavailable if `error` says that the object exists, but the bucket lacks it."""
         if isinstance(error, BlobConflict):
             raise StorageUnavailable(
                 f"{self.location} reports that an object exists, but then does not find it"

@@ -100,7 +100,7 @@ async def local(repo: RecordRepo) -> RegisteredStore:
 
 
 async def cloud(repo: RecordRepo) -> RegisteredStore:
-    """Register `CLOUD`, and return it."""
+    """Register the cloud store `CLOUD` in the record repository; return it."""
     await repo.register(CLOUD)
     return CLOUD
 

@@ -366,7 +366,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(held=bodies)
     def read(self, held: tuple[AsyncExitStack, Body, bytes]) -> None:
-        """Read a body and compare its bytes."""
+        """Read a spooled body and compare its bytes with the written ones."""
         _, body, data = held
         assert self._runner.run(read(self._spool, body)) == data
 
