@@ -208,7 +208,7 @@ class _Template:
             timestamp=happened.isoformat(),
             received_at=rows.micros(happened) + 1_000_000,
             vehicle_bbox=json.dumps(fields["vehicle_bbox"]),
-            record_sha256=_digest(number),
+            record_sha256=bytes.fromhex(_digest(number)),
             metadata_file_id=_metadata_id(number),
         )
 
