@@ -106,16 +106,19 @@ class TestMigrations:
             await other.aclose()
 
 
-@pytest.fixture
-def slow_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second migration, which says that it is not quick."""
-    folder = tmp_path / "migrations"
+def add_migration(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> None:
+    """Add a second migration, which is not quick, to a copy of the migrations in `folder`."""
     shutil.copytree(migrations._HERE, folder)
-    (folder / "versions" / "v0002_slow.py").write_text(
-        'revision = "0002"\ndown_revision = "0001"\nquick = False\n'
-        "def upgrade() -> None:\n    pass\n"
+    (folder / "versions" / f"v0002_{name}.py").write_text(
+        f'revision = "0002"\ndown_revision = "0001"\nquick = False\ndef upgrade() -> None:\n{body}'
     )
     monkeypatch.setattr(migrations, "_HERE", folder)
+
+
+@pytest.fixture
+def slow_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second migration, which does nothing."""
+    add_migration(tmp_path / "migrations", monkeypatch, "slow", "    pass\n")
 
 
 class TestSlowMigrations:
@@ -149,15 +152,11 @@ class TestSlowMigrations:
 @pytest.fixture
 def index_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second migration, which builds an index."""
-    folder = tmp_path / "migrations"
-    shutil.copytree(migrations._HERE, folder)
-    (folder / "versions" / "v0002_index.py").write_text(
-        'revision = "0002"\ndown_revision = "0001"\nquick = False\n'
-        "def upgrade() -> None:\n"
+    body = (
         "    from traffic_storage.adapters.record_repo.sql.migrations import build_index\n"
         "    build_index('file_size', 'file', ['size_bytes'])\n"
     )
-    monkeypatch.setattr(migrations, "_HERE", folder)
+    add_migration(tmp_path / "migrations", monkeypatch, "index", body)
     monkeypatch.setattr(migrations, "HEAD", "0002")
 
 
