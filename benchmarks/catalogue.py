@@ -25,7 +25,7 @@ from benchmarks.filled import batches
 from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
 from tests.support.servers import PostgresServer
 from traffic_storage.adapters.record_repo.sql import file_pages
-from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
+from traffic_storage.adapters.record_repo.sql.postgres import pass_uuids_as_bytes, postgres_repo
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.sqlite import DIALECT as SQLITE
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
@@ -100,6 +100,7 @@ async def _postgres(server: PostgresServer, rows: int) -> None:
     repo = postgres_repo(postgres_settings(database))
     stores = await _prepared(repo)
     connection = await asyncpg.connect(database.dsn)
+    await pass_uuids_as_bytes(connection)
     for table, batch in batches(stores, rows):
         names = [column.name for column in table.columns]
         await connection.copy_records_to_table(table.name, records=batch, columns=names)

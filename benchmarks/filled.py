@@ -28,6 +28,7 @@ from tests.support.servers import Database, PostgresServer, process_keeper
 from tests.support.setups import config
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.adapters.record_repo.sql import rows, tables
+from traffic_storage.adapters.record_repo.sql.postgres import pass_uuids_as_bytes
 from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.files import (
     Coding,
@@ -162,6 +163,7 @@ async def _make_tables(settings: StorageConfig) -> None:
 async def _fill_postgres(database: Database, count: int) -> None:
     await _make_tables(config(process_keeper().folder / "filling", database=database))
     connection = await asyncpg.connect(database.dsn)
+    await pass_uuids_as_bytes(connection)
     try:
         number = await connection.fetchval("SELECT number FROM store")
         for table, batch in batches([number], count):
@@ -222,7 +224,6 @@ class _Template:
             created_at=happened + 1_000_000,
             captured_at=happened,
             keep_until=happened + _YEAR,
-            retention_at=happened,
             device_id=data.device(number),
             violation_id=data.violation_id(number),
         )

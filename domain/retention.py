@@ -1,11 +1,19 @@
 """Retention: when the retention period of a file starts, how long it is, and when it ends."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from attrs import frozen
 
 from traffic_storage.domain.files import FileKind, RetentionBasis, RetentionClock, StoredFile
 from traffic_storage.domain.times import in_words
+
+USUAL_REASONS: Mapping[RetentionClock, str] = {
+    RetentionClock.CAPTURED: "the capture time is plausible",
+    RetentionClock.RECEIVED: "no capture time was given",
+}
+"""Why the retention of nearly all files starts at the capture time, or at receipt."""
 
 
 @frozen
@@ -103,24 +111,20 @@ def retention_basis(
     A capture time after receipt counts as plausible, because `times.time_problem` has already
     refused a time that is too far in the future.
     """
-
-    def received(reason: str) -> RetentionBasis:
-        return RetentionBasis(RetentionClock.RECEIVED, received_at, reason)
-
+    received = partial(RetentionBasis, RetentionClock.RECEIVED, received_at)
     if captured_at is None:
-        return received("no capture time was given")
+        return received(USUAL_REASONS[RetentionClock.RECEIVED])
     if captured_at < bounds.earliest:
         return received(
             f"the capture time is before {bounds.earliest.isoformat()} (earliest_capture): "
             "the clock of the device is not set"
         )
+    captured = partial(RetentionBasis, RetentionClock.CAPTURED, captured_at)
     backdating = received_at - captured_at
     if backdating <= bounds.max_backdating:
-        return RetentionBasis(RetentionClock.CAPTURED, captured_at, "the capture time is plausible")
+        return captured(USUAL_REASONS[RetentionClock.CAPTURED])
     if historic:
-        return RetentionBasis(
-            RetentionClock.CAPTURED, captured_at, "the caller states that the file is historic"
-        )
+        return captured("the caller states that the file is historic")
     return received(
         f"the capture time lies {in_words(backdating)} before receipt, more than "
         f"{in_words(bounds.max_backdating)} (max_backdating), and the file is not stated to be "

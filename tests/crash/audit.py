@@ -277,7 +277,7 @@ def _readable(table: str, row: Any) -> Row:
         for name, value in dict(row).items()
     }
     if table == "replica" and found["kind"]:
-        replica_id = UUID(found["replica_id"])
+        replica_id = UUID(str(found["replica_id"]))
         day = datetime.fromtimestamp((replica_id.int >> 80) / 1000, UTC)
         found["key"] = f"{found['kind']}/{day:%Y/%m/%d}/{replica_id}-{found['sha256']}"
     return found

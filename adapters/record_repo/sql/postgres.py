@@ -179,6 +179,12 @@ class PostgresDriver(Driver):
             max_cacheable_statement_size=0,
             server_settings={"application_name": "traffic-storage", **_PLANNER, **settings},
         )
+        try:
+            async with asyncio.timeout(seconds):
+                await pass_uuids_as_bytes(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return cast("Connection", connection)
 
     async def _version(self) -> str | None:
@@ -209,6 +215,13 @@ class PostgresDriver(Driver):
         except DBAPIError as error:
             # Wrapped twice, by the engine and by its dialect.
             raise (error.orig and error.orig.__cause__) or error from error
+
+
+async def pass_uuids_as_bytes(connection: asyncpg.Connection) -> None:
+    """Make a connection take and return `uuid` values as 16 bytes, as the rows hold them."""
+    await connection.set_type_codec(
+        "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
+    )
 
 
 def _upgrade(connection: MigrationConnection) -> None:

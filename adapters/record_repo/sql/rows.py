@@ -44,6 +44,7 @@ from traffic_storage.domain.identifiers import (
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.retention import USUAL_REASONS
 from traffic_storage.domain.usage import CatalogueUsage, CounterChange, DailyUsage
 from traffic_storage.domain.violation import StoredViolation, ViolationState, recorded, stored
 
@@ -170,42 +171,47 @@ def store_of(row: Row) -> RegisteredStore:
 
 def file_row(file: StoredFile) -> Args:
     """Return the row of a file, without its replicas."""
-    content, stored, media = file.content, file.stored, file.media
+    content, stored, media, basis = file.content, file.stored, file.media, file.retention_basis
     same = (stored.size_bytes, stored.sha256) == (content.size_bytes, content.sha256)
     return (
         file.file_id,
-        file.kind.value,
-        file.content_type,
         content.size_bytes,
-        bytes.fromhex(content.sha256),
         None if same else stored.size_bytes,
-        None if same else bytes.fromhex(stored.sha256),
-        file.coding.value,
         micros(file.created_at),
         _micros_or_none(file.captured_at),
-        file.device_id,
-        file.violation_id,
+        micros(file.keep_until),
+        _micros_or_none(file.state_at),
+        None if basis.at == _named_time(file, basis.clock) else micros(basis.at),
         media.width,
         media.height,
         media.channels,
-        media.channel_order.value if media.channel_order else None,
         media.duration_seconds,
+        file.historic,
+        file.kind.value,
+        file.content_type,
+        bytes.fromhex(content.sha256),
+        None if same else bytes.fromhex(stored.sha256),
+        file.coding.value,
+        file.device_id,
+        file.violation_id,
+        media.channel_order.value if media.channel_order else None,
         None if media.pixel_sha256 is None else bytes.fromhex(media.pixel_sha256),
         file.placement.decision,
         file.placement.reason,
         file.metadata,
         file.state.value,
-        _micros_or_none(file.state_at),
-        micros(file.keep_until),
         file.retention_rule,
-        file.retention_basis.clock.value,
-        micros(file.retention_basis.at),
-        file.retention_basis.reason,
-        file.historic,
+        basis.clock.value,
+        None if basis.reason == USUAL_REASONS[basis.clock] else basis.reason,
         file.original_name,
         content.segments or None,
         None if stored.segments == content.segments else stored.segments,
     )
+
+
+def _named_time(file: StoredFile, clock: RetentionClock) -> datetime | None:
+    """Return the time of capture or of receipt, as `clock` says."""
+    return file.captured_at if clock is RetentionClock.CAPTURED else file.created_at
 
 
 def replica_row(file_id: FileId, replica: Replica) -> Args:
@@ -227,12 +233,11 @@ def files_of(rows: Iterable[Row]) -> tuple[StoredFile, ...]:
 
 def _file_of(rows: Sequence[Row]) -> StoredFile:
     row = rows[0]
-    file_id, kind, content_type, size_bytes, sha256, stored_size_bytes, stored_sha256 = row[:7]
-    coding, created_at, captured_at, device_id, violation_id = row[7:12]
-    width, height, channels, channel_order, duration_seconds, pixel_sha256 = row[12:18]
-    decision, reason, metadata, state, state_at, keep_until, retention_rule = row[18:25]
-    clock, basis_at, basis_reason, historic, original_name = row[25:30]
-    segments, stored_segments = row[30:_FILE_COLUMNS]
+    file_id, size_bytes, stored_size_bytes, created_at, captured_at, keep_until = row[:6]
+    state_at, basis_at, width, height, channels, duration_seconds, historic = row[6:13]
+    kind, content_type, sha256, stored_sha256, coding, device_id, violation_id = row[13:20]
+    channel_order, pixel_sha256, decision, reason, metadata, state = row[20:26]
+    rule, clock, basis_reason, original_name, segments, stored_segments = row[26:_FILE_COLUMNS]
     of_kind = FileKind(kind)
     content = Digests(size_bytes, Sha256(sha256.hex()), segments or b"")
     stored = Digests(
@@ -266,11 +271,20 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
         state=FileState(state),
         state_at=_moment_or_none(state_at),
         keep_until=moment(keep_until),
-        retention_rule=retention_rule,
-        retention_basis=RetentionBasis(RetentionClock(clock), moment(basis_at), basis_reason),
+        retention_rule=rule,
+        retention_basis=_basis_of(clock, basis_at, basis_reason, created_at, captured_at),
         historic=bool(historic),
         original_name=original_name,
     )
+
+
+def _basis_of(
+    clock: str, at: int | None, reason: str | None, created_at: int, captured_at: int
+) -> RetentionBasis:
+    of_clock = RetentionClock(clock)
+    if at is None:
+        at = captured_at if of_clock is RetentionClock.CAPTURED else created_at
+    return RetentionBasis(of_clock, moment(at), reason or USUAL_REASONS[of_clock])
 
 
 def _replicas_of(rows: Iterable[Row], kind: FileKind, stored: Sha256) -> Iterable[Replica]:

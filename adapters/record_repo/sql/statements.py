@@ -14,7 +14,6 @@ from sqlalchemy import (
     CompoundSelect,
     FromClause,
     Integer,
-    LargeBinary,
     Select,
     Table,
     Text,
@@ -137,7 +136,7 @@ INSERT_REPLICA = Statement(
     insert(replica).from_select(
         list(replica.c.keys()),
         select(
-            cast(_given("replica"), LargeBinary),
+            cast(_given("replica"), replica.c.replica_id.type),
             cast(_given("file"), Text),
             store.c.number,
             cast(_given("in_state"), Text),

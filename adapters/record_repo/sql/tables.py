@@ -30,7 +30,7 @@ from sqlalchemy import (
     and_,
     literal_column,
 )
-from sqlalchemy.dialects.postgresql import TEXT
+from sqlalchemy.dialects.postgresql import TEXT, UUID
 from sqlalchemy.types import TypeEngine
 
 from traffic_storage.domain.files import FileState, ReplicaState
@@ -52,6 +52,11 @@ metadata = MetaData(
 
 def _text() -> TypeEngine[str]:
     return Text().with_variant(TEXT(collation="C"), "postgresql")
+
+
+def _uuid() -> TypeEngine[Any]:
+    """Return a type of 16 bytes. PostgreSQL's own `uuid` has no length field, so indexes are smaller."""
+    return LargeBinary().with_variant(UUID, "postgresql")
 
 
 catalogue = Table(
@@ -93,36 +98,39 @@ file = Table(
     "file",
     metadata,
     Column("file_id", _text(), primary_key=True),
-    Column("kind", _text(), nullable=False),
-    Column("content_type", _text(), nullable=False),
+    # Numbers come before texts: PostgreSQL aligns each of them to 8 bytes.
     Column("size_bytes", BigInteger, nullable=False),
-    Column("sha256", LargeBinary, nullable=False),
     # NULL, as is the digest: the same as of the content.
     Column("stored_size_bytes", BigInteger),
-    Column("stored_sha256", LargeBinary),
-    Column("coding", _text(), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("captured_at", BigInteger),
-    Column("device_id", _text()),
-    Column("violation_id", _text()),
+    Column("keep_until", BigInteger, nullable=False),
+    # NULL: at created_at.
+    Column("state_at", BigInteger),
+    # NULL: at the time that `retention_clock` names.
+    Column("retention_at", BigInteger),
     Column("width", BigInteger),
     Column("height", BigInteger),
     Column("channels", BigInteger),
-    Column("channel_order", _text()),
     Column("duration_seconds", Double),
+    Column("historic", Boolean, nullable=False),
+    Column("kind", _text(), nullable=False),
+    Column("content_type", _text(), nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("stored_sha256", LargeBinary),
+    Column("coding", _text(), nullable=False),
+    Column("device_id", _text()),
+    Column("violation_id", _text()),
+    Column("channel_order", _text()),
     Column("pixel_sha256", LargeBinary),
     Column("placement_decision", _text(), nullable=False),
     Column("placement_reason", _text(), nullable=False),
     Column("metadata", _text()),
     Column("state", _text(), nullable=False),
-    # NULL: at created_at.
-    Column("state_at", BigInteger),
-    Column("keep_until", BigInteger, nullable=False),
     Column("retention_rule", _text(), nullable=False),
     Column("retention_clock", _text(), nullable=False),
-    Column("retention_at", BigInteger, nullable=False),
-    Column("retention_reason", _text(), nullable=False),
-    Column("historic", Boolean, nullable=False),
+    # NULL: the usual reason of `retention_clock`.
+    Column("retention_reason", _text()),
     Column("original_name", _text()),
     # Long ones last, so that a read of the others need not pass over them. The digests of the
     # segments of the content; of the stored bytes only where they differ.
@@ -133,12 +141,11 @@ file = Table(
         "length(sha256) = 32 AND length(stored_sha256) = 32", name="digests_are_digests"
     ),
 )
-# Files of a violation, in the order in which they are given.
+# Files of a violation, oldest first. The few that have one time are sorted when they are read.
 Index(
     "file_violation_id_idx",
     file.c.violation_id,
     file.c.created_at,
-    file.c.file_id,
     postgresql_where=file.c.violation_id.is_not(None),
     sqlite_where=file.c.violation_id.is_not(None),
 )
@@ -177,7 +184,7 @@ Index(
 replica = Table(
     "replica",
     metadata,
-    Column("replica_id", LargeBinary, primary_key=True),
+    Column("replica_id", _uuid(), primary_key=True),
     Column("file_id", _text(), ForeignKey(file.c.file_id), nullable=False),
     # `store.number`. No foreign key: each insertion would lock the store's row, and stores stay.
     Column("store", SmallInteger, nullable=False),

@@ -22,6 +22,7 @@ from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
 from traffic_storage.adapters.record_repo.sql.postgres import (
     PostgresDriver,
     PostgresSettings,
+    pass_uuids_as_bytes,
     postgres_repo,
 )
 from traffic_storage.adapters.record_repo.sql.sqlite import DIALECT as SQLITE
@@ -108,6 +109,7 @@ async def _upgrade(repo: RecordRepo) -> None:
 
 async def _fill(database: Database) -> None:
     connection = await asyncpg.connect(database.dsn)
+    await pass_uuids_as_bytes(connection)
     await connection.copy_records_to_table("store", records=[_STORE])
     for table, made in TABLES.items():
         await connection.copy_records_to_table(table, records=made())

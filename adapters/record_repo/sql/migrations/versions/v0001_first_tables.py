@@ -1,10 +1,11 @@
 """The first tables: stores, attempts, files, replicas, violations and the counters."""
 
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import TEXT
+from sqlalchemy.dialects.postgresql import TEXT, UUID
 
 revision = "0001"
 down_revision = None
@@ -14,6 +15,10 @@ _ROOM_FOR_VERSIONS = {"fillfactor": "10"}
 
 def _text() -> sa.types.TypeEngine[str]:
     return sa.Text().with_variant(TEXT(collation="C"), "postgresql")
+
+
+def _uuid() -> sa.types.TypeEngine[Any]:
+    return sa.LargeBinary().with_variant(UUID, "postgresql")
 
 
 def upgrade() -> None:
@@ -67,34 +72,34 @@ def _make_files() -> None:
     op.create_table(
         "file",
         sa.Column("file_id", _text(), nullable=False),
-        sa.Column("kind", _text(), nullable=False),
-        sa.Column("content_type", _text(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
-        sa.Column("sha256", sa.LargeBinary, nullable=False),
         sa.Column("stored_size_bytes", sa.BigInteger),
-        sa.Column("stored_sha256", sa.LargeBinary),
-        sa.Column("coding", _text(), nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("captured_at", sa.BigInteger),
-        sa.Column("device_id", _text()),
-        sa.Column("violation_id", _text()),
+        sa.Column("keep_until", sa.BigInteger, nullable=False),
+        sa.Column("state_at", sa.BigInteger),
+        sa.Column("retention_at", sa.BigInteger),
         sa.Column("width", sa.BigInteger),
         sa.Column("height", sa.BigInteger),
         sa.Column("channels", sa.BigInteger),
-        sa.Column("channel_order", _text()),
         sa.Column("duration_seconds", sa.Double),
+        sa.Column("historic", sa.Boolean, nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        sa.Column("content_type", _text(), nullable=False),
+        sa.Column("sha256", sa.LargeBinary, nullable=False),
+        sa.Column("stored_sha256", sa.LargeBinary),
+        sa.Column("coding", _text(), nullable=False),
+        sa.Column("device_id", _text()),
+        sa.Column("violation_id", _text()),
+        sa.Column("channel_order", _text()),
         sa.Column("pixel_sha256", sa.LargeBinary),
         sa.Column("placement_decision", _text(), nullable=False),
         sa.Column("placement_reason", _text(), nullable=False),
         sa.Column("metadata", _text()),
         sa.Column("state", _text(), nullable=False),
-        sa.Column("state_at", sa.BigInteger),
-        sa.Column("keep_until", sa.BigInteger, nullable=False),
         sa.Column("retention_rule", _text(), nullable=False),
         sa.Column("retention_clock", _text(), nullable=False),
-        sa.Column("retention_at", sa.BigInteger, nullable=False),
-        sa.Column("retention_reason", _text(), nullable=False),
-        sa.Column("historic", sa.Boolean, nullable=False),
+        sa.Column("retention_reason", _text()),
         sa.Column("original_name", _text()),
         sa.Column("segments", sa.LargeBinary),
         sa.Column("stored_segments", sa.LargeBinary),
@@ -111,14 +116,14 @@ def _make_files() -> None:
     op.create_index(
         "file_violation_id_idx",
         "file",
-        ["violation_id", "created_at", "file_id"],
+        ["violation_id", "created_at"],
         postgresql_where=named,
         sqlite_where=named,
     )
     _make_file_pages()
     op.create_table(
         "replica",
-        sa.Column("replica_id", sa.LargeBinary, nullable=False),
+        sa.Column("replica_id", _uuid(), nullable=False),
         sa.Column("file_id", _text(), nullable=False),
         sa.Column("store", sa.SmallInteger, nullable=False),
         sa.Column("state", _text(), nullable=False),
