@@ -19,16 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from sqlalchemy.engine.interfaces import Dialect
 
 from benchmarks import data
 from benchmarks.filled import batches
 from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
 from tests.support.servers import PostgresServer
 from traffic_storage.adapters.record_repo.sql import file_pages
-from traffic_storage.adapters.record_repo.sql.postgres import pass_uuids_as_bytes, postgres_repo
+from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
+from traffic_storage.adapters.record_repo.sql.postgres import (
+    PLANNER,
+    pass_uuids_as_bytes,
+    postgres_repo,
+)
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.sqlite import DIALECT as SQLITE
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.adapters.record_repo.sql.statement import Args, Value
 from traffic_storage.domain.files import FileKind, FileState, Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.identity import RegisteredStore
@@ -87,11 +94,12 @@ async def _sqlite(path: Path, rows: int) -> None:
             )
             size = pages * page / rows
             print(f"  {size:.0f} bytes a violation with its file and two replicas, all together")
+        plans = {}
         for query in _queries(rows):
-            statement, (args,) = file_pages.page(query)
-            text = statement.text(SQLITE)
-            plan = connection.execute(f"EXPLAIN QUERY PLAN {text.sql}", text.arrange(args))
-            await _print_page(repo, query, [step[3] for step in plan])
+            text, args = _text(query, SQLITE)
+            steps = connection.execute(f"EXPLAIN QUERY PLAN {text}", args)
+            plans[query] = [step[3] for step in steps]
+    await _print_pages(repo, plans)
     await repo.aclose()
 
 
@@ -114,9 +122,17 @@ async def _postgres(server: PostgresServer, rows: int) -> None:
     _print_sizes(
         own + [(name.split(".")[0], name.split(".")[1], size) for name, size in indexes], rows
     )
-    await connection.close()
+    for name, value in PLANNER.items():
+        await connection.execute(f"SET {name} = {value}")
+    plans = {}
     for query in _queries(rows):
-        await _print_page(repo, query, [])
+        text, args = _text(query, POSTGRES)
+        await connection.execute(f"PREPARE page AS {text}")
+        steps = await connection.fetch(f"EXPLAIN EXECUTE page({', '.join(map(_literal, args))})")
+        await connection.execute("DEALLOCATE page")
+        plans[query] = [step[0].strip() for step in steps if " on " in step[0]]
+    await connection.close()
+    await _print_pages(repo, plans)
     await repo.aclose()
 
 
@@ -157,21 +173,50 @@ def _queries(rows: int) -> Iterator[FilesQuery]:
         yield FilesQuery(**dict(zip(given, values, strict=True)))
 
 
-async def _print_page(repo: SqlRecordRepo, query: FilesQuery, plan: Sequence[str]) -> None:
-    times, page = [], await repo.files(query)
-    for _ in range(_ROUNDS):
-        start = time.perf_counter()
-        await repo.files(query)
-        times.append(time.perf_counter() - start)
-    filters = {
-        name: str(getattr(query, name))
-        for name in ("kind", "device_id", "violation_id", "start_time", "end_time")
-        if getattr(query, name) is not None
-    }
-    median, worst = statistics.median(times) * 1000, max(times) * 1000
-    print(f"  {median:7.2f} ms, worst {worst:7.2f}: {len(page.items):3} {query.state} {filters}")
-    for step in plan:
-        print(f"              {step}")
+def _text(query: FilesQuery, dialect: Dialect) -> tuple[str, Args]:
+    statement, (args,) = file_pages.page(query)
+    text = statement.text(dialect)
+    return text.sql, text.arrange(args)
+
+
+def _literal(value: Value) -> str:
+    if value is None:
+        return "NULL"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+async def _print_pages(repo: SqlRecordRepo, plans: Mapping[FilesQuery, Sequence[str]]) -> None:
+    """Measure a page of each query, in turns, and print it with its plan."""
+    times: dict[FilesQuery, list[float]] = {query: [] for query in plans}
+    for _ in range(_ROUNDS + 1):
+        for query, own in times.items():
+            start = time.perf_counter()
+            await repo.files(query)
+            own.append((time.perf_counter() - start) * 1000)
+    # The first round fills caches and prepares statements; the first query is the plain page.
+    measured = {query: sorted(own[1:]) for query, own in times.items()}
+    plain = statistics.median(next(iter(measured.values())))
+    for query, own in measured.items():
+        filters = {name: str(value) for name, value in _filters(query).items()}
+        median = statistics.median(own)
+        print(
+            f"  median {median:6.2f} ms ({median / plain:4.1f} x plain page), worst"
+            f" {own[-1]:6.2f}: {len((await repo.files(query)).items):3} {query.state} {filters}"
+        )
+        for step in plans[query]:
+            print(f"              {step}")
+    worst = max(own[-1] for own in measured.values())
+    slowest = max(map(statistics.median, measured.values()))
+    print(
+        f"  {len(measured)} queries, {_ROUNDS} times each: plain page {plain:.2f} ms; slowest median"
+        f" {slowest / plain:.1f} x, worst single execution {worst / plain:.1f} x"
+    )
+
+
+def _filters(query: FilesQuery) -> Mapping[str, object]:
+    names = ("kind", "device_id", "violation_id", "start_time", "end_time")
+    given = {name: getattr(query, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ ranges of all kinds; the databases read in each only as many entries as the page
 
 from collections.abc import Iterable
 from itertools import product
+from typing import Any
 
 from attrs import frozen
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    CompoundSelect,
+    Select,
     bindparam,
     literal_column,
     or_,
@@ -21,7 +24,7 @@ from sqlalchemy.sql.selectable import Subquery
 
 from traffic_storage.adapters.record_repo.sql import rows
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
-from traffic_storage.adapters.record_repo.sql.statements import COPIES, NoIndex, with_copies
+from traffic_storage.adapters.record_repo.sql.statements import COPIES, with_copies
 from traffic_storage.adapters.record_repo.sql.tables import file
 from traffic_storage.domain.files import FileKind, FileState
 from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
@@ -69,26 +72,39 @@ def _args(query: FilesQuery) -> Args:
 
 
 def _page(filters: _Filters) -> Statement:
-    found = _few(_in_order(filters))
+    if filters.kind or filters.violation:
+        return Statement(
+            _with_replicas(_ordered(select(file).where(*_conditions(filters)))), _NAMES
+        )
+    kinds = (file.c.kind == literal_column(f"'{kind}'") for kind in FileKind)
+    ranges = [select(file).where(*_conditions(filters), kind) for kind in kinds]
+    # SQLite merges the branches of an ordered union; PostgreSQL does so when each is ordered.
     return Statement(
-        select(found, *COPIES)
-        .select_from(with_copies(found))
-        .order_by(found.c.created_at.desc(), found.c.file_id.desc()),
+        _with_replicas(_merged(map(_ordered, ranges))),
         _NAMES,
+        on_sqlite=_with_replicas(_merged(ranges)),
     )
 
 
-def _in_order(filters: _Filters) -> Subquery:
-    """Return the query of a page of files without their replicas."""
-    if filters.kind or filters.violation:
-        ranges = select(file).where(*_conditions(filters))
-        ordered = ranges.order_by(file.c.created_at.desc(), file.c.file_id.desc())
-        return ordered.limit(bindparam("limit")).subquery()
-    kinds = (file.c.kind == literal_column(f"'{kind}'") for kind in FileKind)
-    merged = union_all(*(select(file).where(*_conditions(filters), kind) for kind in kinds))
-    columns = merged.selected_columns
-    ordered_union = merged.order_by(columns.created_at.desc(), columns.file_id.desc())
-    return ordered_union.limit(bindparam("limit")).subquery()
+def _with_replicas(page_of_files: Select[Any] | CompoundSelect[Any]) -> Select[Any]:
+    found = _few(page_of_files.subquery())
+    return (
+        select(found, *COPIES)
+        .select_from(with_copies(found))
+        .order_by(found.c.created_at.desc(), found.c.file_id.desc())
+    )
+
+
+def _ordered(selected: Select[Any]) -> Select[Any]:
+    newest_first = selected.order_by(file.c.created_at.desc(), file.c.file_id.desc())
+    return newest_first.limit(bindparam("limit"))
+
+
+def _merged(branches: Iterable[Select[Any]]) -> CompoundSelect[Any]:
+    union = union_all(*branches)
+    columns = union.selected_columns
+    newest_first = union.order_by(columns.created_at.desc(), columns.file_id.desc())
+    return newest_first.limit(bindparam("limit"))
 
 
 def _few(found: Subquery) -> Subquery:
@@ -106,12 +122,12 @@ def _conditions(filters: _Filters) -> Iterable[ColumnElement[bool]]:
     if filters.available:
         yield file.c.state == available
     else:
-        # The first condition is that of the partial indexes.
-        yield file.c.state != available
         yield file.c.state == bindparam("in_state")
-    # A violation has few files: with one the other filters choose no index.
     if filters.violation:
         yield file.c.violation_id == bindparam("violation")
+    elif not filters.available:
+        # The condition of the partial indexes.
+        yield file.c.state != available
     if filters.kind:
         yield _column(file.c.kind, filters) == bindparam("of_kind")
     if filters.device:
@@ -119,7 +135,11 @@ def _conditions(filters: _Filters) -> Iterable[ColumnElement[bool]]:
 
 
 def _column(column: ColumnElement[str], filters: _Filters) -> ColumnElement[str]:
-    return NoIndex(column) if filters.violation else column  # type: ignore[arg-type]
+    """Return a column, or an expression of it that no index has if a violation is given.
+
+    A violation has few files, so its index is always the best.
+    """
+    return column.concat(literal_column("''")) if filters.violation else column
 
 
 _PAGES = {

@@ -43,9 +43,9 @@ _LOCK_PAUSE_SECONDS = 0.05
 _MOST_STATEMENTS = 200
 """More than there are, so that each is parsed once a connection."""
 
-# Every statement is answered from an index, whatever its arguments; one plan each is enough, and
-# none that was made when the tables were empty may be a scan that is kept when they are full.
-_PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
+PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
+"""Settings of each connection. One plan of a statement is enough, because an index answers it whatever
+its arguments; a plan that was made when the tables were empty must not be a scan."""
 
 # A server may acknowledge before it has flushed; what is stored here must have been.
 _DURABLE = """
@@ -177,7 +177,7 @@ class PostgresDriver(Driver):
             statement_cache_size=_MOST_STATEMENTS,
             # Pages that merge many ranges are longer than asyncpg keeps by default.
             max_cacheable_statement_size=0,
-            server_settings={"application_name": "traffic-storage", **_PLANNER, **settings},
+            server_settings={"application_name": "traffic-storage", **PLANNER, **settings},
         )
         try:
             async with asyncio.timeout(seconds):

@@ -31,8 +31,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.adapters.record_repo.sql.tables import (
@@ -369,26 +367,6 @@ OLDEST_RUNNING = Statement(
     (),
     on_sqlite=select(_ZERO),
 )
-
-
-class NoIndex(ColumnElement[Any]):
-    """A column whose indexes SQLite does not use (a planner hint)."""
-
-    inherit_cache = True
-
-    def __init__(self, column: Column[Any]) -> None:
-        self.column = column
-        self.type = column.type
-
-
-@compiles(NoIndex)
-def _compile_no_index(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
-    return compiler.process(element.column, **kw)
-
-
-@compiles(NoIndex, "sqlite")
-def _compile_no_index_in_sqlite(element: NoIndex, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
-    return f"+{compiler.process(element.column, **kw)}"
 
 
 # Violations; `violation_pages` has the statements for pages.
