@@ -22,7 +22,7 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
 class CachingBlobStore(MarkedBlobStore):
-    """Adds to `cloud` copies, in a folder of this host, of the blobs written or read whole.
+    """Wraps the store `cloud`; keeps local copies of the blobs that are written or read whole.
 
     The copies are a cache, never a replica: at most `limit_bytes` in total and `item_bytes` each,
     least recently used evicted first, kept across restarts. Each read checks the copy like any
