@@ -249,7 +249,7 @@ def route_path(scope: Scope) -> str:
 
 
 def note_principal(scope: Scope, principal: Principal) -> None:
-    """Store the principal in the scope of the request."""
+    """Store the principal (who makes the request) in the ASGI scope of the request."""
     scope[_PRINCIPAL] = principal
 
 

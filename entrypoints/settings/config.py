@@ -344,7 +344,7 @@ class StorageConfig:
 
     @classmethod
     def of(cls, given: Mapping[str, Given], problems: Sequence[FieldProblem] = ()) -> Self:
-        """Return the settings of collected values; raise `problems`, those of the sources, if any.
+        """Build the settings from the values of all sources; raise the sources' `problems`, if any.
 
         Raises:
             ConfigurationError: as for `load`.
@@ -386,7 +386,10 @@ class StorageConfig:
         return strategy
 
     def missing_for(self, strategy: StorageStrategy) -> ConfigurationError | None:
-        """Return an error that names the missing settings of a strategy, or None without any."""
+        """Return an error that names the settings which a strategy needs and which are not set.
+
+        Returns None if no setting is missing.
+        """
         if not strategy.needs_cloud or self.cloud_configured:
             return None
         return ConfigurationError(

@@ -160,7 +160,7 @@ def _is_url(address: str) -> bool:
 
 
 def _are_distinct(lines: Sequence[object]) -> bool:
-    """Return whether no two key lines share a name or a digest."""
+    """Return whether all lines that register API keys differ in their names and their digests."""
     parts = [str(line).partition("?")[0].partition(":") for line in lines]
     return all(len({part[place] for part in parts}) == len(parts) for place in (0, 2))
 

@@ -115,13 +115,21 @@ async def _store(
             return problem(name, doubt, "connect the store and the database that belong together")
         return await _tried(name, store, container)
     except TrafficStorageError as error:
-        return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
+        return problem(
+            name,
+            f"{store.location}: {error.message}",
+            error.remedy or "remove the cause that the message names",
+        )
 
 
 async def _without_catalogue(name: str, store: MarkedBlobStore) -> Finding:
     """Return the finding for a store while the database is unavailable; writes nothing."""
     marker = await store.marker()
-    whose = "has no marker" if marker is None else f"belongs to catalogue {marker.catalogue_id}"
+    whose = (
+        "has no identification file (marker)"
+        if marker is None
+        else f"belongs to catalogue {marker.catalogue_id}"
+    )
     return noted(
         name,
         f"{store.location} answers and {whose}; "
@@ -139,7 +147,11 @@ async def _doubt(
     marker = await store.marker()
     if marker is not None:
         return f"{store.location} belongs to another catalogue ({marker.catalogue_id})"
-    return "" if await is_empty(store) else f"{store.location} holds files but no marker"
+    return (
+        ""
+        if await is_empty(store)
+        else f"{store.location} holds files but no identification file (marker)"
+    )
 
 
 async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Container") -> None:

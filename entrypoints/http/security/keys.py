@@ -106,7 +106,11 @@ class KeyRing:
             found = KeyFile.read(self._file)
         except (OSError, UnicodeDecodeError) as error:
             if self._seen is not None:
-                logger.error("no key in %s is valid: can't read it: %s", self._file, error)  # noqa: TRY400
+                logger.error(  # noqa: TRY400
+                    "no key of the keys file %s is accepted until the file is readable again: %s",
+                    self._file,
+                    error,
+                )
             self._seen, self._from_file = None, {}
             return
         for problem in found.problems:

@@ -8,7 +8,7 @@ from traffic_storage.ports.cache import Cache, CacheHealth
 
 
 class FailingCache(Cache):
-    """Decorator of `inner` that can be made unavailable, or made to return wrong bytes."""
+    """Wraps the cache `inner`: it can be made unavailable, or made to return wrong bytes."""
 
     def __init__(self, inner: Cache) -> None:
         self.inner = inner
@@ -22,7 +22,10 @@ class FailingCache(Cache):
         self._obstacle = unavailable_reason
 
     def lie(self, falsify: Callable[[bytes], bytes | None]) -> None:
-        """From now on apply `falsify` to the bytes that `get` returns; None means a miss."""
+        """From now on apply `falsify` to the bytes that `get` returns.
+
+        If `falsify` returns None, `get` returns None too, as for an unknown key.
+        """
         self._falsify = falsify
 
     def come_back(self) -> None:
