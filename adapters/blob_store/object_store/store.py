@@ -316,7 +316,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         return True
 
     def _refuse_contradiction(self, error: TrafficStorageError) -> None:
-        """Raise StorageUnavailable if `error` says that the object exists, but the bucket lacks it."""
+        """Raise StorageUnavailable if `error` reports an object that the bucket does not find."""
         if isinstance(error, BlobConflict):
             raise StorageUnavailable(
                 f"{self.location} reports that an object exists, but then does not find it"

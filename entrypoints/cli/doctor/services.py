@@ -123,7 +123,7 @@ async def _store(
 
 
 async def _without_catalogue(name: str, store: MarkedBlobStore) -> Finding:
-    """Return the finding for a store while the database is unavailable; writes nothing."""
+    """Return the finding for a store without the database's help; write nothing to the store."""
     marker = await store.marker()
     whose = (
         "has no identification file (marker)"

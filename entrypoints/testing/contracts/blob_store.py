@@ -94,9 +94,9 @@ async def is_there(store: BlobStore, blob: Blob) -> bool:
 class BlobStoreContract:
     """Inherit from this class, and define an async fixture `store`.
 
-    The store is empty, has no marker and uses the system clock; the fixture closes it. Override
-    `tamper` for an adapter that is not of this package. `examples/sqlite_store` is a complete
-    example.
+    The store is empty, without an identification file (marker), and uses the system clock; the
+    fixture closes it. Override `tamper` for an adapter that is not of this package.
+    `examples/sqlite_store` is a complete example.
     """
 
     async def tamper(self, store: BlobStore, key: BlobKey, how: Damage, at: int = 0) -> None:

@@ -29,7 +29,7 @@ class FailingCache(Cache):
         self._falsify = falsify
 
     def come_back(self) -> None:
-        """Undo `go_down` and `lie`."""
+        """Work again: undo `go_down` and `lie`."""
         self._obstacle, self._falsify = "", None
 
     async def get(self, key: str) -> bytes | None:

@@ -89,7 +89,7 @@ class Failing:
         return found
 
     async def _enter(self, method: str) -> Fault | None:
-        """Count a call; raise the fault planned before it, or return the fault to raise after it."""
+        """Count a call; raise the fault planned before it, or return the one to raise after it."""
         self.calls[method] += 1
         taking = [plan for plan in self._plans if plan.takes(method)]
         if self._down:
