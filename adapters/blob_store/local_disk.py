@@ -192,7 +192,7 @@ class _Permit:
 
 
 def ignore_cancellation() -> None:
-    """Do nothing: after a cancellation the call runs to its end."""
+    """Do nothing; passed as `abandon`, so that a cancelled call still runs to its end."""
 
 
 def _text_of(marker: Marker) -> bytes:

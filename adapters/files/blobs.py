@@ -346,7 +346,11 @@ class BlobFolder:
     def _publish_spooled(
         self, key: BlobKey, body: Body, place: Place, manifest: KeptManifest | None, permit: Permit
     ) -> bool:
-        """Give the spool's file its name here without a copy; False if it can't be linked here."""
+        """Publish the spool's file under the blob's name without copying its bytes.
+
+        Returns False if that is not possible, for example because the spool is on another file
+        system.
+        """
         if not isinstance(body, SpooledBody):
             return False
         found = os.fstat(body.fd)

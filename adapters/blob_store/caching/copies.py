@@ -284,4 +284,4 @@ def _occupied(size_bytes: int) -> int:
 
 
 def ignore_cancellation() -> None:
-    """Do nothing: after a cancellation the call runs to its end."""
+    """Do nothing; passed as `abandon`, so that a cancelled call still runs to its end."""

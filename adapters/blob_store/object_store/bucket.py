@@ -125,7 +125,7 @@ class Bucket:
         return await self._guard.run(call, self.seconds_for(digests.size_bytes), key)
 
     async def fetch_part(self, key: BlobKey, start: int, stop: int) -> bytes:
-        """Return the bytes from `start` to `stop`, fewer if the object ends before."""
+        """Return the bytes of an object from `start` to `stop`, fewer if it ends before."""
 
         async def call() -> bytes:
             return bytes(await obstore.get_range_async(self._s3, key, start=start, end=stop))
@@ -135,7 +135,7 @@ class Bucket:
     async def stream(
         self, key: BlobKey, digests: Digests, start: int, stop: int
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from `start` to `stop` as they arrive, after a check of the size."""
+        """Check an object's size; yield its bytes from `start` to `stop` as they arrive."""
 
         async def call() -> "obstore.BytesStream":
             answer = await obstore.get_async(self._s3, key, options={"range": (start, stop)})

@@ -22,7 +22,7 @@ _FILE_FIELD = "api_keys_file"
 class KeyFile:
     """The content of a keys file.
 
-    Each line of the file is a key line. Empty lines and `#` comments are skipped.
+    Each line of the file registers an API key. Empty lines and `#` comments are skipped.
     """
 
     keys: tuple[ApiKey, ...]

@@ -18,7 +18,10 @@ class FailingCache(Cache):
         self._falsify: Callable[[bytes], bytes | None] | None = None
 
     def go_down(self, unavailable_reason: str = "injected outage") -> None:
-        """From now on miss every `get`, ignore `put` and `drop`, and report it in `health`."""
+        """Make the cache unavailable, with this reason in `health`.
+
+        From now on `get` returns None, and `put` and `drop` do nothing.
+        """
         self._obstacle = unavailable_reason
 
     def lie(self, falsify: Callable[[bytes], bytes | None]) -> None:
