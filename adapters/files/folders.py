@@ -39,7 +39,7 @@ class Folders:
     def for_reading(self, path: str, *, fresh: bool = False) -> Descriptor:
         """Return the folder at `path` (`a/b/c`); raise FileNotFoundError if it does not exist.
 
-        Unless `fresh`, the folder may have been moved since it was opened.
+        Unless `fresh`, a folder that is kept open is returned even if it was moved meanwhile.
         """
         if not fresh and (known := self._written.get(path) or self._read.get(path)):
             return known

@@ -528,7 +528,9 @@ def _declared_digest(request: AsgiRequest) -> Sha256 | None:
 
 
 def _kind_of(declared: str | None) -> FileKind | None:
-    """Return the kind that a content type names; None if it is missing or generic.
+    """Return the kind of file that a content type names.
+
+    Returns None if the type is missing, or does not tell the kind (`application/octet-stream`).
 
     Raises:
         UnsupportedMedia: the content type is neither an image nor a video.

@@ -290,13 +290,14 @@ class StorageConfig:
         default=(),
         converter=rules.as_list,
         repr=lambda keys: f"<{len(keys)} digests>",
-        metadata=described(rules.API_KEYS, "key lines of the API keys that are accepted"),
+        metadata=described(rules.API_KEYS, "lines that register the accepted API keys"),
     )
     api_keys_file: Path | None = field(
         default=None,
         converter=rules.as_file,
         metadata=described(
-            rules.FILE, "file of key lines, one per line; changes take effect without a restart"
+            rules.FILE,
+            "file of lines that register API keys; changes take effect without a restart",
         ),
     )
     open_access: bool = setting(False, rules.SWITCH, "whether requests are accepted without a key")

@@ -1,4 +1,4 @@
-"""The contract of `BlobStore`."""
+"""Tests of any adapter of the port `BlobStore`, which keeps the bytes of files."""
 
 import asyncio
 import os
@@ -460,7 +460,7 @@ class BlobStoreContract:
         assert await is_empty(store)
 
     async def test_room_is_plausible(self, store: BlobStore) -> None:
-        """room: each value is None or plausible."""
+        """room: the free and total bytes and the free inodes are each None or plausible."""
         room = await store.room()
         assert room.free_bytes is None or room.free_bytes > 0
         assert room.total_bytes is None or room.total_bytes >= (room.free_bytes or 0)
@@ -595,7 +595,7 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(blob=blobs)
     def put_late(self, blob: Blob) -> None:
-        """Put after the deadline."""
+        """Put a blob after the deadline of the call."""
         self._same(lambda store: store.put(blob.key, blob.body, blob.manifest, deadline=PAST))
 
     @rule(blob=blobs)

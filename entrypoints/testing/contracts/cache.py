@@ -1,4 +1,4 @@
-"""The contract of `Cache`."""
+"""Tests of any adapter of the port `Cache`, which keeps data for a limited time."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The contract of `RecordRepo`."""
+"""Tests of any adapter of the port `RecordRepo`, the database of files and violations."""
 
 import asyncio
 from collections import Counter
@@ -1015,7 +1015,7 @@ class RecordRepoContract:
         assert await repo.registered(absent.store_id) is None
 
     async def test_of_concurrent_exchanges_one_succeeds(self, repo: RecordRepo) -> None:
-        """exchange: of concurrent calls that expect the same state, one succeeds."""
+        """exchange: of concurrent calls that expect the same row of a store, one replaces it."""
         place = await local(repo)
         wanted = [place.intending(Incarnation(f"i{number}"), NOON) for number in range(20)]
         went = await asyncio.gather(*(repo.exchange(place, one) for one in wanted))

@@ -1,4 +1,4 @@
-"""The contract of `StoreIdentity`: the small identification file (marker) of a store."""
+"""Tests of any adapter of the port `StoreIdentity`: a store's identification file (marker)."""
 
 import asyncio
 from collections.abc import Awaitable
