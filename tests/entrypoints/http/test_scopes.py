@@ -193,7 +193,7 @@ class TestKeysFile:
                 assert "line 2: does not begin with a name, a colon and a SHA-256" in caplog.text
                 file.unlink()
                 assert (await status("reader"), await status("usual")) == (401, 401)
-                assert "no key in" in caplog.text
+                assert "no key of the keys file" in caplog.text
             file.write_text(f"{USUAL}\n")
             assert await status("usual") == 200
 
