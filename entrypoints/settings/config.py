@@ -475,7 +475,7 @@ def _wrong_values(given: Mapping[str, object]) -> Iterator[FieldProblem]:
 
 
 def rule_of(attribute: "Attribute[Any]") -> Rule:
-    """Return the rule of a setting."""
+    """Return the rule of a setting, which describes what its value must be."""
     rule: Rule = attribute.metadata["rule"]
     return rule
 

@@ -117,7 +117,7 @@ def duration(longest: timedelta) -> Rule:
 
 
 def text(wanted: str, pattern: str, longest: int = 255) -> Rule:
-    """Return the rule of a text that matches the whole pattern and has at most `longest` characters."""
+    """Return the rule of a text setting: it matches the whole pattern, and is not too long."""
     matches = re.compile(pattern, re.ASCII).fullmatch
     return Rule(wanted, str, lambda value: len(value) <= longest and matches(value))
 

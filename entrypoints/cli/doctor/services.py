@@ -123,7 +123,7 @@ async def _store(
 
 
 async def _without_catalogue(name: str, store: MarkedBlobStore) -> Finding:
-    """Return the finding for a store without the database's help; write nothing to the store."""
+    """Return the finding for a store that can't be compared with the database; write nothing."""
     marker = await store.marker()
     whose = (
         "has no identification file (marker)"
@@ -201,7 +201,7 @@ async def _refuses_other_bytes(store: BlobStore, key: BlobKey, container: "Conta
 
 
 async def _skew_seconds(store: BlobStore, key: BlobKey, clock: Clock) -> float:
-    """Return by how many seconds the store's clock is ahead; 0 if the store does not list the key."""
+    """Return the seconds by which the store's clock is ahead; 0 if it does not list the blob."""
     async for entry in store.list(prefix=key):
         return (entry.modified_at - clock.now()).total_seconds()
     return 0.0

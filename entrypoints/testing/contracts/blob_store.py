@@ -163,7 +163,10 @@ class BlobStoreContract:
     async def test_a_blob_keeps_its_manifest(
         self, store: BlobStore, first: Callable[[], Blob], second: Callable[[], Blob]
     ) -> None:
-        """put: an existing blob keeps its manifest. delete: removes the blob and its sidecar."""
+        """put: an existing blob keeps its manifest.
+
+        delete: removes the blob and the file or object with its long manifest (sidecar).
+        """
         blob = await stored(store, first())
         other = attrs.evolve(blob, manifest=second().manifest)
         await stored(store, other)

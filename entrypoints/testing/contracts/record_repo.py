@@ -997,7 +997,7 @@ class RecordRepoContract:
         assert await repo.file(file.file_id) == file
 
     async def test_an_exchange_from_an_older_state_changes_nothing(self, repo: RecordRepo) -> None:
-        """exchange: returns False and changes nothing if the row is not the expected one.
+        """exchange: returns False and changes nothing if the store's row is not the expected one.
 
         Returns True if the row already is the new one.
         """

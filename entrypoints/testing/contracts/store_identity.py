@@ -90,7 +90,10 @@ class StoreIdentityContract:
         assert await store.marker() == incarnation(2)
 
     async def test_of_concurrent_replacements_one_succeeds(self, store: MarkedBlobStore) -> None:
-        """replace_marker: of concurrent calls with the same `was`, one succeeds."""
+        """replace_marker: of concurrent calls that expect the same marker, one succeeds.
+
+        A marker is the identification file of a store.
+        """
         if not self.compares_and_sets:
             return
         await store.create_marker(MARKER)
