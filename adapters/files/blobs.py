@@ -211,7 +211,10 @@ class BlobFolder:
         return OpenBlob(key, digests, file, self.place)
 
     def measure(self, key: BlobKey) -> Measurement:
-        """Open a blob for measuring; asks the system to drop the file's pages from its cache."""
+        """Open a blob to compute its digests step by step.
+
+        Asks the system to drop the pages of the file from its cache.
+        """
         with translated(self.place):
             file, _ = self._open(key)
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -117,7 +117,7 @@ def duration(longest: timedelta) -> Rule:
 
 
 def text(wanted: str, pattern: str, longest: int = 255) -> Rule:
-    """Return the rule of a text setting: it matches the whole pattern, and is not too long."""
+    """Return the rule of a text of up to `longest` characters that matches the whole `pattern`."""
     matches = re.compile(pattern, re.ASCII).fullmatch
     return Rule(wanted, str, lambda value: len(value) <= longest and matches(value))
 
