@@ -123,7 +123,9 @@ def parse_api_key(line: str, field: str = "api_keys") -> ApiKey:
     head, _, query = line.strip().partition("?")
     name, _, digest = head.partition(":")
     if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
-        raise InvalidInput.of(field, "is not a name and a digest", _LINE_REMEDY)
+        raise InvalidInput.of(
+            field, "does not begin with a name, a colon and a SHA-256", _LINE_REMEDY
+        )
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:

@@ -241,7 +241,7 @@ def _retention(settings: StorageConfig) -> RetentionPolicy:
 
 
 def _margin(settings: StorageConfig) -> timedelta:
-    """Return how long after the deadline of an attempt (one try to store files) to wait to undo it.
+    """Return how long to wait after an upload's deadline before its unfinished files are removed.
 
     A request that was sent to a store before the deadline may complete in this time.
     """

@@ -41,7 +41,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     After a failed write `unavailable_reason` returns the cause for ten seconds. If another folder
     replaces `root` (moved there, or mounted over it), the store neither writes to it nor deletes
-    from it, until a call of `marker` finds there a marker that names the same store.
+    from it, until `marker` finds there the identification file (marker) of the same store.
     """
 
     def __init__(
@@ -166,7 +166,10 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
 
 class _Permit:
-    """Raises DeadlinePassed when called after a deadline, or after `withdraw`; else no effect."""
+    """The check before a blob gets its name: raises DeadlinePassed if that would be too late.
+
+    It is too late after the deadline, and after `withdraw`.
+    """
 
     def __init__(self, clock: Clock, deadline: datetime, key: BlobKey) -> None:
         self._clock = clock
@@ -189,7 +192,7 @@ class _Permit:
 
 
 def ignore_cancellation() -> None:
-    """Do nothing: after a cancellation the call runs to its end."""
+    """Do nothing; passed as `abandon`, so that a cancelled call still runs to its end."""
 
 
 def _text_of(marker: Marker) -> bytes:

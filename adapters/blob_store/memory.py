@@ -126,12 +126,16 @@ class InMemoryBlobStore(MarkedBlobStore):
 
     async def create_marker(self, marker: Marker) -> None:
         if self._marker not in (None, marker):
-            raise BlobConflict(f"{self._location} holds another identity marker than expected")
+            raise BlobConflict(
+                f"{self._location} has another identification file (marker) than expected"
+            )
         self._marker = marker
 
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
         if self._marker not in (was, becomes):
-            raise BlobConflict(f"{self._location} holds another identity marker than expected")
+            raise BlobConflict(
+                f"{self._location} has another identification file (marker) than expected"
+            )
         self._marker = becomes
 
     async def aclose(self) -> None:

@@ -169,7 +169,10 @@ class BlobFolder:
         manifest: BlobManifest | None = None,
         permit: Permit = always,
     ) -> None:
-        """Publish a blob and its manifest under `key`; `publish` describes `permit`."""
+        """Publish a blob and its manifest under `key`.
+
+        `permit` is a check that raises if it is too late to publish.
+        """
         path, name = _parts(key)
         kept = None if manifest is None else manifest.kept()
         with translated(self.place), self._turn(key):
@@ -208,7 +211,10 @@ class BlobFolder:
         return OpenBlob(key, digests, file, self.place)
 
     def measure(self, key: BlobKey) -> Measurement:
-        """Open a blob for measuring; asks the system to drop the file's pages from its cache."""
+        """Open a blob to compute its digests step by step.
+
+        Asks the system to drop the pages of the file from its cache.
+        """
         with translated(self.place):
             file, _ = self._open(key)
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -256,7 +262,7 @@ class BlobFolder:
         return Room(found.f_bavail * unit, found.f_blocks * unit, inodes)
 
     def marker(self, name: str) -> bytes | None:
-        """Return the content of the marker file, or None if the file does not exist.
+        """Return the content of the store's identification file (marker); None if there is none.
 
         Reads it in the folder that the root's path leads to now. If that is another folder than
         before, it becomes the root, provided that its marker names the same store, or that this
@@ -278,12 +284,13 @@ class BlobFolder:
             return text
 
     def exchange_marker(self, name: str, expected: Sequence[bytes | None], becomes: bytes) -> None:
-        """Write `becomes` to the marker file if its content is in `expected` (None: no file).
+        """Replace the store's identification file (marker), if its content is in `expected`.
 
-        A lock on the root makes this a compare-and-set among processes.
+        `becomes` is the new content. None in `expected` stands for a missing file. A lock
+        on the root makes this a compare-and-set among processes.
 
         Raises:
-            BlobConflict: the marker file has other content; it is unchanged.
+            BlobConflict: the file has other content; it is unchanged.
             StoreReplaced: the root's path leads to another folder, or to none.
         """
         with translated(self.place):
@@ -293,7 +300,7 @@ class BlobFolder:
                 held = _note(root, name)
                 if held not in expected:
                     raise BlobConflict(
-                        f"{self.place} has a marker file with other content than expected"
+                        f"{self.place} has another identification file (marker) than expected"
                     )
                 if held != becomes:
                     self._replace(root, name, becomes)
@@ -307,7 +314,7 @@ class BlobFolder:
     def _replace(self, root: Descriptor, name: str, text: bytes) -> None:
         """Publish a small file at the root durably, replacing any file of this name.
 
-        Also removes the files that a process left here that was killed between the two steps.
+        Also removes temporary files of processes that were killed during a replacement.
         """
         for left_over in os.listdir(root.fd):
             if re.fullmatch(rf"{re.escape(name)}\.[0-9a-f]{{16}}", left_over):
@@ -324,7 +331,7 @@ class BlobFolder:
         place.sync()
 
     def _turn(self, key: BlobKey) -> threading.Lock:
-        """Return the lock of the key's writers.
+        """Return the lock that makes concurrent writers of the blob `key` wait for each other.
 
         Without it a writer could find the name taken and report success, and then the writer that
         made the name could fail and remove it.
@@ -342,7 +349,11 @@ class BlobFolder:
     def _publish_spooled(
         self, key: BlobKey, body: Body, place: Place, manifest: KeptManifest | None, permit: Permit
     ) -> bool:
-        """Give the spool's file its name here without a copy; False if it can't be linked here."""
+        """Publish the spool's file under the blob's name without copying its bytes.
+
+        Returns False if that is not possible, for example because the spool is on another file
+        system.
+        """
         if not isinstance(body, SpooledBody):
             return False
         found = os.fstat(body.fd)
@@ -395,7 +406,10 @@ class BlobFolder:
         place.sync()
 
     def _attach(self, file: Staged, manifest: KeptManifest, place: Place) -> bool:
-        """Store the manifest of a blob to be published; return whether a new sidecar was made."""
+        """Store the manifest of a blob that is to be published.
+
+        Return whether a new sidecar (a file beside the blob, with its manifest) was made.
+        """
         sidecar = manifest.sidecar
         if not self._set_summary(file, manifest.summary):
             sidecar = sidecar or manifest.summary.encode()
@@ -488,9 +502,10 @@ def _note(folder: Descriptor, name: str) -> bytes | None:
 
 
 def _name_one_store(one: bytes | None, other: bytes) -> bool:
-    """Return whether two markers name the same store: they may differ only in their last part.
+    """Return whether two identification files (markers) name the same store.
 
-    The last part is the incarnation, a random id that is renewed regularly.
+    They do if they differ only in their last part, a random id (incarnation) that is renewed
+    regularly.
     """
     return one is not None and one.rpartition(b":")[0] == other.rpartition(b":")[0]
 

@@ -39,7 +39,7 @@ class Folders:
     def for_reading(self, path: str, *, fresh: bool = False) -> Descriptor:
         """Return the folder at `path` (`a/b/c`); raise FileNotFoundError if it does not exist.
 
-        Unless `fresh`, the folder may have been moved since it was opened.
+        Unless `fresh`, a folder that is kept open is returned even if it was moved meanwhile.
         """
         if not fresh and (known := self._written.get(path) or self._read.get(path)):
             return known
@@ -117,7 +117,10 @@ class Folders:
             self._root = None
 
     def _in_place(self, root: Descriptor, path: str, folder: Descriptor) -> bool:
-        """Return whether `path` still leads to this folder; if durable, from the root's path on."""
+        """Return whether `path`, below the root folder, still leads to the open folder `folder`.
+
+        If durable, the root's path is followed too, so that a replaced root folder is noticed.
+        """
         if self._durable:
             return _leads_to(f"{self._path}/{path}", folder)
         return _leads_to(path, folder, root.fd)

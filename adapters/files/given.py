@@ -47,7 +47,7 @@ class GivenFile:
         """Return the next bytes, at most `CHUNK_BYTES`; b"" at and after the end, or after `close`.
 
         Raises:
-            InvalidInput: not a regular file, it can't be read, or it changed since the first call.
+            InvalidInput: the file is not regular, can't be read, or changed since the first call.
         """
         if self._ended:
             return b""

@@ -13,11 +13,11 @@ from traffic_storage.adapters.files.staging import Staged
 _SEALED_MODE = 0o400
 
 Permit = Callable[[], None]
-"""A function that raises if the file may no longer be published, else does nothing."""
+"""A check that raises if a file may no longer be published, for example after a deadline."""
 
 
 def always() -> None:
-    """Do nothing: a permit under which a file may always be published."""
+    """Do nothing; passed to `publish` as `permit` for a file that may always be published."""
 
 
 @frozen
@@ -50,9 +50,9 @@ class Place:
 def publish(file: Staged, place: Place, permit: Permit) -> bool:
     """Make `file` durable and give it its name; return False if the name is taken.
 
-    Calls `permit` immediately before the file gets its name, and again after: a process that was
-    suspended in between must not publish late. If that call or the sync of the folder fails, the
-    name is removed.
+    `permit` is a check that raises if it is too late to publish. It is called immediately before
+    the file gets its name, and again after, because the process may be suspended in between. If the
+    second call or the sync of the folder fails, the name is removed.
     """
     # Not before: attributes can't be attached to a file without write permission.
     os.fchmod(file.fd, _SEALED_MODE)

@@ -36,7 +36,7 @@ class _Wanted:
     after: str
 
     def within(self, path: str) -> bool:
-        """Return whether wanted keys can begin with `path`."""
+        """Return whether a key that is to be listed can begin with `path`."""
         if not (path.startswith(self.prefix) or self.prefix.startswith(path)):
             return False
         return path > self.after or self.after.startswith(path)

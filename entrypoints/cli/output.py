@@ -119,7 +119,7 @@ def in_bytes(size: int) -> str:
         if number < 1000 or unit == _UNITS[-1]:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
-    raise AssertionError("unreachable: the last unit takes any size")
+    raise AssertionError("unreachable: the last entry has no upper limit")
 
 
 def styled(text: str, code: str, stream: TextIO) -> str:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 of uvicorn with two corrections: the host of absolute targets, and trailers."""
+"""HTTP/1.1 of uvicorn, corrected in two cases: request targets with a host, and trailers."""
 
 from urllib.parse import urlsplit
 

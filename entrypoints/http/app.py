@@ -40,7 +40,7 @@ logger = logging.getLogger("traffic_storage.http")
 
 
 class StorageApp(FastAPI):
-    """A FastAPI application whose OpenAPI document also has the access, problems and HEAD."""
+    """A FastAPI application whose OpenAPI document also describes access, problems and HEAD."""
 
     keys_needed = False
     _completed: tuple[Mapping[str, Any], dict[str, Any]] | None = None

@@ -85,7 +85,7 @@ class GetFile:
         if_none_match: IfNoneMatch = None,
         if_match: IfMatch = None,
     ) -> bytes:
-        """Return the file. Each byte is verified before it is sent."""
+        """Return the bytes of a file. Each byte is verified before it is sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -116,7 +116,10 @@ class OpenAccessUrl:
         if_none_match: IfNoneMatch = None,
         if_match: IfMatch = None,
     ) -> bytes:
-        """No credential is needed. The URL is valid only in the spelling that was signed."""
+        """Return the file of an access URL, which needs no credential.
+
+        The URL is valid only in the spelling that was signed.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         file_id = self._access_urls.open(_raw_token(scope))

@@ -52,7 +52,7 @@ class ServedContainer:
         await self.runtime.start()
 
     def mount(self, app: FastAPI) -> None:
-        """Add the routes to the application; they replace those of an earlier container."""
+        """Add the container's routes to the application; replace those of an earlier container."""
         routes, fresh = app.router.routes, list(self._routes(self._container))
         first = routes.index(self._mounted[0]) if self._mounted else len(routes)
         routes[first : first + len(self._mounted)] = fresh

@@ -162,7 +162,7 @@ class Starting:
     """Starts the service, if necessary, before a request whose route needs that.
 
     Normally the lifespan starts the service. The first requests do so if the database was
-    unavailable then or the server runs no lifespan. Concurrent requests share one attempt.
+    unavailable then or the server runs no lifespan. Concurrent requests wait for the same start.
     """
 
     def __init__(

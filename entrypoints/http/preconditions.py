@@ -61,7 +61,7 @@ def decide(conditions: Conditions, *, method: str, etag: str, size_bytes: int) -
 
 
 def _matches(field: str, etag: str, *, weak: bool) -> bool:
-    """Return whether the field is `*` or lists an ETag that equals `etag`.
+    """Return whether the value of If-Match or If-None-Match is `*` or lists the ETag `etag`.
 
     Sections 13.1.1 and 13.1.2; section 8.8.3.2 defines the weak and the strong comparison.
     """
@@ -72,7 +72,7 @@ def _matches(field: str, etag: str, *, weak: bool) -> bool:
 
 
 def _range_holds(if_range: str | None, etag: str) -> bool:
-    """Return whether the range applies (section 13.1.5, strong comparison).
+    """Return whether If-Range lets the Range header apply (section 13.1.5, strong comparison).
 
     A date never matches, because the service sends no Last-Modified.
     """
@@ -80,7 +80,10 @@ def _range_holds(if_range: str | None, etag: str) -> bool:
 
 
 def _part(field: str, whole: Span) -> Decision:
-    """Decide on a range. A malformed one or one of another unit is ignored (14.1.2, 14.2)."""
+    """Return which bytes to send for the value of a Range header.
+
+    A malformed range, or one in another unit than bytes, is ignored (sections 14.1.2 and 14.2).
+    """
     ranges = _RANGES.fullmatch(field.strip())
     found = _RANGE.fullmatch(ranges[1].strip()) if ranges else None
     if found is None or not (found[1] or found[2]):

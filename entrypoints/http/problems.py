@@ -102,7 +102,7 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
             "undecodable-media", 422, "The image or video can't be decoded"
         ),
         KeyReused: ProblemType(
-            "idempotency-key-reused", 422, "The key was used for another request"
+            "idempotency-key-reused", 422, "The Idempotency-Key was used for another request"
         ),
         NoGoodReplica: ProblemType("no-good-replica", 500, "No good copy of the file is left"),
         Crowded: ProblemType("crowded", 503, "The service is busy"),

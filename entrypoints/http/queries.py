@@ -56,7 +56,10 @@ class ListViolations:
 
     @staticmethod
     def signature(filters: Annotated[ViolationFilters, Query()]) -> ViolationsPage:  # type: ignore[empty-body]
-        """Newest first, ties by id. The Link header holds the URL of the next page."""
+        """Return violations, newest first and those of the same time by id.
+
+        The Link header has the URL of the next page.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -94,7 +97,10 @@ class ListFiles:
 
     @staticmethod
     def signature(filters: Annotated[FileFilters, Query()]) -> FilesPage:  # type: ignore[empty-body]
-        """The latest received first, ties by id. The Link header holds the URL of the next page."""
+        """Return files, the latest received first and those of the same time by id.
+
+        The Link header has the URL of the next page.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -173,14 +179,14 @@ class DescribeFile:
 
 
 class Service:
-    """The state of the service."""
+    """Endpoints of the state of the service: statistics, liveness and readiness."""
 
     def __init__(self, statistics: Statistics, runtime: Runtime) -> None:
         self._statistics = statistics
         self._runtime = runtime
 
     async def statistics(self) -> Response:
-        """Return the statistics. `operation_stats` counts since the start of this process."""
+        """Return storage statistics. `operation_stats` counts since the start of this process."""
         return JsonResponse(statistics_view(await self._statistics()))
 
     async def liveness(self) -> Response:
@@ -188,7 +194,10 @@ class Service:
         return JsonResponse({"status": "ok"})
 
     async def readiness(self, request: Request) -> Response:
-        """Return 200 also when degraded. A response without a credential has only `ready`."""
+        """Return whether the service is ready, with status 200 also if it works with restrictions.
+
+        A response to a request without a credential has only `ready`.
+        """
         health = await self._runtime.health()
         report = _report(health, shown=principal_of(request.scope) is not None)
         if health.ready:

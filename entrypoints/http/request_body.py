@@ -249,7 +249,7 @@ def route_path(scope: Scope) -> str:
 
 
 def note_principal(scope: Scope, principal: Principal) -> None:
-    """Store the principal in the scope of the request."""
+    """Store the principal (who makes the request) in the ASGI scope of the request."""
     scope[_PRINCIPAL] = principal
 
 
@@ -272,7 +272,7 @@ def known_principal(scope: Scope) -> Principal:
 
 
 def note_request_id(scope: Scope, request_id: str) -> None:
-    """Store the request id, which the log and the response contain, in the scope."""
+    """Store the request id, which the log and the response contain, in the request's ASGI scope."""
     scope[_REQUEST_ID] = request_id
 
 

@@ -34,7 +34,7 @@ class AsgiEndpoint(Protocol):
 
     @property
     def signature(self) -> Callable[..., Any]:
-        """The function that FastAPI reads."""
+        """Describe the endpoint: FastAPI reads the parameters and the docstring. Never called."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request."""

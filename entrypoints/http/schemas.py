@@ -81,7 +81,7 @@ def query_time(value: object, field: str) -> datetime:
 
 
 def json_object(value: object, field: str) -> Mapping[str, Json]:
-    """Return a JSON object that is given as such or as text.
+    """Return a JSON object that is given as an object or as text.
 
     Raises:
         InvalidInput: the value is neither.
@@ -98,7 +98,7 @@ def json_object(value: object, field: str) -> Mapping[str, Json]:
 
 
 def box(value: object, field: str) -> list[Json]:
-    """Return a JSON list that is given as such or as text.
+    """Return a bounding box that is given as a JSON list or as text.
 
     Raises:
         InvalidInput: the value is neither.
@@ -121,7 +121,7 @@ def sha256(value: object, field: str) -> Sha256:
 
 
 def flag(value: object, field: str) -> bool:
-    """Return a boolean that is given as such or as the text `true`, `false`, `1` or `0`.
+    """Return a boolean that is given as a JSON boolean or the text `true`, `false`, `1` or `0`.
 
     Raises:
         InvalidInput: the value is neither.

@@ -130,7 +130,10 @@ class UploadImage:
         idempotency_key: IdempotencyKey = None,
         content_digest: ContentDigest = None,
     ) -> StoredFileView:
-        """Store a JPEG, PNG, WebP or AVIF image. A repeated upload gets status 200."""
+        """Store a JPEG, PNG, WebP or AVIF image.
+
+        A repetition of an earlier upload stores nothing and gets status 200.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
@@ -162,7 +165,7 @@ class UploadVideo:
     ) -> StoredFileView:
         """Store an MP4, MOV, Matroska, WebM, MPEG-TS or AVI video.
 
-        A repeated upload gets status 200.
+        A repetition of an earlier upload stores nothing and gets status 200.
         """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -288,7 +291,7 @@ class CreateViolation:
         idempotency_key: UnusedKey = None,
         content_digest: ContentDigest = None,
     ) -> EvidenceView:
-        """Store a violation with its files. It becomes visible whole or not at all.
+        """Store a violation together with its files: either all become visible, or none does.
 
         A record without an image and a video may be sent as JSON.
         """
@@ -348,11 +351,13 @@ class CreateViolation:
 def attributes_of(
     fields: FileDescription, problems: Problems, principal: Principal, file_id: str | None
 ) -> FileAttributes:
-    """Return the attributes of a file that a principal stores.
+    """Return the attributes of an uploaded file from the `fields` of its request.
+
+    `problems` are the errors that were found when the fields were parsed.
 
     Raises:
         InvalidInput: fields are wrong; the error lists all of them, those in `problems` first.
-        DeviceNotAllowed: the principal is bound to other devices.
+        DeviceNotAllowed: `principal` may store files of other devices only.
     """
     with Checks(problems):
         attributes = FileAttributes.of(
@@ -368,12 +373,14 @@ def attributes_of(
 
 
 def record_of(fields: RecordFields, problems: Problems, principal: Principal) -> ViolationRecord:
-    """Return the violation record that fields describe.
+    """Return the violation record from the `fields` of a request.
+
+    `problems` are the errors that were found when the fields were parsed.
 
     Raises:
         InvalidInput: fields are missing or wrong; the error lists all of them, those in `problems`
             first.
-        DeviceNotAllowed: the principal is bound to other devices.
+        DeviceNotAllowed: `principal` may store violations of other devices only.
     """
     names = RecordFields.model_fields
     given: dict[str, Any] = {
@@ -416,7 +423,7 @@ class _Key:
 
     @classmethod
     def of(cls, request: AsgiRequest, texts: Mapping[str, str]) -> "_Key | None":
-        """Return the key of a request; None if the request has none or has a file_id."""
+        """Return the Idempotency-Key of a request; None if it has none, or has a file_id."""
         key = idempotency_key(request.headers(_IDEMPOTENCY))
         if key is None or "file_id" in texts:
             return None
@@ -448,7 +455,7 @@ def _refuse_other_labels(
     key: _Key | None,
     zone: ZoneInfo,
 ) -> None:
-    """Refuse a key that was used for the same bytes with other attributes.
+    """Refuse an Idempotency-Key that was used for the same bytes with other attributes.
 
     Raises:
         KeyReused: the stored attributes differ from those of the request.
@@ -521,7 +528,9 @@ def _declared_digest(request: AsgiRequest) -> Sha256 | None:
 
 
 def _kind_of(declared: str | None) -> FileKind | None:
-    """Return the kind that a content type names; None if it is missing or generic.
+    """Return the kind of file that a content type names.
+
+    Returns None if the type is missing, or does not tell the kind (`application/octet-stream`).
 
     Raises:
         UnsupportedMedia: the content type is neither an image nor a video.

@@ -265,9 +265,8 @@ class StorageService:
         """Return a URL at which anybody can read a file for `expires_in` seconds by HTTP.
 
         The call does no I/O, except that the first one may read or create the file of the signing
-        key. The HTTP service
-        looks the file up when the URL is opened, so the URL stays valid if the file moves between
-        tiers.
+        key. The HTTP service looks the file up when the URL is opened, so the URL stays valid if
+        the file moves between tiers.
 
         Raises:
             InvalidInput: `file_id` is malformed, or `expires_in` is out of range.

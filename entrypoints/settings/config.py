@@ -290,13 +290,14 @@ class StorageConfig:
         default=(),
         converter=rules.as_list,
         repr=lambda keys: f"<{len(keys)} digests>",
-        metadata=described(rules.API_KEYS, "key lines of the API keys that are accepted"),
+        metadata=described(rules.API_KEYS, "lines that register the accepted API keys"),
     )
     api_keys_file: Path | None = field(
         default=None,
         converter=rules.as_file,
         metadata=described(
-            rules.FILE, "file of key lines, one per line; changes take effect without a restart"
+            rules.FILE,
+            "file of lines that register API keys; changes take effect without a restart",
         ),
     )
     open_access: bool = setting(False, rules.SWITCH, "whether requests are accepted without a key")
@@ -344,7 +345,7 @@ class StorageConfig:
 
     @classmethod
     def of(cls, given: Mapping[str, Given], problems: Sequence[FieldProblem] = ()) -> Self:
-        """Return the settings of collected values; raise `problems`, those of the sources, if any.
+        """Build the settings from the values of all sources; raise the sources' `problems`, if any.
 
         Raises:
             ConfigurationError: as for `load`.
@@ -386,7 +387,10 @@ class StorageConfig:
         return strategy
 
     def missing_for(self, strategy: StorageStrategy) -> ConfigurationError | None:
-        """Return an error that names the missing settings of a strategy, or None without any."""
+        """Return an error that names the settings which a strategy needs and which are not set.
+
+        Returns None if no setting is missing.
+        """
         if not strategy.needs_cloud or self.cloud_configured:
             return None
         return ConfigurationError(
@@ -471,7 +475,7 @@ def _wrong_values(given: Mapping[str, object]) -> Iterator[FieldProblem]:
 
 
 def rule_of(attribute: "Attribute[Any]") -> Rule:
-    """Return the rule of a setting."""
+    """Return the rule of a setting, which describes what its value must be."""
     rule: Rule = attribute.metadata["rule"]
     return rule
 

@@ -117,7 +117,7 @@ def duration(longest: timedelta) -> Rule:
 
 
 def text(wanted: str, pattern: str, longest: int = 255) -> Rule:
-    """Return the rule of a text that matches the whole pattern and has at most `longest` characters."""
+    """Return the rule of a text of up to `longest` characters that matches the whole `pattern`."""
     matches = re.compile(pattern, re.ASCII).fullmatch
     return Rule(wanted, str, lambda value: len(value) <= longest and matches(value))
 
@@ -160,7 +160,7 @@ def _is_url(address: str) -> bool:
 
 
 def _are_distinct(lines: Sequence[object]) -> bool:
-    """Return whether no two key lines share a name or a digest."""
+    """Return whether all lines that register API keys differ in their names and their digests."""
     parts = [str(line).partition("?")[0].partition(":") for line in lines]
     return all(len({part[place] for part in parts}) == len(parts) for place in (0, 2))
 

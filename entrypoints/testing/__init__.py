@@ -6,9 +6,9 @@
 * `in_memory_container`: a complete service that uses no disk, no network and no system clock. Its
   adapters are public too: `InMemoryBlobStore`, `InMemoryRecordRepo`, `InMemorySpool`,
   `InProcessCache`, `IdentityCompressor`, `ManualClock`, `SeededIds`.
-* Fault injection (`FailingBlobStore`, …): decorators of the ports that fail at planned calls.
-* Test data: `new_blob`, `random_blob`, `uuid7_at`, `units`, and Hypothesis `strategies` for all
-  domain values.
+* Fault injection (`FailingBlobStore`, …): wrappers of adapters that fail at planned calls.
+* Test data: `new_blob`, `random_blob`, `uuid7_at`, `units` (files and violations to be stored), and
+  Hypothesis `strategies` for all domain values.
 
 A name is imported on first use, so a test needs only the dependencies of the names it uses. The
 suites need the extra `testing`. Their fixtures are asynchronous: run pytest with

@@ -71,7 +71,10 @@ def new_blob(
 
 
 def blob_with_sidecar() -> Blob:
-    """Return a small blob whose manifest is so long that a store needs a sidecar for it."""
+    """Return a small blob whose manifest is too long to be stored beside it.
+
+    A store keeps the manifest in a second file or object, the sidecar.
+    """
     return new_blob(b"evidence", metadata=f'{{"note":"{os.urandom(3000).hex()}"}}')
 
 

@@ -1,7 +1,7 @@
 """Hypothesis strategies for all domain values. They draw only valid values.
 
-Dependent values are drawn consistently: a file's digests match its size, a violation's row names
-the files of its unit, and an attempt has the keys of its unit.
+Dependent values are drawn consistently: the digests of a file match its size, and the row of a
+violation names the files that are stored together with it.
 
 Strategies that others use often are cached, because building a strategy costs more than drawing
 from it.
@@ -134,7 +134,7 @@ def uuids7() -> SearchStrategy[UUID]:
 
 
 def attempt_ids() -> SearchStrategy[AttemptId]:
-    """Ids of attempts."""
+    """Ids of attempts, each of which is one try to store files."""
     return uuids7().map(lambda made: AttemptId(str(made)))
 
 
@@ -144,12 +144,12 @@ def store_ids(tier: Tier = Tier.LOCAL) -> SearchStrategy[StoreId]:
 
 
 def incarnations() -> SearchStrategy[Incarnation]:
-    """Incarnations of stores."""
+    """Incarnations: random ids of a store that are renewed regularly."""
     return uuids7().map(lambda made: Incarnation(str(made)))
 
 
 def catalogue_ids() -> SearchStrategy[CatalogueId]:
-    """Ids of catalogues."""
+    """Ids of catalogues, the databases of the system."""
     return st.uuids(version=4).map(lambda made: CatalogueId(str(made)))
 
 
@@ -211,20 +211,20 @@ def moments() -> SearchStrategy[Moment]:
 
 
 def retention_periods() -> SearchStrategy[RetentionPeriods]:
-    """Retention periods."""
+    """How long files are kept, by kind of file."""
     days = st.integers(1, 3650).map(lambda n: timedelta(days=n))
     return st.builds(RetentionPeriods, image=days, video=days, metadata=days)
 
 
 def capture_bounds() -> SearchStrategy[CaptureBounds]:
-    """Bounds of plausible capture times."""
+    """Bounds of plausible capture times: the earliest, and the longest time until receipt."""
     return st.builds(
         CaptureBounds, instants(), st.integers(0, 3650).map(lambda n: timedelta(days=n))
     )
 
 
 def retention_policies() -> SearchStrategy[RetentionPolicy]:
-    """Retention policies."""
+    """Retention policies: the periods, and the bounds of plausible capture times."""
     return st.builds(RetentionPolicy, retention_periods(), capture_bounds())
 
 
@@ -291,12 +291,15 @@ def stores(tier: Tier | None = None) -> SearchStrategy[RegisteredStore]:
 
 
 def markers() -> SearchStrategy[Marker]:
-    """Markers of stores."""
+    """Markers: the identification files of stores."""
     return st.builds(Marker, catalogue_ids(), store_ids(), incarnations())
 
 
 def store_statuses(tier: Tier | None = None) -> SearchStrategy[StoreStatus]:
-    """Inputs of placement: stores that are usable, unavailable or full, with or without limits."""
+    """States of stores, from which the stores of a file are chosen.
+
+    They are usable, unavailable or full, with or without limits.
+    """
     tiers = st.sampled_from(Tier) if tier is None else st.just(tier)
     size = st.integers(0, _MOST_BYTES)
     return st.builds(
@@ -314,7 +317,7 @@ def store_statuses(tier: Tier | None = None) -> SearchStrategy[StoreStatus]:
 
 
 def thresholds() -> SearchStrategy[Thresholds]:
-    """Thresholds of placement."""
+    """Limits of the choice of a file's stores, such as the size above which the cloud is used."""
     return st.builds(
         Thresholds,
         high_water=st.floats(0.01, 1.0),
@@ -325,12 +328,12 @@ def thresholds() -> SearchStrategy[Thresholds]:
 
 
 def strategies() -> SearchStrategy[StorageStrategy]:
-    """Storage strategies."""
+    """Storage strategies: how files are placed on the local disk and in the cloud."""
     return st.sampled_from(StorageStrategy)
 
 
 def cloud_routes() -> SearchStrategy[CloudRoute[StoreId]]:
-    """Routes from patterns of device ids to stores."""
+    """Pairs of a pattern of device ids and the cloud store of these devices' files."""
     return st.builds(CloudRoute, texts(), store_ids(Tier.CLOUD))
 
 
@@ -356,7 +359,7 @@ def replicas(
     states: Sequence[ReplicaState] = tuple(ReplicaState),
     stored: Sha256 | None = None,
 ) -> Replica:
-    """Replicas in a store, in one of `states`."""
+    """Replicas (copies of a file) in a store, in one of `states`."""
     place = draw(_given(store, stores()))
     return Replica(
         place.store_id,
@@ -369,7 +372,7 @@ def replicas(
 
 @cache
 def pictures() -> SearchStrategy[MediaInfo]:
-    """Media info with any fields missing."""
+    """Dimensions, channels and duration of images and videos, with any of them missing."""
     side = st.none() | st.integers(1, 100_000)
     return st.builds(
         MediaInfo,
@@ -384,13 +387,16 @@ def pictures() -> SearchStrategy[MediaInfo]:
 
 @cache
 def placement_notes() -> SearchStrategy[PlacementNote]:
-    """Placement decisions with reasons."""
+    """The stores chosen for a file and the reason, both as text."""
     return st.builds(PlacementNote, texts(), texts())
 
 
 @cache
 def retention_bases() -> SearchStrategy[RetentionBasis]:
-    """Retention bases: the clock, its time and the reason."""
+    """The time from which the retention of a file counts, and the reason.
+
+    Also whether it is the time of capture or of receipt.
+    """
     return st.builds(RetentionBasis, st.sampled_from(RetentionClock), instants(), texts())
 
 
@@ -402,7 +408,7 @@ def stored_files(
     places: Sequence[RegisteredStore] | None = None,
     violation_id: SearchStrategy[ViolationId | None] | None = None,
 ) -> StoredFile:
-    """Files as they are committed: one replica present in one of `places`, the others planned."""
+    """Files as they are first stored: with one replica, and others that are still to be written."""
     of_kind = kind or draw(kinds())
     content, coding = draw(digests()), draw(st.sampled_from(Coding))
     stored = content if coding is Coding.IDENTITY else draw(digests())
@@ -449,7 +455,7 @@ def file_states() -> SearchStrategy[FileState]:
 
 
 def manifest() -> SearchStrategy[BlobManifest]:
-    """Manifests."""
+    """Manifests: the data beside a blob from which the catalogue row of its file can be rebuilt."""
     return stored_files().map(manifest_of)
 
 
@@ -467,7 +473,7 @@ def evidence_parts() -> SearchStrategy[EvidencePart]:
 
 @composite
 def boxes(draw: DrawFn) -> tuple[float, float, float, float]:
-    """Bounding boxes with integer or fractional coordinates."""
+    """Bounding boxes of vehicles, with integer or fractional coordinates."""
     edges = st.integers(-10_000, 10_000) | st.floats(-1e6, 1e6)
     x1, x2 = sorted(draw(st.lists(edges, min_size=2, max_size=2, unique=True)))
     y1, y2 = sorted(draw(st.lists(edges, min_size=2, max_size=2, unique=True)))
@@ -539,7 +545,10 @@ def evidence_units(
     record: SearchStrategy[ViolationRecord] | None = None,
     places: Sequence[RegisteredStore] | None = None,
 ) -> Unit:
-    """Units of a violation with its metadata file, and optionally an image and a video."""
+    """Units (what is stored together) of a violation with its files.
+
+    The files are the metadata file, and optionally an image and a video.
+    """
     violation = draw(stored_violations(record))
     kinds_given = [
         kind
@@ -563,19 +572,22 @@ def evidence_files(
 
 
 def file_units(places: Sequence[RegisteredStore] | None = None) -> SearchStrategy[Unit]:
-    """Units of a single file."""
+    """Units (what is stored together) of a single file."""
     return stored_files(places=places).map(lambda file: Unit((file,)))
 
 
 def units(places: Sequence[RegisteredStore] | None = None) -> SearchStrategy[Unit]:
-    """Units of a single file or a violation; none that complete a stored violation."""
+    """Units (what is stored together): a single file, or a violation with its files.
+
+    None adds a file to a violation that is stored already.
+    """
     return file_units(places) | evidence_units(places=places)
 
 
 def attempts(
     unit: SearchStrategy[Unit] | None = None, deadline: SearchStrategy[datetime] | None = None
 ) -> SearchStrategy[Attempt]:
-    """Attempts to commit a unit, with the keys of its replicas."""
+    """Tries to store a file or a violation, with the keys of all replicas that may be written."""
     return st.builds(
         lambda attempt_id, owner, ends, tried: Attempt(
             attempt_id,
@@ -591,29 +603,29 @@ def attempts(
 
 
 def names() -> SearchStrategy[ClaimedIds]:
-    """Ids that a unit claims."""
+    """Ids of the files and the violation that are stored together."""
     return units().map(lambda unit: unit.names)
 
 
 def existing() -> SearchStrategy[ExistingRows]:
-    """Rows that a catalogue may hold under the ids of a unit, or none."""
+    """Rows of a catalogue that may exist before a file or a violation is stored, or none."""
     return st.just(ExistingRows()) | units().map(
         lambda unit: ExistingRows({file.file_id: file for file in unit.files}, unit.violation)
     )
 
 
 def store_usages() -> SearchStrategy[StoreUsage]:
-    """Counters of the replicas of one kind in one store."""
+    """Number and bytes of the replicas of one kind of file in one store."""
     return st.builds(StoreUsage, store_ids(), kinds(), st.integers(1, 10**9), st.integers(0, 2**50))
 
 
 def file_usages() -> SearchStrategy[FileUsage]:
-    """Counters of the files of one kind."""
+    """Number and bytes of the files of one kind."""
     return st.builds(FileUsage, kinds(), st.integers(1, 10**9), st.integers(0, 2**50))
 
 
 def catalogue_usages() -> SearchStrategy[CatalogueUsage]:
-    """The counters of a catalogue."""
+    """The counters of a catalogue: of replicas, files and violations."""
     stores = st.lists(store_usages(), max_size=4, unique_by=lambda row: (row.store_id, row.kind))
     files = st.lists(file_usages(), max_size=3, unique_by=lambda row: row.kind)
     return st.builds(CatalogueUsage, stores.map(tuple), files.map(tuple), st.integers(0, 10**9))
@@ -623,7 +635,7 @@ def catalogue_usages() -> SearchStrategy[CatalogueUsage]:
 
 
 def cursors() -> SearchStrategy[Cursor]:
-    """Positions in the order of a result."""
+    """Positions in a list of files or violations, after which the next page begins."""
     return st.builds(Cursor, instants(), violation_ids() | file_ids())
 
 

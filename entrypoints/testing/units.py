@@ -1,4 +1,7 @@
-"""Units for tests: small files and violations that are ready to commit, each with its own ids."""
+"""Units for tests: a unit is a file, or a violation with its files, that is stored together.
+
+All have ids of their own, and are small.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -34,7 +37,7 @@ NOON = datetime(2025, 11, 1, 12, 0, tzinfo=UTC)
 _UTC_ZONE = ZoneInfo("UTC")
 
 LATER = NOON + timedelta(minutes=10)
-"""The default deadline of attempts."""
+"""The default deadline until which a file or a violation must be stored."""
 
 
 def new_file(
@@ -45,7 +48,10 @@ def new_file(
     size_bytes: int = 1000,
     at: datetime = NOON,
 ) -> StoredFile:
-    """Return a file with unique content and keys: present in the first store, planned elsewhere."""
+    """Return a file with unique content and keys, and a replica in each of `stores`.
+
+    The first replica is present, the others are planned (still to be written).
+    """
     content = digests_of(uuid4().bytes.ljust(size_bytes, b"."))
     copies = (
         Replica(
@@ -98,7 +104,7 @@ def new_evidence(
     kinds: Iterable[FileKind] = (FileKind.IMAGE,),
     at: datetime = NOON,
 ) -> Unit:
-    """Return the unit of a violation with its metadata file and the files of `kinds`."""
+    """Return a violation, its metadata file and its files of `kinds`, to be stored together."""
     name = ViolationId(record.violation_id)
     files = {kind: new_evidence_file(name, kind, *stores) for kind in (FileKind.METADATA, *kinds)}
     image, video = files.get(FileKind.IMAGE), files.get(FileKind.VIDEO)
@@ -123,13 +129,13 @@ def new_evidence(
 def new_evidence_file(
     violation_id: ViolationId, kind: FileKind, *stores: RegisteredStore
 ) -> StoredFile:
-    """Return the violation's file of one kind."""
+    """Return the file of one kind that belongs to a violation."""
     name = evidence_file_id(violation_id, kind)
     return new_file(*stores, file_id=name, kind=kind, violation_id=violation_id)
 
 
 def new_restoration(file: StoredFile, *stores: RegisteredStore) -> Unit:
-    """Return a unit that adds replicas in `stores` to a file that is already committed."""
+    """Return a unit (what is stored together) that adds replicas in `stores` to a stored file."""
     copies = (
         evolve(copy, key=blob_key(file.kind, copy.replica_id, file.stored.sha256))
         for copy in new_file(*stores).replicas
@@ -138,13 +144,13 @@ def new_restoration(file: StoredFile, *stores: RegisteredStore) -> Unit:
 
 
 def new_attempt(unit: Unit, deadline: datetime = LATER) -> Attempt:
-    """Return an attempt to commit a unit."""
+    """Return the record of one try to store `unit`, a file or a violation with its files."""
     keys = tuple((copy.store_id, copy.key) for _, copy in unit.replicas)
     return Attempt(AttemptId(str(uuid4())), "test", deadline, keys)
 
 
 async def store(repo: RecordRepo, unit: Unit) -> Unit:
-    """Begin and commit a unit, and return it."""
+    """Store `unit`, a file or a violation with its files, in the catalogue, and return it."""
     attempt = new_attempt(unit)
     await repo.begin(attempt, unit.names)
     await repo.apply(CommitUnit(attempt.attempt_id, unit))

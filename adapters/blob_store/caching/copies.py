@@ -72,7 +72,11 @@ class Copies:
 
     @contextmanager
     def fetching(self, key: BlobKey) -> Iterator["Fetch"]:
-        """Register a transfer of a blob to or from the remote store; `drop` makes it stale."""
+        """Register a transfer of a blob to or from the remote store for the duration of the block.
+
+        A `drop` of the blob meanwhile makes the transfer stale, so that no copy of its bytes is
+        kept.
+        """
         fetch = Fetch()
         self._fetches[key].add(fetch)
         try:
@@ -83,7 +87,7 @@ class Copies:
                 del self._fetches[key]
 
     async def keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
-        """Write a copy of a blob if it fits in the limits and the fetch is not stale."""
+        """Write a copy of a blob if it fits in the limits and `drop` was not called meanwhile."""
         await wait_to_end(asyncio.ensure_future(self._keep(key, body, fetch)), ignore_cancellation)
 
     @asynccontextmanager
@@ -107,7 +111,7 @@ class Copies:
         try:
             await self._threads.run_to_end(ignore_cancellation, call, *args, **kwargs)
         except _COPY_ERRORS as error:
-            _log.debug("an operation on the cache of blobs failed: %s", str(error))
+            _log.debug("an operation on the local cache of blobs failed: %s", str(error))
             return False
         return True
 
@@ -190,7 +194,10 @@ class Copies:
     async def _reserve(
         self, key: BlobKey, size_bytes: int, fetch: "Fetch | None" = None
     ) -> list[BlobKey] | None:
-        """Reserve space for a copy; return the copies to remove for it, or None if not kept."""
+        """Reserve space for a new copy; return the copies to remove for it.
+
+        Returns None, and reserves nothing, if the copy is not to be kept.
+        """
         sizes = await self._index()
         size = _occupied(size_bytes)
         if (
@@ -239,7 +246,7 @@ class Copies:
 
 
 class Fetch:
-    """A transfer of a blob to or from the remote store; once stale (`drop`), no copy is kept."""
+    """A transfer of a blob to or from the remote store; stale if the blob was dropped meanwhile."""
 
     is_stale = False
 
@@ -277,4 +284,4 @@ def _occupied(size_bytes: int) -> int:
 
 
 def ignore_cancellation() -> None:
-    """Do nothing: after a cancellation the call runs to its end."""
+    """Do nothing; passed as `abandon`, so that a cancelled call still runs to its end."""

@@ -22,7 +22,7 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
 class CachingBlobStore(MarkedBlobStore):
-    """Adds to `cloud` copies, in a folder of this host, of the blobs written or read whole.
+    """Wraps the store `cloud`; keeps local copies of the blobs that are written or read whole.
 
     The copies are a cache, never a replica: at most `limit_bytes` in total and `item_bytes` each,
     least recently used evicted first, kept across restarts. Each read checks the copy like any
@@ -138,7 +138,10 @@ class CachingBlobStore(MarkedBlobStore):
     async def _copied(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the span from the local copy, up to a damaged segment; nothing without a copy."""
+        """Yield the bytes of `span` from the local copy of a blob, up to a damaged segment.
+
+        Yields nothing if there is no copy.
+        """
         copy = await self._copies.open(key, digests)
         if copy is None:
             self._misses += 1
@@ -153,7 +156,7 @@ class CachingBlobStore(MarkedBlobStore):
     async def _fetched(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the span from the cloud store; keep a copy if the span is the whole blob."""
+        """Yield the bytes of `span` from the cloud store; keep a copy if that is the whole blob."""
         if span != Span(0, digests.size_bytes):
             async with closing(self._cloud.open(key, digests, span)) as chunks:
                 async for chunk in chunks:

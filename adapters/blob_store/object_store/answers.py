@@ -1,7 +1,8 @@
 """Converts errors of S3 and of the network to errors of the ports.
 
-Errors of obstore quote the server's response, and a server may quote the request with its
-signature. So the errors of the ports contain only the status, the code and the kind of a failure.
+Errors of the S3 client obstore quote the server's response, and a server may quote the request with
+its signature. So the errors of the ports contain only the status, the code and the kind of a
+failure.
 """
 
 import re
@@ -29,7 +30,7 @@ _KINDS = {
 
 
 class S3Reported(Exception):
-    """Set as the cause of an error: what obstore reported, without the text of the server."""
+    """The cause of an error: what the S3 client obstore reported, without the server's own text."""
 
 
 def port_error(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:

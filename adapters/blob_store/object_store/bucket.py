@@ -39,7 +39,10 @@ _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 @frozen
 class Note:
-    """A small object that is not a blob: the marker or a sidecar."""
+    """A small object that is not a blob, and its entity tag.
+
+    It is the identification of the store (marker), or the long manifest of a blob (sidecar).
+    """
 
     text: bytes
     e_tag: str | None
@@ -55,7 +58,7 @@ class Listed:
 
 
 class Bucket:
-    """One S3 bucket: its client, made at first use, and the guard that limits the time of calls."""
+    """One S3 bucket: its client, made at first use, and the `Guard` that limits the calls' time."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
@@ -90,7 +93,7 @@ class Bucket:
     async def upload(self, key: BlobKey, feed: Feed, manifest: str, seconds: float) -> None:
         """Write an object in parts, in bounded memory; replaces an existing object.
 
-        After `seconds`, or when the feed is stopped, the upload is aborted.
+        The upload is aborted after `seconds`, or when `feed`, which yields the bytes, is stopped.
         """
         timer = asyncio.get_running_loop().call_later(seconds, feed.stop)
         try:
@@ -122,7 +125,7 @@ class Bucket:
         return await self._guard.run(call, self.seconds_for(digests.size_bytes), key)
 
     async def fetch_part(self, key: BlobKey, start: int, stop: int) -> bytes:
-        """Return the bytes from `start` to `stop`, fewer if the object ends before."""
+        """Return the bytes of an object from `start` to `stop`, fewer if it ends before."""
 
         async def call() -> bytes:
             return bytes(await obstore.get_range_async(self._s3, key, start=start, end=stop))
@@ -132,7 +135,7 @@ class Bucket:
     async def stream(
         self, key: BlobKey, digests: Digests, start: int, stop: int
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from `start` to `stop` as they arrive, after a check of the size."""
+        """Check an object's size; yield its bytes from `start` to `stop` as they arrive."""
 
         async def call() -> "obstore.BytesStream":
             answer = await obstore.get_async(self._s3, key, options={"range": (start, stop)})
@@ -205,7 +208,7 @@ class Bucket:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
     async def note(self, name: str, limit_bytes: int = _MAX_NOTE_BYTES) -> Note | None:
-        """Return a small object (marker or sidecar), cut to `limit_bytes`; None if missing."""
+        """Return a small object that is not a blob, cut to `limit_bytes`; None if there is none."""
 
         async def call() -> Note:
             options: obstore.GetOptions = {"range": (0, limit_bytes)}
@@ -220,11 +223,15 @@ class Bucket:
             return Note(b"", await self._e_tag_of(name))
 
     async def create_note(self, name: str, text: bytes) -> None:
-        """Write a small object such as the marker; raise BlobConflict if the name exists."""
+        """Write a small object that is not a blob; raise BlobConflict if the name exists."""
         await self.create(name, text, "", self._settings.timeout_seconds)
 
     async def replace_note(self, name: str, text: bytes, e_tag: str | None) -> None:
-        """Replace a small object; raise BlobConflict if its entity tag is not `e_tag`."""
+        """Replace a small object that is not a blob.
+
+        Raises:
+            BlobConflict: the entity tag of the object is not `e_tag`.
+        """
         await self._guard.run(
             lambda: obstore.put_async(
                 self._s3, name, text, mode={"e_tag": e_tag}, use_multipart=False

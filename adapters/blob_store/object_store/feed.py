@@ -33,7 +33,7 @@ class Feed:
         for start in range(0, self.size_bytes, _PIECE_BYTES):
             if self.stopped:
                 raise DeadlinePassed(
-                    f"{self._key} was not stored: the call was cancelled, or its time is up"
+                    f"{self._key} was not stored: the call was cancelled, or its deadline passed"
                 )
             yield self._read(start, min(_PIECE_BYTES, self.size_bytes - start))
 

@@ -1,4 +1,4 @@
-"""Time limit, breaker and conversion of errors for the calls to one S3 bucket."""
+"""Runs the calls to one S3 bucket with a time limit, and refuses them while the bucket is down."""
 
 import asyncio
 import logging
@@ -20,12 +20,12 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class Guard:
-    """Runs calls to `location` within a time limit, behind a breaker.
+    """Runs calls to the bucket at `location` with a time limit; refuses them while it is down.
 
-    After three failures in a row a background task probes the bucket, because the failures may
-    concern single blobs. If the probe fails too, the breaker opens: every call is refused until a
-    probe succeeds. Only StorageUnavailable counts as a failure; BlobMissing, for example, is a
-    reply.
+    After three failed calls in a row a background task sends the bucket a small request (probe),
+    because the failures may concern single blobs. If the probe fails too, every call is refused at
+    once until a probe succeeds. Only StorageUnavailable counts as a failure; BlobMissing, for
+    example, is a reply of a working bucket.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Guard:
         except StorageUnavailable as error:
             if not self._trouble:
                 _log.warning(
-                    "calls to an unavailable store are refused until a probe succeeds: %s",
+                    "a store is unavailable; calls to it fail at once until it answers again: %s",
                     str(error),
                 )
             self._trouble = str(error)

@@ -25,7 +25,7 @@ class S3Settings:
         access_key, secret_key: without them requests are not signed. Credentials from the
             environment or from instance metadata are never used.
         timeout_seconds: the longest time during which the server may send nothing.
-        probe_seconds: first pause between two probes of an unavailable server.
+        probe_seconds: first pause between two availability checks of an unavailable server.
     """
 
     bucket: str

@@ -61,7 +61,7 @@ _log = logging.getLogger("traffic_storage.blob_store")
 
 
 class ObjectStoreBlobStore(MarkedBlobStore):
-    """Keeps blobs as objects of one bucket, and manifests as user metadata and, if long, a sidecar.
+    """Keeps blobs as objects of one bucket; manifests as user metadata or, if long, extra objects.
 
     The bucket must exist. An object of up to 8 MiB is written in one conditional request, a larger
     one in parts. After an ambiguous reply (a time-out, a 500, "exists already") the store looks for
@@ -178,7 +178,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
                 raise
             if held.text != text:
                 raise BlobConflict(
-                    f"{self.location} holds another identity marker than expected"
+                    f"{self.location} has another identification object (marker) than expected"
                 ) from error
 
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
@@ -186,7 +186,9 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         if held is not None and held.text == _text_of(becomes):
             return
         if held is None or held.text != _text_of(was):
-            raise BlobConflict(f"{self.location} holds another identity marker than expected")
+            raise BlobConflict(
+                f"{self.location} has another identification object (marker) than expected"
+            )
         try:
             await self._bucket.replace_note(MARKER, _text_of(becomes), held.e_tag)
         except (BlobConflict, BlobMissing, StorageUnavailable) as error:
@@ -196,7 +198,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             if isinstance(error, StorageUnavailable):
                 raise
             raise BlobConflict(
-                f"{self.location} holds another identity marker than expected"
+                f"{self.location} has another identification object (marker) than expected"
             ) from error
 
     async def aclose(self) -> None:
@@ -227,7 +229,10 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             raise _too_late(key, deadline)
 
     async def _put_sidecar(self, key: BlobKey, data: bytes, feed: Feed, until: float) -> None:
-        """Write the sidecar of a blob, unless the blob exists; replaces one of a failed put."""
+        """Write the object with a blob's long manifest (sidecar), unless the blob exists.
+
+        Replaces the sidecar that a failed `put` left.
+        """
         for left in reversed(range(_CREATE_TRIES)):
             seconds = min(until - _now(), self._bucket.seconds_for(len(data)))
             try:
@@ -243,7 +248,10 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             return
 
     async def _remove(self, key: BlobKey) -> None:
-        """Remove a blob and then its sidecar, so that no blob remains without its sidecar."""
+        """Remove a blob, and then the object with its long manifest (sidecar).
+
+        In this order no blob remains without its sidecar.
+        """
         await self._bucket.remove(key)
         await self._bucket.remove(sidecar_key(key))
 
@@ -308,7 +316,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         return True
 
     def _refuse_contradiction(self, error: TrafficStorageError) -> None:
-        """Raise StorageUnavailable if `error` says that the object exists, but the bucket lacks it."""
+        """Raise StorageUnavailable if `error` reports an object that the bucket does not find."""
         if isinstance(error, BlobConflict):
             raise StorageUnavailable(
                 f"{self.location} reports that an object exists, but then does not find it"

@@ -114,7 +114,9 @@ class Cluster:
             )
         if owner not in self._nodes:
             if len(self._nodes) >= _MOST_NODES and owner != self._seed:
-                raise Unavailable(f"the cluster has {_MOST_NODES} nodes or more")
+                raise Unavailable(
+                    f"the cluster has too many nodes: fewer than {_MOST_NODES} are supported"
+                )
             self._nodes[owner] = Node(self._settings, *owner, self._changed.set)
         return self._nodes[owner]
 
@@ -174,7 +176,7 @@ class Cluster:
 
 def _check_size(owners: dict[int, Address]) -> None:
     if len(set(owners.values())) >= _MOST_NODES:
-        raise Unavailable(f"the cluster has {_MOST_NODES} nodes or more")
+        raise Unavailable(f"the cluster has too many nodes: fewer than {_MOST_NODES} are supported")
 
 
 def _in(seconds: float) -> float:

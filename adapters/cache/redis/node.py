@@ -23,7 +23,7 @@ class Node:
 
     The breaker is closed while the server is connected and answers in time. The first `ask` starts
     a background task that connects, and reconnects after each failure. An `ask` waits for the first
-    attempt to connect, within its deadline; later, an `ask` of a server that is not connected fails
+    try to connect, within its deadline; later, an `ask` of a server that is not connected fails
     at once. `on_loss` is called when the connection is lost or can't be made.
     """
 
@@ -120,6 +120,6 @@ class Node:
 
 
 def _pause(failures: int) -> float:
-    """Return the seconds to wait before the next attempt to connect, after `failures` in a row."""
+    """Return the seconds to wait before the next try to connect, after `failures` in a row."""
     longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

@@ -79,7 +79,7 @@ class _Rows:
         passes = _PASSES if interlaced else ((0, 0, 1, 1),)
 
         def bytes_of(column: int, row: int, columns: int, rows: int) -> tuple[int, int]:
-            """Return the bytes of an interlacing pass and of each row in it (with filter byte)."""
+            """Return the size in bytes of an interlacing pass and of one row (with filter byte)."""
             across, down = -((column - width) // columns), -((row - height) // rows)
             stride = 1 + -(-across * bits // 8)
             return (down * stride if across > 0 else 0), stride

@@ -39,7 +39,7 @@ class NotTheSame(TrafficStorageError):
 
 @frozen
 class Sample:
-    """Ids for the commands that the demo suggests."""
+    """Ids of a violation, an image and a video, for the example commands that the demo prints."""
 
     violation_id: str
     image_file_id: str
@@ -48,13 +48,16 @@ class Sample:
 
 @define
 class _Given:
-    """What was stored: file id → SHA-256 of its bytes."""
+    """The stored files, as file id → SHA-256 of the file's bytes, and their total size."""
 
     digests: dict[str, str] = field(factory=dict)
     size_bytes: int = 0
 
     def note(self, file: StoredFile, data: bytes | None = None) -> None:
-        """Record a file. Without `data` (an encoded array), use its recorded digest."""
+        """Record the SHA-256 of a stored file, to compare it with the bytes that are read back.
+
+        `data` are the bytes handed in; None for a pixel array, whose file has the digest in `file`.
+        """
         self.digests[file.file_id] = file.content.sha256 if data is None else sha256_of(data)
         self.size_bytes += file.content.size_bytes
 
@@ -92,9 +95,9 @@ async def _store_incidents(container: "Container", day: date, given: _Given) -> 
 async def _store(
     container: "Container", incident: Incident, place: int, given: _Given
 ) -> StoredEvidence:
-    """Store a violation with its image, an array (even `place`) or a JPEG.
+    """Store a violation with its image: a pixel array if `place` is even, else a JPEG.
 
-    Every third violation also has a video.
+    If `place` is divisible by 3, the violation also gets a video.
     """
     jpeg = incident.jpeg if place % 2 else None
     image = ArrayImage(_pixels(incident.jpeg)) if jpeg is None else Upload(jpeg, "image/jpeg")
@@ -126,7 +129,7 @@ def _row(incident: Incident, stored: StoredEvidence) -> tuple[str, ...]:
 
 
 async def _store_single_files(container: "Container", day: date, given: _Given) -> None:
-    """Store two files that belong to no violation: a snapshot, and counts of the night."""
+    """Store two files without a violation: a snapshot, and a JSON file of hourly vehicle counts."""
     snapshot = media(VEHICLES[0].picture)
     attributes = FileAttributes.of(
         file_id=f"DEMO-{day:%Y%m%d}-snapshot", device_id=STREETS[0].camera

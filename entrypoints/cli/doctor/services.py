@@ -115,13 +115,21 @@ async def _store(
             return problem(name, doubt, "connect the store and the database that belong together")
         return await _tried(name, store, container)
     except TrafficStorageError as error:
-        return problem(name, f"{store.location}: {error.message}", error.remedy or "see the cause")
+        return problem(
+            name,
+            f"{store.location}: {error.message}",
+            error.remedy or "remove the cause that the message names",
+        )
 
 
 async def _without_catalogue(name: str, store: MarkedBlobStore) -> Finding:
-    """Return the finding for a store while the database is unavailable; writes nothing."""
+    """Return the finding for a store that can't be compared with the database; write nothing."""
     marker = await store.marker()
-    whose = "has no marker" if marker is None else f"belongs to catalogue {marker.catalogue_id}"
+    whose = (
+        "has no identification file (marker)"
+        if marker is None
+        else f"belongs to catalogue {marker.catalogue_id}"
+    )
     return noted(
         name,
         f"{store.location} answers and {whose}; "
@@ -139,7 +147,11 @@ async def _doubt(
     marker = await store.marker()
     if marker is not None:
         return f"{store.location} belongs to another catalogue ({marker.catalogue_id})"
-    return "" if await is_empty(store) else f"{store.location} holds files but no marker"
+    return (
+        ""
+        if await is_empty(store)
+        else f"{store.location} holds files but no identification file (marker)"
+    )
 
 
 async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Container") -> None:
@@ -189,7 +201,7 @@ async def _refuses_other_bytes(store: BlobStore, key: BlobKey, container: "Conta
 
 
 async def _skew_seconds(store: BlobStore, key: BlobKey, clock: Clock) -> float:
-    """Return by how many seconds the store's clock is ahead; 0 if the store does not list the key."""
+    """Return the seconds by which the store's clock is ahead; 0 if it does not list the blob."""
     async for entry in store.list(prefix=key):
         return (entry.modified_at - clock.now()).total_seconds()
     return 0.0

@@ -60,7 +60,7 @@ def access_of(route: object) -> Access | None:
 
 
 def note_access(scope: AsgiScope, access: Access | None) -> None:
-    """Store the access of the selected route in the scope of the request."""
+    """Store the access that the selected route demands in the ASGI scope of the request."""
     scope[_NOTE] = access
 
 

@@ -119,7 +119,7 @@ class AccessPolicy:
 
 @frozen
 class Selected:
-    """The result of route selection: the access of the route, or the methods of the path."""
+    """The result of route selection: the access of the route, or the methods that the path has."""
 
     is_found: bool
     access: Access | None = None

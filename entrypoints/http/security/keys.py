@@ -22,7 +22,7 @@ _FILE_FIELD = "api_keys_file"
 class KeyFile:
     """The content of a keys file.
 
-    Each line of the file is a key line. Empty lines and `#` comments are skipped.
+    Each line of the file registers an API key. Empty lines and `#` comments are skipped.
     """
 
     keys: tuple[ApiKey, ...]
@@ -106,7 +106,11 @@ class KeyRing:
             found = KeyFile.read(self._file)
         except (OSError, UnicodeDecodeError) as error:
             if self._seen is not None:
-                logger.error("no key in %s is valid: can't read it: %s", self._file, error)  # noqa: TRY400
+                logger.error(  # noqa: TRY400
+                    "no key of the keys file %s is accepted until the file is readable again: %s",
+                    self._file,
+                    error,
+                )
             self._seen, self._from_file = None, {}
             return
         for problem in found.problems:

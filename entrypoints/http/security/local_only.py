@@ -71,7 +71,7 @@ def not_local_reason(
 
 
 def _not_local(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Return the reason why peer or headers exclude local use, or an empty text."""
+    """Return why the peer or a header shows that a request is not local; empty if none does."""
     if peer is None or not is_loopback(peer):
         return f"the request comes from {peer or 'an unknown peer'}, not from this machine"
     hosts = []
@@ -88,7 +88,7 @@ def _not_local(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def _not_direct(http_version: str, target: str) -> str:
-    """Return the reason why version or target suggest a proxy without headers, or an empty text.
+    """Return why the HTTP version or the target suggests a proxy; an empty text if neither does.
 
     By default nginx sends HTTP/1.0 to the servers behind it; current clients send a later version.
     A proxy that sends HTTP/1.1 with the host localhost is not detected.

@@ -1,4 +1,4 @@
-"""The contract of `BlobStore`."""
+"""Tests of any adapter of the port `BlobStore`, which keeps the bytes of files."""
 
 import asyncio
 import os
@@ -94,9 +94,9 @@ async def is_there(store: BlobStore, blob: Blob) -> bool:
 class BlobStoreContract:
     """Inherit from this class, and define an async fixture `store`.
 
-    The store is empty, has no marker and uses the system clock; the fixture closes it. Override
-    `tamper` for an adapter that is not of this package. `examples/sqlite_store` is a complete
-    example.
+    The store is empty, without an identification file (marker), and uses the system clock; the
+    fixture closes it. Override `tamper` for an adapter that is not of this package.
+    `examples/sqlite_store` is a complete example.
     """
 
     async def tamper(self, store: BlobStore, key: BlobKey, how: Damage, at: int = 0) -> None:
@@ -163,7 +163,10 @@ class BlobStoreContract:
     async def test_a_blob_keeps_its_manifest(
         self, store: BlobStore, first: Callable[[], Blob], second: Callable[[], Blob]
     ) -> None:
-        """put: an existing blob keeps its manifest. delete: removes the blob and its sidecar."""
+        """put: an existing blob keeps its manifest.
+
+        delete: removes the blob and the file or object with its long manifest (sidecar).
+        """
         blob = await stored(store, first())
         other = attrs.evolve(blob, manifest=second().manifest)
         await stored(store, other)
@@ -460,7 +463,7 @@ class BlobStoreContract:
         assert await is_empty(store)
 
     async def test_room_is_plausible(self, store: BlobStore) -> None:
-        """room: each value is None or plausible."""
+        """room: the free and total bytes and the free inodes are each None or plausible."""
         room = await store.room()
         assert room.free_bytes is None or room.free_bytes > 0
         assert room.total_bytes is None or room.total_bytes >= (room.free_bytes or 0)
@@ -595,7 +598,7 @@ class BlobStoreMachine(RuleBasedStateMachine):
 
     @rule(blob=blobs)
     def put_late(self, blob: Blob) -> None:
-        """Put after the deadline."""
+        """Put a blob after the deadline of the call."""
         self._same(lambda store: store.put(blob.key, blob.body, blob.manifest, deadline=PAST))
 
     @rule(blob=blobs)

@@ -1,4 +1,4 @@
-"""The contract of `Cache`."""
+"""Tests of any adapter of the port `Cache`, which keeps data for a limited time."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ KEYS = [
 class CacheContract:
     """Inherit from this class, and define an async fixture `cache`.
 
-    The cache is connected, empty, and has room for 8 MiB. `item_bytes` is the size of the largest
+    The cache is connected, empty, and keeps up to 8 MiB. `item_bytes` is the size of the largest
     item that it keeps. Override `pass_time` if the cache does not use the system clock.
     """
 

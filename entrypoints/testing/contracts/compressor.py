@@ -1,4 +1,4 @@
-"""The contract of `Compressor`."""
+"""Tests of any adapter of the port `Compressor`, which compresses and expands bytes."""
 
 import asyncio
 import json

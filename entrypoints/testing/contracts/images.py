@@ -1,4 +1,4 @@
-"""The contract of `Images`."""
+"""Tests of any adapter of the port `Images`, which encodes and decodes images."""
 
 import asyncio
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The contract of `RecordRepo`."""
+"""Tests of any adapter of the port `RecordRepo`, the database of files and violations."""
 
 import asyncio
 from collections import Counter
@@ -94,7 +94,7 @@ FIRST, SECOND = Incarnation("incarnation-1"), Incarnation("incarnation-2")
 
 
 async def local(repo: RecordRepo) -> RegisteredStore:
-    """Register `LOCAL`, and return it."""
+    """Register the local store `LOCAL`, and return it."""
     await repo.register(LOCAL)
     return LOCAL
 
@@ -143,11 +143,14 @@ def _sum_of(days: Sequence[DailyUsage]) -> CatalogueUsage:
 
 
 async def is_whole(repo: RecordRepo, unit: Unit) -> bool:
-    """Return whether a unit is visible, and assert that not only a part of it is."""
+    """Return whether a file, or a violation with its files, is visible.
+
+    Assert that not only a part of it is visible.
+    """
     found = [await repo.file(file.file_id) == file for file in unit.files]
     if unit.violation:
         found.append(await repo.violation(unit.violation.violation_id) == unit.violation)
-    assert len(set(found)) == 1, f"a part of the unit is visible: {found}"
+    assert len(set(found)) == 1, f"only a part of what is stored together is visible: {found}"
     return found[0]
 
 
@@ -155,7 +158,8 @@ async def is_whole(repo: RecordRepo, unit: Unit) -> bool:
 class RecordRepoContract:
     """Inherit from this class, and define an async fixture `repo`.
 
-    The catalogue is upgraded and empty; the fixture closes it.
+    The catalogue is upgraded and empty; the fixture closes it. In the tests a unit is a file, or a
+    violation with its files, that is stored together. An attempt is one try to store a unit.
     """
 
     # Attempts
@@ -175,14 +179,14 @@ class RecordRepoContract:
         assert existing.violation == there.violation
 
     async def test_an_attempt_is_entered_even_if_ids_are_taken(self, repo: RecordRepo) -> None:
-        """begin: enters the attempt even if ids are taken."""
+        """begin: records the attempt (one try to store files) even if ids are taken."""
         there = await store(repo, Unit((new_file(await local(repo)),)))
         attempt = new_attempt(there)
         await repo.begin(attempt, there.names)
         assert await repo.condemn(LATER) == [attempt]
 
     async def test_begin_may_be_repeated(self, repo: RecordRepo) -> None:
-        """begin: may be repeated with the same attempt."""
+        """begin: may be repeated with the same attempt (one try to store files)."""
         unit = Unit((new_file(await local(repo)),))
         attempt = new_attempt(unit)
         await asyncio.gather(*(repo.begin(attempt, unit.names) for _ in range(5)))
@@ -194,7 +198,7 @@ class RecordRepoContract:
     # Commits
 
     async def test_a_commit_makes_the_whole_unit_visible(self, repo: RecordRepo) -> None:
-        """CommitUnit: makes all rows of a unit visible."""
+        """CommitUnit: makes a violation and all its files visible."""
         kinds = (FileKind.IMAGE, FileKind.VIDEO)
         unit = new_evidence(new_record("V001"), await local(repo), await cloud(repo), kinds=kinds)
         attempt = new_attempt(unit)
@@ -236,12 +240,12 @@ class RecordRepoContract:
             assert found.occurred_at.utcoffset() == timedelta(0)
 
     async def test_a_commit_removes_its_attempt(self, repo: RecordRepo) -> None:
-        """CommitUnit: ends the attempt."""
+        """CommitUnit: removes the record of the attempt (one try to store files)."""
         await store(repo, Unit((new_file(await local(repo)),)))
         assert not await repo.condemn(LATER)
 
     async def test_a_commit_may_be_repeated(self, repo: RecordRepo) -> None:
-        """CommitUnit: may be repeated; returns False from the second time on."""
+        """CommitUnit: may be repeated; `apply` returns False from the second time on."""
         unit = new_evidence(new_record(), await local(repo))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
@@ -255,7 +259,10 @@ class RecordRepoContract:
     async def test_a_condemned_attempt_cannot_commit(
         self, repo: RecordRepo, *, forgotten: bool
     ) -> None:
-        """CommitUnit: AttemptCondemned if recovery condemned the attempt; nothing is visible."""
+        """CommitUnit: AttemptCondemned if recovery has condemned the attempt; nothing is visible.
+
+        An attempt is one try to store files; condemning it forbids its commit.
+        """
         unit = new_evidence(new_record(), await local(repo))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
@@ -268,14 +275,20 @@ class RecordRepoContract:
         assert await repo.usage() == NOTHING
 
     async def test_a_unit_without_an_attempt_is_refused(self, repo: RecordRepo) -> None:
-        """CommitUnit: AttemptCondemned if the attempt is not in the journal."""
+        """CommitUnit: AttemptCondemned if the attempt was not recorded by `begin`.
+
+        An attempt is one try to store files.
+        """
         unit = Unit((new_file(await local(repo)),))
         with pytest.raises(AttemptCondemned):
             await repo.apply(CommitUnit(AttemptId("never begun"), unit))
         assert not await is_whole(repo, unit)
 
     async def test_a_unit_with_one_taken_file_id_is_refused(self, repo: RecordRepo) -> None:
-        """CommitUnit: IdsTaken if another unit has one of the file ids; the attempt stays."""
+        """CommitUnit: IdsTaken if a file that is already stored has one of the file ids.
+
+        The record of the attempt (one try to store files) stays.
+        """
         place = await local(repo)
         there = await store(repo, Unit((new_file(place, file_id="V001~image"),)))
         unit = new_evidence(new_record("V001"), place)
@@ -291,7 +304,7 @@ class RecordRepoContract:
         assert await repo.condemn(LATER) == [attempt]
 
     async def test_a_unit_with_a_taken_violation_id_is_refused(self, repo: RecordRepo) -> None:
-        """CommitUnit: IdsTaken if another unit has the violation id and all file ids are free."""
+        """CommitUnit: IdsTaken if a stored violation has the id, even if all file ids are free."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place))
         assert there.violation
@@ -355,7 +368,7 @@ class RecordRepoContract:
     async def test_a_missing_file_of_a_violation_is_added(
         self, repo: RecordRepo, kind: FileKind
     ) -> None:
-        """CommitUnit: `completes` sets the violation's empty file id and the path of its record."""
+        """CommitUnit: `completes` sets the violation's empty file id and the path in its record."""
         place = await local(repo)
         there = await store(repo, new_evidence(new_record("V001"), place, kinds=()))
         file = new_evidence_file(ViolationId("V001"), kind, place)
@@ -374,7 +387,10 @@ class RecordRepoContract:
         assert await repo.file(file.file_id) == file
 
     async def test_a_violation_is_completed_once(self, repo: RecordRepo) -> None:
-        """CommitUnit: IdsTaken if the violation already has such a file, or does not exist."""
+        """CommitUnit: IdsTaken if the violation to which a file is added has a file of its kind.
+
+        Also if the violation does not exist.
+        """
         place = await local(repo)
         name = ViolationId("V001")
         await store(repo, new_evidence(new_record(name), place))
@@ -399,7 +415,7 @@ class RecordRepoContract:
         assert violation.record.video_path == ""
 
     async def test_of_concurrent_completions_one_succeeds(self, repo: RecordRepo) -> None:
-        """CommitUnit: of concurrent completions of a violation, one succeeds."""
+        """CommitUnit: of concurrent commits that add an image to one violation, one succeeds."""
         place = await local(repo)
         name = ViolationId("V001")
         await store(repo, new_evidence(new_record(name), place, kinds=()))
@@ -416,7 +432,10 @@ class RecordRepoContract:
     # Recovery
 
     async def test_only_attempts_past_their_deadline_are_condemned(self, repo: RecordRepo) -> None:
-        """condemn: returns the attempts whose deadline has passed, oldest first."""
+        """condemn: returns the attempts whose deadline has passed, oldest first.
+
+        An attempt is one try to store files; condemning it forbids its commit.
+        """
         unit = Unit((new_file(await local(repo)),))
         attempts = [new_attempt(unit, NOON + n * MINUTE) for n in (3, 1, 2)]
         for attempt in attempts:
@@ -427,7 +446,10 @@ class RecordRepoContract:
         await repo.apply(CommitUnit(attempts[0].attempt_id, unit))
 
     async def test_condemned_attempts_are_returned_until_forgotten(self, repo: RecordRepo) -> None:
-        """condemn: returns condemned attempts again until they are forgotten."""
+        """condemn: returns the attempts that it returned before, until `forget` removes them.
+
+        An attempt is one try to store files; condemning it forbids its commit.
+        """
         unit = Unit((new_file(await local(repo)),))
         one, other = new_attempt(unit), new_attempt(unit, LATER + MINUTE)
         await repo.begin(one, ClaimedIds(()))
@@ -438,7 +460,10 @@ class RecordRepoContract:
         assert await repo.condemn(NOON) == [other]
 
     async def test_forget_may_be_repeated(self, repo: RecordRepo) -> None:
-        """forget: removes the attempt, even if it is not condemned; may be repeated."""
+        """forget: removes the record of an attempt (one try to store files); may be repeated.
+
+        It also removes an attempt that `condemn` has not returned.
+        """
         unit = Unit((new_file(await local(repo)),))
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
@@ -447,7 +472,10 @@ class RecordRepoContract:
         assert await repo.condemn(LATER) == []
 
     async def test_commit_and_condemn_exclude_each_other(self, repo: RecordRepo) -> None:
-        """condemn: a condemned attempt can't commit, and a committed one is not condemned."""
+        """condemn: a condemned attempt can't commit, and a committed one is not condemned.
+
+        An attempt is one try to store files.
+        """
         place = await local(repo)
         for _ in range(20):
             unit = Unit((new_file(place),))
@@ -705,7 +733,10 @@ class RecordRepoContract:
     # Counters
 
     async def test_usage_is_counted_by_store_and_kind(self, repo: RecordRepo) -> None:
-        """CatalogueUsage: one row per store and kind, and one per kind, without planned replicas."""
+        """usage: one row per store and kind of file, and one per kind, without planned replicas.
+
+        A planned replica is a copy that is still to be written.
+        """
         here, there = await local(repo), await cloud(repo)
         image = new_file(here, there, size_bytes=1000)
         video = new_file(there, kind=FileKind.VIDEO, size_bytes=5000)
@@ -721,7 +752,7 @@ class RecordRepoContract:
         )
 
     async def test_a_file_with_several_replicas_counts_once(self, repo: RecordRepo) -> None:
-        """CounterChange: files "each once however many replicas it has", found or not."""
+        """usage: counts a file once, however many replicas it has, even if none is found."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here, size_bytes=1000)
         await store(repo, Unit((file,)))
@@ -796,7 +827,11 @@ class RecordRepoContract:
         assert list(before[0].stores) == await recount(repo, names)
 
     async def test_counters_equal_a_recount_under_sixteen_writers(self, repo: RecordRepo) -> None:
-        """apply: the counters equal a recount after concurrent commits, conflicts and observations."""
+        """apply: the counters equal a recount after concurrent changes.
+
+        The changes are commits, some with conflicting ids, and reports of corrupt or missing
+        replicas.
+        """
         places = [await local(repo), await cloud(repo)]
         shared = [f"shared-{number}" for number in range(30)]
         names: set[FileId] = set()
@@ -829,7 +864,7 @@ class RecordRepoContract:
     # Observations
 
     async def test_of_concurrent_observations_one_succeeds(self, repo: RecordRepo) -> None:
-        """ObserveReplica: of concurrent observations, one changes the state and returns True."""
+        """ObserveReplica: of concurrent reports of a corrupt replica, one changes the state."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         marks = [_mark(repo, file, ReplicaState.CORRUPT, n) for n in range(10)]
@@ -859,7 +894,7 @@ class RecordRepoContract:
     async def test_a_doubtful_replica_may_become_present_again(
         self, repo: RecordRepo, state: ReplicaState
     ) -> None:
-        """ObserveReplica: a corrupt or missing replica becomes present again, and is counted."""
+        """ObserveReplica: makes a corrupt or missing replica present again, and counts it."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
@@ -874,7 +909,7 @@ class RecordRepoContract:
         assert list((await repo.usage()).stores) == await recount(repo, [file.file_id])
 
     async def test_planned_and_unknown_replicas_are_not_changed(self, repo: RecordRepo) -> None:
-        """ObserveReplica: does nothing for a planned or unknown replica."""
+        """ObserveReplica: does nothing for a replica that is still to be written, or unknown."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here, there)
         await store(repo, Unit((file,)))
@@ -899,7 +934,7 @@ class RecordRepoContract:
     # Restorations
 
     async def test_a_restoration_adds_a_replica(self, repo: RecordRepo) -> None:
-        """CommitUnit: files of `unit.restored` gain replicas and do not change otherwise."""
+        """CommitUnit: adds replicas to the stored files in `unit.restored`, and nothing else."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here)
         await store(repo, Unit((file,)))
@@ -920,7 +955,7 @@ class RecordRepoContract:
         )
 
     async def test_a_restoration_of_an_absent_file_is_refused(self, repo: RecordRepo) -> None:
-        """CommitUnit: AttemptCondemned if a file of `unit.restored` does not exist."""
+        """CommitUnit: AttemptCondemned if a file to which replicas are added does not exist."""
         place = await local(repo)
         unit = new_restoration(new_file(place), place)
         attempt = new_attempt(unit)
@@ -948,7 +983,7 @@ class RecordRepoContract:
         assert await repo.registered(StoreId("s2")) is None
 
     async def test_an_incarnation_is_intended_and_confirmed(self, repo: RecordRepo) -> None:
-        """exchange: replaces a store's row if the row is the expected one."""
+        """exchange: replaces the row of a store if the row is the expected one."""
         place = await local(repo)
         file = new_file(place)
         await store(repo, Unit((file,)))
@@ -962,7 +997,7 @@ class RecordRepoContract:
         assert await repo.file(file.file_id) == file
 
     async def test_an_exchange_from_an_older_state_changes_nothing(self, repo: RecordRepo) -> None:
-        """exchange: returns False and changes nothing if the row is not the expected one.
+        """exchange: returns False and changes nothing if the store's row is not the expected one.
 
         Returns True if the row already is the new one.
         """
@@ -980,7 +1015,7 @@ class RecordRepoContract:
         assert await repo.registered(absent.store_id) is None
 
     async def test_of_concurrent_exchanges_one_succeeds(self, repo: RecordRepo) -> None:
-        """exchange: of concurrent calls that expect the same state, one succeeds."""
+        """exchange: of concurrent calls that expect the same row of a store, one replaces it."""
         place = await local(repo)
         wanted = [place.intending(Incarnation(f"i{number}"), NOON) for number in range(20)]
         went = await asyncio.gather(*(repo.exchange(place, one) for one in wanted))
@@ -1001,7 +1036,7 @@ class RecordRepoContract:
         assert list(await repo.registered_at(Tier.CLOUD, "/data/ñ")) == []
 
     async def test_a_unit_with_an_unregistered_store_is_refused(self, repo: RecordRepo) -> None:
-        """CommitUnit: AttemptCondemned if the unit names an unregistered store."""
+        """CommitUnit: AttemptCondemned if a file has a replica in an unregistered store."""
         stranger = RegisteredStore(StoreId("cloud-2"), Tier.CLOUD, "b", NOON)
         unit = new_evidence(new_record(), await local(repo), stranger)
         attempt = new_attempt(unit)
@@ -1089,7 +1124,7 @@ def _is_later(file: StoredFile, cursor: Cursor | None) -> bool:
 
 
 class _Raised:
-    """An error as the outcome of a call; equal to another error of the same class."""
+    """The outcome of a call that raised an error; equal to another error of the same class."""
 
     def __init__(self, error: TrafficStorageError) -> None:
         self.error = error
@@ -1129,7 +1164,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
 
     @initialize()
     def register_the_first(self) -> None:
-        """Register the two stores that units use."""
+        """Register the two stores in which the stored files have replicas."""
         self._both(local)
         self._both(cloud)
 
@@ -1150,7 +1185,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
         kinds: set[FileKind],
         deadline: datetime,
     ) -> tuple[Attempt, Unit]:
-        """Begin an attempt at a violation with its files."""
+        """Begin to store a violation with its files."""
         places = _places(twice=twice)
         unit = new_evidence(evolve(record, violation_id=name), *places, kinds=sorted(kinds))
         return self._begin(unit, deadline)
@@ -1166,7 +1201,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def begin_file(
         self, name: str, violation: str | None, kind: FileKind, deadline: datetime, *, twice: bool
     ) -> tuple[Attempt, Unit]:
-        """Begin an attempt at one file."""
+        """Begin to store one file."""
         file = new_file(
             *_places(twice=twice), file_id=name, kind=kind, violation_id=violation, at=deadline
         )
@@ -1176,7 +1211,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def begin_completion(
         self, name: str, kind: FileKind, deadline: datetime
     ) -> tuple[Attempt, Unit]:
-        """Begin an attempt to add a file to a violation."""
+        """Begin to add a file to a violation, which may not exist."""
         file = new_evidence_file(ViolationId(name), kind, *_places(twice=False))
         return self._begin(Unit((file,), completes=ViolationId(name)), deadline)
 
@@ -1184,7 +1219,7 @@ class RecordRepoMachine(RuleBasedStateMachine):
     def begin_restoration(
         self, tried: tuple[Attempt, Unit], deadline: datetime
     ) -> tuple[Attempt, Unit]:
-        """Begin an attempt to add a replica to a file, which may not exist."""
+        """Begin to add a replica to a file, which may not exist."""
         file, _ = next(tried[1].replicas)
         there = self._runner.run(self._repos[1].file(file.file_id))
         return self._begin(new_restoration(there or file, *_places(twice=False)), deadline)
@@ -1196,25 +1231,28 @@ class RecordRepoMachine(RuleBasedStateMachine):
 
     @rule(tried=tries)
     def commit(self, tried: tuple[Attempt, Unit]) -> None:
-        """Commit a unit, perhaps repeatedly."""
+        """Commit the file or violation of an earlier `begin_…` call, perhaps repeatedly."""
         attempt, unit = tried
         self._both(lambda repo: repo.apply(CommitUnit(attempt.attempt_id, unit)))
 
     @rule(now=_minutes, limit=st.integers(1, 3) | st.just(100))
     def condemn(self, now: datetime, limit: int) -> None:
-        """Condemn late attempts. Both catalogues order equal deadlines by id."""
+        """Forbid the commit of the tries to store files whose deadline has passed.
+
+        Both catalogues return tries of the same deadline in the order of their ids.
+        """
         self._both(lambda repo: repo.condemn(now, limit))
 
     @rule(tried=tries)
     def forget(self, tried: tuple[Attempt, Unit]) -> None:
-        """Forget an attempt in any state."""
+        """Remove the record of an earlier `begin_…` call, whatever happened since."""
         self._both(lambda repo: repo.forget(tried[0].attempt_id))
 
     @rule(tried=tries, state=st.sampled_from([*OBSERVATIONS]), at=_minutes, last=st.booleans())
     def mark(
         self, tried: tuple[Attempt, Unit], state: ReplicaState, at: datetime, *, last: bool
     ) -> None:
-        """Observe a replica, which may not be visible."""
+        """Report a state of a replica, which may not be visible."""
         file, copy = list(tried[1].replicas)[-1 if last else 0]
         change = ObserveReplica(file.file_id, copy.replica_id, state, at)
         self._both(lambda repo: repo.apply(change))
@@ -1240,7 +1278,11 @@ class RecordRepoMachine(RuleBasedStateMachine):
         place: str,
         at: datetime | None,
     ) -> None:
-        """Exchange incarnations; the expected ones may not be the current ones."""
+        """Replace the row of a store by one with other incarnations, which may not succeed.
+
+        An incarnation is a random id that a store renews. The row fits only if its incarnations are
+        the expected ones.
+        """
         there = self._runner.run(self._repos[1].registered(StoreId(name)))
         base = there or RegisteredStore(StoreId(name), Tier.LOCAL, place, NOON)
         expected = evolve(base, incarnation=was[0], intended=was[1])
@@ -1279,12 +1321,12 @@ class RecordRepoMachine(RuleBasedStateMachine):
 
     @rule()
     def fold(self) -> None:
-        """Fold the counters."""
+        """Add the recorded changes of the counters to their totals."""
         self._both(lambda repo: repo.fold_counters())
 
     @rule(device=st.none() | st.sampled_from(_DEVICES).map(DeviceId))
     def look_at_days(self, device: DeviceId | None) -> None:
-        """Read the changes per day."""
+        """Query the changes of the counters on each day."""
         self._both(lambda repo: repo.daily_usage(date(2000, 1, 1), date(2100, 1, 1), device))
 
     def teardown(self) -> None:

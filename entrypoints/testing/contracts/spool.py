@@ -1,4 +1,4 @@
-"""The contract of `Spool`."""
+"""Tests of any adapter of the port `Spool`, which keeps uploaded bytes until they are stored."""
 
 import asyncio
 import os
@@ -173,7 +173,7 @@ class SpoolContract:
 
     @pytest.mark.parametrize("turns", [1, 2, 3, 10, 40])
     async def test_a_cancelled_take_closes_its_source(self, spool: Spool, turns: int) -> None:
-        """take: a cancellation closes the source."""
+        """take: if it is cancelled, it closes its source, the iterator of the bytes."""
         source = Source(iter(lambda: bytes(300_000), None))
         task = asyncio.create_task(entered(taking(spool, source)))
         await source.gave(turns)
@@ -287,7 +287,9 @@ class SpoolContract:
 
         with pytest.raises(InvalidInput, match="changed while it was read"):
             await entered(taking(spool, growing()))
-        assert came <= 3 * MIB, "reading must stop at the size at the start, or may never end"
+        assert came <= 3 * MIB, (
+            "read_path must stop at the size that the file had at the start, or may never end"
+        )
 
     async def test_read_path_may_be_closed_early(self, spool: Spool, tmp_path: Path) -> None:
         """read_path: closing the iterator early closes the file."""

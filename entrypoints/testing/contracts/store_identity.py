@@ -1,4 +1,4 @@
-"""The contract of `StoreIdentity`: the marker of a store."""
+"""Tests of any adapter of the port `StoreIdentity`: a store's identification file (marker)."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -18,12 +18,12 @@ MARKER = Marker(CatalogueId("catalogue-1"), StoreId("store-1"), Incarnation("inc
 
 
 def incarnation(number: int) -> Marker:
-    """Return `MARKER` with another incarnation."""
+    """Return `MARKER` with another incarnation, a random id that a store renews regularly."""
     return evolve(MARKER, incarnation=Incarnation(f"incarnation-{number}"))
 
 
 async def went(call: Awaitable[None]) -> bool:
-    """Return False if a change of the marker raises `BlobConflict`, else True."""
+    """Return True if a change of a store's marker succeeds, False if it raises `BlobConflict`."""
     try:
         await call
     except BlobConflict:
@@ -35,13 +35,17 @@ async def went(call: Awaitable[None]) -> bool:
 class StoreIdentityContract:
     """Inherit together with `BlobStoreContract`; both use the fixture `store`.
 
-    Set `compares_and_sets` to False if the medium has no compare-and-set.
+    The tests check the marker, the small identification file at the root of a store. Set
+    `compares_and_sets` to False if two concurrent replacements of the marker may both succeed.
     """
 
     compares_and_sets = True
 
     async def test_the_first_marker_is_created_once(self, store: MarkedBlobStore) -> None:
-        """marker: returns None before the first one. create_marker: may be repeated."""
+        """marker: returns None before the first `create_marker`, which may be repeated.
+
+        A marker is the identification file of a store.
+        """
         assert await store.marker() is None
         for _ in range(2):
             await store.create_marker(MARKER)
@@ -52,14 +56,20 @@ class StoreIdentityContract:
         assert await store.marker() == MARKER
 
     async def test_of_concurrent_first_markers_one_is_created(self, store: MarkedBlobStore) -> None:
-        """create_marker: BlobConflict if another marker exists, which stays."""
+        """create_marker: of concurrent calls with different markers, one succeeds.
+
+        A marker is the identification file of a store. The other calls raise BlobConflict.
+        """
         markers = [incarnation(number) for number in range(8)]
         outcomes = await asyncio.gather(*(went(store.create_marker(one)) for one in markers))
         assert sum(outcomes) == 1
         assert await store.marker() == markers[outcomes.index(True)]
 
     async def test_a_marker_is_replaced(self, store: MarkedBlobStore) -> None:
-        """replace_marker: succeeds too if the marker already is `becomes`."""
+        """replace_marker: replaces the store's identification file (marker).
+
+        Succeeds too if the marker is `becomes` already.
+        """
         await store.create_marker(MARKER)
         for number in range(1, 4):
             for _ in range(2):
@@ -67,7 +77,10 @@ class StoreIdentityContract:
                 assert await store.marker() == incarnation(number)
 
     async def test_another_marker_is_not_replaced(self, store: MarkedBlobStore) -> None:
-        """replace_marker: BlobConflict if the marker is neither of the two, or absent."""
+        """replace_marker: BlobConflict if the store's marker is neither `was` nor `becomes`.
+
+        Also if the store has no marker (identification file).
+        """
         with pytest.raises(BlobConflict):
             await store.replace_marker(MARKER, incarnation(1))
         assert await store.marker() is None
@@ -77,7 +90,10 @@ class StoreIdentityContract:
         assert await store.marker() == incarnation(2)
 
     async def test_of_concurrent_replacements_one_succeeds(self, store: MarkedBlobStore) -> None:
-        """replace_marker: of concurrent calls with the same `was`, one succeeds."""
+        """replace_marker: of concurrent calls that expect the same marker, one succeeds.
+
+        A marker is the identification file of a store.
+        """
         if not self.compares_and_sets:
             return
         await store.create_marker(MARKER)
@@ -89,7 +105,7 @@ class StoreIdentityContract:
         assert await store.marker() == markers[outcomes.index(True)]
 
     async def test_the_marker_is_not_listed(self, store: MarkedBlobStore) -> None:
-        """list: never yields the marker."""
+        """list: never yields the store's marker (identification file), which is not a blob."""
         await store.create_marker(MARKER)
         await store.replace_marker(MARKER, incarnation(1))
         assert await is_empty(store)

@@ -1,1 +1,1 @@
-"""Fault injection: decorators of the ports that fail as planned and otherwise call an adapter."""
+"""Fault injection: wrappers of adapters that fail as planned and otherwise forward each call."""

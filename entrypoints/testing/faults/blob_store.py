@@ -19,7 +19,7 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
 class FailingBlobStore(Failing, MarkedBlobStore):
-    """Decorator of `inner` that fails at planned calls and forwards all others.
+    """Wraps the adapter `inner`: fails at planned calls and forwards all others.
 
     `FailingBlobStore(inner, after=2)` fails every call that does I/O after the first two.
     """

@@ -8,7 +8,7 @@ from traffic_storage.ports.cache import Cache, CacheHealth
 
 
 class FailingCache(Cache):
-    """Decorator of `inner` that can be made unavailable, or made to return wrong bytes."""
+    """Wraps the cache `inner`: it can be made unavailable, or made to return wrong bytes."""
 
     def __init__(self, inner: Cache) -> None:
         self.inner = inner
@@ -18,15 +18,21 @@ class FailingCache(Cache):
         self._falsify: Callable[[bytes], bytes | None] | None = None
 
     def go_down(self, unavailable_reason: str = "injected outage") -> None:
-        """From now on miss every `get`, ignore `put` and `drop`, and report it in `health`."""
+        """Make the cache unavailable, with this reason in `health`.
+
+        From now on `get` returns None, and `put` and `drop` do nothing.
+        """
         self._obstacle = unavailable_reason
 
     def lie(self, falsify: Callable[[bytes], bytes | None]) -> None:
-        """From now on apply `falsify` to the bytes that `get` returns; None means a miss."""
+        """From now on apply `falsify` to the bytes that `get` returns.
+
+        If `falsify` returns None, `get` returns None too, as for an unknown key.
+        """
         self._falsify = falsify
 
     def come_back(self) -> None:
-        """Undo `go_down` and `lie`."""
+        """Work again: undo `go_down` and `lie`."""
         self._obstacle, self._falsify = "", None
 
     async def get(self, key: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Plans of failures: which call of a port fails, before or after its work, and with what error."""
+"""Plans of failures: which call of a method fails, before or after its work, with what error."""
 
 import asyncio
 from collections import Counter
@@ -16,14 +16,17 @@ _INJECTED = "injected fault"
 
 
 class When(StrEnum):
-    """Whether a call fails before or after the inner port has done its work."""
+    """Whether a planned failure raises before or after the wrapped adapter executes the call."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 def unavailable() -> Exception:
-    """The default `Fault.error`: each decorator replaces it with its port's unavailable error."""
+    """Return the default error of `Fault`, a StorageUnavailable.
+
+    Each decorator replaces it with the error by which its port reports that it is unavailable.
+    """
     return StorageUnavailable(_INJECTED)
 
 
@@ -36,9 +39,9 @@ class Fault:
         error: returns the error to raise; None: the call does not fail and only waits for `gate`.
         nth: the first call that fails, counted from the time of `plan`; 1 is the next call.
         times: the number of consecutive calls that fail; None: all calls from `nth` on.
-        when: whether the inner port does its work before the error. For `open` and `list`, that
-            work is the first item. A commit that fails afterwards is visible, so plan
-            `OutcomeUnknown` as its error.
+        when: whether the wrapped adapter executes the call before the error is raised. For `open`
+            and `list`, it then yields the first item. A commit that fails afterwards is visible, so
+            plan `OutcomeUnknown` as its error.
         gate: an event that the call awaits before it does anything else.
     """
 
@@ -51,7 +54,7 @@ class Fault:
 
 
 class Failing:
-    """Base of the decorators: planned faults, and an outage of the whole port."""
+    """Base of the decorators, which wrap an adapter: planned faults, and an outage of all calls."""
 
     def __init__(self, unavailable: Callable[[str], Exception], after: int | None) -> None:
         self.calls: Counter[str] = Counter()
@@ -86,7 +89,7 @@ class Failing:
         return found
 
     async def _enter(self, method: str) -> Fault | None:
-        """Count a call; raise if it fails before its work, else return the fault to apply after."""
+        """Count a call; raise the fault planned before it, or return the one to raise after it."""
         self.calls[method] += 1
         taking = [plan for plan in self._plans if plan.takes(method)]
         if self._down:

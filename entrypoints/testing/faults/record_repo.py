@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class FailingRecordRepo(Failing, RecordRepo):
-    """Decorator of `inner` that fails at planned calls and forwards all others.
+    """Wraps the adapter `inner`: fails at planned calls and forwards all others.
 
     `FailingRecordRepo(inner, after=2)` fails every call after the first two.
     """

@@ -10,7 +10,7 @@ from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
 
 class FailingSpool(Spool):
-    """Decorator of `inner` whose `take` fails after it has read the whole source.
+    """Wraps the spool `inner`, so that `take` fails after it has read the whole source.
 
     `FailingSpool(inner, after=2)` fails every `take` after the first two; without `after`, none
     fails. `held` lists the bodies of `take` whose contexts are entered and not left.

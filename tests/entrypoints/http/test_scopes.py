@@ -190,10 +190,10 @@ class TestKeysFile:
             with caplog.at_level(logging.ERROR, "traffic_storage.http"):
                 file.write_text(f"{USUAL}\nnonsense\n{READER}\n")
                 assert (await status("reader"), await status("usual")) == (200, 200)
-                assert "line 2: is not a name and a digest" in caplog.text
+                assert "line 2: does not begin with a name, a colon and a SHA-256" in caplog.text
                 file.unlink()
                 assert (await status("reader"), await status("usual")) == (401, 401)
-                assert "no key in" in caplog.text
+                assert "no key of the keys file" in caplog.text
             file.write_text(f"{USUAL}\n")
             assert await status("usual") == 200
 
