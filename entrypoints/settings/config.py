@@ -15,7 +15,7 @@ from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
 from traffic_storage.domain.retention import RetentionPeriods
-from traffic_storage.entrypoints.settings import rules
+from traffic_storage.entrypoints.settings import redis_url, rules
 from traffic_storage.entrypoints.settings.rules import BucketRoute, Rule
 from traffic_storage.entrypoints.settings.secret import Secret
 from traffic_storage.entrypoints.settings.sources import (
@@ -174,6 +174,14 @@ class StorageConfig:
             "PEM file of the authorities that sign the certificate of Redis; unset: the system's",
         ),
     )
+    redis_url: Secret | None = field(
+        default=None,
+        converter=rules.as_secret,
+        metadata=described(
+            rules.REDIS_URL,
+            "address of Redis; gives redis_host and what else is part of an address",
+        ),
+    )
     redis_timeout_seconds: float = setting(0.05, rules.number(0.001, 10), "longest wait for Redis")
 
     image_retention_days: int = setting(90, _DAYS, "days that images are kept")
@@ -317,8 +325,9 @@ class StorageConfig:
         return super().__new__(cls)
 
     def __attrs_post_init__(self) -> None:
+        twice = list(self._take_redis_url())
         values = {name: getattr(self, name) for name in NAMES}
-        if problems := [*_wrong_values(values), *self._contradictions()]:
+        if problems := [*twice, *_wrong_values(values), *self._contradictions()]:
             raise ConfigurationError(problems)
 
     @classmethod
@@ -441,6 +450,19 @@ class StorageConfig:
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
+
+    def _take_redis_url(self) -> Iterator[FieldProblem]:
+        """Set the settings that `redis_url` gives; yield a problem for each with another value."""
+        if not isinstance(self.redis_url, Secret) or not redis_url.is_valid(
+            self.redis_url.reveal()
+        ):
+            return
+        for name, value in redis_url.settings_of(self.redis_url.reveal()).items():
+            if getattr(self, name) == fields_dict(type(self))[name].default:
+                object.__setattr__(self, name, value)
+            elif getattr(self, name) != value:
+                message = "is given twice with different values: directly and by redis_url"
+                yield FieldProblem(name, message, "leave out one of the two")
 
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}

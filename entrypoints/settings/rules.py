@@ -24,6 +24,7 @@ from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.principal import parse_api_key
+from traffic_storage.entrypoints.settings import redis_url
 from traffic_storage.entrypoints.settings.secret import Secret
 
 Value = TypeVar("Value")
@@ -191,6 +192,11 @@ FILE = Rule("the path of a file, in UTF-8", FOLDER.kind, FOLDER.accepts)
 DATE = Rule("a date such as 2000-01-02", date)
 ZONE = Rule("a time zone such as Europe/Madrid", str, _is_zone, words=available_timezones)
 URL = Rule("an address such as http://host:8001, without user, password and query", str, _is_url)
+REDIS_URL = Rule(
+    "a URL such as rediss://user:password@host:6379/0 or unix:///path?db=0",
+    Secret,
+    lambda url: redis_url.is_valid(url.reveal()),
+)
 BUCKET = text(
     "the name of a bucket: 3 to 63 letters, digits and . _ -",
     r"[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9]",

@@ -310,6 +310,70 @@ def test_a_redis_host_is_a_name_an_address_or_the_path_of_a_socket(host: str) ->
     assert StorageConfig(redis_host=host).redis_host == host
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "port", "db", "username", "password", "tls"),
+    [
+        ("redis://cache", "cache", 6379, 0, None, None, False),
+        ("redis://:pass@10.0.0.7:6380/2", "10.0.0.7", 6380, 2, None, "pass", False),
+        ("rediss://traffic:p%40ss@[::1]/", "::1", 6379, 0, "traffic", "p@ss", True),
+        ("redis://cache?db=3", "cache", 6379, 3, None, None, False),
+        ("unix://traffic:pass@/run/redis.sock?db=1", "/run/redis.sock", 6379, 1, "traffic", "pass", False),
+    ],
+)
+def test_a_redis_url_gives_the_parts_of_the_address(
+    url: str, host: str, port: int, db: int, username: str | None, password: str | None, tls: bool
+) -> None:
+    config = StorageConfig(redis_url=url)  # type: ignore[arg-type]
+    secret = config.redis_password and config.redis_password.reveal()
+    parts = (config.redis_host, config.redis_port, config.redis_db, config.redis_username)
+
+    assert (*parts, secret, config.redis_tls) == (host, port, db, username, password, tls)
+    assert evolve(config) == config
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "cache:6379",
+        "http://cache",
+        "redis://",
+        "redis://cache/evidence",
+        "redis://cache:port",
+        "redis://cache?socket_timeout=1",
+        "redis://cache?db=x",
+        "unix://redis.sock",
+    ],
+)
+def test_a_redis_url_that_is_none_is_refused_and_not_shown(url: str) -> None:
+    problems = refused(redis_url=url)
+
+    assert list(problems) == ["redis_url"]
+    assert url not in problems["redis_url"]
+
+
+def test_a_part_of_a_redis_url_follows_the_rule_of_its_setting() -> None:
+    assert set(refused(redis_url="redis://cache/1024")) == {"redis_db"}
+    assert set(refused(redis_url="redis://traffic@cache")) == {"redis_password"}
+    assert set(refused(redis_url="redis://cache/1", redis_cluster=True)) == {"redis_db"}
+
+
+def test_an_address_of_redis_is_given_once() -> None:
+    assert set(refused(redis_url="redis://cache", redis_host="other")) == {"redis_host"}
+    assert set(refused(redis_url="redis://:a@cache", redis_password="b")) == {"redis_password"}
+    assert StorageConfig(redis_url="redis://cache", redis_tls=True).redis_tls  # type: ignore[arg-type]
+
+
+def test_parts_of_a_redis_url_are_explained_by_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(f"rediss://traffic:{CANARY}@cache\n")
+    found = {one.name: one for one in explain(env={"TRAFFIC_STORAGE_REDIS_URL_FILE": str(file)})}
+
+    assert found["redis_host"].value == "cache"
+    assert {found[name].source for name in ("redis_host", "redis_tls", "redis_url")} == {str(file)}
+    assert found["redis_port"].source == "default"
+    assert CANARY not in str(found)
+
+
 @pytest.mark.parametrize("spelling", ["HYBRID", "hybrid", "Hybrid", StorageStrategy.HYBRID])
 def test_a_strategy_may_be_spelled_in_either_case(spelling: str) -> None:
     config = StorageConfig(strategy=spelling, **CLOUD)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ def settings_file(file: Path, settings: StorageConfig) -> Finding:
     if not file.exists():
         return noted("settings", f"no file at {file}: defaults and environment variables apply")
     mode = stat.S_IMODE(file.stat().st_mode)
-    if mode & _OTHERS and _holds_secret(file.read_text("utf-8")):
+    if mode & _OTHERS and _holds_secret(file.read_text("utf-8-sig")):
         return problem(
             "settings",
             f"{file} holds secrets, and other users can read it (mode {mode:04o})",

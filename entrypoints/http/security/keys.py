@@ -37,7 +37,7 @@ class KeyFile:
         """
         keys: list[ApiKey] = []
         problems: list[FieldProblem] = []
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             try:

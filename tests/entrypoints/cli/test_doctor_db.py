@@ -274,9 +274,12 @@ def test_a_key_that_others_may_read_is_a_problem(shell: Shell) -> None:
     assert "chmod 600" in findings(shell, code=3)["signing key"]["remedy"]
 
 
-def test_a_settings_file_that_shows_secrets_is_a_problem(shell: Shell, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", ["", "\N{BYTE ORDER MARK}"])
+def test_a_settings_file_that_shows_secrets_is_a_problem(
+    shell: Shell, tmp_path: Path, mark: str
+) -> None:
     file = tmp_path / "config.toml"
-    file.write_text(f'url_signing_key = "{CANARY}"\n')
+    file.write_text(f'{mark}url_signing_key = "{CANARY}"\n', "utf-8")
     file.chmod(0o644)
 
     found = findings(shell, "--config", file, code=3)

@@ -194,7 +194,7 @@ class TestKeysFile:
                 file.unlink()
                 assert (await status("reader"), await status("usual")) == (401, 401)
                 assert "no key of the keys file" in caplog.text
-            file.write_text(f"{USUAL}\n")
+            file.write_text(f"\N{BYTE ORDER MARK}{USUAL}\n", "utf-8")
             assert await status("usual") == 200
 
     async def test_an_empty_file_does_not_open_the_service(
