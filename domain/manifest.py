@@ -1,7 +1,7 @@
 """BlobManifest: the catalogue row of a file as a text that every store keeps beside the bytes.
 
-The row can be restored from the manifest and the bytes (`domain.rebuild`). The digests of segments
-are not in the manifest: they are computed from the bytes.
+The row can be restored from the manifest and the bytes (`domain.rebuild`). The digests of single
+parts of the bytes (segments) are not in the manifest: they are computed from the bytes.
 
 A store can keep about 2 KB of text with a blob (in an extended attribute, or in the user metadata
 of an S3 object). A longer manifest is stored in a sidecar, which is another blob under

@@ -428,7 +428,7 @@ async def test_an_empty_folder_at_a_known_place_is_taken_as_a_new_store_if_an_op
         await service.image(picture(), "X")
     rig.at_rest[Tier.LOCAL] = RememberingBlobStore(rig.clock, Tier.LOCAL, "host:/blobs")
     async with process(rig, rig.at_rest[Tier.LOCAL]) as service:
-        assert "has lost its marker" in local(service).untrusted_reason
+        assert "has lost its identification file" in local(service).untrusted_reason
         assert "has a new marker" in await service.stores.adopt(local(service))
         await service.sweep()
         assert (await service.image(picture(1), "Y")).created
@@ -442,7 +442,7 @@ async def test_a_marker_that_was_removed_is_written_again_if_an_operator_says_so
         store_id = marker_in(rig).store_id
         rig.at_rest[Tier.LOCAL]._marker = None
         await service.sweep()
-        assert "has lost its marker" in local(service).untrusted_reason
+        assert "has lost its identification file" in local(service).untrusted_reason
         await service.stores.adopt(local(service))
         assert marker_in(rig).store_id == store_id
         await service.sweep()

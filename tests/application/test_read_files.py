@@ -184,7 +184,7 @@ async def test_a_store_in_doubt_is_not_believed_when_it_lacks_a_copy(
         at_rest._blobs, at_rest._marker = {}, None
         await service.sweep()
         for read in (service.read.whole("X"), streamed_out(service)):
-            with pytest.raises(StorageUnavailable, match="has lost its marker"):
+            with pytest.raises(StorageUnavailable, match="has lost its identification file"):
                 await read
         assert states(rig) == {Tier.LOCAL: ReplicaState.PRESENT}
         at_rest._blobs, at_rest._marker = blobs, marker

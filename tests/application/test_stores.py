@@ -115,8 +115,8 @@ async def test_a_full_catalogue_on_an_empty_mount_writes_nothing_and_believes_no
         blobs, marker, before = at_rest._blobs, at_rest._marker, dict(rig.files)
         at_rest._blobs, at_rest._marker = {}, None
         async with rig.running() as service:
-            await check_refused(rig, service, "has lost its marker")
-            with pytest.raises(StorageUnavailable, match="has lost its marker"):
+            await check_refused(rig, service, "has lost its identification file")
+            with pytest.raises(StorageUnavailable, match="has lost its identification file"):
                 await service.read.whole("X")
             assert rig.files == before
             at_rest._blobs, at_rest._marker = blobs, marker
