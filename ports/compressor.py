@@ -9,7 +9,7 @@ from traffic_storage.ports.spool import MemoryBody
 
 
 class Compressor(Protocol):
-    """One compression method, in both directions."""
+    """Compresses bytes with one method, and expands them again."""
 
     @property
     @abstractmethod

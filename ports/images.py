@@ -31,7 +31,7 @@ class ImageInfo:
 
 @frozen
 class DecodedImage:
-    """The pixels of an encoded image."""
+    """The decoded pixels of an image."""
 
     pixels: Pixels = field(repr=False)
     channel_order: ChannelOrder
