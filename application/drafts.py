@@ -76,7 +76,7 @@ class Draft:
 
 @frozen
 class DraftUnit:
-    """The drafts of a unit: one file, or a violation with its files, metadata file included."""
+    """What is stored together: one file, or a violation with its files, metadata file included."""
 
     drafts: tuple[Draft, ...]
     violation: StoredViolation | None = None
@@ -89,7 +89,10 @@ def placed(
     ids: Ids,
     policy: RetentionPolicy,
 ) -> StoredFile:
-    """Return the row of a draft that was placed. Each replica gets a new key."""
+    """Return the catalogue row of a draft (a file ready to be stored) in the chosen stores.
+
+    Each replica (copy) gets a new key.
+    """
 
     def replica(store: StoreStatus, state: ReplicaState) -> Replica:
         key = blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)

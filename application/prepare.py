@@ -1,7 +1,7 @@
-"""Prepare: takes input in, hashes, checks and encodes it. Nothing becomes visible.
+"""Prepare: takes the input of callers in, hashes, checks and encodes it. Nothing becomes visible.
 
-Bodies of the spool are entered on the stack that the caller passes. The caller closes that stack in
-every case.
+The received bytes (bodies of the spool) are entered on the stack that the caller passes; the caller
+closes that stack in every case.
 """
 
 import asyncio
@@ -190,7 +190,8 @@ class Prepare:
             raise InvalidInput([problem])
         if moment.at > now:
             logger.warning(
-                "%s %s is %s ahead of the clock of this host; accepted up to max_clock_ahead (%s)",
+                "%s %s was accepted although it is %s ahead of the clock of this host; the limit, "
+                "max_clock_ahead, is %s",
                 field,
                 moment.at.isoformat(),
                 moment.at - now,

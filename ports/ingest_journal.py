@@ -36,7 +36,7 @@ class IngestJournal(Protocol):
 
     @abstractmethod
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
-        """Mark the attempts (tries to store) whose deadline passed before `now`: they can't commit.
+        """Mark the attempts (tries to store) with a deadline up to `now`, so that they can't commit.
 
         Each is marked by compare-and-set. Returns at most `limit` marked attempts, oldest first.
         Every call returns an attempt again until `forget` removes it, so that a failed undo is

@@ -81,7 +81,7 @@ async def test_it_sweeps_by_itself() -> None:
 
 @pytest.mark.parametrize(
     ("error", "logged"),
-    [(gone, "the sweep could not run"), (lambda: RuntimeError("a bug"), "the sweep failed")],
+    [(gone, "maintenance could not run"), (lambda: RuntimeError("a bug"), "maintenance failed")],
 )
 async def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
     error: Callable[[], Exception], logged: str, caplog: pytest.LogCaptureFixture
