@@ -257,7 +257,7 @@ class _Search:
             return StorageUnavailable(f"{name} can't be read now: {'; '.join(self.reasons)}")
         states = ", ".join(f"{copy.store_id}: {copy.state}" for copy in self._file.replicas)
         return NoGoodReplica(
-            f"every copy of {name} is corrupt or missing ({states})",
+            f"no intact copy of {name} was found ({states})",
             remedy="restore it from a backup; the recorded SHA-256 shows whether a copy is intact",
         )
 

@@ -140,7 +140,7 @@ async def test_when_every_copy_is_bad_no_byte_is_given(rig: Rig, content: bytes)
         file = await two_copies(rig, service, content)
         await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=0)
         await tamper(rig.at_rest[Tier.CLOUD], key_in(file, Tier.CLOUD), Damage.REMOVE)
-        with pytest.raises(NoGoodReplica, match="every copy of X is corrupt or missing"):
+        with pytest.raises(NoGoodReplica, match="no intact copy of X was found"):
             await streamed_out(service)
         assert states(rig) == {
             Tier.LOCAL: ReplicaState.CORRUPT,

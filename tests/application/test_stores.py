@@ -349,10 +349,10 @@ async def test_a_store_that_shows_its_marker_now_is_confirmed() -> None:
         await service.stores.confirm(store_id)
         at_rest = rig.at_rest[Tier.LOCAL]
         marker, at_rest._marker = at_rest._marker, None
-        with pytest.raises(StorageUnavailable, match="does not contain the marker"):
+        with pytest.raises(StorageUnavailable, match="does not contain the identification file"):
             await service.stores.confirm(store_id)
         at_rest._marker = Marker(CatalogueId("of-somebody-else"), store_id, Incarnation("i"))
-        with pytest.raises(StorageUnavailable, match="does not contain the marker"):
+        with pytest.raises(StorageUnavailable, match="does not contain the identification file"):
             await service.stores.confirm(store_id)
         await service.sweep()
         with pytest.raises(StorageUnavailable, match="is not trusted"):
