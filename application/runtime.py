@@ -39,15 +39,18 @@ class WrongHome(TrafficStorageError):
 
 
 class Closing(Protocol):
-    """An object that is closed at shutdown."""
+    """An object that the service closes at shutdown."""
 
     async def aclose(self) -> None:
-        """Free all resources."""
+        """Free all resources of this object."""
 
 
 @frozen
 class Component:
-    """One component and its state. `needed`: no request can be served without it."""
+    """The state of one component of the service.
+
+    `needed` is whether requests can be served only while the component is healthy.
+    """
 
     name: str
     healthy: bool
@@ -57,7 +60,7 @@ class Component:
 
 @frozen
 class Health:
-    """The state of all components."""
+    """The state of all components of the service."""
 
     components: tuple[Component, ...]
 
