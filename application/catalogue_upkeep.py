@@ -17,7 +17,7 @@ class CatalogueUpkeep:
         self._repo = repo
 
     async def ping(self) -> None:
-        """Wait until the database answers; raise if it does not."""
+        """Wait until the database answers; raise `CatalogueUnavailable` if it does not."""
         await self._repo.ping()
 
     async def pending(self) -> Sequence[str]:

@@ -36,8 +36,9 @@ class Upload:
 
     `content_type` and `sha256` are the caller's declarations, or None; bytes that contradict them
     are refused. `original_name` is the file's name at its origin, without folders;
-    `FileAttributes.original_name` takes precedence. If `source` is a body of the spool, the caller
-    passes the stack on which that body was entered to the use case, as `bodies`.
+    `FileAttributes.original_name` takes precedence. If `source` is a body (bytes that the spool has
+    taken in), the caller also passes the exit stack on which it entered the body, as the argument
+    `bodies` of the use case.
 
     Raises:
         InvalidInput: `original_name` is not printable, too long, or a path.

@@ -178,7 +178,9 @@ class Prepare:
         )
 
     def moment(self, timestamp: datetime, field: str) -> Moment:
-        """Return the instant of a caller's time, checked against the clock.
+        """Convert a time that a caller gives to UTC, and check that it is not in the future.
+
+        A time that is at most `max_clock_ahead` in the future is accepted and logged.
 
         Raises:
             InvalidInput: the time is not plausible as a capture time.
@@ -247,7 +249,7 @@ class Prepare:
     async def _checked_body(
         self, body: Body, limit_bytes: int, field: str, watch: Callable[[bytes], None] | None
     ) -> Body:
-        """Return a body that exists already, after checking its size and content."""
+        """Check the size and content of bytes that were received before (a body); return them."""
         _check_size(body.digests.size_bytes, limit_bytes, field)
         if watch:
             async for chunk in self._spool.chunks(body):

@@ -56,7 +56,7 @@ class ReadFiles:
         return data, file
 
     async def open(self, file_id: str) -> "OpenFile":
-        """Return a file whose bytes can be read in chunks."""
+        """Return an object that reads the bytes of a file in chunks."""
         return OpenFile(await self._find.file(file_id), self)
 
     async def image(
@@ -114,7 +114,7 @@ class ReadFiles:
 
 @frozen
 class OpenFile:
-    """A file that is read in chunks."""
+    """Reads one file in chunks. `ReadFiles.open` returns it."""
 
     file: StoredFile
     _reader: ReadFiles

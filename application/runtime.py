@@ -115,7 +115,7 @@ class Runtime:
         Then the periodic maintenance (`sweep`) is started as a task.
 
         Does nothing if the service is started. May be called again after a failure. An unavailable
-        store is no failure: nothing is written to it until its identity is verified.
+        store is no failure: nothing is written to it until it is verified to be the registered one.
 
         Raises:
             CatalogueUnavailable: the database can't be reached, or `aclose` was called.

@@ -1,4 +1,4 @@
-"""Statistics: usage of the tiers, and the operations of this process."""
+"""Statistics: usage of local and cloud storage, and the operations of this process."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -44,7 +44,7 @@ class TierUsage:
 
 @frozen
 class DayGrowth:
-    """The change of one day (UTC): files and violations received, and the files' stored bytes.
+    """The growth on one day (UTC): the files and violations received, and the files' stored bytes.
 
     Each file counts once, however many replicas it has.
     """

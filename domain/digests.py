@@ -84,7 +84,7 @@ class Digester:
 
 
 def digests_of(data: bytes | memoryview) -> Digests:
-    """Return the size and SHA-256 of `data` and, if it is long, the SHA-256 of each segment."""
+    """Return the size and SHA-256 of `data`; if it is long, also of each part (see `Digests`)."""
     if len(data) <= WHOLE_READ_BYTES:
         return Digests(len(data), sha256_of(data))
     digester = Digester()

@@ -96,9 +96,10 @@ class RegisteredStore:
     confirmed_at: datetime | None = None
 
     def admits(self, marker: Marker) -> bool:
-        """Return whether this entry has the random token (incarnation) of the store's marker.
+        """Return whether this entry has the random token of the store's identification file.
 
-        It may have the token as the confirmed or as the intended one.
+        The file is the marker, the token its incarnation. The entry may have the token as the
+        confirmed or as the intended one.
         """
         return marker.incarnation in (self.incarnation, self.intended)
 

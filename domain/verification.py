@@ -32,7 +32,7 @@ class Span:
 
     @property
     def length(self) -> int:
-        """The number of bytes in the span."""
+        """The number of bytes in this range."""
         return self.stop - self.start
 
 
@@ -46,7 +46,7 @@ class Segment:
 
     @property
     def length(self) -> int:
-        """The number of bytes in the segment."""
+        """The number of bytes in this part of the blob."""
         return self.stop - self.start
 
 

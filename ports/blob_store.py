@@ -1,4 +1,4 @@
-"""BlobStore: immutable blobs under keys in one folder or bucket."""
+"""BlobStore: immutable blobs (the stored bytes of files) under keys in one folder or bucket."""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ class BlobHead:
 
 @frozen
 class BlobEntry:
-    """A blob in a listing. `modified_at` is in UTC, by the clock of the store."""
+    """A blob in a listing of a store. `modified_at` is in UTC, by the clock of the store."""
 
     key: BlobKey
     size_bytes: int
@@ -114,7 +114,7 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
-        """Return the whole blob, checked against `digests`.
+        """Return all bytes of a blob, after checking them against `digests`.
 
         Raises:
             BlobMissing: no such blob.
@@ -136,10 +136,10 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def measure(self, key: BlobKey) -> Digests:
-        """Compute the digests of the bytes that this store holds under `key`.
+        """Compute and return the digests of the bytes that this store holds under `key`.
 
-        Recorded digests are not used. Reads all bytes, in bounded memory, from the medium itself,
-        never from a cache.
+        Recorded digests are not used. All bytes are read, in bounded memory, from the disk or
+        bucket itself, never from a cache.
 
         Raises:
             BlobMissing: no such blob.
@@ -156,7 +156,7 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:
-        """Return the size and manifest of a blob.
+        """Return the size of a blob, and its manifest (the catalogue row kept with the blob).
 
         Raises:
             BlobMissing: no such blob.

@@ -55,7 +55,7 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Wait until the database answers; raise if it does not."""
+        """Wait until the database answers; raise `CatalogueUnavailable` if it does not."""
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -42,8 +42,9 @@ class StoreIdentity(Protocol):
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
         """Replace the content `was` of the store's identification file (marker) by `becomes`.
 
-        Durable and atomic. Compare-and-set, if the medium supports it: of concurrent calls with the
-        same `was` one succeeds. Succeeds if the content already is `becomes`.
+        The change is durable and atomic. It is a compare-and-set, if the disk or bucket supports
+        it: of concurrent calls with the same `was` one succeeds. Succeeds if the content already is
+        `becomes`.
 
         Raises:
             BlobConflict: the file has neither content, or does not exist; nothing was changed.

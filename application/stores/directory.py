@@ -1,4 +1,4 @@
-"""Directory: the stores of this process by id, and which of them are trusted."""
+"""Directory: the stores of this process by id, and which of them may be changed (are trusted)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -153,6 +153,6 @@ class Directory:
         bound = self.known(store_id)
         if not bound.trusted:
             raise StorageUnavailable(
-                f"the store {store_id} is not trusted: {bound.untrusted_reason}"
+                f"the store {store_id} is not trusted, so it is not changed: {bound.untrusted_reason}"
             )
         return bound.store
