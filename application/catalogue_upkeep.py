@@ -37,5 +37,5 @@ class CatalogueUpkeep:
         await self._repo.upgrade(slow=True)
 
     async def catalogue_id(self) -> CatalogueId:
-        """Return the id of the catalogue."""
+        """Return the id that the catalogue (the database) was given at its creation."""
         return await self._repo.catalogue_id()

@@ -153,7 +153,7 @@ class EvidenceAttributes(FileAttributes):
 
 
 def check_declared_type(field: str, declared: str | None, found: ContentType | None) -> None:
-    """Check that the type of the bytes agrees with the declared type. None is not compared.
+    """Check that the type found in the bytes agrees with the declared type, if both are known.
 
     Raises:
         UnsupportedMedia: the types differ.
@@ -167,7 +167,7 @@ def check_declared_type(field: str, declared: str | None, found: ContentType | N
 
 
 class _Reading:
-    """Reads a caller's metadata and collects all problems."""
+    """Reads the metadata that a caller gives with a file, and collects all problems in it."""
 
     def __init__(self, metadata: object) -> None:
         self.problems: list[FieldProblem] = []

@@ -63,7 +63,7 @@ JSON_TYPE = "application/json"
 
 @frozen
 class Limits:
-    """The limits on inputs, and what is accepted."""
+    """The configured limits on the inputs of callers, and which inputs are accepted."""
 
     image_bytes: int
     video_bytes: int
@@ -80,7 +80,7 @@ def taken_over(bodies: AsyncExitStack | None) -> AsyncExitStack:
 
 
 class Prepare:
-    """Makes drafts from the inputs of callers."""
+    """Makes drafts (files that are ready to be stored) from the inputs of callers."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Prepare:
     async def image(
         self, image: ArrayImage | Upload, attributes: FileAttributes, bodies: AsyncExitStack
     ) -> Draft:
-        """Return the draft of an image.
+        """Return the draft of an image: the file that is ready to be stored.
 
         An array is encoded. Encoded bytes are decoded once as a check, and kept unchanged.
         """
@@ -138,7 +138,10 @@ class Prepare:
         bodies: AsyncExitStack,
         duration_seconds: float | None = None,
     ) -> Draft:
-        """Return the draft of a video. Its container is parsed to its end while the bytes arrive."""
+        """Return the draft of a video: the file that is ready to be stored.
+
+        The container of the video is parsed to its end while the bytes arrive.
+        """
         moment = self._captured(attributes)
         duration_seconds = checked_duration(duration_seconds)
         examined = ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
@@ -150,7 +153,7 @@ class Prepare:
         return evolve(draft, original_name=attributes.original_name or video.original_name)
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
-        """Return the draft of a JSON object in canonical form."""
+        """Return the draft (the file that is ready to be stored) of a JSON object in canonical form."""
         if not isinstance(data, Mapping):
             raise InvalidInput.of("data", f"is a {type(data).__name__}", "give a JSON object")
         return await self.document(canonical_json(data, "data"), attributes)

@@ -413,7 +413,11 @@ def _no_good_replica(draft: Draft, remedy: str) -> NoGoodReplica:
 
 
 def _row(placed: StoredFile, existing: ExistingRows) -> StoredFile:
-    """Return the row of a placed draft: a new row, or the existing row with the new replica only."""
+    """Return the catalogue row to write for a file.
+
+    It is `placed` for a new file; for an existing file it is the existing row with the new replica
+    (copy) only.
+    """
     known = existing.files.get(placed.file_id)
     return placed if known is None else evolve(known, replicas=placed.replicas[:1])
 

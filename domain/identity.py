@@ -211,9 +211,9 @@ def unmarked(location: str, registered: Sequence[RegisteredStore], *, empty: boo
         )
     if not empty:
         return (
-            f"{location} has no identification file (marker) but holds other files, which do not "
-            "belong to this catalogue: "
-            "connect the database that belongs to them, or configure an empty location; "
+            f"{location} has no identification file (marker) but holds other files, and this "
+            "catalogue has no store at this location: connect the database that belongs to these "
+            "files, or configure an empty location; "
             f"{_adoption(location)}"
         )
     return ""

@@ -66,7 +66,7 @@ class BlobStore(Protocol):
     @property
     @abstractmethod
     def tier(self) -> Tier:
-        """The tier of this store."""
+        """The tier of this store: local disk or cloud."""
 
     @property
     @abstractmethod

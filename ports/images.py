@@ -38,7 +38,7 @@ class DecodedImage:
 
 
 class Images(Protocol):
-    """Encoder and decoder with a limit on the number of pixels."""
+    """Encodes arrays as images and decodes images, with a limit on the number of pixels."""
 
     @abstractmethod
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:

@@ -1,4 +1,4 @@
-"""Spool: takes in byte streams of unknown length and provides them as bounded, hashed bodies."""
+"""Spool: receives byte streams of unknown length up to a limit, and hashes and keeps the bytes."""
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator

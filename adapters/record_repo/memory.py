@@ -113,7 +113,7 @@ class InMemoryRecordRepo(RecordRepo):
         return CatalogueUsage.of(self._recounted())
 
     def _recounted(self) -> Iterable[Counted]:
-        """Count every file, replica and violation anew."""
+        """Yield the counts and bytes of all files, replicas and violations, from their rows."""
         for file in self._files.values():
             yield None, file.kind, 1, file.stored.size_bytes
             for replica in file.replicas:
@@ -171,7 +171,7 @@ class InMemoryRecordRepo(RecordRepo):
         return ()
 
     async def ping(self) -> None:
-        """Return at once."""
+        """Do nothing: this catalogue can always be reached."""
 
     async def aclose(self) -> None:
         """Do nothing: the catalogue can be used afterwards."""

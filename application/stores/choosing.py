@@ -1,4 +1,4 @@
-"""Choosing: selects the stores that the strategy considers for a file, and places the file."""
+"""Choosing: selects the stores in which a new file is stored, by strategy, device and free space."""
 
 from collections.abc import Mapping
 from typing import TypeAlias

@@ -104,7 +104,7 @@ async def test_files_without_a_marker_in_a_new_catalogue_are_left_alone() -> Non
         rig.repo = InMemoryRecordRepo()
         rig.at_rest[Tier.LOCAL]._marker = None
         async with rig.running() as service:
-            await check_refused(rig, service, "holds files that this catalogue does not contain")
+            await check_refused(rig, service, "catalogue has no store at this location")
         assert rig.at_rest[Tier.LOCAL]._marker is None
 
 

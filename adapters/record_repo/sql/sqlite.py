@@ -174,7 +174,7 @@ class _File:
         return self._opened
 
     def close(self) -> None:
-        """Close the connection; the next use opens a new one."""
+        """Close the connection to the database file; the next use opens a new one."""
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
@@ -419,7 +419,7 @@ def _disk_is_full(path: Path) -> bool:
 
 
 def _open(settings: SqliteSettings) -> sqlite3.Connection:
-    """Open the file, which must exist, with a write-ahead log and a flush for each commit."""
+    """Open the database file, which must exist, with a write-ahead log and a flush per commit."""
     connection = sqlite3.connect(
         f"file:{quote(str(settings.path))}?mode=rw",
         uri=True,
@@ -497,7 +497,7 @@ def _version(connection: sqlite3.Connection) -> str | None:
 
 
 def _make_file(path: Path) -> None:
-    """Create an empty file that only this user can read, and its folders, durably."""
+    """Create an empty database file that only this user can read, and its folders, durably."""
     _make_folder(path.absolute().parent)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
