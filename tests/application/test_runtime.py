@@ -147,7 +147,7 @@ async def test_a_store_without_proof_of_identity_is_seen_in_health() -> None:
         rig.local.come_back()
         health = await runtime(service).health()
         assert (health.ready, health.degraded) == (True, True)
-        assert "identity is not verified" in details(health)["local store host:/blobs"]
+        assert "it is not verified yet" in details(health)["local store host:/blobs"]
 
 
 # Closing
