@@ -27,7 +27,7 @@ class Span:
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.start <= self.stop:
             raise InvalidInput.of(
-                "span", f"{self.start}–{self.stop} is not a span of bytes", "give 0 ≤ start ≤ stop"
+                "span", f"{self.start}–{self.stop} is not a range of bytes", "give 0 ≤ start ≤ stop"
             )
 
     @property

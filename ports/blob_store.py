@@ -48,9 +48,10 @@ class Room:
 
 
 class BlobStore(Protocol):
-    """One store. Every method but `unavailable_reason` does I/O, within the adapter's time limits.
+    """Reads and writes the blobs (stored bytes of files) in one store: a folder or a bucket.
 
-    Many calls run concurrently on one event loop. The constructor does no I/O; the first call opens
+    Every method but `unavailable_reason` does I/O, within the adapter's time limits. Many calls run
+    concurrently on one event loop. The constructor does no I/O; the first call opens
     the store.
 
     Errors of all methods:

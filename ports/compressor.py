@@ -32,4 +32,4 @@ class Compressor(Protocol):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Stop the adapter's threads."""
+        """Stop the threads of this compressor."""

@@ -83,4 +83,4 @@ class Images(Protocol):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Stop the adapter's threads."""
+        """Stop the threads that encode and decode images."""

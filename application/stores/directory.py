@@ -19,7 +19,7 @@ NOT_USED = "the storage strategy does not use this store"
 
 @frozen
 class StoreLimits:
-    """The bytes that files may occupy in a store, and the bytes that must stay free on its medium."""
+    """The bytes that files may occupy in a store, and the bytes that must stay free on its disk."""
 
     limit_bytes: int | None = None
     reserve_bytes: int = 0

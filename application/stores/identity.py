@@ -352,7 +352,8 @@ class Identities:
             is_ours = is_ours or step is Step.INTEND
             registered, marker = taken
         logger.debug(
-            "other processes renewed the random token of the store %s concurrently",
+            "this process did not renew the random token of the store %s, because other processes "
+            "renewed it at the same time",
             registered.store_id,
         )
 

@@ -209,7 +209,7 @@ class _Reader:
                     job.error = self._failure(error)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the database file."""
         self._file.close()
 
     def _read(self, reading: _Reading) -> Sequence[Row]:
@@ -269,7 +269,7 @@ class _Writer:
             _fail(live, error)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the database file."""
         self._file.close()
 
     def _runnable(self, jobs: list[Job[Write]]) -> list[Job[Write]]:
