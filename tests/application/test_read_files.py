@@ -303,7 +303,7 @@ async def test_any_span_is_exactly_those_bytes(rig: Rig, content: bytes) -> None
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 4), (-5, -1)])
 def test_what_is_no_span_is_refused(start: int, stop: int) -> None:
-    with pytest.raises(InvalidInput, match="is not a span of bytes"):
+    with pytest.raises(InvalidInput, match="is not a range of bytes"):
         Span(start, stop)
 
 
