@@ -176,7 +176,7 @@ class ReplicaReader:
         """
         self._counters.replicas_failed += 1
         logger.error(
-            "the replica (copy) of %s in %s could not be read: %s",
+            "the copy of %s in %s could not be read: %s",
             file.file_id,
             replica.store_id,
             str(error),
@@ -205,7 +205,7 @@ class ReplicaReader:
             )
             return
         logger.warning(
-            "the replica (copy) of %s in %s, recorded as %s, was read and verified",
+            "the copy of %s in %s, recorded as %s, was read and verified",
             file.file_id,
             replica.store_id,
             replica.state,

@@ -109,7 +109,7 @@ async def test_a_damaged_copy_is_marked_and_the_other_is_read(
             assert marked.verified_at == NOON + timedelta(minutes=5)
             assert service.counters.replicas_failed == 1
             (told,) = alarms(caplog)
-            assert told.startswith(f"the replica of X in {marked.store_id} could not be read: ")
+            assert told.startswith(f"the copy of X in {marked.store_id} could not be read: ")
             assert marked.key in told
             # Marked, not deleted: it may be evidence of what happened to it.
             assert (marked.key in rig.at_rest[bad].blobs) == (not lost)
