@@ -1,4 +1,4 @@
-"""Access URLs: signed links to the HTTP API that give access to one file until they expire."""
+"""Access URLs: signed URLs of the HTTP API that give access to one file until they expire."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,14 +12,17 @@ from traffic_storage.ports.clock import Clock
 
 @frozen
 class AccessUrl:
-    """A signed link and the time at which it expires."""
+    """A signed URL that gives access to one file, and the time at which it expires."""
 
     url: str
     expires_at: datetime
 
 
 class AccessUrls:
-    """Signs and verifies links. `key` is called at first use and returns at least 32 bytes."""
+    """Signs and verifies access URLs.
+
+    `key` is called at each signing and verification; it returns the key of at least 32 bytes.
+    """
 
     def __init__(
         self, *, public_url: str, key: Callable[[], bytes], clock: Clock, longest: timedelta
@@ -30,10 +33,10 @@ class AccessUrls:
         self._longest = longest
 
     def url(self, file_id: str, expires_in: float = 3600) -> AccessUrl:
-        """Return a link to a file that is valid for `expires_in` seconds.
+        """Return an access URL of a file that is valid for `expires_in` seconds.
 
-        The file is looked up when the link is opened, not here: the link stays valid when the
-        file moves to another store.
+        The file is looked up when the URL is opened, not here: the URL stays valid when the file
+        moves to another store.
 
         Raises:
             InvalidInput: `file_id` is not a valid id, or `expires_in` is out of range.
@@ -46,9 +49,9 @@ class AccessUrls:
         )
 
     def open(self, token: bytes) -> FileId:
-        """Verify a token and return the id of its file. The token is compared as raw bytes.
+        """Verify the token at the end of an access URL and return the id of the file.
 
         Raises:
-            AccessDenied: the token was not signed by this service, or it is expired.
+            AccessDenied: the token is malformed, was not signed by this service, or has expired.
         """
         return verify(token, self._clock.now(), self._key())

@@ -17,7 +17,7 @@ class CatalogueUpkeep:
         self._repo = repo
 
     async def ping(self) -> None:
-        """Wait until the database answers; raise if it does not."""
+        """Wait until the database answers; raise `CatalogueUnavailable` if it does not."""
         await self._repo.ping()
 
     async def pending(self) -> Sequence[str]:
@@ -37,5 +37,5 @@ class CatalogueUpkeep:
         await self._repo.upgrade(slow=True)
 
     async def catalogue_id(self) -> CatalogueId:
-        """Return the id of the catalogue."""
+        """Return the id that the catalogue (the database) was given at its creation."""
         return await self._repo.catalogue_id()

@@ -25,7 +25,7 @@ from traffic_storage.ports.spool import Body
 
 @frozen
 class Draft:
-    """One file, ready to be stored.
+    """One file that was checked and encoded, and is ready to be stored.
 
     Attributes:
         content: digests of the original bytes.
@@ -64,7 +64,10 @@ class Draft:
         return ""
 
     def can_replace_copies_of(self, existing: StoredFile) -> bool:
-        """Return whether the body equals the stored bytes of a file, as every replica must."""
+        """Return whether the bytes of this draft equal the stored bytes of a file.
+
+        Only then can they be stored as a new replica (copy) of the file.
+        """
         return (self.body.digests, self.coding) == (existing.stored, existing.coding)
 
     def as_part(self) -> EvidencePart:
@@ -76,7 +79,7 @@ class Draft:
 
 @frozen
 class DraftUnit:
-    """The drafts of a unit: one file, or a violation with its files, metadata file included."""
+    """What is stored together: one file, or a violation with its files, metadata file included."""
 
     drafts: tuple[Draft, ...]
     violation: StoredViolation | None = None
@@ -89,7 +92,10 @@ def placed(
     ids: Ids,
     policy: RetentionPolicy,
 ) -> StoredFile:
-    """Return the row of a draft that was placed. Each replica gets a new key."""
+    """Return the catalogue row of a draft (a file ready to be stored) in the chosen stores.
+
+    Each replica (copy) gets a new key.
+    """
 
     def replica(store: StoreStatus, state: ReplicaState) -> Replica:
         key = blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)

@@ -39,7 +39,7 @@ class ExaminedVideo:
         self._walker: Walker | None = None
 
     def feed(self, chunk: bytes) -> None:
-        """Examine the next bytes.
+        """Examine the next bytes of the video.
 
         Raises:
             UnsupportedMedia: the container is not accepted, or differs from the declared type.
@@ -53,9 +53,9 @@ class ExaminedVideo:
             self._begin()
 
     def finish(self) -> tuple[str, ContainerInfo | None]:
-        """Return the content type and the information of the container.
+        """Check that the video is complete; return its content type and its properties.
 
-        The information is None for an unknown container.
+        The properties are those that the container states; None if the container is unknown.
 
         Raises:
             UnsupportedMedia, UndecodableMedia: as `feed`.
@@ -123,7 +123,7 @@ def checked_duration(duration_seconds: object) -> float | None:
 
 
 def video_info(info: ContainerInfo | None, duration_seconds: float | None) -> MediaInfo:
-    """Combine the container's information and the caller's duration, which takes precedence."""
+    """Return the properties of a video: those of its container, but the caller's duration if given."""
     if info is None:
         return MediaInfo(duration_seconds=duration_seconds)
     known = info.duration_seconds if duration_seconds is None else duration_seconds

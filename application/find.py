@@ -1,4 +1,4 @@
-"""Lookups and queries: the only access of entry points to the rows of the catalogue.
+"""Lookups and queries of files and violations: entry points read the catalogue through them only.
 
 Files that are not available are found only by a query that names their state; violations that are
 not available are not found.
@@ -19,7 +19,7 @@ from traffic_storage.ports.catalogue import Catalogue
 
 @frozen
 class ViolationFiles:
-    """A violation and the available files that name it.
+    """A violation and the available files that have its violation id.
 
     Attributes:
         own: its image, video and metadata file, in this order, as far as they exist.
@@ -32,7 +32,7 @@ class ViolationFiles:
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """Its own files, followed by the other files of the page."""
+        """The violation's own files, followed by the other files of the page."""
         return (*self.own, *self.others.items)
 
 
@@ -47,7 +47,7 @@ class Find:
         self._catalogue = catalogue
 
     async def file(self, file_id: str) -> StoredFile:
-        """Return the file with its replicas.
+        """Return the catalogue row of a file, with its replicas (copies in stores).
 
         Raises:
             InvalidInput: the id is malformed.
@@ -63,7 +63,7 @@ class Find:
         return await self._catalogue.files(query)
 
     async def violation(self, violation_id: str) -> StoredViolation:
-        """Return the violation.
+        """Return the catalogue row of a violation.
 
         Raises:
             InvalidInput: the id is malformed.

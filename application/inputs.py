@@ -36,8 +36,9 @@ class Upload:
 
     `content_type` and `sha256` are the caller's declarations, or None; bytes that contradict them
     are refused. `original_name` is the file's name at its origin, without folders;
-    `FileAttributes.original_name` takes precedence. If `source` is a body of the spool, the caller
-    passes the stack on which that body was entered to the use case, as `bodies`.
+    `FileAttributes.original_name` takes precedence. If `source` is a body (bytes that the spool has
+    taken in), the caller also passes the exit stack on which it entered the body, as the argument
+    `bodies` of the use case.
 
     Raises:
         InvalidInput: `original_name` is not printable, too long, or a path.
@@ -152,7 +153,7 @@ class EvidenceAttributes(FileAttributes):
 
 
 def check_declared_type(field: str, declared: str | None, found: ContentType | None) -> None:
-    """Check that the type of the bytes agrees with the declared type. None is not compared.
+    """Check that the type found in the bytes agrees with the declared type, if both are known.
 
     Raises:
         UnsupportedMedia: the types differ.
@@ -166,7 +167,7 @@ def check_declared_type(field: str, declared: str | None, found: ContentType | N
 
 
 class _Reading:
-    """Reads a caller's metadata and collects all problems."""
+    """Reads the metadata that a caller gives with a file, and collects all problems in it."""
 
     def __init__(self, metadata: object) -> None:
         self.problems: list[FieldProblem] = []

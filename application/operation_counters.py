@@ -5,7 +5,7 @@ from attrs import asdict, define
 
 @define
 class OperationCounters:
-    """Counters of operations. They are changed on the event loop only."""
+    """Counters of operations of this process. Only code on the event loop may change them."""
 
     files_stored: int = 0
     bytes_stored: int = 0

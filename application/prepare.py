@@ -1,7 +1,7 @@
-"""Prepare: takes input in, hashes, checks and encodes it. Nothing becomes visible.
+"""Prepare: takes the input of callers in, hashes, checks and encodes it. Nothing becomes visible.
 
-Bodies of the spool are entered on the stack that the caller passes. The caller closes that stack in
-every case.
+The received bytes (bodies of the spool) are entered on the stack that the caller passes; the caller
+closes that stack in every case.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ JSON_TYPE = "application/json"
 
 @frozen
 class Limits:
-    """The limits on inputs, and what is accepted."""
+    """The configured limits on the inputs of callers, and which inputs are accepted."""
 
     image_bytes: int
     video_bytes: int
@@ -80,7 +80,7 @@ def taken_over(bodies: AsyncExitStack | None) -> AsyncExitStack:
 
 
 class Prepare:
-    """Makes drafts from the inputs of callers."""
+    """Makes drafts (files that are ready to be stored) from the inputs of callers."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Prepare:
     async def image(
         self, image: ArrayImage | Upload, attributes: FileAttributes, bodies: AsyncExitStack
     ) -> Draft:
-        """Return the draft of an image.
+        """Return the draft of an image: the file that is ready to be stored.
 
         An array is encoded. Encoded bytes are decoded once as a check, and kept unchanged.
         """
@@ -138,7 +138,10 @@ class Prepare:
         bodies: AsyncExitStack,
         duration_seconds: float | None = None,
     ) -> Draft:
-        """Return the draft of a video. Its container is parsed to its end while the bytes arrive."""
+        """Return the draft of a video: the file that is ready to be stored.
+
+        The container of the video is parsed to its end while the bytes arrive.
+        """
         moment = self._captured(attributes)
         duration_seconds = checked_duration(duration_seconds)
         examined = ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
@@ -150,7 +153,7 @@ class Prepare:
         return evolve(draft, original_name=attributes.original_name or video.original_name)
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
-        """Return the draft of a JSON object in canonical form."""
+        """Return the draft (the file that is ready to be stored) of a JSON object in canonical form."""
         if not isinstance(data, Mapping):
             raise InvalidInput.of("data", f"is a {type(data).__name__}", "give a JSON object")
         return await self.document(canonical_json(data, "data"), attributes)
@@ -178,7 +181,9 @@ class Prepare:
         )
 
     def moment(self, timestamp: datetime, field: str) -> Moment:
-        """Return the instant of a caller's time, checked against the clock.
+        """Convert a time that a caller gives to UTC, and check that it is not in the future.
+
+        A time that is at most `max_clock_ahead` in the future is accepted and logged.
 
         Raises:
             InvalidInput: the time is not plausible as a capture time.
@@ -190,7 +195,8 @@ class Prepare:
             raise InvalidInput([problem])
         if moment.at > now:
             logger.warning(
-                "%s %s is %s ahead of the clock of this host; accepted up to max_clock_ahead (%s)",
+                "%s %s was accepted although it is %s ahead of the clock of this host; the limit, "
+                "max_clock_ahead, is %s",
                 field,
                 moment.at.isoformat(),
                 moment.at - now,
@@ -246,7 +252,7 @@ class Prepare:
     async def _checked_body(
         self, body: Body, limit_bytes: int, field: str, watch: Callable[[bytes], None] | None
     ) -> Body:
-        """Return a body that exists already, after checking its size and content."""
+        """Check the size and content of bytes that were received before (a body); return them."""
         _check_size(body.digests.size_bytes, limit_bytes, field)
         if watch:
             async for chunk in self._spool.chunks(body):

@@ -1,4 +1,4 @@
-"""Reading: the original bytes of files, whole or in spans, and the pixels of images.
+"""Reading: the original bytes of files, whole or in ranges, and the pixels of images.
 
 Every byte is verified before it is returned: `ReplicaReader` reads and verifies the stored bytes,
 and this module decodes them.
@@ -56,7 +56,7 @@ class ReadFiles:
         return data, file
 
     async def open(self, file_id: str) -> "OpenFile":
-        """Return a file whose bytes can be read in chunks."""
+        """Return an object that reads the bytes of a file in chunks."""
         return OpenFile(await self._find.file(file_id), self)
 
     async def image(
@@ -84,7 +84,7 @@ class ReadFiles:
         return await self._images.decode(data, order, given), file
 
     async def chunks(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
-        """Yield the original bytes of a span of a file, each verified before it is yielded."""
+        """Yield the original bytes of a file in the range `span`, each verified before it is yielded."""
         if file.stored.segmented and file.coding is Coding.IDENTITY:
             async with aclosing(self._replicas.stream(file, span)) as stream:
                 async for chunk in stream:
@@ -114,13 +114,15 @@ class ReadFiles:
 
 @frozen
 class OpenFile:
-    """A file that is read in chunks."""
+    """Reads one file in chunks. `ReadFiles.open` returns it."""
 
     file: StoredFile
     _reader: ReadFiles
 
     def chunks(self, span: Span | None = None) -> AsyncGenerator[bytes, None]:
-        """Return an iterator over the bytes of `span` (None: all), in verified chunks up to 4 MiB.
+        """Return an iterator over the bytes in the range `span`, in verified chunks up to 4 MiB.
+
+        If `span` is None, it yields all bytes.
 
         Close the iterator (`aclosing`) when leaving early. While iterated, it raises the errors of
         `ReadFiles`; bytes yielded before an error are correct.

@@ -1,4 +1,8 @@
-"""Recovery: undoes interrupted attempts. It never completes one; the caller's retry does that."""
+"""Recovery: undoes interrupted store operations (attempts).
+
+It deletes the blobs of an attempt and its journal entry. It never completes one; the caller's retry
+does that.
+"""
 
 import logging
 from datetime import timedelta
@@ -17,7 +21,11 @@ BATCH = 100
 
 
 class Recover:
-    """Undoes attempts whose deadline, plus a margin for running requests, has passed."""
+    """Undoes interrupted store operations: deletes their blobs and their journal entries.
+
+    An operation counts as interrupted when its deadline and `margin`, the time for requests that
+    still run, have passed.
+    """
 
     def __init__(
         self,
@@ -35,10 +43,11 @@ class Recover:
         self._margin = margin
 
     async def __call__(self) -> int:
-        """Undo all attempts that are due; return their number.
+        """Undo all interrupted store operations; return their number.
 
-        An attempt with a key in a store that this process can't reach stays condemned. A process
-        that can reach the store, or a later call, undoes it. It does not delay younger attempts.
+        If this process can't reach a store in which an operation may have left a blob, the journal
+        entry stays, and a process that can reach the store, or a later call, undoes the operation.
+        Other operations are not delayed.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
@@ -66,8 +75,17 @@ class Recover:
                 await self._stores.confirm(store_id)
                 await self._stores.trusted(store_id).delete(key)
         except StorageUnavailable as error:
-            logger.warning("attempt %s can't be undone yet: %s", attempt.attempt_id, str(error))
+            logger.warning(
+                "the blobs of the interrupted store operation %s can't be deleted now; this is tried "
+                "again periodically: %s",
+                attempt.attempt_id,
+                str(error),
+            )
             return False
         await self._journal.forget(attempt.attempt_id)
-        logger.info("attempt %s of %s was undone", attempt.attempt_id, attempt.owner)
+        logger.info(
+            "the interrupted store operation %s of the process %s was undone",
+            attempt.attempt_id,
+            attempt.owner,
+        )
         return True

@@ -40,20 +40,20 @@ logger = logging.getLogger("traffic_storage.read")
 _REMOVED = frozenset({FileState.PURGING, FileState.PURGED})
 
 ReplicaFilter: TypeAlias = Callable[[Replica], bool]
-"""Returns whether a replica may serve a read."""
+"""A function that returns whether a file may be read from a replica (one of its copies)."""
 
 
 def any_replica(_replica: Replica) -> bool:
-    """Return True for every replica: read from any store."""
+    """Return True for every replica (copy), so that a file is read from any store."""
     return True
 
 
 @frozen
 class Caching:
-    """Selects the blobs that are cached; the cache key of a blob is its digest.
+    """The settings that select the blobs (stored bytes of files) to be cached, and for how long.
 
-    A blob is cached if it has at most `item_bytes` and its first readable replica is in one of
-    `tiers`.
+    A blob is cached for `ttl` if it has at most `item_bytes` and its first readable replica is in
+    one of `tiers`. Its key in the cache is its digest.
     """
 
     tiers: frozenset[Tier]
@@ -66,8 +66,8 @@ class ReplicaReader:
 
     Present replicas are tried first, in the file's order, then those recorded as corrupt or missing.
     A present replica that fails verification is recorded as corrupt or missing and never deleted. A
-    corrupt or missing replica that is read whole and verified is recorded as present. An observation
-    is recorded only after the identity of the store was confirmed. When all replicas have failed,
+    corrupt or missing replica that is read whole and verified is recorded as present. A new state is
+    recorded only after a check that the store is the registered one. When all replicas have failed,
     the file is looked up again, and replicas added since the caller's lookup are tried.
 
     Errors of all methods:
@@ -98,11 +98,12 @@ class ReplicaReader:
     async def read(
         self, file: StoredFile, *, cached: bool = True, serving: ReplicaFilter = any_replica
     ) -> bytes:
-        """Return all stored bytes. For files that fit in memory.
+        """Return all stored bytes of a file that fits in memory.
 
         With `cached`, the bytes may come from the cache, even if `serving` (the condition that a
-        replica must meet) admits no replica, and bytes read from a replica are cached. Without `cached`, a store that caches in a folder may still use
-        that folder; `BlobStore.verify` reads the medium itself.
+        replica must meet) admits no replica, and bytes read from a replica are cached. Without
+        `cached`, a store that caches in a folder may still use that folder; `BlobStore.verify`
+        reads the disk or bucket itself.
         """
         if not (cached and self._cacheable(file)):
             return await self._from_replicas(file, serving)
@@ -118,10 +119,10 @@ class ReplicaReader:
     async def stream(
         self, file: StoredFile, span: Span, *, serving: ReplicaFilter = any_replica
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the stored bytes of `span` in chunks. The cache is not used.
+        """Yield the stored bytes of a file in the range `span`, in chunks. The cache is not used.
 
-        When a replica fails during the stream, another replica continues at the same byte. Close
-        the iterator when leaving early.
+        When a replica fails during the stream, the stream continues with another replica at the
+        same byte. Close the iterator when leaving early.
         """
         position = span.start
         search = _Search(file, serving, self._catalogue)
@@ -169,10 +170,13 @@ class ReplicaReader:
     async def _failed(
         self, file: StoredFile, replica: Replica, error: BlobCorrupt | BlobMissing
     ) -> list[str]:
-        """Record a bad replica. If the store's identity can't be confirmed, return the reason instead."""
+        """Record a replica as corrupt or missing, after a check that its store is the registered one.
+
+        If the check fails, nothing is recorded, and the reason is returned in a list.
+        """
         self._counters.replicas_failed += 1
         logger.error(
-            "the replica of %s in %s could not be read: %s",
+            "the copy of %s in %s could not be read: %s",
             file.file_id,
             replica.store_id,
             str(error),
@@ -195,10 +199,17 @@ class ReplicaReader:
             await self._stores.confirm(replica.store_id)
         except Unavailable as untrusted:
             logger.warning(
-                "%s was verified, but not recorded as present: %s", replica.key, str(untrusted)
+                "the replica %s was verified, but could not be recorded as present: %s",
+                replica.key,
+                str(untrusted),
             )
             return
-        logger.warning("replica of %s in %s is good again", file.file_id, replica.store_id)
+        logger.warning(
+            "the copy of %s in %s, recorded as %s, was read and verified",
+            file.file_id,
+            replica.store_id,
+            replica.state,
+        )
         await self._mark(file, replica, ReplicaState.PRESENT)
 
     async def _mark(self, file: StoredFile, replica: Replica, state: ReplicaState) -> None:
@@ -207,13 +218,16 @@ class ReplicaReader:
                 ObserveReplica(file.file_id, replica.replica_id, state, self._clock.now())
             )
         except (CatalogueUnavailable, StorageFull) as error:
-            logger.warning("%s could not be recorded as %s: %s", replica.key, state, str(error))
+            logger.warning(
+                "the replica %s could not be recorded as %s: %s", replica.key, state, str(error)
+            )
 
 
 class _Search:
-    """The replicas of a file that were not tried yet.
+    """The replicas of a file that a read has not tried yet.
 
-    `reasons` holds one text for each tried replica whose state could not be determined.
+    `reasons` has one text for each tried replica that could not be checked, such as one in a store
+    that can't be reached.
     """
 
     def __init__(self, file: StoredFile, serving: ReplicaFilter, catalogue: Catalogue) -> None:
@@ -243,8 +257,8 @@ class _Search:
             return StorageUnavailable(f"{name} can't be read now: {'; '.join(self.reasons)}")
         states = ", ".join(f"{copy.store_id}: {copy.state}" for copy in self._file.replicas)
         return NoGoodReplica(
-            f"no good replica of {name} is left ({states})",
-            remedy="restore it from a backup; its digest in the catalogue proves the copy",
+            f"no intact copy of {name} was found ({states})",
+            remedy="restore it from a backup; the recorded SHA-256 shows whether a copy is intact",
         )
 
     async def _look_up_again(self) -> None:

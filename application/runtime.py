@@ -1,4 +1,4 @@
-"""Runtime: start, periodic sweep, health and shutdown of a service."""
+"""Runtime: start, periodic maintenance (the sweep), health and shutdown of a service."""
 
 import asyncio
 import logging
@@ -39,15 +39,18 @@ class WrongHome(TrafficStorageError):
 
 
 class Closing(Protocol):
-    """An object that is closed at shutdown."""
+    """An object that the service closes at shutdown."""
 
     async def aclose(self) -> None:
-        """Free all resources."""
+        """Free all resources of this object."""
 
 
 @frozen
 class Component:
-    """One component and its state. `needed`: no request can be served without it."""
+    """The state of one component of the service.
+
+    `needed` is whether requests can be served only while the component is healthy.
+    """
 
     name: str
     healthy: bool
@@ -57,7 +60,7 @@ class Component:
 
 @frozen
 class Health:
-    """The state of all components."""
+    """The state of all components of the service."""
 
     components: tuple[Component, ...]
 
@@ -73,7 +76,10 @@ class Health:
 
 
 class Runtime:
-    """The lifecycle of a service: `start` (repeated until it succeeds), `sweep`, `aclose`."""
+    """Starts a service, runs its periodic maintenance (`sweep`), reports its health, closes it.
+
+    `start` may be repeated until it succeeds.
+    """
 
     def __init__(
         self,
@@ -104,10 +110,12 @@ class Runtime:
         return self._sweeper is not None
 
     async def start(self) -> None:
-        """Upgrade the catalogue, verify the stores, undo interrupted attempts and start the sweeps.
+        """Start the service: upgrade the catalogue, verify the stores, undo interrupted operations.
+
+        Then the periodic maintenance (`sweep`) is started as a task.
 
         Does nothing if the service is started. May be called again after a failure. An unavailable
-        store is no failure: nothing is written to it until its identity is verified.
+        store is no failure: nothing is written to it until it is verified to be the registered one.
 
         Raises:
             CatalogueUnavailable: the database can't be reached, or `aclose` was called.
@@ -124,7 +132,10 @@ class Runtime:
                 await self._start_once()
 
     async def sweep(self) -> None:
-        """Verify the stores, reload their usage, undo attempts that are due, fold the counters.
+        """Run the periodic maintenance once.
+
+        It verifies the stores, reloads their usage, undoes interrupted store operations, and adds
+        the recorded changes of the counters to the totals.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
@@ -151,7 +162,9 @@ class Runtime:
         )
 
     async def aclose(self) -> None:
-        """Stop the sweeps, wait for running store operations, then close all adapters. Final.
+        """Stop the periodic maintenance, wait for running store operations, close all adapters.
+
+        The service can't be started again.
 
         Every adapter is closed, even if closing another one fails. The last failure is raised, with
         the earlier ones as its context.
@@ -181,7 +194,9 @@ class Runtime:
         except StorageFull as error:
             # Stored files can be read nevertheless; a sweep recovers later.
             logger.warning(
-                "recovery failed at the start; the next sweep repeats it: %s", str(error)
+                "interrupted store operations could not be undone at the start; the periodic "
+                "maintenance tries again: %s",
+                str(error),
             )
         self._sweeper = asyncio.create_task(self._sweeping())
 
@@ -192,11 +207,12 @@ class Runtime:
                 await self.sweep()
             except TrafficStorageError as error:
                 logger.warning(
-                    "the sweep could not run; it is repeated after the sweep interval: %s",
+                    "the periodic maintenance could not run; it runs again after "
+                    "sweep_interval_seconds: %s",
                     str(error),
                 )
             except Exception:
-                logger.exception("the sweep failed")
+                logger.exception("the periodic maintenance failed")
 
     async def _catalogue_health(self) -> Component:
         try:

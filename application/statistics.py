@@ -1,4 +1,4 @@
-"""Statistics: usage of the tiers, and the operations of this process."""
+"""Statistics: usage of local and cloud storage, and the operations of this process."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -18,7 +18,7 @@ _DAYS_OF_GROWTH = 7
 
 @frozen
 class KindUsage:
-    """Number of files of one kind with a replica in the tier, and their stored bytes."""
+    """The number and stored bytes of the files of one kind with a replica (copy) in the tier."""
 
     files: int = 0
     bytes: int = 0
@@ -26,11 +26,11 @@ class KindUsage:
 
 @frozen
 class TierUsage:
-    """Usage of a tier.
+    """The usage of a tier (all local stores, or all cloud stores).
 
-    `files` counts the files that have a replica in the tier; one with a replica in two of its
-    stores counts twice. `usage_percentage` is 0–100 % of the limit, or None without a limit.
-    `free_bytes` is the smallest free space among its stores, or None if unknown.
+    `files` counts the files that have a replica (copy) in the tier; a file with replicas in two
+    stores of the tier counts twice. `usage_percentage` is 0–100 % of the limit, or None without a
+    limit. `free_bytes` is the smallest free space among the stores, or None if unknown.
     """
 
     configured: bool
@@ -44,7 +44,7 @@ class TierUsage:
 
 @frozen
 class DayGrowth:
-    """The change of one day (UTC): files and violations received, and the files' stored bytes.
+    """The growth on one day (UTC): the files and violations received, and the files' stored bytes.
 
     Each file counts once, however many replicas it has.
     """
@@ -57,7 +57,9 @@ class DayGrowth:
 
 @frozen
 class StorageStatistics:
-    """The current figures. The catalogue's counters are exact, not estimated.
+    """The current usage of the tiers, the growth, and the operations of this process.
+
+    The numbers from the catalogue are exact, not estimated.
 
     `growth` has one entry for each of the last 7 days, oldest first, today included.
     """
@@ -71,7 +73,7 @@ class StorageStatistics:
 
 
 class Statistics:
-    """Reads the maintained counters. The cost does not depend on the number of files."""
+    """Reads the statistics from counters, so the cost does not depend on the number of files."""
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class Statistics:
         self._clock = clock
 
     async def __call__(self) -> StorageStatistics:
-        """Return the current figures.
+        """Return the current statistics.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.

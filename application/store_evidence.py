@@ -1,4 +1,4 @@
-"""Storing a violation with its files as one unit, visible completely or not at all."""
+"""Storing a violation with its files: all of it becomes visible together, or nothing does."""
 
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -59,7 +59,7 @@ class StoreEvidence:
         historic: bool = False,
         bodies: AsyncExitStack | None = None,
     ) -> StoredEvidence:
-        """Store a violation. Image and video are prepared and put concurrently.
+        """Store a violation. Image and video are prepared and written concurrently.
 
         The caller may change arrays and buffers after this call has first waited. `historic` states
         that a timestamp long before receipt is correct. `bodies` is as in `StoreFiles`.

@@ -29,9 +29,9 @@ class StoreFiles:
     does not stop it: the file is stored, and a retry finds it. The caller may change an array or a
     buffer after the call has first waited.
 
-    `bodies` is the stack on which the caller entered the bodies that it passes as sources. The call
-    takes over the contexts at its first step and leaves them when the file is stored or refused,
-    even if the caller was cancelled.
+    `bodies` is the exit stack on which the caller entered the bodies (received bytes of the spool)
+    that it passes as sources. The call takes over the contexts at its first step and leaves them
+    when the file is stored or refused, even if the caller was cancelled.
 
     Errors of all methods:
         InvalidInput (also as TooLarge, UnsupportedMedia, UndecodableMedia, DigestMismatch): the

@@ -1,9 +1,9 @@
-"""The only write path: attempt → put → commit, for a single file or a violation with its files.
+"""The only write path: journal entry → blobs → commit, for a file or a violation with its files.
 
-The attempt is in the journal before any blob is published. A row is committed after its blob is
-durable and verified. After a failure with a known outcome, the attempt is undone at once. If the
-outcome of a put or a commit is unclear, the attempt stays in the journal, and recovery undoes it
-after the deadline.
+Each try to store (attempt) is entered in the journal before any blob is published. A row is
+committed after its blob is durable and verified. After a failure with a known outcome, the attempt
+is undone at once: its blobs and its entry are deleted. If the outcome of a write or a commit is
+unclear, the entry stays, and recovery undoes the attempt after its deadline.
 """
 
 import asyncio
@@ -51,10 +51,10 @@ _NOT_PUBLISHED = (StorageFull, BlobConflict, BlobCorrupt, DeadlinePassed)
 
 @frozen
 class StoredUnit:
-    """The catalogue rows of a stored unit (a file, or a violation with its files).
+    """The catalogue rows of a stored file, or of a stored violation with its files.
 
     `created` is False if all rows existed before. Even then the call may have restored lost
-    replicas.
+    replicas (copies in stores).
     """
 
     files: Mapping[FileId, StoredFile]
@@ -63,7 +63,7 @@ class StoredUnit:
 
 
 class _PutFailed(Exception):
-    """A put failed for a reason that may not apply to another store."""
+    """Writing a blob to a store failed for a reason that may not apply to another store."""
 
     def __init__(self, store_id: StoreId, error: StorageFull | StorageUnavailable) -> None:
         super().__init__(str(error))
@@ -72,7 +72,10 @@ class _PutFailed(Exception):
 
 
 class _RereadNeeded(Exception):
-    """Another unit took an id, or recovery condemned the attempt: the existing rows must be reread."""
+    """The commit was refused, and the existing rows must be read again before the next try.
+
+    Another file or violation has one of the ids, or recovery had cancelled this store operation.
+    """
 
     def __init__(self, error: IdsTaken | AttemptCondemned) -> None:
         super().__init__(str(error))
@@ -80,7 +83,10 @@ class _RereadNeeded(Exception):
 
 
 class StoreUnit:
-    """Stores a unit completely and only once. The unit is durable when the call returns."""
+    """Stores a file, or a violation with its files, completely or not at all, and only once.
+
+    It is durable when the call returns.
+    """
 
     def __init__(
         self,
@@ -108,16 +114,16 @@ class StoreUnit:
         self._retention = retention
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
-        """Store a unit (a file, or a violation with its files); return its rows, also existing ones.
+        """Store a file, or a violation with its files (`unit`); return the new and existing rows.
 
         When a store fails, the remaining stores of the strategy are tried.
 
-        Raises:
-            Conflict: one of its ids has other content; nothing of the unit is stored.
+        Raises (nothing becomes visible, except possibly with OutcomeUnknown):
+            Conflict: one of the ids has other content.
             NoGoodReplica: a file is known but has no good replica, and the given bytes differ from
-                its recorded bytes; nothing of the unit is stored.
-            StorageFull, StorageUnavailable: no store accepts it; nothing of the unit is visible.
-            DeadlinePassed: the attempt exceeded its time limit; nothing of the unit is visible.
+                its recorded bytes.
+            StorageFull, StorageUnavailable: no store accepts a file.
+            DeadlinePassed: storing took longer than the time limit.
             OutcomeUnknown: the database failed during the commit; a retry finds out the outcome.
         """
         excluded: dict[StoreId, StorageFull | StorageUnavailable] = {}
@@ -131,9 +137,9 @@ class StoreUnit:
                 excluded[failed.store_id] = failed.error
             except _RereadNeeded as needed:
                 reason = str(needed)
-                logger.info("the existing rows are read again: %s", reason)
+                logger.info("storing is tried again with the existing rows read anew: %s", reason)
         raise StorageUnavailable(
-            f"storing failed {MOST_TRIES} times; the last error was: {reason}",
+            f"storing was tried {MOST_TRIES} times and failed; the last error was: {reason}",
             remedy="try again later",
         )
 
@@ -146,7 +152,7 @@ class StoreUnit:
             raise
         kept: list[FileId] = []
         try:
-            # Slots come before the attempt, so that its deadline does not run while a unit waits.
+            # Slots come before the attempt, so that its deadline does not run during the wait.
             async with self._stores.slots(_puts_of(files.values())) as slots:
                 return await self._store_placed(unit, files, slots, kept)
         finally:
@@ -159,7 +165,10 @@ class StoreUnit:
         slots: PutSlots,
         kept: list[FileId],
     ) -> StoredUnit:
-        """Enter an attempt, put the missing files and commit; append the ids of put files to `kept`."""
+        """Enter a try to store (attempt) in the journal, write the missing files, and commit.
+
+        The ids of the written files are appended to `kept`.
+        """
         attempt = self._attempt(files.values())
         existing = await self._journal.begin(attempt, _claimed_ids(unit))
         missing = await self._missing(unit, attempt, existing)
@@ -269,7 +278,10 @@ class StoreUnit:
         )
 
     async def _undo(self, attempt: Attempt, files: Iterable[StoredFile]) -> None:
-        """Undo an attempt whose puts have all ended. If this fails, recovery undoes it."""
+        """Delete the blobs and the journal entry of a try to store whose writes have all ended.
+
+        If this fails, recovery does it later.
+        """
         try:
             for file in files:
                 store_id, key = _place_of(file)
@@ -277,13 +289,14 @@ class StoreUnit:
             await self._journal.forget(attempt.attempt_id)
         except TrafficStorageError as error:
             logger.warning(
-                "attempt %s could not be undone now; recovery will undo it: %s",
+                "the blobs of the failed store operation %s could not be deleted now; this is tried "
+                "again after its deadline: %s",
                 attempt.attempt_id,
                 str(error),
             )
 
     async def _stored_already(self, unit: DraftUnit) -> StoredUnit | None:
-        """Return the rows of a unit that is stored already, or None.
+        """Return the existing rows if everything in `unit` is stored already, else None.
 
         A retry thus succeeds even when no store accepts new files.
         """
@@ -316,11 +329,11 @@ class StoreUnit:
             )
             if doubt := capture_doubt(file):
                 logger.warning(
-                    "the retention of %s counts from its receipt: %s", file.file_id, doubt
+                    "the retention period of %s starts at its receipt: %s", file.file_id, doubt
                 )
         for file in rows.restored:
             logger.warning(
-                "%s had no good replica; the file was sent again and restored in %s",
+                "all copies of %s were corrupt or missing; it was sent again and stored anew in %s",
                 file.file_id,
                 _place_of(file),
             )
@@ -332,7 +345,7 @@ def _claimed_ids(unit: DraftUnit) -> ClaimedIds:
 
 
 def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
-    """Return the drafts that are not stored yet or have no good replica left.
+    """Return the drafts (files to be stored) that are not stored yet or have no good replica left.
 
     Raises:
         Conflict: an id has other content, or belongs to a file or violation that is not available.
@@ -400,7 +413,11 @@ def _no_good_replica(draft: Draft, remedy: str) -> NoGoodReplica:
 
 
 def _row(placed: StoredFile, existing: ExistingRows) -> StoredFile:
-    """Return the row of a placed draft: a new row, or the existing row with the new replica only."""
+    """Return the catalogue row to write for a file.
+
+    It is `placed` for a new file; for an existing file it is the existing row with the new replica
+    (copy) only.
+    """
     known = existing.files.get(placed.file_id)
     return placed if known is None else evolve(known, replicas=placed.replicas[:1])
 
@@ -433,7 +450,7 @@ def _rows(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows) 
 
 
 def _committed_files(rows: Unit, existing: ExistingRows) -> Iterable[StoredFile]:
-    """Yield the files of a committed unit as the catalogue has them now."""
+    """Yield the rows of the files that were committed, as the catalogue has them now."""
     yield from rows.files
     for file in rows.restored:
         there = existing.files[file.file_id]

@@ -1,4 +1,4 @@
-"""Tasks that continue after their caller is cancelled."""
+"""Running work in tasks that continue after their caller is cancelled."""
 
 import asyncio
 import logging
@@ -52,7 +52,7 @@ class OwnedTasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.debug("an owned task ended with %s: %s", type(error).__name__, str(error))
+            logger.debug("a task of the service failed: %s: %s", type(error).__name__, str(error))
 
 
 async def together(*work: Coroutine[Any, Any, T]) -> list[T]:

@@ -24,12 +24,12 @@ from traffic_storage.domain.ingest import Unit
 
 @frozen
 class CommitUnit:
-    """Make a unit (a file, or a violation with its files) visible in one transaction.
+    """Make a file, or a violation with its files, visible in one transaction.
 
-    The transaction deletes the journal entry of `attempt`, claims the unit's ids and inserts all
-    its rows. If `unit.completes` is set, the empty `image_file_id` or `video_file_id` of that
-    violation and the path in its record are set too. Files of `unit.restored` gain replicas and
-    are otherwise unchanged.
+    The transaction inserts the new rows of `unit` and deletes `attempt`, the entry in the journal
+    of unfinished store operations. If `unit.completes` names a violation, its empty `image_file_id`
+    or `video_file_id` and the path in its record are set too. The files in `unit.restored` gain
+    replicas and are otherwise unchanged.
     """
 
     attempt: AttemptId
@@ -54,7 +54,7 @@ class ObserveReplica:
 
     def __attrs_post_init__(self) -> None:
         if self.state not in OBSERVATIONS:
-            raise ForbiddenTransition(f"a replica can't be observed in the state {self.state}")
+            raise ForbiddenTransition(f"a read can't find a replica in the state {self.state}")
 
     def expected_in(self, file: StoredFile | None) -> Replica | None:
         """Return the replica of `file` that this change will change; None if it has no effect."""

@@ -1,7 +1,7 @@
 """Digests that prove that bytes are unaltered: SHA-256 (FIPS 180-4).
 
-For more than `WHOLE_READ_BYTES`, the digests of consecutive segments of `SEGMENT_BYTES` are also
-computed. They serve to verify a range or a stream without reading the whole blob.
+If there are more than `WHOLE_READ_BYTES`, each segment (consecutive part of `SEGMENT_BYTES`) also
+gets a digest, so that a range or a stream can be verified without reading all bytes.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ _HEX = frozenset("0123456789abcdef")
 
 @frozen
 class Digests:
-    """The size and the digest of a byte sequence, and the digests of its segments.
+    """The size and SHA-256 of a byte sequence, and of a long one the SHA-256 of each segment.
 
-    `segments` holds the 32-byte digests of consecutive `SEGMENT_BYTES` one after the other
-    (the last segment may be shorter); it is empty up to `WHOLE_READ_BYTES`.
+    A segment is a part of `SEGMENT_BYTES`; the last may be shorter. `segments` holds their 32-byte
+    digests one after the other; it is empty if there are at most `WHOLE_READ_BYTES` bytes.
     """
 
     size_bytes: int
@@ -35,11 +35,11 @@ class Digests:
 
     @property
     def segmented(self) -> bool:
-        """Whether there are digests of segments, so that each segment can be verified alone."""
+        """Whether each part of `SEGMENT_BYTES` has its own digest and can be verified alone."""
         return bool(self.segments)
 
     def segment(self, index: int) -> bytes:
-        """Return the 32-byte digest of the segment with this index."""
+        """Return the 32-byte SHA-256 of one segment (part of `SEGMENT_BYTES`), by index from 0."""
         return self.segments[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
 
 
@@ -84,7 +84,7 @@ class Digester:
 
 
 def digests_of(data: bytes | memoryview) -> Digests:
-    """Return the size, the digest and the digests of the segments of `data`."""
+    """Return the size and SHA-256 of `data`; if it is long, also of each part (see `Digests`)."""
     if len(data) <= WHOLE_READ_BYTES:
         return Digests(len(data), sha256_of(data))
     digester = Digester()

@@ -86,15 +86,16 @@ class TooLarge(InvalidInput):
 
 
 class Conflict(TrafficStorageError):
-    """A file or violation with this id and other content exists; it is never overwritten.
+    """The id already belongs to a file or violation with other content, which is not overwritten.
 
-    `what` is `file` or `violation`; `difference` describes in words how the contents differ.
+    `what` is `file` or `violation`, `identifier` its id; `difference` states in words how the
+    stored content differs from the content that the caller sent.
     """
 
     def __init__(self, what: str, identifier: str, difference: str) -> None:
         super().__init__(
             f"{what} {identifier!r} exists already with other content: {difference}",
-            remedy="use another id, or send exactly what was sent the first time",
+            remedy="use another id, or send the same content that is stored under this id",
         )
         self.what = what
         self.identifier = identifier
@@ -102,7 +103,7 @@ class Conflict(TrafficStorageError):
 
 
 class NotFound(TrafficStorageError, LookupError):
-    """No file or violation has this id. `what` is `file` or `violation`."""
+    """No file or violation has the id `identifier`. `what` is `file` or `violation`."""
 
     def __init__(self, what: str, identifier: str) -> None:
         super().__init__(
@@ -121,7 +122,10 @@ class ConfigurationError(WrongFields):
 
 
 class StorageFull(TrafficStorageError):
-    """All stores that the storage strategy allows are full. Nothing was deleted to free space."""
+    """A required disk or bucket, or every store that the strategy allows, has no space left.
+
+    Nothing was deleted to free space.
+    """
 
 
 class Unavailable(TrafficStorageError, ConnectionError):
@@ -140,7 +144,10 @@ class StorageUnavailable(Unavailable):
 
 
 class BlobCorrupt(TrafficStorageError):
-    """A blob's size or digest differs from the recorded one; none of its bytes was returned."""
+    """The stored bytes of a file (a blob) do not have the recorded size or digest.
+
+    No byte that failed the check was returned.
+    """
 
 
 class NoGoodReplica(TrafficStorageError):

@@ -1,13 +1,13 @@
-"""Store identity: a store is written only while store and catalogue agree on its incarnation.
+"""Store identity: a store is written only while it and the catalogue hold the same random token.
 
-An incarnation is a random token that is replaced at each start and each hour. A marker (a small
-file or object in the store) holds the ids of the catalogue and of the store, and an incarnation.
-The catalogue holds the confirmed incarnation and, while a new one is being introduced, the
-intended one. A new incarnation is introduced in three steps, each a compare-and-set: the catalogue
-records it as intended, it is written into the marker, the catalogue confirms it. Between any two
-steps the marker holds the confirmed or the intended incarnation. If it holds another one, the store
-is a copy, or another copy of the store was used, or the catalogue was restored from an older
-backup.
+The token is called the incarnation; it is replaced at each start and each hour. The marker (a small
+identification file or object in the store) holds the ids of the catalogue and of the store, and an
+incarnation. The catalogue holds the confirmed incarnation and, while a new one is being introduced,
+the intended one. A new incarnation is introduced in three steps, each a compare-and-set: the
+catalogue records it as intended, it is written into the marker, the catalogue confirms it. Between
+any two steps the marker holds the confirmed or the intended incarnation. If it holds another one,
+the store is a copy, or another copy of the store was used, or the catalogue was restored from an
+older backup.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,10 @@ _PARTS = 3
 
 @frozen
 class Marker:
-    """The content of the marker, the small file or object in a store that identifies the store.
+    """The content of the small identification file or object (the marker) in a store.
 
-    `incarnation` is a random token that must also be in the catalogue; see the module.
+    `incarnation` is a random token that the catalogue must hold too; if it does not, the store or
+    the catalogue is a copy or an old backup.
     """
 
     catalogue_id: CatalogueId
@@ -37,27 +38,31 @@ class Marker:
     incarnation: Incarnation
 
     def to_text(self) -> str:
-        """Return the marker as one line of ASCII."""
+        """Return the content of a store's identification file (marker) as one line of ASCII."""
         return f"{_PREFIX}:{self.catalogue_id}:{self.store_id}:{self.incarnation}"
 
     @classmethod
     def from_text(cls, text: str) -> "Marker":
-        """Read a text that `to_text` wrote.
+        """Parse the content of a store's identification file (marker), as written by `to_text`.
 
         Raises:
-            InvalidInput: the text is not a marker.
+            InvalidInput: the text does not have this form.
         """
         prefix, _, rest = text.strip().partition(f"{_PREFIX}:")
         parts = rest.split(":")
         if prefix or len(parts) != _PARTS or not all(parts):
-            raise InvalidInput.of("marker", f"is unreadable: {text!a:.100}")
+            raise InvalidInput.of(
+                "marker",
+                f"the store's identification file is unreadable: {text!a:.100}",
+                "restore it from a backup",
+            )
         catalogue, store, incarnation = parts
         return cls(CatalogueId(catalogue), StoreId(store), Incarnation(incarnation))
 
     def names_store_of(self, other: "Marker") -> bool:
-        """Return whether both markers have the same store id and catalogue id.
+        """Return whether two identification files (markers) name the same store and catalogue.
 
-        The incarnations may differ.
+        The incarnations (random tokens) in them may differ.
         """
         mine = self.catalogue_id, self.store_id
         return mine == (other.catalogue_id, other.store_id)
@@ -67,8 +72,8 @@ class Marker:
 class RegisteredStore:
     """The catalogue's entry of a store.
 
-    An incarnation is a random token that the store's marker and the catalogue must share; see the
-    module.
+    An incarnation is a random token that the catalogue and the identification file in the store
+    (the marker) must share; see the module.
 
     Attributes:
         location: the folder or bucket at which the store was last confirmed, for information. It is
@@ -91,31 +96,36 @@ class RegisteredStore:
     confirmed_at: datetime | None = None
 
     def admits(self, marker: Marker) -> bool:
-        """Return whether the incarnation in the marker is the confirmed or the intended one."""
+        """Return whether this entry has the random token of the store's identification file.
+
+        The file is the marker, the token its incarnation. The entry may have the token as the
+        confirmed or as the intended one.
+        """
         return marker.incarnation in (self.incarnation, self.intended)
 
     def agrees_with(self, other: "RegisteredStore") -> bool:
-        """Return whether both entries have the same confirmed and the same intended incarnation.
+        """Return whether two entries of a store have the same confirmed and intended incarnations.
 
-        Each compare-and-set on an entry uses this comparison.
+        An incarnation is a random token. The catalogue replaces an entry only if it agrees in this
+        way with the entry that the caller expects.
         """
         return (self.incarnation, self.intended) == (other.incarnation, other.intended)
 
     def intending(self, incarnation: Incarnation, now: datetime) -> "RegisteredStore":
-        """Return the entry after the first step of introducing `incarnation`: it is intended."""
+        """Return this entry with `incarnation`, a new random token, as the intended one."""
         return evolve(self, intended=incarnation, intended_at=now)
 
     def confirming(self, location: str, now: datetime) -> "RegisteredStore":
-        """Return the entry after the third step of the introduction.
+        """Return this entry with its intended incarnation (a random token) as the confirmed one.
 
-        The intended incarnation is confirmed at `location`.
+        `location` is where the store was when it was confirmed.
         """
         return evolve(
             self, location=location, incarnation=self.intended, intended=None, confirmed_at=now
         )
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether a new incarnation (random token) of the store must be introduced.
+        """Return whether the store needs a new incarnation (the random token that identifies it).
 
         This is so if none is confirmed, or the last confirmation is at least `INCARNATION_LASTS`
         ago or in the future.
@@ -126,9 +136,10 @@ class RegisteredStore:
 
 
 class Step(StrEnum):
-    """The steps of introducing a new incarnation (random token) of a store, in this order.
+    """The three steps of giving a store a new incarnation (random token), in this order.
 
-    The catalogue records it as intended; it is written into the marker; the catalogue confirms it.
+    The catalogue records the token as intended; it is written into the marker (the identification
+    file in the store); the catalogue records it as confirmed.
     """
 
     INTEND = "intend"
@@ -137,12 +148,12 @@ class Step(StrEnum):
 
 
 def next_step(registered: RegisteredStore, marker: Marker | None) -> Step:
-    """Return the next step of introducing a new incarnation (random token) of a store.
+    """Return the next step of giving a store a new incarnation (random token).
 
-    `marker` is the marker read from the store, None if it is not written yet; its incarnation is
-    one of those in `registered`. An introduction that any process began is completed before
-    another begins. Thus the introduction of a process that died is completed, and processes that
-    start concurrently use the same incarnation.
+    `marker` is the content of the store's identification file, None if it is not written yet; its
+    incarnation is one of those in `registered`. An introduction that any process began is completed
+    before another begins. Thus the introduction of a process that died is completed, and processes
+    that start concurrently use the same incarnation.
     """
     if registered.intended is None:
         return Step.INTEND
@@ -159,7 +170,7 @@ def _adoption(location: str) -> str:
 
 
 def other_catalogue(location: str, marker: Marker) -> str:
-    """Return the message about a store whose marker has the id of another catalogue."""
+    """Return the error message about a location whose store belongs to another catalogue."""
     return (
         f"{location} holds a store that belongs to another catalogue ({marker.catalogue_id}): "
         "connect the database that belongs to this store, or configure another location"
@@ -167,9 +178,10 @@ def other_catalogue(location: str, marker: Marker) -> str:
 
 
 def disagreement(location: str, marker: Marker, registered: RegisteredStore | None) -> str:
-    """Return the message about a store whose marker has an incarnation unknown to the catalogue.
+    """Return the error message about a store whose random token the catalogue does not hold.
 
-    `registered` is the catalogue's entry of the store, None if there is none.
+    The token is the `incarnation` in `marker`, the store's identification file. `registered` is the
+    catalogue's entry of the store, None if there is none.
     """
     known = "has never confirmed this store"
     if registered is not None and registered.confirmed_at is not None:
@@ -184,31 +196,33 @@ def disagreement(location: str, marker: Marker, registered: RegisteredStore | No
 
 
 def unmarked(location: str, registered: Sequence[RegisteredStore], *, empty: bool) -> str:
-    """Return the message about a location without a marker that can't be used as a new store.
+    """Return why a location without an identification file (marker) can't become a new store.
 
-    The result is empty if it can be used: it is empty, and no store is registered there.
+    The result is empty if it can: the location is empty, and no store is registered there.
     `registered` are the stores that the catalogue confirmed at this location; `empty` is whether
     the location contains nothing.
     """
     if registered:
         return (
-            f"{location} has lost its marker: the catalogue has the store "
+            f"{location} has lost its identification file (marker): the catalogue has the store "
             f"{registered[-1].store_id} at this location, so it may be an empty mount point or "
             "another bucket. Mount the disk or configure the bucket of this store; "
             f"{_adoption(location)}"
         )
     if not empty:
         return (
-            f"{location} has no marker but holds files that this catalogue does not contain: "
-            "connect the database that belongs to them, or configure an empty location; "
+            f"{location} has no identification file (marker) but holds other files, and this "
+            "catalogue has no store at this location: connect the database that belongs to these "
+            "files, or configure an empty location; "
             f"{_adoption(location)}"
         )
     return ""
 
 
 def configured_twice(location: str) -> str:
-    """Return the message about a store whose marker is also at another configured location."""
+    """Return the error message about a location that contains an already configured store."""
     return (
-        f"{location} contains the marker of another configured store: "
-        "one store is a copy of the other, or both settings name the same location"
+        f"{location} contains the identification file (marker) of another configured store: "
+        "one store is a copy of the other, or both settings name the same location; "
+        "configure only one of them"
     )

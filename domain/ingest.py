@@ -1,4 +1,4 @@
-"""Units: what is stored in one transaction, the attempt to store it, and existing rows.
+"""What is stored together (a unit), the journal entry of one try to store it, and existing rows.
 
 A unit is one file, or a violation with its files. It becomes visible completely or not at all.
 """
@@ -15,10 +15,10 @@ from traffic_storage.domain.violation import StoredViolation
 
 @frozen
 class Attempt:
-    """The journal entry of one attempt to store a unit (a file, or a violation with its files).
+    """The journal entry of one try to store a file, or a violation with its files.
 
-    The entry is written before the first blob. The attempt writes blobs only under `keys` and only
-    until `deadline`; after that, recovery may undo it. `owner` names the process of the attempt.
+    The entry is written before the first blob. The process `owner` then writes blobs only under
+    `keys` and only until `deadline`; after that, recovery may delete these blobs.
     """
 
     attempt_id: AttemptId
@@ -29,7 +29,7 @@ class Attempt:
 
 @frozen
 class ClaimedIds:
-    """The ids of the new rows of a unit (a file, or a violation with its files)."""
+    """The ids under which one file, or a violation with its files, is to be stored."""
 
     files: tuple[FileId, ...]
     violation: ViolationId | None = None
@@ -51,7 +51,7 @@ class ExistingRows:
 
 @frozen
 class Unit:
-    """The rows of a unit (a file, or a violation with its files), for one transaction.
+    """The rows of a file, or of a violation with its files, which one transaction stores.
 
     `files` and `violation` are new rows. `completes` is the id of an existing violation to which
     `files` are added as image or video, which it must not have yet. `restored` are existing files
@@ -65,29 +65,32 @@ class Unit:
 
     @property
     def names(self) -> ClaimedIds:
-        """The ids of the new files and the new violation of this unit."""
+        """The ids of the new files and of the new violation that are stored together."""
         violation = self.violation.violation_id if self.violation else None
         return ClaimedIds(tuple(file.file_id for file in self.files), violation)
 
     @property
     def affected_ids(self) -> ClaimedIds:
-        """The ids of all rows that a commit of this unit inserts or changes, but `completes`."""
+        """The ids of all files and of the violation that are inserted or gain replicas (copies).
+
+        The id `completes` is not included.
+        """
         restored = tuple(file.file_id for file in self.restored)
         return ClaimedIds(self.names.files + restored, self.names.violation)
 
     @property
     def replicas(self) -> Iterator[tuple[StoredFile, Replica]]:
-        """All replicas (copies of a file in a store) that this unit adds, each with its file."""
+        """All new replicas (copies of a file in a store), each with its file."""
         for file in (*self.files, *self.restored):
             for replica in file.replicas:
                 yield file, replica
 
     def is_shown_by(self, existing: ExistingRows) -> bool:
-        """Return whether this unit was committed, given the existing rows under `affected_ids`.
+        """Return whether the existing rows under `affected_ids` prove that these were committed.
 
-        A blob key belongs to one attempt, so the unit was committed if the existing row of each
-        file has a key of this unit. A unit without files was committed if the existing violation
-        has the same digest and the same time of receipt.
+        Each try to store uses new blob keys, so these rows were committed if the existing row of
+        each file has one of their keys. Without files, they were committed if the existing
+        violation has the same digest and the same time of receipt.
         """
         if files := (*self.files, *self.restored):
             return all(_shares_a_key(existing.files.get(file.file_id), file) for file in files)
@@ -98,7 +101,7 @@ class Unit:
         )
 
     def of_kind(self, kind: FileKind) -> StoredFile | None:
-        """Return the new file of this kind; None if this unit has none."""
+        """Return the new file of this kind; None if no such file is stored here."""
         return next((file for file in self.files if file.kind is kind), None)
 
 

@@ -1,7 +1,7 @@
 """BlobManifest: the catalogue row of a file as a text that every store keeps beside the bytes.
 
-The row can be restored from the manifest and the bytes (`domain.rebuild`). The digests of segments
-are not in the manifest: they are computed from the bytes.
+The row can be restored from the manifest and the bytes (`domain.rebuild`). The digests of single
+parts of the bytes (segments) are not in the manifest: they are computed from the bytes.
 
 A store can keep about 2 KB of text with a blob (in an extended attribute, or in the user metadata
 of an S3 object). A longer manifest is stored in a sidecar, which is another blob under
@@ -89,14 +89,16 @@ class BlobManifest:
     sidecar_sha256: Sha256 | None = None
 
     def to_text(self) -> str:
-        """Return the manifest as one line of ASCII JSON, of any length."""
+        """Return the manifest (a copy of a file's catalogue row) as one line of ASCII JSON."""
         members = {"v": _VERSION, **_converter.unstructure(self)}
         text = orjson.dumps(members)
         return text.decode() if text.isascii() else _ascii(text)
 
     @classmethod
     def from_text(cls, text: str) -> "BlobManifest":
-        """Read a text that `to_text` returned, or the `summary` of a `KeptManifest`.
+        """Parse a manifest (a copy of a file's catalogue row) from the text that `to_text` returned.
+
+        The `summary` of a `KeptManifest` can be parsed too.
 
         Raises:
             InvalidInput: the text is not a manifest, or its format version is not supported.
@@ -150,7 +152,9 @@ class BlobManifest:
 
 @frozen
 class KeptManifest:
-    """A manifest in the form in which a store keeps it: one short text, or a summary and a sidecar.
+    """A manifest in the form in which a store keeps it: one short text, or a summary and a blob.
+
+    A manifest is a copy of the catalogue row of a file.
 
     Attributes:
         summary: printable ASCII of at most `MAX_SUMMARY_BYTES`, kept with the blob: the whole
@@ -165,7 +169,7 @@ class KeptManifest:
 
 
 def sidecar_key(key: BlobKey) -> str:
-    """Return the key of the sidecar of a blob: the blob that holds a manifest that is too long.
+    """Return the key of a blob's sidecar: a second blob with a manifest too long to be kept beside.
 
     The key does not have the form of a file's blob key, so listings of blobs omit sidecars.
     """
@@ -173,7 +177,7 @@ def sidecar_key(key: BlobKey) -> str:
 
 
 def manifest_of(file: StoredFile) -> BlobManifest:
-    """Return the manifest of a file, which a store keeps with the file's bytes."""
+    """Return the manifest of a file: a copy of its row, which a store keeps with its bytes."""
     return BlobManifest(
         file_id=file.file_id,
         kind=file.kind,
@@ -199,7 +203,10 @@ def manifest_of(file: StoredFile) -> BlobManifest:
 
 
 def manifest_in(summary: str | None) -> BlobManifest | None:
-    """Read the text that a store keeps with a blob; None if it is missing or not a manifest."""
+    """Parse the text that a store keeps with a blob; return None if it is not a manifest.
+
+    A manifest is a copy of a file's catalogue row. `summary` is None if the text is missing.
+    """
     try:
         return None if summary is None else BlobManifest.from_text(summary)
     except InvalidInput:

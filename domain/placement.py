@@ -51,7 +51,8 @@ class StoreStatus:
     """The availability and the free space of a store at one moment: an input of placement.
 
     Attributes:
-        store_id: `UNKNOWN_STORE` while the store is not identified; it is unavailable then.
+        store_id: the id of the store in the catalogue; `UNKNOWN_STORE` until it was determined.
+            The store is unavailable then.
         unavailable_reason: why the store can't be written now, in words; empty if it can.
         full: the reason, in words, if a recent write failed because the store was full; else empty.
         used_bytes: the bytes that the blobs of this library use in the store, including space

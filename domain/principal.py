@@ -45,10 +45,10 @@ DEFAULT_SCOPES = frozenset({Scope.EVIDENCE_READ, Scope.EVIDENCE_WRITE})
 
 @frozen
 class Principal:
-    """The identity under which a request acts, and what it may do.
+    """The name under which a request acts (of an API key, say), and what the request may do.
 
-    `devices` are shell patterns (`cam_0*`) of the device ids whose files it may access; if empty,
-    it may access all files.
+    `devices` has shell patterns (`cam_0*`) of the device ids whose files may be accessed; if it is
+    empty, all files may be accessed.
     """
 
     name: str

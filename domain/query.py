@@ -44,7 +44,7 @@ class Cursor:
 
     @classmethod
     def from_text(cls, text: str) -> "Cursor":
-        """Read a text that `to_text` wrote.
+        """Parse a cursor (the position of the next page) from the text that `to_text` returned.
 
         Raises:
             InvalidInput: the text is not a cursor.

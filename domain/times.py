@@ -32,7 +32,8 @@ def parse_time(value: object, field: str) -> datetime:
     A date without a time is read as midnight; digits beyond the microsecond are dropped.
 
     Raises:
-        InvalidInput: `value` is neither. The error names it by `field`.
+        InvalidInput: `value` is neither a datetime nor an ISO 8601 text. The error names it by
+            `field`.
     """
     if isinstance(value, datetime):
         return value
@@ -91,7 +92,7 @@ def time_problem(
 
 
 def in_words(span: timedelta) -> str:
-    """Return a duration in words, in its two largest units, as `2 days 3 hours`."""
+    """Return a duration in words, with at most two parts, as `2 days 3 hours`."""
     seconds = int(span.total_seconds())
     units = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
     counts = []

@@ -22,7 +22,7 @@ class CounterChange:
     (`present` or `corrupt`). If only `kind` is set, `items` counts files, each once regardless of
     its replicas. If both are None, `items` counts violations. `bytes` counts stored bytes. `day`
     (UTC) is the day of receipt for files and violations, the day of writing for new replicas, and
-    the day of the observation for replicas whose state changed.
+    for replicas whose state changed the day on which a read found them in the new state.
     """
 
     day: date
@@ -102,10 +102,7 @@ class DailyUsage:
 
 
 def counted_by_commit(unit: Unit) -> Sequence[CounterChange]:
-    """Return the changes of the counters when a unit is committed.
-
-    A unit is one file, or a violation with its files.
-    """
+    """Return the changes of the counters when a file, or a violation with its files, is committed."""
     changes = [
         CounterChange(day_of(file.created_at), None, file.kind, file.device_id, 1, _size(file))
         for file in unit.files

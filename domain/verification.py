@@ -27,12 +27,12 @@ class Span:
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.start <= self.stop:
             raise InvalidInput.of(
-                "span", f"{self.start}–{self.stop} is not a span of bytes", "give 0 ≤ start ≤ stop"
+                "span", f"{self.start}–{self.stop} is not a range of bytes", "give 0 ≤ start ≤ stop"
             )
 
     @property
     def length(self) -> int:
-        """The number of bytes in the span."""
+        """The number of bytes in this range."""
         return self.stop - self.start
 
 
@@ -46,7 +46,7 @@ class Segment:
 
     @property
     def length(self) -> int:
-        """The number of bytes in the segment."""
+        """The number of bytes in this part of the blob."""
         return self.stop - self.start
 
 
@@ -107,7 +107,7 @@ def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
 def check_segment(
     key: BlobKey, data: bytes | memoryview, segment: Segment, digests: Digests
 ) -> None:
-    """Check one segment (a part with its own digest) of a blob.
+    """Check one segment (a part with its own digest) of a blob against the recorded digest.
 
     Raises:
         BlobCorrupt: `data` is shorter than the segment or does not have the recorded digest.
@@ -121,7 +121,10 @@ def check_segment(
 
 
 def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
-    """Yield the segments that a span (a range of bytes) overlaps, in order; none if it is empty."""
+    """Yield the segments of a blob that a span overlaps, in order; none if the span is empty.
+
+    A segment is a part of the blob with its own digest; a span is the requested range of bytes.
+    """
     if not span.length:
         return
     for index in range(span.start // SEGMENT_BYTES, (span.stop - 1) // SEGMENT_BYTES + 1):
@@ -130,14 +133,14 @@ def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
 
 
 def part_of_segment(data: bytes, segment: Segment, span: Span) -> bytes:
-    """Return the bytes of a segment that are in a span. `data` has all bytes of the segment.
+    """Return those bytes of one segment (a part of a blob) that are in the requested range, `span`.
 
-    If they are the whole segment, `data` itself is returned, without a copy.
+    `data` has all bytes of the segment; if all are requested, it is returned without a copy.
     """
     return data[max(span.start - segment.start, 0) : span.stop - segment.start]
 
 
 def chunks_of(data: bytes, span: Span) -> Iterator[bytes]:
-    """Yield the bytes of a span in chunks of at most `MAX_CHUNK_BYTES`; `data` is the blob."""
+    """Yield the bytes of a blob (`data`) in the range `span`, at most `MAX_CHUNK_BYTES` at a time."""
     for start in range(span.start, span.stop, MAX_CHUNK_BYTES):
         yield data[start : min(start + MAX_CHUNK_BYTES, span.stop)]

@@ -6,7 +6,7 @@ The docstrings are the specification; the contract suites of `traffic_storage.te
 |---|---|
 | `blob_store` | `BlobStore`, and `BlobHead`, `BlobEntry`, `Room` |
 | `ingest_journal`, `changes`, `catalogue`, `store_registry` | the narrow ports of the database; `record_repo` combines them |
-| `store_identity` | `StoreIdentity`: the marker in a store |
+| `store_identity` | `StoreIdentity`: the small identification file (marker) in each store |
 | `cache`, `images`, `spool`, `compressor`, `clock` | `Cache`, `Images`, `Spool` and its bodies, `Compressor`, `Clock` and `Ids` |
 | `errors` | the errors that all adapters raise |
 

@@ -1,4 +1,4 @@
-"""BlobStore: immutable blobs under keys in one folder or bucket."""
+"""BlobStore: immutable blobs (the stored bytes of files) under keys in one folder or bucket."""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @frozen
 class BlobHead:
-    """The size and the manifest of a blob.
+    """The size of a blob, and its manifest (the catalogue row that the store keeps with the blob).
 
-    `manifest` is None if it is unreadable. It is a summary (`sidecar_sha256` is set) if the sidecar
-    that it names is missing or altered.
+    `manifest` is None if it is unreadable. It is a summary (`sidecar_sha256` is set) if the sidecar,
+    the blob with the whole manifest, is missing or altered.
     """
 
     size_bytes: int
@@ -31,7 +31,7 @@ class BlobHead:
 
 @frozen
 class BlobEntry:
-    """A blob in a listing. `modified_at` is in UTC, by the clock of the store."""
+    """A blob in a listing of a store. `modified_at` is in UTC, by the clock of the store."""
 
     key: BlobKey
     size_bytes: int
@@ -40,7 +40,7 @@ class BlobEntry:
 
 @frozen
 class Room:
-    """The free and total space of the medium. None means unknown or unbounded."""
+    """The free and total space of a store's disk or bucket. None means unknown or unbounded."""
 
     free_bytes: int | None = None
     total_bytes: int | None = None
@@ -48,9 +48,10 @@ class Room:
 
 
 class BlobStore(Protocol):
-    """One store. Every method except `unavailable_reason` does I/O, within the adapter's deadlines.
+    """Reads and writes the blobs (stored bytes of files) in one store: a folder or a bucket.
 
-    Many calls run concurrently on one event loop. The constructor does no I/O; the first call opens
+    Every method but `unavailable_reason` does I/O, within the adapter's time limits. Many calls run
+    concurrently on one event loop. The constructor does no I/O; the first call opens
     the store.
 
     Errors of all methods:
@@ -66,7 +67,7 @@ class BlobStore(Protocol):
     @property
     @abstractmethod
     def tier(self) -> Tier:
-        """The tier of this store."""
+        """The tier of this store: local disk or cloud."""
 
     @property
     @abstractmethod
@@ -88,8 +89,8 @@ class BlobStore(Protocol):
         """Write a new blob and its manifest.
 
         Returns when bytes and manifest are durable, whole and verified. A store that cannot keep
-        every manifest beside a blob keeps it as `manifest.kept()`: the sidecar is durable before
-        the blob is published.
+        every manifest beside a blob keeps it as `manifest.kept()`: the sidecar (a second blob, with
+        the whole manifest) is durable before the blob is published.
 
         Create-only: no blob that exists is ever changed. If `key` already holds the same bytes (an
         earlier write of this call whose answer was ambiguous), the call succeeds and the existing
@@ -107,13 +108,14 @@ class BlobStore(Protocol):
             BlobCorrupt: the body is shorter or longer than its digests state; nothing was published.
             DeadlinePassed: the blob was not published before `deadline` and never will be. If
                 `deadline` has passed when the call begins, this error takes precedence over every
-                other outcome, because recovery may already delete the key.
+                other outcome, because recovery (the undoing of interrupted store operations) may
+                already delete the key.
             StorageFull: no space is left; nothing was published.
         """
 
     @abstractmethod
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
-        """Return the whole blob, checked against `digests`.
+        """Return all bytes of a blob, after checking them against `digests`.
 
         Raises:
             BlobMissing: no such blob.
@@ -122,11 +124,11 @@ class BlobStore(Protocol):
 
     @abstractmethod
     def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
-        """Yield the bytes of `span`, in order, each checked before it is yielded.
+        """Yield the bytes of a blob in the range `span`, in order, each checked before it is yielded.
 
-        A blob without segment digests is read and checked whole. A blob with segment digests is
-        checked by its size and then segment by segment (1 MiB), only the segments that `span`
-        touches. Chunks have 1 byte to 4 MiB. Closing the iterator early frees everything at once.
+        If `digests` has no segments (parts of 1 MiB with their own digests), the blob is read and
+        checked whole. Otherwise its size is checked, and then only the segments that `span`
+        touches. Chunks have 1 byte to 4 MiB. Closing the iterator early frees all resources.
 
         Raises (while iterated):
             BlobMissing, BlobCorrupt: as `read`; bytes yielded before the error are correct.
@@ -135,10 +137,10 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def measure(self, key: BlobKey) -> Digests:
-        """Compute the digests of the bytes that this store holds under `key`.
+        """Compute and return the digests of the bytes that this store holds under `key`.
 
-        Recorded digests are not used. Reads all bytes, in bounded memory, from the medium itself,
-        never from a cache.
+        Recorded digests are not used. All bytes are read, in bounded memory, from the disk or
+        bucket itself, never from a cache.
 
         Raises:
             BlobMissing: no such blob.
@@ -155,7 +157,7 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:
-        """Return the size and manifest of a blob.
+        """Return the size of a blob, and its manifest (the catalogue row kept with the blob).
 
         Raises:
             BlobMissing: no such blob.
@@ -163,21 +165,24 @@ class BlobStore(Protocol):
 
     @abstractmethod
     async def delete(self, key: BlobKey) -> None:
-        """Remove a blob and its sidecar, durably. Succeeds if the blob is absent."""
+        """Remove a blob and its sidecar (the blob with its whole manifest, if any), durably.
+
+        Succeeds if the blob is absent.
+        """
 
     @abstractmethod
     def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         """Yield all blobs whose key begins with `prefix` and is greater than `after`.
 
         In ascending order of key (code points), in bounded memory. Partly written blobs, sidecars
-        and the marker are never listed. A blob that is written or deleted during the listing may or
-        may not be listed; every other blob is listed exactly once. If the listing can't be
-        completed, it raises an error.
+        (blobs with the manifests of others) and the store's identification file (marker) are never
+        listed. A blob that is written or deleted during the listing may or may not be listed; every
+        other blob is listed exactly once. If the listing can't be completed, it raises an error.
         """
 
     @abstractmethod
     async def room(self) -> Room:
-        """Return the free and total space of the medium."""
+        """Return the free and total space of the store's disk or bucket."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -189,7 +194,7 @@ class BlobStore(Protocol):
 
 @asynccontextmanager
 async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close an iterator of a store when the block is left, also by an error or a cancellation."""
+    """Return a context that closes an iterator of a store at its exit, also after an error."""
     try:
         yield iterator
     finally:
@@ -198,7 +203,7 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]
 
 
 async def is_empty(store: BlobStore) -> bool:
-    """Return whether a store lists no blob."""
+    """Return whether a store contains no blob."""
     async with closing(store.list()) as listing:
         async for _ in listing:
             return False

@@ -9,14 +9,14 @@ from attrs import frozen
 
 @frozen
 class CacheHealth:
-    """Whether the cache is in use. `detail` describes the cache or its fault."""
+    """Whether the cache is in use. `detail` describes in words the cache, or why it is not used."""
 
     healthy: bool
     detail: str
 
 
 class Cache(Protocol):
-    """Bytes under text keys. No method raises for an outage: every lookup is then a miss.
+    """Stores bytes under text keys. During an outage no method raises: every lookup is a miss.
 
     A call waits at most 50 ms for the first byte of an answer. If none has arrived by then, the
     call counts as a miss, and the adapter makes no further call until a probe in the background
@@ -26,20 +26,20 @@ class Cache(Protocol):
 
     @abstractmethod
     async def get(self, key: str) -> bytes | None:
-        """Return the bytes under `key`, or None."""
+        """Return the bytes under `key`; None if the cache has none."""
 
     @abstractmethod
     async def put(self, key: str, data: bytes, ttl: timedelta) -> None:
-        """Keep `data` for at most `ttl`. Items that exceed the cache's size limit are not kept."""
+        """Store `data` under `key` for at most `ttl`, unless it exceeds the cache's size limit."""
 
     @abstractmethod
     async def drop(self, key: str) -> None:
-        """Remove `key`. Succeeds if the key is absent."""
+        """Remove the bytes under `key`. Succeeds if there are none."""
 
     @abstractmethod
     def health(self) -> CacheHealth:
-        """Return the current state. No I/O."""
+        """Return whether the cache is in use now. No I/O."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close connections and end tasks."""
+        """Close the connections to the cache and end its background tasks."""

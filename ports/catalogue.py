@@ -21,18 +21,21 @@ class Catalogue(Protocol):
 
     @abstractmethod
     async def file(self, file_id: FileId) -> StoredFile | None:
-        """Return the file with its replicas (by tier: local first, then by store), or None."""
+        """Return the row of a file with its replicas; None if there is no such file.
+
+        Local replicas come before cloud replicas, and within a tier they are ordered by store id.
+        """
 
     @abstractmethod
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
-        """Return the files with this violation id, oldest first (`created_at`, then `file_id`).
+        """Return at most 1,000 files with this violation id, oldest first.
 
-        At most 1,000 of them.
+        They are ordered by `created_at`, then `file_id`.
         """
 
     @abstractmethod
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
-        """Return the violation, or None."""
+        """Return the row of a violation; None if there is no such violation."""
 
     @abstractmethod
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
@@ -53,7 +56,7 @@ class Catalogue(Protocol):
 
     @abstractmethod
     async def usage(self) -> CatalogueUsage:
-        """Return the totals of the maintained counters, all of one moment."""
+        """Return the totals of all usage counters, as they were at one moment."""
 
     @abstractmethod
     async def daily_usage(
@@ -61,6 +64,6 @@ class Catalogue(Protocol):
     ) -> Sequence[DailyUsage]:
         """Return the change of the counters on each day (UTC) of `first` to `last`, oldest first.
 
-        Both days are included; days without a change are left out. With `device_id`, only what
-        this device sent counts. The changes of all days add up to `usage`.
+        Both days are included; days without a change are left out. With `device_id`, only the files
+        and violations of this device count. The changes of all days add up to `usage`.
         """

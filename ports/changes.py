@@ -17,16 +17,16 @@ class Changes(Protocol):
         expects, and safe to repeat. If the outcome of the transaction is unclear, the adapter looks
         it up before it returns.
 
-        Return whether the change modified anything. False if it was applied before (by an earlier
-        call of this attempt or by another caller), or if it is an observation of a replica in a
-        state that the observed state may not replace.
+        Return whether the change modified anything. False if the same change was applied before, by
+        this or another caller, or if it records a state in which a replica was found and that may
+        not replace the recorded state.
 
         Raises (nothing was changed, except possibly with OutcomeUnknown):
-            AttemptCondemned: recovery condemned the attempt of `CommitUnit` first, or the unit names
-                an unregistered store, or restores a file that no longer exists. The attempt stays
-                in the journal.
-            IdsTaken: another unit has one of the ids, or has completed the violation. The attempt
-                stays in the journal.
+            AttemptCondemned: recovery cancelled the store operation of a `CommitUnit` first, because
+                its deadline had passed, or the change names an unregistered store, or restores a
+                file that no longer exists. A journal entry of the operation stays.
+            IdsTaken: another file or violation has one of the ids, or the violation to complete
+                does not exist or has such a file already. The journal entry stays.
             OutcomeUnknown: the outcome could not be looked up; the change may have been applied.
             CatalogueUnavailable: the database can't be reached or did not answer in time.
             StorageFull: the database has no space to write.

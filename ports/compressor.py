@@ -9,7 +9,7 @@ from traffic_storage.ports.spool import MemoryBody
 
 
 class Compressor(Protocol):
-    """One compression method, in both directions."""
+    """Compresses bytes with one method, and expands them again."""
 
     @property
     @abstractmethod
@@ -32,4 +32,4 @@ class Compressor(Protocol):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Stop the adapter's threads."""
+        """Stop the threads of this compressor."""

@@ -30,15 +30,18 @@ class BlobMissing(TrafficStorageError, LookupError):
 
 
 class BlobConflict(TrafficStorageError):
-    """The key or the marker already has other content; nothing was changed."""
+    """The blob key, or the store's identification file (marker), already has other content.
+
+    Nothing was changed.
+    """
 
 
 class DeadlinePassed(TrafficStorageError, TimeoutError):
-    """The deadline of the attempt passed before the blob was published; nothing was published."""
+    """The time limit for storing passed before the blob was published; nothing was published."""
 
 
 class StoreReplaced(StorageUnavailable):
-    """The path of the store now leads to another folder, which was neither read nor changed."""
+    """The path of a store now leads to another folder than before; it was not read or changed."""
 
 
 class CatalogueUnavailable(Unavailable):
@@ -46,15 +49,18 @@ class CatalogueUnavailable(Unavailable):
 
 
 class OutcomeUnknown(CatalogueUnavailable):
-    """A commit was sent, and its outcome could not be looked up. It may have happened."""
+    """A commit was sent to the database, and whether it happened could not be determined."""
 
 
 class AttemptCondemned(TrafficStorageError):
-    """Recovery condemned the attempt before it committed; nothing of it is visible."""
+    """Recovery cancelled a store operation, whose deadline had passed, before its commit.
+
+    Nothing of the operation is visible.
+    """
 
 
 class IdsTaken(TrafficStorageError):
-    """Another unit claimed one of the ids first; nothing of this unit is visible."""
+    """Another file or violation was stored first under one of the ids; nothing was committed."""
 
 
 __all__ = [

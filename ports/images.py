@@ -31,14 +31,14 @@ class ImageInfo:
 
 @frozen
 class DecodedImage:
-    """The pixels of an encoded image."""
+    """The decoded pixels of an image."""
 
     pixels: Pixels = field(repr=False)
     channel_order: ChannelOrder
 
 
 class Images(Protocol):
-    """Encoder and decoder with a limit on the number of pixels."""
+    """Encodes arrays as images and decodes images, with a limit on the number of pixels."""
 
     @abstractmethod
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
@@ -83,4 +83,4 @@ class Images(Protocol):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Stop the adapter's threads."""
+        """Stop the threads that encode and decode images."""

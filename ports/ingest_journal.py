@@ -1,7 +1,8 @@
-"""IngestJournal: the keys that an attempt may have written, until it is committed or undone.
+"""IngestJournal: the blob keys that an unfinished store operation may have written.
 
-An attempt is one try to store a unit (a file, or a violation with its files). Recovery condemns an
-attempt whose deadline has passed: it can no longer commit.
+An attempt is one try to store a file, or a violation with its files; its journal entry exists until
+it is committed or undone. Recovery (the undoing of interrupted attempts) first condemns an attempt
+whose deadline has passed: it can no longer commit.
 
 Each call is one transaction, durable before it returns.
 
@@ -20,24 +21,28 @@ from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
 
 
 class IngestJournal(Protocol):
-    """The attempts that are neither committed nor undone. A `CommitUnit` removes its attempt."""
+    """The entries of attempts (tries to store something) that are neither committed nor undone.
+
+    The change `CommitUnit` removes the entry of its attempt.
+    """
 
     @abstractmethod
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
-        """Enter an attempt before any byte is published, and return the rows under the claimed ids.
+        """Enter a try to store something (attempt), and return the existing rows under `ids`.
 
-        The attempt is entered even when ids are taken: a caller that writes nothing must call
-        `forget`. Safe to repeat with the same attempt.
+        Call it before any byte is published. The entry is made even when ids are taken: a caller
+        that then writes nothing must call `forget`. Safe to repeat with the same attempt.
         """
 
     @abstractmethod
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
-        """Condemn attempts whose deadline has passed, by compare-and-set; oldest first.
+        """Mark the attempts (tries to store) with a deadline up to `now`, so that they can't commit.
 
-        A condemned attempt can't commit. Every call returns it until it is forgotten, so that a
-        failed undo is repeated.
+        Each is marked by compare-and-set. Returns at most `limit` marked attempts, oldest first.
+        Every call returns an attempt again until `forget` removes it, so that a failed undo is
+        repeated.
         """
 
     @abstractmethod
     async def forget(self, attempt: AttemptId) -> None:
-        """Remove an attempt whose keys are deleted. Succeeds if the attempt is absent."""
+        """Remove the entry of a try to store (attempt) whose blobs are deleted, if it exists."""

@@ -43,8 +43,9 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
     async def fold_counters(self) -> None:
         """Add recorded changes of the counters to the totals, and delete their rows.
 
-        The results of `usage` and `daily_usage` stay the same. Each change is added once, however many processes call this. Until the
-        next call a change may stay that was recorded while a transaction was running.
+        The results of `usage` and `daily_usage` stay the same. Each change is added once, even if
+        several processes call this. A change that was recorded while another transaction was
+        running may be added only by the next call.
 
         Raises:
             CatalogueUnavailable: the database can't be reached or did not answer in time.
@@ -54,7 +55,7 @@ class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Wait until the database answers; raise if it does not."""
+        """Wait until the database answers; raise `CatalogueUnavailable` if it does not."""
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Spool: takes in byte streams of unknown length and provides them as bounded, hashed bodies."""
+"""Spool: receives byte streams of unknown length up to a limit, and hashes and keeps the bytes."""
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -61,7 +61,7 @@ class Spool(Protocol):
 
     @abstractmethod
     async def wrap(self, data: bytes) -> MemoryBody:
-        """Return `data` as a body with its digests. A body in memory needs no release."""
+        """Return `data` as a body in memory, with its digests. It need not be freed."""
 
     @abstractmethod
     def chunks(self, body: Body) -> AsyncIterator[bytes]:
@@ -73,7 +73,7 @@ class Spool(Protocol):
     ) -> AsyncIterator[bytes]:
         """Yield the bytes of a regular file, in chunks of 1 byte to 1 MiB.
 
-        Closing the iterator early frees everything at once.
+        Closing the iterator early closes the file.
 
         Raises (while iterated):
             InvalidInput: there is no such readable regular file, or it changed while it was read
@@ -82,13 +82,18 @@ class Spool(Protocol):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Free every body that is still held. Leaving the context of a body afterwards does nothing."""
+        """Free all bodies that `take` returned and whose contexts have not ended.
+
+        Leaving such a context afterwards does nothing.
+        """
 
 
 async def admitted(
     source: AsyncIterable[bytes], *, limit_bytes: int, field_name: str
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a source that `Admission` admits. Every spool uses it.
+    """Yield the chunks of a source after `Admission` has checked their type and total size.
+
+    Every spool reads its sources through this function.
 
     The iterator of `source` is closed in every case (if it has an `aclose`).
 

@@ -1,4 +1,7 @@
-"""StoreIdentity: the marker in a store, which proves that store and catalogue belong together."""
+"""StoreIdentity: the small identification file in a store (the marker).
+
+It proves that the store and the catalogue belong together.
+"""
 
 from abc import abstractmethod
 from typing import Protocol
@@ -8,41 +11,49 @@ from traffic_storage.ports.blob_store import BlobStore
 
 
 class StoreIdentity(Protocol):
-    """Reads and changes the marker of one store. Every blob store adapter implements it.
+    """Reads and changes the identification file (marker) of one store.
+
+    Every blob store adapter implements this protocol.
 
     Errors of all methods:
         StorageUnavailable: the store can't be reached or refuses the operation; whether a change
             happened is unknown.
         StoreReplaced: the path of the store now leads to another folder, which was neither read nor
             changed.
-        InvalidInput: the marker exists and is unreadable.
+        InvalidInput: the identification file exists and is unreadable.
     """
 
     @abstractmethod
     async def marker(self) -> Marker | None:
-        """Read the marker from the store and return it; None if there is none."""
+        """Read the store's identification file; return its content, or None if it does not exist."""
 
     @abstractmethod
     async def create_marker(self, marker: Marker) -> None:
-        """Write the first marker, durably. Succeeds if the store already holds the same marker.
+        """Write the identification file (marker) of a store that has none, durably.
+
+        Succeeds if the store already has one with the same content.
 
         Raises:
-            BlobConflict: the store holds another marker; it stays.
-            StorageFull: no space is left; the store has no marker.
+            BlobConflict: the store has one with other content; it stays.
+            StorageFull: no space is left; the store has no identification file.
         """
 
     @abstractmethod
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
-        """Replace the store's identity marker `was` by `becomes`, durably and atomically.
+        """Replace the content `was` of the store's identification file (marker) by `becomes`.
 
-        Compare-and-set, if the medium supports it: of concurrent calls with the same `was` one
-        succeeds. Succeeds if the marker already is `becomes`.
+        The change is durable and atomic. It is a compare-and-set, if the disk or bucket supports
+        it: of concurrent calls with the same `was` one succeeds. Succeeds if the content already is
+        `becomes`.
 
         Raises:
-            BlobConflict: the marker is neither of the two, or there is none; nothing was changed.
-            StorageFull: no space is left; the marker stays.
+            BlobConflict: the file has neither content, or does not exist; nothing was changed.
+            StorageFull: no space is left; the file is unchanged.
         """
 
 
 class MarkedBlobStore(BlobStore, StoreIdentity, Protocol):
-    """A blob store with its marker: the protocol that adapters implement and containers configure."""
+    """A blob store that has an identification file (marker).
+
+    Adapters of stores implement this protocol; a container is configured with such adapters.
+    """

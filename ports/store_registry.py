@@ -1,7 +1,7 @@
-"""StoreRegistry: the stores that belong to a catalogue, with their incarnations.
+"""StoreRegistry: the stores that belong to a catalogue, with the token that identifies each.
 
-An incarnation is a random id that the marker in the store and the catalogue must both hold; it is
-replaced every hour, so an old copy of either is recognised.
+The token (incarnation) is a random id that the catalogue and the identification file (marker) in
+the store must both hold; it is replaced every hour, so an old copy of either is recognised.
 
 Errors of all methods:
     CatalogueUnavailable: the database can't be reached or did not answer in time.
@@ -26,20 +26,21 @@ class StoreRegistry(Protocol):
 
     @abstractmethod
     async def register(self, store: RegisteredStore) -> None:
-        """Enter a new store. If the same store is registered already, succeeds without a change."""
+        """Enter a new store. Succeeds without a change if a store with this id is registered."""
 
     @abstractmethod
     async def registered(self, store_id: StoreId) -> RegisteredStore | None:
-        """Return the store with this id, or None."""
+        """Return the entry of the store with this id; None if there is none."""
 
     @abstractmethod
     async def registered_at(self, tier: Tier, location: str) -> Sequence[RegisteredStore]:
-        """Return the stores of a tier that were confirmed at a location, the latest confirmed last."""
+        """Return the stores of a tier that were last verified at a location, the latest one last."""
 
     @abstractmethod
     async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
-        """Replace a store's entry by compare-and-set; return whether the catalogue now holds `becomes`.
+        """Replace a store's entry `was` by `becomes`; return whether the catalogue holds `becomes`.
 
-        The store is compared by its incarnations (`RegisteredStore.agrees_with`). Of concurrent
-        calls from one state one succeeds. If the outcome is unclear, the adapter looks it up.
+        Compare-and-set on the random tokens in the entry (`RegisteredStore.agrees_with`): of
+        concurrent calls with the same `was` one succeeds. If the outcome is unclear, the adapter
+        looks it up.
         """

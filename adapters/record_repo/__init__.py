@@ -1,1 +1,1 @@
-"""The catalogue, each technology a module or package: `memory`, `sql`."""
+"""The adapters of the catalogue: `memory` in this process, `sql` in SQLite and PostgreSQL."""

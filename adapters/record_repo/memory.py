@@ -1,4 +1,4 @@
-"""The catalogue in the memory of this process; the contract suites compare the others with it."""
+"""The catalogue in the memory of this process; contract suites compare other adapters with it."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -113,7 +113,7 @@ class InMemoryRecordRepo(RecordRepo):
         return CatalogueUsage.of(self._recounted())
 
     def _recounted(self) -> Iterable[Counted]:
-        """Count every file, replica and violation anew."""
+        """Yield the counts and bytes of all files, replicas and violations, from their rows."""
         for file in self._files.values():
             yield None, file.kind, 1, file.stored.size_bytes
             for replica in file.replicas:
@@ -171,7 +171,7 @@ class InMemoryRecordRepo(RecordRepo):
         return ()
 
     async def ping(self) -> None:
-        """Return at once."""
+        """Do nothing: this catalogue can always be reached."""
 
     async def aclose(self) -> None:
         """Do nothing: the catalogue can be used afterwards."""
@@ -180,7 +180,9 @@ class InMemoryRecordRepo(RecordRepo):
         if attempt not in self._attempts and unit.is_shown_by(self._held(unit.affected_ids)):
             return False
         if attempt not in self._attempts or attempt in self._condemned:
-            raise AttemptCondemned(f"the attempt {attempt} was undone before it could commit")
+            raise AttemptCondemned(
+                f"the store operation {attempt} took too long and was cancelled before its commit"
+            )
         self._check_free(name for name in unit.names.files if name in self._files)
         self._check_there(attempt, unit)
         self._check_free(name for name in [unit.names.violation] if name in self._violations)
@@ -211,12 +213,17 @@ class InMemoryRecordRepo(RecordRepo):
         return ExistingRows(MappingProxyType(taken), violation)
 
     def _completed(self, unit: Unit) -> StoredViolation | None:
-        """Return the violation that the unit completes, with the added files."""
+        """Return the violation to which `unit` adds an image or video, with these files.
+
+        None if it adds nothing to an existing violation.
+        """
         if unit.completes is None:
             return None
         violation = self._violations.get(unit.completes)
         if violation is None:
-            raise IdsTaken(f"there is no violation {unit.completes} to complete")
+            raise IdsTaken(
+                f"the violation {unit.completes}, which was to get a file, does not exist"
+            )
         for kind in (FileKind.IMAGE, FileKind.VIDEO):
             if file := unit.of_kind(kind):
                 violation = _with_file(violation, kind, file.file_id)
@@ -229,11 +236,15 @@ class InMemoryRecordRepo(RecordRepo):
 
     def _check_there(self, attempt: AttemptId, unit: Unit) -> None:
         if any(file.file_id not in self._files for file in unit.restored):
-            raise AttemptCondemned(f"the attempt {attempt} restores a file that is gone")
+            raise AttemptCondemned(
+                f"the store operation {attempt} restores a file that no longer exists"
+            )
         used = {(replica.store_id, replica.tier) for _, replica in unit.replicas}
         there = {(store.store_id, store.tier) for store in self._stores.values()}
         if gone := ", ".join(store_id for store_id, _ in used - there):
-            raise AttemptCondemned(f"the attempt {attempt} names a store that is gone: {gone}")
+            raise AttemptCondemned(
+                f"the store operation {attempt} names a store that is not registered: {gone}"
+            )
 
     def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:
         file = self._files[file_id]
@@ -257,7 +268,7 @@ def _with_more(file: StoredFile, replicas: Iterable[Replica]) -> StoredFile:
 def _with_file(violation: StoredViolation, kind: FileKind, file_id: FileId) -> StoredViolation:
     slot = violation.image_file_id if kind is FileKind.IMAGE else violation.video_file_id
     if slot is not None:
-        raise IdsTaken(f"the violation {violation.violation_id} has its {kind} already")
+        raise IdsTaken(f"the violation {violation.violation_id} already has its {kind}")
     if kind is FileKind.IMAGE:
         record = evolve(violation.record, image_path=file_id)
         return evolve(violation, record=record, image_file_id=file_id)

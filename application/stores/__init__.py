@@ -2,9 +2,9 @@
 
 | module | responsibility |
 |---|---|
-| `directory` | stores by id, and whether each is trusted |
-| `identity` | determines the identity of each store |
-| `capacity` | free space, reservations and concurrent puts |
+| `directory` | stores by id, and whether each is trusted (may be changed) |
+| `identity` | determines which registered store each configured location holds |
+| `capacity` | free space, reserved space and the limit of concurrent writes |
 | `choosing` | selects the stores of a new file |
 """
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Stores:
-    """All stores of this process, bound to the catalogue. Use cases reach stores through it."""
+    """All stores of this process and their ids in the catalogue. Use cases reach stores through it."""
 
     def __init__(
         self,
@@ -67,19 +67,23 @@ class Stores:
         return iter(self._directory)
 
     def blob_store(self, store_id: StoreId) -> BlobStore:
-        """Return a store of this process, for reading (see `Directory.blob_store`)."""
+        """Return the adapter of a store of this process, for reading (see `Directory.blob_store`)."""
         return self._directory.blob_store(store_id)
 
     def trusted(self, store_id: StoreId) -> MarkedBlobStore:
-        """Return a trusted store of this process, for a change (see `Directory.trusted`)."""
+        """Return the adapter of a store, for a change; raise if the store is not trusted.
+
+        A store is trusted while it and the catalogue agree that it is the registered one (see
+        `Directory.trusted`).
+        """
         return self._directory.trusted(store_id)
 
     async def confirm(self, store_id: StoreId, missing: BlobMissing | None = None) -> None:
-        """Read the marker of a store and check that it is the store with this id.
+        """Read the identification file (marker) of a store; check that it has the id `store_id`.
 
         Call it before a replica is recorded as missing or as present again, and before recovery
-        deletes. With `missing`, also check that the store lacks only that blob, not its whole
-        folder.
+        deletes a blob. With `missing`, the error of a read that found no blob, also check that the
+        folder of that blob exists.
 
         Raises:
             StorageUnavailable: the check failed or was impossible; the message names the cause.
@@ -95,13 +99,13 @@ class Stores:
         self._directory.trusted(store_id)
 
     async def bind(self) -> None:
-        """Determine or verify the identity of each store, recount, and measure free space.
+        """Determine the id of each store and whether it may be changed; reload its usage.
 
-        A store that can't be reached is identified by a later call.
+        Also measures the free space. A store that can't be reached is identified by a later call.
 
         Raises:
-            CatalogueUnavailable: the database can't be reached. Identities are unchanged if the
-                error occurs while they are determined.
+            CatalogueUnavailable: the database can't be reached. If this happens before all stores
+                are identified, what is known of them is unchanged.
         """
         found: list[Identity] = []
         for bound in self._directory:
@@ -114,15 +118,24 @@ class Stores:
                 await self._capacity.refresh(bound)
 
     async def doubt(self, store: MarkedBlobStore) -> str:
-        """Return why a store would not be trusted at a start (see `Identities.doubt`)."""
+        """Return why a process that starts now would not write to a store; empty if it would.
+
+        See `Identities.doubt`.
+        """
         return await self._identities.doubt(store)
 
     async def adopt(self, bound: BoundStore) -> str:
-        """Make the catalogue trust a store (see `Identities.adopt`)."""
+        """Register a store as the correct one at its location; return a description of the result.
+
+        See `Identities.adopt`.
+        """
         return await self._identities.adopt(bound)
 
     async def recount(self) -> None:
-        """Recount the usage (see `Capacity.recount`); note the locations of other processes' stores."""
+        """Reload the usage of each store from the catalogue (see `Capacity.recount`).
+
+        Also note the last locations of stores that other processes use, for error messages.
+        """
         counted = await self._capacity.recount()
         foreign = [store_id for store_id in counted if store_id not in self._directory]
         known = [await self._repo.registered(store_id) for store_id in foreign]
@@ -131,17 +144,17 @@ class Stores:
     async def place(
         self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
     ) -> Placement:
-        """Decide where a file is stored (see `Choosing.place`)."""
+        """Choose the stores of a new file and reserve space for it (see `Choosing.place`)."""
         return await self._choosing.place(kind, size_bytes, device, excluded)
 
     def slots(self, puts: Mapping[StoreId, int]) -> AbstractAsyncContextManager[PutSlots]:
-        """Wait for put slots in stores (see `Capacity.slots`)."""
+        """Wait until this number of writes may begin in each store (see `Capacity.slots`)."""
         return self._capacity.slots(puts)
 
     def occupied(self, store_id: StoreId) -> Occupancy:
-        """Return the occupancy of a store (see `Capacity.occupied`)."""
+        """Return the bytes that files occupy in a store (see `Capacity.occupied`)."""
         return self._capacity.occupied(store_id)
 
     def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
-        """End a reservation of space (see `Capacity.end_reservation`)."""
+        """End a reservation of space in a store (see `Capacity.end_reservation`)."""
         self._capacity.end_reservation(store_id, size_bytes, kept=kept)

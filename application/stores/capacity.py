@@ -1,4 +1,4 @@
-"""Capacity: free space of stores, reserved bytes, and limits on concurrent puts."""
+"""Capacity: free space of stores, reserved bytes, and limits on concurrent writes."""
 
 import asyncio
 import logging
@@ -21,12 +21,12 @@ logger = logging.getLogger("traffic_storage.stores")
 ROOM_IS_FRESH_SECONDS = 1.0
 
 PutSlots: TypeAlias = Mapping[StoreId, asyncio.Semaphore]
-"""The semaphore that limits the puts of one unit in each store."""
+"""Store id → the semaphore that limits the concurrent writes of one call in this store."""
 
 
 @define
 class Occupancy:
-    """The bytes that recorded and pending files occupy in a store.
+    """The bytes that stored files, and files that are being stored, occupy in a store.
 
     Attributes:
         counted_bytes: the catalogue's counters at the last recount, plus the bytes that this
@@ -55,7 +55,7 @@ class _Measurement:
 
 
 class Slots:
-    """A limited number of slots (permissions to put a file), granted in the order of arrival."""
+    """A limited number of slots (rights to write one file), granted in the order of the requests."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -64,7 +64,10 @@ class Slots:
 
     @asynccontextmanager
     async def take(self, count: int) -> AsyncIterator[int]:
-        """Hold `count` slots, but at most the limit; yield their number."""
+        """Wait for `count` slots (rights to write a file), but at most the limit; yield the number.
+
+        The slots are released at the end of the context.
+        """
         wanted = min(count, self._limit)
         await self._acquire(wanted)
         try:
@@ -96,7 +99,7 @@ class Slots:
 
 
 class Capacity:
-    """Measures free space, counts stored and reserved bytes, and limits concurrent puts per store."""
+    """Measures free space, counts stored and reserved bytes, limits concurrent writes per store."""
 
     def __init__(
         self, directory: Directory, catalogue: Catalogue, clock: Clock, *, parallel_puts: int
@@ -109,7 +112,7 @@ class Capacity:
         self._slots: defaultdict[StoreId, Slots] = defaultdict(lambda: Slots(parallel_puts))
 
     def occupied(self, store_id: StoreId) -> Occupancy:
-        """Return the current occupancy of a store."""
+        """Return the bytes that stored files, and files being stored, occupy in a store now."""
         return self._occupied[store_id]
 
     def reserve(self, store_id: StoreId, size_bytes: int) -> None:
@@ -117,7 +120,7 @@ class Capacity:
         self._occupied[store_id].reserved_bytes += size_bytes
 
     def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
-        """End a reservation; `kept` says whether the file was stored."""
+        """End a reservation of space in a store; `kept` is whether the file was stored."""
         here = self._occupied[store_id]
         here.reserved_bytes -= size_bytes
         if kept:
@@ -126,12 +129,13 @@ class Capacity:
 
     @asynccontextmanager
     async def slots(self, puts: Mapping[StoreId, int]) -> AsyncIterator[PutSlots]:
-        """Wait for this number of put slots in each store; yield a semaphore of that size for each.
+        """Wait until this number of writes may begin in each store; yield a semaphore for each.
 
-        Each store has its own slots, so a slow store does not delay puts to another.
+        The semaphore has the size of that number. Each store has its own limit of concurrent
+        writes, so a slow store does not delay writes to another.
         """
         async with AsyncExitStack() as held:
-            # All units take slots in the same order, so no two units wait for each other.
+            # All calls take slots in the same order, so no two calls wait for each other.
             yield {
                 store_id: asyncio.Semaphore(
                     await held.enter_async_context(self._slots[store_id].take(puts[store_id]))
@@ -140,7 +144,7 @@ class Capacity:
             }
 
     async def recount(self) -> Mapping[StoreId, int]:
-        """Take the usage from the catalogue's counters; return the bytes of each store.
+        """Reload the usage from the catalogue's counters; return the used bytes of each store.
 
         Reservations stay. A file stored during the recount may count twice until the next recount,
         but is never omitted.
@@ -175,7 +179,7 @@ class Capacity:
     def status(
         self, bound: BoundStore, failed: StorageFull | StorageUnavailable | None
     ) -> StoreStatus:
-        """Return the current status of a store for placement.
+        """Return the availability and the free space of a store, for the choice of stores.
 
         `failed` is the error that this store raised earlier in the same call, or None.
         """
@@ -198,7 +202,7 @@ class Capacity:
         return Occupancy() if bound.store_id is None else self._occupied[bound.store_id]
 
     def _free_bytes(self, bound: BoundStore, occupied: Occupancy) -> int | None:
-        """Return the measured free bytes minus the bytes stored since then and reserved."""
+        """Return the last measured free bytes minus the bytes stored since and the reserved bytes."""
         if bound.room.free_bytes is None:
             return None
         stored_since = occupied.kept_bytes - self._measured[id(bound)].kept_bytes

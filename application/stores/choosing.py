@@ -1,4 +1,4 @@
-"""Choosing: selects the stores that the strategy considers for a file, and places the file."""
+"""Choosing: selects the stores in which a new file is stored, by strategy, device and free space."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -19,11 +19,11 @@ from traffic_storage.domain.placement import (
 )
 
 Excluded: TypeAlias = Mapping[StoreId, StorageFull | StorageUnavailable]
-"""Stores that failed in this call, each with its error."""
+"""Id of a store in which a write failed during this call → the error."""
 
 
 class Choosing:
-    """Decides where a file is stored, by the current status of the stores."""
+    """Chooses the stores of a new file, by the availability and free space of the stores."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Choosing:
     async def place(
         self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
     ) -> Placement:
-        """Decide where a file is stored, and reserve its bytes in the first store.
+        """Choose the stores of a new file, and reserve its bytes in the first of them.
 
         Raises:
             StorageFull, StorageUnavailable: as `domain.placement.place`.

@@ -1,4 +1,4 @@
-"""Directory: the stores of this process by id, and which of them are trusted."""
+"""Directory: the stores of this process by id, and which of them may be changed (are trusted)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +13,13 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 logger = logging.getLogger("traffic_storage.stores")
 
-NOT_BOUND = "its identity is not verified yet"
-NOT_USED = "the strategy does not use it"
+NOT_BOUND = "it is not verified yet that this is the registered store"
+NOT_USED = "the storage strategy does not use this store"
 
 
 @frozen
 class StoreLimits:
-    """The bytes that files may occupy in a store, and the bytes that must stay free on its medium."""
+    """The bytes that files may occupy in a store, and the bytes that must stay free on its disk."""
 
     limit_bytes: int | None = None
     reserve_bytes: int = 0
@@ -27,7 +27,7 @@ class StoreLimits:
 
 @frozen
 class ConfiguredStore:
-    """A store that the configuration names.
+    """A store that is named in the configuration.
 
     Attributes:
         written: whether the strategy stores new files here. A store that the strategy does not use
@@ -44,9 +44,10 @@ class ConfiguredStore:
 
 @frozen
 class Identity:
-    """The identity of a configured store, as far as it is known.
+    """The id of a configured store in the catalogue, as far as it is known, and if it is trusted.
 
-    `untrusted_reason` states why nothing may be written or deleted in it; empty if it is trusted.
+    `untrusted_reason` states why nothing may be written or deleted in the store; it is empty if the
+    store is trusted, that is, verified to be the one with this id.
     """
 
     store_id: StoreId | None = None
@@ -55,7 +56,7 @@ class Identity:
 
 @define
 class BoundStore:
-    """A configured store, its identity, and the last measurement of its medium."""
+    """A configured store, its id in the catalogue, and its free space when last measured."""
 
     configured: ConfiguredStore
     identity: Identity = Identity()
@@ -68,22 +69,22 @@ class BoundStore:
 
     @property
     def store_id(self) -> StoreId | None:
-        """The id in the catalogue; None while it is unknown."""
+        """The id of this store in the catalogue; None while it is unknown."""
         return self.identity.store_id
 
     @property
     def untrusted_reason(self) -> str:
-        """The reason why nothing may be changed in it; empty if it is trusted."""
+        """The reason why nothing may be changed in this store; empty if it may be changed."""
         return self.identity.untrusted_reason
 
     @property
     def trusted(self) -> bool:
-        """Whether store and catalogue agree on its identity."""
+        """Whether this store is verified to be the registered one, so that it may be changed."""
         return not self.untrusted_reason
 
 
 class Directory:
-    """All stores of this process."""
+    """All stores of this process by their ids, with what is known of each."""
 
     def __init__(self, configured: Sequence[ConfiguredStore]) -> None:
         self._all = [BoundStore(store) for store in configured]
@@ -104,7 +105,7 @@ class Directory:
         return (bound for bound in self._all if bound.store.tier is tier)
 
     def bind(self, identities: Sequence[Identity]) -> None:
-        """Set the identities of all stores, given in the order of the configuration."""
+        """Set the id of each store and whether it may be changed, in the order of the configuration."""
         for bound, identity in zip(self._all, identities, strict=True):
             reason = identity.untrusted_reason
             if reason not in {"", NOT_USED, bound.untrusted_reason}:
@@ -114,7 +115,7 @@ class Directory:
         self._is_bound = True
 
     def note_elsewhere(self, locations: Mapping[StoreId, str]) -> None:
-        """Record the last known locations of stores of other processes, for error messages."""
+        """Record the last known locations of all registered stores, for error messages."""
         self._elsewhere = locations
 
     def __contains__(self, store_id: StoreId) -> bool:
@@ -143,15 +144,15 @@ class Directory:
         return self.known(store_id).store
 
     def trusted(self, store_id: StoreId) -> MarkedBlobStore:
-        """Return the adapter of a store, for a change. Call it immediately before each change.
+        """Return the adapter of a store that may be changed. Call it immediately before each change.
 
         Raises:
-            StorageUnavailable: this process has no such store, or the store is not trusted; the
-                message gives the reason.
+            StorageUnavailable: this process has no such store, or the store is not verified to be
+                the registered one; the message gives the reason.
         """
         bound = self.known(store_id)
         if not bound.trusted:
             raise StorageUnavailable(
-                f"the store {store_id} is not trusted: {bound.untrusted_reason}"
+                f"the store {store_id} is not trusted, so it is not changed: {bound.untrusted_reason}"
             )
         return bound.store

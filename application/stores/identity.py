@@ -1,7 +1,9 @@
-"""Identities: determine the identity of each configured store, and whether it may be changed.
+"""Identities: determine which registered store each location holds, and if it may be changed.
 
-This module carries out the steps of the protocol that `domain.identity` defines. Several processes
-may do so concurrently, and any of them may die between two steps.
+This module carries out the steps of the protocol that `domain.identity` defines: the identification
+file (marker) in a store and the catalogue must hold the same random token (incarnation), which is
+replaced regularly. Several processes may take these steps concurrently, and any of them may die
+between two steps.
 """
 
 import asyncio
@@ -42,7 +44,10 @@ _MAX_RACES = 20
 
 
 class Identities:
-    """Compares markers with the catalogue, and introduces new incarnations."""
+    """Compares the identification files of stores with the catalogue, and renews their tokens.
+
+    The identification file is called the marker, the random token in it the incarnation.
+    """
 
     def __init__(self, registry: StoreRegistry, clock: Clock, ids: Ids) -> None:
         self._registry = registry
@@ -52,12 +57,12 @@ class Identities:
         self._introduced: set[StoreId] = set()
 
     async def identify(self, bound: BoundStore, claimed: Collection[StoreId | None]) -> Identity:
-        """Return the identity of a store.
+        """Return the id of a configured store, and why it may not be changed (empty if it may).
 
-        At the first call in this process, and when the incarnation is an hour old, writes a new
-        incarnation (a random id) to the catalogue and to the store's marker (its identity file).
-        `claimed`: the ids of configured stores that were identified before; this store must not
-        have one of them.
+        At the first call in this process, and when the random token of the store (its incarnation)
+        is an hour old, writes a new one to the catalogue and to the store's identification file.
+        `claimed` has the ids of the configured stores that were identified before; this store must
+        not have one of them.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
@@ -75,9 +80,9 @@ class Identities:
             return Identity(await self._id_by_location(bound), f"{NOT_BOUND}: {error}")
 
     async def confirm(self, bound: BoundStore, store_id: StoreId) -> None:
-        """Read the marker of a store and check it against the catalogue.
+        """Read the identification file (marker) of a store and check it against the catalogue.
 
-        Takes at most `CONFIRM_SECONDS`.
+        Reading takes at most `CONFIRM_SECONDS`.
 
         Raises:
             StorageUnavailable: the store is not `store_id`, or the check is impossible now; the
@@ -96,24 +101,25 @@ class Identities:
             raise StorageUnavailable(f"{location}: {error}") from error
         except TimeoutError as error:
             raise StorageUnavailable(
-                f"the marker of {location} could not be read within {CONFIRM_SECONDS:.0f} s",
+                f"the identification file of the store at {location} could not be read within "
+                f"{CONFIRM_SECONDS:.0f} s",
                 remedy="check the disk or the network",
             ) from error
         if marker is None or not is_this:
             raise StorageUnavailable(
-                f"{location} does not contain the marker of {store_id}",
+                f"{location} does not contain the identification file (marker) of {store_id}",
                 remedy="check mount points and bucket names",
             )
         if not agrees:
             raise StorageUnavailable(disagreement(location, marker, registered))
 
     async def doubt(self, store: MarkedBlobStore) -> str:
-        """Return why a process that starts now would not trust a store; empty if it would.
+        """Return why a process that starts now would not write to a store; empty if it would.
 
         Changes nothing.
 
         Raises:
-            InvalidInput: the marker of the store is unreadable.
+            InvalidInput: the store's identification file (marker) is unreadable.
             StorageUnavailable: the store can't be reached.
             CatalogueUnavailable: the database can't be reached.
         """
@@ -127,14 +133,14 @@ class Identities:
         return "" if agrees else disagreement(location, marker, registered)
 
     async def adopt(self, bound: BoundStore) -> str:
-        """Make the catalogue trust the store at this location; return a description of the result.
+        """Register the store at this location as the correct one; return a text about the result.
 
-        For an operator who knows that it is the correct store. The catalogue confirms the
-        incarnation of the existing marker. A store without a marker gets one.
+        For an operator who knows that it is the correct store. The catalogue accepts the random
+        token in the store's identification file (marker). A store without this file gets one.
 
         Raises:
-            StorageUnavailable: its marker names another catalogue, or it can't be reached.
-            BlobConflict: another process changes the marker concurrently.
+            StorageUnavailable: the file names another catalogue, or the store can't be reached.
+            BlobConflict: another process changes the file or the catalogue's entry concurrently.
             CatalogueUnavailable: the database can't be reached.
         """
         location = bound.store.location
@@ -145,7 +151,7 @@ class Identities:
             raise StorageUnavailable(other_catalogue(location, marker))
         registered = await self._registry.registered(marker.store_id)
         if registered is not None and registered.admits(marker):
-            return f"{location} is already trusted as {marker.store_id}"
+            return f"{location} is already accepted as the store {marker.store_id}"
         if registered is None:
             registered = self._new_store(bound, marker.store_id)
             await self._registry.register(registered)
@@ -153,12 +159,12 @@ class Identities:
         accepted = registered.intending(marker.incarnation, now)
         await self._exchange(registered, accepted)
         await self._exchange(accepted, accepted.confirming(location, now))
-        return f"{location} was adopted as {marker.store_id}"
+        return f"{location} was adopted as the store {marker.store_id}"
 
     async def _adopt_unmarked(self, bound: BoundStore) -> str:
-        """Write a marker into a store that has none.
+        """Write an identification file (marker) into a store that has none.
 
-        If the store holds blobs and the catalogue knows a store at this location, the marker names
+        If the store holds blobs and the catalogue knows a store at this location, the file names
         that store. Else it names a new store.
         """
         location = bound.store.location
@@ -173,11 +179,17 @@ class Identities:
             intending = self._new_store(bound)
             await self._registry.register(intending)
         await self._create_marker(bound.store, intending)
-        return f"{location} has a new marker and was adopted as {intending.store_id}"
+        return (
+            f"a new identification file was written into {location}, which was adopted as the "
+            f"store {intending.store_id}"
+        )
 
     async def _exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> None:
         if not await self._registry.exchange(was, becomes):
-            raise BlobConflict(f"{was.store_id} is being changed by another process")
+            raise BlobConflict(
+                f"the catalogue's entry of the store {was.store_id} was changed by another process",
+                remedy="try again",
+            )
 
     async def _identified(self, bound: BoundStore, claimed: Collection[StoreId | None]) -> Identity:
         store = bound.store
@@ -186,12 +198,12 @@ class Identities:
             try:
                 return await self._identity_of_unmarked(bound)
             except BlobConflict:
-                # Another process wrote a marker first.
+                # Another process wrote an identification file first.
                 marker = await store.marker()
         if marker is None:
             raise StorageUnavailable(
-                f"{store.location} gave contradictory answers: it refused a new identity marker because "
-                "one exists, but a read found none",
+                f"{store.location} gave contradictory answers: a new identification file was refused "
+                "because one exists, but a read found none",
                 remedy="try again",
             )
         if marker.store_id in claimed:
@@ -220,7 +232,7 @@ class Identities:
         reason = unmarked(location, lost, empty=not lost and await is_empty(bound.store))
         if reason:
             if await bound.store.marker() is not None:
-                raise BlobConflict(f"another process wrote a marker into {location}")
+                raise BlobConflict(f"another process wrote an identification file into {location}")
             return Identity(lost[-1].store_id if lost else None, reason)
         proposed = await self._propose(bound)
         await self._create_marker(bound.store, proposed)
@@ -229,24 +241,31 @@ class Identities:
         return Identity(proposed.store_id, "")
 
     async def _confirmed_before(self, bound: BoundStore) -> list[RegisteredStore]:
-        """Return the stores that were confirmed as this one, by this process or at its location."""
+        """Return the entries of the stores that this location held before, the latest last.
+
+        If this process knows the id of the store, only the store with this id is returned.
+        """
         if bound.store_id is not None:
             known = await self._registry.registered(bound.store_id)
             return [known] if known and known.confirmed_at else []
         return [*await self._registry.registered_at(bound.store.tier, bound.store.location)]
 
     async def _id_by_location(self, bound: BoundStore) -> StoreId | None:
-        """Return the id that the store has by its location, so that it can be read."""
+        """Return the id of the store that was last verified at this location; None if there is none.
+
+        With the id, files can be read from a store that is not verified.
+        """
         if bound.store_id is not None:
             return bound.store_id
         there = await self._registry.registered_at(bound.store.tier, bound.store.location)
         return there[-1].store_id if there else None
 
     async def _id_while_unreachable(self, bound: BoundStore) -> StoreId | None:
-        """Return the id of an unreachable store; a new cloud store is registered under a new id.
+        """Return the id of an unreachable store; None if it has none.
 
-        With an id, replicas can be planned in the store before it is reached. If the store turns
-        out to be another one, the registered entry stays unused.
+        A new cloud store is registered under a new id, so that copies to it can be planned before
+        it is reached. If the location later proves to hold a known store, the new entry stays
+        unused.
         """
         supposed = await self._id_by_location(bound)
         if supposed or bound.store.tier is not Tier.CLOUD or not bound.configured.written:
@@ -257,7 +276,10 @@ class Identities:
             return None
 
     async def _propose(self, bound: BoundStore) -> RegisteredStore:
-        """Return the entry that this store gets if it is new. Registered once per process."""
+        """Register the store as a new one, once per process, and return its entry.
+
+        The entry is used if the location holds no known store.
+        """
         location = bound.store.location
         if location not in self._proposed:
             self._proposed[location] = self._new_store(bound)
@@ -267,10 +289,11 @@ class Identities:
     async def _compare(
         self, store: MarkedBlobStore, marker: Marker
     ) -> tuple[Marker, RegisteredStore | None, bool]:
-        """Return the marker, the catalogue's entry of the store, and whether it admits the marker.
+        """Compare the identification file (marker) of a store with the catalogue.
 
-        Other processes of the same catalogue may introduce an incarnation concurrently. Store and
-        catalogue therefore disagree only if the entry is equal before and after reading the marker.
+        Return the content of the file, the catalogue's entry of the store, and whether both have
+        the same random token. Another process may replace the token meanwhile. Store and catalogue
+        therefore disagree only if the entry is equal before and after reading the file.
         """
         before: RegisteredStore | None = None
         for number in range(_MAX_RACES):
@@ -285,7 +308,8 @@ class Identities:
                 break
             marker = again
         raise StorageUnavailable(
-            f"the marker of {store.location} is being changed by another process",
+            f"the identification file of the store at {store.location} is being changed by another "
+            "process",
             remedy="try again",
         )
 
@@ -296,12 +320,18 @@ class Identities:
     async def _try_to_introduce(
         self, bound: BoundStore, registered: RegisteredStore, marker: Marker
     ) -> None:
-        """Introduce an incarnation. After a failure the next sweep tries again."""
+        """Replace the random token of a store (its incarnation) by a new one.
+
+        After a failure the next periodic maintenance tries again.
+        """
         try:
             await self._introduce(bound.store, registered, marker)
         except (StorageFull, StorageUnavailable, BlobConflict, InvalidInput) as error:
             logger.warning(
-                "no new incarnation was introduced in %s: %s", bound.store.location, str(error)
+                "the random token that identifies the store at %s could not be renewed; this is tried "
+                "again periodically: %s",
+                bound.store.location,
+                str(error),
             )
         else:
             self._introduced.add(registered.store_id)
@@ -309,7 +339,7 @@ class Identities:
     async def _introduce(
         self, store: MarkedBlobStore, registered: RegisteredStore, marker: Marker
     ) -> None:
-        """Complete a pending introduction, then introduce an incarnation of this process."""
+        """Complete a replacement of the store's random token that was begun, then replace it anew."""
         is_ours = False
         for _ in range(_MAX_RACES):
             step = next_step(registered, marker)
@@ -322,13 +352,19 @@ class Identities:
             is_ours = is_ours or step is Step.INTEND
             registered, marker = taken
         logger.debug(
-            "other processes introduced incarnations of %s concurrently", registered.store_id
+            "this process did not renew the random token of the store %s, because other processes "
+            "renewed it at the same time",
+            registered.store_id,
         )
 
     async def _take(
         self, step: Step, store: MarkedBlobStore, registered: RegisteredStore, marker: Marker
     ) -> tuple[RegisteredStore, Marker] | None:
-        """Take a step; return entry and marker after it, or None if another process was first."""
+        """Take one step of replacing the random token of a store.
+
+        Return the catalogue's entry and the content of the identification file after the step, or
+        None if another process changed them first.
+        """
         now = self._clock.now()
         if step is Step.MARK and registered.intended is not None:
             becomes = evolve(marker, incarnation=registered.intended)
@@ -347,24 +383,29 @@ class Identities:
     async def _admitted(
         self, store: MarkedBlobStore, registered: RegisteredStore
     ) -> tuple[Marker, RegisteredStore]:
-        """Read marker and registered store again and return them if they agree.
+        """Read a store's identification file (marker) and its catalogue entry; return both.
 
         Raises:
-            BlobConflict: they do not agree.
+            BlobConflict: they do not have the same store id and random token.
         """
         marker = await store.marker()
         if marker is not None and marker.store_id == registered.store_id:
             marker, found, agrees = await self._compare(store, marker)
             if found is not None and agrees:
                 return marker, found
-        raise BlobConflict(f"the marker of {store.location} was changed by another process")
+        raise BlobConflict(
+            f"the identification file of the store at {store.location} was changed by another process"
+        )
 
     async def _create_marker(self, store: MarkedBlobStore, registered: RegisteredStore) -> None:
-        """Write the first marker of a registered store, and confirm its incarnation."""
+        """Write the first identification file (marker) of a registered store.
+
+        Then the catalogue records the random token in the file (the incarnation) as confirmed.
+        """
         if registered.intended is None:
             raise ValueError(
-                f"the catalogue has no new incarnation for the store {registered.store_id}: its identity "
-                "marker can't be written"
+                f"the catalogue has no new random token for the store {registered.store_id}: its "
+                "identification file can't be written"
             )
         catalogue_id = await self._registry.catalogue_id()
         await store.create_marker(Marker(catalogue_id, registered.store_id, registered.intended))

@@ -131,7 +131,10 @@ class ScriptedWalker(RememberingWalker):
             yield from self.leave(part)
 
     def leave(self, part: Part) -> Script[None]:
-        """Skip the rest of a part. A part whose end is None extends to the end of the file."""
+        """Skip the rest of a part (box, chunk or element) of the file.
+
+        A part whose end is None extends to the end of the file.
+        """
         yield Skip(None if part.end is None else part.end - self.offset, self.name(part.kind))
 
     def take(self, part: Part, size: int) -> Script[bytes]:

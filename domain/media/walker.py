@@ -105,7 +105,10 @@ class Walker(Protocol):
 
 
 class RememberingWalker(Walker):
-    """The base of the walkers. It stores the result of the check: first error or properties."""
+    """The base class of the walkers (checkers of media files).
+
+    It stores the result of the check: the first error, or the properties of the file.
+    """
 
     def __init__(self) -> None:
         self._outcome: ContainerInfo | MalformedMedia | None = None
@@ -136,7 +139,11 @@ class RememberingWalker(Walker):
 
     @abstractmethod
     def conclude(self) -> ContainerInfo:
-        """Return the properties of the ended file; raise `MalformedMedia` if incomplete."""
+        """Return the properties of the file, all of which was processed.
+
+        Raises:
+            MalformedMedia: the file is incomplete.
+        """
 
     @staticmethod
     def _answer(outcome: ContainerInfo | MalformedMedia) -> ContainerInfo:

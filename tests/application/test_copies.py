@@ -119,7 +119,7 @@ async def test_a_copy_that_is_taken_into_use_is_noticed_by_the_other(
             await check_in_doubt(again)
             assert rig.files[FileId("Z")].readable
             # An operator says which of both is the store.
-            assert "was adopted as" in await again.stores.adopt(local(again))
+            assert "was adopted as the store" in await again.stores.adopt(local(again))
             await again.sweep()
             assert (await again.image(picture(3), "W")).created
 
@@ -428,8 +428,8 @@ async def test_an_empty_folder_at_a_known_place_is_taken_as_a_new_store_if_an_op
         await service.image(picture(), "X")
     rig.at_rest[Tier.LOCAL] = RememberingBlobStore(rig.clock, Tier.LOCAL, "host:/blobs")
     async with process(rig, rig.at_rest[Tier.LOCAL]) as service:
-        assert "has lost its marker" in local(service).untrusted_reason
-        assert "has a new marker" in await service.stores.adopt(local(service))
+        assert "has lost its identification file" in local(service).untrusted_reason
+        assert "a new identification file" in await service.stores.adopt(local(service))
         await service.sweep()
         assert (await service.image(picture(1), "Y")).created
         assert marker_in(rig).store_id != rig.files[FileId("X")].replicas[0].store_id
@@ -442,7 +442,7 @@ async def test_a_marker_that_was_removed_is_written_again_if_an_operator_says_so
         store_id = marker_in(rig).store_id
         rig.at_rest[Tier.LOCAL]._marker = None
         await service.sweep()
-        assert "has lost its marker" in local(service).untrusted_reason
+        assert "has lost its identification file" in local(service).untrusted_reason
         await service.stores.adopt(local(service))
         assert marker_in(rig).store_id == store_id
         await service.sweep()

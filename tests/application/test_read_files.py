@@ -109,7 +109,7 @@ async def test_a_damaged_copy_is_marked_and_the_other_is_read(
             assert marked.verified_at == NOON + timedelta(minutes=5)
             assert service.counters.replicas_failed == 1
             (told,) = alarms(caplog)
-            assert told.startswith(f"the replica of X in {marked.store_id} could not be read: ")
+            assert told.startswith(f"the copy of X in {marked.store_id} could not be read: ")
             assert marked.key in told
             # Marked, not deleted: it may be evidence of what happened to it.
             assert (marked.key in rig.at_rest[bad].blobs) == (not lost)
@@ -140,7 +140,7 @@ async def test_when_every_copy_is_bad_no_byte_is_given(rig: Rig, content: bytes)
         file = await two_copies(rig, service, content)
         await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), Damage.FLIP, at=0)
         await tamper(rig.at_rest[Tier.CLOUD], key_in(file, Tier.CLOUD), Damage.REMOVE)
-        with pytest.raises(NoGoodReplica, match="no good replica of X is left"):
+        with pytest.raises(NoGoodReplica, match="no intact copy of X was found"):
             await streamed_out(service)
         assert states(rig) == {
             Tier.LOCAL: ReplicaState.CORRUPT,
@@ -184,7 +184,7 @@ async def test_a_store_in_doubt_is_not_believed_when_it_lacks_a_copy(
         at_rest._blobs, at_rest._marker = {}, None
         await service.sweep()
         for read in (service.read.whole("X"), streamed_out(service)):
-            with pytest.raises(StorageUnavailable, match="has lost its marker"):
+            with pytest.raises(StorageUnavailable, match="has lost its identification file"):
                 await read
         assert states(rig) == {Tier.LOCAL: ReplicaState.PRESENT}
         at_rest._blobs, at_rest._marker = blobs, marker
@@ -303,7 +303,7 @@ async def test_any_span_is_exactly_those_bytes(rig: Rig, content: bytes) -> None
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 4), (-5, -1)])
 def test_what_is_no_span_is_refused(start: int, stop: int) -> None:
-    with pytest.raises(InvalidInput, match="is not a span of bytes"):
+    with pytest.raises(InvalidInput, match="is not a range of bytes"):
         Span(start, stop)
 
 

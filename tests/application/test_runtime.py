@@ -81,7 +81,7 @@ async def test_it_sweeps_by_itself() -> None:
 
 @pytest.mark.parametrize(
     ("error", "logged"),
-    [(gone, "the sweep could not run"), (lambda: RuntimeError("a bug"), "the sweep failed")],
+    [(gone, "maintenance could not run"), (lambda: RuntimeError("a bug"), "maintenance failed")],
 )
 async def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
     error: Callable[[], Exception], logged: str, caplog: pytest.LogCaptureFixture
@@ -147,7 +147,7 @@ async def test_a_store_without_proof_of_identity_is_seen_in_health() -> None:
         rig.local.come_back()
         health = await runtime(service).health()
         assert (health.ready, health.degraded) == (True, True)
-        assert "identity is not verified" in details(health)["local store host:/blobs"]
+        assert "it is not verified yet" in details(health)["local store host:/blobs"]
 
 
 # Closing

@@ -104,7 +104,7 @@ async def test_files_without_a_marker_in_a_new_catalogue_are_left_alone() -> Non
         rig.repo = InMemoryRecordRepo()
         rig.at_rest[Tier.LOCAL]._marker = None
         async with rig.running() as service:
-            await check_refused(rig, service, "holds files that this catalogue does not contain")
+            await check_refused(rig, service, "catalogue has no store at this location")
         assert rig.at_rest[Tier.LOCAL]._marker is None
 
 
@@ -115,8 +115,8 @@ async def test_a_full_catalogue_on_an_empty_mount_writes_nothing_and_believes_no
         blobs, marker, before = at_rest._blobs, at_rest._marker, dict(rig.files)
         at_rest._blobs, at_rest._marker = {}, None
         async with rig.running() as service:
-            await check_refused(rig, service, "has lost its marker")
-            with pytest.raises(StorageUnavailable, match="has lost its marker"):
+            await check_refused(rig, service, "has lost its identification file")
+            with pytest.raises(StorageUnavailable, match="has lost its identification file"):
                 await service.read.whole("X")
             assert rig.files == before
             at_rest._blobs, at_rest._marker = blobs, marker
@@ -349,10 +349,10 @@ async def test_a_store_that_shows_its_marker_now_is_confirmed() -> None:
         await service.stores.confirm(store_id)
         at_rest = rig.at_rest[Tier.LOCAL]
         marker, at_rest._marker = at_rest._marker, None
-        with pytest.raises(StorageUnavailable, match="does not contain the marker"):
+        with pytest.raises(StorageUnavailable, match="does not contain the identification file"):
             await service.stores.confirm(store_id)
         at_rest._marker = Marker(CatalogueId("of-somebody-else"), store_id, Incarnation("i"))
-        with pytest.raises(StorageUnavailable, match="does not contain the marker"):
+        with pytest.raises(StorageUnavailable, match="does not contain the identification file"):
             await service.stores.confirm(store_id)
         await service.sweep()
         with pytest.raises(StorageUnavailable, match="is not trusted"):

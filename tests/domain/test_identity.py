@@ -67,7 +67,7 @@ def test_a_marker_is_one_line_that_is_read_again(marker: Marker) -> None:
     ],
 )
 def test_what_is_no_marker_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="marker: is unreadable") as caught:
+    with pytest.raises(InvalidInput, match="identification file is unreadable") as caught:
         Marker.from_text(text)
     assert len(str(caught.value)) < 200
     assert str(caught.value).isprintable()

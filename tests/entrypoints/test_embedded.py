@@ -175,7 +175,7 @@ async def test_retention_counts_from_an_old_capture_where_it_is_stated_to_be_his
         counted = captured if historic else datetime.fromisoformat(file["created_at"])
         expires = datetime.fromisoformat(file["expires_at"])
         assert expires == counted + timedelta(days=days[file["kind"]])
-        told = f"the retention of {file['file_id']} counts from its receipt: the capture time lies"
+        told = f"retention period of {file['file_id']} starts at its receipt: the capture time lies"
         assert (told in caplog.text) is not historic
 
 

@@ -196,7 +196,7 @@ async def test_a_range_switches_over_in_mid_stream(
     assert handed_out == data[LEAVING_OUT]
     assert place.states() == {"local": "corrupt", "cloud": "present"}
     store_id = file.replicas[0].store_id
-    assert errors_of(caplog) == [f"the replica of {file.file_id} in {store_id} could not be read"]
+    assert errors_of(caplog) == [f"the copy of {file.file_id} in {store_id} could not be read"]
 
 
 async def test_a_file_that_is_removed_while_it_is_read_is_read_to_its_end(

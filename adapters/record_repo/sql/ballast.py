@@ -1,6 +1,6 @@
-"""Ballast: disk space that is reserved, and released when the disk is full.
+"""Ballast: a file that reserves disk space beside the database; it is deleted on a full disk.
 
-On a full disk every transaction fails, also one that only deletes. Removing a file of a few
+On a full disk every transaction fails, also one that only deletes. Deleting a file of a few
 megabytes frees the space that deleting transactions need.
 """
 
@@ -19,21 +19,24 @@ class Ballast:
 
     @property
     def is_reserved(self) -> bool:
-        """Return whether the ballast file exists, so that its disk space is reserved."""
+        """Return whether the file that reserves disk space exists in its full size."""
         try:
             return os.stat(self._path).st_size >= self._size_bytes
         except OSError:
             return False
 
     def reserve(self) -> bool:
-        """Create the ballast file if it does not exist. Return False if the disk is too full for it."""
+        """Create the file that reserves disk space, if it does not exist in its full size.
+
+        Return False if the disk is too full for it.
+        """
         if not self._size_bytes or self.is_reserved:
             return True
         try:
             self._allocate()
         except OSError as error:
             self.release()
-            # A folder that is away or read-only is for whoever uses it to report.
+            # If the folder is missing or read-only, opening the database reports it.
             return error.errno not in (errno.ENOSPC, errno.EDQUOT)
         return True
 
@@ -45,6 +48,6 @@ class Ballast:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Remove the ballast file, which frees its disk space."""
+        """Delete the file that reserves disk space, so that deleting transactions can use it."""
         with suppress(OSError):
             os.unlink(self._path)

@@ -21,9 +21,10 @@ from traffic_storage.domain.usage import CounterChange
 
 @frozen
 class Step:
-    """A statement, its executions, and the number of rows that they must change in all.
+    """A statement and the arguments of its executions (`rows`).
 
-    None: any number.
+    `expects` is the number of rows that all executions together must change; None allows any
+    number.
     """
 
     statement: Statement
@@ -33,10 +34,10 @@ class Step:
 
 @frozen
 class Write:
-    """The changes of one call of the port: all of them happen, or none.
+    """The changes of one call of the catalogue port: all of them happen, or none.
 
-    `grows`: the write needs more disk space. A write that frees space is accepted when the disk is
-    full.
+    `grows` is whether the write needs more disk space. A write that frees space is accepted even
+    when the disk is full.
     """
 
     steps: tuple[Step, ...]
@@ -45,11 +46,11 @@ class Write:
 
 
 class Refused(Exception):
-    """A write was rolled back because the rows were not as it expects.
+    """A write was rolled back because the rows in the database were not as it expects.
 
-    `statement` is the one that touched too few rows, claimed what is taken, or (`dangling`)
-    refers to what is not there. `repeated` says that an earlier run of the same write had an unknown outcome: it
-    may have been this write itself that changed the rows.
+    `statement` is the statement that changed too few rows, inserted a key that exists, or (if
+    `dangling`) referred to a row that does not exist. `repeated` is whether an earlier run of the
+    same write had an unknown outcome: that run may have changed the rows.
     """
 
     def __init__(self, statement: Statement, *, dangling: bool = False) -> None:
@@ -60,7 +61,9 @@ class Refused(Exception):
 
 
 class Driver(Protocol):
-    """A database. It is opened at the first use. All methods may be called concurrently.
+    """Runs statements in one database, which is opened at the first use.
+
+    All methods may be called concurrently.
 
     Errors of all methods:
         CatalogueUnavailable: the database can't be reached, refuses the request, or did not
@@ -71,22 +74,22 @@ class Driver(Protocol):
 
     @abstractmethod
     async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
-        """Run a query once for each tuple of arguments; return all rows, in that order."""
+        """Run a query once for each tuple of arguments; return all rows, in the same order."""
 
     @abstractmethod
     async def write(self, write: Write) -> None:
         """Run a write. It is durable when this method returns.
 
-        If the caller is cancelled, a write that was begun runs to its end, with either outcome; a
-        write that was not begun does not happen.
+        If the caller is cancelled, a write that has begun continues to its end and may succeed or
+        fail; a write that has not begun does not happen.
 
         Raises:
-            Refused: the rows are not as the write expects; it was rolled back.
+            Refused: the rows are not as the write expects; the write was rolled back.
         """
 
     @abstractmethod
     async def upgrade(self, *, slow: bool) -> None:
-        """Apply pending migrations, as `RecordRepo.upgrade`."""
+        """Apply pending migrations of the tables, as `RecordRepo.upgrade` specifies."""
 
     @abstractmethod
     async def version(self) -> str | None:

@@ -38,12 +38,12 @@ MOST_WRITES = 64
 _TRIES = 4
 _PAUSE_SECONDS = 0.02
 _LOOK_SECONDS = 1.0
-"""More time, when an outcome is open, to find it out."""
+"""The additional time for finding out whether a commit without an answer happened."""
 
 
 @define(eq=False)
 class _Job:
-    """A queued write and the future of its caller."""
+    """A queued write and the future for which its caller waits."""
 
     write: Write
     waiting: asyncio.Future[None]
@@ -57,38 +57,41 @@ class _Job:
             self.waiting.set_exception(error)
 
 
-class _Patience:
-    """How long a group is tried. `open`: a COMMIT was sent and has had no answer."""
+class _RetryLimit:
+    """The time limit and the number of tries of one group of writes.
+
+    `outcome_unknown` is whether a COMMIT was sent whose outcome is unknown.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.deadline = asyncio.get_running_loop().time() + seconds
-        self.open = False
+        self.outcome_unknown = False
         self.tries = 0
 
-    def note_open(self) -> None:
-        """Record that an outcome is unknown from now on, and extend the time for determining it."""
-        if not self.open:
-            self.open = True
+    def note_unknown_outcome(self) -> None:
+        """Record that the outcome of a COMMIT is unknown, and extend the time for finding it out."""
+        if not self.outcome_unknown:
+            self.outcome_unknown = True
             now = asyncio.get_running_loop().time()
             self.deadline = max(self.deadline, now + _LOOK_SECONDS)
 
     async def again(self, error: Exception) -> bool:
-        """Return whether to run the group once more, after a pause."""
+        """Return whether the group may be run once more after this error; pause first if needed."""
         self.tries += 1
         if not is_lost(error) and not is_passing(error):
             return False
-        if not self.open and self.tries >= _TRIES:
+        if not self.outcome_unknown and self.tries >= _TRIES:
             return False
-        if self.open or is_passing(error):
+        if self.outcome_unknown or is_passing(error):
             await asyncio.sleep(_PAUSE_SECONDS * min(self.tries, 5))
         return asyncio.get_running_loop().time() < self.deadline
 
 
 class GroupCommit:
-    """Runs writes in groups, at most `writers` of them at a time.
+    """Runs queued writes in groups, each as one transaction, at most `writers` groups at a time.
 
     A task starts when a write is queued and ends when the queue is empty. The cancellation of a
-    caller does not affect its group.
+    caller does not affect the group of its write.
     """
 
     def __init__(self, pool: Pool, *, writers: int, seconds: float, where: str) -> None:
@@ -100,7 +103,7 @@ class GroupCommit:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def run(self, write: Write) -> None:
-        """Run a write in a group (see `Driver.write`)."""
+        """Run a write in one transaction with other queued writes (see `Driver.write`)."""
         loop = asyncio.get_running_loop()
         job = _Job(write, loop.create_future())
         self._queue.append(job)
@@ -117,7 +120,7 @@ class GroupCommit:
     async def _empty_queue(self, writer: int) -> None:
         try:
             while group := self._next_group():
-                await self._settle_all(group)
+                await self._finish_group(group)
         finally:
             del self._tasks[writer]
 
@@ -129,97 +132,97 @@ class GroupCommit:
                 group.append(job)
         return group
 
-    async def _settle_all(self, group: Sequence[_Job]) -> None:
-        patience = _Patience(self._seconds)
+    async def _finish_group(self, group: Sequence[_Job]) -> None:
+        limit = _RetryLimit(self._seconds)
         try:
-            await self._commit_group(group, patience)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            failure = self._failure(error, patience)
+            await self._commit_group(group, limit)
+        except Exception as error:  # noqa: BLE001 - passed to the waiting caller
+            failure = self._failure(error, limit)
             for job in group:
                 job.fail(failure)
             if isinstance(failure, CatalogueUnavailable):
                 self._fail_waiting(error)
 
     def _fail_waiting(self, error: Exception) -> None:
-        """Fail the writes that were queued meanwhile: their time is up, and none of them has happened."""
+        """Fail all queued writes: they waited as long as the failed group, and none has happened."""
         waiting, self._queue = self._queue, deque()
         for job in waiting:
             job.fail(translated(error, self._where) or error)
 
-    def _failure(self, error: Exception, patience: _Patience) -> Exception:
+    def _failure(self, error: Exception, limit: _RetryLimit) -> Exception:
         known = translated(error, self._where)
         if known is None:
             return error
-        if patience.open and isinstance(known, CatalogueUnavailable):
+        if limit.outcome_unknown and isinstance(known, CatalogueUnavailable):
             known = OutcomeUnknown(
-                f"{known.message}, in the midst of a commit",
-                remedy="a retry will find what became of it",
+                f"{known.message}; it is unknown whether the last commit happened",
+                remedy="send the request again: it is recognised if the commit happened",
             )
         known.__cause__ = error
         return known
 
-    async def _commit_group(self, group: Sequence[_Job], patience: _Patience) -> None:
-        """Run a group. If a write makes it fail, halve the group until that write is alone."""
+    async def _commit_group(self, group: Sequence[_Job], limit: _RetryLimit) -> None:
+        """Run a group of writes. If a write makes it fail, halve the group until it is alone."""
         try:
-            await self._run(group, patience)
+            await self._run(group, limit)
         except Exception as error:
             if isinstance(error, Refused):
-                error.repeated = patience.open
+                error.repeated = limit.outcome_unknown
             elif translated(error, self._where) is not None:
                 raise
             if len(group) == 1:
                 group[0].fail(error)
                 return
             middle = len(group) // 2
-            await self._commit_group(group[:middle], patience)
-            await self._commit_group(group[middle:], patience)
+            await self._commit_group(group[:middle], limit)
+            await self._commit_group(group[middle:], limit)
         else:
             for job in group:
                 job.succeed()
 
-    async def _run(self, group: Sequence[_Job], patience: _Patience) -> None:
+    async def _run(self, group: Sequence[_Job], limit: _RetryLimit) -> None:
         writes = [job.write for job in group]
         steps = [*merged(writes), *counting(writes)]
         while True:
             try:
-                async with self._pool.lease(patience.deadline, fresh=patience.tries > 0) as leased:
-                    await _transact(leased, steps, patience)
+                async with self._pool.lease(limit.deadline, fresh=limit.tries > 0) as leased:
+                    await _transact(leased, steps, limit)
                     return
             except Exception as error:
-                if not await patience.again(error):
+                if not await limit.again(error):
                     raise
 
 
-async def _transact(connection: Connection, steps: Sequence[Step], patience: _Patience) -> None:
+async def _transact(connection: Connection, steps: Sequence[Step], limit: _RetryLimit) -> None:
     if len(steps) == 1 and steps[0].expects is None:
-        # Many executions of one statement are a transaction by themselves.
-        await _committing(_step(connection, steps[0], patience), patience)
+        # The server runs all executions of a single statement as one transaction.
+        await _committing(_step(connection, steps[0], limit), limit)
         return
-    await connection.execute("BEGIN", timeout=seconds_until(patience.deadline))
+    await connection.execute("BEGIN", timeout=seconds_until(limit.deadline))
     try:
         for step in steps:
-            await _step(connection, step, patience)
+            await _step(connection, step, limit)
     except Exception as error:
         if is_harmless(error):
-            await connection.execute("ROLLBACK", timeout=seconds_until(patience.deadline))
+            await connection.execute("ROLLBACK", timeout=seconds_until(limit.deadline))
         raise
-    commit = connection.execute("COMMIT", timeout=seconds_until(patience.deadline))
-    await _committing(commit, patience)
+    commit = connection.execute("COMMIT", timeout=seconds_until(limit.deadline))
+    await _committing(commit, limit)
 
 
-async def _committing(command: Coroutine[Any, Any, object], patience: _Patience) -> None:
+async def _committing(command: Coroutine[Any, Any, object], limit: _RetryLimit) -> None:
     try:
         await command
     except Exception as error:
         if is_lost(error):
-            patience.note_open()
+            limit.note_unknown_outcome()
         raise
 
 
-async def _step(connection: Connection, step: Step, patience: _Patience) -> None:
+async def _step(connection: Connection, step: Step, limit: _RetryLimit) -> None:
     text = step.statement.text(DIALECT, counting=step.expects is not None)
     rows = text.all(step.rows)
-    seconds = seconds_until(patience.deadline)
+    seconds = seconds_until(limit.deadline)
     try:
         if step.expects is None:
             await connection.executemany(text.sql, rows, timeout=seconds)

@@ -17,7 +17,7 @@ _CLOSE_SECONDS = 1.0
 
 
 class Connection(Protocol):
-    """The part of an asyncpg connection that is used here. Timeouts are seconds per command."""
+    """The methods of an asyncpg connection that are used here. A timeout is seconds per command."""
 
     async def execute(self, sql: str, *, timeout: float) -> str: ...  # noqa: ASYNC109
 
@@ -49,11 +49,11 @@ class Connection(Protocol):
 
 
 Connect: TypeAlias = Callable[[float], Coroutine[Any, Any, Connection]]
-"""Opens a connection within so many seconds."""
+"""A function that opens a connection within the given number of seconds."""
 
 
 class Pool:
-    """At most `size` connections. A lease gets the connection that was used last."""
+    """Keeps at most `size` connections open, and lends the one that was used last."""
 
     def __init__(self, connect: Connect, size: int) -> None:
         self._connect = connect
@@ -63,10 +63,11 @@ class Pool:
 
     @asynccontextmanager
     async def lease(self, deadline: float, *, fresh: bool = False) -> AsyncIterator[Connection]:
-        """Lease a connection for a block. `fresh`: close all idle connections and open a new one.
+        """Return a context with a connection that no other caller uses meanwhile.
 
-        `deadline` is loop time. If the block fails or is cancelled during a command, the
-        connection is closed and not kept.
+        With `fresh`, all idle connections are closed and a new one is opened. `deadline` is a time
+        of the event loop's clock. If a command in the context fails or is cancelled, the connection
+        is closed, unless it can certainly be used again.
 
         Raises:
             TimeoutError: no connection was free or could be opened before `deadline`.
@@ -75,7 +76,7 @@ class Pool:
             await self._places.acquire()
         try:
             if fresh:
-                self._cut_idle()
+                self._close_idle()
             connection = self._usable() or await self._connect(seconds_until(deadline))
             kept = False
             try:
@@ -93,12 +94,12 @@ class Pool:
             self._places.release()
 
     async def aclose(self) -> None:
-        """Close all connections; leased ones when their block ends."""
+        """Wait until no connection is in use, then close all connections."""
         for _ in range(self._size):
             await self._places.acquire()
         idle, self._idle = self._idle, []
         for connection in idle:
-            # One that does not answer is cut by then.
+            # asyncpg terminates a connection that does not answer in time.
             with suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS)
         for _ in range(self._size):
@@ -111,13 +112,13 @@ class Pool:
                 return connection
         return None
 
-    def _cut_idle(self) -> None:
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().terminate()
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds until `deadline` (loop time).
+    """Return the seconds until `deadline`, a time of the event loop's clock.
 
     Raises:
         TimeoutError: the deadline has passed.

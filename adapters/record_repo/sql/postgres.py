@@ -34,20 +34,24 @@ from traffic_storage.domain.errors import ConfigurationError
 T = TypeVar("T")
 
 _MIGRATION_SECONDS = 600.0
-# Any number on which nobody else takes an advisory lock in this database. A lock of the session,
-# because a migration may take several transactions; tried again and again instead of waited for,
-# because CREATE INDEX CONCURRENTLY waits for every statement that began before it.
+# The number is arbitrary; no other program may use it for an advisory lock in this database. The
+# lock belongs to the session, because a migration may take several transactions. It is requested
+# repeatedly instead of waited for, because CREATE INDEX CONCURRENTLY waits for every statement that
+# began before it.
 _LOCK_MIGRATION = "SELECT pg_try_advisory_lock(7203114061177451)"
 _LOCK_PAUSE_SECONDS = 0.05
 
 _MOST_STATEMENTS = 200
-"""More than there are, so that each is parsed once a connection."""
+"""More than there are statements here, so that each is parsed only once per connection."""
 
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
-"""Settings of each connection. One plan of a statement is enough, because an index answers it whatever
-its arguments; a plan that was made when the tables were empty must not be a scan."""
+"""The planner settings of each connection.
 
-# A server may acknowledge before it has flushed; what is stored here must have been.
+Every statement is answered from an index, whatever its arguments, so one plan for each is enough.
+Without these settings, a plan that was made for empty tables could scan them when they are full.
+"""
+
+# A server may be set to acknowledge a commit before it is flushed to disk; here it must be flushed.
 _DURABLE = """
     SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'
@@ -85,7 +89,7 @@ def postgres_repo(settings: PostgresSettings) -> SqlRecordRepo:
 
 
 class PostgresDriver(Driver):
-    """A pool of connections for reading, and a small one for writing in groups."""
+    """Runs statements on two pools of connections: one for reads, a small one for groups of writes."""
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._settings = settings
@@ -123,8 +127,8 @@ class PostgresDriver(Driver):
             if not slow:
                 migrations.refuse_slow(found)
             if found != migrations.HEAD:
-                # In a thread and loop of its own: alembic's state is the process's, so one
-                # migration waits for another there, and must not hold up the service's loop.
+                # A migration runs in a thread and event loop of its own: it waits for another
+                # migration of the process, as alembic has global state, and must not block ours.
                 await asyncio.to_thread(lambda: asyncio.run(self._migrate()))
 
     async def version(self) -> str | None:
@@ -149,7 +153,7 @@ class PostgresDriver(Driver):
         milliseconds = str(max(1, int(self._settings.timeout_seconds * 1000)))
         return await self._open(
             seconds,
-            # Should we be cut off, nothing of ours stays behind on the server for long.
+            # If the connection is lost, the server ends its statement and transaction in this time.
             statement_timeout=milliseconds,
             lock_timeout=milliseconds,
             idle_in_transaction_session_timeout=milliseconds,
@@ -196,7 +200,7 @@ class PostgresDriver(Driver):
         return str(rows[0][0]) if rows else None
 
     async def _migrate(self) -> None:
-        # The asynchronous engine takes 0.2 s to import, and mostly there is nothing for it to do.
+        # Imported here because the import takes 0.2 s and is needed only for a migration.
         from sqlalchemy.ext.asyncio import create_async_engine
         from sqlalchemy.pool import NullPool
 
@@ -213,7 +217,7 @@ class PostgresDriver(Driver):
                     await asyncio.sleep(_LOCK_PAUSE_SECONDS)
                 await connection.run_sync(_upgrade)
         except DBAPIError as error:
-            # Wrapped twice, by the engine and by its dialect.
+            # asyncpg's error was wrapped twice, by the engine and by its dialect.
             raise (error.orig and error.orig.__cause__) or error from error
 
 

@@ -18,23 +18,23 @@ from traffic_storage.adapters.record_repo.sql.driver import Refused
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
 from traffic_storage.ports.errors import CatalogueUnavailable
 
-# By SQLSTATE or its class: what it means here, and the remedy.
+# SQLSTATE or its class → the cause in words, and the remedy.
 _MEANINGS = {
     "08": ("the connection failed", "check the network and the server"),
     "25006": ("it is a read-only standby", "point db_host to the primary server"),
     "28": ("it refuses the login", "check db_user and db_password"),
     "3D000": ("there is no such database", "create it, or check db_name"),
-    "40": ("other transactions kept coming in between", "try again"),
+    "40": ("the transaction conflicted with others in each try", "try again"),
     "42501": ("the user lacks a privilege", "make the user the owner of the database"),
     "42P01": ("it has no tables yet", "run `traffic-storage db upgrade`"),
-    "53": ("it is short of resources", "give the server more"),
-    "53300": ("it takes no more connections", "raise max_connections, or lower db_pool_size"),
+    "53": ("it lacks memory or another resource", "check the server's log and its limits"),
+    "53300": ("it accepts no more connections", "raise max_connections, or lower db_pool_size"),
     "55": ("a lock was not released in time", "try again"),
-    "57": ("it is shutting down or was told to stop", "try again when it is up"),
+    "57": ("it is shutting down, or ended this command", "try again when it runs"),
     "57014": ("it did not answer in time", "check the server's load"),
-    "57P03": ("it is starting or recovering", "try again when it is up"),
-    "58": ("the server's system fails", "check the server's log"),
-    "XX": ("the server fails", "check the server's log"),
+    "57P03": ("it is starting or recovering", "try again when it runs"),
+    "58": ("the server's operating system reported an error", "check the server's log"),
+    "XX": ("the server had an internal error", "check the server's log"),
 }
 _DISK_FULL = "53100"
 _IDLE_IN_TRANSACTION = "25P03"
@@ -71,17 +71,20 @@ def is_passing(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, where: str) -> TrafficStorageError | None:
-    """Return the port's error for a failure of the database; None if the error is a defect here."""
+    """Return the catalogue port's error for a failure of the database at `where`.
+
+    None if the error is caused by a defect of this library.
+    """
     if isinstance(error, TrafficStorageError):
         return error
     if isinstance(error, TimeoutError):
-        return _away(where, "it did not answer in time", "check the server and the network")
+        return _unavailable(where, "it did not answer in time", "check the server and the network")
     if isinstance(error, OSError):
-        return _away(where, f"it can't be reached: {error}", "check db_host and db_port")
+        return _unavailable(where, f"it can't be reached: {error}", "check db_host and db_port")
     if isinstance(error, asyncpg.PostgresError):
         return _of_state(str(error.sqlstate), where, str(error))
     if is_lost(error):
-        return _away(where, f"the connection failed: {error}", "check the server")
+        return _unavailable(where, f"the connection failed: {error}", "check the server")
     return None
 
 
@@ -92,16 +95,19 @@ def _of_state(state: str, where: str, words: str) -> TrafficStorageError | None:
     if meaning is None:
         return None
     cause, remedy = meaning
-    return _away(where, f"{cause}: {words}", remedy)
+    return _unavailable(where, f"{cause}: {words}", remedy)
 
 
-def _away(where: str, cause: str, remedy: str) -> CatalogueUnavailable:
+def _unavailable(where: str, cause: str, remedy: str) -> CatalogueUnavailable:
     return CatalogueUnavailable(f"{where}: {cause}", remedy=remedy)
 
 
 @contextmanager
 def translating(where: str) -> Iterator[None]:
-    """Raise errors of asyncpg as the port's errors; errors caused by a defect pass unchanged."""
+    """Return a context that raises asyncpg's errors as errors of the catalogue port.
+
+    An error caused by a defect of this library is raised unchanged.
+    """
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The catalogue in a database: each call of the port as statements."""
+"""The catalogue in a database: each call of the catalogue port runs a few SQL statements."""
 
 import asyncio
 from collections.abc import Sequence
@@ -54,14 +54,15 @@ _RACES = 20
 _MOST_RANGES = 1000
 _QUERIES_BETWEEN_COUNTS = 1000
 _MOST_FOLDED = 5000
-"""Deltas that one transaction folds."""
+"""The number of recorded counter changes that one transaction adds to the totals."""
 
 
 @frozen
 class _Horizon:
-    """Counter deltas up to `newest` can be folded once no transaction below `transaction` runs.
+    """A condition under which recorded changes of the counters can be added to the totals.
 
-    Until then a delta with a lower id may still become visible, and a fold would omit it.
+    Changes up to the id `newest` can be added when no transaction below `transaction` runs. Until
+    then a change with a lower id may still become visible, and would be omitted.
     """
 
     newest: int
@@ -73,14 +74,14 @@ class SqlRecordRepo(RecordRepo):
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        # At least so many violations lie in a range of confidence, as counted before.
+        # Range of confidence → a number of violations that it had, which is a lower bound.
         self._range_sizes: dict[tuple[float | None, float | None], int] = {}
         self._violations = 0
         self._queries_until_count = 0
         self._horizon: _Horizon | None = None
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
-        # What is taken is read while the attempt is being entered.
+        # The existing rows are read while the attempt is being entered.
         _, files, violation = await asyncio.gather(
             self._enter(attempt), self._files(ids.files), self._violation(ids.violation)
         )
@@ -113,7 +114,7 @@ class SqlRecordRepo(RecordRepo):
         return await self._violation(violation_id)
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
-        # One more than asked for says whether there is a next page.
+        # One row more than requested is read; it shows whether there is a next page.
         statement, args = violation_pages.page(query, is_rare=await self.is_rare(query))
         found = rows.violations_of(await self._driver.read(statement, [args]))
         if len(found) <= query.limit:
@@ -167,14 +168,16 @@ class SqlRecordRepo(RecordRepo):
 
     async def register(self, store: RegisteredStore) -> None:
         for _ in range(_RACES):
-            # Refused: it is entered already, or another one took its number at the same time.
+            # Refused: this store is registered already, or another store got the same number.
             with suppress(Refused):
                 await self._driver.write(_registration(store))
                 return
             if await self.registered(store.store_id) is not None:
                 return
         raise CatalogueUnavailable(
-            f"{store.store_id} could not be registered: too many others are", remedy="try again"
+            f"the store {store.store_id} could not be registered, because other stores are being "
+            "registered at the same time",
+            remedy="try again",
         )
 
     async def registered(self, store_id: StoreId) -> RegisteredStore | None:
@@ -216,8 +219,8 @@ class SqlRecordRepo(RecordRepo):
 
     async def _fold(self, newest: int) -> None:
         ((watermark,),) = await self._driver.read(statements.WATERMARK, [()])
-        # Refused: another process has moved the watermark, and goes on from there; or an earlier
-        # run of this write, whose outcome was unknown. The next call folds the rest.
+        # Refused: another process, or an earlier run of this write with an unknown outcome, has
+        # already added these changes. The next call adds the rest.
         with suppress(Refused):
             while watermark < newest:
                 upto = min(watermark + _MOST_FOLDED, newest)
@@ -232,16 +235,20 @@ class SqlRecordRepo(RecordRepo):
                 if await self._shows(unit):
                     return False
                 raise AttemptCondemned(
-                    f"the attempt {attempt} was undone before it could commit"
+                    f"the store operation {attempt} took too long and was cancelled before its commit"
                 ) from refused
             if refused.statement is statements.INSERT_REPLICA:
                 raise AttemptCondemned(
-                    f"the attempt {attempt} names a store, or restores a file, that is gone"
+                    f"the store operation {attempt} names a store that is not registered, or restores "
+                    "a file that no longer exists"
                 ) from refused
             if refused.dangling:
-                # A violation without its files: whoever made the unit is mistaken.
+                # The caller made a unit of a violation without its files, which is a defect.
                 raise refused.__cause__ or refused from None
-            raise IdsTaken(f"another unit has an id of {', '.join(unit.names.files)}") from refused
+            raise IdsTaken(
+                "another call was first to store one of these files or their violation: "
+                f"{', '.join(unit.names.files)}"
+            ) from refused
         return True
 
     async def _observe(self, change: ObserveReplica) -> bool:
@@ -259,7 +266,7 @@ class SqlRecordRepo(RecordRepo):
 
     async def _enter(self, attempt: Attempt) -> None:
         entry = Step(statements.INSERT_ATTEMPT, (rows.attempt_row(attempt),))
-        # Refused: it is entered already.
+        # Refused: the attempt is in the journal already.
         with suppress(Refused):
             await self._driver.write(Write((entry,), grows=True))
 
@@ -282,7 +289,7 @@ class SqlRecordRepo(RecordRepo):
         return unit.is_shown_by(ExistingRows({file.file_id: file for file in files}, violation))
 
     async def _about_all_violations(self) -> int:
-        """Return the number of violations, as counted at one of the last queries."""
+        """Return the number of all violations, as it was at one of the last 1,000 queries."""
         if self._queries_until_count == 0:
             self._violations = (await self.usage()).violations
             self._queries_until_count = _QUERIES_BETWEEN_COUNTS

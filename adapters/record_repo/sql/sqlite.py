@@ -58,15 +58,15 @@ class _Compiler(SQLiteCompiler):
 DIALECT = SQLiteDialect(paramstyle="qmark")
 DIALECT.statement_compiler = _Compiler
 MOST_WRITES = 128
-# Each time the loop wakes it takes the interpreter lock from the thread that reads, so answers go
-# there by the handful. More at once only wait for each other.
+# Each wake-up of the event loop takes the interpreter lock from the thread that reads, so the thread
+# passes several answers at a time. With more, the first answers would wait for the last.
 MOST_READS = 8
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384")
 _PAUSE_SECONDS = 0.02
 _STEPS_BETWEEN_CHECKS = 10_000
-"""Steps of SQLite's machine, about a millisecond; a page of 100 takes 3,000."""
+"""Steps of SQLite's virtual machine, about a millisecond; a page of 100 rows takes 3,000."""
 _BARE_MINIMUM = 256 * 1024
-"""With less than this on the disk SQLite can't even make the files that a reader needs."""
+"""With fewer free bytes on the disk, SQLite can't even create the files that a reader needs."""
 _REFUSALS = (
     sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
     sqlite3.SQLITE_CONSTRAINT_UNIQUE,
@@ -77,11 +77,11 @@ _log = logging.getLogger("traffic_storage.catalogue")
 
 @frozen
 class SqliteSettings:
-    """The path of the catalogue and its timeouts.
+    """The path of the database file, its timeouts and the reserved disk space.
 
-    `timeout_seconds`: how long another process may hold the file locked. `read_seconds`: how long
-    one read may take. `ballast_bytes`: disk space that is reserved beside the file and released
-    when the disk is full, so that deleting works; 0 for none.
+    `timeout_seconds` is how long another process may keep the file locked, `read_seconds` how long
+    one read may take. `ballast_bytes` is the size of a second file, which reserves disk space and
+    is deleted when the disk is full, so that rows can be deleted; 0 means no such file.
     """
 
     path: Path = field(converter=Path)
@@ -97,14 +97,14 @@ def sqlite_repo(settings: SqliteSettings) -> SqlRecordRepo:
 
 @frozen
 class _Reading:
-    """A read that is queued for the thread: the text and its executions."""
+    """A queued query: its SQL text, and the arguments of each execution."""
 
     text: CompiledText
     executions: Sequence[Args]
 
 
 class SqliteDriver(Driver):
-    """Two threads, each with a connection of its own."""
+    """Runs statements in two threads, one for reads and one for writes, with a connection each."""
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
@@ -120,18 +120,18 @@ class SqliteDriver(Driver):
         await self._writing.do(write)
 
     async def upgrade(self, *, slow: bool) -> None:
-        """Apply pending migrations. Create the file, readable by this user only, if it is missing."""
-        await self._apart(partial(_upgrade, slow=slow))
+        """Apply pending migrations. If the file is missing, create it, readable by this user only."""
+        await self._in_own_thread(partial(_upgrade, slow=slow))
 
     async def version(self) -> str | None:
-        return await self._apart(_version_of_file)
+        return await self._in_own_thread(_version_of_file)
 
     async def aclose(self) -> None:
-        # The reader first: whoever closes last empties the log into the file.
+        # The reader closes first: the last connection to close copies the log into the file.
         await self._reading.aclose()
         await self._writing.aclose()
 
-    async def _apart(self, work: Callable[[SqliteSettings], T]) -> T:
+    async def _in_own_thread(self, work: Callable[[SqliteSettings], T]) -> T:
         """Run `work` in a thread that ends afterwards; return its result."""
 
         def run(jobs: Sequence[Job[SqliteSettings]]) -> None:
@@ -147,7 +147,7 @@ class SqliteDriver(Driver):
 
 
 class _File:
-    """The database file and a connection to it, opened when needed."""
+    """The database file and a connection to it, which is opened when needed."""
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
@@ -156,10 +156,14 @@ class _File:
         self._identity: tuple[int, int] | None = None
 
     def connection(self) -> sqlite3.Connection:
-        """Return a connection to the file that the path leads to now."""
+        """Return the connection to the database file; open it if it is closed.
+
+        Raises:
+            CatalogueUnavailable: the file was removed or replaced since it was first opened.
+        """
         found = _identity(self._settings.path)
         if self._identity not in (None, found):
-            # Writing on would acknowledge what nobody will find again.
+            # Further writes to the old file would be acknowledged and lost.
             self.close()
             raise CatalogueUnavailable(
                 f"the catalogue {self._settings.path} was removed or replaced while in use",
@@ -170,7 +174,7 @@ class _File:
         return self._opened
 
     def close(self) -> None:
-        """Close the connection; the next use opens a new one."""
+        """Close the connection to the database file; the next use opens a new one."""
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
@@ -187,7 +191,7 @@ class _File:
 
 
 class _Reader:
-    """The thread that reads."""
+    """Runs the queued reads, in a thread of its own."""
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._path = settings.path
@@ -201,11 +205,11 @@ class _Reader:
             if not job.abandoned:
                 try:
                     job.result = self._read(job.payload)
-                except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                except Exception as error:  # noqa: BLE001 - passed to the waiting caller
                     job.error = self._failure(error)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the database file."""
         self._file.close()
 
     def _read(self, reading: _Reading) -> Sequence[Row]:
@@ -233,12 +237,12 @@ class _Reader:
 def _too_slow(path: Path, seconds: float) -> CatalogueUnavailable:
     return CatalogueUnavailable(
         f"the catalogue {path}: a read took longer than {seconds:g} s",
-        remedy="ask for less at once, or raise db_timeout_seconds",
+        remedy="request smaller pages or a narrower filter, or raise db_timeout_seconds",
     )
 
 
 class _CommitFailed(Exception):
-    """COMMIT raised an error: it is unknown whether the transaction happened."""
+    """COMMIT raised an error, so it is unknown whether the transaction was committed."""
 
     def __init__(self, error: sqlite3.Error) -> None:
         super().__init__(str(error))
@@ -246,7 +250,7 @@ class _CommitFailed(Exception):
 
 
 class _Writer:
-    """The thread that writes: it runs the queued writes as one transaction."""
+    """Runs the queued writes as one transaction, in a thread of its own."""
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._path = settings.path
@@ -254,22 +258,26 @@ class _Writer:
         self._ballast = _ballast(settings)
 
     def run(self, jobs: Sequence[Job[Write]]) -> None:
-        """Run all writes. One that fails does not affect the others."""
-        live = self._without_room([job for job in jobs if not job.abandoned])
+        """Run all writes. A write that fails does not affect the others."""
+        live = self._runnable([job for job in jobs if not job.abandoned])
         try:
             self._run_until_known(live)
         except StorageFull as full:
             _fail([job for job in live if job.payload.grows], full)
             self._run_in_released_space([job for job in live if not job.payload.grows])
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+        except Exception as error:  # noqa: BLE001 - passed to the waiting caller
             _fail(live, error)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the database file."""
         self._file.close()
 
-    def _without_room(self, jobs: list[Job[Write]]) -> list[Job[Write]]:
-        """Run only writes that free space, because the disk is too full for the ballast."""
+    def _runnable(self, jobs: list[Job[Write]]) -> list[Job[Write]]:
+        """Return the writes to run: all, or on a full disk only those that free space.
+
+        The disk is full if the file that reserves space (ballast) can't be created. The other
+        writes then fail.
+        """
         if self._ballast.reserve():
             return jobs
         growing = [job for job in jobs if job.payload.grows]
@@ -277,16 +285,20 @@ class _Writer:
         return [job for job in jobs if not job.payload.grows]
 
     def _run_in_released_space(self, jobs: Sequence[Job[Write]]) -> None:
-        """Release the ballast and run the writes that free space."""
+        """Delete the file that reserves disk space (ballast), and run the writes that free space."""
         self._ballast.release()
-        _log.warning("the disk of the catalogue is full: its ballast was given up")
+        _log.warning(
+            "the disk of the catalogue %s is full: the file that reserves disk space was deleted, so "
+            "that rows can be deleted; free space on this disk",
+            self._path,
+        )
         try:
             self._run_until_known(jobs)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+        except Exception as error:  # noqa: BLE001 - passed to the waiting caller
             _fail(jobs, error)
 
     def _run_until_known(self, jobs: Sequence[Job[Write]]) -> None:
-        """Run a group, and repeat it until its outcome is known."""
+        """Run a group of writes; if the outcome of the commit is unknown, run it once more."""
         if not jobs:
             return
         with translating(self._path):
@@ -299,7 +311,7 @@ class _Writer:
                 raise
 
     def _again(self, jobs: Sequence[Job[Write]], failed: _CommitFailed) -> None:
-        """Repeat a group whose commit failed: each write detects whether it had happened."""
+        """Repeat a group of writes whose commit failed: each write detects whether it had happened."""
         self._file.close()
         if is_full(failed.error):
             raise failed.error
@@ -308,8 +320,10 @@ class _Writer:
         except (_CommitFailed, sqlite3.Error, CatalogueUnavailable) as error:
             self._file.close()
             raise OutcomeUnknown(
-                f"the catalogue {self._path} failed in the midst of a commit: {failed.error}",
-                remedy="check the disk; a retry will find what became of it",
+                f"the catalogue {self._path} failed during a commit, and it is unknown whether the "
+                f"commit happened: {failed.error}",
+                remedy="check the disk, then send the request again: it is recognised if the commit "
+                "happened",
             ) from error
 
     def _transact(self, jobs: Sequence[Job[Write]], *, repeated: bool) -> None:
@@ -325,7 +339,7 @@ class _Writer:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            # A rollback that fails too settles nothing: the connection is closed next.
+            # A rollback that fails too can be ignored, because the connection is closed next.
             with suppress(sqlite3.Error):
                 _roll_back(connection)
             raise _CommitFailed(error) from error
@@ -367,7 +381,7 @@ def _run(connection: sqlite3.Connection, step: Step) -> None:
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    # Some failures have rolled back already.
+    # After some errors SQLite has rolled back already.
     if connection.in_transaction:
         connection.execute("ROLLBACK")
 
@@ -405,7 +419,7 @@ def _disk_is_full(path: Path) -> bool:
 
 
 def _open(settings: SqliteSettings) -> sqlite3.Connection:
-    """Open the file, which must exist, with a write-ahead log and a flush for each commit."""
+    """Open the database file, which must exist, with a write-ahead log and a flush per commit."""
     connection = sqlite3.connect(
         f"file:{quote(str(settings.path))}?mode=rw",
         uri=True,
@@ -425,19 +439,20 @@ def _open(settings: SqliteSettings) -> sqlite3.Connection:
 
 
 def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
-    """Switch to the write-ahead log. Retry, because SQLite refuses some of concurrent switches."""
-    patience = monotonic() + settings.timeout_seconds
+    """Switch the file to a write-ahead log. Retry if SQLite refuses one of concurrent switches."""
+    deadline = monotonic() + settings.timeout_seconds
     while True:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         except sqlite3.OperationalError as error:
-            if code_of(error) != sqlite3.SQLITE_BUSY or monotonic() > patience:
+            if code_of(error) != sqlite3.SQLITE_BUSY or monotonic() > deadline:
                 raise
             sleep(_PAUSE_SECONDS)
             continue
         if mode != "wal":
             raise CatalogueUnavailable(
-                f"the file system of the catalogue {settings.path} has no shared memory for its log",
+                f"the file system of the catalogue {settings.path} does not support SQLite's "
+                "write-ahead log, which needs shared memory",
                 remedy="put local_base_path on a disk of this host",
             )
         return
@@ -458,8 +473,8 @@ def _upgrade(settings: SqliteSettings, *, slow: bool) -> None:
 def _migrate(connection: sqlite3.Connection) -> None:
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
     with engine.begin() as joined:
-        # SQLAlchemy leaves it to the connection to begin, and this one leaves it to us: so that
-        # every other writer is held off until the end.
+        # Neither SQLAlchemy nor this connection begins a transaction by itself. IMMEDIATE makes
+        # every other writer wait until the end of the migration.
         joined.exec_driver_sql("BEGIN IMMEDIATE")
         migrations.upgrade(joined, _version(connection))
 
@@ -482,7 +497,7 @@ def _version(connection: sqlite3.Connection) -> str | None:
 
 
 def _make_file(path: Path) -> None:
-    """Create an empty file that only this user can read, and its folders, durably."""
+    """Create an empty database file that only this user can read, and its folders, durably."""
     _make_folder(path.absolute().parent)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -1,4 +1,4 @@
-"""Translates errors of SQLite."""
+"""Translates errors of SQLite into errors of the catalogue port."""
 
 import errno
 import sqlite3
@@ -13,39 +13,42 @@ _PRIMARY = 0xFF
 """The lower byte of an extended result code is the primary code."""
 
 _REMEDIES = {
-    sqlite3.SQLITE_BUSY: ("another process holds it locked", "end the process that holds it"),
+    sqlite3.SQLITE_BUSY: ("another process has locked it", "end the process that holds the lock"),
     sqlite3.SQLITE_LOCKED: ("it is locked", "try again"),
     sqlite3.SQLITE_PROTOCOL: ("it is locked", "try again"),
     sqlite3.SQLITE_READONLY: ("it is read-only", "make the file and its folder writable"),
     sqlite3.SQLITE_PERM: ("access is denied", "give this user access to the file"),
     sqlite3.SQLITE_CANTOPEN: (
         "it can't be opened",
-        "give this user access to the file and its folder; `traffic-storage db upgrade` makes it",
+        "give this user access to the file and its folder; `traffic-storage db upgrade` creates it",
     ),
-    sqlite3.SQLITE_NOTADB: ("it is no SQLite database", "name the right file, or restore a backup"),
+    sqlite3.SQLITE_NOTADB: ("it is not a SQLite database", "configure another file or restore it"),
     sqlite3.SQLITE_CORRUPT: ("it is damaged", "restore a backup, or rebuild it from the stores"),
-    sqlite3.SQLITE_IOERR: ("the disk fails", "check the disk"),
-    sqlite3.SQLITE_NOMEM: ("memory is short", "give the process more memory"),
+    sqlite3.SQLITE_IOERR: ("the disk reported an error", "check the disk"),
+    sqlite3.SQLITE_NOMEM: ("there is too little memory", "give the process more memory"),
 }
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """Return the primary result code of an error; 0 if it has none (the binding raised it)."""
+    """Return SQLite's primary result code of an error; 0 if Python's module raised the error."""
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """Return whether the error means that the disk is full."""
+    """Return whether the error means that the disk of the database file is full."""
     return code_of(error) == sqlite3.SQLITE_FULL
 
 
 def full(path: Path) -> StorageFull:
-    """Return the port's error for a full disk below the database file."""
+    """Return the catalogue port's error for a full disk of the database file."""
     return StorageFull(f"the disk of the catalogue {path} is full", remedy="free space there")
 
 
 def translated(error: sqlite3.Error, path: Path) -> TrafficStorageError | None:
-    """Return the port's error for a failure of the database; None if the error is a defect here."""
+    """Return the catalogue port's error for a failure of the database file.
+
+    None if the error is caused by a defect of this library.
+    """
     if is_full(error):
         return full(path)
     if code_of(error) in _REMEDIES:
@@ -62,17 +65,20 @@ def _translated_system(error: OSError, path: Path) -> TrafficStorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return full(path)
     return CatalogueUnavailable(
-        f"the catalogue {path} can't be opened or made: {error.strerror}",
-        remedy="give its folder to the user that runs this, or choose another local_base_path",
+        f"the catalogue {path} can't be opened or created: {error.strerror}",
+        remedy="give the user of this process access to its folder, or change local_base_path",
     )
 
 
 @contextmanager
 def translating(path: Path) -> Iterator[None]:
-    """Raise errors of SQLite and the file system as the port's; those of a defect pass unchanged."""
+    """Return a context that raises errors of SQLite and the file system as the catalogue port's.
+
+    An error caused by a defect of this library is raised unchanged.
+    """
     try:
         yield
-    except TrafficStorageError:  # Some are OSErrors too, and say already what is wrong.
+    except TrafficStorageError:  # Some are also an OSError; their message is already complete.
         raise
     except OSError as error:
         raise _translated_system(error, path) from error

@@ -1,4 +1,4 @@
-"""A statement of SQLAlchemy Core, made once, and its text for a database, compiled once."""
+"""SQL statements of SQLAlchemy Core, each built once and compiled once for each database."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -11,7 +11,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.elements import ClauseElement
 
 Value: TypeAlias = str | int | float | bool | bytes | None
-"""What both databases take and give as they are."""
+"""The types of values that both databases accept and return unchanged."""
 
 Args: TypeAlias = tuple[Value, ...]
 """The arguments of a statement, in the order of its `names`."""
@@ -21,13 +21,13 @@ _ranks = count()
 
 @frozen
 class CompiledText:
-    """A statement's text in one dialect, with the mapping from `Args` to its positional arguments."""
+    """The text of a statement in one dialect; `arrange` puts arguments into the order of the text."""
 
     sql: str
     arrange: Callable[[Args], Args]
 
     def all(self, rows: Sequence[Args]) -> Sequence[Args]:
-        """Return the positional arguments of several executions."""
+        """Return the arguments of several executions, each in the order of the text."""
         return rows if self.arrange is _as_they_are else [self.arrange(row) for row in rows]
 
 
@@ -35,8 +35,8 @@ class CompiledText:
 class Statement:
     """A statement whose arguments are a tuple in the order of `names`.
 
-    `on_sqlite`: the form for SQLite, if it differs. `rank` orders the statements of one transaction: as they are defined. `counted` is a column
-    that a driver asks back where that is the way to learn how many rows were touched.
+    `core` is the statement, `on_sqlite` its form for SQLite if that differs. `rank` is the position
+    of the statement in a transaction: the order in which the statements were defined.
     """
 
     core: ClauseElement
@@ -46,7 +46,10 @@ class Statement:
     _texts: dict[str, CompiledText] = field(init=False, factory=dict)
 
     def text(self, dialect: Dialect, *, counting: bool = False) -> CompiledText:
-        """Return the text in a dialect. `counting`: the statement returns one row per changed row."""
+        """Return the text of the statement in a dialect.
+
+        With `counting`, the statement returns one row for each row that it changes.
+        """
         key = f"{dialect.name}+{counting}"
         found = self._texts.get(key)
         if found is None:

@@ -1,7 +1,7 @@
-"""All statements, built once.
+"""All SQL statements of the catalogue, built once.
 
-The statements of one transaction run in the order of this module: first those that end an attempt or
-claim an id, then rows before the rows that refer to them, and counters last.
+The statements of one transaction run in the order of this module: first those that delete a journal
+entry or insert an id, then rows before the rows that refer to them, and counters last.
 """
 
 from typing import Any
@@ -55,7 +55,7 @@ _NONE = literal_column("''", Text)
 
 
 def _given(name: str) -> BindParameter[Any]:
-    """Return the bind parameter of an argument."""
+    """Return the bind parameter for the argument with this name."""
     return bindparam(name)
 
 
@@ -64,7 +64,7 @@ def _is(column: Column[str], state: ReplicaState) -> ColumnElement[bool]:
 
 
 def _insertion(table: Table) -> Statement:
-    """Return the statement that inserts a row; its arguments are the columns in table order."""
+    """Return the statement that inserts a row; its arguments are the values in column order."""
     names = tuple(f"new_{column.name}" for column in table.c)
     values = dict(zip(table.c.keys(), map(_given, names), strict=True))
     return Statement(insert(table).values(values), names)
@@ -87,7 +87,7 @@ def _number(name: str) -> ColumnElement[int]:
     return select(store.c.number).where(store.c.store_id == _given(name)).scalar_subquery()
 
 
-# Compare-and-set on the incarnations.
+# Compare-and-set on the incarnations (the random tokens of stores).
 EXCHANGE_STORE = Statement(
     update(store)
     .where(
@@ -114,7 +114,7 @@ EXCHANGE_STORE = Statement(
     ),
 )
 
-# Attempts.
+# Attempts: the journal entries of unfinished store operations.
 INSERT_ATTEMPT = _insertion(attempt)
 END_ATTEMPT = Statement(
     delete(attempt).where(attempt.c.attempt_id == _given("id"), ~attempt.c.condemned), ("id",)
@@ -127,9 +127,9 @@ CONDEMN = Statement(
     ("id",),
 )
 
-# Units.
+# Files, replicas and violations.
 INSERT_FILE = _insertion(file)
-# No row where the store is not there.
+# Inserts no row if the store is not registered.
 INSERT_REPLICA = Statement(
     insert(replica).from_select(
         list(replica.c.keys()),
@@ -147,7 +147,7 @@ INSERT_VIOLATION = _insertion(violation)
 
 
 def _text(name: str) -> ColumnElement[str]:
-    """Return the parameter of a text or NULL, with a type that PostgreSQL can't infer."""
+    """Return the parameter for a text or NULL, with the type text, which PostgreSQL can't infer."""
     return cast(_given(name), Text)
 
 
@@ -199,7 +199,10 @@ _folded = (usage_delta.c.delta_id > _given("watermark"), usage_delta.c.delta_id 
 
 
 def _fold_into(table: Table) -> Statement:
-    """Return the statement that adds the range's deltas, summed by the table's primary key."""
+    """Return the statement that adds recorded counter changes to a table of totals.
+
+    The changes are those in a range of ids; they are summed by the primary key of the table.
+    """
     keys = [column.name for column in table.primary_key]
     columns = [usage_delta.c[key] for key in keys]
     changes = (
@@ -321,7 +324,7 @@ def _columns(table: Table, *names: str) -> list[ColumnElement[Any]]:
     return [table.c[name] for name in (*names, "store", "kind", *_AMOUNTS)]
 
 
-# Each is one statement, so that folded counters and the deltas behind the watermark are of one moment.
+# Each is one statement, so that the totals and the changes not yet added to them are of one moment.
 USAGE = Statement(
     _usage(
         union_all(select(*_columns(usage_total)), select(*_columns(usage_delta)).where(_unfolded))

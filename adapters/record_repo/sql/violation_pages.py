@@ -58,14 +58,14 @@ ROW = tuple(column for column in violation.c if column is not violation.c.confid
 """The columns of a violation that `rows.violations_of` takes."""
 
 _MERGES = (1, 2, 4, 8, 16, CONFIDENCE_BANDS)
-"""How many bands a statement merges. One with fewer branches starts faster on PostgreSQL."""
+"""The numbers of confidence bands for which there is a statement; fewer start faster."""
 
 _SPREAD = 64
 _LEAST_RARE = 500
 _MOST_RARE = 50_000
-# Limits that PostgreSQL knows when it plans: it takes another for a tenth of the rows.
+# Literal limits: PostgreSQL plans for a tenth of all rows if a limit is a parameter.
 _FEW: ColumnElement[int] = literal_column(str(2 * _MOST_RARE))
-"""More rows than a rare range gets between the count and the page."""
+"""A limit that a range counted as rare can't exceed by the rows added before its page is read."""
 _LONGEST: ColumnElement[int] = literal_column(str(MAX_LIMIT + 1))
 
 
@@ -79,11 +79,11 @@ class Equalities:
 
     @property
     def count(self) -> int:
-        """Return the number of compared columns."""
+        """Return the number of columns that the query compares with a value."""
         return self.device + self.type + self.vehicle_class
 
     def conditions(self, table: Any = violation.c) -> Iterable[ColumnElement[bool]]:  # noqa: ANN401
-        """Yield the comparisons."""
+        """Yield one SQL condition for each column that the query compares with a value."""
         if self.device:
             yield table.device_id == _given("device")
         if self.type:
@@ -127,7 +127,7 @@ def most_rare(limit: int, violations: int) -> int:
 def page(query: ViolationQuery, *, is_rare: bool = False) -> tuple[Statement, Args]:
     """Return the statement and the arguments that read a page and one more violation.
 
-    `is_rare`: no more than `most_rare` violations lie in the query's range of confidence.
+    `is_rare` is whether at most `most_rare` violations lie in the query's range of confidence.
     """
     given = _equalities(query)
     args = _args(query, query.limit + 1)
@@ -146,7 +146,7 @@ def has_range(query: ViolationQuery) -> bool:
 
 
 def range_size_args(query: ViolationQuery, most: int) -> Args:
-    """Return the arguments of `RANGE_SIZE`."""
+    """Return the arguments of `RANGE_SIZE`, which counts violations in the query's range up to `most`."""
     return _args(query, most)
 
 

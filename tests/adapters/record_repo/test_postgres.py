@@ -358,7 +358,7 @@ class TestLostAnswers:
             place = await local(repo)
             attempt, unit = await begun(repo, place)
             cutter.cuts_left, cutter.refuses_afterwards = 1, True
-            with pytest.raises(OutcomeUnknown, match="midst of a commit"):
+            with pytest.raises(OutcomeUnknown, match="unknown whether"):
                 await repo.apply(CommitUnit(attempt.attempt_id, unit))
             cutter.listen()
             await repo.apply(CommitUnit(attempt.attempt_id, unit))

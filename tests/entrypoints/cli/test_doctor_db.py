@@ -253,7 +253,7 @@ def test_a_copy_of_a_store_that_was_taken_into_use_is_a_problem_until_one_is_ado
     assert f"{blobs} and the catalogue disagree on the incarnation" in lost["detail"]
     assert f"confirmed it at {copied}" in lost["detail"]
     assert f"traffic-storage doctor --adopt-store {blobs}" in lost["detail"]
-    assert "was adopted as local-" in adopted["adoption"]["detail"]
+    assert "was adopted as the store local-" in adopted["adoption"]["detail"]
     assert adopted["local store"]["status"] == "ok"
     assert "disagree on the incarnation" in clone_lost["detail"]
 

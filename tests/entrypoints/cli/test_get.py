@@ -144,7 +144,7 @@ def test_altered_bytes_are_not_handed_out(filmed: Shell, tmp_path: Path, offset:
 
     result = filmed("get", "F", "-o", out, code=1)
 
-    assert "no good replica" in result.err
+    assert "no intact copy" in result.err
     assert not out.exists()
     assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
 
