@@ -317,7 +317,15 @@ def test_a_redis_host_is_a_name_an_address_or_the_path_of_a_socket(host: str) ->
         ("redis://:pass@10.0.0.7:6380/2", "10.0.0.7", 6380, 2, None, "pass", False),
         ("rediss://traffic:p%40ss@[::1]/", "::1", 6379, 0, "traffic", "p@ss", True),
         ("redis://cache?db=3", "cache", 6379, 3, None, None, False),
-        ("unix://traffic:pass@/run/redis.sock?db=1", "/run/redis.sock", 6379, 1, "traffic", "pass", False),
+        (
+            "unix://traffic:pass@/run/redis.sock?db=1",
+            "/run/redis.sock",
+            6379,
+            1,
+            "traffic",
+            "pass",
+            False,
+        ),
     ],
 )
 def test_a_redis_url_gives_the_parts_of_the_address(
