@@ -375,9 +375,10 @@ def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
             continue
         if not is_record:
             raise _no_good_replica(
-                draft, "restore it from a backup, or store this under another id"
+                draft,
+                "restore a replica of that file from a backup, or store these bytes under another file_id",
             )
-        lost_document = _no_good_replica(draft, "restore it from a backup")
+        lost_document = _no_good_replica(draft, "restore a replica of that file from a backup")
     if lost_document and not missing:
         raise lost_document
     # A lost metadata file does not prevent storing the other files of its violation.

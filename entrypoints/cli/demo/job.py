@@ -88,7 +88,7 @@ async def _store_incidents(container: "Container", day: date, given: _Given) -> 
         rows.append(_row(incident, stored))
     say_table(("violation", "seen", "image", "video", "stored"), rows)
     if first is None:
-        raise AssertionError("the demo is given no camera")
+        raise AssertionError("the demo needs at least one camera, and was given none")
     return first
 
 

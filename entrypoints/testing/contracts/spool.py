@@ -59,7 +59,7 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 
 
 def content(size: int) -> bytes:
-    """Return `size` bytes in which all lines and all segments differ."""
+    """Return `size` bytes of test data without repetitions: no two MiB and no two lines are equal."""
     first_lines = (b"segment %07d\n" % number for number in range(size // MIB + 1))
     return b"".join(first_line + _LINES for first_line in first_lines)[:size]
 
