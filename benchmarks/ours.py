@@ -32,9 +32,16 @@ PARALLEL = 16
 
 
 def settings(place: Place) -> StorageConfig:
-    """Return the default settings, with as many parallel uploads as the jobs run concurrently."""
+    """Return the default settings, with as many parallel uploads as the jobs run concurrently.
+
+    Old capture times, as those of the data, are plausible; otherwise each one would be logged.
+    """
     return config(
-        place.folder, bucket=place.bucket, database=place.database, parallel_uploads=PARALLEL
+        place.folder,
+        bucket=place.bucket,
+        database=place.database,
+        parallel_uploads=PARALLEL,
+        max_backdating=timedelta(days=36_500),
     )
 
 
