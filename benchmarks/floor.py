@@ -416,7 +416,7 @@ def _page(number: int, filled: int, mark: str) -> tuple[str, tuple[object, ...]]
     column = next(iter(asked.filters), None)
     where = f"AND {column} = {mark}2" if column else ""
     sql = (
-        f"SELECT {', '.join(COLUMNS)} FROM violation WHERE occurred_at < {mark}1 {where} "
+        f"SELECT {', '.join(COLUMNS)} FROM violation WHERE state = 'available' AND occurred_at < {mark}1 {where} "
         f"ORDER BY occurred_at DESC, violation_id LIMIT {data.PAGE}"
     )
     return sql, (asked.end_micros, *asked.filters.values())
