@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from traffic_storage.entrypoints.settings.secret import Secret
@@ -28,7 +29,7 @@ def settings_of(url: str) -> Mapping[str, object]:
     """
     from redis.asyncio.connection import parse_url
 
-    parts = dict(parse_url(url))
+    parts: dict[str, Any] = dict(parse_url(url))
     parts.pop("connection_class", None)
     if unknown := parts.keys() - _SETTINGS.keys():
         raise ValueError(f"unknown parameters: {', '.join(unknown)}")

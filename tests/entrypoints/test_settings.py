@@ -331,7 +331,7 @@ def test_a_redis_host_is_a_name_an_address_or_the_path_of_a_socket(host: str) ->
 def test_a_redis_url_gives_the_parts_of_the_address(
     url: str, host: str, port: int, db: int, username: str | None, password: str | None, tls: bool
 ) -> None:
-    config = StorageConfig(redis_url=url)  # type: ignore[arg-type]
+    config = StorageConfig(redis_url=url)
     secret = config.redis_password and config.redis_password.reveal()
     parts = (config.redis_host, config.redis_port, config.redis_db, config.redis_username)
 
@@ -368,7 +368,7 @@ def test_a_part_of_a_redis_url_follows_the_rule_of_its_setting() -> None:
 def test_an_address_of_redis_is_given_once() -> None:
     assert set(refused(redis_url="redis://cache", redis_host="other")) == {"redis_host"}
     assert set(refused(redis_url="redis://:a@cache", redis_password="b")) == {"redis_password"}
-    assert StorageConfig(redis_url="redis://cache", redis_tls=True).redis_tls  # type: ignore[arg-type]
+    assert StorageConfig(redis_url="redis://cache", redis_tls=True).redis_tls
 
 
 def test_parts_of_a_redis_url_are_explained_by_its_source(tmp_path: Path) -> None:
