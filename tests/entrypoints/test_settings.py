@@ -29,12 +29,16 @@ from traffic_storage.entrypoints.settings.explain import explain
 
 CLOUD = {"s3_access_key": "key", "s3_secret_key": "secret"}
 DATABASE = {"db_host": "db", "db_name": "traffic", "db_user": "admin"}
-SECRETS = ("db_password", "s3_access_key", "s3_secret_key", "redis_password", "url_signing_key")
+SECRETS = (
+    *("db_password", "s3_access_key", "s3_secret_key", "redis_password", "redis_url"),
+    "url_signing_key",
+)
 ALL_SECRETS = {
     **DATABASE,
     "redis_host": "redis",
     "redis_username": "u",
     **dict.fromkeys(SECRETS, CANARY),
+    "redis_url": f"redis://u:{CANARY}@redis",
 }
 
 
@@ -316,6 +320,7 @@ def test_a_redis_host_is_a_name_an_address_or_the_path_of_a_socket(host: str) ->
         ("redis://cache", "cache", 6379, 0, None, None, False),
         ("redis://:pass@10.0.0.7:6380/2", "10.0.0.7", 6380, 2, None, "pass", False),
         ("rediss://traffic:p%40ss@[::1]/", "::1", 6379, 0, "traffic", "p@ss", True),
+        ("REDISS://cache", "cache", 6379, 0, None, None, True),
         ("redis://cache?db=3", "cache", 6379, 3, None, None, False),
         (
             "unix://traffic:pass@/run/redis.sock?db=1",
@@ -817,7 +822,7 @@ def test_secrets_are_equal_by_value_and_hash() -> None:
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_may_be_given_as_such(name: str) -> None:
     by_text = StorageConfig(**ALL_SECRETS)  # type: ignore[arg-type]
-    by_secret = StorageConfig(**{**ALL_SECRETS, name: Secret(CANARY)})  # type: ignore[arg-type]
+    by_secret = StorageConfig(**{**ALL_SECRETS, name: Secret(ALL_SECRETS[name])})  # type: ignore[arg-type]
 
     assert by_text == by_secret
 
