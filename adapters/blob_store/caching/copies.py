@@ -238,7 +238,10 @@ class Copies:
             self._folder.remove(key)
 
     async def _end(self, key: BlobKey, *, kept: bool) -> None:
-        """End the reservation of a copy; remove the copy if it was not written or was dropped."""
+        """End the writing of a cached copy, for which space was reserved.
+
+        The copy is removed if it is incomplete (not `kept`), or if its key was dropped meanwhile.
+        """
         self._growing.discard(key)
         if not kept or key in self._doomed:
             self._doomed.discard(key)
