@@ -168,7 +168,7 @@ async def test_names_that_are_taken_for_ever_end_in_an_error_not_in_a_loop() -> 
             for nth in range(1, 20)
         ]
         rig.script.begin(*faults)
-        with pytest.raises(StorageUnavailable, match="failed 4 times"):
+        with pytest.raises(StorageUnavailable, match="tried 4 times and failed"):
             await service.image(picture(), "X")
         rig.script.begin()
         await check_quiet(rig, service, 0)

@@ -53,11 +53,11 @@ def test_a_line_gives_back_its_key(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", "a name and a digest"),
-        (DIGEST, "a name and a digest"),
-        (f"two words:{DIGEST}", "a name and a digest"),
-        (f"n:{DIGEST[:-1]}", "a name and a digest"),
-        (f"n:{DIGEST.upper()}", "a name and a digest"),
+        ("", "a name, a colon and a SHA-256"),
+        (DIGEST, "a name, a colon and a SHA-256"),
+        (f"two words:{DIGEST}", "a name, a colon and a SHA-256"),
+        (f"n:{DIGEST[:-1]}", "a name, a colon and a SHA-256"),
+        (f"n:{DIGEST.upper()}", "a name, a colon and a SHA-256"),
         (f"n:{DIGEST}?scope", "malformed"),
         (f"n:{DIGEST}?scope=evidence", "unknown scope 'evidence'"),
         (f"n:{DIGEST}?scope=", "unknown scope"),
