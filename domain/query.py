@@ -2,7 +2,7 @@
 
 import base64
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -187,7 +187,10 @@ def _time_problem(name: str, value: object) -> FieldProblem | None:
 
 
 def _order_problem(start: object, end: object) -> FieldProblem | None:
-    if not (_is_aware(start) and _is_aware(end)) or start <= end:  # type: ignore[operator]
+    if not (isinstance(start, datetime) and isinstance(end, datetime)):
+        return None
+    # Two times of one zone are compared by their clocks; this is wrong in the hour that is repeated.
+    if not (_is_aware(start) and _is_aware(end)) or start.astimezone(UTC) <= end.astimezone(UTC):
         return None
     return FieldProblem(
         "start_time",

@@ -77,24 +77,24 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
 
 
 def _cache(settings: StorageConfig, clock: Clock) -> Cache:
-    if settings.redis_host is None:
+    address = settings.redis
+    if address is None:
         from traffic_storage.adapters.cache.memory import InProcessCache
 
         return InProcessCache(settings.cache_max_bytes, settings.cache_item_bytes, clock)
     from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
 
-    host = settings.redis_host
     return RedisCache(
         RedisSettings(
-            host=host,
-            socket=Path(host) if host.startswith("/") else None,
-            tls=settings.redis_tls,
+            host=address.host,
+            socket=Path(address.host) if address.host.startswith("/") else None,
+            tls=address.tls,
             ca_file=settings.redis_ca_file,
-            port=settings.redis_port,
-            db=settings.redis_db,
+            port=address.port,
+            db=address.db,
             cluster=settings.redis_cluster,
-            username=settings.redis_username,
-            password=_text(settings.redis_password),
+            username=address.username,
+            password=address.password,
             timeout_seconds=settings.redis_timeout_seconds,
             max_item_bytes=settings.cache_item_bytes,
         )
@@ -209,7 +209,7 @@ def _limits(settings: StorageConfig) -> Limits:
 def _caching(settings: StorageConfig) -> Caching:
     # Reading from a cache on the network takes as long as from the local disk, so that cache holds
     # only blobs of the cloud tier.
-    remote = settings.redis_host is not None
+    remote = settings.has_redis
     return Caching(
         tiers=frozenset({Tier.CLOUD}) if remote else frozenset(Tier),
         item_bytes=settings.cache_item_bytes,

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -62,7 +63,8 @@ def new(
     note("- the file that the setting api_keys_file names; no restart is needed:")
     note(f"  {line}")
     note("- the environment, with commas between lines; then restart the service:")
-    note(f"  TRAFFIC_STORAGE_API_KEYS={line}")
+    # The line has characters that are special in a shell.
+    note(f"  TRAFFIC_STORAGE_API_KEYS='{line}'")
     note("Clients send the key with each request: Authorization: Bearer <key>")
 
 
@@ -75,8 +77,6 @@ def list_(*, json: AsJson = False, session: Shared) -> None:
     json:
         Print one JSON array.
     """
-    from datetime import UTC, datetime
-
     from traffic_storage.entrypoints.http.security.keys import read_key_file
 
     settings = session.settings()
@@ -110,7 +110,10 @@ def _line(
         raise InvalidInput.of(
             "name", f"is {name!a:.80}", "use 1 to 64 ASCII characters without spaces and colons"
         )
-    return parse_api_key(line, "key").to_line()
+    key = parse_api_key(line, "key")
+    if key.is_expired(datetime.now(UTC)):
+        raise InvalidInput.of("expires", f"{key.expires} has passed", "give today or a later day")
+    return key.to_line()
 
 
 def _described(source: str, key: ApiKey, *, is_expired: bool) -> dict[str, Any]:

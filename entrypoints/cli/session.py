@@ -98,7 +98,7 @@ def instant_of(text: str | None, name: str, settings: "StorageConfig") -> dateti
     """
     from traffic_storage.domain.times import instant, parse_time
 
-    return None if text is None else instant(parse_time(text, name), settings.zone).at
+    return None if text is None else instant(parse_time(text, name), settings.zone, name).at
 
 
 def is_new(settings: "StorageConfig") -> bool:

@@ -51,7 +51,7 @@ async def store(
     historic:
         Confirm a capture time long before receipt, so that retention counts from it.
     dry_run:
-        Only print what would be stored.
+        Only print what would be stored. The contents of the files are not checked.
     json:
         Print one JSON object for each file.
     """

@@ -1,10 +1,10 @@
 """`StorageConfig`: every setting of the system with its default, its rule and its description."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from attrs import Attribute, field, fields_dict, frozen
@@ -15,15 +15,19 @@ from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
 from traffic_storage.domain.retention import RetentionPeriods
-from traffic_storage.entrypoints.settings import redis_url, rules
+from traffic_storage.entrypoints.settings import rules
 from traffic_storage.entrypoints.settings.rules import BucketRoute, Rule
 from traffic_storage.entrypoints.settings.secret import Secret
 from traffic_storage.entrypoints.settings.sources import (
+    PARTS_OF_REDIS_URL,
     Given,
     collect,
     unknown_setting,
     with_source,
 )
+
+if TYPE_CHECKING:
+    from traffic_storage.adapters.cache.redis.url import RedisUrl
 
 Default = TypeVar("Default")
 
@@ -179,7 +183,7 @@ class StorageConfig:
         converter=rules.as_secret,
         metadata=described(
             rules.REDIS_URL,
-            "address of Redis; gives redis_host and what else is part of an address",
+            "whole address of Redis, instead of redis_host and the settings of its parts",
         ),
     )
     redis_timeout_seconds: float = setting(0.05, rules.number(0.001, 10), "longest wait for Redis")
@@ -325,9 +329,8 @@ class StorageConfig:
         return super().__new__(cls)
 
     def __attrs_post_init__(self) -> None:
-        twice = list(self._take_redis_url())
         values = {name: getattr(self, name) for name in NAMES}
-        if problems := [*twice, *_wrong_values(values), *self._contradictions()]:
+        if problems := [*_wrong_values(values), *self._contradictions()]:
             raise ConfigurationError(problems)
 
     @classmethod
@@ -360,6 +363,8 @@ class StorageConfig:
             ConfigurationError: as for `load`.
         """
         values = {name: entry.value for name, entry in given.items()}
+        # The constructor can't tell a default value from one that is given.
+        problems = [*problems, *(with_source(one, given) for one in _beside_redis_url(given))]
         try:
             if not problems:
                 return cls(**values)  # type: ignore[arg-type]
@@ -372,6 +377,37 @@ class StorageConfig:
     def cloud_configured(self) -> bool:
         """Whether the settings include a cloud tier."""
         return bool(self.s3_access_key and self.s3_secret_key)
+
+    @property
+    def redis(self) -> "RedisUrl | None":
+        """The address of Redis, from `redis_url` or the single settings; None: no Redis is used.
+
+        Raises:
+            ConfigurationError: the file of `redis_url` was changed and holds no such URL now.
+        """
+        if self.redis_url is not None:
+            found = rules.redis_url_of(self.redis_url.reveal())
+            if found is None:
+                problem = FieldProblem("redis_url", f"must be {rules.REDIS_URL.wanted}")
+                raise ConfigurationError([problem])
+            return found
+        if self.redis_host is None:
+            return None
+        from traffic_storage.adapters.cache.redis.url import RedisUrl
+
+        return RedisUrl(
+            self.redis_host,
+            self.redis_port,
+            self.redis_db,
+            self.redis_username,
+            self.redis_password.reveal() if self.redis_password else None,
+            self.redis_tls,
+        )
+
+    @property
+    def has_redis(self) -> bool:
+        """Whether Redis is the cache; without it the cache is in this process."""
+        return self.redis_host is not None or self.redis_url is not None
 
     @property
     def sqlite_file(self) -> Path:
@@ -451,21 +487,14 @@ class StorageConfig:
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
 
-    def _take_redis_url(self) -> Iterator[FieldProblem]:
-        """Set the settings that `redis_url` gives; yield a problem for each with another value."""
-        if not isinstance(self.redis_url, Secret) or not redis_url.is_valid(
-            self.redis_url.reveal()
-        ):
-            return
-        for name, value in redis_url.settings_of(self.redis_url.reveal()).items():
-            if getattr(self, name) == fields_dict(type(self))[name].default:
-                object.__setattr__(self, name, value)
-            elif getattr(self, name) != value:
-                message = "is given twice with different values: directly and by redis_url"
-                yield FieldProblem(name, message, "leave out one of the two")
-
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}
+        yield from _beside_redis_url(given)
+        by_url = rules.redis_url_of(self.redis_url.reveal()) if self.redis_url else None
+        if self.redis_url is not None:
+            given |= {"redis_host"}
+        if by_url is not None and by_url.tls:
+            given |= {"redis_tls"}
         for needed, causes in _NEEDS.items():
             if needed not in given and (found := [name for name in causes if name in given]):
                 others = ", ".join(found)
@@ -475,6 +504,9 @@ class StorageConfig:
             yield FieldProblem(
                 "redis_db", "can't be set: a Redis cluster has only database 0", "leave it out"
             )
+        if self.redis_cluster is True and by_url and (by_url.db or by_url.host.startswith("/")):
+            message = "names a socket or a database, which a Redis cluster does not have"
+            yield FieldProblem("redis_url", message, "leave out redis_cluster")
         if str(self.redis_host).startswith("/") and {"redis_tls", "redis_cluster"} & given:
             message = "is a socket, which supports neither TLS nor a cluster"
             yield FieldProblem("redis_host", message, "leave out redis_tls and redis_cluster")
@@ -485,6 +517,15 @@ class StorageConfig:
         if self.open_access is True and not {"api_keys", "api_keys_file"}.isdisjoint(given):
             message = "contradicts API keys: if they are set, each request needs a key"
             yield FieldProblem("open_access", message, "leave out open_access or the API keys")
+
+
+def _beside_redis_url(names: Iterable[str]) -> Iterator[FieldProblem]:
+    """Yield a problem for each setting that gives a part of the address beside `redis_url`."""
+    if "redis_url" in names:
+        for name in PARTS_OF_REDIS_URL:
+            if name in names:
+                message = "is given twice: directly and by redis_url"
+                yield FieldProblem(name, message, "leave out one of the two")
 
 
 def _wrong_values(given: Mapping[str, object]) -> Iterator[FieldProblem]:

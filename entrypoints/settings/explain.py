@@ -8,7 +8,6 @@ from pathlib import Path
 from attrs import asdict, fields_dict, frozen
 
 from traffic_storage.domain.canonical import Json
-from traffic_storage.entrypoints.settings import redis_url
 from traffic_storage.entrypoints.settings.config import StorageConfig
 from traffic_storage.entrypoints.settings.rules import BucketRoute, span
 from traffic_storage.entrypoints.settings.secret import Secret
@@ -42,15 +41,11 @@ def explain(
     """
     given, problems = collect(fields_dict(StorageConfig), path, env, overrides)
     config = StorageConfig.of(given, problems)
-    sources = {name: entry.source for name, entry in given.items()}
-    if config.redis_url is not None:
-        by_url = redis_url.settings_of(config.redis_url.reveal())
-        sources = dict.fromkeys(by_url, sources["redis_url"]) | sources
     return tuple(
         Explained(
             name,
             shown(name, getattr(config, name)),
-            sources.get(name, "default"),
+            given[name].source if name in given else "default",
             setting.metadata["doc"],
         )
         for name, setting in fields_dict(StorageConfig).items()

@@ -15,12 +15,17 @@ from typing import Any, TypeAlias
 from attrs import Attribute, evolve, frozen
 
 from traffic_storage.domain.errors import FieldProblem
-from traffic_storage.entrypoints.settings.rules import FOLDER, near
+from traffic_storage.entrypoints.settings.rules import FILE, FOLDER, near
 from traffic_storage.entrypoints.settings.secret import Secret
 
 PREFIX = "TRAFFIC_STORAGE_"
 FILE_VARIABLE = "TRAFFIC_STORAGE_CONFIG"
 ARGUMENT = "argument"
+
+PARTS_OF_REDIS_URL = (
+    *("redis_host", "redis_port", "redis_db", "redis_username", "redis_password", "redis_tls"),
+)
+"""The settings that `redis_url` gives together."""
 
 _IN_FILE = "_file"
 _NEAR_VARIABLE = 0.8
@@ -68,9 +73,22 @@ def collect(
                 problems.append(FieldProblem(item.name, message, "leave out one of the two"))
             else:
                 of_source[item.name] = item
-        given |= of_source
-    given |= {name: Given(name, value, ARGUMENT) for name, value in (overrides or {}).items()}
-    return given, problems
+        given = _overridden(given, of_source)
+    arguments = {name: Given(name, value, ARGUMENT) for name, value in (overrides or {}).items()}
+    return _overridden(given, arguments), problems
+
+
+def _overridden(given: Mapping[str, Given], by: Mapping[str, Given]) -> dict[str, Given]:
+    """Return the settings of two sources, of which the second has precedence.
+
+    An address of Redis replaces the one of the first source as a whole.
+    """
+    replaced: Iterable[str] = ()
+    if "redis_url" in by:
+        replaced = PARTS_OF_REDIS_URL
+    elif "redis_host" in by:
+        replaced = ("redis_url",)
+    return {name: entry for name, entry in given.items() if name not in replaced} | dict(by)
 
 
 def with_source(problem: FieldProblem, given: Mapping[str, Given]) -> FieldProblem:
@@ -98,7 +116,7 @@ def unknown_setting(
 ) -> FieldProblem:
     """Return the problem of a name that is not a setting; its remedy suggests a similar name."""
     meant = meant or near(name, names)
-    remedy = f"did you mean {meant}?" if meant else "`traffic-storage config show` lists all"
+    remedy = f"did you mean {meant}?" if meant else "`traffic-storage config reference` lists all"
     return FieldProblem(name, f"is not a setting{where}", remedy)
 
 
@@ -124,7 +142,7 @@ def _from_file(
         if name not in settings:
             by_file = _secret_in_file(settings, name, value, file.parent)
             yield by_file or unknown_setting(name, settings, where=f" (in {file})")
-        elif settings[name].metadata["rule"] is FOLDER and isinstance(value, str) and value:
+        elif settings[name].metadata["rule"] in {FOLDER, FILE} and isinstance(value, str) and value:
             yield Given(name, file.parent / Path(value).expanduser(), str(file))
         else:
             yield Given(name, value, str(file))

@@ -18,6 +18,7 @@ from attrs import asdict, evolve, fields_dict
 
 from tests.entrypoints.cli.command import Shell, set_environment
 from tests.support.canary import CANARY
+from traffic_storage.adapters.cache.redis.url import RedisUrl
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, WrongFields
 from traffic_storage.domain.files import FileKind
@@ -29,16 +30,12 @@ from traffic_storage.entrypoints.settings.explain import explain
 
 CLOUD = {"s3_access_key": "key", "s3_secret_key": "secret"}
 DATABASE = {"db_host": "db", "db_name": "traffic", "db_user": "admin"}
-SECRETS = (
-    *("db_password", "s3_access_key", "s3_secret_key", "redis_password", "redis_url"),
-    "url_signing_key",
-)
+SECRETS = ("db_password", "s3_access_key", "s3_secret_key", "redis_password", "url_signing_key")
 ALL_SECRETS = {
     **DATABASE,
     "redis_host": "redis",
     "redis_username": "u",
     **dict.fromkeys(SECRETS, CANARY),
-    "redis_url": f"redis://u:{CANARY}@redis",
 }
 
 
@@ -171,7 +168,7 @@ def test_an_unknown_name_is_refused_and_the_near_one_suggested(wrong: str, meant
 
 
 def test_a_name_near_to_nothing_points_to_the_list() -> None:
-    assert "config show" in refused(xyzzy=1)["xyzzy"]
+    assert "config reference" in refused(xyzzy=1)["xyzzy"]
 
 
 def test_all_wrong_settings_are_named_at_once() -> None:
@@ -321,7 +318,6 @@ def test_a_redis_host_is_a_name_an_address_or_the_path_of_a_socket(host: str) ->
         ("redis://:pass@10.0.0.7:6380/2", "10.0.0.7", 6380, 2, None, "pass", False),
         ("rediss://traffic:p%40ss@[::1]/", "::1", 6379, 0, "traffic", "p@ss", True),
         ("REDISS://cache", "cache", 6379, 0, None, None, True),
-        ("redis://cache?db=3", "cache", 6379, 3, None, None, False),
         (
             "unix://traffic:pass@/run/redis.sock?db=1",
             "/run/redis.sock",
@@ -333,15 +329,15 @@ def test_a_redis_host_is_a_name_an_address_or_the_path_of_a_socket(host: str) ->
         ),
     ],
 )
-def test_a_redis_url_gives_the_parts_of_the_address(
+def test_a_redis_url_gives_the_whole_address(
     url: str, host: str, port: int, db: int, username: str | None, password: str | None, tls: bool
 ) -> None:
     config = StorageConfig(redis_url=url)
-    secret = config.redis_password and config.redis_password.reveal()
-    parts = (config.redis_host, config.redis_port, config.redis_db, config.redis_username)
 
-    assert (*parts, secret, config.redis_tls) == (host, port, db, username, password, tls)
+    assert config.has_redis
+    assert config.redis == RedisUrl(host, port, db, username, password, tls)
     assert evolve(config) == config
+    assert evolve(config, redis_url=None).redis is None
 
 
 @pytest.mark.parametrize(
@@ -349,42 +345,114 @@ def test_a_redis_url_gives_the_parts_of_the_address(
     [
         "cache:6379",
         "http://cache",
+        "redis//cache",
         "redis://",
         "redis://cache/evidence",
+        "redis://cache/1024",
+        "redis://cache/" + "3" * 5000,
         "redis://cache:port",
+        "redis://cache:0",
+        "redis://cache:65536",
+        "redis://cache?db=3",
         "redis://cache?socket_timeout=1",
-        "redis://cache?db=x",
+        "redis://cache#3",
+        f"redis://admin:4711#{CANARY}@cache",
+        f"redis://admin:12?{CANARY}@cache",
+        f"redis://admin:12/{CANARY}@cache",
+        f"redis://:{CANARY}%ff@cache",
+        f"redis://:{CANARY}\t@cache",
+        f"redis://:{CANARY}@cache ",
+        "redis://traffic@cache",
         "unix://redis.sock",
+        "unix://run/redis.sock",
+        "unix:///run/redis.sock ",
+        "unix:///run/redis.sock?db=x",
+        "unix:///run/redis.sock?host=other",
+        "unix:///run/redis.sock?db=1_0",
     ],
 )
 def test_a_redis_url_that_is_none_is_refused_and_not_shown(url: str) -> None:
-    problems = refused(redis_url=url)
+    problems = refused(redis_url=url, redis_cluster=True, redis_ca_file="ca.pem")
 
-    assert list(problems) == ["redis_url"]
-    assert url not in problems["redis_url"]
-
-
-def test_a_part_of_a_redis_url_follows_the_rule_of_its_setting() -> None:
-    assert set(refused(redis_url="redis://cache/1024")) == {"redis_db"}
-    assert set(refused(redis_url="redis://traffic@cache")) == {"redis_password"}
-    assert set(refused(redis_url="redis://cache/1", redis_cluster=True)) == {"redis_db"}
+    assert {"redis_url"} <= set(problems) <= {"redis_url", "redis_tls"}
+    assert url not in str(problems)
+    assert CANARY not in str(problems)
 
 
-def test_an_address_of_redis_is_given_once() -> None:
-    assert set(refused(redis_url="redis://cache", redis_host="other")) == {"redis_host"}
-    assert set(refused(redis_url="redis://:a@cache", redis_password="b")) == {"redis_password"}
-    assert StorageConfig(redis_url="redis://cache", redis_tls=True).redis_tls
+def test_a_cluster_has_neither_databases_nor_a_socket() -> None:
+    for url in ("redis://cache/1", "unix:///run/redis.sock"):
+        assert set(refused(redis_url=url, redis_cluster=True)) == {"redis_url"}
+    assert StorageConfig(redis_url="redis://cache/0", redis_cluster=True).redis_cluster
 
 
-def test_parts_of_a_redis_url_are_explained_by_its_source(tmp_path: Path) -> None:
+def test_an_address_of_redis_is_given_once(tmp_path: Path) -> None:
+    assert set(refused(redis_url="redis://cache", redis_host="cache")) == {"redis_host"}
+    assert set(refused(redis_url="rediss://cache", redis_tls=True)) == {"redis_tls"}
+    file = written(tmp_path, 'redis_url = "rediss://cache/3"\n')
+    env = {"TRAFFIC_STORAGE_REDIS_DB": "0", "TRAFFIC_STORAGE_REDIS_TLS": "false"}
+    problems = load_refused(env, file)
+    assert set(problems) == {"redis_db", "redis_tls"}
+    assert "it comes from TRAFFIC_STORAGE_REDIS_DB" in problems["redis_db"]
+
+
+def test_an_address_of_redis_replaces_that_of_a_weaker_source(tmp_path: Path) -> None:
+    file = written(tmp_path, 'redis_host = "h"\nredis_port = 6380\nredis_password = "p"\n')
+    config = StorageConfig.load(file, {"TRAFFIC_STORAGE_REDIS_URL": "redis://cache"})
+    assert config.redis == RedisUrl("cache", 6379, 0, None, None, tls=False)
+    file = written(tmp_path, 'redis_url = "redis://:p@h/3"\n')
+    config = StorageConfig.load(file, {"TRAFFIC_STORAGE_REDIS_HOST": "cache"})
+    assert config.redis == RedisUrl("cache", 6379, 0, None, None, tls=False)
+
+
+def test_a_path_in_the_settings_file_is_relative_to_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    file = written(
+        tmp_path,
+        'local_base_path = "evidence"\napi_keys_file = "keys"\n'
+        'redis_url = "rediss://cache"\nredis_ca_file = "ca.pem"\n',
+    )
+    config = StorageConfig.load(file, {})
+
+    paths = (config.local_base_path, config.api_keys_file, config.redis_ca_file)
+    assert paths == (tmp_path / "evidence", tmp_path / "keys", tmp_path / "ca.pem")
+
+
+def test_a_redis_url_with_tls_may_have_its_own_authorities() -> None:
+    assert StorageConfig(redis_url="rediss://cache", redis_ca_file="ca.pem").redis_ca_file
+    assert set(refused(redis_url="redis://cache", redis_ca_file="ca.pem")) == {"redis_tls"}
+
+
+def test_a_redis_url_is_explained_as_a_secret(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text(f"rediss://traffic:{CANARY}@cache\n")
     found = {one.name: one for one in explain(env={"TRAFFIC_STORAGE_REDIS_URL_FILE": str(file)})}
 
-    assert found["redis_host"].value == "cache"
-    assert {found[name].source for name in ("redis_host", "redis_tls", "redis_url")} == {str(file)}
-    assert found["redis_port"].source == "default"
+    assert (found["redis_url"].value, found["redis_url"].source) == ("********", str(file))
+    assert found["redis_host"].source == "default"
     assert CANARY not in str(found)
+
+
+def test_a_redis_url_in_a_file_may_be_rotated(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("redis://:old@cache\n")
+    config = StorageConfig.load(env={"TRAFFIC_STORAGE_REDIS_URL_FILE": str(file)})
+    file.write_text("redis://:new@cache\n")
+    changed = evolve(config, public_url="http://here")
+
+    assert changed.redis is not None
+    assert changed.redis.password == "new"
+    file.write_text(CANARY)
+    with pytest.raises(ConfigurationError, match="redis_url: must be") as caught:
+        _ = config.redis
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_that_is_not_a_text_is_not_shown(name: str) -> None:
+    assert "987654" not in str(refused(**{**ALL_SECRETS, name: 987654321}))
 
 
 @pytest.mark.parametrize("spelling", ["HYBRID", "hybrid", "Hybrid", StorageStrategy.HYBRID])
@@ -595,7 +663,7 @@ def test_unknown_names_of_file_and_environment_are_all_named(tmp_path: Path) -> 
 
     assert problems == {
         "parallel_upload": f"is not a setting (in {file}): did you mean parallel_uploads?",
-        "storage": f"is not a setting (in {file}): `traffic-storage config show` lists all",
+        "storage": f"is not a setting (in {file}): `traffic-storage config reference` lists all",
         "TRAFFIC_STORAGE_DB_HOTS": ("is not a setting: did you mean TRAFFIC_STORAGE_DB_HOST?"),
     }
 
@@ -822,7 +890,7 @@ def test_secrets_are_equal_by_value_and_hash() -> None:
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_may_be_given_as_such(name: str) -> None:
     by_text = StorageConfig(**ALL_SECRETS)  # type: ignore[arg-type]
-    by_secret = StorageConfig(**{**ALL_SECRETS, name: Secret(ALL_SECRETS[name])})  # type: ignore[arg-type]
+    by_secret = StorageConfig(**{**ALL_SECRETS, name: Secret(CANARY)})  # type: ignore[arg-type]
 
     assert by_text == by_secret
 
@@ -881,7 +949,7 @@ def test_unknown_names_do_not_hide_wrong_values(tmp_path: Path) -> None:
 
 
 def test_the_canary_is_in_every_setting_that_is_secret() -> None:
-    assert set(config_module.SECRETS) == set(SECRETS)
+    assert set(config_module.SECRETS) == {*SECRETS, "redis_url"}
 
 
 def test_no_secret_is_in_an_explanation() -> None:

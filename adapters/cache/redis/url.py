@@ -1,34 +1,56 @@
 """The address of a Redis server as a URL."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
+from attrs import field, frozen
 from redis.asyncio.connection import SSLConnection, parse_url
 
-PARTS = ("host", "path", "port", "db", "username", "password", "tls")
+# redis-py passes over what it does not expect, and would take a password with an unencoded character
+# for an address; so the form is checked first.
+_USER = r"(?:(?P<user>[^\s/?#@]*)@)?"
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)"
+_FORM = re.compile(
+    rf"(?i:rediss?)://{_USER}{_HOST}(?::[1-9][0-9]{{0,4}})?/?(?P<db>[0-9]{{0,4}})"
+    rf"|(?i:unix)://{_USER.replace('user', 'user_of_socket')}/[^\s?#@]+(?:\?db=[0-9]{{1,4}})?"
+)
+MOST_DB = 1023
 
 
-def parts_of(url: str) -> Mapping[str, str | int | bool]:
-    """Return those of `PARTS` that the URL gives.
+@frozen
+class RedisUrl:
+    """The parts of a URL. `host` is the path of a Unix socket if it begins with `/`."""
 
-    `path` is that of a Unix socket, `tls` is True or left out.
+    host: str
+    port: int
+    db: int
+    username: str | None
+    password: str | None = field(repr=False)
+    tls: bool
 
-    The schemes are `redis` (TCP), `rediss` (TLS) and `unix` (socket). The number of the database is
-    the path of a `redis` or `rediss` URL, or the query parameter `db`.
+
+def parse(url: str) -> RedisUrl:
+    """Return the parts of `redis://` (TCP), `rediss://` (TLS) or `unix://` (socket) with a path.
+
+    The number of the database is the path of a TCP or TLS URL, and the parameter `db` of a socket.
+    Special characters of user and password are percent-encoded.
 
     Raises:
-        ValueError: the URL is not valid, or has a part that is not in `PARTS`.
+        ValueError: the text is not such a URL, or has a user without a password.
     """
+    if not (form := _FORM.fullmatch(url)):
+        raise ValueError("not the URL of a Redis server")
+    unquote(form["user"] or form["user_of_socket"] or "", errors="strict")
     parts: dict[str, Any] = dict(parse_url(url))
-    if parts.pop("connection_class", None) is SSLConnection:
-        parts["tls"] = True
-    if unknown := parts.keys() - set(PARTS):
-        raise ValueError(f"unknown parameters: {', '.join(unknown)}")
-    scheme, _, path, _, _ = urlsplit(url)
-    if scheme != "unix" and not re.fullmatch(r"/?[0-9]*", path):
-        raise ValueError("the path is not the number of a database")
-    if not parts.keys() & {"host", "path"}:
-        raise ValueError("no host")
-    return parts
+    found = RedisUrl(
+        host=parts.get("path") or parts["host"],
+        port=parts.get("port", 6379),
+        db=parts.get("db", 0),
+        username=parts.get("username"),
+        password=parts.get("password"),
+        tls=parts.get("connection_class") is SSLConnection,
+    )
+    if found.db > MOST_DB or (found.username and not found.password):
+        raise ValueError("no such database, or a user without a password")
+    return found

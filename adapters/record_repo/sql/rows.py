@@ -284,7 +284,9 @@ def _basis_of(
     of_clock = RetentionClock(clock)
     if at is None:
         at = captured_at if of_clock is RetentionClock.CAPTURED else created_at
-    return RetentionBasis(of_clock, moment(at), reason or USUAL_REASONS[of_clock])
+    return RetentionBasis(
+        of_clock, moment(at), USUAL_REASONS[of_clock] if reason is None else reason
+    )
 
 
 def _replicas_of(rows: Iterable[Row], kind: FileKind, stored: Sha256) -> Iterable[Replica]:

@@ -80,7 +80,7 @@ async def adopted(container: "Container", location: str) -> Finding:
 
 async def cache(cache: Cache, settings: StorageConfig) -> Finding:
     """Check that the cache answers."""
-    if settings.redis_host is None:
+    if not settings.has_redis:
         return ok("cache", "in this process")
     for _ in range(_CACHE_TRIES):
         await cache.put("doctor", _PROBE, timedelta(seconds=10))
@@ -98,8 +98,10 @@ async def cache(cache: Cache, settings: StorageConfig) -> Finding:
 
 
 def _redis_address(settings: StorageConfig) -> str:
-    host = str(settings.redis_host)
-    return host if host.startswith("/") else f"{host} port {settings.redis_port}"
+    address = settings.redis
+    if address is None or address.host.startswith("/"):
+        return address.host if address else ""
+    return f"{address.host} port {address.port}"
 
 
 async def _store(

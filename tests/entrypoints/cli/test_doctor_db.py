@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from attrs import evolve
@@ -110,6 +111,24 @@ def test_the_real_thing_is_in_order(
     assert upgraded["cache"]["status"] == "ok"
     assert "AbortIncompleteMultipartUpload" in upgraded["bucket"]["remedy"]
     assert upgraded["settings"]["status"] == "ok"
+
+
+def test_redis_is_reached_by_its_url(
+    shell: Shell, tmp_path: Path, redis_database: RedisAddress
+) -> None:
+    password = quote(redis_database.password or "", safe="")
+    server = f"{redis_database.host}:{redis_database.port}/{redis_database.db}"
+    file = tmp_path / "config.toml"
+    for url, status, code in (
+        (f"redis://:{password}@{server}", "ok", 0),
+        (f"redis://:{CANARY}@{server}", "problem", 3),
+    ):
+        file.write_text(f'redis_url = "{url}"\n')
+        file.chmod(0o600)
+        result = shell("doctor", "--json", "--config", file, "--verbose", code=code)
+        found = {line["check"]: line for line in result.lines}
+        assert found["cache"]["status"] == status
+        assert CANARY not in result.out + result.err
 
 
 def test_servers_that_are_away_are_named_and_no_secret_is(shell: Shell, tmp_path: Path) -> None:

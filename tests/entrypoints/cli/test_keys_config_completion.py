@@ -1,6 +1,7 @@
 """Keys, settings and completion: commands that open nothing."""
 
 import hashlib
+import shlex
 import subprocess
 from datetime import date
 from pathlib import Path
@@ -71,8 +72,9 @@ def test_what_no_key_can_have_is_refused(
 def test_keys_of_settings_and_file_are_listed(shell: Shell, tmp_path: Path) -> None:
     lines = [
         shell("keys", "new", name, *options, "--json").value["setting"]
-        for name, options in (("a", ()), ("b", ("--expires", "2020-01-01", "--device", "gate")))
+        for name, options in (("a", ()), ("b", ("--expires", "9999-01-01", "--device", "gate")))
     ]
+    lines[1] = lines[1].replace("9999", "2020")
     keys, config = tmp_path / "keys", tmp_path / "config.toml"
     keys.write_text(f"# by file\n{lines[1]}\n")
     config.write_text(f'api_keys = ["{lines[0]}"]\napi_keys_file = "{keys}"\n')
@@ -85,6 +87,19 @@ def test_keys_of_settings_and_file_are_listed(shell: Shell, tmp_path: Path) -> N
     assert not any(line.partition(":")[2][:64] in text for line in lines)
     keys.write_text("nonsense\n")
     assert "line 1" in shell("keys", "list", "--config", config, code=7).err
+
+
+def test_no_key_is_made_that_has_expired(shell: Shell) -> None:
+    failed = shell("keys", "new", "late", "--expires", "2020-01-01", code=2)
+    assert "expires: 2020-01-01 has passed" in failed.err
+    assert failed.out == ""
+
+
+def test_the_line_for_the_environment_can_be_pasted_into_a_shell(shell: Shell) -> None:
+    made = shell("keys", "new", "gate", "--scope", "evidence:write", "--device", "gate*")
+    (line,) = [one.strip() for one in made.err.splitlines() if "TRAFFIC_STORAGE_API_KEYS=" in one]
+    (assigned,) = shlex.split(line)
+    assert assigned.removeprefix("TRAFFIC_STORAGE_API_KEYS=") in made.err.replace(line, "")
 
 
 def test_settings_are_shown_with_source_and_without_secrets(
