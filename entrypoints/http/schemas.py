@@ -36,7 +36,8 @@ M = TypeVar("M", bound=BaseModel)
 # float() also accepts "nan", "1_0" and the digits of every script.
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
 _WHOLE = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
-_LOST_PLUS = re.compile(r" (\d\d:?\d\d)$", re.ASCII)
+# Only after a time of day: a date may have a time behind a space.
+_LOST_PLUS = re.compile(r"([:T]\S*) (\d\d:?\d\d)$", re.ASCII)
 
 
 def number(value: object, field: str) -> float:
@@ -77,7 +78,7 @@ def query_time(value: object, field: str) -> datetime:
     Raises:
         InvalidInput: the value is not ISO 8601.
     """
-    return parse_time(_LOST_PLUS.sub(r"+\1", value) if isinstance(value, str) else value, field)
+    return parse_time(_LOST_PLUS.sub(r"\1+\2", value) if isinstance(value, str) else value, field)
 
 
 def json_object(value: object, field: str) -> Mapping[str, Json]:

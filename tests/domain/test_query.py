@@ -5,6 +5,7 @@ import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -136,6 +137,15 @@ def test_a_time_that_ends_before_it_starts_is_refused() -> None:
     ViolationQuery(start_time=late.astimezone(zone), end_time=late)
     with pytest.raises(InvalidInput, match="start_time"):
         ViolationQuery(start_time=late.astimezone(zone), end_time=early)
+
+
+def test_times_of_the_hour_that_is_repeated_are_compared_as_instants() -> None:
+    madrid = ZoneInfo("Europe/Madrid")
+    first = datetime(2025, 10, 26, 2, 30, tzinfo=madrid)
+    second = datetime(2025, 10, 26, 2, 10, tzinfo=madrid, fold=1)
+    assert FilesQuery(start_time=first, end_time=second).end_time == second
+    with pytest.raises(InvalidInput, match="start_time"):
+        FilesQuery(start_time=second, end_time=first)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

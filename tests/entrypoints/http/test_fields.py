@@ -110,6 +110,11 @@ def test_a_plus_that_became_a_space_is_understood() -> None:
     assert read == datetime(2025, 11, 1, 8, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("text", ["2025-11-01 10:00", "2025-11-01 1000", "20251101 10:00"])
+def test_a_time_behind_a_space_is_no_offset(text: str) -> None:
+    assert query_time(text, "start_date") == datetime(2025, 11, 1, 10)
+
+
 @pytest.mark.parametrize("text", ["", "now", "2025-13-01", "0001-01-01T00:00:00+14:00"])
 def test_an_impossible_time_names_its_own_field(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
