@@ -1,12 +1,13 @@
 """Queries for violations and files in the catalogue (the database), and pages of their results."""
 
 import base64
-import json
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
+from cattrs.preconf.orjson import OrjsonConverter
 
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.files import FileKind, FileState
@@ -17,6 +18,7 @@ from traffic_storage.domain.identifiers import (
     text_problem,
 )
 from traffic_storage.domain.numeric import plain_number
+from traffic_storage.domain.strict import strict_converter
 
 T = TypeVar("T")
 
@@ -32,15 +34,21 @@ class Cursor:
     """The position at which the next page of a query starts.
 
     It is behind the row with this time and id, in the order of the query.
+
+    Raises:
+        InvalidInput: `at` has no time zone, or `row_id` can't be the id of a row.
     """
 
     at: datetime
     row_id: str
 
+    def __attrs_post_init__(self) -> None:
+        if not _is_aware(self.at) or not is_known_id(self.row_id):
+            raise _not_a_cursor()
+
     def to_text(self) -> str:
         """Return the cursor as an opaque, URL-safe text."""
-        text = json.dumps([self.at.isoformat(), self.row_id])
-        return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(_converter().dumps(self)).rstrip(b"=").decode()
 
     @classmethod
     def from_text(cls, text: str) -> "Cursor":
@@ -51,13 +59,15 @@ class Cursor:
         """
         try:
             raw = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), b"-_", validate=True)
-            at, row_id = json.loads(raw)
-            moment = datetime.fromisoformat(at)
-        except (ValueError, TypeError, RecursionError) as error:
+            return _converter().loads(raw, cls)
+        except Exception as error:
+            # The converter raises errors of many classes; each means that this is not a cursor.
             raise _not_a_cursor() from error
-        if moment.tzinfo is None or not is_known_id(row_id):
-            raise _not_a_cursor()
-        return cls(moment, row_id)
+
+
+@cache
+def _converter() -> OrjsonConverter:
+    return strict_converter()
 
 
 @frozen

@@ -139,7 +139,12 @@ def _from_file(
         yield FieldProblem(str(file), f"is not TOML: {error}", remedy)
         return
     for name, value in content.items():
-        if name not in settings:
+        if name not in settings and isinstance(value, dict):
+            remedy = "write each setting as `name = value`, before any [table]"
+            yield FieldProblem(
+                name, f"is a table, and no setting is in a table (in {file})", remedy
+            )
+        elif name not in settings:
             by_file = _secret_in_file(settings, name, value, file.parent)
             yield by_file or unknown_setting(name, settings, where=f" (in {file})")
         elif settings[name].metadata["rule"] in {FOLDER, FILE} and isinstance(value, str) and value:

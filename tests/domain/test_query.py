@@ -51,17 +51,18 @@ def encoded(value: object) -> str:
         encoded("1"),
         encoded('"ab"'),
         encoded({"a": 1, "b": 2}),
-        encoded([NOON.isoformat()]),
-        encoded([NOON.isoformat(), "V001", 1]),
-        encoded([NOON_NAIVE.isoformat(), "V001"]),
-        encoded(["yesterday", "V001"]),
-        encoded([1, "V001"]),
-        encoded([NOON.isoformat(), 1]),
-        encoded([NOON.isoformat(), None]),
-        encoded([NOON.isoformat(), ""]),
-        encoded([NOON.isoformat(), "a\x00b"]),
-        encoded([NOON.isoformat(), "\ud800"]),
-        encoded([NOON.isoformat(), "a" * 201]),
+        encoded([NOON.isoformat(), "V001"]),
+        encoded({"at": NOON.isoformat()}),
+        encoded({"at": NOON.isoformat(), "row_id": "V001", "more": 1}),
+        encoded({"at": NOON_NAIVE.isoformat(), "row_id": "V001"}),
+        encoded({"at": "yesterday", "row_id": "V001"}),
+        encoded({"at": 1, "row_id": "V001"}),
+        encoded({"at": NOON.isoformat(), "row_id": 1}),
+        encoded({"at": NOON.isoformat(), "row_id": None}),
+        encoded({"at": NOON.isoformat(), "row_id": ""}),
+        encoded({"at": NOON.isoformat(), "row_id": "a\x00b"}),
+        encoded({"at": NOON.isoformat(), "row_id": "\ud800"}),
+        encoded({"at": NOON.isoformat(), "row_id": "a" * 201}),
         Cursor(NOON, "V001").to_text() + "\n",
         Cursor(NOON, "V001").to_text() + "AAAA",
         Cursor(NOON, "V001").to_text()[:-3],
@@ -72,11 +73,21 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
         Cursor.from_text(text)
 
 
+@pytest.mark.parametrize(
+    ("at", "row_id"), [(NOON_NAIVE, "V001"), (NOON, "\ud800"), (NOON, ["V001"]), (NOON, "")]
+)
+def test_a_cursor_has_a_time_with_a_zone_and_an_id(at: datetime, row_id: Any) -> None:
+    with pytest.raises(InvalidInput, match="cursor: is not a cursor of this service"):
+        Cursor(at, row_id)
+
+
 @given(
     st.text()
     | st.text().map(lambda text: encoded(text.encode(errors="replace").decode()))
     | kit.json_values().map(encoded)
-    | st.tuples(st.just(NOON.isoformat()) | kit.texts(), kit.json_values()).map(encoded)
+    | st.fixed_dictionaries(
+        {"at": st.just(NOON.isoformat()) | kit.texts(), "row_id": kit.json_values()}
+    ).map(encoded)
 )
 def test_any_text_is_a_cursor_or_refused(text: str) -> None:
     try:

@@ -404,6 +404,14 @@ def test_an_address_of_redis_replaces_that_of_a_weaker_source(tmp_path: Path) ->
     assert config.redis == RedisUrl("cache", 6379, 0, None, None, tls=False)
 
 
+def test_a_table_in_the_settings_file_is_told(tmp_path: Path) -> None:
+    file = written(tmp_path, '[redis]\nhost = "cache"\n')
+    problems = load_refused({}, file)
+
+    assert set(problems) == {"redis"}
+    assert "is a table" in problems["redis"]
+
+
 def test_a_path_in_the_settings_file_is_relative_to_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -663,7 +671,8 @@ def test_unknown_names_of_file_and_environment_are_all_named(tmp_path: Path) -> 
 
     assert problems == {
         "parallel_upload": f"is not a setting (in {file}): did you mean parallel_uploads?",
-        "storage": f"is not a setting (in {file}): `traffic-storage config reference` lists all",
+        "storage": f"is a table, and no setting is in a table (in {file}): write each setting as"
+        " `name = value`, before any [table]",
         "TRAFFIC_STORAGE_DB_HOTS": ("is not a setting: did you mean TRAFFIC_STORAGE_DB_HOST?"),
     }
 
