@@ -27,7 +27,7 @@ from traffic_storage.entrypoints.settings.sources import (
 )
 
 if TYPE_CHECKING:
-    from traffic_storage.adapters.cache.redis.url import RedisUrl
+    from traffic_storage.adapters.cache.redis.url import RedisAddress
 
 Default = TypeVar("Default")
 
@@ -379,7 +379,7 @@ class StorageConfig:
         return bool(self.s3_access_key and self.s3_secret_key)
 
     @property
-    def redis(self) -> "RedisUrl | None":
+    def redis(self) -> "RedisAddress | None":
         """The address of Redis, from `redis_url` or the single settings; None: no Redis is used.
 
         Raises:
@@ -393,9 +393,9 @@ class StorageConfig:
             return found
         if self.redis_host is None:
             return None
-        from traffic_storage.adapters.cache.redis.url import RedisUrl
+        from traffic_storage.adapters.cache.redis.url import RedisAddress
 
-        return RedisUrl(
+        return RedisAddress(
             self.redis_host,
             self.redis_port,
             self.redis_db,
@@ -490,7 +490,9 @@ class StorageConfig:
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}
         yield from _beside_redis_url(given)
-        by_url = rules.redis_url_of(self.redis_url.reveal()) if self.redis_url else None
+        # A value of another type is reported by the rule of the setting.
+        url = self.redis_url.reveal() if isinstance(self.redis_url, Secret) else ""
+        by_url = rules.redis_url_of(url) if url else None
         if self.redis_url is not None:
             given |= {"redis_host"}
         if by_url is not None and by_url.tls:

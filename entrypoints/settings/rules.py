@@ -27,7 +27,7 @@ from traffic_storage.domain.principal import parse_api_key
 from traffic_storage.entrypoints.settings.secret import Secret
 
 if TYPE_CHECKING:
-    from traffic_storage.adapters.cache.redis.url import RedisUrl
+    from traffic_storage.adapters.cache.redis.url import RedisAddress
 
 Value = TypeVar("Value")
 Text = TypeVar("Text", str, str | None)
@@ -164,7 +164,7 @@ def _is_url(address: str) -> bool:
     return is_web and not is_more and address.isascii() and address.isprintable()
 
 
-def redis_url_of(url: str) -> "RedisUrl | None":
+def redis_url_of(url: str) -> "RedisAddress | None":
     """Return the parts of the URL of a Redis server; None if the text is not such a URL."""
     # redis-py takes 0.1 s to import.
     from traffic_storage.adapters.cache.redis.url import parse

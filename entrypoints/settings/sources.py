@@ -23,7 +23,12 @@ FILE_VARIABLE = "TRAFFIC_STORAGE_CONFIG"
 ARGUMENT = "argument"
 
 PARTS_OF_REDIS_URL = (
-    *("redis_host", "redis_port", "redis_db", "redis_username", "redis_password", "redis_tls"),
+    "redis_host",
+    "redis_port",
+    "redis_db",
+    "redis_username",
+    "redis_password",
+    "redis_tls",
 )
 """The settings that `redis_url` gives together."""
 

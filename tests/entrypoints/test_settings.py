@@ -18,7 +18,7 @@ from attrs import asdict, evolve, fields_dict
 
 from tests.entrypoints.cli.command import Shell, set_environment
 from tests.support.canary import CANARY
-from traffic_storage.adapters.cache.redis.url import RedisUrl
+from traffic_storage.adapters.cache.redis.url import RedisAddress
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, WrongFields
 from traffic_storage.domain.files import FileKind
@@ -335,7 +335,7 @@ def test_a_redis_url_gives_the_whole_address(
     config = StorageConfig(redis_url=url)
 
     assert config.has_redis
-    assert config.redis == RedisUrl(host, port, db, username, password, tls)
+    assert config.redis == RedisAddress(host, port, db, username, password, tls)
     assert evolve(config) == config
     assert evolve(config, redis_url=None).redis is None
 
@@ -398,10 +398,10 @@ def test_an_address_of_redis_is_given_once(tmp_path: Path) -> None:
 def test_an_address_of_redis_replaces_that_of_a_weaker_source(tmp_path: Path) -> None:
     file = written(tmp_path, 'redis_host = "h"\nredis_port = 6380\nredis_password = "p"\n')
     config = StorageConfig.load(file, {"TRAFFIC_STORAGE_REDIS_URL": "redis://cache"})
-    assert config.redis == RedisUrl("cache", 6379, 0, None, None, tls=False)
+    assert config.redis == RedisAddress("cache", 6379, 0, None, None, tls=False)
     file = written(tmp_path, 'redis_url = "redis://:p@h/3"\n')
     config = StorageConfig.load(file, {"TRAFFIC_STORAGE_REDIS_HOST": "cache"})
-    assert config.redis == RedisUrl("cache", 6379, 0, None, None, tls=False)
+    assert config.redis == RedisAddress("cache", 6379, 0, None, None, tls=False)
 
 
 def test_a_table_in_the_settings_file_is_told(tmp_path: Path) -> None:
@@ -460,7 +460,13 @@ def test_a_redis_url_in_a_file_may_be_rotated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_that_is_not_a_text_is_not_shown(name: str) -> None:
-    assert "987654" not in str(refused(**{**ALL_SECRETS, name: 987654321}))
+    problems = refused(**{**ALL_SECRETS, name: 987654321})
+    assert "987654" not in str(problems[name])
+
+
+def test_a_redis_url_that_is_not_a_text_is_refused_and_not_shown() -> None:
+    assert list(refused(redis_url=987654321)) == ["redis_url"]
+    assert "987654" not in str(refused(redis_url=987654321))
 
 
 @pytest.mark.parametrize("spelling", ["HYBRID", "hybrid", "Hybrid", StorageStrategy.HYBRID])

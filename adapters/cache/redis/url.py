@@ -12,15 +12,15 @@ from redis.asyncio.connection import SSLConnection, parse_url
 _USER = r"(?:(?P<user>[^\s/?#@]*)@)?"
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)"
 _FORM = re.compile(
-    rf"(?i:rediss?)://{_USER}{_HOST}(?::[1-9][0-9]{{0,4}})?/?(?P<db>[0-9]{{0,4}})"
+    rf"(?i:rediss?)://{_USER}{_HOST}(?::[1-9][0-9]{{0,4}})?/?[0-9]{{0,4}}"
     rf"|(?i:unix)://{_USER.replace('user', 'user_of_socket')}/[^\s?#@]+(?:\?db=[0-9]{{1,4}})?"
 )
 MOST_DB = 1023
 
 
 @frozen
-class RedisUrl:
-    """The parts of a URL. `host` is the path of a Unix socket if it begins with `/`."""
+class RedisAddress:
+    """Where a Redis server is. `host` is the path of a Unix socket if it begins with `/`."""
 
     host: str
     port: int
@@ -30,7 +30,7 @@ class RedisUrl:
     tls: bool
 
 
-def parse(url: str) -> RedisUrl:
+def parse(url: str) -> RedisAddress:
     """Return the parts of `redis://` (TCP), `rediss://` (TLS) or `unix://` (socket) with a path.
 
     The number of the database is the path of a TCP or TLS URL, and the parameter `db` of a socket.
@@ -43,7 +43,7 @@ def parse(url: str) -> RedisUrl:
         raise ValueError("not the URL of a Redis server")
     unquote(form["user"] or form["user_of_socket"] or "", errors="strict")
     parts: dict[str, Any] = dict(parse_url(url))
-    found = RedisUrl(
+    found = RedisAddress(
         host=parts.get("path") or parts["host"],
         port=parts.get("port", 6379),
         db=parts.get("db", 0),
