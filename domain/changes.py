@@ -20,6 +20,7 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import AttemptId, FileId
 from traffic_storage.domain.ingest import Unit
+from traffic_storage.domain.jobs import NewJob
 
 
 @frozen
@@ -29,11 +30,12 @@ class CommitUnit:
     The transaction inserts the new rows of `unit` and deletes `attempt`, the entry in the journal
     of unfinished store operations. If `unit.completes` names a violation, its empty `image_file_id`
     or `video_file_id` and the path in its record are set too. The files in `unit.restored` gain
-    replicas and are otherwise unchanged.
+    replicas and are otherwise unchanged. `jobs` are written too: the work that this causes.
     """
 
     attempt: AttemptId
     unit: Unit
+    jobs: tuple[NewJob, ...] = ()
 
 
 @frozen

@@ -17,6 +17,7 @@ from traffic_storage.domain.identifiers import (
     is_known_id,
     text_problem,
 )
+from traffic_storage.domain.jobs import JobState
 from traffic_storage.domain.numeric import plain_number
 from traffic_storage.domain.strict import strict_converter
 
@@ -125,6 +126,32 @@ class FilesQuery:
     def __attrs_post_init__(self) -> None:
         if problems := [problem for problem in _problems_of_files(self) if problem]:
             raise InvalidInput(problems)
+
+
+@frozen
+class JobsQuery:
+    """A query for jobs in this state and of this kind; a filter of None is not applied.
+
+    Jobs are ordered by the time at which they were written, newest first, and those with equal
+    times by id, descending. The page starts behind the position `after`. `limit` is 1 to 1,000.
+
+    Raises:
+        InvalidInput: `state` is not a `JobState`, or `limit` is out of range.
+    """
+
+    state: JobState | None = None
+    kind: str | None = None
+    limit: int = field(default=100, converter=_number)
+    after: Cursor | None = None
+
+    def __attrs_post_init__(self) -> None:
+        problems = [
+            None if self.state is None else _member_problem("state", self.state, JobState),
+            None if self.kind is None else text_problem("kind", self.kind),
+            _limit_problem(self.limit),
+        ]
+        if found := [problem for problem in problems if problem]:
+            raise InvalidInput(found)
 
 
 @frozen

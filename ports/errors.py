@@ -63,6 +63,10 @@ class IdsTaken(TrafficStorageError):
     """Another file or violation was stored first under one of the ids; nothing was committed."""
 
 
+class LeaseLost(TrafficStorageError):
+    """The lease of a job has passed, and the job was taken from its worker, or the job has ended."""
+
+
 __all__ = [
     "AttemptCondemned",
     "BlobConflict",
@@ -71,6 +75,7 @@ __all__ = [
     "CatalogueUnavailable",
     "DeadlinePassed",
     "IdsTaken",
+    "LeaseLost",
     "OutcomeUnknown",
     "StorageFull",
     "StorageUnavailable",

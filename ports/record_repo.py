@@ -1,7 +1,7 @@
 """RecordRepo: all ports of one database, its migrations and its closing.
 
-A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue` or
-`StoreRegistry`.
+A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
+`StoreRegistry`, `JobQueue` or `JobSource`.
 """
 
 from abc import abstractmethod
@@ -11,10 +11,11 @@ from typing import Protocol
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.ingest_journal import IngestJournal
+from traffic_storage.ports.jobs import JobQueue, JobSource
 from traffic_storage.ports.store_registry import StoreRegistry
 
 
-class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, Protocol):
+class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, JobQueue, JobSource, Protocol):
     """All ports of one database. The first call opens it; the container closes it."""
 
     @abstractmethod
