@@ -26,6 +26,7 @@ def in_memory_container(
 
     The clock stands at noon (UTC) of 14 March 2026 until the test advances it. `local_store()` and
     `cloud_stores()` of the container return the stores. `adapters` replace those in memory.
+    Without `settings`, no jobs are done.
     """
     clock = ManualClock(NOON)
     cloud = InMemoryBlobStore(clock, tier=Tier.CLOUD, location="memory:/cloud")
@@ -39,7 +40,7 @@ def in_memory_container(
         "cached_cloud_stores": [(cloud, None)],
     }
     usual = StorageConfig(
-        local_base_path=Path("/nonexistent"), url_signing_key="in-memory-" + "k" * 32
+        local_base_path=Path("/nonexistent"), url_signing_key="in-memory-" + "k" * 32, workers=0
     )
     in_memory.update(adapters)
     return build(settings or usual, strategy, **in_memory)

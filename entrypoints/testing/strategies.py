@@ -67,6 +67,7 @@ from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.domain.placement import CloudRoute, StorageStrategy, StoreStatus, Thresholds
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, ViolationQuery
 from traffic_storage.domain.retention import CaptureBounds, RetentionPeriods, RetentionPolicy
+from traffic_storage.domain.retention_rules import RetentionFacts, RetentionRule, RuleSet, Site
 from traffic_storage.domain.times import EARLIEST, Moment, instant
 from traffic_storage.domain.usage import CatalogueUsage, FileUsage, StoreUsage
 from traffic_storage.domain.violation import (
@@ -223,9 +224,69 @@ def capture_bounds() -> SearchStrategy[CaptureBounds]:
     )
 
 
+DEVICES = ("cam_001", "cam_002", "cam_m30_7", "radar-9")
+_PATTERNS = ("cam_*", "cam_00?", "radar-9", "*", "none")
+_JURISDICTIONS = ("ES", "ES-MD", "ES-CT", "FR")
+_TYPES = ("speed", "red_light")
+
+
+@cache
+def retention_facts() -> SearchStrategy[RetentionFacts]:
+    """What retention rules ask about a file, with devices and types that rules of the kit name."""
+    return st.builds(
+        RetentionFacts,
+        st.sampled_from(FileKind),
+        st.none() | st.sampled_from(DEVICES),
+        st.none() | st.sampled_from(_TYPES),
+    )
+
+
+@cache
+def retention_rules() -> SearchStrategy[RetentionRule]:
+    """Retention rules with any conditions."""
+    return st.builds(
+        RetentionRule,
+        st.text("abcdef", min_size=1, max_size=6),
+        st.integers(1, 3650),
+        kind=st.none() | st.sampled_from(FileKind),
+        violation_type=st.none() | st.sampled_from(_TYPES),
+        device=st.none() | st.sampled_from(_PATTERNS),
+        site=st.none() | st.sampled_from(("north", "n*", "*")),
+        jurisdiction=st.none() | st.sampled_from(_JURISDICTIONS),
+        legal_source=st.sampled_from(("", "art. 5")),
+        priority=st.integers(-2, 2),
+    )
+
+
+@cache
+def sites() -> SearchStrategy[Site]:
+    """Sites whose devices are among those that `retention_facts` draws."""
+    return st.builds(
+        Site,
+        st.sampled_from(("north", "south", "n2")),
+        st.lists(st.sampled_from(_PATTERNS), min_size=1, max_size=2).map(tuple),
+        st.none() | st.sampled_from(_JURISDICTIONS),
+    )
+
+
+@cache
+def rule_sets() -> SearchStrategy[RuleSet]:
+    """The default rules together with any others, in any order."""
+    more = st.lists(retention_rules(), max_size=6, unique_by=lambda rule: rule.rule_id)
+    places = st.lists(sites(), max_size=3, unique_by=lambda site: site.site_id)
+
+    def build(
+        periods: RetentionPeriods, rules: list[RetentionRule], at: list[Site]
+    ) -> SearchStrategy[RuleSet]:
+        order = st.permutations([*periods.rules, *rules])
+        return order.map(lambda all_rules: RuleSet(tuple(all_rules), tuple(at)))
+
+    return st.tuples(retention_periods(), more, places).flatmap(lambda given: build(*given))
+
+
 def retention_policies() -> SearchStrategy[RetentionPolicy]:
-    """Retention policies: the periods, and the bounds of plausible capture times."""
-    return st.builds(RetentionPolicy, retention_periods(), capture_bounds())
+    """Retention policies: the rules, and the bounds of plausible capture times."""
+    return st.builds(RetentionPolicy, rule_sets(), capture_bounds())
 
 
 # Bytes and pixels

@@ -26,6 +26,7 @@ from traffic_storage.domain.identifiers import AttemptId, FileId, ViolationId, e
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.retention import RetentionPolicy
+from traffic_storage.domain.retention_rules import RetentionFacts
 from traffic_storage.domain.times import instant
 from traffic_storage.domain.violation import StoredViolation, ViolationRecord, with_paths
 from traffic_storage.entrypoints.testing.ids import uuid7_at
@@ -62,7 +63,7 @@ def new_file(
         )
         for place, store in enumerate(stores)
     )
-    retention = RetentionPolicy().retention(kind, None, at)
+    retention = RetentionPolicy().retention(RetentionFacts(kind), None, at)
     return StoredFile(
         file_id=FileId(file_id or f"file-{uuid4()}"),
         kind=kind,

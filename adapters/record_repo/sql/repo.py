@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime
-from types import MappingProxyType
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.adapters.record_repo.sql import (
     file_pages,
@@ -15,11 +14,12 @@ from traffic_storage.adapters.record_repo.sql import (
     statements,
     violation_pages,
 )
+from traffic_storage.adapters.record_repo.sql.changes import WRITERS
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
-from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
+from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
+from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.domain.changes import Change
 from traffic_storage.domain.files import (
-    FileKind,
-    Replica,
     StoredFile,
     Tier,
 )
@@ -36,17 +36,15 @@ from traffic_storage.domain.ingest import (
     Attempt,
     ClaimedIds,
     ExistingRows,
-    Unit,
 )
+from traffic_storage.domain.jobs import Run, RunEnd
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.usage import (
     CatalogueUsage,
     DailyUsage,
-    counted_by_commit,
-    counted_by_transition,
 )
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.ports.errors import AttemptCondemned, CatalogueUnavailable, IdsTaken
+from traffic_storage.ports.errors import CatalogueUnavailable, LeaseLost
 from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
@@ -69,11 +67,12 @@ class _Horizon:
     transaction: int
 
 
-class SqlRecordRepo(RecordRepo):
+class SqlRecordRepo(SqlJobs, RecordRepo):
     """The catalogue in the database of `driver`, which is opened at the first use."""
 
     def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+        super().__init__(driver)
+        self._read = CatalogueReader(driver)
         # Range of confidence → a number of violations that it had, which is a lower bound.
         self._range_sizes: dict[tuple[float | None, float | None], int] = {}
         self._violations = 0
@@ -82,15 +81,43 @@ class SqlRecordRepo(RecordRepo):
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         # The existing rows are read while the attempt is being entered.
-        _, files, violation = await asyncio.gather(
-            self._enter(attempt), self._files(ids.files), self._violation(ids.violation)
-        )
-        return ExistingRows(MappingProxyType({file.file_id: file for file in files}), violation)
+        _, existing = await asyncio.gather(self._enter(attempt), self._read.existing(ids))
+        return existing
 
     async def apply(self, change: Change) -> bool:
-        if isinstance(change, CommitUnit):
-            return await self._commit(change.attempt, change.unit)
-        return await self._observe(change)
+        return await self._apply(change)
+
+    async def finish(self, run: Run, end: RunEnd, effect: Change | None = None) -> None:
+        also = ending(run, end)
+        try:
+            if effect is None or not await self._apply(effect, also):
+                await self._driver.write(Write((also,)))
+        except Refused as refused:
+            if not refused.repeated or not has_ended(await self.job(run.job_id), run, end):
+                raise LeaseLost(
+                    f"the job {run.job_id} was taken from this worker, or has ended"
+                ) from refused
+
+    async def _apply(self, change: Change, *also: Step) -> bool:
+        """Apply a change; `also` are further steps of its transaction.
+
+        If the result is False, nothing was changed, and the further steps were not run.
+
+        Raises:
+            Refused: a further step was refused.
+        """
+        writer = WRITERS[type(change)](self._driver, self._read)
+        write = await writer.write(change)
+        if write is None:
+            return False
+        try:
+            await self._driver.write(evolve(write, steps=(*write.steps, *also)))
+        except Refused as refused:
+            if any(refused.statement is step.statement for step in also):
+                raise
+            return await writer.refused(change, refused)
+        self._tell_workers(write)
+        return True
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
         late = await self._driver.read(statements.LATE, [(rows.micros(now), limit)])
@@ -104,14 +131,14 @@ class SqlRecordRepo(RecordRepo):
         await self._driver.write(Write((Step(statements.FORGET_ATTEMPT, ((attempt,),)),)))
 
     async def file(self, file_id: FileId) -> StoredFile | None:
-        return next(iter(await self._files((file_id,))), None)
+        return await self._read.file(file_id)
 
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
         found = await self._driver.read(statements.FILES_OF, [(violation_id, MOST_FILES)])
         return rows.files_of(found)
 
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
-        return await self._violation(violation_id)
+        return await self._read.violation(violation_id)
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
         # One row more than requested is read; it shows whether there is a next page.
@@ -227,66 +254,11 @@ class SqlRecordRepo(RecordRepo):
                 await self._driver.write(folding(watermark, upto))
                 watermark = upto
 
-    async def _commit(self, attempt: AttemptId, unit: Unit) -> bool:
-        try:
-            await self._driver.write(_commitment(attempt, unit))
-        except Refused as refused:
-            if refused.statement is statements.END_ATTEMPT:
-                if await self._shows(unit):
-                    return False
-                raise AttemptCondemned(
-                    f"the store operation {attempt} took too long and was cancelled before its commit"
-                ) from refused
-            if refused.statement is statements.INSERT_REPLICA:
-                raise AttemptCondemned(
-                    f"the store operation {attempt} names a store that is not registered, or restores "
-                    "a file that no longer exists"
-                ) from refused
-            if refused.dangling:
-                # The caller made a unit of a violation without its files, which is a defect.
-                raise refused.__cause__ or refused from None
-            raise IdsTaken(
-                "another call was first to store one of these files or their violation: "
-                f"{', '.join(unit.names.files)}"
-            ) from refused
-        return True
-
-    async def _observe(self, change: ObserveReplica) -> bool:
-        file = await self.file(change.file_id)
-        found = change.expected_in(file)
-        if file is None or found is None:
-            return False
-        try:
-            await self._driver.write(_observation(file, found, change))
-        except Refused as refused:
-            becomes = found.become(change.state, verified_at=change.at)
-            now = await self.file(change.file_id)
-            return refused.repeated and now is not None and becomes in now.replicas
-        return True
-
     async def _enter(self, attempt: Attempt) -> None:
         entry = Step(statements.INSERT_ATTEMPT, (rows.attempt_row(attempt),))
         # Refused: the attempt is in the journal already.
         with suppress(Refused):
             await self._driver.write(Write((entry,), grows=True))
-
-    async def _files(self, file_ids: Sequence[FileId]) -> tuple[StoredFile, ...]:
-        if not file_ids:
-            return ()
-        executions = [(file_id,) for file_id in file_ids]
-        return rows.files_of(await self._driver.read(statements.FILE, executions))
-
-    async def _violation(self, violation_id: ViolationId | None) -> StoredViolation | None:
-        if violation_id is None:
-            return None
-        found = await self._driver.read(statements.VIOLATION, [(violation_id,)])
-        return next(iter(rows.violations_of(found)), None)
-
-    async def _shows(self, unit: Unit) -> bool:
-        affected_ids = unit.affected_ids
-        files = await self._files(affected_ids.files)
-        violation = await self._violation(affected_ids.violation)
-        return unit.is_shown_by(ExistingRows({file.file_id: file for file in files}, violation))
 
     async def _about_all_violations(self) -> int:
         """Return the number of all violations, as it was at one of the last 1,000 queries."""
@@ -295,40 +267,6 @@ class SqlRecordRepo(RecordRepo):
             self._queries_until_count = _QUERIES_BETWEEN_COUNTS
         self._queries_until_count -= 1
         return self._violations
-
-
-def _commitment(attempt: AttemptId, unit: Unit) -> Write:
-    steps = [Step(statements.END_ATTEMPT, ((attempt,),), 1)]
-    if unit.files:
-        steps.append(
-            Step(statements.INSERT_FILE, tuple(rows.file_row(file) for file in unit.files))
-        )
-    if copies := tuple(rows.replica_row(file.file_id, copy) for file, copy in unit.replicas):
-        steps.append(Step(statements.INSERT_REPLICA, copies, len(copies)))
-    if unit.violation:
-        steps.append(Step(statements.INSERT_VIOLATION, (rows.violation_row(unit.violation),)))
-    if unit.completes:
-        image, video = unit.of_kind(FileKind.IMAGE), unit.of_kind(FileKind.VIDEO)
-        row = (
-            unit.completes,
-            image.file_id if image else None,
-            video.file_id if video else None,
-        )
-        steps.append(Step(statements.COMPLETE_VIOLATION, (row,), 1))
-    return Write(
-        tuple(steps),
-        counters=counted_by_commit(unit),
-        grows=True,
-    )
-
-
-def _observation(file: StoredFile, found: Replica, change: ObserveReplica) -> Write:
-    states = found.state.value, change.state.value
-    row = (found.replica_id.bytes, *states, rows.micros(change.at))
-    return Write(
-        (Step(statements.MARK_REPLICA, (row,), 1),),
-        counters=counted_by_transition(file, found, change.state, change.at),
-    )
 
 
 def _registration(store: RegisteredStore) -> Write:

@@ -43,7 +43,9 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt
+from traffic_storage.domain.jobs import Job, JobKind, JobState, NewJob, Priority, Progress
 from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.query import JobsQuery
 from traffic_storage.domain.retention import USUAL_REASONS
 from traffic_storage.domain.usage import CatalogueUsage, CounterChange, DailyUsage
 from traffic_storage.domain.violation import StoredViolation, ViolationState, recorded, stored
@@ -52,6 +54,7 @@ Row: TypeAlias = Sequence[Any]
 """A row as a database gives it; the columns of the statement in order."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NO_STORE = ""
 _MICROSECOND = timedelta(microseconds=1)
 # Microseconds until 2106. Seconds until then, as a double, lie within a quarter of a microsecond, and
 # `fromtimestamp` rounds to the nearest: as exact as a sum, in two thirds of the time.
@@ -60,6 +63,8 @@ _FILE_COLUMNS = 32
 # Integers beyond 64 bits orjson can't write, and reads as floats; Python's own JSON does both. A
 # text that holds one begins with a tab, which it has nowhere else, so that reading need not search.
 _LONG = "\t"
+_LATEST = 2**63 - 1
+_BEHIND_ALL_UUIDS = b"\xff" * 16
 
 
 def micros(moment: datetime) -> int:
@@ -397,7 +402,48 @@ def _instants(given: Sequence[datetime], micros: Sequence[int]) -> Iterable[date
     ]
 
 
-NO_STORE = ""
+def new_job_row(job: NewJob) -> Args:
+    """Return the arguments of the insertion of a job."""
+    delay = job.delay // _MICROSECOND
+    arguments = _json(job.arguments)
+    row = (job.key, job.job_id.bytes, job.kind, arguments)
+    return *row, job.priority.value, job.max_attempts, delay, job.store_id or NO_STORE
+
+
+def job_of(row: Row) -> Job:
+    """Return the job of a row."""
+    job_id, created_at, run_at, leased_until, ended_at, done, total, size, priority = row[:9]
+    attempts, max_attempts, cancelling, _, kind, state, key, store_id, owner = row[9:18]
+    message, error, arguments = row[18:21]
+    return Job(
+        job_id=UUID(bytes=job_id),
+        kind=JobKind(kind),
+        arguments=_frozen([arguments])[0],
+        key=key,
+        priority=Priority(priority),
+        max_attempts=max_attempts,
+        state=JobState(state),
+        attempts=attempts,
+        created_at=moment(created_at),
+        run_at=moment(run_at),
+        owner=owner,
+        leased_until=_moment_or_none(leased_until),
+        cancelling=bool(cancelling),
+        progress=Progress(done, total, size, message),
+        error=error,
+        ended_at=_moment_or_none(ended_at),
+        store_id=StoreId(store_id) if store_id else None,
+    )
+
+
+def jobs_query_row(query: JobsQuery) -> Args:
+    """Return the arguments of a page of jobs."""
+    at = _LATEST if query.after is None else micros(query.after.at)
+    after = _BEHIND_ALL_UUIDS if query.after is None else UUID(query.after.row_id).bytes
+    state = None if query.state is None else query.state.value
+    return state, query.kind, at, after, query.limit + 1
+
+
 NO_DEVICE = ""
 VIOLATION = "violation"
 """The kind of counters of violations."""

@@ -9,6 +9,7 @@ once (primary keys), a replica belongs to a file, and a violation is never visib
 (foreign keys). A replica's key follows from its id, its file's kind and digest.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +35,7 @@ from sqlalchemy.dialects.postgresql import TEXT, UUID
 from sqlalchemy.types import TypeEngine
 
 from traffic_storage.domain.files import FileState, ReplicaState
+from traffic_storage.domain.jobs import LIVE, JobState
 from traffic_storage.domain.violation import ViolationState
 
 # Room beside each row for its next versions: a total changes with each fold.
@@ -196,11 +198,16 @@ replica = Table(
 )
 
 
-def _replica_index(name: str, column: Column[Any], *states: ReplicaState) -> None:
-    listed = ", ".join(f"'{state}'" for state in states)
-    where: ColumnElement[bool] = literal_column(
-        f"state IN ({listed})" if len(states) > 1 else f"state = {listed}"
+def _is_one_of(states: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition of a partial index; a query must spell it in the same way."""
+    listed = [f"'{state}'" for state in states]
+    return literal_column(
+        f"state IN ({', '.join(listed)})" if len(listed) > 1 else f"state = {listed[0]}"
     )
+
+
+def _replica_index(name: str, column: Column[Any], *states: ReplicaState) -> None:
+    where = _is_one_of(states)
     Index(
         f"replica_{name}_idx",
         replica.c.store,
@@ -292,6 +299,65 @@ _violation_index("class_band_time", _CLASS, *_IN_BAND)
 whole_range = violation.c.confidence >= literal_column("0")
 _violation_index(
     "confidence", violation.c.confidence, *_ORDER, where=and_(whole_range, is_available)
+)
+
+# Jobs. `key` is unique among live jobs; times are those of the database's clock.
+job = Table(
+    "job",
+    metadata,
+    Column("job_id", _uuid(), primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    # The earliest time of the next run.
+    Column("run_at", BigInteger, nullable=False),
+    Column("leased_until", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger),
+    Column("bytes", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("cancelling", Boolean, nullable=False),
+    Column("lease_id", _uuid()),
+    Column("kind", _text(), nullable=False),
+    Column("state", _text(), nullable=False),
+    Column("key", _text()),
+    # Empty: any worker can do the job. Not NULL, so that one condition serves both.
+    Column("store_id", _text(), nullable=False),
+    Column("owner", _text()),
+    Column("message", _text(), nullable=False),
+    Column("error", _text(), nullable=False),
+    Column("arguments", _text(), nullable=False),
+    # Rows change often and live shortly: dead versions must not pile up in the indexes.
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "70"},
+)
+
+
+def _job_index(
+    name: str, *columns: ColumnElement[Any], states: Iterable[JobState], unique: bool = False
+) -> None:
+    """Make a partial index of the jobs in these states."""
+    where = _is_one_of(states)
+    Index(f"job_{name}_idx", *columns, unique=unique, postgresql_where=where, sqlite_where=where)
+
+
+_job_index("key", job.c.key, states=sorted(LIVE), unique=True)
+# The store last: jobs of other stores are passed over within the index.
+_job_index("due", job.c.priority, job.c.run_at, job.c.store_id, states=[JobState.READY])
+_job_index("leased_until", job.c.leased_until, states=[JobState.RUNNING])
+_job_index("lease_id", job.c.lease_id, states=[JobState.RUNNING])
+_job_index("ended", job.c.ended_at, states=sorted(set(JobState) - LIVE))
+# Pages, newest first.
+Index("job_time_idx", job.c.created_at, job.c.job_id)
+Index("job_state_time_idx", job.c.state, job.c.created_at, job.c.job_id)
+Index("job_kind_time_idx", job.c.kind, job.c.created_at, job.c.job_id)
+
+# The newest slot of each schedule that has its job.
+job_slot = Table(
+    "job_slot",
+    metadata,
+    Column("name", _text(), primary_key=True),
+    Column("slot", BigInteger, nullable=False),
 )
 
 # Counters. Each transaction appends its changes to `usage_delta`; folding moves them into the

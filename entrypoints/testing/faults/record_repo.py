@@ -1,8 +1,9 @@
 """Fault injection for catalogues."""
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.files import StoredFile, Tier
@@ -16,7 +17,17 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
-from traffic_storage.domain.query import FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.jobs import (
+    Claim,
+    Job,
+    NewJob,
+    Progress,
+    Renewal,
+    Run,
+    RunEnd,
+    Schedule,
+)
+from traffic_storage.domain.query import FilesQuery, JobsQuery, Page, ViolationQuery
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
@@ -47,6 +58,41 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def forget(self, attempt: AttemptId) -> None:
         await self._do("forget", lambda: self.inner.forget(attempt))
+
+    async def enqueue(self, jobs: Sequence[NewJob]) -> None:
+        await self._do("enqueue", lambda: self.inner.enqueue(jobs))
+
+    async def cancel_job(self, job_id: UUID) -> bool:
+        return await self._do("cancel_job", lambda: self.inner.cancel_job(job_id))
+
+    async def requeue_job(self, job_id: UUID) -> bool:
+        return await self._do("requeue_job", lambda: self.inner.requeue_job(job_id))
+
+    async def job(self, job_id: UUID) -> Job | None:
+        return await self._do("job", lambda: self.inner.job(job_id))
+
+    async def jobs(self, query: JobsQuery) -> Page[Job]:
+        return await self._do("jobs", lambda: self.inner.jobs(query))
+
+    async def claim(self, claim: Claim) -> Sequence[Run]:
+        return await self._do("claim", lambda: self.inner.claim(claim))
+
+    async def renew(
+        self, runs: Mapping[UUID, Progress], lease_id: UUID, lease: timedelta
+    ) -> Renewal:
+        return await self._do("renew", lambda: self.inner.renew(runs, lease_id, lease))
+
+    async def finish(self, run: Run, end: RunEnd, effect: Change | None = None) -> None:
+        await self._do("finish", lambda: self.inner.finish(run, end, effect))
+
+    async def write_due(self, schedules: Mapping[UUID, Schedule]) -> int:
+        return await self._do("write_due", lambda: self.inner.write_due(schedules))
+
+    async def forget_jobs(self, before: datetime, limit: int) -> None:
+        await self._do("forget_jobs", lambda: self.inner.forget_jobs(before, limit))
+
+    async def wait_for_jobs(self, seconds: float) -> None:
+        await self._do("wait_for_jobs", lambda: self.inner.wait_for_jobs(seconds))
 
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))

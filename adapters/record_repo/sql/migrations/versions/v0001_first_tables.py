@@ -27,6 +27,7 @@ def upgrade() -> None:
     _make_stores()
     _make_files()
     _make_violations()
+    _make_jobs()
     _make_counters()
 
 
@@ -230,6 +231,52 @@ def _make_violations() -> None:
         ["confidence", *order],
         postgresql_where=sa.text("confidence >= 0 AND state = 'available'"),
         sqlite_where=available,
+    )
+
+
+def _make_jobs() -> None:
+    op.create_table(
+        "job",
+        sa.Column("job_id", _uuid(), nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("run_at", sa.BigInteger, nullable=False),
+        sa.Column("leased_until", sa.BigInteger),
+        sa.Column("ended_at", sa.BigInteger),
+        sa.Column("done", sa.BigInteger, nullable=False),
+        sa.Column("total", sa.BigInteger),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.Column("priority", sa.Integer, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("max_attempts", sa.Integer, nullable=False),
+        sa.Column("cancelling", sa.Boolean, nullable=False),
+        sa.Column("lease_id", _uuid()),
+        sa.Column("kind", _text(), nullable=False),
+        sa.Column("state", _text(), nullable=False),
+        sa.Column("key", _text()),
+        sa.Column("store_id", _text(), nullable=False),
+        sa.Column("owner", _text()),
+        sa.Column("message", _text(), nullable=False),
+        sa.Column("error", _text(), nullable=False),
+        sa.Column("arguments", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", name="job_pkey"),
+        postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "70"},
+    )
+    live = sa.text("state IN ('ready', 'running')")
+    op.create_index(
+        "job_key_idx", "job", ["key"], unique=True, postgresql_where=live, sqlite_where=live
+    )
+    _make_partial("job_due_idx", "job", ["priority", "run_at", "store_id"], "state = 'ready'")
+    _make_partial("job_leased_until_idx", "job", ["leased_until"], "state = 'running'")
+    _make_partial("job_lease_id_idx", "job", ["lease_id"], "state = 'running'")
+    _make_partial("job_ended_idx", "job", ["ended_at"], "state IN ('cancelled', 'dead', 'done')")
+    op.create_index("job_time_idx", "job", ["created_at", "job_id"])
+    op.create_index("job_state_time_idx", "job", ["state", "created_at", "job_id"])
+    op.create_index("job_kind_time_idx", "job", ["kind", "created_at", "job_id"])
+    op.create_table(
+        "job_slot",
+        sa.Column("name", _text(), nullable=False),
+        sa.Column("slot", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="job_slot_pkey"),
     )
 
 

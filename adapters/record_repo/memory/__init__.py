@@ -1,12 +1,13 @@
 """The catalogue in the memory of this process; contract suites compare other adapters with it."""
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from uuid import uuid4
 
 from attrs import evolve
 
+from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.files import (
     OCCUPYING,
@@ -30,6 +31,7 @@ from traffic_storage.domain.ingest import (
     ExistingRows,
     Unit,
 )
+from traffic_storage.domain.jobs import Run, RunEnd
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.usage import (
@@ -47,10 +49,17 @@ from traffic_storage.ports.record_repo import RecordRepo
 _MOST_FILES = 1000
 
 
-class InMemoryRecordRepo(RecordRepo):
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class InMemoryRecordRepo(InMemoryJobs, RecordRepo):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
 
-    def __init__(self, catalogue_id: CatalogueId | None = None) -> None:
+    def __init__(
+        self, catalogue_id: CatalogueId | None = None, now: Callable[[], datetime] = _now
+    ) -> None:
+        super().__init__(now)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
@@ -65,8 +74,16 @@ class InMemoryRecordRepo(RecordRepo):
 
     async def apply(self, change: Change) -> bool:
         if isinstance(change, CommitUnit):
-            return self._commit(change.attempt, change.unit)
+            is_committed = self._commit(change.attempt, change.unit)
+            self.insert(change.jobs if is_committed else ())
+            return is_committed
         return self._observe(change)
+
+    async def finish(self, run: Run, end: RunEnd, effect: Change | None = None) -> None:
+        self.check_held(run)
+        if effect is not None:
+            await self.apply(effect)
+        self.end(run, end)
 
     async def condemn(self, now: datetime, limit: int = 100) -> Sequence[Attempt]:
         live = [one for name, one in self._attempts.items() if name not in self._condemned]

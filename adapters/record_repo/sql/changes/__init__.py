@@ -1,0 +1,14 @@
+"""How each change is written to the database: one module a change, listed in `WRITERS`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
+from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
+from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
+from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
+
+WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
+    CommitUnit: CommitUnitWriter,
+    ObserveReplica: ObserveReplicaWriter,
+}

@@ -1,0 +1,71 @@
+"""`CommitUnit` in the database."""
+
+from traffic_storage.adapters.record_repo.sql import rows, statements
+from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
+from traffic_storage.adapters.record_repo.sql.jobs import insertion
+from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.domain.changes import CommitUnit
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.usage import counted_by_commit
+from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
+
+
+class CommitUnitWriter(ChangeWriter[CommitUnit]):
+    """Inserts the rows of a unit and deletes the entry of its attempt."""
+
+    def __init__(self, driver: Driver, read: CatalogueReader) -> None:
+        self._driver = driver
+        self._read = read
+
+    async def write(self, change: CommitUnit) -> Write | None:
+        return _commitment(change)
+
+    async def refused(self, change: CommitUnit, refused: Refused) -> bool:
+        attempt, unit = change.attempt, change.unit
+        if refused.statement is statements.END_ATTEMPT:
+            if unit.is_shown_by(await self._read.existing(unit.affected_ids)):
+                return False
+            raise AttemptCondemned(
+                f"the store operation {attempt} took too long and was cancelled before its commit"
+            ) from refused
+        if refused.statement is statements.INSERT_REPLICA:
+            raise AttemptCondemned(
+                f"the store operation {attempt} names a store that is not registered, or restores "
+                "a file that no longer exists"
+            ) from refused
+        if refused.dangling:
+            # The caller made a unit of a violation without its files, which is a defect.
+            raise refused.__cause__ or refused from None
+        raise IdsTaken(
+            "another call was first to store one of these files or their violation: "
+            f"{', '.join(unit.names.files)}"
+        ) from refused
+
+
+def _commitment(change: CommitUnit) -> Write:
+    attempt, unit = change.attempt, change.unit
+    steps = [Step(statements.END_ATTEMPT, ((attempt,),), 1)]
+    if unit.files:
+        steps.append(
+            Step(statements.INSERT_FILE, tuple(rows.file_row(file) for file in unit.files))
+        )
+    if copies := tuple(rows.replica_row(file.file_id, copy) for file, copy in unit.replicas):
+        steps.append(Step(statements.INSERT_REPLICA, copies, len(copies)))
+    if unit.violation:
+        steps.append(Step(statements.INSERT_VIOLATION, (rows.violation_row(unit.violation),)))
+    if unit.completes:
+        image, video = unit.of_kind(FileKind.IMAGE), unit.of_kind(FileKind.VIDEO)
+        row = (
+            unit.completes,
+            image.file_id if image else None,
+            video.file_id if video else None,
+        )
+        steps.append(Step(statements.COMPLETE_VIOLATION, (row,), 1))
+    if change.jobs:
+        steps.append(insertion(change.jobs))
+    return Write(
+        tuple(steps),
+        counters=counted_by_commit(unit),
+        grows=True,
+    )

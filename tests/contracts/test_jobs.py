@@ -1,0 +1,88 @@
+"""Every catalogue keeps the contract of jobs; PostgreSQL on a real server."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
+from tests.support.servers import Database
+from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
+from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.entrypoints.testing.contracts.jobs import JobsContract, Later
+from traffic_storage.entrypoints.testing.units import NOON
+from traffic_storage.ports.record_repo import RecordRepo
+
+# Time can't be moved in a database; its rows are moved into the past.
+_REWIND = """
+    UPDATE job SET created_at = created_at - {0}, run_at = run_at - {0},
+        leased_until = leased_until - {0}, ended_at = ended_at - {0};
+"""
+_REWIND_SLOTS = "UPDATE job_slot SET slot = slot - {0} / 3600000000"
+
+
+def _rewinding(delta: timedelta) -> str:
+    micros = delta // timedelta(microseconds=1)
+    return f"{_REWIND}; {_REWIND_SLOTS}".format(micros)
+
+
+class TestMemory(JobsContract):
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock(NOON)
+
+    @pytest.fixture
+    async def repo(self, no_leaks: None, clock: ManualClock) -> AsyncIterator[RecordRepo]:
+        repo = InMemoryRecordRepo(now=clock.now)
+        yield repo
+        await repo.aclose()
+
+    @pytest.fixture
+    async def later(self, clock: ManualClock) -> Later:
+        async def later(delta: timedelta) -> None:
+            clock.advance(delta)
+
+        return later
+
+
+class TestSqlite(JobsContract):
+    @pytest.fixture
+    async def repo(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[RecordRepo]:
+        repo = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3", PATIENT_SECONDS))
+        await repo.upgrade()
+        yield repo
+        await repo.aclose()
+
+    @pytest.fixture
+    async def later(self, repo: RecordRepo, tmp_path: Path) -> Later:
+        async def later(delta: timedelta) -> None:
+            with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as connection:
+                connection.executescript(_rewinding(delta))
+
+        return later
+
+
+class TestPostgres(JobsContract):
+    @pytest.fixture
+    async def repo(self, postgres_database: Database, no_leaks: None) -> AsyncIterator[RecordRepo]:
+        repo = postgres_repo(postgres_settings(postgres_database))
+        await repo.upgrade()
+        yield repo
+        await repo.aclose()
+
+    @pytest.fixture
+    async def later(self, repo: RecordRepo, postgres_database: Database) -> Later:
+        async def later(delta: timedelta) -> None:
+            connection = await asyncpg.connect(postgres_database.dsn)
+            try:
+                await connection.execute(_rewinding(delta))
+            finally:
+                await connection.close()
+
+        return later
