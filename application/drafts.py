@@ -18,6 +18,7 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.placement import Placement, StoreStatus
 from traffic_storage.domain.retention import RetentionPolicy
+from traffic_storage.domain.retention_rules import RetentionFacts
 from traffic_storage.domain.violation import EvidencePart, StoredViolation
 from traffic_storage.ports.clock import Ids
 from traffic_storage.ports.spool import Body
@@ -91,10 +92,11 @@ def placed(
     received_at: datetime,
     ids: Ids,
     policy: RetentionPolicy,
+    violation_type: str | None = None,
 ) -> StoredFile:
     """Return the catalogue row of a draft (a file ready to be stored) in the chosen stores.
 
-    Each replica (copy) gets a new key.
+    Each replica (copy) gets a new key. `violation_type` is that of the file's violation, if known.
     """
 
     def replica(store: StoreStatus, state: ReplicaState) -> Replica:
@@ -103,9 +105,8 @@ def placed(
         return Replica(store.store_id, store.tier, key, state, verified_at)
 
     first = replica(placement.first, ReplicaState.PRESENT)
-    retention = policy.retention(
-        draft.kind, draft.captured_at, received_at, historic=draft.historic
-    )
+    facts = RetentionFacts(draft.kind, draft.device_id, violation_type)
+    retention = policy.retention(facts, draft.captured_at, received_at, historic=draft.historic)
     due = (replica(store, ReplicaState.PLANNED) for store in placement.later)
     return StoredFile(
         file_id=draft.file_id,

@@ -1,4 +1,4 @@
-"""Runtime: start, periodic maintenance (the sweep), health and shutdown of a service."""
+"""Runtime: start, periodic check of the stores, worker, health and shutdown of a service."""
 
 import asyncio
 import logging
@@ -10,9 +10,10 @@ from typing import Protocol
 
 from attrs import frozen
 
-from traffic_storage.application.recovery import Recover
 from traffic_storage.application.stores import BoundStore, Stores
+from traffic_storage.application.sweep import Sweep
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.worker import Worker
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -76,7 +77,7 @@ class Health:
 
 
 class Runtime:
-    """Starts a service, runs its periodic maintenance (`sweep`), reports its health, closes it.
+    """Starts a service and its worker, verifies its stores periodically, reports its health, closes it.
 
     `start` may be repeated until it succeeds.
     """
@@ -87,32 +88,35 @@ class Runtime:
         repo: RecordRepo,
         stores: Stores,
         cache: Cache,
-        recover: Recover,
+        sweep: Sweep,
+        worker: Worker | None,
         tasks: OwnedTasks,
         others: Sequence[Closing],
-        sweep_interval: timedelta,
+        verify_interval: timedelta,
     ) -> None:
         self._repo = repo
         self._stores = stores
         self._cache = cache
-        self._recover = recover
+        self._sweep = sweep
+        self._worker = worker
         self._tasks = tasks
         self._others = others
-        self._sweep_interval = sweep_interval
+        self._verify_interval = verify_interval
         self._starting = asyncio.Lock()
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._verifier: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def started(self) -> bool:
         """Whether `start` has succeeded."""
-        return self._sweeper is not None
+        return self._verifier is not None
 
     async def start(self) -> None:
         """Start the service: upgrade the catalogue, verify the stores, undo interrupted operations.
 
-        Then the periodic maintenance (`sweep`) is started as a task.
+        Then two things are started: the periodic check of the stores, and the worker, if this
+        process has one.
 
         Does nothing if the service is started. May be called again after a failure. An unavailable
         store is no failure: nothing is written to it until it is verified to be the registered one.
@@ -132,17 +136,13 @@ class Runtime:
                 await self._start_once()
 
     async def sweep(self) -> None:
-        """Run the periodic maintenance once.
-
-        It verifies the stores, reloads their usage, undoes interrupted store operations, and adds
-        the recorded changes of the counters to the totals.
+        """Verify the stores, reload their usage, and run the periodic maintenance (`Sweep`) once.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
         """
         await self._stores.bind()
-        await self._recover()
-        await self._repo.fold_counters()
+        await self._sweep()
 
     async def health(self) -> Health:
         """Return the state of all components.
@@ -162,7 +162,9 @@ class Runtime:
         )
 
     async def aclose(self) -> None:
-        """Stop the periodic maintenance, wait for running store operations, close all adapters.
+        """Stop the worker, wait for running store operations, close all adapters.
+
+        The worker gives its jobs back; another process goes on with them.
 
         The service can't be started again.
 
@@ -171,10 +173,12 @@ class Runtime:
         """
         self._closed = True
         async with self._starting:
-            sweeper, self._sweeper = self._sweeper, None
-        if sweeper is not None:
-            sweeper.cancel()
-            await asyncio.gather(sweeper, return_exceptions=True)
+            verifier, self._verifier = self._verifier, None
+        if verifier is not None:
+            verifier.cancel()
+            await asyncio.gather(verifier, return_exceptions=True)
+            if self._worker is not None:
+                await self._worker.aclose()
         await self._tasks.aclose()
         stores = [bound.store for bound in self._stores]
         parts: list[Closing] = [self._repo, self._cache, *self._others, *stores]
@@ -190,29 +194,31 @@ class Runtime:
         await self._repo.upgrade()
         await self._stores.bind()
         try:
-            await self._recover()
+            await self._sweep.recover()
         except StorageFull as error:
-            # Stored files can be read nevertheless; a sweep recovers later.
+            # Stored files can be read nevertheless; a later sweep undoes them.
             logger.warning(
-                "interrupted store operations could not be undone at the start; the periodic "
-                "maintenance tries again: %s",
+                "interrupted store operations could not be undone at the start; the next sweep "
+                "tries again: %s",
                 str(error),
             )
-        self._sweeper = asyncio.create_task(self._sweeping())
+        self._verifier = asyncio.create_task(self._verifying())
+        if self._worker is not None:
+            self._worker.start()
 
-    async def _sweeping(self) -> None:
+    async def _verifying(self) -> None:
         while True:
-            await asyncio.sleep(self._sweep_interval.total_seconds())
+            await asyncio.sleep(self._verify_interval.total_seconds())
             try:
-                await self.sweep()
+                await self._stores.bind()
             except TrafficStorageError as error:
                 logger.warning(
-                    "the periodic maintenance could not run; it runs again after "
+                    "the stores could not be verified; they are verified again after "
                     "sweep_interval_seconds: %s",
                     str(error),
                 )
             except Exception:
-                logger.exception("the periodic maintenance failed")
+                logger.exception("verifying the stores failed")
 
     async def _catalogue_health(self) -> Component:
         try:

@@ -46,6 +46,7 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.domain.retention import RetentionPolicy
+from traffic_storage.domain.retention_rules import RetentionFacts
 from traffic_storage.domain.violation import StoredViolation
 
 COLUMNS = tuple(column.name for column in tables.violation.columns)
@@ -261,7 +262,7 @@ def _violation() -> StoredViolation:
 def _file(violation: StoredViolation) -> StoredFile:
     digests = Digests(600, _NOBODY)
     now = violation.received_at
-    retention = RetentionPolicy().retention(FileKind.METADATA, now, now)
+    retention = RetentionPolicy().retention(RetentionFacts(FileKind.METADATA), now, now)
     return StoredFile(
         file_id=violation.metadata_file_id,
         kind=FileKind.METADATA,

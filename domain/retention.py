@@ -7,6 +7,12 @@ from functools import partial
 from attrs import frozen
 
 from traffic_storage.domain.files import FileKind, RetentionBasis, RetentionClock, StoredFile
+from traffic_storage.domain.retention_rules import (
+    RetentionFacts,
+    RetentionRule,
+    RuleSet,
+    default_rule_id,
+)
 from traffic_storage.domain.times import in_words
 
 USUAL_REASONS: Mapping[RetentionClock, str] = {
@@ -18,7 +24,7 @@ USUAL_REASONS: Mapping[RetentionClock, str] = {
 
 @frozen
 class RetentionPeriods:
-    """How long files of each kind are kept. The default values are the default retention rules."""
+    """How long files of each kind are kept at least: the default rules, which are settings."""
 
     image: timedelta = timedelta(days=90)
     video: timedelta = timedelta(days=30)
@@ -31,6 +37,13 @@ class RetentionPeriods:
             FileKind.VIDEO: self.video,
             FileKind.METADATA: self.metadata,
         }[kind]
+
+    @property
+    def rules(self) -> tuple[RetentionRule, ...]:
+        """The default rules: one for each kind of files."""
+        return tuple(
+            RetentionRule(default_rule_id(kind), self.of(kind).days, kind) for kind in FileKind
+        )
 
 
 @frozen
@@ -63,27 +76,36 @@ class Retention:
     basis: RetentionBasis
 
 
+DEFAULT_RULES = RuleSet(RetentionPeriods().rules)
+
+
 @frozen
 class RetentionPolicy:
-    """The retention periods and the limits of plausible capture times."""
+    """The retention rules and the limits of plausible capture times."""
 
-    periods: RetentionPeriods = RetentionPeriods()
+    rules: RuleSet = DEFAULT_RULES
     bounds: CaptureBounds = CaptureBounds()
 
     def retention(
         self,
-        kind: FileKind,
+        facts: RetentionFacts,
         captured_at: datetime | None,
         received_at: datetime,
         *,
         historic: bool = False,
     ) -> Retention:
-        """Return the retention of a file of this kind: its end, its rule, its start.
+        """Return the retention of a file: its end, the rule that decides, its start.
 
         `historic` is whether the caller states that an old capture time is correct.
         """
         basis = retention_basis(captured_at, received_at, self.bounds, historic=historic)
-        return Retention(basis.at + self.periods.of(kind), f"default-{kind}", basis)
+        return retention_from(basis, facts, self.rules)
+
+
+def retention_from(basis: RetentionBasis, facts: RetentionFacts, rules: RuleSet) -> Retention:
+    """Return the retention of a file whose start is known."""
+    longest = rules.applicable(facts)[0]
+    return Retention(basis.at + longest.period, longest.rule_id, basis)
 
 
 def capture_doubt(file: StoredFile) -> str:

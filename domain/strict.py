@@ -4,16 +4,24 @@ By default, cattrs reads "1" and 1.9 as the integer 1 and accepts a time without
 library reads its own JSON texts with the strict converter instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import attrs
-from cattrs import ClassValidationError, transform_error
+from cattrs import (
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    transform_error,
+)
+from cattrs.cols import homogenous_tuple_structure_factory, is_sequence
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 from cattrs.v import format_exception
 
 from traffic_storage.domain.digests import Sha256, declared_sha256
+from traffic_storage.domain.errors import FieldProblem, WrongFields, shown
 
 T = TypeVar("T")
 
@@ -37,7 +45,19 @@ def strict_converter() -> OrjsonConverter:
 
         return structure
 
+    def read_list(kind: Any) -> Callable[[object, object], tuple[Any, ...]]:  # noqa: ANN401 - a generic alias
+        read = homogenous_tuple_structure_factory(kind, converter)
+
+        def structure(value: object, _: object) -> tuple[Any, ...]:
+            if type(value) is not list:
+                raise _wrong_type(value, "list")
+            found: tuple[Any, ...] = read(value, kind)
+            return found
+
+        return structure
+
     converter.register_structure_hook_factory(attrs.has, read_object)
+    converter.register_structure_hook_factory(is_sequence, read_list)
     for primitive in (str, int, bool):
         converter.register_structure_hook(primitive, _exactly(primitive))
     converter.register_structure_hook(float, _number)
@@ -53,6 +73,42 @@ def refusal_text(error: Exception) -> str:
     return str(error)
 
 
+def refused_fields(error: BaseException, path: str = "") -> Iterator[FieldProblem]:
+    """Yield the problems in an exception of a strict converter.
+
+    Each names its field by the path to it, in which places of lists count from 1: `rules[2].days`.
+    """
+    if isinstance(error, IterableValidationError):
+        for inner, place in error.group_exceptions()[0]:
+            yield from refused_fields(inner, f"{path}[{int(place.index) + 1}]")
+    elif isinstance(error, ClassValidationError):
+        of_fields, others = error.group_exceptions()
+        for inner, member in of_fields:
+            yield from refused_fields(inner, _below(path, member.name))
+        for inner in others:
+            yield from refused_fields(inner, path)
+    else:
+        yield from _refused(error, path)
+
+
+def _refused(error: BaseException, path: str) -> Iterator[FieldProblem]:
+    match error:
+        case ForbiddenExtraKeysError():
+            for name in sorted(error.extra_fields):
+                yield FieldProblem(_below(path, name), "is unknown")
+        case WrongFields():
+            for problem in error.problems:
+                yield attrs.evolve(problem, field=_below(path, problem.field))
+        case KeyError():
+            yield FieldProblem(path, "is missing")
+        case _:
+            yield FieldProblem(path or "input", _problem(error, None))
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
 def _problem(error: BaseException, kind: type[Any] | None) -> str:
     # This module raises these two types; messages of other code with these types are clear too.
     if isinstance(error, TypeError | ValueError):
@@ -65,9 +121,18 @@ def _exactly(wanted: type[T]) -> Callable[[object, type[T]], T]:
         if type(value) is not wanted:
             raise _wrong_type(value, wanted.__name__)
         # cattrs also calls the hook of a class for its subclasses: StrEnum for str.
-        return value if kind is wanted else kind(value)  # type: ignore[call-arg]
+        return value if kind is wanted else _word(value, kind)
 
     return structure
+
+
+def _word(value: object, kind: type[T]) -> T:
+    try:
+        return kind(value)  # type: ignore[call-arg]
+    except ValueError as error:
+        if not issubclass(kind, StrEnum):
+            raise
+        raise ValueError(f"must be one of {', '.join(kind)}, not {shown(value)}") from error
 
 
 def _number(value: object, _: object) -> float:

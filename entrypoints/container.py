@@ -7,7 +7,7 @@ application or a service that receives a container does not close it.
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -28,26 +28,33 @@ from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.recovery import Recover
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
 from traffic_storage.application.runtime import Runtime
+from traffic_storage.application.schedules import PeriodicJob, Schedules
 from traffic_storage.application.statistics import Statistics
 from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import StoreFiles
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Stores
+from traffic_storage.application.sweep import SWEEP, Sweep
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.worker import Handler, Worker
 from traffic_storage.domain.files import Tier
+from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.retention import CaptureBounds, RetentionPolicy
+from traffic_storage.domain.retention_rules import RuleSet
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.cache import Cache
-from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.images import Images
+from traffic_storage.ports.jobs import JobSource
 from traffic_storage.ports.record_repo import RecordRepo
 from traffic_storage.ports.spool import Spool
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
 RECOVERY_MARGIN_SHARE = 0.1
+_JOBS_A_WORKER = 4
 
 
 def _text(secret: Secret | None) -> str | None:
@@ -237,7 +244,8 @@ def _prepare(
 
 def _retention(settings: StorageConfig) -> RetentionPolicy:
     earliest = datetime.combine(settings.earliest_capture, time(), UTC)
-    return RetentionPolicy(settings.retention, CaptureBounds(earliest, settings.max_backdating))
+    rules = RuleSet(settings.retention.rules)
+    return RetentionPolicy(rules, CaptureBounds(earliest, settings.max_backdating))
 
 
 def _margin(settings: StorageConfig) -> timedelta:
@@ -252,6 +260,40 @@ def _margin(settings: StorageConfig) -> timedelta:
 
 def _seconds(name: str) -> Callable[[StorageConfig], timedelta]:
     return lambda settings: timedelta(seconds=getattr(settings, name))
+
+
+def _days(name: str) -> Callable[[StorageConfig], timedelta]:
+    return lambda settings: timedelta(days=getattr(settings, name))
+
+
+def _handlers(*, sweep: Sweep) -> Mapping[JobKind, Handler]:
+    """Return what does the jobs of each kind."""
+    return {SWEEP: sweep.run}
+
+
+def _periodic_jobs(settings: StorageConfig) -> Sequence[PeriodicJob]:
+    every = timedelta(seconds=settings.sweep_interval_seconds)
+    return [PeriodicJob(SWEEP, every, priority=Priority.URGENT)]
+
+
+def _worker(
+    settings: StorageConfig,
+    source: JobSource,
+    ids: Ids,
+    handlers: Mapping[JobKind, Handler],
+    schedules: Schedules,
+) -> Worker | None:
+    if not settings.workers:
+        return None
+    return Worker(
+        source=source,
+        ids=ids,
+        handlers=handlers,
+        schedules=schedules,
+        stores=schedules.reachable,
+        slots=settings.workers * _JOBS_A_WORKER,
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+    )
 
 
 class Container(DeclarativeContainer):
@@ -359,15 +401,26 @@ class Container(DeclarativeContainer):
         counters=counters,
         margin=Called(_margin, settings),
     )
+    sweep = Singleton(
+        Sweep,
+        recover=recover,
+        repo=_record_repo,
+        clock=clock,
+        keep_jobs=Called(_days("keep_jobs_days"), settings),
+    )
+    handlers = Singleton(_handlers, sweep=sweep)
+    schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings))
+    worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)
     runtime = Singleton(
         Runtime,
         repo=_record_repo,
         stores=stores,
         cache=cache,
-        recover=recover,
+        sweep=sweep,
+        worker=worker,
         tasks=tasks,
         others=List(images, spool, compressor),
-        sweep_interval=Called(_seconds("sweep_interval_seconds"), settings),
+        verify_interval=Called(_seconds("sweep_interval_seconds"), settings),
     )
 
 

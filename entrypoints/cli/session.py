@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cyclopts import Parameter
 
 from traffic_storage.domain.errors import NotFound
@@ -53,14 +53,14 @@ class Session:
         return StorageConfig.load(self.config, overrides=self.overrides())
 
     def container(self, settings: "StorageConfig | None" = None) -> "Container":
-        """Build the container; nothing is opened yet.
+        """Build the container of a command, which does no jobs; nothing is opened yet.
 
         Raises:
             ConfigurationError: settings are wrong, or settings that the strategy needs are missing.
         """
         from traffic_storage.entrypoints.container import build
 
-        return build(settings or self.settings())
+        return build(evolve(settings or self.settings(), workers=0))
 
 
 @asynccontextmanager

@@ -276,10 +276,20 @@ class StorageConfig:
         rules.number(1, 86_400),
         "longest time that storing a file, or a violation with its files, may take",
     )
+    workers: int = setting(
+        1,
+        rules.whole(0, 64),
+        "number of workers in a server or an opened service, each of which does up to 4 jobs at a "
+        "time; 0: jobs are left to other processes",
+    )
     sweep_interval_seconds: float = setting(
         60.0,
         rules.number(0.01, 86_400),
-        "time between two searches for interrupted storing operations, which are undone",
+        "time between two sweeps, which undo interrupted storing operations; also the time between "
+        "two checks of the stores by a process",
+    )
+    keep_jobs_days: int = setting(
+        30, rules.whole(1, 3650), "how long a job is listed after it has ended"
     )
 
     public_url: str = field(

@@ -127,6 +127,7 @@ class Rig:
             "local_base_path": Path("/nonexistent"),
             "url_signing_key": "k" * 32,
             "accept_unknown_video": True,
+            "workers": 0,
         }
         self.settings = StorageConfig(**(usual | settings))
         self.clock = ManualClock(NOON)

@@ -68,7 +68,7 @@ async def swept(rig: Rig, times: int = 1) -> None:
 
 
 async def test_it_sweeps_by_itself() -> None:
-    rig = Rig(sweep_interval_seconds=0.01)
+    rig = Rig(sweep_interval_seconds=0.01, workers=1)
     async with rig.running() as service:
         rig.script.begin((Step("repo.apply", 1, When.BEFORE), gone))
         await outcome(service.image(picture(), "X"))
@@ -81,15 +81,20 @@ async def test_it_sweeps_by_itself() -> None:
 
 @pytest.mark.parametrize(
     ("error", "logged"),
-    [(gone, "maintenance could not run"), (lambda: RuntimeError("a bug"), "maintenance failed")],
+    [
+        (gone, "could not be verified"),
+        (lambda: RuntimeError("a bug"), "verifying the stores failed"),
+    ],
 )
-async def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
+async def test_a_check_of_the_stores_that_fails_is_logged_and_the_next_one_comes(
     error: Callable[[], Exception], logged: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig = Rig(sweep_interval_seconds=0.01)
     async with rig.running():
         rig.script.begin((Step("repo.usage", 1, When.BEFORE), error))
-        await swept(rig)
+        again = rig.script.hold("repo.usage", 2, When.AFTER)
+        await asyncio.wait_for(again.reached.wait(), 60)
+        again.let_go.set()
     assert logged in caplog.text
 
 

@@ -15,6 +15,7 @@ from traffic_storage.domain.retention import (
     capture_doubt,
     retention_basis,
 )
+from traffic_storage.domain.retention_rules import RetentionFacts, RuleSet
 from traffic_storage.entrypoints.testing import strategies as kit
 from traffic_storage.entrypoints.testing.units import new_file
 
@@ -27,14 +28,14 @@ MICROSECOND = timedelta(microseconds=1)
 @pytest.mark.parametrize(("kind", "days"), [("image", 90), ("video", 30), ("metadata", 365)])
 def test_a_file_is_kept_from_its_capture_by_its_kind(kind: str, days: int) -> None:
     captured = NOW - 3 * DAY
-    retention = RetentionPolicy().retention(FileKind(kind), captured, NOW)
+    retention = RetentionPolicy().retention(RetentionFacts(FileKind(kind)), captured, NOW)
     assert retention.keep_until == captured + days * DAY
     assert retention.rule == f"default-{kind}"
     assert retention.basis.clock is RetentionClock.CAPTURED
 
 
 def test_without_a_capture_time_it_is_kept_from_receipt() -> None:
-    retention = RetentionPolicy().retention(FileKind.IMAGE, None, NOW)
+    retention = RetentionPolicy().retention(RetentionFacts(FileKind.IMAGE), None, NOW)
     assert retention.keep_until == NOW + 90 * DAY
     assert retention.basis.clock is RetentionClock.RECEIVED
     assert retention.basis.reason == "no capture time was given"
@@ -42,8 +43,10 @@ def test_without_a_capture_time_it_is_kept_from_receipt() -> None:
 
 def test_periods_are_a_setting() -> None:
     week = timedelta(days=7)
-    policy = RetentionPolicy(RetentionPeriods(image=week, video=2 * week, metadata=3 * week))
-    kept = [policy.retention(kind, None, NOW).keep_until - NOW for kind in FileKind]
+    policy = RetentionPolicy(
+        RuleSet(RetentionPeriods(image=week, video=2 * week, metadata=3 * week).rules)
+    )
+    kept = [policy.retention(RetentionFacts(kind), None, NOW).keep_until - NOW for kind in FileKind]
     assert kept == [week, 2 * week, 3 * week]
 
 
@@ -94,21 +97,21 @@ def test_the_reason_names_the_lengths_and_the_setting() -> None:
 
 @given(
     kit.retention_policies(),
-    st.sampled_from(FileKind),
+    kit.retention_facts(),
     st.none() | kit.instants(),
     kit.instants(),
     st.booleans(),
 )
 def test_what_does_not_count_from_capture_is_never_born_expired(
     policy: RetentionPolicy,
-    kind: FileKind,
+    facts: RetentionFacts,
     captured: datetime | None,
     received: datetime,
     historic: bool,
 ) -> None:
-    retention = policy.retention(kind, captured, received, historic=historic)
+    retention = policy.retention(facts, captured, received, historic=historic)
     basis, bounds = retention.basis, policy.bounds
-    assert retention.keep_until == basis.at + policy.periods.of(kind)
+    assert retention.keep_until == basis.at + policy.rules.applicable(facts)[0].period
     if basis.clock is RetentionClock.RECEIVED:
         assert basis.at == received
         assert retention.keep_until > received

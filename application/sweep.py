@@ -1,0 +1,39 @@
+"""Sweep: the periodic maintenance of the catalogue."""
+
+from datetime import timedelta
+
+from traffic_storage.application.recovery import Recover
+from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.jobs import JobKind, Run
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.record_repo import RecordRepo
+
+SWEEP = JobKind("sweep")
+_MOST_FORGOTTEN = 5000
+
+
+class Sweep:
+    """Undoes interrupted store operations, adds counter changes to the totals, forgets old jobs."""
+
+    def __init__(
+        self, *, recover: Recover, repo: RecordRepo, clock: Clock, keep_jobs: timedelta
+    ) -> None:
+        self.recover = recover
+        self._repo = repo
+        self._clock = clock
+        self._keep_jobs = keep_jobs
+
+    async def __call__(self) -> None:
+        """Run the maintenance once. Safe to run in several processes at the same time.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+        """
+        await self.recover()
+        await self._repo.fold_counters()
+        await self._repo.forget_jobs(self._clock.now() - self._keep_jobs, _MOST_FORGOTTEN)
+
+    async def run(self, _run: Run, _report: Report) -> Outcome:
+        """Do a job of the kind `SWEEP`."""
+        await self()
+        return Outcome()
