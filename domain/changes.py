@@ -21,6 +21,8 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.identifiers import AttemptId, FileId
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
+from traffic_storage.domain.quarantine import QuarantineChange
+from traffic_storage.domain.rebuild import ImportRows
 
 
 @frozen
@@ -66,4 +68,4 @@ class ObserveReplica:
         return None
 
 
-Change: TypeAlias = CommitUnit | ObserveReplica
+Change: TypeAlias = CommitUnit | ObserveReplica | QuarantineChange | ImportRows

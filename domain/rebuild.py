@@ -7,12 +7,22 @@ restored from its metadata file.
 
 from collections.abc import Collection, Mapping
 from typing import Any
+from uuid import UUID
+
+from attrs import frozen
 
 from traffic_storage.domain.canonical import parse_json
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput
 from traffic_storage.domain.files import FileKind, Replica, StoredFile
-from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId, evidence_file_id
+from traffic_storage.domain.identifiers import (
+    DeviceId,
+    FileId,
+    StoreId,
+    ViolationId,
+    evidence_file_id,
+)
+from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.times import parse_time
 from traffic_storage.domain.violation import (
@@ -21,6 +31,47 @@ from traffic_storage.domain.violation import (
     ViolationRecord,
     with_paths,
 )
+
+
+@frozen
+class RebuildCursor:
+    """How far the rebuild of one store has come.
+
+    Attributes:
+        after: blobs with replica ids up to this one were examined; None at the beginning.
+        is_done: whether all blobs of the store were examined.
+    """
+
+    store_id: StoreId
+    after: UUID | None = None
+    is_done: bool = False
+
+
+@frozen
+class ImportRows:
+    """Insert rows that were restored from what the stores contain; all of them, or none.
+
+    Attributes:
+        files: new files with their replicas.
+        further: existing files; `replicas` of such a row has the new replicas only.
+        violations: new violations; their files exist.
+        completed: the ids of existing violations, and of an image and a video that they lack.
+        cursor: recorded in the same transaction, if given.
+
+    Entries of the quarantine with the keys of the new replicas are deleted. A blob that is being
+    deleted is not recorded: the change is refused.
+    """
+
+    files: tuple[StoredFile, ...] = ()
+    further: tuple[StoredFile, ...] = ()
+    violations: tuple[StoredViolation, ...] = ()
+    completed: tuple[tuple[ViolationId, FileId | None, FileId | None], ...] = ()
+    cursor: RebuildCursor | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """The files and replicas, as a unit of storing has them."""
+        return Unit(self.files, restored=self.further)
 
 
 def file_from_manifest(

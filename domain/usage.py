@@ -9,6 +9,7 @@ from attrs import frozen
 from traffic_storage.domain.files import OCCUPYING, FileKind, Replica, ReplicaState, StoredFile
 from traffic_storage.domain.identifiers import DeviceId, StoreId
 from traffic_storage.domain.ingest import Unit
+from traffic_storage.domain.rebuild import ImportRows
 
 Counted: TypeAlias = tuple[StoreId | None, FileKind | None, int, int]
 """The fields `store_id`, `kind`, `items` and `bytes` of a `CounterChange`."""
@@ -112,6 +113,14 @@ def counted_by_commit(unit: Unit) -> Sequence[CounterChange]:
     if found := unit.violation:
         device_id = DeviceId(found.record.device_id)
         changes.append(CounterChange(day_of(found.received_at), None, None, device_id, 1, 0))
+    return changes
+
+
+def counted_by_import(rows: ImportRows) -> Sequence[CounterChange]:
+    """Return the changes of the counters when rows restored from the stores are inserted."""
+    changes = [*counted_by_commit(rows.unit)]
+    for violation in rows.violations:
+        changes += counted_by_commit(Unit((), violation))
     return changes
 
 

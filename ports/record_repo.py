@@ -1,7 +1,7 @@
 """RecordRepo: all ports of one database, its migrations and its closing.
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
-`StoreRegistry`, `JobQueue` or `JobSource`.
+`StoreRegistry`, `JobQueue`, `JobSource` or `Reconciliation`.
 """
 
 from abc import abstractmethod
@@ -12,10 +12,20 @@ from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
+from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.store_registry import StoreRegistry
 
 
-class RecordRepo(IngestJournal, Changes, Catalogue, StoreRegistry, JobQueue, JobSource, Protocol):
+class RecordRepo(
+    IngestJournal,
+    Changes,
+    Catalogue,
+    StoreRegistry,
+    JobQueue,
+    JobSource,
+    Reconciliation,
+    Protocol,
+):
     """All ports of one database. The first call opens it; the container closes it."""
 
     @abstractmethod

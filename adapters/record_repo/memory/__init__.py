@@ -1,13 +1,15 @@
 """The catalogue in the memory of this process; contract suites compare other adapters with it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 from uuid import uuid4
 
 from attrs import evolve
 
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
+from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.files import (
     OCCUPYING,
@@ -32,7 +34,15 @@ from traffic_storage.domain.ingest import (
     Unit,
 )
 from traffic_storage.domain.jobs import Run, RunEnd
+from traffic_storage.domain.quarantine import (
+    BeginRemoval,
+    EnterQuarantine,
+    LeaveQuarantine,
+    NoteQuarantined,
+    UndoAttempt,
+)
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.usage import (
     CatalogueUsage,
@@ -40,6 +50,7 @@ from traffic_storage.domain.usage import (
     CounterChange,
     DailyUsage,
     counted_by_commit,
+    counted_by_import,
     counted_by_transition,
 )
 from traffic_storage.domain.violation import StoredViolation, ViolationState
@@ -53,13 +64,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class InMemoryRecordRepo(InMemoryJobs, RecordRepo):
+class InMemoryRecordRepo(InMemoryJobs, InMemoryReconciliation, RecordRepo):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
 
     def __init__(
         self, catalogue_id: CatalogueId | None = None, now: Callable[[], datetime] = _now
     ) -> None:
-        super().__init__(now)
+        InMemoryJobs.__init__(self, now)
+        InMemoryReconciliation.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
@@ -67,6 +79,15 @@ class InMemoryRecordRepo(InMemoryJobs, RecordRepo):
         self._files: dict[FileId, StoredFile] = {}
         self._violations: dict[ViolationId, StoredViolation] = {}
         self._changes: list[CounterChange] = []
+        self._appliers: Mapping[type, Callable[[Any], bool]] = {
+            ObserveReplica: self._observe,
+            EnterQuarantine: self.enter_quarantine,
+            UndoAttempt: self.undo_attempt,
+            NoteQuarantined: self.note_quarantined,
+            BeginRemoval: self.begin_removal,
+            LeaveQuarantine: self.leave_quarantine,
+            ImportRows: self._import,
+        }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         self._attempts.setdefault(attempt.attempt_id, attempt)
@@ -77,7 +98,7 @@ class InMemoryRecordRepo(InMemoryJobs, RecordRepo):
             is_committed = self._commit(change.attempt, change.unit)
             self.insert(change.jobs if is_committed else ())
             return is_committed
-        return self._observe(change)
+        return self._appliers[type(change)](change)
 
     async def finish(self, run: Run, end: RunEnd, effect: Change | None = None) -> None:
         self.check_held(run)
@@ -223,6 +244,43 @@ class InMemoryRecordRepo(InMemoryJobs, RecordRepo):
         self._changes += counted_by_transition(file, found, change.state, change.at)
         self._replace(change.file_id, found, found.become(change.state, verified_at=change.at))
         return True
+
+    def _import(self, change: ImportRows) -> bool:
+        unit = change.unit
+        self._check_free(file.file_id for file in change.files if file.file_id in self._files)
+        known = (one.violation_id for one in change.violations)
+        self._check_free(name for name in known if name in self._violations)
+        self._check_copies(unit)
+        completed = [self._with_files(*one) for one in change.completed]
+        if not self.readmit((copy.store_id, copy.key) for _, copy in unit.replicas):
+            raise IdsTaken("the blob of a restored copy is being deleted")
+        self._files |= {file.file_id: _in_order(file) for file in change.files}
+        for file in change.further:
+            self._files[file.file_id] = _with_more(self._files[file.file_id], file.replicas)
+        found = (*change.violations, *completed)
+        self._violations |= {one.violation_id: one for one in found}
+        self._changes += counted_by_import(change)
+        self.set_cursor(change.cursor)
+        return True
+
+    def _check_copies(self, unit: Unit) -> None:
+        known = {copy.replica_id for file in self._files.values() for copy in file.replicas}
+        self._check_free(copy.key for _, copy in unit.replicas if copy.replica_id in known)
+        if any(file.file_id not in self._files for file in unit.restored):
+            raise IdsTaken("a file that is to get another copy does not exist")
+        if any(copy.store_id not in self._stores for _, copy in unit.replicas):
+            raise IdsTaken("a restored copy is in a store that is not registered")
+
+    def _with_files(
+        self, violation_id: ViolationId, image: FileId | None, video: FileId | None
+    ) -> StoredViolation:
+        violation = self._violations.get(violation_id)
+        if violation is None:
+            raise IdsTaken(f"the violation {violation_id} does not exist")
+        for kind, file_id in ((FileKind.IMAGE, image), (FileKind.VIDEO, video)):
+            if file_id is not None:
+                violation = _with_file(violation, kind, file_id)
+        return violation
 
     def _held(self, names: ClaimedIds) -> ExistingRows:
         taken = {name: self._files[name] for name in names.files if name in self._files}

@@ -18,6 +18,7 @@ from traffic_storage.adapters.record_repo.sql.changes import WRITERS
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.files import (
     StoredFile,
@@ -67,7 +68,7 @@ class _Horizon:
     transaction: int
 
 
-class SqlRecordRepo(SqlJobs, RecordRepo):
+class SqlRecordRepo(SqlJobs, SqlReconciliation, RecordRepo):
     """The catalogue in the database of `driver`, which is opened at the first use."""
 
     def __init__(self, driver: Driver) -> None:

@@ -45,7 +45,10 @@ from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.jobs import Job, JobKind, JobState, NewJob, Priority, Progress
 from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.quarantine import Quarantined, QuarantineReason, QuarantineState
 from traffic_storage.domain.query import JobsQuery
+from traffic_storage.domain.rebuild import RebuildCursor
+from traffic_storage.domain.reconcile import Recorded, replica_id_of
 from traffic_storage.domain.retention import USUAL_REASONS
 from traffic_storage.domain.usage import CatalogueUsage, CounterChange, DailyUsage
 from traffic_storage.domain.violation import StoredViolation, ViolationState, recorded, stored
@@ -479,3 +482,52 @@ def days_of(found: Sequence[Row]) -> Sequence[DailyUsage]:
         DailyUsage(_EPOCH.date() + timedelta(days=day), usage_of(row[1:] for row in of_day))
         for day, of_day in groupby(found, key=itemgetter(0))
     ]
+
+
+def recorded_of(row: Row) -> Recorded:
+    """Return the replica of a row of a scan."""
+    replica_id, file_id, kind, sha256, state, size_bytes = row
+    number = UUID(bytes=replica_id)
+    key = blob_key(FileKind(kind), number, Sha256(sha256.hex()))
+    return Recorded(number, FileId(file_id), key, ReplicaState(state), size_bytes)
+
+
+def quarantined_row(entry: Quarantined) -> Args:
+    """Return the arguments of the insertion of an entry of the quarantine."""
+    return (
+        entry.store_id,
+        entry.key,
+        micros(entry.seen_at),
+        entry.size_bytes,
+        entry.reason.value,
+        entry.state.value,
+        entry.file_id,
+        entry.note,
+        replica_id_of(entry.key).bytes,
+    )
+
+
+def quarantined_of(row: Row, store_id: StoreId) -> Quarantined:
+    """Return the entry of the quarantine in a row."""
+    _, key, seen_at, size_bytes, reason, state, file_id, note = row
+    return Quarantined(
+        store_id,
+        BlobKey(key),
+        QuarantineReason(reason),
+        moment(seen_at),
+        size_bytes,
+        None if file_id is None else FileId(file_id),
+        note,
+        QuarantineState(state),
+    )
+
+
+def cursor_row(cursor: RebuildCursor) -> Args:
+    """Return the row of a rebuild's cursor."""
+    return cursor.store_id, cursor.after.bytes if cursor.after else None, cursor.is_done
+
+
+def cursor_of(row: Row) -> RebuildCursor:
+    """Return the cursor of a row."""
+    store_id, after, is_done = row
+    return RebuildCursor(StoreId(store_id), UUID(bytes=after) if after else None, bool(is_done))

@@ -222,6 +222,32 @@ _replica_index("verified_at", replica.c.verified_at, ReplicaState.PRESENT)
 _replica_index("doubtful", replica.c.file_id, ReplicaState.CORRUPT, ReplicaState.MISSING)
 _replica_index("planned", replica.c.file_id, ReplicaState.PLANNED)
 
+# Blobs that no replica explains (`domain.quarantine`).
+quarantine = Table(
+    "quarantine",
+    metadata,
+    # `store.number`.
+    Column("store", SmallInteger, primary_key=True, autoincrement=False),
+    Column("key", _text(), primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("reason", _text(), nullable=False),
+    Column("state", _text(), nullable=False),
+    Column("file_id", _text()),
+    Column("note", _text(), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# How far the rebuild of each store has come.
+rebuild = Table(
+    "rebuild",
+    metadata,
+    Column("store_id", _text(), primary_key=True),
+    # NULL: at the beginning.
+    Column("after", _uuid()),
+    Column("is_done", Boolean, nullable=False),
+)
+
 CONFIDENCE_BANDS = 33
 """How many confidence bands there are."""
 

@@ -1,12 +1,12 @@
 """Fault injection for catalogues."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from traffic_storage.domain.changes import Change
-from traffic_storage.domain.files import StoredFile, Tier
+from traffic_storage.domain.files import BlobKey, StoredFile, Tier
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
@@ -27,7 +27,10 @@ from traffic_storage.domain.jobs import (
     RunEnd,
     Schedule,
 )
+from traffic_storage.domain.quarantine import Quarantined
 from traffic_storage.domain.query import FilesQuery, JobsQuery, Page, ViolationQuery
+from traffic_storage.domain.rebuild import RebuildCursor
+from traffic_storage.domain.reconcile import Recorded, RecordedPage
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
@@ -134,6 +137,47 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
         return await self._do("exchange", lambda: self.inner.exchange(was, becomes))
+
+    async def recorded(
+        self, store_id: StoreId, after: UUID | None = None, limit: int = 1000
+    ) -> RecordedPage:
+        return await self._do("recorded", lambda: self.inner.recorded(store_id, after, limit))
+
+    async def replicas(self, replica_ids: Collection[UUID]) -> Mapping[UUID, Recorded]:
+        return await self._do("replicas", lambda: self.inner.replicas(replica_ids))
+
+    async def metadata_files(
+        self, after: UUID | None = None, limit: int = 1000
+    ) -> tuple[Sequence[FileId], UUID | None]:
+        return await self._do("metadata_files", lambda: self.inner.metadata_files(after, limit))
+
+    async def files_by_id(self, file_ids: Collection[FileId]) -> Mapping[FileId, StoredFile]:
+        return await self._do("files_by_id", lambda: self.inner.files_by_id(file_ids))
+
+    async def violations_by_id(
+        self, violation_ids: Collection[ViolationId]
+    ) -> Mapping[ViolationId, StoredViolation]:
+        return await self._do(
+            "violations_by_id", lambda: self.inner.violations_by_id(violation_ids)
+        )
+
+    async def attempted(self, store_id: StoreId, keys: Collection[BlobKey]) -> Collection[BlobKey]:
+        return await self._do("attempted", lambda: self.inner.attempted(store_id, keys))
+
+    async def quarantined(
+        self, store_id: StoreId, after: BlobKey | None = None, limit: int = 1000
+    ) -> Sequence[Quarantined]:
+        return await self._do("quarantined", lambda: self.inner.quarantined(store_id, after, limit))
+
+    async def quarantine_entries(
+        self, store_id: StoreId, keys: Collection[BlobKey]
+    ) -> Mapping[BlobKey, Quarantined]:
+        return await self._do(
+            "quarantine_entries", lambda: self.inner.quarantine_entries(store_id, keys)
+        )
+
+    async def rebuild_cursors(self) -> Mapping[StoreId, RebuildCursor]:
+        return await self._do("rebuild_cursors", self.inner.rebuild_cursors)
 
     async def upgrade(self, *, slow: bool = False) -> None:
         await self._do("upgrade", lambda: self.inner.upgrade(slow=slow))

@@ -17,7 +17,13 @@ from tests.support import adapter_settings
 from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Database, PostgresAddress
 from tests.support.violations import violation_rows
-from traffic_storage.adapters.record_repo.sql import file_pages, rows, statements, violation_pages
+from traffic_storage.adapters.record_repo.sql import (
+    file_pages,
+    reconciliation_statements,
+    rows,
+    statements,
+    violation_pages,
+)
 from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
 from traffic_storage.adapters.record_repo.sql.postgres import (
     PostgresDriver,
@@ -42,6 +48,7 @@ ROWS = 100_000
 LARGE = {
     "attempt",
     "file",
+    "quarantine",
     "replica",
     "usage_day",
     "usage_delta",
@@ -57,6 +64,11 @@ STATEMENTS: dict[str, Statement] = {
     f"{name} {key}": statement
     for name in ("IN_ORDER", "MERGED", "RARE")
     for key, statement in vars(violation_pages)[name].items()
+}
+STATEMENTS |= {
+    f"reconciliation {name}": found
+    for name, found in vars(reconciliation_statements).items()
+    if isinstance(found, Statement)
 }
 STATEMENTS |= {f"files {filters}": statement for filters, statement in file_pages._PAGES.items()}
 

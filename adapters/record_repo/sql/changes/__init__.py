@@ -4,11 +4,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
+from traffic_storage.adapters.record_repo.sql.changes.import_rows import ImportRowsWriter
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
+from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
+    BeginRemovalWriter,
+    EnterQuarantineWriter,
+    LeaveQuarantineWriter,
+    NoteQuarantinedWriter,
+    UndoAttemptWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
+from traffic_storage.domain.quarantine import (
+    BeginRemoval,
+    EnterQuarantine,
+    LeaveQuarantine,
+    NoteQuarantined,
+    UndoAttempt,
+)
+from traffic_storage.domain.rebuild import ImportRows
 
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     CommitUnit: CommitUnitWriter,
     ObserveReplica: ObserveReplicaWriter,
+    EnterQuarantine: EnterQuarantineWriter,
+    UndoAttempt: UndoAttemptWriter,
+    NoteQuarantined: NoteQuarantinedWriter,
+    BeginRemoval: BeginRemovalWriter,
+    LeaveQuarantine: LeaveQuarantineWriter,
+    ImportRows: ImportRowsWriter,
 }

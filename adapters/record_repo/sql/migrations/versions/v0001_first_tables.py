@@ -29,6 +29,30 @@ def upgrade() -> None:
     _make_violations()
     _make_jobs()
     _make_counters()
+    _make_quarantine()
+
+
+def _make_quarantine() -> None:
+    op.create_table(
+        "quarantine",
+        sa.Column("store", sa.SmallInteger, autoincrement=False),
+        sa.Column("key", _text(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger),
+        sa.Column("reason", _text(), nullable=False),
+        sa.Column("state", _text(), nullable=False),
+        sa.Column("file_id", _text()),
+        sa.Column("note", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("store", "key", name="quarantine_pkey"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "rebuild",
+        sa.Column("store_id", _text(), nullable=False),
+        sa.Column("after", _uuid()),
+        sa.Column("is_done", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("store_id", name="rebuild_pkey"),
+    )
 
 
 def _make_catalogue() -> None:
