@@ -102,8 +102,12 @@ class Conflict(TrafficStorageError):
         self.difference = difference
 
 
+class WrongState(TrafficStorageError):
+    """The operation is not possible in the state that its object is in."""
+
+
 class NotFound(TrafficStorageError, LookupError):
-    """No file or violation has the id `identifier`. `what` is `file` or `violation`."""
+    """Nothing has the id `identifier`. `what` says what was looked for, such as `file` or `job`."""
 
     def __init__(self, what: str, identifier: str) -> None:
         super().__init__(

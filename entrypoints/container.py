@@ -22,6 +22,7 @@ from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.find import Find
+from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.read_files import ReadFiles
@@ -408,6 +409,7 @@ class Container(DeclarativeContainer):
         clock=clock,
         keep_jobs=Called(_days("keep_jobs_days"), settings),
     )
+    jobs = Singleton(Jobs, queue=_record_repo, ids=ids)
     handlers = Singleton(_handlers, sweep=sweep)
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.domain.files import FileKind, FileState, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.jobs import Job, JobState, Priority
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.violation import StoredViolation
 
@@ -39,6 +40,8 @@ Kind = Annotated[str, Described({"enum": [str(kind) for kind in FileKind]})]
 TierName = Annotated[str, Described({"enum": [str(tier) for tier in Tier]})]
 FileStateName = Annotated[str, Described({"enum": [str(state) for state in FileState]})]
 ReplicaStateName = Annotated[str, Described({"enum": [str(state) for state in ReplicaState]})]
+JobStateName = Annotated[str, Described({"enum": [str(state) for state in JobState]})]
+PriorityName = Annotated[str, Described({"enum": [each.name.lower() for each in Priority]})]
 Order = Annotated[str, Described({"enum": [str(order) for order in ChannelOrder]})]
 
 
@@ -108,6 +111,41 @@ class EvidenceView(TypedDict):
 
     violation: ViolationView
     files: dict[str, StoredFileView]
+
+
+class ProgressView(TypedDict):
+    """How far a job has come. `total` is None while it is unknown."""
+
+    done: int
+    total: int | None
+    bytes: int
+    message: str
+
+
+class JobView(TypedDict):
+    """A job: work that is done outside of a request, and repeated until it has succeeded.
+
+    `run_at` is the earliest time of its next run, `leased_until` the time until which `owner` has
+    it, `store_id` the store that the worker must be able to reach (None: any worker).
+    """
+
+    job_id: str
+    kind: str
+    state: JobStateName
+    priority: PriorityName
+    arguments: dict[str, object]
+    key: str | None
+    store_id: str | None
+    attempts: int
+    max_attempts: int
+    created_at: Time
+    run_at: Time
+    owner: str | None
+    leased_until: Time | None
+    cancelling: bool
+    progress: ProgressView
+    error: str
+    ended_at: Time | None
 
 
 class KindUsageView(TypedDict):
@@ -227,6 +265,34 @@ def violation_view(violation: StoredViolation) -> ViolationView:
         "model_versions": record.model_versions,
         "received_at": violation.received_at.isoformat(),
         "incomplete": violation.incomplete,
+    }
+
+
+def job_view(job: Job) -> JobView:
+    """Return the view of a job."""
+    return {
+        "job_id": str(job.job_id),
+        "kind": job.kind,
+        "state": job.state.value,
+        "priority": job.priority.name.lower(),
+        "arguments": dict(job.arguments),
+        "key": job.key,
+        "store_id": job.store_id,
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "created_at": job.created_at.isoformat(),
+        "run_at": job.run_at.isoformat(),
+        "owner": job.owner,
+        "leased_until": _iso(job.leased_until),
+        "cancelling": job.cancelling,
+        "progress": {
+            "done": job.progress.done,
+            "total": job.progress.total,
+            "bytes": job.progress.bytes,
+            "message": job.progress.message,
+        },
+        "error": job.error,
+        "ended_at": _iso(job.ended_at),
     }
 
 

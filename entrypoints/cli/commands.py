@@ -23,6 +23,8 @@ COMMANDS = (
     Command("stats", f"{_HERE}.stats:stats", "Show how much is stored on each tier."),
     Command("url", f"{_HERE}.url:url", "Create a link to a file; the link expires."),
     Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
+    Command("jobs", f"{_HERE}.jobs:app", "List, watch, retry and cancel jobs."),
+    Command("worker", f"{_HERE}.worker:worker", "Do jobs, in a process of their own."),
     Command("keys", f"{_HERE}.keys:app", "Create and list API keys."),
     Command("config", f"{_HERE}.config:app", "Show the settings and their sources."),
     Command("db", f"{_HERE}.db:app", "Apply pending database migrations."),

@@ -13,6 +13,7 @@ from traffic_storage.domain.errors import (
     Unavailable,
     UndecodableMedia,
     UnsupportedMedia,
+    WrongState,
 )
 from traffic_storage.ports.errors import DeadlinePassed
 
@@ -37,6 +38,7 @@ _TABLE: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ConfigurationError, ExitCode.CONFIGURATION),
     (NotFound, ExitCode.NOT_FOUND),
     (Conflict, ExitCode.REFUSED),
+    (WrongState, ExitCode.REFUSED),
     (AccessDenied, ExitCode.REFUSED),
     (DigestMismatch, ExitCode.REFUSED),
     (UndecodableMedia, ExitCode.REFUSED),

@@ -1,4 +1,4 @@
-"""Prints files and violations: lists of them page by page, or one file or violation."""
+"""Prints files, violations and jobs: lists of them page by page, or one file or violation."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 from attrs import evolve, frozen
 
 from traffic_storage.domain.files import StoredFile
-from traffic_storage.domain.query import MAX_LIMIT, FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.jobs import Job
+from traffic_storage.domain.query import MAX_LIMIT, FilesQuery, JobsQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.cli.output import (
     in_bytes,
@@ -18,23 +19,26 @@ from traffic_storage.entrypoints.cli.output import (
     say_table,
 )
 from traffic_storage.entrypoints.views import (
+    JobView,
     StoredFileView,
     ViolationView,
     file_view,
+    job_view,
     violation_view,
 )
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Mapping[str, object])
-Q = TypeVar("Q", FilesQuery, ViolationQuery)
+Q = TypeVar("Q", FilesQuery, JobsQuery, ViolationQuery)
 
 _VIOLATIONS = ("time", "violation", "device", "type", "class", "confidence", "files")
+_JOBS = ("written", "job", "kind", "state", "attempts", "done", "message")
 _FILES = ("received", "file", "type", "size", "device", "violation", "where")
 
 
 @frozen
 class Listing(Generic[T, V]):
-    """Prints a list of files or of violations, as a table or as JSON.
+    """Prints a list of files, of violations or of jobs, as a table or as JSON.
 
     Attributes:
         noun: what the items are called in messages, in the plural.
@@ -87,6 +91,11 @@ def files() -> Listing[StoredFile, StoredFileView]:
     return Listing("files", _FILES, file_view, _file_row)
 
 
+def jobs() -> Listing[Job, JobView]:
+    """Return the `Listing` that prints jobs."""
+    return Listing("jobs", _JOBS, job_view, _job_row)
+
+
 def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, more: bool) -> None:
     """Print a violation and its files; with `more`, note that there are further files."""
     _say_view(violation)
@@ -136,6 +145,20 @@ def _file_row(view: StoredFileView) -> tuple[str, ...]:
         view["device_id"] or "",
         view["violation_id"] or "",
         _where(view),
+    )
+
+
+def _job_row(view: JobView) -> tuple[str, ...]:
+    progress = view["progress"]
+    of = "" if progress["total"] is None else f"/{progress['total']}"
+    return (
+        view["created_at"],
+        view["job_id"],
+        view["kind"],
+        view["state"],
+        f"{view['attempts']}/{view['max_attempts']}",
+        f"{progress['done']}{of}",
+        view["error"] or progress["message"],
     )
 
 

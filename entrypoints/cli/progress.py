@@ -1,5 +1,6 @@
-"""A progress bar of bytes and files on stderr."""
+"""Progress bars on stderr: of bytes and files, and of a job."""
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +8,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
+
+    from traffic_storage.application.jobs import Jobs
+    from traffic_storage.domain.jobs import Job
+
+_POLL_SECONDS = 0.5
 
 
 class Progress:
@@ -68,6 +76,43 @@ class Progress:
 
     def _count(self) -> str:
         return f"{self._files}/{self._files_expected}" if self._files_expected > 1 else ""
+
+
+async def watching(jobs: "Jobs", job_id: str) -> "AsyncIterator[Job]":
+    """Yield a job whenever it has changed, until it has ended; show its progress on a terminal.
+
+    Raises:
+        InvalidInput: the id is not a UUID.
+        NotFound: there is no such job.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bar:
+        task = bar.add_task(job_id, total=None)
+        last = None
+        while last is None or last.ended_at is None:
+            job = await jobs.job(job_id)
+            if job != last:
+                text = f"{job.kind} {job.state} {job.progress.message}".strip()
+                bar.update(
+                    task, description=text, completed=job.progress.done, total=job.progress.total
+                )
+                yield job
+            last = job
+            if job.ended_at is None:
+                await asyncio.sleep(_POLL_SECONDS)
 
 
 def _size(path: Path) -> int:

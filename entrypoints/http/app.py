@@ -123,6 +123,7 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
         ingest=ingest,
         read_files=container.read_files(),
         find=container.find(),
+        jobs=container.jobs(),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=container.runtime(),

@@ -20,6 +20,7 @@ DESCRIPTION = (
 TAGS = [
     {"name": "files", "description": "Store, find and download images, videos and metadata"},
     {"name": "violations", "description": "Violation records with their evidence"},
+    {"name": "jobs", "description": "Work that is done outside of a request"},
     {"name": "service", "description": "Statistics and health of the service"},
 ]
 _SECURITY_SCHEME = "api_key"

@@ -20,6 +20,7 @@ from traffic_storage.domain.errors import (
     UndecodableMedia,
     UnsupportedMedia,
     WrongFields,
+    WrongState,
 )
 from traffic_storage.entrypoints.http.errors import (
     BadMultipart,
@@ -83,6 +84,7 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         ),
         SlowBody: ProblemType("slow-body", 408, "The request body arrived too slowly"),
         Conflict: ProblemType("conflict", 409, "The id is taken by other content"),
+        WrongState: ProblemType("wrong-state", 409, "Not possible in the present state"),
         PreconditionFailed: ProblemType(
             "precondition-failed", 412, "The file's ETag does not match If-Match"
         ),

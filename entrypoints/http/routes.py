@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.find import Find
+from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.statistics import Statistics
@@ -24,6 +25,7 @@ from traffic_storage.domain.errors import (
     Unavailable,
     UndecodableMedia,
     UnsupportedMedia,
+    WrongState,
 )
 from traffic_storage.domain.media import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from traffic_storage.domain.principal import Scope
@@ -38,6 +40,7 @@ from traffic_storage.entrypoints.http.errors import (
     SlowBody,
     UnsupportedRequest,
 )
+from traffic_storage.entrypoints.http.jobs import JobEndpoints, ListJobs
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.queries import (
     DescribeFile,
@@ -65,10 +68,11 @@ from traffic_storage.entrypoints.http.uploads import (
     UploadVideo,
 )
 from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.entrypoints.views import EvidenceView, StatisticsView, StoredFileView
+from traffic_storage.entrypoints.views import EvidenceView, JobView, StatisticsView, StoredFileView
 
 _READ = Access(Scope.EVIDENCE_READ)
 _WRITE = Access(Scope.EVIDENCE_WRITE)
+_MAINTENANCE = Access(Scope.MAINTENANCE)
 _LINK = Access(None)
 _LIVENESS = Access(None, counted=False, needs_start=False)
 _READINESS = Access(None, needs_start=False)
@@ -109,6 +113,7 @@ class Parts:
     ingest: Ingest
     read_files: ReadFiles
     find: Find
+    jobs: Jobs
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -117,7 +122,7 @@ class Parts:
 
 def storage_routes(parts: Parts) -> list[StorageRoute]:
     """Return all routes except those of the documentation."""
-    return [*_files(parts), *_violations(parts), *_service(parts)]
+    return [*_files(parts), *_violations(parts), *_jobs(parts), *_service(parts)]
 
 
 def _files(parts: Parts) -> list[StorageRoute]:
@@ -235,6 +240,60 @@ def _violations(parts: Parts) -> list[StorageRoute]:
             errors=(*_QUERYING, NotFound),
             response_model=ViolationWithFilesView,
             response_description="the violation",
+        ),
+    ]
+
+
+def _jobs(parts: Parts) -> list[StorageRoute]:
+    job = JobEndpoints(parts.jobs)
+    return [
+        AsgiRoute(
+            "/jobs",
+            ListJobs(parts.jobs),
+            method="GET",
+            name="list_jobs",
+            summary="List jobs, newest first",
+            tags=["jobs"],
+            access=_MAINTENANCE,
+            errors=_QUERYING,
+            response_description="a page",
+            responses={200: {"headers": _headers(Link="the next page, if there is one")}},
+        ),
+        StorageRoute(
+            "/jobs/{job_id}",
+            job.get,
+            method="GET",
+            name="get_job",
+            summary="Get a job with its progress",
+            tags=["jobs"],
+            access=_MAINTENANCE,
+            errors=(*_QUERYING, NotFound),
+            response_model=JobView,
+            response_description="the job",
+        ),
+        StorageRoute(
+            "/jobs/{job_id}/cancel",
+            job.cancel,
+            method="POST",
+            name="cancel_job",
+            summary="Cancel a job",
+            tags=["jobs"],
+            access=_MAINTENANCE,
+            errors=(*_QUERYING, NotFound, WrongState),
+            response_model=JobView,
+            response_description="the job",
+        ),
+        StorageRoute(
+            "/jobs/{job_id}/retry",
+            job.retry,
+            method="POST",
+            name="retry_job",
+            summary="Make a dead or cancelled job ready again",
+            tags=["jobs"],
+            access=_MAINTENANCE,
+            errors=(*_QUERYING, NotFound, WrongState),
+            response_model=JobView,
+            response_description="the job",
         ),
     ]
 

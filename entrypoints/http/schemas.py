@@ -22,11 +22,12 @@ from traffic_storage.domain.digests import Sha256, declared_sha256
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, WrongFields, shown
 from traffic_storage.domain.files import FileKind, FileState
 from traffic_storage.domain.identifiers import MAX_FILE_ID, MAX_TEXT, MAX_VIOLATION_ID
+from traffic_storage.domain.jobs import JobState
 from traffic_storage.domain.query import MAX_LIMIT
 from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.http.forms import LONG_TEXT, FormFile, MaxBytes
 from traffic_storage.entrypoints.http.request_body import unknown_field
-from traffic_storage.entrypoints.views import StoredFileView, ViolationView
+from traffic_storage.entrypoints.views import JobView, StoredFileView, ViolationView
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -216,6 +217,12 @@ StateName = Annotated[
     _by(_word(FileState)),
     Schema({"type": "string", "enum": [*map(str, FileState)]}),
 ]
+JobStateName = Annotated[
+    Any,
+    _by(_word(JobState)),
+    Schema({"type": "string", "enum": [*map(str, JobState)]}),
+]
+JobIdText = Annotated[str, Schema({"type": "string", "format": "uuid"})]
 JsonText = Annotated[Any, _by(json_object), Schema(_OBJECT_TEXT), MaxBytes(LONG_TEXT)]
 JsonObject = Annotated[Any, _by(json_object), Schema({"type": "object"})]
 BoxText = Annotated[Any, _by(box), Schema(_OBJECT_TEXT)]
@@ -391,6 +398,13 @@ class FileFilters(TimeFilters):
     state: StateName = Field(None, description="default available", examples=["available"])
 
 
+class JobFilters(PageQuery):
+    """The filters of jobs. A job must match all of them."""
+
+    state: JobStateName = Field(None, examples=["dead"])
+    kind: Text | None = Field(None, description="what the job does", examples=["sweep"])
+
+
 class DownloadQuery(Fields):
     """The query of a download."""
 
@@ -419,6 +433,14 @@ class FilesPage(TypedDict):
     """A page of files, the latest received first. `next_cursor` is null on the last page."""
 
     files: list[StoredFileView]
+    count: int
+    next_cursor: str | None
+
+
+class JobsPage(TypedDict):
+    """A page of jobs, newest first. `next_cursor` is null on the last page."""
+
+    jobs: list[JobView]
     count: int
     next_cursor: str | None
 

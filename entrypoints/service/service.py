@@ -9,6 +9,7 @@ from traffic_storage.application.inputs import Source
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.files import FileKind, FileState
+from traffic_storage.domain.jobs import JobState
 from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Cursor, Page
@@ -16,11 +17,12 @@ from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.service.arguments import check_type
 from traffic_storage.entrypoints.service.files import Files, FileStream
+from traffic_storage.entrypoints.service.jobs import ServiceJobs
 from traffic_storage.entrypoints.service.maintenance import Maintenance
 from traffic_storage.entrypoints.service.parts import Parts
 from traffic_storage.entrypoints.service.violations import Violations
 from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.entrypoints.views import StatisticsView, StoredFileView, ViolationView
+from traffic_storage.entrypoints.views import JobView, StatisticsView, StoredFileView, ViolationView
 
 
 class StorageService:
@@ -63,6 +65,7 @@ class StorageService:
         self._files = Files(parts)
         self._violations = Violations(parts)
         self._maintenance = Maintenance(parts)
+        self._jobs = ServiceJobs(parts)
 
     async def __aenter__(self) -> Self:
         try:
@@ -391,6 +394,52 @@ class StorageService:
             NotFound: no violation has this id.
         """
         return await self._violations.get(violation_id)
+
+    async def find_jobs(
+        self,
+        state: JobState | str | None = None,
+        kind: str | None = None,
+        limit: int = 100,
+        *,
+        after: Cursor | None = None,
+    ) -> Page[JobView]:
+        """Return a page of at most `limit` jobs (1 to 1,000) of a state and a kind, newest first.
+
+        Pass `page.next` as `after` to get the next page; it is None on the last page.
+
+        Raises:
+            InvalidInput: there is no such state, or `limit` is out of range.
+        """
+        return await self._jobs.find(state, kind, limit, after)
+
+    async def get_job(self, job_id: str) -> JobView:
+        """Return a job. Its progress is at most 10 s old.
+
+        Raises:
+            InvalidInput: `job_id` is not a UUID.
+            NotFound: there is no such job; ended jobs are deleted after `keep_jobs_days`.
+        """
+        return await self._jobs.get(job_id)
+
+    async def cancel_job(self, job_id: str) -> JobView:
+        """Cancel a job, and return it; a running one ends within 10 s, what it has changed stays.
+
+        Raises:
+            InvalidInput: `job_id` is not a UUID.
+            NotFound: there is no such job.
+            WrongState: the job has ended.
+        """
+        return await self._jobs.cancel(job_id)
+
+    async def retry_job(self, job_id: str) -> JobView:
+        """Make a dead or cancelled job ready again, with all its attempts; return it.
+
+        Raises:
+            InvalidInput: `job_id` is not a UUID.
+            NotFound: there is no such job.
+            WrongState: the job is neither dead nor cancelled, or another job does the same work.
+        """
+        return await self._jobs.retry(job_id)
 
     async def get_storage_statistics(self) -> StatisticsView:
         """Return the usage of each tier (local, cloud) and the operation counts of this process.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from traffic_storage.domain.errors import Unavailable as Unavailable
     from traffic_storage.domain.errors import UndecodableMedia as UndecodableMedia
     from traffic_storage.domain.errors import UnsupportedMedia as UnsupportedMedia
+    from traffic_storage.domain.errors import WrongState as WrongState
     from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
     from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
     from traffic_storage.domain.query import Cursor as Cursor
@@ -91,6 +92,7 @@ __all__ = [
     "ViolationQuery",
     "ViolationRecord",
     "WrongHome",
+    "WrongState",
     "__version__",
     "build",
     "create_storage_app",
@@ -109,6 +111,7 @@ _PLACES = {
     "CloudStorageManager": "traffic_storage.adapters.blob_store.object_store:ObjectStoreBlobStore",
     "ConfigurationError": "traffic_storage.domain.errors:ConfigurationError",
     "Conflict": "traffic_storage.domain.errors:Conflict",
+    "WrongState": "traffic_storage.domain.errors:WrongState",
     "Container": "traffic_storage.entrypoints.container:Container",
     "Cursor": "traffic_storage.domain.query:Cursor",
     "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",

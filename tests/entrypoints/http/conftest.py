@@ -27,6 +27,7 @@ def settings(tmp_path: Path) -> StorageConfig:
         max_video_bytes=16 * 1024 * 1024,
         max_pixels=4_000_000,
         min_upload_bytes_per_second=0,
+        workers=0,
     )
 
 

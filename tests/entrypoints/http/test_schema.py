@@ -4,11 +4,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import httpx
 import pytest
 import schemathesis
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
@@ -21,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.entrypoints.http.evidence import IMAGE, RECORD, video
 from tests.entrypoints.http.live import LiveServer
+from traffic_storage.domain.jobs import JobKind, NewJob
+from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.testing.containers import in_memory_container
 
@@ -53,12 +55,16 @@ PLAUSIBLE: dict[str, object] = {
 OPAQUE = ("sha256", "image_sha256", "video_sha256", "Content-Digest", "cursor")
 
 
-def application() -> FastAPI:
-    """A service in memory."""
-    return create_storage_app(container=in_memory_container())
+# A job for each operation on one.
+JOBS = {
+    path: UUID(int=number)
+    for number, path in enumerate(
+        ("/jobs/{job_id}", "/jobs/{job_id}/cancel", "/jobs/{job_id}/retry"), start=1
+    )
+}
 
 
-DOCUMENT = application().openapi()
+DOCUMENT = create_storage_app(container=in_memory_container()).openapi()
 
 
 def cases() -> Iterator[tuple[str, str, GenerationMode]]:
@@ -79,9 +85,10 @@ def cases() -> Iterator[tuple[str, str, GenerationMode]]:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Where a service runs, in a thread of its own, with a violation V001 and its image."""
-    server = LiveServer(application())
+    container = in_memory_container()
+    server = LiveServer(create_storage_app(container=container))
     stop = threading.Event()
-    thread = threading.Thread(target=asyncio.run, args=(_serve(server, stop),))
+    thread = threading.Thread(target=asyncio.run, args=(_serve(server, container, stop),))
     thread.start()
     try:
         _store_some(server.url)
@@ -97,7 +104,10 @@ def _store_some(url: str) -> None:
         assert response.status_code == 201
 
 
-async def _serve(server: LiveServer, stop: threading.Event) -> None:
+async def _serve(server: LiveServer, container: Container, stop: threading.Event) -> None:
+    repo = container._record_repo()
+    await repo.enqueue([NewJob(job_id, JobKind("sweep")) for job_id in JOBS.values()])
+    await repo.cancel_job(JOBS["/jobs/{job_id}/retry"])
     async with server:
         await asyncio.to_thread(stop.wait)
 
@@ -157,6 +167,8 @@ def make_plausible(case: Case, path: str, token: str) -> None:
         case.path_parameters = {"file_id": "V001~image"}
     elif path == "/violations/{violation_id}":
         case.path_parameters = {"violation_id": "V001"}
+    elif path in JOBS:
+        case.path_parameters = {"job_id": str(JOBS[path])}
     elif path == "/access/{token}":
         case.path_parameters = {"token": token}
 

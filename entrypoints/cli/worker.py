@@ -1,0 +1,35 @@
+"""`traffic-storage worker`."""
+
+import asyncio
+import signal
+
+from traffic_storage.entrypoints.cli.output import note
+from traffic_storage.entrypoints.cli.session import Shared, opened
+
+
+async def worker(*, workers: int = 1, session: Shared) -> None:
+    """Do jobs until Ctrl-C: copies, purges, verification, sweeps.
+
+    A server (`serve`) does jobs too, unless its setting `workers` is 0. On PostgreSQL any number of
+    workers on any number of hosts share the jobs; each does those whose stores its host can reach.
+
+    Parameters
+    ----------
+    workers:
+        How many workers to run, each of which does up to 4 jobs at a time.
+    """
+    from attrs import evolve
+
+    from traffic_storage.entrypoints.container import build
+
+    settings = evolve(session.settings(), workers=workers)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    async with opened(build(settings)):
+        note("doing jobs until Ctrl-C")
+        try:
+            await stopped.wait()
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            note("giving the running jobs back")
