@@ -144,6 +144,24 @@ class ReplicaReader:
                 return
         raise search.error()
 
+    async def verify(self, file: StoredFile, replica: Replica) -> bool:
+        """Read one replica whole in its own store, past every cache; return whether it is good.
+
+        A bad one is recorded as corrupt or missing if its store proves its identity.
+
+        Raises:
+            StorageUnavailable: the replica can't be read now, or its store is not proven to be the
+                registered one.
+        """
+        try:
+            await self._stores.blob_store(replica.store_id).verify(replica.key, file.stored)
+        except (BlobCorrupt, BlobMissing) as error:
+            if reasons := await self._failed(file, replica, error):
+                raise StorageUnavailable("; ".join(reasons)) from error
+            return False
+        await self._stores.confirm(replica.store_id)
+        return True
+
     async def _from_replicas(self, file: StoredFile, serving: ReplicaFilter) -> bytes:
         search = _Search(file, serving, self._catalogue)
         while replica := await search.next():

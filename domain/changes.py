@@ -11,6 +11,7 @@ from uuid import UUID
 
 from attrs import frozen
 
+from traffic_storage.domain.copies import AddReplica, ReleaseReplica
 from traffic_storage.domain.files import (
     OBSERVATIONS,
     ForbiddenTransition,
@@ -68,4 +69,6 @@ class ObserveReplica:
         return None
 
 
-Change: TypeAlias = CommitUnit | ObserveReplica | QuarantineChange | ImportRows
+Change: TypeAlias = (
+    CommitUnit | ObserveReplica | AddReplica | ReleaseReplica | QuarantineChange | ImportRows
+)

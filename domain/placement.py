@@ -103,13 +103,15 @@ class Thresholds:
 
     Attributes:
         high_water: the share of the limit of local disk above which LOCAL_THEN_CLOUD stores blobs
-            in the cloud.
+            in the cloud, and the oldest blobs leave local disk.
+        low_water: the share of the limit of local disk below which no blob leaves it any more.
         large_bytes: HYBRID stores blobs above this size in the cloud, whatever their kind.
         hybrid_local_kinds: the kinds of files that HYBRID stores on local disk first.
         cache_item_bytes: CLOUD_WITH_CACHE does not copy larger blobs into its local cache.
     """
 
     high_water: float = 0.85
+    low_water: float = 0.75
     large_bytes: int = 16 * 1024 * 1024
     hybrid_local_kinds: frozenset[FileKind] = frozenset({FileKind.IMAGE, FileKind.METADATA})
     cache_item_bytes: int = 64 * 1024 * 1024

@@ -124,6 +124,20 @@ def counted_by_import(rows: ImportRows) -> Sequence[CounterChange]:
     return changes
 
 
+def counted_by_addition(
+    file: StoredFile, replica: Replica, replaced: Replica | None
+) -> Sequence[CounterChange]:
+    """Return the changes of the counters when a stored file gets a further replica.
+
+    `replaced` is the replica that becomes `gone` at the same time, if any.
+    """
+    day = replica.written_on
+    added = _replica_changes(file, replica, None, replica.state, day)
+    if replaced is None:
+        return added
+    return [*added, *_replica_changes(file, replaced, replaced.state, ReplicaState.GONE, day)]
+
+
 def counted_by_transition(
     file: StoredFile, replica: Replica, after: ReplicaState, at: datetime
 ) -> Sequence[CounterChange]:

@@ -21,9 +21,11 @@ from dependency_injector.providers import Dependency, List, Object, Selector, Si
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
+from traffic_storage.application.copy_file import CopyFile
 from traffic_storage.application.find import Find
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.operation_counters import OperationCounters
+from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.recovery import Recover
@@ -369,6 +371,19 @@ class Container(DeclarativeContainer):
         caching=Called(_caching, settings),
         clock=clock,
         counters=counters,
+    )
+    copy_file = Singleton(
+        CopyFile,
+        stores=stores,
+        journal=_record_repo,
+        replicas=replica_reader,
+        spool=spool,
+        clock=clock,
+        ids=ids,
+        owner=Called(_owner),
+        attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
+        pace=Called(Pace, settings.provided.copy_bytes_per_second, clock),
+        parallel=settings.provided.copy_parallel,
     )
     read_files = Singleton(
         ReadFiles,

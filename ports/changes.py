@@ -19,12 +19,13 @@ class Changes(Protocol):
 
         Return whether the change modified anything. False if the same change was applied before, by
         this or another caller, or if it records a state in which a replica was found and that may
-        not replace the recorded state.
+        not replace the recorded state, or if a replica may not go (`ReleaseReplica`).
 
         Raises (nothing was changed, except possibly with OutcomeUnknown):
             AttemptCondemned: recovery cancelled the store operation of a `CommitUnit` first, because
                 its deadline had passed, or the change names an unregistered store, or restores a
-                file that no longer exists. A journal entry of the operation stays.
+                file that no longer exists; or the file can't get the copy of an `AddReplica`. A
+                journal entry of the operation stays.
             IdsTaken: another file or violation has one of the ids, or the violation to complete
                 does not exist or has such a file already. The journal entry stays.
             OutcomeUnknown: the outcome could not be looked up; the change may have been applied.

@@ -1,7 +1,7 @@
 """RecordRepo: all ports of one database, its migrations and its closing.
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
-`StoreRegistry`, `JobQueue`, `JobSource` or `Reconciliation`.
+`StoreRegistry`, `Copies`, `JobQueue`, `JobSource` or `Reconciliation`.
 """
 
 from abc import abstractmethod
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
+from traffic_storage.ports.copies import Copies
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
 from traffic_storage.ports.reconciliation import Reconciliation
@@ -21,6 +22,7 @@ class RecordRepo(
     Changes,
     Catalogue,
     StoreRegistry,
+    Copies,
     JobQueue,
     JobSource,
     Reconciliation,

@@ -8,8 +8,8 @@
 | `choosing` | selects the stores of a new file |
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from traffic_storage.application.stores.capacity import Capacity, Occupancy, PutSlots
 from traffic_storage.application.stores.choosing import Choosing, Excluded
@@ -146,6 +146,23 @@ class Stores:
     ) -> Placement:
         """Choose the stores of a new file and reserve space for it (see `Choosing.place`)."""
         return await self._choosing.place(kind, size_bytes, device, excluded)
+
+    @asynccontextmanager
+    async def reserved(self, store_id: StoreId, size_bytes: int) -> AsyncIterator[None]:
+        """Reserve space in a store for a copy; it counts as used if the context ends without error.
+
+        Raises:
+            StorageFull: the store has too little space.
+            StorageUnavailable: the store can't be changed now.
+        """
+        self._directory.trusted(store_id)
+        await self._capacity.reserve_in(self._directory.known(store_id), size_bytes)
+        kept = False
+        try:
+            yield
+            kept = True
+        finally:
+            self._capacity.end_reservation(store_id, size_bytes, kept=kept)
 
     def slots(self, puts: Mapping[StoreId, int]) -> AbstractAsyncContextManager[PutSlots]:
         """Wait until this number of writes may begin in each store (see `Capacity.slots`)."""

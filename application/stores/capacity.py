@@ -119,6 +119,25 @@ class Capacity:
         """Reserve space in a store for a file that is about to be stored, until `end_reservation`."""
         self._occupied[store_id].reserved_bytes += size_bytes
 
+    async def reserve_in(self, bound: BoundStore, size_bytes: int) -> None:
+        """Measure the space of a store if needed; reserve the bytes of a blob until `end_reservation`.
+
+        Raises:
+            StorageFull: the store has too little space.
+            StorageUnavailable: the store can't be written.
+        """
+        await self.refresh(bound)
+        status = self.status(bound, None)
+        where = f"the {status.tier} store {status.store_id}"
+        if status.unavailable_reason:
+            raise StorageUnavailable(f"{where} can't be written: {status.unavailable_reason}")
+        if shortage := status.shortage(size_bytes):
+            raise StorageFull(
+                f"{where} has no space for {size_bytes} bytes: {shortage}",
+                remedy="free space in this store, or raise its limit",
+            )
+        self.reserve(status.store_id, size_bytes)
+
     def end_reservation(self, store_id: StoreId, size_bytes: int, *, kept: bool) -> None:
         """End a reservation of space in a store; `kept` is whether the file was stored."""
         here = self._occupied[store_id]

@@ -245,7 +245,18 @@ class StorageConfig:
     high_water: float = setting(
         0.85,
         rules.number(0, 1),
-        "share of max_local_size_gb above which LOCAL_THEN_CLOUD uses the cloud",
+        "share of max_local_size_gb above which files leave it, and LOCAL_THEN_CLOUD uses the cloud",
+    )
+    low_water: float = setting(
+        0.75,
+        rules.number(0, 1),
+        "share of max_local_size_gb below which no file leaves any more; at most high_water",
+    )
+    copy_parallel: int = setting(
+        4, rules.whole(1, 256), "maximum number of files copied between stores at the same time"
+    )
+    copy_bytes_per_second: int = setting(
+        0, rules.whole(0, 2**40), "average bytes copied between stores per second; 0: no limit"
     )
     hybrid_large_bytes: int = setting(16 * MIB, _BYTES, "size above which HYBRID uses the cloud")
     hybrid_local_kinds: tuple[FileKind, ...] = field(
@@ -482,6 +493,7 @@ class StorageConfig:
     def thresholds(self) -> Thresholds:
         return Thresholds(
             high_water=self.high_water,
+            low_water=min(self.low_water, self.high_water),
             large_bytes=self.hybrid_large_bytes,
             hybrid_local_kinds=frozenset(self.hybrid_local_kinds),
             cache_item_bytes=self.local_cache_item_bytes,

@@ -8,13 +8,16 @@ from uuid import uuid4
 
 from attrs import evolve
 
+from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
+from traffic_storage.domain.copies import AddReplica, ReleaseReplica
 from traffic_storage.domain.files import (
     OCCUPYING,
     FileKind,
     Replica,
+    ReplicaState,
     StoredFile,
     Tier,
 )
@@ -49,6 +52,7 @@ from traffic_storage.domain.usage import (
     Counted,
     CounterChange,
     DailyUsage,
+    counted_by_addition,
     counted_by_commit,
     counted_by_import,
     counted_by_transition,
@@ -64,7 +68,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class InMemoryRecordRepo(InMemoryJobs, InMemoryReconciliation, RecordRepo):
+class InMemoryRecordRepo(InMemoryCopies, InMemoryJobs, InMemoryReconciliation, RecordRepo):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
 
     def __init__(
@@ -81,6 +85,8 @@ class InMemoryRecordRepo(InMemoryJobs, InMemoryReconciliation, RecordRepo):
         self._changes: list[CounterChange] = []
         self._appliers: Mapping[type, Callable[[Any], bool]] = {
             ObserveReplica: self._observe,
+            AddReplica: self._add,
+            ReleaseReplica: self._release,
             EnterQuarantine: self.enter_quarantine,
             UndoAttempt: self.undo_attempt,
             NoteQuarantined: self.note_quarantined,
@@ -281,6 +287,39 @@ class InMemoryRecordRepo(InMemoryJobs, InMemoryReconciliation, RecordRepo):
             if file_id is not None:
                 violation = _with_file(violation, kind, file_id)
         return violation
+
+    def _add(self, change: AddReplica) -> bool:
+        file = self._files.get(change.file_id)
+        if change.is_shown_by(file):
+            return False
+        is_live = change.attempt in self._attempts and change.attempt not in self._condemned
+        place = (change.replica.store_id, change.replica.tier)
+        is_registered = any(place == (one.store_id, one.tier) for one in self._stores.values())
+        if file is None or not (is_live and is_registered and change.is_allowed_for(file)):
+            raise AttemptCondemned(
+                f"the copy of {change.file_id} took too long and was cancelled, or the file is not "
+                "available or has a good copy in that store already"
+            )
+        del self._attempts[change.attempt]
+        replaced = change.replaced_in(file)
+        self._changes += counted_by_addition(file, change.replica, replaced)
+        if replaced is not None:
+            self._replace(change.file_id, replaced, replaced.become(ReplicaState.GONE))
+        self._files[change.file_id] = _with_more(self._files[change.file_id], [change.replica])
+        self.insert(change.jobs)
+        return True
+
+    def _release(self, change: ReleaseReplica) -> bool:
+        file = self._files.get(change.file_id)
+        goes = change.released_in(file)
+        kept = None if file is None else change.kept_in(file)
+        if file is None or goes is None or kept is None:
+            return False
+        self._changes += counted_by_transition(file, goes, ReplicaState.GONE, change.at)
+        self._replace(change.file_id, goes, goes.become(ReplicaState.GONE))
+        self._replace(change.file_id, kept, evolve(kept, verified_at=change.at))
+        self.insert(change.jobs)
+        return True
 
     def _held(self, names: ClaimedIds) -> ExistingRows:
         taken = {name: self._files[name] for name in names.files if name in self._files}

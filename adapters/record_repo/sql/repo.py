@@ -15,6 +15,7 @@ from traffic_storage.adapters.record_repo.sql import (
     violation_pages,
 )
 from traffic_storage.adapters.record_repo.sql.changes import WRITERS
+from traffic_storage.adapters.record_repo.sql.copies import SqlCopies
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
@@ -68,7 +69,7 @@ class _Horizon:
     transaction: int
 
 
-class SqlRecordRepo(SqlJobs, SqlReconciliation, RecordRepo):
+class SqlRecordRepo(SqlCopies, SqlJobs, SqlReconciliation, RecordRepo):
     """The catalogue in the database of `driver`, which is opened at the first use."""
 
     def __init__(self, driver: Driver) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     case,
     cast,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -47,7 +48,7 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     violation,
 )
 from traffic_storage.adapters.record_repo.sql.violation_pages import ROW
-from traffic_storage.domain.files import ReplicaState
+from traffic_storage.domain.files import FileState, ReplicaState
 
 _ONE = literal_column("1", Integer)
 _ZERO = literal_column("0", Integer)
@@ -127,6 +128,18 @@ CONDEMN = Statement(
     ("id",),
 )
 
+# Locks the row of an available file until the end of the transaction, so that statements after this
+# one see what other transactions did to its replicas. SQLite has one writer at a time.
+_available_file = (
+    file.c.file_id == _given("id"),
+    file.c.state == literal_column(f"'{FileState.AVAILABLE}'"),
+)
+LOCK_AVAILABLE_FILE = Statement(
+    select(_ONE).where(*_available_file).with_for_update(key_share=True),
+    ("id",),
+    on_sqlite=update(file).where(*_available_file).values(state=file.c.state),
+)
+
 # Files, replicas and violations.
 INSERT_FILE = _insertion(file)
 # Inserts no row if the store is not registered.
@@ -140,6 +153,30 @@ INSERT_REPLICA = Statement(
             cast(_given("in_state"), Text),
             cast(_given("at"), BigInteger),
         ).where(store.c.store_id == _given("store"), store.c.tier == _given("tier")),
+    ),
+    ("replica", "file", "store", "tier", "in_state", "at"),
+)
+_there = replica.alias("there")
+# Inserts no row if the store is not registered, or if the file has a present replica in it.
+INSERT_COPY = Statement(
+    insert(replica).from_select(
+        list(replica.c.keys()),
+        select(
+            cast(_given("replica"), replica.c.replica_id.type),
+            cast(_given("file"), Text),
+            store.c.number,
+            cast(_given("in_state"), Text),
+            cast(_given("at"), BigInteger),
+        ).where(
+            store.c.store_id == _given("store"),
+            store.c.tier == _given("tier"),
+            ~exists().where(
+                _there.c.file_id == cast(_given("file"), Text),
+                # The sum keeps SQLite from an index of all replicas of the store.
+                _there.c.store + _ZERO == store.c.number,
+                _is(_there.c.state, ReplicaState.PRESENT),
+            ),
+        ),
     ),
     ("replica", "file", "store", "tier", "in_state", "at"),
 )
@@ -171,6 +208,17 @@ MARK_REPLICA = Statement(
     .where(replica.c.replica_id == _given("id"), replica.c.state == _given("was"))
     .values(state=_given("becomes"), verified_at=_given("at")),
     ("id", "was", "becomes", "at"),
+)
+# Changes no row if the replica was never verified, or was verified after this time.
+CONFIRM_REPLICA = Statement(
+    update(replica)
+    .where(
+        replica.c.replica_id == _given("id"),
+        _is(replica.c.state, ReplicaState.PRESENT),
+        replica.c.verified_at <= _given("at"),
+    )
+    .values(verified_at=_given("at")),
+    ("id", "at"),
 )
 
 # Counters.
@@ -275,9 +323,10 @@ COPIES = (
 )
 
 
-def with_copies(files: FromClause) -> FromClause:
-    """Return the query that joins rows of files with `COPIES`."""
-    return files.outerjoin(replica, replica.c.file_id == files.c.file_id).outerjoin(
+def with_copies(files: FromClause, file_id: ColumnElement[str] | None = None) -> FromClause:
+    """Return the query that joins rows of files with `COPIES`; `file_id` is their column."""
+    named = files.c.file_id if file_id is None else file_id
+    return files.outerjoin(replica, replica.c.file_id == named).outerjoin(
         store, store.c.number == replica.c.store
     )
 

@@ -220,7 +220,8 @@ def _replica_index(name: str, column: Column[Any], *states: ReplicaState) -> Non
 # Due for verification, store by store; those that were never verified are looked for by IS NULL.
 _replica_index("verified_at", replica.c.verified_at, ReplicaState.PRESENT)
 _replica_index("doubtful", replica.c.file_id, ReplicaState.CORRUPT, ReplicaState.MISSING)
-_replica_index("planned", replica.c.file_id, ReplicaState.PLANNED)
+# The oldest first.
+_replica_index("age", replica.c.replica_id, ReplicaState.PRESENT)
 
 # Blobs that no replica explains (`domain.quarantine`).
 quarantine = Table(

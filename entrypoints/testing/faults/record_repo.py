@@ -120,6 +120,11 @@ class FailingRecordRepo(Failing, RecordRepo):
     ) -> Sequence[DailyUsage]:
         return await self._do("daily_usage", lambda: self.inner.daily_usage(first, last, device_id))
 
+    async def oldest_in(
+        self, store_id: StoreId, after: UUID | None = None, limit: int = 100
+    ) -> Sequence[StoredFile]:
+        return await self._do("oldest_in", lambda: self.inner.oldest_in(store_id, after, limit))
+
     async def fold_counters(self) -> None:
         await self._do("fold_counters", self.inner.fold_counters)
 

@@ -18,6 +18,7 @@ from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Database, PostgresAddress
 from tests.support.violations import violation_rows
 from traffic_storage.adapters.record_repo.sql import (
+    copy_statements,
     file_pages,
     reconciliation_statements,
     rows,
@@ -70,6 +71,7 @@ STATEMENTS |= {
     for name, found in vars(reconciliation_statements).items()
     if isinstance(found, Statement)
 }
+STATEMENTS["OLDEST_IN"] = copy_statements.OLDEST_IN
 STATEMENTS |= {f"files {filters}": statement for filters, statement in file_pages._PAGES.items()}
 
 
@@ -139,6 +141,16 @@ class TestSqlite:
                 steps = [str(step[3]) for step in plan]
                 assert not [step for step in steps if _scanned(step) in LARGE], (name, steps)
 
+    def test_the_oldest_replicas_are_read_in_order_along_an_index(self, sqlite_file: Path) -> None:
+        """Otherwise a page would read and sort all replicas of the store."""
+        with closing(sqlite3.connect(sqlite_file)) as connection:
+            sql = copy_statements.OLDEST_IN.text(SQLITE).sql
+            arguments = (None,) * sql.count("?")
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", arguments).fetchall()
+            steps = [str(step[3]) for step in plan]
+        index = "SEARCH mine USING INDEX replica_age_idx (store=? AND replica_id>?)"
+        assert index in steps, steps
+
 
 class TestPostgres:
     async def test_no_statement_scans_a_large_table(
@@ -150,6 +162,16 @@ class TestPostgres:
             plan = await self._plan(postgres_settings, sql, ["NULL"] * count)
             scanned = {n["Relation Name"] for n in _nodes(plan) if n["Node Type"] == "Seq Scan"}
             assert not scanned & LARGE, (name, plan)
+
+    async def test_the_oldest_replicas_are_read_in_order_along_an_index(
+        self, postgres_settings: PostgresSettings
+    ) -> None:
+        sql = copy_statements.OLDEST_IN.text(POSTGRES).sql
+        plan = await self._plan(postgres_settings, sql, ["NULL"] * 3)
+        (limited,) = [node for node in _nodes(plan) if node["Node Type"] == "Limit"]
+        inside = [node.get("Index Name") or node["Node Type"] for node in _nodes(limited)]
+        assert "replica_age_idx" in inside, plan
+        assert "Sort" not in inside, plan
 
     async def test_every_page_of_files_is_read_in_order_along_an_index(
         self, postgres_settings: PostgresSettings

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
 from traffic_storage.adapters.record_repo.sql.changes.import_rows import ImportRowsWriter
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
@@ -13,8 +14,10 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     NoteQuarantinedWriter,
     UndoAttemptWriter,
 )
+from traffic_storage.adapters.record_repo.sql.changes.release_replica import ReleaseReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
+from traffic_storage.domain.copies import AddReplica, ReleaseReplica
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -33,4 +36,6 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     BeginRemoval: BeginRemovalWriter,
     LeaveQuarantine: LeaveQuarantineWriter,
     ImportRows: ImportRowsWriter,
+    AddReplica: AddReplicaWriter,
+    ReleaseReplica: ReleaseReplicaWriter,
 }

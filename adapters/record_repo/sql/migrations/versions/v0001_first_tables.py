@@ -164,7 +164,7 @@ def _make_files() -> None:
     _make_partial(
         "replica_doubtful_idx", "replica", ["store", "file_id"], "state IN ('corrupt', 'missing')"
     )
-    _make_partial("replica_planned_idx", "replica", ["store", "file_id"], "state = 'planned'")
+    _make_partial("replica_age_idx", "replica", ["store", "replica_id"], "state = 'present'")
 
 
 def _make_partial(

@@ -1,0 +1,186 @@
+"""CopyFile: the only way in which a stored file gets a further copy.
+
+A good replica is read and verified, its bytes are written under a new key that the journal names,
+and they are read back and hashed at the target. Only then there is a change that adds the copy.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from attrs import evolve
+
+from traffic_storage.application.pace import Pace
+from traffic_storage.application.replica_reader import ReplicaReader
+from traffic_storage.application.stores import Stores
+from traffic_storage.domain.copies import AddReplica
+from traffic_storage.domain.digests import WHOLE_READ_BYTES
+from traffic_storage.domain.errors import StorageFull, TrafficStorageError
+from traffic_storage.domain.files import Replica, ReplicaState, StoredFile, blob_key
+from traffic_storage.domain.identifiers import AttemptId, StoreId
+from traffic_storage.domain.ingest import Attempt, ClaimedIds
+from traffic_storage.domain.jobs import NewJob
+from traffic_storage.domain.manifest import manifest_of
+from traffic_storage.domain.verification import Span
+from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing, DeadlinePassed
+from traffic_storage.ports.ingest_journal import IngestJournal
+from traffic_storage.ports.spool import Body, MemoryBody, Spool
+
+logger = logging.getLogger("traffic_storage.copies")
+
+_NOT_PUBLISHED = (StorageFull, BlobConflict, DeadlinePassed)
+_SLOWEST_BYTES_PER_SECOND = 1024 * 1024
+
+
+class CopyRefuted(TrafficStorageError):
+    """The target holds other bytes than were written there, or none; the copy was not added."""
+
+
+class CopyFile:
+    """Copies files between stores, at most `parallel` at a time in this process.
+
+    The source is never changed. A source that turns out corrupt or missing is recorded so, and
+    another one is read. What a copy that fails or is interrupted may have written is removed by
+    recovery, if not at once: the journal names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        journal: IngestJournal,
+        replicas: ReplicaReader,
+        spool: Spool,
+        clock: Clock,
+        ids: Ids,
+        owner: str,
+        attempt_timeout: timedelta,
+        pace: Pace,
+        parallel: int,
+    ) -> None:
+        self._stores = stores
+        self._journal = journal
+        self._replicas = replicas
+        self._spool = spool
+        self._clock = clock
+        self._ids = ids
+        self._owner = owner
+        self._attempt_timeout = attempt_timeout
+        self._pace = pace
+        self._parallel = asyncio.Semaphore(parallel)
+
+    async def __call__(
+        self,
+        file: StoredFile,
+        target: StoreId,
+        *,
+        replaces: UUID | None = None,
+        jobs: tuple[NewJob, ...] = (),
+    ) -> AddReplica:
+        """Copy a file to the store `target`; return the change that adds the copy, to be applied.
+
+        The new replica is durable and verified at the target. It replaces the bad replica with the
+        id `replaces`, which is not read; `jobs` are written with the change.
+
+        Raises (the file is unchanged):
+            NoGoodReplica, NotFound: there is nothing to copy (see `ReplicaReader`).
+            StorageFull: the target has too little space.
+            StorageUnavailable: the target, or every source that may be good, can't be reached.
+            CopyRefuted: the target does not hold the bytes that were written there.
+            DeadlinePassed: the copy took too long.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        size_bytes = file.stored.size_bytes
+        async with self._parallel, self._stores.reserved(target, size_bytes):
+            await self._pace.take(size_bytes)
+            async with self._verified_body(file, replaces) as body:
+                attempt, copy = self._attempt(file, target)
+                await self._journal.begin(attempt, ClaimedIds(()))
+                await self._put(attempt, file, copy, body)
+        verified = await self._read_back(file, copy)
+        return AddReplica(attempt.attempt_id, file.file_id, verified, replaces, jobs)
+
+    @asynccontextmanager
+    async def _verified_body(self, file: StoredFile, bad: UUID | None) -> AsyncIterator[Body]:
+        """Return a context with the stored bytes of a file, each verified when it was read."""
+
+        def serving(replica: Replica) -> bool:
+            return replica.replica_id != bad
+
+        if file.stored.size_bytes <= WHOLE_READ_BYTES:
+            data = await self._replicas.read(file, cached=False, serving=serving)
+            yield MemoryBody(data, file.stored)
+            return
+        whole = Span(0, file.stored.size_bytes)
+        async with (
+            aclosing(self._replicas.stream(file, whole, serving=serving)) as source,
+            self._spool.take(source, limit_bytes=whole.stop, field_name="copy") as body,
+        ):
+            if body.digests != file.stored:
+                raise BlobCorrupt(f"the bytes of {file.file_id} changed while they were copied")
+            yield body
+
+    def _attempt(self, file: StoredFile, target: StoreId) -> tuple[Attempt, Replica]:
+        key = blob_key(file.kind, self._ids.uuid7(), file.stored.sha256)
+        tier = self._stores.blob_store(target).tier
+        transfer = timedelta(seconds=file.stored.size_bytes / _SLOWEST_BYTES_PER_SECOND)
+        attempt = Attempt(
+            attempt_id=AttemptId(str(self._ids.uuid7())),
+            owner=self._owner,
+            deadline=self._clock.now() + self._attempt_timeout + transfer,
+            keys=((target, key),),
+        )
+        return attempt, Replica(target, tier, key, ReplicaState.PRESENT, self._clock.now())
+
+    async def _put(self, attempt: Attempt, file: StoredFile, copy: Replica, body: Body) -> None:
+        target = copy.store_id
+        try:
+            async with self._stores.slots({target: 1}):
+                await self._stores.trusted(target).put(
+                    copy.key, body, manifest_of(file), deadline=attempt.deadline
+                )
+        except _NOT_PUBLISHED:
+            await self._forget(attempt)
+            raise
+
+    async def _read_back(self, file: StoredFile, copy: Replica) -> Replica:
+        """Read the copy at its store and compare it with the recorded digests.
+
+        A copy that differs stays under its key, and its entry in the journal, until recovery.
+        """
+        try:
+            await self._stores.trusted(copy.store_id).verify(copy.key, file.stored)
+        except (BlobCorrupt, BlobMissing) as error:
+            raise _refuted(file, copy, error) from error
+        return evolve(copy, verified_at=self._clock.now())
+
+    async def _forget(self, attempt: Attempt) -> None:
+        """Remove the entry of a copy that was certainly not published; recovery does it otherwise."""
+        try:
+            await self._journal.forget(attempt.attempt_id)
+        except TrafficStorageError as error:
+            logger.warning(
+                "the journal entry of the failed copy %s could not be removed now; this is done "
+                "after its deadline: %s",
+                attempt.attempt_id,
+                str(error),
+            )
+
+
+def _refuted(file: StoredFile, copy: Replica, error: BlobCorrupt | BlobMissing) -> CopyRefuted:
+    logger.error(
+        "the copy of %s in %s does not have the bytes that were written; it is not used, and its "
+        "source stays: %s",
+        file.file_id,
+        copy.store_id,
+        str(error),
+    )
+    return CopyRefuted(
+        f"the copy of {file.file_id} in {copy.store_id} does not have the bytes that were written: "
+        f"{error}",
+        remedy="check the medium of this store; the copy is tried again under another key",
+    )
