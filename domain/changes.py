@@ -19,7 +19,9 @@ from traffic_storage.domain.files import (
     ReplicaState,
     StoredFile,
 )
+from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.identifiers import AttemptId, FileId
+from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.quarantine import QuarantineChange
@@ -70,5 +72,13 @@ class ObserveReplica:
 
 
 Change: TypeAlias = (
-    CommitUnit | ObserveReplica | AddReplica | ReleaseReplica | QuarantineChange | ImportRows
+    CommitUnit
+    | ObserveReplica
+    | AddReplica
+    | ReleaseReplica
+    | QuarantineChange
+    | ImportRows
+    | RecordVerifications
+    | OpenIncident
+    | CloseIncident
 )

@@ -1,7 +1,8 @@
 """RecordRepo: all ports of one database, its migrations and its closing.
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
-`StoreRegistry`, `Copies`, `JobQueue`, `JobSource` or `Reconciliation`.
+`StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `FixityRecords` or
+`Incidents`.
 """
 
 from abc import abstractmethod
@@ -11,6 +12,8 @@ from typing import Protocol
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.copies import Copies
+from traffic_storage.ports.fixity import FixityRecords
+from traffic_storage.ports.incidents import Incidents
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
 from traffic_storage.ports.reconciliation import Reconciliation
@@ -26,6 +29,8 @@ class RecordRepo(
     JobQueue,
     JobSource,
     Reconciliation,
+    FixityRecords,
+    Incidents,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

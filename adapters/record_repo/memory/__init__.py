@@ -9,6 +9,7 @@ from uuid import uuid4
 from attrs import evolve
 
 from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
+from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
@@ -21,6 +22,7 @@ from traffic_storage.domain.files import (
     StoredFile,
     Tier,
 )
+from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
@@ -30,6 +32,7 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import RegisteredStore
+from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import (
     Attempt,
     ClaimedIds,
@@ -68,7 +71,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class InMemoryRecordRepo(InMemoryCopies, InMemoryJobs, InMemoryReconciliation, RecordRepo):
+class InMemoryRecordRepo(
+    InMemoryCopies, InMemoryJobs, InMemoryReconciliation, InMemoryFixity, RecordRepo
+):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
 
     def __init__(
@@ -76,6 +81,7 @@ class InMemoryRecordRepo(InMemoryCopies, InMemoryJobs, InMemoryReconciliation, R
     ) -> None:
         InMemoryJobs.__init__(self, now)
         InMemoryReconciliation.__init__(self)
+        InMemoryFixity.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
@@ -93,6 +99,9 @@ class InMemoryRecordRepo(InMemoryCopies, InMemoryJobs, InMemoryReconciliation, R
             BeginRemoval: self.begin_removal,
             LeaveQuarantine: self.leave_quarantine,
             ImportRows: self._import,
+            RecordVerifications: self.record,
+            OpenIncident: self.open,
+            CloseIncident: self.close,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
@@ -359,11 +368,6 @@ class InMemoryRecordRepo(InMemoryCopies, InMemoryJobs, InMemoryReconciliation, R
             raise AttemptCondemned(
                 f"the store operation {attempt} names a store that is not registered: {gone}"
             )
-
-    def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:
-        file = self._files[file_id]
-        replicas = tuple(new if replica == old else replica for replica in file.replicas)
-        self._files[file_id] = evolve(file, replicas=replicas)
 
 
 def _by_deadline(attempt: Attempt) -> tuple[datetime, AttemptId]:

@@ -17,6 +17,8 @@ from traffic_storage.adapters.record_repo.sql import (
 from traffic_storage.adapters.record_repo.sql.changes import WRITERS
 from traffic_storage.adapters.record_repo.sql.copies import SqlCopies
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
+from traffic_storage.adapters.record_repo.sql.fixity import SqlFixity
+from traffic_storage.adapters.record_repo.sql.incidents import SqlIncidents
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
@@ -69,7 +71,7 @@ class _Horizon:
     transaction: int
 
 
-class SqlRecordRepo(SqlCopies, SqlJobs, SqlReconciliation, RecordRepo):
+class SqlRecordRepo(SqlCopies, SqlJobs, SqlReconciliation, SqlFixity, SqlIncidents, RecordRepo):
     """The catalogue in the database of `driver`, which is opened at the first use."""
 
     def __init__(self, driver: Driver) -> None:

@@ -6,6 +6,10 @@ from typing import Any
 from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
 from traffic_storage.adapters.record_repo.sql.changes.import_rows import ImportRowsWriter
+from traffic_storage.adapters.record_repo.sql.changes.incidents import (
+    CloseIncidentWriter,
+    OpenIncidentWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     BeginRemovalWriter,
@@ -14,10 +18,15 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     NoteQuarantinedWriter,
     UndoAttemptWriter,
 )
+from traffic_storage.adapters.record_repo.sql.changes.record_verifications import (
+    RecordVerificationsWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.release_replica import ReleaseReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, ReleaseReplica
+from traffic_storage.domain.fixity import RecordVerifications
+from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -38,4 +47,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     ImportRows: ImportRowsWriter,
     AddReplica: AddReplicaWriter,
     ReleaseReplica: ReleaseReplicaWriter,
+    RecordVerifications: RecordVerificationsWriter,
+    OpenIncident: OpenIncidentWriter,
+    CloseIncident: CloseIncidentWriter,
 }
