@@ -22,14 +22,19 @@ from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.copy_file import CopyFile
+from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.find import Find
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.read_files import ReadFiles
+from traffic_storage.application.rebuild_catalogue import RebuildCatalogue
+from traffic_storage.application.reconcile import RECONCILE, Reconcile
+from traffic_storage.application.reconcile_store import ReconcileStore
 from traffic_storage.application.recovery import Recover
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
+from traffic_storage.application.restore_rows import RestoreRows
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.schedules import PeriodicJob, Schedules
 from traffic_storage.application.statistics import Statistics
@@ -43,6 +48,7 @@ from traffic_storage.application.worker import Handler, Worker
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.reconcile import Breaker
 from traffic_storage.domain.retention import CaptureBounds, RetentionPolicy
 from traffic_storage.domain.retention_rules import RuleSet
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
@@ -269,14 +275,22 @@ def _days(name: str) -> Callable[[StorageConfig], timedelta]:
     return lambda settings: timedelta(days=getattr(settings, name))
 
 
-def _handlers(*, sweep: Sweep) -> Mapping[JobKind, Handler]:
+def _handlers(*, sweep: Sweep, reconcile: Reconcile) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
-    return {SWEEP: sweep.run}
+    return {SWEEP: sweep.run, RECONCILE: reconcile.run}
 
 
 def _periodic_jobs(settings: StorageConfig) -> Sequence[PeriodicJob]:
     every = timedelta(seconds=settings.sweep_interval_seconds)
-    return [PeriodicJob(SWEEP, every, priority=Priority.URGENT)]
+    compared_every = timedelta(hours=settings.reconcile_interval_hours)
+    return [
+        PeriodicJob(SWEEP, every, priority=Priority.URGENT),
+        PeriodicJob(RECONCILE, compared_every, each_store=True, priority=Priority.BACKGROUND),
+    ]
+
+
+def _breaker(settings: StorageConfig) -> Breaker:
+    return Breaker(settings.reconcile_max_share, settings.reconcile_max_count)
 
 
 def _worker(
@@ -425,7 +439,45 @@ class Container(DeclarativeContainer):
         keep_jobs=Called(_days("keep_jobs_days"), settings),
     )
     jobs = Singleton(Jobs, queue=_record_repo, ids=ids)
-    handlers = Singleton(_handlers, sweep=sweep)
+    restore_rows = Singleton(
+        RestoreRows,
+        stores=stores,
+        catalogue=_record_repo,
+        changes=_record_repo,
+        replicas=replica_reader,
+        compressor=compressor,
+        clock=clock,
+    )
+    reconcile_store = Singleton(
+        ReconcileStore,
+        stores=stores,
+        catalogue=_record_repo,
+        changes=_record_repo,
+        clock=clock,
+        breaker=Called(_breaker, settings),
+    )
+    examine_quarantine = Singleton(
+        ExamineQuarantine,
+        stores=stores,
+        catalogue=_record_repo,
+        changes=_record_repo,
+        restore=restore_rows,
+        clock=clock,
+        keep_for=Called(_days("quarantine_days"), settings),
+    )
+    reconcile = Singleton(
+        Reconcile, stores=stores, reconcile_store=reconcile_store, examine=examine_quarantine
+    )
+    rebuild_catalogue = Singleton(
+        RebuildCatalogue,
+        stores=stores,
+        rows=_record_repo,
+        catalogue=_record_repo,
+        changes=_record_repo,
+        restore=restore_rows,
+        clock=clock,
+    )
+    handlers = Singleton(_handlers, sweep=sweep, reconcile=reconcile)
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)
     runtime = Singleton(

@@ -131,6 +131,22 @@ class Stores:
         """
         return await self._identities.adopt(bound)
 
+    async def is_of_other_catalogue(self, bound: BoundStore) -> bool:
+        """Return whether the identification file (marker) of a store names another catalogue.
+
+        Raises:
+            StorageUnavailable: the store can't be reached.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        return await self._identities.is_of_other_catalogue(bound.store)
+
+    async def take_over(self, bound: BoundStore) -> str:
+        """Make a store of another catalogue one of this catalogue; return a text about the result.
+
+        See `Identities.take_over`.
+        """
+        return await self._identities.take_over(bound)
+
     async def recount(self) -> None:
         """Reload the usage of each store from the catalogue (see `Capacity.recount`).
 

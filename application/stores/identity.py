@@ -161,6 +161,54 @@ class Identities:
         await self._exchange(accepted, accepted.confirming(location, now))
         return f"{location} was adopted as the store {marker.store_id}"
 
+    async def is_of_other_catalogue(self, store: MarkedBlobStore) -> bool:
+        """Return whether the identification file (marker) of a store names another catalogue.
+
+        False if there is no such file, or it is unreadable.
+
+        Raises:
+            StorageUnavailable: the store can't be reached.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        try:
+            marker = await store.marker()
+        except InvalidInput:
+            return False
+        return marker is not None and marker.catalogue_id != await self._registry.catalogue_id()
+
+    async def take_over(self, bound: BoundStore) -> str:
+        """Make a store of another catalogue one of this catalogue; return a text about the result.
+
+        The store keeps its id. The steps are those of a new random token (incarnation); after a
+        crash between two of them, `take_over` or `identify` completes them.
+
+        Raises:
+            StorageUnavailable: the store can't be reached, or has no identification file (marker).
+            BlobConflict: another process changes the file or the catalogue's entry concurrently.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        location, marker = bound.store.location, await bound.store.marker()
+        if marker is None:
+            raise StorageUnavailable(f"{location} has no identification file (marker)")
+        catalogue_id = await self._registry.catalogue_id()
+        registered = await self._registry.registered(marker.store_id)
+        if registered is None:
+            registered = self._new_store(bound, marker.store_id)
+            await self._registry.register(registered)
+        intended = registered.intended
+        if intended is None:
+            intended = self._new_incarnation()
+            intending = registered.intending(intended, self._clock.now())
+            await self._exchange(registered, intending)
+            registered = intending
+        becomes = Marker(catalogue_id, marker.store_id, intended)
+        await bound.store.replace_marker(marker, becomes)
+        await self._exchange(registered, registered.confirming(location, self._clock.now()))
+        return (
+            f"the store {marker.store_id} at {location} belonged to the catalogue "
+            f"{marker.catalogue_id} and was taken over"
+        )
+
     async def _adopt_unmarked(self, bound: BoundStore) -> str:
         """Write an identification file (marker) into a store that has none.
 

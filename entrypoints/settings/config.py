@@ -303,6 +303,28 @@ class StorageConfig:
         30, rules.whole(1, 3650), "how long a job is listed after it has ended"
     )
 
+    reconcile_interval_hours: float = setting(
+        24.0,
+        rules.number(0.01, 8760),
+        "time between two comparisons of a store with the catalogue",
+    )
+    reconcile_max_share: float = setting(
+        0.05,
+        rules.number(0, 1),
+        "share of a store's files up to which a comparison acts on differences; with more, and "
+        "more than reconcile_max_count, it changes nothing",
+    )
+    reconcile_max_count: int = setting(
+        100,
+        rules.whole(0, 1_000_000_000),
+        "number of differences up to which a comparison always acts on them",
+    )
+    quarantine_days: int = setting(
+        30,
+        rules.whole(1, 3650),
+        "how long a blob that no file in the catalogue explains, and that is not needed, is kept",
+    )
+
     public_url: str = field(
         default="http://localhost:8001",
         converter=rules.without_slash,

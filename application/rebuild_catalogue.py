@@ -1,0 +1,371 @@
+"""RebuildCatalogue: fills the catalogue from what the stores contain.
+
+It makes rows for all blobs that the catalogue does not have: all of them in an empty catalogue, the
+later ones in a catalogue that was restored from a backup. It deletes nothing. A rebuild that was
+interrupted goes on behind the last batch of rows that it has written.
+
+1. Stores that belong to another catalogue are taken over: all of them by an empty catalogue.
+2. Each store is surveyed; blobs without a replica become rows, from their manifests.
+3. Violations are restored from their metadata files.
+"""
+
+import logging
+from asyncio import Semaphore, TaskGroup
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+from attrs import define, evolve, field, frozen
+
+from traffic_storage.application.restore_rows import Reason, RestoreRows, violation_of
+from traffic_storage.application.stores import Stores
+from traffic_storage.application.survey import Survey
+from traffic_storage.domain.errors import (
+    DigestMismatch,
+    InvalidInput,
+)
+from traffic_storage.domain.files import BlobKey, FileState, StoredFile
+from traffic_storage.domain.identifiers import FileId, StoreId
+from traffic_storage.domain.jobs import Progress
+from traffic_storage.domain.quarantine import (
+    EnterQuarantine,
+    Quarantined,
+    QuarantineReason,
+)
+from traffic_storage.domain.rebuild import ImportRows, RebuildCursor
+from traffic_storage.domain.reconcile import Listed
+from traffic_storage.ports.blob_store import closing
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.changes import Changes
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.errors import BlobMissing, IdsTaken
+from traffic_storage.ports.reconciliation import Reconciliation
+
+logger = logging.getLogger("traffic_storage.rebuild")
+
+BATCH = 500
+MOST_EXAMPLES = 1000
+_PARALLEL_LOOKS = 32
+_MOST_RACES = 3
+
+Report: TypeAlias = Callable[[Progress], None]
+
+
+@frozen
+class Unplaced:
+    """A blob, or a violation, that could not be restored, and why."""
+
+    store_id: StoreId | None
+    name: str
+    reason: Reason
+
+
+@define
+class Rebuilt:
+    """What a rebuild has restored.
+
+    Attributes:
+        files, copies: files, and further replicas of files that the catalogue had.
+        violations: violations that were restored, or completed by an image or a video.
+        known: replicas that the catalogue had before.
+        unfinished: blobs of attempts that are still in the ingest journal.
+        unplaced: how many blobs and violations could not be restored.
+        reasons: the number of them for each reason.
+        examples: the first `MOST_EXAMPLES` of them. Blobs are in the quarantine too.
+        taken_over: locations of stores that belonged to another catalogue.
+        skipped: locations of stores that were not examined, and why.
+    """
+
+    dry_run: bool
+    files: int = 0
+    copies: int = 0
+    violations: int = 0
+    known: int = 0
+    unfinished: int = 0
+    bytes: int = 0
+    unplaced: int = 0
+    reasons: Counter[Reason] = field(factory=Counter)
+    examples: list[Unplaced] = field(factory=list)
+    taken_over: list[str] = field(factory=list)
+    skipped: dict[str, str] = field(factory=dict)
+
+    def note(self, store_id: StoreId | None, name: str, reason: Reason) -> None:
+        """Count a blob or a violation that could not be restored."""
+        self.unplaced += 1
+        self.reasons[reason] += 1
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples.append(Unplaced(store_id, name, reason))
+
+    def progress(self, message: str) -> Progress:
+        """Return how far the rebuild has come."""
+        done = self.files + self.copies + self.known + self.unfinished + self.unplaced
+        return Progress(done, bytes=self.bytes, message=message)
+
+
+class RebuildCatalogue:
+    """Restores the rows of blobs that the catalogue does not have. Safe to repeat."""
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        rows: Reconciliation,
+        catalogue: Catalogue,
+        changes: Changes,
+        restore: RestoreRows,
+        clock: Clock,
+    ) -> None:
+        self._stores = stores
+        self._rows = rows
+        self._catalogue = catalogue
+        self._changes = changes
+        self._restore = restore
+        self._clock = clock
+
+    async def __call__(
+        self,
+        report: Report,
+        *,
+        dry_run: bool = False,
+        read: bool = False,
+        take_over: Collection[str] = (),
+    ) -> Rebuilt:
+        """Restore what the stores of this process contain; with `dry_run`, only count it.
+
+        Stores that belong to another catalogue are taken over if this one has no files yet, or if
+        `take_over` has their locations. A process of the other catalogue then no longer changes
+        them.
+
+        With `read`, the bytes of every blob are read and compared with its manifest; else only
+        those of long files. Reading a file always verifies it, and so does the periodic check.
+
+        Raises:
+            StorageUnavailable: the listing of a store can't be completed. A repeated call goes on.
+            CatalogueUnavailable: the database can't be reached. A repeated call goes on.
+        """
+        found = Rebuilt(dry_run)
+        await self._take_over(take_over, found)
+        for bound in self._stores:
+            if bound.store_id is None or not bound.trusted:
+                found.skipped[bound.store.location] = bound.untrusted_reason
+            else:
+                await self._store(bound.store_id, found, report, read=read)
+        if not dry_run:
+            await self._violations(found, report)
+            await self._stores.recount()
+        return found
+
+    async def _take_over(self, locations: Collection[str], found: Rebuilt) -> None:
+        """Make this catalogue the one of stores that belong to another."""
+        usage = await self._catalogue.usage()
+        is_empty = not usage.files and not usage.violations
+        for bound in self._stores:
+            may = is_empty or bound.store.location in locations
+            if may and not bound.trusted and await self._stores.is_of_other_catalogue(bound):
+                found.taken_over.append(bound.store.location)
+                if found.dry_run:
+                    async with closing(bound.store.list()) as listing:
+                        async for entry in listing:
+                            found.files += 1
+                            found.bytes += entry.size_bytes
+                else:
+                    logger.warning("%s", await self._stores.take_over(bound))
+        if found.taken_over and not found.dry_run:
+            await self._stores.bind()
+
+    async def _store(
+        self, store_id: StoreId, found: Rebuilt, report: Report, *, read: bool
+    ) -> None:
+        cursor = (await self._rows.rebuild_cursors()).get(store_id)
+        after = cursor.after if cursor and not cursor.is_done else None
+        await self._stores.confirm(store_id)
+        survey = Survey(store_id, self._stores, self._rows)
+        batch: list[Listed] = []
+        async with closing(survey.comparisons(after)) as comparisons:
+            async for one in comparisons:
+                if one.listed is None:
+                    continue
+                if one.recorded is not None:
+                    found.known += 1
+                    continue
+                batch.append(one.listed)
+                if len(batch) == BATCH:
+                    await self._place(store_id, batch, found, read=read)
+                    report(found.progress(self._stores.blob_store(store_id).location))
+                    batch = []
+        await self._place(store_id, batch, found, read=read, is_last=True)
+        report(found.progress(self._stores.blob_store(store_id).location))
+
+    async def _place(
+        self,
+        store_id: StoreId,
+        blobs: Sequence[Listed],
+        found: Rebuilt,
+        *,
+        read: bool,
+        is_last: bool = False,
+    ) -> None:
+        """Restore the rows of some blobs in one transaction, together with the cursor."""
+        cursor = RebuildCursor(store_id, blobs[-1].replica_id if blobs else None, is_last)
+        for number in range(_MOST_RACES):
+            batch = await self._restored(store_id, blobs, read=read)
+            if found.dry_run:
+                break
+            try:
+                await self._stores.confirm(store_id)
+                if batch.unplaced:
+                    await self._changes.apply(EnterQuarantine(batch.entries(self._clock.now())))
+                await self._changes.apply(
+                    ImportRows(tuple(batch.files), tuple(batch.further), cursor=cursor)
+                )
+            except IdsTaken:
+                # Another process stored or recorded one of them meanwhile.
+                if number + 1 == _MOST_RACES:
+                    raise
+                continue
+            break
+        batch.count_into(found)
+
+    async def _restored(
+        self, store_id: StoreId, blobs: Sequence[Listed], *, read: bool
+    ) -> "_Batch":
+        batch = _Batch(store_id)
+        # An attempt is entered before its blobs are written. So a blob without an attempt has its
+        # row by now, or was left behind; and one that is undone at once is deleted by now.
+        tried = {*await self._rows.attempted(store_id, [blob.key for blob in blobs])}
+        recorded = await self._rows.replicas([blob.replica_id for blob in blobs])
+        batch.unfinished = len(tried)
+        batch.known = sum(blob.replica_id in recorded for blob in blobs if blob.key not in tried)
+        new = [blob for blob in blobs if blob.key not in tried and blob.replica_id not in recorded]
+        looks = await self._look(store_id, new, read=read)
+        names = {one.file_id for one in looks.values() if isinstance(one, StoredFile)}
+        known = await self._rows.files_by_id(names)
+        for blob in new:
+            look = looks[blob.key]
+            if isinstance(look, StoredFile):
+                batch.add(blob, look, known.get(look.file_id))
+            elif look:
+                batch.unplaced.append((blob, None, look))
+        return batch
+
+    async def _look(
+        self, store_id: StoreId, blobs: Sequence[Listed], *, read: bool
+    ) -> Mapping[BlobKey, StoredFile | Reason]:
+        """Return the row that each blob and its manifest describe, or why there is none.
+
+        The reason is empty if the blob does not exist any more.
+        """
+        slots = Semaphore(_PARALLEL_LOOKS)
+
+        async def look(key: BlobKey) -> StoredFile | Reason:
+            async with slots:
+                return await self._look_at(store_id, key, read=read)
+
+        async with TaskGroup() as group:
+            tasks = {blob.key: group.create_task(look(blob.key)) for blob in blobs}
+        return {key: task.result() for key, task in tasks.items()}
+
+    async def _look_at(self, store_id: StoreId, key: BlobKey, *, read: bool) -> StoredFile | Reason:
+        try:
+            head = await self._stores.blob_store(store_id).head(key)
+            if head.manifest is None:
+                return "the manifest is missing or unreadable"
+            if head.size_bytes != head.manifest.stored_size_bytes:
+                return "the blob has another size than its manifest says"
+            return await self._restore.file(store_id, key, head.manifest, read=read)
+        except BlobMissing:
+            return ""
+        except DigestMismatch:
+            return "the bytes are not those that the manifest describes"
+        except InvalidInput:
+            return "the manifest is incomplete, because its sidecar is missing or altered"
+
+    async def _violations(self, found: Rebuilt, report: Report) -> None:
+        after: UUID | None = None
+        while True:
+            names, after = await self._rows.metadata_files(after)
+            ids = {one for one in map(violation_of, names) if one is not None}
+            restored, failed = await self._restore.violations(ids)
+            found.violations += restored
+            for violation_id, reason in failed.items():
+                found.note(None, violation_id, reason)
+            report(found.progress("violations"))
+            if after is None:
+                return
+
+
+@define
+class _Batch:
+    """The rows of some blobs of one store."""
+
+    store_id: StoreId
+    files: list[StoredFile] = field(factory=list)
+    further: list[StoredFile] = field(factory=list)
+    unplaced: list[tuple[Listed, FileId | None, Reason]] = field(factory=list)
+    known: int = 0
+    unfinished: int = 0
+    _new: dict[FileId, int] = field(factory=dict)
+
+    def add(self, blob: Listed, file: StoredFile, known: StoredFile | None) -> None:
+        """Add the row of a blob; `known` is the catalogue's row of the file, if it has one."""
+        if known is not None:
+            self._add_copy(blob, file, known)
+        elif (place := self._new.get(file.file_id)) is None:
+            self._new[file.file_id] = len(self.files)
+            self.files.append(file)
+        elif _is_same(file, self.files[place]):
+            copies = (*self.files[place].replicas, *file.replicas)
+            self.files[place] = evolve(self.files[place], replicas=copies)
+        else:
+            self.unplaced.append((blob, file.file_id, _OTHER))
+
+    def _add_copy(self, blob: Listed, file: StoredFile, known: StoredFile) -> None:
+        if known.state in {FileState.PURGING, FileState.PURGED}:
+            self.unplaced.append((blob, file.file_id, "the file was destroyed"))
+        elif _is_same(file, known):
+            self.further.append(evolve(known, replicas=file.replicas))
+        else:
+            self.unplaced.append((blob, file.file_id, _OTHER))
+
+    def entries(self, now: datetime) -> tuple[Quarantined, ...]:
+        """Return entries of the quarantine for the blobs that can't be placed."""
+        return tuple(
+            Quarantined(
+                self.store_id,
+                blob.key,
+                QuarantineReason.UNRECORDED,
+                now,
+                blob.size_bytes,
+                file_id,
+                reason,
+            )
+            for blob, file_id, reason in self.unplaced
+        )
+
+    def count_into(self, found: Rebuilt) -> None:
+        """Add this batch to the result of a rebuild."""
+        copies = sum(len(file.replicas) for file in (*self.files, *self.further))
+        found.files += len(self.files)
+        found.copies += copies - len(self.files)
+        found.known += self.known
+        found.unfinished += self.unfinished
+        found.bytes += sum(
+            file.stored.size_bytes * len(file.replicas) for file in (*self.files, *self.further)
+        )
+        for blob, _, reason in self.unplaced:
+            found.note(self.store_id, blob.key, reason)
+
+
+_OTHER: Reason = "another file has the same id"
+
+
+def _is_same(file: StoredFile, known: StoredFile) -> bool:
+    """Return whether two rows describe the same bytes."""
+    return (file.kind, file.coding, file.content, file.stored) == (
+        known.kind,
+        known.coding,
+        known.content,
+        known.stored,
+    )
