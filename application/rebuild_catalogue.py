@@ -20,11 +20,13 @@ from uuid import UUID
 from attrs import define, evolve, field, frozen
 
 from traffic_storage.application.restore_rows import Reason, RestoreRows, violation_of
-from traffic_storage.application.stores import Stores
+from traffic_storage.application.stores import BoundStore, Stores
+from traffic_storage.application.stores.directory import NOT_USED
 from traffic_storage.application.survey import Survey
 from traffic_storage.domain.errors import (
     DigestMismatch,
     InvalidInput,
+    StorageUnavailable,
 )
 from traffic_storage.domain.files import BlobKey, FileState, StoredFile
 from traffic_storage.domain.identifiers import FileId, StoreId
@@ -33,6 +35,7 @@ from traffic_storage.domain.quarantine import (
     EnterQuarantine,
     Quarantined,
     QuarantineReason,
+    QuarantineState,
 )
 from traffic_storage.domain.rebuild import ImportRows, RebuildCursor
 from traffic_storage.domain.reconcile import Listed
@@ -148,6 +151,8 @@ class RebuildCatalogue:
         found = Rebuilt(dry_run)
         await self._take_over(take_over, found)
         for bound in self._stores:
+            if bound.untrusted_reason == NOT_USED:
+                continue
             if bound.store_id is None or not bound.trusted:
                 found.skipped[bound.store.location] = bound.untrusted_reason
             else:
@@ -163,7 +168,7 @@ class RebuildCatalogue:
         is_empty = not usage.files and not usage.violations
         for bound in self._stores:
             may = is_empty or bound.store.location in locations
-            if may and not bound.trusted and await self._stores.is_of_other_catalogue(bound):
+            if may and await self._is_of_other_catalogue(bound):
                 found.taken_over.append(bound.store.location)
                 if found.dry_run:
                     async with closing(bound.store.list()) as listing:
@@ -174,6 +179,13 @@ class RebuildCatalogue:
                     logger.warning("%s", await self._stores.take_over(bound))
         if found.taken_over and not found.dry_run:
             await self._stores.bind()
+
+    async def _is_of_other_catalogue(self, bound: BoundStore) -> bool:
+        """Return whether a store belongs to another catalogue; False while it can't be reached."""
+        try:
+            return not bound.trusted and await self._stores.is_of_other_catalogue(bound)
+        except StorageUnavailable:
+            return False
 
     async def _store(
         self, store_id: StoreId, found: Rebuilt, report: Report, *, read: bool
@@ -209,24 +221,25 @@ class RebuildCatalogue:
     ) -> None:
         """Restore the rows of some blobs in one transaction, together with the cursor."""
         cursor = RebuildCursor(store_id, blobs[-1].replica_id if blobs else None, is_last)
-        for number in range(_MOST_RACES):
+        for left in reversed(range(_MOST_RACES)):
             batch = await self._restored(store_id, blobs, read=read)
-            if found.dry_run:
-                break
             try:
-                await self._stores.confirm(store_id)
-                if batch.unplaced:
-                    await self._changes.apply(EnterQuarantine(batch.entries(self._clock.now())))
-                await self._changes.apply(
-                    ImportRows(tuple(batch.files), tuple(batch.further), cursor=cursor)
-                )
+                if not found.dry_run:
+                    await self._record(batch, cursor)
             except IdsTaken:
                 # Another process stored or recorded one of them meanwhile.
-                if number + 1 == _MOST_RACES:
+                if not left:
                     raise
-                continue
-            break
-        batch.count_into(found)
+            else:
+                batch.count_into(found)
+                return
+
+    async def _record(self, batch: "_Batch", cursor: RebuildCursor) -> None:
+        await self._stores.confirm(batch.store_id)
+        if batch.unplaced:
+            await self._changes.apply(EnterQuarantine(batch.entries(self._clock.now())))
+        rows = ImportRows(tuple(batch.files), tuple(batch.further), cursor=cursor)
+        await self._changes.apply(rows)
 
     async def _restored(
         self, store_id: StoreId, blobs: Sequence[Listed], *, read: bool
@@ -238,7 +251,11 @@ class RebuildCatalogue:
         recorded = await self._rows.replicas([blob.replica_id for blob in blobs])
         batch.unfinished = len(tried)
         batch.known = sum(blob.replica_id in recorded for blob in blobs if blob.key not in tried)
-        new = [blob for blob in blobs if blob.key not in tried and blob.replica_id not in recorded]
+        entries = await self._rows.quarantine_entries(store_id, [blob.key for blob in blobs])
+        removing = {key for key, one in entries.items() if one.state is QuarantineState.REMOVING}
+        batch.unplaced += [(blob, None, _REMOVING) for blob in blobs if blob.key in removing]
+        left = {*tried, *removing}
+        new = [blob for blob in blobs if blob.key not in left and blob.replica_id not in recorded]
         looks = await self._look(store_id, new, read=read)
         names = {one.file_id for one in looks.values() if isinstance(one, StoredFile)}
         known = await self._rows.files_by_id(names)
@@ -359,6 +376,7 @@ class _Batch:
 
 
 _OTHER: Reason = "another file has the same id"
+_REMOVING: Reason = "the blob is being deleted, because it is not needed"
 
 
 def _is_same(file: StoredFile, known: StoredFile) -> bool:

@@ -8,6 +8,7 @@ from attrs import frozen
 from traffic_storage.application.examine_quarantine import Examined, ExamineQuarantine
 from traffic_storage.application.reconcile_store import Reconciled, ReconcileStore
 from traffic_storage.application.stores import Stores
+from traffic_storage.application.stores.directory import NOT_USED
 from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
@@ -55,6 +56,8 @@ class Reconcile:
         found: list[Reconciliation | Skipped] = []
         for bound in self._stores:
             store_id = bound.store_id
+            if bound.untrusted_reason == NOT_USED:
+                continue
             if store_id is None or not bound.trusted:
                 found.append(Skipped(bound.store.location, bound.untrusted_reason))
                 continue
