@@ -12,6 +12,13 @@ from uuid import UUID
 from attrs import frozen
 
 from traffic_storage.domain.copies import AddReplica, ReleaseReplica
+from traffic_storage.domain.deletion import (
+    BeginPurge,
+    EndPurge,
+    RemoveReplicas,
+    Tombstone,
+    Undelete,
+)
 from traffic_storage.domain.files import (
     OBSERVATIONS,
     ForbiddenTransition,
@@ -19,9 +26,8 @@ from traffic_storage.domain.files import (
     ReplicaState,
     StoredFile,
 )
-from traffic_storage.domain.fixity import RecordVerifications
+from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import AttemptId, FileId
-from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.quarantine import QuarantineChange
@@ -78,7 +84,11 @@ Change: TypeAlias = (
     | ReleaseReplica
     | QuarantineChange
     | ImportRows
-    | RecordVerifications
-    | OpenIncident
-    | CloseIncident
+    | PlaceHold
+    | ReleaseHold
+    | Tombstone
+    | Undelete
+    | BeginPurge
+    | RemoveReplicas
+    | EndPurge
 )

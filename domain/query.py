@@ -155,6 +155,24 @@ class JobsQuery:
 
 
 @frozen
+class HoldsQuery:
+    """A query for legal holds, the newest first: all, or those that are active at `active_at`.
+
+    Raises:
+        InvalidInput: `limit` is not 1 to 1,000, or `active_at` has no time zone.
+    """
+
+    active_at: datetime | None = None
+    limit: int = field(default=100, converter=_number)
+    after: Cursor | None = None
+
+    def __attrs_post_init__(self) -> None:
+        checked = (_time_problem("active_at", self.active_at), _limit_problem(self.limit))
+        if problems := [problem for problem in checked if problem]:
+            raise InvalidInput(problems)
+
+
+@frozen
 class Page(Generic[T]):
     """One page of results. `next` is the cursor of the next page; None on the last page."""
 

@@ -10,6 +10,7 @@ from traffic_storage.domain.files import OCCUPYING, FileKind, Replica, ReplicaSt
 from traffic_storage.domain.identifiers import DeviceId, StoreId
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.rebuild import ImportRows
+from traffic_storage.domain.violation import StoredViolation
 
 Counted: TypeAlias = tuple[StoreId | None, FileKind | None, int, int]
 """The fields `store_id`, `kind`, `items` and `bytes` of a `CounterChange`."""
@@ -20,10 +21,10 @@ class CounterChange:
     """The amounts by which one change of the catalogue increases one counter; may be negative.
 
     If `store_id` is set, `items` counts the replicas (copies of files) that use space in this store
-    (`present` or `corrupt`). If only `kind` is set, `items` counts files, each once regardless of
-    its replicas. If both are None, `items` counts violations. `bytes` counts stored bytes. `day`
-    (UTC) is the day of receipt for files and violations, the day of writing for new replicas, and
-    for replicas whose state changed the day on which a read found them in the new state.
+    (`present` or `corrupt`). If only `kind` is set, `items` counts available files, each once
+    regardless of its replicas. If both are None, `items` counts available violations. `bytes`
+    counts stored bytes. `day` (UTC) is the day of receipt for new files and violations, the day of
+    writing for new replicas, and otherwise the day of the change of the state.
     """
 
     day: date
@@ -143,6 +144,21 @@ def counted_by_transition(
 ) -> Sequence[CounterChange]:
     """Return the changes of the counters when a replica of `file` gets the state `after`."""
     return _replica_changes(file, replica, replica.state, after, day_of(at))
+
+
+def counted_by_visibility(
+    file: StoredFile, violation: StoredViolation | None, more: int, at: datetime
+) -> Sequence[CounterChange]:
+    """Return the changes of the counters when a file appears (`more` 1) or disappears (-1).
+
+    `violation` is the one whose metadata file it is, if any: it appears or disappears with it.
+    """
+    day = day_of(at)
+    changes = [CounterChange(day, None, file.kind, file.device_id, more, more * _size(file))]
+    if violation is not None:
+        device_id = DeviceId(violation.record.device_id)
+        changes.append(CounterChange(day, None, None, device_id, more, 0))
+    return changes
 
 
 def day_of(at: datetime) -> date:

@@ -12,6 +12,7 @@ from attrs import field, fields, frozen
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
+from traffic_storage.domain.files import FileState
 from traffic_storage.domain.frozen_json import frozen_json
 from traffic_storage.domain.identifiers import (
     MAX_VIOLATION_ID,
@@ -326,6 +327,7 @@ class StoredViolation:
         image_file_id: the id of the stored image; None if it is missing: the violation is
             incomplete.
         state_at: the time at which the violation entered `state`, UTC; None means `received_at`.
+        image_state: the state of the image, if there is one; likewise `video_state`.
     """
 
     record: ViolationRecord
@@ -338,6 +340,8 @@ class StoredViolation:
     video_file_id: FileId | None = None
     state: ViolationState = ViolationState.AVAILABLE
     state_at: datetime | None = None
+    image_state: FileState = FileState.AVAILABLE
+    video_state: FileState = FileState.AVAILABLE
 
     @property
     def violation_id(self) -> ViolationId:
@@ -353,9 +357,14 @@ class StoredViolation:
 stored: Callable[..., StoredViolation] = _maker(StoredViolation, _names(StoredViolation))
 """Return a `StoredViolation` made of stored values for its fields, without checking them again.
 
-`state` and `state_at` may be omitted.
+The states may be omitted.
 """
-stored.__defaults__ = (ViolationState.AVAILABLE, None)
+stored.__defaults__ = (
+    ViolationState.AVAILABLE,
+    None,
+    FileState.AVAILABLE,
+    FileState.AVAILABLE,
+)
 
 
 @frozen

@@ -1,8 +1,8 @@
 """RecordRepo: all ports of one database, its migrations and its closing.
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
-`StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `FixityRecords` or
-`Incidents`.
+`StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions` or
+`Outbox`.
 """
 
 from abc import abstractmethod
@@ -12,10 +12,11 @@ from typing import Protocol
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.copies import Copies
-from traffic_storage.ports.fixity import FixityRecords
-from traffic_storage.ports.incidents import Incidents
+from traffic_storage.ports.deletions import Deletions
+from traffic_storage.ports.holds import Holds
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
+from traffic_storage.ports.outbox import Outbox
 from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.store_registry import StoreRegistry
 
@@ -29,8 +30,9 @@ class RecordRepo(
     JobQueue,
     JobSource,
     Reconciliation,
-    FixityRecords,
-    Incidents,
+    Holds,
+    Deletions,
+    Outbox,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

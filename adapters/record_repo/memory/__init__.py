@@ -9,20 +9,34 @@ from uuid import uuid4
 from attrs import evolve
 
 from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
-from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
+from traffic_storage.adapters.record_repo.memory.deletions import InMemoryDeletions
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, ReleaseReplica
+from traffic_storage.domain.deletion import (
+    BeginPurge,
+    EndPurge,
+    RemoveReplicas,
+    Tombstone,
+    Undelete,
+)
+from traffic_storage.domain.events import (
+    event_of_copy,
+    event_of_observation,
+    event_of_released_copy,
+    events_of_commit,
+)
 from traffic_storage.domain.files import (
     OCCUPYING,
     FileKind,
+    FileState,
     Replica,
     ReplicaState,
     StoredFile,
     Tier,
 )
-from traffic_storage.domain.fixity import RecordVerifications
+from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
@@ -32,7 +46,6 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import RegisteredStore
-from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import (
     Attempt,
     ClaimedIds,
@@ -53,7 +66,6 @@ from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.usage import (
     CatalogueUsage,
     Counted,
-    CounterChange,
     DailyUsage,
     counted_by_addition,
     counted_by_commit,
@@ -72,7 +84,7 @@ def _now() -> datetime:
 
 
 class InMemoryRecordRepo(
-    InMemoryCopies, InMemoryJobs, InMemoryReconciliation, InMemoryFixity, RecordRepo
+    InMemoryCopies, InMemoryJobs, InMemoryReconciliation, InMemoryDeletions, RecordRepo
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
 
@@ -81,14 +93,11 @@ class InMemoryRecordRepo(
     ) -> None:
         InMemoryJobs.__init__(self, now)
         InMemoryReconciliation.__init__(self)
-        InMemoryFixity.__init__(self)
+        InMemoryDeletions.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
         self._stores: dict[StoreId, RegisteredStore] = {}
-        self._files: dict[FileId, StoredFile] = {}
-        self._violations: dict[ViolationId, StoredViolation] = {}
-        self._changes: list[CounterChange] = []
         self._appliers: Mapping[type, Callable[[Any], bool]] = {
             ObserveReplica: self._observe,
             AddReplica: self._add,
@@ -99,9 +108,13 @@ class InMemoryRecordRepo(
             BeginRemoval: self.begin_removal,
             LeaveQuarantine: self.leave_quarantine,
             ImportRows: self._import,
-            RecordVerifications: self.record,
-            OpenIncident: self.open,
-            CloseIncident: self.close,
+            PlaceHold: self.place_hold,
+            ReleaseHold: self.release_hold,
+            Tombstone: self._tombstone,
+            Undelete: self.undelete,
+            BeginPurge: self.begin_purge,
+            RemoveReplicas: self.remove_replicas,
+            EndPurge: self.end_purge,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
@@ -168,11 +181,14 @@ class InMemoryRecordRepo(
     def _recounted(self) -> Iterable[Counted]:
         """Yield the counts and bytes of all files, replicas and violations, from their rows."""
         for file in self._files.values():
-            yield None, file.kind, 1, file.stored.size_bytes
+            if file.state is FileState.AVAILABLE:
+                yield None, file.kind, 1, file.stored.size_bytes
             for replica in file.replicas:
                 if replica.state in OCCUPYING:
                     yield replica.store_id, file.kind, 1, file.stored.size_bytes
-        yield None, None, len(self._violations), 0
+        for violation in self._violations.values():
+            if violation.state is ViolationState.AVAILABLE:
+                yield None, None, 1, 0
 
     async def daily_usage(
         self, first: date, last: date, device_id: DeviceId | None = None
@@ -249,6 +265,7 @@ class InMemoryRecordRepo(
         if completed:
             self._violations[completed.violation_id] = completed
         self._changes += counted_by_commit(unit)
+        self.record(events_of_commit(unit))
         return True
 
     def _observe(self, change: ObserveReplica) -> bool:
@@ -256,8 +273,10 @@ class InMemoryRecordRepo(
         found = change.expected_in(file)
         if file is None or found is None:
             return False
+        becomes = found.become(change.state, verified_at=change.at)
         self._changes += counted_by_transition(file, found, change.state, change.at)
-        self._replace(change.file_id, found, found.become(change.state, verified_at=change.at))
+        self._replace(change.file_id, found, becomes)
+        self.record([event_of_observation(file, becomes, change.at)])
         return True
 
     def _import(self, change: ImportRows) -> bool:
@@ -297,6 +316,11 @@ class InMemoryRecordRepo(
                 violation = _with_file(violation, kind, file_id)
         return violation
 
+    def _tombstone(self, change: Tombstone) -> bool:
+        is_applied = self.tombstone(change)
+        self.insert(change.jobs if is_applied else ())
+        return is_applied
+
     def _add(self, change: AddReplica) -> bool:
         file = self._files.get(change.file_id)
         if change.is_shown_by(file):
@@ -315,6 +339,7 @@ class InMemoryRecordRepo(
         if replaced is not None:
             self._replace(change.file_id, replaced, replaced.become(ReplicaState.GONE))
         self._files[change.file_id] = _with_more(self._files[change.file_id], [change.replica])
+        self.record([event_of_copy(file, change.replica, replaced)])
         self.insert(change.jobs)
         return True
 
@@ -327,6 +352,7 @@ class InMemoryRecordRepo(
         self._changes += counted_by_transition(file, goes, ReplicaState.GONE, change.at)
         self._replace(change.file_id, goes, goes.become(ReplicaState.GONE))
         self._replace(change.file_id, kept, evolve(kept, verified_at=change.at))
+        self.record([event_of_released_copy(file, goes, change.at)])
         self.insert(change.jobs)
         return True
 
@@ -343,9 +369,10 @@ class InMemoryRecordRepo(
         if unit.completes is None:
             return None
         violation = self._violations.get(unit.completes)
-        if violation is None:
+        if violation is None or violation.state is not ViolationState.AVAILABLE:
             raise IdsTaken(
-                f"the violation {unit.completes}, which was to get a file, does not exist"
+                f"the violation {unit.completes}, which was to get a file, does not exist or was "
+                "deleted"
             )
         for kind in (FileKind.IMAGE, FileKind.VIDEO):
             if file := unit.of_kind(kind):
@@ -358,16 +385,22 @@ class InMemoryRecordRepo(
             raise IdsTaken(f"another file or violation has the ids {names}")
 
     def _check_there(self, attempt: AttemptId, unit: Unit) -> None:
-        if any(file.file_id not in self._files for file in unit.restored):
+        there = {name for name, file in self._files.items() if file.state is FileState.AVAILABLE}
+        if any(file.file_id not in there for file in unit.restored):
             raise AttemptCondemned(
-                f"the store operation {attempt} restores a file that no longer exists"
+                f"the store operation {attempt} restores a file that was deleted since"
             )
         used = {(replica.store_id, replica.tier) for _, replica in unit.replicas}
-        there = {(store.store_id, store.tier) for store in self._stores.values()}
-        if gone := ", ".join(store_id for store_id, _ in used - there):
+        known = {(store.store_id, store.tier) for store in self._stores.values()}
+        if gone := ", ".join(store_id for store_id, _ in used - known):
             raise AttemptCondemned(
                 f"the store operation {attempt} names a store that is not registered: {gone}"
             )
+
+    def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:
+        file = self._files[file_id]
+        replicas = tuple(new if replica == old else replica for replica in file.replicas)
+        self._files[file_id] = evolve(file, replicas=replicas)
 
 
 def _by_deadline(attempt: Attempt) -> tuple[datetime, AttemptId]:

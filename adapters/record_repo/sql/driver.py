@@ -13,9 +13,11 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
-from traffic_storage.adapters.record_repo.sql.rows import Row, counter_row
+from traffic_storage.adapters.record_repo.sql.event_statements import INSERT_EVENT
+from traffic_storage.adapters.record_repo.sql.rows import Row, counter_row, event_row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.adapters.record_repo.sql.statements import ADD_USAGE
+from traffic_storage.domain.events import Event
 from traffic_storage.domain.usage import CounterChange
 
 
@@ -36,12 +38,13 @@ class Step:
 class Write:
     """The changes of one call of the catalogue port: all of them happen, or none.
 
-    `grows` is whether the write needs more disk space. A write that frees space is accepted even
-    when the disk is full.
+    `counters` and `events` are recorded after the steps. `grows` is whether the write needs more
+    disk space. A write that frees space is accepted even when the disk is full.
     """
 
     steps: tuple[Step, ...]
     counters: Sequence[CounterChange] = ()
+    events: Sequence[Event] = ()
     grows: bool = False
 
 
@@ -115,12 +118,18 @@ def merged(writes: Iterable[Write]) -> list[Step]:
     return [evolve(step, rows=_in_order(step.rows)) for step in ordered]
 
 
-def counting(writes: Iterable[Write]) -> list[Step]:
-    """Return the step that records the summed counter changes of several writes.
+def recording(writes: Sequence[Write]) -> list[Step]:
+    """Return the steps that record the events and the summed counter changes of several writes.
 
-    It is the last step of its transaction and follows a statement that changed a row, which
-    `SqlRecordRepo.fold_counters` relies on.
+    They are the last steps of their transaction and follow a statement that changed a row. So the
+    transaction has its id before it draws the number of an event or of a counter change, on which
+    `SqlRecordRepo.fold_counters` and `SqlOutbox.events` rely.
     """
+    events = tuple(event_row(event) for write in writes for event in write.events)
+    return [*([Step(INSERT_EVENT, events)] if events else []), *_counting(writes)]
+
+
+def _counting(writes: Iterable[Write]) -> list[Step]:
     sums: defaultdict[Args, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for write in writes:
         for change in write.counters:

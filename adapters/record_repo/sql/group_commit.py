@@ -17,8 +17,8 @@ from traffic_storage.adapters.record_repo.sql.driver import (
     Refused,
     Step,
     Write,
-    counting,
     merged,
+    recording,
 )
 from traffic_storage.adapters.record_repo.sql.pool import (
     DIALECT,
@@ -182,7 +182,7 @@ class GroupCommit:
 
     async def _run(self, group: Sequence[_Job], limit: _RetryLimit) -> None:
         writes = [job.write for job in group]
-        steps = [*merged(writes), *counting(writes)]
+        steps = [*merged(writes), *recording(writes)]
         while True:
             try:
                 async with self._pool.lease(limit.deadline, fresh=limit.tries > 0) as leased:

@@ -16,10 +16,10 @@ from traffic_storage.adapters.record_repo.sql import (
 )
 from traffic_storage.adapters.record_repo.sql.changes import WRITERS
 from traffic_storage.adapters.record_repo.sql.copies import SqlCopies
+from traffic_storage.adapters.record_repo.sql.deletions import SqlDeletions, SqlHolds
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
-from traffic_storage.adapters.record_repo.sql.fixity import SqlFixity
-from traffic_storage.adapters.record_repo.sql.incidents import SqlIncidents
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
+from traffic_storage.adapters.record_repo.sql.outbox import SqlOutbox
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
 from traffic_storage.domain.changes import Change
@@ -71,11 +71,14 @@ class _Horizon:
     transaction: int
 
 
-class SqlRecordRepo(SqlCopies, SqlJobs, SqlReconciliation, SqlFixity, SqlIncidents, RecordRepo):
+class SqlRecordRepo(
+    SqlCopies, SqlJobs, SqlReconciliation, SqlHolds, SqlDeletions, SqlOutbox, RecordRepo
+):
     """The catalogue in the database of `driver`, which is opened at the first use."""
 
     def __init__(self, driver: Driver) -> None:
-        super().__init__(driver)
+        SqlJobs.__init__(self, driver)
+        SqlOutbox.__init__(self)
         self._read = CatalogueReader(driver)
         # Range of confidence → a number of violations that it had, which is a lower bound.
         self._range_sizes: dict[tuple[float | None, float | None], int] = {}

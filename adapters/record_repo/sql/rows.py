@@ -3,7 +3,7 @@
 Rows are not checked when they are read: their values were checked before they were written.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from json import loads as exact_loads
@@ -17,6 +17,7 @@ from traffic_storage.adapters.record_repo.sql.statement import Args
 from traffic_storage.adapters.record_repo.sql.tables import confidence_band
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
+from traffic_storage.domain.events import Event, EventKind, RecordedEvent
 from traffic_storage.domain.files import (
     BlobKey,
     Coding,
@@ -57,6 +58,27 @@ Row: TypeAlias = Sequence[Any]
 """A row as a database gives it; the columns of the statement in order."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def event_row(event: Event) -> Args:
+    """Return the arguments of the insertion of an event."""
+    details = _json(event.details)
+    return micros(event.at), event.kind.value, event.file_id, event.violation_id, details
+
+
+def event_of(row: Row) -> RecordedEvent:
+    """Return the event of a row."""
+    sequence, at, kind, file_id, violation_id, details = row
+    event = Event(
+        EventKind(kind),
+        moment(at),
+        file_id and FileId(file_id),
+        violation_id and ViolationId(violation_id),
+        _frozen([details])[0],
+    )
+    return RecordedEvent(sequence, event)
+
+
 NO_STORE = ""
 _MICROSECOND = timedelta(microseconds=1)
 # Microseconds until 2106. Seconds until then, as a double, lie within a quarter of a microsecond, and
@@ -66,6 +88,7 @@ _FILE_COLUMNS = 32
 # Integers beyond 64 bits orjson can't write, and reads as floats; Python's own JSON does both. A
 # text that holds one begins with a tab, which it has nowhere else, so that reading need not search.
 _LONG = "\t"
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _LATEST = 2**63 - 1
 _BEHIND_ALL_UUIDS = b"\xff" * 16
 
@@ -239,11 +262,6 @@ def files_of(rows: Iterable[Row]) -> tuple[StoredFile, ...]:
     return tuple(_file_of(list(group)) for _, group in groupby(rows, key=itemgetter(0)))
 
 
-def single_copies_of(rows: Iterable[Row]) -> tuple[StoredFile, ...]:
-    """Return a file with one replica for each row; rows of one file may be adjacent."""
-    return tuple(_file_of([row]) for row in rows)
-
-
 def _file_of(rows: Sequence[Row]) -> StoredFile:
     row = rows[0]
     file_id, size_bytes, stored_size_bytes, created_at, captured_at, keep_until = row[:6]
@@ -283,12 +301,17 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
         replicas=tuple(sorted(replicas, key=_local_first)),
         state=FileState(state),
         state_at=_moment_or_none(state_at),
-        keep_until=moment(keep_until),
+        keep_until=_end_of(keep_until),
         retention_rule=rule,
         retention_basis=_basis_of(clock, basis_at, basis_reason, created_at, captured_at),
         historic=bool(historic),
         original_name=original_name,
     )
+
+
+def _end_of(keep_until: object) -> datetime:
+    """Return the end of a retention; a damaged value, which only SQLite can hold, keeps for ever."""
+    return moment(keep_until) if isinstance(keep_until, int) else _NEVER
 
 
 def _basis_of(
@@ -320,6 +343,14 @@ def _local_first(replica: Replica) -> tuple[bool, StoreId, BlobKey]:
 
 
 _STATES = {state.value: state for state in ViolationState}
+_FILE_STATES: Mapping[str | None, FileState] = {
+    None: FileState.AVAILABLE,
+    **{state.value: state for state in FileState},
+}
+
+
+def _unless_available(state: FileState) -> str | None:
+    return None if state is FileState.AVAILABLE else state.value
 
 
 def violation_row(violation: StoredViolation) -> Args:
@@ -347,6 +378,8 @@ def violation_row(violation: StoredViolation) -> Args:
         violation.video_file_id,
         violation.state.value,
         _micros_or_none(violation.state_at),
+        _unless_available(violation.image_state),
+        _unless_available(violation.video_state),
         confidence_band(record.confidence),
     )
 
@@ -362,7 +395,8 @@ def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
         return ()
     ids, devices, types, classes, confidences, occurred, timestamps, zones = columns[:8]
     received, boxes, durations, image_paths, video_paths, infos, versions = columns[8:15]
-    digests, metadata_ids, image_ids, video_ids, states, states_at = columns[15:]
+    digests, metadata_ids, image_ids, video_ids, states, states_at = columns[15:21]
+    image_states, video_states = columns[21:]
     times = [*map(datetime.fromisoformat, timestamps)]
     records = map(
         recorded,
@@ -392,6 +426,8 @@ def violations_of(rows: Iterable[Row]) -> tuple[StoredViolation, ...]:
             video_ids,
             map(_STATES.__getitem__, states),
             map(_moment_or_none, states_at),
+            map(_FILE_STATES.__getitem__, image_states),
+            map(_FILE_STATES.__getitem__, video_states),
         )
     )
 

@@ -28,8 +28,8 @@ from traffic_storage.adapters.record_repo.sql.driver import (
     Refused,
     Step,
     Write,
-    counting,
     merged,
+    recording,
 )
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.rows import Row
@@ -331,7 +331,7 @@ class _Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             refusals = [(job, self._one(connection, job.payload)) for job in jobs]
-            for step in counting(job.payload for job, refusal in refusals if refusal is None):
+            for step in recording([job.payload for job, refusal in refusals if refusal is None]):
                 _run(connection, step)
         except BaseException:
             _roll_back(connection)

@@ -4,6 +4,7 @@ The statements of one transaction run in the order of this module: first those t
 entry or insert an id, then rows before the rows that refer to them, and counters last.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
@@ -38,6 +39,7 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     attempt,
     catalogue,
     file,
+    is_available,
     replica,
     store,
     usage_day,
@@ -70,6 +72,22 @@ def _insertion(table: Table) -> Statement:
     values = dict(zip(table.c.keys(), map(_given, names), strict=True))
     return Statement(insert(table).values(values), names)
 
+
+# Locks until the end of the transaction. What tombstones files or begins to purge them takes the
+# shared one before it looks for holds, what places a hold takes the other, so that each sees what the
+# other has committed. On SQLite only one transaction writes at a time.
+HOLDS_LOCK = 7203114061177452
+"""The number is arbitrary; no other program may use it for an advisory lock in this database."""
+
+
+def _lock(taken: Callable[..., ColumnElement[Any]]) -> Statement:
+    key = cast(_given("key"), BigInteger)
+    return Statement(select(taken(key)), ("key",), on_sqlite=select(key))
+
+
+# In this order: a group of writes that needs both begins with the stronger.
+LOCK_HOLDS = _lock(func.pg_advisory_xact_lock)
+LOCK_HOLDS_SHARED = _lock(func.pg_advisory_xact_lock_shared)
 
 # Stores.
 _STORE_COLUMNS = tuple(column for column in store.c if column is not store.c.number)
@@ -192,6 +210,7 @@ COMPLETE_VIOLATION = Statement(
     update(violation)
     .where(
         violation.c.violation_id == _given("id"),
+        is_available,
         or_(_text("image").is_(None), violation.c.image_file_id.is_(None)),
         or_(_text("video").is_(None), violation.c.video_file_id.is_(None)),
     )

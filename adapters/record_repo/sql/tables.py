@@ -206,84 +206,22 @@ def _is_one_of(states: Iterable[str]) -> ColumnElement[bool]:
     )
 
 
-def _replica_index(name: str, *columns: Column[Any], states: Iterable[ReplicaState]) -> None:
+def _replica_index(name: str, column: Column[Any], *states: ReplicaState) -> None:
     where = _is_one_of(states)
     Index(
         f"replica_{name}_idx",
         replica.c.store,
-        *columns,
+        column,
         postgresql_where=where,
         sqlite_where=where,
     )
 
 
 # Due for verification, store by store; those that were never verified are looked for by IS NULL.
-_replica_index(
-    "verified_at", replica.c.verified_at, replica.c.replica_id, states=[ReplicaState.PRESENT]
-)
-_replica_index("doubtful", replica.c.file_id, states=[ReplicaState.CORRUPT, ReplicaState.MISSING])
+_replica_index("verified_at", replica.c.verified_at, ReplicaState.PRESENT)
+_replica_index("doubtful", replica.c.file_id, ReplicaState.CORRUPT, ReplicaState.MISSING)
 # The oldest first.
-_replica_index("age", replica.c.replica_id, states=[ReplicaState.PRESENT])
-
-# Batches of verifications that were recorded, so that none is counted twice. Old ones are deleted.
-fixity_batch = Table(
-    "fixity_batch",
-    metadata,
-    Column("batch_id", _uuid(), primary_key=True),
-    Column("recorded_at", BigInteger, nullable=False),
-    Index("fixity_batch_recorded_at_idx", "recorded_at"),
-)
-
-# What was verified: days since 1970 (UTC) and `store.number`.
-fixity_day = Table(
-    "fixity_day",
-    metadata,
-    Column("day", Integer, primary_key=True, autoincrement=False),
-    Column("store", SmallInteger, primary_key=True, autoincrement=False),
-    Column("checked", BigInteger, nullable=False),
-    Column("corrupted", BigInteger, nullable=False),
-    Column("missing", BigInteger, nullable=False),
-    Column("altered", BigInteger, nullable=False),
-    Column("unknown", BigInteger, nullable=False),
-    Column("healed", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    postgresql_with=_ROOM_FOR_VERSIONS,
-)
-
-incident = Table(
-    "incident",
-    metadata,
-    Column("incident_id", _uuid(), primary_key=True),
-    Column("opened_at", BigInteger, nullable=False),
-    # NULL while the incident is open.
-    Column("closed_at", BigInteger),
-    # 16 zero bytes: the incident concerns the file. Not NULL, because NULLs are never equal.
-    Column("replica_id", _uuid(), nullable=False),
-    Column("kind", _text(), nullable=False),
-    Column("file_id", _text(), nullable=False),
-    Column("store_id", _text()),
-    Column("details", _text(), nullable=False),
-    Column("closed_by", _text(), nullable=False),
-    Column("resolution", _text(), nullable=False),
-)
-_open = incident.c.closed_at.is_(None)
-# One open incident for each kind and copy.
-Index(
-    "incident_open_idx",
-    *(incident.c.file_id, incident.c.replica_id, incident.c.kind),
-    unique=True,
-    postgresql_where=_open,
-    sqlite_where=_open,
-)
-# Pages, newest first.
-Index("incident_time_idx", incident.c.opened_at, incident.c.incident_id)
-Index("incident_file_time_idx", incident.c.file_id, incident.c.opened_at, incident.c.incident_id)
-Index(
-    "incident_open_time_idx",
-    *(incident.c.opened_at, incident.c.incident_id),
-    postgresql_where=_open,
-    sqlite_where=_open,
-)
+_replica_index("age", replica.c.replica_id, ReplicaState.PRESENT)
 
 # Blobs that no replica explains (`domain.quarantine`).
 quarantine = Table(
@@ -350,6 +288,9 @@ violation = Table(
     Column("state", _text(), nullable=False),
     # NULL: since `received_at`.
     Column("state_at", BigInteger),
+    # The states of the files; NULL: available, or there is no such file.
+    Column("image_state", _text()),
+    Column("video_state", _text()),
     # `confidence_band(confidence)`, for the indexes.
     Column("confidence_band", SmallInteger, nullable=False),
     CheckConstraint("confidence >= 0 AND confidence <= 1", name="confidence_is_a_share"),
@@ -390,6 +331,114 @@ _violation_index(
     "confidence", violation.c.confidence, *_ORDER, where=and_(whole_range, is_available)
 )
 
+# Legal holds. One column or set of columns says what is held: a file, a violation, or a device's
+# files of a time range.
+hold = Table(
+    "hold",
+    metadata,
+    Column("hold_id", _uuid(), primary_key=True),
+    Column("placed_at", BigInteger, nullable=False),
+    # NULL: open.
+    Column("until", BigInteger),
+    Column("released_at", BigInteger),
+    Column("start_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("include_future", Boolean, nullable=False),
+    Column("file_id", _text()),
+    Column("violation_id", _text()),
+    Column("device_id", _text()),
+    Column("kind", _text()),
+    Column("violation_type", _text()),
+    Column("case_reference", _text(), nullable=False),
+    Column("reason", _text(), nullable=False),
+    Column("placed_by", _text(), nullable=False),
+    Column("released_by", _text()),
+    Column("release_reason", _text()),
+    # Pages, newest first.
+    Index("hold_time_idx", "placed_at", "hold_id"),
+)
+is_unreleased = hold.c.released_at.is_(None)
+for _held in (hold.c.file_id, hold.c.violation_id, hold.c.device_id):
+    _is_held = and_(_held.is_not(None), is_unreleased)
+    Index(
+        f"hold_{_held.name}_idx",
+        _held,
+        postgresql_where=_is_held,
+        sqlite_where=_is_held,
+    )
+Index(
+    "hold_unreleased_idx",
+    hold.c.placed_at,
+    hold.c.hold_id,
+    postgresql_where=is_unreleased,
+    sqlite_where=is_unreleased,
+)
+
+# Why, by whom and when a file was deleted; an undelete removes the row.
+deletion = Table(
+    "deletion",
+    metadata,
+    Column("file_id", _text(), ForeignKey(file.c.file_id), primary_key=True),
+    # Names the change that inserted the row.
+    Column("deletion_id", _uuid(), nullable=False),
+    Column("tombstoned_at", BigInteger, nullable=False),
+    Column("purge_after", BigInteger, nullable=False),
+    Column("purged_at", BigInteger),
+    Column("override", Boolean, nullable=False),
+    Column("reason", _text(), nullable=False),
+    Column("actor", _text(), nullable=False),
+    # NULL: a person deleted the file.
+    Column("rule", _text()),
+)
+_is_not_purged = deletion.c.purged_at.is_(None)
+Index(
+    "deletion_due_idx",
+    deletion.c.purge_after,
+    deletion.c.file_id,
+    postgresql_where=_is_not_purged,
+    sqlite_where=_is_not_purged,
+)
+
+# The replicas that a purge has removed, and what the store answered.
+removal = Table(
+    "removal",
+    metadata,
+    Column("replica_id", _uuid(), primary_key=True),
+    Column("file_id", _text(), ForeignKey(file.c.file_id), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("answer", _text(), nullable=False),
+    Index("removal_file_id_idx", "file_id"),
+    sqlite_with_rowid=False,
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("file_id", _text(), ForeignKey(file.c.file_id), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("document", _text(), nullable=False),
+)
+
+# What has happened, in the order of `sequence`; notifications and the audit read it later.
+event = Table(
+    "event",
+    metadata,
+    Column(
+        "sequence",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", _text(), nullable=False),
+    Column("file_id", _text()),
+    Column("violation_id", _text()),
+    Column("details", _text(), nullable=False),
+    # Numbers always grow, also after the table was emptied.
+    sqlite_autoincrement=True,
+)
+
 # Jobs. `key` is unique among live jobs; times are those of the database's clock.
 job = Table(
     "job",
@@ -420,9 +469,6 @@ job = Table(
     # Rows change often and live shortly: dead versions must not pile up in the indexes.
     postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "70"},
 )
-
-
-is_ended = _is_one_of(sorted(set(JobState) - LIVE))
 
 
 def _job_index(

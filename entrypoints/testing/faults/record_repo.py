@@ -6,8 +6,10 @@ from typing import TypeVar
 from uuid import UUID
 
 from traffic_storage.domain.changes import Change
+from traffic_storage.domain.deletion import Certificate, Deletion, Removal
+from traffic_storage.domain.events import RecordedEvent
 from traffic_storage.domain.files import BlobKey, StoredFile, Tier
-from traffic_storage.domain.fixity import DuePosition, FixityDay, StoreCoverage
+from traffic_storage.domain.holds import Hold, HoldReach
 from traffic_storage.domain.identifiers import (
     AttemptId,
     CatalogueId,
@@ -17,7 +19,6 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import RegisteredStore
-from traffic_storage.domain.incidents import Incident, IncidentsQuery
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
 from traffic_storage.domain.jobs import (
     Claim,
@@ -30,7 +31,14 @@ from traffic_storage.domain.jobs import (
     Schedule,
 )
 from traffic_storage.domain.quarantine import Quarantined
-from traffic_storage.domain.query import FilesQuery, JobsQuery, Page, ViolationQuery
+from traffic_storage.domain.query import (
+    Cursor,
+    FilesQuery,
+    HoldsQuery,
+    JobsQuery,
+    Page,
+    ViolationQuery,
+)
 from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
@@ -99,31 +107,43 @@ class FailingRecordRepo(Failing, RecordRepo):
     async def wait_for_jobs(self, seconds: float) -> None:
         await self._do("wait_for_jobs", lambda: self.inner.wait_for_jobs(seconds))
 
-    async def due_replicas(
-        self, store_id: StoreId, before: datetime, after: DuePosition | None, limit: int
-    ) -> Sequence[StoredFile]:
-        return await self._do(
-            "due_replicas", lambda: self.inner.due_replicas(store_id, before, after, limit)
-        )
+    async def hold(self, hold_id: UUID) -> Hold | None:
+        return await self._do("hold", lambda: self.inner.hold(hold_id))
 
-    async def doubtful_replicas(
-        self, store_id: StoreId, after: StoredFile | None, limit: int
-    ) -> Sequence[StoredFile]:
-        return await self._do(
-            "doubtful_replicas", lambda: self.inner.doubtful_replicas(store_id, after, limit)
-        )
+    async def holds(self, query: HoldsQuery) -> Page[Hold]:
+        return await self._do("holds", lambda: self.inner.holds(query))
 
-    async def coverage(self, overdue_before: datetime) -> Sequence[StoreCoverage]:
-        return await self._do("coverage", lambda: self.inner.coverage(overdue_before))
+    async def held(self, file_ids: Collection[FileId], at: datetime) -> frozenset[FileId]:
+        return await self._do("held", lambda: self.inner.held(file_ids, at))
 
-    async def fixity_days(self, first: date, last: date) -> Sequence[FixityDay]:
-        return await self._do("fixity_days", lambda: self.inner.fixity_days(first, last))
+    async def holds_on(self, file_id: FileId, at: datetime) -> Sequence[Hold]:
+        return await self._do("holds_on", lambda: self.inner.holds_on(file_id, at))
 
-    async def incident(self, incident_id: UUID) -> Incident | None:
-        return await self._do("incident", lambda: self.inner.incident(incident_id))
+    async def hold_reach(self, hold: Hold) -> HoldReach:
+        return await self._do("hold_reach", lambda: self.inner.hold_reach(hold))
 
-    async def incidents(self, query: IncidentsQuery) -> Page[Incident]:
-        return await self._do("incidents", lambda: self.inner.incidents(query))
+    async def deletions(self, file_ids: Collection[FileId]) -> Mapping[FileId, Deletion]:
+        return await self._do("deletions", lambda: self.inner.deletions(file_ids))
+
+    async def due_for_purge(
+        self, at: datetime, after: Cursor | None = None, limit: int = 100
+    ) -> Page[Deletion]:
+        return await self._do("due_for_purge", lambda: self.inner.due_for_purge(at, after, limit))
+
+    async def removals(self, file_id: FileId) -> Sequence[Removal]:
+        return await self._do("removals", lambda: self.inner.removals(file_id))
+
+    async def certificate(self, file_id: FileId) -> Certificate | None:
+        return await self._do("certificate", lambda: self.inner.certificate(file_id))
+
+    async def events(self, after: int = 0, limit: int = 100) -> Sequence[RecordedEvent]:
+        return await self._do("events", lambda: self.inner.events(after, limit))
+
+    async def last_event(self) -> int:
+        return await self._do("last_event", self.inner.last_event)
+
+    async def forget_events(self, before: datetime, limit: int = 1000) -> None:
+        await self._do("forget_events", lambda: self.inner.forget_events(before, limit))
 
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -20,10 +19,10 @@ from tests.support.servers import Database, PostgresAddress
 from tests.support.violations import violation_rows
 from traffic_storage.adapters.record_repo.sql import (
     copy_statements,
+    deletion_statements,
+    event_statements,
     file_pages,
-    fixity_statements,
-    incident_statements,
-    job_statements,
+    hold_statements,
     reconciliation_statements,
     rows,
     statements,
@@ -43,6 +42,7 @@ from traffic_storage.adapters.record_repo.sql.sqlite import (
 )
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.domain.digests import sha256_of
+from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import NOON
 from traffic_storage.ports.record_repo import RecordRepo
 
@@ -52,13 +52,12 @@ pytestmark = pytest.mark.xdist_group("plans")
 ROWS = 100_000
 LARGE = {
     "attempt",
+    "certificate",
+    "deletion",
+    "event",
     "file",
-    "incident",
-    "job",
-    # The table of jobs, as statements name it that read it twice.
-    "due",
-    "mine",
     "quarantine",
+    "removal",
     "replica",
     "usage_day",
     "usage_delta",
@@ -75,20 +74,19 @@ STATEMENTS: dict[str, Statement] = {
     for name in ("IN_ORDER", "MERGED", "RARE")
     for key, statement in vars(violation_pages)[name].items()
 }
-for _module in (
-    reconciliation_statements,
-    fixity_statements,
-    incident_statements,
-    job_statements,
-):
-    STATEMENTS |= {
-        f"{_module.__name__.rpartition('.')[2]} {name}": found
-        for name, found in vars(_module).items()
-        if isinstance(found, Statement)
-    }
-STATEMENTS |= {f"incidents {filters}": one for filters, one in incident_statements.PAGES.items()}
+STATEMENTS |= {
+    f"{module.__name__} {name}": found
+    for module in (
+        deletion_statements,
+        event_statements,
+        hold_statements,
+        reconciliation_statements,
+    )
+    for name, found in vars(module).items()
+    if isinstance(found, Statement)
+}
+STATEMENTS |= {f"holds, active {active}": found for active, found in hold_statements.PAGES.items()}
 STATEMENTS["OLDEST_IN"] = copy_statements.OLDEST_IN
-STATEMENTS |= {f"jobs {filters}": statement for filters, statement in job_statements.PAGES.items()}
 STATEMENTS |= {f"files {filters}": statement for filters, statement in file_pages._PAGES.items()}
 
 
@@ -97,25 +95,24 @@ def _attempts() -> Iterator[Args]:
         yield f"attempt-{n}", "test", _AT + n, "[]", False
 
 
-def _incidents() -> Iterator[Args]:
+def _deletions() -> Iterator[Args]:
     for n in range(ROWS):
-        closed_at = _AT if n % 10 else None
-        names = bytes(16), "corrupt_replica", f"file-{n}", "local-1"
-        yield n.to_bytes(16, "big"), _AT + n, closed_at, *names, "flipped", "ana", "restored"
+        yield (f"V{n}~metadata", uuid7_at(NOON).bytes, _AT, _AT + n, None, False, "", "", None)
 
 
-def _jobs() -> Iterator[Args]:
-    """Jobs that wait for a store of another host, running ones, and ended ones."""
+def _removals() -> Iterator[Args]:
     for n in range(ROWS):
-        state = ("ready", "ready", "running", "done", "dead")[n % 5]
-        lease = _AT if state == "running" else None
-        ended = _AT + n if state in {"done", "dead"} else None
-        key = f"key-{n}" if n % 2 else None
-        yield (
-            *(uuid4().bytes, _AT + n, _AT + n, lease, ended),
-            *(0, None, 0, 1, 0, 8, False, uuid4().bytes if lease else None),
-            *(f"kind-{n % 7}", state, key, "disk", None, "", "", "{}"),
-        )
+        yield uuid7_at(NOON).bytes, f"V{n}~metadata", _AT, "deleted"
+
+
+def _certificates() -> Iterator[Args]:
+    for n in range(ROWS):
+        yield f"V{n}~metadata", _AT, bytes(32), "{}"
+
+
+def _events() -> Iterator[Args]:
+    for n in range(ROWS):
+        yield n + 1, _AT, "stored", f"V{n}~metadata", None, "{}"
 
 
 TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
@@ -123,8 +120,10 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "replica": lambda: metadata_replicas(ROWS),
     "violation": lambda: violation_rows(ROWS),
     "attempt": _attempts,
-    "incident": _incidents,
-    "job": _jobs,
+    "deletion": _deletions,
+    "removal": _removals,
+    "certificate": _certificates,
+    "event": _events,
 }
 _STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1)
 
@@ -229,18 +228,6 @@ class TestPostgres:
                 if filters.violation:
                     assert scan["Index Name"] == "file_violation_id_idx", (filters, plan)
 
-    async def test_due_copies_are_read_in_order_along_an_index(
-        self, postgres_settings: PostgresSettings
-    ) -> None:
-        """Otherwise a page of copies that were never verified would sort all of them."""
-        for statement in (fixity_statements.NEVER_VERIFIED, fixity_statements.VERIFIED_BEFORE):
-            sql = statement.text(POSTGRES).sql
-            count = max(map(int, re.findall(r"\$(\d+)", sql)))
-            plan = await self._plan(postgres_settings, sql, ["NULL"] * count)
-            (scan,) = [node for node in _nodes(plan) if node.get("Relation Name") == "replica"]
-            assert scan["Index Name"] == "replica_verified_at_idx", plan
-            assert not _sorts_above(plan, scan), plan
-
     async def _plan(
         self, settings: PostgresSettings, sql: str, given: Sequence[str]
     ) -> Mapping[str, Any]:
@@ -260,13 +247,6 @@ class TestPostgres:
 def _scanned(step: str) -> str:
     found = re.match(r"SCAN (\w+)", step)
     return found[1] if found else ""
-
-
-def _sorts_above(plan: Mapping[str, Any], scan: Mapping[str, Any]) -> bool:
-    """Whether rows of a scan are sorted before a limit."""
-    limits = [node for node in _nodes(plan) if node["Node Type"] == "Limit"]
-    innermost = [node for node in limits if any(below is scan for below in _nodes(node))][-1]
-    return any("Sort" in node["Node Type"] for node in _nodes(innermost))
 
 
 def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from tests.adapters.record_repo.test_postgres import opened, settings_of
 from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.sql import migrations, rows, statements, tables
-from traffic_storage.adapters.record_repo.sql.driver import Refused, Step, Write, counting, merged
+from traffic_storage.adapters.record_repo.sql.driver import Refused, Step, Write, merged, recording
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo, folding
 from traffic_storage.adapters.record_repo.sql.sqlite import (
     SqliteDriver,
@@ -342,7 +342,7 @@ class TestMerging:
             for n in range(3)
         ]
         number = (day - date(1970, 1, 1)).days
-        assert counting(writes) == [
+        assert recording(writes) == [
             Step(
                 statements.ADD_USAGE,
                 (
@@ -352,7 +352,7 @@ class TestMerging:
                 ),
             )
         ]
-        assert counting([Write(())]) == []
+        assert recording([Write(())]) == []
 
 
 def test_rows_of_files_without_copies_and_with_other_stored_segments() -> None:

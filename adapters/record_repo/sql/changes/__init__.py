@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddReplicaWriter
+from traffic_storage.adapters.record_repo.sql.changes.begin_purge import BeginPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
+from traffic_storage.adapters.record_repo.sql.changes.end_purge import EndPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.import_rows import ImportRowsWriter
-from traffic_storage.adapters.record_repo.sql.changes.incidents import (
-    CloseIncidentWriter,
-    OpenIncidentWriter,
-)
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
+from traffic_storage.adapters.record_repo.sql.changes.place_hold import PlaceHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     BeginRemovalWriter,
     EnterQuarantineWriter,
@@ -18,15 +17,22 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     NoteQuarantinedWriter,
     UndoAttemptWriter,
 )
-from traffic_storage.adapters.record_repo.sql.changes.record_verifications import (
-    RecordVerificationsWriter,
-)
+from traffic_storage.adapters.record_repo.sql.changes.release_hold import ReleaseHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.release_replica import ReleaseReplicaWriter
+from traffic_storage.adapters.record_repo.sql.changes.remove_replicas import RemoveReplicasWriter
+from traffic_storage.adapters.record_repo.sql.changes.tombstone import TombstoneWriter
+from traffic_storage.adapters.record_repo.sql.changes.undelete import UndeleteWriter
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, ReleaseReplica
-from traffic_storage.domain.fixity import RecordVerifications
-from traffic_storage.domain.incidents import CloseIncident, OpenIncident
+from traffic_storage.domain.deletion import (
+    BeginPurge,
+    EndPurge,
+    RemoveReplicas,
+    Tombstone,
+    Undelete,
+)
+from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -47,7 +53,11 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     ImportRows: ImportRowsWriter,
     AddReplica: AddReplicaWriter,
     ReleaseReplica: ReleaseReplicaWriter,
-    RecordVerifications: RecordVerificationsWriter,
-    OpenIncident: OpenIncidentWriter,
-    CloseIncident: CloseIncidentWriter,
+    PlaceHold: PlaceHoldWriter,
+    ReleaseHold: ReleaseHoldWriter,
+    Tombstone: TombstoneWriter,
+    Undelete: UndeleteWriter,
+    BeginPurge: BeginPurgeWriter,
+    RemoveReplicas: RemoveReplicasWriter,
+    EndPurge: EndPurgeWriter,
 }

@@ -6,6 +6,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Ste
 from traffic_storage.adapters.record_repo.sql.jobs import insertion
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.domain.copies import AddReplica
+from traffic_storage.domain.events import event_of_copy
 from traffic_storage.domain.files import Replica, ReplicaState, StoredFile
 from traffic_storage.domain.usage import counted_by_addition
 from traffic_storage.ports.errors import AttemptCondemned
@@ -45,7 +46,8 @@ def _addition(change: AddReplica, file: StoredFile) -> Write:
     if change.jobs:
         steps.append(insertion(change.jobs))
     counters = counted_by_addition(file, change.replica, replaced)
-    return Write(tuple(steps), counters=counters, grows=True)
+    events = (event_of_copy(file, change.replica, replaced),)
+    return Write(tuple(steps), counters=counters, events=events, grows=True)
 
 
 def departure(replica: Replica) -> Step:

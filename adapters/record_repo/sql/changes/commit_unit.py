@@ -6,6 +6,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Ste
 from traffic_storage.adapters.record_repo.sql.jobs import insertion
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.domain.changes import CommitUnit
+from traffic_storage.domain.events import events_of_commit
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.usage import counted_by_commit
 from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
@@ -29,6 +30,10 @@ class CommitUnitWriter(ChangeWriter[CommitUnit]):
             raise AttemptCondemned(
                 f"the store operation {attempt} took too long and was cancelled before its commit"
             ) from refused
+        if refused.statement is statements.LOCK_AVAILABLE_FILE:
+            raise AttemptCondemned(
+                f"the store operation {attempt} restores a file that was deleted since"
+            ) from refused
         if refused.statement is statements.INSERT_REPLICA:
             raise AttemptCondemned(
                 f"the store operation {attempt} names a store that is not registered, or restores "
@@ -38,14 +43,17 @@ class CommitUnitWriter(ChangeWriter[CommitUnit]):
             # The caller made a unit of a violation without its files, which is a defect.
             raise refused.__cause__ or refused from None
         raise IdsTaken(
-            "another call was first to store one of these files or their violation: "
-            f"{', '.join(unit.names.files)}"
+            "another call was first to store one of these files or their violation, or the violation "
+            f"was deleted: {', '.join(unit.names.files)}"
         ) from refused
 
 
 def _commitment(change: CommitUnit) -> Write:
     attempt, unit = change.attempt, change.unit
     steps = [Step(statements.END_ATTEMPT, ((attempt,),), 1)]
+    if unit.restored:
+        restored = tuple((file.file_id,) for file in unit.restored)
+        steps.append(Step(statements.LOCK_AVAILABLE_FILE, restored, len(restored)))
     if unit.files:
         steps.append(
             Step(statements.INSERT_FILE, tuple(rows.file_row(file) for file in unit.files))
@@ -67,5 +75,6 @@ def _commitment(change: CommitUnit) -> Write:
     return Write(
         tuple(steps),
         counters=counted_by_commit(unit),
+        events=events_of_commit(unit),
         grows=True,
     )

@@ -5,6 +5,7 @@ from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.domain.changes import ObserveReplica
+from traffic_storage.domain.events import event_of_observation
 from traffic_storage.domain.files import Replica, StoredFile
 from traffic_storage.domain.usage import counted_by_transition
 
@@ -23,17 +24,20 @@ class ObserveReplicaWriter(ChangeWriter[ObserveReplica]):
         if file is None or found is None:
             return None
         self._becomes = found.become(change.state, verified_at=change.at)
-        return _observation(file, found, change)
+        return _observation(file, found, self._becomes, change)
 
     async def refused(self, change: ObserveReplica, refused: Refused) -> bool:
         now = await self._read.file(change.file_id)
         return refused.repeated and now is not None and self._becomes in now.replicas
 
 
-def _observation(file: StoredFile, found: Replica, change: ObserveReplica) -> Write:
+def _observation(
+    file: StoredFile, found: Replica, becomes: Replica, change: ObserveReplica
+) -> Write:
     states = found.state.value, change.state.value
     row = (found.replica_id.bytes, *states, rows.micros(change.at))
     return Write(
         (Step(statements.MARK_REPLICA, (row,), 1),),
         counters=counted_by_transition(file, found, change.state, change.at),
+        events=(event_of_observation(file, becomes, change.at),),
     )

@@ -7,6 +7,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Ste
 from traffic_storage.adapters.record_repo.sql.jobs import insertion
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.domain.copies import ReleaseReplica
+from traffic_storage.domain.events import event_of_released_copy
 from traffic_storage.domain.files import ReplicaState
 from traffic_storage.domain.usage import counted_by_transition
 
@@ -32,7 +33,8 @@ class ReleaseReplicaWriter(ChangeWriter[ReleaseReplica]):
         if change.jobs:
             steps.append(insertion(change.jobs))
         counters = counted_by_transition(file, goes, ReplicaState.GONE, change.at)
-        return Write(tuple(steps), counters=counters)
+        events = (event_of_released_copy(file, goes, change.at),)
+        return Write(tuple(steps), counters=counters, events=events)
 
     async def refused(self, change: ReleaseReplica, refused: Refused) -> bool:
         return refused.repeated and change.is_shown_by(await self._read.file(change.file_id))

@@ -28,7 +28,9 @@ def upgrade() -> None:
     _make_files()
     _make_violations()
     _make_jobs()
-    _make_fixity()
+    _make_holds()
+    _make_deletions()
+    _make_events()
     _make_counters()
     _make_quarantine()
 
@@ -160,10 +162,7 @@ def _make_files() -> None:
     )
     op.create_index("replica_file_id_idx", "replica", ["file_id"])
     _make_partial(
-        "replica_verified_at_idx",
-        "replica",
-        ["store", "verified_at", "replica_id"],
-        "state = 'present'",
+        "replica_verified_at_idx", "replica", ["store", "verified_at"], "state = 'present'"
     )
     _make_partial(
         "replica_doubtful_idx", "replica", ["store", "file_id"], "state IN ('corrupt', 'missing')"
@@ -222,6 +221,8 @@ def _make_violations() -> None:
         sa.Column("video_file_id", _text()),
         sa.Column("state", _text(), nullable=False),
         sa.Column("state_at", sa.BigInteger),
+        sa.Column("image_state", _text()),
+        sa.Column("video_state", _text()),
         sa.Column("confidence_band", sa.SmallInteger, nullable=False),
         sa.PrimaryKeyConstraint("violation_id", name="violation_pkey"),
         *(
@@ -308,50 +309,91 @@ def _make_jobs() -> None:
     )
 
 
-def _make_fixity() -> None:
+def _make_holds() -> None:
     op.create_table(
-        "fixity_batch",
-        sa.Column("batch_id", _uuid(), nullable=False),
-        sa.Column("recorded_at", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("batch_id", name="fixity_batch_pkey"),
+        "hold",
+        sa.Column("hold_id", _uuid(), nullable=False),
+        sa.Column("placed_at", sa.BigInteger, nullable=False),
+        sa.Column("until", sa.BigInteger),
+        sa.Column("released_at", sa.BigInteger),
+        sa.Column("start_time", sa.BigInteger),
+        sa.Column("end_time", sa.BigInteger),
+        sa.Column("include_future", sa.Boolean, nullable=False),
+        sa.Column("file_id", _text()),
+        sa.Column("violation_id", _text()),
+        sa.Column("device_id", _text()),
+        sa.Column("kind", _text()),
+        sa.Column("violation_type", _text()),
+        sa.Column("case_reference", _text(), nullable=False),
+        sa.Column("reason", _text(), nullable=False),
+        sa.Column("placed_by", _text(), nullable=False),
+        sa.Column("released_by", _text()),
+        sa.Column("release_reason", _text()),
+        sa.PrimaryKeyConstraint("hold_id", name="hold_pkey"),
     )
-    op.create_index("fixity_batch_recorded_at_idx", "fixity_batch", ["recorded_at"])
-    results = ("checked", "corrupted", "missing", "altered", "unknown", "healed", "bytes")
+    op.create_index("hold_time_idx", "hold", ["placed_at", "hold_id"])
+    for column in ("file_id", "violation_id", "device_id"):
+        _make_partial(
+            f"hold_{column}_idx", "hold", [column], f"{column} IS NOT NULL AND released_at IS NULL"
+        )
+    _make_partial("hold_unreleased_idx", "hold", ["placed_at", "hold_id"], "released_at IS NULL")
+
+
+def _make_deletions() -> None:
     op.create_table(
-        "fixity_day",
-        sa.Column("day", sa.Integer, autoincrement=False, nullable=False),
-        sa.Column("store", sa.SmallInteger, autoincrement=False, nullable=False),
-        *(sa.Column(name, sa.BigInteger, nullable=False) for name in results),
-        sa.PrimaryKeyConstraint("day", "store", name="fixity_day_pkey"),
-        postgresql_with=_ROOM_FOR_VERSIONS,
-    )
-    op.create_table(
-        "incident",
-        sa.Column("incident_id", _uuid(), nullable=False),
-        sa.Column("opened_at", sa.BigInteger, nullable=False),
-        sa.Column("closed_at", sa.BigInteger),
-        sa.Column("replica_id", _uuid(), nullable=False),
-        sa.Column("kind", _text(), nullable=False),
+        "deletion",
         sa.Column("file_id", _text(), nullable=False),
-        sa.Column("store_id", _text()),
+        sa.Column("deletion_id", _uuid(), nullable=False),
+        sa.Column("tombstoned_at", sa.BigInteger, nullable=False),
+        sa.Column("purge_after", sa.BigInteger, nullable=False),
+        sa.Column("purged_at", sa.BigInteger),
+        sa.Column("override", sa.Boolean, nullable=False),
+        sa.Column("reason", _text(), nullable=False),
+        sa.Column("actor", _text(), nullable=False),
+        sa.Column("rule", _text()),
+        sa.PrimaryKeyConstraint("file_id", name="deletion_pkey"),
+        sa.ForeignKeyConstraint(["file_id"], ["file.file_id"], name="deletion_file_id_fkey"),
+    )
+    _make_partial("deletion_due_idx", "deletion", ["purge_after", "file_id"], "purged_at IS NULL")
+    op.create_table(
+        "removal",
+        sa.Column("replica_id", _uuid(), nullable=False),
+        sa.Column("file_id", _text(), nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("answer", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("replica_id", name="removal_pkey"),
+        sa.ForeignKeyConstraint(["file_id"], ["file.file_id"], name="removal_file_id_fkey"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("removal_file_id_idx", "removal", ["file_id"])
+    op.create_table(
+        "certificate",
+        sa.Column("file_id", _text(), nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("sha256", sa.LargeBinary, nullable=False),
+        sa.Column("document", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("file_id", name="certificate_pkey"),
+        sa.ForeignKeyConstraint(["file_id"], ["file.file_id"], name="certificate_file_id_fkey"),
+    )
+
+
+def _make_events() -> None:
+    op.create_table(
+        "event",
+        sa.Column(
+            "sequence",
+            sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        sa.Column("file_id", _text()),
+        sa.Column("violation_id", _text()),
         sa.Column("details", _text(), nullable=False),
-        sa.Column("closed_by", _text(), nullable=False),
-        sa.Column("resolution", _text(), nullable=False),
-        sa.PrimaryKeyConstraint("incident_id", name="incident_pkey"),
+        sa.PrimaryKeyConstraint("sequence", name="event_pkey"),
+        sqlite_autoincrement=True,
     )
-    is_open = sa.text("closed_at IS NULL")
-    op.create_index(
-        "incident_open_idx",
-        "incident",
-        ["file_id", "replica_id", "kind"],
-        unique=True,
-        postgresql_where=is_open,
-        sqlite_where=is_open,
-    )
-    in_time = ["opened_at", "incident_id"]
-    op.create_index("incident_time_idx", "incident", in_time)
-    op.create_index("incident_file_time_idx", "incident", ["file_id", *in_time])
-    _make_partial("incident_open_time_idx", "incident", [*in_time], "closed_at IS NULL")
 
 
 def _make_counters() -> None:

@@ -1,0 +1,54 @@
+"""`RemoveReplicas` in the database."""
+
+from itertools import chain
+
+from traffic_storage.adapters.record_repo.sql import deletion_statements
+from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
+from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.adapters.record_repo.sql.rows import micros
+from traffic_storage.domain.deletion import RemoveReplicas, gone
+from traffic_storage.domain.files import FileState, ReplicaState
+from traffic_storage.domain.usage import counted_by_transition
+
+
+class RemoveReplicasWriter(ChangeWriter[RemoveReplicas]):
+    """Records that replicas are gone, and what their stores answered."""
+
+    def __init__(self, driver: Driver, read: CatalogueReader) -> None:  # noqa: ARG002
+        self._read = read
+
+    async def write(self, change: RemoveReplicas) -> Write | None:
+        file = await self._read.file(change.file_id)
+        if file is None or file.state is not FileState.PURGING:
+            return None
+        removed = {copy.replica_id: copy for copy in gone(file, change)}
+        if not removed:
+            return None
+        noted = [one for one in change.removals if one.replica_id in removed]
+        return Write(
+            (
+                Step(
+                    deletion_statements.REMOVE_REPLICA,
+                    tuple((name.bytes, copy.state.value) for name, copy in removed.items()),
+                    len(removed),
+                ),
+                Step(
+                    deletion_statements.INSERT_REMOVAL,
+                    tuple(
+                        (one.replica_id.bytes, change.file_id, micros(one.at), one.answer)
+                        for one in noted
+                    ),
+                ),
+            ),
+            counters=tuple(
+                chain.from_iterable(
+                    counted_by_transition(file, removed[one.replica_id], ReplicaState.GONE, one.at)
+                    for one in noted
+                )
+            ),
+        )
+
+    async def refused(self, change: RemoveReplicas, refused: Refused) -> bool:
+        file = await self._read.file(change.file_id)
+        return refused.repeated and file is not None and not gone(file, change)
