@@ -27,7 +27,8 @@ _REWIND = """
 _REWIND_SLOTS = "UPDATE job_slot SET slot = slot - {0} / 3600000000"
 
 
-def _rewinding(delta: timedelta) -> str:
+def rewinding(delta: timedelta) -> str:
+    """Return the SQL that moves all times of jobs into the past."""
     micros = delta // timedelta(microseconds=1)
     return f"{_REWIND}; {_REWIND_SLOTS}".format(micros)
 
@@ -63,7 +64,7 @@ class TestSqlite(JobsContract):
     async def later(self, repo: RecordRepo, tmp_path: Path) -> Later:
         async def later(delta: timedelta) -> None:
             with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as connection:
-                connection.executescript(_rewinding(delta))
+                connection.executescript(rewinding(delta))
 
         return later
 
@@ -81,7 +82,7 @@ class TestPostgres(JobsContract):
         async def later(delta: timedelta) -> None:
             connection = await asyncpg.connect(postgres_database.dsn)
             try:
-                await connection.execute(_rewinding(delta))
+                await connection.execute(rewinding(delta))
             finally:
                 await connection.close()
 
