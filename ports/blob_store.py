@@ -1,7 +1,7 @@
 """BlobStore: immutable blobs (the stored bytes of files) under keys in one folder or bucket."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -12,6 +12,7 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span, check_measured
+from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 from traffic_storage.ports.spool import Body
 
 T = TypeVar("T")
@@ -45,6 +46,20 @@ class Room:
     free_bytes: int | None = None
     total_bytes: int | None = None
     free_inodes: int | None = None
+
+
+@frozen
+class Examination:
+    """The result of examining one blob.
+
+    Attributes:
+        error: None if all bytes are intact. StorageUnavailable if they could not be read, so that
+            nothing is known about them.
+        manifest: of an intact blob, as in `BlobHead`; otherwise None.
+    """
+
+    error: BlobMissing | BlobCorrupt | StorageUnavailable | None = None
+    manifest: BlobManifest | None = None
 
 
 class BlobStore(Protocol):
@@ -155,6 +170,19 @@ class BlobStore(Protocol):
         """
         check_measured(key, await self.measure(key), digests)
 
+    async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
+        """Verify many blobs as `verify` does, and read the manifest of each.
+
+        Returns one result for each blob, in the same order. The digests of segments (parts of a
+        blob) are not compared. The error of one blob does not stop the examination of the others.
+        """
+        return [await examination(self, key, digests) for key, digests in blobs]
+
+    @property
+    def uncached(self) -> "BlobStore":
+        """The store whose methods return no bytes from a cache; it need not be closed."""
+        return self
+
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:
         """Return the size of a blob, and its manifest (the catalogue row kept with the blob).
@@ -190,6 +218,15 @@ class BlobStore(Protocol):
 
         A second call does nothing. The caller makes no other call afterwards.
         """
+
+
+async def examination(store: BlobStore, key: BlobKey, digests: Digests) -> Examination:
+    """Verify one blob and read its manifest; return the result, also if the blob is bad."""
+    try:
+        await store.verify(key, digests)
+        return Examination(manifest=(await store.head(key)).manifest)
+    except (BlobMissing, BlobCorrupt, StorageUnavailable) as error:
+        return Examination(error)
 
 
 @asynccontextmanager

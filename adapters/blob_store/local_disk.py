@@ -1,7 +1,10 @@
 """LocalDiskBlobStore: blobs in a folder of this host, written durably."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -20,7 +23,7 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import DeadlinePassed, StorageUnavailable
 from traffic_storage.ports.spool import Body
@@ -29,6 +32,8 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 _MARKER = ".traffic-storage"
 _PAGE = 1000
 _OBSTACLE_SECONDS = 10.0
+_BATCH_BLOBS = 64
+_BATCH_BYTES = 64 * 1024 * 1024
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
@@ -51,6 +56,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
         *,
         writers: int = 16,
         readers: int = 4,
+        examiners: int | None = None,
         attributes: bool = True,
         unnamed: bool = True,
     ) -> None:
@@ -59,6 +65,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
         self._folder = BlobFolder(self._root, durable=True, attributes=attributes, unnamed=unnamed)
         self._writing = Threads(writers, "blob-writer")
         self._reading = Threads(readers, "blob-reader")
+        self._examining = Threads(examiners or os.cpu_count() or 1, "blob-examiner")
         self._trouble = ""
         self._trouble_until = 0.0
 
@@ -110,6 +117,17 @@ class LocalDiskBlobStore(MarkedBlobStore):
             pass
         return measurement.digests()
 
+    async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
+        running = [
+            asyncio.ensure_future(self._examine_batch(batch)) for batch in _batches_of(blobs)
+        ]
+        try:
+            return [found for batch in running for found in await batch]
+        finally:
+            for batch in running:
+                batch.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._reading.run(self._folder.describe, key)
 
@@ -148,7 +166,14 @@ class LocalDiskBlobStore(MarkedBlobStore):
     async def aclose(self) -> None:
         await self._writing.aclose()
         await self._reading.aclose()
+        await self._examining.aclose()
         self._folder.close()
+
+    async def _examine_batch(
+        self, blobs: Sequence[tuple[BlobKey, Digests]]
+    ) -> Sequence[Examination]:
+        stop = threading.Event()
+        return await self._examining.run_to_end(stop.set, self._folder.examine, blobs, stop.is_set)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -197,6 +222,22 @@ def ignore_cancellation() -> None:
 
 def _text_of(marker: Marker) -> bytes:
     return f"{marker.to_text()}\n".encode()
+
+
+def _batches_of(
+    blobs: Sequence[tuple[BlobKey, Digests]],
+) -> Iterator[Sequence[tuple[BlobKey, Digests]]]:
+    """Divide blobs into batches that a thread examines in one call (a hop costs as a small blob)."""
+    batch: list[tuple[BlobKey, Digests]] = []
+    size_bytes = 0
+    for blob in blobs:
+        batch.append(blob)
+        size_bytes += blob[1].size_bytes
+        if len(batch) == _BATCH_BLOBS or size_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
 
 
 def _page_of(entries: Iterator[BlobEntry]) -> list[BlobEntry]:

@@ -10,7 +10,7 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,8 +43,13 @@ from traffic_storage.domain.verification import (
     check_size,
     check_whole,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
-from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, Room
+from traffic_storage.ports.errors import (
+    BlobConflict,
+    BlobCorrupt,
+    BlobMissing,
+    StorageUnavailable,
+)
 from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
 
 _MANIFEST_ATTRIBUTE = "user.traffic_storage"
@@ -217,17 +222,24 @@ class BlobFolder:
         """
         with translated(self.place):
             file, _ = self._open(key)
-            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            _drop_pages(file)
         return Measurement(file, self.place)
+
+    def examine(
+        self, blobs: Iterable[tuple[BlobKey, Digests]], stopped: Callable[[], bool]
+    ) -> list[Examination]:
+        """Verify blobs and read their manifests, as `BlobStore.examine` promises.
+
+        When `stopped` returns True, the call ends early; its results must then not be used.
+        """
+        buffer = memoryview(bytearray(_STEP_BYTES))
+        return [self._examination(key, digests, buffer, stopped) for key, digests in blobs]
 
     def describe(self, key: BlobKey) -> BlobHead:
         """Return the size and the manifest of a blob."""
         with translated(self.place):
             file, size_bytes = self._open(key)
-            manifest = manifest_in(_summary_of(file) or _text(self._sidecar(key)))
-            if manifest is not None and manifest.sidecar_sha256 is not None:
-                manifest = manifest.completed(self._sidecar(key))
-            return BlobHead(size_bytes, manifest)
+            return BlobHead(size_bytes, self._manifest(key, file))
 
     def remove(self, key: BlobKey) -> None:
         """Remove a blob and its manifest; do nothing if the blob does not exist.
@@ -440,6 +452,32 @@ class BlobFolder:
             beside.unlink()
             return publish(staged, beside, always)
 
+    def _examination(
+        self, key: BlobKey, digests: Digests, buffer: memoryview, stopped: Callable[[], bool]
+    ) -> Examination:
+        try:
+            with translated(self.place):
+                file, size_bytes = self._open(key)
+                check_size(key, size_bytes, digests)
+                manifest = self._manifest(key, file)
+                # Before: the bytes come from the medium. After: they displace nothing in the cache.
+                _drop_pages(file)
+                sha256 = _hashed(file, buffer, stopped)
+                _drop_pages(file)
+        except (BlobMissing, BlobCorrupt, StorageUnavailable) as error:
+            return Examination(error)
+        if sha256 != digests.sha256:
+            return Examination(
+                BlobCorrupt(f"{key} does not have the digest that was recorded for it")
+            )
+        return Examination(manifest=manifest)
+
+    def _manifest(self, key: BlobKey, file: Descriptor) -> BlobManifest | None:
+        manifest = manifest_in(_summary_of(file) or _text(self._sidecar(key)))
+        if manifest is not None and manifest.sidecar_sha256 is not None:
+            return manifest.completed(self._sidecar(key))
+        return manifest
+
     def _sidecar(self, key: BlobKey) -> bytes | None:
         path, name = _parts(key)
         folder = self._folders.for_reading(path, fresh=True)
@@ -487,6 +525,21 @@ def _summary_of(file: Descriptor) -> str | None:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP):
             raise
         return None
+
+
+def _drop_pages(file: Descriptor) -> None:
+    """Ask the system to drop the pages of a file from its cache."""
+    os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _hashed(file: Descriptor, buffer: memoryview, stopped: Callable[[], bool]) -> str:
+    """Return the SHA-256 of a file, read through `buffer`."""
+    whole = hashlib.sha256()
+    start = 0
+    while not stopped() and (count := os.preadv(file.fd, [buffer], start)):
+        whole.update(buffer[:count])
+        start += count
+    return whole.hexdigest()
 
 
 def _text(data: bytes | None) -> str | None:

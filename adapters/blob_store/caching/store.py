@@ -1,6 +1,6 @@
 """CachingBlobStore: a decorator that keeps copies of a remote store's blobs on local disk."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +16,14 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room, closing
+from traffic_storage.ports.blob_store import (
+    BlobEntry,
+    BlobHead,
+    BlobStore,
+    Examination,
+    Room,
+    closing,
+)
 from traffic_storage.ports.spool import Body, MemoryBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -105,6 +112,13 @@ class CachingBlobStore(MarkedBlobStore):
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
         await self._cloud.verify(key, digests)
+
+    async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
+        return await self._cloud.examine(blobs)
+
+    @property
+    def uncached(self) -> BlobStore:
+        return self._cloud.uncached
 
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._cloud.head(key)

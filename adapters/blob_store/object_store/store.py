@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import NoReturn
@@ -40,7 +40,13 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
+from traffic_storage.ports.blob_store import (
+    BlobEntry,
+    BlobHead,
+    Examination,
+    Room,
+    examination,
+)
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
     BlobConflict,
@@ -54,6 +60,7 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 
 _CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1
+_EXAMINED_AT_ONCE = 8
 _FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
 # Up to this size the event loop computes a digest faster than it hops to a thread.
 _ON_LOOP_BYTES = 512 * 1024
@@ -134,6 +141,19 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         except BlobCorrupt as error:
             _log.warning("bytes of a blob failed a check and are fetched again: %s", str(error))
             check_measured(key, await self.measure(key), digests)
+
+    async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
+        for key, _ in blobs:
+            check_key(key)
+        turns = asyncio.Semaphore(_EXAMINED_AT_ONCE)
+
+        async def one(key: BlobKey, digests: Digests) -> Examination:
+            async with turns:
+                return await examination(self, key, digests)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(key, digests)) for key, digests in blobs]
+        return [task.result() for task in tasks]
 
     async def head(self, key: BlobKey) -> BlobHead:
         check_key(key)

@@ -318,6 +318,36 @@ class BlobStoreContract:
         with pytest.raises(BlobMissing):
             await store.verify(lost.key, lost.digests)
 
+    async def test_examine_verifies_each_blob_and_reads_its_manifest(
+        self, store: BlobStore
+    ) -> None:
+        """examine: one result for each blob, in order; a bad blob does not stop the others."""
+        blobs = [random_blob(1 + 7 * number) for number in range(150)]
+        blobs += [random_blob(0), random_blob(5 * MIB), blob_with_sidecar()]
+        await asyncio.gather(*(stored(store, blob) for blob in blobs))
+        harm = {3: Damage.FLIP, 70: Damage.TRUNCATE, 71: Damage.EXTEND, 149: Damage.REMOVE}
+        harm[151] = Damage.FLIP
+        for place, how in harm.items():
+            await self.tamper(store, blobs[place].key, how)
+        found = await store.examine([(blob.key, blob.digests) for blob in blobs])
+        assert len(found) == len(blobs)
+        for place, (blob, one) in enumerate(zip(blobs, found, strict=True)):
+            if place not in harm:
+                assert (one.error, one.manifest) == (None, blob.manifest)
+            else:
+                is_lost = harm[place] is Damage.REMOVE
+                assert isinstance(one.error, BlobMissing if is_lost else BlobCorrupt)
+                assert one.manifest is None
+        assert await store.examine([]) == []
+
+    async def test_the_uncached_store_has_the_blobs(self, store: BlobStore) -> None:
+        """uncached: the store itself, or what lies beneath its cache."""
+        blob = await stored(store, random_blob(10))
+        assert await store.uncached.read(blob.key, blob.digests) == blob.data
+        await self.tamper(store, blob.key, Damage.FLIP)
+        with pytest.raises(BlobCorrupt):
+            await store.uncached.read(blob.key, blob.digests)
+
     async def test_a_lost_blob_is_missing(self, store: BlobStore) -> None:
         """read, open: BlobMissing if the blob is lost."""
         for size in (10, 5 * MIB):
@@ -484,6 +514,7 @@ class BlobStoreContract:
             lambda key: store.read(key, blob.digests),
             store.head,
             store.delete,
+            lambda key: store.examine([(key, blob.digests)]),
             lambda key: opened(store, key, blob.digests, Span(0, 1)),
         ]
         for text in NO_KEYS:

@@ -1,7 +1,7 @@
 """Fault injection for blob stores: planned failures, and damage to stored bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,14 @@ from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.faults.plans import Failing
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, BlobStore, Room, closing
+from traffic_storage.ports.blob_store import (
+    BlobEntry,
+    BlobHead,
+    BlobStore,
+    Examination,
+    Room,
+    closing,
+)
 from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
 from traffic_storage.ports.spool import Body
 from traffic_storage.ports.store_identity import MarkedBlobStore
@@ -59,6 +66,14 @@ class FailingBlobStore(Failing, MarkedBlobStore):
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
         await self._do("verify", lambda: self.inner.verify(key, digests))
+
+    async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
+        return await self._do("examine", lambda: self.inner.examine(blobs))
+
+    @property
+    def uncached(self) -> BlobStore:
+        uncached = self.inner.uncached
+        return self if uncached is self.inner else uncached
 
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._do("head", lambda: self.inner.head(key))
