@@ -65,7 +65,7 @@ class LocalDiskBlobStore(MarkedBlobStore):
         self._folder = BlobFolder(self._root, durable=True, attributes=attributes, unnamed=unnamed)
         self._writing = Threads(writers, "blob-writer")
         self._reading = Threads(readers, "blob-reader")
-        self._examining = Threads(examiners or os.cpu_count() or 1, "blob-examiner")
+        self._examining = Threads(examiners or _examiners(), "blob-examiner")
         self._trouble = ""
         self._trouble_until = 0.0
 
@@ -222,6 +222,11 @@ def ignore_cancellation() -> None:
 
 def _text_of(marker: Marker) -> bytes:
     return f"{marker.to_text()}\n".encode()
+
+
+def _examiners() -> int:
+    """Return twice the number of cores: each thread alternates between the disk and hashing."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def _batches_of(
