@@ -26,8 +26,10 @@ from traffic_storage.domain.files import (
     ReplicaState,
     StoredFile,
 )
+from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import AttemptId, FileId
+from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.quarantine import QuarantineChange
@@ -91,4 +93,7 @@ Change: TypeAlias = (
     | BeginPurge
     | RemoveReplicas
     | EndPurge
+    | RecordVerifications
+    | OpenIncident
+    | CloseIncident
 )

@@ -1,8 +1,8 @@
 """RecordRepo: all ports of one database, its migrations and its closing.
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
-`StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions` or
-`Outbox`.
+`StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
+`FixityRecords` or `Incidents`.
 """
 
 from abc import abstractmethod
@@ -13,7 +13,9 @@ from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.copies import Copies
 from traffic_storage.ports.deletions import Deletions
+from traffic_storage.ports.fixity import FixityRecords
 from traffic_storage.ports.holds import Holds
+from traffic_storage.ports.incidents import Incidents
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
 from traffic_storage.ports.outbox import Outbox
@@ -33,6 +35,8 @@ class RecordRepo(
     Holds,
     Deletions,
     Outbox,
+    FixityRecords,
+    Incidents,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

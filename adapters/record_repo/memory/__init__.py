@@ -10,6 +10,7 @@ from attrs import evolve
 
 from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
 from traffic_storage.adapters.record_repo.memory.deletions import InMemoryDeletions
+from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
@@ -36,6 +37,7 @@ from traffic_storage.domain.files import (
     StoredFile,
     Tier,
 )
+from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import (
     AttemptId,
@@ -46,6 +48,7 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import RegisteredStore
+from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import (
     Attempt,
     ClaimedIds,
@@ -84,7 +87,12 @@ def _now() -> datetime:
 
 
 class InMemoryRecordRepo(
-    InMemoryCopies, InMemoryJobs, InMemoryReconciliation, InMemoryDeletions, RecordRepo
+    InMemoryCopies,
+    InMemoryJobs,
+    InMemoryReconciliation,
+    InMemoryDeletions,
+    InMemoryFixity,
+    RecordRepo,
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
 
@@ -94,6 +102,7 @@ class InMemoryRecordRepo(
         InMemoryJobs.__init__(self, now)
         InMemoryReconciliation.__init__(self)
         InMemoryDeletions.__init__(self)
+        InMemoryFixity.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
@@ -115,6 +124,9 @@ class InMemoryRecordRepo(
             BeginPurge: self.begin_purge,
             RemoveReplicas: self.remove_replicas,
             EndPurge: self.end_purge,
+            RecordVerifications: self.record_verifications,
+            OpenIncident: self.open,
+            CloseIncident: self.close,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
@@ -396,11 +408,6 @@ class InMemoryRecordRepo(
             raise AttemptCondemned(
                 f"the store operation {attempt} names a store that is not registered: {gone}"
             )
-
-    def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:
-        file = self._files[file_id]
-        replicas = tuple(new if replica == old else replica for replica in file.replicas)
-        self._files[file_id] = evolve(file, replicas=replicas)
 
 
 def _by_deadline(attempt: Attempt) -> tuple[datetime, AttemptId]:

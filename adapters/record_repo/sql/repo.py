@@ -18,6 +18,8 @@ from traffic_storage.adapters.record_repo.sql.changes import WRITERS
 from traffic_storage.adapters.record_repo.sql.copies import SqlCopies
 from traffic_storage.adapters.record_repo.sql.deletions import SqlDeletions, SqlHolds
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
+from traffic_storage.adapters.record_repo.sql.fixity import SqlFixity
+from traffic_storage.adapters.record_repo.sql.incidents import SqlIncidents
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
 from traffic_storage.adapters.record_repo.sql.outbox import SqlOutbox
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
@@ -72,7 +74,15 @@ class _Horizon:
 
 
 class SqlRecordRepo(
-    SqlCopies, SqlJobs, SqlReconciliation, SqlHolds, SqlDeletions, SqlOutbox, RecordRepo
+    SqlCopies,
+    SqlJobs,
+    SqlReconciliation,
+    SqlHolds,
+    SqlDeletions,
+    SqlOutbox,
+    SqlFixity,
+    SqlIncidents,
+    RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""
 

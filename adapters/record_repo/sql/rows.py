@@ -262,6 +262,11 @@ def files_of(rows: Iterable[Row]) -> tuple[StoredFile, ...]:
     return tuple(_file_of(list(group)) for _, group in groupby(rows, key=itemgetter(0)))
 
 
+def single_copies_of(rows: Iterable[Row]) -> tuple[StoredFile, ...]:
+    """Return a file with one replica for each row; rows of one file may be adjacent."""
+    return tuple(_file_of([row]) for row in rows)
+
+
 def _file_of(rows: Sequence[Row]) -> StoredFile:
     row = rows[0]
     file_id, size_bytes, stored_size_bytes, created_at, captured_at, keep_until = row[:6]

@@ -206,22 +206,84 @@ def _is_one_of(states: Iterable[str]) -> ColumnElement[bool]:
     )
 
 
-def _replica_index(name: str, column: Column[Any], *states: ReplicaState) -> None:
+def _replica_index(name: str, *columns: Column[Any], states: Iterable[ReplicaState]) -> None:
     where = _is_one_of(states)
     Index(
         f"replica_{name}_idx",
         replica.c.store,
-        column,
+        *columns,
         postgresql_where=where,
         sqlite_where=where,
     )
 
 
 # Due for verification, store by store; those that were never verified are looked for by IS NULL.
-_replica_index("verified_at", replica.c.verified_at, ReplicaState.PRESENT)
-_replica_index("doubtful", replica.c.file_id, ReplicaState.CORRUPT, ReplicaState.MISSING)
+_replica_index(
+    "verified_at", replica.c.verified_at, replica.c.replica_id, states=[ReplicaState.PRESENT]
+)
+_replica_index("doubtful", replica.c.file_id, states=[ReplicaState.CORRUPT, ReplicaState.MISSING])
 # The oldest first.
-_replica_index("age", replica.c.replica_id, ReplicaState.PRESENT)
+_replica_index("age", replica.c.replica_id, states=[ReplicaState.PRESENT])
+
+# Batches of verifications that were recorded, so that none is counted twice. Old ones are deleted.
+fixity_batch = Table(
+    "fixity_batch",
+    metadata,
+    Column("batch_id", _uuid(), primary_key=True),
+    Column("recorded_at", BigInteger, nullable=False),
+    Index("fixity_batch_recorded_at_idx", "recorded_at"),
+)
+
+# What was verified: days since 1970 (UTC) and `store.number`.
+fixity_day = Table(
+    "fixity_day",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("store", SmallInteger, primary_key=True, autoincrement=False),
+    Column("checked", BigInteger, nullable=False),
+    Column("corrupted", BigInteger, nullable=False),
+    Column("missing", BigInteger, nullable=False),
+    Column("altered", BigInteger, nullable=False),
+    Column("unknown", BigInteger, nullable=False),
+    Column("healed", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    postgresql_with=_ROOM_FOR_VERSIONS,
+)
+
+incident = Table(
+    "incident",
+    metadata,
+    Column("incident_id", _uuid(), primary_key=True),
+    Column("opened_at", BigInteger, nullable=False),
+    # NULL while the incident is open.
+    Column("closed_at", BigInteger),
+    # 16 zero bytes: the incident concerns the file. Not NULL, because NULLs are never equal.
+    Column("replica_id", _uuid(), nullable=False),
+    Column("kind", _text(), nullable=False),
+    Column("file_id", _text(), nullable=False),
+    Column("store_id", _text()),
+    Column("details", _text(), nullable=False),
+    Column("closed_by", _text(), nullable=False),
+    Column("resolution", _text(), nullable=False),
+)
+_open = incident.c.closed_at.is_(None)
+# One open incident for each kind and copy.
+Index(
+    "incident_open_idx",
+    *(incident.c.file_id, incident.c.replica_id, incident.c.kind),
+    unique=True,
+    postgresql_where=_open,
+    sqlite_where=_open,
+)
+# Pages, newest first.
+Index("incident_time_idx", incident.c.opened_at, incident.c.incident_id)
+Index("incident_file_time_idx", incident.c.file_id, incident.c.opened_at, incident.c.incident_id)
+Index(
+    "incident_open_time_idx",
+    *(incident.c.opened_at, incident.c.incident_id),
+    postgresql_where=_open,
+    sqlite_where=_open,
+)
 
 # Blobs that no replica explains (`domain.quarantine`).
 quarantine = Table(

@@ -9,6 +9,7 @@ from traffic_storage.domain.changes import Change
 from traffic_storage.domain.deletion import Certificate, Deletion, Removal
 from traffic_storage.domain.events import RecordedEvent
 from traffic_storage.domain.files import BlobKey, StoredFile, Tier
+from traffic_storage.domain.fixity import DuePosition, FixityDay, StoreCoverage
 from traffic_storage.domain.holds import Hold, HoldReach
 from traffic_storage.domain.identifiers import (
     AttemptId,
@@ -19,6 +20,7 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import RegisteredStore
+from traffic_storage.domain.incidents import Incident, IncidentsQuery
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
 from traffic_storage.domain.jobs import (
     Claim,
@@ -144,6 +146,32 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def forget_events(self, before: datetime, limit: int = 1000) -> None:
         await self._do("forget_events", lambda: self.inner.forget_events(before, limit))
+
+    async def due_replicas(
+        self, store_id: StoreId, before: datetime, after: DuePosition | None, limit: int
+    ) -> Sequence[StoredFile]:
+        return await self._do(
+            "due_replicas", lambda: self.inner.due_replicas(store_id, before, after, limit)
+        )
+
+    async def doubtful_replicas(
+        self, store_id: StoreId, after: StoredFile | None, limit: int
+    ) -> Sequence[StoredFile]:
+        return await self._do(
+            "doubtful_replicas", lambda: self.inner.doubtful_replicas(store_id, after, limit)
+        )
+
+    async def coverage(self, overdue_before: datetime) -> Sequence[StoreCoverage]:
+        return await self._do("coverage", lambda: self.inner.coverage(overdue_before))
+
+    async def fixity_days(self, first: date, last: date) -> Sequence[FixityDay]:
+        return await self._do("fixity_days", lambda: self.inner.fixity_days(first, last))
+
+    async def incident(self, incident_id: UUID) -> Incident | None:
+        return await self._do("incident", lambda: self.inner.incident(incident_id))
+
+    async def incidents(self, query: IncidentsQuery) -> Page[Incident]:
+        return await self._do("incidents", lambda: self.inner.incidents(query))
 
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))

@@ -22,7 +22,9 @@ from traffic_storage.adapters.record_repo.sql import (
     deletion_statements,
     event_statements,
     file_pages,
+    fixity_statements,
     hold_statements,
+    incident_statements,
     reconciliation_statements,
     rows,
     statements,
@@ -56,6 +58,7 @@ LARGE = {
     "deletion",
     "event",
     "file",
+    "incident",
     "quarantine",
     "removal",
     "replica",
@@ -86,6 +89,13 @@ STATEMENTS |= {
     if isinstance(found, Statement)
 }
 STATEMENTS |= {f"holds, active {active}": found for active, found in hold_statements.PAGES.items()}
+for _module in (reconciliation_statements, fixity_statements, incident_statements):
+    STATEMENTS |= {
+        f"{_module.__name__.rpartition('.')[2]} {name}": found
+        for name, found in vars(_module).items()
+        if isinstance(found, Statement)
+    }
+STATEMENTS |= {f"incidents {filters}": one for filters, one in incident_statements.PAGES.items()}
 STATEMENTS["OLDEST_IN"] = copy_statements.OLDEST_IN
 STATEMENTS |= {f"files {filters}": statement for filters, statement in file_pages._PAGES.items()}
 
@@ -115,6 +125,13 @@ def _events() -> Iterator[Args]:
         yield n + 1, _AT, "stored", f"V{n}~metadata", None, "{}"
 
 
+def _incidents() -> Iterator[Args]:
+    for n in range(ROWS):
+        closed_at = _AT if n % 10 else None
+        names = bytes(16), "corrupt_replica", f"file-{n}", "local-1"
+        yield n.to_bytes(16, "big"), _AT + n, closed_at, *names, "flipped", "ana", "restored"
+
+
 TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "file": lambda: metadata_files(ROWS),
     "replica": lambda: metadata_replicas(ROWS),
@@ -124,6 +141,7 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "removal": _removals,
     "certificate": _certificates,
     "event": _events,
+    "incident": _incidents,
 }
 _STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1)
 
@@ -228,6 +246,18 @@ class TestPostgres:
                 if filters.violation:
                     assert scan["Index Name"] == "file_violation_id_idx", (filters, plan)
 
+    async def test_due_copies_are_read_in_order_along_an_index(
+        self, postgres_settings: PostgresSettings
+    ) -> None:
+        """Otherwise a page of copies that were never verified would sort all of them."""
+        for statement in (fixity_statements.NEVER_VERIFIED, fixity_statements.VERIFIED_BEFORE):
+            sql = statement.text(POSTGRES).sql
+            count = max(map(int, re.findall(r"\$(\d+)", sql)))
+            plan = await self._plan(postgres_settings, sql, ["NULL"] * count)
+            (scan,) = [node for node in _nodes(plan) if node.get("Relation Name") == "replica"]
+            assert scan["Index Name"] == "replica_verified_at_idx", plan
+            assert not _sorts_above(plan, scan), plan
+
     async def _plan(
         self, settings: PostgresSettings, sql: str, given: Sequence[str]
     ) -> Mapping[str, Any]:
@@ -247,6 +277,13 @@ class TestPostgres:
 def _scanned(step: str) -> str:
     found = re.match(r"SCAN (\w+)", step)
     return found[1] if found else ""
+
+
+def _sorts_above(plan: Mapping[str, Any], scan: Mapping[str, Any]) -> bool:
+    """Whether rows of a scan are sorted before a limit."""
+    limits = [node for node in _nodes(plan) if node["Node Type"] == "Limit"]
+    innermost = [node for node in limits if any(below is scan for below in _nodes(node))][-1]
+    return any("Sort" in node["Node Type"] for node in _nodes(innermost))
 
 
 def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,10 @@ from traffic_storage.adapters.record_repo.sql.changes.begin_purge import BeginPu
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
 from traffic_storage.adapters.record_repo.sql.changes.end_purge import EndPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.import_rows import ImportRowsWriter
+from traffic_storage.adapters.record_repo.sql.changes.incidents import (
+    CloseIncidentWriter,
+    OpenIncidentWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.place_hold import PlaceHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
@@ -16,6 +20,9 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     LeaveQuarantineWriter,
     NoteQuarantinedWriter,
     UndoAttemptWriter,
+)
+from traffic_storage.adapters.record_repo.sql.changes.record_verifications import (
+    RecordVerificationsWriter,
 )
 from traffic_storage.adapters.record_repo.sql.changes.release_hold import ReleaseHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.release_replica import ReleaseReplicaWriter
@@ -32,7 +39,9 @@ from traffic_storage.domain.deletion import (
     Tombstone,
     Undelete,
 )
+from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
+from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -60,4 +69,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     BeginPurge: BeginPurgeWriter,
     RemoveReplicas: RemoveReplicasWriter,
     EndPurge: EndPurgeWriter,
+    RecordVerifications: RecordVerificationsWriter,
+    OpenIncident: OpenIncidentWriter,
+    CloseIncident: CloseIncidentWriter,
 }

@@ -17,9 +17,9 @@ class ChangeWriter(Protocol[C_contra]):
         """Keep what reads the rows that the write depends on."""
 
     @abstractmethod
-    async def write(self, change: C_contra) -> Write | None:
+    async def write(self, change: C_contra, /) -> Write | None:
         """Return the write of a change; None if the change has no effect on the rows as they are."""
 
     @abstractmethod
-    async def refused(self, change: C_contra, refused: Refused) -> bool:
+    async def refused(self, change: C_contra, refused: Refused, /) -> bool:
         """Return the result of `Changes.apply` for a write that was refused, or raise its error."""

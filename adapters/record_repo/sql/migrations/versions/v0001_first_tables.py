@@ -31,6 +31,7 @@ def upgrade() -> None:
     _make_holds()
     _make_deletions()
     _make_events()
+    _make_fixity()
     _make_counters()
     _make_quarantine()
 
@@ -162,7 +163,10 @@ def _make_files() -> None:
     )
     op.create_index("replica_file_id_idx", "replica", ["file_id"])
     _make_partial(
-        "replica_verified_at_idx", "replica", ["store", "verified_at"], "state = 'present'"
+        "replica_verified_at_idx",
+        "replica",
+        ["store", "verified_at", "replica_id"],
+        "state = 'present'",
     )
     _make_partial(
         "replica_doubtful_idx", "replica", ["store", "file_id"], "state IN ('corrupt', 'missing')"
@@ -394,6 +398,52 @@ def _make_events() -> None:
         sa.PrimaryKeyConstraint("sequence", name="event_pkey"),
         sqlite_autoincrement=True,
     )
+
+
+def _make_fixity() -> None:
+    op.create_table(
+        "fixity_batch",
+        sa.Column("batch_id", _uuid(), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("batch_id", name="fixity_batch_pkey"),
+    )
+    op.create_index("fixity_batch_recorded_at_idx", "fixity_batch", ["recorded_at"])
+    results = ("checked", "corrupted", "missing", "altered", "unknown", "healed", "bytes")
+    op.create_table(
+        "fixity_day",
+        sa.Column("day", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("store", sa.SmallInteger, autoincrement=False, nullable=False),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in results),
+        sa.PrimaryKeyConstraint("day", "store", name="fixity_day_pkey"),
+        postgresql_with=_ROOM_FOR_VERSIONS,
+    )
+    op.create_table(
+        "incident",
+        sa.Column("incident_id", _uuid(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger, nullable=False),
+        sa.Column("closed_at", sa.BigInteger),
+        sa.Column("replica_id", _uuid(), nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        sa.Column("file_id", _text(), nullable=False),
+        sa.Column("store_id", _text()),
+        sa.Column("details", _text(), nullable=False),
+        sa.Column("closed_by", _text(), nullable=False),
+        sa.Column("resolution", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("incident_id", name="incident_pkey"),
+    )
+    is_open = sa.text("closed_at IS NULL")
+    op.create_index(
+        "incident_open_idx",
+        "incident",
+        ["file_id", "replica_id", "kind"],
+        unique=True,
+        postgresql_where=is_open,
+        sqlite_where=is_open,
+    )
+    in_time = ["opened_at", "incident_id"]
+    op.create_index("incident_time_idx", "incident", in_time)
+    op.create_index("incident_file_time_idx", "incident", ["file_id", *in_time])
+    _make_partial("incident_open_time_idx", "incident", [*in_time], "closed_at IS NULL")
 
 
 def _make_counters() -> None:
