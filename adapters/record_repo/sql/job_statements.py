@@ -26,8 +26,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from traffic_storage.adapters.record_repo.sql.statement import Statement
-from traffic_storage.adapters.record_repo.sql.tables import job, job_slot
-from traffic_storage.domain.jobs import FIRST_PAUSE, LIVE, JobState
+from traffic_storage.adapters.record_repo.sql.tables import is_ended, job, job_slot
+from traffic_storage.domain.jobs import FIRST_PAUSE, JobState
 
 _MICROS = 1_000_000
 _MOST_DOUBLINGS = 10
@@ -241,9 +241,7 @@ REQUEUE = Statement(
     ),
     ("id",),
 )
-_ended = select(job.c.job_id).where(
-    job.c.state.not_in([_word(state) for state in sorted(LIVE)]), job.c.ended_at < _given("before")
-)
+_ended = select(job.c.job_id).where(is_ended, job.c.ended_at < _given("before"))
 FORGET_JOBS = Statement(
     delete(job).where(job.c.job_id.in_(_ended.order_by(job.c.ended_at).limit(_given("most")))),
     ("before", "most"),

@@ -533,6 +533,9 @@ job = Table(
 )
 
 
+is_ended = _is_one_of(sorted(set(JobState) - LIVE))
+
+
 def _job_index(
     name: str, *columns: ColumnElement[Any], states: Iterable[JobState], unique: bool = False
 ) -> None:

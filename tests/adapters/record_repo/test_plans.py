@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -25,6 +26,7 @@ from traffic_storage.adapters.record_repo.sql import (
     fixity_statements,
     hold_statements,
     incident_statements,
+    job_statements,
     reconciliation_statements,
     rows,
     statements,
@@ -59,6 +61,10 @@ LARGE = {
     "event",
     "file",
     "incident",
+    "job",
+    # The table of jobs, as statements name it that read it twice.
+    "due",
+    "mine",
     "quarantine",
     "removal",
     "replica",
@@ -77,26 +83,24 @@ STATEMENTS: dict[str, Statement] = {
     for name in ("IN_ORDER", "MERGED", "RARE")
     for key, statement in vars(violation_pages)[name].items()
 }
-STATEMENTS |= {
-    f"{module.__name__} {name}": found
-    for module in (
-        deletion_statements,
-        event_statements,
-        hold_statements,
-        reconciliation_statements,
-    )
-    for name, found in vars(module).items()
-    if isinstance(found, Statement)
-}
-STATEMENTS |= {f"holds, active {active}": found for active, found in hold_statements.PAGES.items()}
-for _module in (reconciliation_statements, fixity_statements, incident_statements):
+for _module in (
+    deletion_statements,
+    event_statements,
+    fixity_statements,
+    hold_statements,
+    incident_statements,
+    job_statements,
+    reconciliation_statements,
+):
     STATEMENTS |= {
         f"{_module.__name__.rpartition('.')[2]} {name}": found
         for name, found in vars(_module).items()
         if isinstance(found, Statement)
     }
+STATEMENTS |= {f"holds, active {active}": found for active, found in hold_statements.PAGES.items()}
 STATEMENTS |= {f"incidents {filters}": one for filters, one in incident_statements.PAGES.items()}
 STATEMENTS["OLDEST_IN"] = copy_statements.OLDEST_IN
+STATEMENTS |= {f"jobs {filters}": statement for filters, statement in job_statements.PAGES.items()}
 STATEMENTS |= {f"files {filters}": statement for filters, statement in file_pages._PAGES.items()}
 
 
@@ -132,6 +136,20 @@ def _incidents() -> Iterator[Args]:
         yield n.to_bytes(16, "big"), _AT + n, closed_at, *names, "flipped", "ana", "restored"
 
 
+def _jobs() -> Iterator[Args]:
+    """Jobs that wait for a store of another host, running ones, and ended ones."""
+    for n in range(ROWS):
+        state = ("ready", "ready", "running", "done", "dead")[n % 5]
+        lease = _AT if state == "running" else None
+        ended = _AT + n if state in {"done", "dead"} else None
+        key = f"key-{n}" if n % 2 else None
+        yield (
+            *(uuid4().bytes, _AT + n, _AT + n, lease, ended),
+            *(0, None, 0, 1, 0, 8, False, uuid4().bytes if lease else None),
+            *(f"kind-{n % 7}", state, key, "disk", None, "", "", "{}"),
+        )
+
+
 TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "file": lambda: metadata_files(ROWS),
     "replica": lambda: metadata_replicas(ROWS),
@@ -142,6 +160,7 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "certificate": _certificates,
     "event": _events,
     "incident": _incidents,
+    "job": _jobs,
 }
 _STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1)
 
