@@ -10,6 +10,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from traffic_storage.application.rules_in_force import RulesInForce
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.sweep import Sweep
 from traffic_storage.application.tasks import OwnedTasks
@@ -88,6 +89,7 @@ class Runtime:
         repo: RecordRepo,
         stores: Stores,
         cache: Cache,
+        rules: RulesInForce,
         sweep: Sweep,
         worker: Worker | None,
         tasks: OwnedTasks,
@@ -97,6 +99,7 @@ class Runtime:
         self._repo = repo
         self._stores = stores
         self._cache = cache
+        self._rules = rules
         self._sweep = sweep
         self._worker = worker
         self._tasks = tasks
@@ -194,12 +197,13 @@ class Runtime:
         await self._repo.upgrade()
         await self._stores.bind()
         try:
+            await self._rules.current()
             await self._sweep.recover()
         except StorageFull as error:
-            # Stored files can be read nevertheless; a later sweep undoes them.
+            # Stored files can be read nevertheless; a later sweep undoes the operations.
             logger.warning(
-                "interrupted store operations could not be undone at the start; the next sweep "
-                "tries again: %s",
+                "the retention rules could not be entered, or interrupted store operations not be "
+                "undone, at the start; both are tried again: %s",
                 str(error),
             )
         self._verifier = asyncio.create_task(self._verifying())

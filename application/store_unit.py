@@ -16,6 +16,8 @@ from attrs import evolve, frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
 from traffic_storage.application.operation_counters import OperationCounters
+from traffic_storage.application.recompute_retention import recomputation_of
+from traffic_storage.application.rules_in_force import RulesInForce
 from traffic_storage.application.stores import Excluded, PutSlots, Stores
 from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.domain.errors import (
@@ -28,8 +30,10 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.files import BlobKey, FileKind, FileState, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
+from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.manifest import manifest_of
-from traffic_storage.domain.retention import RetentionPolicy, capture_doubt
+from traffic_storage.domain.retention import capture_doubt
+from traffic_storage.domain.retention_rules import RuleSet
 from traffic_storage.domain.violation import StoredViolation, ViolationState, with_paths
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -100,7 +104,7 @@ class StoreUnit:
         counters: OperationCounters,
         owner: str,
         attempt_timeout: timedelta,
-        retention: RetentionPolicy,
+        rules: RulesInForce,
     ) -> None:
         self._stores = stores
         self._journal = journal
@@ -111,7 +115,7 @@ class StoreUnit:
         self._counters = counters
         self._owner = owner
         self._attempt_timeout = attempt_timeout
-        self._retention = retention
+        self._rules = rules
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
         """Store a file, or a violation with its files (`unit`); return the new and existing rows.
@@ -184,19 +188,26 @@ class StoreUnit:
         # A violation and its files share one time of receipt, so that the row of its metadata file
         # gives the time of receipt of the violation too.
         received_at = unit.violation.received_at if unit.violation else self._clock.now()
+        policy = await self._rules.policy()
         files: dict[FileId, StoredFile] = {}
         try:
             for draft in unit.drafts:
                 placement = await self._stores.place(
                     draft.kind, draft.body.digests.size_bytes, draft.device_id, excluded
                 )
+                violation_type = await self._violation_type(unit, draft, policy.rules)
                 files[draft.file_id] = placed(
-                    draft, placement, received_at, self._ids, self._retention
+                    draft, placement, received_at, self._ids, policy, violation_type
                 )
         except BaseException:
             self._end_reservations(files.values(), ())
             raise
         return files
+
+    async def _violation_type(self, unit: DraftUnit, draft: Draft, rules: RuleSet) -> str | None:
+        if unit.violation:
+            return unit.violation.record.violation_type
+        return await self._rules.type_of(draft.violation_id, rules)
 
     def _attempt(self, files: Iterable[StoredFile]) -> Attempt:
         return Attempt(
@@ -259,7 +270,7 @@ class StoreUnit:
     ) -> StoredUnit:
         rows = _rows(unit, files, existing)
         try:
-            await self._changes.apply(CommitUnit(attempt.attempt_id, rows))
+            await self._changes.apply(CommitUnit(attempt.attempt_id, rows, await self._jobs(rows)))
         except IdsTaken as error:
             await self._undo(attempt, files)
             raise _RereadNeeded(error) from error
@@ -276,6 +287,14 @@ class StoreUnit:
             violation=rows.violation or _completed(existing.violation, rows.files),
             created=bool(rows.files),
         )
+
+    async def _jobs(self, rows: Unit) -> tuple[NewJob, ...]:
+        """Return the work that a commit causes."""
+        policy = await self._rules.policy()
+        if rows.violation is None or not policy.rules.needs_violation_type:
+            return ()
+        # Files that came before the violation were stored without its type.
+        return (recomputation_of(self._ids.uuid7(), rows.violation.violation_id),)
 
     async def _undo(self, attempt: Attempt, files: Iterable[StoredFile]) -> None:
         """Delete the blobs and the journal entry of a try to store whose writes have all ended.

@@ -34,6 +34,7 @@ from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.quarantine import QuarantineChange
 from traffic_storage.domain.rebuild import ImportRows
+from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 
 
 @frozen
@@ -96,4 +97,7 @@ Change: TypeAlias = (
     | RecordVerifications
     | OpenIncident
     | CloseIncident
+    | EnterRules
+    | StageRules
+    | Regrant
 )

@@ -4,20 +4,17 @@ Of all rules that apply to a file, the one with the longest period decides. So t
 means nothing, and a further rule never shortens the retention of any file.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from attrs import Factory, field, fields_dict, frozen
+from attrs import Factory, field, frozen
 
-from traffic_storage.domain.canonical import Json, parse_json_object
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import text_problem
-from traffic_storage.domain.strict import refused_fields, strict_converter
 
 MAX_DAYS = 36_500
 MAX_RULES = 1000
@@ -216,11 +213,6 @@ class RuleSet:
         """Return the rule with this id; None if there is none."""
         return next((rule for rule in self.rules if rule.rule_id == rule_id), None)
 
-    def to_json(self) -> Mapping[str, Json]:
-        """Return the rules and sites as JSON. `rule_set_in` reads it."""
-        text = _converter.dumps(GivenRules(self.rules, self.sites))
-        return parse_json_object(text, "rules")
-
 
 @frozen
 class GivenRules:
@@ -278,51 +270,6 @@ class RulesDifference:
         )
 
 
-def given_rules_in(value: object, where: str = "") -> GivenRules:
-    """Read rules and sites from the content of a TOML file or of a JSON object.
-
-    Raises:
-        InvalidInput: they are wrong. Each problem names the table, its place (from 1) and the field,
-            as `rules[2].days`; `where`, such as the path of a file, is added to each message.
-    """
-    return _read(value, GivenRules, where)
-
-
-def rule_set_in(value: object) -> RuleSet:
-    """Read the rules in force from what `RuleSet.to_json` has returned.
-
-    Raises:
-        InvalidInput: they are wrong.
-    """
-    given = _read(value, GivenRules, "")
-    return RuleSet(given.rules, given.sites)
-
-
-def _read(value: object, kind: type[GivenRules], where: str) -> GivenRules:
-    try:
-        return _converter.structure(value, kind)
-    except Exception as error:
-        # The converter raises errors of many classes; each names a wrong field.
-        problems = [_with_place(one, where) for one in refused_fields(error)]
-        raise InvalidInput(map(_with_suggestion, problems)) from error
-
-
-def _with_place(problem: FieldProblem, where: str) -> FieldProblem:
-    message = f"{problem.message} (in {where})" if where else problem.message
-    return FieldProblem(problem.field, message, problem.remedy)
-
-
-def _with_suggestion(problem: FieldProblem) -> FieldProblem:
-    table, _, name = problem.field.rpartition(".")
-    if problem.remedy or not problem.message.startswith("is unknown"):
-        return problem
-    kind: type[Any] = {"rules": RetentionRule, "sites": Site}.get(table.split("[")[0], GivenRules)
-    names = [known for known, one in fields_dict(kind).items() if one.init]
-    near = difflib.get_close_matches(name, names, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"the names are {', '.join(names)}"
-    return FieldProblem(problem.field, problem.message, remedy)
-
-
 def _matches(pattern: str | None, text: str | None) -> bool:
     return pattern is None or (text is not None and fnmatchcase(text, pattern))
 
@@ -372,6 +319,3 @@ def _whole_problem(name: str, value: object, low: int, high: int) -> FieldProble
 def _raise(problems: Iterable[FieldProblem | None]) -> None:
     if found := [problem for problem in problems if problem]:
         raise InvalidInput(found)
-
-
-_converter = strict_converter()

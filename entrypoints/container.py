@@ -30,11 +30,21 @@ from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.rebuild_catalogue import RebuildCatalogue
+from traffic_storage.application.recompute_retention import (
+    RECOMPUTE_VIOLATION,
+    RecomputeRetention,
+)
 from traffic_storage.application.reconcile import RECONCILE, Reconcile
 from traffic_storage.application.reconcile_store import ReconcileStore
 from traffic_storage.application.recovery import Recover
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
 from traffic_storage.application.restore_rows import RestoreRows
+from traffic_storage.application.rules_in_force import (
+    RECOMPUTE,
+    REFRESH,
+    ChangeRules,
+    RulesInForce,
+)
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.schedules import PeriodicJob, Schedules
 from traffic_storage.application.statistics import Statistics
@@ -49,9 +59,9 @@ from traffic_storage.domain.files import Tier
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.reconcile import Breaker
-from traffic_storage.domain.retention import CaptureBounds, RetentionPolicy
-from traffic_storage.domain.retention_rules import RuleSet
+from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
+from traffic_storage.entrypoints.settings.retention_file import configured_rules
 from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock, Ids
@@ -251,10 +261,14 @@ def _prepare(
     )
 
 
-def _retention(settings: StorageConfig) -> RetentionPolicy:
+def _capture_bounds(settings: StorageConfig) -> CaptureBounds:
     earliest = datetime.combine(settings.earliest_capture, time(), UTC)
-    rules = RuleSet(settings.retention.rules)
-    return RetentionPolicy(rules, CaptureBounds(earliest, settings.max_backdating))
+    return CaptureBounds(earliest, settings.max_backdating)
+
+
+def _settle(settings: StorageConfig) -> timedelta:
+    """Return how long after a change of the rules a file can still be stored by the old ones."""
+    return REFRESH + timedelta(seconds=settings.attempt_timeout_seconds)
 
 
 def _margin(settings: StorageConfig) -> timedelta:
@@ -275,9 +289,16 @@ def _days(name: str) -> Callable[[StorageConfig], timedelta]:
     return lambda settings: timedelta(days=getattr(settings, name))
 
 
-def _handlers(*, sweep: Sweep, reconcile: Reconcile) -> Mapping[JobKind, Handler]:
+def _handlers(
+    *, sweep: Sweep, reconcile: Reconcile, recompute: RecomputeRetention
+) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
-    return {SWEEP: sweep.run, RECONCILE: reconcile.run}
+    return {
+        SWEEP: sweep.run,
+        RECONCILE: reconcile.run,
+        RECOMPUTE: recompute.run,
+        RECOMPUTE_VIOLATION: recompute.run_of_violation,
+    }
 
 
 def _periodic_jobs(settings: StorageConfig) -> Sequence[PeriodicJob]:
@@ -356,6 +377,33 @@ class Container(DeclarativeContainer):
         ids=ids,
         parallel_puts=settings.provided.parallel_uploads,
     )
+    rules_in_force = Singleton(
+        RulesInForce,
+        records=_record_repo,
+        changes=_record_repo,
+        catalogue=_record_repo,
+        clock=clock,
+        configured=Called(configured_rules, settings),
+        bounds=Called(_capture_bounds, settings),
+    )
+    change_rules = Singleton(
+        ChangeRules,
+        in_force=rules_in_force,
+        records=_record_repo,
+        changes=_record_repo,
+        clock=clock,
+        ids=ids,
+        defaults=settings.provided.retention.rules,
+    )
+    recompute_retention = Singleton(
+        RecomputeRetention,
+        in_force=rules_in_force,
+        records=_record_repo,
+        changes=_record_repo,
+        catalogue=_record_repo,
+        ids=ids,
+        settle=Called(_settle, settings),
+    )
     prepare = Singleton(_prepare, settings, spool, images, compressor, clock)
     store_unit = Singleton(
         StoreUnit,
@@ -368,7 +416,7 @@ class Container(DeclarativeContainer):
         counters=counters,
         owner=Called(_owner),
         attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
-        retention=Called(_retention, settings),
+        rules=rules_in_force,
     )
     store_files = Singleton(StoreFiles, prepare=prepare, store_unit=store_unit, tasks=tasks)
     store_evidence = Singleton(
@@ -477,7 +525,7 @@ class Container(DeclarativeContainer):
         restore=restore_rows,
         clock=clock,
     )
-    handlers = Singleton(_handlers, sweep=sweep, reconcile=reconcile)
+    handlers = Singleton(_handlers, sweep=sweep, reconcile=reconcile, recompute=recompute_retention)
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)
     runtime = Singleton(
@@ -485,6 +533,7 @@ class Container(DeclarativeContainer):
         repo=_record_repo,
         stores=stores,
         cache=cache,
+        rules=rules_in_force,
         sweep=sweep,
         worker=worker,
         tasks=tasks,

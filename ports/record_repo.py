@@ -2,7 +2,7 @@
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
-`FixityRecords` or `Incidents`.
+`FixityRecords`, `Incidents` or `RetentionRecords`.
 """
 
 from abc import abstractmethod
@@ -20,6 +20,7 @@ from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
 from traffic_storage.ports.outbox import Outbox
 from traffic_storage.ports.reconciliation import Reconciliation
+from traffic_storage.ports.retention import RetentionRecords
 from traffic_storage.ports.store_registry import StoreRegistry
 
 
@@ -37,6 +38,7 @@ class RecordRepo(
     Outbox,
     FixityRecords,
     Incidents,
+    RetentionRecords,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

@@ -191,6 +191,14 @@ class StorageConfig:
     image_retention_days: int = setting(90, _DAYS, "days that images are kept")
     video_retention_days: int = setting(30, _DAYS, "days that videos are kept")
     metadata_retention_days: int = setting(365, _DAYS, "days that metadata is kept")
+    retention_rules_file: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=described(
+            rules.FILE,
+            "TOML file of further retention rules; `retention rules stage` shows what a change does",
+        ),
+    )
     earliest_capture: date = field(
         default=date(2000, 1, 2),
         converter=rules.as_date,

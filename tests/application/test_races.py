@@ -147,6 +147,7 @@ async def test_an_attempt_that_recovery_condemned_does_not_commit_but_is_tried_a
 async def test_a_commit_that_comes_after_its_undoing_is_tried_again_with_new_keys() -> None:
     rig = Rig()
     async with rig.running() as slow, rig.running() as other:
+        rig.script.begin()
         held = rig.script.hold("repo.apply")
         work = asyncio.create_task(slow.image(picture(), "X"))
         await held.reached.wait()

@@ -20,9 +20,8 @@ from traffic_storage.domain.retention_rules import (
     RulesDifference,
     RuleSet,
     Site,
-    given_rules_in,
-    rule_set_in,
 )
+from traffic_storage.domain.rules_json import given_rules_in, json_of, rule_set_in
 from traffic_storage.entrypoints.testing import strategies as kit
 
 DEFAULTS = RetentionPeriods().rules
@@ -129,7 +128,7 @@ def test_each_kind_of_files_has_a_rule() -> None:
 
 @given(kit.rule_sets())
 def test_rules_are_read_back_equal(rules: RuleSet) -> None:
-    assert rule_set_in(rules.to_json()) == rules
+    assert rule_set_in(json_of(rules)) == rules
 
 
 RULES = """

@@ -13,6 +13,7 @@ from traffic_storage.adapters.record_repo.memory.deletions import InMemoryDeleti
 from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
+from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, ReleaseReplica
 from traffic_storage.domain.deletion import (
@@ -65,6 +66,7 @@ from traffic_storage.domain.quarantine import (
 )
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.rebuild import ImportRows
+from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.usage import (
     CatalogueUsage,
@@ -92,6 +94,7 @@ class InMemoryRecordRepo(
     InMemoryReconciliation,
     InMemoryDeletions,
     InMemoryFixity,
+    InMemoryRetention,
     RecordRepo,
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
@@ -103,11 +106,13 @@ class InMemoryRecordRepo(
         InMemoryReconciliation.__init__(self)
         InMemoryDeletions.__init__(self)
         InMemoryFixity.__init__(self)
+        InMemoryRetention.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
         self._stores: dict[StoreId, RegisteredStore] = {}
         self._appliers: Mapping[type, Callable[[Any], bool]] = {
+            CommitUnit: self._commit,
             ObserveReplica: self._observe,
             AddReplica: self._add,
             ReleaseReplica: self._release,
@@ -127,6 +132,9 @@ class InMemoryRecordRepo(
             RecordVerifications: self.record_verifications,
             OpenIncident: self.open,
             CloseIncident: self.close,
+            EnterRules: self.enter_rules,
+            StageRules: self.stage_rules,
+            Regrant: self.regrant,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
@@ -134,11 +142,9 @@ class InMemoryRecordRepo(
         return self._held(ids)
 
     async def apply(self, change: Change) -> bool:
-        if isinstance(change, CommitUnit):
-            is_committed = self._commit(change.attempt, change.unit)
-            self.insert(change.jobs if is_committed else ())
-            return is_committed
-        return self._appliers[type(change)](change)
+        is_applied = self._appliers[type(change)](change)
+        self.insert(getattr(change, "jobs", ()) if is_applied else ())
+        return is_applied
 
     async def finish(self, run: Run, end: RunEnd, effect: Change | None = None) -> None:
         self.check_held(run)
@@ -257,7 +263,8 @@ class InMemoryRecordRepo(
     async def aclose(self) -> None:
         """Do nothing: the catalogue can be used afterwards."""
 
-    def _commit(self, attempt: AttemptId, unit: Unit) -> bool:
+    def _commit(self, change: CommitUnit) -> bool:
+        attempt, unit = change.attempt, change.unit
         if attempt not in self._attempts and unit.is_shown_by(self._held(unit.affected_ids)):
             return False
         if attempt not in self._attempts or attempt in self._condemned:

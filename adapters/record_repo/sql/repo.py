@@ -24,6 +24,7 @@ from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_e
 from traffic_storage.adapters.record_repo.sql.outbox import SqlOutbox
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
+from traffic_storage.adapters.record_repo.sql.retention import SqlRetention
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.files import (
     StoredFile,
@@ -82,6 +83,7 @@ class SqlRecordRepo(
     SqlOutbox,
     SqlFixity,
     SqlIncidents,
+    SqlRetention,
     RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""

@@ -179,6 +179,7 @@ _file_index(
 Index(
     "file_keep_until_idx",
     file.c.keep_until,
+    file.c.file_id,
     postgresql_where=_available,
     sqlite_where=_available,
 )
@@ -499,6 +500,32 @@ event = Table(
     Column("details", _text(), nullable=False),
     # Numbers always grow, also after the table was emptied.
     sqlite_autoincrement=True,
+)
+
+# The retention rules; the highest revision is in force.
+retention_rules = Table(
+    "retention_rules",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("entered_at", BigInteger, nullable=False),
+    # NULL: the first rules, which no staged change has brought.
+    Column("change_id", _uuid()),
+    Column("entered_by", _text(), nullable=False),
+    Column("reason", _text(), nullable=False),
+    Column("rules", _text(), nullable=False),
+)
+
+# Changes of the rules that were shown, and perhaps entered.
+retention_change = Table(
+    "retention_change",
+    metadata,
+    Column("change_id", _uuid(), primary_key=True),
+    Column("base_revision", Integer, nullable=False),
+    Column("staged_at", BigInteger, nullable=False),
+    Column("staged_by", _text(), nullable=False),
+    Column("reason", _text(), nullable=False),
+    Column("effect", _text(), nullable=False),
+    Column("rules", _text(), nullable=False),
 )
 
 # Jobs. `key` is unique among live jobs; times are those of the database's clock.

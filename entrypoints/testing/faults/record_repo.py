@@ -8,7 +8,7 @@ from uuid import UUID
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.deletion import Certificate, Deletion, Removal
 from traffic_storage.domain.events import RecordedEvent
-from traffic_storage.domain.files import BlobKey, StoredFile, Tier
+from traffic_storage.domain.files import BlobKey, FileKind, StoredFile, Tier
 from traffic_storage.domain.fixity import DuePosition, FixityDay, StoreCoverage
 from traffic_storage.domain.holds import Hold, HoldReach
 from traffic_storage.domain.identifiers import (
@@ -43,11 +43,13 @@ from traffic_storage.domain.query import (
 )
 from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
+from traffic_storage.domain.rules_in_force import RetainedFile, RulesRevision, StagedRules
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.record_repo import RecordRepo
+from traffic_storage.ports.retention import Position
 
 T = TypeVar("T")
 
@@ -172,6 +174,15 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def incidents(self, query: IncidentsQuery) -> Page[Incident]:
         return await self._do("incidents", lambda: self.inner.incidents(query))
+
+    async def rules_in_force(self) -> RulesRevision | None:
+        return await self._do("rules_in_force", self.inner.rules_in_force)
+
+    async def staged_rules(self, change_id: UUID) -> StagedRules | None:
+        return await self._do("staged_rules", lambda: self.inner.staged_rules(change_id))
+
+    async def retained_files(self, kind: FileKind, after: Position) -> Sequence[RetainedFile]:
+        return await self._do("retained_files", lambda: self.inner.retained_files(kind, after))
 
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))

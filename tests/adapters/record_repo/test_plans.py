@@ -28,6 +28,7 @@ from traffic_storage.adapters.record_repo.sql import (
     incident_statements,
     job_statements,
     reconciliation_statements,
+    retention_statements,
     rows,
     statements,
     violation_pages,
@@ -91,6 +92,7 @@ for _module in (
     incident_statements,
     job_statements,
     reconciliation_statements,
+    retention_statements,
 ):
     STATEMENTS |= {
         f"{_module.__name__.rpartition('.')[2]} {name}": found

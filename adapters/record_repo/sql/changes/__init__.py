@@ -7,6 +7,7 @@ from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddRepl
 from traffic_storage.adapters.record_repo.sql.changes.begin_purge import BeginPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
 from traffic_storage.adapters.record_repo.sql.changes.end_purge import EndPurgeWriter
+from traffic_storage.adapters.record_repo.sql.changes.enter_rules import EnterRulesWriter
 from traffic_storage.adapters.record_repo.sql.changes.import_rows import ImportRowsWriter
 from traffic_storage.adapters.record_repo.sql.changes.incidents import (
     CloseIncidentWriter,
@@ -24,9 +25,11 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
 from traffic_storage.adapters.record_repo.sql.changes.record_verifications import (
     RecordVerificationsWriter,
 )
+from traffic_storage.adapters.record_repo.sql.changes.regrant import RegrantWriter
 from traffic_storage.adapters.record_repo.sql.changes.release_hold import ReleaseHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.release_replica import ReleaseReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.remove_replicas import RemoveReplicasWriter
+from traffic_storage.adapters.record_repo.sql.changes.stage_rules import StageRulesWriter
 from traffic_storage.adapters.record_repo.sql.changes.tombstone import TombstoneWriter
 from traffic_storage.adapters.record_repo.sql.changes.undelete import UndeleteWriter
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
@@ -50,6 +53,7 @@ from traffic_storage.domain.quarantine import (
     UndoAttempt,
 )
 from traffic_storage.domain.rebuild import ImportRows
+from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     CommitUnit: CommitUnitWriter,
@@ -72,4 +76,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     RecordVerifications: RecordVerificationsWriter,
     OpenIncident: OpenIncidentWriter,
     CloseIncident: CloseIncidentWriter,
+    EnterRules: EnterRulesWriter,
+    StageRules: StageRulesWriter,
+    Regrant: RegrantWriter,
 }

@@ -27,6 +27,7 @@ def upgrade() -> None:
     _make_stores()
     _make_files()
     _make_violations()
+    _make_retention()
     _make_jobs()
     _make_holds()
     _make_deletions()
@@ -196,7 +197,7 @@ def _make_file_pages() -> None:
     _make_partial(
         "file_keep_until_idx",
         "file",
-        ["keep_until"],
+        ["keep_until", "file_id"],
         "state = 'available'",
     )
 
@@ -264,6 +265,30 @@ def _make_violations() -> None:
         ["confidence", *order],
         postgresql_where=sa.text("confidence >= 0 AND state = 'available'"),
         sqlite_where=available,
+    )
+
+
+def _make_retention() -> None:
+    op.create_table(
+        "retention_rules",
+        sa.Column("revision", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("entered_at", sa.BigInteger, nullable=False),
+        sa.Column("change_id", _uuid()),
+        sa.Column("entered_by", _text(), nullable=False),
+        sa.Column("reason", _text(), nullable=False),
+        sa.Column("rules", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("revision", name="retention_rules_pkey"),
+    )
+    op.create_table(
+        "retention_change",
+        sa.Column("change_id", _uuid(), nullable=False),
+        sa.Column("base_revision", sa.Integer, nullable=False),
+        sa.Column("staged_at", sa.BigInteger, nullable=False),
+        sa.Column("staged_by", _text(), nullable=False),
+        sa.Column("reason", _text(), nullable=False),
+        sa.Column("effect", _text(), nullable=False),
+        sa.Column("rules", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("change_id", name="retention_change_pkey"),
     )
 
 

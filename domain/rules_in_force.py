@@ -1,0 +1,224 @@
+"""Which retention rules are in force, and how they change.
+
+A change is staged first: what it would do to the stored files is counted and shown. Then the staged
+change is entered, unless other rules were entered since or it is old. A job then recomputes until
+when each file is kept.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from attrs import frozen
+
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.files import FileKind, StoredFile
+from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
+from traffic_storage.domain.jobs import NewJob
+from traffic_storage.domain.retention_rules import RetentionFacts, RulesDifference, RuleSet
+
+VALID_FOR = timedelta(hours=24)
+"""How long a staged change can be entered. Its counts are those of the time at which it was staged."""
+
+UNRULED = frozenset({"undelete"})
+"""The ids that `retention_rule` of a file can have besides those of rules.
+
+Such a file was granted time for another reason; rules lengthen it and never shorten it.
+"""
+
+
+@frozen
+class RulesRevision:
+    """The retention rules that are in force since a time; the one with the highest number counts.
+
+    Attributes:
+        change_id: the staged change that was entered; None for the first rules of a catalogue.
+    """
+
+    revision: int
+    rules: RuleSet
+    entered_at: datetime
+    entered_by: str
+    reason: str
+    change_id: UUID | None = None
+
+
+class RetainedFile(NamedTuple):
+    """What the retention of an available file depends on, and its retention as it is recorded.
+
+    `basis_at` is the start of its retention. A plain tuple, because a walk reads millions.
+    """
+
+    file_id: FileId
+    kind: FileKind
+    device_id: DeviceId | None
+    violation_id: ViolationId | None
+    violation_type: str | None
+    created_at: datetime
+    basis_at: datetime
+    keep_until: datetime
+    rule: str
+    size_bytes: int
+
+    @property
+    def facts(self) -> RetentionFacts:
+        """What the rules ask about this file."""
+        return RetentionFacts(self.kind, self.device_id, self.violation_type)
+
+
+class Regranted(NamedTuple):
+    """A file's recorded end of retention, and the end and the rule that replace it."""
+
+    file_id: FileId
+    was: datetime
+    keep_until: datetime
+    rule: str
+
+
+@frozen
+class RulesEffect:
+    """What other rules would do to the available files, as they were when they were counted.
+
+    Attributes:
+        files: how many files were looked at.
+        lengthened: how many of them would be kept longer, and `shortened` less long.
+        due: how many of the shortened files would be due at once, with `due_bytes` stored bytes.
+    """
+
+    files: int = 0
+    lengthened: int = 0
+    shortened: int = 0
+    due: int = 0
+    due_bytes: int = 0
+
+    def __add__(self, other: "RulesEffect") -> "RulesEffect":
+        return RulesEffect(
+            self.files + other.files,
+            self.lengthened + other.lengthened,
+            self.shortened + other.shortened,
+            self.due + other.due,
+            self.due_bytes + other.due_bytes,
+        )
+
+    def in_words(self) -> str:
+        """Return the effect as a sentence."""
+        return (
+            f"makes {self.due:,} files due; of {self.files:,} files, {self.shortened:,} are kept "
+            f"less long and {self.lengthened:,} longer"
+        )
+
+
+@frozen
+class StagedRules:
+    """A change of the rules that was shown and not necessarily entered.
+
+    Attributes:
+        base_revision: the number of the rules that were in force when the change was staged.
+    """
+
+    change_id: UUID
+    base_revision: int
+    rules: RuleSet
+    effect: RulesEffect
+    staged_at: datetime
+    staged_by: str
+    reason: str
+
+    def check_current(self, in_force: RulesRevision, now: datetime) -> None:
+        """Check that this change can be entered.
+
+        Raises:
+            StaleRules: other rules were entered since, or the change was staged too long ago.
+        """
+        if in_force.revision != self.base_revision:
+            raise StaleRules(
+                f"the change {self.change_id} was staged for revision {self.base_revision} of the "
+                f"retention rules, and revision {in_force.revision} is in force"
+            )
+        if not timedelta(0) <= now - self.staged_at < VALID_FOR:
+            raise StaleRules(
+                f"the change {self.change_id} was staged at {self.staged_at.isoformat()}; its counts "
+                "no longer hold"
+            )
+
+
+@frozen
+class StageRules:
+    """Keep a staged change of the rules. Its rules do not apply to any file yet."""
+
+    staged: StagedRules
+
+
+@frozen
+class EnterRules:
+    """Put rules in force, unless there are rules with this number; `jobs` recompute the files."""
+
+    entered: RulesRevision
+    jobs: tuple[NewJob, ...] = ()
+
+
+@frozen
+class Regrant:
+    """Record until when files are kept. A file that is not as `was` says, or not available, stays.
+
+    `jobs` continue the work.
+    """
+
+    files: tuple[Regranted, ...]
+    jobs: tuple[NewJob, ...] = ()
+
+
+class StaleRules(TrafficStorageError):
+    """A staged change of the retention rules can't be entered any more; nothing was changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, remedy="stage the change again, and look at its new difference")
+
+
+def retained_file(file: StoredFile, violation_type: str | None) -> RetainedFile:
+    """Return what the retention of a file depends on."""
+    return RetainedFile(
+        file.file_id,
+        file.kind,
+        file.device_id,
+        file.violation_id,
+        violation_type,
+        file.created_at,
+        file.retention_basis.at,
+        file.keep_until,
+        file.retention_rule,
+        file.stored.size_bytes,
+    )
+
+
+def regranted(file: RetainedFile, rules: RuleSet) -> Regranted | None:
+    """Return the retention of a file under these rules; None if it is the recorded one."""
+    longest = rules.applicable(file.facts)[0]
+    until = file.basis_at + longest.period
+    if file.rule in UNRULED and until <= file.keep_until:
+        return None
+    if (until, longest.rule_id) == (file.keep_until, file.rule):
+        return None
+    return Regranted(file.file_id, file.keep_until, until, longest.rule_id)
+
+
+def effect_on(files: Iterable[RetainedFile], rules: RuleSet, now: datetime) -> RulesEffect:
+    """Return what these rules would do to files."""
+    looked_at = lengthened = shortened = due = due_bytes = 0
+    for file in files:
+        looked_at += 1
+        change = regranted(file, rules)
+        if change is None or change.keep_until == file.keep_until:
+            continue
+        lengthened += change.keep_until > file.keep_until
+        shortened += change.keep_until < file.keep_until
+        if change.keep_until <= now < file.keep_until:
+            due += 1
+            due_bytes += file.size_bytes
+    return RulesEffect(looked_at, lengthened, shortened, due, due_bytes)
+
+
+def difference(staged: StagedRules, in_force: RulesRevision) -> RulesDifference:
+    """Return in what the staged rules differ from those in force."""
+    return RulesDifference.between(in_force.rules, staged.rules)
