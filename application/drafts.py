@@ -16,7 +16,7 @@ from traffic_storage.domain.files import (
     blob_key,
 )
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
-from traffic_storage.domain.placement import Placement, StoreStatus
+from traffic_storage.domain.placement import Placement
 from traffic_storage.domain.retention import RetentionPolicy
 from traffic_storage.domain.retention_rules import RetentionFacts
 from traffic_storage.domain.violation import EvidencePart, StoredViolation
@@ -94,20 +94,14 @@ def placed(
     policy: RetentionPolicy,
     violation_type: str | None = None,
 ) -> StoredFile:
-    """Return the catalogue row of a draft (a file ready to be stored) in the chosen stores.
+    """Return the catalogue row of a draft (a file ready to be stored) in the first chosen store.
 
-    Each replica (copy) gets a new key. `violation_type` is that of the file's violation, if known.
+    Its replica gets a new key. `violation_type` is that of the file's violation, if known.
     """
-
-    def replica(store: StoreStatus, state: ReplicaState) -> Replica:
-        key = blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)
-        verified_at = received_at if state is ReplicaState.PRESENT else None
-        return Replica(store.store_id, store.tier, key, state, verified_at)
-
-    first = replica(placement.first, ReplicaState.PRESENT)
+    store, key = placement.first, blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)
+    first = Replica(store.store_id, store.tier, key, ReplicaState.PRESENT, received_at)
     facts = RetentionFacts(draft.kind, draft.device_id, violation_type)
     retention = policy.retention(facts, draft.captured_at, received_at, historic=draft.historic)
-    due = (replica(store, ReplicaState.PLANNED) for store in placement.later)
     return StoredFile(
         file_id=draft.file_id,
         kind=draft.kind,
@@ -122,7 +116,7 @@ def placed(
         media=draft.media,
         placement=PlacementNote(placement.decision, placement.reason),
         metadata=draft.metadata,
-        replicas=(first, *due),
+        replicas=(first,),
         keep_until=retention.keep_until,
         retention_rule=retention.rule,
         retention_basis=retention.basis,

@@ -18,6 +18,9 @@ class OperationCounters:
     replicas_failed: int = 0
     replicas_restored: int = 0
     attempts_undone: int = 0
+    files_copied: int = 0
+    bytes_copied: int = 0
+    replicas_released: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return the current value of each operation counter, by name."""

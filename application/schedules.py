@@ -39,6 +39,11 @@ class Schedules:
         trusted.sort(key=lambda bound: bound.store.tier is not Tier.LOCAL)
         return tuple(bound.store_id for bound in trusted if bound.store_id is not None)
 
+    def available(self) -> tuple[StoreId, ...]:
+        """Return the ids of the stores that this process may change and that work now."""
+        working = {bound.store_id for bound in self._stores if not bound.store.unavailable_reason()}
+        return tuple(store_id for store_id in self.reachable() if store_id in working)
+
     def __call__(self) -> Sequence[Schedule]:
         """Return the schedules; none while no store can be reached."""
         reachable = self.reachable()

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
 from traffic_storage.application.operation_counters import OperationCounters
@@ -20,6 +20,7 @@ from traffic_storage.application.recompute_retention import recomputation_of
 from traffic_storage.application.rules_in_force import RulesInForce
 from traffic_storage.application.stores import Excluded, PutSlots, Stores
 from traffic_storage.domain.changes import CommitUnit
+from traffic_storage.domain.copies import copy_job
 from traffic_storage.domain.errors import (
     Conflict,
     NoGoodReplica,
@@ -64,6 +65,22 @@ class StoredUnit:
     files: Mapping[FileId, StoredFile]
     violation: StoredViolation | None
     created: bool
+
+
+@frozen
+class _PlacedFiles:
+    """The rows of files in the stores that take them first.
+
+    `later` has the ids of the stores to which each file is to be copied afterwards.
+    """
+
+    files: dict[FileId, StoredFile] = field(factory=dict)
+    later: dict[FileId, tuple[StoreId, ...]] = field(factory=dict)
+
+    @property
+    def rows(self) -> Collection[StoredFile]:
+        """The rows of all files."""
+        return self.files.values()
 
 
 class _PutFailed(Exception):
@@ -149,7 +166,7 @@ class StoreUnit:
 
     async def _try(self, unit: DraftUnit, excluded: Excluded) -> StoredUnit:
         try:
-            files = await self._place(unit, excluded)
+            placed_files = await self._place(unit, excluded)
         except (StorageFull, StorageUnavailable):
             if stored := await self._stored_already(unit):
                 return stored
@@ -157,15 +174,15 @@ class StoreUnit:
         kept: list[FileId] = []
         try:
             # Slots come before the attempt, so that its deadline does not run during the wait.
-            async with self._stores.slots(_puts_of(files.values())) as slots:
-                return await self._store_placed(unit, files, slots, kept)
+            async with self._stores.slots(_puts_of(placed_files.rows)) as slots:
+                return await self._store_placed(unit, placed_files, slots, kept)
         finally:
-            self._end_reservations(files.values(), kept)
+            self._end_reservations(placed_files.rows, kept)
 
     async def _store_placed(
         self,
         unit: DraftUnit,
-        files: Mapping[FileId, StoredFile],
+        placed_files: _PlacedFiles,
         slots: PutSlots,
         kept: list[FileId],
     ) -> StoredUnit:
@@ -173,36 +190,47 @@ class StoreUnit:
 
         The ids of the written files are appended to `kept`.
         """
-        attempt = self._attempt(files.values())
+        attempt = self._attempt(placed_files.rows)
         existing = await self._journal.begin(attempt, _claimed_ids(unit))
         missing = await self._missing(unit, attempt, existing)
         if not missing:
             return self._existing_unit(existing)
-        rows = [_row(files[draft.file_id], existing) for draft in missing]
+        rows = [_row(placed_files.files[draft.file_id], existing) for draft in missing]
         await self._put_all(attempt, missing, rows, slots)
-        stored = await self._commit(unit, attempt, rows, existing)
+        copies = self._copies_due(rows, placed_files.later)
+        stored = await self._commit(unit, attempt, rows, existing, copies)
         kept += [file.file_id for file in rows]
         return stored
 
-    async def _place(self, unit: DraftUnit, excluded: Excluded) -> dict[FileId, StoredFile]:
+    async def _place(self, unit: DraftUnit, excluded: Excluded) -> _PlacedFiles:
         # A violation and its files share one time of receipt, so that the row of its metadata file
         # gives the time of receipt of the violation too.
         received_at = unit.violation.received_at if unit.violation else self._clock.now()
         policy = await self._rules.policy()
-        files: dict[FileId, StoredFile] = {}
+        found = _PlacedFiles()
         try:
             for draft in unit.drafts:
                 placement = await self._stores.place(
                     draft.kind, draft.body.digests.size_bytes, draft.device_id, excluded
                 )
                 violation_type = await self._violation_type(unit, draft, policy.rules)
-                files[draft.file_id] = placed(
+                found.files[draft.file_id] = placed(
                     draft, placement, received_at, self._ids, policy, violation_type
                 )
+                found.later[draft.file_id] = tuple(store.store_id for store in placement.later)
         except BaseException:
-            self._end_reservations(files.values(), ())
+            self._end_reservations(found.rows, ())
             raise
-        return files
+        return found
+
+    def _copies_due(
+        self, rows: Iterable[StoredFile], later: Mapping[FileId, Sequence[StoreId]]
+    ) -> tuple[NewJob, ...]:
+        return tuple(
+            copy_job(self._ids.uuid7(), row, _place_of(row)[0], target)
+            for row in rows
+            for target in later[row.file_id]
+        )
 
     async def _violation_type(self, unit: DraftUnit, draft: Draft, rules: RuleSet) -> str | None:
         if unit.violation:
@@ -267,10 +295,12 @@ class StoreUnit:
         attempt: Attempt,
         files: Sequence[StoredFile],
         existing: ExistingRows,
+        copies: tuple[NewJob, ...],
     ) -> StoredUnit:
         rows = _rows(unit, files, existing)
         try:
-            await self._changes.apply(CommitUnit(attempt.attempt_id, rows, await self._jobs(rows)))
+            jobs = (*copies, *await self._jobs(rows))
+            await self._changes.apply(CommitUnit(attempt.attempt_id, rows, jobs))
         except IdsTaken as error:
             await self._undo(attempt, files)
             raise _RereadNeeded(error) from error

@@ -125,6 +125,22 @@ class Worker:
             asyncio.create_task(self._renewing()),
         ]
 
+    async def drain(self) -> None:
+        """Do all jobs that can be claimed now, and those that they cause; return when none is left.
+
+        Call it instead of `start`; then call `aclose`. Schedules are left to other workers.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+        """
+        self._loops = [asyncio.create_task(self._renewing())]
+        while True:
+            await self._claim_free()
+            if not self._working:
+                return
+            tasks = [one.task for one in self._working.values() if one.task is not None]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
     async def aclose(self) -> None:
         """Stop to claim jobs, cancel the running handlers, and give their jobs back."""
         self._is_closing = True
@@ -150,24 +166,29 @@ class Worker:
 
     async def _claim(self) -> None:
         await self._write_due()
+        if await self._claim_free():
+            await self._a_slot()
+        else:
+            await self._source.wait_for_jobs(_POLL_SECONDS)
+
+    async def _claim_free(self) -> bool:
+        """Claim and begin jobs if half of the slots are free; return whether none is free now."""
         free = self._slots - len(self._working)
         # One claim for several jobs costs as much as for one.
-        if 2 * free >= self._slots:
-            claim = Claim(
-                self._ids.uuid7(),
-                self._owner,
-                tuple(self._handlers),
-                free,
-                self._lease,
-                self._stores(),
-            )
-            runs = await self._source.claim(claim)
-            for run in runs:
-                self._begin(run)
-            if len(runs) == free:
-                await self._a_slot()
-                return
-        await self._source.wait_for_jobs(_POLL_SECONDS)
+        if 2 * free < self._slots:
+            return False
+        claim = Claim(
+            self._ids.uuid7(),
+            self._owner,
+            tuple(self._handlers),
+            free,
+            self._lease,
+            self._stores(),
+        )
+        runs = await self._source.claim(claim)
+        for run in runs:
+            self._begin(run)
+        return len(runs) == free
 
     async def _write_due(self) -> None:
         now = asyncio.get_running_loop().time()

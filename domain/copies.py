@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.domain.files import (
     FileState,
@@ -17,6 +17,7 @@ from traffic_storage.domain.files import (
     Replica,
     ReplicaState,
     StoredFile,
+    Tier,
 )
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
 from traffic_storage.domain.jobs import JobKind, NewJob, Priority
@@ -24,12 +25,20 @@ from traffic_storage.domain.placement import StorageStrategy, Thresholds
 
 COPY = JobKind("copy")
 """The job that copies a file to another store."""
+MOVE = JobKind("move")
+"""The job that copies a file to another store and then lets the source go, by a further job."""
 RELEASE = JobKind("release_copy")
 """The job that lets a copy go whose file is proven good in another store."""
 REMOVE_BLOB = JobKind("remove_blob")
 """The job that removes the bytes of a copy that is gone."""
 SPILL = JobKind("spill")
 """The job that plans which files leave a local store that is above its high-water mark."""
+
+FIND_DUE_COPIES = JobKind("find_due_copies")
+"""The job that looks for copies that are due and that no job makes."""
+
+SPILLING = frozenset({StorageStrategy.LOCAL_THEN_CLOUD, StorageStrategy.HYBRID})
+"""The strategies with which files leave a local store that is above its high-water mark."""
 
 _REPLACED = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
 _KEPT_STATES = frozenset({ReplicaState.PRESENT, *_REPLACED})
@@ -115,6 +124,20 @@ def lacks_copy(file: StoredFile, store_id: StoreId) -> bool:
     return all(replica.store_id != store_id for replica in file.readable)
 
 
+def owed_store(
+    strategy: StorageStrategy, file: StoredFile, cloud: StoreId | None
+) -> StoreId | None:
+    """Return the store to which the strategy must copy a file, `cloud` or none.
+
+    HYBRID owes each file a copy in the cloud; any bucket counts, so that a changed route of a
+    device copies nothing twice. The other strategies owe nothing: see `leaving`.
+    """
+    if strategy is not StorageStrategy.HYBRID or file.state is not FileState.AVAILABLE:
+        return None
+    has_one = any(replica.tier is Tier.CLOUD for replica in file.readable)
+    return None if has_one else cloud
+
+
 def verified_elsewhere(file: StoredFile, replica: Replica) -> tuple[Replica, ...]:
     """Return the other present replicas of a file that were verified, in the order of the file.
 
@@ -132,32 +155,32 @@ def priority_of(file: StoredFile) -> Priority:
     return Priority.BACKGROUND if file.violation_id is None else Priority.NORMAL
 
 
-def copy_job(
-    job_id: UUID,
-    file: StoredFile,
-    source: StoreId,
-    target: StoreId,
-    *,
-    releases: Replica | None = None,
-) -> NewJob:
-    """Return the job that copies a file to `target`; it runs where `source` can be reached.
-
-    With `releases`, this replica goes after the copy was made.
-    """
-    leaving = {} if releases is None else {"releases": str(releases.replica_id)}
+def copy_job(job_id: UUID, file: StoredFile, source: StoreId, target: StoreId) -> NewJob:
+    """Return the job that copies a file from `source`, or from where it is good, to `target`."""
+    arguments = {
+        "file_id": file.file_id,
+        "store_id": target,
+        "bytes": file.stored.size_bytes,
+    }
     return NewJob(
         job_id,
         COPY,
-        {
-            "file_id": file.file_id,
-            "store_id": target,
-            "bytes": file.stored.size_bytes,
-            **leaving,
-        },
+        arguments,
         key=f"copy:{file.file_id}:{target}",
         priority=priority_of(file),
         store_id=source,
+        target_id=target,
     )
+
+
+def move_job(job_id: UUID, file: StoredFile, replica: Replica, target: StoreId) -> NewJob:
+    """Return the job that copies a file to `target`, after which `replica` goes.
+
+    While a job that copies the file there is live, it is not written.
+    """
+    copy = copy_job(job_id, file, replica.store_id, target)
+    arguments = {**copy.arguments, "replica_id": str(replica.replica_id)}
+    return evolve(copy, kind=MOVE, arguments=arguments)
 
 
 def release_job(job_id: UUID, file: StoredFile, replica: Replica) -> NewJob:
@@ -202,9 +225,7 @@ class Leaving:
         """Return the job that begins this move."""
         if self.target is None:
             return release_job(job_id, self.file, self.replica)
-        return copy_job(
-            job_id, self.file, self.replica.store_id, self.target, releases=self.replica
-        )
+        return move_job(job_id, self.file, self.replica, self.target)
 
 
 def excess_bytes(
@@ -248,12 +269,13 @@ def _leaving(
     replica = next((one for one in file.readable if one.store_id == store_id), None)
     if replica is None or file.state is not FileState.AVAILABLE:
         return None
-    moves = strategy is StorageStrategy.LOCAL_THEN_CLOUD
-    if not moves and strategy is not StorageStrategy.HYBRID:
+    if strategy not in SPILLING:
         return None
     if verified_elsewhere(file, replica):
         return Leaving(file, replica, None)
-    return Leaving(file, replica, cloud) if moves and cloud is not None else None
+    if strategy is StorageStrategy.LOCAL_THEN_CLOUD and cloud is not None:
+        return Leaving(file, replica, cloud)
+    return None
 
 
 def _replica(file: StoredFile, replica_id: UUID | None) -> Replica | None:

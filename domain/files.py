@@ -7,9 +7,9 @@ generated key, under which bytes are written only once.
 ```
 file:     available → tombstoned → purging → purged
                     ← (undelete)
-replica:  planned → present ⇄ corrupt → gone
-                  ↘ gone    ⇄ missing → gone
-                            ↘ gone
+replica:  present ⇄ corrupt → gone
+                  ⇄ missing → gone
+                  → gone
 ```
 
 `corrupt` and `missing` are states in which a read found the replica. They are not final: a disk can
@@ -66,7 +66,6 @@ class ReplicaState(StrEnum):
     A file is read from its `present` replicas first, then from `corrupt` and `missing` ones.
     """
 
-    PLANNED = "planned"
     PRESENT = "present"
     CORRUPT = "corrupt"
     MISSING = "missing"
@@ -104,7 +103,6 @@ FILE_TRANSITIONS: Mapping[FileState, frozenset[FileState]] = MappingProxyType(
 )
 REPLICA_TRANSITIONS: Mapping[ReplicaState, frozenset[ReplicaState]] = MappingProxyType(
     {
-        ReplicaState.PLANNED: frozenset({ReplicaState.PRESENT, ReplicaState.GONE}),
         ReplicaState.PRESENT: frozenset(
             {ReplicaState.CORRUPT, ReplicaState.MISSING, ReplicaState.GONE}
         ),

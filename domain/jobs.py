@@ -70,6 +70,7 @@ class NewJob:
         max_attempts: how often the job is begun before it is given up (`dead`).
         store_id: the store that the worker must be able to reach, such as the folder of one host.
             None: any worker can do the job.
+        target_id: a second store that it must be able to reach, such as the one to copy to.
     """
 
     job_id: UUID
@@ -80,8 +81,13 @@ class NewJob:
     delay: timedelta = timedelta(0)
     max_attempts: int = MAX_ATTEMPTS
     store_id: StoreId | None = None
+    target_id: StoreId | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.target_id is not None and self.store_id is None:
+            raise InvalidInput.of(
+                "target_id", "is given without store_id", "give both, or store_id"
+            )
         if self.delay < timedelta(0):
             raise InvalidInput.of("delay", "must not be negative", "give 0 or more")
         if self.max_attempts < 1:
@@ -101,6 +107,7 @@ class NewJob:
             now,
             now + self.delay,
             store_id=self.store_id,
+            target_id=self.target_id,
         )
 
 
@@ -127,6 +134,7 @@ class Job:
         error: the reason of the last failure; empty if there was none.
         ended_at: when the job became done, dead or cancelled; None while it is live.
         store_id: the store that the worker must be able to reach; None: any worker can do the job.
+        target_id: a second store that it must be able to reach, or None.
     """
 
     job_id: UUID
@@ -146,6 +154,7 @@ class Job:
     error: str = ""
     ended_at: datetime | None = None
     store_id: StoreId | None = None
+    target_id: StoreId | None = None
 
 
 @frozen
@@ -159,7 +168,7 @@ class Claim:
         kinds: the kinds of jobs that the worker has handlers for.
         limit: the most jobs that are claimed.
         lease: how long the jobs belong to the worker unless it renews the lease.
-        stores: the stores that the worker can reach; jobs that need another one are left out.
+        stores: the stores that the worker can reach now; jobs that need another one are left out.
     """
 
     lease_id: UUID

@@ -229,7 +229,7 @@ def _hybrid(
     cloud: StoreStatus | None,
     thresholds: Thresholds,
 ) -> Placement:
-    # A later copy can be planned in an unavailable store, but only if its id is known.
+    # A copy can be due in an unavailable store, but only if its id is known.
     later = (cloud,) if cloud and cloud.store_id != UNKNOWN_STORE else ()
     if kind in thresholds.hybrid_local_kinds and size_bytes <= thresholds.large_bytes:
         if local and local.takes(size_bytes):

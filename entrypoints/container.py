@@ -22,8 +22,10 @@ from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.copy_file import CopyFile
+from traffic_storage.application.copy_jobs import CopyJobs
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.find import Find
+from traffic_storage.application.find_due_copies import FindDueCopies
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
@@ -37,6 +39,7 @@ from traffic_storage.application.recompute_retention import (
 from traffic_storage.application.reconcile import RECONCILE, Reconcile
 from traffic_storage.application.reconcile_store import ReconcileStore
 from traffic_storage.application.recovery import Recover
+from traffic_storage.application.release_copy import ReleaseCopy
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
 from traffic_storage.application.restore_rows import RestoreRows
 from traffic_storage.application.rules_in_force import (
@@ -47,14 +50,17 @@ from traffic_storage.application.rules_in_force import (
 )
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.schedules import PeriodicJob, Schedules
+from traffic_storage.application.spill import Spill
 from traffic_storage.application.statistics import Statistics
 from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import StoreFiles
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Stores
 from traffic_storage.application.sweep import SWEEP, Sweep
+from traffic_storage.application.sync_backends import SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.application.worker import Handler, Worker
+from traffic_storage.domain.copies import FIND_DUE_COPIES, SPILL, SPILLING
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
@@ -290,7 +296,13 @@ def _days(name: str) -> Callable[[StorageConfig], timedelta]:
 
 
 def _handlers(
-    *, sweep: Sweep, reconcile: Reconcile, recompute: RecomputeRetention
+    *,
+    sweep: Sweep,
+    reconcile: Reconcile,
+    recompute: RecomputeRetention,
+    copy_jobs: CopyJobs,
+    spill: Spill,
+    find_due_copies: FindDueCopies,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -298,16 +310,25 @@ def _handlers(
         RECONCILE: reconcile.run,
         RECOMPUTE: recompute.run,
         RECOMPUTE_VIOLATION: recompute.run_of_violation,
+        SPILL: spill.run,
+        FIND_DUE_COPIES: find_due_copies.run,
+        **copy_jobs.handlers,
     }
 
 
-def _periodic_jobs(settings: StorageConfig) -> Sequence[PeriodicJob]:
+def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequence[PeriodicJob]:
     every = timedelta(seconds=settings.sweep_interval_seconds)
     compared_every = timedelta(hours=settings.reconcile_interval_hours)
-    return [
+    periodic = [
         PeriodicJob(SWEEP, every, priority=Priority.URGENT),
         PeriodicJob(RECONCILE, compared_every, each_store=True, priority=Priority.BACKGROUND),
     ]
+    if strategy is StorageStrategy.HYBRID:
+        found_every = timedelta(days=1)
+        periodic.append(PeriodicJob(FIND_DUE_COPIES, found_every, priority=Priority.BACKGROUND))
+    if strategy in SPILLING:
+        periodic.append(PeriodicJob(SPILL, every, priority=Priority.URGENT))
+    return periodic
 
 
 def _breaker(settings: StorageConfig) -> Breaker:
@@ -328,10 +349,29 @@ def _worker(
         ids=ids,
         handlers=handlers,
         schedules=schedules,
-        stores=schedules.reachable,
+        stores=schedules.available,
         slots=settings.workers * _JOBS_A_WORKER,
         owner=f"{socket.gethostname()}:{os.getpid()}",
     )
+
+
+def _sync_worker(
+    settings: StorageConfig, ids: Ids, copy_jobs: CopyJobs, schedules: Schedules
+) -> Callable[[JobSource], Worker]:
+    """Return what makes the worker of one synchronisation."""
+
+    def make(source: JobSource) -> Worker:
+        return Worker(
+            source=source,
+            ids=ids,
+            handlers=copy_jobs.handlers,
+            schedules=list,
+            stores=schedules.available,
+            slots=2 * settings.copy_parallel,
+            owner=f"{socket.gethostname()}:{os.getpid()}:sync",
+        )
+
+    return make
 
 
 class Container(DeclarativeContainer):
@@ -525,9 +565,53 @@ class Container(DeclarativeContainer):
         restore=restore_rows,
         clock=clock,
     )
-    handlers = Singleton(_handlers, sweep=sweep, reconcile=reconcile, recompute=recompute_retention)
-    schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings))
+    release_copy = Singleton(ReleaseCopy, replicas=replica_reader, clock=clock, ids=ids)
+    copy_jobs = Singleton(
+        CopyJobs,
+        catalogue=_record_repo,
+        copy_file=copy_file,
+        release_copy=release_copy,
+        stores=stores,
+        ids=ids,
+        counters=counters,
+    )
+    spill = Singleton(
+        Spill,
+        stores=stores,
+        catalogue=_record_repo,
+        copies=_record_repo,
+        queue=_record_repo,
+        ids=ids,
+        strategy=strategy,
+        thresholds=settings.provided.thresholds,
+    )
+    find_due_copies = Singleton(
+        FindDueCopies,
+        stores=stores,
+        copies=_record_repo,
+        queue=_record_repo,
+        ids=ids,
+        strategy=strategy,
+    )
+    handlers = Singleton(
+        _handlers,
+        sweep=sweep,
+        reconcile=reconcile,
+        recompute=recompute_retention,
+        copy_jobs=copy_jobs,
+        spill=spill,
+        find_due_copies=find_due_copies,
+    )
+    schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)
+    sync_backends = Singleton(
+        SyncBackends,
+        stores=stores,
+        spill=spill,
+        queue=_record_repo,
+        source=_record_repo,
+        worker=Singleton(_sync_worker, settings, ids, copy_jobs, schedules),
+    )
     runtime = Singleton(
         Runtime,
         repo=_record_repo,

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
+from traffic_storage.application.sync_backends import Synchronised
 from traffic_storage.domain.files import FileKind, FileState, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.jobs import Job, JobState, Priority
 from traffic_storage.domain.pixels import ChannelOrder
@@ -126,7 +127,7 @@ class JobView(TypedDict):
     """A job: work that is done outside of a request, and repeated until it has succeeded.
 
     `run_at` is the earliest time of its next run, `leased_until` the time until which `owner` has
-    it, `store_id` the store that the worker must be able to reach (None: any worker).
+    it, `store_id` and `target_id` the stores that the worker must be able to reach (None: any).
     """
 
     job_id: str
@@ -136,6 +137,7 @@ class JobView(TypedDict):
     arguments: dict[str, object]
     key: str | None
     store_id: str | None
+    target_id: str | None
     attempts: int
     max_attempts: int
     created_at: Time
@@ -195,6 +197,21 @@ class CacheView(TypedDict):
 
     healthy: bool
     detail: str
+
+
+class SyncView(TypedDict):
+    """What a synchronisation of the stores has done.
+
+    `copied` are files that got a further copy, `moved` files that left a store after they were
+    copied to another one, `failed` failed tries, which are repeated later, `bytes` the bytes that
+    were copied, `remaining` files that are still to be copied or moved.
+    """
+
+    copied: int
+    moved: int
+    failed: int
+    bytes: int
+    remaining: int
 
 
 class StatisticsView(TypedDict):
@@ -278,6 +295,7 @@ def job_view(job: Job) -> JobView:
         "arguments": dict(job.arguments),
         "key": job.key,
         "store_id": job.store_id,
+        "target_id": job.target_id,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "created_at": job.created_at.isoformat(),
@@ -301,6 +319,17 @@ def evidence_view(evidence: StoredEvidence) -> EvidenceView:
     return {
         "violation": violation_view(evidence.violation),
         "files": {kind.value: file_view(file) for kind, file in evidence.files.items()},
+    }
+
+
+def sync_view(done: Synchronised) -> SyncView:
+    """Return the view of a synchronisation."""
+    return {
+        "copied": done.copied,
+        "moved": done.moved,
+        "failed": done.failed,
+        "bytes": done.bytes,
+        "remaining": done.remaining,
     }
 
 

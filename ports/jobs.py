@@ -66,7 +66,10 @@ class JobSource(Protocol):
 
     @abstractmethod
     async def claim(self, claim: Claim) -> Sequence[Run]:
-        """Claim ready jobs that are due, those with a higher priority and then the oldest first.
+        """Claim ready jobs that are due, those with a higher priority first.
+
+        Of those that need the same stores the oldest come first. A job waits, without an attempt,
+        while a store that it needs is not among `claim.stores`; jobs that wait cost nothing.
 
         Before that, jobs whose lease has passed are taken back: they are ready again, or dead if
         they have no attempt left. Concurrent calls claim different jobs.

@@ -180,6 +180,14 @@ class Stores:
         finally:
             self._capacity.end_reservation(store_id, size_bytes, kept=kept)
 
+    def limit_bytes(self, store_id: StoreId) -> int | None:
+        """Return how many bytes files may occupy in a store of this process; None: no limit."""
+        return self._directory.known(store_id).configured.limits.limit_bytes
+
+    def cloud_for(self, device: str | None) -> StoreId | None:
+        """Return the id of the cloud store of a device's files; None if there is none, or no id."""
+        return self._choosing.cloud_for(device)
+
     def slots(self, puts: Mapping[StoreId, int]) -> AbstractAsyncContextManager[PutSlots]:
         """Wait until this number of writes may begin in each store (see `Capacity.slots`)."""
         return self._capacity.slots(puts)

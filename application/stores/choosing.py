@@ -63,6 +63,11 @@ class Choosing:
         self._capacity.reserve(placement.first.store_id, size_bytes)
         return placement
 
+    def cloud_for(self, device: str | None) -> StoreId | None:
+        """Return the id of the cloud store of a device's files; None if there is none, or no id."""
+        bound = self._cloud_for(device)
+        return None if bound is None else bound.store_id
+
     def _local(self) -> BoundStore | None:
         if not self._strategy.needs_local:
             return None

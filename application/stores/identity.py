@@ -311,7 +311,7 @@ class Identities:
     async def _id_while_unreachable(self, bound: BoundStore) -> StoreId | None:
         """Return the id of an unreachable store; None if it has none.
 
-        A new cloud store is registered under a new id, so that copies to it can be planned before
+        A new cloud store is registered under a new id, so that copies to it can be due before
         it is reached. If the location later proves to hold a known store, the new entry stays
         unused.
         """

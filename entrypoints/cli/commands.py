@@ -23,6 +23,7 @@ COMMANDS = (
     Command("stats", f"{_HERE}.stats:stats", "Show how much is stored on each tier."),
     Command("url", f"{_HERE}.url:url", "Create a link to a file; the link expires."),
     Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
+    Command("sync", f"{_HERE}.sync:sync", "Make due copies, move files out of full local disk."),
     Command("jobs", f"{_HERE}.jobs:app", "List, watch, retry and cancel jobs."),
     Command("worker", f"{_HERE}.worker:worker", "Do jobs, in a process of their own."),
     Command("keys", f"{_HERE}.keys:app", "Create and list API keys."),

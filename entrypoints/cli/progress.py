@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from traffic_storage.application.jobs import Jobs
     from traffic_storage.domain.jobs import Job
+    from traffic_storage.domain.jobs import Progress as JobProgress
 
 _POLL_SECONDS = 0.5
 
@@ -76,6 +77,43 @@ class Progress:
 
     def _count(self) -> str:
         return f"{self._files}/{self._files_expected}" if self._files_expected > 1 else ""
+
+
+class FileBar:
+    """A bar of files, shown only if stderr is a terminal. `with FileBar("copying") as bar: …`."""
+
+    def __init__(self, text: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._task = self._bar.add_task(text, total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, progress: "JobProgress") -> None:
+        """Show how many files of how many are done."""
+        self._bar.update(self._task, completed=progress.done, total=progress.total)
 
 
 async def watching(jobs: "Jobs", job_id: str) -> "AsyncIterator[Job]":

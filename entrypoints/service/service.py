@@ -22,7 +22,13 @@ from traffic_storage.entrypoints.service.maintenance import Maintenance
 from traffic_storage.entrypoints.service.parts import Parts
 from traffic_storage.entrypoints.service.violations import Violations
 from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.entrypoints.views import JobView, StatisticsView, StoredFileView, ViolationView
+from traffic_storage.entrypoints.views import (
+    JobView,
+    StatisticsView,
+    StoredFileView,
+    SyncView,
+    ViolationView,
+)
 
 
 class StorageService:
@@ -440,6 +446,23 @@ class StorageService:
             WrongState: the job is neither dead nor cancelled, or another job does the same work.
         """
         return await self._jobs.retry(job_id)
+
+    async def sync_backends(self, *, dry_run: bool = False) -> SyncView:
+        """Copy files that are due in another store now, and move files that must leave local disk.
+
+        HYBRID copies what it stored locally to the cloud. LOCAL_THEN_CLOUD moves the oldest files to
+        the cloud, from above `high_water` until `low_water`; HYBRID lets those go that are verified
+        in the cloud. Every copy is read back at its store before it counts, and nothing leaves a
+        store while its only other copy is unverified. Workers do the same in the background; what
+        they do meanwhile is not counted.
+
+        With `dry_run`, nothing is done: `remaining` files, with `bytes` to copy, are due.
+
+        Returns:
+            `copied` files, `moved` files, `failed` tries (repeated later), copied `bytes`, and
+            `remaining` files; those wait where a store is unavailable or has no space.
+        """
+        return await self._maintenance.sync(dry_run=dry_run)
 
     async def get_storage_statistics(self) -> StatisticsView:
         """Return the usage of each tier (local, cloud) and the operation counts of this process.

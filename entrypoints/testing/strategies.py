@@ -469,7 +469,7 @@ def stored_files(
     places: Sequence[RegisteredStore] | None = None,
     violation_id: SearchStrategy[ViolationId | None] | None = None,
 ) -> StoredFile:
-    """Files as they are first stored: with one replica, and others that are still to be written."""
+    """Files with present replicas, one or several."""
     of_kind = kind or draw(kinds())
     content, coding = draw(digests()), draw(st.sampled_from(Coding))
     stored = content if coding is Coding.IDENTITY else draw(digests())
@@ -477,7 +477,6 @@ def stored_files(
     if places is None:
         places = draw(st.lists(stores(), min_size=1, max_size=3, unique_by=lambda s: s.store_id))
     held = draw(st.lists(st.sampled_from(places), min_size=1, unique_by=lambda s: s.store_id))
-    states = [ReplicaState.PRESENT, *(ReplicaState.PLANNED for _ in held[1:])]
     return StoredFile(
         file_id=draw(_given(file_id, file_ids())),
         kind=of_kind,
@@ -495,8 +494,8 @@ def stored_files(
         replicas=tuple(
             sorted(
                 (
-                    draw(replicas(st.just(store), of_kind, [state], stored.sha256))
-                    for store, state in zip(held, states, strict=True)
+                    draw(replicas(st.just(store), of_kind, [ReplicaState.PRESENT], stored.sha256))
+                    for store in held
                 ),
                 key=lambda copy: (copy.tier is not Tier.LOCAL, copy.store_id),
             )

@@ -51,7 +51,7 @@ def new_file(
 ) -> StoredFile:
     """Return a file with unique content and keys, and a replica in each of `stores`.
 
-    The first replica is present, the others are planned (still to be written).
+    All replicas are present.
     """
     content = digests_of(uuid4().bytes.ljust(size_bytes, b"."))
     copies = (
@@ -59,9 +59,9 @@ def new_file(
             store.store_id,
             store.tier,
             blob_key(kind, uuid7_at(at), content.sha256),
-            ReplicaState.PLANNED if place else ReplicaState.PRESENT,
+            ReplicaState.PRESENT,
         )
-        for place, store in enumerate(stores)
+        for store in stores
     )
     retention = RetentionPolicy().retention(RetentionFacts(kind), None, at)
     return StoredFile(

@@ -23,7 +23,9 @@ from traffic_storage.adapters.spool.memory import InMemorySpool
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Source, Upload
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.application.store_files import Stored
+from traffic_storage.application.sync_backends import Synchronised
 from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.copies import COPY
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import (
     BlobKey,
@@ -35,6 +37,7 @@ from traffic_storage.domain.files import (
     blob_key,
 )
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
+from traffic_storage.domain.jobs import LIVE
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.placement import StorageStrategy
@@ -132,7 +135,7 @@ class Rig:
         self.settings = StorageConfig(**(usual | settings))
         self.clock = ManualClock(NOON)
         self.script = Script()
-        self.repo = InMemoryRecordRepo()
+        self.repo = InMemoryRecordRepo(now=self.clock.now)
         self.at_rest = {
             Tier.LOCAL: RememberingBlobStore(self.clock, Tier.LOCAL, "host:/blobs"),
             Tier.CLOUD: RememberingBlobStore(self.clock, Tier.CLOUD, "s3.example/bucket"),
@@ -189,6 +192,16 @@ class Rig:
     def attempts(self) -> list[str]:
         """The attempts of the journal."""
         return list(self.repo._attempts)
+
+    @property
+    def copies_due(self) -> Mapping[FileId, Tier]:
+        """The files that are to be copied, with the tier of the store that gets the copy."""
+        tiers = {store.store_id: store.tier for store in self.repo._stores.values()}
+        return {
+            FileId(str(job.arguments["file_id"])): tiers[job.target_id]
+            for job in self.repo._jobs.values()
+            if job.kind == COPY and job.state in LIVE and job.target_id is not None
+        }
 
     def tier(self, file_id: str) -> Tier:
         """Where a file's present replica is."""
@@ -274,6 +287,10 @@ class Service:
     async def sweep(self) -> None:
         """What it does every minute."""
         await self.container.runtime().sweep()
+
+    async def sync(self) -> Synchronised:
+        """Do all jobs of copies that can be done now."""
+        return await self.container.sync_backends()()
 
     async def aclose(self) -> None:
         """Close it."""

@@ -15,7 +15,7 @@ from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.application import rebuild_catalogue
 from traffic_storage.application.rebuild_catalogue import Rebuilt
 from traffic_storage.domain.errors import StorageUnavailable
-from traffic_storage.domain.files import FileState, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.files import FileState, StoredFile, Tier
 from traffic_storage.domain.identifiers import AttemptId, FileId, ViolationId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds
 from traffic_storage.domain.jobs import Progress
@@ -49,16 +49,9 @@ async def filled(service: Service) -> None:
 
 
 def rows(rig: Rig) -> Mapping[FileId, StoredFile]:
-    """The files, without what only the catalogue knew: when a copy was verified, which are due."""
+    """The files, without what only the catalogue knew: when a copy was verified."""
     return {
-        name: evolve(
-            file,
-            replicas=tuple(
-                evolve(copy, verified_at=None)
-                for copy in file.replicas
-                if copy.state is not ReplicaState.PLANNED
-            ),
-        )
+        name: evolve(file, replicas=tuple(evolve(copy, verified_at=None) for copy in file.replicas))
         for name, file in rig.files.items()
     }
 

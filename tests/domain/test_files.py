@@ -57,8 +57,6 @@ FILE_ARROWS = {
     ("purging", "purged"),
 }
 REPLICA_ARROWS = {
-    ("planned", "present"),
-    ("planned", "gone"),
     ("present", "corrupt"),
     ("present", "missing"),
     ("present", "gone"),

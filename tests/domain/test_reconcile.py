@@ -51,7 +51,6 @@ def replica(listed: Listed, state: ReplicaState = ReplicaState.PRESENT, size: in
     ("state", "finding"),
     [
         (ReplicaState.PRESENT, Finding.MISSING),
-        (ReplicaState.PLANNED, Finding.AGREES),
         (ReplicaState.CORRUPT, Finding.AGREES),
         (ReplicaState.MISSING, Finding.AGREES),
         (ReplicaState.GONE, Finding.AGREES),
@@ -68,7 +67,6 @@ def test_a_replica_without_a_blob(state: ReplicaState, finding: Finding) -> None
         (ReplicaState.PRESENT, 11, Finding.DAMAGED),
         (ReplicaState.CORRUPT, 11, Finding.AGREES),
         (ReplicaState.MISSING, 10, Finding.REAPPEARED),
-        (ReplicaState.PLANNED, 10, Finding.AGREES),
         (ReplicaState.GONE, 10, Finding.RETURNED),
     ],
 )

@@ -3,7 +3,6 @@
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,9 @@ from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.application.read_files import OpenFile
 from traffic_storage.domain.errors import NoGoodReplica
 from traffic_storage.domain.files import Replica, StoredFile, Tier
-from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.container import Container, build, running
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
-from traffic_storage.ports.spool import MemoryBody
 
 MIB = 1024 * 1024
 LEAVING_OUT = slice(5, -3)
@@ -69,12 +66,6 @@ class Place:
         connection.close()
         return dict(rows)
 
-    def mark_present(self) -> None:
-        """Say that the copies that are due were made (here the test made them)."""
-        with sqlite3.connect(self.settings.local_base_path / "catalogue.sqlite3") as connection:
-            connection.execute("UPDATE replica SET state = 'present' WHERE state = 'planned'")
-        connection.close()
-
 
 @pytest.fixture
 def settings(tmp_path: Path, s3_bucket: Bucket) -> StorageConfig:
@@ -84,6 +75,7 @@ def settings(tmp_path: Path, s3_bucket: Bucket) -> StorageConfig:
         bucket=s3_bucket,
         cache_item_bytes=0,
         hybrid_local_kinds=("image", "video"),
+        workers=0,
     )
 
 
@@ -94,7 +86,7 @@ async def container(settings: StorageConfig, no_leaks: None) -> AsyncIterator[Co
         yield container
 
 
-async def stored_twice(container: Container, data: bytes, place: Place) -> StoredFile:
+async def stored_twice(container: Container, data: bytes) -> StoredFile:
     """A file with a present replica in each tier."""
     service = StorageService(container=container)
     if data.startswith(b"\xff\xd8"):
@@ -102,18 +94,10 @@ async def stored_twice(container: Container, data: bytes, place: Place) -> Store
     else:
         stored = await service.store_video_segment(data)
     file = await container.find().file(stored["file_id"])
-    _, cloud = file.replicas
-    await (
-        container.stores()
-        .blob_store(cloud.store_id)
-        .put(
-            cloud.key,
-            MemoryBody(data, file.stored),
-            manifest_of(file),
-            deadline=datetime.now(UTC) + timedelta(minutes=1),
-        )
-    )
-    place.mark_present()
+    (bucket,) = [one for one in container.stores() if one.store.tier is Tier.CLOUD]
+    assert bucket.store_id is not None
+    change = await container.copy_file()(file, bucket.store_id)
+    assert await container._record_repo().apply(change)
     return await container.find().file(stored["file_id"])
 
 
@@ -159,7 +143,7 @@ async def test_a_bad_replica_is_marked_and_the_good_one_served(
     container: Container, settings: StorageConfig, data: bytes, how: Damage, tier: Tier
 ) -> None:
     place = Place(settings)
-    file = await stored_twice(container, data, place)
+    file = await stored_twice(container, data)
     local, cloud = file.replicas
     # The local one is read first: without it the cloud's turn comes.
     await damage(container, local, Damage.REMOVE if tier is Tier.CLOUD else how, data)
@@ -189,7 +173,7 @@ async def test_a_range_switches_over_in_mid_stream(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     place, data = Place(settings), large_video()
-    file = await stored_twice(container, data, place)
+    file = await stored_twice(container, data)
 
     handed_out = await taken_while(container, file, data, how)
 
@@ -203,7 +187,7 @@ async def test_a_file_that_is_removed_while_it_is_read_is_read_to_its_end(
     container: Container, settings: StorageConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     place, data = Place(settings), large_video()
-    file = await stored_twice(container, data, place)
+    file = await stored_twice(container, data)
 
     handed_out = await taken_while(container, file, data, Damage.REMOVE)
 

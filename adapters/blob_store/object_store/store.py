@@ -17,7 +17,13 @@ from traffic_storage.adapters.blob_store.object_store.bucket import (
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.adapters.threads.pool import Threads, wait_to_end
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digester, Digests
+from traffic_storage.domain.digests import (
+    SEGMENT_BYTES,
+    WHOLE_READ_BYTES,
+    Digester,
+    Digests,
+    Sha256,
+)
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
 from traffic_storage.domain.identity import Marker
@@ -136,11 +142,12 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         return digester.finish()
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
+        check_key(key)
         try:
-            check_measured(key, await self.measure(key), digests)
+            await self._check(key, digests)
         except BlobCorrupt as error:
             _log.warning("bytes of a blob failed a check and are fetched again: %s", str(error))
-            check_measured(key, await self.measure(key), digests)
+            await self._check(key, digests)
 
     async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
         for key, _ in blobs:
@@ -358,6 +365,18 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         else:
             await self._threads.run(check_whole, key, data, digests)
         return data
+
+    async def _check(self, key: BlobKey, digests: Digests) -> None:
+        """Fetch all bytes of a blob, in bounded memory, and compare them with `digests`."""
+        if digests.size_bytes <= WHOLE_READ_BYTES:
+            await self._read(key, digests)
+            return
+        whole, size_bytes = hashlib.sha256(), 0
+        async with aclosing(self._bucket.whole(key)) as pieces:
+            async for piece in pieces:
+                size_bytes += len(piece)
+                await self._threads.run(whole.update, piece)
+        check_measured(key, Digests(size_bytes, Sha256(whole.hexdigest())), digests)
 
     async def _segments(
         self, key: BlobKey, digests: Digests, span: Span

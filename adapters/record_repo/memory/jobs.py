@@ -171,7 +171,8 @@ class InMemoryJobs:
 
 
 def _may_claim(claim: Claim, job: Job) -> bool:
-    return job.kind in claim.kinds and job.store_id in (None, *claim.stores)
+    reachable = {None, *claim.stores}
+    return job.kind in claim.kinds and {job.store_id, job.target_id} <= reachable
 
 
 def _place(job: Job) -> tuple[datetime, UUID]:

@@ -66,7 +66,7 @@ def _word(state: JobState) -> ColumnElement[str]:
 
 
 # The key first: rows of a step are ordered by it, so that transactions lock keys in one order.
-_NEW = ("key", "job_id", "kind", "arguments", "priority", "max_attempts", "delay", "store_id")
+_NEW = ("key", "job_id", "kind", "arguments", "priority", "max_attempts", "delay", "needs")
 _new_job: dict[str, Any] = {
     "job_id": _given("new_job_id"),
     "key": _given("new_key"),
@@ -74,7 +74,7 @@ _new_job: dict[str, Any] = {
     "arguments": _given("new_arguments"),
     "priority": _given("new_priority"),
     "max_attempts": _given("new_max_attempts"),
-    "store_id": _given("new_store_id"),
+    "needs": _given("new_needs"),
     "created_at": NOW,
     "run_at": NOW + cast(_given("new_delay"), BigInteger),
     "state": _word(JobState.READY),
@@ -152,10 +152,10 @@ def _claim(*, is_sqlite: bool) -> Any:  # noqa: ANN401 - an update of either for
         select(due.c.job_id)
         .where(
             due.c.state == _word(JobState.READY),
+            due.c.needs == _given("needed"),
             due.c.priority == _given("priority"),
             due.c.run_at <= NOW,
             is_listed(due.c.kind, "kinds"),
-            is_listed(due.c.store_id, "stores"),
         )
         .order_by(due.c.run_at)
         .limit(cast(_given("most"), BigInteger) - claimed)
@@ -180,10 +180,10 @@ def _claim(*, is_sqlite: bool) -> Any:  # noqa: ANN401 - an update of either for
     )
 
 
-# For one priority; together with the jobs that the same lease has, at most `most`.
+# For one priority and one set of needed stores; together with the jobs that the same lease has, at most `most`.
 CLAIM = Statement(
     _claim(is_sqlite=False),
-    ("order", "priority", "kinds", "stores", "most", "lease", "owner", "micros"),
+    ("order", "priority", "kinds", "needed", "most", "lease", "owner", "micros"),
     on_sqlite=_claim(is_sqlite=True),
 )
 RENEW = Statement(

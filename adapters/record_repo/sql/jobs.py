@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import permutations
+from random import sample
 from uuid import UUID
 
 from orjson import dumps
@@ -12,6 +14,7 @@ from traffic_storage.adapters.record_repo.sql import job_statements as statement
 from traffic_storage.adapters.record_repo.sql import rows
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.statement import Args
+from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import (
     Claim,
     Job,
@@ -80,7 +83,6 @@ class SqlJobs:
     async def claim(self, claim: Claim) -> Sequence[Run]:
         micros = claim.lease // timedelta(microseconds=1)
         kinds = dumps(claim.kinds).decode()
-        stores = dumps([rows.NO_STORE, *claim.stores]).decode()
         steps = (
             Step(statements.TAKE_BACK, ((_LOST,),)),
             Step(
@@ -88,11 +90,12 @@ class SqlJobs:
                 tuple(
                     (
                         # The highest priority first: rows of a step are ordered by this.
-                        f"{claim.lease_id}-{max(Priority) - priority}",
-                        *(priority.value, kinds, stores, claim.limit),
+                        f"{claim.lease_id}-{max(Priority) - priority}-{place:06}",
+                        *(priority.value, kinds, needed, claim.limit),
                         *(claim.lease_id.bytes, claim.owner, micros),
                     )
                     for priority in Priority
+                    for place, needed in enumerate(_needs_met_by(claim.stores))
                 ),
             ),
         )
@@ -145,6 +148,15 @@ class SqlJobs:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._written.wait()
+
+
+def _needs_met_by(stores: Sequence[StoreId]) -> Sequence[str]:
+    """Return all sets of stores that jobs can need and that a worker with `stores` can reach.
+
+    Their order changes with each call, so that many jobs of one store don't keep back the others.
+    """
+    met = [rows.needs(*needed) for count in range(3) for needed in permutations(stores, count)]
+    return sample(met, len(met))
 
 
 def _run(job: Job, lease_id: UUID) -> Run:

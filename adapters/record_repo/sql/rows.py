@@ -456,14 +456,21 @@ def new_job_row(job: NewJob) -> Args:
     delay = job.delay // _MICROSECOND
     arguments = _json(job.arguments)
     row = (job.key, job.job_id.bytes, job.kind, arguments)
-    return *row, job.priority.value, job.max_attempts, delay, job.store_id or NO_STORE
+    needed = (store_id for store_id in (job.store_id, job.target_id) if store_id is not None)
+    return *row, job.priority.value, job.max_attempts, delay, needs(*needed)
+
+
+def needs(*stores: StoreId) -> str:
+    """Return the text of the stores that a job needs."""
+    return " ".join(stores)
 
 
 def job_of(row: Row) -> Job:
     """Return the job of a row."""
     job_id, created_at, run_at, leased_until, ended_at, done, total, size, priority = row[:9]
-    attempts, max_attempts, cancelling, _, kind, state, key, store_id, owner = row[9:18]
+    attempts, max_attempts, cancelling, _, kind, state, key, needed, owner = row[9:18]
     message, error, arguments = row[18:21]
+    store_id, _, target_id = needed.partition(" ")
     return Job(
         job_id=UUID(bytes=job_id),
         kind=JobKind(kind),
@@ -482,6 +489,7 @@ def job_of(row: Row) -> Job:
         error=error,
         ended_at=_moment_or_none(ended_at),
         store_id=StoreId(store_id) if store_id else None,
+        target_id=StoreId(target_id) if target_id else None,
     )
 
 

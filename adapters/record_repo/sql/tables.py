@@ -550,7 +550,9 @@ job = Table(
     Column("state", _text(), nullable=False),
     Column("key", _text()),
     # Empty: any worker can do the job. Not NULL, so that one condition serves both.
-    Column("store_id", _text(), nullable=False),
+    # The stores that a worker must reach, as one text, so that those that wait for a store that is
+    # away are a range of an index that no claim reads.
+    Column("needs", _text(), nullable=False),
     Column("owner", _text()),
     Column("message", _text(), nullable=False),
     Column("error", _text(), nullable=False),
@@ -573,7 +575,7 @@ def _job_index(
 
 _job_index("key", job.c.key, states=sorted(LIVE), unique=True)
 # The store last: jobs of other stores are passed over within the index.
-_job_index("due", job.c.priority, job.c.run_at, job.c.store_id, states=[JobState.READY])
+_job_index("due", job.c.needs, job.c.priority, job.c.run_at, states=[JobState.READY])
 _job_index("leased_until", job.c.leased_until, states=[JobState.RUNNING])
 _job_index("lease_id", job.c.lease_id, states=[JobState.RUNNING])
 _job_index("ended", job.c.ended_at, states=sorted(set(JobState) - LIVE))

@@ -143,6 +143,23 @@ class JobsContract:
         assert ids(await repo.claim(evolve(a_claim(), stores=(other,)))) == [anywhere.job_id]
         assert ids(await repo.claim(evolve(a_claim(), stores=(other, disk)))) == [on_disk.job_id]
 
+    async def test_a_job_of_two_stores_is_claimed_where_both_are(self, repo: RecordRepo) -> None:
+        """claim: a job "waits, without an attempt, while a store that it needs is not" there."""
+        disk, bucket = StoreId("disk"), StoreId("bucket")
+        copy, further = (new_job(store_id=disk, target_id=bucket) for _ in range(2))
+        back = new_job(store_id=bucket, target_id=disk, priority=Priority.URGENT)
+        await repo.enqueue([copy, further, back])
+        written = await found(repo, copy)
+        assert (written.store_id, written.target_id) == (disk, bucket)
+        for stores in [(), (disk,), (bucket,), (disk, StoreId("other"))]:
+            assert ids(await repo.claim(evolve(a_claim(), stores=stores))) == []
+        assert await found(repo, copy) == written
+        both = evolve(a_claim(2), stores=(disk, bucket))
+        first, second = ids(await repo.claim(both))
+        assert first == back.job_id
+        rest = evolve(a_claim(2), stores=(bucket, disk))
+        assert {second, *ids(await repo.claim(rest))} == {copy.job_id, further.job_id}
+
     async def test_a_job_waits_for_its_delay(self, repo: RecordRepo, later: Later) -> None:
         """claim: a job is not claimed before its delay has passed."""
         job = new_job(delay=10 * SECOND)

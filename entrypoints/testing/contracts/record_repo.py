@@ -733,10 +733,7 @@ class RecordRepoContract:
     # Counters
 
     async def test_usage_is_counted_by_store_and_kind(self, repo: RecordRepo) -> None:
-        """usage: one row per store and kind of file, and one per kind, without planned replicas.
-
-        A planned replica is a copy that is still to be written.
-        """
+        """usage: one row per store and kind of file, and one per kind."""
         here, there = await local(repo), await cloud(repo)
         image = new_file(here, there, size_bytes=1000)
         video = new_file(there, kind=FileKind.VIDEO, size_bytes=5000)
@@ -745,6 +742,7 @@ class RecordRepoContract:
             await store(repo, Unit((file,)))
         assert await repo.usage() == CatalogueUsage(
             (
+                StoreUsage(there.store_id, FileKind.IMAGE, 1, 1000),
                 StoreUsage(there.store_id, FileKind.VIDEO, 1, 5000),
                 StoreUsage(here.store_id, FileKind.IMAGE, 2, 1100),
             ),
@@ -908,27 +906,26 @@ class RecordRepoContract:
         assert found.replicas[0].verified_at in [NOON + n * MINUTE for n in range(1, 5)]
         assert list((await repo.usage()).stores) == await recount(repo, [file.file_id])
 
-    async def test_planned_and_unknown_replicas_are_not_changed(self, repo: RecordRepo) -> None:
-        """ObserveReplica: does nothing for a replica that is still to be written, or unknown."""
+    async def test_gone_and_unknown_replicas_are_not_changed(self, repo: RecordRepo) -> None:
+        """ObserveReplica: does nothing for a replica that is gone, or unknown."""
         here, there = await local(repo), await cloud(repo)
         file = new_file(here, there)
+        gone = evolve(file.replicas[1], state=ReplicaState.GONE)
+        file = evolve(file, replicas=(file.replicas[0], gone))
         await store(repo, Unit((file,)))
-        for replica_id in (file.replicas[1].replica_id, uuid7_at(NOON)):
+        for replica_id in (gone.replica_id, uuid7_at(NOON)):
             for state in (ReplicaState.MISSING, ReplicaState.PRESENT):
                 assert not await repo.apply(ObserveReplica(file.file_id, replica_id, state, NOON))
         absent = evolve(file, file_id=FileId("absent"))
         assert not await _mark(repo, absent, ReplicaState.CORRUPT)
         assert await repo.file(file.file_id) == file
 
-    @pytest.mark.parametrize("state", [ReplicaState.PLANNED, ReplicaState.GONE])
-    async def test_an_observation_of_another_state_is_refused(
-        self, repo: RecordRepo, state: ReplicaState
-    ) -> None:
+    async def test_an_observation_of_another_state_is_refused(self, repo: RecordRepo) -> None:
         """ObserveReplica: ForbiddenTransition for other states than present, corrupt and missing."""
         file = new_file(await local(repo))
         await store(repo, Unit((file,)))
         with pytest.raises(ForbiddenTransition):
-            await _mark(repo, file, state)
+            await _mark(repo, file, ReplicaState.GONE)
         assert await repo.file(file.file_id) == file
 
     # Restorations

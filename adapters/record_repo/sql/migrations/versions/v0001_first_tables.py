@@ -311,7 +311,7 @@ def _make_jobs() -> None:
         sa.Column("kind", _text(), nullable=False),
         sa.Column("state", _text(), nullable=False),
         sa.Column("key", _text()),
-        sa.Column("store_id", _text(), nullable=False),
+        sa.Column("needs", _text(), nullable=False),
         sa.Column("owner", _text()),
         sa.Column("message", _text(), nullable=False),
         sa.Column("error", _text(), nullable=False),
@@ -323,7 +323,7 @@ def _make_jobs() -> None:
     op.create_index(
         "job_key_idx", "job", ["key"], unique=True, postgresql_where=live, sqlite_where=live
     )
-    _make_partial("job_due_idx", "job", ["priority", "run_at", "store_id"], "state = 'ready'")
+    _make_partial("job_due_idx", "job", ["needs", "priority", "run_at"], "state = 'ready'")
     _make_partial("job_leased_until_idx", "job", ["leased_until"], "state = 'running'")
     _make_partial("job_lease_id_idx", "job", ["lease_id"], "state = 'running'")
     _make_partial("job_ended_idx", "job", ["ended_at"], "state IN ('cancelled', 'dead', 'done')")
