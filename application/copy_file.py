@@ -80,11 +80,13 @@ class CopyFile:
         *,
         replaces: UUID | None = None,
         jobs: tuple[NewJob, ...] = (),
+        remakes: bool = False,
     ) -> AddReplica:
         """Copy a file to the store `target`; return the change that adds the copy, to be applied.
 
         The new replica is durable and verified at the target. It replaces the bad replica with the
-        id `replaces`, which is not read; `jobs` are written with the change.
+        id `replaces`, which is not read; `jobs` are written with the change. With `remakes`, the
+        bytes of the replaced one are right, and may be read (see `AddReplica`).
 
         Raises (the file is unchanged):
             NoGoodReplica, NotFound: there is nothing to copy (see `ReplicaReader`).
@@ -97,12 +99,12 @@ class CopyFile:
         size_bytes = file.stored.size_bytes
         async with self._parallel, self._stores.reserved(target, size_bytes):
             await self._pace.take(size_bytes)
-            async with self._verified_body(file, replaces) as body:
+            async with self._verified_body(file, None if remakes else replaces) as body:
                 attempt, copy = self._attempt(file, target)
                 await self._journal.begin(attempt, ClaimedIds(()))
                 await self._put(attempt, file, copy, body)
         verified = await self._read_back(file, copy)
-        return AddReplica(attempt.attempt_id, file.file_id, verified, replaces, jobs)
+        return AddReplica(attempt.attempt_id, file.file_id, verified, replaces, jobs, remakes)
 
     @asynccontextmanager
     async def _verified_body(self, file: StoredFile, bad: UUID | None) -> AsyncIterator[Body]:

@@ -50,7 +50,11 @@ class AddReplica:
 
     With `replaces`, the corrupt or missing replica with this id becomes `gone` too. All of it
     happens in one transaction, only if the file is available at that moment and has no present
-    replica in the store of the new one, and if the replaced one is still corrupt or missing.
+    replica in the store of the new one, and if the replaced one is still corrupt or missing. The
+    incidents of the replaced one are closed, and the history of fixity counts a healed copy.
+
+    With `remakes`, the replaced replica may also be present: its bytes are right, but the manifest
+    beside them is not.
 
     Raises:
         ForbiddenTransition: `replica` is not present, or was not verified.
@@ -61,6 +65,7 @@ class AddReplica:
     replica: Replica
     replaces: UUID | None = None
     jobs: tuple[NewJob, ...] = ()
+    remakes: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.replica.state is not ReplicaState.PRESENT or self.replica.verified_at is None:
@@ -71,12 +76,14 @@ class AddReplica:
         if file is None or file.state is not FileState.AVAILABLE:
             return False
         replaceable = self.replaces is None or self.replaced_in(file) is not None
-        return replaceable and lacks_copy(file, self.replica.store_id)
+        others = (one for one in file.readable if not self.remakes or one != self.replaced_in(file))
+        return replaceable and all(one.store_id != self.replica.store_id for one in others)
 
     def replaced_in(self, file: StoredFile) -> Replica | None:
         """Return the replica of `file` that this copy replaces; None if there is no such replica."""
         named = _replica(file, self.replaces)
-        return named if named is not None and named.state in _REPLACED else None
+        states = _KEPT_STATES if self.remakes else _REPLACED
+        return named if named is not None and named.state in states else None
 
     def is_shown_by(self, file: StoredFile | None) -> bool:
         """Return whether the row of the file proves that this copy was added."""

@@ -28,6 +28,10 @@ VERIFIED_FILES = frozenset({FileState.AVAILABLE, FileState.TOMBSTONED})
 """The states of files whose copies are verified; of other files the copies are being removed."""
 
 
+VERIFIED_STATES = frozenset({ReplicaState.PRESENT, ReplicaState.CORRUPT, ReplicaState.MISSING})
+"""The states of copies that should have bytes in their store."""
+
+
 class Verdict(StrEnum):
     """The result of verifying a copy.
 
@@ -221,6 +225,16 @@ def closing_by_fixity(at: datetime) -> Closing:
     return Closing(at, "fixity", "the copy was verified again")
 
 
+def closing_by_healing(at: datetime, copy: Replica) -> Closing:
+    """Return how the incidents of a copy are closed that was replaced by another one."""
+    return Closing(at, "fixity", f"healed: replaced by the verified copy {copy.replica_id}")
+
+
+def closing_by_release(at: datetime) -> Closing:
+    """Return how the incidents of a bad copy are closed that went, because another one is good."""
+    return Closing(at, "fixity", "removed: another copy of the file was verified")
+
+
 @frozen
 class RecordVerifications:
     """Record the results of verifying copies in one store, in one transaction, exactly once.
@@ -323,16 +337,9 @@ class Coverage:
 
 @frozen
 class FixityPolicy:
-    """When copies are verified.
-
-    Attributes:
-        interval: every copy is verified within this time.
-        bytes_per_second: the greatest rate at which a store is read for verification; None: as fast
-            as possible.
-    """
+    """When copies are verified: every copy within `interval`."""
 
     interval: timedelta = timedelta(days=30)
-    bytes_per_second: float | None = None
 
     def slice(self, now: datetime, every: timedelta, stored_bytes: int) -> "Slice":
         """Return what one of the runs, which begin `every` so often, verifies in a store.

@@ -26,6 +26,7 @@ from traffic_storage.application.copy_jobs import CopyJobs
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.find import Find
 from traffic_storage.application.find_due_copies import FindDueCopies
+from traffic_storage.application.heal_replica import HealReplica
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
@@ -59,9 +60,12 @@ from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Sto
 from traffic_storage.application.sweep import SWEEP, Sweep
 from traffic_storage.application.sync_backends import SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
+from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
 from traffic_storage.application.worker import Handler, Worker
 from traffic_storage.domain.copies import FIND_DUE_COPIES, SPILL, SPILLING
 from traffic_storage.domain.files import Tier
+from traffic_storage.domain.fixity import FixityPolicy
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.reconcile import Breaker
@@ -295,6 +299,10 @@ def _days(name: str) -> Callable[[StorageConfig], timedelta]:
     return lambda settings: timedelta(days=getattr(settings, name))
 
 
+def _fixity_policy(settings: StorageConfig) -> FixityPolicy:
+    return FixityPolicy(timedelta(days=settings.fixity_days))
+
+
 def _handlers(
     *,
     sweep: Sweep,
@@ -303,6 +311,7 @@ def _handlers(
     copy_jobs: CopyJobs,
     spill: Spill,
     find_due_copies: FindDueCopies,
+    verify: VerifyReplicas,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -313,6 +322,7 @@ def _handlers(
         SPILL: spill.run,
         FIND_DUE_COPIES: find_due_copies.run,
         **copy_jobs.handlers,
+        VERIFY: verify.run,
     }
 
 
@@ -322,6 +332,7 @@ def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequen
     periodic = [
         PeriodicJob(SWEEP, every, priority=Priority.URGENT),
         PeriodicJob(RECONCILE, compared_every, each_store=True, priority=Priority.BACKGROUND),
+        PeriodicJob(VERIFY, VERIFY_EVERY, each_store=True, priority=Priority.BACKGROUND),
     ]
     if strategy is StorageStrategy.HYBRID:
         found_every = timedelta(days=1)
@@ -593,6 +604,29 @@ class Container(DeclarativeContainer):
         ids=ids,
         strategy=strategy,
     )
+    heal_replica = Singleton(
+        HealReplica,
+        catalogue=_record_repo,
+        changes=_record_repo,
+        stores=stores,
+        copy_file=copy_file,
+        clock=clock,
+        ids=ids,
+    )
+    verify_replicas = Singleton(
+        VerifyReplicas,
+        records=_record_repo,
+        catalogue=_record_repo,
+        lookups=_record_repo,
+        changes=_record_repo,
+        queue=_record_repo,
+        stores=stores,
+        heal=heal_replica,
+        clock=clock,
+        ids=ids,
+        policy=Called(_fixity_policy, settings),
+        pace=Called(Pace, settings.provided.fixity_bytes_per_second, clock),
+    )
     handlers = Singleton(
         _handlers,
         sweep=sweep,
@@ -601,6 +635,7 @@ class Container(DeclarativeContainer):
         copy_jobs=copy_jobs,
         spill=spill,
         find_due_copies=find_due_copies,
+        verify=verify_replicas,
     )
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)

@@ -263,6 +263,16 @@ class StorageConfig:
     copy_parallel: int = setting(
         4, rules.whole(1, 256), "maximum number of files copied between stores at the same time"
     )
+    fixity_days: int = setting(
+        30,
+        rules.whole(1, 3650),
+        "time in which every copy of a file is verified: all its bytes are read and hashed",
+    )
+    fixity_bytes_per_second: int = setting(
+        50_000_000,
+        rules.whole(0, 10**12),
+        "the most bytes a second that a process reads for periodic verification; 0: no limit",
+    )
     copy_bytes_per_second: int = setting(
         0, rules.whole(0, 2**40), "average bytes copied between stores per second; 0: no limit"
     )

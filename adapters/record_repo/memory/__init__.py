@@ -38,7 +38,7 @@ from traffic_storage.domain.files import (
     StoredFile,
     Tier,
 )
-from traffic_storage.domain.fixity import RecordVerifications
+from traffic_storage.domain.fixity import RecordVerifications, closing_by_release
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import (
     AttemptId,
@@ -357,6 +357,7 @@ class InMemoryRecordRepo(
         self._changes += counted_by_addition(file, change.replica, replaced)
         if replaced is not None:
             self._replace(change.file_id, replaced, replaced.become(ReplicaState.GONE))
+            self.note_healed(file, replaced, change.replica)
         self._files[change.file_id] = _with_more(self._files[change.file_id], [change.replica])
         self.record([event_of_copy(file, change.replica, replaced)])
         self.insert(change.jobs)
@@ -370,6 +371,8 @@ class InMemoryRecordRepo(
             return False
         self._changes += counted_by_transition(file, goes, ReplicaState.GONE, change.at)
         self._replace(change.file_id, goes, goes.become(ReplicaState.GONE))
+        if goes.state is not ReplicaState.PRESENT:
+            self.close_of_replica(file.file_id, goes.replica_id, closing_by_release(change.at))
         self._replace(change.file_id, kept, evolve(kept, verified_at=change.at))
         self.record([event_of_released_copy(file, goes, change.at)])
         self.insert(change.jobs)

@@ -1,11 +1,13 @@
 """Verification of copies and incidents in the memory of this process."""
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
 from attrs import evolve
 
+from traffic_storage.domain.events import Event, event_of_observation
 from traffic_storage.domain.files import Replica, ReplicaState, StoredFile
 from traffic_storage.domain.fixity import (
     DuePosition,
@@ -15,6 +17,7 @@ from traffic_storage.domain.fixity import (
     RecordVerifications,
     StoreCoverage,
     closing_by_fixity,
+    closing_by_healing,
     replaced_by,
     single,
 )
@@ -44,6 +47,10 @@ class InMemoryFixity(FixityRecords, Incidents):
         self._batches: set[UUID] = set()
         self._results: dict[tuple[date, StoreId], FixityCounts] = {}
         self._incidents: dict[UUID, Incident] = {}
+
+    @abstractmethod
+    def record(self, events: Iterable[Event]) -> None:
+        """Add events at the end of the outbox."""
 
     async def due_replicas(
         self, store_id: StoreId, before: datetime, after: DuePosition | None, limit: int
@@ -99,8 +106,7 @@ class InMemoryFixity(FixityRecords, Incidents):
         if change.batch_id in self._batches:
             return False
         self._batches.add(change.batch_id)
-        key = day_of(change.at), change.store_id
-        self._results[key] = self._results.get(key, FixityCounts()) + change.counts
+        self._add_results(day_of(change.at), change.store_id, change.counts)
         verified = frozenset(change.verified)
         for file in list(self._files.values()):
             copies = tuple(_verified(copy, verified, change.at) for copy in file.replicas)
@@ -117,9 +123,21 @@ class InMemoryFixity(FixityRecords, Incidents):
         if row is None or replica is None:
             return
         self._changes += counted_by_transition(row, replica, found.state, at)
-        self._replace(row.file_id, replica, replica.become(found.state, verified_at=at))
+        becomes = replica.become(found.state, verified_at=at)
+        self._replace(row.file_id, replica, becomes)
+        self.record([event_of_observation(row, becomes, at)])
         if found.state is ReplicaState.PRESENT:
             self.close_of_replica(row.file_id, found.replica_id, closing_by_fixity(at))
+
+    def note_healed(self, file: StoredFile, replaced: Replica, copy: Replica) -> None:
+        """Count a copy that was replaced by another one, and close its incidents."""
+        at = copy.verified_at or file.created_at
+        self._add_results(day_of(at), replaced.store_id, FixityCounts(healed=1))
+        self.close_of_replica(file.file_id, replaced.replica_id, closing_by_healing(at, copy))
+
+    def _add_results(self, day: date, store_id: StoreId, counts: FixityCounts) -> None:
+        known = self._results.get((day, store_id), FixityCounts())
+        self._results[day, store_id] = known + counts
 
     def open(self, change: OpenIncident) -> bool:
         """Apply an `OpenIncident`."""

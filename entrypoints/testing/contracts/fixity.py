@@ -204,6 +204,8 @@ class FixityContract:
             file.file_id
         ]
         assert await due_in_pages(repo, place.store_id, NOON + DAY, 10) == []
+        event = (await repo.events())[-1].event
+        assert (event.kind, event.file_id, event.at) == (state.value, file.file_id, NOON)
 
     async def test_an_unknown_result_changes_no_copy(self, repo: RecordRepo) -> None:
         """RecordVerifications: a copy about which nothing is known stays as it is."""

@@ -3,12 +3,15 @@
 from traffic_storage.adapters.record_repo.sql import rows, statements
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
+from traffic_storage.adapters.record_repo.sql.fixity import addition
+from traffic_storage.adapters.record_repo.sql.incidents import closing_of_replica
 from traffic_storage.adapters.record_repo.sql.jobs import insertion
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.domain.copies import AddReplica
 from traffic_storage.domain.events import event_of_copy
 from traffic_storage.domain.files import Replica, ReplicaState, StoredFile
-from traffic_storage.domain.usage import counted_by_addition
+from traffic_storage.domain.fixity import FixityCounts, closing_by_healing
+from traffic_storage.domain.usage import counted_by_addition, day_of
 from traffic_storage.ports.errors import AttemptCondemned
 
 
@@ -38,16 +41,23 @@ def _addition(change: AddReplica, file: StoredFile) -> Write:
     steps = [
         Step(statements.END_ATTEMPT, ((change.attempt,),), 1),
         Step(statements.LOCK_AVAILABLE_FILE, ((file.file_id,),), 1),
-        Step(statements.INSERT_COPY, (copy,), 1),
+        Step(statements.INSERT_REPLICA if change.remakes else statements.INSERT_COPY, (copy,), 1),
     ]
     replaced = change.replaced_in(file)
     if replaced is not None:
-        steps.append(departure(replaced))
+        steps += [departure(replaced), *_healing(file, replaced, change.replica)]
     if change.jobs:
         steps.append(insertion(change.jobs))
     counters = counted_by_addition(file, change.replica, replaced)
     events = (event_of_copy(file, change.replica, replaced),)
     return Write(tuple(steps), counters=counters, events=events, grows=True)
+
+
+def _healing(file: StoredFile, replaced: Replica, copy: Replica) -> list[Step]:
+    at = copy.verified_at or file.created_at
+    healed = addition(day_of(at), replaced.store_id, FixityCounts(healed=1))
+    closing = closing_by_healing(at, copy)
+    return [healed, closing_of_replica(file.file_id, replaced.replica_id, closing)]
 
 
 def departure(replica: Replica) -> Step:

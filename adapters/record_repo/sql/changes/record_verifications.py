@@ -10,6 +10,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Ste
 from traffic_storage.adapters.record_repo.sql.fixity import addition
 from traffic_storage.adapters.record_repo.sql.incidents import closing_of_replica, opening
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.domain.events import Event, event_of_observation
 from traffic_storage.domain.files import Replica, ReplicaState, StoredFile
 from traffic_storage.domain.fixity import (
     FoundReplica,
@@ -82,10 +83,13 @@ def _write(change: RecordVerifications, transitions: list[_Transition]) -> Write
     if change.incidents:
         steps.append(opening(*change.incidents))
     counters: list[CounterChange] = []
+    events: list[Event] = []
     for one in transitions:
         steps += _marks(change, one)
         counters += counted_by_transition(one.file, one.replica, one.found.state, change.at)
-    return Write(tuple(steps), counters=counters, grows=True)
+        becomes = one.replica.become(one.found.state, verified_at=change.at)
+        events.append(event_of_observation(one.file, becomes, change.at))
+    return Write(tuple(steps), counters=counters, events=events, grows=True)
 
 
 def _marks(change: RecordVerifications, one: _Transition) -> list[Step]:

@@ -4,11 +4,13 @@ from traffic_storage.adapters.record_repo.sql import rows, statements
 from traffic_storage.adapters.record_repo.sql.changes.add_replica import departure
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
+from traffic_storage.adapters.record_repo.sql.incidents import closing_of_replica
 from traffic_storage.adapters.record_repo.sql.jobs import insertion
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.domain.copies import ReleaseReplica
 from traffic_storage.domain.events import event_of_released_copy
 from traffic_storage.domain.files import ReplicaState
+from traffic_storage.domain.fixity import closing_by_release
 from traffic_storage.domain.usage import counted_by_transition
 
 
@@ -30,6 +32,9 @@ class ReleaseReplicaWriter(ChangeWriter[ReleaseReplica]):
             Step(statements.CONFIRM_REPLICA, ((change.kept.bytes, at),), 1),
             departure(goes),
         ]
+        if goes.state is not ReplicaState.PRESENT:
+            closing = closing_by_release(change.at)
+            steps.append(closing_of_replica(file.file_id, goes.replica_id, closing))
         if change.jobs:
             steps.append(insertion(change.jobs))
         counters = counted_by_transition(file, goes, ReplicaState.GONE, change.at)
