@@ -1,12 +1,13 @@
 """Statistics: usage of local and cloud storage, and the operations of this process."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from attrs import frozen
 
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import BoundStore, Stores
+from traffic_storage.application.watch_pressure import StorePressure, WatchPressure
 from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, day_of
 from traffic_storage.ports.cache import Cache, CacheHealth
@@ -61,13 +62,15 @@ class StorageStatistics:
 
     The numbers from the catalogue are exact, not estimated.
 
-    `growth` has one entry for each of the last 7 days, oldest first, today included.
+    `growth` has one entry for each of the last 7 days, oldest first, today included; `pressure` has
+    one for each store that the strategy writes.
     """
 
     local: TierUsage
     cloud: TierUsage
     violations: int
     growth: tuple[DayGrowth, ...]
+    pressure: Sequence[StorePressure]
     cache: CacheHealth
     operations: Mapping[str, int]
 
@@ -80,12 +83,14 @@ class Statistics:
         *,
         catalogue: Catalogue,
         stores: Stores,
+        watch_pressure: WatchPressure,
         cache: Cache,
         counters: OperationCounters,
         clock: Clock,
     ) -> None:
         self._catalogue = catalogue
         self._stores = stores
+        self._watch_pressure = watch_pressure
         self._cache = cache
         self._counters = counters
         self._clock = clock
@@ -102,6 +107,7 @@ class Statistics:
             cloud=self._tier(Tier.CLOUD, usage),
             violations=usage.violations,
             growth=await self._growth(),
+            pressure=await self._watch_pressure(),
             cache=self._cache.health(),
             operations=self._counters.counts(),
         )

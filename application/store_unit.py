@@ -211,7 +211,11 @@ class StoreUnit:
         try:
             for draft in unit.drafts:
                 placement = await self._stores.place(
-                    draft.kind, draft.body.digests.size_bytes, draft.device_id, excluded
+                    draft.kind,
+                    draft.body.digests.size_bytes,
+                    draft.device_id,
+                    excluded,
+                    is_evidence=draft.violation_id is not None,
                 )
                 violation_type = await self._violation_type(unit, draft, policy.rules)
                 found.files[draft.file_id] = placed(

@@ -32,6 +32,7 @@ from traffic_storage.domain.identifiers import AttemptId, FileId
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
+from traffic_storage.domain.pressure import NotePressure
 from traffic_storage.domain.quarantine import QuarantineChange
 from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
@@ -100,4 +101,5 @@ Change: TypeAlias = (
     | EnterRules
     | StageRules
     | Regrant
+    | NotePressure
 )

@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Generic, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.files import FileKind, Tier
@@ -61,6 +61,7 @@ class StoreStatus:
         free_bytes: the free space of the disk; None means unknown or unbounded.
         reserve_bytes: the bytes that must stay free on the disk.
         free_inodes: how many more files the disk can hold; None means unknown or unbounded.
+        evidence_bytes: the space that only evidence of violations may use.
     """
 
     store_id: StoreId
@@ -72,6 +73,19 @@ class StoreStatus:
     free_bytes: int | None = None
     reserve_bytes: int = 0
     free_inodes: int | None = None
+    evidence_bytes: int = 0
+
+    def for_others(self) -> "StoreStatus":
+        """Return the status for a file that is no evidence of a violation.
+
+        Such a file may not use the last `evidence_bytes`.
+        """
+        if not self.evidence_bytes:
+            return self
+        limit = None if self.limit_bytes is None else max(0, self.limit_bytes - self.evidence_bytes)
+        return evolve(
+            self, limit_bytes=limit, reserve_bytes=self.reserve_bytes + self.evidence_bytes
+        )
 
     def shortage(self, size_bytes: int) -> str:
         """Return why the store has too little space for a blob of this size; empty if enough."""

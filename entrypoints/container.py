@@ -62,12 +62,14 @@ from traffic_storage.application.sync_backends import SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
 from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
+from traffic_storage.application.watch_pressure import WATCH_PRESSURE, WatchPressure
 from traffic_storage.application.worker import Handler, Worker
 from traffic_storage.domain.copies import FIND_DUE_COPIES, SPILL, SPILLING
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.fixity import FixityPolicy
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.pressure import PressureRules
 from traffic_storage.domain.reconcile import Breaker
 from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
@@ -219,8 +221,9 @@ def _configured(
     local: MarkedBlobStore,
     clouds: Sequence[tuple[MarkedBlobStore, str | None]],
 ) -> list[ConfiguredStore]:
-    local_limits = StoreLimits(settings.max_local_bytes, settings.local_reserve_bytes)
-    cloud_limits = StoreLimits(settings.max_cloud_bytes)
+    share = settings.evidence_reserve_share
+    local_limits = StoreLimits(settings.max_local_bytes, settings.local_reserve_bytes, share)
+    cloud_limits = StoreLimits(settings.max_cloud_bytes, evidence_share=share)
     return [
         ConfiguredStore(local, local_limits, written=strategy.needs_local),
         *(
@@ -312,6 +315,7 @@ def _handlers(
     spill: Spill,
     find_due_copies: FindDueCopies,
     verify: VerifyReplicas,
+    watch_pressure: WatchPressure,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -323,6 +327,7 @@ def _handlers(
         FIND_DUE_COPIES: find_due_copies.run,
         **copy_jobs.handlers,
         VERIFY: verify.run,
+        WATCH_PRESSURE: watch_pressure.run,
     }
 
 
@@ -331,6 +336,7 @@ def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequen
     compared_every = timedelta(hours=settings.reconcile_interval_hours)
     periodic = [
         PeriodicJob(SWEEP, every, priority=Priority.URGENT),
+        PeriodicJob(WATCH_PRESSURE, every, priority=Priority.URGENT),
         PeriodicJob(RECONCILE, compared_every, each_store=True, priority=Priority.BACKGROUND),
         PeriodicJob(VERIFY, VERIFY_EVERY, each_store=True, priority=Priority.BACKGROUND),
     ]
@@ -340,6 +346,14 @@ def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequen
     if strategy in SPILLING:
         periodic.append(PeriodicJob(SPILL, every, priority=Priority.URGENT))
     return periodic
+
+
+def _pressure_rules(settings: StorageConfig) -> PressureRules:
+    return PressureRules(
+        warn_within=timedelta(days=settings.warn_days_before_full),
+        move_within=timedelta(days=settings.move_days_before_full),
+        evidence_share=settings.evidence_reserve_share,
+    )
 
 
 def _breaker(settings: StorageConfig) -> Breaker:
@@ -506,8 +520,17 @@ class Container(DeclarativeContainer):
         images=images,
         counters=counters,
     )
+    watch_pressure = Singleton(
+        WatchPressure,
+        catalogue=_record_repo,
+        changes=_record_repo,
+        stores=stores,
+        clock=clock,
+        rules=Called(_pressure_rules, settings),
+    )
     statistics = Singleton(
         Statistics,
+        watch_pressure=watch_pressure,
         catalogue=_record_repo,
         stores=stores,
         cache=cache,
@@ -636,6 +659,8 @@ class Container(DeclarativeContainer):
         spill=spill,
         find_due_copies=find_due_copies,
         verify=verify_replicas,
+    )
+        watch_pressure=watch_pressure,
     )
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)

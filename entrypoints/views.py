@@ -5,7 +5,7 @@ Every view serialises to JSON. Times are ISO 8601 in UTC. A field that does not 
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from attrs import field, frozen
@@ -14,9 +14,11 @@ from typing_extensions import TypedDict
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.application.sync_backends import Synchronised
+from traffic_storage.application.watch_pressure import StorePressure
 from traffic_storage.domain.files import FileKind, FileState, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.jobs import Job, JobState, Priority
 from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.domain.violation import StoredViolation
 
 
@@ -41,6 +43,7 @@ Kind = Annotated[str, Described({"enum": [str(kind) for kind in FileKind]})]
 TierName = Annotated[str, Described({"enum": [str(tier) for tier in Tier]})]
 FileStateName = Annotated[str, Described({"enum": [str(state) for state in FileState]})]
 ReplicaStateName = Annotated[str, Described({"enum": [str(state) for state in ReplicaState]})]
+LevelName = Annotated[str, Described({"enum": [level.word for level in PressureLevel]})]
 JobStateName = Annotated[str, Described({"enum": [str(state) for state in JobState]})]
 PriorityName = Annotated[str, Described({"enum": [each.name.lower() for each in Priority]})]
 Order = Annotated[str, Described({"enum": [str(order) for order in ChannelOrder]})]
@@ -214,6 +217,23 @@ class SyncView(TypedDict):
     remaining: int
 
 
+class PressureView(TypedDict):
+    """How close a store is to being full.
+
+    `level` is none, forecast, move_out, evidence_only or full. `days_to_full` is None if the store
+    does not fill at the present rate, `room_bytes` if the space is unknown or unbounded.
+    """
+
+    store: str
+    tier: TierName
+    location: str
+    level: LevelName
+    reason: str
+    room_bytes: int | None
+    bytes_per_day: float
+    days_to_full: float | None
+
+
 class StatisticsView(TypedDict):
     """Storage statistics. `operation_stats` counts this process's operations since its start.
 
@@ -224,6 +244,7 @@ class StatisticsView(TypedDict):
     cloud_storage: TierUsageView
     database: DatabaseView
     growth: list[DayGrowthView]
+    pressure: list[PressureView]
     cache: CacheView
     operation_stats: dict[str, int]
 
@@ -348,8 +369,24 @@ def statistics_view(statistics: StorageStatistics) -> StatisticsView:
             }
             for day in statistics.growth
         ],
+        "pressure": [_pressure_view(found) for found in statistics.pressure],
         "cache": {"healthy": statistics.cache.healthy, "detail": statistics.cache.detail},
         "operation_stats": dict(statistics.operations),
+    }
+
+
+def _pressure_view(found: StorePressure) -> PressureView:
+    here = found.pressure
+    days = None if here.full_in is None else round(here.full_in / timedelta(days=1), 2)
+    return {
+        "store": found.store_id,
+        "tier": found.tier.value,
+        "location": found.location,
+        "level": here.level.word,
+        "reason": here.reason,
+        "room_bytes": here.room_bytes,
+        "bytes_per_day": round(here.bytes_per_day, 1),
+        "days_to_full": days,
     }
 
 

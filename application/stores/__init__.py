@@ -23,7 +23,7 @@ from traffic_storage.application.stores.directory import (
 from traffic_storage.application.stores.identity import Identities
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import StoreId
-from traffic_storage.domain.placement import Placement, StorageStrategy, Thresholds
+from traffic_storage.domain.placement import Placement, StorageStrategy, StoreStatus, Thresholds
 from traffic_storage.ports.blob_store import BlobStore
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
@@ -158,10 +158,23 @@ class Stores:
         self._directory.note_elsewhere({store.store_id: store.location for store in known if store})
 
     async def place(
-        self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
+        self,
+        kind: FileKind,
+        size_bytes: int,
+        device: str | None,
+        excluded: Excluded,
+        *,
+        is_evidence: bool,
     ) -> Placement:
         """Choose the stores of a new file and reserve space for it (see `Choosing.place`)."""
-        return await self._choosing.place(kind, size_bytes, device, excluded)
+        return await self._choosing.place(
+            kind, size_bytes, device, excluded, is_evidence=is_evidence
+        )
+
+    async def status(self, bound: BoundStore) -> StoreStatus:
+        """Return the availability and the free space of a store (see `Capacity.status`)."""
+        await self._capacity.refresh(bound)
+        return self._capacity.status(bound, None)
 
     @asynccontextmanager
     async def reserved(self, store_id: StoreId, size_bytes: int) -> AsyncIterator[None]:

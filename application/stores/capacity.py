@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
 
-from attrs import define
+from attrs import define, evolve
 
 from traffic_storage.application.stores.directory import BoundStore, Directory
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.placement import UNKNOWN_STORE, StoreStatus
+from traffic_storage.domain.pressure import evidence_bytes
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.clock import Clock
 
@@ -205,7 +206,7 @@ class Capacity:
         limits, occupied = bound.configured.limits, self._occupancy_of(bound)
         full = str(failed) if isinstance(failed, StorageFull) else ""
         away = str(failed) if failed and not full else ""
-        return StoreStatus(
+        status = StoreStatus(
             store_id=bound.store_id or UNKNOWN_STORE,
             tier=bound.store.tier,
             unavailable_reason=bound.untrusted_reason or away or bound.store.unavailable_reason(),
@@ -216,6 +217,7 @@ class Capacity:
             reserve_bytes=limits.reserve_bytes,
             free_inodes=bound.room.free_inodes,
         )
+        return evolve(status, evidence_bytes=evidence_bytes(status, limits.evidence_share))
 
     def _occupancy_of(self, bound: BoundStore) -> Occupancy:
         return Occupancy() if bound.store_id is None else self._occupied[bound.store_id]

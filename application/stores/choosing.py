@@ -39,9 +39,17 @@ class Choosing:
         self._thresholds = thresholds
 
     async def place(
-        self, kind: FileKind, size_bytes: int, device: str | None, excluded: Excluded
+        self,
+        kind: FileKind,
+        size_bytes: int,
+        device: str | None,
+        excluded: Excluded,
+        *,
+        is_evidence: bool,
     ) -> Placement:
         """Choose the stores of a new file, and reserve its bytes in the first of them.
+
+        A file that `is_evidence` of a violation may use the space that is kept for evidence.
 
         Raises:
             StorageFull, StorageUnavailable: as `domain.placement.place`.
@@ -56,8 +64,8 @@ class Choosing:
             self._strategy,
             kind,
             size_bytes,
-            local=await self._status(local, excluded),
-            cloud=await self._status(cloud, excluded),
+            local=await self._status(local, excluded, is_evidence=is_evidence),
+            cloud=await self._status(cloud, excluded, is_evidence=is_evidence),
             thresholds=self._thresholds,
         )
         self._capacity.reserve(placement.first.store_id, size_bytes)
@@ -85,9 +93,12 @@ class Choosing:
         ]
         return route(device, routes, rest)
 
-    async def _status(self, bound: BoundStore | None, excluded: Excluded) -> StoreStatus | None:
+    async def _status(
+        self, bound: BoundStore | None, excluded: Excluded, *, is_evidence: bool
+    ) -> StoreStatus | None:
         if bound is None:
             return None
         await self._capacity.refresh(bound)
         failed = None if bound.store_id is None else excluded.get(bound.store_id)
-        return self._capacity.status(bound, failed)
+        status = self._capacity.status(bound, failed)
+        return status if is_evidence else status.for_others()

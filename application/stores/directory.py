@@ -19,10 +19,17 @@ NOT_USED = "the storage strategy does not use this store"
 
 @frozen
 class StoreLimits:
-    """The bytes that files may occupy in a store, and the bytes that must stay free on its disk."""
+    """The limits of the space that files may occupy in a store.
+
+    Attributes:
+        limit_bytes: the bytes that files may occupy; None: no limit.
+        reserve_bytes: the bytes that must stay free on the disk.
+        evidence_share: the share of the store's capacity that only evidence of violations may use.
+    """
 
     limit_bytes: int | None = None
     reserve_bytes: int = 0
+    evidence_share: float = 0.0
 
 
 @frozen

@@ -1,7 +1,12 @@
 """Prints storage statistics as text."""
 
+from datetime import timedelta
+
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
+from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.entrypoints.cli.output import in_bytes, say_fields
+
+DAY = timedelta(days=1)
 
 
 def say_statistics(statistics: StorageStatistics) -> None:
@@ -15,6 +20,7 @@ def say_statistics(statistics: StorageStatistics) -> None:
             **{f"{name} ": words for name, words in _kinds(statistics.cloud).items()},
             "violations": f"{statistics.violations}",
             "growth": _growth(statistics),
+            **_pressures(statistics),
             "cache": ("" if cache.healthy else "unavailable: ") + cache.detail,
         }
     )
@@ -35,6 +41,18 @@ def _growth(statistics: StorageStatistics) -> str:
     files = _files(sum(day.files for day in statistics.growth))
     size = in_bytes(sum(day.bytes for day in statistics.growth))
     return f"{files}, {size} in the last {len(statistics.growth)} days"
+
+
+def _pressures(statistics: StorageStatistics) -> dict[str, str]:
+    """Return what is said of the stores that fill up."""
+    words = {}
+    for found in statistics.pressure:
+        here = found.pressure
+        if here.level is not PressureLevel.NONE:
+            words[f"{here.level.word} in {found.location}"] = here.reason
+        elif here.full_in is not None:
+            words[f"days until {found.location} is full"] = f"{here.full_in / DAY:.0f}"
+    return words
 
 
 def _files(count: int) -> str:

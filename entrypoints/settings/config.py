@@ -260,6 +260,23 @@ class StorageConfig:
         rules.number(0, 1),
         "share of max_local_size_gb below which no file leaves any more; at most high_water",
     )
+    evidence_reserve_share: float = setting(
+        0.02,
+        rules.number(0, 0.5),
+        "share of each limited store that only evidence of violations may use; other files are "
+        "refused before it is full",
+    )
+    warn_days_before_full: float = setting(
+        14.0,
+        rules.number(0, 3650),
+        "operators are told when a store will be full within this number of days",
+    )
+    move_days_before_full: float = setting(
+        2.0,
+        rules.number(0, 3650),
+        "copies that are proven good elsewhere leave a store that will be full within this number "
+        "of days",
+    )
     copy_parallel: int = setting(
         4, rules.whole(1, 256), "maximum number of files copied between stores at the same time"
     )

@@ -57,6 +57,7 @@ from traffic_storage.domain.ingest import (
     Unit,
 )
 from traffic_storage.domain.jobs import Run, RunEnd
+from traffic_storage.domain.pressure import NotePressure, PressureLevel
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -111,6 +112,7 @@ class InMemoryRecordRepo(
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
         self._stores: dict[StoreId, RegisteredStore] = {}
+        self._pressures: dict[StoreId, PressureLevel] = {}
         self._appliers: Mapping[type, Callable[[Any], bool]] = {
             CommitUnit: self._commit,
             ObserveReplica: self._observe,
@@ -135,6 +137,7 @@ class InMemoryRecordRepo(
             EnterRules: self.enter_rules,
             StageRules: self.stage_rules,
             Regrant: self.regrant,
+            NotePressure: self._note_pressure,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
@@ -376,6 +379,15 @@ class InMemoryRecordRepo(
         self._replace(change.file_id, kept, evolve(kept, verified_at=change.at))
         self.record([event_of_released_copy(file, goes, change.at)])
         self.insert(change.jobs)
+        return True
+
+    def _note_pressure(self, change: NotePressure) -> bool:
+        level = change.pressure.level
+        known = self._pressures.get(change.store_id, PressureLevel.NONE)
+        if change.store_id not in self._stores or known is level:
+            return False
+        self._pressures[change.store_id] = level
+        self.record([change.event])
         return True
 
     def _held(self, names: ClaimedIds) -> ExistingRows:

@@ -90,12 +90,12 @@ LOCK_HOLDS = _lock(func.pg_advisory_xact_lock)
 LOCK_HOLDS_SHARED = _lock(func.pg_advisory_xact_lock_shared)
 
 # Stores.
-_STORE_COLUMNS = tuple(column for column in store.c if column is not store.c.number)
+_STORE_COLUMNS = tuple(column for column in store.c if column.name not in {"number", "pressure"})
 _next_number = select(func.coalesce(func.max(store.c.number), _ZERO) + _ONE).scalar_subquery()
 INSERT_STORE = Statement(
     insert(store).values(
         {column.name: _given(f"new_{column.name}") for column in _STORE_COLUMNS}
-        | {"number": _next_number}
+        | {"number": _next_number, "pressure": _ZERO}
     ),
     tuple(f"new_{column.name}" for column in _STORE_COLUMNS),
 )
@@ -106,6 +106,13 @@ def _number(name: str) -> ColumnElement[int]:
     return select(store.c.number).where(store.c.store_id == _given(name)).scalar_subquery()
 
 
+# Changes no row where the level is the same.
+NOTE_PRESSURE = Statement(
+    update(store)
+    .where(store.c.store_id == _given("id"), store.c.pressure != _given("level"))
+    .values(pressure=_given("level")),
+    ("id", "level"),
+)
 # Compare-and-set on the incarnations (the random tokens of stores).
 EXCHANGE_STORE = Statement(
     update(store)

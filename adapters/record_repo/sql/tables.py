@@ -82,6 +82,8 @@ store = Table(
     Column("confirmed_at", BigInteger),
     # Stands for the id in each replica.
     Column("number", SmallInteger, nullable=False),
+    # The level of `domain.pressure`.
+    Column("pressure", SmallInteger, nullable=False),
     UniqueConstraint("number"),
 )
 

@@ -164,7 +164,7 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "incident": _incidents,
     "job": _jobs,
 }
-_STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1)
+_STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1, 0)
 
 
 @pytest.fixture(scope="module")

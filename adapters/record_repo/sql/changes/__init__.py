@@ -13,6 +13,7 @@ from traffic_storage.adapters.record_repo.sql.changes.incidents import (
     CloseIncidentWriter,
     OpenIncidentWriter,
 )
+from traffic_storage.adapters.record_repo.sql.changes.note_pressure import NotePressureWriter
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.place_hold import PlaceHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
@@ -45,6 +46,7 @@ from traffic_storage.domain.deletion import (
 from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
+from traffic_storage.domain.pressure import NotePressure
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -79,4 +81,5 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     EnterRules: EnterRulesWriter,
     StageRules: StageRulesWriter,
     Regrant: RegrantWriter,
+    NotePressure: NotePressureWriter,
 }

@@ -83,6 +83,7 @@ def _make_stores() -> None:
         sa.Column("intended_at", sa.BigInteger),
         sa.Column("confirmed_at", sa.BigInteger),
         sa.Column("number", sa.SmallInteger, nullable=False),
+        sa.Column("pressure", sa.SmallInteger, nullable=False),
         sa.PrimaryKeyConstraint("store_id", name="store_pkey"),
         sa.UniqueConstraint("number", name="store_number_key"),
     )

@@ -1,0 +1,111 @@
+"""WatchPressure: measures how close each store is to being full, and tells when that changes."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
+
+from attrs import frozen
+
+from traffic_storage.application.stores import BoundStore, Stores
+from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.files import Tier
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.jobs import JobKind, Run
+from traffic_storage.domain.pressure import (
+    MEASURED_DAYS,
+    NotePressure,
+    Pressure,
+    PressureLevel,
+    PressureRules,
+    bytes_per_day,
+    pressure,
+)
+from traffic_storage.domain.usage import day_of
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.changes import Changes
+from traffic_storage.ports.clock import Clock
+
+logger = logging.getLogger("traffic_storage.pressure")
+
+WATCH_PRESSURE = JobKind("watch_pressure")
+
+
+@frozen
+class StorePressure:
+    """The pressure on one store of this process."""
+
+    store_id: StoreId
+    tier: Tier
+    location: str
+    pressure: Pressure
+
+
+class WatchPressure:
+    """Measures the pressure on the stores of this process.
+
+    The ingest rate of a store is the mean of the bytes that it received in the last 7 days and still
+    holds, from the maintained counters. In the first day of a store, the day counts whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        changes: Changes,
+        stores: Stores,
+        clock: Clock,
+        rules: PressureRules,
+    ) -> None:
+        self._catalogue = catalogue
+        self._changes = changes
+        self._stores = stores
+        self._clock = clock
+        self._rules = rules
+
+    async def __call__(self) -> Sequence[StorePressure]:
+        """Return the pressure on each identified store that the strategy writes.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+        """
+        now = self._clock.now()
+        rates = await self._rates(now)
+        return [
+            await self._of(bound, bound.store_id, rates)
+            for bound in self._stores
+            if bound.store_id is not None and bound.configured.written
+        ]
+
+    async def run(self, _run: Run, _report: Report) -> Outcome:
+        """Do a job of the kind `WATCH_PRESSURE`: record each new level, with an event, and log it."""
+        for found in await self():
+            here = found.pressure
+            change = NotePressure(found.store_id, here, self._clock.now())
+            if not await self._changes.apply(change):
+                continue
+            if here.level is PressureLevel.NONE:
+                logger.info("%s has enough space again", found.location)
+            else:
+                logger.warning("%s fills up (%s): %s", found.location, here.level.word, here.reason)
+        return Outcome()
+
+    async def _of(
+        self, bound: BoundStore, store_id: StoreId, rates: Mapping[StoreId, float]
+    ) -> StorePressure:
+        status = await self._stores.status(bound)
+        found = pressure(status, rates.get(store_id, 0.0), self._rules)
+        return StorePressure(store_id, bound.store.tier, bound.store.location, found)
+
+    async def _rates(self, now: datetime) -> Mapping[StoreId, float]:
+        today = day_of(now)
+        first = today - timedelta(days=MEASURED_DAYS - 1)
+        received: defaultdict[StoreId, int] = defaultdict(int)
+        started = today
+        for daily in await self._catalogue.daily_usage(first, today):
+            started = min(started, daily.day)
+            for row in daily.change.stores:
+                received[row.store_id] += row.bytes
+        # A new system is measured over the days since its first file.
+        elapsed = now - datetime.combine(started, time(), UTC)
+        return {store_id: bytes_per_day(size, elapsed) for store_id, size in received.items()}

@@ -1,0 +1,152 @@
+"""Pressure: how close a store is to being full, by its free space and by what it receives a day.
+
+The levels are a ladder; a higher level includes what is done at the lower ones. At no level is
+evidence removed that is held, unexpired, or present in one store only.
+"""
+
+from datetime import datetime, timedelta
+from enum import IntEnum
+
+from attrs import evolve, frozen
+
+from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.events import Event, EventKind
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.placement import StoreStatus
+
+MEASURED_DAYS = 7
+"""The number of last days, today included, from which the ingest rate is measured."""
+
+
+class PressureLevel(IntEnum):
+    """How much pressure a store is under, and what is done about it."""
+
+    NONE = 0
+    FORECAST = 1
+    """The store will be full within the warning time: operators are told."""
+    MOVE_OUT = 2
+    """The store will soon be full: copies that are proven good elsewhere leave it early."""
+    EVIDENCE_ONLY = 3
+    """Only the space that is kept for evidence is left: other new files are refused."""
+    FULL = 4
+    """Nothing more can be stored; reads and deletions still work."""
+
+    @property
+    def word(self) -> str:
+        """The name of the level in views and messages."""
+        return self.name.lower()
+
+
+@frozen
+class PressureRules:
+    """When the pressure on a store rises.
+
+    Attributes:
+        warn_within: operators are told when the store will be full within this time.
+        move_within: copies leave the store when it will be full within this time.
+        evidence_share: the share of the store's capacity that only evidence of violations may use.
+    """
+
+    warn_within: timedelta = timedelta(days=14)
+    move_within: timedelta = timedelta(days=2)
+    evidence_share: float = 0.02
+
+
+@frozen
+class Pressure:
+    """The pressure on a store.
+
+    Attributes:
+        room_bytes: how many more bytes can be stored; None if that is unknown or unbounded.
+        bytes_per_day: the bytes that the store has received a day, on average of the last days.
+        full_in: the time until the store is full at this rate; None if it does not fill.
+        reason: why the pressure has this level, in words; empty at the level NONE.
+    """
+
+    level: PressureLevel
+    room_bytes: int | None
+    bytes_per_day: float
+    full_in: timedelta | None
+    reason: str = ""
+
+
+@frozen
+class NotePressure:
+    """Record that the pressure on a store has another level than recorded, with its event.
+
+    Without effect if the recorded level is the same; a new store has the level NONE.
+    """
+
+    store_id: StoreId
+    pressure: Pressure
+    at: datetime
+
+    @property
+    def event(self) -> Event:
+        """The event that is recorded with the change."""
+        here = self.pressure
+        details: dict[str, Json] = {
+            "store_id": self.store_id,
+            "level": here.level.word,
+            "reason": here.reason,
+            "room_bytes": here.room_bytes,
+            "bytes_per_day": round(here.bytes_per_day),
+        }
+        return Event(EventKind.PRESSURE, self.at, details=details)
+
+
+_LONGEST = timedelta(days=36_500)
+
+
+def pressure(status: StoreStatus, bytes_per_day: float, rules: PressureRules) -> Pressure:
+    """Return the pressure on a store that receives `bytes_per_day`. More room, less pressure.
+
+    `status.evidence_bytes` is the space that is kept for evidence.
+    """
+    room = room_bytes(status)
+    full_in = _full_in(room, bytes_per_day)
+    here = Pressure(PressureLevel.NONE, room, bytes_per_day, full_in)
+    if status.full or room == 0 or status.shortage(1):
+        return evolve(here, level=PressureLevel.FULL, reason=status.full or status.shortage(1))
+    if room is not None and room <= status.evidence_bytes:
+        return evolve(
+            here,
+            level=PressureLevel.EVIDENCE_ONLY,
+            reason=f"only {room} bytes are left, which are kept for evidence of violations",
+        )
+    if full_in is not None and full_in <= rules.warn_within:
+        level = PressureLevel.MOVE_OUT if full_in <= rules.move_within else PressureLevel.FORECAST
+        reason = (
+            f"{room} bytes are left and {bytes_per_day:.0f} are received a day, so the store is full "
+            f"in {full_in / timedelta(days=1):.1f} days"
+        )
+        return evolve(here, level=level, reason=reason)
+    return here
+
+
+def room_bytes(status: StoreStatus) -> int | None:
+    """Return how many more bytes can be stored, at least 0; None if unknown or unbounded."""
+    bounds = []
+    if status.limit_bytes is not None:
+        bounds.append(status.limit_bytes - status.used_bytes)
+    if status.free_bytes is not None:
+        bounds.append(status.free_bytes - status.reserve_bytes)
+    return max(0, min(bounds)) if bounds else None
+
+
+def evidence_bytes(status: StoreStatus, share: float) -> int:
+    """Return the space that is kept for evidence: a share of what the store can hold in all."""
+    room = room_bytes(status)
+    return 0 if room is None else int(share * (status.used_bytes + room))
+
+
+def bytes_per_day(received: int, elapsed: timedelta) -> float:
+    """Return the mean of the bytes that were received in a time, per day; at least one day counts."""
+    return max(0.0, received / max(1.0, elapsed / timedelta(days=1)))
+
+
+def _full_in(room: int | None, per_day: float) -> timedelta | None:
+    if room is None or per_day <= 0:
+        return None
+    days = min(room / per_day, _LONGEST / timedelta(days=1))
+    return timedelta(days=days)
