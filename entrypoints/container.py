@@ -659,7 +659,6 @@ class Container(DeclarativeContainer):
         spill=spill,
         find_due_copies=find_due_copies,
         verify=verify_replicas,
-    )
         watch_pressure=watch_pressure,
     )
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))

@@ -6,7 +6,7 @@ from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.entrypoints.cli.output import in_bytes, say_fields
 
-DAY = timedelta(days=1)
+_A_DAY, _A_YEAR = timedelta(days=1), timedelta(days=365)
 
 
 def say_statistics(statistics: StorageStatistics) -> None:
@@ -44,14 +44,14 @@ def _growth(statistics: StorageStatistics) -> str:
 
 
 def _pressures(statistics: StorageStatistics) -> dict[str, str]:
-    """Return what is said of the stores that fill up."""
+    """Return when the fullest store of each tier is full, if that is within a year."""
     words = {}
-    for found in statistics.pressure:
-        here = found.pressure
+    for found in sorted(statistics.pressure, key=lambda one: one.pressure.level):
+        here, when = found.pressure, f"{found.tier} full"
         if here.level is not PressureLevel.NONE:
-            words[f"{here.level.word} in {found.location}"] = here.reason
-        elif here.full_in is not None:
-            words[f"days until {found.location} is full"] = f"{here.full_in / DAY:.0f}"
+            words[when] = f"{here.level.word}, {found.location}: {here.reason}"
+        elif here.full_in is not None and here.full_in <= _A_YEAR:
+            words[when] = f"in {here.full_in / _A_DAY:.0f} days"
     return words
 
 
