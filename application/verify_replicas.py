@@ -34,7 +34,7 @@ from traffic_storage.domain.fixity import (
     verdict_of,
 )
 from traffic_storage.domain.identifiers import FileId, StoreId
-from traffic_storage.domain.jobs import JobKind, NewJob, Priority, Progress, Run
+from traffic_storage.domain.jobs import Job, JobKind, NewJob, Priority, Progress, Run
 from traffic_storage.domain.times import parse_time
 from traffic_storage.domain.usage import day_of
 from traffic_storage.ports.catalogue import Catalogue
@@ -169,10 +169,10 @@ class VerifyReplicas:
                 tally.counts += FixityCounts(unknown=left)
         return IntegrityReport(tally.files, tally.counts)
 
-    async def start(self) -> Sequence[NewJob]:
+    async def start(self) -> Sequence[Job]:
         """Write a job for each store that has copies, which verifies all of them; return the jobs.
 
-        A store for which such a job is waiting or running gets no second one.
+        A store for which such a job is waiting or running gets no second one; none is returned.
         """
         before = self._clock.now()
         usage = await self._catalogue.usage()
@@ -188,7 +188,8 @@ class VerifyReplicas:
             for store_id in sorted({row.store_id for row in usage.stores})
         ]
         await self._queue.enqueue(jobs)
-        return jobs
+        written = [await self._queue.job(job.job_id) for job in jobs]
+        return [job for job in written if job is not None]
 
     async def run(self, run: Run, report: Report) -> Outcome:
         """Do a job of the kind `VERIFY`. It continues where an interrupted run ended."""

@@ -43,6 +43,7 @@ from traffic_storage.application.recovery import Recover
 from traffic_storage.application.release_copy import ReleaseCopy
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
 from traffic_storage.application.restore_rows import RestoreRows
+from traffic_storage.application.review_incidents import ReviewIncidents
 from traffic_storage.application.rules_in_force import (
     RECOMPUTE,
     REFRESH,
@@ -635,6 +636,9 @@ class Container(DeclarativeContainer):
         copy_file=copy_file,
         clock=clock,
         ids=ids,
+    )
+    review_incidents = Singleton(
+        ReviewIncidents, incidents=_record_repo, changes=_record_repo, clock=clock
     )
     verify_replicas = Singleton(
         VerifyReplicas,

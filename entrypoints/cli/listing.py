@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from attrs import evolve, frozen
 
 from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.incidents import Incident, IncidentsQuery
 from traffic_storage.domain.jobs import Job
 from traffic_storage.domain.query import MAX_LIMIT, FilesQuery, JobsQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
@@ -18,6 +19,7 @@ from traffic_storage.entrypoints.cli.output import (
     say_json,
     say_table,
 )
+from traffic_storage.entrypoints.fixity_views import IncidentView, incident_view
 from traffic_storage.entrypoints.views import (
     JobView,
     StoredFileView,
@@ -29,9 +31,10 @@ from traffic_storage.entrypoints.views import (
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Mapping[str, object])
-Q = TypeVar("Q", FilesQuery, JobsQuery, ViolationQuery)
+Q = TypeVar("Q", FilesQuery, IncidentsQuery, JobsQuery, ViolationQuery)
 
 _VIOLATIONS = ("time", "violation", "device", "type", "class", "confidence", "files")
+_INCIDENTS = ("opened", "incident", "kind", "file", "store", "details")
 _JOBS = ("written", "job", "kind", "state", "attempts", "done", "message")
 _FILES = ("received", "file", "type", "size", "device", "violation", "where")
 
@@ -94,6 +97,11 @@ def files() -> Listing[StoredFile, StoredFileView]:
 def jobs() -> Listing[Job, JobView]:
     """Return the `Listing` that prints jobs."""
     return Listing("jobs", _JOBS, job_view, _job_row)
+
+
+def incidents() -> Listing[Incident, IncidentView]:
+    """Return the `Listing` that prints incidents."""
+    return Listing("incidents", _INCIDENTS, incident_view, _incident_row)
 
 
 def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, more: bool) -> None:
@@ -159,6 +167,17 @@ def _job_row(view: JobView) -> tuple[str, ...]:
         f"{view['attempts']}/{view['max_attempts']}",
         f"{progress['done']}{of}",
         view["error"] or progress["message"],
+    )
+
+
+def _incident_row(view: IncidentView) -> tuple[str, ...]:
+    return (
+        view["opened_at"],
+        view["incident_id"],
+        view["kind"],
+        view["file_id"],
+        view["store_id"] or "",
+        view["resolution"] or view["details"],
     )
 
 

@@ -17,6 +17,7 @@ from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.http.docs import documentation_routes
 from traffic_storage.entrypoints.http.errors import Refused
+from traffic_storage.entrypoints.http.fixity import FixityEndpoints
 from traffic_storage.entrypoints.http.lifespan import ServedContainer
 from traffic_storage.entrypoints.http.middleware import (
     ConcurrencyLimit,
@@ -124,6 +125,9 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
         read_files=container.read_files(),
         find=container.find(),
         jobs=container.jobs(),
+        fixity=FixityEndpoints(
+            container.verify_replicas(), container.review_incidents(), container.find()
+        ),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=container.runtime(),

@@ -40,6 +40,7 @@ from traffic_storage.entrypoints.http.errors import (
     SlowBody,
     UnsupportedRequest,
 )
+from traffic_storage.entrypoints.http.fixity import FixityEndpoints, fixity_routes
 from traffic_storage.entrypoints.http.jobs import JobEndpoints, ListJobs
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.queries import (
@@ -114,6 +115,7 @@ class Parts:
     read_files: ReadFiles
     find: Find
     jobs: Jobs
+    fixity: FixityEndpoints
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -122,7 +124,13 @@ class Parts:
 
 def storage_routes(parts: Parts) -> list[StorageRoute]:
     """Return all routes except those of the documentation."""
-    return [*_files(parts), *_violations(parts), *_jobs(parts), *_service(parts)]
+    return [
+        *_files(parts),
+        *_violations(parts),
+        *_jobs(parts),
+        *fixity_routes(parts.fixity),
+        *_service(parts),
+    ]
 
 
 def _files(parts: Parts) -> list[StorageRoute]:

@@ -15,8 +15,10 @@ from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Cursor, Page
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.container import Container, build
+from traffic_storage.entrypoints.fixity_views import FixityView, IncidentView, IntegrityView
 from traffic_storage.entrypoints.service.arguments import check_type
 from traffic_storage.entrypoints.service.files import Files, FileStream
+from traffic_storage.entrypoints.service.fixity import Fixity
 from traffic_storage.entrypoints.service.jobs import ServiceJobs
 from traffic_storage.entrypoints.service.maintenance import Maintenance
 from traffic_storage.entrypoints.service.parts import Parts
@@ -71,6 +73,7 @@ class StorageService:
         self._files = Files(parts)
         self._violations = Violations(parts)
         self._maintenance = Maintenance(parts)
+        self._fixity = Fixity(parts)
         self._jobs = ServiceJobs(parts)
 
     async def __aenter__(self) -> Self:
@@ -463,6 +466,55 @@ class StorageService:
             `remaining` files; those wait where a store is unavailable or has no space.
         """
         return await self._maintenance.sync(dry_run=dry_run)
+
+    async def verify_data_integrity(
+        self, sample: int | None = None, *, heal: bool = True
+    ) -> IntegrityView:
+        """Read and hash all copies of all files, and replace bad copies where another is good.
+
+        With `sample`, at most this many files are verified: those whose verification is oldest. A
+        bad copy is replaced by a new one, made from a copy that was verified in the same call; no
+        other copy is changed. Copies in a store that can't be reached are `unknown`, not bad.
+
+        Returns:
+            `files_checked`, `replicas_checked`, `corrupted`, `missing`, `healed`, `unknown` and
+            `bytes_checked`; all but the first count copies of files, and bytes.
+
+        Raises:
+            InvalidInput: `sample` is not a whole number from 1 to 100,000.
+        """
+        return await self._fixity.verify(sample, heal=heal)
+
+    async def get_fixity(self) -> FixityView:
+        """Return how current the verification of the copies is, and what was found each day."""
+        return await self._fixity.fixity()
+
+    async def find_incidents(
+        self,
+        open: bool | None = True,  # noqa: A002 - the name in all interfaces
+        file_id: str | None = None,
+        limit: int = 100,
+        *,
+        after: Cursor | None = None,
+    ) -> Page[IncidentView]:
+        """Return a page of at most `limit` incidents (damage that was found), newest first.
+
+        `open` None selects open and closed ones. Pass `page.next` as `after` for the next page.
+
+        Raises:
+            InvalidInput: `file_id` is malformed, or `limit` is out of range.
+        """
+        return await self._fixity.incidents(open, file_id, limit, after)
+
+    async def close_incident(self, incident_id: str, resolution: str) -> IncidentView:
+        """Close an open incident, and record why; return it.
+
+        Raises:
+            InvalidInput: the id is not a UUID, or `resolution` is empty or too long.
+            NotFound: there is no such incident.
+            WrongState: the incident is closed.
+        """
+        return await self._fixity.close_incident(incident_id, resolution)
 
     async def get_storage_statistics(self) -> StatisticsView:
         """Return the usage of each tier (local, cloud) and the operation counts of this process.
