@@ -151,10 +151,11 @@ class RebuildCatalogue:
         found = Rebuilt(dry_run)
         await self._take_over(take_over, found)
         for bound in self._stores:
-            if bound.untrusted_reason == NOT_USED:
+            location = bound.store.location
+            if bound.untrusted_reason == NOT_USED or (dry_run and location in found.taken_over):
                 continue
             if bound.store_id is None or not bound.trusted:
-                found.skipped[bound.store.location] = bound.untrusted_reason
+                found.skipped[location] = bound.untrusted_reason
             else:
                 await self._store(bound.store_id, found, report, read=read)
         if not dry_run:

@@ -1,17 +1,17 @@
 """Recovery: undoes interrupted store operations (attempts).
 
-It deletes the blobs of an attempt and its journal entry. It never completes one; the caller's retry
-does that.
+It enters their keys into the quarantine, and deletes their journal entries. It never completes one;
+the caller's retry does that. It deletes no blob: the catalogue may have been restored from a backup
+in which an attempt is unfinished that was committed later. A rebuild records such a file again.
 """
 
 import logging
 from datetime import timedelta
 
 from traffic_storage.application.operation_counters import OperationCounters
-from traffic_storage.application.stores import Stores
-from traffic_storage.domain.errors import StorageUnavailable
-from traffic_storage.domain.identifiers import AttemptId
 from traffic_storage.domain.ingest import Attempt
+from traffic_storage.domain.quarantine import Quarantined, QuarantineReason, UndoAttempt
+from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.ingest_journal import IngestJournal
 
@@ -21,23 +21,23 @@ BATCH = 100
 
 
 class Recover:
-    """Undoes interrupted store operations: deletes their blobs and their journal entries.
+    """Undoes interrupted store operations: their keys go into the quarantine.
 
     An operation counts as interrupted when its deadline and `margin`, the time for requests that
-    still run, have passed.
+    still run, have passed. No store need be reached.
     """
 
     def __init__(
         self,
         *,
         journal: IngestJournal,
-        stores: Stores,
+        changes: Changes,
         clock: Clock,
         counters: OperationCounters,
         margin: timedelta,
     ) -> None:
         self._journal = journal
-        self._stores = stores
+        self._changes = changes
         self._clock = clock
         self._counters = counters
         self._margin = margin
@@ -45,47 +45,29 @@ class Recover:
     async def __call__(self) -> int:
         """Undo all interrupted store operations; return their number.
 
-        If this process can't reach a store in which an operation may have left a blob, the journal
-        entry stays, and a process that can reach the store, or a later call, undoes the operation.
-        Other operations are not delayed.
-
         Raises:
             CatalogueUnavailable: the database can't be reached.
+            StorageFull: the database has no space to write.
         """
         undone = 0
-        stuck: set[AttemptId] = set()
         while True:
-            # The journal returns the stuck attempts every time, before younger ones.
-            limit = BATCH + len(stuck)
-            attempts = await self._journal.condemn(self._clock.now() - self._margin, limit)
+            attempts = await self._journal.condemn(self._clock.now() - self._margin, BATCH)
             for attempt in attempts:
-                if attempt.attempt_id in stuck:
-                    continue
-                if await self._undo(attempt):
-                    undone += 1
-                    self._counters.attempts_undone += 1
-                else:
-                    stuck.add(attempt.attempt_id)
-            if len(attempts) < limit:
+                await self._undo(attempt)
+                undone += 1
+            if len(attempts) < BATCH:
                 return undone
 
-    async def _undo(self, attempt: Attempt) -> bool:
-        try:
-            for store_id, key in attempt.keys:
-                await self._stores.confirm(store_id)
-                await self._stores.trusted(store_id).delete(key)
-        except StorageUnavailable as error:
-            logger.warning(
-                "the blobs of the interrupted store operation %s can't be deleted now; this is tried "
-                "again periodically: %s",
-                attempt.attempt_id,
-                str(error),
-            )
-            return False
-        await self._journal.forget(attempt.attempt_id)
-        logger.info(
-            "the interrupted store operation %s of the process %s was undone",
-            attempt.attempt_id,
-            attempt.owner,
+    async def _undo(self, attempt: Attempt) -> None:
+        now = self._clock.now()
+        entries = tuple(
+            Quarantined(store_id, key, QuarantineReason.UNDONE, now)
+            for store_id, key in attempt.keys
         )
-        return True
+        if await self._changes.apply(UndoAttempt(attempt.attempt_id, entries)):
+            self._counters.attempts_undone += 1
+            logger.info(
+                "the interrupted store operation %s of the process %s was undone",
+                attempt.attempt_id,
+                attempt.owner,
+            )

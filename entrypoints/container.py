@@ -549,7 +549,7 @@ class Container(DeclarativeContainer):
     recover = Singleton(
         Recover,
         journal=_record_repo,
-        stores=stores,
+        changes=_record_repo,
         clock=clock,
         counters=counters,
         margin=Called(_margin, settings),

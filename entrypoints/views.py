@@ -11,14 +11,20 @@ from typing import Annotated, Any
 from attrs import field, frozen
 from typing_extensions import TypedDict
 
+from traffic_storage.application.examine_quarantine import Examined
+from traffic_storage.application.rebuild_catalogue import Rebuilt
+from traffic_storage.application.reconcile import Reconciliation, Skipped
+from traffic_storage.application.reconcile_store import Reconciled
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.application.sync_backends import Synchronised
 from traffic_storage.application.watch_pressure import StorePressure
 from traffic_storage.domain.files import FileKind, FileState, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import Job, JobState, Priority
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.pressure import PressureLevel
+from traffic_storage.domain.reconcile import Tally
 from traffic_storage.domain.violation import StoredViolation
 
 
@@ -332,6 +338,156 @@ def job_view(job: Job) -> JobView:
         },
         "error": job.error,
         "ended_at": _iso(job.ended_at),
+    }
+
+
+class QuarantineView(TypedDict):
+    """What became of the blobs in the quarantine of one store.
+
+    `files` and `copies` were recorded again, `removed` were deleted (`bytes_removed` bytes),
+    `absent` had no blob or were recorded meanwhile, `waiting` are examined again, about `kept` a
+    person must decide.
+    """
+
+    files: int
+    copies: int
+    removed: int
+    bytes_removed: int
+    absent: int
+    waiting: int
+    kept: int
+
+
+class ReconciliationView(TypedDict):
+    """The comparison of one store with the catalogue.
+
+    `skipped` states why the store was not compared, `aborted` why nothing was changed; both are
+    empty if it was compared and the differences were acted on. `listed` to `reappeared` count what
+    was found, `entered` to `remaining` what was done: blobs entered into the quarantine, copies
+    recorded as missing, corrupt or present again, differences that were gone at the second look,
+    and those left to the next comparison. `quarantine` is None if it was not examined.
+    """
+
+    location: str
+    store: str | None
+    dry_run: bool
+    skipped: str
+    aborted: str
+    listed: int
+    listed_bytes: int
+    recorded: int
+    foreign: int
+    young: int
+    unrecorded: int
+    known_unrecorded: int
+    missing: int
+    damaged: int
+    reappeared: int
+    entered: int
+    recorded_missing: int
+    recorded_corrupt: int
+    recorded_present: int
+    unexplained: int
+    remaining: int
+    quarantine: QuarantineView | None
+
+
+class UnplacedView(TypedDict):
+    """A blob (by its key) or a violation (by its id) that a rebuild could not restore, and why."""
+
+    store: str | None
+    name: str
+    reason: str
+
+
+class RebuildView(TypedDict):
+    """What a rebuild has restored; of a dry run, what it would restore.
+
+    `files` are files and `copies` further copies of files, together `bytes`; `violations` were
+    restored or completed; `known` copies were in the catalogue before; `unfinished` are still being
+    stored. `unplaced` could not be restored: `reasons` counts them, `examples` names the first
+    1,000. `taken_over` has the locations of stores that belonged to another catalogue, `skipped`
+    those of stores that were not examined, and why.
+    """
+
+    dry_run: bool
+    files: int
+    copies: int
+    violations: int
+    known: int
+    unfinished: int
+    bytes: int
+    unplaced: int
+    reasons: dict[str, int]
+    examples: list[UnplacedView]
+    taken_over: list[str]
+    skipped: dict[str, str]
+
+
+def reconciliation_view(found: Reconciliation | Skipped) -> ReconciliationView:
+    """Return the view of the comparison of one store."""
+    if isinstance(found, Skipped):
+        nothing = Reconciled(StoreId(""), found.location, dry_run=False, tally=Tally())
+        compared, examined, skipped = nothing, None, found.reason
+    else:
+        compared, examined, skipped = found.compared, found.examined, ""
+    tally = compared.tally
+    return {
+        "location": compared.location,
+        "store": compared.store_id or None,
+        "dry_run": compared.dry_run,
+        "skipped": skipped,
+        "aborted": compared.aborted,
+        "listed": tally.listed,
+        "listed_bytes": tally.listed_bytes,
+        "recorded": tally.recorded,
+        "foreign": tally.foreign,
+        "young": tally.young,
+        "unrecorded": tally.unrecorded,
+        "known_unrecorded": tally.quarantined,
+        "missing": tally.missing,
+        "damaged": tally.damaged,
+        "reappeared": tally.reappeared,
+        "entered": compared.quarantined,
+        "recorded_missing": compared.missing,
+        "recorded_corrupt": compared.corrupt,
+        "recorded_present": compared.present,
+        "unexplained": compared.unexplained,
+        "remaining": compared.remaining,
+        "quarantine": None if examined is None else _quarantine_view(examined),
+    }
+
+
+def _quarantine_view(examined: Examined) -> QuarantineView:
+    return {
+        "files": examined.files,
+        "copies": examined.copies,
+        "removed": examined.removed,
+        "bytes_removed": examined.bytes_removed,
+        "absent": examined.absent,
+        "waiting": examined.waiting,
+        "kept": examined.kept,
+    }
+
+
+def rebuild_view(found: Rebuilt) -> RebuildView:
+    """Return the view of what a rebuild has restored."""
+    return {
+        "dry_run": found.dry_run,
+        "files": found.files,
+        "copies": found.copies,
+        "violations": found.violations,
+        "known": found.known,
+        "unfinished": found.unfinished,
+        "bytes": found.bytes,
+        "unplaced": found.unplaced,
+        "reasons": dict(found.reasons),
+        "examples": [
+            {"store": one.store_id, "name": one.name, "reason": one.reason}
+            for one in found.examples
+        ],
+        "taken_over": [*found.taken_over],
+        "skipped": dict(found.skipped),
     }
 
 

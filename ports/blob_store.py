@@ -124,7 +124,7 @@ class BlobStore(Protocol):
             DeadlinePassed: the blob was not published before `deadline` and never will be. If
                 `deadline` has passed when the call begins, this error takes precedence over every
                 other outcome, because recovery (the undoing of interrupted store operations) may
-                already delete the key.
+                already have entered the key into the quarantine, where it is deleted later.
             StorageFull: no space is left; nothing was published.
         """
 

@@ -28,6 +28,8 @@ COMMANDS = (
     Command("incidents", f"{_HERE}.incidents:app", "List and close incidents of bad copies."),
     Command("jobs", f"{_HERE}.jobs:app", "List, watch, retry and cancel jobs."),
     Command("worker", f"{_HERE}.worker:worker", "Do jobs, in a process of their own."),
+    Command("reconcile", f"{_HERE}.reconcile:reconcile", "Compare the stores with the database."),
+    Command("rebuild", f"{_HERE}.rebuild:rebuild", "Fill a lost or old database from the stores."),
     Command("keys", f"{_HERE}.keys:app", "Create and list API keys."),
     Command("config", f"{_HERE}.config:app", "Show the settings and their sources."),
     Command("db", f"{_HERE}.db:app", "Apply pending database migrations."),

@@ -3,12 +3,13 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -151,6 +152,30 @@ async def watching(jobs: "Jobs", job_id: str) -> "AsyncIterator[Job]":
             last = job
             if job.ended_at is None:
                 await asyncio.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def counting(what: str) -> "Iterator[Callable[[str, int], None]]":
+    """Show how far work has come whose size is unknown; the yielded function takes text and count.
+
+    Nothing is shown if stderr is no terminal.
+    """
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    bar = Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.completed}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bar:
+        task = bar.add_task(what, total=None)
+        yield lambda text, done: bar.update(task, description=text or what, completed=done)
 
 
 def _size(path: Path) -> int:

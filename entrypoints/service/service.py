@@ -1,6 +1,6 @@
 """`StorageService`: the Python interface of the system, for use without a server."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,8 @@ from traffic_storage.entrypoints.service.violations import Violations
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.views import (
     JobView,
+    RebuildView,
+    ReconciliationView,
     StatisticsView,
     StoredFileView,
     SyncView,
@@ -515,6 +517,39 @@ class StorageService:
             WrongState: the incident is closed.
         """
         return await self._fixity.close_incident(incident_id, resolution)
+
+    async def reconcile_stores(
+        self, *, dry_run: bool = False, override_limit: bool = False
+    ) -> list[ReconciliationView]:
+        """Compare each store with the catalogue and act on the differences; return them by store.
+
+        A blob that the catalogue does not know is entered into the quarantine and stays where it
+        is. At least a day later it is recorded again if its manifest describes a file that the
+        catalogue lacks; it is deleted after `quarantine_days` if the catalogue proves that it is
+        not needed. A copy without a blob is recorded as missing. If there are more differences than
+        `reconcile_max_count` and `reconcile_max_share` allow, nothing is changed, unless
+        `override_limit` is true. With `dry_run`, nothing is changed.
+
+        Raises:
+            StorageUnavailable: the listing of a store can't be completed; nothing was changed.
+        """
+        return await self._maintenance.reconcile(dry_run=dry_run, override_limit=override_limit)
+
+    async def rebuild_catalogue(
+        self, dry_run: bool = False, *, read: bool = False, take_over: Collection[str] = ()
+    ) -> RebuildView:
+        """Record the files and violations that are in the stores and not in the catalogue.
+
+        For an empty database, after the loss of the old one, or for one that was restored from a
+        backup. Nothing is deleted. Stores of another catalogue are taken over if the database has
+        no files, or if `take_over` has their locations. A repeated call goes on where an
+        interrupted one was. With `read`, the bytes of every file are compared with its manifest.
+        With `dry_run`, nothing is changed.
+
+        Raises:
+            StorageUnavailable: the listing of a store can't be completed.
+        """
+        return await self._maintenance.rebuild(dry_run=dry_run, read=read, take_over=take_over)
 
     async def get_storage_statistics(self) -> StatisticsView:
         """Return the usage of each tier (local, cloud) and the operation counts of this process.

@@ -208,6 +208,16 @@ class Rig:
         (replica,) = self.files[FileId(file_id)].readable
         return replica.tier
 
+    def left(self, *tiers: Tier) -> Mapping[BlobKey, bytes]:
+        """The blobs of these tiers (of all, if none is named) that are not in the quarantine."""
+        held = {key for _, key in self.repo._quarantine}
+        return {
+            key: data
+            for tier in tiers or Tier
+            for key, data in self.at_rest[tier].blobs.items()
+            if key not in held
+        }
+
     def findings(self) -> list[str]:
         """Every break of an invariant among what is kept, in words."""
         return [
@@ -240,6 +250,7 @@ class Rig:
             if replica.state in OCCUPYING
         }
         tried = {key for attempt in self.repo._attempts.values() for _, key in attempt.keys}
+        tried |= {key for _, key in self.repo._quarantine}
         for tier, store in self.at_rest.items():
             for key in store.blobs:
                 if (tier, key) not in told and key not in tried:

@@ -166,7 +166,7 @@ async def test_wherever_the_process_dies_the_next_one_finds_all_or_nothing(
             seen = await check_visible_whole(rig, second, names)
             assert (rig.attempts, rig.findings()) == ([], [])
             if not seen:
-                assert not any(at_rest.blobs for at_rest in rig.at_rest.values()), step
+                assert not rig.left(), step
             await store(second)
             assert await check_visible_whole(rig, second, names)
             await check_settled(rig, second)

@@ -178,19 +178,22 @@ async def test_a_put_that_waited_is_not_written_to_a_store_that_was_taken_over()
         assert (await waiting).file.replicas[0].tier is Tier.CLOUD
 
 
-async def test_recovery_deletes_nothing_in_a_store_that_was_just_taken_over() -> None:
+async def test_nothing_is_deleted_in_a_store_that_was_just_taken_over() -> None:
     rig = Rig()
     first = rig.at_rest[Tier.LOCAL]
     async with process(rig, first) as one:
         rig.local.plan(Fault("put", lambda: StorageUnavailable("no answer"), when=When.AFTER))
         assert isinstance(await outcome(one.image(picture(), "Y")), StorageUnavailable)
         rig.clock.advance(timedelta(days=1))
+        await one.container.recover()()
+        rig.clock.advance(timedelta(days=40))
         marker = marker_in(rig)
         first._marker = evolve(marker, incarnation=Incarnation("of a copy"))
-        await one.container.recover()()
-        assert len(first.blobs) == len(rig.attempts) == 1
+        with pytest.raises(StorageUnavailable):
+            await one.container.reconcile()(lambda _store_id, _progress: None)
+        assert len(first.blobs) == 1
         first._marker = marker
-        await one.container.recover()()
+        await one.container.reconcile()(lambda _store_id, _progress: None)
         assert (dict(first.blobs), rig.attempts) == ({}, [])
 
 

@@ -78,7 +78,7 @@ async def check_nothing_happened(rig: Rig, service: Service, file: StoredFile) -
     assert (await service.read.whole("X"))[1] == file
     rig.clock.advance(LONG_AGO)
     await service.sweep()
-    assert not rig.at_rest[Tier.CLOUD].blobs
+    assert not rig.left(Tier.CLOUD)
     assert (rig.attempts, rig.findings(), +service.reserved()) == ([], [], {})
     assert await service.miscounts() == []
 

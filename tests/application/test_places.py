@@ -34,7 +34,7 @@ KB = 1_000 / 1e9
 async def check_nothing(rig: Rig, service: Any) -> None:
     """Nothing is there, half or whole."""
     assert (dict(rig.files), rig.attempts, rig.findings(), rig.spool.held) == ({}, [], [], [])
-    assert not any(store.blobs for store in rig.at_rest.values())
+    assert not rig.left()
     assert not any(service.reserved().values())
     assert await service.miscounts() == []
 
@@ -91,7 +91,7 @@ async def test_hybrid_keeps_all_local_while_the_cloud_is_down_and_says_so(
         rig.clock.advance(LONG_AGO)
         await service.sweep()
         assert (rig.attempts, rig.findings()) == ([], [])
-        assert not rig.at_rest[Tier.CLOUD].blobs
+        assert not rig.left(Tier.CLOUD)
         assert (await service.video(film(2), "later")).file.placement.decision == "cloud"
 
 

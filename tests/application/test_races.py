@@ -39,7 +39,7 @@ async def check_quiet(rig: Rig, service: Any, blobs: int) -> None:
     assert rig.spool.held == []
     assert not any(service.reserved().values())
     assert await service.miscounts() == []
-    assert sum(len(store.blobs) for store in rig.at_rest.values()) == blobs
+    assert len(rig.left()) == blobs
 
 
 @pytest.mark.parametrize("kind", ["image", "video", "metadata", "evidence"])
@@ -154,7 +154,7 @@ async def test_a_commit_that_comes_after_its_undoing_is_tried_again_with_new_key
         rig.clock.advance(LONG_AGO)
         await other.sweep()
         assert other.counters.attempts_undone == 1
-        assert not rig.at_rest[Tier.LOCAL].blobs
+        assert not rig.left()
         held.let_go.set()
         assert (await work).created
         assert len({key for store in rig.at_rest.values() for key in store.history}) == 2

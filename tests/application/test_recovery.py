@@ -1,6 +1,7 @@
 """Recovery: what is undone, what is left, and for whom."""
 
 import asyncio
+from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,23 +19,40 @@ from tests.application.rig import (
 )
 from tests.application.script import Died, Script, Step
 from traffic_storage.application.recovery import BATCH
-from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
-from traffic_storage.domain.files import BlobKey, FileKind, Tier, blob_key
-from traffic_storage.domain.identifiers import AttemptId, StoreId
-from traffic_storage.domain.ingest import Attempt, ClaimedIds
+from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.quarantine import QuarantineReason
 from traffic_storage.entrypoints.testing.blobs import NEVER
-from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
-from traffic_storage.entrypoints.testing.ids import SeededIds
 from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.spool import Body
 
 V001 = violation_record()
 TIMEOUT = timedelta(seconds=600)
 MARGIN = TIMEOUT / 10
+
+
+MONTH = timedelta(days=30)
+
+
+def held(rig: Rig) -> set[BlobKey]:
+    """The keys that recovery has entered into the quarantine."""
+    entries = rig.repo._quarantine.values()
+    assert all(one.reason is QuarantineReason.UNDONE for one in entries)
+    return {one.key for one in entries}
+
+
+async def gone_in_time(rig: Rig, service: Service) -> bool:
+    """Whether what was undone is deleted when its days have passed, and nothing else."""
+    undone = {*held(rig)}
+    kept = {key: data for store in rig.at_rest.values() for key, data in store.blobs.items()}
+    rig.clock.advance(MONTH)
+    await service.container.reconcile()(lambda _store_id, _progress: None)
+    left = {key: data for store in rig.at_rest.values() for key, data in store.blobs.items()}
+    assert left == {key: data for key, data in kept.items() if key not in undone}
+    return not held(rig)
 
 
 async def interrupted(rig: Rig, service: Service, file_id: str = "X") -> None:
@@ -54,9 +72,11 @@ async def test_it_waits_for_the_deadline_and_a_margin() -> None:
         assert len(rig.at_rest[Tier.LOCAL].blobs) == 1
         rig.clock.advance(timedelta(microseconds=1))
         assert await recover() == 1
-        assert (rig.attempts, dict(rig.at_rest[Tier.LOCAL].blobs)) == ([], {})
+        assert (rig.attempts, held(rig)) == ([], {*rig.at_rest[Tier.LOCAL].blobs})
         assert await recover() == 0
         assert service.counters.attempts_undone == 1
+        assert await gone_in_time(rig, service)
+        assert not rig.at_rest[Tier.LOCAL].blobs
 
 
 @pytest.mark.parametrize(("attempt", "request_lasts", "margin"), [(600, 30, 60), (10, 30, 30)])
@@ -90,8 +110,10 @@ async def test_it_undoes_at_the_start_what_a_dead_process_left() -> None:
     rig.clock.advance(LONG_AGO)
     async with rig.running() as service:
         assert service.counters.attempts_undone == 1
-        assert not any(store.blobs for store in rig.at_rest.values())
+        assert len(held(rig)) == 3
         assert (await service.evidence(V001, picture(), film())).created
+        assert await gone_in_time(rig, service)
+        assert rig.findings() == []
 
 
 async def test_what_is_stored_is_never_touched() -> None:
@@ -104,6 +126,7 @@ async def test_what_is_stored_is_never_touched() -> None:
         await service.sweep()
         assert rig.files == kept
         assert rig.findings() == []
+        assert await gone_in_time(rig, service)
         assert len(rig.at_rest[Tier.LOCAL].blobs) == 3
 
 
@@ -121,67 +144,43 @@ async def test_a_commit_whose_outcome_was_unknown_but_happened_is_kept() -> None
         assert await service.miscounts() == []
 
 
-async def test_an_undo_that_fails_half_way_is_taken_up_again() -> None:
+@pytest.mark.parametrize("when", When)
+async def test_an_undo_whose_outcome_is_unknown_is_repeated(when: When) -> None:
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
         rig.script.begin((Step("repo.apply", 1, When.BEFORE), lambda: CatalogueUnavailable("gone")))
         await outcome(service.evidence(V001, picture(), film()))
         rig.clock.advance(LONG_AGO)
-        rig.cloud.plan(Fault("delete", lambda: StorageUnavailable("no answer"), times=2))
-        for _ in range(2):
+        rig.script.begin((Step("repo.apply", 1, when), lambda: CatalogueUnavailable("gone")))
+        with pytest.raises(CatalogueUnavailable):
             await service.sweep()
-            assert len(rig.attempts) == 1
+        rig.script.begin()
         # Condemned ones are taken up by whoever comes, too.
-        async with rig.running() as other:
-            assert other.counters.attempts_undone == 1
-        assert not any(store.blobs for store in rig.at_rest.values())
-        assert rig.attempts == []
+        async with rig.running():
+            assert (rig.attempts, len(held(rig))) == ([], 3)
 
 
-@pytest.mark.parametrize("when", When)
-async def test_a_delete_whose_answer_was_lost_is_repeated(when: When) -> None:
-    rig = Rig()
+async def test_no_store_is_needed_to_undo_and_the_blob_waits_for_its_process() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
         await interrupted(rig, service)
+        rig.cloud.go_down("no answer")
         rig.clock.advance(LONG_AGO)
-        rig.local.plan(Fault("delete", lambda: StorageUnavailable("no answer"), when=when))
         await service.sweep()
-        assert len(rig.attempts) == 1
-        await service.sweep()
-        assert (rig.attempts, dict(rig.at_rest[Tier.LOCAL].blobs)) == ([], {})
+        assert (rig.attempts, len(held(rig))) == ([], 1)
+        rig.cloud.come_back()
+        assert await gone_in_time(rig, service)
 
 
-async def test_an_attempt_of_a_store_that_is_not_here_is_left_for_its_process() -> None:
+async def test_many_are_undone_in_one_call() -> None:
     rig = Rig()
     async with rig.running() as service:
-        await rig.repo.begin(_attempt(rig, 1, StoreId("local-of-another-host")), ClaimedIds(()))
+        for number in range(2 * BATCH + 1):
+            await interrupted(rig, service, f"f{number}")
         rig.clock.advance(LONG_AGO)
-        await service.sweep()
-        assert len(rig.attempts) == 1
-        assert rig.attempts[0] in rig.repo._condemned
-
-
-def _attempt(rig: Rig, minutes: int, store_id: StoreId) -> Attempt:
-    ids = SeededIds(rig.clock, minutes)
-    key = blob_key(FileKind.VIDEO, ids.uuid7(), digests_of(film()).sha256)
-    name = AttemptId(str(ids.uuid7()))
-    return Attempt(name, "somebody", NOON + timedelta(minutes=minutes), ((store_id, key),))
-
-
-@pytest.mark.parametrize("stuck", [BATCH - 1, BATCH, 2 * BATCH + 1])
-async def test_attempts_that_are_stuck_keep_no_other_waiting(stuck: int) -> None:
-    """Those of a host that is away are the oldest, and given first each time."""
-    rig = Rig()
-    async with rig.running() as service:
-        for minute in range(stuck):
-            await rig.repo.begin(_attempt(rig, minute, StoreId("of-another-host")), ClaimedIds(()))
-        mine = [f"f{n}" for n in range(BATCH + 1)]
-        for name in mine:
-            await interrupted(rig, service, name)
-        rig.clock.advance(LONG_AGO)
-        assert await service.container.recover()() == len(mine)
-        assert len(rig.attempts) == stuck
-        assert not rig.at_rest[Tier.LOCAL].blobs
+        assert await service.container.recover()() == 2 * BATCH + 1
+        assert rig.attempts == []
+        assert held(rig) == {*rig.at_rest[Tier.LOCAL].blobs}
 
 
 async def test_the_database_may_go_away_in_the_middle() -> None:
@@ -191,13 +190,36 @@ async def test_the_database_may_go_away_in_the_middle() -> None:
             await interrupted(rig, service, name)
         rig.clock.advance(LONG_AGO)
         gone: Any = lambda: CatalogueUnavailable("gone")  # noqa: E731
-        rig.script.begin((Step("repo.forget", 2, When.BEFORE), gone))
+        rig.script.begin((Step("repo.apply", 2, When.BEFORE), gone))
         with pytest.raises(CatalogueUnavailable):
             await service.container.recover()()
         rig.script.begin()
         assert len(rig.attempts) == 2
         assert await service.container.recover()() == 2
-        assert not rig.at_rest[Tier.LOCAL].blobs
+        assert held(rig) == {*rig.at_rest[Tier.LOCAL].blobs}
+
+
+async def test_an_attempt_that_a_restored_catalogue_holds_is_undone_and_its_file_is_kept() -> None:
+    """The file was acknowledged after the backup was made; a rebuild finds it again."""
+    rig = Rig()
+    async with rig.running() as service:
+        rig.script.begin()
+        committing = rig.script.hold("repo.apply")
+        storing = asyncio.create_task(service.video(film(), "X"))
+        await committing.reached.wait()
+        backup = deepcopy(rig.repo)
+        committing.let_go.set()
+        assert (await storing).created
+    rig.repo = backup
+    rig.clock.advance(LONG_AGO)
+    async with rig.running() as service:
+        await service.sweep()
+        assert (rig.attempts, [*rig.files]) == ([], [])
+        assert len(rig.at_rest[Tier.LOCAL].blobs) == 1
+        found = await service.container.rebuild_catalogue()(lambda _progress: None)
+        assert found.files == 1
+        assert (await service.read.whole("X"))[0] == film()
+        assert held(rig) == set()
 
 
 class LateBlobStore(RememberingBlobStore):
@@ -237,7 +259,21 @@ async def test_what_may_still_arrive_stays_in_the_journal_until_it_cannot(
         assert rig.findings() == []
         rig.clock.advance(LONG_AGO)
         await service.sweep()
-        assert (rig.attempts, rig.findings(), dict(late.blobs)) == ([], [], {})
+        assert (rig.attempts, rig.findings()) == ([], [])
+        assert held(rig) >= {*late.blobs}
+        if local_is_full:
+            assert await gone_in_time(rig, service)
+            assert not late.blobs
+        else:
+            # The file was stored elsewhere: it gets the copy that it was to have here.
+            rig.clock.advance(MONTH)
+            await service.container.reconcile()(lambda _store_id, _progress: None)
+            assert (rig.findings(), held(rig)) == ([], set())
+            late_keys = {*late.blobs}
+            files = rig.files.values()
+            assert late_keys == {
+                copy.key for file in files for copy in file.readable if copy.tier is Tier.CLOUD
+            }
 
 
 async def test_what_cannot_be_undone_at_once_is_left_to_recovery() -> None:

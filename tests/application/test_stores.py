@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -174,23 +175,27 @@ async def test_a_folder_that_is_replaced_under_the_service_is_not_written_until_
         assert not (await service.container.runtime().health()).degraded
 
 
-async def test_an_attempt_in_a_store_in_doubt_is_not_undone() -> None:
+async def test_a_blob_in_a_store_in_doubt_is_not_deleted() -> None:
     async with filled() as rig, rig.running() as service:
         away = lambda: StorageUnavailable("no answer")  # noqa: E731
         rig.local.plan(Fault("put", away, when=When.AFTER))
         assert isinstance(await outcome(service.image(picture(1), "Y")), StorageUnavailable)
         at_rest = rig.at_rest[Tier.LOCAL]
-        marker, at_rest._marker = (
-            at_rest._marker,
-            Marker(CatalogueId("other"), StoreId("x"), Incarnation("i")),
-        )
         rig.clock.advance(LONG_AGO)
         await service.sweep()
-        assert len(rig.attempts) == 1
+        assert rig.attempts == []
+        rig.clock.advance(timedelta(days=40))
+        reconcile = service.container.reconcile().store
+        store_id = bound(service).store_id
+        assert store_id is not None
+        marker = at_rest._marker
+        at_rest._marker = Marker(CatalogueId("other"), StoreId("x"), Incarnation("i"))
+        with pytest.raises(StorageUnavailable, match="identification file"):
+            await reconcile(store_id, lambda _progress: None)
         assert len(at_rest.blobs) == 2
         at_rest._marker = marker
-        await service.sweep()
-        assert (rig.attempts, rig.findings(), len(at_rest.blobs)) == ([], [], 1)
+        await reconcile(store_id, lambda _progress: None)
+        assert (rig.findings(), len(at_rest.blobs)) == ([], 1)
 
 
 async def test_an_unreadable_marker_stops_writing_and_says_so() -> None:

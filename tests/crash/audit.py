@@ -40,6 +40,8 @@ TABLES = {
     " coalesce(f.stored_sha256, f.sha256) AS sha256 FROM replica r"
     " LEFT JOIN store s ON s.number = r.store LEFT JOIN file f ON f.file_id = r.file_id",
     "attempt": "SELECT attempt_id, keys FROM attempt",
+    "quarantine": "SELECT s.tier, q.key, q.reason, q.state FROM quarantine q"
+    " JOIN store s ON s.number = q.store",
     "violation": "SELECT violation_id, metadata_file_id, image_file_id, video_file_id"
     " FROM violation",
     "usage": "SELECT coalesce(s.store_id, '') AS store_id, u.kind, sum(u.items) AS items,"
@@ -181,6 +183,7 @@ def _content_breaks(file: Row, key: str, blob: Blob | None) -> list[str]:
 
 def _orphans(evidence: Evidence) -> list[str]:
     claimed = {(row["tier"], row.get("key")) for row in evidence.rows["replica"]}
+    claimed |= {(row["tier"], row["key"]) for row in evidence.rows["quarantine"]}
     claimed |= {(tier, f"{key}.manifest") for tier, key in claimed}
     found = [
         f"I3 an object without a row: {tier} {key}"

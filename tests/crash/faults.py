@@ -12,7 +12,7 @@ from traffic_storage.entrypoints.container import Container
 
 POINTS = tuple(
     (method, moment)
-    for method in ("begin", "put", "apply", "forget", "delete", "condemn")
+    for method in ("begin", "put", "apply", "condemn")
     for moment in ("before", "after")
 )
 

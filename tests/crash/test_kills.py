@@ -13,7 +13,6 @@ from tests.crash.writer import is_large
 # `python -m tests.crash.kill_loop --kills N` does more.
 KILLS = 40
 pytestmark = pytest.mark.timeout(900)  # many starts of a service, one after the other
-UNDOING = {"delete", "forget"}
 
 
 def large_video(file_id: str) -> bool:
@@ -49,9 +48,12 @@ def test_nothing_is_lost_at_any_named_fault_point(setup: str, tmp_path: Path) ->
         # Four writers come to a ninth commit only when five have been acknowledged.
         loop.die_at("apply", "after", call=9)
         for method, moment in POINTS:
-            if method in UNDOING:
-                loop.leave_something_to_undo()
             loop.die_at(method, moment)
+        for method in ("condemn", "apply"):
+            # What recovery calls first at the start.
+            for moment in ("before", "after"):
+                loop.leave_something_to_undo()
+                loop.die_at(method, moment)
         broken = asyncio.run(loop.audit())
 
     assert loop.record.acknowledged
