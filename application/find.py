@@ -1,13 +1,14 @@
 """Lookups and queries of files and violations: entry points read the catalogue through them only.
 
 Files that are not available are found only by a query that names their state; violations that are
-not available are not found.
+not available are not found. A look-up of either by its id tells when and why it was deleted.
 """
 
 from collections.abc import Mapping
 
 from attrs import frozen
 
+from traffic_storage.domain.deletion import Deleted, Deletion
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import FileState, StoredFile
 from traffic_storage.domain.identifiers import FileId, known_file_id
@@ -15,6 +16,7 @@ from traffic_storage.domain.identifiers import violation_id as checked_violation
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation, ViolationState
 from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.deletions import Deletions
 
 
 @frozen
@@ -43,19 +45,24 @@ class Find:
         CatalogueUnavailable: the database can't be reached.
     """
 
-    def __init__(self, *, catalogue: Catalogue) -> None:
+    def __init__(self, *, catalogue: Catalogue, deletions: Deletions) -> None:
         self._catalogue = catalogue
+        self._deletions = deletions
 
     async def file(self, file_id: str) -> StoredFile:
         """Return the catalogue row of a file, with its replicas (copies in stores).
 
         Raises:
             InvalidInput: the id is malformed.
-            NotFound: no available file has this id.
+            NotFound: no file has this id.
+            Deleted: the file is tombstoned or purged.
         """
         file = await self._catalogue.file(known_file_id(file_id))
-        if file is None or file.state is not FileState.AVAILABLE:
+        if file is None:
             raise NotFound("file", file_id)
+        if file.state is not FileState.AVAILABLE:
+            deletion = await self._deletion(file.file_id)
+            raise Deleted("file", file_id, file.state, deletion, file.device_id)
         return file
 
     async def files(self, query: FilesQuery) -> Page[StoredFile]:
@@ -67,12 +74,17 @@ class Find:
 
         Raises:
             InvalidInput: the id is malformed.
-            NotFound: no available violation has this id.
+            NotFound: no violation has this id.
+            Deleted: the violation is tombstoned or purged.
         """
         known = checked_violation_id(violation_id)
         violation = await self._catalogue.violation(known)
-        if violation is None or violation.state is not ViolationState.AVAILABLE:
+        if violation is None:
             raise NotFound("violation", known)
+        if violation.state is not ViolationState.AVAILABLE:
+            deletion = await self._deletion(violation.metadata_file_id)
+            state = FileState(violation.state)
+            raise Deleted("violation", known, state, deletion, violation.record.device_id)
         return violation
 
     async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
@@ -88,7 +100,8 @@ class Find:
 
         Raises:
             InvalidInput: the id is malformed, or `limit` is out of range.
-            NotFound: no available violation has this id.
+            NotFound: no violation has this id.
+            Deleted: the violation is tombstoned or purged.
         """
         violation = await self.violation(violation_id)
         query = FilesQuery(violation_id=violation.violation_id, limit=limit, after=after)
@@ -99,6 +112,9 @@ class Find:
         return ViolationFiles(
             violation, tuple(file for file in own if file is not None), Page(others, page.next)
         )
+
+    async def _deletion(self, file_id: FileId) -> Deletion | None:
+        return (await self._deletions.deletions([file_id])).get(file_id)
 
     async def _own_file(
         self, file_id: FileId, found: Mapping[FileId, StoredFile]

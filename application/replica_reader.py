@@ -61,6 +61,11 @@ class Caching:
     ttl: timedelta
 
 
+def cache_key(file: StoredFile) -> str:
+    """Return the key under which the stored bytes of a file may be in the cache."""
+    return f"blob:{file.stored.sha256}"
+
+
 class ReplicaReader:
     """Reads the stored bytes of files. Every byte is verified before it is returned.
 
@@ -107,7 +112,7 @@ class ReplicaReader:
         """
         if not (cached and self._cacheable(file)):
             return await self._from_replicas(file, serving)
-        key = f"blob:{file.stored.sha256}"
+        key = cache_key(file)
         if (data := await self._cache.get(key)) is not None and _has_digests(data, file.stored):
             self._counters.cache_hits += 1
             return data

@@ -13,15 +13,22 @@ _MOST_FORGOTTEN = 5000
 
 
 class Sweep:
-    """Undoes interrupted store operations, adds counter changes to the totals, forgets old jobs."""
+    """Undoes interrupted store operations, folds the counters, forgets old jobs and events."""
 
     def __init__(
-        self, *, recover: Recover, repo: RecordRepo, clock: Clock, keep_jobs: timedelta
+        self,
+        *,
+        recover: Recover,
+        repo: RecordRepo,
+        clock: Clock,
+        keep_jobs: timedelta,
+        keep_events: timedelta,
     ) -> None:
         self.recover = recover
         self._repo = repo
         self._clock = clock
         self._keep_jobs = keep_jobs
+        self._keep_events = keep_events
 
     async def __call__(self) -> None:
         """Run the maintenance once. Safe to run in several processes at the same time.
@@ -31,7 +38,9 @@ class Sweep:
         """
         await self.recover()
         await self._repo.fold_counters()
-        await self._repo.forget_jobs(self._clock.now() - self._keep_jobs, _MOST_FORGOTTEN)
+        now = self._clock.now()
+        await self._repo.forget_jobs(now - self._keep_jobs, _MOST_FORGOTTEN)
+        await self._repo.forget_events(now - self._keep_events, _MOST_FORGOTTEN)
 
     async def run(self, _run: Run, _report: Report) -> Outcome:
         """Do a job of the kind `SWEEP`."""

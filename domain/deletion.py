@@ -9,7 +9,7 @@ available ── Tombstone ─► tombstoned ── BeginPurge ─► purging �
 A violation has the state of its metadata file. Its record keeps the states of its image and video.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,9 +17,9 @@ from attrs import evolve, frozen
 
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import ALGORITHM, Sha256, sha256_of
-from traffic_storage.domain.errors import NotFound, TrafficStorageError
+from traffic_storage.domain.errors import NotFound, WrongState
 from traffic_storage.domain.events import Event, EventKind
-from traffic_storage.domain.files import FileState, Replica, ReplicaState, StoredFile
+from traffic_storage.domain.files import FileState, Replica, StoredFile
 from traffic_storage.domain.frozen_json import frozen_json
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.jobs import NewJob
@@ -154,7 +154,7 @@ class Removal:
 
 @frozen
 class RemoveReplicas:
-    """Record that replicas of a purging file were removed; those that are gone are left out."""
+    """Record that replicas of a purging file were removed, each once; they are `gone` then."""
 
     file_id: FileId
     removals: tuple[Removal, ...]
@@ -176,7 +176,7 @@ class Certificate:
 
 @frozen
 class EndPurge:
-    """Erase what identifies somebody from the rows of a purging file that has no replica left.
+    """Erase what identifies somebody from the rows of a purging file whose replicas are all removed.
 
     A violation whose metadata file it is keeps its id, device, type, times and digest.
     """
@@ -197,15 +197,21 @@ class EndPurge:
 class Deleted(NotFound):
     """The file or violation `identifier` is deleted: `state` says how far, `deletion` why and when.
 
-    `certificate_of` is the id of the file whose certificate attests the destruction, once purged.
+    `device_id` is that of the file or violation.
     """
 
     def __init__(
-        self, what: str, identifier: str, state: FileState, deletion: Deletion | None
+        self,
+        what: str,
+        identifier: str,
+        state: FileState,
+        deletion: Deletion | None,
+        device_id: str | None = None,
     ) -> None:
         super().__init__(what, identifier)
         self.state = state
         self.deletion = deletion
+        self.device_id = device_id
         since = f" since {deletion.tombstoned_at.isoformat()}" if deletion else ""
         why = f": {deletion.reason}" if deletion else ""
         self.message = f"the {what} {identifier!r} is {state}{since}{why}"
@@ -216,7 +222,7 @@ class Deleted(NotFound):
         )
 
 
-class InsideRetention(TrafficStorageError):
+class InsideRetention(WrongState):
     """A file was to be deleted before the end of its retention period; nothing was deleted."""
 
     def __init__(self, what: str, identifier: str, keep_until: datetime, rule: str) -> None:
@@ -228,7 +234,7 @@ class InsideRetention(TrafficStorageError):
         self.rule = rule
 
 
-class NotDeleted(TrafficStorageError):
+class NotDeleted(WrongState):
     """What was to be undeleted is not tombstoned: it is available, or its purge has begun."""
 
     def __init__(self, what: str, identifier: str, state: FileState) -> None:
@@ -289,19 +295,23 @@ def erased_violation(violation: StoredViolation) -> StoredViolation:
     )
 
 
-def gone(file: StoredFile, change: RemoveReplicas) -> Sequence[Replica]:
-    """Return the replicas of a file that `change` removes, as they are before."""
-    named = {removal.replica_id for removal in change.removals}
-    return [
-        copy
-        for copy in file.replicas
-        if copy.replica_id in named and copy.state is not ReplicaState.GONE
-    ]
+def recorded_by(
+    file: StoredFile, change: RemoveReplicas, removed: Collection[UUID]
+) -> Mapping[UUID, Replica]:
+    """Return the replicas of a file whose removal `change` records, as they are before.
+
+    `removed` are those whose removal is recorded already.
+    """
+    named = {removal.replica_id for removal in change.removals} - set(removed)
+    return {copy.replica_id: copy for copy in file.replicas if copy.replica_id in named}
 
 
-def remaining(file: StoredFile) -> Sequence[Replica]:
-    """Return the replicas of a file whose bytes may exist."""
-    return [copy for copy in file.replicas if copy.state is not ReplicaState.GONE]
+def remaining(file: StoredFile, removed: Collection[UUID]) -> Sequence[Replica]:
+    """Return the replicas of a file whose removal is not recorded, so that their bytes may exist.
+
+    Replicas that are `gone` are among them: the job that removes their bytes may not have run.
+    """
+    return [copy for copy in file.replicas if copy.replica_id not in removed]
 
 
 def certificate_of(
@@ -334,19 +344,19 @@ def certificate_of(
         "rule": deletion.rule,
         "override": deletion.override,
         "purged_at": at.isoformat(),
-        "replicas": [_removed(copy, removals.get(copy.replica_id)) for copy in file.replicas],
+        "replicas": [_removed(copy, removals[copy.replica_id]) for copy in file.replicas],
         "violation": None if violation is None else _of_violation(violation),
     }
     return Certificate(file.file_id, at, canonical_json(document, "certificate").decode())
 
 
-def _removed(copy: Replica, removal: Removal | None) -> dict[str, Json]:
+def _removed(copy: Replica, removal: Removal) -> dict[str, Json]:
     return {
         "store_id": StoreId(copy.store_id),
         "tier": copy.tier,
         "key": copy.key,
-        "removed_at": removal.at.isoformat() if removal else None,
-        "answer": removal.answer if removal else "removed before the deletion",
+        "removed_at": removal.at.isoformat(),
+        "answer": removal.answer,
     }
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from attrs import evolve, field, frozen
 
 from traffic_storage.domain.canonical import Json
-from traffic_storage.domain.errors import FieldProblem, InvalidInput, TrafficStorageError
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, WrongState
 from traffic_storage.domain.events import Event, EventKind
 from traffic_storage.domain.files import FileKind, FileState, StoredFile
 from traffic_storage.domain.identifiers import (
@@ -136,7 +136,7 @@ class HoldReach:
     purging: int = 0
 
 
-class Held(TrafficStorageError):
+class Held(WrongState):
     """A legal hold covers what was to be deleted; nothing was deleted.
 
     Attributes:

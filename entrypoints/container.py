@@ -23,14 +23,17 @@ from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.copy_file import CopyFile
 from traffic_storage.application.copy_jobs import CopyJobs
+from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.find import Find
 from traffic_storage.application.find_due_copies import FindDueCopies
 from traffic_storage.application.heal_replica import HealReplica
 from traffic_storage.application.jobs import Jobs
+from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
+from traffic_storage.application.purge import PURGE, Purge
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.rebuild_catalogue import RebuildCatalogue
 from traffic_storage.application.recompute_retention import (
@@ -317,6 +320,7 @@ def _handlers(
     find_due_copies: FindDueCopies,
     verify: VerifyReplicas,
     watch_pressure: WatchPressure,
+    purge: Purge,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -329,15 +333,18 @@ def _handlers(
         **copy_jobs.handlers,
         VERIFY: verify.run,
         WATCH_PRESSURE: watch_pressure.run,
+        PURGE: purge.run,
     }
 
 
 def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequence[PeriodicJob]:
     every = timedelta(seconds=settings.sweep_interval_seconds)
+    purged_every = timedelta(seconds=settings.purge_interval_seconds)
     compared_every = timedelta(hours=settings.reconcile_interval_hours)
     periodic = [
         PeriodicJob(SWEEP, every, priority=Priority.URGENT),
         PeriodicJob(WATCH_PRESSURE, every, priority=Priority.URGENT),
+        PeriodicJob(PURGE, purged_every),
         PeriodicJob(RECONCILE, compared_every, each_store=True, priority=Priority.BACKGROUND),
         PeriodicJob(VERIFY, VERIFY_EVERY, each_store=True, priority=Priority.BACKGROUND),
     ]
@@ -489,7 +496,7 @@ class Container(DeclarativeContainer):
         StoreEvidence, prepare=prepare, store_unit=store_unit, tasks=tasks, clock=clock
     )
     catalogue_upkeep = Singleton(CatalogueUpkeep, repo=_record_repo)
-    find = Singleton(Find, catalogue=_record_repo)
+    find = Singleton(Find, catalogue=_record_repo, deletions=_record_repo)
     replica_reader = Singleton(
         ReplicaReader,
         catalogue=_record_repo,
@@ -560,8 +567,38 @@ class Container(DeclarativeContainer):
         repo=_record_repo,
         clock=clock,
         keep_jobs=Called(_days("keep_jobs_days"), settings),
+        keep_events=Called(_days("keep_events_days"), settings),
     )
     jobs = Singleton(Jobs, queue=_record_repo, ids=ids)
+    purge = Singleton(
+        Purge,
+        stores=stores,
+        catalogue=_record_repo,
+        deletions=_record_repo,
+        changes=_record_repo,
+        cache=cache,
+        clock=clock,
+    )
+    delete_files = Singleton(
+        DeleteFiles,
+        catalogue=_record_repo,
+        deletions=_record_repo,
+        holds=_record_repo,
+        changes=_record_repo,
+        purge=purge,
+        clock=clock,
+        ids=ids,
+        grace=Called(_days("deletion_grace_days"), settings),
+    )
+    legal_holds = Singleton(
+        LegalHolds,
+        holds=_record_repo,
+        deletions=_record_repo,
+        catalogue=_record_repo,
+        changes=_record_repo,
+        clock=clock,
+        ids=ids,
+    )
     restore_rows = Singleton(
         RestoreRows,
         stores=stores,
@@ -664,6 +701,7 @@ class Container(DeclarativeContainer):
         find_due_copies=find_due_copies,
         verify=verify_replicas,
         watch_pressure=watch_pressure,
+        purge=purge,
     )
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)

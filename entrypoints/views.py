@@ -11,7 +11,9 @@ from typing import Annotated, Any
 from attrs import field, frozen
 from typing_extensions import TypedDict
 
+from traffic_storage.application.delete_files import DeletedThing
 from traffic_storage.application.examine_quarantine import Examined
+from traffic_storage.application.legal_holds import PlacedHold
 from traffic_storage.application.rebuild_catalogue import Rebuilt
 from traffic_storage.application.reconcile import Reconciliation, Skipped
 from traffic_storage.application.reconcile_store import Reconciled
@@ -19,7 +21,9 @@ from traffic_storage.application.statistics import StorageStatistics, TierUsage
 from traffic_storage.application.store_evidence import StoredEvidence
 from traffic_storage.application.sync_backends import Synchronised
 from traffic_storage.application.watch_pressure import StorePressure
+from traffic_storage.domain.deletion import Certificate
 from traffic_storage.domain.files import FileKind, FileState, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.holds import Hold, scope_fields
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import Job, JobState, Priority
 from traffic_storage.domain.pixels import ChannelOrder
@@ -114,6 +118,8 @@ class ViolationView(TypedDict):
     model_versions: Mapping[str, str]
     received_at: Time
     incomplete: bool
+    image_state: FileStateName | None
+    video_state: FileStateName | None
 
 
 class EvidenceView(TypedDict):
@@ -157,6 +163,71 @@ class JobView(TypedDict):
     progress: ProgressView
     error: str
     ended_at: Time | None
+
+
+class HoldView(TypedDict):
+    """A legal hold on a file, a violation, or the files of a device in a range of time.
+
+    `until` is None if it is open, `released_at` if it was not released.
+    """
+
+    hold_id: str
+    case_reference: str
+    reason: str
+    placed_by: str
+    placed_at: Time
+    until: Time | None
+    file_id: str | None
+    violation_id: str | None
+    device_id: str | None
+    start_time: Time | None
+    end_time: Time | None
+    include_future: bool | None
+    kind: Kind | None
+    violation_type: str | None
+    released_at: Time | None
+    released_by: str | None
+    release_reason: str | None
+
+
+class PlacedHoldView(HoldView):
+    """A hold that was placed.
+
+    `tombstoned` counts the covered files whose purge it stops, `purging` those that it comes too
+    late for.
+    """
+
+    tombstoned: int
+    purging: int
+
+
+class DeletionView(TypedDict):
+    """The deletion of a file or of a violation with its files (`deleted`, by this call).
+
+    It can be undone until `purge_after`, while its state is `tombstoned`.
+    """
+
+    file_id: str | None
+    violation_id: str | None
+    state: FileStateName
+    deleted_at: Time
+    purge_after: Time
+    reason: str
+    actor: str
+    rule: str | None
+    override: bool
+    deleted: list[str]
+
+
+class CertificateView(TypedDict):
+    """A destruction certificate.
+
+    `certificate_sha256` is of the canonical JSON of `certificate`: UTF-8, keys sorted, no white
+    space.
+    """
+
+    certificate: dict[str, object]
+    certificate_sha256: str
 
 
 class KindUsageView(TypedDict):
@@ -309,6 +380,8 @@ def violation_view(violation: StoredViolation) -> ViolationView:
         "model_versions": record.model_versions,
         "received_at": violation.received_at.isoformat(),
         "incomplete": violation.incomplete,
+        "image_state": violation.image_state.value if violation.image_file_id else None,
+        "video_state": violation.video_state.value if violation.video_file_id else None,
     }
 
 
@@ -488,6 +561,64 @@ def rebuild_view(found: Rebuilt) -> RebuildView:
         ],
         "taken_over": [*found.taken_over],
         "skipped": dict(found.skipped),
+    }
+
+
+def hold_view(hold: Hold) -> HoldView:
+    """Return the view of a hold."""
+    return {
+        "hold_id": str(hold.hold_id),
+        "case_reference": hold.case_reference,
+        "reason": hold.reason,
+        "placed_by": hold.placed_by,
+        "placed_at": hold.placed_at.isoformat(),
+        "until": _iso(hold.until),
+        "file_id": None,
+        "violation_id": None,
+        "device_id": None,
+        "start_time": None,
+        "end_time": None,
+        "include_future": None,
+        "kind": None,
+        "violation_type": None,
+        "released_at": _iso(hold.released_at),
+        "released_by": hold.released_by,
+        "release_reason": hold.release_reason,
+        **scope_fields(hold.scope),  # type: ignore[typeddict-item]
+    }
+
+
+def placed_hold_view(placed: PlacedHold) -> PlacedHoldView:
+    """Return the view of a hold that was placed."""
+    return {
+        **hold_view(placed.hold),
+        "tombstoned": placed.reach.tombstoned,
+        "purging": placed.reach.purging,
+    }
+
+
+def deletion_view(done: DeletedThing, what: str) -> DeletionView:
+    """Return the view of the deletion of a `file` or a `violation`."""
+    deletion = done.deletion
+    return {
+        "file_id": done.identifier if what == "file" else None,
+        "violation_id": done.identifier if what == "violation" else None,
+        "state": done.state.value,
+        "deleted_at": deletion.tombstoned_at.isoformat(),
+        "purge_after": deletion.purge_after.isoformat(),
+        "reason": deletion.reason,
+        "actor": deletion.actor,
+        "rule": deletion.rule,
+        "override": deletion.override,
+        "deleted": list(done.file_ids),
+    }
+
+
+def certificate_view(certificate: Certificate) -> CertificateView:
+    """Return the view of a destruction certificate."""
+    return {
+        "certificate": json.loads(certificate.document),
+        "certificate_sha256": certificate.sha256,
     }
 
 

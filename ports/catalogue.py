@@ -5,7 +5,7 @@ Errors of all methods:
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Protocol
 
@@ -25,6 +25,10 @@ class Catalogue(Protocol):
 
         Local replicas come before cloud replicas, and within a tier they are ordered by store id.
         """
+
+    @abstractmethod
+    async def files_by_id(self, file_ids: Collection[FileId]) -> Mapping[FileId, StoredFile]:
+        """Return those of these files that exist, whatever their state, as `file` does."""
 
     @abstractmethod
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:

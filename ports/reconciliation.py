@@ -47,7 +47,7 @@ class Reconciliation(Protocol):
 
     @abstractmethod
     async def files_by_id(self, file_ids: Collection[FileId]) -> Mapping[FileId, StoredFile]:
-        """Return the rows of these files with their replicas, as far as they exist."""
+        """Return the rows of these files, as `Catalogue.files_by_id`."""
 
     @abstractmethod
     async def violations_by_id(

@@ -7,9 +7,17 @@ from typing import Generic, TypeVar
 from attrs import evolve, frozen
 
 from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.holds import Hold
 from traffic_storage.domain.incidents import Incident, IncidentsQuery
 from traffic_storage.domain.jobs import Job
-from traffic_storage.domain.query import MAX_LIMIT, FilesQuery, JobsQuery, Page, ViolationQuery
+from traffic_storage.domain.query import (
+    MAX_LIMIT,
+    FilesQuery,
+    HoldsQuery,
+    JobsQuery,
+    Page,
+    ViolationQuery,
+)
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.cli.output import (
     in_bytes,
@@ -21,20 +29,23 @@ from traffic_storage.entrypoints.cli.output import (
 )
 from traffic_storage.entrypoints.fixity_views import IncidentView, incident_view
 from traffic_storage.entrypoints.views import (
+    HoldView,
     JobView,
     StoredFileView,
     ViolationView,
     file_view,
+    hold_view,
     job_view,
     violation_view,
 )
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Mapping[str, object])
-Q = TypeVar("Q", FilesQuery, IncidentsQuery, JobsQuery, ViolationQuery)
+Q = TypeVar("Q", FilesQuery, HoldsQuery, IncidentsQuery, JobsQuery, ViolationQuery)
 
 _VIOLATIONS = ("time", "violation", "device", "type", "class", "confidence", "files")
 _INCIDENTS = ("opened", "incident", "kind", "file", "store", "details")
+_HOLDS = ("placed", "hold", "case", "by", "until", "covers")
 _JOBS = ("written", "job", "kind", "state", "attempts", "done", "message")
 _FILES = ("received", "file", "type", "size", "device", "violation", "where")
 
@@ -92,6 +103,11 @@ def violations() -> Listing[StoredViolation, ViolationView]:
 def files() -> Listing[StoredFile, StoredFileView]:
     """Return the `Listing` that prints files."""
     return Listing("files", _FILES, file_view, _file_row)
+
+
+def holds() -> Listing[Hold, HoldView]:
+    """Return the `Listing` that prints legal holds."""
+    return Listing("holds", _HOLDS, hold_view, _hold_row)
 
 
 def jobs() -> Listing[Job, JobView]:
@@ -153,6 +169,18 @@ def _file_row(view: StoredFileView) -> tuple[str, ...]:
         view["device_id"] or "",
         view["violation_id"] or "",
         _where(view),
+    )
+
+
+def _hold_row(view: HoldView) -> tuple[str, ...]:
+    of_range = f"{view['device_id']} {view['start_time']} - {view['end_time']}"
+    return (
+        view["placed_at"],
+        view["hold_id"],
+        view["case_reference"],
+        view["placed_by"],
+        "released" if view["released_at"] else view["until"] or "open",
+        view["file_id"] or view["violation_id"] or of_range,
     )
 
 

@@ -128,6 +128,8 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
         fixity=FixityEndpoints(
             container.verify_replicas(), container.review_incidents(), container.find()
         ),
+        legal_holds=container.legal_holds(),
+        delete_files=container.delete_files(),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=container.runtime(),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import Annotated
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.read_files import OpenFile, ReadFiles
+from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
 from traffic_storage.domain.errors import AccessDenied, NotFound
 from traffic_storage.domain.files import StoredFile
@@ -91,7 +92,8 @@ class GetFile:
         request = AsgiRequest(scope, receive, send)
         file_id = request.path_value("file_id")
         wanted = _is_download(request) if scope.get("query_string") else False
-        opened = await self._read_files.open(file_id)
+        with hiding_deleted(request.principal):
+            opened = await self._read_files.open(file_id)
         check_visible(request.principal, opened.file)
         await hand_out(request, opened, self._pace, FILE_CACHING, as_download=wanted)
 
@@ -135,6 +137,21 @@ def check_visible(principal: Principal, file: StoredFile) -> None:
     """
     if not principal.may_access(file.device_id):
         raise NotFound("file", file.file_id)
+
+
+@contextmanager
+def hiding_deleted(principal: Principal) -> Iterator[None]:
+    """Return a context in which what was deleted and may not be accessed seems not to exist.
+
+    Raises:
+        NotFound: the principal is bound to devices, and what was deleted belongs to none of them.
+    """
+    try:
+        yield
+    except Deleted as error:
+        if not principal.may_access(error.device_id):
+            raise NotFound(error.what, error.identifier) from error
+        raise
 
 
 async def hand_out(

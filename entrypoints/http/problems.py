@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from attrs import frozen
 
+from traffic_storage.domain.deletion import Deleted, InsideRetention
 from traffic_storage.domain.errors import (
     AccessDenied,
     Conflict,
@@ -22,6 +23,8 @@ from traffic_storage.domain.errors import (
     WrongFields,
     WrongState,
 )
+from traffic_storage.domain.files import FileState
+from traffic_storage.domain.holds import Held
 from traffic_storage.entrypoints.http.errors import (
     BadMultipart,
     BadRequest,
@@ -78,12 +81,15 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         ),
         UndeclaredAccess: ProblemType("undeclared-access", 403, "The route declares no access"),
         NotFound: ProblemType("not-found", 404, "Nothing is known under this id"),
+        Deleted: ProblemType("deleted", 410, "The file or violation was deleted"),
         NoSuchResource: ProblemType("no-such-resource", 404, "No route has this path"),
         MethodNotAllowed: ProblemType(
             "method-not-allowed", 405, "The path does not support the method"
         ),
         SlowBody: ProblemType("slow-body", 408, "The request body arrived too slowly"),
         Conflict: ProblemType("conflict", 409, "The id is taken by other content"),
+        Held: ProblemType("held", 409, "A legal hold covers it"),
+        InsideRetention: ProblemType("inside-retention", 409, "Its retention has not ended"),
         WrongState: ProblemType("wrong-state", 409, "Not possible in the present state"),
         PreconditionFailed: ProblemType(
             "precondition-failed", 412, "The file's ETag does not match If-Match"
@@ -158,8 +164,24 @@ def problem_of(error: BaseException, request_id: str) -> Problem:
     }
     if isinstance(error, TrafficStorageError) and kind is not INTERNAL:
         members |= {"detail": error.message, "remedy": error.remedy, "errors": _fields_of(error)}
+    if isinstance(error, Deleted):
+        members |= _deletion_of(error)
     # orjson refuses lone surrogates, which quotations of the input may contain.
     return Problem(kind, json.dumps(members).encode(), tuple(_headers_of(error, kind)))
+
+
+def _deletion_of(error: Deleted) -> dict[str, object]:
+    deletion = error.deletion
+    return {
+        "state": error.state,
+        "deleted_at": deletion.tombstoned_at.isoformat() if deletion else None,
+        "reason": deletion.reason if deletion else None,
+        "rule": deletion.rule if deletion else None,
+        "purge_after": deletion.purge_after.isoformat() if deletion else None,
+        "certificate": f"/{error.what}s/{error.identifier}/certificate"
+        if error.state is FileState.PURGED
+        else None,
+    }
 
 
 def _fields_of(error: TrafficStorageError) -> list[dict[str, str]]:

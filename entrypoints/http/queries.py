@@ -21,7 +21,11 @@ from traffic_storage.domain.files import FileState
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.query import Cursor, FilesQuery, ViolationQuery
 from traffic_storage.domain.times import instant
-from traffic_storage.entrypoints.http.downloads import FileIdPath, check_visible
+from traffic_storage.entrypoints.http.downloads import (
+    FileIdPath,
+    check_visible,
+    hiding_deleted,
+)
 from traffic_storage.entrypoints.http.fields import renamed
 from traffic_storage.entrypoints.http.problems import MEDIA_TYPE, problem_of
 from traffic_storage.entrypoints.http.request_body import (
@@ -142,7 +146,8 @@ class GetViolation:
     ) -> Response:
         """Return the violation and all files that name it, oldest first."""
         principal = known_principal(request.scope)
-        found = await self._find.violation_with_files(violation_id)
+        with hiding_deleted(principal):
+            found = await self._find.violation_with_files(violation_id)
         if not principal.may_access(found.violation.record.device_id):
             raise NotFound("violation", violation_id)
         visible = [file for file in found.files if principal.may_access(file.device_id)]
@@ -163,16 +168,20 @@ class DescribeFile:
 
     async def metadata(self, request: Request, file_id: FileIdPath) -> Response:
         """Return the file's attributes and replicas without reading its bytes."""
-        file = await self._find.file(file_id)
-        check_visible(known_principal(request.scope), file)
+        principal = known_principal(request.scope)
+        with hiding_deleted(principal):
+            file = await self._find.file(file_id)
+        check_visible(principal, file)
         return JsonResponse(file_view(file))
 
     async def url(
         self, request: Request, file_id: FileIdPath, query: Annotated[UrlQuery, Query()]
     ) -> Response:
         """Return an access URL. It stays valid when the file moves between stores."""
-        file = await self._find.file(file_id)
-        check_visible(known_principal(request.scope), file)
+        principal = known_principal(request.scope)
+        with hiding_deleted(principal):
+            file = await self._find.file(file_id)
+        check_visible(principal, file)
         seconds = DEFAULT_EXPIRY_SECONDS if query.expires_in is None else query.expires_in
         link = self._access_urls.url(file.file_id, seconds)
         return JsonResponse({"url": link.url, "expires_at": link.expires_at.isoformat()})

@@ -1,17 +1,20 @@
 """The routes of the service, in the order of matching: the most frequently used come first."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
 from starlette.responses import Response
 
 from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.find import Find
 from traffic_storage.application.jobs import Jobs
+from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.statistics import Statistics
+from traffic_storage.domain.deletion import Deleted, InsideRetention
 from traffic_storage.domain.errors import (
     AccessDenied,
     Conflict,
@@ -27,6 +30,7 @@ from traffic_storage.domain.errors import (
     UnsupportedMedia,
     WrongState,
 )
+from traffic_storage.domain.holds import Held
 from traffic_storage.domain.media import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from traffic_storage.domain.principal import Scope
 from traffic_storage.entrypoints.http.downloads import GetFile, OpenAccessUrl
@@ -41,6 +45,14 @@ from traffic_storage.entrypoints.http.errors import (
     UnsupportedRequest,
 )
 from traffic_storage.entrypoints.http.fixity import FixityEndpoints, fixity_routes
+from traffic_storage.entrypoints.http.holds import (
+    DeletionEndpoints,
+    ListHolds,
+    PlaceHolds,
+    ReleaseHolds,
+    UndeleteFile,
+    UndeleteViolation,
+)
 from traffic_storage.entrypoints.http.jobs import JobEndpoints, ListJobs
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.queries import (
@@ -51,7 +63,7 @@ from traffic_storage.entrypoints.http.queries import (
     Service,
 )
 from traffic_storage.entrypoints.http.request_body import Pace
-from traffic_storage.entrypoints.http.routing import AsgiRoute, StorageRoute
+from traffic_storage.entrypoints.http.routing import AsgiEndpoint, AsgiRoute, StorageRoute
 from traffic_storage.entrypoints.http.schemas import (
     AccessUrlView,
     LivenessView,
@@ -69,16 +81,36 @@ from traffic_storage.entrypoints.http.uploads import (
     UploadVideo,
 )
 from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.entrypoints.views import EvidenceView, JobView, StatisticsView, StoredFileView
+from traffic_storage.entrypoints.views import (
+    CertificateView,
+    DeletionView,
+    EvidenceView,
+    HoldView,
+    JobView,
+    PlacedHoldView,
+    StatisticsView,
+    StoredFileView,
+    ViolationView,
+)
 
 _READ = Access(Scope.EVIDENCE_READ)
 _WRITE = Access(Scope.EVIDENCE_WRITE)
+_DELETE = Access(Scope.EVIDENCE_DELETE)
+_HOLD = Access(Scope.HOLD)
 _MAINTENANCE = Access(Scope.MAINTENANCE)
 _LINK = Access(None)
 _LIVENESS = Access(None, counted=False, needs_start=False)
 _READINESS = Access(None, needs_start=False)
 
 _QUERYING: tuple[type[TrafficStorageError], ...] = (BadRequest, InvalidInput, Unavailable)
+_POSTING: tuple[type[TrafficStorageError], ...] = (
+    *_QUERYING,
+    DigestMismatch,
+    SlowBody,
+    StorageFull,
+    TooLarge,
+    UnsupportedRequest,
+)
 _INGESTING: tuple[type[TrafficStorageError], ...] = (
     BadMultipart,
     BadRequest,
@@ -96,6 +128,7 @@ _INGESTING: tuple[type[TrafficStorageError], ...] = (
 )
 _DOWNLOADING: tuple[type[TrafficStorageError], ...] = (
     InvalidInput,
+    Deleted,
     NoGoodReplica,
     NotFound,
     PreconditionFailed,
@@ -116,6 +149,8 @@ class Parts:
     find: Find
     jobs: Jobs
     fixity: FixityEndpoints
+    legal_holds: LegalHolds
+    delete_files: DeleteFiles
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -127,6 +162,8 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
     return [
         *_files(parts),
         *_violations(parts),
+        *_deletions(parts),
+        *_holds(parts),
         *_jobs(parts),
         *fixity_routes(parts.fixity),
         *_service(parts),
@@ -184,7 +221,7 @@ def _files(parts: Parts) -> list[StorageRoute]:
             summary="Get the attributes and replicas of a file",
             tags=["files"],
             access=_READ,
-            errors=(*_QUERYING, NotFound),
+            errors=(*_QUERYING, NotFound, Deleted),
             response_model=StoredFileView,
             response_description="the attributes",
         ),
@@ -196,7 +233,7 @@ def _files(parts: Parts) -> list[StorageRoute]:
             summary="Create an access URL for a file that needs no credential until it expires",
             tags=["files"],
             access=_READ,
-            errors=(*_QUERYING, NotFound),
+            errors=(*_QUERYING, NotFound, Deleted),
             response_model=AccessUrlView,
             response_description="the access URL",
         ),
@@ -245,9 +282,110 @@ def _violations(parts: Parts) -> list[StorageRoute]:
             summary="Get a violation and the files that name it",
             tags=["violations"],
             access=_READ,
-            errors=(*_QUERYING, NotFound),
+            errors=(*_QUERYING, NotFound, Deleted),
             response_model=ViolationWithFilesView,
             response_description="the violation",
+        ),
+    ]
+
+
+def _deletions(parts: Parts) -> list[StorageRoute]:
+    ends = DeletionEndpoints(parts.delete_files, parts.find)
+    undelete_file = UndeleteFile(parts.delete_files, ends, parts.pace)
+    undelete_violation = UndeleteViolation(parts.delete_files, ends, parts.pace)
+    return [
+        _delete("file", ends.file),
+        _delete("violation", ends.violation),
+        _undelete("file", undelete_file, StoredFileView),
+        _undelete("violation", undelete_violation, ViolationView),
+        _certificate("file", ends.file_certificate),
+        _certificate("violation", ends.violation_certificate),
+    ]
+
+
+def _delete(what: str, endpoint: Callable[..., Any]) -> StorageRoute:
+    return StorageRoute(
+        f"/{what}s/{{{what}_id}}",
+        endpoint,
+        method="DELETE",
+        name=f"delete_{what}",
+        summary=f"Delete a {what}; until its grace has ended, it can be undeleted",
+        tags=[f"{what}s"],
+        access=_DELETE,
+        errors=(*_QUERYING, NotFound, Deleted, Held, InsideRetention, WrongState),
+        response_model=DeletionView,
+        response_description="the deletion",
+    )
+
+
+def _undelete(what: str, endpoint: AsgiEndpoint, view: type) -> StorageRoute:
+    return AsgiRoute(
+        f"/{what}s/{{{what}_id}}/undelete",
+        endpoint,
+        method="POST",
+        name=f"undelete_{what}",
+        summary=f"Make a deleted {what} available again",
+        tags=[f"{what}s"],
+        access=_DELETE,
+        errors=(*_POSTING, NotFound, Deleted, WrongState),
+        response_model=view,
+        response_description=f"the {what}",
+    )
+
+
+def _certificate(what: str, endpoint: Callable[..., Any]) -> StorageRoute:
+    return StorageRoute(
+        f"/{what}s/{{{what}_id}}/certificate",
+        endpoint,
+        method="GET",
+        name=f"get_{what}_certificate",
+        summary=f"Get the destruction certificate of a {what} that is erased",
+        tags=[f"{what}s"],
+        access=_READ,
+        errors=(*_QUERYING, NotFound),
+        response_model=CertificateView,
+        response_description="the certificate",
+    )
+
+
+def _holds(parts: Parts) -> list[StorageRoute]:
+    return [
+        AsgiRoute(
+            "/holds",
+            PlaceHolds(parts.legal_holds, parts.pace, parts.settings.zone),
+            method="POST",
+            name="place_hold",
+            summary="Place a legal hold",
+            tags=["holds"],
+            access=_HOLD,
+            errors=(*_POSTING, DeviceNotAllowed, NotFound, Deleted),
+            status_code=201,
+            response_model=PlacedHoldView,
+            response_description="the hold",
+        ),
+        AsgiRoute(
+            "/holds/{hold_id}/release",
+            ReleaseHolds(parts.legal_holds, parts.pace),
+            method="POST",
+            name="release_hold",
+            summary="Release a legal hold",
+            tags=["holds"],
+            access=_HOLD,
+            errors=(*_POSTING, DeviceNotAllowed, NotFound, WrongState),
+            response_model=HoldView,
+            response_description="the hold",
+        ),
+        AsgiRoute(
+            "/holds",
+            ListHolds(parts.legal_holds),
+            method="GET",
+            name="list_holds",
+            summary="List legal holds, those placed last first",
+            tags=["holds"],
+            access=_HOLD,
+            errors=(*_QUERYING, DeviceNotAllowed),
+            response_description="a page",
+            responses={200: {"headers": _headers(Link="the next page, if there is one")}},
         ),
     ]
 

@@ -21,13 +21,14 @@ from traffic_storage.domain.canonical import Json, parse_json, parse_json_object
 from traffic_storage.domain.digests import Sha256, declared_sha256
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, WrongFields, shown
 from traffic_storage.domain.files import FileKind, FileState
+from traffic_storage.domain.holds import MAX_CASE_REFERENCE
 from traffic_storage.domain.identifiers import MAX_FILE_ID, MAX_TEXT, MAX_VIOLATION_ID
 from traffic_storage.domain.jobs import JobState
 from traffic_storage.domain.query import MAX_LIMIT
 from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.http.forms import LONG_TEXT, FormFile, MaxBytes
 from traffic_storage.entrypoints.http.request_body import unknown_field
-from traffic_storage.entrypoints.views import JobView, StoredFileView, ViolationView
+from traffic_storage.entrypoints.views import HoldView, JobView, StoredFileView, ViolationView
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -222,6 +223,8 @@ JobStateName = Annotated[
     _by(_word(JobState)),
     Schema({"type": "string", "enum": [*map(str, JobState)]}),
 ]
+HoldIdText = Annotated[str, Schema({"type": "string", "format": "uuid"})]
+LongText = Annotated[str, Schema({**_TEXT, "maxLength": MAX_CASE_REFERENCE})]
 JobIdText = Annotated[str, Schema({"type": "string", "format": "uuid"})]
 JsonText = Annotated[Any, _by(json_object), Schema(_OBJECT_TEXT), MaxBytes(LONG_TEXT)]
 JsonObject = Annotated[Any, _by(json_object), Schema({"type": "object"})]
@@ -405,6 +408,63 @@ class JobFilters(PageQuery):
     kind: Text | None = Field(None, description="what the job does", examples=["sweep"])
 
 
+class HoldFields(Fields):
+    """A legal hold: on a file, on a violation, or on a device's files in a range of time."""
+
+    case_reference: LongText = Field(
+        description="the case for which the evidence is kept", examples=["2025/0123"]
+    )
+    reason: LongText = Field(description="why it is kept", examples=["objection"])
+    file_id: KnownFileId | None = Field(None, examples=["V001~image"])
+    violation_id: ViolationIdText | None = Field(None, examples=["V001"])
+    device_id: Text | None = Field(
+        None, description="needs start_time and end_time", examples=["cam_001"]
+    )
+    start_time: Time = Field(
+        None, description="start of the range, included", examples=["2025-11-01T00:00:00"]
+    )
+    end_time: Time = Field(
+        None, description="end of the range, excluded", examples=["2025-12-01T00:00:00"]
+    )
+    kind: KindName = Field(None, description="of the range, only this kind", examples=["image"])
+    violation_type: Text | None = Field(
+        None,
+        description="of the range, only files of violations of this type",
+        examples=["speed"],
+    )
+    include_future: Flag = Field(
+        None, description="of the range, also files received from now on", examples=[False]
+    )
+    until: Time = Field(
+        None,
+        description="when the hold ends by itself; without it, it is open",
+        examples=["2099-01-01T00:00:00"],
+    )
+
+
+class ReasonFields(Fields):
+    """Why something is done."""
+
+    reason: LongText = Field(examples=["the case is closed"])
+
+
+class DeleteQuery(Fields):
+    """The query of a deletion."""
+
+    reason: LongText = Field(description="why it is deleted", examples=["stored by mistake"])
+    override: Flag = Field(
+        None, description="delete it although its retention has not ended", examples=["1"]
+    )
+
+
+class HoldFilters(PageQuery):
+    """Which holds are listed."""
+
+    active: Flag = Field(
+        None, description="default true; false: also released and ended ones", examples=["true"]
+    )
+
+
 class DownloadQuery(Fields):
     """The query of a download."""
 
@@ -441,6 +501,14 @@ class JobsPage(TypedDict):
     """A page of jobs, newest first. `next_cursor` is null on the last page."""
 
     jobs: list[JobView]
+    count: int
+    next_cursor: str | None
+
+
+class HoldsPage(TypedDict):
+    """A page of holds, those placed last first. `next_cursor` is null on the last page."""
+
+    holds: list[HoldView]
     count: int
     next_cursor: str | None
 

@@ -17,6 +17,7 @@ from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.fixity_views import FixityView, IncidentView, IntegrityView
 from traffic_storage.entrypoints.service.arguments import check_type
+from traffic_storage.entrypoints.service.deletions import ACTOR, ServiceDeletions
 from traffic_storage.entrypoints.service.files import Files, FileStream
 from traffic_storage.entrypoints.service.fixity import Fixity
 from traffic_storage.entrypoints.service.jobs import ServiceJobs
@@ -25,7 +26,11 @@ from traffic_storage.entrypoints.service.parts import Parts
 from traffic_storage.entrypoints.service.violations import Violations
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.views import (
+    CertificateView,
+    DeletionView,
+    HoldView,
     JobView,
+    PlacedHoldView,
     RebuildView,
     ReconciliationView,
     StatisticsView,
@@ -77,6 +82,7 @@ class StorageService:
         self._maintenance = Maintenance(parts)
         self._fixity = Fixity(parts)
         self._jobs = ServiceJobs(parts)
+        self._deletions = ServiceDeletions(parts)
 
     async def __aenter__(self) -> Self:
         try:
@@ -405,6 +411,147 @@ class StorageService:
             NotFound: no violation has this id.
         """
         return await self._violations.get(violation_id)
+
+    async def place_hold(
+        self,
+        case_reference: str,
+        reason: str,
+        *,
+        file_id: str | None = None,
+        violation_id: str | None = None,
+        device_id: str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        kind: FileKind | str | None = None,
+        violation_type: str | None = None,
+        include_future: bool = False,
+        until: datetime | None = None,
+        actor: str = ACTOR,
+    ) -> PlacedHoldView:
+        """Place a legal hold in the name of `actor`; nothing that it covers is deleted while it is active.
+
+        It covers a file, a violation with all files that name it, or the files of a device whose
+        capture, receipt or start of retention lies in the range from `start_time` to `end_time`
+        (excluded). Such a range may be limited to a kind or to a type of violations; with
+        `include_future` it covers files that are received later too. The hold ends at `until`, or
+        when it is released.
+
+        The result counts the covered files that are deleted already: those whose purge the hold
+        stops (`tombstoned`), and those that it comes too late for (`purging`).
+
+        Raises:
+            InvalidInput: not exactly one of file, violation and device is given, or a field is
+                wrong; the error names every wrong field.
+            NotFound: there is no such file or violation.
+            Deleted: the file or violation is purged.
+        """
+        return await self._deletions.place_hold(
+            case_reference,
+            reason,
+            file_id=file_id,
+            violation_id=violation_id,
+            device_id=device_id,
+            start_time=start_time,
+            end_time=end_time,
+            kind=kind,
+            violation_type=violation_type,
+            include_future=include_future,
+            until=until,
+            actor=actor,
+        )
+
+    async def release_hold(self, hold_id: str, reason: str, *, actor: str = ACTOR) -> HoldView:
+        """Release a hold in the name of `actor`, and return it.
+
+        Raises:
+            InvalidInput: `hold_id` is not a UUID, or the reason is missing.
+            NotFound: there is no such hold.
+            WrongState: the hold was released before.
+        """
+        return await self._deletions.release_hold(hold_id, reason, actor)
+
+    async def list_holds(
+        self, active: bool = True, limit: int = 100, *, after: Cursor | None = None
+    ) -> Page[HoldView]:
+        """Return a page of at most `limit` holds (1 to 1,000), those placed last first.
+
+        With `active`, holds that were released or have ended are left out. Pass `page.next` as
+        `after` to get the next page; it is None on the last page.
+
+        Raises:
+            InvalidInput: `limit` is out of range.
+        """
+        return await self._deletions.list_holds(active=active, limit=limit, after=after)
+
+    async def delete_file(
+        self, file_id: str, reason: str, *, override: bool = False, actor: str = ACTOR
+    ) -> DeletionView:
+        """Delete a file in the name of `actor`. Repeating the call changes nothing.
+
+        It can be undeleted until `purge_after` (`deletion_grace_days`); then it is erased.
+        `override` deletes a file inside its retention.
+
+        Raises:
+            InvalidInput: `file_id` is malformed, or the reason is missing.
+            NotFound: there is no such file.
+            Deleted: the file is purged.
+            Held: a legal hold covers the file; `override` does not change this.
+            InsideRetention: its retention has not ended, and `override` is False.
+        """
+        return await self._deletions.delete_file(file_id, reason, override=override, actor=actor)
+
+    async def delete_violation(
+        self, violation_id: str, reason: str, *, override: bool = False, actor: str = ACTOR
+    ) -> DeletionView:
+        """Delete a violation and all files that name it, as `delete_file` deletes a file.
+
+        Raises:
+            As `delete_file`, for any of its files.
+        """
+        return await self._deletions.delete_violation(
+            violation_id, reason, override=override, actor=actor
+        )
+
+    async def undelete_file(
+        self, file_id: str, reason: str, *, actor: str = ACTOR
+    ) -> StoredFileView:
+        """Make a deleted file available again; it is kept for 30 days at least.
+
+        Raises:
+            InvalidInput: `file_id` is malformed, or the reason is missing.
+            NotFound: there is no such file.
+            Deleted: the file is purged.
+            NotDeleted: the file is available, or its purge has begun.
+        """
+        return await self._deletions.undelete_file(file_id, reason, actor)
+
+    async def undelete_violation(
+        self, violation_id: str, reason: str, *, actor: str = ACTOR
+    ) -> ViolationView:
+        """Make a deleted violation available again, with its deleted files, as `undelete_file`.
+
+        Raises:
+            As `undelete_file`.
+        """
+        return await self._deletions.undelete_violation(violation_id, reason, actor)
+
+    async def destruction_certificate(self, file_id: str) -> CertificateView:
+        """Return the certificate of an erased file: what was removed, where, when and why.
+
+        Raises:
+            InvalidInput: `file_id` is malformed.
+            NotFound: there is no such file, or it is not purged.
+        """
+        return await self._deletions.certificate(file_id)
+
+    async def violation_destruction_certificate(self, violation_id: str) -> CertificateView:
+        """Return the certificate of an erased violation: that of its metadata file.
+
+        Raises:
+            InvalidInput: `violation_id` is malformed.
+            NotFound: there is no such violation, or it is not purged.
+        """
+        return await self._deletions.violation_certificate(violation_id)
 
     async def find_jobs(
         self,

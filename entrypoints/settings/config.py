@@ -337,6 +337,19 @@ class StorageConfig:
     keep_jobs_days: int = setting(
         30, rules.whole(1, 3650), "how long a job is listed after it has ended"
     )
+    keep_events_days: int = setting(
+        90, rules.whole(1, 3650), "how long an event (what happened to files and holds) is kept"
+    )
+    deletion_grace_days: int = setting(
+        7,
+        rules.whole(0, 3650),
+        "how long a deleted file can be undeleted; 0: it is erased at once",
+    )
+    purge_interval_seconds: float = setting(
+        600.0,
+        rules.number(0.01, 86_400),
+        "time between two purges, which erase deleted files whose grace has ended",
+    )
 
     reconcile_interval_hours: float = setting(
         24.0,

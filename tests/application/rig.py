@@ -30,6 +30,7 @@ from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import (
     BlobKey,
     Coding,
+    FileState,
     Replica,
     ReplicaState,
     StoredFile,
@@ -229,7 +230,7 @@ class Rig:
 
     def _bad_replicas(self) -> Iterator[str]:
         for file in self.files.values():
-            if not file.readable:
+            if file.state is FileState.AVAILABLE and not file.readable:
                 yield f"I1: {file.file_id} is available without a present replica"
             for replica in file.readable:
                 data = self.at_rest[replica.tier].blobs.get(replica.key)

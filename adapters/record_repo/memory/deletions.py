@@ -21,9 +21,9 @@ from traffic_storage.domain.deletion import (
     event_of_purge,
     events_of_tombstone,
     events_of_undelete,
-    gone,
     leads,
     mirrored,
+    recorded_by,
     remaining,
 )
 from traffic_storage.domain.files import FileState, ReplicaState, StoredFile
@@ -202,14 +202,16 @@ class InMemoryDeletions(InMemoryOutbox):
         file = self._files.get(change.file_id)
         if file is None or file.state is not FileState.PURGING:
             return False
-        removed = {copy.replica_id: copy for copy in gone(file, change)}
+        removed = recorded_by(file, change, self._removed(change.file_id))
         noted = [one for one in change.removals if one.replica_id in removed]
         for one in noted:
             self._changes += counted_by_transition(
                 file, removed[one.replica_id], ReplicaState.GONE, one.at
             )
         replicas = tuple(
-            copy.become(ReplicaState.GONE) if copy.replica_id in removed else copy
+            copy.become(ReplicaState.GONE)
+            if copy.replica_id in removed and copy.state is not ReplicaState.GONE
+            else copy
             for copy in file.replicas
         )
         self._files[file.file_id] = evolve(file, replicas=replicas)
@@ -219,7 +221,11 @@ class InMemoryDeletions(InMemoryOutbox):
     def end_purge(self, change: EndPurge) -> bool:
         """Apply `EndPurge`."""
         file = self._files.get(change.file_id)
-        if file is None or file.state is not FileState.PURGING or remaining(file):
+        if (
+            file is None
+            or file.state is not FileState.PURGING
+            or remaining(file, self._removed(change.file_id))
+        ):
             return False
         self._become(erased_file(file, change.at))
         violation = self._violation_of(file)
@@ -230,6 +236,9 @@ class InMemoryDeletions(InMemoryOutbox):
         self._certificates[file.file_id] = change.certificate
         self.record([event_of_purge(change, file)])
         return True
+
+    def _removed(self, file_id: FileId) -> frozenset[UUID]:
+        return frozenset(one.replica_id for one in self._removals.get(file_id, []))
 
     def _violation_of(self, file: StoredFile) -> StoredViolation | None:
         return self._violations.get(file.violation_id) if file.violation_id else None

@@ -128,9 +128,15 @@ INSERT_REMOVAL = Statement(
     insert(removal).values({name: _given(f"new_{name}") for name in _REMOVAL}),
     tuple(f"new_{name}" for name in _REMOVAL),
 )
+_is_removed = (
+    select(literal_column("1"))
+    .where(removal.c.replica_id == replica.c.replica_id)
+    .correlate(replica)
+    .exists()
+)
 _has_a_replica = (
     select(literal_column("1"))
-    .where(replica.c.file_id == file.c.file_id, replica.c.state != _word(ReplicaState.GONE))
+    .where(replica.c.file_id == file.c.file_id, ~_is_removed)
     .correlate(file)
     .exists()
 )

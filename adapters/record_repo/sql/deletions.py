@@ -95,8 +95,7 @@ class SqlDeletions:
         return Page(items, Cursor(items[-1].purge_after, items[-1].file_id))
 
     async def removals(self, file_id: FileId) -> Sequence[Removal]:
-        found = await self._driver.read(deletion_statements.REMOVALS, [(file_id,)])
-        return [rows.removal_of(row) for row in found]
+        return list((await read_removals(self._driver, file_id)).values())
 
     async def certificate(self, file_id: FileId) -> Certificate | None:
         return await read_certificate(self._driver, file_id)
@@ -108,6 +107,12 @@ async def read_deletions(driver: Driver, file_ids: Collection[FileId]) -> Mappin
         return {}
     found = await driver.read(deletion_statements.DELETION, [(name,) for name in file_ids])
     return {one.file_id: one for one in map(rows.deletion_of, found)}
+
+
+async def read_removals(driver: Driver, file_id: FileId) -> Mapping[UUID, Removal]:
+    """Return the recorded removals of the replicas of a file, by the ids of the replicas."""
+    found = await driver.read(deletion_statements.REMOVALS, [(file_id,)])
+    return {one.replica_id: one for one in map(rows.removal_of, found)}
 
 
 async def read_certificate(driver: Driver, file_id: FileId) -> Certificate | None:

@@ -92,7 +92,9 @@ ADD_RESULTS = Statement(
 
 # Pages of copies. The innermost selection follows an index; a constant limit tells PostgreSQL that
 # few rows are joined.
-_DOUBTFUL = literal_column(f"replica.state IN ('{ReplicaState.CORRUPT}', '{ReplicaState.MISSING}')")
+_DOUBTFUL: ColumnElement[bool] = literal_column(
+    f"replica.state IN ('{ReplicaState.CORRUPT}', '{ReplicaState.MISSING}')"
+)
 
 
 def _copies(*conditions: ColumnElement[bool], by: tuple[ColumnElement[Any], ...]) -> Statement:
@@ -105,7 +107,7 @@ def _copies(*conditions: ColumnElement[bool], by: tuple[ColumnElement[Any], ...]
     )
     few = select(page).limit(literal_column(str(MAX_LIMIT))).subquery()
     return Statement(
-        _with_files(few).order_by(*(few.c[column.name] for column in by)),  # type: ignore[attr-defined]
+        _with_files(few).order_by(*(few.c[column.name] for column in by)),
         ("in_store", "before", "after_at", "after_file", "after_id", "limit"),
     )
 

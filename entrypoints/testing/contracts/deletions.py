@@ -561,6 +561,21 @@ class DeletionsContract:
             "not found",
         }
 
+    async def test_a_purge_removes_what_was_released_too(self, repo: RecordRepo) -> None:
+        """apply: the bytes of a replica that is gone may exist, so its removal is recorded too."""
+        file = new_file(await local(repo), await cloud(repo))
+        first, second = file.replicas
+        file = evolve(file, replicas=(first, evolve(second, state=ReplicaState.GONE)))
+        await store(repo, Unit((file,)))
+        await purging(repo, file)
+        at = DUE + GRACE
+        removals = [Removal(one.replica_id, at, "deleted") for one in (first, second)]
+        await repo.apply(RemoveReplicas(file.file_id, (removals[0],)))
+        assert not await repo.apply(EndPurge(Certificate(file.file_id, at, "{}")))
+        assert await repo.apply(RemoveReplicas(file.file_id, (removals[1],)))
+        assert (await repo.usage()).stores == ()
+        assert await repo.apply(EndPurge(Certificate(file.file_id, at, "{}")))
+
     async def test_replicas_of_other_states_are_not_removed(self, repo: RecordRepo) -> None:
         """apply: only a file that is `purging` loses its replicas."""
         file = await a_file(repo)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.entrypoints.http.evidence import IMAGE, RECORD, video
 from tests.entrypoints.http.live import LiveServer
+from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.domain.jobs import JobKind, NewJob
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
@@ -64,6 +66,23 @@ JOBS = {
 }
 
 
+# What the operations that end something are made with: a file or violation for each.
+ENDING = {
+    ("/files/{file_id}", "DELETE"): {"file_id": "doomed"},
+    ("/files/{file_id}/undelete", "POST"): {"file_id": "deleted"},
+    ("/files/{file_id}/certificate", "GET"): {"file_id": "erased"},
+    ("/violations/{violation_id}", "DELETE"): {"violation_id": "V-doomed"},
+    ("/violations/{violation_id}/undelete", "POST"): {"violation_id": "V-deleted"},
+    ("/violations/{violation_id}/certificate", "GET"): {"violation_id": "V-erased"},
+}
+HOLD: dict[str, Any] = {
+    "case_reference": "2025/7",
+    "reason": "objection",
+    "file_id": "V001~image",
+}
+DELETION = {"reason": "a test", "override": "1"}
+
+
 DOCUMENT = create_storage_app(container=in_memory_container()).openapi()
 
 
@@ -84,32 +103,58 @@ def cases() -> Iterator[tuple[str, str, GenerationMode]]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Where a service runs, in a thread of its own, with a violation V001 and its image."""
+    """Where a service runs, in a thread of its own, with a violation V001 and its image.
+
+    There are files and violations that are deleted or erased too, and a hold.
+    """
     container = in_memory_container()
     server = LiveServer(create_storage_app(container=container))
-    stop = threading.Event()
-    thread = threading.Thread(target=asyncio.run, args=(_serve(server, container, stop),))
+    stop, ready = threading.Event(), threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=(_serve(server, container, stop, ready),))
     thread.start()
     try:
-        _store_some(server.url)
+        ready.wait()
         yield server.url
     finally:
         stop.set()
         thread.join()
 
 
-def _store_some(url: str) -> None:
-    with httpx.Client(base_url=url, transport=httpx.HTTPTransport(retries=5)) as client:
-        response = client.post("/violations", files={"image_file": IMAGE}, data=RECORD)
+async def _serve(
+    server: LiveServer, container: Container, stop: threading.Event, ready: threading.Event
+) -> None:
+    try:
+        repo = container._record_repo()
+        await repo.enqueue([NewJob(job_id, JobKind("sweep")) for job_id in JOBS.values()])
+        await repo.cancel_job(JOBS["/jobs/{job_id}/retry"])
+        async with server:
+            transport = httpx.AsyncHTTPTransport(retries=5)
+            async with httpx.AsyncClient(base_url=server.url, transport=transport) as client:
+                await _store_some(client, container)
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+    finally:
+        ready.set()
+
+
+async def _store_some(client: httpx.AsyncClient, container: Container) -> None:
+    for name in ("V001", "V-doomed", "V-deleted", "V-erased"):
+        record = {**RECORD, "violation_id": name}
+        response = await client.post("/violations", files={"image_file": IMAGE}, data=record)
         assert response.status_code == 201
-
-
-async def _serve(server: LiveServer, container: Container, stop: threading.Event) -> None:
-    repo = container._record_repo()
-    await repo.enqueue([NewJob(job_id, JobKind("sweep")) for job_id in JOBS.values()])
-    await repo.cancel_job(JOBS["/jobs/{job_id}/retry"])
-    async with server:
-        await asyncio.to_thread(stop.wait)
+    for name in ("doomed", "deleted", "erased"):
+        form = {"file_id": name}
+        await client.post("/files/upload/image", files={"file": IMAGE}, data=form)
+    for address in ("/files/erased", "/violations/V-erased"):
+        assert (await client.delete(address, params=DELETION)).status_code == 200
+    clock = container.clock()
+    assert isinstance(clock, ManualClock)
+    clock.advance(timedelta(days=8))
+    await container.purge().due()
+    for address in ("/files/deleted", "/violations/V-deleted"):
+        await client.delete(address, params=DELETION)
+    placed = await client.post("/holds", json={**HOLD, "file_id": "V001~metadata"})
+    ENDING["/holds/{hold_id}/release", "POST"] = {"hold_id": placed.json()["hold_id"]}
 
 
 @pytest.mark.parametrize(("path", "method", "mode"), list(cases()))
@@ -151,7 +196,9 @@ def explore(path: str, method: str, mode: GenerationMode, check: Callable[[Case]
 
 def make_plausible(case: Case, path: str, token: str) -> None:
     """Replace what a schema can't describe: files, JSON in texts, digests, ids of what is there."""
-    if isinstance(case.body, dict):
+    if path == "/holds" and case.operation.body:
+        case.body = HOLD
+    elif isinstance(case.body, dict):
         body = plausible(case.body)
         case.multipart_content_types = {"file": "image/jpeg"}
         if path == "/files/upload/video":
@@ -163,7 +210,16 @@ def make_plausible(case: Case, path: str, token: str) -> None:
     case.query = plausible(case.query or {})
     for name in OPAQUE:
         case.headers.pop(name, None)
-    if path.startswith("/files/{file_id}") and not case.operation.body:
+    name_what_is_there(case, path, token)
+
+
+def name_what_is_there(case: Case, path: str, token: str) -> None:
+    """Replace the ids in the path."""
+    if (ending := ENDING.get((path, case.method))) is not None:
+        case.path_parameters = dict(ending)
+        if case.method == "DELETE":
+            case.query = dict(DELETION)
+    elif path.startswith("/files/{file_id}") and not case.operation.body:
         case.path_parameters = {"file_id": "V001~image"}
     elif path == "/violations/{violation_id}":
         case.path_parameters = {"violation_id": "V001"}

@@ -4,7 +4,7 @@ from traffic_storage.adapters.record_repo.sql import deletion_rows as rows
 from traffic_storage.adapters.record_repo.sql import deletion_statements
 from traffic_storage.adapters.record_repo.sql.changes.mirror import led_violations, mirroring
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
-from traffic_storage.adapters.record_repo.sql.deletions import read_certificate
+from traffic_storage.adapters.record_repo.sql.deletions import read_certificate, read_removals
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.rows import micros
@@ -21,7 +21,11 @@ class EndPurgeWriter(ChangeWriter[EndPurge]):
 
     async def write(self, change: EndPurge) -> Write | None:
         file = await self._read.file(change.file_id)
-        if file is None or file.state is not FileState.PURGING or remaining(file):
+        if (
+            file is None
+            or file.state is not FileState.PURGING
+            or remaining(file, await read_removals(self._driver, change.file_id))
+        ):
             return None
         row = (change.file_id, micros(change.at))
         led = await led_violations(self._read, [file])

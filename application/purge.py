@@ -1,0 +1,217 @@
+"""Purge: erases the bytes of files whose grace has ended, then what identifies somebody."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from uuid import UUID
+
+from attrs import define, frozen
+
+from traffic_storage.application.replica_reader import cache_key
+from traffic_storage.application.stores import Stores
+from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.deletion import (
+    BeginPurge,
+    EndPurge,
+    Removal,
+    RemoveReplicas,
+    certificate_of,
+    leads,
+    remaining,
+)
+from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
+from traffic_storage.domain.files import OCCUPYING, FileState, Replica, StoredFile
+from traffic_storage.domain.identifiers import FileId, StoreId
+from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
+from traffic_storage.ports.cache import Cache
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.changes import Changes
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.deletions import Deletions
+from traffic_storage.ports.errors import BlobMissing, CatalogueUnavailable
+
+logger = logging.getLogger("traffic_storage.purge")
+
+PURGE = JobKind("purge")
+_PAGE = 100
+_AT_ONCE = 16
+_ANSWER = "deleted; the store then had no blob under the key"
+
+
+@frozen
+class PurgeReport:
+    """What a purge has done.
+
+    Attributes:
+        purged: files that are purged now.
+        bytes_freed: the stored bytes of all removed replicas.
+        waiting: files that have replicas in stores that this process can't reach now; another
+            process, or a later purge, goes on with them.
+    """
+
+    purged: int = 0
+    bytes_freed: int = 0
+    waiting: int = 0
+
+
+@define
+class _Tally:
+    """Sums of a purge that is running."""
+
+    purged: int = 0
+    bytes_freed: int = 0
+    waiting: int = 0
+
+
+class Purge:
+    """Erases files whose grace has ended and that are not held. Safe to run in many processes.
+
+    A crash leaves a file `purging`; the next purge goes on with it. Replicas in stores that this
+    process can't reach are left to others; the process that finds none left writes the certificate.
+
+    Errors of all methods:
+        CatalogueUnavailable: the database can't be reached.
+    """
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        catalogue: Catalogue,
+        deletions: Deletions,
+        changes: Changes,
+        cache: Cache,
+        clock: Clock,
+    ) -> None:
+        self._stores = stores
+        self._catalogue = catalogue
+        self._deletions = deletions
+        self._changes = changes
+        self._cache = cache
+        self._clock = clock
+
+    async def due(self, report: Report = lambda _progress: None) -> PurgeReport:
+        """Purge all files whose grace has ended, also those whose purge was interrupted."""
+        tally = _Tally()
+        async for names in self._due_pages():
+            await self._purge(names, tally)
+            report(Progress(tally.purged, bytes=tally.bytes_freed))
+        return await self._reported(tally)
+
+    async def files(self, file_ids: Collection[FileId]) -> PurgeReport:
+        """Purge those of these files whose grace has ended."""
+        tally = _Tally()
+        names = list(file_ids)
+        for begin in range(0, len(names), _PAGE):
+            await self._purge(names[begin : begin + _PAGE], tally)
+        return await self._reported(tally)
+
+    async def run(self, _run: Run, report: Report) -> Outcome:
+        """Do a job of the kind `PURGE`."""
+        done = await self.due(report)
+        message = f"{done.waiting} files wait for a store" if done.waiting else ""
+        return Outcome(Done(Progress(done.purged, bytes=done.bytes_freed, message=message)))
+
+    async def _reported(self, tally: _Tally) -> PurgeReport:
+        if tally.bytes_freed:
+            await self._stores.recount()
+        return PurgeReport(tally.purged, tally.bytes_freed, tally.waiting)
+
+    async def _due_pages(self) -> AsyncIterator[Sequence[FileId]]:
+        now = self._clock.now()
+        after = None
+        while True:
+            page = await self._deletions.due_for_purge(now, after, _PAGE)
+            if page.items:
+                yield [deletion.file_id for deletion in page.items]
+            if page.next is None:
+                return
+            after = page.next
+
+    async def _purge(self, names: Sequence[FileId], tally: _Tally) -> None:
+        await self._changes.apply(BeginPurge(tuple(names), self._clock.now()))
+        files = await self._catalogue.files_by_id(names)
+        begun = [file for file in files.values() if file.state is FileState.PURGING]
+        reachable = await self._confirmed({copy.store_id for f in begun for copy in f.replicas})
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def erase(file: StoredFile) -> None:
+            async with limit:
+                await self._erase(file, reachable, tally)
+
+        async with asyncio.TaskGroup() as tasks:
+            for file in begun:
+                tasks.create_task(erase(file))
+
+    async def _confirmed(self, store_ids: Collection[StoreId]) -> frozenset[StoreId]:
+        """Return those of these stores that may be changed now: their markers were read."""
+        found = set()
+        for store_id in sorted(store_ids):
+            try:
+                await self._stores.confirm(store_id)
+            except CatalogueUnavailable:
+                raise
+            except StorageUnavailable as error:
+                logger.info("files in %s are not purged now: %s", store_id, str(error))
+            else:
+                found.add(store_id)
+        return frozenset(found)
+
+    async def _erase(self, file: StoredFile, reachable: Collection[StoreId], tally: _Tally) -> None:
+        left = remaining(file, await self._removals(file.file_id))
+        mine = [copy for copy in left if copy.store_id in reachable]
+        removals = [removal for copy in mine if (removal := await self._removed(file, copy))]
+        if removals:
+            await self._changes.apply(RemoveReplicas(file.file_id, tuple(removals)))
+            freed = {removal.replica_id for removal in removals}
+            occupied = [c for c in mine if c.replica_id in freed and c.state in OCCUPYING]
+            tally.bytes_freed += len(occupied) * file.stored.size_bytes
+        await self._cache.drop(cache_key(file))
+        if len(removals) < len(left):
+            tally.waiting += 1
+            return
+        has_ended = await self._end(file.file_id)
+        tally.purged += has_ended
+
+    async def _removals(self, file_id: FileId) -> Mapping[UUID, Removal]:
+        return {one.replica_id: one for one in await self._deletions.removals(file_id)}
+
+    async def _removed(self, file: StoredFile, copy: Replica) -> Removal | None:
+        """Delete a replica; None if that failed, so that a later purge tries again."""
+        try:
+            store = self._stores.trusted(copy.store_id)
+            await store.delete(copy.key)
+            try:
+                await store.head(copy.key)
+            except BlobMissing:
+                return Removal(copy.replica_id, self._clock.now(), _ANSWER)
+            raise StorageUnavailable(f"{copy.store_id} still has {copy.key} after its deletion")
+        except CatalogueUnavailable:
+            raise
+        except TrafficStorageError as error:
+            logger.warning(
+                "the replica of %s in %s could not be removed; this is tried again: %s",
+                file.file_id,
+                copy.store_id,
+                str(error),
+            )
+            return None
+
+    async def _end(self, file_id: FileId) -> bool:
+        """Write the certificate and erase the rows, if no replica is left; return whether it was."""
+        file = await self._catalogue.file(file_id)
+        deletion = (await self._deletions.deletions([file_id])).get(file_id)
+        if file is None or deletion is None or file.state is not FileState.PURGING:
+            return False
+        removals = await self._removals(file_id)
+        if remaining(file, removals):
+            return False
+        violation = (
+            await self._catalogue.violation(file.violation_id) if file.violation_id else None
+        )
+        led = violation if leads(file, violation) else None
+        certificate = certificate_of(file, deletion, removals, led, self._clock.now())
+        ended = await self._changes.apply(EndPurge(certificate))
+        if ended:
+            logger.info("purged %s: %s", file_id, deletion.reason)
+        return ended
