@@ -28,6 +28,7 @@ INWARD = {
     "BlobCorrupt",
     "BlobConflict",
     "IdsTaken",
+    "LeaseLost",
     "ClientGone",
 }
 
