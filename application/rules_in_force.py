@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from attrs import evolve
+
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId
@@ -24,6 +26,7 @@ from traffic_storage.domain.rules_in_force import (
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.holds import Holds
 from traffic_storage.ports.retention import Position, RetentionRecords
 
 logger = logging.getLogger("traffic_storage.retention")
@@ -105,6 +108,7 @@ class ChangeRules:
         *,
         in_force: RulesInForce,
         records: RetentionRecords,
+        holds: Holds,
         changes: Changes,
         clock: Clock,
         ids: Ids,
@@ -115,6 +119,7 @@ class ChangeRules:
         self._changes = changes
         self._clock = clock
         self._ids = ids
+        self._holds = holds
         self._defaults = defaults
 
     async def stage(
@@ -138,7 +143,9 @@ class ChangeRules:
         now = self._clock.now()
         effect = RulesEffect()
         async for batch in all_retained(self._records):
-            effect += effect_on(batch, rules, now)
+            of_batch, due = effect_on(batch, rules, now)
+            held = await self._holds.held(due, now)
+            effect += evolve(of_batch, due_held=len(held))
             report(Progress(effect.files, message=f"{effect.due} due"))
         staged = StagedRules(self._ids.uuid7(), current.revision, rules, effect, now, by, reason)
         await self._changes.apply(StageRules(staged))

@@ -35,6 +35,7 @@ from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.pressure import NotePressure
 from traffic_storage.domain.quarantine import QuarantineChange
 from traffic_storage.domain.rebuild import ImportRows
+from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 
 
@@ -102,4 +103,5 @@ Change: TypeAlias = (
     | StageRules
     | Regrant
     | NotePressure
+    | RecordPlan
 )

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from attrs import frozen
 
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.deletion import REGRANTED_RULE
+from traffic_storage.domain.errors import WrongState
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.jobs import NewJob
@@ -20,12 +21,6 @@ from traffic_storage.domain.retention_rules import RetentionFacts, RulesDifferen
 
 VALID_FOR = timedelta(hours=24)
 """How long a staged change can be entered. Its counts are those of the time at which it was staged."""
-
-UNRULED = frozenset({"undelete"})
-"""The ids that `retention_rule` of a file can have besides those of rules.
-
-Such a file was granted time for another reason; rules lengthen it and never shorten it.
-"""
 
 
 @frozen
@@ -84,6 +79,7 @@ class RulesEffect:
         files: how many files were looked at.
         lengthened: how many of them would be kept longer, and `shortened` less long.
         due: how many of the shortened files would be due at once, with `due_bytes` stored bytes.
+        due_held: how many of the due files a legal hold keeps nevertheless.
     """
 
     files: int = 0
@@ -91,6 +87,7 @@ class RulesEffect:
     shortened: int = 0
     due: int = 0
     due_bytes: int = 0
+    due_held: int = 0
 
     def __add__(self, other: "RulesEffect") -> "RulesEffect":
         return RulesEffect(
@@ -99,13 +96,14 @@ class RulesEffect:
             self.shortened + other.shortened,
             self.due + other.due,
             self.due_bytes + other.due_bytes,
+            self.due_held + other.due_held,
         )
 
     def in_words(self) -> str:
         """Return the effect as a sentence."""
         return (
-            f"makes {self.due:,} files due; of {self.files:,} files, {self.shortened:,} are kept "
-            f"less long and {self.lengthened:,} longer"
+            f"makes {self.due:,} files due, {self.due_held:,} of them held; of {self.files:,} files, "
+            f"{self.shortened:,} are kept less long and {self.lengthened:,} longer"
         )
 
 
@@ -169,7 +167,7 @@ class Regrant:
     jobs: tuple[NewJob, ...] = ()
 
 
-class StaleRules(TrafficStorageError):
+class StaleRules(WrongState):
     """A staged change of the retention rules can't be entered any more; nothing was changed."""
 
     def __init__(self, message: str) -> None:
@@ -196,16 +194,20 @@ def regranted(file: RetainedFile, rules: RuleSet) -> Regranted | None:
     """Return the retention of a file under these rules; None if it is the recorded one."""
     longest = rules.applicable(file.facts)[0]
     until = file.basis_at + longest.period
-    if file.rule in UNRULED and until <= file.keep_until:
+    if file.rule == REGRANTED_RULE and until <= file.keep_until:
+        # An undelete granted this time; rules lengthen it and never shorten it.
         return None
     if (until, longest.rule_id) == (file.keep_until, file.rule):
         return None
     return Regranted(file.file_id, file.keep_until, until, longest.rule_id)
 
 
-def effect_on(files: Iterable[RetainedFile], rules: RuleSet, now: datetime) -> RulesEffect:
-    """Return what these rules would do to files."""
-    looked_at = lengthened = shortened = due = due_bytes = 0
+def effect_on(
+    files: Iterable[RetainedFile], rules: RuleSet, now: datetime
+) -> tuple[RulesEffect, list[FileId]]:
+    """Return what these rules would do to files, holds apart, and the files that would be due."""
+    looked_at = lengthened = shortened = due_bytes = 0
+    due: list[FileId] = []
     for file in files:
         looked_at += 1
         change = regranted(file, rules)
@@ -214,9 +216,9 @@ def effect_on(files: Iterable[RetainedFile], rules: RuleSet, now: datetime) -> R
         lengthened += change.keep_until > file.keep_until
         shortened += change.keep_until < file.keep_until
         if change.keep_until <= now < file.keep_until:
-            due += 1
+            due.append(file.file_id)
             due_bytes += file.size_bytes
-    return RulesEffect(looked_at, lengthened, shortened, due, due_bytes)
+    return RulesEffect(looked_at, lengthened, shortened, len(due), due_bytes), due
 
 
 def difference(staged: StagedRules, in_force: RulesRevision) -> RulesDifference:

@@ -25,6 +25,7 @@ from traffic_storage.application.copy_file import CopyFile
 from traffic_storage.application.copy_jobs import CopyJobs
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
+from traffic_storage.application.explain import Explain
 from traffic_storage.application.find import Find
 from traffic_storage.application.find_due_copies import FindDueCopies
 from traffic_storage.application.heal_replica import HealReplica
@@ -463,10 +464,19 @@ class Container(DeclarativeContainer):
         ChangeRules,
         in_force=rules_in_force,
         records=_record_repo,
+        holds=_record_repo,
         changes=_record_repo,
         clock=clock,
         ids=ids,
         defaults=settings.provided.retention.rules,
+    )
+    explain = Singleton(
+        Explain,
+        in_force=rules_in_force,
+        catalogue=_record_repo,
+        holds=_record_repo,
+        deletions=_record_repo,
+        clock=clock,
     )
     recompute_retention = Singleton(
         RecomputeRetention,

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.retention_plans import DueFile, RetentionPlan
 from traffic_storage.domain.rules_in_force import RetainedFile, RulesRevision, StagedRules
 
 _FIRST_ID = FileId("")
@@ -45,3 +46,16 @@ class RetentionRecords(Protocol):
         The batch begins behind the position `after`, whose time is `created_at`; it is empty when
         no file follows. A file that is stored during a walk is among the last batches.
         """
+
+    @abstractmethod
+    async def due_files(self, as_of: datetime, after: Position, now: datetime) -> Sequence[DueFile]:
+        """Return a batch of available files to be kept until `as_of` or less long.
+
+        Files with the earliest end of retention come first, then they are ordered by id. The batch
+        begins behind the position `after`, whose time is `keep_until`; it is empty when no file
+        follows. `is_held` is told for holds that are active at `now`.
+        """
+
+    @abstractmethod
+    async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
+        """Return a plan; None if there is none."""

@@ -34,6 +34,7 @@ COMMANDS = (
     Command("worker", f"{_HERE}.worker:worker", "Do jobs, in a process of their own."),
     Command("reconcile", f"{_HERE}.reconcile:reconcile", "Compare the stores with the database."),
     Command("rebuild", f"{_HERE}.rebuild:rebuild", "Fill a lost or old database from the stores."),
+    Command("retention", f"{_HERE}.retention:app", "Retention rules, and why a file is kept."),
     Command("keys", f"{_HERE}.keys:app", "Create and list API keys."),
     Command("config", f"{_HERE}.config:app", "Show the settings and their sources."),
     Command("db", f"{_HERE}.db:app", "Apply pending database migrations."),

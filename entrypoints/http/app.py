@@ -27,6 +27,7 @@ from traffic_storage.entrypoints.http.middleware import (
 )
 from traffic_storage.entrypoints.http.openapi import DESCRIPTION, TAGS, completed
 from traffic_storage.entrypoints.http.request_body import Pace
+from traffic_storage.entrypoints.http.retention import RetentionParts
 from traffic_storage.entrypoints.http.routes import Parts, storage_routes
 from traffic_storage.entrypoints.http.schemas import field_problems
 from traffic_storage.entrypoints.http.security.authentication import (
@@ -130,6 +131,11 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
         ),
         legal_holds=container.legal_holds(),
         delete_files=container.delete_files(),
+        retention=RetentionParts(
+            in_force=container.rules_in_force(),
+            change_rules=container.change_rules(),
+            explain=container.explain(),
+        ),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=container.runtime(),

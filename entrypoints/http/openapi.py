@@ -21,6 +21,7 @@ TAGS = [
     {"name": "files", "description": "Store, find and download images, videos and metadata"},
     {"name": "violations", "description": "Violation records with their evidence"},
     {"name": "holds", "description": "Legal holds, which prevent any deletion"},
+    {"name": "retention", "description": "How long files are kept, and why"},
     {"name": "jobs", "description": "Work that is done outside of a request"},
     {"name": "fixity", "description": "Verification of the copies of files, and incidents"},
     {"name": "service", "description": "Statistics and health of the service"},

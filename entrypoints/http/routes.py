@@ -63,6 +63,7 @@ from traffic_storage.entrypoints.http.queries import (
     Service,
 )
 from traffic_storage.entrypoints.http.request_body import Pace
+from traffic_storage.entrypoints.http.retention import RetentionParts, retention_routes
 from traffic_storage.entrypoints.http.routing import AsgiEndpoint, AsgiRoute, StorageRoute
 from traffic_storage.entrypoints.http.schemas import (
     AccessUrlView,
@@ -151,6 +152,7 @@ class Parts:
     fixity: FixityEndpoints
     legal_holds: LegalHolds
     delete_files: DeleteFiles
+    retention: RetentionParts
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -166,6 +168,7 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
         *_holds(parts),
         *_jobs(parts),
         *fixity_routes(parts.fixity),
+        *retention_routes(parts.retention),
         *_service(parts),
     ]
 

@@ -465,6 +465,46 @@ class HoldFilters(PageQuery):
     )
 
 
+class RetentionRuleFields(Fields):
+    """A retention rule. A condition that is absent is met by every file."""
+
+    rule_id: str = Field(description="name of the rule", examples=["accidents"])
+    days: int = Field(description="how long files are kept at least", examples=[3650])
+    kind: Annotated[str, Schema({"type": "string", "enum": [*map(str, FileKind)]})] | None = Field(
+        None, description="kind of the files", examples=["image"]
+    )
+    violation_type: str | None = Field(None, examples=["accident"])
+    device: str | None = Field(
+        None, description="shell pattern of device ids", examples=["cam_m30_*"]
+    )
+    site: str | None = Field(None, description="shell pattern of site ids", examples=["m30"])
+    jurisdiction: str | None = Field(
+        None, description="of the site; ES applies to ES-MD too", examples=["ES"]
+    )
+    legal_source: str | None = Field(None, description="the law, in words", examples=["art. 5"])
+    priority: int | None = Field(
+        None, description="which of equally long rules is named as the reason", examples=[0]
+    )
+
+
+class SiteFields(Fields):
+    """A place with devices, and its jurisdiction."""
+
+    site_id: str = Field(examples=["m30"])
+    devices: list[str] = Field(description="shell patterns of device ids", examples=[["cam_m30_*"]])
+    jurisdiction: str | None = Field(None, examples=["ES-MD"])
+
+
+class RetentionRulesFields(Fields):
+    """Retention rules and sites that replace those in force, but for the default rules."""
+
+    rules: list[RetentionRuleFields] | None = Field(None, examples=[[]])
+    sites: list[SiteFields] | None = Field(None, examples=[[]])
+    reason: str | None = Field(
+        None, description="why the rules change", max_length=1000, examples=["a new law"]
+    )
+
+
 class DownloadQuery(Fields):
     """The query of a download."""
 

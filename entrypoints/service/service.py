@@ -1,6 +1,6 @@
 """`StorageService`: the Python interface of the system, for use without a server."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -16,6 +16,11 @@ from traffic_storage.domain.query import Cursor, Page
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.fixity_views import FixityView, IncidentView, IntegrityView
+from traffic_storage.entrypoints.retention_views import (
+    ExplanationView,
+    RulesView,
+    StagedRulesView,
+)
 from traffic_storage.entrypoints.service.arguments import check_type
 from traffic_storage.entrypoints.service.deletions import ACTOR, ServiceDeletions
 from traffic_storage.entrypoints.service.files import Files, FileStream
@@ -23,6 +28,7 @@ from traffic_storage.entrypoints.service.fixity import Fixity
 from traffic_storage.entrypoints.service.jobs import ServiceJobs
 from traffic_storage.entrypoints.service.maintenance import Maintenance
 from traffic_storage.entrypoints.service.parts import Parts
+from traffic_storage.entrypoints.service.retention import Retention
 from traffic_storage.entrypoints.service.violations import Violations
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.views import (
@@ -83,6 +89,7 @@ class StorageService:
         self._fixity = Fixity(parts)
         self._jobs = ServiceJobs(parts)
         self._deletions = ServiceDeletions(parts)
+        self._retention = Retention(parts)
 
     async def __aenter__(self) -> Self:
         try:
@@ -697,6 +704,48 @@ class StorageService:
             StorageUnavailable: the listing of a store can't be completed.
         """
         return await self._maintenance.rebuild(dry_run=dry_run, read=read, take_over=take_over)
+
+    async def get_retention_rules(self) -> RulesView:
+        """Return the retention rules in force: since when, by whom, why."""
+        return await self._retention.rules()
+
+    async def stage_retention_rules(
+        self,
+        rules: Iterable[Mapping[str, Json]],
+        sites: Iterable[Mapping[str, Json]] = (),
+        *,
+        reason: str = "",
+    ) -> StagedRulesView:
+        """Stage other retention rules: return what they would do, and change nothing.
+
+        They replace all rules but the default ones, whose days are settings. `rules` have the keys
+        `rule_id`, `days`, and optionally `kind`, `violation_type`, `device`, `site`, `jurisdiction`,
+        `legal_source`, `priority`; `sites` have `site_id`, `devices` and optionally `jurisdiction`.
+        Of all rules that apply to a file the longest decides. Every available file is looked at.
+
+        Raises:
+            InvalidInput: rules or sites are wrong; the error names every wrong field.
+        """
+        return await self._retention.stage(rules, sites, reason)
+
+    async def enter_retention_rules(self, change_id: str) -> RulesView:
+        """Put a staged change in force; a job then recomputes until when each file is kept.
+
+        Raises:
+            InvalidInput: `change_id` is not a UUID.
+            NotFound: there is no such change.
+            WrongState: other rules were entered since it was staged, or it is a day old.
+        """
+        return await self._retention.enter(change_id)
+
+    async def explain(self, file_id: str) -> ExplanationView:
+        """Return why a file is kept, until when, by which rule and clock; also of a deleted file.
+
+        Raises:
+            InvalidInput: `file_id` is malformed.
+            NotFound: no file has this id.
+        """
+        return await self._retention.explain(file_id)
 
     async def get_storage_statistics(self) -> StatisticsView:
         """Return the usage of each tier (local, cloud) and the operation counts of this process.

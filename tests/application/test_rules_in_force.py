@@ -13,6 +13,7 @@ from traffic_storage.application.recompute_retention import RECOMPUTE_VIOLATION
 from traffic_storage.application.rules_in_force import RECOMPUTE
 from traffic_storage.application.worker import Outcome
 from traffic_storage.domain.errors import NotFound
+from traffic_storage.domain.holds import HeldFile, Hold, PlaceHold
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.jobs import Claim, Done, Progress, Run
 from traffic_storage.domain.query import JobsQuery
@@ -99,6 +100,8 @@ async def test_a_change_is_shown_before_it_is_entered(rig: Rig) -> None:
         await service.image(picture(2), "new")
         before = ends(rig)
         rig.settings = evolve(rig.settings, image_retention_days=5)
+        hold = Hold(uuid4(), HeldFile(FileId("old")), "case 1", "a trial", "court", NOON)
+        await rig.repo.apply(PlaceHold(hold))
     async with rig.running() as service:
         change = service.container.change_rules()
         seen: list[Progress] = []
@@ -107,7 +110,7 @@ async def test_a_change_is_shown_before_it_is_entered(rig: Rig) -> None:
         effect = staged.effect
         assert (effect.files, effect.shortened, effect.lengthened, effect.due) == (3, 2, 0, 1)
         assert effect.due_bytes == rig.files[FileId("old")].stored.size_bytes
-        assert effect.in_words().startswith("makes 1 files due; of 3 files")
+        assert effect.in_words().startswith("makes 1 files due, 1 of them held; of 3 files")
         assert seen[-1].done == 3
         assert await work(rig, service) == 0
         assert ends(rig) == before

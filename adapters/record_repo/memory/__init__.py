@@ -9,7 +9,6 @@ from uuid import uuid4
 from attrs import evolve
 
 from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
-from traffic_storage.adapters.record_repo.memory.deletions import InMemoryDeletions
 from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
@@ -67,6 +66,7 @@ from traffic_storage.domain.quarantine import (
 )
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.rebuild import ImportRows
+from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.usage import (
@@ -93,9 +93,8 @@ class InMemoryRecordRepo(
     InMemoryCopies,
     InMemoryJobs,
     InMemoryReconciliation,
-    InMemoryDeletions,
-    InMemoryFixity,
     InMemoryRetention,
+    InMemoryFixity,
     RecordRepo,
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
@@ -105,7 +104,6 @@ class InMemoryRecordRepo(
     ) -> None:
         InMemoryJobs.__init__(self, now)
         InMemoryReconciliation.__init__(self)
-        InMemoryDeletions.__init__(self)
         InMemoryFixity.__init__(self)
         InMemoryRetention.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
@@ -138,6 +136,7 @@ class InMemoryRecordRepo(
             StageRules: self.stage_rules,
             Regrant: self.regrant,
             NotePressure: self._note_pressure,
+            RecordPlan: self.record_plan,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:

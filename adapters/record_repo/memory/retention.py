@@ -1,12 +1,14 @@
 """Retention in the memory of this process; the contract suite compares other adapters with it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from attrs import evolve
 
-from traffic_storage.domain.files import FileKind, FileState, StoredFile
-from traffic_storage.domain.identifiers import FileId, ViolationId
+from traffic_storage.adapters.record_repo.memory.deletions import InMemoryDeletions
+from traffic_storage.domain.files import OCCUPYING, FileKind, FileState, StoredFile, Tier
+from traffic_storage.domain.retention_plans import DueFile, RecordPlan, RetentionPlan
 from traffic_storage.domain.rules_in_force import (
     EnterRules,
     Regrant,
@@ -16,21 +18,20 @@ from traffic_storage.domain.rules_in_force import (
     StageRules,
     retained_file,
 )
-from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.retention import Position, RetentionRecords
 
 BATCH = 1000
+DUE_BATCH = 500
 
 
-class InMemoryRetention(RetentionRecords):
+class InMemoryRetention(InMemoryDeletions, RetentionRecords):
     """Rules and the retention of files, which exist as long as this object."""
 
-    _files: dict[FileId, StoredFile]
-    _violations: dict[ViolationId, StoredViolation]
-
     def __init__(self) -> None:
+        super().__init__()
         self._revisions: dict[int, RulesRevision] = {}
         self._staged: dict[UUID, StagedRules] = {}
+        self._plans: dict[UUID, RetentionPlan] = {}
 
     async def rules_in_force(self) -> RulesRevision | None:
         return self._revisions[max(self._revisions)] if self._revisions else None
@@ -48,6 +49,34 @@ class InMemoryRetention(RetentionRecords):
         )
         ordered = sorted(behind, key=lambda file: (file.created_at, file.file_id))
         return [retained_file(file, self._type_of(file)) for file in ordered[:BATCH]]
+
+    async def due_files(self, as_of: datetime, after: Position, now: datetime) -> Sequence[DueFile]:
+        due = (
+            file
+            for file in self._files.values()
+            if file.state is FileState.AVAILABLE
+            and file.keep_until <= as_of
+            and (file.keep_until, file.file_id) > (after.at, after.file_id)
+        )
+        ordered = sorted(due, key=lambda file: (file.keep_until, file.file_id))[:DUE_BATCH]
+        held = await self.held([file.file_id for file in ordered], now)
+        return [
+            DueFile(
+                retained_file(file, self._type_of(file)),
+                _copies(file, Tier.LOCAL),
+                _copies(file, Tier.CLOUD),
+                file.file_id in held,
+            )
+            for file in ordered
+        ]
+
+    async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
+        return self._plans.get(plan_id)
+
+    def record_plan(self, change: RecordPlan) -> bool:
+        """Apply `RecordPlan`."""
+        self._plans[change.plan.plan_id] = change.plan
+        return True
 
     def enter_rules(self, change: EnterRules) -> bool:
         """Apply `EnterRules`, but for its jobs."""
@@ -75,3 +104,7 @@ class InMemoryRetention(RetentionRecords):
     def _type_of(self, file: StoredFile) -> str | None:
         found = self._violations.get(file.violation_id) if file.violation_id else None
         return found.record.violation_type if found else None
+
+
+def _copies(file: StoredFile, tier: Tier) -> int:
+    return sum(copy.tier is tier and copy.state in OCCUPYING for copy in file.replicas)

@@ -1,6 +1,7 @@
 """Retention in a database: each call runs one SQL statement (`retention_statements`)."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from orjson import dumps, loads
@@ -10,6 +11,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver
 from traffic_storage.adapters.record_repo.sql.rows import Row, micros, moment
 from traffic_storage.adapters.record_repo.sql.statement import Args
 from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.retention_plans import Amount, DueFile, PlanLine, RetentionPlan
 from traffic_storage.domain.retention_rules import RuleSet
 from traffic_storage.domain.rules_in_force import (
     Regranted,
@@ -42,6 +44,14 @@ class SqlRetention(RetentionRecords):
         args = (kind.value, micros(after.at), after.file_id)
         return [_retained_of(row) for row in await self._driver.read(statements.RETAINED, [args])]
 
+    async def due_files(self, as_of: datetime, after: Position, now: datetime) -> Sequence[DueFile]:
+        args = (micros(as_of), micros(after.at), after.file_id, micros(now))
+        return [_due_of(row) for row in await self._driver.read(statements.DUE, [args])]
+
+    async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
+        found = await self._driver.read(statements.PLAN, [(plan_id.bytes,)])
+        return _plan_of(found[0]) if found else None
+
 
 def rules_row(entered: RulesRevision) -> Args:
     """Return the row of rules."""
@@ -60,7 +70,7 @@ def change_row(staged: StagedRules) -> Args:
     effect = staged.effect
     counts = (
         *(effect.files, effect.lengthened, effect.shortened),
-        *(effect.due, effect.due_bytes),
+        *(effect.due, effect.due_bytes, effect.due_held),
     )
     return (
         staged.change_id.bytes,
@@ -71,6 +81,18 @@ def change_row(staged: StagedRules) -> Args:
         dumps(counts).decode(),
         _text(staged.rules),
     )
+
+
+def plan_row(plan: RetentionPlan) -> Args:
+    """Return the row of a plan."""
+    counts = {
+        "lines": [[line.rule, line.kind, line.files, line.bytes] for line in plan.lines],
+        "counts": [plan.violations, plan.local_files, plan.cloud_files, plan.available],
+        "held": [plan.held.files, plan.held.bytes],
+        "excluded": {why: [one.files, one.bytes] for why, one in plan.excluded.items()},
+    }
+    as_of = micros(plan.as_of)
+    return plan.plan_id.bytes, as_of, plan.revision, plan.planned_by, dumps(counts).decode()
 
 
 def regrant_row(file: Regranted) -> Args:
@@ -109,7 +131,7 @@ def _staged_of(row: Row) -> StagedRules:
 
 def _retained_of(row: Row) -> RetainedFile:
     file_id, kind, device_id, violation_id, created_at, basis_at, keep_until, rule = row[:8]
-    size_bytes, violation_type = row[8:]
+    size_bytes, violation_type = row[8], row[-1]
     return RetainedFile(
         file_id,
         _KINDS[kind],
@@ -121,4 +143,31 @@ def _retained_of(row: Row) -> RetainedFile:
         moment(keep_until),
         rule,
         size_bytes,
+    )
+
+
+def _due_of(row: Row) -> DueFile:
+    local_copies, cloud_copies, is_held = row[9:12]
+    return DueFile(_retained_of(row), local_copies, cloud_copies, bool(is_held))
+
+
+def _plan_of(row: Row) -> RetentionPlan:
+    plan_id, as_of, revision, planned_by, text = row
+    found = loads(text)
+    violations, local_files, cloud_files, available = found["counts"]
+    return RetentionPlan(
+        UUID(bytes=plan_id),
+        moment(as_of),
+        revision,
+        planned_by,
+        tuple(
+            PlanLine(rule, FileKind(kind), files, size)
+            for rule, kind, files, size in found["lines"]
+        ),
+        violations,
+        local_files,
+        cloud_files,
+        Amount(*found["held"]),
+        {why: Amount(*one) for why, one in found["excluded"].items()},
+        available,
     )

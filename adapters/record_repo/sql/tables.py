@@ -530,6 +530,17 @@ retention_change = Table(
     Column("rules", _text(), nullable=False),
 )
 
+# What a deletion by retention would do: counts, as JSON.
+retention_plan = Table(
+    "retention_plan",
+    metadata,
+    Column("plan_id", _uuid(), primary_key=True),
+    Column("as_of", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("planned_by", _text(), nullable=False),
+    Column("counts", _text(), nullable=False),
+)
+
 # Jobs. `key` is unique among live jobs; times are those of the database's clock.
 job = Table(
     "job",

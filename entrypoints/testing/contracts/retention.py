@@ -6,11 +6,20 @@ from uuid import UUID, uuid4
 
 from attrs import evolve
 
-from traffic_storage.domain.files import FileKind, RetentionBasis, RetentionClock, StoredFile
+from traffic_storage.domain.deletion import Tombstone
+from traffic_storage.domain.files import (
+    FileKind,
+    ReplicaState,
+    RetentionBasis,
+    RetentionClock,
+    StoredFile,
+)
+from traffic_storage.domain.holds import HeldFile, Hold, PlaceHold
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import JobKind, NewJob
 from traffic_storage.domain.retention import DEFAULT_RULES
+from traffic_storage.domain.retention_plans import Amount, PlanLine, RecordPlan, RetentionPlan
 from traffic_storage.domain.retention_rules import RetentionRule, RuleSet, Site
 from traffic_storage.domain.rules_in_force import (
     EnterRules,
@@ -23,7 +32,7 @@ from traffic_storage.domain.rules_in_force import (
     StageRules,
     retained_file,
 )
-from traffic_storage.entrypoints.testing.contracts.record_repo import local
+from traffic_storage.entrypoints.testing.contracts.record_repo import cloud, local
 from traffic_storage.entrypoints.testing.units import (
     NOON,
     new_evidence,
@@ -94,7 +103,7 @@ class RetentionContract:
 
     async def test_a_staged_change_is_read_back_and_not_in_force(self, repo: RecordRepo) -> None:
         """`staged_rules`: a staged change; None if there is none."""
-        effect = RulesEffect(1, 2, 3, 4, 2**40)
+        effect = RulesEffect(1, 2, 3, 4, 2**40, 5)
         staged = StagedRules(uuid4(), 7, RULES, effect, NOON, "operator", "a new law")
         assert await repo.staged_rules(staged.change_id) is None
         assert await repo.apply(StageRules(staged))
@@ -179,3 +188,92 @@ class RetentionContract:
         assert not await repo.apply(Regrant(()))
         assert await repo.apply(Regrant((), (job,)))
         assert await repo.job(job.job_id) is not None
+
+    async def test_files_are_due_in_the_order_of_the_end_of_their_retention(
+        self, repo: RecordRepo
+    ) -> None:
+        """`due_files`: the earliest end of retention first, then by id; behind a position."""
+        place = await local(repo)
+        as_of = NOON + DAY
+        kept = [
+            evolve(new_file(place, file_id=name), keep_until=until)
+            for name, until in (
+                ("c", as_of - SECOND),
+                ("d", as_of),
+                ("B", as_of - SECOND),
+                ("a", NOON),
+                ("later", as_of + timedelta(microseconds=1)),
+            )
+        ]
+        await stored(repo, *kept)
+        found = await repo.due_files(as_of, FIRST, NOON)
+        assert [one.retained.file_id for one in found] == ["a", "B", "c", "d"]
+        by_id = {file.file_id: file for file in kept}
+        for one in found:
+            assert one.retained == retained_file(by_id[one.retained.file_id], None)
+        behind = Position(as_of - SECOND, FileId("B"))
+        rest = await repo.due_files(as_of, behind, NOON)
+        assert [one.retained.file_id for one in rest] == ["c", "d"]
+        assert await repo.due_files(as_of, Position(as_of, FileId("d")), NOON) == []
+
+    async def test_only_available_files_are_due(self, repo: RecordRepo) -> None:
+        """`due_files`: available files."""
+        place = await local(repo)
+        one, other = await stored(repo, new_file(place), new_file(place))
+        at = one.keep_until
+        deleted = Tombstone((one.file_id,), uuid4(), at, at + DAY, "because", "test")
+        assert await repo.apply(deleted)
+        found = await repo.due_files(at, FIRST, at)
+        assert [each.retained.file_id for each in found] == [other.file_id]
+
+    async def test_a_due_file_tells_of_its_copies_and_its_violation(self, repo: RecordRepo) -> None:
+        """`due_files`: the copies that occupy a store, by tier."""
+        place, bucket = await local(repo), await cloud(repo)
+        record = new_record("V1", violation_type="red_light")
+        unit = await store(repo, new_evidence(record, place, bucket))
+        at = NOON + 4000 * DAY
+        extra = all_present(new_file(place, bucket, bucket, file_id="extra"))
+        await stored(repo, extra)
+        found = {one.retained.file_id: one for one in await repo.due_files(at, FIRST, at)}
+        image = found[FileId("V1~image")]
+        assert image.retained.violation_type == "red_light"
+        assert (found[extra.file_id].local_copies, found[extra.file_id].cloud_copies) == (1, 2)
+        assert found[extra.file_id].bytes == 3 * extra.stored.size_bytes
+        assert len(found) == len(unit.files) + 1
+
+    async def test_a_due_file_tells_of_active_holds(self, repo: RecordRepo) -> None:
+        """`due_files`: `is_held` is told for holds that are active at `now`."""
+        place = await local(repo)
+        one, _ = await stored(repo, new_file(place), new_file(place))
+        at = one.keep_until
+        hold = Hold(uuid4(), HeldFile(one.file_id), "case", "why", "me", NOON, until=at + DAY)
+        await repo.apply(PlaceHold(hold))
+        for now, held in ((at, {one.file_id}), (at + DAY, set())):
+            found = await repo.due_files(at, FIRST, now)
+            assert {each.retained.file_id for each in found if each.is_held} == held
+            assert len(found) == 2
+
+    async def test_a_plan_is_read_back(self, repo: RecordRepo) -> None:
+        """`retention_plan`: a plan; None if there is none."""
+        plan = RetentionPlan(
+            uuid4(),
+            NOON,
+            3,
+            "operator",
+            (PlanLine("radar", FileKind.IMAGE, 2**40, 5), PlanLine("a", FileKind.VIDEO, 1, 0)),
+            7,
+            8,
+            9,
+            Amount(10, 11),
+            {"kept «longer»": Amount(12, 13)},
+            14,
+        )
+        assert await repo.retention_plan(plan.plan_id) is None
+        assert await repo.apply(RecordPlan(plan))
+        assert await repo.retention_plan(plan.plan_id) == plan
+
+
+def all_present(file: StoredFile) -> StoredFile:
+    """Return a file all of whose copies are present."""
+    copies = (evolve(copy, state=ReplicaState.PRESENT) for copy in file.replicas)
+    return evolve(file, replicas=tuple(copies))

@@ -43,6 +43,7 @@ from traffic_storage.domain.query import (
 )
 from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
+from traffic_storage.domain.retention_plans import DueFile, RetentionPlan
 from traffic_storage.domain.rules_in_force import RetainedFile, RulesRevision, StagedRules
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
 from traffic_storage.domain.violation import StoredViolation
@@ -183,6 +184,12 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def retained_files(self, kind: FileKind, after: Position) -> Sequence[RetainedFile]:
         return await self._do("retained_files", lambda: self.inner.retained_files(kind, after))
+
+    async def due_files(self, as_of: datetime, after: Position, now: datetime) -> Sequence[DueFile]:
+        return await self._do("due_files", lambda: self.inner.due_files(as_of, after, now))
+
+    async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
+        return await self._do("retention_plan", lambda: self.inner.retention_plan(plan_id))
 
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))

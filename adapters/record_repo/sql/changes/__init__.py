@@ -23,6 +23,7 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     NoteQuarantinedWriter,
     UndoAttemptWriter,
 )
+from traffic_storage.adapters.record_repo.sql.changes.record_plan import RecordPlanWriter
 from traffic_storage.adapters.record_repo.sql.changes.record_verifications import (
     RecordVerificationsWriter,
 )
@@ -55,6 +56,7 @@ from traffic_storage.domain.quarantine import (
     UndoAttempt,
 )
 from traffic_storage.domain.rebuild import ImportRows
+from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
@@ -82,4 +84,5 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     StageRules: StageRulesWriter,
     Regrant: RegrantWriter,
     NotePressure: NotePressureWriter,
+    RecordPlan: RecordPlanWriter,
 }

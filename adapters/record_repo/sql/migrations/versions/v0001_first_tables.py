@@ -291,6 +291,15 @@ def _make_retention() -> None:
         sa.Column("rules", _text(), nullable=False),
         sa.PrimaryKeyConstraint("change_id", name="retention_change_pkey"),
     )
+    op.create_table(
+        "retention_plan",
+        sa.Column("plan_id", _uuid(), nullable=False),
+        sa.Column("as_of", sa.BigInteger, nullable=False),
+        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("planned_by", _text(), nullable=False),
+        sa.Column("counts", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("plan_id", name="retention_plan_pkey"),
+    )
 
 
 def _make_jobs() -> None:

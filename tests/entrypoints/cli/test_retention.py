@@ -1,0 +1,40 @@
+"""`retention`: rules are listed, staged and entered; a file is explained."""
+
+from pathlib import Path
+
+from tests.entrypoints.cli.command import Shell
+from tests.support.media import shipped_jpeg
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+
+
+def test_rules_are_staged_then_entered(shell: Shell, tmp_path: Path) -> None:
+    picture, rules = tmp_path / "a.jpg", tmp_path / "rules.toml"
+    picture.write_bytes(shipped_jpeg())
+    rules.write_text('[[rules]]\nrule_id = "long"\ndays = 700\nlegal_source = "art. 5"\n')
+    shell("store", str(picture), "--file-id", "a")
+    assert "default-image" in shell("retention", "rules", "list").out
+    staged = shell("retention", "rules", "stage", str(rules), "--reason", "a law")
+    assert "added long: 700 days" in staged.out
+    assert "makes 0 files due, 0 of them held; of 1 files" in staged.out
+    (shown,) = shell("retention", "rules", "stage", str(rules), "--json").lines
+    change_id = shown["change_id"]
+    refused = shell("retention", "rules", "enter", change_id, code=ExitCode.USAGE)
+    assert "--yes" in refused.err
+    entered = shell("retention", "rules", "enter", change_id, "--yes")
+    assert "revision 2 is in force" in entered.out
+    assert "art. 5" in shell("retention", "rules", "list").out
+    (found,) = shell("retention", "explain", "a", "--json").lines
+    assert [rule["rule_id"] for rule in found["rules"]] == ["long", "default-image"]
+    told = shell("retention", "explain", "a").out
+    assert "why:" in told
+    assert "what would change it:" in told
+
+
+def test_wrong_input_is_told(shell: Shell, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nrule_id = "long"\ndayz = 700\n')
+    wrong = shell("retention", "rules", "stage", str(rules), code=ExitCode.CONFIGURATION)
+    assert "rules[1].dayz" in wrong.err
+    assert "did you mean days?" in wrong.err
+    shell("retention", "rules", "enter", "x", "--yes", code=ExitCode.USAGE)
+    shell("retention", "explain", "unknown", code=ExitCode.NOT_FOUND)
