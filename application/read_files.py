@@ -11,6 +11,7 @@ from attrs import frozen
 
 from traffic_storage.application.find import Find
 from traffic_storage.application.operation_counters import OperationCounters
+from traffic_storage.application.promote import Promote
 from traffic_storage.application.replica_reader import ReplicaReader
 from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, UnsupportedMedia
 from traffic_storage.domain.files import Coding, FileKind, StoredFile
@@ -41,12 +42,14 @@ class ReadFiles:
         compressor: Compressor,
         images: Images,
         counters: OperationCounters,
+        promote: Promote,
     ) -> None:
         self._find = find
         self._replicas = replicas
         self._compressor = compressor
         self._images = images
         self._counters = counters
+        self._promote = promote
 
     async def whole(self, file_id: str) -> tuple[bytes, StoredFile]:
         """Return the original bytes of a file and its row. For files that fit in memory."""
@@ -91,6 +94,8 @@ class ReadFiles:
                     self._counters.bytes_retrieved += len(chunk)
                     yield chunk
             self._counters.files_retrieved += 1
+            if not span.start:
+                await self._promote(file)
         elif span.length:
             data = await self._content(file)
             self._count(span.length)
@@ -99,6 +104,7 @@ class ReadFiles:
 
     async def _content(self, file: StoredFile) -> bytes:
         stored = await self._replicas.read(file)
+        await self._promote(file)
         if file.coding is Coding.IDENTITY:
             return stored
         try:

@@ -145,6 +145,15 @@ def owed_store(
     return None if has_one else cloud
 
 
+def may_be_promoted(strategy: StorageStrategy, file: StoredFile) -> bool:
+    """Return whether a file that is read often may get a copy on local disk.
+
+    Only with a strategy that keeps files there, and only a file that has copies in the cloud alone.
+    """
+    tiers = {replica.tier for replica in file.readable}
+    return strategy in SPILLING and file.state is FileState.AVAILABLE and tiers == {Tier.CLOUD}
+
+
 def verified_elsewhere(file: StoredFile, replica: Replica) -> tuple[Replica, ...]:
     """Return the other present replicas of a file that were verified, in the order of the file.
 

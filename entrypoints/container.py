@@ -34,6 +34,7 @@ from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
+from traffic_storage.application.promote import Promote
 from traffic_storage.application.purge import PURGE, Purge
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.rebuild_catalogue import RebuildCatalogue
@@ -530,6 +531,16 @@ class Container(DeclarativeContainer):
         pace=Called(Pace, settings.provided.copy_bytes_per_second, clock),
         parallel=settings.provided.copy_parallel,
     )
+    promote = Singleton(
+        Promote,
+        stores=stores,
+        queue=_record_repo,
+        clock=clock,
+        ids=ids,
+        strategy=strategy,
+        thresholds=settings.provided.thresholds,
+        reads=settings.provided.promote_reads,
+    )
     read_files = Singleton(
         ReadFiles,
         find=find,
@@ -537,6 +548,7 @@ class Container(DeclarativeContainer):
         compressor=compressor,
         images=images,
         counters=counters,
+        promote=promote,
     )
     watch_pressure = Singleton(
         WatchPressure,

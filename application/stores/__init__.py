@@ -201,6 +201,10 @@ class Stores:
         """Return the id of the cloud store of a device's files; None if there is none, or no id."""
         return self._choosing.cloud_for(device)
 
+    def local_status(self) -> StoreStatus | None:
+        """Return the status of the local store; None if the strategy has none, or it is not trusted."""
+        return self._choosing.local_status()
+
     def slots(self, puts: Mapping[StoreId, int]) -> AbstractAsyncContextManager[PutSlots]:
         """Wait until this number of writes may begin in each store (see `Capacity.slots`)."""
         return self._capacity.slots(puts)

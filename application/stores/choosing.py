@@ -76,6 +76,11 @@ class Choosing:
         bound = self._cloud_for(device)
         return None if bound is None else bound.store_id
 
+    def local_status(self) -> StoreStatus | None:
+        """Return the status of the local store; None if the strategy has none, or it is not trusted."""
+        bound = self._local()
+        return None if bound is None or not bound.trusted else self._capacity.status(bound, None)
+
     def _local(self) -> BoundStore | None:
         if not self._strategy.needs_local:
             return None

@@ -277,6 +277,11 @@ class StorageConfig:
         "copies that are proven good elsewhere leave a store that will be full within this number "
         "of days",
     )
+    promote_reads: int = setting(
+        8,
+        rules.whole(0, 1_000_000),
+        "reads within an hour after which a file that is only in the cloud gets a local copy; 0: never",
+    )
     copy_parallel: int = setting(
         4, rules.whole(1, 256), "maximum number of files copied between stores at the same time"
     )

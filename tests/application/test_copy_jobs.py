@@ -8,9 +8,10 @@ import pytest
 from attrs import evolve
 
 from tests.application.rig import LONG_AGO, Rig, Service, film, key_in, picture, violation_record
+from tests.application.script import Step
 from traffic_storage.application.sync_backends import Synchronised
 from traffic_storage.domain.copies import REMOVE_BLOB, removal_job
-from traffic_storage.domain.errors import StorageUnavailable
+from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.files import FileState, ReplicaState, Tier
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.jobs import Job, JobState
@@ -347,6 +348,64 @@ async def test_the_source_of_a_stuck_move_does_not_go() -> None:
         assert rig.at_rest[Tier.LOCAL].blobs
         rig.cloud.come_back()
         assert (await service.sync()).moved == 1
+
+
+# Promotion
+
+
+async def read_often(service: Service, name: str, times: int) -> None:
+    for _ in range(times):
+        assert (await service.read.whole(name))[1].file_id == name
+
+
+@pytest.mark.parametrize(
+    ("strategy", "promotes"),
+    [(one, one is StorageStrategy.HYBRID) for one in StorageStrategy if one.needs_cloud],
+)
+async def test_a_cloud_file_that_is_read_often_gets_a_local_copy(
+    strategy: StorageStrategy, promotes: bool
+) -> None:
+    """Where the strategy keeps files on local disk; LOCAL_THEN_CLOUD stored this one there."""
+    rig = Rig(strategy, promote_reads=3)
+    async with rig.running() as service:
+        await service.video(film(1, 500), "X")
+        await read_often(service, "X", 2)
+        assert live(rig) == []
+        await read_often(service, "X", 1)
+        assert len(live(rig)) == promotes
+        await service.sync()
+        if promotes:
+            assert states(rig, "X") == {Tier.LOCAL: PRESENT, Tier.CLOUD: PRESENT}
+            await read_often(service, "X", 9)
+            assert live(rig) == []
+        assert rig.findings() == []
+
+
+async def test_a_file_is_not_promoted_for_reads_over_a_long_time_or_into_a_full_disk() -> None:
+    rig = Rig(StorageStrategy.HYBRID, promote_reads=3, max_local_size_gb=KB, low_water=0.5)
+    async with rig.running() as service:
+        await service.video(film(1, 400), "X")
+        await service.video(film(2, 501), "large")
+        for _ in range(8):
+            await read_often(service, "X", 2)
+            rig.clock.advance(timedelta(hours=1, seconds=1))
+        await read_often(service, "large", 9)
+        assert live(rig) == []
+        rig.script.begin((Step("repo.enqueue", 1, When.BEFORE), lambda: StorageFull("full")))
+        await read_often(service, "X", 3)
+        assert live(rig) == []
+        await read_often(service, "X", 3)
+        assert len(live(rig)) == 1
+
+
+async def test_few_reads_are_counted_at_once() -> None:
+    rig = Rig(StorageStrategy.HYBRID, promote_reads=3)
+    async with rig.running() as service:
+        promote = service.container.promote()
+        file = (await service.video(film(1, 400), "X")).file
+        for number in range(20_000):
+            await promote(evolve(file, file_id=FileId(f"F{number}")))
+        assert len(promote._counted) == 10_000
 
 
 # Removal

@@ -17,7 +17,8 @@ import pytest
 from tests.support.servers import PostgresServer, S3Server
 from tests.support.setups import on_bucket, on_database
 
-# A move in its order: each call of a port, and which of the calls of this method.
+# A move in its order: after which call of a port the process dies. What is durable after one call
+# is what is durable before the next.
 STEPS = [
     ("enqueue", 1),
     ("claim", 1),
@@ -33,7 +34,6 @@ STEPS = [
     ("delete", 1),
     ("finish", 3),
 ]
-POINTS = [(method, call, moment) for method, call in STEPS for moment in ("before", "after")]
 _AN_HOUR = 3_600_000_000
 _REWIND = f"UPDATE job SET leased_until = leased_until - {_AN_HOUR}, run_at = run_at - {_AN_HOUR}"
 pytestmark = pytest.mark.timeout(900)  # many starts of a service, one after the other
@@ -67,7 +67,7 @@ def run(order: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         timeout=120,
         check=False,
     )
-    told: dict[str, Any] = {"err": done.stderr}
+    told: dict[str, Any] = {"err": done.stderr[-2000:]}
     for line in done.stdout.splitlines():
         told |= json.loads(line)
     return done.returncode, told
@@ -96,15 +96,16 @@ async def rewind(settings: dict[str, Any]) -> None:
 
 def test_a_move_that_is_killed_at_any_step_loses_nothing(settings: dict[str, Any]) -> None:
     acknowledged: dict[str, str] = {}
-    for number, (method, call, moment) in enumerate(POINTS):
-        point = f"{moment} {method} {call}"
-        fault = {"method": method, "moment": moment, "call": call}
-        code, told = run({"settings": settings, "number": number, "fault": fault})
-        assert code == -signal.SIGKILL, (point, told)
+    last = "the beginning"
+    for number, (method, call) in enumerate(STEPS):
+        fault = {"method": method, "moment": "after", "call": call}
+        order = {"settings": settings, "acknowledged": acknowledged}
+        code, told = run({**order, "number": number, "fault": fault})
+        assert told.get("broken", []) == [], last
+        last = f"after {method} {call}"
+        assert code == -signal.SIGKILL, (last, told)
         acknowledged |= told["ack"]
         asyncio.run(rewind(settings))
-        code, told = run({"settings": settings, "number": number, "acknowledged": acknowledged})
-        assert code == 0, (point, told)
-        assert told["broken"] == [], point
-        assert told["remaining"] == 0, point
-        assert told["replicas"] == {"local": "gone", "cloud": "present"}, point
+    code, told = run({"settings": settings, "acknowledged": acknowledged})
+    assert (code, told["broken"]) == (0, []), (last, told)
+    assert len(acknowledged) == len(STEPS)
