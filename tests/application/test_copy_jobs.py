@@ -206,7 +206,12 @@ async def test_copies_whose_jobs_were_lost_are_found_and_made() -> None:
 
 async def test_the_oldest_files_leave_until_the_low_water_mark() -> None:
     """LOCAL_THEN_CLOUD: from above 85 % to 75 %, the oldest first, and not one more (A7)."""
-    rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD, max_local_size_gb=KB, high_water=1.0)
+    rig = Rig(
+        StorageStrategy.LOCAL_THEN_CLOUD,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        high_water=1.0,
+    )
     async with rig.running() as service:
         names = await fill(rig, service, 10)
         assert await service.sync() == Synchronised()
@@ -238,6 +243,7 @@ async def test_workers_that_plan_and_move_at_once_overshoot_by_one_file_at_most(
     rig = Rig(
         StorageStrategy.LOCAL_THEN_CLOUD,
         max_local_size_gb=10 * KB,
+        evidence_reserve_share=0,
         high_water=1.0,
         copy_parallel=workers,
     )
@@ -273,7 +279,7 @@ async def test_workers_that_plan_and_move_at_once_overshoot_by_one_file_at_most(
 
 async def test_an_unrelated_file_that_fills_the_disk_moves_nothing() -> None:
     """A8: the bytes of our own files alone count."""
-    rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD, max_local_size_gb=KB)
+    rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD, max_local_size_gb=KB, evidence_reserve_share=0)
     async with rig.running() as service:
         await fill(rig, service, 5)
         rig.local.plan(Fault("room", None, times=None))
@@ -285,7 +291,13 @@ async def test_an_unrelated_file_that_fills_the_disk_moves_nothing() -> None:
 
 
 async def test_hybrid_evicts_only_what_is_verified_in_the_cloud() -> None:
-    rig = Rig(StorageStrategy.HYBRID, max_local_size_gb=KB, high_water=1.0, low_water=0.5)
+    rig = Rig(
+        StorageStrategy.HYBRID,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        high_water=1.0,
+        low_water=0.5,
+    )
     rig.settings = evolve(rig.settings, hybrid_local_kinds=("video",))
     async with rig.running() as service:
         names = await fill(rig, service, 10)
@@ -309,7 +321,13 @@ async def test_hybrid_evicts_only_what_is_verified_in_the_cloud() -> None:
 @pytest.mark.parametrize("how", Damage)
 async def test_nothing_leaves_whose_other_copy_turns_out_bad(how: Damage) -> None:
     """A12 and the rule of release: the last good copy never goes."""
-    rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD, max_local_size_gb=KB, high_water=0.05, low_water=0)
+    rig = Rig(
+        StorageStrategy.LOCAL_THEN_CLOUD,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        high_water=0.05,
+        low_water=0,
+    )
     rig.settings = evolve(rig.settings, high_water=1.0)
     async with rig.running() as service:
         file = (await service.video(film(1, 100), "X")).file
@@ -333,7 +351,13 @@ async def test_nothing_leaves_whose_other_copy_turns_out_bad(how: Damage) -> Non
 
 async def test_the_source_of_a_stuck_move_does_not_go() -> None:
     """A12: while the copy of the last replica is stuck, nothing releases it."""
-    rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD, max_local_size_gb=KB, high_water=1.0, low_water=0)
+    rig = Rig(
+        StorageStrategy.LOCAL_THEN_CLOUD,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        high_water=1.0,
+        low_water=0,
+    )
     async with rig.running() as service:
         file = (await service.video(film(1, 900), "X")).file
         rig.settings = evolve(rig.settings, high_water=0.5)
@@ -382,7 +406,13 @@ async def test_a_cloud_file_that_is_read_often_gets_a_local_copy(
 
 
 async def test_a_file_is_not_promoted_for_reads_over_a_long_time_or_into_a_full_disk() -> None:
-    rig = Rig(StorageStrategy.HYBRID, promote_reads=3, max_local_size_gb=KB, low_water=0.5)
+    rig = Rig(
+        StorageStrategy.HYBRID,
+        promote_reads=3,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        low_water=0.5,
+    )
     async with rig.running() as service:
         await service.video(film(1, 400), "X")
         await service.video(film(2, 501), "large")
@@ -424,7 +454,13 @@ async def test_bytes_of_a_replica_that_is_not_gone_are_never_removed() -> None:
 
 
 async def test_bytes_are_removed_in_the_registered_store_only() -> None:
-    rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD, max_local_size_gb=KB, high_water=1.0, low_water=0)
+    rig = Rig(
+        StorageStrategy.LOCAL_THEN_CLOUD,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        high_water=1.0,
+        low_water=0,
+    )
     async with rig.running() as service:
         await service.video(film(1, 900), "X")
         rig.settings = evolve(rig.settings, high_water=0.5)
