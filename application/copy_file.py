@@ -14,7 +14,7 @@ from uuid import UUID
 from attrs import evolve
 
 from traffic_storage.application.pace import Pace
-from traffic_storage.application.replica_reader import ReplicaReader
+from traffic_storage.application.replica_reader import ReplicaFilter, ReplicaReader
 from traffic_storage.application.stores import Stores
 from traffic_storage.domain.copies import AddReplica
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
@@ -81,12 +81,15 @@ class CopyFile:
         replaces: UUID | None = None,
         jobs: tuple[NewJob, ...] = (),
         remakes: bool = False,
+        from_caches: bool = False,
     ) -> AddReplica:
         """Copy a file to the store `target`; return the change that adds the copy, to be applied.
 
         The new replica is durable and verified at the target. It replaces the bad replica with the
         id `replaces`, which is not read; `jobs` are written with the change. With `remakes`, the
-        bytes of the replaced one are right, and may be read (see `AddReplica`).
+        bytes of the replaced one are right, and may be read (see `AddReplica`). With `from_caches`,
+        the bytes come from a cache, because no replica is good: from the cache of small blobs, or
+        from the folder of copies of the replaced one's store.
 
         Raises (the file is unchanged):
             NoGoodReplica, NotFound: there is nothing to copy (see `ReplicaReader`).
@@ -99,7 +102,11 @@ class CopyFile:
         size_bytes = file.stored.size_bytes
         async with self._parallel, self._stores.reserved(target, size_bytes):
             await self._pace.take(size_bytes)
-            async with self._verified_body(file, None if remakes else replaces) as body:
+            if from_caches:
+                source = self._cached_body(file, replaces)
+            else:
+                source = self._verified_body(file, None if remakes else replaces)
+            async with source as body:
                 attempt, copy = self._attempt(file, target)
                 await self._journal.begin(attempt, ClaimedIds(()))
                 await self._put(attempt, file, copy, body)
@@ -117,9 +124,32 @@ class CopyFile:
             data = await self._replicas.read(file, cached=False, serving=serving)
             yield MemoryBody(data, file.stored)
             return
+        async with self._spooled(file, serving, cached=False) as body:
+            yield body
+
+    @asynccontextmanager
+    async def _cached_body(self, file: StoredFile, bad: UUID | None) -> AsyncIterator[Body]:
+        """Return a context with the bytes of a file from a cache, each verified."""
+
+        def serving(replica: Replica) -> bool:
+            return replica.replica_id == bad
+
+        if (data := await self._replicas.read_cached(file)) is not None:
+            yield MemoryBody(data, file.stored)
+        elif file.stored.size_bytes <= WHOLE_READ_BYTES:
+            yield MemoryBody(await self._replicas.read(file, serving=serving), file.stored)
+        else:
+            async with self._spooled(file, serving, cached=True) as body:
+                yield body
+
+    @asynccontextmanager
+    async def _spooled(
+        self, file: StoredFile, serving: ReplicaFilter, *, cached: bool
+    ) -> AsyncIterator[Body]:
         whole = Span(0, file.stored.size_bytes)
+        stream = self._replicas.stream(file, whole, cached=cached, serving=serving)
         async with (
-            aclosing(self._replicas.stream(file, whole, serving=serving)) as source,
+            aclosing(stream) as source,
             self._spool.take(source, limit_bytes=whole.stop, field_name="copy") as body,
         ):
             if body.digests != file.stored:

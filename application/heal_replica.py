@@ -4,10 +4,11 @@ import logging
 
 from traffic_storage.application.copy_file import CopyFile
 from traffic_storage.application.stores import Stores
-from traffic_storage.domain.copies import ReleaseReplica, removal_job
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.copies import AddReplica, ReleaseReplica, removal_job
+from traffic_storage.domain.errors import NoGoodReplica, TrafficStorageError
 from traffic_storage.domain.files import FileState, Replica, ReplicaState, StoredFile
 from traffic_storage.domain.fixity import VERIFIED_STATES, Finding, Verdict
+from traffic_storage.domain.jobs import NewJob
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
@@ -74,10 +75,8 @@ class HealReplica:
         if is_altered is not (bad.state is ReplicaState.PRESENT):
             # The state has changed since the verification.
             return False
-        others = [one for one in file.replicas if one != bad and one.state in VERIFIED_STATES]
-        if not others and not is_altered:
-            return False
         await self._stores.confirm(bad.store_id)
+        others = [one for one in file.replicas if one != bad and one.state in VERIFIED_STATES]
         removal = removal_job(self._ids.uuid7(), file.file_id, bad)
         good = next((one for one in others if _is_beside(one, bad)), None)
         if good is not None:
@@ -85,12 +84,23 @@ class HealReplica:
             at = self._clock.now()
             release = ReleaseReplica(file.file_id, bad.replica_id, good.replica_id, at, (removal,))
             return await self._changes.apply(release)
-        added = await self._copy_file(
-            file, bad.store_id, replaces=bad.replica_id, jobs=(removal,), remakes=is_altered
-        )
+        added = await self._copied(file, bad, removal, is_altered=is_altered)
         is_healed = await self._changes.apply(added)
         logger.warning("the copy of %s in %s was healed", file.file_id, bad.store_id)
         return is_healed
+
+    async def _copied(
+        self, file: StoredFile, bad: Replica, removal: NewJob, *, is_altered: bool
+    ) -> AddReplica:
+        """Make a copy of a replica that is verified or, where none is, of verified cached bytes."""
+        try:
+            return await self._copy_file(
+                file, bad.store_id, replaces=bad.replica_id, jobs=(removal,), remakes=is_altered
+            )
+        except NoGoodReplica:
+            return await self._copy_file(
+                file, bad.store_id, replaces=bad.replica_id, jobs=(removal,), from_caches=True
+            )
 
 
 def _same(file: StoredFile, replica: Replica) -> Replica | None:

@@ -4,22 +4,28 @@ Every byte is verified before it is returned: `ReplicaReader` reads and verifies
 and this module decodes them.
 """
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from attrs import frozen
 
 from traffic_storage.application.find import Find
+from traffic_storage.application.heal_replica import HealReplica
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.promote import Promote
-from traffic_storage.application.replica_reader import ReplicaReader
+from traffic_storage.application.replica_reader import ReplicaFilter, ReplicaReader, any_replica
+from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, UnsupportedMedia
-from traffic_storage.domain.files import Coding, FileKind, StoredFile
+from traffic_storage.domain.files import Coding, FileKind, Replica, StoredFile
+from traffic_storage.domain.fixity import Finding, Verdict, single
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.verification import Span, chunks_of
 from traffic_storage.ports.compressor import Compressor
-from traffic_storage.ports.errors import BlobCorrupt
+from traffic_storage.ports.errors import BlobCorrupt, CatalogueUnavailable
 from traffic_storage.ports.images import DecodedImage, Images
+
+logger = logging.getLogger("traffic_storage.read")
 
 
 class ReadFiles:
@@ -43,7 +49,11 @@ class ReadFiles:
         images: Images,
         counters: OperationCounters,
         promote: Promote,
+        heal: HealReplica,
+        tasks: OwnedTasks,
     ) -> None:
+        self._heal = heal
+        self._tasks = tasks
         self._find = find
         self._replicas = replicas
         self._compressor = compressor
@@ -61,6 +71,10 @@ class ReadFiles:
     async def open(self, file_id: str) -> "OpenFile":
         """Return an object that reads the bytes of a file in chunks."""
         return OpenFile(await self._find.file(file_id), self)
+
+    def opened(self, file: StoredFile, replica: Replica) -> "OpenFile":
+        """Return an object that reads the bytes of one replica of a file, past every cache."""
+        return OpenFile(file, self, replica)
 
     async def image(
         self, file_id: str, channel_order: ChannelOrder | None = None
@@ -86,25 +100,35 @@ class ReadFiles:
         given = file.media.channels if file.media.pixel_sha256 is not None else None
         return await self._images.decode(data, order, given), file
 
-    async def chunks(self, file: StoredFile, span: Span) -> AsyncGenerator[bytes, None]:
-        """Yield the original bytes of a file in the range `span`, each verified before it is yielded."""
+    async def chunks(
+        self, file: StoredFile, span: Span, replica: Replica | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the original bytes of a file in the range `span`, each verified before it is yielded.
+
+        With `replica`, they are read from this one, past every cache.
+        """
         if file.stored.segmented and file.coding is Coding.IDENTITY:
-            async with aclosing(self._replicas.stream(file, span)) as stream:
+            streamed = self._replicas.stream(
+                file, span, cached=replica is None, serving=_only(replica)
+            )
+            async with aclosing(streamed) as stream:
                 async for chunk in stream:
                     self._counters.bytes_retrieved += len(chunk)
                     yield chunk
             self._counters.files_retrieved += 1
-            if not span.start:
+            if not span.start and replica is None:
                 await self._promote(file)
+            await self._save(file)
         elif span.length:
-            data = await self._content(file)
+            data = await self._content(file, replica)
             self._count(span.length)
             for chunk in chunks_of(data, span):
                 yield chunk
 
-    async def _content(self, file: StoredFile) -> bytes:
-        stored = await self._replicas.read(file)
-        await self._promote(file)
+    async def _content(self, file: StoredFile, replica: Replica | None = None) -> bytes:
+        stored = await self._stored(file, replica)
+        if replica is None:
+            await self._promote(file)
         if file.coding is Coding.IDENTITY:
             return stored
         try:
@@ -112,6 +136,29 @@ class ReadFiles:
         except BlobCorrupt as error:
             # The stored bytes have the recorded digest, so every other replica fails as well.
             raise NoGoodReplica(f"{file.file_id} can't be decoded: {error}") from error
+
+    async def _stored(self, file: StoredFile, replica: Replica | None) -> bytes:
+        if replica is not None:
+            return await self._replicas.read(file, cached=False, serving=_only(replica))
+        try:
+            data = await self._replicas.read(file)
+        except NoGoodReplica:
+            cached = await self._replicas.read_cached(file)
+            if cached is None:
+                raise
+            data = cached
+        await self._save(file)
+        return data
+
+    async def _save(self, file: StoredFile) -> None:
+        """Make verified bytes a replica again, if they were read although no replica is present."""
+        if file.readable:
+            return
+        for replica in file.doubtful:
+            try:
+                await self._tasks.run(self._heal(Finding(single(file, replica), Verdict.CORRUPT)))
+            except CatalogueUnavailable as error:
+                logger.warning("%s can't be healed now: %s", file.file_id, str(error))
 
     def _count(self, size_bytes: int) -> None:
         self._counters.files_retrieved += 1
@@ -124,6 +171,7 @@ class OpenFile:
 
     file: StoredFile
     _reader: ReadFiles
+    _replica: Replica | None = None
 
     def chunks(self, span: Span | None = None) -> AsyncGenerator[bytes, None]:
         """Return an iterator over the bytes in the range `span`, in verified chunks up to 4 MiB.
@@ -144,4 +192,11 @@ class OpenFile:
                 f"ends at {span.stop}, but the file has {size} bytes",
                 f"end at {size} or before",
             )
-        return self._reader.chunks(self.file, span)
+        return self._reader.chunks(self.file, span, self._replica)
+
+
+def _only(replica: Replica | None) -> ReplicaFilter:
+    """Return the condition that admits this replica only; without one, all."""
+    if replica is None:
+        return any_replica
+    return lambda one: one.replica_id == replica.replica_id

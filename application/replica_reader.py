@@ -28,7 +28,7 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.verification import Span
-from traffic_storage.ports.blob_store import closing
+from traffic_storage.ports.blob_store import BlobStore, closing
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -107,10 +107,11 @@ class ReplicaReader:
 
         With `cached`, the bytes may come from the cache, even if `serving` (the condition that a
         replica must meet) admits no replica, and bytes read from a replica are cached. Without
-        `cached`, a store that caches in a folder may still use that folder; `BlobStore.verify`
-        reads the disk or bucket itself.
+        `cached`, they come from the disk or bucket itself.
         """
-        if not (cached and self._cacheable(file)):
+        if not cached:
+            return await self._from_replicas(file, serving, cached=False)
+        if not self._cacheable(file):
             return await self._from_replicas(file, serving)
         key = cache_key(file)
         if (data := await self._cache.get(key)) is not None and _has_digests(data, file.stored):
@@ -121,10 +122,25 @@ class ReplicaReader:
         await self._cache.put(key, data, self._caching.ttl)
         return data
 
+    async def read_cached(self, file: StoredFile) -> bytes | None:
+        """Return the stored bytes of a file from the cache, verified; None if it has not got them."""
+        if file.stored.size_bytes > self._caching.item_bytes:
+            return None
+        data = await self._cache.get(f"blob:{file.stored.sha256}")
+        return data if data is not None and _has_digests(data, file.stored) else None
+
     async def stream(
-        self, file: StoredFile, span: Span, *, serving: ReplicaFilter = any_replica
+        self,
+        file: StoredFile,
+        span: Span,
+        *,
+        cached: bool = True,
+        serving: ReplicaFilter = any_replica,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the stored bytes of a file in the range `span`, in chunks. The cache is not used.
+        """Yield the stored bytes of a file in the range `span`, in chunks.
+
+        Without `cached`, they come from the disk or bucket itself; with it, a store may have a copy
+        in a folder.
 
         When a replica fails during the stream, the stream continues with another replica at the
         same byte. Close the iterator when leaving early.
@@ -134,7 +150,7 @@ class ReplicaReader:
         while replica := await search.next():
             rest = Span(position, span.stop)
             try:
-                store = self._stores.blob_store(replica.store_id)
+                store = self._store(replica, cached=cached)
                 async with closing(store.open(replica.key, file.stored, rest)) as chunks:
                     async for chunk in chunks:
                         yield chunk
@@ -167,11 +183,17 @@ class ReplicaReader:
         await self._stores.confirm(replica.store_id)
         return True
 
-    async def _from_replicas(self, file: StoredFile, serving: ReplicaFilter) -> bytes:
+    def _store(self, replica: Replica, *, cached: bool) -> BlobStore:
+        store = self._stores.blob_store(replica.store_id)
+        return store if cached else store.uncached
+
+    async def _from_replicas(
+        self, file: StoredFile, serving: ReplicaFilter, *, cached: bool = True
+    ) -> bytes:
         search = _Search(file, serving, self._catalogue)
         while replica := await search.next():
             try:
-                store = self._stores.blob_store(replica.store_id)
+                store = self._store(replica, cached=cached)
                 data = await store.read(replica.key, file.stored)
             except (BlobCorrupt, BlobMissing) as error:
                 search.reasons += await self._failed(file, replica, error)
@@ -219,7 +241,14 @@ class ReplicaReader:
         if replica.state is ReplicaState.PRESENT:
             return
         try:
+            store = self._stores.blob_store(replica.store_id)
+            if store.uncached is not store:
+                # The bytes may have come from its folder of copies.
+                await store.verify(replica.key, file.stored)
             await self._stores.confirm(replica.store_id)
+        except (BlobCorrupt, BlobMissing) as error:
+            logger.warning("a copy in a cache was read in place of a bad replica: %s", str(error))
+            return
         except Unavailable as untrusted:
             logger.warning(
                 "the replica %s was verified, but could not be recorded as present: %s",

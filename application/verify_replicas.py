@@ -169,6 +169,18 @@ class VerifyReplicas:
                 tally.counts += FixityCounts(unknown=left)
         return IntegrityReport(tally.files, tally.counts)
 
+    async def one(self, file: StoredFile, replica: Replica) -> Finding:
+        """Verify one copy of a file now, record the result, and return it; nothing is healed.
+
+        Raises:
+            StorageUnavailable: the store can't be reached, or is not the registered one.
+        """
+        findings = await self._verify(
+            replica.store_id, [single(file, replica)], _Tally(), heal=False
+        )
+        gone = Finding(single(file, replica), Verdict.MISSING, "the copy was replaced or removed")
+        return findings[0] if findings else gone
+
     async def start(self) -> Sequence[Job]:
         """Write a job for each store that has copies, which verifies all of them; return the jobs.
 
@@ -333,7 +345,7 @@ class VerifyReplicas:
 
     async def _verify(
         self, store_id: StoreId, copies: Sequence[StoredFile], tally: _Tally, *, heal: bool
-    ) -> None:
+    ) -> Sequence[Finding]:
         kept = [copy for copy in copies if copy.state in VERIFIED_FILES]
         findings = await self._current(await self._examined(store_id, kept))
         await self._record(store_id, findings)
@@ -342,6 +354,7 @@ class VerifyReplicas:
             for finding in findings:
                 if finding.verdict in BAD and await self._heal(finding):
                     tally.counts += FixityCounts(healed=1)
+        return findings
 
     async def _examined(self, store_id: StoreId, copies: Sequence[StoredFile]) -> Sequence[Finding]:
         """Return what is found in a store.

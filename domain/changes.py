@@ -33,6 +33,7 @@ from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.pressure import NotePressure
+from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.quarantine import QuarantineChange
 from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
@@ -97,6 +98,7 @@ Change: TypeAlias = (
     | RemoveReplicas
     | EndPurge
     | RecordVerifications
+    | RecordProduction
     | OpenIncident
     | CloseIncident
     | EnterRules

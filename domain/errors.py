@@ -155,4 +155,11 @@ class BlobCorrupt(TrafficStorageError):
 
 
 class NoGoodReplica(TrafficStorageError):
-    """Every reachable replica (copy) of a file is corrupt or missing, so it can't be returned."""
+    """Every reachable replica (copy) of a file is corrupt or missing, so it can't be returned.
+
+    `incident_id` names the incident that an evidential read has opened; otherwise it is empty.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", incident_id: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.incident_id = incident_id

@@ -33,6 +33,7 @@ class EventKind(StrEnum):
     PURGED = "purged"
     HOLD_PLACED = "hold_placed"
     HOLD_RELEASED = "hold_released"
+    PRODUCED = "produced"
     PRESSURE = "pressure"
 
 

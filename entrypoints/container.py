@@ -34,6 +34,7 @@ from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
+from traffic_storage.application.produce_evidence import ProduceEvidence
 from traffic_storage.application.promote import Promote
 from traffic_storage.application.purge import PURGE, Purge
 from traffic_storage.application.read_files import ReadFiles
@@ -541,15 +542,6 @@ class Container(DeclarativeContainer):
         thresholds=settings.provided.thresholds,
         reads=settings.provided.promote_reads,
     )
-    read_files = Singleton(
-        ReadFiles,
-        find=find,
-        replicas=replica_reader,
-        compressor=compressor,
-        images=images,
-        counters=counters,
-        promote=promote,
-    )
     watch_pressure = Singleton(
         WatchPressure,
         catalogue=_record_repo,
@@ -696,6 +688,17 @@ class Container(DeclarativeContainer):
         clock=clock,
         ids=ids,
     )
+    read_files = Singleton(
+        ReadFiles,
+        find=find,
+        replicas=replica_reader,
+        compressor=compressor,
+        images=images,
+        counters=counters,
+        promote=promote,
+        heal=heal_replica,
+        tasks=tasks,
+    )
     review_incidents = Singleton(
         ReviewIncidents, incidents=_record_repo, changes=_record_repo, clock=clock
     )
@@ -712,6 +715,16 @@ class Container(DeclarativeContainer):
         ids=ids,
         policy=Called(_fixity_policy, settings),
         pace=Called(Pace, settings.provided.fixity_bytes_per_second, clock),
+    )
+    produce_evidence = Singleton(
+        ProduceEvidence,
+        find=find,
+        verify=verify_replicas,
+        read_files=read_files,
+        changes=_record_repo,
+        incidents=_record_repo,
+        clock=clock,
+        ids=ids,
     )
     handlers = Singleton(
         _handlers,

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import getpass
 import os
 import secrets
 import sys
@@ -43,6 +44,7 @@ async def get(
     output: Annotated[
         str | None, Parameter(name=("--output", "-o"), allow_leading_hyphen=True)
     ] = None,
+    evidence: Flag = False,
     force: Flag = False,
     json: AsJson = False,
     session: Shared,
@@ -57,6 +59,8 @@ async def get(
         The id of the file, such as V001~image.
     output:
         A file, a folder, or - for stdout (the default, unless stdout is a terminal).
+    evidence:
+        Verify a copy in a durable store first, past every cache, and record who gets it.
     force:
         Overwrite an existing file; write bytes to a terminal.
     json:
@@ -73,7 +77,11 @@ async def get(
             "--json", "can't share stdout with the bytes of the file", "give --output FILE"
         )
     async with opened_to_read(session.container(settings)) as container:
-        opened_file = await container.read_files().open(file_id)
+        if evidence:
+            by = getpass.getuser()
+            opened_file = await container.produce_evidence().open(file_id, by=by)
+        else:
+            opened_file = await container.read_files().open(file_id)
         if output is None or output == _PIPE:
             _refuse_terminal(opened_file.file.content_type, force=force)
             await _copy(opened_file, say_bytes)

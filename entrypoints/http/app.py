@@ -124,6 +124,7 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
         settings=settings,
         ingest=ingest,
         read_files=container.read_files(),
+        produce_evidence=container.produce_evidence(),
         find=container.find(),
         jobs=container.jobs(),
         fixity=FixityEndpoints(

@@ -10,6 +10,7 @@ from fastapi import Header, Path, Query
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.produce_evidence import ProduceEvidence
 from traffic_storage.application.read_files import OpenFile, ReadFiles
 from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
@@ -30,6 +31,8 @@ from traffic_storage.entrypoints.http.schemas import DownloadQuery, KnownFileId,
 FILE_CACHING = b"private, max-age=86400, immutable"
 # A cached copy must not outlive the access URL through which it was downloaded.
 ACCESS_CACHING = b"private, no-store"
+# Each hand-out of evidence is verified and recorded; a cached copy would be neither.
+EVIDENCE_CACHING = b"no-store"
 
 # The minimum that a browser needs to display an image or play a video as a page of its own.
 _POLICY = (
@@ -73,8 +76,9 @@ IfMatch = Annotated[
 class GetFile:
     """`GET /files/{file_id}`: the bytes of a file by its id."""
 
-    def __init__(self, read_files: ReadFiles, pace: Pace) -> None:
+    def __init__(self, read_files: ReadFiles, produce: ProduceEvidence, pace: Pace) -> None:
         self._read_files = read_files
+        self._produce = produce
         self._pace = pace
 
     @staticmethod
@@ -91,11 +95,17 @@ class GetFile:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
         file_id = request.path_value("file_id")
-        wanted = _is_download(request) if scope.get("query_string") else False
+        query = _query_of(request) if scope.get("query_string") else None
         with hiding_deleted(request.principal):
             opened = await self._read_files.open(file_id)
         check_visible(request.principal, opened.file)
-        await hand_out(request, opened, self._pace, FILE_CACHING, as_download=wanted)
+        caching = FILE_CACHING
+        if query and query.evidence:
+            caching = EVIDENCE_CACHING
+            if request.method == "GET":
+                opened = await self._produce.open(file_id, by=request.principal.name)
+        wanted = bool(query and query.download)
+        await hand_out(request, opened, self._pace, caching, as_download=wanted)
 
 
 class OpenAccessUrl:
@@ -265,9 +275,8 @@ def _attachment(file: StoredFile) -> bytes:
     return f'attachment; filename="{plain}"{extended}'.encode("ascii")
 
 
-def _is_download(request: AsgiRequest) -> bool:
-    texts = request.query(DownloadQuery.model_fields)
-    return bool(read_query(DownloadQuery, texts).download)
+def _query_of(request: AsgiRequest) -> DownloadQuery:
+    return read_query(DownloadQuery, request.query(DownloadQuery.model_fields))
 
 
 def _content_type(file: StoredFile) -> bytes:

@@ -166,6 +166,8 @@ def problem_of(error: BaseException, request_id: str) -> Problem:
         members |= {"detail": error.message, "remedy": error.remedy, "errors": _fields_of(error)}
     if isinstance(error, Deleted):
         members |= _deletion_of(error)
+    if isinstance(error, NoGoodReplica) and error.incident_id:
+        members["incident_id"] = error.incident_id
     # orjson refuses lone surrogates, which quotations of the input may contain.
     return Problem(kind, json.dumps(members).encode(), tuple(_headers_of(error, kind)))
 

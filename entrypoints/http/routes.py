@@ -11,6 +11,7 @@ from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.find import Find
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
+from traffic_storage.application.produce_evidence import ProduceEvidence
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.statistics import Statistics
@@ -147,6 +148,7 @@ class Parts:
     settings: StorageConfig
     ingest: Ingest
     read_files: ReadFiles
+    produce_evidence: ProduceEvidence
     find: Find
     jobs: Jobs
     fixity: FixityEndpoints
@@ -176,7 +178,12 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
 def _files(parts: Parts) -> list[StorageRoute]:
     describe = DescribeFile(parts.signer, parts.find)
     return [
-        _download("/files/{file_id}", "get_file", GetFile(parts.read_files, parts.pace), _READ),
+        _download(
+            "/files/{file_id}",
+            "get_file",
+            GetFile(parts.read_files, parts.produce_evidence, parts.pace),
+            _READ,
+        ),
         _upload("image", UploadImage(parts.ingest), _IMAGE_TYPES),
         _upload("video", UploadVideo(parts.ingest), _VIDEO_TYPES),
         AsgiRoute(

@@ -511,6 +511,12 @@ class DownloadQuery(Fields):
     download: Flag = Field(
         None, description="send the file as an attachment with its original name", examples=["1"]
     )
+    evidence: Flag = Field(
+        None,
+        description="verify a copy in a durable store, past every cache, before the first byte is "
+        "sent, and record who gets it; refused with an incident if no copy is good",
+        examples=["1"],
+    )
 
 
 class UrlQuery(Fields):
@@ -609,6 +615,9 @@ class Problem(BaseModel):
     errors: list[FieldProblemView]
     instance: str
     request_id: str
+    incident_id: str | None = Field(
+        None, description="the incident, where an evidential download was refused"
+    )
 
 
 Problems: TypeAlias = list[FieldProblem]

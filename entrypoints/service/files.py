@@ -28,6 +28,8 @@ from traffic_storage.entrypoints.service.arguments import (
 from traffic_storage.entrypoints.service.parts import Parts
 from traffic_storage.entrypoints.views import StoredFileView, file_view
 
+_PYTHON = "python"
+
 
 @frozen
 class FileStream:
@@ -116,16 +118,24 @@ class Files:
         use_cases = await self._parts.started()
         return file_view((await use_cases.store_files().metadata(held, attributes)).file)
 
-    async def retrieve(self, file_id: str) -> tuple[bytes, StoredFileView]:
+    async def retrieve(self, file_id: str, *, evidence: bool) -> tuple[bytes, StoredFileView]:
         """Implement `StorageService.retrieve_file`."""
+        check_type("evidence", evidence, bool)
         use_cases = await self._parts.started()
-        data, file = await use_cases.read_files().whole(file_id)
+        if evidence:
+            data, file = await use_cases.produce_evidence().whole(file_id, by=_PYTHON)
+        else:
+            data, file = await use_cases.read_files().whole(file_id)
         return data, file_view(file)
 
-    async def open(self, file_id: str) -> FileStream:
+    async def open(self, file_id: str, *, evidence: bool) -> FileStream:
         """Implement `StorageService.open_file`."""
+        check_type("evidence", evidence, bool)
         use_cases = await self._parts.started()
-        opened = await use_cases.read_files().open(file_id)
+        if evidence:
+            opened = await use_cases.produce_evidence().open(file_id, by=_PYTHON)
+        else:
+            opened = await use_cases.read_files().open(file_id)
         return FileStream(file_view(opened.file), opened)
 
     async def retrieve_image(

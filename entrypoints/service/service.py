@@ -253,8 +253,14 @@ class StorageService:
             data, file_id, metadata, historic=historic, filename=filename
         )
 
-    async def retrieve_file(self, file_id: str) -> tuple[bytes, StoredFileView]:
+    async def retrieve_file(
+        self, file_id: str, *, evidence: bool = False
+    ) -> tuple[bytes, StoredFileView]:
         """Return all bytes of a file, verified, and its metadata. For large files use `open_file`.
+
+        With `evidence`, one copy in a durable store is verified first, past every cache, and it is
+        recorded that its bytes were handed out. A bad copy is not handed out; another one is
+        verified in its place. If none is good, `NoGoodReplica.incident_id` names the incident.
 
         Raises:
             NotFound: no file has this id.
@@ -262,15 +268,18 @@ class StorageService:
                 the store.
             NoGoodReplica: all copies of the file are corrupt or missing.
         """
-        return await self._files.retrieve(file_id)
+        return await self._files.retrieve(file_id, evidence=evidence)
 
-    async def open_file(self, file_id: str) -> FileStream:
+    async def open_file(self, file_id: str, *, evidence: bool = False) -> FileStream:
         """Open a file for reading in chunks or ranges, in bounded memory.
+
+        With `evidence`, a copy is verified and recorded before this returns, as in `retrieve_file`.
 
         Raises:
             NotFound: no file has this id.
+            StorageUnavailable, NoGoodReplica: with `evidence`, as in `retrieve_file`.
         """
-        return await self._files.open(file_id)
+        return await self._files.open(file_id, evidence=evidence)
 
     async def retrieve_image(
         self, file_id: str, channel_order: ChannelOrder | str | None = None

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.media import photograph, shipped_jpeg
+from tests.support.media import photograph, shipped_jpeg, video_of
 from tests.support.setups import config
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
-from traffic_storage.domain.errors import InvalidInput, NotFound, WrongState
+from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, NotFound, WrongState
 from traffic_storage.domain.files import Tier
 from traffic_storage.entrypoints.container import Container, build, running
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
@@ -105,3 +105,42 @@ async def test_an_incident_is_closed_by_a_person(container: Container) -> None:
         await storage.close_incident("0199a0c4-5d00-7000-8000-000000000000", "none")
     with pytest.raises(InvalidInput, match="sample"):
         await storage.verify_data_integrity(0)
+
+
+async def test_evidence_is_verified_and_blocked(container: Container) -> None:
+    """A23: one byte changed in a stored image that is then produced for court."""
+    storage = StorageService(container=container)
+    await storage.store_image(shipped_jpeg(), file_id="X")
+    data, view = await storage.retrieve_file("X", evidence=True)
+    assert (data, view["file_id"]) == (shipped_jpeg(), "X")
+    await damage(container, "X", Tier.LOCAL, Damage.FLIP)
+    with pytest.raises(NoGoodReplica) as raised:
+        await storage.retrieve_file("X", evidence=True)
+    names = [one["incident_id"] for one in (await storage.find_incidents()).items]
+    assert raised.value.incident_id in names
+    with pytest.raises(NoGoodReplica):
+        await storage.open_file("X", evidence=True)
+
+
+@pytest.mark.parametrize("content", [shipped_jpeg(), video_of(5_000_000)], ids=["small", "large"])
+async def test_a_copy_in_the_cache_folder_becomes_the_replica(
+    setup: Setup, no_leaks: None, content: bytes
+) -> None:
+    """The object in the bucket is corrupt; the local copy is verified and stored anew."""
+    settings = setup(cache_item_bytes=0)
+    async with running(build(settings, StorageStrategy.CLOUD_WITH_CACHE)) as container:
+        storage = StorageService(container=container)
+        if content == shipped_jpeg():
+            await storage.store_image(content, file_id="X")
+        else:
+            await storage.store_video_segment(content, file_id="X")
+        file = await container.find().file("X")
+        (store,) = [one.store for one in container.stores() if one.store.tier is Tier.CLOUD]
+        await tamper(store.uncached, file.readable[0].key, Damage.FLIP, at=5)
+        assert (await storage.verify_data_integrity(heal=False))["corrupted"] == 1
+        data, _ = await storage.retrieve_file("X")
+        assert data == content
+        now = await container.find().file("X")
+        assert [one.key for one in now.readable] != [file.readable[0].key]
+        assert len(now.readable) == 1
+        assert (await storage.retrieve_file("X", evidence=True))[0] == content

@@ -57,6 +57,7 @@ from traffic_storage.domain.ingest import (
 )
 from traffic_storage.domain.jobs import Run, RunEnd
 from traffic_storage.domain.pressure import NotePressure, PressureLevel
+from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -130,6 +131,7 @@ class InMemoryRecordRepo(
             RemoveReplicas: self.remove_replicas,
             EndPurge: self.end_purge,
             RecordVerifications: self.record_verifications,
+            RecordProduction: self.record_production,
             OpenIncident: self.open,
             CloseIncident: self.close,
             EnterRules: self.enter_rules,

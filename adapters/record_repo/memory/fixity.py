@@ -29,6 +29,7 @@ from traffic_storage.domain.incidents import (
     IncidentsQuery,
     OpenIncident,
 )
+from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.query import Cursor, Page
 from traffic_storage.domain.usage import CounterChange, counted_by_transition, day_of
 from traffic_storage.ports.fixity import FixityRecords
@@ -138,6 +139,13 @@ class InMemoryFixity(FixityRecords, Incidents):
     def _add_results(self, day: date, store_id: StoreId, counts: FixityCounts) -> None:
         known = self._results.get((day, store_id), FixityCounts())
         self._results[day, store_id] = known + counts
+
+    def record_production(self, change: RecordProduction) -> bool:
+        """Apply a `RecordProduction`."""
+        event = change.event_of(self._files.get(change.file_id))
+        if event is not None:
+            self.record([event])
+        return event is not None
 
     def open(self, change: OpenIncident) -> bool:
         """Apply an `OpenIncident`."""

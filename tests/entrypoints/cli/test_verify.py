@@ -58,3 +58,14 @@ def test_a_bad_copy_is_a_finding_and_an_incident(shell: Shell, tmp_path: Path) -
     shell("incidents", "close", name, "--reason", "again", code=ExitCode.REFUSED)
     assert shell("incidents", "list").out == ""
     assert shell("incidents", "list", "--closed", "--json").value["resolution"] == "restored"
+
+
+def test_evidence_is_handed_out_or_blocked(shell: Shell, tmp_path: Path) -> None:
+    blob = store(shell, tmp_path)
+    shell("get", "X", "--evidence", "-o", tmp_path / "out.jpg")
+    assert (tmp_path / "out.jpg").read_bytes() == shipped_jpeg()
+    blob.chmod(0o600)
+    blob.write_bytes(shipped_jpeg()[:-1] + b"x")
+    refused = shell("get", "X", "--evidence", "-o", tmp_path / "again.jpg", code=ExitCode.FAILURE)
+    assert "incident" in refused.err
+    assert not (tmp_path / "again.jpg").exists()

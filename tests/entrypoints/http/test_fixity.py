@@ -6,6 +6,7 @@ import httpx
 
 from tests.support.media import shipped_jpeg
 from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.domain.events import EventKind
 from traffic_storage.domain.files import Tier
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
@@ -96,3 +97,34 @@ async def test_the_copies_of_a_file(client: httpx.AsyncClient, container: Contai
     (replica,) = (await client.get("/files/X/replicas")).json()["replicas"]
     assert replica["state"] == "corrupt"
     assert (await client.get("/files/Y/replicas")).status_code == 404
+
+
+async def test_an_evidential_download_is_verified_and_on_record(
+    client: httpx.AsyncClient, container: Container
+) -> None:
+    await stored(client, "X")
+    response = await client.get("/files/X", params={"evidence": "1"})
+    assert (response.status_code, response.content) == (200, shipped_jpeg())
+    assert response.headers["cache-control"] == "no-store"
+    part = await client.get("/files/X", params={"evidence": "1"}, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, shipped_jpeg()[10:20])
+    await client.head("/files/X", params={"evidence": "1"})
+    events = await container._record_repo().events(limit=100)
+    produced = [one.event for one in events if one.event.kind is EventKind.PRODUCED]
+    assert len(produced) == 2
+    assert produced[0].details["by"] == "local"
+
+
+async def test_an_evidential_download_of_a_bad_copy_is_refused_with_its_incident(
+    client: httpx.AsyncClient, container: Container
+) -> None:
+    await stored(client, "X")
+    assert (await client.get("/files/X")).content == shipped_jpeg()
+    file = await container.find().file("X")
+    (store,) = [one.store for one in container.stores() if one.store.tier is Tier.LOCAL]
+    await tamper(store, file.replicas[0].key, Damage.FLIP)
+    response = await client.get("/files/X", params={"evidence": "1"})
+    problem = response.json()
+    assert (response.status_code, problem["type"].rpartition(":")[2]) == (500, "no-good-replica")
+    incident = (await client.get(f"/incidents/{problem['incident_id']}")).json()
+    assert (incident["kind"], incident["file_id"]) == ("blocked_evidence", "X")

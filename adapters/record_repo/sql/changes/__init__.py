@@ -24,6 +24,9 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     UndoAttemptWriter,
 )
 from traffic_storage.adapters.record_repo.sql.changes.record_plan import RecordPlanWriter
+from traffic_storage.adapters.record_repo.sql.changes.record_production import (
+    RecordProductionWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.record_verifications import (
     RecordVerificationsWriter,
 )
@@ -48,6 +51,7 @@ from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.pressure import NotePressure
+from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -78,6 +82,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     RemoveReplicas: RemoveReplicasWriter,
     EndPurge: EndPurgeWriter,
     RecordVerifications: RecordVerificationsWriter,
+    RecordProduction: RecordProductionWriter,
     OpenIncident: OpenIncidentWriter,
     CloseIncident: CloseIncidentWriter,
     EnterRules: EnterRulesWriter,
