@@ -21,6 +21,7 @@ from dependency_injector.providers import Dependency, List, Object, Selector, Si
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
+from traffic_storage.application.check_invariants import CheckInvariants
 from traffic_storage.application.copy_file import CopyFile
 from traffic_storage.application.copy_jobs import CopyJobs
 from traffic_storage.application.delete_files import DeleteFiles
@@ -725,6 +726,9 @@ class Container(DeclarativeContainer):
         incidents=_record_repo,
         clock=clock,
         ids=ids,
+    )
+    check_invariants = Singleton(
+        CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids
     )
     handlers = Singleton(
         _handlers,
