@@ -4,7 +4,7 @@ The numbers are those of the invariants in ARCHITECTURE.md.
 """
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from attrs import define, field, frozen
@@ -17,7 +17,7 @@ from traffic_storage.domain.files import BlobKey, FileState, ReplicaState, Store
 from traffic_storage.domain.holds import HeldFile, HeldViolation, Hold
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.query import FilesQuery, HoldsQuery
-from traffic_storage.domain.reconcile import MIN_AGE, Finding, Listed, Recorded, created_at, judge
+from traffic_storage.domain.reconcile import MIN_AGE, Finding, Listed, Recorded, judge
 from traffic_storage.ports.blob_store import BlobStore, closing
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.errors import BlobMissing
@@ -25,8 +25,6 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 _BATCH = 100
 _MOST_NAMED = 20
-_SETTLING = timedelta(minutes=1)
-"""A replica whose key is younger may be in the middle of its commit."""
 _HALF = 2**62
 _KEEPING = frozenset({FileState.AVAILABLE, FileState.TOMBSTONED})
 
@@ -211,11 +209,11 @@ class CheckInvariants:
         check: InvariantCheck,
     ) -> None:
         store = self._stores.blob_store(walk.store_id).uncached
-        settled = self._clock.now() - _SETTLING
         for one in recorded:
             owner = files.get(one.file_id)
-            is_due = one.state is ReplicaState.PRESENT and created_at(one.replica_id) < settled
-            if not is_due or owner is None or owner.state not in _KEEPING:
+            if one.state is not ReplicaState.PRESENT or owner is None:
+                continue
+            if owner.state not in _KEEPING:
                 continue
             check.looked_at += 1
             error = await walk.error_of(store, one.key, owner.stored)

@@ -508,7 +508,7 @@ class Container(DeclarativeContainer):
     store_evidence = Singleton(
         StoreEvidence, prepare=prepare, store_unit=store_unit, tasks=tasks, clock=clock
     )
-    catalogue_upkeep = Singleton(CatalogueUpkeep, repo=_record_repo)
+    catalogue_upkeep = Singleton(CatalogueUpkeep, repo=_record_repo, clock=clock)
     find = Singleton(Find, catalogue=_record_repo, deletions=_record_repo)
     replica_reader = Singleton(
         ReplicaReader,

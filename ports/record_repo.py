@@ -7,6 +7,7 @@ A use case depends on the narrow protocol that it needs: `IngestJournal`, `Chang
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from traffic_storage.ports.catalogue import Catalogue
@@ -82,6 +83,14 @@ class RecordRepo(
     @abstractmethod
     async def ping(self) -> None:
         """Wait until the database answers; raise `CatalogueUnavailable` if it does not."""
+
+    @abstractmethod
+    async def database_time(self) -> datetime:
+        """Return the time of the database's clock, UTC.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached or did not answer in time.
+        """
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -132,6 +132,8 @@ class Rig:
             "url_signing_key": "k" * 32,
             "accept_unknown_video": True,
             "workers": 0,
+            # Limits are small here, and files other than evidence fill them.
+            "evidence_reserve_share": 0.0,
         }
         self.settings = StorageConfig(**(usual | settings))
         self.clock = ManualClock(NOON)

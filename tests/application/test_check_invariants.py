@@ -16,10 +16,11 @@ from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.ports.spool import MemoryBody
 
 LATER = timedelta(days=2)
+BUDGET = CheckBudget()
 FILE = FileId("clip")
 
 
-async def broken(service: Service, budget: CheckBudget = CheckBudget()) -> dict[str, list[str]]:
+async def broken(service: Service, budget: CheckBudget = BUDGET) -> dict[str, list[str]]:
     """The broken invariants."""
     checks = await service.container.check_invariants()(budget)
     return {check.number: check.broken for check in checks if check.broken_count}
@@ -37,9 +38,7 @@ async def test_nothing_is_found_where_nothing_is_wrong() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
         await stored(rig, service)
-        checks = {
-            one.number: one for one in await service.container.check_invariants()(CheckBudget())
-        }
+        checks = {one.number: one for one in await service.container.check_invariants()(BUDGET)}
         assert not any(check.broken_count for check in checks.values())
         assert (checks["I1"].looked_at, checks["I1"].total) == (4, 4)
         assert (checks["I2"].looked_at, checks["I2"].total) == (4, 4)
@@ -119,9 +118,7 @@ async def test_a_store_that_is_away_is_told_and_is_no_break() -> None:
     async with rig.running() as service:
         await stored(rig, service)
         rig.local.go_down()
-        checks = {
-            one.number: one for one in await service.container.check_invariants()(CheckBudget())
-        }
+        checks = {one.number: one for one in await service.container.check_invariants()(BUDGET)}
         assert not any(check.broken_count for check in checks.values())
         assert checks["I2"].unreadable
 

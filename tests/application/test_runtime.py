@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from attrs import evolve
 
 from tests.application.rig import LONG_AGO, Rig, Service, film, outcome, picture
 from tests.application.script import Step
@@ -59,21 +60,26 @@ async def test_a_database_of_a_later_version_is_an_error_of_the_configuration() 
     await service.aclose()
 
 
-async def swept(rig: Rig, times: int = 1) -> None:
-    """Wait until the service has swept so often since the script began."""
-    ends = [rig.script.hold("repo.condemn", nth, When.AFTER) for nth in range(1, times + 1)]
-    for end in ends:
-        await asyncio.wait_for(end.reached.wait(), 60)
-        end.let_go.set()
+async def swept(rig: Rig, nth: int = 1) -> None:
+    """Let the interval pass; wait until the service has swept so often since the script began."""
+    end = rig.script.hold("repo.condemn", nth, When.AFTER)
+    rig.clock.advance(timedelta(seconds=1))
+    await asyncio.wait_for(end.reached.wait(), 60)
+    end.let_go.set()
 
 
 async def test_it_sweeps_by_itself() -> None:
-    rig = Rig(sweep_interval_seconds=0.01, workers=1)
+    rig = Rig()
     async with rig.running() as service:
         rig.script.begin((Step("repo.apply", 1, When.BEFORE), gone))
         await outcome(service.image(picture(), "X"))
+        assert rig.attempts
+    rig.settings = evolve(rig.settings, sweep_interval_seconds=0.01, workers=1)
+    async with rig.running() as service:
+        # At its start, the deadline had not passed.
         rig.clock.advance(LONG_AGO)
         rig.script.begin()
+        await swept(rig)
         await swept(rig, 2)
         assert service.counters.attempts_undone == 1
         assert rig.attempts == []

@@ -30,7 +30,7 @@ async def told(rig: Rig) -> list[object]:
 
 
 async def test_a_store_that_fills_up_is_told_once_for_each_level() -> None:
-    rig = Rig(max_local_size_gb=1e-5)  # 10,000 bytes
+    rig = Rig(max_local_size_gb=1e-5, evidence_reserve_share=0.02)  # 10,000 bytes
     async with rig.running() as service:
         assert await level(service) is PressureLevel.NONE
         await service.video(film(1, 500))
@@ -60,7 +60,7 @@ async def test_the_last_space_is_kept_for_evidence() -> None:
 
 
 async def test_statistics_show_when_a_store_will_be_full() -> None:
-    rig = Rig(max_local_size_gb=1e-5)
+    rig = Rig(max_local_size_gb=1e-5, evidence_reserve_share=0.02)
     async with rig.running() as service:
         await service.video(film(1, 2000))
         ((found),) = (await service.container.statistics()()).pressure

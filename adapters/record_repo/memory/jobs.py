@@ -154,6 +154,9 @@ class InMemoryJobs:
         for job in sorted(old, key=lambda job: job.ended_at or before)[:limit]:
             del self._jobs[job.job_id]
 
+    async def database_time(self) -> datetime:
+        return self._now()
+
     async def wait_for_jobs(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

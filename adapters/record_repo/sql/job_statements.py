@@ -248,6 +248,7 @@ FORGET_JOBS = Statement(
 )
 
 # Reads.
+DATABASE_TIME = Statement(select(NOW), ())
 COLUMNS = tuple(job.c)
 JOB = Statement(select(*COLUMNS).where(job.c.job_id == _given("id")), ("id",))
 CLAIMED = Statement(

@@ -144,6 +144,10 @@ class SqlJobs:
         row = (rows.micros(before), limit)
         await self._driver.write(Write((Step(statements.FORGET_JOBS, (row,)),)))
 
+    async def database_time(self) -> datetime:
+        ((micros,),) = await self._driver.read(statements.DATABASE_TIME, [()])
+        return rows.moment(micros)
+
     async def wait_for_jobs(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

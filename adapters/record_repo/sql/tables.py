@@ -562,9 +562,8 @@ job = Table(
     Column("kind", _text(), nullable=False),
     Column("state", _text(), nullable=False),
     Column("key", _text()),
-    # Empty: any worker can do the job. Not NULL, so that one condition serves both.
-    # The stores that a worker must reach, as one text, so that those that wait for a store that is
-    # away are a range of an index that no claim reads.
+    # The stores that a worker must reach, as one text; empty: any worker can do the job. So those
+    # that wait for a store that is away are a range of an index that no claim reads.
     Column("needs", _text(), nullable=False),
     Column("owner", _text()),
     Column("message", _text(), nullable=False),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from attrs import asdict
 
 from traffic_storage.domain.errors import ConfigurationError
-from traffic_storage.entrypoints.cli.doctor.finding import Finding, Status, problem
+from traffic_storage.entrypoints.cli.doctor.finding import Finding, Status, noted, problem
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import flush_out, say, say_json, styled
-from traffic_storage.entrypoints.cli.session import AsJson, Session, Shared
+from traffic_storage.entrypoints.cli.session import AsJson, Flag, Session, Shared, is_new
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
@@ -22,7 +22,12 @@ _COLOURS = {Status.OK: "32", Status.NOTE: "36", Status.PROBLEM: "1;31"}
 
 
 async def doctor(
-    *, json: AsJson = False, adopt_store: str | None = None, session: Shared
+    *,
+    deep: Flag = False,
+    seconds: float = 60.0,
+    adopt_store: str | None = None,
+    json: AsJson = False,
+    session: Shared,
 ) -> ExitCode:
     """Check everything that storing depends on; print each problem with its remedy.
 
@@ -31,20 +36,29 @@ async def doctor(
 
     Parameters
     ----------
-    json:
-        Print one JSON object per line.
+    deep:
+        Also check a part of all stored files, from a random one on, against the catalogue: that
+        each has a good copy, that copies have the recorded digests, that no blob is unexplained, that
+        held files are kept. Also check the jobs, the verification of copies, the clocks, and when
+        the stores will be full. Changes nothing.
+    seconds:
+        How long the check of files with --deep may last.
     adopt_store:
         Use the store at this location (as this command prints it) for this catalogue from now on.
         First stop every process that uses another copy of the store.
+    json:
+        Print one JSON object per line.
     """
     problems = 0
-    async for finding in _findings(session, adopt_store):
+    async for finding in _findings(session, adopt_store, seconds if deep else None):
         problems += finding.status is Status.PROBLEM
         _say(finding, json=json)
     return ExitCode.FINDINGS if problems else ExitCode.OK
 
 
-async def _findings(session: Session, adopt_store: str | None) -> AsyncIterator[Finding]:
+async def _findings(
+    session: Session, adopt_store: str | None, seconds: float | None
+) -> AsyncIterator[Finding]:
     from traffic_storage.entrypoints.cli.doctor import machine
     from traffic_storage.entrypoints.settings.sources import settings_file
 
@@ -62,14 +76,18 @@ async def _findings(session: Session, adopt_store: str | None) -> AsyncIterator[
     yield machine.signing_key(settings)
     for finding in machine.base_path(settings):
         yield finding
-    async for finding in _of_services(container, settings, adopt_store):
+    async for finding in _of_services(container, settings, adopt_store, seconds):
         yield finding
 
 
 async def _of_services(
-    container: "Container", settings: "StorageConfig", adopt_store: str | None
+    container: "Container",
+    settings: "StorageConfig",
+    adopt_store: str | None,
+    seconds: float | None,
 ) -> AsyncIterator[Finding]:
-    from traffic_storage.entrypoints.cli.doctor import services
+    from traffic_storage.application.check_invariants import CheckBudget
+    from traffic_storage.entrypoints.cli.doctor import deep, services
 
     try:
         yield await services.database(container, settings)
@@ -78,6 +96,11 @@ async def _of_services(
         async for finding in services.stores(container, settings):
             yield finding
         yield await services.cache(container.cache(), settings)
+        if seconds is not None and is_new(settings):
+            yield noted("deep check", "nothing is stored yet")
+        elif seconds is not None:
+            async for finding in deep.checks(container, CheckBudget(seconds=seconds)):
+                yield finding
     finally:
         await container.runtime().aclose()
         await asyncio.sleep(0)

@@ -488,6 +488,15 @@ class JobsContract:
         ready = await repo.jobs(JobsQuery(JobState.READY, COPY))
         assert [job.job_id for job in ready.items] == [jobs[5].job_id, jobs[3].job_id]
 
+    async def test_the_time_of_the_database_is_that_of_its_rows(self, repo: RecordRepo) -> None:
+        """database_time: the clock by which jobs are written."""
+        before = await repo.database_time()
+        job = new_job()
+        await repo.enqueue([job])
+        # SQLite's clock has milliseconds.
+        assert before - timedelta(milliseconds=1) <= (await found(repo, job)).created_at
+        assert (await found(repo, job)).created_at <= await repo.database_time()
+
     async def test_a_waiting_worker_wakes(self, repo: RecordRepo) -> None:
         """wait_for_jobs: returns when a job was written, or when the time has passed."""
         await repo.wait_for_jobs(0.01)

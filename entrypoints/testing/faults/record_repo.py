@@ -109,6 +109,9 @@ class FailingRecordRepo(Failing, RecordRepo):
     async def forget_jobs(self, before: datetime, limit: int) -> None:
         await self._do("forget_jobs", lambda: self.inner.forget_jobs(before, limit))
 
+    async def database_time(self) -> datetime:
+        return await self._do("database_time", self.inner.database_time)
+
     async def wait_for_jobs(self, seconds: float) -> None:
         await self._do("wait_for_jobs", lambda: self.inner.wait_for_jobs(seconds))
 

@@ -380,3 +380,37 @@ def test_a_newer_database_is_refused(shell: Shell) -> None:
 
     assert "newer" in shell("db", "upgrade", code=7).err
     assert "newer" in findings(shell, code=3)["database"]["detail"]
+
+
+def test_deep_checks_what_is_stored(shell: Shell, tmp_path: Path) -> None:
+    nothing = findings(shell, "--deep")
+    assert nothing["deep check"]["detail"] == "nothing is stored yet"
+    files = [tmp_path / f"{number}.json" for number in range(3)]
+    for number, file in enumerate(files):
+        file.write_text(f'{{"number": {number}}}')
+    shell("store", *files)
+    found = findings(shell, "--deep", "--seconds", "5")
+    deep = {name.split(",")[0]: line for name, line in found.items() if name.startswith("I")}
+    assert sorted(deep) == ["I1", "I2", "I3", "I4", "I5"]
+    assert deep["I2"]["detail"] == "3 of 3 were checked"
+    assert found["waiting jobs"]["status"] == found["database clock"]["status"] == "ok"
+
+
+def test_deep_finds_a_changed_byte_and_a_dead_job(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text('{"a": 1}')
+    shell("store", file)
+    (blob,) = [path for path in (shell.base / "blobs" / "metadata").rglob("*") if path.is_file()]
+    blob.chmod(0o600)
+    blob.write_bytes(b'{"a":2}')
+    with closing(sqlite3.connect(shell.base / "catalogue.sqlite3")) as connection:
+        connection.execute(
+            "INSERT INTO job (job_id, created_at, run_at, ended_at, done, bytes, priority, attempts, "
+            "max_attempts, cancelling, kind, state, needs, message, error, arguments) VALUES "
+            "(zeroblob(16), 1, 1, 1, 0, 0, 1, 8, 8, 0, 'copy', 'dead', '', '', 'the disk broke', '{}')"
+        )
+        connection.commit()
+    found = findings(shell, "--deep", code=3)
+    (changed,) = [line for name, line in found.items() if name.startswith("I2")]
+    assert "1 are wrong" in changed["detail"]
+    assert "the disk broke" in found["dead jobs"]["detail"]

@@ -1,0 +1,123 @@
+"""Checks of `doctor --deep`: the invariants, jobs, verification, incidents, and the time until full."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from traffic_storage.application.check_invariants import CheckBudget, InvariantCheck
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.jobs import JobState
+from traffic_storage.domain.pressure import PressureLevel
+from traffic_storage.domain.query import MAX_LIMIT, JobsQuery
+from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
+
+if TYPE_CHECKING:
+    from traffic_storage.application.watch_pressure import StorePressure
+    from traffic_storage.entrypoints.container import Container
+
+_OVERDUE = timedelta(minutes=10)
+_SKEW_SECONDS = 60
+_LONG = timedelta(days=365)
+_A_DAY = timedelta(days=1)
+
+
+async def checks(container: "Container", budget: CheckBudget) -> AsyncIterator[Finding]:
+    """Start the service, without workers, and yield all findings."""
+    try:
+        await container.runtime().start()
+        yield await _clocks(container)
+        async for finding in _jobs(container):
+            yield finding
+        yield await _verification(container)
+        for found in await container.watch_pressure()():
+            yield _space(found)
+        for check in await container.check_invariants()(budget):
+            yield _invariant(check)
+    except TrafficStorageError as error:
+        yield problem(
+            "deep check", error.message, error.remedy or "remove the cause, and try again"
+        )
+
+
+async def _clocks(container: "Container") -> Finding:
+    skew = await container.catalogue_upkeep().clock_skew()
+    if abs(skew.total_seconds()) > _SKEW_SECONDS:
+        return problem(
+            "database clock",
+            f"it differs from the clock of this machine by {skew.total_seconds():.0f} seconds",
+            "set both clocks (NTP): leases of jobs follow the database's clock, retention this one's",
+        )
+    return ok("database clock", "it agrees with the clock of this machine")
+
+
+async def _jobs(container: "Container") -> AsyncIterator[Finding]:
+    jobs = container.jobs()
+    dead = await jobs.jobs(JobsQuery(JobState.DEAD, limit=MAX_LIMIT))
+    if dead.items:
+        count = f"{len(dead.items)}{' or more' if dead.next else ''}"
+        newest = dead.items[0]
+        yield problem(
+            "dead jobs",
+            f"{count} jobs have failed for good; the newest, {newest.kind}: {newest.error}",
+            "see them with `jobs list --state dead`; remove the cause, then `jobs retry`",
+        )
+    ready = await jobs.jobs(JobsQuery(JobState.READY, limit=MAX_LIMIT))
+    before = container.clock().now() - _OVERDUE
+    overdue = [job for job in ready.items if job.run_at < before]
+    count = f"{len(ready.items)}{' or more' if ready.next else ''}"
+    if overdue:
+        yield problem(
+            "waiting jobs",
+            f"{count} jobs wait, {len(overdue)} of them have been due for more than 10 minutes",
+            "start a worker (`serve` or `worker`) on each host whose stores the jobs need",
+        )
+    else:
+        yield ok("waiting jobs", f"{count} jobs wait, none has been due for more than 10 minutes")
+
+
+async def _verification(container: "Container") -> Finding:
+    coverage = await container.verify_replicas().coverage()
+    bad = sum(store.corrupt + store.missing for store in coverage.stores)
+    if bad:
+        return problem(
+            "verification",
+            f"{bad} copies are corrupt or missing; verified: {coverage}",
+            "run `verify` to heal them from good copies; restore what can't be healed",
+        )
+    if any(store.overdue for store in coverage.stores):
+        return noted(
+            "verification", f"verified: {coverage}", "workers verify the rest; see `jobs list`"
+        )
+    return ok("verification", f"verified: {coverage}")
+
+
+def _space(found: "StorePressure") -> Finding:
+    here, check = found.pressure, f"space in the {found.tier} store"
+    if here.level >= PressureLevel.MOVE_OUT:
+        return problem(
+            check,
+            f"{found.location}: {here.reason}",
+            "add space, raise the limit of the store, or shorten what is kept, by a retention rule",
+        )
+    if here.level is PressureLevel.FORECAST:
+        return noted(check, f"{found.location}: {here.reason}", "plan more space")
+    if here.full_in is None or here.full_in > _LONG:
+        return ok(check, f"{found.location}: it will not be full within a year")
+    return ok(check, f"{found.location}: it will be full in {here.full_in / _A_DAY:.0f} days")
+
+
+def _invariant(check: InvariantCheck) -> Finding:
+    of = "" if check.total is None else f" of {check.total}"
+    looked_at = f"{check.looked_at}{of} were checked"
+    if check.unknown:
+        looked_at += f", {check.unknown} could not be read"
+    name = f"{check.number}, {check.rule}"
+    if check.broken_count:
+        return problem(
+            name,
+            f"{looked_at}, {check.broken_count} are wrong: {'; '.join(check.broken)}",
+            "see the section Invariants in ARCHITECTURE.md for what repairs each",
+        )
+    if check.unreadable:
+        return noted(name, f"{looked_at}; not all stores: {'; '.join(check.unreadable)}")
+    return ok(name, looked_at)
