@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from attrs import frozen
 from fastapi import Body, Path, Query, Request
 from pydantic import Field
+from pydantic import WithJsonSchema as Schema
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import TypedDict
@@ -37,7 +38,6 @@ from traffic_storage.entrypoints.http.schemas import (
     Flag,
     KnownFileId,
     PageQuery,
-    Schema,
     read_fields,
 )
 from traffic_storage.entrypoints.http.security.access import Access
