@@ -5,6 +5,7 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
+from traffic_storage.application.export_journal import ExportJournal
 from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.errors import InvalidInput, NotFound, WrongState, shown
 from traffic_storage.domain.files import FileState
@@ -42,6 +43,9 @@ class PlacedHold:
 class LegalHolds:
     """Places, releases and lists holds. What a hold covers is decided by `domain.holds`.
 
+    A hold, or its release, is committed, and then written beside the blobs, so that a rebuild
+    brings it back; a store that can't be written now gets it from a later job (`ExportJournal`).
+
     Errors of all methods:
         CatalogueUnavailable: the database can't be reached.
     """
@@ -53,6 +57,7 @@ class LegalHolds:
         deletions: Deletions,
         catalogue: Catalogue,
         changes: Changes,
+        journal: ExportJournal,
         clock: Clock,
         ids: Ids,
     ) -> None:
@@ -60,6 +65,7 @@ class LegalHolds:
         self._deletions = deletions
         self._catalogue = catalogue
         self._changes = changes
+        self._journal = journal
         self._clock = clock
         self._ids = ids
 
@@ -98,6 +104,7 @@ class LegalHolds:
             reach.tombstoned,
             reach.purging,
         )
+        await self._journal.everywhere()
         return PlacedHold(hold, reach)
 
     async def release(self, hold_id: str, reason: str, by: str) -> Hold:
@@ -115,6 +122,7 @@ class LegalHolds:
         if not await self._changes.apply(release):
             raise WrongState(f"the hold {hold_id} was released before")
         logger.info("%s released the hold %s: %s", by, hold_id, reason)
+        await self._journal.everywhere()
         return hold.released(release)
 
     async def hold(self, hold_id: str) -> Hold:

@@ -7,6 +7,7 @@ interrupted goes on behind the last batch of rows that it has written.
 1. Stores that belong to another catalogue are taken over: all of them by an empty catalogue.
 2. Each store is surveyed; blobs without a replica become rows, from their manifests.
 3. Violations are restored from their metadata files.
+4. The journal beside the blobs is applied: holds, deletions, undeletes (`ReplayJournal`).
 """
 
 import logging
@@ -19,6 +20,7 @@ from uuid import UUID
 
 from attrs import define, evolve, field, frozen
 
+from traffic_storage.application.replay_journal import ReplayJournal
 from traffic_storage.application.restore_rows import Reason, RestoreRows, violation_of
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.stores.directory import NOT_USED
@@ -79,6 +81,8 @@ class Rebuilt:
         examples: the first `MOST_EXAMPLES` of them. Blobs are in the quarantine too.
         taken_over: locations of stores that belonged to another catalogue.
         skipped: locations of stores that were not examined, and why.
+        holds, deletions: changes in the journal beside the blobs that were applied.
+        unreadable: notes of the journal that are damaged, each with its store.
     """
 
     dry_run: bool
@@ -93,6 +97,9 @@ class Rebuilt:
     examples: list[Unplaced] = field(factory=list)
     taken_over: list[str] = field(factory=list)
     skipped: dict[str, str] = field(factory=dict)
+    holds: int = 0
+    deletions: int = 0
+    unreadable: list[tuple[StoreId, str]] = field(factory=list)
 
     def note(self, store_id: StoreId | None, name: str, reason: Reason) -> None:
         """Count a blob or a violation that could not be restored."""
@@ -118,6 +125,7 @@ class RebuildCatalogue:
         catalogue: Catalogue,
         changes: Changes,
         restore: RestoreRows,
+        replay: ReplayJournal,
         clock: Clock,
     ) -> None:
         self._stores = stores
@@ -125,6 +133,7 @@ class RebuildCatalogue:
         self._catalogue = catalogue
         self._changes = changes
         self._restore = restore
+        self._replay = replay
         self._clock = clock
 
     async def __call__(
@@ -160,8 +169,14 @@ class RebuildCatalogue:
                 await self._store(bound.store_id, found, report, read=read)
         if not dry_run:
             await self._violations(found, report)
+            await self._apply_journal(found)
             await self._stores.recount()
         return found
+
+    async def _apply_journal(self, found: Rebuilt) -> None:
+        replay = await self._replay()
+        found.holds, found.deletions = replay.holds, replay.deletions
+        found.unreadable = replay.unreadable
 
     async def _take_over(self, locations: Collection[str], found: Rebuilt) -> None:
         """Make this catalogue the one of stores that belong to another."""

@@ -32,6 +32,7 @@ from traffic_storage.domain.identifiers import AttemptId, FileId
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
+from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.pressure import NotePressure
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.quarantine import QuarantineChange
@@ -90,6 +91,7 @@ Change: TypeAlias = (
     | ReleaseReplica
     | QuarantineChange
     | ImportRows
+    | SetJournalCursor
     | PlaceHold
     | ReleaseHold
     | Tombstone

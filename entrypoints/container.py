@@ -27,6 +27,7 @@ from traffic_storage.application.copy_jobs import CopyJobs
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.explain import Explain
+from traffic_storage.application.export_journal import JOURNAL, ExportJournal
 from traffic_storage.application.find import Find
 from traffic_storage.application.find_due_copies import FindDueCopies
 from traffic_storage.application.heal_replica import HealReplica
@@ -48,6 +49,7 @@ from traffic_storage.application.reconcile import RECONCILE, Reconcile
 from traffic_storage.application.reconcile_store import ReconcileStore
 from traffic_storage.application.recovery import Recover
 from traffic_storage.application.release_copy import ReleaseCopy
+from traffic_storage.application.replay_journal import ReplayJournal
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
 from traffic_storage.application.restore_rows import RestoreRows
 from traffic_storage.application.review_incidents import ReviewIncidents
@@ -318,6 +320,7 @@ def _handlers(
     *,
     sweep: Sweep,
     reconcile: Reconcile,
+    export_journal: ExportJournal,
     recompute: RecomputeRetention,
     copy_jobs: CopyJobs,
     spill: Spill,
@@ -330,6 +333,7 @@ def _handlers(
     return {
         SWEEP: sweep.run,
         RECONCILE: reconcile.run,
+        JOURNAL: export_journal.run,
         RECOMPUTE: recompute.run,
         RECOMPUTE_VIOLATION: recompute.run_of_violation,
         SPILL: spill.run,
@@ -349,6 +353,7 @@ def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequen
         PeriodicJob(SWEEP, every, priority=Priority.URGENT),
         PeriodicJob(WATCH_PRESSURE, every, priority=Priority.URGENT),
         PeriodicJob(PURGE, purged_every),
+        PeriodicJob(JOURNAL, every, each_store=True, priority=Priority.URGENT),
         PeriodicJob(RECONCILE, compared_every, each_store=True, priority=Priority.BACKGROUND),
         PeriodicJob(VERIFY, VERIFY_EVERY, each_store=True, priority=Priority.BACKGROUND),
     ]
@@ -605,8 +610,17 @@ class Container(DeclarativeContainer):
         ids=ids,
         grace=Called(_days("deletion_grace_days"), settings),
     )
+    export_journal = Singleton(
+        ExportJournal,
+        stores=stores,
+        rows=_record_repo,
+        outbox=_record_repo,
+        registry=_record_repo,
+        changes=_record_repo,
+    )
     legal_holds = Singleton(
         LegalHolds,
+        journal=export_journal,
         holds=_record_repo,
         deletions=_record_repo,
         catalogue=_record_repo,
@@ -643,8 +657,12 @@ class Container(DeclarativeContainer):
     reconcile = Singleton(
         Reconcile, stores=stores, reconcile_store=reconcile_store, examine=examine_quarantine
     )
+    replay_journal = Singleton(
+        ReplayJournal, stores=stores, rows=_record_repo, changes=_record_repo, clock=clock
+    )
     rebuild_catalogue = Singleton(
         RebuildCatalogue,
+        replay=replay_journal,
         stores=stores,
         rows=_record_repo,
         catalogue=_record_repo,
@@ -734,6 +752,7 @@ class Container(DeclarativeContainer):
         _handlers,
         sweep=sweep,
         reconcile=reconcile,
+        export_journal=export_journal,
         recompute=recompute_retention,
         copy_jobs=copy_jobs,
         spill=spill,

@@ -480,7 +480,8 @@ class RebuildView(TypedDict):
     restored or completed; `known` copies were in the catalogue before; `unfinished` are still being
     stored. `unplaced` could not be restored: `reasons` counts them, `examples` names the first
     1,000. `taken_over` has the locations of stores that belonged to another catalogue, `skipped`
-    those of stores that were not examined, and why.
+    those of stores that were not examined, and why. `holds` and `deletions` in the journal beside the
+    blobs were applied; `unreadable_notes` of it are damaged.
     """
 
     dry_run: bool
@@ -495,6 +496,9 @@ class RebuildView(TypedDict):
     examples: list[UnplacedView]
     taken_over: list[str]
     skipped: dict[str, str]
+    holds: int
+    deletions: int
+    unreadable_notes: list[str]
 
 
 def reconciliation_view(found: Reconciliation | Skipped) -> ReconciliationView:
@@ -561,6 +565,9 @@ def rebuild_view(found: Rebuilt) -> RebuildView:
         ],
         "taken_over": [*found.taken_over],
         "skipped": dict(found.skipped),
+        "holds": found.holds,
+        "deletions": found.deletions,
+        "unreadable_notes": [f"{store_id} {name}" for store_id, name in found.unreadable],
     }
 
 

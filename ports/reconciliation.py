@@ -11,6 +11,7 @@ from uuid import UUID
 
 from traffic_storage.domain.files import BlobKey, StoredFile
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
+from traffic_storage.domain.journal import JournalCursor
 from traffic_storage.domain.quarantine import Quarantined
 from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
@@ -77,3 +78,7 @@ class Reconciliation(Protocol):
     @abstractmethod
     async def rebuild_cursors(self) -> Mapping[StoreId, RebuildCursor]:
         """Return how far rebuilds have come; empty if this catalogue was never rebuilt."""
+
+    @abstractmethod
+    async def journal_cursor(self, store_id: StoreId) -> JournalCursor:
+        """Return how far the journal beside the blobs of a store has come."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from traffic_storage.domain.identity import Marker
 from traffic_storage.ports.blob_store import BlobStore
+from traffic_storage.ports.store_journal import StoreJournal
 
 
 class StoreIdentity(Protocol):
@@ -52,8 +53,8 @@ class StoreIdentity(Protocol):
         """
 
 
-class MarkedBlobStore(BlobStore, StoreIdentity, Protocol):
-    """A blob store that has an identification file (marker).
+class MarkedBlobStore(BlobStore, StoreIdentity, StoreJournal, Protocol):
+    """A blob store that has an identification file (marker) and a journal.
 
     Adapters of stores implement this protocol; a container is configured with such adapters.
     """

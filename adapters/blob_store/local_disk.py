@@ -30,6 +30,7 @@ from traffic_storage.ports.spool import Body
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
 _MARKER = ".traffic-storage"
+_JOURNAL = "journal"
 _PAGE = 1000
 _OBSTACLE_SECONDS = 10.0
 _BATCH_BLOBS = 64
@@ -162,6 +163,15 @@ class LocalDiskBlobStore(MarkedBlobStore):
             await self._writing.run_to_end(
                 ignore_cancellation, self._folder.exchange_marker, _MARKER, expected, expected[1]
             )
+
+    async def put_note(self, name: str, text: bytes) -> None:
+        with self._watched():
+            await self._writing.run_to_end(
+                ignore_cancellation, self._folder.put_note, _JOURNAL, name, text
+            )
+
+    async def note(self, name: str) -> bytes | None:
+        return await self._reading.run(self._folder.note, _JOURNAL, name)
 
     async def aclose(self) -> None:
         await self._writing.aclose()

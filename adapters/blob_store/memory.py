@@ -52,6 +52,7 @@ class InMemoryBlobStore(MarkedBlobStore):
         self._limit_bytes = limit_bytes
         self._blobs: dict[BlobKey, _Blob] = {}
         self._marker: Marker | None = None
+        self._notes: dict[str, bytes] = {}
 
     @property
     def tier(self) -> Tier:
@@ -137,6 +138,13 @@ class InMemoryBlobStore(MarkedBlobStore):
                 f"{self._location} has another identification file (marker) than expected"
             )
         self._marker = becomes
+
+    async def put_note(self, name: str, text: bytes) -> None:
+        if self._notes.setdefault(name, text) != text:
+            raise BlobConflict(f"{self._location} has another note {name}")
+
+    async def note(self, name: str) -> bytes | None:
+        return self._notes.get(name)
 
     async def aclose(self) -> None:
         """Do nothing: the blobs remain in memory."""

@@ -29,6 +29,7 @@ from traffic_storage.adapters.files.staging import FILE_MODE, Staged, Staging, U
 from traffic_storage.adapters.files.walk import walk
 from traffic_storage.domain.digests import Digester, Digests
 from traffic_storage.domain.files import BlobKey
+from traffic_storage.domain.journal import MAX_NOTE_BYTES
 from traffic_storage.domain.manifest import (
     MAX_SIDECAR_BYTES,
     BlobManifest,
@@ -317,6 +318,31 @@ class BlobFolder:
                 if held != becomes:
                     self._replace(root, name, becomes)
             self._marker = becomes
+
+    def put_note(self, path: str, name: str, text: bytes) -> None:
+        """Publish a small file in the folder `path`, which is made, unless it exists with this text.
+
+        Raises:
+            BlobConflict: the file exists with another text.
+        """
+        with translated(self.place):
+            place = Place(self._folders.for_writing(path), name, self._durable)
+            with self._staged(place.folder) as staged:
+                write_all(staged.fd, text)
+                if publish(staged, place, always):
+                    return
+        if self.note(path, name) != text:
+            raise BlobConflict(f"{self.place} has another note {name}")
+
+    def note(self, path: str, name: str) -> bytes | None:
+        """Return the content of a small file in the folder `path`; None if it does not exist."""
+        with translated(self.place):
+            try:
+                folder = self._folders.for_reading(path, fresh=True)
+                file = Descriptor(os.open(name, _OPEN, dir_fd=folder.fd))
+            except FileNotFoundError:
+                return None
+            return read_all(file.fd, min(os.fstat(file.fd).st_size, MAX_NOTE_BYTES))
 
     def close(self) -> None:
         """Close all folders and the staging folder; the next call opens them again."""

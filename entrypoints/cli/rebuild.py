@@ -55,7 +55,8 @@ async def rebuild(
         say_json(view)
     else:
         _say(view)
-    return ExitCode.FINDINGS if view["unplaced"] or view["skipped"] else ExitCode.OK
+    is_whole = not (view["unplaced"] or view["skipped"] or view["unreadable_notes"])
+    return ExitCode.OK if is_whole else ExitCode.FINDINGS
 
 
 async def _rebuilt(
@@ -80,6 +81,8 @@ def _say(view: "RebuildView") -> None:
             "files": f"{view['files']}, {in_bytes(view['bytes'])}",
             "further copies": f"{view['copies']}",
             "violations": f"{view['violations']}",
+            "holds": f"{view['holds']}",
+            "deletions": f"{view['deletions']}",
             "known before": f"{view['known']}",
             "being stored": f"{view['unfinished']}",
             "not restored": f"{view['unplaced']}",
@@ -89,6 +92,8 @@ def _say(view: "RebuildView") -> None:
         note(f"{location} belonged to another catalogue")
     for location, reason in view["skipped"].items():
         note(f"{location} was not examined: {reason}")
+    for name in view["unreadable_notes"]:
+        note(f"the note {name} of the journal is damaged: holds or deletions may be missing")
     for reason, count in view["reasons"].items():
         note(f"{count} not restored: {reason}")
     for one in view["examples"][:_SHOWN]:

@@ -75,6 +75,7 @@ CREATE TABLE IF NOT EXISTS segments (
 CREATE VIEW IF NOT EXISTS sized AS
     SELECT *, (SELECT coalesce(sum(length(bytes)), 0) FROM segments WHERE blob = id) AS size_bytes
     FROM blobs;
+CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, text BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS marker (only INTEGER PRIMARY KEY CHECK (only = 1), text TEXT NOT NULL);
 """
 _PAGE = 500
@@ -167,6 +168,12 @@ class SqliteBlobStore(MarkedBlobStore):
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
         expected = was.to_text(), becomes.to_text()
         await self._writing.run(lambda db: _exchange_marker(db, expected, expected[1]))
+
+    async def put_note(self, name: str, text: bytes) -> None:
+        await self._writing.run(lambda db: _put_note(db, name, text))
+
+    async def note(self, name: str) -> bytes | None:
+        return await self._reading.run(lambda db: _note(db, name))
 
     async def aclose(self) -> None:
         await self._writing.aclose()
@@ -390,6 +397,20 @@ def _room(db: sqlite3.Connection, path: Path) -> Room:
 def _marker(db: sqlite3.Connection) -> str | None:
     row = db.execute("SELECT text FROM marker").fetchone()
     return row[0] if row else None
+
+
+def _note(db: sqlite3.Connection, name: str) -> bytes | None:
+    row = db.execute("SELECT text FROM note WHERE name = ?", (name,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _put_note(db: sqlite3.Connection, name: str, text: bytes) -> None:
+    with _transaction(db):
+        held = _note(db, name)
+        if held is None:
+            db.execute("INSERT INTO note VALUES (?, ?)", (name, text))
+        elif held != text:
+            raise BlobConflict(f"the store has another note {name}")
 
 
 def _exchange_marker(

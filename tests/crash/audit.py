@@ -293,6 +293,8 @@ def _local_objects(root: Path) -> tuple[dict[str, Blob], list[str]]:
         if not path.is_file() or path.name in MARKERS:
             continue
         key = str(path.relative_to(root))
+        if key.startswith("journal/"):
+            continue
         if key.split("/", 1)[0] in {"image", "video", "metadata"}:
             objects[key] = Blob.of(path.read_bytes())
         else:
@@ -318,7 +320,7 @@ async def _cloud_objects(settings: StorageConfig) -> dict[str, Blob]:
     for batch in store.list():
         for entry in batch:
             key = entry["path"]
-            if key not in MARKERS:
+            if key not in MARKERS and not key.startswith("journal/"):
                 found = await store.get_async(key)
                 objects[key] = Blob.of(bytes(await found.bytes_async()))
     return objects

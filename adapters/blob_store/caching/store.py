@@ -145,6 +145,12 @@ class CachingBlobStore(MarkedBlobStore):
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
         await self._cloud.replace_marker(was, becomes)
 
+    async def put_note(self, name: str, text: bytes) -> None:
+        await self._cloud.put_note(name, text)
+
+    async def note(self, name: str) -> bytes | None:
+        return await self._cloud.note(name)
+
     async def aclose(self) -> None:
         await self._copies.aclose()
         await self._cloud.aclose()

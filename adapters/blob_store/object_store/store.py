@@ -27,6 +27,7 @@ from traffic_storage.domain.digests import (
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
 from traffic_storage.domain.identity import Marker
+from traffic_storage.domain.journal import MAX_NOTE_BYTES
 from traffic_storage.domain.manifest import (
     MAX_SIDECAR_BYTES,
     BlobManifest,
@@ -64,6 +65,7 @@ from traffic_storage.ports.errors import (
 from traffic_storage.ports.spool import Body
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
+_JOURNAL = "journal"
 _CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1
 _EXAMINED_AT_ONCE = 8
@@ -227,6 +229,22 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             raise BlobConflict(
                 f"{self.location} has another identification object (marker) than expected"
             ) from error
+
+    async def put_note(self, name: str, text: bytes) -> None:
+        path = f"{_JOURNAL}/{name}"
+        try:
+            await self._bucket.create_note(path, text)
+        except (BlobConflict, StorageUnavailable) as error:
+            held = await self._bucket.note(path, MAX_NOTE_BYTES)
+            if held is None:
+                self._refuse_contradiction(error)
+                raise
+            if held.text != text:
+                raise BlobConflict(f"{self.location} has another note {name}") from error
+
+    async def note(self, name: str) -> bytes | None:
+        held = await self._bucket.note(f"{_JOURNAL}/{name}", MAX_NOTE_BYTES)
+        return None if held is None else held.text
 
     async def aclose(self) -> None:
         await self._threads.aclose()

@@ -56,6 +56,7 @@ from traffic_storage.domain.ingest import (
     Unit,
 )
 from traffic_storage.domain.jobs import Run, RunEnd
+from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.pressure import NotePressure, PressureLevel
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.quarantine import (
@@ -123,6 +124,7 @@ class InMemoryRecordRepo(
             BeginRemoval: self.begin_removal,
             LeaveQuarantine: self.leave_quarantine,
             ImportRows: self._import,
+            SetJournalCursor: self.set_journal_cursor,
             PlaceHold: self.place_hold,
             ReleaseHold: self.release_hold,
             Tombstone: self._tombstone,

@@ -13,6 +13,7 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.ingest import Attempt
+from traffic_storage.domain.journal import JournalCursor, SetJournalCursor
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -38,6 +39,7 @@ class InMemoryReconciliation:
     def __init__(self) -> None:
         self._quarantine: dict[tuple[StoreId, BlobKey], Quarantined] = {}
         self._cursors: dict[StoreId, RebuildCursor] = {}
+        self._journals: dict[StoreId, JournalCursor] = {}
 
     async def recorded(
         self, store_id: StoreId, after: UUID | None = None, limit: int = 1000
@@ -85,6 +87,17 @@ class InMemoryReconciliation:
 
     async def rebuild_cursors(self) -> Mapping[StoreId, RebuildCursor]:
         return dict(self._cursors)
+
+    async def journal_cursor(self, store_id: StoreId) -> JournalCursor:
+        return self._journals.get(store_id, JournalCursor(store_id))
+
+    def set_journal_cursor(self, change: SetJournalCursor) -> bool:
+        """Apply this change."""
+        store_id = change.was.store_id
+        if self._journals.get(store_id, JournalCursor(store_id)) != change.was:
+            return False
+        self._journals[store_id] = change.becomes
+        return True
 
     def enter_quarantine(self, change: EnterQuarantine) -> bool:
         """Apply this change."""

@@ -9,6 +9,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver
 from traffic_storage.adapters.record_repo.sql.statements import FILE, VIOLATION
 from traffic_storage.domain.files import BlobKey, StoredFile
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
+from traffic_storage.domain.journal import JournalCursor
 from traffic_storage.domain.quarantine import Quarantined
 from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
@@ -85,6 +86,10 @@ class SqlReconciliation:
     async def rebuild_cursors(self) -> Mapping[StoreId, RebuildCursor]:
         found = await self._driver.read(statements.CURSORS, [()])
         return {one.store_id: one for one in map(rows.cursor_of, found)}
+
+    async def journal_cursor(self, store_id: StoreId) -> JournalCursor:
+        found = await self._driver.read(statements.JOURNAL, [(store_id,)])
+        return JournalCursor(store_id, *found[0][1:]) if found else JournalCursor(store_id)
 
     async def _range(self, after: UUID | None, limit: int) -> tuple[UUID, UUID | None]:
         """Return the limits of a page of all replicas; the second is None if it is the last page."""

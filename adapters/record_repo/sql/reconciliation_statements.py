@@ -22,6 +22,7 @@ from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.adapters.record_repo.sql.tables import (
     attempt,
     file,
+    journal,
     quarantine,
     rebuild,
     replica,
@@ -128,6 +129,29 @@ SET_CURSOR = Statement(
     ),
 )
 
+_on_postgres_journal = postgresql.insert(journal).values(
+    store_id=bindparam("new_store_id"), sequence=literal_column("0"), number=literal_column("0")
+)
+_on_sqlite_journal = sqlite.insert(journal).values(
+    store_id=bindparam("new_store_id"), sequence=literal_column("0"), number=literal_column("0")
+)
+INSERT_JOURNAL = Statement(
+    _on_postgres_journal.on_conflict_do_nothing(),
+    ("new_store_id",),
+    on_sqlite=_on_sqlite_journal.on_conflict_do_nothing(),
+)
+# Compare-and-set.
+SET_JOURNAL = Statement(
+    update(journal)
+    .where(
+        journal.c.store_id == bindparam("of_store"),
+        journal.c.sequence == bindparam("was_sequence"),
+        journal.c.number == bindparam("was_number"),
+    )
+    .values(sequence=bindparam("becomes_sequence"), number=bindparam("becomes_number")),
+    ("of_store", "was_sequence", "was_number", "becomes_sequence", "becomes_number"),
+)
+
 # Reads. A page is a range of all replicas, whatever their stores: an index by store would cost each
 # insertion more than it saves the few reads.
 _page = (
@@ -199,3 +223,6 @@ QUARANTINED = Statement(
 )
 ENTRY = Statement(select(quarantine).where(*_this_entry), ("of_store", "of_key"))
 CURSORS = Statement(select(rebuild), ())
+JOURNAL = Statement(
+    select(journal).where(journal.c.store_id == bindparam("of_store")), ("of_store",)
+)

@@ -304,6 +304,15 @@ quarantine = Table(
     sqlite_with_rowid=False,
 )
 
+# How far the journal beside the blobs of each store has come.
+journal = Table(
+    "journal",
+    metadata,
+    Column("store_id", _text(), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+)
+
 # How far the rebuild of each store has come.
 rebuild = Table(
     "rebuild",

@@ -13,6 +13,7 @@ from traffic_storage.domain.files import FileKind, ReplicaState, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId, ViolationId
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
+from traffic_storage.domain.journal import JournalCursor, SetJournalCursor
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -367,3 +368,23 @@ class ReconciliationContract:
         (found,) = await scanned(repo, here.store_id, 10)
 
         assert found.state is ReplicaState.MISSING
+
+    async def test_the_cursor_of_a_journal_is_replaced_by_compare_and_set(
+        self, repo: RecordRepo
+    ) -> None:
+        """SetJournalCursor, journal_cursor: one cursor a store; of concurrent changes one happens."""
+        here, there = await local(repo), await cloud(repo)
+        begin = JournalCursor(here.store_id)
+        assert await repo.journal_cursor(here.store_id) == begin
+        changes = [SetJournalCursor(begin, JournalCursor(here.store_id, n, n)) for n in (1, 2, 3)]
+
+        results = await asyncio.gather(*map(repo.apply, changes))
+
+        assert results.count(True) == 1
+        now = changes[results.index(True)].becomes
+        assert await repo.journal_cursor(here.store_id) == now
+        assert not await repo.apply(changes[results.index(False)])
+        further = JournalCursor(here.store_id, 10**12, 10**9)
+        assert await repo.apply(SetJournalCursor(now, further))
+        assert await repo.journal_cursor(here.store_id) == further
+        assert await repo.journal_cursor(there.store_id) == JournalCursor(there.store_id)

@@ -111,3 +111,33 @@ class StoreIdentityContract:
         assert await is_empty(store)
         blob = await stored(store, random_blob(10))
         assert await keys_of(store) == [blob.key]
+
+    async def test_a_note_is_returned_as_it_was_written(self, store: MarkedBlobStore) -> None:
+        """put_note, note: any text up to 4 MiB; None if there is none."""
+        assert await store.note("000000000001") is None
+        texts = {"000000000001": b"{}", "000000000002": bytes(range(256)) * 4096}
+        for name, text in texts.items():
+            await store.put_note(name, text)
+        for name, text in texts.items():
+            assert await store.note(name) == text
+        assert await store.note("000000000003") is None
+
+    async def test_a_note_is_written_once(self, store: MarkedBlobStore) -> None:
+        """put_note: create-only; the same text succeeds, another one is a conflict."""
+        for _ in range(2):
+            await store.put_note("000000000001", b"first")
+        with pytest.raises(BlobConflict):
+            await store.put_note("000000000001", b"second")
+        assert await store.note("000000000001") == b"first"
+
+    async def test_of_concurrent_notes_one_is_written(self, store: MarkedBlobStore) -> None:
+        """put_note: of concurrent calls with different texts, one succeeds."""
+        texts = [b"%d" % number for number in range(8)]
+        results = await asyncio.gather(*(went(store.put_note("000000000001", t)) for t in texts))
+        assert results.count(True) == 1
+        assert await store.note("000000000001") == texts[results.index(True)]
+
+    async def test_notes_are_no_blobs(self, store: MarkedBlobStore) -> None:
+        """put_note: a store with notes only has no blobs."""
+        await store.put_note("000000000001", b"{}")
+        assert await is_empty(store)

@@ -100,6 +100,12 @@ class FailingBlobStore(Failing, MarkedBlobStore):
     async def replace_marker(self, was: Marker, becomes: Marker) -> None:
         await self._do("replace_marker", lambda: self.inner.replace_marker(was, becomes))
 
+    async def put_note(self, name: str, text: bytes) -> None:
+        await self._do("put_note", lambda: self.inner.put_note(name, text))
+
+    async def note(self, name: str) -> bytes | None:
+        return await self._do("note", lambda: self.inner.note(name))
+
     async def aclose(self) -> None:
         await self.inner.aclose()
 

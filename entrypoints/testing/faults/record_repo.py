@@ -32,6 +32,7 @@ from traffic_storage.domain.jobs import (
     RunEnd,
     Schedule,
 )
+from traffic_storage.domain.journal import JournalCursor
 from traffic_storage.domain.quarantine import Quarantined
 from traffic_storage.domain.query import (
     Cursor,
@@ -277,6 +278,9 @@ class FailingRecordRepo(Failing, RecordRepo):
         return await self._do(
             "quarantine_entries", lambda: self.inner.quarantine_entries(store_id, keys)
         )
+
+    async def journal_cursor(self, store_id: StoreId) -> JournalCursor:
+        return await self._do("journal_cursor", lambda: self.inner.journal_cursor(store_id))
 
     async def rebuild_cursors(self) -> Mapping[StoreId, RebuildCursor]:
         return await self._do("rebuild_cursors", self.inner.rebuild_cursors)

@@ -21,6 +21,7 @@ from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     EnterQuarantineWriter,
     LeaveQuarantineWriter,
     NoteQuarantinedWriter,
+    SetJournalCursorWriter,
     UndoAttemptWriter,
 )
 from traffic_storage.adapters.record_repo.sql.changes.record_plan import RecordPlanWriter
@@ -50,6 +51,7 @@ from traffic_storage.domain.deletion import (
 from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
+from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.pressure import NotePressure
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.quarantine import (
@@ -72,6 +74,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     BeginRemoval: BeginRemovalWriter,
     LeaveQuarantine: LeaveQuarantineWriter,
     ImportRows: ImportRowsWriter,
+    SetJournalCursor: SetJournalCursorWriter,
     AddReplica: AddReplicaWriter,
     ReleaseReplica: ReleaseReplicaWriter,
     PlaceHold: PlaceHoldWriter,

@@ -7,6 +7,7 @@ from traffic_storage.adapters.record_repo.sql import rows
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -95,6 +96,28 @@ class LeaveQuarantineWriter(ChangeWriter[LeaveQuarantine]):
 
     @override
     async def refused(self, change: LeaveQuarantine, refused: Refused) -> bool:
+        return refused.repeated
+
+
+class SetJournalCursorWriter(ChangeWriter[SetJournalCursor]):
+    """Replaces the cursor of a journal."""
+
+    def __init__(self, driver: Driver, read: CatalogueReader) -> None:
+        """Nothing is read."""
+
+    async def write(self, change: SetJournalCursor) -> Write | None:
+        was, becomes = change.was, change.becomes
+        row = (was.store_id, was.sequence, was.number, becomes.sequence, becomes.number)
+        return Write(
+            (
+                Step(statements.INSERT_JOURNAL, ((was.store_id,),)),
+                Step(statements.SET_JOURNAL, (row,), 1),
+            ),
+            grows=True,
+        )
+
+    @override
+    async def refused(self, change: SetJournalCursor, refused: Refused) -> bool:
         return refused.repeated
 
 

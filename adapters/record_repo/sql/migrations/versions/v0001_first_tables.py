@@ -52,6 +52,13 @@ def _make_quarantine() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "journal",
+        sa.Column("store_id", _text(), nullable=False),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("store_id", name="journal_pkey"),
+    )
+    op.create_table(
         "rebuild",
         sa.Column("store_id", _text(), nullable=False),
         sa.Column("after", _uuid()),

@@ -1,0 +1,114 @@
+"""ExportJournal: copies events about holds and deletions into the stores, beside the blobs."""
+
+import asyncio
+import logging
+
+from attrs import evolve
+
+from traffic_storage.application.stores import Stores
+from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.events import RecordedEvent
+from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
+from traffic_storage.domain.journal import JOURNALED, JournalCursor, Note, SetJournalCursor
+from traffic_storage.ports.changes import Changes
+from traffic_storage.ports.errors import BlobConflict
+from traffic_storage.ports.outbox import Outbox
+from traffic_storage.ports.reconciliation import Reconciliation
+from traffic_storage.ports.store_registry import StoreRegistry
+
+logger = logging.getLogger("traffic_storage.journal")
+
+JOURNAL = JobKind("journal")
+BATCH = 500
+_SECONDS = 5.0
+
+
+class ExportJournal:
+    """Writes new events into the journal of a store. Concurrent and repeated runs do no harm."""
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        rows: Reconciliation,
+        outbox: Outbox,
+        registry: StoreRegistry,
+        changes: Changes,
+    ) -> None:
+        self._stores = stores
+        self._rows = rows
+        self._outbox = outbox
+        self._registry = registry
+        self._changes = changes
+
+    async def __call__(self, store_id: StoreId) -> int:
+        """Write all events that the journal of a store lacks; return their number.
+
+        Raises:
+            StorageUnavailable: the store is not trusted or can't be reached.
+            StorageFull: the store or the database has no space.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        await self._stores.confirm(store_id)
+        exported = 0
+        while True:
+            cursor = await self._rows.journal_cursor(store_id)
+            events = await self._outbox.events(cursor.sequence, BATCH)
+            if not events:
+                return exported
+            wanted = tuple(one for one in events if one.event.kind in JOURNALED)
+            becomes = evolve(cursor, sequence=events[-1].sequence)
+            if wanted:
+                becomes = await self._write(becomes, wanted)
+            if await self._changes.apply(SetJournalCursor(cursor, becomes)):
+                exported += len(wanted)
+
+    async def everywhere(self) -> None:
+        """Write the journals of all stores of this process, as far as that succeeds in a few seconds.
+
+        What is left is written by the next job.
+        """
+        for bound in self._stores:
+            if bound.store_id is None or not bound.trusted:
+                continue
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    await self(bound.store_id)
+            except (TimeoutError, TrafficStorageError) as error:
+                logger.warning(
+                    "the journal of %s can't be written now; this is tried again: %s",
+                    bound.store.location,
+                    str(error) or "it takes too long",
+                )
+
+    async def run(self, run: Run, _report: Report) -> Outcome:
+        """Do a job of the kind `JOURNAL`, for the store in its argument `store_id`."""
+        return Outcome(Done(Progress(await self(StoreId(str(run.arguments["store_id"]))))))
+
+    async def _write(
+        self, cursor: JournalCursor, events: tuple[RecordedEvent, ...]
+    ) -> JournalCursor:
+        """Write a note under the next free number; return the cursor behind it.
+
+        A note that exists is one of this catalogue that was written before a crash, or one that an
+        older state of the catalogue does not know; that one stays, and its number is passed over.
+        """
+        store = self._stores.trusted(cursor.store_id)
+        catalogue_id = await self._registry.catalogue_id()
+        number = cursor.number
+        while True:
+            number += 1
+            note = Note(number, catalogue_id, events)
+            try:
+                await store.put_note(note.name, note.to_text())
+            except BlobConflict:
+                held = await store.note(note.name)
+                known = None if held is None else Note.from_text(held)
+                if known is not None and known.is_begin_of(note):
+                    last = known.events[-1].sequence
+                    return evolve(cursor, sequence=last, number=number)
+                logger.warning("the journal of %s has a note %s", cursor.store_id, note.name)
+                continue
+            return evolve(cursor, number=number)

@@ -1,0 +1,264 @@
+"""The journal beside the blobs: a rebuild brings holds back and resurrects nothing."""
+
+from copy import deepcopy
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from attrs import evolve
+
+from tests.application.rig import Rig, Service, film, picture, violation_record
+from tests.application.script import Died, Script, Step
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.application.export_journal import JOURNAL
+from traffic_storage.domain.deletion import Deletion, Tombstone, Undelete
+from traffic_storage.domain.files import FileState, StoredFile, Tier
+from traffic_storage.domain.holds import (
+    HeldFile,
+    HeldRange,
+    Hold,
+    HoldRequest,
+    PlaceHold,
+    ReleaseHold,
+)
+from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId
+from traffic_storage.domain.journal import note_name
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.query import HoldsQuery
+from traffic_storage.entrypoints.testing.containers import NOON
+from traffic_storage.entrypoints.testing.faults.plans import When
+
+LOCAL, CLOUD = Tier.LOCAL, Tier.CLOUD
+DAY = timedelta(days=1)
+
+
+def id_of(service: Service, tier: Tier = LOCAL) -> StoreId:
+    """The id of a store."""
+    (found,) = [one.store_id for one in service.stores if one.store.tier is tier]
+    assert found is not None
+    return found
+
+
+async def export(service: Service, *tiers: Tier) -> None:
+    """Write the journal of these stores; of all, if none is named."""
+    for tier in tiers or (LOCAL, CLOUD):
+        if any(one.store_id for one in service.stores if one.store.tier is tier and one.trusted):
+            await service.container.export_journal()(id_of(service, tier))
+
+
+async def decide(rig: Rig, service: Service) -> None:
+    """Store files; hold, release, delete and undelete some of them."""
+    for name in ("free", "held", "deleted", "undeleted", "both"):
+        await service.video(film(len(name)), name, metadata={"device_id": "cam-1"})
+    await service.evidence(violation_record(), picture())
+    now = rig.clock.now()
+    one = Hold(uuid4(), HeldFile(FileId("held")), "C-1", "trial", "judge", now, now + 90 * DAY)
+    scope = HeldRange(DeviceId("cam-1"), NOON - DAY, NOON - DAY / 2, include_future=True)
+    two = Hold(uuid4(), scope, "C-2", "enquiry", "prosecutor", now)
+    for hold in (one, two):
+        assert await rig.repo.apply(PlaceHold(hold))
+    assert await rig.repo.apply(ReleaseHold(two.hold_id, now + DAY, "prosecutor", "closed"))
+    for name in ("deleted", "undeleted", "both"):
+        await delete(rig, name)
+    rig.clock.advance(DAY)
+    again = Undelete((FileId("undeleted"),), rig.clock.now(), NOON + 400 * DAY, "error", "clerk")
+    assert await rig.repo.apply(again)
+    assert await rig.repo.apply(evolve(again, file_ids=(FileId("both"),)))
+    await delete(rig, "both")
+    await delete(rig, "V001~metadata", "V001~image")
+
+
+async def delete(rig: Rig, *names: str) -> None:
+    """Mark files as deleted."""
+    now = rig.clock.now()
+    ids = tuple(map(FileId, names))
+    change = Tombstone(ids, uuid4(), now, now + 7 * DAY, "asked", "clerk", override=True)
+    assert await rig.repo.apply(change)
+
+
+async def decided(rig: Rig) -> tuple[dict[FileId, StoredFile], dict[FileId, Deletion], set[Hold]]:
+    """All files, without dates of verification, all deletions and all holds."""
+    files = {
+        name: evolve(file, replicas=tuple(evolve(c, verified_at=None) for c in file.replicas))
+        for name, file in rig.files.items()
+    }
+    holds = await rig.repo.holds(HoldsQuery())
+    return (
+        files,
+        dict(await rig.repo.deletions(files)),
+        {*holds.items},
+    )
+
+
+@pytest.fixture(params=[StorageStrategy.LOCAL_ONLY, StorageStrategy.CLOUD_ONLY])
+def rig(request: pytest.FixtureRequest) -> Rig:
+    return Rig(request.param)
+
+
+async def rebuild(service: Service) -> None:
+    """Rebuild the catalogue of a service."""
+    found = await service.container.rebuild_catalogue()(lambda _progress: None)
+    assert (found.unplaced, found.unreadable) == (0, [])
+
+
+async def test_a_rebuild_brings_holds_and_deletions_back(rig: Rig) -> None:
+    async with rig.running() as service:
+        await decide(rig, service)
+        await export(service)
+    before = await decided(rig)
+    violation = dict(rig.repo._violations)
+    rig.repo = InMemoryRecordRepo()
+
+    async with rig.running() as service:
+        await rebuild(service)
+        assert await decided(rig) == before
+        assert rig.repo._violations == violation
+        assert rig.files[FileId("undeleted")].state is FileState.AVAILABLE
+        assert rig.files[FileId("both")].state is FileState.TOMBSTONED
+        # Again: nothing changes.
+        await rebuild(service)
+        assert await decided(rig) == before
+
+
+async def test_a_rebuild_of_a_rebuilt_catalogue_knows_both_times(rig: Rig) -> None:
+    async with rig.running() as service:
+        await decide(rig, service)
+        await export(service)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(service)
+        await delete(rig, "free")
+        await export(service)
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(service)
+        assert await decided(rig) == before
+
+
+async def test_an_old_catalogue_learns_what_was_decided_since(rig: Rig) -> None:
+    async with rig.running() as service:
+        await service.video(film(1), "early")
+        await export(service)
+    backup = deepcopy(rig.repo)
+    rig.clock.advance(timedelta(hours=2))
+    async with rig.running() as service:
+        await decide(rig, service)
+        await delete(rig, "early")
+        await export(service)
+    before = await decided(rig)
+    rig.repo = backup
+    async with rig.running() as service:
+        for bound in service.stores:
+            if bound.untrusted_reason and bound.store_id:
+                await service.stores.adopt(bound)
+        await service.stores.bind()
+        await rebuild(service)
+        assert await decided(rig) == before
+        # Its numbers go on behind those of the lost time.
+        await delete(rig, "free")
+        await export(service)
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(service)
+        assert (await decided(rig))[1].keys() == before[1].keys()
+
+
+async def test_nothing_is_purged_before_the_whole_journal_was_applied(rig: Rig) -> None:
+    async with rig.running() as service:
+        await decide(rig, service)
+        await export(service)
+    rig.repo = InMemoryRecordRepo()
+    rig.clock.advance(30 * DAY)
+    async with rig.running() as service:
+        await rebuild(service)
+        due = await rig.repo.due_for_purge(rig.clock.now())
+        assert due.items == ()
+        later = await rig.repo.due_for_purge(rig.clock.now() + DAY)
+        assert {one.file_id for one in later.items} >= {"deleted", "both"}
+
+
+async def test_the_store_with_most_of_the_journal_is_read() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        await service.video(film(), "X")
+        await delete(rig, "X")
+        await export(service)
+        again = Undelete((FileId("X"),), rig.clock.now(), NOON + 400 * DAY, "error", "clerk")
+        assert await rig.repo.apply(again)
+        await export(service, CLOUD)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(service)
+        assert rig.files[FileId("X")].state is FileState.AVAILABLE
+
+
+@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize("call", ["local.put_note", "repo.apply"])
+async def test_an_export_that_was_killed_goes_on(call: str, when: When) -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await service.video(film(), "X")
+        await service.video(film(2), "Y")
+        await delete(rig, "X")
+    dying = rig.boot()
+    await dying.start()
+    rig.script.begin((Step(call, 1, when), Died))
+    with pytest.raises(Died):
+        await export(dying, LOCAL)
+    rig.script = Script()
+    async with rig.running() as service:
+        await delete(rig, "Y")
+        await export(service, LOCAL)
+        assert await service.container.export_journal()(id_of(service)) == 0
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(service)
+        assert await decided(rig) == before
+
+
+async def test_a_damaged_note_is_told_and_the_others_are_applied() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        for name in ("X", "Y"):
+            await service.video(film(len(name)), name)
+            await delete(rig, name)
+            await export(service, LOCAL)
+    notes = rig.at_rest[LOCAL]._notes
+    notes[note_name(1)] = notes[note_name(1)].replace(b'"X"', b'"Z"')
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        found = await service.container.rebuild_catalogue()(lambda _progress: None)
+        assert [name for _, name in found.unreadable] == [note_name(1)]
+        assert rig.files[FileId("X")].state is FileState.AVAILABLE
+        assert rig.files[FileId("Y")].state is FileState.TOMBSTONED
+
+
+async def test_a_worker_writes_the_journal_of_each_store() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        assert JOURNAL in service.container.handlers()
+        kinds = [one.kind for one in service.container.schedules()()]
+        assert kinds.count(JOURNAL) == 2
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_a_hold_is_beside_the_blobs_before_the_answer(is_away: bool) -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        await service.json({"n": 1}, "X")
+        if is_away:
+            rig.cloud.go_down("no answer")
+        request = HoldRequest("C-1", "trial", file_id=FileId("X"))
+        placed = await service.container.legal_holds().place(request, "judge")
+        assert len(rig.at_rest[LOCAL]._notes) == 1
+        assert len(rig.at_rest[CLOUD]._notes) == (not is_away)
+        rig.cloud.come_back()
+        await export(service)
+        assert len(rig.at_rest[CLOUD]._notes) == 1
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(service)
+        assert (await rig.repo.holds(HoldsQuery())).items == (placed.hold,)
