@@ -160,8 +160,8 @@ def _say_rules(rules: "tuple[RetentionRule, ...]") -> None:
 
 
 def _say_staged(view: "StagedRulesView") -> None:
-    for word in ("added", "removed"):
-        for rule in view[word]:  # type: ignore[literal-required]
+    for word, rules in (("added", view["added"]), ("removed", view["removed"])):
+        for rule in rules:
             say(f"{word} {rule['rule_id']}: {rule['days']} days")
     for change in view["changed"]:
         before, after = change["before"], change["after"]
