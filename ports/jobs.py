@@ -18,6 +18,7 @@ from traffic_storage.domain.changes import Change
 from traffic_storage.domain.jobs import (
     Claim,
     Job,
+    JobKind,
     NewJob,
     Progress,
     Renewal,
@@ -25,7 +26,7 @@ from traffic_storage.domain.jobs import (
     RunEnd,
     Schedule,
 )
-from traffic_storage.domain.query import JobsQuery, Page
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, JobsQuery, Page
 
 
 class JobQueue(Protocol):
@@ -59,6 +60,16 @@ class JobQueue(Protocol):
     @abstractmethod
     async def jobs(self, query: JobsQuery) -> Page[Job]:
         """Return a page of jobs, the newest first."""
+
+    @abstractmethod
+    async def live_jobs(
+        self, kind: JobKind, after: Cursor | None = None, limit: int = MAX_LIMIT
+    ) -> Page[Job]:
+        """Return a page of the jobs of a kind that are ready or running, the oldest first.
+
+        A job that is live while all pages are read is on one of them, whatever its state changes to
+        and back. The cost does not depend on the number of jobs that have ended.
+        """
 
 
 class JobSource(Protocol):

@@ -12,6 +12,7 @@ from traffic_storage.domain.jobs import (
     LIVE,
     Claim,
     Job,
+    JobKind,
     JobState,
     NewJob,
     Progress,
@@ -23,7 +24,7 @@ from traffic_storage.domain.jobs import (
     ended,
     taken_back,
 )
-from traffic_storage.domain.query import Cursor, JobsQuery, Page
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, JobsQuery, Page
 from traffic_storage.ports.errors import LeaseLost
 
 
@@ -86,6 +87,17 @@ class InMemoryJobs:
         )
         items = tuple(found[: query.limit])
         if len(found) <= query.limit:
+            return Page(items)
+        return Page(items, Cursor(items[-1].created_at, str(items[-1].job_id)))
+
+    async def live_jobs(
+        self, kind: JobKind, after: Cursor | None = None, limit: int = MAX_LIMIT
+    ) -> Page[Job]:
+        behind = None if after is None else (after.at, UUID(after.row_id))
+        live = [job for job in self._jobs.values() if job.state in LIVE and job.kind == kind]
+        found = sorted((job for job in live if behind is None or _place(job) > behind), key=_place)
+        items = tuple(found[:limit])
+        if len(found) <= limit:
             return Page(items)
         return Page(items, Cursor(items[-1].created_at, str(items[-1].job_id)))
 

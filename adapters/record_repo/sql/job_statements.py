@@ -26,7 +26,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from traffic_storage.adapters.record_repo.sql.statement import Statement
-from traffic_storage.adapters.record_repo.sql.tables import is_ended, job, job_slot
+from traffic_storage.adapters.record_repo.sql.tables import is_ended, is_live, job, job_slot
 from traffic_storage.domain.jobs import FIRST_PAUSE, JobState
 
 _MICROS = 1_000_000
@@ -256,6 +256,21 @@ CLAIMED = Statement(
     .where(_in(JobState.RUNNING), job.c.lease_id == _given("lease"))
     .order_by(job.c.priority.desc(), job.c.run_at),
     ("lease",),
+)
+
+LIVE_JOBS = Statement(
+    select(*COLUMNS)
+    # SQLite can't know that few jobs of a kind are live.
+    .with_hint(job, "INDEXED BY job_live_idx", "sqlite")
+    .where(
+        is_live,
+        job.c.kind == _given("of_kind"),
+        job.c.created_at >= _given("earliest"),
+        (job.c.created_at > _given("earliest")) | (job.c.job_id > _given("after")),
+    )
+    .order_by(job.c.created_at, job.c.job_id)
+    .limit(_given("limit")),
+    ("of_kind", "earliest", "after", "limit"),
 )
 
 

@@ -18,6 +18,7 @@ from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import (
     Claim,
     Job,
+    JobKind,
     NewJob,
     Priority,
     Progress,
@@ -30,7 +31,7 @@ from traffic_storage.domain.jobs import (
     pause_after,
     state_after,
 )
-from traffic_storage.domain.query import Cursor, JobsQuery, Page
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, JobsQuery, Page
 
 _LOST = " stopped, or did not renew its lease in time"
 
@@ -77,6 +78,16 @@ class SqlJobs:
         found = await self._driver.read(statement, [rows.jobs_query_row(query)])
         items = tuple(map(rows.job_of, found[: query.limit]))
         if len(found) <= query.limit:
+            return Page(items)
+        return Page(items, Cursor(items[-1].created_at, str(items[-1].job_id)))
+
+    async def live_jobs(
+        self, kind: JobKind, after: Cursor | None = None, limit: int = MAX_LIMIT
+    ) -> Page[Job]:
+        row = rows.live_jobs_row(kind, after, limit)
+        found = await self._driver.read(statements.LIVE_JOBS, [row])
+        items = tuple(map(rows.job_of, found[:limit]))
+        if len(found) <= limit:
             return Page(items)
         return Page(items, Cursor(items[-1].created_at, str(items[-1].job_id)))
 

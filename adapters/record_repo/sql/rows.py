@@ -47,7 +47,7 @@ from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.jobs import Job, JobKind, JobState, NewJob, Priority, Progress
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.quarantine import Quarantined, QuarantineReason, QuarantineState
-from traffic_storage.domain.query import JobsQuery
+from traffic_storage.domain.query import Cursor, JobsQuery
 from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, replica_id_of
 from traffic_storage.domain.retention import USUAL_REASONS
@@ -89,6 +89,7 @@ _FILE_COLUMNS = 32
 # text that holds one begins with a tab, which it has nowhere else, so that reading need not search.
 _LONG = "\t"
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_EARLIEST = -(2**63)
 _LATEST = 2**63 - 1
 _BEHIND_ALL_UUIDS = b"\xff" * 16
 
@@ -491,6 +492,13 @@ def job_of(row: Row) -> Job:
         store_id=StoreId(store_id) if store_id else None,
         target_id=StoreId(target_id) if target_id else None,
     )
+
+
+def live_jobs_row(kind: JobKind, after: Cursor | None, limit: int) -> Args:
+    """Return the arguments of a page of live jobs; one row more shows whether there is a next page."""
+    at = micros(after.at) if after is not None else _EARLIEST
+    behind = UUID(after.row_id) if after is not None else UUID(int=0)
+    return kind, at, behind.bytes, limit + 1
 
 
 def jobs_query_row(query: JobsQuery) -> Args:

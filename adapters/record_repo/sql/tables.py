@@ -584,6 +584,7 @@ job = Table(
 
 
 is_ended = _is_one_of(sorted(set(JobState) - LIVE))
+is_live = _is_one_of(sorted(LIVE))
 
 
 def _job_index(
@@ -595,8 +596,9 @@ def _job_index(
 
 
 _job_index("key", job.c.key, states=sorted(LIVE), unique=True)
-# The store last: jobs of other stores are passed over within the index.
+# The stores first: jobs that wait for a store that is away are never walked through.
 _job_index("due", job.c.needs, job.c.priority, job.c.run_at, states=[JobState.READY])
+_job_index("live", job.c.kind, job.c.created_at, job.c.job_id, states=sorted(LIVE))
 _job_index("leased_until", job.c.leased_until, states=[JobState.RUNNING])
 _job_index("lease_id", job.c.lease_id, states=[JobState.RUNNING])
 _job_index("ended", job.c.ended_at, states=sorted(set(JobState) - LIVE))

@@ -160,6 +160,34 @@ class JobsContract:
         rest = evolve(a_claim(2), stores=(bucket, disk))
         assert {second, *ids(await repo.claim(rest))} == {copy.job_id, further.job_id}
 
+    async def test_live_jobs_are_listed_by_age(self, repo: RecordRepo) -> None:
+        """live_jobs: those of a kind that are ready or running, the oldest first, in pages."""
+        jobs = [new_job(COPY, max_attempts=1) for _ in range(6)]
+        for job in jobs:
+            await repo.enqueue([job, new_job(CHECK)])
+        (run, failed) = await repo.claim(a_claim(2, COPY))
+        await repo.finish(failed, Dead("no"))
+        claimed = {run.job_id, failed.job_id}
+        cancelled = next(job.job_id for job in jobs if job.job_id not in claimed)
+        assert await repo.cancel_job(cancelled)
+        gone = {failed.job_id, cancelled}
+        expected = [job.job_id for job in jobs if job.job_id not in gone]
+        assert run.job_id in expected
+        written = [await found(repo, job) for job in jobs if job.job_id in expected]
+        written.sort(key=lambda job: (job.created_at, job.job_id))
+        by_age = [job.job_id for job in written]
+        page = await repo.live_jobs(COPY)
+        assert ([job.job_id for job in page.items], page.next) == (by_age, None)
+        seen, after = [], None
+        while True:
+            page = await repo.live_jobs(COPY, after, 3)
+            seen += [job.job_id for job in page.items]
+            after = page.next
+            if after is None:
+                break
+        assert seen == by_age
+        assert (await repo.live_jobs(JobKind("other"))).items == ()
+
     async def test_a_job_waits_for_its_delay(self, repo: RecordRepo, later: Later) -> None:
         """claim: a job is not claimed before its delay has passed."""
         job = new_job(delay=10 * SECOND)

@@ -25,6 +25,7 @@ from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
 from traffic_storage.domain.jobs import (
     Claim,
     Job,
+    JobKind,
     NewJob,
     Progress,
     Renewal,
@@ -35,6 +36,7 @@ from traffic_storage.domain.jobs import (
 from traffic_storage.domain.journal import JournalCursor
 from traffic_storage.domain.quarantine import Quarantined
 from traffic_storage.domain.query import (
+    MAX_LIMIT,
     Cursor,
     FilesQuery,
     HoldsQuery,
@@ -92,6 +94,11 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def jobs(self, query: JobsQuery) -> Page[Job]:
         return await self._do("jobs", lambda: self.inner.jobs(query))
+
+    async def live_jobs(
+        self, kind: JobKind, after: Cursor | None = None, limit: int = MAX_LIMIT
+    ) -> Page[Job]:
+        return await self._do("live_jobs", lambda: self.inner.live_jobs(kind, after, limit))
 
     async def claim(self, claim: Claim) -> Sequence[Run]:
         return await self._do("claim", lambda: self.inner.claim(claim))

@@ -341,6 +341,9 @@ def _make_jobs() -> None:
         "job_key_idx", "job", ["key"], unique=True, postgresql_where=live, sqlite_where=live
     )
     _make_partial("job_due_idx", "job", ["needs", "priority", "run_at"], "state = 'ready'")
+    _make_partial(
+        "job_live_idx", "job", ["kind", "created_at", "job_id"], "state IN ('ready', 'running')"
+    )
     _make_partial("job_leased_until_idx", "job", ["leased_until"], "state = 'running'")
     _make_partial("job_lease_id_idx", "job", ["lease_id"], "state = 'running'")
     _make_partial("job_ended_idx", "job", ["ended_at"], "state IN ('cancelled', 'dead', 'done')")
