@@ -62,7 +62,7 @@ async def test_hybrid_copies_what_is_due(setup: Setup, no_leaks: None) -> None:
 
 async def test_local_then_cloud_moves_the_oldest(setup: Setup, no_leaks: None) -> None:
     films = [encoded_film(number) for number in range(5)]
-    full = setup(max_local_size_gb=2e-3, high_water=1.0)
+    full = setup(max_local_size_gb=2e-3, high_water=1.0, evidence_reserve_share=0.0)
     urls = {}
     async with StorageService(full, StorageStrategy.LOCAL_THEN_CLOUD) as storage:
         for number in range(5):
