@@ -22,6 +22,7 @@ from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.check_invariants import CheckInvariants
+from traffic_storage.application.clean_up import CleanUp
 from traffic_storage.application.copy_file import CopyFile
 from traffic_storage.application.copy_jobs import CopyJobs
 from traffic_storage.application.delete_files import DeleteFiles
@@ -52,6 +53,7 @@ from traffic_storage.application.release_copy import ReleaseCopy
 from traffic_storage.application.replay_journal import ReplayJournal
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
 from traffic_storage.application.restore_rows import RestoreRows
+from traffic_storage.application.retain import APPLY_RETENTION, Retain
 from traffic_storage.application.review_incidents import ReviewIncidents
 from traffic_storage.application.rules_in_force import (
     RECOMPUTE,
@@ -82,6 +84,7 @@ from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.pressure import PressureRules
 from traffic_storage.domain.reconcile import Breaker
 from traffic_storage.domain.retention import CaptureBounds
+from traffic_storage.domain.retention_plans import DeletionLimits
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.settings.retention_file import configured_rules
 from traffic_storage.entrypoints.signing import SigningKey
@@ -289,6 +292,10 @@ def _capture_bounds(settings: StorageConfig) -> CaptureBounds:
     return CaptureBounds(earliest, settings.max_backdating)
 
 
+def _deletion_limits(settings: StorageConfig) -> DeletionLimits:
+    return DeletionLimits(settings.max_deletion_share, settings.max_deletion_files)
+
+
 def _settle(settings: StorageConfig) -> timedelta:
     """Return how long after a change of the rules a file can still be stored by the old ones."""
     return REFRESH + timedelta(seconds=settings.attempt_timeout_seconds)
@@ -328,6 +335,7 @@ def _handlers(
     verify: VerifyReplicas,
     watch_pressure: WatchPressure,
     purge: Purge,
+    retain: Retain,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -342,6 +350,7 @@ def _handlers(
         VERIFY: verify.run,
         WATCH_PRESSURE: watch_pressure.run,
         PURGE: purge.run,
+        APPLY_RETENTION: retain.run,
     }
 
 
@@ -610,6 +619,21 @@ class Container(DeclarativeContainer):
         ids=ids,
         grace=Called(_days("deletion_grace_days"), settings),
     )
+    retain = Singleton(
+        Retain,
+        in_force=rules_in_force,
+        records=_record_repo,
+        catalogue=_record_repo,
+        deletions=_record_repo,
+        holds=_record_repo,
+        changes=_record_repo,
+        delete=delete_files,
+        purge=purge,
+        clock=clock,
+        ids=ids,
+        limits=Called(_deletion_limits, settings),
+        grace=Called(_days("deletion_grace_days"), settings),
+    )
     export_journal = Singleton(
         ExportJournal,
         stores=stores,
@@ -760,6 +784,10 @@ class Container(DeclarativeContainer):
         verify=verify_replicas,
         watch_pressure=watch_pressure,
         purge=purge,
+        retain=retain,
+    )
+    clean_up = Singleton(
+        CleanUp, retain=retain, stores=stores, examine=examine_quarantine, recover=recover
     )
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)

@@ -4,8 +4,10 @@ from datetime import datetime
 
 from typing_extensions import TypedDict
 
+from traffic_storage.application.clean_up import CleanedUp
 from traffic_storage.domain.explanation import Explanation
 from traffic_storage.domain.holds import Hold
+from traffic_storage.domain.retention_plans import RetentionPlan, RetentionReport
 from traffic_storage.domain.retention_rules import RetentionRule, Site
 from traffic_storage.domain.rules_in_force import RulesRevision, StagedRules, difference
 from traffic_storage.entrypoints.views import FileStateName, Kind, Time
@@ -133,6 +135,83 @@ class ExplanationView(TypedDict):
     would_change: list[str]
 
 
+class AmountView(TypedDict):
+    """A number of files, and the stored bytes of all their copies."""
+
+    files: int
+    bytes: int
+
+
+class PlanLineView(TypedDict):
+    """What one rule makes due of one kind of files."""
+
+    rule: str
+    kind: Kind
+    files: int
+    bytes: int
+
+
+class PlanView(TypedDict):
+    """What a deletion by retention would do; `plan_id` applies it. `as_of` is its cut-off.
+
+    `files` and `bytes` are what would be deleted; `held` and `excluded` (by the reason) stay although
+    their retention has ended. `available` is the number of all files.
+    """
+
+    plan_id: str
+    as_of: Time
+    revision: int
+    planned_by: str
+    files: int
+    bytes: int
+    violations: int
+    local_files: int
+    cloud_files: int
+    lines: list[PlanLineView]
+    held: AmountView
+    excluded: dict[str, AmountView]
+    available: int
+
+
+class RetentionView(TypedDict):
+    """What a deletion by retention has done.
+
+    `files_deleted` are gone from view; their `bytes_pending` are freed when the grace ends.
+    `bytes_freed` are bytes of copies that were removed now. `held` files and the `skipped` ones (by
+    the reason) stay although their retention has ended.
+    """
+
+    plan_id: str
+    files_deleted: int
+    violations_deleted: int
+    bytes_freed: int
+    bytes_pending: int
+    held: int
+    skipped: dict[str, int]
+
+
+class CleanUpView(TypedDict):
+    """What a clean-up has done, or with `dry_run` would do.
+
+    `local_files_deleted` and `cloud_files_deleted` had a copy on that tier (with one on both, they
+    count in both); `records_deleted` are violations. `quarantine_removed` blobs had been in the
+    quarantine for its days.
+    """
+
+    plan_id: str
+    files_deleted: int
+    local_files_deleted: int
+    cloud_files_deleted: int
+    records_deleted: int
+    bytes_freed: int
+    bytes_pending: int
+    held: int
+    skipped: dict[str, int]
+    quarantine_removed: int
+    operations_undone: int
+    dry_run: bool
+
+
 def rule_view(rule: RetentionRule) -> RuleView:
     """Return the view of a rule."""
     return {
@@ -251,3 +330,59 @@ def _deletion_view(found: Explanation) -> DeletionView | None:
 
 def _iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
+
+
+def plan_view(plan: RetentionPlan) -> PlanView:
+    """Return the view of a plan."""
+    return {
+        "plan_id": str(plan.plan_id),
+        "as_of": plan.as_of.isoformat(),
+        "revision": plan.revision,
+        "planned_by": plan.planned_by,
+        "files": plan.files,
+        "bytes": plan.bytes,
+        "violations": plan.violations,
+        "local_files": plan.local_files,
+        "cloud_files": plan.cloud_files,
+        "lines": [
+            {"rule": line.rule, "kind": line.kind.value, "files": line.files, "bytes": line.bytes}
+            for line in plan.lines
+        ],
+        "held": {"files": plan.held.files, "bytes": plan.held.bytes},
+        "excluded": {
+            why: {"files": one.files, "bytes": one.bytes} for why, one in plan.excluded.items()
+        },
+        "available": plan.available,
+    }
+
+
+def retention_view(found: RetentionReport) -> RetentionView:
+    """Return the view of what a deletion by retention has done."""
+    return {
+        "plan_id": str(found.plan_id),
+        "files_deleted": found.files_deleted,
+        "violations_deleted": found.violations_deleted,
+        "bytes_freed": found.bytes_freed,
+        "bytes_pending": found.bytes_pending,
+        "held": found.held,
+        "skipped": dict(found.skipped),
+    }
+
+
+def clean_up_view(done: CleanedUp) -> CleanUpView:
+    """Return the view of a clean-up."""
+    found = done.retention
+    return {
+        "plan_id": str(found.plan_id),
+        "files_deleted": found.files_deleted,
+        "local_files_deleted": found.local_files,
+        "cloud_files_deleted": found.cloud_files,
+        "records_deleted": found.violations_deleted,
+        "bytes_freed": found.bytes_freed + done.bytes_removed,
+        "bytes_pending": found.bytes_pending,
+        "held": found.held,
+        "skipped": dict(found.skipped),
+        "quarantine_removed": done.removed,
+        "operations_undone": done.undone,
+        "dry_run": done.dry_run,
+    }

@@ -1,11 +1,11 @@
-"""`traffic-storage retention`: the rules and their staged changes, and why a file is kept."""
+"""`traffic-storage retention` and `cleanup`: rules, plans, and why a file is kept."""
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App
 
+from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.confirm import Yes, confirmed
 from traffic_storage.entrypoints.cli.output import (
     in_bytes,
@@ -17,6 +17,7 @@ from traffic_storage.entrypoints.cli.output import (
 )
 from traffic_storage.entrypoints.cli.session import (
     AsJson,
+    Flag,
     Shared,
     opened,
     opened_to_read,
@@ -24,9 +25,13 @@ from traffic_storage.entrypoints.cli.session import (
 
 if TYPE_CHECKING:
     from traffic_storage.domain.retention_rules import RetentionRule
-    from traffic_storage.entrypoints.retention_views import ExplanationView, StagedRulesView
+    from traffic_storage.entrypoints.retention_views import (
+        ExplanationView,
+        PlanView,
+        StagedRulesView,
+    )
 
-app = App(name="retention", help="Retention rules, and why a file is kept.")
+app = App(name="retention", help="Retention: rules, plans, explanations.")
 rules_app = App(name="rules", help="Show the retention rules, and change them in two steps.")
 app.command(rules_app)
 
@@ -79,7 +84,7 @@ async def stage(
     async with opened(session.container(settings)) as container:
         with FileBar("looking at files") as bar:
             staged, in_force = await container.change_rules().stage(
-                given, by=user(), reason=reason, report=bar.show
+                given, by=actor(), reason=reason, report=bar.show
             )
     view = staged_view(staged, in_force)
     if json:
@@ -110,11 +115,141 @@ async def enter(
     if not confirmed(f"Put the staged rules {known} in force?", yes=yes):
         return
     async with opened(session.container()) as container:
-        entered = await container.change_rules().enter(known, by=user())
+        entered = await container.change_rules().enter(known, by=actor())
     if json:
         say_json(rules_view(entered))
     else:
         say(f"revision {entered.revision} is in force; a job recomputes the files")
+
+
+@app.command
+async def plan(*, json: AsJson = False, session: Shared) -> None:
+    """Show how much retention would delete now, by rule and kind; delete nothing.
+
+    Parameters
+    ----------
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.cli.progress import FileBar
+    from traffic_storage.entrypoints.retention_views import plan_view
+
+    async with opened_to_read(session.container()) as container:
+        with FileBar("planning") as bar:
+            view = plan_view(await container.retain().plan(by=actor(), report=bar.show))
+    if json:
+        say_json(view)
+        return
+    _say_plan(view)
+    if view["files"]:
+        note(f"nothing is deleted; to delete it: retention apply {view['plan_id']}")
+
+
+@app.command
+async def apply(
+    plan_id: str | None = None,
+    /,
+    *,
+    override_limit: Flag = False,
+    dry_run: Flag = False,
+    yes: Yes = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Delete what is due by a plan, then erase what has passed its grace.
+
+    Each file is looked at again. What is deleted can be undeleted until its grace ends
+    (deletion_grace_days); what is under legal hold stays.
+
+    Parameters
+    ----------
+    plan_id:
+        The id that `retention plan` has shown; default: a new plan.
+    override_limit:
+        Apply the plan although it is larger than max_deletion_share and max_deletion_files.
+    dry_run:
+        Show the plan, and delete nothing.
+    yes:
+        Do not ask.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.cli.progress import FileBar
+    from traffic_storage.entrypoints.retention_views import plan_view, retention_view
+    from traffic_storage.entrypoints.service.retention import uuid_of
+
+    async with opened_to_read(session.container()) as container:
+        retain = container.retain()
+        if plan_id is None:
+            reviewed = await retain.plan(by=actor())
+        else:
+            reviewed = await retain.find_plan(uuid_of("plan_id", plan_id))
+        view = plan_view(reviewed)
+        if dry_run:
+            say_json(view) if json else _say_plan(view)
+            return
+        what = (
+            f"Delete {view['files']} files ({in_bytes(view['bytes'])}) by plan {view['plan_id']}?"
+        )
+        if not confirmed(what, yes=yes):
+            return
+        with FileBar("deleting") as bar:
+            done = await retain.apply(
+                reviewed.plan_id, by=actor(), override_limit=override_limit, report=bar.show
+            )
+    if json:
+        say_json(retention_view(done))
+        return
+    say(
+        f"deleted {done.files_deleted} files and {done.violations_deleted} violations; "
+        f"{in_bytes(done.bytes_freed)} freed, {in_bytes(done.bytes_pending)} freed when the grace "
+        f"ends; {done.held} held"
+    )
+    for reason, count in done.skipped.items():
+        say(f"skipped {count}: {reason}")
+
+
+async def cleanup(
+    *,
+    dry_run: Flag = False,
+    override_limit: Flag = False,
+    yes: Yes = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Delete what retention allows, erase what has passed its grace, and empty the quarantine.
+
+    Parameters
+    ----------
+    dry_run:
+        Show what would be removed, and remove nothing.
+    override_limit:
+        Delete although it is larger than max_deletion_share and max_deletion_files.
+    yes:
+        Do not ask.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.cli.progress import FileBar
+    from traffic_storage.entrypoints.retention_views import clean_up_view
+
+    async with opened_to_read(session.container()) as container:
+        clean_up = container.clean_up()
+        if not dry_run and not yes:
+            expected = clean_up_view(await clean_up(by=actor()))
+            what = f"Delete {expected['files_deleted']} files, free {in_bytes(expected['bytes_freed'])}?"
+            if not confirmed(what, yes=yes):
+                return
+        with FileBar("cleaning up") as bar:
+            view = clean_up_view(
+                await clean_up(
+                    by=actor(), dry_run=dry_run, override_limit=override_limit, report=bar.show
+                )
+            )
+    if json:
+        say_json(view)
+    else:
+        say_fields({name: str(value) for name, value in view.items()})
 
 
 @app.command
@@ -136,14 +271,6 @@ async def explain(file_id: str, /, *, json: AsJson = False, session: Shared) -> 
         say_json(view)
     else:
         _say_explanation(view)
-
-
-def user() -> str:
-    """Return the name of the user of this machine, under which changes are recorded."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
 
 
 def _say_rules(rules: "tuple[RetentionRule, ...]") -> None:
@@ -170,6 +297,18 @@ def _say_staged(view: "StagedRulesView") -> None:
         say("the sites differ")
     say(f"{view['effect']['summary']} ({in_bytes(view['effect']['due_bytes'])} due)")
     note(f"nothing is changed; to put it in force: retention rules enter {view['change_id']}")
+
+
+def _say_plan(view: "PlanView") -> None:
+    rows = [
+        (line["rule"], line["kind"], str(line["files"]), in_bytes(line["bytes"]))
+        for line in view["lines"]
+    ]
+    rows.append(("all", "", str(view["files"]), in_bytes(view["bytes"])))
+    say_table(("RULE", "KIND", "FILES", "SIZE"), rows)
+    say(f"held: {view['held']['files']} files, {in_bytes(view['held']['bytes'])}")
+    for why, amount in view["excluded"].items():
+        say(f"not deleted: {amount['files']} files: {why}")
 
 
 def _say_explanation(view: "ExplanationView") -> None:

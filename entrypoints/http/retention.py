@@ -7,7 +7,10 @@ from attrs import frozen
 from fastapi import Body, Path, Request
 from starlette.responses import Response
 
+from traffic_storage.application.clean_up import CleanUp
 from traffic_storage.application.explain import Explain
+from traffic_storage.application.jobs import Jobs
+from traffic_storage.application.retain import Retain, application
 from traffic_storage.application.rules_in_force import ChangeRules, RulesInForce
 from traffic_storage.domain.errors import (
     InvalidInput,
@@ -21,19 +24,32 @@ from traffic_storage.domain.principal import Principal, Scope
 from traffic_storage.domain.rules_json import given_rules_in
 from traffic_storage.entrypoints.http.downloads import FileIdPath, check_visible
 from traffic_storage.entrypoints.http.errors import BadRequest, DeviceNotAllowed, MissingScope
+from traffic_storage.entrypoints.http.jobs import accepted, prefers_async
 from traffic_storage.entrypoints.http.request_body import known_principal
 from traffic_storage.entrypoints.http.responses import JsonResponse
 from traffic_storage.entrypoints.http.routing import StorageRoute
-from traffic_storage.entrypoints.http.schemas import RetentionRulesFields
+from traffic_storage.entrypoints.http.schemas import (
+    CleanupFields,
+    RetentionFields,
+    RetentionRulesFields,
+)
 from traffic_storage.entrypoints.http.security.access import Access
 from traffic_storage.entrypoints.retention_views import (
+    CleanUpView,
     ExplanationView,
+    PlanView,
+    RetentionView,
     RulesView,
     StagedRulesView,
+    clean_up_view,
     explanation_view,
+    plan_view,
+    retention_view,
     rules_view,
     staged_view,
 )
+from traffic_storage.entrypoints.service.retention import uuid_of
+from traffic_storage.entrypoints.views import JobView
 
 _READ = Access(Scope.EVIDENCE_READ)
 _MAINTENANCE = Access(Scope.MAINTENANCE)
@@ -52,6 +68,9 @@ class RetentionParts:
     in_force: RulesInForce
     change_rules: ChangeRules
     explain: Explain
+    retain: Retain
+    clean_up: CleanUp
+    jobs: Jobs
 
 
 class RetentionRules:
@@ -89,6 +108,63 @@ class RetentionRules:
         return JsonResponse(rules_view(await self._change.enter(change_id, by=principal.name)))
 
 
+class LifecycleRetention:
+    """`POST /lifecycle/retention`: plans, and applies a plan."""
+
+    def __init__(self, retain: Retain, jobs: Jobs) -> None:
+        self._retain = retain
+        self._jobs = jobs
+
+    async def __call__(
+        self, request: Request, given: Annotated[RetentionFields | None, Body()] = None
+    ) -> Response:
+        """Plan a deletion by retention; with `apply`, do it.
+
+        Without `apply`, nothing is deleted, and the answer is the plan. With it, the answer says
+        what was deleted, and the key also needs the scope evidence:delete. With `Prefer:
+        respond-async` a job applies the plan, and the answer is the job.
+        """
+        given = given or RetentionFields.model_validate({})
+        if not given.apply:
+            principal = whole_principal(request)
+            return JsonResponse(plan_view(await self._retain.plan(by=principal.name)))
+        principal = whole_principal(request, Scope.EVIDENCE_DELETE)
+        override = bool(given.override_limit)
+        if given.plan_id is None:
+            plan = await self._retain.plan(by=principal.name)
+        else:
+            plan = await self._retain.find_plan(uuid_of("plan_id", given.plan_id))
+        if prefers_async(request):
+            kind, arguments = application(plan.plan_id, principal.name, override_limit=override)
+            return accepted(request, await self._jobs.start(kind, arguments))
+        done = await self._retain.apply(plan.plan_id, by=principal.name, override_limit=override)
+        return JsonResponse(retention_view(done))
+
+
+class Cleanup:
+    """`POST /storage/cleanup`."""
+
+    def __init__(self, clean_up: CleanUp) -> None:
+        self._clean_up = clean_up
+
+    async def __call__(
+        self, request: Request, given: Annotated[CleanupFields | None, Body()] = None
+    ) -> Response:
+        """Delete what retention allows, erase what has passed its grace, and empty the quarantine.
+
+        `dry_run` is true unless it is given. With `dry_run: false`, the key also needs the scope
+        evidence:delete.
+        """
+        given = given or CleanupFields.model_validate({})
+        dry_run = given.dry_run is not False
+        scopes = () if dry_run else (Scope.EVIDENCE_DELETE,)
+        principal = whole_principal(request, *scopes)
+        done = await self._clean_up(
+            by=principal.name, dry_run=dry_run, override_limit=bool(given.override_limit)
+        )
+        return JsonResponse(clean_up_view(done))
+
+
 class ExplainFile:
     """`GET /files/{file_id}/explain`."""
 
@@ -121,7 +197,33 @@ def whole_principal(request: Request, *scopes: Scope) -> Principal:
 def retention_routes(parts: RetentionParts) -> list[StorageRoute]:
     """Return the routes of retention."""
     rules = RetentionRules(parts.in_force, parts.change_rules)
+    deleting = (*_QUERYING, NotFound, WrongState, MissingScope, DeviceNotAllowed, StorageFull)
     return [
+        StorageRoute(
+            "/lifecycle/retention",
+            LifecycleRetention(parts.retain, parts.jobs).__call__,
+            method="POST",
+            name="retain",
+            summary="Plan what retention deletes, or delete it",
+            tags=["retention"],
+            access=_MAINTENANCE,
+            errors=deleting,
+            response_model=PlanView | RetentionView,
+            response_description="the plan; with `apply`, what was deleted",
+            responses={202: {"model": JobView, "description": "the job that applies the plan"}},
+        ),
+        StorageRoute(
+            "/storage/cleanup",
+            Cleanup(parts.clean_up).__call__,
+            method="POST",
+            name="clean_up",
+            summary="Remove what is no longer kept, or see what would be removed",
+            tags=["retention"],
+            access=_MAINTENANCE,
+            errors=deleting,
+            response_model=CleanUpView,
+            response_description="what was, or would be, removed",
+        ),
         StorageRoute(
             "/files/{file_id}/explain",
             ExplainFile(parts.explain).__call__,

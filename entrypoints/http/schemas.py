@@ -505,6 +505,29 @@ class RetentionRulesFields(Fields):
     )
 
 
+class RetentionFields(Fields):
+    """What is done about files whose retention has ended."""
+
+    apply: Flag = Field(None, description="delete what is due; default false", examples=[False])
+    plan_id: Annotated[str, Schema({"type": "string", "format": "uuid"})] | None = Field(
+        None,
+        description="the plan to apply; without it, a new one is made and applied",
+        examples=["0199a0c4-5d00-7000-8000-000000000000"],
+    )
+    override_limit: Flag = Field(
+        None, description="apply it although it exceeds the limits", examples=[False]
+    )
+
+
+class CleanupFields(Fields):
+    """How a clean-up is done."""
+
+    dry_run: Flag = Field(None, description="only count; default true", examples=[True])
+    override_limit: Flag = Field(
+        None, description="delete although it exceeds the limits", examples=[False]
+    )
+
+
 class DownloadQuery(Fields):
     """The query of a download."""
 

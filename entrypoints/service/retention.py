@@ -7,10 +7,16 @@ from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.rules_json import given_rules_in
 from traffic_storage.entrypoints.retention_views import (
+    CleanUpView,
     ExplanationView,
+    PlanView,
+    RetentionView,
     RulesView,
     StagedRulesView,
+    clean_up_view,
     explanation_view,
+    plan_view,
+    retention_view,
     rules_view,
     staged_view,
 )
@@ -57,6 +63,35 @@ class Retention:
         check_type("file_id", file_id, str)
         use_cases = await self._parts.started()
         return explanation_view(await use_cases.explain()(file_id))
+
+    async def plan(self) -> PlanView:
+        """Implement `StorageService.plan_retention`."""
+        use_cases = await self._parts.started()
+        return plan_view(await use_cases.retain().plan(by=ACTOR))
+
+    async def apply(self, plan_id: str, *, override_limit: bool) -> RetentionView:
+        """Implement `StorageService.apply_retention`."""
+        known = uuid_of("plan_id", plan_id)
+        use_cases = await self._parts.started()
+        return retention_view(
+            await use_cases.retain().apply(known, by=ACTOR, override_limit=override_limit)
+        )
+
+    async def policies(self, *, dry_run: bool, override_limit: bool) -> RetentionView:
+        """Implement `StorageService.apply_retention_policies`."""
+        use_cases = await self._parts.started()
+        return retention_view(
+            await use_cases.retain().policies(
+                by=ACTOR, dry_run=dry_run, override_limit=override_limit
+            )
+        )
+
+    async def clean_up(self, *, dry_run: bool, override_limit: bool) -> CleanUpView:
+        """Implement `StorageService.cleanup_expired_data`."""
+        use_cases = await self._parts.started()
+        return clean_up_view(
+            await use_cases.clean_up()(by=ACTOR, dry_run=dry_run, override_limit=override_limit)
+        )
 
 
 def uuid_of(name: str, value: str) -> UUID:

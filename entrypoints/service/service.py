@@ -17,7 +17,10 @@ from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.fixity_views import FixityView, IncidentView, IntegrityView
 from traffic_storage.entrypoints.retention_views import (
+    CleanUpView,
     ExplanationView,
+    PlanView,
+    RetentionView,
     RulesView,
     StagedRulesView,
 )
@@ -713,6 +716,49 @@ class StorageService:
             StorageUnavailable: the listing of a store can't be completed.
         """
         return await self._maintenance.rebuild(dry_run=dry_run, read=read, take_over=take_over)
+
+    async def plan_retention(self) -> PlanView:
+        """Return how much retention would delete now, by rule and kind; delete nothing."""
+        return await self._retention.plan()
+
+    async def apply_retention(self, plan_id: str, *, override_limit: bool = False) -> RetentionView:
+        """Delete what is due by the cut-off of a plan, then purge what has passed its grace.
+
+        Each file is looked at again: what is held, or must be kept longer by now, stays. Repeating
+        the call goes on with what is left.
+
+        Raises:
+            InvalidInput: `plan_id` is not a UUID.
+            NotFound: there is no such plan.
+            WrongState: the rules were changed since the plan was made; or the plan is larger than
+                both `max_deletion_share` and `max_deletion_files`, and `override_limit` is False.
+        """
+        return await self._retention.apply(plan_id, override_limit=override_limit)
+
+    async def apply_retention_policies(
+        self, dry_run: bool = False, *, override_limit: bool = False
+    ) -> RetentionView:
+        """Delete what is due now, then purge what has passed its grace.
+
+        With `dry_run`, nothing is deleted, and the result says what would be.
+
+        Raises:
+            WrongState: more is due than both limits allow, and `override_limit` is False.
+        """
+        return await self._retention.policies(dry_run=dry_run, override_limit=override_limit)
+
+    async def cleanup_expired_data(
+        self, dry_run: bool = True, *, override_limit: bool = False
+    ) -> CleanUpView:
+        """Do what `apply_retention_policies` does, and remove what else no longer serves a purpose.
+
+        That is what has been in the quarantine for `quarantine_days`, and blobs of interrupted store
+        operations. With `dry_run`, which is the default, nothing is done.
+
+        Raises:
+            WrongState: as in `apply_retention_policies`.
+        """
+        return await self._retention.clean_up(dry_run=dry_run, override_limit=override_limit)
 
     async def get_retention_rules(self) -> RulesView:
         """Return the retention rules in force: since when, by whom, why."""

@@ -191,6 +191,14 @@ class StorageConfig:
     image_retention_days: int = setting(90, _DAYS, "days that images are kept")
     video_retention_days: int = setting(30, _DAYS, "days that videos are kept")
     metadata_retention_days: int = setting(365, _DAYS, "days that metadata is kept")
+    max_deletion_share: float = setting(
+        0.01, rules.number(0, 1), "share of the files that retention deletes without an override"
+    )
+    max_deletion_files: int = setting(
+        10_000,
+        rules.whole(0, 2**62),
+        "number of files that retention deletes without an override, whatever their share",
+    )
     retention_rules_file: Path | None = field(
         default=None,
         converter=rules.as_file,

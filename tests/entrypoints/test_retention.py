@@ -1,12 +1,14 @@
 """Retention by Python, on both set-ups."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.media import shipped_jpeg
 from tests.support.setups import config
 from traffic_storage import StorageConfig, StorageService
@@ -20,6 +22,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
     servers: dict[str, Any] = {}
     if request.param == "servers":
         servers["bucket"] = request.getfixturevalue("s3_bucket")
+        servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["database"] = request.getfixturevalue("postgres_database")
         servers["redis"] = request.getfixturevalue("redis_database")
     return config(tmp_path, **servers)
@@ -83,3 +86,45 @@ def test_a_wrong_file_of_rules_is_an_error_of_the_settings(tmp_path: Path) -> No
             file.write_text(content)
         with pytest.raises(ConfigurationError, match=r"rules\.toml"):
             container.rules_in_force()
+
+
+LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+async def expired(storage: StorageService) -> None:
+    """Store files whose retention ended long ago."""
+    for number in range(2):
+        given: dict[str, Json | datetime] = {"device_id": "cam_001", "timestamp": LONG_AGO}
+        await storage.store_metadata({"n": number}, f"old-{number}", given, historic=True)
+    await storage.store_metadata({"n": 3}, "young")
+
+
+async def test_retention_is_planned_then_applied(storage: StorageService) -> None:
+    await expired(storage)
+    plan = await storage.plan_retention()
+    assert (plan["files"], plan["available"], plan["held"]["files"]) == (2, 3, 0)
+    done = await storage.apply_retention(plan["plan_id"])
+    assert (done["files_deleted"], done["violations_deleted"], done["held"]) == (2, 0, 0)
+    assert (done["bytes_freed"], done["bytes_pending"]) == (0, plan["bytes"])
+    assert (await storage.explain("old-0"))["state"] == "tombstoned"
+    assert (await storage.explain("young"))["state"] == "available"
+
+
+async def test_the_clean_up_of_the_source(storage: StorageService) -> None:
+    """Limpieza Automática: `cleanup_results['local_files_deleted']`."""
+    await expired(storage)
+    counted = await storage.cleanup_expired_data()
+    assert (counted["dry_run"], counted["files_deleted"]) == (True, 2)
+    cleanup_results = await storage.cleanup_expired_data(dry_run=False)
+    assert cleanup_results["local_files_deleted"] == 2
+    assert cleanup_results["dry_run"] is False
+    assert cleanup_results["records_deleted"] == 0
+
+
+async def test_the_retention_of_the_source(storage: StorageService) -> None:
+    """Aplicar políticas de retención: `retention_results['files_deleted']`."""
+    await expired(storage)
+    assert (await storage.apply_retention_policies(dry_run=True))["files_deleted"] == 2
+    retention_results = await storage.apply_retention_policies()
+    assert retention_results["files_deleted"] == 2
+    assert (await storage.apply_retention_policies())["files_deleted"] == 0

@@ -38,3 +38,22 @@ def test_wrong_input_is_told(shell: Shell, tmp_path: Path) -> None:
     assert "did you mean days?" in wrong.err
     shell("retention", "rules", "enter", "x", "--yes", code=ExitCode.USAGE)
     shell("retention", "explain", "unknown", code=ExitCode.NOT_FOUND)
+
+
+def test_retention_is_planned_then_applied(shell: Shell, tmp_path: Path) -> None:
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(shipped_jpeg())
+    old = ("--captured-at", "2001-01-01T00:00:00", "--historic")
+    shell("store", str(picture), "--file-id", "a", *old)
+    (plan,) = shell("retention", "plan", "--json").lines
+    assert (plan["files"], plan["lines"][0]["rule"]) == (1, "default-image")
+    assert "default-image" in shell("retention", "plan").out
+    shell("retention", "apply", plan["plan_id"], code=ExitCode.USAGE)
+    assert "default-image" in shell("retention", "apply", plan["plan_id"], "--dry-run").out
+    (counted,) = shell("cleanup", "--dry-run", "--json").lines
+    assert (counted["dry_run"], counted["local_files_deleted"]) == (True, 1)
+    done = shell("retention", "apply", plan["plan_id"], "--yes")
+    assert done.out.startswith("deleted 1 files and 0 violations")
+    assert "it was deleted at" in shell("retention", "explain", "a").out
+    (cleaned,) = shell("cleanup", "--yes", "--json").lines
+    assert (cleaned["dry_run"], cleaned["local_files_deleted"]) == (False, 0)
