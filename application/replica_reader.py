@@ -10,7 +10,7 @@ from attrs import frozen
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import Stores
 from traffic_storage.domain.changes import ObserveReplica
-from traffic_storage.domain.digests import Digests, sha256_of
+from traffic_storage.domain.digests import Digests, Sha256, sha256_of
 from traffic_storage.domain.errors import (
     NoGoodReplica,
     NotFound,
@@ -63,7 +63,12 @@ class Caching:
 
 def cache_key(file: StoredFile) -> str:
     """Return the key under which the stored bytes of a file may be in the cache."""
-    return f"blob:{file.stored.sha256}"
+    return cached_under(file.stored.sha256)
+
+
+def cached_under(stored: Sha256) -> str:
+    """Return the key in the cache of stored bytes with this digest."""
+    return f"blob:{stored}"
 
 
 class ReplicaReader:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from traffic_storage.application.forget_purged import ForgetPurged
 from traffic_storage.application.rules_in_force import RulesInForce
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.sweep import Sweep
@@ -91,6 +92,7 @@ class Runtime:
         cache: Cache,
         rules: RulesInForce,
         sweep: Sweep,
+        forget_purged: ForgetPurged,
         worker: Worker | None,
         tasks: OwnedTasks,
         others: Sequence[Closing],
@@ -101,6 +103,7 @@ class Runtime:
         self._cache = cache
         self._rules = rules
         self._sweep = sweep
+        self._forget_purged = forget_purged
         self._worker = worker
         self._tasks = tasks
         self._others = others
@@ -146,6 +149,7 @@ class Runtime:
         """
         await self._stores.bind()
         await self._sweep()
+        await self._forget_purged()
 
     async def health(self) -> Health:
         """Return the state of all components.
@@ -215,6 +219,7 @@ class Runtime:
             await asyncio.sleep(self._verify_interval.total_seconds())
             try:
                 await self._stores.bind()
+                await self._forget_purged()
             except TrafficStorageError as error:
                 logger.warning(
                     "the stores could not be verified; they are verified again after "

@@ -420,6 +420,6 @@ def event_of_purge(change: EndPurge, file: StoredFile) -> Event:
     details: dict[str, Json] = {
         "certificate_sha256": change.certificate.sha256,
         "stored_sha256": file.stored.sha256,
-        "replicas": [{"store_id": copy.store_id, "key": copy.key} for copy in file.replicas],
+        "keys": [copy.key for copy in file.replicas],
     }
     return Event(EventKind.PURGED, change.at, file.file_id, file.violation_id, details)

@@ -144,7 +144,7 @@ class Replica:
     @property
     def replica_id(self) -> UUID:
         """The UUIDv7 in the key; it is unique among all replicas."""
-        return UUID(self.key[_ID_IN_KEY])
+        return replica_id_of(self.key)
 
     @property
     def written_on(self) -> date:
@@ -264,6 +264,11 @@ _KEY = re.compile(
     rf"(?:{'|'.join(FileKind)})/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}"
     r"/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{64}"
 )
+
+
+def replica_id_of(key: BlobKey) -> UUID:
+    """Return the id of the replica whose blob has this key."""
+    return UUID(key[_ID_IN_KEY])
 
 
 def is_blob_key(text: str) -> bool:

@@ -31,6 +31,7 @@ from traffic_storage.application.explain import Explain
 from traffic_storage.application.export_journal import JOURNAL, ExportJournal
 from traffic_storage.application.find import Find
 from traffic_storage.application.find_due_copies import FindDueCopies
+from traffic_storage.application.forget_purged import ForgetPurged
 from traffic_storage.application.heal_replica import HealReplica
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
@@ -799,6 +800,9 @@ class Container(DeclarativeContainer):
         source=_record_repo,
         worker=Singleton(_sync_worker, settings, ids, copy_jobs, schedules),
     )
+    forget_purged = Singleton(
+        ForgetPurged, outbox=_record_repo, replicas=_record_repo, cache=cache, stores=stores
+    )
     runtime = Singleton(
         Runtime,
         repo=_record_repo,
@@ -806,6 +810,7 @@ class Container(DeclarativeContainer):
         cache=cache,
         rules=rules_in_force,
         sweep=sweep,
+        forget_purged=forget_purged,
         worker=worker,
         tasks=tasks,
         others=List(images, spool, compressor),

@@ -183,6 +183,14 @@ class BlobStore(Protocol):
         """The store whose methods return no bytes from a cache; it need not be closed."""
         return self
 
+    async def forget(self, key: BlobKey) -> None:
+        """Remove the copy of a blob that a cache in front of this store has, if any."""
+        del key  # A store without a cache has no copy.
+
+    async def cached_keys(self) -> Sequence[BlobKey]:
+        """Return the keys of the blobs of which a cache in front of this store has copies."""
+        return ()
+
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:
         """Return the size of a blob, and its manifest (the catalogue row kept with the blob).

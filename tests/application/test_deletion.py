@@ -7,13 +7,14 @@ from datetime import timedelta
 import pytest
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
+from traffic_storage.adapters.cache.memory import InProcessCache
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.purge import PurgeReport
 from traffic_storage.domain.deletion import REGRANTED_RULE, Deleted, InsideRetention, NotDeleted
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import InvalidInput, NotFound, StorageUnavailable, WrongState
-from traffic_storage.domain.files import FileState, ReplicaState, Tier
+from traffic_storage.domain.files import BlobKey, FileState, ReplicaState, Tier
 from traffic_storage.domain.holds import Held, HoldReach, HoldRequest
 from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.placement import StorageStrategy
@@ -327,6 +328,52 @@ async def test_a_purged_file_leaves_the_cache(rig: Rig, service: Service) -> Non
     rig.clock.advance(7 * DAY)
     await purge(service)
     assert await rig.cache.get(key) is None
+
+
+async def test_every_process_forgets_what_one_has_purged() -> None:
+    """The purge of one process reaches the caches of another, in the process and on its disk."""
+    rig = Rig()
+    async with rig.running() as service, rig.running() as other:
+        own = InProcessCache(2**26, 2**20, rig.clock)
+        other.container.forget_purged()._cache = own
+        await service.image(picture(), "F")
+        file = (await service.find.file("F")).stored.sha256
+        await other.sweep()
+        await own.put(f"blob:{file}", b"bytes of F", DAY)
+        await service.container.delete_files().file("F", "a test", "clerk", override=True)
+        rig.clock.advance(7 * DAY)
+        await purge(service)
+        await other.sweep()
+        assert await own.get(f"blob:{file}") is None
+        # A read that began before the purge ends after it.
+        await own.put(f"blob:{file}", b"bytes of F", DAY)
+        await other.sweep()
+        assert await own.get(f"blob:{file}") is None
+
+
+async def test_a_cache_on_disk_is_compared_at_the_start() -> None:
+    """A process that did not run while a file was purged."""
+    rig = Rig()
+    async with rig.running() as service:
+        kept = (await service.image(picture(1), "G")).file.replicas[0].key
+        gone = (await service.image(picture(), "F")).file.replicas[0].key
+        await service.container.delete_files().file("F", "a test", "clerk", override=True)
+        rig.clock.advance(7 * DAY)
+        await purge(service)
+        store = rig.at_rest[Tier.LOCAL]
+        copies = {kept, gone}
+
+        async def cached_keys() -> list[BlobKey]:
+            return sorted(copies)
+
+        async def forget(key: BlobKey) -> None:
+            copies.discard(key)
+
+        bound = next(iter(service.stores)).store
+        bound.cached_keys, bound.forget = cached_keys, forget  # type: ignore[method-assign]
+        await service.sweep()
+        assert copies == {kept}
+        assert store.blobs.keys() == {kept}
 
 
 async def test_a_store_that_keeps_a_blob_is_tried_again(rig: Rig, service: Service) -> None:

@@ -115,6 +115,10 @@ class Copies:
             return False
         return True
 
+    async def keys(self) -> Sequence[BlobKey]:
+        """Return the keys of the blobs that have copies; none if the folder can't be read."""
+        return tuple(await self._index() or ())
+
     async def drop(self, key: BlobKey) -> None:
         """Remove the copy of a blob; a copy being written is removed afterwards."""
         for fetch in self._fetches.get(key, ()):

@@ -120,6 +120,12 @@ class CachingBlobStore(MarkedBlobStore):
     def uncached(self) -> BlobStore:
         return self._cloud.uncached
 
+    async def forget(self, key: BlobKey) -> None:
+        await self._copies.drop(key)
+
+    async def cached_keys(self) -> Sequence[BlobKey]:
+        return await self._copies.keys()
+
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._cloud.head(key)
 
