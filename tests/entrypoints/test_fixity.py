@@ -144,3 +144,17 @@ async def test_a_copy_in_the_cache_folder_becomes_the_replica(
         assert [one.key for one in now.readable] != [file.readable[0].key]
         assert len(now.readable) == 1
         assert (await storage.retrieve_file("X", evidence=True))[0] == content
+
+
+async def test_copies_below_an_absent_folder_are_unknown(tmp_path: Path, no_leaks: None) -> None:
+    """The folder may be a mount point that is not mounted: its copies are not called missing."""
+    settings = config(tmp_path, workers=0)
+    async with running(build(settings, StorageStrategy.LOCAL_ONLY)) as container:
+        await StorageService(container=container).store_image(shipped_jpeg(), file_id="X")
+    (tmp_path / "blobs" / "image").rename(tmp_path / "unmounted")
+    async with running(build(settings, StorageStrategy.LOCAL_ONLY)) as container:
+        storage = StorageService(container=container)
+        found = await storage.verify_data_integrity()
+        assert (found["missing"], found["unknown"]) == (0, 1)
+        (tmp_path / "unmounted").rename(tmp_path / "blobs" / "image")
+        assert (await storage.verify_data_integrity())["unknown"] == 0
