@@ -367,8 +367,9 @@ class TestAbort:
                     yield BlobEntry(BlobKey(prefix + after), 0, rig.clock.now())
 
             monkeypatch.setattr(store, "list", exchanged)
+            compare = service.container.reconcile_store()
             with pytest.raises(StorageUnavailable, match="identification file"):
-                await reconciled(service)
+                await compare(store_id(service), lambda _progress: None)
         assert rig.files == before
 
     async def test_a_listing_out_of_order_changes_nothing(
