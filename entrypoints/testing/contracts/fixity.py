@@ -30,6 +30,7 @@ from traffic_storage.domain.incidents import (
     OpenIncident,
 )
 from traffic_storage.domain.ingest import Unit
+from traffic_storage.entrypoints.testing.contracts.deletions import all_events
 from traffic_storage.entrypoints.testing.contracts.record_repo import cloud, local, recount
 from traffic_storage.entrypoints.testing.units import NOON, new_file, store
 from traffic_storage.ports.record_repo import RecordRepo
@@ -204,7 +205,7 @@ class FixityContract:
             file.file_id
         ]
         assert await due_in_pages(repo, place.store_id, NOON + DAY, 10) == []
-        event = (await repo.events())[-1].event
+        event = (await all_events(repo))[-1].event
         assert (event.kind, event.file_id, event.at) == (state.value, file.file_id, NOON)
 
     async def test_an_unknown_result_changes_no_copy(self, repo: RecordRepo) -> None:
