@@ -99,7 +99,7 @@ class KeepingHoldView(TypedDict):
     until: Time | None
 
 
-class DeletionView(TypedDict):
+class ExplainedDeletionView(TypedDict):
     """Why, when and by whom a file was deleted, and when its bytes are erased."""
 
     reason: str
@@ -130,7 +130,7 @@ class ExplanationView(TypedDict):
     captured_at: Time | None
     created_at: Time
     holds: list[KeepingHoldView]
-    deletion: DeletionView | None
+    deletion: ExplainedDeletionView | None
     why: list[str]
     would_change: list[str]
 
@@ -313,7 +313,7 @@ def _hold_view(hold: Hold) -> KeepingHoldView:
     }
 
 
-def _deletion_view(found: Explanation) -> DeletionView | None:
+def _deletion_view(found: Explanation) -> ExplainedDeletionView | None:
     deletion = found.deletion
     if deletion is None:
         return None

@@ -27,7 +27,9 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
         servers["redis"] = request.getfixturevalue("redis_database")
 
     def made(strategy: StorageStrategy) -> StorageConfig:
-        return config(tmp_path, **({"bucket": bucket} if strategy.needs_cloud else {}) | servers)
+        # Without a worker, which would copy meanwhile.
+        more = {"bucket": bucket} if strategy.needs_cloud else {}
+        return config(tmp_path, workers=0, **more | servers)
 
     return made
 

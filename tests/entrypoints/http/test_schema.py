@@ -23,10 +23,12 @@ from schemathesis.specs.openapi.checks import (
 from tests.entrypoints.http.evidence import IMAGE, RECORD, video
 from tests.entrypoints.http.live import LiveServer
 from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.incidents import Incident, IncidentKind, OpenIncident
 from traffic_storage.domain.jobs import JobKind, NewJob
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
-from traffic_storage.entrypoints.testing.containers import in_memory_container
+from traffic_storage.entrypoints.testing.containers import NOON, in_memory_container
 
 CHECKS = [
     not_a_server_error,
@@ -56,6 +58,12 @@ PLAUSIBLE: dict[str, object] = {
 }
 OPAQUE = ("sha256", "image_sha256", "video_sha256", "Content-Digest", "cursor")
 
+
+# An incident for each operation on one.
+INCIDENTS = {
+    path: UUID(int=number)
+    for number, path in enumerate(("/incidents/{incident_id}", "/incidents/{incident_id}/close"), 1)
+}
 
 # A job for each operation on one.
 JOBS = {
@@ -127,6 +135,11 @@ async def _serve(
         repo = container._record_repo()
         await repo.enqueue([NewJob(job_id, JobKind("sweep")) for job_id in JOBS.values()])
         await repo.cancel_job(JOBS["/jobs/{job_id}/retry"])
+        for incident_id in INCIDENTS.values():
+            file_id = FileId(f"file-{incident_id}")
+            kind = IncidentKind.BLOCKED_EVIDENCE
+            opened = Incident(incident_id, kind, NOON, file_id, "no copy could be verified")
+            await repo.apply(OpenIncident(opened))
         async with server:
             transport = httpx.AsyncHTTPTransport(retries=5)
             async with httpx.AsyncClient(base_url=server.url, transport=transport) as client:
@@ -176,10 +189,14 @@ def test_every_good_answer_is_as_published(url: str, path: str, method: str) -> 
 
     def check(case: Case) -> None:
         make_plausible(case, path, token)
+        if path.endswith("/enter"):
+            # A change can be entered once, and only while no other was.
+            staged = httpx.put(f"{url}/retention/rules", json={}).json()
+            case.path_parameters = {"change_id": staged["change_id"]}
         statuses.add(case.call_and_validate(base_url=url, checks=CHECKS).status_code)
 
     explore(path, method, GenerationMode.POSITIVE, check)
-    assert statuses & {200, 201}, statuses
+    assert statuses & {200, 201, 202}, statuses
 
 
 def explore(path: str, method: str, mode: GenerationMode, check: Callable[[Case], None]) -> None:
@@ -223,6 +240,10 @@ def name_what_is_there(case: Case, path: str, token: str) -> None:
         case.path_parameters = {"file_id": "V001~image"}
     elif path == "/violations/{violation_id}":
         case.path_parameters = {"violation_id": "V001"}
+    elif path in INCIDENTS:
+        case.path_parameters = {"incident_id": str(INCIDENTS[path])}
+        if isinstance(case.body, dict):
+            case.body = {"resolution": "the copy was restored"}
     elif path in JOBS:
         case.path_parameters = {"job_id": str(JOBS[path])}
     elif path == "/access/{token}":

@@ -285,14 +285,15 @@ async def call(app: FastAPI, body: bytes, halted: asyncio.Event | None = None) -
 
 @pytest.fixture(params=["embedded", "servers"])
 def setup(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
-    """The embedded default, or PostgreSQL, S3 and Redis."""
+    """The embedded default, or PostgreSQL, S3 and Redis; without a worker, which would copy."""
     if request.param == "embedded":
-        return config(tmp_path)
+        return config(tmp_path, workers=0)
     return config(
         tmp_path,
         database=request.getfixturevalue("postgres_database"),
         bucket=request.getfixturevalue("s3_bucket"),
         redis=request.getfixturevalue("redis_database"),
+        workers=0,
     )
 
 

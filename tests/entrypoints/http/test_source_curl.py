@@ -83,11 +83,11 @@ class Shell:
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
     """The embedded default, or PostgreSQL, S3 and Redis."""
     if request.param == "embedded":
-        return config(tmp_path)
+        return config(tmp_path, workers=0)
     database: Database = request.getfixturevalue("postgres_database")
     bucket: Bucket = request.getfixturevalue("s3_bucket")
     redis: RedisAddress = request.getfixturevalue("redis_database")
-    return config(tmp_path, database=database, bucket=bucket, redis=redis)
+    return config(tmp_path, database=database, bucket=bucket, redis=redis, workers=0)
 
 
 @pytest.fixture
@@ -145,6 +145,7 @@ def as_environment(settings: StorageConfig) -> dict[str, str]:
             "redis_port",
             "redis_db",
             "redis_password",
+            "workers",
         )
         if getattr(settings, name) != getattr(StorageConfig(), name)
     }
