@@ -94,7 +94,7 @@ INSERT_JOB = Statement(
 
 
 def _slot_claim(insert: Any) -> Any:  # noqa: ANN401 - the dialects' classes share no base
-    slot = NOW / cast(_given("every"), BigInteger)
+    slot = NOW // cast(_given("every"), BigInteger)
     claim = insert(job_slot).values(name=_given("schedule"), slot=slot)
     return claim.on_conflict_do_update(
         index_elements=[job_slot.c.name],
