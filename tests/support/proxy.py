@@ -60,6 +60,11 @@ class Proxy(Startable):
 
     async def _unlisten(self) -> None:
         if self._listener is not None:
+            # What was just accepted becomes a connection first: a server that is closed meanwhile
+            # leaves its transport open.
+            for listening in self._listener.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await self._turn()
             self._listener.close()
             self._listener = None
 
