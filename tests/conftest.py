@@ -14,6 +14,7 @@ from typing import Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.distribution import pytest_xdist_make_scheduler
 from tests.support.leaks import leaks_since, open_descriptors, tasks_besides_ours
 from tests.support.privileged import (
     pytest_collection_modifyitems,
@@ -35,7 +36,12 @@ from tests.support.servers import (
 )
 from tests.support.stall import StallProxy
 
-__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_testnodedown"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
+    "pytest_xdist_make_scheduler",
+]
 
 # How long an example takes says something about the machine, which others may be using.
 # CI tries the same examples each time, so that a red run is the change's doing; runs by hand search on.

@@ -163,7 +163,8 @@ class KillLoop:
 
     async def audit(self) -> list[str]:
         """Recover, an hour later, then look everything up."""
-        settings = StorageConfig(**self._settings)
+        # A worker would copy what is owed while the audit looks.
+        settings = StorageConfig(**self._settings, workers=0)
         self.an_hour_passes()
         if settings.cloud_configured:
             await asyncio.sleep(ARRIVAL_SECONDS)

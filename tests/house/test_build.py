@@ -12,9 +12,6 @@ import pytest
 
 from tests.house.tree import FOLDERS, ROOT, copy_tree
 
-# The wheel is built once.
-pytestmark = pytest.mark.xdist_group("build")
-
 UV = ROOT / ".uv" / "bin" / "uv"
 
 WHAT_IS_THERE = """

@@ -13,9 +13,6 @@ from tests.house.tree import ROOT, copy_tree
 IMPORT_LINTER = Path(sys.executable).with_name("lint-imports")
 RUFF = Path(sys.executable).with_name("ruff")
 
-# The linter runs once.
-pytestmark = pytest.mark.xdist_group("rules")
-
 FAULTS_OF_IMPORTS = [
     ("domain", "import traffic_storage.ports", "Layers point inwards"),
     ("ports", "import traffic_storage.application", "Layers point inwards"),

@@ -48,9 +48,6 @@ from traffic_storage.adapters.record_repo.sql.tables import (
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.ports.record_repo import RecordRepo
 
-# What the module's fixtures fill is filled once.
-pytestmark = pytest.mark.xdist_group("violation-pages")
-
 ROWS = 50_000
 ASKED: Sequence[Asked] = tuple(queries())
 _OF_ONE_DEVICE = ViolationQuery(device_id="CAM-busy", violation_type="speed", vehicle_class="car")
