@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import client, data
+from benchmarks.process_memory import forget_peak, memory_mb
 from benchmarks.server import Server
 from benchmarks.table import Report, Row, Target, machine_class
 from tests.support.servers import Bucket, S3Server
@@ -164,12 +165,12 @@ async def _measured(way: AbstractContextManager[Way], size: int) -> tuple[float,
         small, large = Film(_SMALL_BYTES), Film(size)
         await one.up(small)
         await one.down(small)
-        idle = _memory_mb(one.pid, "VmRSS")
+        idle = memory_mb(one.pid, "VmRSS")
         peaks = []
         for transfer in (one.up, one.down):
-            _forget_peak(one.pid)
+            forget_peak(one.pid)
             await transfer(large)
-            peaks.append(_memory_mb(one.pid, "VmHWM") - idle)
+            peaks.append(memory_mb(one.pid, "VmHWM") - idle)
         return peaks[0], peaks[1]
 
 
@@ -192,17 +193,6 @@ def _settings(folder: Path, bucket: Bucket | None) -> dict[str, Any]:
         "strategy": "CLOUD_ONLY" if bucket else "LOCAL_ONLY",
         **(on_bucket(bucket) if bucket else {}),
     }
-
-
-def _forget_peak(pid: int) -> None:
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-
-
-def _memory_mb(pid: int, name: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise ValueError(f"process {pid} has no {name}")
 
 
 def _embed(pipe: Connection, settings: dict[str, Any]) -> None:
