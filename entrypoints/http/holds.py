@@ -227,13 +227,17 @@ class DeletionEndpoints:
             raise NotFound("violation", violation_id)
 
 
-class UndeleteFile:
-    """`POST /files/{file_id}/undelete`."""
+class _Undelete:
+    """What both endpoints of undeletion use."""
 
     def __init__(self, delete: DeleteFiles, checks: DeletionEndpoints, pace: Pace) -> None:
         self._delete = delete
         self._checks = checks
         self._pace = pace
+
+
+class UndeleteFile(_Undelete):
+    """`POST /files/{file_id}/undelete`."""
 
     @staticmethod
     def signature(  # type: ignore[empty-body]
@@ -250,13 +254,8 @@ class UndeleteFile:
         await send_json(request, 200, (), file_view(file))
 
 
-class UndeleteViolation:
+class UndeleteViolation(_Undelete):
     """`POST /violations/{violation_id}/undelete`."""
-
-    def __init__(self, delete: DeleteFiles, checks: DeletionEndpoints, pace: Pace) -> None:
-        self._delete = delete
-        self._checks = checks
-        self._pace = pace
 
     @staticmethod
     def signature(  # type: ignore[empty-body]

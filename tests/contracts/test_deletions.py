@@ -1,17 +1,12 @@
 """Every catalogue keeps the contract of holds and deletions; PostgreSQL on a real server."""
 
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
-from tests.support.servers import Database
-from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
-from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
-from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from tests.support.catalogues import InMemory, OnPostgres, OnSqlite
 from traffic_storage.domain.deletion import BeginPurge
 from traffic_storage.domain.files import FileState
 from traffic_storage.domain.holds import HeldFile, HeldRange, PlaceHold
@@ -29,22 +24,11 @@ from traffic_storage.entrypoints.testing.units import NOON
 from traffic_storage.ports.record_repo import RecordRepo
 
 
-class TestMemory(DeletionsContract):
-    @pytest.fixture
-    async def repo(self, no_leaks: None) -> AsyncIterator[RecordRepo]:
-        repo = InMemoryRecordRepo()
-        yield repo
-        await repo.aclose()
+class TestMemory(InMemory, DeletionsContract):
+    pass
 
 
-class TestSqlite(DeletionsContract):
-    @pytest.fixture
-    async def repo(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[RecordRepo]:
-        repo = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3", PATIENT_SECONDS))
-        await repo.upgrade()
-        yield repo
-        await repo.aclose()
-
+class TestSqlite(OnSqlite, DeletionsContract):
     @pytest.mark.parametrize("column", ["until", "start_time", "end_time"])
     async def test_an_unreadable_hold_holds(
         self, repo: RecordRepo, tmp_path: Path, column: str
@@ -86,10 +70,5 @@ def _execute(folder: Path, statement: str) -> None:
         connection.commit()
 
 
-class TestPostgres(DeletionsContract):
-    @pytest.fixture
-    async def repo(self, postgres_database: Database, no_leaks: None) -> AsyncIterator[RecordRepo]:
-        repo = postgres_repo(postgres_settings(postgres_database))
-        await repo.upgrade()
-        yield repo
-        await repo.aclose()
+class TestPostgres(OnPostgres, DeletionsContract):
+    pass

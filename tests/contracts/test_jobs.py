@@ -9,12 +9,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
+from tests.support.catalogues import OnPostgres, OnSqlite
 from tests.support.servers import Database
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
-from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
-from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 from traffic_storage.entrypoints.testing.contracts.jobs import JobsContract, Later
 from traffic_storage.entrypoints.testing.units import NOON
 from traffic_storage.ports.record_repo import RecordRepo
@@ -52,14 +50,7 @@ class TestMemory(JobsContract):
         return later
 
 
-class TestSqlite(JobsContract):
-    @pytest.fixture
-    async def repo(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[RecordRepo]:
-        repo = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3", PATIENT_SECONDS))
-        await repo.upgrade()
-        yield repo
-        await repo.aclose()
-
+class TestSqlite(OnSqlite, JobsContract):
     @pytest.fixture
     async def later(self, repo: RecordRepo, tmp_path: Path) -> Later:
         async def later(delta: timedelta) -> None:
@@ -69,14 +60,7 @@ class TestSqlite(JobsContract):
         return later
 
 
-class TestPostgres(JobsContract):
-    @pytest.fixture
-    async def repo(self, postgres_database: Database, no_leaks: None) -> AsyncIterator[RecordRepo]:
-        repo = postgres_repo(postgres_settings(postgres_database))
-        await repo.upgrade()
-        yield repo
-        await repo.aclose()
-
+class TestPostgres(OnPostgres, JobsContract):
     @pytest.fixture
     async def later(self, repo: RecordRepo, postgres_database: Database) -> Later:
         async def later(delta: timedelta) -> None:

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
-from tests.support.servers import Database, PostgresAddress
+from tests.support.catalogues import InMemory, OnPostgres
+from tests.support.servers import PostgresAddress
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
@@ -29,12 +30,8 @@ from traffic_storage.ports.record_repo import RecordRepo
 MACHINE = settings(max_examples=20, stateful_step_count=30, deadline=None)
 
 
-class TestMemory(RecordRepoContract):
-    @pytest.fixture
-    async def repo(self, no_leaks: None) -> AsyncIterator[RecordRepo]:
-        repo = InMemoryRecordRepo()
-        yield repo
-        await repo.aclose()
+class TestMemory(InMemory, RecordRepoContract):
+    pass
 
 
 class TestSqlite(RecordRepoContract):
@@ -46,13 +43,8 @@ class TestSqlite(RecordRepoContract):
         await repo.aclose()
 
 
-class TestPostgres(RecordRepoContract):
-    @pytest.fixture
-    async def repo(self, postgres_database: Database, no_leaks: None) -> AsyncIterator[RecordRepo]:
-        repo = postgres_repo(postgres_settings(postgres_database))
-        await repo.upgrade()
-        yield repo
-        await repo.aclose()
+class TestPostgres(OnPostgres, RecordRepoContract):
+    pass
 
 
 class TestFailing(RecordRepoContract):

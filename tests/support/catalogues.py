@@ -1,0 +1,59 @@
+"""Catalogues for contract suites: each class provides the fixture `repo`.
+
+Name one first among the bases of a test class: `class TestSqlite(OnSqlite, JobsContract)`.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
+from tests.support.servers import Database
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
+from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecordRepo
+from traffic_storage.ports.record_repo import RecordRepo
+
+
+class InMemory:
+    """The fake."""
+
+    @pytest.fixture
+    async def repo(self, no_leaks: None) -> AsyncIterator[RecordRepo]:
+        repo = InMemoryRecordRepo()
+        yield repo
+        await repo.aclose()
+
+
+class InMemoryFailing:
+    """The fake behind the one that fails on request, which has to pass all calls on."""
+
+    @pytest.fixture
+    async def repo(self, no_leaks: None) -> AsyncIterator[RecordRepo]:
+        repo = FailingRecordRepo(InMemoryRecordRepo())
+        yield repo
+        await repo.aclose()
+
+
+class OnSqlite:
+    """SQLite, in the file `catalogue.sqlite3` of the test's folder."""
+
+    @pytest.fixture
+    async def repo(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[RecordRepo]:
+        repo = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3", PATIENT_SECONDS))
+        await repo.upgrade()
+        yield repo
+        await repo.aclose()
+
+
+class OnPostgres:
+    """A database of the test's own on the run's PostgreSQL."""
+
+    @pytest.fixture
+    async def repo(self, postgres_database: Database, no_leaks: None) -> AsyncIterator[RecordRepo]:
+        repo = postgres_repo(postgres_settings(postgres_database))
+        await repo.upgrade()
+        yield repo
+        await repo.aclose()
