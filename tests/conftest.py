@@ -14,6 +14,7 @@ from typing import Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.catalogues import make_tables
 from tests.support.distribution import pytest_xdist_make_scheduler
 from tests.support.leaks import leaks_since, open_descriptors, tasks_besides_ours
 from tests.support.privileged import (
@@ -122,6 +123,15 @@ def postgres(shared_servers: SharedServers) -> PostgresAddress:
 def postgres_database(postgres: PostgresAddress) -> Iterator[Database]:
     """An empty database of the test's own on the run's PostgreSQL."""
     with postgres.temporary_database() as database:
+        yield database
+
+
+@pytest.fixture
+def catalogue_database(
+    shared_servers: SharedServers, postgres: PostgresAddress
+) -> Iterator[Database]:
+    """A database of the test's own with all tables and no row: quicker than making the tables."""
+    with postgres.temporary_database(shared_servers.catalogue_template(make_tables)) as database:
         yield database
 
 

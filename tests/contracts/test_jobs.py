@@ -62,9 +62,9 @@ class TestSqlite(OnSqlite, JobsContract):
 
 class TestPostgres(OnPostgres, JobsContract):
     @pytest.fixture
-    async def later(self, repo: RecordRepo, postgres_database: Database) -> Later:
+    async def later(self, repo: RecordRepo, catalogue_database: Database) -> Later:
         async def later(delta: timedelta) -> None:
-            connection = await asyncpg.connect(postgres_database.dsn)
+            connection = await asyncpg.connect(catalogue_database.dsn)
             try:
                 await connection.execute(rewinding(delta))
             finally:

@@ -1,8 +1,9 @@
 """Catalogues for contract suites: each class provides the fixture `repo`.
 
-Name one first among the bases of a test class: `class TestSqlite(OnSqlite, JobsContract)`.
+Name a class first among the bases of a test class: `class TestSqlite(OnSqlite, JobsContract)`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,17 @@ from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecordRepo
 from traffic_storage.ports.record_repo import RecordRepo
+
+
+def make_tables(database: Database) -> None:
+    """Make all tables in an empty PostgreSQL database."""
+
+    async def make() -> None:
+        repo = postgres_repo(postgres_settings(database))
+        await repo.upgrade()
+        await repo.aclose()
+
+    asyncio.run(make())
 
 
 class InMemory:
@@ -49,11 +61,10 @@ class OnSqlite:
 
 
 class OnPostgres:
-    """A database of the test's own on the run's PostgreSQL."""
+    """A catalogue of the test's own on the run's PostgreSQL."""
 
     @pytest.fixture
-    async def repo(self, postgres_database: Database, no_leaks: None) -> AsyncIterator[RecordRepo]:
-        repo = postgres_repo(postgres_settings(postgres_database))
-        await repo.upgrade()
+    async def repo(self, catalogue_database: Database, no_leaks: None) -> AsyncIterator[RecordRepo]:
+        repo = postgres_repo(postgres_settings(catalogue_database))
         yield repo
         await repo.aclose()

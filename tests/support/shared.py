@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import attrs
 
-from tests.support.postgres import PostgresAddress, PostgresServer
+from tests.support.postgres import Database, PostgresAddress, PostgresServer
 from tests.support.redis import Flavour, RedisAddress, RedisServer, new_password
 from tests.support.s3 import S3Address, S3Server
 
@@ -44,6 +44,17 @@ class SharedServers:
         return self._once(
             "postgres", PostgresAddress, lambda: PostgresServer(self._folder, durable=False)
         )
+
+    def catalogue_template(self, make_tables: Callable[[Database], None]) -> str:
+        """The name of a database on `postgres` in which `make_tables` was called, to be copied."""
+        postgres = self.postgres()
+        state = self._folder / "catalogue-template"
+        with _locked(self._folder / "catalogue-template.lock"):
+            if not state.exists():
+                database = postgres.create_database()
+                make_tables(database)
+                state.write_text(database.name)
+            return state.read_text()
 
     def s3(self) -> S3Address:
         """An S3 server."""
