@@ -5,9 +5,10 @@ that an error in an adapter can't hide itself. Only then it reads through the se
 """
 
 import hashlib
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -42,7 +43,7 @@ TABLES = {
     "attempt": "SELECT attempt_id, keys FROM attempt",
     "quarantine": "SELECT s.tier, q.key, q.reason, q.state FROM quarantine q"
     " JOIN store s ON s.number = q.store",
-    "violation": "SELECT violation_id, metadata_file_id, image_file_id, video_file_id"
+    "violation": "SELECT violation_id, metadata_file_id, image_file_id, video_file_id, state"
     " FROM violation",
     "usage": "SELECT coalesce(s.store_id, '') AS store_id, u.kind, sum(u.items) AS items,"
     f" sum(u.bytes) AS bytes FROM ({COUNTED}) u LEFT JOIN store s ON s.number = u.store"
@@ -52,7 +53,21 @@ TABLES = {
     "device_days": "SELECT store, kind, sum(items) AS items, sum(bytes) AS bytes"
     " FROM usage_device_day GROUP BY store, kind",
     "totals": "SELECT store, kind, items, bytes FROM usage_total",
+    "deletion": "SELECT file_id, tombstoned_at, purged_at FROM deletion",
+    "certificate": "SELECT file_id FROM certificate",
+    "hold": "SELECT hold_id, file_id, violation_id, placed_at FROM hold"
+    " WHERE released_at IS NULL AND until IS NULL",
+    "event": "SELECT kind, file_id, violation_id, details FROM event ORDER BY sequence",
+    "dead": "SELECT kind, error FROM job WHERE state = 'dead'",
 }
+
+# Events of which each may follow only another one of its group, for one file, copy, hold or store.
+TURNS = {
+    **dict.fromkeys(("tombstoned", "undeleted"), "file_id"),
+    **dict.fromkeys(("corrupt", "missing", "recovered"), "replica_id"),
+    "pressure": "store_id",
+}
+ONCE = {"stored", "copied", "released", "healed", "purged", "hold_placed", "hold_released"}
 
 Row = Mapping[str, Any]
 
@@ -97,11 +112,18 @@ class Evidence:
 
 
 async def look_up(
-    service: StorageService, settings: StorageConfig, acknowledged: Mapping[str, str]
+    service: StorageService,
+    settings: StorageConfig,
+    acknowledged: Mapping[str, str],
+    deletable: Collection[str] = (),
 ) -> list[str]:
     """What is broken, found past our own code and through it."""
-    broken = findings(await gather(settings), acknowledged)
+    evidence = await gather(settings)
+    broken = findings(evidence, acknowledged, deletable)
+    visible = {row["file_id"] for row in evidence.rows["file"] if row["state"] == "available"}
     for file_id, sha256 in acknowledged.items():
+        if file_id in deletable and file_id not in visible:
+            continue
         try:
             data, _ = await service.retrieve_file(file_id)
         except TrafficStorageError as error:
@@ -122,24 +144,45 @@ async def gather(settings: StorageConfig) -> Evidence:
     return Evidence(rows, {"local": local, "cloud": cloud}, leftovers)
 
 
-def findings(evidence: Evidence, acknowledged: Mapping[str, str]) -> list[str]:
-    """Every break of an invariant; `acknowledged` maps file ids to the SHA-256 that was told."""
+def findings(
+    evidence: Evidence, acknowledged: Mapping[str, str], deletable: Collection[str] = ()
+) -> list[str]:
+    """Every break of an invariant.
+
+    `acknowledged` maps file ids to the SHA-256 that was told. Those of them that are `deletable`
+    may be deleted by now, if that is on record.
+    """
     return [
-        *_lost(evidence, acknowledged),
+        *_lost(evidence, acknowledged, deletable),
         *_replica_breaks(evidence),
+        *_deletion_breaks(evidence),
+        *_hold_breaks(evidence),
+        *_twice(evidence),
         *_orphans(evidence),
         *_torn(evidence),
         *_miscounts(evidence),
         *(f"left over: {path}" for path in evidence.leftovers),
+        *(f"a job is dead: {row['kind']}: {row['error']}" for row in evidence.rows["dead"]),
     ]
 
 
-def _lost(evidence: Evidence, acknowledged: Mapping[str, str]) -> list[str]:
+def remains(evidence: Evidence) -> list[str]:
+    """The bytes of copies that are gone; jobs remove them."""
+    return [
+        f"the bytes of a copy that is gone: {row['tier']} {row['key']}"
+        for row in evidence.rows["replica"]
+        if row["state"] == "gone" and row["key"] in evidence.objects[row["tier"]]
+    ]
+
+
+def _lost(
+    evidence: Evidence, acknowledged: Mapping[str, str], deletable: Collection[str]
+) -> list[str]:
     known = {row["file_id"]: row for row in evidence.rows["file"]}
     found = []
     for file_id, sha256 in acknowledged.items():
         row = known.get(file_id)
-        if row is None or row["state"] != "available":
+        if row is None or (row["state"] != "available" and file_id not in deletable):
             found.append(f"I5 acknowledged, but lost: {file_id}")
         elif row["sha256"] != sha256:
             found.append(f"I5 acknowledged {file_id} with {sha256}, the row says {row['sha256']}")
@@ -161,6 +204,9 @@ def _replica_breaks(evidence: Evidence) -> list[str]:
             found.append(f"a replica of no file: {replica['file_id']}, {replica['replica_id']}")
         elif replica["state"] == "present":
             blob = evidence.objects[replica["tier"]].get(replica["key"])
+            if blob is None and file["state"] == "purging":
+                # Its removal is recorded next.
+                continue
             found += _content_breaks(file, replica["key"], blob)
     return found
 
@@ -179,6 +225,75 @@ def _content_breaks(file: Row, key: str, blob: Blob | None) -> list[str]:
     if plain != Content(file["sha256"], file["size_bytes"]):
         found.append(f"I2 other content than the row says: {name}")
     return found
+
+
+def _deletion_breaks(evidence: Evidence) -> list[str]:
+    found = []
+    deletions = {row["file_id"]: row for row in evidence.rows["deletion"]}
+    certified = {row["file_id"] for row in evidence.rows["certificate"]}
+    replicas = {(r["file_id"], r["state"]) for r in evidence.rows["replica"]}
+    for file in evidence.rows["file"]:
+        name, state = file["file_id"], file["state"]
+        deletion = deletions.get(name)
+        if (deletion is None) != (state == "available"):
+            found.append(f"I5 {name} is {state}, its deletion on record: {deletion is not None}")
+        if (name in certified) != (state == "purged"):
+            found.append(f"I5 {name} is {state}, its certificate exists: {name in certified}")
+        if state == "purged":
+            found += [
+                f"I5 {name} is purged and has a copy that is {left}"
+                for left in ("present", "corrupt", "missing")
+                if (name, left) in replicas
+            ]
+    return found
+
+
+def _hold_breaks(evidence: Evidence) -> list[str]:
+    """Whatever was marked as deleted after a hold on it had been placed, which still holds."""
+    deletions = {row["file_id"]: row["tombstoned_at"] for row in evidence.rows["deletion"]}
+    violations = {row["file_id"]: row["violation_id"] for row in evidence.rows["file"]}
+    return [
+        f"I4 held by {hold['hold_id']}, but deleted: {name}"
+        for hold in evidence.rows["hold"]
+        for name, tombstoned_at in deletions.items()
+        if (
+            hold["file_id"] == name
+            or (hold["violation_id"] and hold["violation_id"] == violations[name])
+        )
+        and hold["placed_at"] < tombstoned_at
+    ]
+
+
+def _twice(evidence: Evidence) -> list[str]:
+    """Effects that happened twice: copies in one store, and events."""
+    copies = Counter(
+        (row["file_id"], row["store_id"])
+        for row in evidence.rows["replica"]
+        if row["state"] == "present"
+    )
+    return [
+        *(f"twice: {name} is present in {place}" for (name, place), n in copies.items() if n > 1),
+        *_events_twice(evidence.rows["event"]),
+    ]
+
+
+def _events_twice(events: list[Row]) -> Iterator[str]:
+    last: dict[str, object] = {}
+    seen: set[object] = set()
+    for event in events:
+        kind, name = event["kind"], event["file_id"] or event["violation_id"]
+        if turn := TURNS.get(kind):
+            details = json.loads(event["details"])
+            subject = name if turn == "file_id" else details[turn]
+            what = (kind, details.get("level"))
+            if last.get(subject) == what:
+                yield f"twice: {kind} {subject}"
+            last[subject] = what
+        elif kind in ONCE:
+            one = (kind, event["file_id"], event["violation_id"], event["details"])
+            if one in seen:
+                yield f"twice: {kind} {name}"
+            seen.add(one)
 
 
 def _orphans(evidence: Evidence) -> list[str]:
@@ -214,9 +329,13 @@ def _miscounts(evidence: Evidence) -> list[str]:
     counted: Counter[tuple[str, str]] = Counter()
     sized: Counter[tuple[str, str]] = Counter()
     for row in files.values():
-        counted["", row["kind"]] += 1
-        sized["", row["kind"]] += row["stored_size_bytes"]
-    counted["", "violation"] = len(evidence.rows["violation"])
+        if row["state"] == "available":
+            counted["", row["kind"]] += 1
+            sized["", row["kind"]] += row["stored_size_bytes"]
+    counted["", "violation"] = sum(
+        files.get(row["metadata_file_id"], row)["state"] == "available"
+        for row in evidence.rows["violation"]
+    )
     for replica in evidence.rows["replica"]:
         file = files.get(replica["file_id"])
         if file is not None and replica["state"] in OCCUPYING:

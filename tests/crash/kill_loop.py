@@ -134,28 +134,17 @@ class KillLoop:
     def kill_once(self) -> None:
         """Run the writer and kill it at a random instant.
 
-        One in four is killed while it starts, an hour later, and recovers; the others while they
-        store, one in ten of these after a longer time.
+        One in eight stores for a longer time first. Of the others, one in four is killed while it
+        starts, an hour later, and recovers; the rest while they store.
         """
         since, pause_seconds = b'"ready"', self._chance.uniform(0.0, PAUSE_SECONDS)
-        if self._chance.random() < 0.25:
+        if self.record.kills % 8 == 0:
+            pause_seconds = LONG_PAUSE_SECONDS
+        elif self._chance.random() < 0.25:
             self.an_hour_passes()
             since = b'"start"'
-        elif self._chance.random() < 0.1:
-            pause_seconds = LONG_PAUSE_SECONDS
         if not self._run_to_death(since=since, pause_seconds=pause_seconds):
             raise RuntimeError(f"it never told {since.decode()}: {self._log()}")
-
-    def die_at(self, method: str, moment: str, call: int = 1) -> None:
-        """Run the writer until it dies at a fault point; an error when it does not come there."""
-        fault = {"method": method, "moment": moment, "call": call}
-        if not self._run_to_death(fault=fault):
-            raise RuntimeError(f"it never came to {method} {moment} ({call}): {self._log()}")
-
-    def leave_something_to_undo(self) -> None:
-        """Die with blobs published and nothing committed, and let the deadline pass."""
-        self.die_at("apply", "before")
-        self.an_hour_passes()
 
     def an_hour_passes(self) -> None:
         """Whatever starts from now on finds the attempts of all before it past their deadlines."""
@@ -176,16 +165,15 @@ class KillLoop:
     def _run_to_death(
         self,
         *,
-        since: bytes | None = None,
+        since: bytes,
         pause_seconds: float = 0.0,
-        fault: dict[str, Any] | None = None,
     ) -> bool:
         """Run the writer until it is dead, and take what it tells.
 
         It is killed some time after a line with `since`. False: neither that nor its own death
         came in a minute, so that it was killed for that.
         """
-        process, told = self._start(fault)
+        process, told = self._start()
         timely = threading.Timer(pause_seconds, process.kill)
         overdue = threading.Event()
 
@@ -197,7 +185,7 @@ class KillLoop:
         last.start()
         try:
             for line in told:
-                if since and since in line:
+                if since in line:
                     timely.start()
                 # The last of a killed process may be torn.
                 if line.endswith(b"\n"):
@@ -214,7 +202,7 @@ class KillLoop:
         self.record.kills += 1
         return not overdue.is_set()
 
-    def _start(self, fault: dict[str, Any] | None) -> tuple[BaseProcess, IO[bytes]]:
+    def _start(self) -> tuple[BaseProcess, IO[bytes]]:
         path = self._folder / "order.json"
         path.write_text(
             self.record.order(
@@ -223,7 +211,6 @@ class KillLoop:
                 video=str(self._video),
                 large=LARGE,
                 later_seconds=self._later.total_seconds(),
-                fault=fault,
             )
         )
         reading, writing = os.pipe()

@@ -20,6 +20,10 @@ class LaterClock(SystemClock):
     def now(self) -> datetime:
         return super().now() + self._later
 
+    def pass_time(self, more: timedelta) -> None:
+        """Put the clock further forward."""
+        self._later += more
+
 
 def put_forward(container: Container, later: timedelta) -> None:
     """Give a container, of which nothing was used yet, a clock that is so much ahead."""

@@ -1,19 +1,21 @@
 """The audit finds what is broken: it is shown one fault after the other, and finds just that."""
 
 import asyncio
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import numpy as np
 import pytest
 from attrs import evolve, frozen
 
-from tests.crash.audit import findings, gather, look_up, rows_of_sqlite
+from tests.crash.audit import findings, gather, look_up, remains, rows_of_sqlite
 from tests.crash.writer import WHEN
 from tests.support.media import video
 from tests.support.servers import Bucket, Database, S3Address
@@ -24,6 +26,10 @@ PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 IMAGE, FILM, NOTE = "V1~image", "film", "note"
 NO_DIGEST = "0" * 64
 ROW_OF_METADATA = "SELECT min(delta_id) FROM usage_delta WHERE kind = 'metadata' AND store > 0"
+DELETION = (
+    "INSERT INTO deletion (file_id, deletion_id, tombstoned_at, purge_after, override, reason,"
+    " actor) VALUES (?, ?, 1, 1, 0, '', '')"
+)
 FILE_OF_METADATA = "SELECT min(delta_id) FROM usage_delta WHERE kind = 'metadata' AND store = 0"
 
 
@@ -179,7 +185,82 @@ def lost(place: Place) -> list[str]:
 
 def not_available(place: Place) -> list[str]:
     place.change("UPDATE file SET state = 'purging' WHERE file_id = ?", FILM)
-    return [f"I5 acknowledged, but lost: {FILM}"]
+    return [
+        f"I5 acknowledged, but lost: {FILM}",
+        f"I5 {FILM} is purging, its deletion on record: False",
+        "miscounted: ('', 'video') has ",
+    ]
+
+
+def deleted_and_available(place: Place) -> list[str]:
+    place.change(DELETION, FILM, b"1" * 16)
+    return [f"I5 {FILM} is available, its deletion on record: True"]
+
+
+def certificate_of_an_available_file(place: Place) -> list[str]:
+    place.change("INSERT INTO certificate VALUES (?, 1, ?, '{}')", FILM, b"1" * 32)
+    return [f"I5 {FILM} is available, its certificate exists: True"]
+
+
+def purged_with_a_copy(place: Place) -> list[str]:
+    place.change(DELETION, FILM, b"1" * 16)
+    place.change("INSERT INTO certificate VALUES (?, 1, ?, '{}')", FILM, b"1" * 32)
+    place.change("UPDATE file SET state = 'purged' WHERE file_id = ?", FILM)
+    return [
+        f"I5 acknowledged, but lost: {FILM}",
+        f"I5 {FILM} is purged and has a copy that is present",
+        "miscounted: ('', 'video') has ",
+    ]
+
+
+def held_and_deleted(place: Place) -> list[str]:
+    place.change(
+        "INSERT INTO hold (hold_id, placed_at, include_future, violation_id, case_reference,"
+        " reason, placed_by) VALUES (?, 0, 0, 'V1', '', '', '')",
+        b"1" * 16,
+    )
+    place.change(DELETION, IMAGE, b"1" * 16)
+    return [
+        f"I4 held by {(b'1' * 16).hex()}, but deleted: {IMAGE}",
+        f"I5 {IMAGE} is available, its deletion on record: True",
+    ]
+
+
+def event_twice(place: Place) -> list[str]:
+    place.change(
+        "INSERT INTO event (at, kind, file_id, violation_id, details)"
+        " SELECT at, kind, file_id, violation_id, details FROM event WHERE kind = 'stored'"
+        " AND file_id = ?",
+        FILM,
+    )
+    return [f"twice: stored {FILM}"]
+
+
+def turn_twice(place: Place) -> list[str]:
+    for kind in ("tombstoned", "undeleted", "tombstoned", "tombstoned"):
+        place.change(
+            "INSERT INTO event (at, kind, file_id, details) VALUES (1, ?, ?, '{}')", kind, FILM
+        )
+    return [f"twice: tombstoned {FILM}"]
+
+
+def pressure_twice(place: Place) -> list[str]:
+    for level, reason in (("full", "a"), ("none", ""), ("full", "a"), ("full", "b")):
+        place.change(
+            "INSERT INTO event (at, kind, details) VALUES (1, 'pressure', ?)",
+            json.dumps({"store_id": "local", "level": level, "reason": reason}),
+        )
+    return ["twice: pressure local"]
+
+
+def dead_job(place: Place) -> list[str]:
+    place.change(
+        "INSERT INTO job (job_id, created_at, run_at, done, bytes, priority, attempts,"
+        " max_attempts, cancelling, kind, state, needs, message, error, arguments)"
+        " VALUES (?, 1, 1, 0, 0, 0, 1, 1, 0, 'copy', 'dead', '', '', 'away', '{}')",
+        b"1" * 16,
+    )
+    return ["a job is dead: copy: away"]
 
 
 def other_digest(place: Place) -> list[str]:
@@ -228,6 +309,14 @@ def miscounted_violations(place: Place) -> list[str]:
 
 
 FAULTS: list[Callable[[Place], list[str]]] = [
+    deleted_and_available,
+    certificate_of_an_available_file,
+    purged_with_a_copy,
+    held_and_deleted,
+    event_twice,
+    turn_twice,
+    pressure_twice,
+    dead_job,
     other_bytes,
     no_object,
     other_size_in_the_row,
@@ -265,6 +354,35 @@ async def test_a_fault_is_found_and_nothing_else(
     assert len(found) == len(expected), found
     for line, beginning in zip(found, expected, strict=True):
         assert line.startswith(beginning)
+
+
+async def test_a_second_copy_in_a_store_is_found(place: Place) -> None:
+    """And its bytes, when it is gone and they are left."""
+    key = place.key(FILM)
+    twin = f"{key[:-66]}0{key[-65:]}" if key[-66] != "0" else f"{key[:-66]}1{key[-65:]}"
+    shutil.copy2(place.object(FILM), place.folder / "blobs" / twin)
+    name = UUID(twin[-101:-65]).bytes
+    place.change(
+        "INSERT INTO replica SELECT ?, file_id, store, state, verified_at FROM replica"
+        " WHERE file_id = ?",
+        name,
+        FILM,
+    )
+    found = [one for one in await place.findings() if not one.startswith("miscounted")]
+    assert len(found) == 1
+    assert found[0].startswith(f"twice: {FILM} is present in ")
+    place.change("UPDATE replica SET state = 'gone' WHERE replica_id = ?", name)
+    assert await place.findings() == []
+    assert remains(await gather(config(place.folder))) == [
+        f"the bytes of a copy that is gone: local {twin}"
+    ]
+
+
+async def test_a_deletion_on_record_is_no_loss(place: Place) -> None:
+    place.change(DELETION, FILM, b"1" * 16)
+    place.change("UPDATE file SET state = 'tombstoned' WHERE file_id = ?", FILM)
+    found = findings(await gather(config(place.folder)), place.acknowledged, {FILM})
+    assert [one for one in found if not one.startswith("miscounted")] == []
 
 
 async def test_what_is_handed_out_is_compared_too(place: Place) -> None:

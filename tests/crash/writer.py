@@ -22,7 +22,6 @@ import numpy as np
 from attrs import frozen
 
 from tests.crash.careless import CARELESS
-from tests.crash.faults import Faults
 from tests.crash.later import put_forward
 from tests.support.padding import padded
 from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
@@ -116,7 +115,6 @@ async def main(order: dict[str, Any], short: bytes) -> None:
     strategy = StorageStrategy(order["strategy"])
     container = build(StorageConfig(**order["settings"]), strategy)
     put_forward(container, timedelta(seconds=order["later_seconds"]))
-    Faults.of(order.get("fault")).install(container)
     if careless := order.get("careless"):
         CARELESS[careless](container)
     clips = Clips(short, **order["large"])

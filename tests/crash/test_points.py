@@ -1,0 +1,53 @@
+"""Killed at any step of any job: nothing is lost, and nothing happens twice.
+
+`python -m tests.crash.points` visits all points; the tests visit some of each scenario.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.faults import Point, points_of
+from tests.crash.points.harness import Harness
+from tests.crash.points.place import SETUPS, Setup
+from tests.crash.points.scenarios import SCENARIOS
+from tests.support.setups import config
+from tests.support.shared import SharedServers
+from traffic_storage.entrypoints.container import build
+
+VISITS = [
+    pytest.param(setup, name, point, id=f"{setup}: {name} {point}")
+    for name, scenario in SCENARIOS.items()
+    for setup, points in (("embedded", scenario.brief[:2]), ("full", scenario.brief[-1:]))
+    for point in points
+]
+pytestmark = pytest.mark.timeout(300)  # several starts of a service for each
+
+
+@pytest.fixture(scope="module")
+def harness(shared_servers: SharedServers) -> Harness:
+    """What kills, on the servers of the run."""
+    return Harness(shared_servers)
+
+
+@pytest.mark.parametrize(("setup", "name", "point"), VISITS)
+def test_nothing_is_lost_or_happens_twice(
+    harness: Harness, setup: Setup, name: str, point: Point
+) -> None:
+    assert harness.visit(SCENARIOS[name], setup, point).broken == []
+
+
+def test_each_kind_of_job_has_a_scenario(tmp_path: Path) -> None:
+    visited = {kind for scenario in SCENARIOS.values() for kind in scenario.kinds}
+    assert visited == set(build(config(tmp_path)).handlers())
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_point_that_is_never_reached_is_broken(harness: Harness, setup: Setup) -> None:
+    found = harness.visit(SCENARIOS["undelete"], setup, Point("apply", "after", 1000))
+    assert found.broken == ["it was not killed, but ended with 0"]
+
+
+def test_each_effect_has_a_point_after_it_and_each_method_one_before() -> None:
+    points = [str(point) for point in points_of(["file", "apply", "file", "apply"])]
+    assert points == ["before file 1", "before apply 1", "after apply 1", "after apply 2"]
