@@ -89,8 +89,8 @@ class CopyJobs:
         if [one.state for one in named] != [ReplicaState.GONE]:
             raise GivenUp(f"{key} in {store_id} is not removed: its replica is not gone")
         await self._stores.confirm(store_id)
-        await self._stores.trusted(store_id).delete(key)
-        return _done(file)
+        kept = await self._stores.trusted(store_id).delete(key)
+        return _done(file, "; ".join(map(str, kept)))
 
     async def _copied(
         self, file: StoredFile, target: StoreId, releases: UUID | None = None

@@ -180,11 +180,12 @@ class Purge:
         """Delete a replica; None if that failed, so that a later purge tries again."""
         try:
             store = self._stores.trusted(copy.store_id)
-            await store.delete(copy.key)
+            kept = await store.delete(copy.key)
             try:
                 await store.head(copy.key)
             except BlobMissing:
-                return Removal(copy.replica_id, self._clock.now(), _ANSWER)
+                answer = "; ".join([_ANSWER, *map(str, kept)])
+                return Removal(copy.replica_id, self._clock.now(), answer)
             raise StorageUnavailable(f"{copy.store_id} still has {copy.key} after its deletion")
         except CatalogueUnavailable:
             raise

@@ -40,6 +40,24 @@ class BlobEntry:
 
 
 @frozen
+class KeptVersion:
+    """A version of a deleted blob that the store keeps nevertheless.
+
+    Attributes:
+        version_id: None if it is unknown whether there is one.
+        reason: why the store keeps it, as a phrase.
+    """
+
+    version_id: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        if self.version_id is None:
+            return self.reason
+        return f"the store keeps the version {self.version_id}: {self.reason}"
+
+
+@frozen
 class Room:
     """The free and total space of a store's disk or bucket. None means unknown or unbounded."""
 
@@ -200,10 +218,11 @@ class BlobStore(Protocol):
         """
 
     @abstractmethod
-    async def delete(self, key: BlobKey) -> None:
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         """Remove a blob and its sidecar (the blob with its whole manifest, if any), durably.
 
-        Succeeds if the blob is absent.
+        Earlier versions, which a bucket with versioning keeps, are removed too. Returns those that
+        the store does not let go (a lock, a missing permission). Succeeds if the blob is absent.
         """
 
     @abstractmethod

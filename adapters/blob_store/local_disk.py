@@ -23,7 +23,7 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import DeadlinePassed, StorageUnavailable
 from traffic_storage.ports.spool import Body
@@ -132,10 +132,11 @@ class LocalDiskBlobStore(MarkedBlobStore):
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._reading.run(self._folder.describe, key)
 
-    async def delete(self, key: BlobKey) -> None:
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         # Not watched: a blob that can't be removed does not make the store unavailable.
         await self._writing.run_to_end(ignore_cancellation, self._folder.remove, key)
         _log.debug("deleted %s", key)
+        return ()
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         entries = self._folder.entries(prefix, after)

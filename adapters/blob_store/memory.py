@@ -1,7 +1,7 @@
 """InMemoryBlobStore: the reference implementation of the port BlobStore, in memory."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 from attrs import evolve, frozen
@@ -21,7 +21,7 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobConflict, BlobMissing, DeadlinePassed, StorageFull
 from traffic_storage.ports.spool import Body, MemoryBody
@@ -108,9 +108,10 @@ class InMemoryBlobStore(MarkedBlobStore):
         blob = self._blob(key)
         return BlobHead(len(blob.data), blob.manifest)
 
-    async def delete(self, key: BlobKey) -> None:
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         check_key(key)
         self._blobs.pop(key, None)
+        return ()
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         for key in sorted(self._blobs):

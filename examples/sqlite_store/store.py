@@ -16,7 +16,7 @@ This adapter keeps the promises as follows:
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
     BlobConflict,
@@ -142,9 +142,10 @@ class SqliteBlobStore(MarkedBlobStore):
         check_key(key)
         return await self._reading.run(lambda db: _head(db, key))
 
-    async def delete(self, key: BlobKey) -> None:
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         check_key(key)
         await self._writing.run(lambda db: db.execute("DELETE FROM blobs WHERE key = ?", [key]))
+        return ()
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         while page := await self._reading.run(_listing(prefix, after)):

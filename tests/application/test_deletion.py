@@ -1,12 +1,13 @@
 """Files are deleted in two steps, holds prevent it, and a purge leaves a certificate."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
+from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.cache.memory import InProcessCache
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.legal_holds import LegalHolds
@@ -20,6 +21,7 @@ from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import HoldsQuery
 from traffic_storage.entrypoints.testing.faults.plans import Fault
+from traffic_storage.ports.blob_store import KeptVersion
 from traffic_storage.ports.errors import CatalogueUnavailable
 
 DAY = timedelta(days=1)
@@ -91,6 +93,23 @@ async def test_a_file_is_deleted_then_purged(
         await service.find.file("F")
     assert rig.findings() == []
     assert await service.miscounts() == []
+
+
+async def test_the_certificate_tells_what_the_store_keeps(
+    rig: Rig, service: Service, delete: DeleteFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = rig.at_rest[Tier.LOCAL]
+
+    async def delete_and_keep(key: BlobKey) -> Sequence[KeptVersion]:
+        await InMemoryBlobStore.delete(store, key)
+        return [KeptVersion("v1", "locked until 2031")]
+
+    monkeypatch.setattr(store, "delete", delete_and_keep)
+    await deleted(service)
+    rig.clock.advance(7 * DAY)
+    assert (await purge(service)).purged == 1
+    (removed,) = json.loads((await delete.certificate("F")).document)["replicas"]
+    assert removed["answer"].endswith("; the store keeps the version v1: locked until 2031")
 
 
 async def test_deleting_again_changes_nothing(service: Service, delete: DeleteFiles) -> None:

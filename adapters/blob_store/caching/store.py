@@ -21,6 +21,7 @@ from traffic_storage.ports.blob_store import (
     BlobHead,
     BlobStore,
     Examination,
+    KeptVersion,
     Room,
     closing,
 )
@@ -129,9 +130,9 @@ class CachingBlobStore(MarkedBlobStore):
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._cloud.head(key)
 
-    async def delete(self, key: BlobKey) -> None:
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         try:
-            await self._cloud.delete(key)
+            return await self._cloud.delete(key)
         finally:
             # After the deletion: earlier fetches become stale, later ones find no blob.
             await self._copies.drop(key)

@@ -37,9 +37,14 @@ class S3Settings:
     probe_seconds: float = 2.0
 
     @property
+    def is_signing(self) -> bool:
+        """Whether requests are signed."""
+        return bool(self.access_key and self.secret_key)
+
+    @property
     def location(self) -> str:
         """Endpoint and bucket, without credentials, query and fragment."""
-        return f"{_without_credentials(self._url)}/{self.bucket}"
+        return f"{_without_credentials(self.url)}/{self.bucket}"
 
     def connect(self) -> S3Store:
         """Return a client for the bucket. Opens no connection."""
@@ -48,12 +53,12 @@ class S3Settings:
             region=self.region,
             # Set explicitly, because obstore reads missing options from AWS_* variables. Those
             # must not redirect the evidence or send other credentials to this endpoint.
-            endpoint=self._url,
-            aws_endpoint_url_s3=self._url,
+            endpoint=self.url,
+            aws_endpoint_url_s3=self.url,
             access_key_id=self.access_key or "",
             secret_access_key=self.secret_key or "",
             session_token="",
-            skip_signature=not (self.access_key and self.secret_key),
+            skip_signature=not self.is_signing,
             virtual_hosted_style_request=False,
             s3_express=False,
             request_payer=False,
@@ -62,7 +67,7 @@ class S3Settings:
             checksum_algorithm="SHA256",
             disable_bulk_delete=True,
             client_options={
-                "allow_http": urlsplit(self._url).scheme == "http",
+                "allow_http": urlsplit(self.url).scheme == "http",
                 "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, self.timeout_seconds)),
                 "read_timeout": timedelta(seconds=self.timeout_seconds),
                 "timeout": _NEVER,
@@ -79,7 +84,8 @@ class S3Settings:
         )
 
     @property
-    def _url(self) -> str:
+    def url(self) -> str:
+        """The URL of the service, without a slash at its end."""
         return (self.endpoint or f"https://s3.{self.region}.amazonaws.com").rstrip("/")
 
     def __reduce__(self) -> NoReturn:

@@ -16,6 +16,7 @@ from traffic_storage.adapters.blob_store.object_store.bucket import (
 )
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
+from traffic_storage.adapters.blob_store.object_store.versions import Versions
 from traffic_storage.adapters.threads.pool import Threads, wait_to_end
 from traffic_storage.domain.digests import (
     SEGMENT_BYTES,
@@ -51,6 +52,7 @@ from traffic_storage.ports.blob_store import (
     BlobEntry,
     BlobHead,
     Examination,
+    KeptVersion,
     Room,
     examination,
 )
@@ -89,6 +91,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         self._bucket = Bucket(settings)
         self._clock = clock
         self._threads = Threads(threads, "object-store")
+        self._versions = Versions(settings)
 
     @property
     def settings(self) -> S3Settings:
@@ -173,10 +176,12 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             manifest = manifest.completed(None if note is None else note.text)
         return BlobHead(size_bytes, manifest)
 
-    async def delete(self, key: BlobKey) -> None:
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         check_key(key)
         await self._remove(key)
+        kept = await self._threads.run(self._versions.remove, (key, sidecar_key(key)))
         _log.debug("deleted %s", key)
+        return kept
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         last = after
@@ -248,6 +253,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
 
     async def aclose(self) -> None:
         await self._threads.aclose()
+        self._versions.close()
         await self._bucket.aclose()
 
     def __reduce__(self) -> NoReturn:

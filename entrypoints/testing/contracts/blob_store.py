@@ -431,7 +431,7 @@ class BlobStoreContract:
         """delete: removes the blob; succeeds if there is no such blob."""
         kept, deleted = await stored(store, random_blob(10)), await stored(store, random_blob(10))
         for _ in range(2):
-            await store.delete(deleted.key)
+            assert not await store.delete(deleted.key)
             assert not await is_there(store, deleted)
             assert await keys_of(store) == [kept.key]
         await store.delete(random_blob(1).key)

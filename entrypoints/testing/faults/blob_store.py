@@ -17,6 +17,7 @@ from traffic_storage.ports.blob_store import (
     BlobHead,
     BlobStore,
     Examination,
+    KeptVersion,
     Room,
     closing,
 )
@@ -78,8 +79,8 @@ class FailingBlobStore(Failing, MarkedBlobStore):
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._do("head", lambda: self.inner.head(key))
 
-    async def delete(self, key: BlobKey) -> None:
-        await self._do("delete", lambda: self.inner.delete(key))
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
+        return await self._do("delete", lambda: self.inner.delete(key))
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         fault = await self._enter("list")

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.cli.doctor.finding import Status
 from traffic_storage.entrypoints.cli.doctor.services import stores
-from traffic_storage.ports.blob_store import BlobEntry
+from traffic_storage.ports.blob_store import BlobEntry, KeptVersion
 from traffic_storage.ports.spool import Body
 from traffic_storage.testing import InMemoryBlobStore, in_memory_container
 
@@ -185,8 +185,9 @@ class Overwriting(InMemoryBlobStore):
 class Keeping(InMemoryBlobStore):
     """A store that removes nothing."""
 
-    async def delete(self, key: BlobKey) -> None:
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         """Say that it is removed."""
+        return ()
 
 
 class Ahead(InMemoryBlobStore):
