@@ -114,11 +114,13 @@ class Place:
 
     async def resume(self, container: Container) -> list[str]:
         """Do all jobs to their end, however long they are to wait; what does not end."""
+        live: list[tuple[Any, ...]] = []
         for _ in range(_ROUNDS):
             await self.query(_REWIND)
             await drain(container)
-            if not (live := await self.query(_LIVE)):
-                return []
+            live = await self.query(_LIVE)
+            if not live:
+                break
         return [f"the job {kind} does not end: {error}" for kind, error in live]
 
     async def audit(self, container: Container, *, is_over: bool = True) -> list[str]:
