@@ -5,6 +5,7 @@ The numbers are those of the invariants in ARCHITECTURE.md.
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from uuid import UUID
 
 from attrs import define, field, frozen
@@ -17,7 +18,14 @@ from traffic_storage.domain.files import BlobKey, FileState, ReplicaState, Store
 from traffic_storage.domain.holds import HeldFile, HeldViolation, Hold
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.query import FilesQuery, HoldsQuery
-from traffic_storage.domain.reconcile import MIN_AGE, Finding, Listed, Recorded, judge
+from traffic_storage.domain.reconcile import (
+    MIN_AGE,
+    Finding,
+    Listed,
+    Recorded,
+    judge,
+    replica_id_of,
+)
 from traffic_storage.ports.blob_store import BlobStore, closing
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.errors import BlobMissing
@@ -25,6 +33,7 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 _BATCH = 100
 _MOST_NAMED = 20
+_MOST_CACHED = 1000
 _HALF = 2**62
 _KEEPING = frozenset({FileState.AVAILABLE, FileState.TOMBSTONED})
 
@@ -75,9 +84,12 @@ class _Checks:
     explained: InvariantCheck
     held: InvariantCheck
     purged: InvariantCheck
+    one_key: InvariantCheck
+    cached: InvariantCheck
 
     def __iter__(self) -> Iterator[InvariantCheck]:
-        return iter((self.available, self.present, self.explained, self.held, self.purged))
+        found = (self.available, self.present, self.explained, self.held, self.purged)
+        return iter((*found, self.one_key, self.cached))
 
 
 @define
@@ -127,6 +139,8 @@ class CheckInvariants:
             InvariantCheck("I3", "a blob belongs to a copy, a store operation or the quarantine"),
             InvariantCheck("I4", "a held file is neither being purged nor purged"),
             InvariantCheck("I5", "a purged file has a destruction certificate"),
+            InvariantCheck("I7", "a replica has one key, so that no key ever holds two contents"),
+            InvariantCheck("I8", "no available file is in a cache alone"),
         )
         usage = await self._repo.usage()
         checks.available.total = sum(row.files for row in usage.files)
@@ -137,6 +151,7 @@ class CheckInvariants:
         for store_id in ids:
             ends_at = self._clock.monotonic() + budget.seconds / len(ids)
             await self._check_store(_Walk(store_id, ends_at, budget.bytes // len(ids)), checks)
+            await self._check_cached(store_id, checks.cached)
         return list(checks)
 
     async def _check_store(self, walk: _Walk, checks: _Checks) -> None:
@@ -189,6 +204,7 @@ class CheckInvariants:
                 checks.available.looked_at += 1
                 if not file.readable and await self._has_no_copy(file):
                     checks.available.breaks(f"{file.file_id} has no present copy")
+        _check_keys(batch, checks.one_key)
         await self._check_listed(walk, batch, checks.explained)
         await self._check_present(walk, recorded, files, checks.present)
 
@@ -221,6 +237,19 @@ class CheckInvariants:
                 check.unknown += 1
             elif error is not None and await self._is_still(one):
                 check.breaks(f"{one.file_id} in {walk.store_id}: {error}")
+
+    async def _check_cached(self, store_id: StoreId, check: InvariantCheck) -> None:
+        """Check the files of the copies that a cache in front of the store has."""
+        keys = await self._stores.blob_store(store_id).cached_keys()
+        check.total = (check.total or 0) + len(keys)
+        for begin in range(0, min(len(keys), _MOST_CACHED), _BATCH):
+            part = keys[begin : begin + _BATCH]
+            check.looked_at += len(part)
+            recorded = await self._repo.replicas([replica_id_of(key) for key in part])
+            files = await self._repo.files_by_id({one.file_id for one in recorded.values()})
+            for file in files.values():
+                if not file.readable and await self._has_no_copy(file):
+                    check.breaks(f"{file.file_id} is in the cache of {store_id} alone")
 
     async def _has_no_copy(self, file: StoredFile) -> bool:
         now = await self._repo.file(file.file_id)
@@ -281,6 +310,14 @@ class CheckInvariants:
             check.looked_at += 1
             if await self._repo.certificate(file.file_id) is None:
                 check.breaks(f"{file.file_id} is purged without a certificate")
+
+
+def _check_keys(batch: Sequence[Comparison], check: InvariantCheck) -> None:
+    """Check that a replica was listed and recorded under one key: the two are neighbours then."""
+    check.looked_at += len(batch)
+    for one, following in pairwise(batch):
+        if one.replica_id == following.replica_id:
+            check.breaks(f"the replica {one.replica_id} has two keys")
 
 
 def _is_dark(one: Comparison, before: datetime) -> bool:

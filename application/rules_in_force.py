@@ -66,6 +66,11 @@ class RulesInForce:
         self._known: RulesRevision | None = None
         self._read_at: datetime | None = None
 
+    @property
+    def configured(self) -> RuleSet:
+        """The rules that the settings and the file describe, whether they are in force or not."""
+        return self._configured
+
     async def current(self) -> RulesRevision:
         """Return the rules in force now."""
         now = self._clock.now()

@@ -1,6 +1,7 @@
 """CheckInvariants: each invariant, broken on purpose, is found; what is whole is no finding."""
 
 from datetime import timedelta
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 from attrs import evolve
@@ -96,6 +97,34 @@ async def test_a_blob_that_nothing_explains_is_found() -> None:
         found = await broken(service)
         assert list(found) == ["I3"]
         assert key in found["I3"][0]
+
+
+async def test_a_replica_with_two_keys_is_found() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await stored(rig, service)
+        store, file = rig.at_rest[Tier.LOCAL], rig.files[FILE]
+        (copy,) = file.replicas
+        other = digests_of(b"other")
+        key = blob_key(FileKind.VIDEO, copy.replica_id, other.sha256)
+        deadline = rig.clock.now() + LATER
+        await store.put(key, MemoryBody(b"other", other), manifest_of(file), deadline=deadline)
+        found = await broken(service)
+        assert found["I7"] == [f"the replica {copy.replica_id} has two keys"]
+
+
+async def test_a_file_that_is_in_a_cache_alone_is_found() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await stored(rig, service)
+        file = rig.files[FILE]
+        (copy,) = file.replicas
+        rig.local.cached_keys = AsyncMock(return_value=[copy.key])  # type: ignore[method-assign]
+        assert await broken(service) == {}
+        rig.repo._files[FILE] = evolve(file, replicas=(copy.become(ReplicaState.MISSING),))
+        found = await broken(service)
+        assert len(found["I8"]) == 1
+        assert found["I8"][0].startswith(f"{FILE} is in the cache of ")
 
 
 async def test_a_held_file_that_is_purged_is_found() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from traffic_storage.application.check_invariants import CheckBudget, InvariantCheck
 from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.incidents import IncidentsQuery
 from traffic_storage.domain.jobs import JobState
 from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.domain.query import MAX_LIMIT, JobsQuery
@@ -29,6 +30,8 @@ async def checks(container: "Container", budget: CheckBudget) -> AsyncIterator[F
         async for finding in _jobs(container):
             yield finding
         yield await _verification(container)
+        yield await _incidents(container)
+        yield await _rules(container)
         for found in await container.watch_pressure()():
             yield _space(found)
         for check in await container.check_invariants()(budget):
@@ -89,6 +92,32 @@ async def _verification(container: "Container") -> Finding:
             "verification", f"verified: {coverage}", "workers verify the rest; see `jobs list`"
         )
     return ok("verification", f"verified: {coverage}")
+
+
+async def _incidents(container: "Container") -> Finding:
+    found = await container.review_incidents().find(IncidentsQuery(limit=MAX_LIMIT))
+    if not found.items:
+        return ok("incidents", "none is open")
+    count = f"{len(found.items)}{' or more' if found.next else ''}"
+    newest = found.items[0]
+    return problem(
+        "incidents",
+        f"{count} are open; the newest, {newest.kind} of {newest.file_id}: {newest.details}",
+        "see them with `incidents list`; restore what is damaged, or close an incident with a reason",
+    )
+
+
+async def _rules(container: "Container") -> Finding:
+    in_force = container.rules_in_force()
+    entered = await in_force.current()
+    since = f"revision {entered.revision} is in force since {entered.entered_at.isoformat()}"
+    if entered.rules == in_force.configured:
+        return ok("retention rules", since)
+    return noted(
+        "retention rules",
+        f"{since}; it differs from the settings and retention_rules_file",
+        "`retention rules stage` shows the difference, `retention rules enter` puts it in force",
+    )
 
 
 def _space(found: "StorePressure") -> Finding:

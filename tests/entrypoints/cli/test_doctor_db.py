@@ -392,9 +392,10 @@ def test_deep_checks_what_is_stored(shell: Shell, tmp_path: Path) -> None:
     shell("store", *files)
     found = findings(shell, "--deep", "--seconds", "5")
     deep = {name.split(",")[0]: line for name, line in found.items() if name.startswith("I")}
-    assert sorted(deep) == ["I1", "I2", "I3", "I4", "I5"]
+    assert sorted(deep) == ["I1", "I2", "I3", "I4", "I5", "I7", "I8"]
     assert deep["I2"]["detail"] == "3 of 3 were checked"
-    assert found["waiting jobs"]["status"] == found["database clock"]["status"] == "ok"
+    for name in ("waiting jobs", "database clock", "incidents", "retention rules"):
+        assert found[name]["status"] == "ok"
 
 
 def test_deep_finds_a_changed_byte_and_a_dead_job(shell: Shell, tmp_path: Path) -> None:
@@ -415,3 +416,21 @@ def test_deep_finds_a_changed_byte_and_a_dead_job(shell: Shell, tmp_path: Path) 
     (changed,) = [line for name, line in found.items() if name.startswith("I2")]
     assert "1 are wrong" in changed["detail"]
     assert "the disk broke" in found["dead jobs"]["detail"]
+
+
+def test_deep_tells_open_incidents_and_rules_that_differ_from_the_settings(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text('{"a": 1}')
+    shell("store", file)
+    (blob,) = [path for path in (shell.base / "blobs" / "metadata").rglob("*") if path.is_file()]
+    blob.chmod(0o600)
+    blob.write_bytes(b'{"a":2}')
+    shell("verify", code=None)
+    monkeypatch.setenv("TRAFFIC_STORAGE_IMAGE_RETENTION_DAYS", "91")
+    found = findings(shell, "--deep", code=3)
+    assert found["incidents"]["status"] == "problem"
+    assert "1 are open" in found["incidents"]["detail"]
+    assert found["retention rules"]["status"] == "note"
+    assert "differs from the settings" in found["retention rules"]["detail"]
