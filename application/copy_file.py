@@ -41,7 +41,9 @@ class CopyRefuted(TrafficStorageError):
 
 
 class CopyFile:
-    """Copies files between stores, at most `parallel` at a time in this process.
+    """Copies files between stores; at most `parallel` are written at a time in this process.
+
+    As many large ones (over 4 MiB) are read into the spool at a time.
 
     The source is never changed. A source that turns out corrupt or missing is recorded so, and
     another one is read. What a copy that fails or is interrupted may have written is removed by
@@ -71,7 +73,8 @@ class CopyFile:
         self._owner = owner
         self._attempt_timeout = attempt_timeout
         self._pace = pace
-        self._parallel = asyncio.Semaphore(parallel)
+        self._writing = asyncio.Semaphore(parallel)
+        self._spooling = asyncio.Semaphore(parallel)
 
     async def __call__(
         self,
@@ -100,7 +103,7 @@ class CopyFile:
             CatalogueUnavailable: the database can't be reached.
         """
         size_bytes = file.stored.size_bytes
-        async with self._parallel, self._stores.reserved(target, size_bytes):
+        async with self._stores.reserved(target, size_bytes):
             await self._pace.take(size_bytes)
             if from_caches:
                 source = self._cached_body(file, replaces)
@@ -109,7 +112,8 @@ class CopyFile:
             async with source as body:
                 attempt, copy = self._attempt(file, target)
                 await self._journal.begin(attempt, ClaimedIds(()))
-                await self._put(attempt, file, copy, body)
+                async with self._writing:
+                    await self._put(attempt, file, copy, body)
         verified = await self._read_back(file, copy)
         return AddReplica(attempt.attempt_id, file.file_id, verified, replaces, jobs, remakes)
 
@@ -149,6 +153,7 @@ class CopyFile:
         whole = Span(0, file.stored.size_bytes)
         stream = self._replicas.stream(file, whole, cached=cached, serving=serving)
         async with (
+            self._spooling,
             aclosing(stream) as source,
             self._spool.take(source, limit_bytes=whole.stop, field_name="copy") as body,
         ):
