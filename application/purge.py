@@ -47,11 +47,13 @@ class PurgeReport:
         bytes_freed: the stored bytes of all removed replicas.
         waiting: files that have replicas in stores that this process can't reach now; another
             process, or a later purge, goes on with them.
+        bytes_waiting: the stored bytes of these replicas.
     """
 
     purged: int = 0
     bytes_freed: int = 0
     waiting: int = 0
+    bytes_waiting: int = 0
 
 
 @define
@@ -61,6 +63,7 @@ class _Tally:
     purged: int = 0
     bytes_freed: int = 0
     waiting: int = 0
+    bytes_waiting: int = 0
 
 
 class Purge:
@@ -115,7 +118,7 @@ class Purge:
     async def _reported(self, tally: _Tally) -> PurgeReport:
         if tally.bytes_freed:
             await self._stores.recount()
-        return PurgeReport(tally.purged, tally.bytes_freed, tally.waiting)
+        return PurgeReport(tally.purged, tally.bytes_freed, tally.waiting, tally.bytes_waiting)
 
     async def _due_pages(self) -> AsyncIterator[Sequence[FileId]]:
         now = self._clock.now()
@@ -161,14 +164,14 @@ class Purge:
         left = remaining(file, await self._removals(file.file_id))
         mine = [copy for copy in left if copy.store_id in reachable]
         removals = [removal for copy in mine if (removal := await self._removed(file, copy))]
+        freed = {removal.replica_id for removal in removals}
         if removals:
             await self._changes.apply(RemoveReplicas(file.file_id, tuple(removals)))
-            freed = {removal.replica_id for removal in removals}
-            occupied = [c for c in mine if c.replica_id in freed and c.state in OCCUPYING]
-            tally.bytes_freed += len(occupied) * file.stored.size_bytes
+            tally.bytes_freed += _occupied([c for c in mine if c.replica_id in freed], file)
         await self._cache.drop(cache_key(file))
-        if len(removals) < len(left):
+        if waiting := [copy for copy in left if copy.replica_id not in freed]:
             tally.waiting += 1
+            tally.bytes_waiting += _occupied(waiting, file)
             return
         has_ended = await self._end(file.file_id)
         tally.purged += has_ended
@@ -216,3 +219,8 @@ class Purge:
         if ended:
             logger.info("purged %s: %s", file_id, deletion.reason)
         return ended
+
+
+def _occupied(replicas: Sequence[Replica], file: StoredFile) -> int:
+    """Return the bytes that these replicas of a file occupy."""
+    return sum(replica.state in OCCUPYING for replica in replicas) * file.stored.size_bytes

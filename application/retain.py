@@ -170,7 +170,7 @@ class Retain:
             tally.local_files,
             tally.cloud_files,
             purged.bytes_freed,
-            tally.bytes if self._grace else max(0, tally.bytes - purged.bytes_freed),
+            tally.bytes if self._grace else min(tally.bytes, purged.bytes_waiting),
             tally.held,
             tally.skipped,
         )
@@ -190,7 +190,10 @@ class Retain:
         """
         plan = await self.plan(by=by, report=report)
         if dry_run:
-            return RetentionReport.expected(plan, await self._purgeable_bytes())
+            purgeable = await self._purgeable_bytes()
+            if self._grace:
+                return RetentionReport.expected(plan, purgeable, plan.bytes)
+            return RetentionReport.expected(plan, purgeable + plan.bytes, 0)
         return await self.apply(plan.plan_id, by=by, override_limit=override_limit, report=report)
 
     async def run(self, run: Run, report: Report) -> Outcome:

@@ -153,7 +153,9 @@ class RetentionReport:
     skipped: Mapping[str, int] = field(factory=dict)
 
     @classmethod
-    def expected(cls, plan: RetentionPlan, bytes_freed: int) -> "RetentionReport":
+    def expected(
+        cls, plan: RetentionPlan, bytes_freed: int, bytes_pending: int
+    ) -> "RetentionReport":
         """Return what applying a plan would report."""
         return cls(
             plan.plan_id,
@@ -162,7 +164,7 @@ class RetentionReport:
             plan.local_files,
             plan.cloud_files,
             bytes_freed,
-            plan.bytes,
+            bytes_pending,
             plan.held.files,
             {reason: amount.files for reason, amount in plan.excluded.items()},
         )

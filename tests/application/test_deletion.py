@@ -57,6 +57,11 @@ def on_file(file_id: str, **more: object) -> HoldRequest:
     return HoldRequest("case 7", "a court asks", file_id=FileId(file_id), **more)  # type: ignore[arg-type]
 
 
+def size_of(rig: Rig, file_id: str = "F") -> int:
+    """The stored bytes of a copy of a file."""
+    return rig.files[FileId(file_id)].stored.size_bytes
+
+
 async def deleted(service: Service, file_id: str = "F") -> None:
     """Store an image and delete it."""
     await service.image(picture(), file_id)
@@ -178,7 +183,7 @@ async def test_a_hold_says_when_it_comes_too_late(
     await deleted(service)
     rig.clock.advance(7 * DAY)
     rig.local.plan(Fault("delete", lambda: StorageUnavailable("away")))
-    assert await purge(service) == PurgeReport(waiting=1)
+    assert await purge(service) == PurgeReport(waiting=1, bytes_waiting=size_of(rig))
     assert (await holds.place(on_file("F"), "judge")).reach == HoldReach(purging=1)
     assert (await purge(service)).purged == 1
     with pytest.raises(Deleted):
@@ -307,7 +312,7 @@ async def test_a_store_that_is_away_is_left_to_a_later_purge() -> None:
         await deleted(service)
         rig.clock.advance(7 * DAY)
         rig.cloud.go_down("the line is cut")
-        assert await purge(service) == PurgeReport(waiting=1)
+        assert await purge(service) == PurgeReport(waiting=1, bytes_waiting=size_of(rig))
         assert rig.files[FileId("F")].state is FileState.PURGING
         rig.cloud.come_back()
         assert (await purge(service)).purged == 1
@@ -406,7 +411,7 @@ async def test_a_store_that_keeps_a_blob_is_tried_again(rig: Rig, service: Servi
         """Answer as if the blob were deleted."""
 
     store.delete = keep  # type: ignore[method-assign,assignment]
-    assert await purge(service) == PurgeReport(waiting=1)
+    assert await purge(service) == PurgeReport(waiting=1, bytes_waiting=size_of(rig))
     store.delete = real  # type: ignore[method-assign]
     assert (await purge(service)).purged == 1
 

@@ -220,9 +220,22 @@ async def test_without_grace_the_bytes_are_freed_in_the_same_call() -> None:
     async with rig.running() as service:
         await three(rig, service)
         size = rig.files[FileId("due")].stored.size_bytes
-        done = await service.container.retain().policies(by="me")
+        retain = service.container.retain()
+        planned = await retain.policies(by="me", dry_run=True)
+        assert (planned.bytes_freed, planned.bytes_pending) == (size, 0)
+        done = await retain.policies(by="me")
         assert (done.bytes_freed, done.bytes_pending) == (size, 0)
         assert states(rig)["due"] is FileState.PURGED
+
+
+async def test_without_grace_the_bytes_in_a_store_that_is_away_are_pending() -> None:
+    rig = Rig(deletion_grace_days=0)
+    async with rig.running() as service:
+        await three(rig, service)
+        size = rig.files[FileId("due")].stored.size_bytes
+        rig.local.go_down()
+        done = await service.container.retain().policies(by="me")
+        assert (done.files_deleted, done.bytes_freed, done.bytes_pending) == (1, 0, size)
 
 
 async def test_a_clean_up_says_first_what_it_would_do(rig: Rig) -> None:
