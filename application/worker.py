@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -88,6 +88,9 @@ class Worker:
     `schedules` returns the schedules whose jobs the worker writes, `stores` the ids of the stores
     that it can reach; both are called again and again, because a store can come and go.
 
+    Jobs of the kinds `numerous`, such as copies after a store was away, leave a quarter of the
+    slots, at least one, to those of other kinds, whatever their priority.
+
     A lease is renewed every third of its length. A handler whose lease is lost is cancelled, so
     that two workers do not go on with one job.
     """
@@ -103,6 +106,7 @@ class Worker:
         slots: int,
         owner: str,
         lease: timedelta = LEASE,
+        numerous: Collection[JobKind] = (),
     ) -> None:
         self._source = source
         self._ids = ids
@@ -112,6 +116,8 @@ class Worker:
         self._slots = slots
         self._owner = owner
         self._lease = lease
+        self._numerous = frozenset(numerous)
+        self._most_numerous = min(slots - 1, slots - slots // 4)
         self._working: dict[UUID, _Working] = {}
         self._has_ended = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -172,23 +178,27 @@ class Worker:
             await self._source.wait_for_jobs(_POLL_SECONDS)
 
     async def _claim_free(self) -> bool:
-        """Claim and begin jobs if half of the slots are free; return whether none is free now."""
-        free = self._slots - len(self._working)
-        # One claim for several jobs costs as much as for one.
-        if 2 * free < self._slots:
+        """Claim and begin jobs if it is worth a claim; return whether there may be more of them."""
+        kinds, limit = self._wanted()
+        if not limit:
             return False
-        claim = Claim(
-            self._ids.uuid7(),
-            self._owner,
-            tuple(self._handlers),
-            free,
-            self._lease,
-            self._stores(),
-        )
+        claim = Claim(self._ids.uuid7(), self._owner, kinds, limit, self._lease, self._stores())
         runs = await self._source.claim(claim)
         for run in runs:
             self._begin(run)
-        return len(runs) == free
+        return len(runs) == limit
+
+    def _wanted(self) -> tuple[tuple[JobKind, ...], int]:
+        """Return which jobs are to be claimed now, and how many at most."""
+        free = self._slots - len(self._working)
+        running = sum(one.run.kind in self._numerous for one in self._working.values())
+        left = self._most_numerous - running
+        if self._numerous and not left:
+            return tuple(kind for kind in self._handlers if kind not in self._numerous), free
+        # One claim for several jobs costs as much as for one.
+        if 2 * free < self._slots:
+            return (), 0
+        return tuple(self._handlers), min(free, left) if self._numerous else free
 
     async def _write_due(self) -> None:
         now = asyncio.get_running_loop().time()

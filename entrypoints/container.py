@@ -71,7 +71,7 @@ from traffic_storage.application.store_files import StoreFiles
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Stores
 from traffic_storage.application.sweep import SWEEP, Sweep
-from traffic_storage.application.sync_backends import SyncBackends
+from traffic_storage.application.sync_backends import SYNC_KINDS, SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
 from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
@@ -404,6 +404,7 @@ def _worker(
         stores=schedules.available,
         slots=settings.workers * _JOBS_A_WORKER,
         owner=f"{socket.gethostname()}:{os.getpid()}",
+        numerous=SYNC_KINDS,
     )
 
 

@@ -11,12 +11,21 @@ from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.application.worker import GivenUp, Handler, Outcome, Worker
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
-from traffic_storage.domain.jobs import Job, JobKind, JobState, NewJob, Progress, Run, Schedule
+from traffic_storage.domain.jobs import (
+    Job,
+    JobKind,
+    JobState,
+    NewJob,
+    Priority,
+    Progress,
+    Run,
+    Schedule,
+)
 from traffic_storage.domain.query import JobsQuery
 from traffic_storage.entrypoints.testing.faults.plans import Fault
 from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecordRepo
 
-WORK = JobKind("work")
+WORK, RARE = JobKind("work"), JobKind("rare")
 LEASE = timedelta(seconds=0.3)
 Start: TypeAlias = Callable[..., Worker]
 
@@ -31,11 +40,18 @@ async def work(repo: FailingRecordRepo) -> AsyncIterator[Start]:
     """Starts workers with one handler; stops them at the end."""
     started: list[Worker] = []
 
-    def start(handler: Handler, *, slots: int = 4, schedules: tuple[Schedule, ...] = ()) -> Worker:
+    def start(
+        handler: Handler,
+        *,
+        slots: int = 4,
+        schedules: tuple[Schedule, ...] = (),
+        numerous: tuple[JobKind, ...] = (),
+    ) -> Worker:
         worker = Worker(
             source=repo,
             ids=RandomIds(SystemClock()),
-            handlers={WORK: handler},
+            handlers={WORK: handler, RARE: succeed},
+            numerous=numerous,
             schedules=lambda: schedules,
             stores=lambda: (),
             slots=slots,
@@ -87,6 +103,20 @@ async def test_a_job_is_done(repo: FailingRecordRepo, work: Start) -> None:
     job = new_job()
     await repo.enqueue([job])
     assert (await ended(repo, job, JobState.DONE)).attempts == 1
+
+
+async def test_many_jobs_of_one_kind_leave_slots_to_others(
+    repo: FailingRecordRepo, work: Start
+) -> None:
+    begun, over = asyncio.Event(), asyncio.Event()
+    many = [new_job(priority=Priority.URGENT) for _ in range(20)]
+    rare = NewJob(RandomIds(SystemClock()).uuid7(), RARE)
+    await repo.enqueue([*many, rare])
+    work(hang(begun, over), numerous=(WORK,))
+    await ended(repo, rare, JobState.DONE)
+    assert begun.is_set()
+    running = await repo.inner.jobs(JobsQuery(JobState.RUNNING))
+    assert len(running.items) == 3
 
 
 async def test_a_failed_job_is_tried_again(repo: FailingRecordRepo, work: Start) -> None:
