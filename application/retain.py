@@ -10,7 +10,7 @@ from attrs import define, field
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.purge import Purge
 from traffic_storage.application.rules_in_force import FIRST, RulesInForce
-from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.application.worker import GivenUp, Outcome, Report
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import OCCUPYING
@@ -197,13 +197,20 @@ class Retain:
         return await self.apply(plan.plan_id, by=by, override_limit=override_limit, report=report)
 
     async def run(self, run: Run, report: Report) -> Outcome:
-        """Do a job of the kind `APPLY_RETENTION`."""
-        found = await self.apply(
-            UUID(str(run.arguments["plan_id"])),
-            by=str(run.arguments["by"]),
-            override_limit=bool(run.arguments["override_limit"]),
-            report=report,
-        )
+        """Do a job of the kind `APPLY_RETENTION`.
+
+        Raises:
+            GivenUp: the plan can't be applied any more, or is too large.
+        """
+        try:
+            found = await self.apply(
+                UUID(str(run.arguments["plan_id"])),
+                by=str(run.arguments["by"]),
+                override_limit=bool(run.arguments["override_limit"]),
+                report=report,
+            )
+        except (NotFound, StalePlan, PlanTooLarge) as error:
+            raise GivenUp(str(error)) from error
         message = f"{found.held} held, {found.bytes_freed} bytes freed"
         return Outcome(
             Done(Progress(found.files_deleted, found.files_deleted, found.bytes_pending, message))

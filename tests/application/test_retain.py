@@ -8,10 +8,13 @@ from attrs import evolve
 
 from tests.application.rig import Rig, Service, picture, violation_record
 from tests.application.test_rules_in_force import LONG, entered, work
+from traffic_storage.application.retain import application
+from traffic_storage.application.worker import GivenUp
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import FileKind, FileState
 from traffic_storage.domain.holds import HeldFile, Hold, PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.jobs import Run
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.retention_plans import (
     KEPT_LONGER,
@@ -128,6 +131,18 @@ async def test_a_plan_is_stale_after_other_rules(rig: Rig) -> None:
         with pytest.raises(NotFound):
             await retain.apply(uuid4(), by="me")
         assert set(states(rig).values()) == {FileState.AVAILABLE}
+
+
+async def test_the_job_of_a_stale_plan_is_given_up(rig: Rig) -> None:
+    """A repetition could not succeed."""
+    async with rig.running() as service:
+        await three(rig, service)
+        plan = await service.container.retain().plan(by="me")
+        await entered(service, LONG)
+        kind, arguments = application(plan.plan_id, "me", override_limit=False)
+        run = Run(uuid4(), uuid4(), kind, arguments, 1, 8)
+        with pytest.raises(GivenUp, match="revision 2 is in force"):
+            await service.container.handlers()[kind](run, lambda _: None)
 
 
 async def test_a_file_that_the_rules_in_force_keep_longer_stays(rig: Rig) -> None:
