@@ -15,14 +15,14 @@ class LaterClock(SystemClock):
     """The system's clock, put forward by `later`."""
 
     def __init__(self, later: timedelta) -> None:
-        self._later = later
+        self.later = later
 
     def now(self) -> datetime:
-        return super().now() + self._later
+        return super().now() + self.later
 
     def pass_time(self, more: timedelta) -> None:
         """Put the clock further forward."""
-        self._later += more
+        self.later += more
 
 
 def put_forward(container: Container, later: timedelta) -> None:

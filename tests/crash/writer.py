@@ -4,7 +4,8 @@
 
 Standard output, one JSON line each: `{"start": true}`, `{"ready": true}` when the service is open,
 `{"begin": seed}` before an item, `{"ack": {file_id: sha256}, "seed": seed}` after it. A seed
-always gives the same item, so that a retry stores the same again.
+always gives the same item, so that a retry stores the same again. With `rounds`, all jobs run too,
+and `tests.crash.lifecycle` says what else is told.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +24,7 @@ from attrs import frozen
 
 from tests.crash.careless import CARELESS
 from tests.crash.later import put_forward
+from tests.crash.lifecycle import PASSING, Lifecycle
 from tests.support.padding import padded
 from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
 from traffic_storage.domain.canonical import Json
@@ -30,6 +32,7 @@ from traffic_storage.entrypoints.container import build, running
 from traffic_storage.ports.errors import DeadlinePassed
 
 WRITERS = 4
+RETRY_SECONDS = 0.05
 CHUNK_BYTES = 256 * 1024
 WHEN = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 
@@ -98,16 +101,33 @@ async def store_item(service: StorageService, seed: int, clips: Clips) -> dict[s
     return {view["file_id"]: view["sha256"] for view in views}
 
 
-async def write(service: StorageService, seeds: list[int], clips: Clips) -> None:
-    """Store items until there are no more seeds (there always are: somebody kills us)."""
-    while seeds:
-        seed = seeds.pop(0)
-        tell(begin=seed)
-        try:
-            tell(ack=await store_item(service, seed, clips), seed=seed)
-        except DeadlinePassed:
-            # The attempts are short, so that recovery has work; a machine may be slower than they.
-            seeds.insert(0, seed)
+@frozen
+class Writer:
+    """Stores items, and tells of them. `passing` errors are followed by another try.
+
+    The attempts are short, so that recovery has work; a machine may be slower than they.
+    """
+
+    service: StorageService
+    clips: Clips
+    passing: tuple[type[Exception], ...] = (DeadlinePassed,)
+    pause_seconds: float = 0.0
+    remember: Callable[[dict[str, str]], None] = lambda _: None
+
+    async def write(self, seeds: list[int]) -> None:
+        """Store items until there are no more seeds (there always are: somebody kills us)."""
+        while seeds:
+            seed = seeds.pop(0)
+            tell(begin=seed)
+            try:
+                stored = await store_item(self.service, seed, self.clips)
+            except self.passing:
+                seeds.insert(0, seed)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                tell(ack=stored, seed=seed)
+                self.remember(stored)
+                await asyncio.sleep(self.pause_seconds)
 
 
 async def main(order: dict[str, Any], short: bytes) -> None:
@@ -125,10 +145,16 @@ async def main(order: dict[str, Any], short: bytes) -> None:
     small = [seed for seed in seeds if not is_large(seed)]
     async with running(container), StorageService(container=container) as service:
         tell(ready=True)
-        await asyncio.gather(
-            write(service, large, clips),
-            *(write(service, small, clips) for _ in range(WRITERS - 1)),
-        )
+        rounds = order.get("rounds")
+        if rounds is None:
+            writer, others = Writer(service, clips), []
+        else:
+            pause = order["pause_seconds"]
+            lifecycle = Lifecycle(container, service, tell, 5 * pause)
+            writer = Writer(service, clips, PASSING, pause, lifecycle.remember)
+            others = [lifecycle.rounds(rounds), lifecycle.reads()]
+        writing = [writer.write(seeds) for seeds in (large, *[small] * (WRITERS - 1))]
+        await asyncio.gather(*writing, *others)
 
 
 def run(order: Path, told: Connection, log: Path) -> None:

@@ -88,21 +88,7 @@ class Place:
 
     async def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement past our own code; its rows."""
-        if "db_host" not in self.settings:
-            path = Path(self.settings["local_base_path"]) / "catalogue.sqlite3"
-            with closing(sqlite3.connect(path)) as connection:
-                rows = connection.execute(sql).fetchall()
-                connection.commit()
-            return rows
-        names = {"host": "db_host", "port": "db_port", "database": "db_name"}
-        names |= {"user": "db_user", "password": "db_password"}
-        server = await asyncpg.connect(
-            **{name: self.settings[setting] for name, setting in names.items()}
-        )
-        try:
-            return [tuple(row) for row in await server.fetch(sql)]
-        finally:
-            await server.close()
+        return await query(self.settings, sql)
 
     def lose_catalogue(self) -> None:
         """Go on with an empty catalogue."""
@@ -114,14 +100,7 @@ class Place:
 
     async def resume(self, container: Container) -> list[str]:
         """Do all jobs to their end, however long they are to wait; what does not end."""
-        live: list[tuple[Any, ...]] = []
-        for _ in range(_ROUNDS):
-            await self.query(_REWIND)
-            await drain(container)
-            live = await self.query(_LIVE)
-            if not live:
-                break
-        return [f"the job {kind} does not end: {error}" for kind, error in live]
+        return await resume(self.settings, container)
 
     async def audit(self, container: Container, *, is_over: bool = True) -> list[str]:
         """Every break of an invariant; once it is over, no bytes are left either."""
@@ -139,6 +118,40 @@ class Place:
 def repo_of(container: Container) -> RecordRepo:
     """The catalogue of a service."""
     return container._record_repo()
+
+
+async def query(settings: Mapping[str, Any], sql: str) -> list[tuple[Any, ...]]:
+    """Run a statement in a service's database, past our own code; its rows."""
+    if "db_host" not in settings:
+        path = Path(settings["local_base_path"]) / "catalogue.sqlite3"
+        with closing(sqlite3.connect(path)) as connection:
+            rows = connection.execute(sql).fetchall()
+            connection.commit()
+        return rows
+    names = {"host": "db_host", "port": "db_port", "database": "db_name"}
+    names |= {"user": "db_user", "password": "db_password"}
+    server = await asyncpg.connect(**{name: settings[setting] for name, setting in names.items()})
+    try:
+        return [tuple(row) for row in await server.fetch(sql)]
+    finally:
+        await server.close()
+
+
+async def rewind(settings: Mapping[str, Any]) -> None:
+    """Let the leases and the pauses of all jobs pass."""
+    await query(settings, _REWIND)
+
+
+async def resume(settings: Mapping[str, Any], container: Container) -> list[str]:
+    """Do all jobs to their end, however long they are to wait; what does not end."""
+    live: list[tuple[Any, ...]] = []
+    for _ in range(_ROUNDS):
+        await rewind(settings)
+        await drain(container)
+        live = await query(settings, _LIVE)
+        if not live:
+            break
+    return [f"the job {kind} does not end: {error}" for kind, error in live]
 
 
 async def drain(container: Container) -> None:
