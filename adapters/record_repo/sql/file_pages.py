@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import Subquery
 
 from traffic_storage.adapters.record_repo.sql import rows
-from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
+from traffic_storage.adapters.record_repo.sql.statement import Args, Reads, Statement
 from traffic_storage.adapters.record_repo.sql.statements import COPIES, with_copies
 from traffic_storage.adapters.record_repo.sql.tables import file
 from traffic_storage.domain.files import FileKind, FileState
@@ -142,7 +142,4 @@ def _column(column: ColumnElement[str], filters: _Filters) -> ColumnElement[str]
     return column.concat(literal_column("''")) if filters.violation else column
 
 
-_PAGES = {
-    filters: _page(filters)
-    for filters in (_Filters(*given) for given in product((False, True), repeat=4))
-}
+_PAGES = Reads((_Filters(*given) for given in product((False, True), repeat=4)), _page)

@@ -7,7 +7,7 @@ from attrs import frozen
 from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from traffic_storage.adapters.record_repo.sql.statement import Statement
+from traffic_storage.adapters.record_repo.sql.statement import Reads, Statement
 from traffic_storage.adapters.record_repo.sql.tables import incident
 
 _NAMES = tuple(f"new_{column.name}" for column in incident.c)
@@ -74,9 +74,7 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
     return conditions
 
 
-PAGES = {
-    filters: _page(filters)
-    for filters in (
-        Filters(is_open, file) for is_open, file in product((None, True, False), (False, True))
-    )
-}
+PAGES = Reads(
+    (Filters(is_open, file) for is_open, file in product((None, True, False), (False, True))),
+    _page,
+)

@@ -1,9 +1,9 @@
 """SQL statements of SQLAlchemy Core, each built once and compiled once for each database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 from sqlalchemy import Delete, Insert, Update, literal_column
@@ -15,6 +15,8 @@ Value: TypeAlias = str | int | float | bool | bytes | None
 
 Args: TypeAlias = tuple[Value, ...]
 """The arguments of a statement, in the order of its `names`."""
+
+K = TypeVar("K")
 
 _ranks = count()
 
@@ -64,6 +66,30 @@ class Statement:
         compiled = core.compile(dialect=dialect)
         places = getattr(compiled, "positiontup", None) or []
         return CompiledText(str(compiled), _arrangement(self.names, places, compiled.params))
+
+
+class Reads(Mapping[K, Statement]):
+    """Statements by key, each built by `make` when it is first looked up.
+
+    Building all pages takes longer than most commands run. Only for statements that read: those of
+    a transaction are ranked in the order in which they are built.
+    """
+
+    def __init__(self, keys: Iterable[K], make: Callable[[K], Statement]) -> None:
+        self._built: dict[K, Statement | None] = dict.fromkeys(keys)
+        self._make = make
+
+    def __getitem__(self, key: K) -> Statement:
+        found = self._built[key]
+        if found is None:
+            found = self._built[key] = self._make(key)
+        return found
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._built)
+
+    def __len__(self) -> int:
+        return len(self._built)
 
 
 def _arrangement(

@@ -38,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import CTE
 
 from traffic_storage.adapters.record_repo.sql import rows
-from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
+from traffic_storage.adapters.record_repo.sql.statement import Args, Reads, Statement
 from traffic_storage.adapters.record_repo.sql.tables import (
     CONFIDENCE_BANDS,
     confidence_band,
@@ -294,10 +294,13 @@ def _range_size() -> Statement:
 RANGE_SIZE = _range_size()
 """How many violations lie in a range of confidence, counted no further than `limit`."""
 
-IN_ORDER = {
-    (given, ranged): _in_order(given, ranged=ranged)
-    for given, ranged in product(IN_TIME, (False, True))
-    if not ranged or given not in BY_BAND
-}
-MERGED = {(given, size): _merged(given, size) for given, size in product(BY_BAND, _MERGES)}
-RARE = {given: _rare(given) for given in _ALL}
+IN_ORDER = Reads(
+    (
+        (given, ranged)
+        for given, ranged in product(IN_TIME, (False, True))
+        if not ranged or given not in BY_BAND
+    ),
+    lambda key: _in_order(key[0], ranged=key[1]),
+)
+MERGED = Reads(product(BY_BAND, _MERGES), lambda key: _merged(*key))
+RARE = Reads(_ALL, _rare)
