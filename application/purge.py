@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from attrs import define, frozen
@@ -23,6 +25,7 @@ from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageErro
 from traffic_storage.domain.files import OCCUPYING, FileState, Replica, StoredFile
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
+from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -35,6 +38,7 @@ logger = logging.getLogger("traffic_storage.purge")
 PURGE = JobKind("purge")
 _PAGE = 100
 _AT_ONCE = 16
+_LATE = timedelta(minutes=10)
 _ANSWER = "deleted; the store then had no blob under the key"
 
 
@@ -54,6 +58,23 @@ class PurgeReport:
     bytes_freed: int = 0
     waiting: int = 0
     bytes_waiting: int = 0
+
+
+@frozen
+class WaitingPurges:
+    """Files whose purge has begun and waits for a store.
+
+    Attributes:
+        files: their number, of at most 1,000 files whose purge has begun.
+        since: when the first of these purges began.
+        stores: for each store, how many of them have a copy there.
+        is_complete: whether all such files were looked at.
+    """
+
+    files: int
+    since: datetime | None
+    stores: Mapping[StoreId, int]
+    is_complete: bool = True
 
 
 @define
@@ -108,6 +129,20 @@ class Purge:
         for begin in range(0, len(names), _PAGE):
             await self._purge(names[begin : begin + _PAGE], tally)
         return await self._reported(tally)
+
+    async def waiting(self) -> WaitingPurges:
+        """Return which purges have not ended for some minutes, because a store is away."""
+        page = await self._catalogue.files(FilesQuery(state=FileState.PURGING, limit=MAX_LIMIT))
+        before = self._clock.now() - _LATE
+        late = [(file.state_at, file) for file in page.items if file.state_at is not None]
+        late = [(at, file) for at, file in late if at <= before]
+        stores = Counter(
+            store_id
+            for _, file in late
+            for store_id in {copy.store_id for copy in file.replicas if copy.state in OCCUPYING}
+        )
+        since = min((at for at, _ in late), default=None)
+        return WaitingPurges(len(late), since, stores, is_complete=page.next is None)
 
     async def run(self, _run: Run, report: Report) -> Outcome:
         """Do a job of the kind `PURGE`."""

@@ -7,7 +7,8 @@ interrupted goes on behind the last batch of rows that it has written.
 1. Stores that belong to another catalogue are taken over: all of them by an empty catalogue.
 2. Each store is surveyed; blobs without a replica become rows, from their manifests.
 3. Violations are restored from their metadata files.
-4. The journal beside the blobs is applied: holds, deletions, undeletes (`ReplayJournal`).
+4. The journal beside the blobs is applied: holds, deletions, undeletes, purged files, retention
+   rules (`ReplayJournal`). A job then recomputes until when files are kept.
 """
 
 import logging
@@ -41,7 +42,7 @@ from traffic_storage.domain.quarantine import (
 )
 from traffic_storage.domain.rebuild import ImportRows, RebuildCursor
 from traffic_storage.domain.reconcile import Listed
-from traffic_storage.ports.blob_store import closing
+from traffic_storage.ports.blob_store import BlobHead, closing
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
@@ -81,7 +82,8 @@ class Rebuilt:
         examples: the first `MOST_EXAMPLES` of them. Blobs are in the quarantine too.
         taken_over: locations of stores that belonged to another catalogue.
         skipped: locations of stores that were not examined, and why.
-        holds, deletions: changes in the journal beside the blobs that were applied.
+        holds, deletions, purged, rules: changes in the journal beside the blobs that were applied:
+            of holds, of deletions that can be undone, of purged files, of the retention rules.
         unreadable: notes of the journal that are damaged, each with its store.
     """
 
@@ -99,6 +101,8 @@ class Rebuilt:
     skipped: dict[str, str] = field(factory=dict)
     holds: int = 0
     deletions: int = 0
+    purged: int = 0
+    rules: int = 0
     unreadable: list[tuple[StoreId, str]] = field(factory=list)
 
     def note(self, store_id: StoreId | None, name: str, reason: Reason) -> None:
@@ -176,6 +180,7 @@ class RebuildCatalogue:
     async def _apply_journal(self, found: Rebuilt) -> None:
         replay = await self._replay()
         found.holds, found.deletions = replay.holds, replay.deletions
+        found.purged, found.rules = replay.purged, replay.rules
         found.unreadable = replay.unreadable
 
     async def _take_over(self, locations: Collection[str], found: Rebuilt) -> None:
@@ -291,22 +296,30 @@ class RebuildCatalogue:
         The reason is empty if the blob does not exist any more.
         """
         slots = Semaphore(_PARALLEL_LOOKS)
+        keys = [blob.key for blob in blobs]
+        heads = await self._stores.blob_store(store_id).heads(keys)
 
-        async def look(key: BlobKey) -> StoredFile | Reason:
+        async def look(key: BlobKey, head: BlobHead | BlobMissing) -> StoredFile | Reason:
             async with slots:
-                return await self._look_at(store_id, key, read=read)
+                return await self._look_at(store_id, key, head, read=read)
 
         async with TaskGroup() as group:
-            tasks = {blob.key: group.create_task(look(blob.key)) for blob in blobs}
+            tasks = {
+                key: group.create_task(look(key, head))
+                for key, head in zip(keys, heads, strict=True)
+            }
         return {key: task.result() for key, task in tasks.items()}
 
-    async def _look_at(self, store_id: StoreId, key: BlobKey, *, read: bool) -> StoredFile | Reason:
+    async def _look_at(
+        self, store_id: StoreId, key: BlobKey, head: BlobHead | BlobMissing, *, read: bool
+    ) -> StoredFile | Reason:
+        if isinstance(head, BlobMissing):
+            return ""
+        if head.manifest is None:
+            return "the manifest is missing or unreadable"
+        if head.size_bytes != head.manifest.stored_size_bytes:
+            return "the blob has another size than its manifest says"
         try:
-            head = await self._stores.blob_store(store_id).head(key)
-            if head.manifest is None:
-                return "the manifest is missing or unreadable"
-            if head.size_bytes != head.manifest.stored_size_bytes:
-                return "the blob has another size than its manifest says"
             return await self._restore.file(store_id, key, head.manifest, read=read)
         except BlobMissing:
             return ""

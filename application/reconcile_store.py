@@ -250,7 +250,8 @@ class ReconcileStore:
             state = ReplicaState.CORRUPT
         try:
             await self._stores.confirm(store_id, missing)
-            change = ObserveReplica(file.file_id, replica.replica_id, state, self._clock.now())
+            at = self._clock.now()
+            change = ObserveReplica(file.file_id, replica.replica_id, state, at, _FOUND)
             is_new = await self._changes.apply(change)
         except TrafficStorageError as error:
             logger.warning("the state of %s can't be recorded: %s", replica.key, str(error))
@@ -260,6 +261,9 @@ class ReconcileStore:
                 "the copy of %s in %s is %s: %s", file.file_id, store_id, state, replica.key
             )
         return state if is_new else None
+
+
+_FOUND = "found by a comparison of the store with the catalogue"
 
 
 def in_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

@@ -5,23 +5,37 @@ lost time to one that was restored from a backup. Each store has a copy of the j
 advanced one is read.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from attrs import define, evolve, field
 
+from traffic_storage.application.rules_in_force import recomputation
 from traffic_storage.application.stores import Stores
-from traffic_storage.domain.deletion import Tombstone
+from traffic_storage.domain.deletion import Tombstone, Undelete
 from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
+from traffic_storage.domain.events import Event
 from traffic_storage.domain.files import FileState
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
-from traffic_storage.domain.identifiers import CatalogueId, StoreId
-from traffic_storage.domain.journal import Note, SetJournalCursor, note_name, replayed
+from traffic_storage.domain.identifiers import CatalogueId, FileId, StoreId
+from traffic_storage.domain.journal import (
+    Note,
+    SetJournalCursor,
+    note_name,
+    replayed,
+    retention_then,
+)
+from traffic_storage.domain.purged_rows import RestorePurged
+from traffic_storage.domain.rules_in_force import EnterRules, Regrant, Regranted, RulesRevision
 from traffic_storage.ports.blob_store import closing
 from traffic_storage.ports.changes import Changes
-from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.reconciliation import Reconciliation
+from traffic_storage.ports.retention import RetentionRecords
 
 logger = logging.getLogger("traffic_storage.journal")
 
@@ -29,16 +43,22 @@ GRACE = timedelta(days=1)
 """Nothing is purged so soon after it was marked as deleted again: holds and undeletes follow."""
 
 
+_AT_ONCE = 64
+
+
 @define
 class Replay:
-    """What was applied: changes of holds, and deletions and undeletes of files.
+    """What was applied: changes of holds, deletions and undeletes of files, purges, rules.
 
     `unreadable` has the notes that are damaged, each with its store.
     """
 
     holds: int = 0
     deletions: int = 0
+    purged: int = 0
+    rules: int = 0
     unreadable: list[tuple[StoreId, str]] = field(factory=list)
+    last_rules: RulesRevision | None = None
 
 
 @define
@@ -54,12 +74,21 @@ class ReplayJournal:
     """Applies what the journals of the stores tell. Safe to repeat."""
 
     def __init__(
-        self, *, stores: Stores, rows: Reconciliation, changes: Changes, clock: Clock
+        self,
+        *,
+        stores: Stores,
+        rows: Reconciliation,
+        records: RetentionRecords,
+        changes: Changes,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         self._stores = stores
         self._rows = rows
+        self._records = records
         self._changes = changes
         self._clock = clock
+        self._ids = ids
 
     async def __call__(self) -> Replay:
         """Apply the notes that this catalogue does not know, in their order.
@@ -76,6 +105,7 @@ class ReplayJournal:
                 last[bound.store_id] = await self._survey(bound.store_id, reach, found)
         for catalogue_id in sorted(reach, key=lambda one: reach[one].begun_at):
             await self._apply_all(reach[catalogue_id].store_id, catalogue_id, found)
+        await self._follow_rules(found)
         for store_id, number in last.items():
             await self._pass_over(store_id, number)
         return found
@@ -101,8 +131,9 @@ class ReplayJournal:
     async def _apply_all(self, store_id: StoreId, catalogue_id: CatalogueId, found: Replay) -> None:
         async with closing(self._notes(store_id)) as notes:
             async for _, note in notes:
-                if note is not None and note.catalogue_id == catalogue_id:
-                    await self._apply(note, found)
+                if note is None or note.catalogue_id != catalogue_id:
+                    continue
+                await self._apply(note, store_id, found)
 
     async def _notes(self, store_id: StoreId) -> AsyncGenerator[tuple[int, Note | None], None]:
         """Yield the notes behind the cursor; None instead of one that is unreadable."""
@@ -112,24 +143,97 @@ class ReplayJournal:
             yield number, _parsed(text, note_name(number), store_id)
             number += 1
 
-    async def _apply(self, note: Note, found: Replay) -> None:
-        for recorded in note.events:
-            change = replayed(recorded.event)
-            if change is None:
-                continue
-            if isinstance(change, Tombstone):
-                found.deletions += await self._delete(change)
-            elif isinstance(change, PlaceHold | ReleaseHold):
-                found.holds += await self._changes.apply(change)
-            else:
-                found.deletions += await self._changes.apply(change)
+    async def _apply(self, note: Note, store_id: StoreId, found: Replay) -> None:
+        """Apply the events of a note: neighbours of one kind at the same time, in their order if
+        they concern the same violation. So the database writes them as groups.
+        """
+        slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def _delete(self, change: Tombstone) -> bool:
+        async def apply(events: Sequence[Event]) -> None:
+            for event in events:
+                async with slots:
+                    try:
+                        await self._apply_one(event, found)
+                    except InvalidInput as error:
+                        logger.warning("the note %s of %s: %s", note.name, store_id, str(error))
+                        found.unreadable.append((store_id, note.name))
+
+        for _, neighbours in groupby((one.event for one in note.events), lambda one: one.kind):
+            by_subject: defaultdict[str | None, list[Event]] = defaultdict(list)
+            for event in neighbours:
+                by_subject[event.violation_id or event.file_id].append(event)
+            ended = await asyncio.gather(*map(apply, by_subject.values()), return_exceptions=True)
+            for error in ended:
+                if error is not None:
+                    raise error
+
+    async def _apply_one(self, event: Event, found: Replay) -> None:
+        # A count is read after the wait, because others count meanwhile.
+        match change := replayed(event):
+            case Tombstone():
+                is_applied = await self._delete(change, event)
+                found.deletions += is_applied
+            case Undelete():
+                is_applied = await self._undelete(change, event)
+                found.deletions += is_applied
+            case RestorePurged():
+                is_applied = await self._changes.apply(change)
+                found.purged += is_applied
+            case EnterRules():
+                found.last_rules = change.entered
+                is_applied = await self._enter(change)
+                found.rules += is_applied
+            case PlaceHold() | ReleaseHold():
+                is_applied = await self._changes.apply(change)
+                found.holds += is_applied
+            case None:
+                pass
+
+    async def _enter(self, change: EnterRules) -> bool:
+        """Put rules in force, unless the catalogue has rules with this or a higher number."""
+        known = await self._records.rules_in_force()
+        if known is not None and known.revision >= change.entered.revision:
+            return False
+        return await self._changes.apply(change)
+
+    async def _follow_rules(self, found: Replay) -> None:
+        """Let all files follow the last rules in the journal, or newer ones of this catalogue.
+
+        A manifest has the retention of the time at which its file was stored. The first rules of a
+        new catalogue are those of its settings, and not necessarily the first ones in the journal.
+        """
+        last, known = found.last_rules, await self._records.rules_in_force()
+        if last is None:
+            return
+        if known is None or (known.revision <= last.revision and known.rules != last.rules):
+            number = known.revision + 1 if known else last.revision
+            last = evolve(last, revision=number)
+            found.rules += await self._changes.apply(EnterRules(last))
+            known = last
+        job = recomputation(self._ids.uuid7(), known.revision)
+        await self._changes.apply(Regrant((), (job,)))
+
+    async def _undelete(self, change: Undelete, event: Event) -> bool:
+        if not await self._changes.apply(change):
+            return False
+        await self._regrant(change.file_ids[0], event)
+        return True
+
+    async def _regrant(self, file_id: FileId, event: Event) -> None:
+        """Give an available file the retention that it had when the event was recorded."""
+        file = (await self._rows.files_by_id([file_id])).get(file_id)
+        keep_until, rule = retention_then(event)
+        if file is not None and (file.keep_until, file.retention_rule) != (keep_until, rule):
+            regranted = Regranted(file_id, file.keep_until, keep_until, rule)
+            await self._changes.apply(Regrant((regranted,)))
+
+    async def _delete(self, change: Tombstone, event: Event) -> bool:
         """Mark a file as deleted, if the catalogue has it, whatever its retention is by now."""
         (file_id,) = change.file_ids
         file = (await self._rows.files_by_id([file_id])).get(file_id)
         if file is None or file.state is not FileState.AVAILABLE:
             return False
+        await self._regrant(file_id, event)
         earliest = self._clock.now() + GRACE
         later = evolve(change, purge_after=max(change.purge_after, earliest))
         if await self._changes.apply(later):

@@ -75,7 +75,8 @@ class ReplicaReader:
     """Reads the stored bytes of files. Every byte is verified before it is returned.
 
     Present replicas are tried first, in the file's order, then those recorded as corrupt or missing.
-    A present replica that fails verification is recorded as corrupt or missing and never deleted. A
+    A present replica that fails verification is recorded as corrupt or missing, with an incident, and
+    never deleted. A
     corrupt or missing replica that is read whole and verified is recorded as present. A new state is
     recorded only after a check that the store is the registered one. When all replicas have failed,
     the file is looked up again, and replicas added since the caller's lookup are tried.
@@ -238,7 +239,7 @@ class ReplicaReader:
             return [str(untrusted)]
         if replica.state is ReplicaState.PRESENT:
             bad = ReplicaState.MISSING if missing else ReplicaState.CORRUPT
-            await self._mark(file, replica, bad)
+            await self._mark(file, replica, bad, str(error))
         return []
 
     async def _succeeded(self, file: StoredFile, replica: Replica) -> None:
@@ -269,10 +270,12 @@ class ReplicaReader:
         )
         await self._mark(file, replica, ReplicaState.PRESENT)
 
-    async def _mark(self, file: StoredFile, replica: Replica, state: ReplicaState) -> None:
+    async def _mark(
+        self, file: StoredFile, replica: Replica, state: ReplicaState, details: str = ""
+    ) -> None:
         try:
             await self._changes.apply(
-                ObserveReplica(file.file_id, replica.replica_id, state, self._clock.now())
+                ObserveReplica(file.file_id, replica.replica_id, state, self._clock.now(), details)
             )
         except (CatalogueUnavailable, StorageFull) as error:
             logger.warning(

@@ -23,12 +23,14 @@ class Sweep:
         clock: Clock,
         keep_jobs: timedelta,
         keep_events: timedelta,
+        keep_reviews: timedelta,
     ) -> None:
         self.recover = recover
         self._repo = repo
         self._clock = clock
         self._keep_jobs = keep_jobs
         self._keep_events = keep_events
+        self._keep_reviews = keep_reviews
 
     async def __call__(self) -> None:
         """Run the maintenance once. Safe to run in several processes at the same time.
@@ -41,6 +43,7 @@ class Sweep:
         now = self._clock.now()
         await self._repo.forget_jobs(now - self._keep_jobs, _MOST_FORGOTTEN)
         await self._repo.forget_events(now - self._keep_events, _MOST_FORGOTTEN)
+        await self._repo.forget_reviews(now - self._keep_reviews)
 
     async def run(self, _run: Run, _report: Report) -> Outcome:
         """Do a job of the kind `SWEEP`."""

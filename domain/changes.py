@@ -7,7 +7,7 @@ counters is computed in `usage`.
 
 from datetime import datetime
 from typing import TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from attrs import frozen
 
@@ -29,12 +29,13 @@ from traffic_storage.domain.files import (
 from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import AttemptId, FileId
-from traffic_storage.domain.incidents import CloseIncident, OpenIncident
+from traffic_storage.domain.incidents import CloseIncident, Incident, IncidentKind, OpenIncident
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.pressure import NotePressure
 from traffic_storage.domain.production import RecordProduction
+from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import QuarantineChange
 from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
@@ -60,8 +61,9 @@ class CommitUnit:
 class ObserveReplica:
     """Record the state in which a replica (one copy of a file) was found at `at`.
 
-    A `present` replica becomes `corrupt` or `missing`; a `corrupt` or `missing` replica becomes
-    `present`. Any other combination of recorded and found state changes nothing.
+    A `present` replica becomes `corrupt` or `missing`, and an incident with these `details` is
+    opened; a `corrupt` or `missing` replica becomes `present`, and its incidents are closed. Any
+    other combination of recorded and found state changes nothing.
 
     Raises:
         ForbiddenTransition: `state` is not `present`, `corrupt` or `missing`.
@@ -71,6 +73,7 @@ class ObserveReplica:
     replica_id: UUID
     state: ReplicaState
     at: datetime
+    details: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.state not in OBSERVATIONS:
@@ -83,6 +86,24 @@ class ObserveReplica:
                 return replica
         return None
 
+    def incident(self, replica: Replica) -> Incident | None:
+        """Return the incident to open about the replica; None if it was found present.
+
+        The id follows from the change, so that applying it again opens no other one.
+        """
+        kind = _INCIDENTS.get(self.state)
+        if kind is None:
+            return None
+        incident_id = uuid5(self.replica_id, self.at.isoformat())
+        return Incident.of_replica(
+            incident_id, kind, self.at, self.file_id, replica, self.details or kind.value
+        )
+
+
+_INCIDENTS = {
+    ReplicaState.CORRUPT: IncidentKind.CORRUPT_REPLICA,
+    ReplicaState.MISSING: IncidentKind.MISSING_REPLICA,
+}
 
 Change: TypeAlias = (
     CommitUnit
@@ -99,6 +120,7 @@ Change: TypeAlias = (
     | BeginPurge
     | RemoveReplicas
     | EndPurge
+    | RestorePurged
     | RecordVerifications
     | RecordProduction
     | OpenIncident

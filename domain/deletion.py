@@ -389,7 +389,13 @@ def events_of_tombstone(change: Tombstone, files: Iterable[StoredFile]) -> tuple
         "purge_after": change.purge_after.isoformat(),
     }
     return tuple(
-        Event(EventKind.TOMBSTONED, change.at, file.file_id, file.violation_id, details)
+        Event(
+            EventKind.TOMBSTONED,
+            change.at,
+            file.file_id,
+            file.violation_id,
+            {**details, **_retention_of(file)},
+        )
         for file in files
     )
 
@@ -405,21 +411,12 @@ def events_of_undelete(change: Undelete, files: Iterable[StoredFile]) -> tuple[E
             {
                 "reason": change.reason,
                 "actor": change.actor,
-                "keep_until": file.keep_until.isoformat(),
+                **_retention_of(file),
             },
         )
         for file in files
     )
 
 
-def event_of_purge(change: EndPurge, file: StoredFile) -> Event:
-    """Return the event when a file is purged.
-
-    Its details have what other processes need to drop the bytes that they cache.
-    """
-    details: dict[str, Json] = {
-        "certificate_sha256": change.certificate.sha256,
-        "stored_sha256": file.stored.sha256,
-        "keys": [copy.key for copy in file.replicas],
-    }
-    return Event(EventKind.PURGED, change.at, file.file_id, file.violation_id, details)
+def _retention_of(file: StoredFile) -> dict[str, Json]:
+    return {"keep_until": file.keep_until.isoformat(), "retention_rule": file.retention_rule}

@@ -1,8 +1,9 @@
 """Events: what has happened to files, violations and holds, in the order in which it happened.
 
 An event is written in the transaction of the change that it tells of, into a table from which
-notifications and the audit read it later (an outbox). It holds ids, digests and reasons, but nothing
-of a file's content or of the metadata that a caller gave, so that a purge need not erase events.
+notifications and the audit read it later (an outbox). It holds ids, digests, reasons and
+certificates, but nothing of a file's content or of the metadata that a caller gave, so that a purge
+need not erase events.
 """
 
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ class EventKind(StrEnum):
     HOLD_PLACED = "hold_placed"
     HOLD_RELEASED = "hold_released"
     PRODUCED = "produced"
+    RULES_ENTERED = "rules_entered"
     PRESSURE = "pressure"
 
 

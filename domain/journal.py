@@ -1,4 +1,4 @@
-"""The journal beside the blobs: holds and deletions, as small texts in each store.
+"""The journal beside the blobs: holds, deletions and retention rules, as small texts in each store.
 
 Manifests give a file's row as it was when the file was stored. What was decided later (a hold, a
 deletion, an undelete) is an event of the catalogue; each store gets a copy of these events, in
@@ -29,6 +29,8 @@ from traffic_storage.domain.holds import (
     ReleaseHold,
 )
 from traffic_storage.domain.identifiers import CatalogueId, DeviceId, FileId, StoreId, ViolationId
+from traffic_storage.domain.purged_rows import RestorePurged, restored_purge
+from traffic_storage.domain.rules_in_force import EnterRules, rules_of
 from traffic_storage.domain.times import parse_time
 
 JOURNALED = frozenset(
@@ -38,6 +40,7 @@ JOURNALED = frozenset(
         EventKind.TOMBSTONED,
         EventKind.UNDELETED,
         EventKind.PURGED,
+        EventKind.RULES_ENTERED,
     }
 )
 """The kinds of events that every store gets a copy of."""
@@ -45,7 +48,7 @@ JOURNALED = frozenset(
 MAX_NOTE_BYTES = 4 * 1024 * 1024
 _VERSION = 1
 
-Replayed: TypeAlias = PlaceHold | ReleaseHold | Tombstone | Undelete
+Replayed: TypeAlias = PlaceHold | ReleaseHold | Tombstone | Undelete | RestorePurged | EnterRules
 """A change that an event in the journal tells of."""
 
 
@@ -150,8 +153,25 @@ def replayed(event: Event) -> Replayed | None:
                 return _tombstone(event)
             case EventKind.UNDELETED:
                 return _undelete(event)
+            case EventKind.PURGED:
+                return restored_purge(event)
+            case EventKind.RULES_ENTERED:
+                return EnterRules(rules_of(event))
             case _:
                 return None
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvalidInput.of("note", f"an event {event.kind} is incomplete: {error}") from error
+
+
+def retention_then(event: Event) -> tuple[datetime, str]:
+    """Return the end of retention and the rule that a file had when it was deleted or undeleted.
+
+    Raises:
+        InvalidInput: the event lacks them.
+    """
+    details: Mapping[str, Any] = event.details
+    try:
+        return parse_time(details["keep_until"], "keep_until"), details["retention_rule"]
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidInput.of("note", f"an event {event.kind} is incomplete: {error}") from error
 

@@ -5,19 +5,22 @@ change is entered, unless other rules were entered since or it is old. A job the
 when each file is kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from attrs import frozen
 
+from traffic_storage.domain.canonical import Json, canonical_json, parse_json_object
 from traffic_storage.domain.deletion import REGRANTED_RULE
 from traffic_storage.domain.errors import WrongState
+from traffic_storage.domain.events import Event, EventKind
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.retention_rules import RetentionFacts, RulesDifference, RuleSet
+from traffic_storage.domain.rules_json import json_of, rule_set_in
 
 VALID_FOR = timedelta(hours=24)
 """How long a staged change can be entered. Its counts are those of the time at which it was staged."""
@@ -154,6 +157,36 @@ class EnterRules:
 
     entered: RulesRevision
     jobs: tuple[NewJob, ...] = ()
+
+
+def event_of_rules(entered: RulesRevision) -> Event:
+    """Return the event when rules are put in force; `rules_of` reads it."""
+    details: dict[str, Json] = {
+        "revision": entered.revision,
+        "rules": dict(json_of(entered.rules)),
+        "entered_by": entered.entered_by,
+        "reason": entered.reason,
+        "change_id": None if entered.change_id is None else str(entered.change_id),
+    }
+    return Event(EventKind.RULES_ENTERED, entered.entered_at, details=details)
+
+
+def rules_of(event: Event) -> RulesRevision:
+    """Return the rules that an event tells of.
+
+    Raises:
+        LookupError, TypeError, ValueError, InvalidInput: a detail is missing or wrong.
+    """
+    details: Mapping[str, Any] = event.details
+    change_id = details["change_id"]
+    return RulesRevision(
+        details["revision"],
+        rule_set_in(parse_json_object(canonical_json(details["rules"]), "rules")),
+        event.at,
+        details["entered_by"],
+        details["reason"],
+        None if change_id is None else UUID(change_id),
+    )
 
 
 @frozen

@@ -599,6 +599,7 @@ class Container(DeclarativeContainer):
         clock=clock,
         keep_jobs=Called(_days("keep_jobs_days"), settings),
         keep_events=Called(_days("keep_events_days"), settings),
+        keep_reviews=Called(_days("keep_reviews_days"), settings),
     )
     jobs = Singleton(Jobs, queue=_record_repo, ids=ids)
     purge = Singleton(
@@ -684,7 +685,13 @@ class Container(DeclarativeContainer):
         Reconcile, stores=stores, reconcile_store=reconcile_store, examine=examine_quarantine
     )
     replay_journal = Singleton(
-        ReplayJournal, stores=stores, rows=_record_repo, changes=_record_repo, clock=clock
+        ReplayJournal,
+        stores=stores,
+        rows=_record_repo,
+        records=_record_repo,
+        changes=_record_repo,
+        clock=clock,
+        ids=ids,
     )
     rebuild_catalogue = Singleton(
         RebuildCatalogue,

@@ -480,8 +480,9 @@ class RebuildView(TypedDict):
     restored or completed; `known` copies were in the catalogue before; `unfinished` are still being
     stored. `unplaced` could not be restored: `reasons` counts them, `examples` names the first
     1,000. `taken_over` has the locations of stores that belonged to another catalogue, `skipped`
-    those of stores that were not examined, and why. `holds` and `deletions` in the journal beside the
-    blobs were applied; `unreadable_notes` of it are damaged.
+    those of stores that were not examined, and why. Changes in the journal beside the blobs were
+    applied: `holds`, `deletions`, `purged` files with their certificates, `rules` of retention;
+    `unreadable_notes` of it are damaged.
     """
 
     dry_run: bool
@@ -498,6 +499,8 @@ class RebuildView(TypedDict):
     skipped: dict[str, str]
     holds: int
     deletions: int
+    purged: int
+    rules: int
     unreadable_notes: list[str]
 
 
@@ -567,6 +570,8 @@ def rebuild_view(found: Rebuilt) -> RebuildView:
         "skipped": dict(found.skipped),
         "holds": found.holds,
         "deletions": found.deletions,
+        "purged": found.purged,
+        "rules": found.rules,
         "unreadable_notes": [f"{store_id} {name}" for store_id, name in found.unreadable],
     }
 

@@ -217,6 +217,13 @@ class BlobStore(Protocol):
             BlobMissing: no such blob.
         """
 
+    async def heads(self, keys: Sequence[BlobKey]) -> Sequence[BlobHead | BlobMissing]:
+        """Return what `head` returns for each blob, or the error if it does not exist, in order.
+
+        Any other error ends the call.
+        """
+        return [await head_or_missing(self, key) for key in keys]
+
     @abstractmethod
     async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         """Remove a blob and its sidecar (the blob with its whole manifest, if any), durably.
@@ -245,6 +252,14 @@ class BlobStore(Protocol):
 
         A second call does nothing. The caller makes no other call afterwards.
         """
+
+
+async def head_or_missing(store: BlobStore, key: BlobKey) -> BlobHead | BlobMissing:
+    """Return the size and the manifest of a blob, or the error if it does not exist."""
+    try:
+        return await store.head(key)
+    except BlobMissing as error:
+        return error
 
 
 async def examination(store: BlobStore, key: BlobKey, digests: Digests) -> Examination:

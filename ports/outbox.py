@@ -31,4 +31,9 @@ class Outbox(Protocol):
 
     @abstractmethod
     async def forget_events(self, before: datetime, limit: int = 1000) -> None:
-        """Delete events that happened before this time, those with the lowest numbers first."""
+        """Delete events that happened before this time; each call goes on behind the one before.
+
+        It looks at `limit` events, and begins again at the lowest number when it has come to events
+        that are not old enough. An event that belongs into the journal beside the blobs
+        (`domain.journal.JOURNALED`) stays until the journals of all registered stores have it.
+        """

@@ -59,3 +59,10 @@ class RetentionRecords(Protocol):
     @abstractmethod
     async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
         """Return a plan; None if there is none."""
+
+    @abstractmethod
+    async def forget_reviews(self, before: datetime) -> None:
+        """Delete the plans and the staged changes that were made before this time.
+
+        A change that was entered stays.
+        """

@@ -25,7 +25,7 @@ from traffic_storage.domain.verification import (
 )
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.errors import DeadlinePassed, StorageUnavailable
+from traffic_storage.ports.errors import BlobMissing, DeadlinePassed, StorageUnavailable
 from traffic_storage.ports.spool import Body
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -132,6 +132,11 @@ class LocalDiskBlobStore(MarkedBlobStore):
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._reading.run(self._folder.describe, key)
 
+    async def heads(self, keys: Sequence[BlobKey]) -> Sequence[BlobHead | BlobMissing]:
+        batches = [keys[at : at + _BATCH_BLOBS] for at in range(0, len(keys), _BATCH_BLOBS)]
+        found = await asyncio.gather(*(self._reading.run(self._described, one) for one in batches))
+        return [head for batch in found for head in batch]
+
     async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         # Not watched: a blob that can't be removed does not make the store unavailable.
         await self._writing.run_to_end(ignore_cancellation, self._folder.remove, key)
@@ -179,6 +184,16 @@ class LocalDiskBlobStore(MarkedBlobStore):
         await self._reading.aclose()
         await self._examining.aclose()
         self._folder.close()
+
+    def _described(self, keys: Sequence[BlobKey]) -> Sequence[BlobHead | BlobMissing]:
+        """Describe many blobs in one hop to a thread."""
+        found: list[BlobHead | BlobMissing] = []
+        for key in keys:
+            try:
+                found.append(self._folder.describe(key))
+            except BlobMissing as error:
+                found.append(error)
+        return found
 
     async def _examine_batch(
         self, blobs: Sequence[tuple[BlobKey, Digests]]

@@ -83,6 +83,8 @@ def _say(view: "RebuildView") -> None:
             "violations": f"{view['violations']}",
             "holds": f"{view['holds']}",
             "deletions": f"{view['deletions']}",
+            "purged files": f"{view['purged']}",
+            "rules": f"{view['rules']}",
             "known before": f"{view['known']}",
             "being stored": f"{view['unfinished']}",
             "not restored": f"{view['unplaced']}",
@@ -93,7 +95,7 @@ def _say(view: "RebuildView") -> None:
     for location, reason in view["skipped"].items():
         note(f"{location} was not examined: {reason}")
     for name in view["unreadable_notes"]:
-        note(f"the note {name} of the journal is damaged: holds or deletions may be missing")
+        note(f"the note {name} of the journal is damaged: holds, deletions or rules may be missing")
     for reason, count in view["reasons"].items():
         note(f"{count} not restored: {reason}")
     for one in view["examples"][:_SHOWN]:

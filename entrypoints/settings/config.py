@@ -353,6 +353,11 @@ class StorageConfig:
     keep_events_days: int = setting(
         90, rules.whole(1, 3650), "how long an event (what happened to files and holds) is kept"
     )
+    keep_reviews_days: int = setting(
+        30,
+        rules.whole(1, 3650),
+        "how long plans of retention and staged changes of its rules are kept",
+    )
     deletion_grace_days: int = setting(
         7,
         rules.whole(0, 3650),

@@ -111,7 +111,7 @@ async def test_a_copy_survives_a_target_that_fails() -> None:
         assert (live(rig), rig.attempts, rig.findings()) == ([], [], [])
 
 
-async def test_a_spoiled_copy_is_a_failed_try_and_the_next_one_succeeds() -> None:
+async def test_a09_a_copy_that_its_destination_spoils_is_not_used() -> None:
     """A9 as a job: the source stays, and the file is copied under another key."""
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
@@ -236,7 +236,7 @@ async def test_the_oldest_files_leave_until_the_low_water_mark() -> None:
 
 
 @pytest.mark.parametrize("workers", [2, 8])
-async def test_workers_that_plan_and_move_at_once_overshoot_by_one_file_at_most(
+async def test_a07_workers_that_move_at_once_overshoot_by_one_file_at_most(
     workers: int,
 ) -> None:
     """A7: whoever plans counts what others have begun to move."""
@@ -277,7 +277,7 @@ async def test_workers_that_plan_and_move_at_once_overshoot_by_one_file_at_most(
         await service.aclose()
 
 
-async def test_an_unrelated_file_that_fills_the_disk_moves_nothing() -> None:
+async def test_a08_an_unrelated_file_that_fills_the_disk_starts_no_purge() -> None:
     """A8: the bytes of our own files alone count."""
     rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD, max_local_size_gb=KB, evidence_reserve_share=0)
     async with rig.running() as service:
@@ -349,7 +349,7 @@ async def test_nothing_leaves_whose_other_copy_turns_out_bad(how: Damage) -> Non
         assert rig.findings() == []
 
 
-async def test_the_source_of_a_stuck_move_does_not_go() -> None:
+async def test_a12_the_source_of_a_stuck_move_does_not_go() -> None:
     """A12: while the copy of the last replica is stuck, nothing releases it."""
     rig = Rig(
         StorageStrategy.LOCAL_THEN_CLOUD,
@@ -483,7 +483,7 @@ async def test_bytes_are_removed_in_the_registered_store_only() -> None:
 # Store and forward
 
 
-async def test_a_cloud_that_is_away_for_72_hours_loses_nothing_and_gets_evidence_first() -> None:
+async def test_a18_a_cloud_that_is_away_for_72_hours_gets_evidence_first() -> None:
     """A18: the local store fills meanwhile; nothing unsent is lost or evicted."""
     rig = Rig(
         StorageStrategy.HYBRID,

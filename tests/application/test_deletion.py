@@ -3,23 +3,28 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.cache.memory import InProcessCache
+from traffic_storage.application.check_invariants import CheckBudget
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.legal_holds import LegalHolds
-from traffic_storage.application.purge import PurgeReport
+from traffic_storage.application.purge import PURGE, PurgeReport
 from traffic_storage.domain.deletion import REGRANTED_RULE, Deleted, InsideRetention, NotDeleted
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import InvalidInput, NotFound, StorageUnavailable, WrongState
 from traffic_storage.domain.files import BlobKey, FileState, ReplicaState, Tier
 from traffic_storage.domain.holds import Held, HoldReach, HoldRequest
 from traffic_storage.domain.identifiers import FileId, ViolationId
+from traffic_storage.domain.jobs import Done, Run
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import HoldsQuery
+from traffic_storage.entrypoints.cli.doctor.deep import checks
+from traffic_storage.entrypoints.cli.doctor.finding import Status
 from traffic_storage.entrypoints.testing.faults.plans import Fault
 from traffic_storage.ports.blob_store import KeptVersion
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -192,7 +197,7 @@ async def test_a_hold_says_when_it_comes_too_late(
         await holds.place(on_file("G"), "judge")
 
 
-async def test_what_is_undeleted_is_not_due_at_once(
+async def test_a11_what_is_undeleted_is_not_due_at_once(
     rig: Rig, service: Service, delete: DeleteFiles
 ) -> None:
     """A11: restored from the bin after its retention has ended, a file is kept anew."""
@@ -317,6 +322,39 @@ async def test_a_store_that_is_away_is_left_to_a_later_purge() -> None:
         rig.cloud.come_back()
         assert (await purge(service)).purged == 1
         assert [copy.state for copy in rig.files[FileId("F")].replicas] == [ReplicaState.GONE]
+
+
+async def test_a_purge_that_waits_for_a_store_is_told_and_ends_when_it_is_back() -> None:
+    """By the periodic job, and `doctor --deep` names the store until then."""
+    rig = Rig(StorageStrategy.CLOUD_ONLY)
+    async with rig.running() as service:
+        await deleted(service)
+        rig.clock.advance(7 * DAY)
+        rig.cloud.go_down("the line is cut")
+        run = Run(uuid4(), uuid4(), PURGE, {}, 1, 1)
+        work = service.container.handlers()[PURGE]
+        outcome = await work(run, lambda _: None)
+        assert isinstance(outcome.end, Done)
+        assert outcome.end.progress.message == "1 files wait for a store"
+        assert (await service.container.purge().waiting()).files == 0
+        rig.clock.advance(timedelta(minutes=10))
+        (copy,) = rig.files[FileId("F")].replicas
+        told = await told_of_purges(service)
+        assert told is not None
+        assert "1 deleted files are not erased" in told
+        assert copy.store_id in told
+        rig.cloud.come_back()
+        await service.sweep()
+        await work(run, lambda _: None)
+        assert rig.files[FileId("F")].state is FileState.PURGED
+        assert await told_of_purges(service) is None
+
+
+async def told_of_purges(service: Service) -> str | None:
+    """The problem that `doctor --deep` finds in the purges; None if it finds none."""
+    budget = CheckBudget(seconds=5)
+    (found,) = [one async for one in checks(service.container, budget) if one.check == "purges"]
+    return None if found.status is Status.OK else found.detail
 
 
 @pytest.mark.parametrize("nth", range(1, 4))

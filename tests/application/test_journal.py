@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from datetime import timedelta
+from typing import TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -9,10 +10,11 @@ from attrs import evolve
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
 from tests.application.script import Died, Script, Step
+from tests.application.test_rules_in_force import entered, work
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.application.export_journal import JOURNAL
-from traffic_storage.domain.deletion import Deletion, Tombstone, Undelete
-from traffic_storage.domain.files import FileState, StoredFile, Tier
+from traffic_storage.domain.deletion import Certificate, Deletion, Tombstone, Undelete
+from traffic_storage.domain.files import FileKind, FileState, StoredFile, Tier
 from traffic_storage.domain.holds import (
     HeldFile,
     HeldRange,
@@ -25,6 +27,7 @@ from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId
 from traffic_storage.domain.journal import note_name
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import HoldsQuery
+from traffic_storage.domain.retention_rules import RetentionRule, RuleSet
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.plans import When
 
@@ -66,18 +69,46 @@ async def decide(rig: Rig, service: Service) -> None:
     assert await rig.repo.apply(evolve(again, file_ids=(FileId("both"),)))
     await delete(rig, "both")
     await delete(rig, "V001~metadata", "V001~image")
+    await destroy(rig, service)
+    await rules(rig, service)
 
 
-async def delete(rig: Rig, *names: str) -> None:
+async def destroy(rig: Rig, service: Service) -> None:
+    """Store files and two violations; purge one file, one image, and one violation."""
+    await service.video(film(50), "purged", metadata={"device_id": "cam-2"})
+    for name in ("V002", "V003"):
+        record = violation_record(name, device_id="cam-2")
+        await service.evidence(record, picture(int(name[1:])), film(60))
+    names = ("purged", "V002~image", "V003~metadata", "V003~image")
+    await delete(rig, *names, grace=timedelta(0))
+    assert (await service.container.purge().due()).purged == 4
+
+
+async def rules(rig: Rig, service: Service) -> None:
+    """Put other rules in force, twice, and let the files follow them."""
+    for days in (1000, 500):
+        await entered(service, RetentionRule("court", days, kind=FileKind.IMAGE))
+        rig.clock.advance(timedelta(minutes=1))
+    await work(rig, service)
+
+
+async def delete(rig: Rig, *names: str, grace: timedelta = 7 * DAY) -> None:
     """Mark files as deleted."""
     now = rig.clock.now()
     ids = tuple(map(FileId, names))
-    change = Tombstone(ids, uuid4(), now, now + 7 * DAY, "asked", "clerk", override=True)
+    change = Tombstone(ids, uuid4(), now, now + grace, "asked", "clerk", override=True)
     assert await rig.repo.apply(change)
 
 
-async def decided(rig: Rig) -> tuple[dict[FileId, StoredFile], dict[FileId, Deletion], set[Hold]]:
-    """All files, without dates of verification, all deletions and all holds."""
+Decided: TypeAlias = tuple[
+    dict[FileId, StoredFile], dict[FileId, Deletion], set[Hold], dict[FileId, Certificate], RuleSet
+]
+
+
+async def decided(rig: Rig) -> Decided:
+    """All files, without dates of verification, deletions, holds, certificates; the rules."""
+    in_force = await rig.repo.rules_in_force()
+    assert in_force is not None
     files = {
         name: evolve(file, replicas=tuple(evolve(c, verified_at=None) for c in file.replicas))
         for name, file in rig.files.items()
@@ -87,6 +118,8 @@ async def decided(rig: Rig) -> tuple[dict[FileId, StoredFile], dict[FileId, Dele
         files,
         dict(await rig.repo.deletions(files)),
         {*holds.items},
+        dict(rig.repo._certificates),
+        in_force.rules,
     )
 
 
@@ -95,10 +128,11 @@ def rig(request: pytest.FixtureRequest) -> Rig:
     return Rig(request.param)
 
 
-async def rebuild(service: Service) -> None:
-    """Rebuild the catalogue of a service."""
+async def rebuild(rig: Rig, service: Service) -> None:
+    """Rebuild the catalogue of a service, and do the jobs that follow."""
     found = await service.container.rebuild_catalogue()(lambda _progress: None)
     assert (found.unplaced, found.unreadable) == (0, [])
+    await work(rig, service)
 
 
 async def test_a_rebuild_brings_holds_and_deletions_back(rig: Rig) -> None:
@@ -110,13 +144,13 @@ async def test_a_rebuild_brings_holds_and_deletions_back(rig: Rig) -> None:
     rig.repo = InMemoryRecordRepo()
 
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         assert await decided(rig) == before
         assert rig.repo._violations == violation
         assert rig.files[FileId("undeleted")].state is FileState.AVAILABLE
         assert rig.files[FileId("both")].state is FileState.TOMBSTONED
         # Again: nothing changes.
-        await rebuild(service)
+        await rebuild(rig, service)
         assert await decided(rig) == before
 
 
@@ -126,13 +160,13 @@ async def test_a_rebuild_of_a_rebuilt_catalogue_knows_both_times(rig: Rig) -> No
         await export(service)
     rig.repo = InMemoryRecordRepo()
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         await delete(rig, "free")
         await export(service)
     before = await decided(rig)
     rig.repo = InMemoryRecordRepo()
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         assert await decided(rig) == before
 
 
@@ -153,7 +187,7 @@ async def test_an_old_catalogue_learns_what_was_decided_since(rig: Rig) -> None:
             if bound.untrusted_reason and bound.store_id:
                 await service.stores.adopt(bound)
         await service.stores.bind()
-        await rebuild(service)
+        await rebuild(rig, service)
         assert await decided(rig) == before
         # Its numbers go on behind those of the lost time.
         await delete(rig, "free")
@@ -161,7 +195,7 @@ async def test_an_old_catalogue_learns_what_was_decided_since(rig: Rig) -> None:
     before = await decided(rig)
     rig.repo = InMemoryRecordRepo()
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         assert (await decided(rig))[1].keys() == before[1].keys()
 
 
@@ -172,7 +206,7 @@ async def test_nothing_is_purged_before_the_whole_journal_was_applied(rig: Rig) 
     rig.repo = InMemoryRecordRepo()
     rig.clock.advance(30 * DAY)
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         due = await rig.repo.due_for_purge(rig.clock.now())
         assert due.items == ()
         later = await rig.repo.due_for_purge(rig.clock.now() + DAY)
@@ -190,7 +224,7 @@ async def test_the_store_with_most_of_the_journal_is_read() -> None:
         await export(service, CLOUD)
     rig.repo = InMemoryRecordRepo()
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         assert rig.files[FileId("X")].state is FileState.AVAILABLE
 
 
@@ -215,7 +249,7 @@ async def test_an_export_that_was_killed_goes_on(call: str, when: When) -> None:
     before = await decided(rig)
     rig.repo = InMemoryRecordRepo()
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         assert await decided(rig) == before
 
 
@@ -260,5 +294,5 @@ async def test_a_hold_is_beside_the_blobs_before_the_answer(is_away: bool) -> No
         assert len(rig.at_rest[CLOUD]._notes) == 1
     rig.repo = InMemoryRecordRepo()
     async with rig.running() as service:
-        await rebuild(service)
+        await rebuild(rig, service)
         assert (await rig.repo.holds(HoldsQuery())).items == (placed.hold,)

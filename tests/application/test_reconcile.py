@@ -145,7 +145,7 @@ class TestAgreement:
 
 
 class TestUnrecorded:
-    async def test_a6_a_blob_whose_row_is_not_committed_yet_is_never_an_orphan(
+    async def test_a06_a_blob_whose_row_is_not_committed_yet_is_never_an_orphan(
         self, rig: Rig
     ) -> None:
         async with rig.running() as service:
@@ -161,7 +161,7 @@ class TestUnrecorded:
             rig.clock.advance(timedelta(seconds=1))
             assert (await reconciled(service)).compared.quarantined == 1
 
-    async def test_a6_a_blob_of_a_live_attempt_is_never_an_orphan(self, rig: Rig) -> None:
+    async def test_a_blob_of_a_live_attempt_is_never_an_orphan(self, rig: Rig) -> None:
         async with rig.running() as service:
             (file,) = await stored(service, 1)
             key = await leave(rig, service, file, film(0))
@@ -273,7 +273,7 @@ class TestMissing:
 
 
 class TestAbort:
-    async def test_a5_a_listing_that_is_60_percent_short_changes_nothing(
+    async def test_a05_a_listing_that_is_60_percent_short_changes_nothing(
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with rig.running() as service:
@@ -291,7 +291,7 @@ class TestAbort:
             assert found.examined is None
             assert (rig.files, entries(rig)) == (before, [])
 
-    async def test_a5_a_listing_that_fails_changes_nothing(self, rig: Rig) -> None:
+    async def test_a_listing_that_fails_changes_nothing(self, rig: Rig) -> None:
         async with rig.running() as service:
             files = await stored(service, 3)
             await rig.at_rest[LOCAL].delete(files[0].replicas[0].key)
@@ -304,7 +304,7 @@ class TestAbort:
                 rig.local.plan()
             assert (rig.files, entries(rig)) == (before, [])
 
-    async def test_a4_an_empty_catalogue_at_a_full_store_changes_nothing(self, rig: Rig) -> None:
+    async def test_an_empty_catalogue_at_a_full_store_changes_nothing(self, rig: Rig) -> None:
         async with rig.running() as service:
             await stored(service, 3)
         blobs = dict(rig.at_rest[LOCAL].blobs)
@@ -320,7 +320,7 @@ class TestAbort:
             await service.sweep()
         assert (rig.at_rest[LOCAL].blobs, entries(rig)) == (blobs, [])
 
-    async def test_a4_an_empty_catalogue_of_the_same_id_changes_nothing(self, rig: Rig) -> None:
+    async def test_an_empty_catalogue_of_the_same_id_changes_nothing(self, rig: Rig) -> None:
         """A store that was adopted by hand, or a backup of the first day."""
         async with rig.running() as service:
             await stored(service, 11)
@@ -336,7 +336,7 @@ class TestAbort:
             assert forced.compared.quarantined == 11
             assert rig.at_rest[LOCAL].blobs == blobs
 
-    async def test_a4_a_full_catalogue_on_an_empty_mount_changes_nothing(self, rig: Rig) -> None:
+    async def test_a_full_catalogue_on_an_empty_mount_changes_nothing(self, rig: Rig) -> None:
         async with rig.running() as service:
             await stored(service, 3)
             rig.clock.advance(2 * DAY)
@@ -352,7 +352,7 @@ class TestAbort:
             assert any(isinstance(one, Skipped) and "blobs" in one.location for one in found)
         assert rig.files == before
 
-    async def test_a4_a_store_that_is_exchanged_during_a_listing_changes_nothing(
+    async def test_a_store_that_is_exchanged_during_a_listing_changes_nothing(
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with rig.running() as service:

@@ -14,6 +14,7 @@ from traffic_storage.application.replica_reader import ReplicaFilter, ReplicaRea
 from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Sha256
 from traffic_storage.domain.errors import NoGoodReplica, NotFound, StorageUnavailable
 from traffic_storage.domain.files import FileState, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.incidents import IncidentKind, IncidentsQuery
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
@@ -189,6 +190,26 @@ async def test_the_cache_answers_only_where_it_may() -> None:
 
 
 # Marks need trust
+
+
+@READS
+@pytest.mark.parametrize("how", [Damage.FLIP, Damage.REMOVE])
+async def test_a_read_that_finds_a_bad_replica_opens_an_incident(
+    rig: Rig, read: Read, content: bytes, how: Damage
+) -> None:
+    async with rig.running() as service:
+        file = await two_copies(rig, service, content)
+        await tamper(rig.at_rest[Tier.LOCAL], key_in(file, Tier.LOCAL), how, at=7)
+        assert await read(reader_of(service), file, any_replica) == content
+        (found,) = (await rig.repo.incidents(IncidentsQuery())).items
+        (bad,) = [copy for copy in file.replicas if copy.tier is Tier.LOCAL]
+        assert (found.file_id, found.replica_id) == (file.file_id, bad.replica_id)
+        kinds = {
+            Damage.FLIP: IncidentKind.CORRUPT_REPLICA,
+            Damage.REMOVE: IncidentKind.MISSING_REPLICA,
+        }
+        assert found.kind is kinds[how]
+        assert bad.key in found.details
 
 
 @READS

@@ -1,5 +1,6 @@
 """Deletion by retention: planned, reviewed, applied, and each file looked at again."""
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -145,6 +146,27 @@ async def test_the_job_of_a_stale_plan_is_given_up(rig: Rig) -> None:
             await service.container.handlers()[kind](run, lambda _: None)
 
 
+async def test_rules_that_are_entered_while_a_plan_is_applied_stop_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traffic_storage.adapters.record_repo.memory.retention.DUE_BATCH", 1)
+    async with rig.running() as service:
+        for number in range(3):
+            await service.image(picture(number), f"image-{number}")
+        rig.clock.advance(90 * DAY)
+        retain = service.container.retain()
+        plan = await retain.plan(by="me")
+        rig.script.begin()
+        held = rig.script.hold("repo.due_files", nth=2)
+        applying = asyncio.create_task(retain.apply(plan.plan_id, by="me"))
+        await held.reached.wait()
+        await entered(service, LONG)
+        held.let_go.set()
+        with pytest.raises(StalePlan):
+            await applying
+        assert [*states(rig).values()].count(FileState.AVAILABLE) == 2
+
+
 async def test_a_file_that_the_rules_in_force_keep_longer_stays(rig: Rig) -> None:
     """Rules were entered, and the job that recomputes the files has not run yet."""
     async with rig.running() as service:
@@ -162,7 +184,9 @@ async def test_a_file_that_the_rules_in_force_keep_longer_stays(rig: Rig) -> Non
         assert (await retain.plan(by="me")).excluded == {}
 
 
-async def test_a_large_deletion_needs_an_override() -> None:
+async def test_a_large_deletion_needs_an_override(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted without it, also of the first batches."""
+    monkeypatch.setattr("traffic_storage.adapters.record_repo.memory.retention.DUE_BATCH", 1)
     rig = Rig(max_deletion_files=2, max_deletion_share=0.4)
     async with rig.running() as service:
         for number in range(3):

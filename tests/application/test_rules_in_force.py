@@ -1,5 +1,6 @@
 """Retention rules in force: staged before they are entered, and every file follows them."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -91,7 +92,7 @@ async def test_an_edit_of_the_settings_makes_nothing_due(
     assert ends(rig) == before | {"after": (NOON + 90 * DAY, "default-image")}
 
 
-async def test_a_change_is_shown_before_it_is_entered(rig: Rig) -> None:
+async def test_a19_a_change_that_shortens_is_shown_before_it_is_entered(rig: Rig) -> None:
     """A19: an edit that shortens."""
     async with rig.running() as service:
         await service.image(picture(1), "old")
@@ -138,6 +139,30 @@ async def test_a_staged_change_is_stale_after_other_rules_or_a_day(rig: Rig) -> 
             await change.enter(third.change_id, by="me")
         with pytest.raises(NotFound, match="staged change"):
             await change.enter(uuid4(), by="me")
+
+
+async def test_of_two_changes_that_are_entered_at_once_one_is_refused(rig: Rig) -> None:
+    """Both found the same rules in force; the one that comes second is told, and not in force."""
+    async with rig.running() as service, rig.running() as other:
+        first, _ = await service.container.change_rules().stage(
+            GivenRules((LONG,)), by="me", reason=""
+        )
+        second, _ = await other.container.change_rules().stage(
+            GivenRules((SPEED,)), by="you", reason=""
+        )
+        rig.script.begin()
+        held = rig.script.hold("repo.apply")
+        entering = asyncio.create_task(
+            service.container.change_rules().enter(first.change_id, by="me")
+        )
+        await held.reached.wait()
+        won = await other.container.change_rules().enter(second.change_id, by="you")
+        held.let_go.set()
+        with pytest.raises(StaleRules, match="other rules were entered while"):
+            await entering
+        assert await service.container.rules_in_force().current() == won
+        assert won.change_id == second.change_id
+        assert len((await rig.repo.jobs(JobsQuery(kind=RECOMPUTE))).items) == 1
 
 
 async def test_a_file_is_stored_by_the_rules_in_force(rig: Rig) -> None:

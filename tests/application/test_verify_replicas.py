@@ -99,7 +99,7 @@ async def test_all_is_well(rig: Rig, service: Service) -> None:
 @SIZES
 @TIERS
 @pytest.mark.parametrize("how", Damage)
-async def test_a_bad_copy_is_healed_from_the_other_one(
+async def test_a10_only_the_bad_copy_is_rewritten_from_one_that_was_verified(
     rig: Rig, service: Service, content: bytes, tier: Tier, how: Damage
 ) -> None:
     """A10: only the bad one is rewritten, under a new key; the good one is not touched."""

@@ -22,6 +22,7 @@ from traffic_storage.entrypoints.testing.contracts.deletions import (
 )
 from traffic_storage.entrypoints.testing.units import NOON
 from traffic_storage.ports.record_repo import RecordRepo
+from traffic_storage.ports.retention import Position
 
 
 class TestMemory(InMemory, DeletionsContract):
@@ -29,11 +30,28 @@ class TestMemory(InMemory, DeletionsContract):
 
 
 class TestSqlite(OnSqlite, DeletionsContract):
-    @pytest.mark.parametrize("column", ["until", "start_time", "end_time"])
-    async def test_an_unreadable_hold_holds(
-        self, repo: RecordRepo, tmp_path: Path, column: str
+    @pytest.mark.parametrize(
+        ("time", "value"),
+        [
+            ("hold.until", "'never'"),
+            ("hold.until", "0.5"),
+            ("hold.start_time", "'never'"),
+            ("hold.end_time", "'never'"),
+            ("file.keep_until", "'soon'"),
+            ("deletion.purge_after", "'now'"),
+        ],
+    )
+    async def test_a13_what_has_an_unreadable_time_counts_as_held(
+        self, repo: RecordRepo, tmp_path: Path, time: str, value: str
     ) -> None:
-        """A13: a hold whose time is damaged covers more, never less, and can be listed."""
+        """A hold whose time is damaged covers more, never less; a file with one stays, readable."""
+        table, _, column = time.partition(".")
+        if table == "hold":
+            await self._check_hold(repo, tmp_path, column, value)
+        else:
+            await self._check_file(repo, tmp_path, column, value)
+
+    async def _check_hold(self, repo: RecordRepo, folder: Path, column: str, value: str) -> None:
         camera = DeviceId("cam-1")
         file = await a_file(repo, device_id=camera)
         hold = new_hold(HeldRange(camera, NOON + DAY, NOON + 2 * DAY), until=NOON + DAY)
@@ -42,26 +60,26 @@ class TestSqlite(OnSqlite, DeletionsContract):
         if column == "until":
             await repo.apply(PlaceHold(by_name))
         assert not await repo.held([file.file_id], DUE)
-        _execute(tmp_path, f"UPDATE hold SET {column} = 'never'")
+        _execute(folder, f"UPDATE hold SET {column} = {value}")
         if column != "until":
-            _execute(tmp_path, "UPDATE hold SET until = NULL")
+            _execute(folder, "UPDATE hold SET until = NULL")
         assert await repo.held([file.file_id], DUE) == {file.file_id}
         assert await repo.holds_on(file.file_id, DUE)
         assert not await repo.apply(new_tombstone(file, override=True))
 
-    async def test_an_unreadable_date_keeps(self, repo: RecordRepo, tmp_path: Path) -> None:
-        """A13: a file whose retention has no readable end is not due, and can be read."""
+    async def _check_file(self, repo: RecordRepo, folder: Path, column: str, value: str) -> None:
         file = await a_file(repo)
-        _execute(tmp_path, "UPDATE file SET keep_until = 'soon'")
-        assert not await repo.apply(new_tombstone(file))
+        if column == "keep_until":
+            _execute(folder, f"UPDATE file SET keep_until = {value}")
+            assert await repo.due_files(DUE + 9999 * DAY, Position(NOON - DAY), DUE) == []
+            assert not await repo.apply(new_tombstone(file))
+        else:
+            assert await repo.apply(new_tombstone(file))
+            _execute(folder, f"UPDATE deletion SET purge_after = {value}")
+            assert not (await repo.due_for_purge(DUE + 9999 * DAY)).items
+            assert not await repo.apply(BeginPurge((file.file_id,), DUE + 9999 * DAY))
+            assert (await found(repo, file)).state is FileState.TOMBSTONED
         assert (await found(repo, file)).content == file.content
-        _execute(
-            tmp_path,
-            "INSERT INTO deletion SELECT file_id, zeroblob(16), 0, 'now', NULL, 0, '', '', '' FROM file",
-        )
-        _execute(tmp_path, "UPDATE file SET state = 'tombstoned'")
-        assert not await repo.apply(BeginPurge((file.file_id,), DUE))
-        assert (await found(repo, file)).state is FileState.TOMBSTONED
 
 
 def _execute(folder: Path, statement: str) -> None:

@@ -31,7 +31,7 @@ def harness(shared_servers: SharedServers) -> Harness:
 
 
 @pytest.mark.parametrize(("setup", "name", "point"), VISITS)
-def test_nothing_is_lost_or_happens_twice(
+def test_a01_nothing_is_lost_or_happens_twice(
     harness: Harness, setup: Setup, name: str, point: Point
 ) -> None:
     assert harness.visit(SCENARIOS[name], setup, point).broken == []

@@ -8,10 +8,19 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traffic_storage.domain.deletion import Tombstone, Undelete, events_of_tombstone
+from traffic_storage.domain.deletion import (
+    Deletion,
+    EndPurge,
+    Removal,
+    Tombstone,
+    Undelete,
+    certificate_of,
+    erased_file,
+    events_of_tombstone,
+)
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.events import Event, EventKind, RecordedEvent
-from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.files import FileKind, FileState, ReplicaState, Tier
 from traffic_storage.domain.holds import (
     HeldFile,
     HeldRange,
@@ -22,8 +31,13 @@ from traffic_storage.domain.holds import (
     event_of_hold,
     event_of_release,
 )
-from traffic_storage.domain.identifiers import CatalogueId, DeviceId, FileId, ViolationId
-from traffic_storage.domain.journal import JOURNALED, Note, note_name, replayed
+from traffic_storage.domain.identifiers import CatalogueId, DeviceId, FileId, StoreId, ViolationId
+from traffic_storage.domain.identity import RegisteredStore
+from traffic_storage.domain.journal import JOURNALED, Note, note_name, replayed, retention_then
+from traffic_storage.domain.purged_rows import RestorePurged, event_of_purge
+from traffic_storage.domain.retention import DEFAULT_RULES
+from traffic_storage.domain.retention_rules import RetentionRule, RuleSet, Site
+from traffic_storage.domain.rules_in_force import EnterRules, RulesRevision, event_of_rules
 from traffic_storage.entrypoints.testing.units import NOON, new_file
 
 DAY = timedelta(days=1)
@@ -33,6 +47,7 @@ SCOPES = [
     HeldRange(DeviceId("cámara"), NOON, NOON + DAY),
     HeldRange(DeviceId("c"), NOON, NOON + DAY, True, FileKind.VIDEO, "speed"),
 ]
+STORE = RegisteredStore(StoreId("local-1"), Tier.LOCAL, "here", NOON)
 CATALOGUE = CatalogueId("catalogue-1")
 
 
@@ -54,6 +69,39 @@ def test_a_deletion(override: bool, rule: str | None) -> None:
     )
     (event,) = events_of_tombstone(change, [file])
     assert replayed(event) == evolve(change, whole=False)
+    assert retention_then(event) == (file.keep_until, file.retention_rule)
+
+
+def test_rules() -> None:
+    rules = RuleSet(
+        (*DEFAULT_RULES.rules, RetentionRule("radar", 700, site="m30")), (Site("m30", ("r-*",)),)
+    )
+    for change_id in (None, uuid4()):
+        entered = RulesRevision(3, rules, NOON, "chief", "una ley", change_id)
+        assert replayed(event_of_rules(entered)) == EnterRules(entered)
+
+
+def test_a_purge() -> None:
+    """The row, the deletion, the removal and the certificate; an altered certificate is refused."""
+    file = evolve(new_file(STORE), metadata='{"plate": "X 1"}', state=FileState.PURGING)
+    deletion = Deletion(file.file_id, uuid4(), NOON, NOON + DAY, "asked", "clerk", None, True)
+    removals = {
+        copy.replica_id: Removal(copy.replica_id, NOON + DAY, "deleted") for copy in file.replicas
+    }
+    at = NOON + 2 * DAY
+    certificate = certificate_of(file, deletion, removals, None, at)
+    event = event_of_purge(EndPurge(certificate), file, deletion, None)
+    copies = tuple(evolve(c, state=ReplicaState.GONE, verified_at=None) for c in file.replicas)
+    assert replayed(event) == RestorePurged(
+        evolve(erased_file(file, at), replicas=copies),
+        evolve(deletion, purged_at=at),
+        tuple(removals.values()),
+        certificate,
+    )
+    assert "X 1" not in str(event)
+    altered = {**event.details, "certificate": certificate.document.replace("asked", "never")}
+    with pytest.raises(InvalidInput, match="digest"):
+        replayed(evolve(event, details=altered))
 
 
 def test_an_undelete() -> None:
@@ -62,12 +110,12 @@ def test_an_undelete() -> None:
     assert replayed(event) == Undelete((FileId("F"),), NOON, NOON, "error", "clerk")
 
 
-@pytest.mark.parametrize("kind", sorted({*EventKind} - JOURNALED | {EventKind.PURGED}))
+@pytest.mark.parametrize("kind", sorted({*EventKind} - JOURNALED))
 def test_other_events_tell_of_nothing_to_apply(kind: EventKind) -> None:
     assert replayed(Event(kind, NOON, FileId("F"))) is None
 
 
-@pytest.mark.parametrize("kind", sorted(JOURNALED - {EventKind.PURGED}))
+@pytest.mark.parametrize("kind", sorted(JOURNALED))
 def test_an_incomplete_event_is_refused(kind: EventKind) -> None:
     with pytest.raises(InvalidInput, match="incomplete"):
         replayed(Event(kind, NOON, FileId("F")))

@@ -79,7 +79,7 @@ def test_a_blob_without_a_replica() -> None:
 
 
 @given(ages, ages, st.sampled_from([None, ReplicaState.GONE]))
-def test_a6_a_young_blob_is_never_an_orphan(
+def test_a_young_blob_is_never_an_orphan(
     age: timedelta, modified: timedelta, state: ReplicaState | None
 ) -> None:
     """A blob that was uploaded before its row is committed, by either clock, is left alone."""

@@ -25,6 +25,7 @@ from traffic_storage.ports.blob_store import (
     Room,
     closing,
 )
+from traffic_storage.ports.errors import BlobMissing
 from traffic_storage.ports.spool import Body, MemoryBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -129,6 +130,9 @@ class CachingBlobStore(MarkedBlobStore):
 
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._cloud.head(key)
+
+    async def heads(self, keys: Sequence[BlobKey]) -> Sequence[BlobHead | BlobMissing]:
+        return await self._cloud.heads(keys)
 
     async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         try:

@@ -55,6 +55,7 @@ from traffic_storage.ports.blob_store import (
     KeptVersion,
     Room,
     examination,
+    head_or_missing,
 )
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import (
@@ -71,6 +72,7 @@ _JOURNAL = "journal"
 _CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1
 _EXAMINED_AT_ONCE = 8
+_HEADS_AT_ONCE = 32
 _FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
 # Up to this size the event loop computes a digest faster than it hops to a thread.
 _ON_LOOP_BYTES = 512 * 1024
@@ -175,6 +177,17 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             note = await self._bucket.note(sidecar_key(key), MAX_SIDECAR_BYTES)
             manifest = manifest.completed(None if note is None else note.text)
         return BlobHead(size_bytes, manifest)
+
+    async def heads(self, keys: Sequence[BlobKey]) -> Sequence[BlobHead | BlobMissing]:
+        turns = asyncio.Semaphore(_HEADS_AT_ONCE)
+
+        async def one(key: BlobKey) -> BlobHead | BlobMissing:
+            async with turns:
+                return await head_or_missing(self, key)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(key)) for key in keys]
+        return [task.result() for task in tasks]
 
     async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         check_key(key)

@@ -37,7 +37,7 @@ from traffic_storage.domain.files import (
     StoredFile,
     Tier,
 )
-from traffic_storage.domain.fixity import RecordVerifications, closing_by_release
+from traffic_storage.domain.fixity import RecordVerifications, closing_by_fixity, closing_by_release
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import (
     AttemptId,
@@ -59,6 +59,7 @@ from traffic_storage.domain.jobs import Run, RunEnd
 from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.pressure import NotePressure, PressureLevel
 from traffic_storage.domain.production import RecordProduction
+from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -132,6 +133,7 @@ class InMemoryRecordRepo(
             BeginPurge: self.begin_purge,
             RemoveReplicas: self.remove_replicas,
             EndPurge: self.end_purge,
+            RestorePurged: self._restore_purged,
             RecordVerifications: self.record_verifications,
             RecordProduction: self.record_production,
             OpenIncident: self.open,
@@ -302,7 +304,21 @@ class InMemoryRecordRepo(
         self._changes += counted_by_transition(file, found, change.state, change.at)
         self._replace(change.file_id, found, becomes)
         self.record([event_of_observation(file, becomes, change.at)])
+        if incident := change.incident(becomes):
+            self.open(OpenIncident(incident))
+        else:
+            self.close_of_replica(change.file_id, change.replica_id, closing_by_fixity(change.at))
         return True
+
+    def _exported(self) -> int:
+        sequences = [
+            self._journals[name].sequence if name in self._journals else 0 for name in self._stores
+        ]
+        return min(sequences, default=0)
+
+    def _restore_purged(self, change: RestorePurged) -> bool:
+        copies = tuple(copy for copy in change.file.replicas if copy.store_id in self._stores)
+        return self.restore_purged(evolve(change, file=evolve(change.file, replicas=copies)))
 
     def _import(self, change: ImportRows) -> bool:
         unit = change.unit

@@ -18,7 +18,6 @@ from traffic_storage.domain.deletion import (
     Undelete,
     erased_file,
     erased_violation,
-    event_of_purge,
     events_of_tombstone,
     events_of_undelete,
     leads,
@@ -38,6 +37,7 @@ from traffic_storage.domain.holds import (
     reach,
 )
 from traffic_storage.domain.identifiers import FileId, ViolationId
+from traffic_storage.domain.purged_rows import RestorePurged, event_of_purge
 from traffic_storage.domain.query import Cursor, HoldsQuery, Page
 from traffic_storage.domain.usage import (
     CounterChange,
@@ -229,12 +229,43 @@ class InMemoryDeletions(InMemoryOutbox):
             return False
         self._become(erased_file(file, change.at))
         violation = self._violation_of(file)
-        if violation is not None and leads(file, violation):
-            self._violations[violation.violation_id] = erased_violation(violation)
+        led = violation if leads(file, violation) else None
+        if led is not None:
+            self._violations[led.violation_id] = erased_violation(led)
         deletion = self._deletions[file.file_id]
         self._deletions[file.file_id] = evolve(deletion, purged_at=change.at)
         self._certificates[file.file_id] = change.certificate
-        self.record([event_of_purge(change, file)])
+        self.record([event_of_purge(change, file, deletion, led)])
+        return True
+
+    def restore_purged(self, change: RestorePurged) -> bool:
+        """Apply `RestorePurged`."""
+        file = change.file
+        known = self._files.get(file.file_id)
+        if known is not None and known.state is FileState.PURGED:
+            return False
+        if known is not None:
+            if known.state is FileState.AVAILABLE:
+                self._count([known], -1, change.certificate.at)
+            for copy in known.replicas:
+                self._changes += counted_by_transition(
+                    known, copy, ReplicaState.GONE, change.certificate.at
+                )
+        if change.violation is not None:
+            violation_id = change.violation.violation_id
+            found = self._violations.get(violation_id)
+            row = erased_violation(found) if found else change.inserted(self._files)
+            self._violations[violation_id] = row or change.violation
+        elif completed := change.completed(self._violation_of(file)):
+            self._violations[completed.violation_id] = completed
+        self._become(file)
+        violation = self._violation_of(file)
+        for name in (violation.image_file_id, violation.video_file_id) if violation else ():
+            if name in self._files:
+                self._become(self._files[name])
+        self._deletions[file.file_id] = change.deletion
+        self._removals[file.file_id] = list(change.removals)
+        self._certificates[file.file_id] = change.certificate
         return True
 
     def _removed(self, file_id: FileId) -> frozenset[UUID]:

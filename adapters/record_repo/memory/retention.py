@@ -16,6 +16,7 @@ from traffic_storage.domain.rules_in_force import (
     RulesRevision,
     StagedRules,
     StageRules,
+    event_of_rules,
     retained_file,
 )
 from traffic_storage.ports.retention import Position, RetentionRecords
@@ -73,6 +74,15 @@ class InMemoryRetention(InMemoryDeletions, RetentionRecords):
     async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
         return self._plans.get(plan_id)
 
+    async def forget_reviews(self, before: datetime) -> None:
+        entered = {one.change_id for one in self._revisions.values()}
+        self._plans = {name: one for name, one in self._plans.items() if one.as_of >= before}
+        self._staged = {
+            name: one
+            for name, one in self._staged.items()
+            if one.staged_at >= before or name in entered
+        }
+
     def record_plan(self, change: RecordPlan) -> bool:
         """Apply `RecordPlan`."""
         self._plans[change.plan.plan_id] = change.plan
@@ -84,6 +94,7 @@ class InMemoryRetention(InMemoryDeletions, RetentionRecords):
         if revision in self._revisions:
             return False
         self._revisions[revision] = change.entered
+        self.record([event_of_rules(change.entered)])
         return True
 
     def stage_rules(self, change: StageRules) -> bool:

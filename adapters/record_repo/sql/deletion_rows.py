@@ -101,6 +101,21 @@ def deletion_args(change: Tombstone, file_id: FileId) -> Args:
     )
 
 
+def deletion_row(deletion: Deletion) -> Args:
+    """Return the row of a deletion."""
+    return (
+        deletion.file_id,
+        deletion.deletion_id.bytes,
+        micros(deletion.tombstoned_at),
+        micros(deletion.purge_after),
+        _micros_or_none(deletion.purged_at),
+        deletion.override,
+        deletion.reason,
+        deletion.actor,
+        deletion.rule,
+    )
+
+
 def deletion_of(row: Row) -> Deletion:
     """Return the deletion of a row."""
     file_id, deletion_id, tombstoned_at, purge_after, purged_at, override, reason, actor, rule = row

@@ -153,6 +153,26 @@ ERASE_FILE = Statement(
     ),
     ("id", "when"),
 )
+_DELETION = tuple(deletion.c.keys())
+# As it was recorded elsewhere; the one before is deleted in the same transaction.
+RESTORE_DELETION = Statement(
+    insert(deletion).values({name: _given(f"new_{name}") for name in _DELETION}),
+    tuple(f"new_{name}" for name in _DELETION),
+)
+# Whatever state the file is in; a purged one stays as it is.
+PURGE_AGAIN = Statement(
+    update(file)
+    .where(file.c.file_id == _given("id"), file.c.state != _word(FileState.PURGED))
+    .values(
+        state=_word(FileState.PURGED),
+        state_at=_given("when"),
+        metadata=null(),
+        original_name=null(),
+        segments=null(),
+        stored_segments=null(),
+    ),
+    ("id", "when"),
+)
 END_DELETION = Statement(
     update(deletion).where(deletion.c.file_id == _given("id")).values(purged_at=_given("when")),
     ("id", "when"),

@@ -148,11 +148,17 @@ HELD = Statement(
     select(file.c.file_id).where(file.c.file_id == _given("id"), is_held(_given("at"))),
     ("id", "at"),
 )
+_on_file = union_all(
+    *(
+        select(hold.c.hold_id)
+        .select_from(file.join(hold, covered))
+        .where(file.c.file_id == _given("id"), is_active(_given("at")))
+        for covered in _scopes()
+    )
+)
+# Each scope has an index of its own.
 HOLDS_ON = Statement(
-    select(hold)
-    .select_from(file.join(hold, or_(*_scopes())))
-    .where(file.c.file_id == _given("id"), is_active(_given("at")))
-    .order_by(hold.c.placed_at, hold.c.hold_id),
+    select(hold).where(hold.c.hold_id.in_(_on_file)).order_by(hold.c.placed_at, hold.c.hold_id),
     ("id", "at"),
 )
 

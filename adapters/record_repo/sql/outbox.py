@@ -23,6 +23,8 @@ class SqlOutbox:
         # The newest event that was visible, and the transactions that must have ended since.
         self._noted = (0, 0)
         self._settled = 0
+        # Up to here old events were forgotten, or looked at and kept.
+        self._forgotten = 0
 
     async def events(self, after: int = 0, limit: int = 100) -> Sequence[RecordedEvent]:
         upto = await self.last_event()
@@ -39,5 +41,9 @@ class SqlOutbox:
         return self._settled
 
     async def forget_events(self, before: datetime, limit: int = 1000) -> None:
-        row = (rows.micros(before), limit)
-        await self._driver.write(Write((Step(statements.FORGET_EVENTS, (row,)),)))
+        begin, at = self._forgotten, rows.micros(before)
+        ((last,),) = await self._driver.read(statements.OLD_EVENTS, [(begin, limit, at)])
+        if last is not None:
+            step = Step(statements.FORGET_EVENTS, ((begin, last, at),))
+            await self._driver.write(Write((step,)))
+        self._forgotten = last or 0

@@ -7,7 +7,7 @@ from uuid import UUID
 from orjson import dumps, loads
 
 from traffic_storage.adapters.record_repo.sql import retention_statements as statements
-from traffic_storage.adapters.record_repo.sql.driver import Driver
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Step, Write
 from traffic_storage.adapters.record_repo.sql.rows import Row, micros, moment
 from traffic_storage.adapters.record_repo.sql.statement import Args
 from traffic_storage.domain.files import FileKind
@@ -51,6 +51,14 @@ class SqlRetention(RetentionRecords):
     async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
         found = await self._driver.read(statements.PLAN, [(plan_id.bytes,)])
         return _plan_of(found[0]) if found else None
+
+    async def forget_reviews(self, before: datetime) -> None:
+        row = (micros(before),)
+        steps = (
+            Step(statements.FORGET_CHANGES, (row,)),
+            Step(statements.FORGET_PLANS, (row,)),
+        )
+        await self._driver.write(Write(steps))
 
 
 def rules_row(entered: RulesRevision) -> Args:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    delete,
     func,
     insert,
     literal_column,
@@ -68,6 +69,17 @@ REGRANT = Statement(
     .where(file.c.file_id == _given("id"), file.c.keep_until == _given("was"), _is_available)
     .values(keep_until=_given("becomes"), retention_rule=_given("rule")),
     ("id", "was", "becomes", "rule"),
+)
+_entered = select(retention_rules.c.change_id).where(retention_rules.c.change_id.is_not(None))
+FORGET_CHANGES = Statement(
+    delete(retention_change).where(
+        retention_change.c.staged_at < _given("before"),
+        retention_change.c.change_id.not_in(_entered),
+    ),
+    ("before",),
+)
+FORGET_PLANS = Statement(
+    delete(retention_plan).where(retention_plan.c.as_of < _given("before")), ("before",)
 )
 
 # Reads.

@@ -213,22 +213,28 @@ def _text(name: str) -> ColumnElement[str]:
     return cast(_given(name), Text)
 
 
-COMPLETE_VIOLATION = Statement(
-    update(violation)
-    .where(
-        violation.c.violation_id == _given("id"),
-        is_available,
-        or_(_text("image").is_(None), violation.c.image_file_id.is_(None)),
-        or_(_text("video").is_(None), violation.c.video_file_id.is_(None)),
+def _completion(*conditions: ColumnElement[bool]) -> Statement:
+    return Statement(
+        update(violation)
+        .where(
+            violation.c.violation_id == _given("id"),
+            *conditions,
+            or_(_text("image").is_(None), violation.c.image_file_id.is_(None)),
+            or_(_text("video").is_(None), violation.c.video_file_id.is_(None)),
+        )
+        .values(
+            image_file_id=func.coalesce(_text("image"), violation.c.image_file_id),
+            image_path=case((_text("image").is_(None), violation.c.image_path)),
+            video_file_id=func.coalesce(_text("video"), violation.c.video_file_id),
+            video_path=case((_text("video").is_(None), violation.c.video_path)),
+        ),
+        ("id", "image", "video"),
     )
-    .values(
-        image_file_id=func.coalesce(_text("image"), violation.c.image_file_id),
-        image_path=case((_text("image").is_(None), violation.c.image_path)),
-        video_file_id=func.coalesce(_text("video"), violation.c.video_file_id),
-        video_path=case((_text("video").is_(None), violation.c.video_path)),
-    ),
-    ("id", "image", "video"),
-)
+
+
+COMPLETE_VIOLATION = _completion(is_available)
+# With a file that was purged; the violation may be purged too.
+COMPLETE_ANY_VIOLATION = _completion()
 MARK_REPLICA = Statement(
     update(replica)
     .where(replica.c.replica_id == _given("id"), replica.c.state == _given("was"))

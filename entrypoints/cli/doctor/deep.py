@@ -29,6 +29,7 @@ async def checks(container: "Container", budget: CheckBudget) -> AsyncIterator[F
         yield await _clocks(container)
         async for finding in _jobs(container):
             yield finding
+        yield await _purges(container)
         yield await _verification(container)
         yield await _incidents(container)
         yield await _rules(container)
@@ -76,6 +77,19 @@ async def _jobs(container: "Container") -> AsyncIterator[Finding]:
         )
     else:
         yield ok("waiting jobs", f"{count} jobs wait, none has been due for more than 10 minutes")
+
+
+async def _purges(container: "Container") -> Finding:
+    waiting = await container.purge().waiting()
+    if waiting.since is None:
+        return ok("purges", "no deleted file waits for its store to be erased")
+    stores = ", ".join(f"{name} ({count})" for name, count in sorted(waiting.stores.items()))
+    return problem(
+        "purges",
+        f"{waiting.files}{'' if waiting.is_complete else ' or more'} deleted files are not erased, "
+        f"the first since {waiting.since.isoformat()}; they have copies in {stores}",
+        "connect these stores, or start a worker on the host that has them; the purge then ends",
+    )
 
 
 async def _verification(container: "Container") -> Finding:

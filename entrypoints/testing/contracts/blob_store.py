@@ -158,6 +158,19 @@ class BlobStoreContract:
         assert (await store.head(again.key)).manifest == again.manifest
         assert await keys_of(store) == sorted([blob.key, again.key])
 
+    async def test_heads_of_many_blobs_are_those_of_each(self, store: BlobStore) -> None:
+        """heads: in the order of the keys, also of those that do not exist."""
+        blobs = [await stored(store, new_blob(b"%d" % number)) for number in range(150)]
+        absent = new_blob(b"absent")
+        keys = [*(blob.key for blob in blobs[:70]), absent.key, *(b.key for b in blobs[70:])]
+        found = await store.heads(keys)
+        assert len(found) == len(keys)
+        assert isinstance(found[70], BlobMissing)
+        for key, head in zip(keys, found, strict=True):
+            if key != absent.key:
+                assert head == await store.head(key)
+        assert await store.heads([]) == []
+
     @pytest.mark.parametrize("first", [blob_with_sidecar, partial(new_blob, b"1")])
     @pytest.mark.parametrize("second", [blob_with_sidecar, partial(new_blob, b"1")])
     async def test_a_blob_keeps_its_manifest(

@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 from hypothesis import strategies as st
 
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.domain.changes import ObserveReplica
 from traffic_storage.domain.deletion import (
     REGRANTED,
@@ -23,6 +24,7 @@ from traffic_storage.domain.deletion import (
     Undelete,
     certificate_of,
     erased_violation,
+    leads,
 )
 from traffic_storage.domain.events import EventKind, RecordedEvent
 from traffic_storage.domain.files import (
@@ -46,7 +48,10 @@ from traffic_storage.domain.holds import (
 )
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.ingest import Unit
+from traffic_storage.domain.journal import JOURNALED, JournalCursor, SetJournalCursor
+from traffic_storage.domain.purged_rows import restored_purge
 from traffic_storage.domain.query import FilesQuery, HoldsQuery, ViolationQuery
+from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.violation import ViolationState
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
     cloud,
@@ -124,7 +129,8 @@ async def purged(repo: RecordRepo, file: StoredFile) -> Certificate:
     removals = {one.replica_id: one for one in await repo.removals(file.file_id)}
     violation = await repo.violation(file.violation_id) if file.violation_id else None
     now = await found(repo, file)
-    certificate = certificate_of(now, deletions[file.file_id], removals, violation, at)
+    led = violation if leads(now, violation) else None
+    certificate = certificate_of(now, deletions[file.file_id], removals, led, at)
     assert await repo.apply(EndPurge(certificate))
     return certificate
 
@@ -144,6 +150,26 @@ async def all_events(repo: RecordRepo) -> Sequence[RecordedEvent]:
 async def happened(repo: RecordRepo, kind: EventKind) -> list[FileId | None]:
     """Return the ids of the files that events of a kind name, in their order."""
     return [one.event.file_id for one in await all_events(repo) if one.event.kind is kind]
+
+
+async def _check_same(repo: RecordRepo, lost: RecordRepo, unit: Unit) -> None:
+    """Check that two catalogues have the same of a violation; dates of verification apart."""
+    names = [file.file_id for file in unit.files]
+    for name in names:
+        one, other = [await each.file(name) for each in (repo, lost)]
+        assert one is not None
+        assert other is not None
+        assert _undated(one) == _undated(other)
+        assert await repo.certificate(name) == await lost.certificate(name)
+        assert await repo.removals(name) == await lost.removals(name)
+    assert await repo.deletions(names) == await lost.deletions(names)
+    violation_id = unit.names.violation
+    assert violation_id is not None
+    assert await repo.violation(violation_id) == await lost.violation(violation_id)
+
+
+def _undated(file: StoredFile) -> StoredFile:
+    return evolve(file, replicas=tuple(evolve(c, verified_at=None) for c in file.replicas))
 
 
 class DeletionsContract:
@@ -187,10 +213,98 @@ class DeletionsContract:
         shown = await all_events(repo)
         await repo.forget_events(NOON + 3 * DAY, 2)
         assert (await all_events(repo))[:2] == shown[2:]
-        await repo.forget_events(NOON + 9 * DAY, 100)
+        cursor = JournalCursor((await local(repo)).store_id)
+        everything = evolve(cursor, sequence=await repo.last_event())
+        assert await repo.apply(SetJournalCursor(cursor, everything))
+        for _ in range(2):
+            await repo.forget_events(NOON + 9 * DAY, 100)
         assert await repo.events() == []
         await a_file(repo)
         assert (await all_events(repo))[0].sequence > shown[-1].sequence
+
+    async def test_what_a_journal_lacks_is_not_forgotten(self, repo: RecordRepo) -> None:
+        """forget_events: an event of the journal stays until the journals of all stores have it."""
+        place, bucket = await local(repo), await cloud(repo)
+        for file in (deleted := [await a_file(repo) for _ in range(3)]):
+            await repo.apply(new_tombstone(file))
+        shown = await all_events(repo)
+        later = DUE + DAY
+
+        async def forget() -> list[int]:
+            for _ in range(4):
+                await repo.forget_events(later, 4)
+            left = await all_events(repo)
+            return [one.sequence for one in left if one.event.kind in JOURNALED]
+
+        tombstoned = [one.sequence for one in shown if one.event.kind is EventKind.TOMBSTONED]
+        assert len(tombstoned) == len(deleted)
+        assert (await forget())[:3] == tombstoned
+        for one, upto in ((place, tombstoned[1]), (bucket, tombstoned[0])):
+            cursor = JournalCursor(one.store_id)
+            assert await repo.apply(SetJournalCursor(cursor, evolve(cursor, sequence=upto)))
+        assert (await forget())[:2] == tombstoned[1:]
+        kinds = {one.event.kind for one in await all_events(repo)}
+        assert EventKind.STORED not in kinds
+
+    # Purged files that a rebuild restores.
+
+    @pytest.mark.parametrize("order", ["image first", "metadata first", "image only"])
+    async def test_what_was_purged_is_restored(self, repo: RecordRepo, order: str) -> None:
+        """RestorePurged: the rows, deletions, removals and certificates are as they were."""
+        lost = InMemoryRecordRepo()
+        unit = await evidence(lost)
+        metadata, image = unit.files
+        going = {"image first": [image, metadata], "metadata first": [metadata, image]}
+        for file in going.get(order, [image]):
+            await purging(lost, file)
+            await purged(lost, file)
+        changes = [
+            restored_purge(one.event)
+            for one in await all_events(lost)
+            if one.event.kind is EventKind.PURGED
+        ]
+        await local(repo)
+        if order == "image only":
+            await local(repo)
+            # What a rebuild finds in the stores: the metadata file, and the violation in it.
+            assert unit.violation is not None
+            record = evolve(unit.violation.record, image_path="")
+            found_again = evolve(unit.violation, record=record, image_file_id=None)
+            await repo.apply(ImportRows((metadata,), violations=(found_again,)))
+        usage = await repo.usage()
+        # A hold that came later does not prevent it.
+        await repo.apply(
+            PlaceHold(new_hold(HeldViolation(ViolationId(metadata.violation_id or ""))))
+        )
+        for change in changes:
+            assert await repo.apply(change)
+            assert not await repo.apply(change)
+        await _check_same(repo, lost, unit)
+        assert await repo.usage() == usage
+
+    @pytest.mark.parametrize(
+        "state", [FileState.AVAILABLE, FileState.TOMBSTONED, FileState.PURGING]
+    )
+    async def test_what_an_old_catalogue_has_of_a_purged_file_is_erased(
+        self, repo: RecordRepo, state: FileState
+    ) -> None:
+        """RestorePurged: whatever the catalogue has of it; the counters follow."""
+        lost = InMemoryRecordRepo()
+        unit = await evidence(lost)
+        await local(repo)
+        await store(repo, unit)
+        if state is FileState.TOMBSTONED:
+            assert await repo.apply(new_tombstone(*unit.files))
+        elif state is FileState.PURGING:
+            await purging(repo, *unit.files)
+        await purging(lost, *unit.files)
+        for file in unit.files:
+            await purged(lost, file)
+        for one in await all_events(lost):
+            if one.event.kind is EventKind.PURGED:
+                assert await repo.apply(restored_purge(one.event))
+        await _check_same(repo, lost, unit)
+        assert await repo.usage() == await lost.usage()
 
     # Holds.
 

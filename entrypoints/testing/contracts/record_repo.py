@@ -39,6 +39,7 @@ from traffic_storage.domain.identifiers import (
     evidence_file_id,
 )
 from traffic_storage.domain.identity import RegisteredStore
+from traffic_storage.domain.incidents import IncidentKind, IncidentsQuery
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
 from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, FileUsage, StoreUsage
@@ -887,6 +888,32 @@ class RecordRepoContract:
         assert await _mark(repo, file, state)
         rows = (StoreUsage(place.store_id, FileKind.IMAGE, 1, 1000),) * occupied
         assert await repo.usage() == CatalogueUsage(rows, (FileUsage(FileKind.IMAGE, 1, 1000),))
+
+    @pytest.mark.parametrize(
+        ("state", "kind"),
+        [
+            (ReplicaState.CORRUPT, IncidentKind.CORRUPT_REPLICA),
+            (ReplicaState.MISSING, IncidentKind.MISSING_REPLICA),
+        ],
+    )
+    async def test_a_bad_replica_is_an_incident_until_it_is_present_again(
+        self, repo: RecordRepo, state: ReplicaState, kind: IncidentKind
+    ) -> None:
+        """ObserveReplica: an incident is opened once, and closed when the replica is present."""
+        file = new_file(await local(repo))
+        await store(repo, Unit((file,)))
+        await asyncio.gather(*(_mark(repo, file, state, n) for n in range(4)))
+        (found,) = (await repo.incidents(IncidentsQuery())).items
+        assert (found.kind, found.file_id, found.replica_id) == (
+            kind,
+            file.file_id,
+            file.replicas[0].replica_id,
+        )
+        assert found.store_id == file.replicas[0].store_id
+        assert await _mark(repo, file, ReplicaState.PRESENT, 9)
+        assert (await repo.incidents(IncidentsQuery())).items == ()
+        (closed,) = (await repo.incidents(IncidentsQuery(is_open=False))).items
+        assert (closed.incident_id, closed.closed_at) == (found.incident_id, NOON + 9 * MINUTE)
 
     @pytest.mark.parametrize("state", [ReplicaState.CORRUPT, ReplicaState.MISSING])
     async def test_a_doubtful_replica_may_become_present_again(

@@ -272,6 +272,26 @@ class RetentionContract:
         assert await repo.apply(RecordPlan(plan))
         assert await repo.retention_plan(plan.plan_id) == plan
 
+    async def test_old_plans_and_changes_are_forgotten(self, repo: RecordRepo) -> None:
+        """`forget_reviews`: those made before a time; a change that was entered stays."""
+
+        def staged(days: int) -> StagedRules:
+            at = NOON + days * DAY
+            return StagedRules(uuid4(), 1, RULES, RulesEffect(), at, "operator", "a new law")
+
+        old, entered, new = staged(0), staged(0), staged(2)
+        plans = [RetentionPlan(uuid4(), NOON + days * DAY, 1, "operator") for days in (0, 2)]
+        for change in (old, entered, new):
+            await repo.apply(StageRules(change))
+        for plan in plans:
+            await repo.apply(RecordPlan(plan))
+        await repo.apply(EnterRules(revision(1, change_id=entered.change_id)))
+        await repo.apply(EnterRules(revision(2)))
+        await repo.forget_reviews(NOON + DAY)
+        kept = [await repo.staged_rules(one.change_id) for one in (old, entered, new)]
+        assert kept == [None, entered, new]
+        assert [await repo.retention_plan(plan.plan_id) for plan in plans] == [None, plans[1]]
+
 
 def all_present(file: StoredFile) -> StoredFile:
     """Return a file all of whose copies are present."""

@@ -79,6 +79,9 @@ class FailingBlobStore(Failing, MarkedBlobStore):
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._do("head", lambda: self.inner.head(key))
 
+    async def heads(self, keys: Sequence[BlobKey]) -> Sequence[BlobHead | BlobMissing]:
+        return await self._do("heads", lambda: self.inner.heads(keys))
+
     async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         return await self._do("delete", lambda: self.inner.delete(key))
 

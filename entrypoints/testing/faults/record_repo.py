@@ -202,6 +202,9 @@ class FailingRecordRepo(Failing, RecordRepo):
     async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
         return await self._do("retention_plan", lambda: self.inner.retention_plan(plan_id))
 
+    async def forget_reviews(self, before: datetime) -> None:
+        await self._do("forget_reviews", lambda: self.inner.forget_reviews(before))
+
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))
 

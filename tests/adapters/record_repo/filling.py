@@ -14,6 +14,7 @@ from traffic_storage.entrypoints.testing.units import NOON, new_file
 
 STORE = RegisteredStore(StoreId("local-1"), Tier.LOCAL, "here", NOON)
 _AT = rows.micros(NOON)
+_YEAR = 365 * 24 * 3_600_000_000
 
 
 def metadata_files(count: int) -> Iterator[Args]:
@@ -25,6 +26,7 @@ def metadata_files(count: int) -> Iterator[Args]:
             "created_at": _AT + number,
             "device_id": f"camera-{number % 50}",
             "violation_id": f"V{number}",
+            "keep_until": _AT + _YEAR + number,
         }
         yield tuple({**row, **changes}.values())
 

@@ -7,6 +7,7 @@ long as nobody has told it to `ANALYZE`, so that its tables are empty.
 import asyncio
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -51,17 +52,20 @@ from traffic_storage.adapters.record_repo.sql.sqlite import (
 )
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.domain.digests import sha256_of
+from traffic_storage.domain.query import Cursor, FilesQuery, ViolationQuery
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import NOON
 from traffic_storage.ports.record_repo import RecordRepo
 
 ROWS = 100_000
+FEW = 20_000
 LARGE = {
     "attempt",
     "certificate",
     "deletion",
     "event",
     "file",
+    "hold",
     "incident",
     "job",
     # The table of jobs, as statements name it that read it twice.
@@ -77,6 +81,9 @@ LARGE = {
 }
 _DIGEST = sha256_of(b"")
 _AT = rows.micros(NOON)
+
+BY_RETENTION = {"DUE": "file_keep_until_idx", "RETAINED": "file_kind_time_idx"}
+"""Statements that read a batch of files, and the index that has them in order."""
 
 STATEMENTS: dict[str, Statement] = {
     name: found for name, found in vars(statements).items() if isinstance(found, Statement)
@@ -132,6 +139,26 @@ def _events() -> Iterator[Args]:
         yield n + 1, _AT, "stored", f"V{n}~metadata", None, "{}"
 
 
+def _holds() -> Iterator[Args]:
+    """Nine of ten are released; a third each on a file, a violation, and a device and time."""
+    for n in range(FEW):
+        released = (_AT + n, "ana", "closed") if n % 10 else (None, None, None)
+        on = [(f"V{n}~metadata", None, None), (None, f"V{n}", None), (None, None, f"cam-{n}")][
+            n % 3
+        ]
+        spans = (_AT, _AT + n) if n % 3 == 2 else (None, None)
+        yield (
+            *(n.to_bytes(16, "big"), _AT + n, None, released[0], *spans, False, *on),
+            *(None, None, "C-1", "trial", "judge", *released[1:]),
+        )
+
+
+def _deltas() -> Iterator[Args]:
+    """Changes of counters that are in the totals already."""
+    for n in range(FEW):
+        yield n + 1, 20_000 + n % 90, n % 3, "image", f"camera-{n % 50}", 1, 1000
+
+
 def _incidents() -> Iterator[Args]:
     for n in range(ROWS):
         closed_at = _AT if n % 10 else None
@@ -162,9 +189,12 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "removal": _removals,
     "certificate": _certificates,
     "event": _events,
+    "hold": _holds,
     "incident": _incidents,
     "job": _jobs,
+    "usage_delta": _deltas,
 }
+_FOLDED = f"UPDATE usage_fold SET watermark = {FEW}"
 _STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1, 0)
 
 
@@ -200,8 +230,26 @@ async def _fill(database: Database) -> None:
     await connection.copy_records_to_table("store", records=[_STORE])
     for table, made in TABLES.items():
         await connection.copy_records_to_table(table, records=made())
+    await connection.execute(_FOLDED)
     await connection.execute("ANALYZE")
     await connection.close()
+
+
+def _fill_sqlite(connection: sqlite3.Connection) -> None:
+    """Fill the large tables that pages, comparisons and totals read."""
+    made = {
+        "store": [_STORE],
+        "file": metadata_files(FEW),
+        "replica": metadata_replicas(FEW),
+        "violation": violation_rows(FEW),
+        "usage_delta": _deltas(),
+    }
+    for table, found in made.items():
+        first, *more = found
+        marks = ", ".join("?" for _ in first)
+        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", [first, *more])
+    connection.execute(_FOLDED)
+    connection.commit()
 
 
 class TestSqlite:
@@ -223,6 +271,73 @@ class TestSqlite:
             steps = [str(step[3]) for step in plan]
         index = "SEARCH mine USING INDEX replica_age_idx (store=? AND replica_id>?)"
         assert index in steps, steps
+
+    def test_files_are_read_by_their_retention_along_an_index(self, sqlite_file: Path) -> None:
+        """Otherwise a batch of a plan, or of a walk after other rules, would sort all files."""
+        with closing(sqlite3.connect(sqlite_file)) as connection:
+            for name, index in BY_RETENTION.items():
+                sql = getattr(retention_statements, name).text(SQLITE).sql
+                plan = connection.execute(
+                    f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?")
+                ).fetchall()
+                steps = [str(step[3]) for step in plan]
+                assert [
+                    one for one in steps if one.startswith(f"SEARCH file USING INDEX {index} (")
+                ]
+                # Only the batch is sorted again, after the violations were looked up.
+                assert len([one for one in steps if "TEMP B-TREE" in one]) <= 1, steps
+
+    def test_a22_pages_scans_and_totals_cost_the_same_at_any_depth(
+        self, sqlite_file: Path, tmp_path: Path
+    ) -> None:
+        """In steps of the database's machine, so that no other load matters."""
+        deep = FEW * 9 // 10
+        with closing(sqlite3.connect(shutil.copy(sqlite_file, tmp_path))) as connection:
+            _fill_sqlite(connection)
+
+            def cost(statement: Statement, args: Args) -> tuple[int, int]:
+                """The steps of a statement, and the number of its rows."""
+                steps = 0
+
+                def count() -> int:
+                    nonlocal steps
+                    steps += 1
+                    return 0
+
+                text = statement.text(SQLITE)
+                connection.set_progress_handler(count, 10)
+                found = connection.execute(text.sql, text.arrange(args)).fetchall()
+                connection.set_progress_handler(None, 0)
+                return steps, len(found)
+
+            def nth(columns: str, table: str, order: str) -> Any:
+                query = f"SELECT {columns} FROM {table} ORDER BY {order} LIMIT 1 OFFSET {deep}"
+                return connection.execute(query).fetchone()
+
+            at, name = nth("occurred_at, violation_id", "violation", "occurred_at DESC")
+            behind = Cursor(rows.moment(at), name)
+            of_violations = [violation_pages.page(ViolationQuery(after=a)) for a in (None, behind)]
+            at, name = nth("created_at, file_id", "file", "created_at DESC")
+            of_files = [
+                (statement, args)
+                for after in (None, Cursor(rows.moment(at), name))
+                for statement, (args,) in [file_pages.page(FilesQuery(after=after))]
+            ]
+            ids = bytes(16), nth("replica_id", "replica", "replica_id")[0]
+            ends = [(reconciliation_statements.RANGE_END, (one, 1000, 999)) for one in ids]
+            orphans = []
+            for statement, args in ends:
+                (last,) = connection.execute(
+                    (text := statement.text(SQLITE)).sql, text.arrange(args)
+                ).fetchone()
+                orphans.append((reconciliation_statements.RECORDED, (args[0], last, "local-1")))
+            for first, later in (of_violations, of_files, ends, orphans):
+                (begin, count), (end, same) = cost(*first), cost(*later)
+                assert count == same > 0
+                assert end < 1.5 * begin + 20, later
+                assert begin < FEW / 2
+            totals, _ = cost(statements.USAGE, ())
+            assert totals < 100
 
 
 class TestPostgres:
@@ -261,6 +376,18 @@ class TestPostgres:
                 assert scan["Scan Direction"] == "Backward", (filters, plan)
                 if filters.violation:
                     assert scan["Index Name"] == "file_violation_id_idx", (filters, plan)
+
+    async def test_files_are_read_by_their_retention_along_an_index(
+        self, postgres_settings: PostgresSettings
+    ) -> None:
+        """Otherwise a batch of a plan, or of a walk after other rules, would sort all files."""
+        for name, index in BY_RETENTION.items():
+            sql = getattr(retention_statements, name).text(POSTGRES).sql
+            count = max(map(int, re.findall(r"\$(\d+)", sql)))
+            plan = await self._plan(postgres_settings, sql, ["NULL"] * count)
+            (scan,) = [node for node in _nodes(plan) if node.get("Relation Name") == "file"]
+            assert (scan["Node Type"], scan["Index Name"]) == ("Index Scan", index), plan
+            assert not _sorts_above(plan, scan), plan
 
     async def test_due_copies_are_read_in_order_along_an_index(
         self, postgres_settings: PostgresSettings

@@ -6,15 +6,21 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from attrs import evolve
 from fastapi import FastAPI
 
+from tests.entrypoints.http.conftest import BASE_URL
 from tests.entrypoints.http.evidence import IMAGE, fields_of, problem
 from tests.entrypoints.http.live import LiveServer
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.domain.errors import AccessDenied
-from traffic_storage.entrypoints.container import Container
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.entrypoints.container import Container, running
+from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.http.downloads import _raw_token
+from traffic_storage.entrypoints.settings import StorageConfig
+from traffic_storage.entrypoints.testing.containers import in_memory_container
 
 JPEG = IMAGE[1]
 MUTATIONS = 10_000
@@ -45,6 +51,33 @@ async def test_a_link_opens_the_file_without_a_credential(
         assert (await far.head(f"/access/{token}")).status_code == 200
         part = await far.get(f"/access/{token}", headers={"Range": "bytes=5-9"})
         assert (part.status_code, part.content) == (206, JPEG[5:10])
+
+
+async def test_a21_a_link_that_was_issued_before_a_move_still_opens_the_file(
+    client: httpx.AsyncClient, container: Container, settings: StorageConfig, token: str
+) -> None:
+    """A link names the file, not a place; another process moves the file while the link is valid."""
+    mover = in_memory_container(
+        StorageStrategy.LOCAL_THEN_CLOUD,
+        evolve(settings, high_water=0.0, low_water=0.0),
+        clock=container.clock(),
+        record_repo=container._record_repo(),
+        local_store=container.local_store(),
+    )
+    async with running(mover):
+        assert (await mover.sync_backends()()).moved == 1
+        app = create_storage_app(container=mover)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as other:
+            shown = (await other.get("/files/a/metadata")).json()["replicas"]
+            assert {copy["tier"]: copy["state"] for copy in shown} == {
+                "local": "gone",
+                "cloud": "present",
+            }
+            opened = await other.get(f"/access/{token}")
+            assert (opened.status_code, opened.content) == (200, JPEG)
+            part = await other.get(f"/access/{token}", headers={"Range": "bytes=5-9"})
+            assert (part.status_code, part.content) == (206, JPEG[5:10])
 
 
 async def test_a_link_says_when_it_ends_and_ends_then(

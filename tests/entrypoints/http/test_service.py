@@ -12,11 +12,13 @@ from dependency_injector.providers import Object
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.entrypoints.http.evidence import IMAGE, counted, problem
+from tests.entrypoints.http.evidence import IMAGE, RECORD, counted, problem, video
 from tests.support.ports import lease_ports
 from tests.support.setups import config
+from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
+from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
-from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.domain.errors import ConfigurationError, StorageFull
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
@@ -24,7 +26,9 @@ from traffic_storage.entrypoints.container import Container, running
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.http.security.access import public
 from traffic_storage.entrypoints.settings import StorageConfig
-from traffic_storage.entrypoints.testing.containers import in_memory_container
+from traffic_storage.entrypoints.testing.containers import NOON, in_memory_container
+from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobStore
+from traffic_storage.entrypoints.testing.faults.plans import Fault
 from traffic_storage.ports.errors import CatalogueUnavailable
 
 CANARY = "canary-5f1a9c-never-show-me-0123456789abcdef"
@@ -158,6 +162,33 @@ async def test_a_full_store_is_507_and_takes_nothing(
         assert await counted(client) == (0, 0)
         # What is stored is still handed out.
         assert (await client.get("/readyz")).json()["ready"]
+
+
+async def test_a02_a_disk_that_fills_up_is_507_and_keeps_what_it_had(
+    settings: StorageConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The disk is full when the second file of a unit is written: no part of the unit stays."""
+    store = InMemoryBlobStore(ManualClock(NOON), location="memory:/disk")
+    disk = FailingBlobStore(store)
+    container = in_memory_container(StorageStrategy.LOCAL_ONLY, settings, local_store=disk)
+    app = create_storage_app(container=container)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        first = await client.post("/files/upload/image", files={"file": IMAGE})
+        blobs = dict(store._blobs)
+        disk.plan(Fault("put", lambda: StorageFull("the disk is full"), nth=2, times=None))
+        files = {"image_file": IMAGE, "video_file": video()}
+        for _ in range(2):
+            answer = await client.post("/violations", data=RECORD, files=files)
+            document = problem(answer, 507, "storage-full")
+            # The operator is told, each time.
+            assert document["detail"] in caplog.text
+            caplog.clear()
+        assert await counted(client) == (1, 0)
+        assert store._blobs == blobs
+        kept = await client.get(f"/files/{first.json()['file_id']}")
+        assert (kept.status_code, kept.content) == (200, IMAGE[1])
+        disk.come_back()
+        assert (await client.post("/violations", data=RECORD, files=files)).status_code == 201
 
 
 async def test_it_starts_without_s3_and_redis(tmp_path: Path, no_leaks: None) -> None:

@@ -35,6 +35,7 @@ from traffic_storage.adapters.record_repo.sql.changes.regrant import RegrantWrit
 from traffic_storage.adapters.record_repo.sql.changes.release_hold import ReleaseHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.release_replica import ReleaseReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.remove_replicas import RemoveReplicasWriter
+from traffic_storage.adapters.record_repo.sql.changes.restore_purged import RestorePurgedWriter
 from traffic_storage.adapters.record_repo.sql.changes.stage_rules import StageRulesWriter
 from traffic_storage.adapters.record_repo.sql.changes.tombstone import TombstoneWriter
 from traffic_storage.adapters.record_repo.sql.changes.undelete import UndeleteWriter
@@ -54,6 +55,7 @@ from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.pressure import NotePressure
 from traffic_storage.domain.production import RecordProduction
+from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
     EnterQuarantine,
@@ -84,6 +86,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     BeginPurge: BeginPurgeWriter,
     RemoveReplicas: RemoveReplicasWriter,
     EndPurge: EndPurgeWriter,
+    RestorePurged: RestorePurgedWriter,
     RecordVerifications: RecordVerificationsWriter,
     RecordProduction: RecordProductionWriter,
     OpenIncident: OpenIncidentWriter,
