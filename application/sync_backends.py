@@ -11,7 +11,14 @@ from traffic_storage.application.spill import Spill, Spilled
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.worker import Worker
 from traffic_storage.domain.changes import Change
-from traffic_storage.domain.copies import COPY, MOVE, RELEASE, AddReplica, ReleaseReplica
+from traffic_storage.domain.copies import (
+    COPY,
+    MOVE,
+    RELEASE,
+    REMOVE_BLOB,
+    AddReplica,
+    ReleaseReplica,
+)
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import (
@@ -73,6 +80,9 @@ class SyncBackends:
     async def __call__(self, report: Callable[[Progress], None] | None = None) -> Synchronised:
         """Copy and move what is due now. `report` is called after each file.
 
+        No more jobs are done than there are at the beginning, besides those that they cause: the
+        call returns although files are stored faster than they are copied.
+
         A copy to or from a store that is away waits, and counts as remaining.
 
         Raises:
@@ -81,7 +91,7 @@ class SyncBackends:
         for store_id in self._local_stores():
             await self._spill(store_id)
         total, _ = await self._remaining()
-        counting = _CountingSource(self._source, total, report)
+        counting = _CountingSource(self._source, total, report, await self._live())
         worker = self._worker(counting)
         try:
             await worker.drain()
@@ -106,6 +116,13 @@ class SyncBackends:
             if bound.store.tier is Tier.LOCAL and bound.trusted and bound.store_id is not None
         ]
 
+    async def _live(self) -> int:
+        """Return how many jobs of copies there are."""
+        count = 0
+        async for _ in live_jobs(self._queue, (*SYNC_KINDS, REMOVE_BLOB)):
+            count += 1
+        return count
+
     async def _remaining(self) -> tuple[int, int]:
         """Return how many files are still to be copied or moved, and how many bytes to copy."""
         files = size_bytes = 0
@@ -117,15 +134,23 @@ class SyncBackends:
 
 @define
 class _CountingSource(JobSource):
-    """Forwards all calls to `inner`, and counts what ended."""
+    """Forwards all calls to `inner`, and counts what ended.
+
+    At most `left` jobs are handed out, and those that they cause.
+    """
 
     inner: JobSource
     total: int
     report: Callable[[Progress], None] | None
+    left: int
     done: Synchronised = Synchronised()
 
     async def claim(self, claim: Claim) -> Sequence[Run]:
-        return await self.inner.claim(claim)
+        if not self.left:
+            return ()
+        runs = await self.inner.claim(evolve(claim, limit=min(claim.limit, self.left)))
+        self.left -= len(runs)
+        return runs
 
     async def renew(
         self, runs: Mapping[UUID, Progress], lease_id: UUID, lease: timedelta
@@ -134,6 +159,8 @@ class _CountingSource(JobSource):
 
     async def finish(self, run: Run, end: RunEnd, effect: Change | None = None) -> None:
         await self.inner.finish(run, end, effect)
+        if isinstance(effect, AddReplica | ReleaseReplica):
+            self.left += len(effect.jobs)
         self.done = _counted(self.done, run, end, effect)
         if self.report is not None:
             files = self.done.copied + self.done.moved

@@ -86,6 +86,21 @@ async def test_hybrid_copies_what_it_stored_locally() -> None:
         assert await service.miscounts() == []
 
 
+async def test_what_is_stored_meanwhile_is_left_to_the_next_synchronisation() -> None:
+    """So it ends although files are stored faster than they are copied."""
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        await service.image(picture(1), "X")
+        held = rig.script.hold("cloud.put")
+        syncing = asyncio.create_task(service.sync())
+        await held.reached.wait()
+        await service.image(picture(2), "Y")
+        held.let_go.set()
+        done = await syncing
+        assert (done.copied, done.remaining) == (1, 1)
+        assert (await service.sync()).copied == 1
+
+
 async def test_a_copy_is_due_once_however_often_the_file_is_stored() -> None:
     rig = Rig(StorageStrategy.HYBRID)
     async with rig.running() as service:
