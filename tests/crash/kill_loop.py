@@ -23,7 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -41,6 +41,7 @@ from tests.support.media import video
 from tests.support.servers import PostgresServer, RedisServer, S3Server
 from tests.support.setups import on_bucket, on_database, on_redis
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
+from traffic_storage.domain.errors import WrongState
 from traffic_storage.entrypoints.container import Container, build, running
 
 MIB = 1024 * 1024
@@ -60,6 +61,8 @@ GRACE = timedelta(days=2)
 """After which whatever was deleted is purged."""
 STALE = "make a new plan"
 """What the job of a plan ends with that was made before other rules were entered."""
+KILLED = "did not renew its lease"
+"""What a job ends with that was running at each of too many kills."""
 ARRIVAL_SECONDS = 1.0
 """Until a server has done what it had already got of a process that was killed then."""
 PATIENCE_SECONDS = 60.0
@@ -251,7 +254,7 @@ class KillLoop:
         evidence = await gather(settings)
         visible = {row["file_id"] for row in evidence.rows["file"] if row["state"] == "available"}
         broken += [f"deleted, but visible: {name}" for name in sorted(record.deleted & visible)]
-        broken = [one for one in broken if STALE not in one]
+        broken = [one for one in broken if STALE not in one and KILLED not in one]
         return [*record.wrong, *broken, *(remains(evidence) if self._jobs else [])]
 
     async def _end_jobs(self, container: Container, service: StorageService) -> list[str]:
@@ -261,11 +264,13 @@ class KillLoop:
         broken = [
             f"a job is dead: {job['kind']}: {job['error']}"
             for job in dead
-            if "did not renew its lease" not in job["error"]
+            if KILLED not in job["error"]
         ]
         for job in dead:
             if STALE not in job["error"]:
-                await service.retry_job(job["job_id"])
+                # Of a schedule, the next job may be there already.
+                with suppress(WrongState):
+                    await service.retry_job(job["job_id"])
         await resume(self._settings, container)
         # A copy of what can still be brought back waits until that is purged.
         clock = container.clock()

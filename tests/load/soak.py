@@ -22,11 +22,11 @@ from attrs import define, field, frozen
 
 from tests.crash.kill_loop import KillLoop, Record
 from tests.crash.points.place import query
-from tests.load.stops import LARGE, Server, full_setup, stop_once
+from tests.load.stops import LARGE, Server, full_setup, stop_once, stores_again
 
 SAMPLE_SECONDS = 2.0
 FAULT_SECONDS = 20.0
-PAUSE_SECONDS = 0.4
+PAUSE_SECONDS = 0.8
 WARM_UP = 0.1
 """The share of the time in which caches and pools fill; it is left out."""
 
@@ -119,6 +119,7 @@ def soak(minutes: float, seed: int = 1) -> Report:
             failing = threading.Thread(
                 target=_fail, args=([*servers.values()], chance, ending, report)
             )
+            stores_again(loop.record)
             failing.start()
             try:
                 _sample(int(process.pid or 0), minutes, report)

@@ -66,6 +66,7 @@ def full_setup(folder: Path) -> Iterator[tuple[dict[str, Any], Mapping[str, Serv
             "attempt_timeout_seconds": 30.0,
             "s3_timeout_seconds": 5.0,
             "sweep_interval_seconds": 0.5,
+            "db_timeout_seconds": 10.0,
             **on_bucket(s3.create_bucket()),
             **on_database(postgres.create_database()),
             **on_redis(redis.address),
@@ -104,12 +105,12 @@ def run(
         )
         report = Report(loop.record)
         with loop.running() as process:
-            _stores_again(loop.record)
+            stores_again(loop.record)
             for _ in range(stops):
                 for name in names:
                     time.sleep(chance.uniform(0.0, BETWEEN_SECONDS))
                     stop_once(servers[name], chance)
-                    report.waits.append(_stores_again(loop.record))
+                    report.waits.append(stores_again(loop.record))
                     show(len(report.waits))
             if not _works_again(loop.settings):
                 report.broken.append("no job was done after the last stop")
@@ -120,7 +121,7 @@ def run(
     return Report(report.record, report.waits, jobs, report.broken)
 
 
-def _stores_again(record: Record) -> float:
+def stores_again(record: Record) -> float:
     """Wait until something more is acknowledged; the seconds."""
     begun, acks = time.monotonic(), record.acks
     while record.acks == acks:
