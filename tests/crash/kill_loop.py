@@ -57,6 +57,7 @@ LONG_PAUSE_WITH_JOBS_SECONDS = 8.0
 FIRST_LARGE = b'{"video-2"'
 """In the acknowledgement of the first large item."""
 WRITER_PAUSE_WITH_JOBS_SECONDS = 0.05
+SLOTS = 8
 GRACE = timedelta(days=2)
 """After which whatever was deleted is purged."""
 STALE = "make a new plan"
@@ -271,13 +272,13 @@ class KillLoop:
                 # Of a schedule, the next job may be there already.
                 with suppress(WrongState):
                     await service.retry_job(job["job_id"])
-        await resume(self._settings, container)
+        await resume(self._settings, container, slots=SLOTS)
         # A copy of what can still be brought back waits until that is purged.
         clock = container.clock()
         assert isinstance(clock, LaterClock)
         clock.pass_time(GRACE)
         await container.purge().due()
-        return broken + await resume(self._settings, container)
+        return broken + await resume(self._settings, container, slots=SLOTS)
 
     def _take(self, told: IO[bytes]) -> None:
         for line in told:

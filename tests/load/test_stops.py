@@ -10,7 +10,7 @@ STOPS = 1
 
 @pytest.mark.timeout(300)  # starts of servers
 def test_the_service_goes_on_after_stops_of_its_servers() -> None:
-    report = run(SERVERS, STOPS)
+    report = run(SERVERS, STOPS, between_seconds=0.5)
     assert report.broken == []
     assert len(report.waits) == STOPS * len(SERVERS)
     assert len(report.record.acknowledged) > len(report.waits)

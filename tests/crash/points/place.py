@@ -142,27 +142,27 @@ async def rewind(settings: Mapping[str, Any]) -> None:
     await query(settings, _REWIND)
 
 
-async def resume(settings: Mapping[str, Any], container: Container) -> list[str]:
+async def resume(settings: Mapping[str, Any], container: Container, *, slots: int = 1) -> list[str]:
     """Do all jobs to their end, however long they are to wait; what does not end."""
     live: list[tuple[Any, ...]] = []
     for _ in range(_ROUNDS):
         await rewind(settings)
-        await drain(container)
+        await drain(container, slots=slots)
         live = await query(settings, _LIVE)
         if not live:
             break
     return [f"the job {kind} does not end: {error}" for kind, error in live]
 
 
-async def drain(container: Container) -> None:
-    """Do the jobs that can be done now, one after the other."""
+async def drain(container: Container, *, slots: int = 1) -> None:
+    """Do the jobs that can be done now, with one slot one after the other."""
     worker = Worker(
         source=repo_of(container),
         ids=container.ids(),
         handlers=container.handlers(),
         schedules=list,
         stores=container.schedules().available,
-        slots=1,
+        slots=slots,
         owner="points",
     )
     try:
