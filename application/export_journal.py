@@ -7,7 +7,7 @@ from attrs import evolve
 
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.worker import Outcome, Report
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.errors import InvalidInput, StorageUnavailable, TrafficStorageError
 from traffic_storage.domain.events import RecordedEvent
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
@@ -47,7 +47,8 @@ class ExportJournal:
         """Write all events that the journal of a store lacks; return their number.
 
         Raises:
-            StorageUnavailable: the store is not trusted or can't be reached.
+            StorageUnavailable: the store is not trusted or can't be reached, or its journal has notes
+                that were not applied to this catalogue.
             StorageFull: the store or the database has no space.
             CatalogueUnavailable: the database can't be reached.
         """
@@ -90,25 +91,32 @@ class ExportJournal:
     async def _write(
         self, cursor: JournalCursor, events: tuple[RecordedEvent, ...]
     ) -> JournalCursor:
-        """Write a note under the next free number; return the cursor behind it.
+        """Write a note under the next number; return the cursor behind it.
 
-        A note that exists is one of this catalogue that was written before a crash, or one that an
-        older state of the catalogue does not know; that one stays, and its number is passed over.
+        A note that exists is one that this catalogue has written before a crash. Any other one was
+        not applied to this catalogue, and passing over it would lose what it tells: nothing is
+        written before a rebuild has applied it.
         """
         store = self._stores.trusted(cursor.store_id)
         catalogue_id = await self._registry.catalogue_id()
-        number = cursor.number
-        while True:
-            number += 1
-            note = Note(number, catalogue_id, events)
-            try:
-                await store.put_note(note.name, note.to_text())
-            except BlobConflict:
-                held = await store.note(note.name)
-                known = None if held is None else Note.from_text(held)
-                if known is not None and known.is_begin_of(note):
-                    last = known.events[-1].sequence
-                    return evolve(cursor, sequence=last, number=number)
-                logger.warning("the journal of %s has a note %s", cursor.store_id, note.name)
-                continue
-            return evolve(cursor, number=number)
+        number = cursor.number + 1
+        note = Note(number, catalogue_id, events)
+        try:
+            await store.put_note(note.name, note.to_text())
+        except BlobConflict as error:
+            known = _parsed(await store.note(note.name))
+            if known is None or not known.is_begin_of(note):
+                raise StorageUnavailable(
+                    f"the journal of {cursor.store_id} has the note {note.name}, which was not applied "
+                    "to this catalogue",
+                    remedy="run `traffic-storage rebuild`, which applies it",
+                ) from error
+            return evolve(cursor, sequence=known.events[-1].sequence, number=number)
+        return evolve(cursor, number=number)
+
+
+def _parsed(text: bytes | None) -> Note | None:
+    try:
+        return None if text is None else Note.from_text(text)
+    except InvalidInput:
+        return None

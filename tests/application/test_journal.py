@@ -1,5 +1,6 @@
 """The journal beside the blobs: a rebuild brings holds back and resurrects nothing."""
 
+from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
 from typing import TypeAlias
@@ -14,6 +15,7 @@ from tests.application.test_rules_in_force import entered, work
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.application.export_journal import JOURNAL
 from traffic_storage.domain.deletion import Certificate, Deletion, Tombstone, Undelete
+from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.domain.files import FileKind, FileState, StoredFile, Tier
 from traffic_storage.domain.holds import (
     HeldFile,
@@ -197,6 +199,35 @@ async def test_an_old_catalogue_learns_what_was_decided_since(rig: Rig) -> None:
     async with rig.running() as service:
         await rebuild(rig, service)
         assert (await decided(rig))[1].keys() == before[1].keys()
+
+
+async def test_what_is_exported_before_a_rebuild_hides_nothing(rig: Rig) -> None:
+    """A process of the new catalogue writes its journal while the old one was not applied yet."""
+    async with rig.running() as service:
+        await decide(rig, service)
+        await export(service)
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        for bound in service.stores:
+            if bound.untrusted_reason and bound.store_id is None:
+                with suppress(StorageUnavailable):
+                    await service.stores.take_over(bound)
+        await service.stores.bind()
+        hold = Hold(uuid4(), HeldFile(FileId("free")), "C-9", "trial", "judge", rig.clock.now())
+        await rig.repo.apply(PlaceHold(hold))
+        with pytest.raises(StorageUnavailable, match="was not applied to this catalogue"):
+            await export(service)
+        await rebuild(rig, service)
+        after = await decided(rig)
+        assert after[0].keys() == before[0].keys()
+        assert after[2] == before[2] | {hold}
+        assert (after[1], *after[3:]) == (before[1], *before[3:])
+        await export(service)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(rig, service)
+        assert await decided(rig) == after
 
 
 async def test_nothing_is_purged_before_the_whole_journal_was_applied(rig: Rig) -> None:
