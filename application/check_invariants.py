@@ -279,8 +279,23 @@ class CheckInvariants:
         for hold in page.items:
             check.looked_at += 1
             for file in await self._purged_of(hold):
-                if (file.state_at or file.created_at) > hold.placed_at:
+                if (file.state_at or file.created_at) <= hold.placed_at:
+                    continue
+                if await self._may_have_begun_by(hold.placed_at, file):
+                    check.unknown += 1
+                else:
                     check.breaks(f"{file.file_id} is {file.state}, but held by {hold.hold_id}")
+
+    async def _may_have_begun_by(self, at: datetime, file: StoredFile) -> bool:
+        """Return whether the purge of a file that was purged later may have begun at `at` or before.
+
+        A hold does not stop a purge that has begun. Of a purged file only its end is recorded; it
+        began when the grace had ended, or later.
+        """
+        if file.state is not FileState.PURGED:
+            return False
+        deletion = (await self._repo.deletions([file.file_id])).get(file.file_id)
+        return deletion is not None and deletion.purge_after <= at
 
     async def _purged_of(self, hold: Hold) -> Sequence[StoredFile]:
         match hold.scope:

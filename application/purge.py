@@ -11,6 +11,7 @@ from attrs import define, frozen
 
 from traffic_storage.application.replica_reader import cache_key
 from traffic_storage.application.stores import Stores
+from traffic_storage.application.tasks import together
 from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.deletion import (
     BeginPurge,
@@ -177,9 +178,7 @@ class Purge:
             async with limit:
                 await self._erase(file, reachable, tally)
 
-        async with asyncio.TaskGroup() as tasks:
-            for file in begun:
-                tasks.create_task(erase(file))
+        await together(*(erase(file) for file in begun))
 
     async def _confirmed(self, store_ids: Collection[StoreId]) -> frozenset[StoreId]:
         """Return those of these stores that may be changed now: their markers were read."""

@@ -12,7 +12,7 @@ interrupted goes on behind the last batch of rows that it has written.
 """
 
 import logging
-from asyncio import Semaphore, TaskGroup
+from asyncio import Semaphore
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -26,6 +26,7 @@ from traffic_storage.application.restore_rows import Reason, RestoreRows, violat
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.stores.directory import NOT_USED
 from traffic_storage.application.survey import Survey
+from traffic_storage.application.tasks import together
 from traffic_storage.domain.errors import (
     DigestMismatch,
     InvalidInput,
@@ -303,12 +304,8 @@ class RebuildCatalogue:
             async with slots:
                 return await self._look_at(store_id, key, head, read=read)
 
-        async with TaskGroup() as group:
-            tasks = {
-                key: group.create_task(look(key, head))
-                for key, head in zip(keys, heads, strict=True)
-            }
-        return {key: task.result() for key, task in tasks.items()}
+        found = await together(*(look(*one) for one in zip(keys, heads, strict=True)))
+        return dict(zip(keys, found, strict=True))
 
     async def _look_at(
         self, store_id: StoreId, key: BlobKey, head: BlobHead | BlobMissing, *, read: bool

@@ -1,6 +1,6 @@
 """RestoreRows: makes rows of the catalogue from blobs, their manifests and metadata files."""
 
-from asyncio import Semaphore, TaskGroup
+from asyncio import Semaphore
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
@@ -9,6 +9,7 @@ from attrs import evolve
 
 from traffic_storage.application.replica_reader import ReplicaReader
 from traffic_storage.application.stores import Stores
+from traffic_storage.application.tasks import together
 from traffic_storage.domain.digests import WHOLE_READ_BYTES, Digests, digests_of
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, NoGoodReplica, NotFound
 from traffic_storage.domain.files import (
@@ -138,9 +139,7 @@ class RestoreRows:
             async with slots:
                 return await self._violation(violation_id, files)
 
-        async with TaskGroup() as group:
-            tasks = [group.create_task(restored(one)) for one in violation_ids]
-        return [task.result() for task in tasks]
+        return await together(*(restored(one) for one in violation_ids))
 
     async def _violation(
         self, violation_id: ViolationId, files: Mapping[FileId, StoredFile]

@@ -142,6 +142,25 @@ async def test_a_held_file_that_is_purged_is_found() -> None:
         assert FILE in found["I4"][0]
 
 
+async def test_a_hold_that_comes_after_the_purge_has_begun_is_no_break() -> None:
+    rig = Rig(deletion_grace_days=0)
+    async with rig.running() as service:
+        await stored(rig, service)
+        rig.local.go_down()
+        await service.container.delete_files().file(FILE, "a test", "clerk", override=True)
+        assert rig.files[FILE].state is FileState.PURGING
+        rig.clock.advance(LATER)
+        hold = Hold(uuid4(), HeldFile(FILE), "K-1", "court", "clerk", rig.clock.now())
+        await rig.repo.apply(PlaceHold(hold))
+        rig.local.come_back()
+        rig.clock.advance(LATER)
+        await service.sweep()
+        await service.container.purge().due()
+        assert rig.files[FILE].state is FileState.PURGED
+        checks = {one.number: one for one in await service.container.check_invariants()(BUDGET)}
+        assert (checks["I4"].broken, checks["I4"].unknown) == ([], 1)
+
+
 async def test_a_store_that_is_away_is_told_and_is_no_break() -> None:
     rig = Rig()
     async with rig.running() as service:

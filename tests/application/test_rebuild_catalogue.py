@@ -22,7 +22,7 @@ from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.blobs import NEVER
-from traffic_storage.entrypoints.testing.faults.plans import When
+from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 
 LOCAL, CLOUD = Tier.LOCAL, Tier.CLOUD
 
@@ -64,6 +64,18 @@ def violations(rig: Rig) -> Mapping[ViolationId, StoredViolation]:
 @pytest.fixture(params=[StorageStrategy.LOCAL_ONLY, StorageStrategy.HYBRID])
 def rig(request: pytest.FixtureRequest) -> Rig:
     return Rig(request.param)
+
+
+@pytest.mark.parametrize("call", ["heads", "read"])
+async def test_a_store_that_fails_ends_a_rebuild_with_its_own_error(rig: Rig, call: str) -> None:
+    async with rig.running() as service:
+        await filled(service)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        for store in (rig.local, rig.cloud):
+            store.plan(Fault(call, lambda: StorageUnavailable("away"), times=None))
+        with pytest.raises(StorageUnavailable, match="away"):
+            await rebuilt(service)
 
 
 @pytest.mark.parametrize("read", [False, True])
