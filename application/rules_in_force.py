@@ -1,16 +1,18 @@
 """The retention rules in force: read from the catalogue, entered at the first start, changed."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from attrs import evolve
 
+from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.canonical import Json, canonical_json, parse_json_object
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId
-from traffic_storage.domain.jobs import JobKind, NewJob, Progress
+from traffic_storage.domain.jobs import Done, JobKind, NewJob, Progress, Run
 from traffic_storage.domain.retention import CaptureBounds, RetentionPolicy
 from traffic_storage.domain.retention_rules import GivenRules, RetentionRule, RuleSet
 from traffic_storage.domain.rules_in_force import (
@@ -23,6 +25,7 @@ from traffic_storage.domain.rules_in_force import (
     StaleRules,
     effect_on,
 )
+from traffic_storage.domain.rules_json import given_rules_in, json_of
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
@@ -32,6 +35,7 @@ from traffic_storage.ports.retention import Position, RetentionRecords
 logger = logging.getLogger("traffic_storage.retention")
 
 RECOMPUTE = JobKind("recompute-retention")
+STAGE = JobKind("stage-retention-rules")
 REFRESH = timedelta(seconds=10)
 """For how long a process may still store files by rules that were changed."""
 
@@ -133,7 +137,7 @@ class ChangeRules:
         *,
         by: str,
         reason: str,
-        report: Callable[[Progress], None] = lambda _: None,
+        report: Report = lambda _: None,
     ) -> tuple[StagedRules, RulesRevision]:
         """Count what these rules, with the default rules, would do; change nothing.
 
@@ -143,6 +147,39 @@ class ChangeRules:
         Raises:
             InvalidInput: the rules are wrong.
         """
+        staged, current = await self._counted(given, by, reason, report)
+        await self._changes.apply(StageRules(staged))
+        return staged, current
+
+    async def staged(self, change_id: UUID) -> tuple[StagedRules, RulesRevision]:
+        """Return a staged change, and the rules in force now.
+
+        Raises:
+            NotFound: there is no such change.
+        """
+        staged = await self._records.staged_rules(change_id)
+        if staged is None:
+            raise NotFound("staged change", str(change_id))
+        return staged, await self._in_force.current()
+
+    async def run(self, run: Run, report: Report) -> Outcome:
+        """Do a job of the kind `STAGE`. The staged change has the id of the job."""
+        arguments = run.arguments
+        given = given_rules_in(parse_json_object(str(arguments["rules"]), "rules"))
+        by, reason = str(arguments["by"]), str(arguments["reason"])
+        staged, _ = await self._counted(given, by, reason, report, run.job_id)
+        effect = staged.effect
+        done = Progress(effect.files, effect.files, effect.due_bytes, effect.in_words())
+        return Outcome(Done(done), StageRules(staged))
+
+    async def _counted(
+        self,
+        given: GivenRules,
+        by: str,
+        reason: str,
+        report: Report,
+        change_id: UUID | None = None,
+    ) -> tuple[StagedRules, RulesRevision]:
         rules = given.with_defaults(self._defaults)
         current = await self._in_force.current()
         now = self._clock.now()
@@ -152,9 +189,8 @@ class ChangeRules:
             held = await self._holds.held(due, now)
             effect += evolve(of_batch, due_held=len(held))
             report(Progress(effect.files, message=f"{effect.due} due"))
-        staged = StagedRules(self._ids.uuid7(), current.revision, rules, effect, now, by, reason)
-        await self._changes.apply(StageRules(staged))
-        return staged, current
+        change_id = change_id or self._ids.uuid7()
+        return StagedRules(change_id, current.revision, rules, effect, now, by, reason), current
 
     async def enter(self, change_id: UUID, *, by: str) -> RulesRevision:
         """Put the rules of a staged change in force; a job recomputes the files. Safe to repeat.
@@ -163,10 +199,7 @@ class ChangeRules:
             NotFound: there is no such change.
             StaleRules: other rules were entered since it was staged, or it is a day old.
         """
-        staged = await self._records.staged_rules(change_id)
-        if staged is None:
-            raise NotFound("staged change", str(change_id))
-        current = await self._in_force.current()
+        staged, current = await self.staged(change_id)
         if current.change_id == change_id:
             return current
         now = self._clock.now()
@@ -180,6 +213,12 @@ class ChangeRules:
         if current.change_id != change_id:
             raise StaleRules(f"other rules were entered while {change_id} was being entered")
         return current
+
+
+def staging(given: GivenRules, by: str, reason: str) -> tuple[JobKind, Mapping[str, Json]]:
+    """Return the kind and the arguments of the job that stages these rules."""
+    rules = canonical_json(dict(json_of(given)), "rules").decode()
+    return STAGE, {"rules": rules, "by": by, "reason": reason}
 
 
 def recomputation(job_id: UUID, revision: int) -> NewJob:

@@ -12,7 +12,7 @@ from traffic_storage.domain.retention_rules import GivenRules, RetentionRule, Ru
 from traffic_storage.domain.strict import refused_fields, strict_converter
 
 
-def json_of(rules: RuleSet) -> Mapping[str, Json]:
+def json_of(rules: RuleSet | GivenRules) -> Mapping[str, Json]:
     """Return rules and sites as JSON, which `rule_set_in` reads."""
     text = _converter.dumps(GivenRules(rules.rules, rules.sites))
     return parse_json_object(text, "rules")

@@ -59,6 +59,7 @@ from traffic_storage.application.review_incidents import ReviewIncidents
 from traffic_storage.application.rules_in_force import (
     RECOMPUTE,
     REFRESH,
+    STAGE,
     ChangeRules,
     RulesInForce,
 )
@@ -329,6 +330,7 @@ def _handlers(
     sweep: Sweep,
     reconcile: Reconcile,
     export_journal: ExportJournal,
+    stage: ChangeRules,
     recompute: RecomputeRetention,
     copy_jobs: CopyJobs,
     spill: Spill,
@@ -344,6 +346,7 @@ def _handlers(
         RECONCILE: reconcile.run,
         JOURNAL: export_journal.run,
         RECOMPUTE: recompute.run,
+        STAGE: stage.run,
         RECOMPUTE_VIOLATION: recompute.run_of_violation,
         SPILL: spill.run,
         FIND_DUE_COPIES: find_due_copies.run,
@@ -786,6 +789,7 @@ class Container(DeclarativeContainer):
         sweep=sweep,
         reconcile=reconcile,
         export_journal=export_journal,
+        stage=change_rules,
         recompute=recompute_retention,
         copy_jobs=copy_jobs,
         spill=spill,

@@ -11,7 +11,7 @@ from traffic_storage.application.clean_up import CleanUp
 from traffic_storage.application.explain import Explain
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.retain import Retain, application
-from traffic_storage.application.rules_in_force import ChangeRules, RulesInForce
+from traffic_storage.application.rules_in_force import ChangeRules, RulesInForce, staging
 from traffic_storage.domain.errors import (
     InvalidInput,
     NotFound,
@@ -76,8 +76,9 @@ class RetentionParts:
 class RetentionRules:
     """`/retention/rules`: the rules in force, and their change in two steps."""
 
-    def __init__(self, in_force: RulesInForce, change: ChangeRules) -> None:
+    def __init__(self, in_force: RulesInForce, change: ChangeRules, jobs: Jobs) -> None:
         self._in_force = in_force
+        self._jobs = jobs
         self._change = change
 
     async def get(self) -> Response:
@@ -90,14 +91,23 @@ class RetentionRules:
         """Stage other rules, and return what they would do; nothing is changed.
 
         They replace all rules but the default ones, whose days are settings. All available files
-        are looked at.
+        are looked at. With `Prefer: respond-async` a job does this, and the answer is the job; the
+        staged change gets its id.
         """
         principal = whole_principal(request)
         rules = given_rules_in(given.model_dump(exclude_unset=True, exclude={"reason"}))
+        if prefers_async(request):
+            kind, arguments = staging(rules, principal.name, given.reason or "")
+            return accepted(request, await self._jobs.start(kind, arguments))
         staged, in_force = await self._change.stage(
             rules, by=principal.name, reason=given.reason or ""
         )
         return JsonResponse(staged_view(staged, in_force))
+
+    async def staged(self, request: Request, change_id: ChangeIdPath) -> Response:
+        """Return a staged change: what it would have done when it was staged."""
+        whole_principal(request)
+        return JsonResponse(staged_view(*await self._change.staged(change_id)))
 
     async def enter(self, request: Request, change_id: ChangeIdPath) -> Response:
         """Put a staged change in force; a job then recomputes until when each file is kept.
@@ -196,7 +206,7 @@ def whole_principal(request: Request, *scopes: Scope) -> Principal:
 
 def retention_routes(parts: RetentionParts) -> list[StorageRoute]:
     """Return the routes of retention."""
-    rules = RetentionRules(parts.in_force, parts.change_rules)
+    rules = RetentionRules(parts.in_force, parts.change_rules, parts.jobs)
     deleting = (*_QUERYING, NotFound, WrongState, MissingScope, DeviceNotAllowed, StorageFull)
     return [
         StorageRoute(
@@ -259,6 +269,19 @@ def retention_routes(parts: RetentionParts) -> list[StorageRoute]:
             errors=(*_QUERYING, DeviceNotAllowed, StorageFull),
             response_model=StagedRulesView,
             response_description="the staged change; nothing is changed yet",
+            responses={202: {"model": JobView, "description": "the job that stages the change"}},
+        ),
+        StorageRoute(
+            "/retention/rules/changes/{change_id}",
+            rules.staged,
+            method="GET",
+            name="get_staged_retention_rules",
+            summary="Get a staged change of the retention rules",
+            tags=["retention"],
+            access=_MAINTENANCE,
+            errors=(*_QUERYING, NotFound, DeviceNotAllowed),
+            response_model=StagedRulesView,
+            response_description="the staged change",
         ),
         StorageRoute(
             "/retention/rules/changes/{change_id}/enter",

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from tests.application.rig import Rig, Service, picture, violation_record
 from traffic_storage.application.recompute_retention import RECOMPUTE_VIOLATION
-from traffic_storage.application.rules_in_force import RECOMPUTE
+from traffic_storage.application.rules_in_force import RECOMPUTE, staging
 from traffic_storage.application.worker import Outcome
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.holds import HeldFile, Hold, PlaceHold
@@ -123,6 +123,26 @@ async def test_a19_a_change_that_shortens_is_shown_before_it_is_entered(rig: Rig
             "old": (NOON + 5 * DAY, "default-image"),
             "new": (NOON + 15 * DAY, "default-image"),
         }
+
+
+async def test_a_change_is_staged_by_a_job_with_progress(rig: Rig) -> None:
+    """The staged change has the id of the job, and repeating the job changes nothing."""
+    async with rig.running() as service:
+        await service.image(picture(), "image")
+        rig.clock.advance(10 * DAY)
+        kind, arguments = staging(GivenRules((RetentionRule("long", 1000),)), "me", "a law")
+        job = await service.container.jobs().start(kind, arguments)
+        run = Run(job.job_id, uuid4(), kind, job.arguments, 1, 8)
+        seen: list[Progress] = []
+        for _ in range(2):
+            outcome = await service.container.handlers()[kind](run, seen.append)
+            assert outcome.effect is not None
+            await rig.repo.apply(outcome.effect)
+        assert seen[0].done == 1
+        staged, in_force = await service.container.change_rules().staged(job.job_id)
+        assert (staged.effect.lengthened, staged.staged_by, in_force.revision) == (1, "me", 1)
+        current = await service.container.change_rules().enter(job.job_id, by="chief")
+        assert current.reason == "a law"
 
 
 async def test_a_staged_change_is_stale_after_other_rules_or_a_day(rig: Rig) -> None:

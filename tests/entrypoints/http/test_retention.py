@@ -63,6 +63,26 @@ async def test_wrong_rules_are_named(client: httpx.AsyncClient) -> None:
     assert unknown.status_code == 422
 
 
+async def test_rules_are_staged_by_a_job_if_the_client_prefers_it(
+    container: Container, client: httpx.AsyncClient
+) -> None:
+    given = {"rules": [{"rule_id": "long", "days": 1000}], "reason": "a law"}
+    answer = await client.put("/retention/rules", json=given, headers={"Prefer": "respond-async"})
+    assert (answer.status_code, answer.json()["kind"]) == (202, "stage-retention-rules")
+    job_id = answer.json()["job_id"]
+    staged = f"/retention/rules/changes/{job_id}"
+    assert (await client.get(staged)).status_code == 404
+    repo = container._record_repo()
+    job = await repo.job(UUID(job_id))
+    assert job is not None
+    run = Run(job.job_id, uuid4(), job.kind, job.arguments, 1, 8)
+    outcome = await container.handlers()[job.kind](run, lambda _: None)
+    assert outcome.effect is not None
+    await repo.apply(outcome.effect)
+    assert (await client.get(staged)).json()["change_id"] == job_id
+    assert (await client.post(f"{staged}/enter")).json()["revision"] == 2
+
+
 async def test_a_file_is_explained(client: httpx.AsyncClient) -> None:
     await upload(client, "a")
     found = (await client.get("/files/a/explain")).json()

@@ -19,8 +19,9 @@ from tests.crash.points.scenarios.upkeep import PIXELS, violation
 from traffic_storage import StorageService
 from traffic_storage.application.recompute_retention import RECOMPUTE_VIOLATION
 from traffic_storage.application.retain import APPLY_RETENTION
-from traffic_storage.application.rules_in_force import RECOMPUTE
+from traffic_storage.application.rules_in_force import RECOMPUTE, STAGE, staging
 from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.retention_rules import GivenRules, RetentionRule
 from traffic_storage.entrypoints.container import Container
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
@@ -54,6 +55,40 @@ async def due_are_purged(place: Place) -> list[str]:
         *unless(len(told) == 2, f"purged {len(told)} times"),
         *unless(certificates == [("old-1",), ("old-2",)], f"certificates of {certificates}"),
     ]
+
+
+class Stage(Scenario):
+    """Other rules are staged by a job, which counts what they would do."""
+
+    name = "stage rules"
+    kinds = (STAGE,)
+    brief = (Point("finish", "after"),)
+
+    async def prepare(self, place: Place) -> None:
+        async with place.opened(self.strategy(place.setup)) as (_, service):
+            place.acknowledge(await service.store_image(image(1), "one"))
+
+    async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
+        await self._enqueue(container)
+        await drain(container)
+
+    async def complete(self, container: Container, place: Place) -> list[str]:
+        await self._enqueue(container)
+        return await place.resume(container)
+
+    async def check(self, container: Container, place: Place) -> list[str]:
+        staged = await place.query("SELECT count(*) FROM retention_change")
+        done = f"SELECT count(*) FROM job WHERE kind = '{STAGE}' AND state = 'done'"
+        entered = await place.query("SELECT max(revision) FROM retention_rules")
+        is_once = staged == await place.query(done) and staged != [(0,)]
+        return unless(is_once, f"{staged} changes were staged") + unless(
+            entered == [(1,)], f"revision {entered} is in force"
+        )
+
+    async def _enqueue(self, container: Container) -> None:
+        given = GivenRules((RetentionRule("longer", 4000),))
+        kind, arguments = staging(given, "clerk", WHY)
+        await enqueue(container, kind, **arguments)
 
 
 class Recompute(Scenario):
@@ -169,4 +204,4 @@ class CleanUp(Scenario):
         return await due_are_purged(place)
 
 
-SCENARIOS = (Recompute(), RecomputeViolation(), Apply(), CleanUp())
+SCENARIOS = (Stage(), Recompute(), RecomputeViolation(), Apply(), CleanUp())
