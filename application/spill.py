@@ -7,12 +7,14 @@ from attrs import frozen
 
 from traffic_storage.application.live_jobs import live_jobs
 from traffic_storage.application.stores import Stores
+from traffic_storage.application.watch_pressure import WatchPressure
 from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.copies import MOVE, RELEASE, Leaving, excess_bytes, leaving
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import Done, Progress, Run
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
+from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.clock import Ids
 from traffic_storage.ports.copies import Copies
@@ -33,6 +35,9 @@ class Spilled:
 class Spill:
     """Plans jobs that move files out of a local store until it is at its low-water mark.
 
+    They begin above the high-water mark. While the store is soon full (`PressureLevel.MOVE_OUT`),
+    copies that are verified elsewhere leave from above the low-water mark on.
+
     The bytes of our own files alone count, as the catalogue has them; whatever else fills the disk
     starts nothing. Files that are leaving count as gone, so that a plan that is made again, also by
     another process at the same time, moves nothing in addition.
@@ -48,6 +53,7 @@ class Spill:
         ids: Ids,
         strategy: StorageStrategy,
         thresholds: Thresholds,
+        watch_pressure: WatchPressure,
     ) -> None:
         self._stores = stores
         self._catalogue = catalogue
@@ -56,6 +62,7 @@ class Spill:
         self._ids = ids
         self._strategy = strategy
         self._thresholds = thresholds
+        self._watch_pressure = watch_pressure
 
     async def __call__(self, store_id: StoreId, *, dry_run: bool = False) -> Spilled:
         """Write the jobs that are needed now; with `dry_run`, only count them.
@@ -69,7 +76,11 @@ class Spill:
         # In this order: what ends between both reads is counted as leaving, never as staying.
         going = await self._going(store_id)
         used = await self._used_bytes(store_id)
-        excess = excess_bytes(used, sum(going.values()), limit_bytes, self._thresholds)
+        leaves = sum(going.values())
+        excess = excess_bytes(used, leaves, limit_bytes, self._thresholds)
+        is_early = not excess and await self._is_soon_full(store_id)
+        if is_early:
+            excess = excess_bytes(used, leaves, limit_bytes, self._thresholds, is_early=True)
         files = size_bytes = 0
         after: UUID | None = None
         for _ in range(_MOST_PAGES):
@@ -77,7 +88,7 @@ class Spill:
             if not page:
                 break
             after = _replica_id(page[-1], store_id)
-            moves = [*self._leaving(page, store_id, going, excess)]
+            moves = [*self._leaving(page, store_id, going, excess, is_early=is_early)]
             if not dry_run:
                 await self._queue.enqueue([move.job(self._ids.uuid7()) for move in moves])
             found = sum(move.file.stored.size_bytes for move in moves)
@@ -95,13 +106,19 @@ class Spill:
         store_id: StoreId,
         going: Mapping[str, int],
         excess: int,
+        *,
+        is_early: bool,
     ) -> Iterator[Leaving]:
         pairs = (
             (file, self._stores.cloud_for(file.device_id))
             for file in page
             if str(_replica_id(file, store_id)) not in going
         )
-        return leaving(self._strategy, pairs, store_id, excess)
+        return leaving(self._strategy, pairs, store_id, excess, is_early=is_early)
+
+    async def _is_soon_full(self, store_id: StoreId) -> bool:
+        level = await self._watch_pressure.by_limit(store_id)
+        return level >= PressureLevel.MOVE_OUT
 
     async def _going(self, store_id: StoreId) -> Mapping[str, int]:
         """Return the ids of the replicas that have begun to leave a store, with their bytes."""

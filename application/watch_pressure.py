@@ -19,6 +19,7 @@ from traffic_storage.domain.pressure import (
     PressureLevel,
     PressureRules,
     bytes_per_day,
+    of_limit,
     pressure,
 )
 from traffic_storage.domain.usage import day_of
@@ -76,6 +77,19 @@ class WatchPressure:
             for bound in self._stores
             if bound.store_id is not None and bound.configured.written
         ]
+
+    async def by_limit(self, store_id: StoreId) -> PressureLevel:
+        """Return the pressure on a store by its limit alone, whatever else fills the disk.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+        """
+        rates = await self._rates(self._clock.now())
+        for bound in self._stores:
+            if bound.store_id == store_id:
+                status = of_limit(await self._stores.status(bound))
+                return pressure(status, rates.get(store_id, 0.0), self._rules).level
+        return PressureLevel.NONE
 
     async def run(self, _run: Run, _report: Report) -> Outcome:
         """Do a job of the kind `WATCH_PRESSURE`: record each new level, with an event, and log it."""

@@ -245,14 +245,21 @@ class Leaving:
 
 
 def excess_bytes(
-    used_bytes: int, leaving_bytes: int, limit_bytes: int, thresholds: Thresholds
+    used_bytes: int,
+    leaving_bytes: int,
+    limit_bytes: int,
+    thresholds: Thresholds,
+    *,
+    is_early: bool = False,
 ) -> int:
     """Return how many more bytes must leave a local store; 0 if it is below its high-water mark.
+
+    With `is_early` they leave from above the low-water mark on, because the store is soon full.
 
     `used_bytes` are those of our files alone, whatever else fills the disk. `leaving_bytes`, those
     of files that have begun to leave, are part of them and count as gone.
     """
-    if used_bytes <= thresholds.high_water * limit_bytes:
+    if used_bytes <= thresholds.high_water * limit_bytes and not is_early:
         return 0
     return max(0, used_bytes - leaving_bytes - int(thresholds.low_water * limit_bytes))
 
@@ -262,19 +269,21 @@ def leaving(
     files: Iterable[tuple[StoredFile, StoreId | None]],
     store_id: StoreId,
     excess: int,
+    *,
+    is_early: bool = False,
 ) -> Iterator[Leaving]:
     """Yield the replicas that leave a local store, the first ones of `files`, until `excess` leave.
 
     `files` are in the order in which they leave, each with the cloud store for it, or None. At most
     one replica more than needed leaves. A file leaves LOCAL_THEN_CLOUD after a copy was made in the
     cloud. With HYBRID, which makes the copies anyway, only what is verified elsewhere leaves. With
-    every other strategy nothing leaves.
+    every other strategy nothing leaves. With `is_early`, only what is verified elsewhere leaves.
     """
     for file, cloud in files:
         if excess <= 0:
             return
         found = _leaving(strategy, file, cloud, store_id)
-        if found is not None:
+        if found is not None and (found.target is None or not is_early):
             yield found
             excess -= file.stored.size_bytes
 

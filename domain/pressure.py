@@ -124,6 +124,11 @@ def pressure(status: StoreStatus, bytes_per_day: float, rules: PressureRules) ->
     return here
 
 
+def of_limit(status: StoreStatus) -> StoreStatus:
+    """Return a status in which only the configured limit bounds the store, not its disk."""
+    return evolve(status, full="", free_bytes=None, free_inodes=None)
+
+
 def room_bytes(status: StoreStatus) -> int | None:
     """Return how many more bytes can be stored, at least 0; None if unknown or unbounded."""
     bounds = []

@@ -725,6 +725,7 @@ class Container(DeclarativeContainer):
         ids=ids,
         strategy=strategy,
         thresholds=settings.provided.thresholds,
+        watch_pressure=watch_pressure,
     )
     find_due_copies = Singleton(
         FindDueCopies,

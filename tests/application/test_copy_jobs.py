@@ -32,6 +32,11 @@ def states(rig: Rig, file_id: str) -> dict[Tier, ReplicaState]:
     return {one.tier: one.state for one in rig.files[FileId(file_id)].replicas}
 
 
+def tiers_of(rig: Rig, file_id: str) -> set[Tier]:
+    """The tiers in which a file has a present copy."""
+    return {one.tier for one in rig.files[FileId(file_id)].readable}
+
+
 def local_bytes(rig: Rig) -> int:
     """The bytes of local copies that are not gone."""
     return sum(
@@ -303,6 +308,44 @@ async def test_a08_an_unrelated_file_that_fills_the_disk_starts_no_purge() -> No
         assert await service.sync() == Synchronised()
         assert local_bytes(rig) == 500
         assert not rig.at_rest[Tier.CLOUD].blobs
+
+
+async def test_verified_copies_leave_early_while_the_store_is_soon_full() -> None:
+    """Below the high-water mark only what is safe elsewhere leaves, until the low-water mark."""
+    rig = Rig(
+        StorageStrategy.HYBRID,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        high_water=0.85,
+        low_water=0.5,
+        hybrid_local_kinds=("video",),
+    )
+    async with rig.running() as service:
+        names = await fill(rig, service, 8)
+        # 800 bytes came on this day, and 200 are left; nothing is copied yet.
+        assert (await service.container.spill()(local_id(service))).files == 0
+        assert (await service.sync()).copied == 8
+        assert (await service.container.spill()(local_id(service), dry_run=True)).files == 3
+        assert (await service.sync()).moved == 3
+        assert [name for name in names if Tier.LOCAL in tiers_of(rig, name)] == names[3:]
+        assert local_bytes(rig) == 500
+        assert await service.sync() == Synchronised()
+
+
+async def test_a_store_that_fills_slowly_keeps_its_copies() -> None:
+    rig = Rig(
+        StorageStrategy.HYBRID,
+        max_local_size_gb=KB,
+        evidence_reserve_share=0,
+        low_water=0.5,
+        hybrid_local_kinds=("video",),
+    )
+    async with rig.running() as service:
+        await fill(rig, service, 8)
+        assert (await service.sync()).copied == 8
+        rig.clock.advance(timedelta(days=30))
+        assert await service.sync() == Synchronised()
+        assert local_bytes(rig) == 800
 
 
 async def test_hybrid_evicts_only_what_is_verified_in_the_cloud() -> None:
