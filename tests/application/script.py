@@ -44,15 +44,27 @@ class Held:
 class Script:
     """Records all steps, and lets chosen ones fail.
 
-    Each step gives the loop a turn, as a real port would, so that a caller can be cancelled at it.
+    Each step gives the loop a turn, as a real port would, so that a caller can be cancelled at it;
+    with `yields=False` none does, which is faster.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, yields: bool = True) -> None:
+        self._yields = yields
         self.steps: list[Step] = []
         self._counts: Counter[str] = Counter()
         self._faults: dict[Step, Callable[[], BaseException]] = {}
         self._held: dict[Step, Held] = {}
         self._dead = False
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the process has ended."""
+        return self._dead
+
+    @property
+    def has_fired(self) -> bool:
+        """Whether a fault has happened since the script began anew and none is left."""
+        return not self._faults
 
     def begin(self, *faults: tuple[Step, Callable[[], BaseException]]) -> None:
         """Begin anew with these faults."""
@@ -80,7 +92,8 @@ class Script:
     async def _pass(self, step: Step) -> None:
         self._check_alive()
         self.steps.append(step)
-        await asyncio.sleep(0)
+        if self._yields:
+            await asyncio.sleep(0)
         if held := self._held.pop(step, None):
             held.reached.set()
             await held.let_go.wait()
