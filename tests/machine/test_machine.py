@@ -27,3 +27,4 @@ for _case in (TestMemory, TestDisk):
     _case.settings = settings(
         max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize=True
     )
+del _case
