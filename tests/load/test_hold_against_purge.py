@@ -7,7 +7,7 @@ from tests.support.adapter_settings import postgres_settings
 from tests.support.servers import Database
 from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
 
-ROUNDS = 200
+ROUNDS = 100
 
 
 async def test_on_sqlite(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 30
+EXAMPLES = 15
 Case: TypeAlias = "schemathesis.Case[Any]"
 
 # What no schema can say, filled in so that good answers are seen, too.
@@ -189,7 +189,7 @@ def test_every_good_answer_is_as_published(url: str, path: str, method: str) -> 
 
     def check(case: Case) -> None:
         make_plausible(case, path, token)
-        if path.endswith("/enter"):
+        if "{change_id}" in path:
             # A change can be entered once, and only while no other was.
             staged = httpx.put(f"{url}/retention/rules", json={}).json()
             case.path_parameters = {"change_id": staged["change_id"]}
