@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.setups import config
 from traffic_storage import (
     InvalidInput,
@@ -33,6 +34,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "servers":
         servers["bucket"] = request.getfixturevalue("s3_bucket")
         servers["database"] = request.getfixturevalue("postgres_database")
+        servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["redis"] = request.getfixturevalue("redis_database")
         strategy = StorageStrategy.CLOUD_ONLY
     settings = config(tmp_path, deletion_grace_days=0, workers=0, **servers)

@@ -24,6 +24,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
         servers["bucket"] = request.getfixturevalue("s3_bucket")
         servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["database"] = request.getfixturevalue("postgres_database")
+        servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["redis"] = request.getfixturevalue("redis_database")
     return config(tmp_path, **servers)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.media import photograph, shipped_jpeg, video
 from tests.support.setups import config
 from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
@@ -24,6 +25,7 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
     if request.param == "servers":
         servers["bucket"] = bucket
         servers["database"] = request.getfixturevalue("postgres_database")
+        servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["redis"] = request.getfixturevalue("redis_database")
 
     def made(strategy: StorageStrategy) -> StorageConfig:

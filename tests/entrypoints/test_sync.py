@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.media import photograph, shipped_jpeg, video_of
 from tests.support.setups import config
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
@@ -19,6 +20,7 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
     servers: dict[str, Any] = {"bucket": request.getfixturevalue("s3_bucket")}
     if request.param == "servers":
         servers["database"] = request.getfixturevalue("postgres_database")
+        servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["redis"] = request.getfixturevalue("redis_database")
 
     def made(**more: Any) -> StorageConfig:

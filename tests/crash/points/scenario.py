@@ -1,5 +1,6 @@
 """What a scenario is: a state, an operation that is killed, and what must hold afterwards."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -133,3 +134,11 @@ async def double(container: Container, file: StoredFile) -> BlobKey:
     key = blob_key(file.kind, container.ids().uuid7(), file.stored.sha256)
     await store.put(key, MemoryBody(data, file.stored), manifest, deadline=NEVER)
     return key
+
+
+async def all_told(container: Container, place: Place) -> None:
+    """Wait until the outbox returns all events; other transactions on the server delay them."""
+    ((count,),) = await place.query("SELECT count(*) FROM event")
+    async with asyncio.timeout(60):
+        while len(await repo_of(container).events(0, count)) < count:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)

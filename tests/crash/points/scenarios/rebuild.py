@@ -1,16 +1,14 @@
 """A catalogue that is rebuilt from its stores, with what the journals tell."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from tests.crash.faults import Point
-from tests.crash.points.place import Place, repo_of
-from tests.crash.points.scenario import WHY, Scenario, image, state_of, unless
+from tests.crash.points.place import Place
+from tests.crash.points.scenario import WHY, Scenario, all_told, image, state_of, unless
 from tests.crash.points.scenarios.upkeep import store_evidence
 from traffic_storage import StorageService
 from traffic_storage.application import rebuild_catalogue
-from traffic_storage.domain.events import EventKind
 from traffic_storage.entrypoints.container import Container
 
 BATCH = 2
@@ -29,7 +27,7 @@ class Rebuild(Scenario):
             place.acknowledge(await service.store_image(image(2), "deleted"))
             await service.place_hold("case", WHY, file_id="alone")
             await service.delete_file("deleted", WHY, override=True)
-            await _told(container)
+            await all_told(container, place)
             await container.export_journal().everywhere()
             place.deletable |= {"deleted"}
         place.lose_catalogue()
@@ -52,16 +50,6 @@ class Rebuild(Scenario):
             *unless(state == "tombstoned", f"the deleted file is {state}"),
             *unless(len(seen[1]) == 2, f"the violation has {len(seen[1])} files"),
         ]
-
-
-async def _told(container: Container) -> None:
-    """Wait until the outbox returns the deletion; other transactions on the server delay it."""
-    async with asyncio.timeout(60):
-        while True:
-            told = await repo_of(container).events(0, 100)
-            if any(one.event.kind is EventKind.TOMBSTONED for one in told):
-                return
-            await asyncio.sleep(0.05)
 
 
 SCENARIOS = (Rebuild(),)
