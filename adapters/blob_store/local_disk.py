@@ -251,8 +251,8 @@ def _text_of(marker: Marker) -> bytes:
 
 
 def _examiners() -> int:
-    """Return twice the number of cores: each thread alternates between the disk and hashing."""
-    return 2 * (os.cpu_count() or 1)
+    """Return the number of cores: a thread hashes while the system reads its next blobs."""
+    return os.cpu_count() or 1
 
 
 def _batches_of(

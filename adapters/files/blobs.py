@@ -10,11 +10,14 @@ import re
 import secrets
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from traffic_storage.adapters.files.descriptors import (
     Descriptor,
@@ -56,6 +59,8 @@ from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
 _MANIFEST_ATTRIBUTE = "user.traffic_storage"
 _MAX_NOTE_BYTES = 64 * 1024
 _STEP_BYTES = 1024 * 1024
+# So many blobs are read from the medium while one is hashed.
+_FILES_AHEAD = 4
 _MEASURE_BYTES = 4 * 1024 * 1024
 # Locks of writers: enough that two keys written at the same time rarely share one.
 _TURNS = 4096
@@ -65,6 +70,8 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NO_ATTRIBUTE = frozenset({errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.ERANGE})
 # The spool's file can't be linked here: another file system, or it already had a name.
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EMLINK})
+
+_Item = TypeVar("_Item")
 
 
 class OpenBlob:
@@ -102,6 +109,16 @@ class Measurement:
     def digests(self) -> Digests:
         """Return the digests of the bytes hashed so far."""
         return self._digester.finish()
+
+
+@frozen
+class _Opened:
+    """A blob that is about to be examined, with the manifest that is kept with it."""
+
+    key: BlobKey
+    digests: Digests
+    file: Descriptor
+    manifest: BlobManifest | None
 
 
 class GrowingBlob:
@@ -234,7 +251,8 @@ class BlobFolder:
         When `stopped` returns True, the call ends early; its results must then not be used.
         """
         buffer = memoryview(bytearray(_STEP_BYTES))
-        return [self._examination(key, digests, buffer, stopped) for key, digests in blobs]
+        opened = (self._opened(key, digests) for key, digests in blobs if not stopped())
+        return [self._examination(one, buffer, stopped) for one in _ahead(opened, _FILES_AHEAD)]
 
     def describe(self, key: BlobKey) -> BlobHead:
         """Return the size and the manifest of a blob."""
@@ -478,25 +496,36 @@ class BlobFolder:
             beside.unlink()
             return publish(staged, beside, always)
 
-    def _examination(
-        self, key: BlobKey, digests: Digests, buffer: memoryview, stopped: Callable[[], bool]
-    ) -> Examination:
+    def _opened(self, key: BlobKey, digests: Digests) -> "_Opened | Examination":
+        """Open a blob to be examined, and ask the system to begin to read it from the medium."""
         try:
             with translated(self.place):
                 file, size_bytes = self._open(key)
                 check_size(key, size_bytes, digests)
                 manifest = self._manifest(key, file)
-                # Before: the bytes come from the medium. After: they displace nothing in the cache.
                 _drop_pages(file)
-                sha256 = _hashed(file, buffer, stopped)
-                _drop_pages(file)
+                _begin_to_read(file, 0)
         except (BlobMissing, BlobCorrupt, StorageUnavailable) as error:
             return Examination(error)
-        if sha256 != digests.sha256:
+        return _Opened(key, digests, file, manifest)
+
+    def _examination(
+        self, opened: "_Opened | Examination", buffer: memoryview, stopped: Callable[[], bool]
+    ) -> Examination:
+        if isinstance(opened, Examination):
+            return opened
+        try:
+            with translated(self.place):
+                sha256 = _hashed(opened.file, opened.digests.size_bytes, buffer, stopped)
+                # The bytes that were read displace nothing in the cache.
+                _drop_pages(opened.file)
+        except (BlobMissing, BlobCorrupt, StorageUnavailable) as error:
+            return Examination(error)
+        if sha256 != opened.digests.sha256:
             return Examination(
-                BlobCorrupt(f"{key} does not have the digest that was recorded for it")
+                BlobCorrupt(f"{opened.key} does not have the digest that was recorded for it")
             )
-        return Examination(manifest=manifest)
+        return Examination(manifest=opened.manifest)
 
     def _manifest(self, key: BlobKey, file: Descriptor) -> BlobManifest | None:
         manifest = manifest_in(_summary_of(file) or _text(self._sidecar(key)))
@@ -558,13 +587,32 @@ def _drop_pages(file: Descriptor) -> None:
     os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _hashed(file: Descriptor, buffer: memoryview, stopped: Callable[[], bool]) -> str:
-    """Return the SHA-256 of a file, read through `buffer`."""
+def _begin_to_read(file: Descriptor, start: int) -> None:
+    """Ask the system to read the step of a file that begins at `start` into its cache meanwhile."""
+    os.posix_fadvise(file.fd, start, _STEP_BYTES, os.POSIX_FADV_WILLNEED)
+
+
+def _ahead(items: Iterator[_Item], count: int) -> Iterator[_Item]:
+    """Yield the items; each of them is taken from the iterator `count` items before its turn."""
+    taken = deque(islice(items, count))
+    while taken:
+        taken.extend(islice(items, 1))
+        yield taken.popleft()
+
+
+def _hashed(
+    file: Descriptor, size_bytes: int, buffer: memoryview, stopped: Callable[[], bool]
+) -> str:
+    """Return the SHA-256 of the first `size_bytes` of a file, read through `buffer`."""
     whole = hashlib.sha256()
     start = 0
-    while not stopped() and (count := os.preadv(file.fd, [buffer], start)):
-        whole.update(buffer[:count])
+    while start < size_bytes and not stopped():
+        if not (count := os.preadv(file.fd, [buffer], start)):
+            break
         start += count
+        if start < size_bytes:
+            _begin_to_read(file, start)
+        whole.update(buffer[:count])
     return whole.hexdigest()
 
 
