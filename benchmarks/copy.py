@@ -2,10 +2,11 @@
 
     python -m benchmarks.copy
 
-The floor reads each file, hashes it and puts it with obstore, `copy_parallel` files at once.
-`sync` does the jobs of copies that are due: it reads and verifies the source, writes the journal,
-puts, reads the copy back and hashes it at the target, and commits. Contenders alternate; prints
-megabytes a second and the median of the ratios of the rounds.
+Two programs by hand, `copy_parallel` files at once: "put" reads each file, hashes it and puts it with
+obstore; "put and read back" then also gets the object and hashes it. `sync` does the jobs of copies
+that are due: it reads and verifies the source, writes the journal, puts, reads the copy back and
+hashes it at the target, and commits. Contenders alternate; prints megabytes a second and the median
+of the ratios of the rounds. The S3 server runs on the same machine, and takes part of its cores.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from operator import truediv
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,8 +48,10 @@ async def in_parallel(
     await asyncio.gather(*(lane() for _ in range(at_once)))
 
 
-async def floor(bucket: Bucket, folder: Path, size: int, count: int) -> float:
-    """Return the seconds that hashing and putting the files takes."""
+async def by_hand(
+    bucket: Bucket, folder: Path, size: int, count: int, *, reads_back: bool
+) -> float:
+    """Return the seconds that hashing and putting the files takes, and reading them back."""
     store = S3Store(
         bucket.name,
         endpoint=bucket.endpoint,
@@ -67,6 +71,10 @@ async def floor(bucket: Bucket, folder: Path, size: int, count: int) -> float:
 
     async def put(path: Path) -> None:
         await obstore.put_async(store, path.name, await asyncio.to_thread(read, path))
+        if reads_back:
+            answer = await obstore.get_async(store, path.name)
+            data = await answer.bytes_async()
+            await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
 
     start = time.perf_counter()
     await in_parallel(paths, put, _PARALLEL)
@@ -107,7 +115,8 @@ async def main() -> None:
             for size, count in _SIZES:
                 rounds = [
                     (
-                        await floor(bucket, folder, size, count),
+                        await by_hand(bucket, folder, size, count, reads_back=False),
+                        await by_hand(bucket, folder, size, count, reads_back=True),
                         await ours(container, size, count),
                     )
                     for _ in range(_ROUNDS)
@@ -115,13 +124,14 @@ async def main() -> None:
                 _print(size, count, rounds)
 
 
-def _print(size: int, count: int, rounds: Sequence[tuple[float, float]]) -> None:
+def _print(size: int, count: int, rounds: Sequence[tuple[float, float, float]]) -> None:
     megabytes = size * count / 1e6
-    floors, own = zip(*rounds, strict=True)
-    ratio = statistics.median(one / other for one, other in rounds)
+    puts, read_back, own = zip(*rounds, strict=True)
+    rates = [megabytes / statistics.median(seconds) for seconds in (puts, read_back, own)]
+    ratios = [statistics.median(map(truediv, hand, own)) for hand in (puts, read_back)]
     print(
-        f"{size / 1e6:g} MB: put with hash {megabytes / statistics.median(floors):.0f} MB/s, "
-        f"copy {megabytes / statistics.median(own):.0f} MB/s, ratio {ratio:.2f}"
+        f"{size / 1e6:g} MB: put {rates[0]:.0f} MB/s, put and read back {rates[1]:.0f} MB/s, "
+        f"copy {rates[2]:.0f} MB/s: {ratios[0]:.2f} and {ratios[1]:.2f} of them"
     )
 
 

@@ -423,7 +423,7 @@ def _sync_worker(
             handlers=copy_jobs.handlers,
             schedules=list,
             stores=schedules.available,
-            slots=2 * settings.copy_parallel,
+            slots=4 * settings.copy_parallel,
             owner=f"{socket.gethostname()}:{os.getpid()}:sync",
         )
 
