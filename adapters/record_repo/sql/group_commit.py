@@ -60,12 +60,14 @@ class _Job:
 class _RetryLimit:
     """The time limit and the number of tries of one group of writes.
 
-    `outcome_unknown` is whether a COMMIT was sent whose outcome is unknown.
+    `outcome_unknown` is whether a COMMIT was sent whose outcome is unknown; `lost_connection` is
+    whether the last try ended with its connection.
     """
 
     def __init__(self, seconds: float) -> None:
         self.deadline = asyncio.get_running_loop().time() + seconds
         self.outcome_unknown = False
+        self.lost_connection = False
         self.tries = 0
 
     def note_unknown_outcome(self) -> None:
@@ -77,9 +79,10 @@ class _RetryLimit:
 
     async def again(self, error: Exception) -> bool:
         """Return whether the group may be run once more after this error; pause first if needed."""
-        self.tries += 1
-        if not is_lost(error) and not is_passing(error):
+        self.lost_connection = is_lost(error)
+        if not self.lost_connection and not is_passing(error):
             return False
+        self.tries += 1
         if not self.outcome_unknown and self.tries >= _TRIES:
             return False
         if self.outcome_unknown or is_passing(error):
@@ -185,7 +188,7 @@ class GroupCommit:
         steps = [*merged(writes), *recording(writes)]
         while True:
             try:
-                async with self._pool.lease(limit.deadline, fresh=limit.tries > 0) as leased:
+                async with self._pool.lease(limit.deadline, fresh=limit.lost_connection) as leased:
                     await _transact(leased, steps, limit)
                     return
             except Exception as error:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -23,7 +24,7 @@ from tests.support.proxy import Proxy, reset
 from tests.support.servers import Database, PostgresAddress, PostgresServer
 from tests.support.stall import StallProxy
 from traffic_storage.adapters.record_repo.sql import statements
-from traffic_storage.adapters.record_repo.sql.pool import DIALECT, Pool
+from traffic_storage.adapters.record_repo.sql.pool import DIALECT, Connection, Pool
 from traffic_storage.adapters.record_repo.sql.postgres import (
     PostgresDriver,
     PostgresSettings,
@@ -33,9 +34,12 @@ from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.domain.changes import CommitUnit, ObserveReplica
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.domain.files import ReplicaState
+from traffic_storage.domain.holds import HeldFile, PlaceHold
+from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.entrypoints.testing.contracts.deletions import new_hold
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
     all_pages,
     is_whole,
@@ -405,6 +409,24 @@ class TestCallers:
             assert (await repo.usage()).violations == len(done) + 1
             assert _connections(postgres, database) <= settings.pool_size + settings.writers
         await _until_none_are_connected(postgres, database)
+
+    async def test_refused_writes_of_a_group_open_no_connections(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened_ones: list[float] = []
+        connect = PostgresDriver._connect
+
+        async def counting(driver: PostgresDriver, seconds: float) -> Connection:
+            opened_ones.append(seconds)
+            return await connect(driver, seconds)
+
+        monkeypatch.setattr(PostgresDriver, "_connect", counting)
+        async with opened(settings_of(database, writers=2, pool_size=4)) as repo:
+            holds = [PlaceHold(new_hold(HeldFile(FileId(str(uuid4()))))) for _ in range(40)]
+            await asyncio.gather(*map(repo.apply, holds))
+            again = await asyncio.gather(*map(repo.apply, holds))
+        assert not any(again)
+        assert len(opened_ones) <= 4
 
     async def test_a_wait_for_a_connection_has_an_end(self, database: Database) -> None:
         async with opened(settings_of(database, SOON, pool_size=1)) as repo:
