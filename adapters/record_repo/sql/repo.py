@@ -57,6 +57,7 @@ from traffic_storage.ports.record_repo import RecordRepo
 MOST_FILES = 1000
 _RACES = 20
 _MOST_RANGES = 1000
+_NO_IDS = ClaimedIds(())
 _QUERIES_BETWEEN_COUNTS = 1000
 _MOST_FOLDED = 5000
 """The number of recorded counter changes that one transaction adds to the totals."""
@@ -99,6 +100,9 @@ class SqlRecordRepo(
         self._horizon: _Horizon | None = None
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
+        if ids == _NO_IDS:
+            await self._enter(attempt)
+            return ExistingRows()
         # The existing rows are read while the attempt is being entered.
         _, existing = await asyncio.gather(self._enter(attempt), self._read.existing(ids))
         return existing
