@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.catalogues import make_tables
+from tests.support.catalogues import CatalogueDatabases, make_tables
 from tests.support.distribution import pytest_xdist_make_scheduler
 from tests.support.leaks import leaks_since, open_descriptors, tasks_besides_ours
 from tests.support.privileged import (
@@ -126,12 +126,18 @@ def postgres_database(postgres: PostgresAddress) -> Iterator[Database]:
         yield database
 
 
-@pytest.fixture
-def catalogue_database(
+@pytest.fixture(scope="session")
+def catalogue_databases(
     shared_servers: SharedServers, postgres: PostgresAddress
-) -> Iterator[Database]:
-    """A database of the test's own with all tables and no row: quicker than making the tables."""
-    with postgres.temporary_database(shared_servers.catalogue_template(make_tables)) as database:
+) -> CatalogueDatabases:
+    """The databases that `catalogue_database` lends."""
+    return CatalogueDatabases(postgres, shared_servers.catalogue_template(make_tables))
+
+
+@pytest.fixture
+def catalogue_database(catalogue_databases: CatalogueDatabases) -> Iterator[Database]:
+    """A database with all tables and no row, for this test alone: quicker than making the tables."""
+    with catalogue_databases.one() as database:
         yield database
 
 

@@ -33,7 +33,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     strategy = StorageStrategy.LOCAL_ONLY
     if request.param == "servers":
         servers["bucket"] = request.getfixturevalue("s3_bucket")
-        servers["database"] = request.getfixturevalue("postgres_database")
+        servers["database"] = request.getfixturevalue("catalogue_database")
         servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["redis"] = request.getfixturevalue("redis_database")
         strategy = StorageStrategy.CLOUD_ONLY

@@ -23,7 +23,7 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
     """A configuration with a cloud tier: the rest embedded, or on servers; without workers."""
     servers: dict[str, Any] = {"bucket": request.getfixturevalue("s3_bucket")}
     if request.param == "servers":
-        servers["database"] = request.getfixturevalue("postgres_database")
+        servers["database"] = request.getfixturevalue("catalogue_database")
         servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["redis"] = request.getfixturevalue("redis_database")
 

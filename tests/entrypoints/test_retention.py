@@ -22,7 +22,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
     servers: dict[str, Any] = {}
     if request.param == "servers":
         servers["bucket"] = request.getfixturevalue("s3_bucket")
-        servers["database"] = request.getfixturevalue("postgres_database")
+        servers["database"] = request.getfixturevalue("catalogue_database")
         servers["db_timeout_seconds"] = PATIENT_SECONDS
         servers["redis"] = request.getfixturevalue("redis_database")
     return config(tmp_path, **servers)

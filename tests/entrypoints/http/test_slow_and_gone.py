@@ -290,7 +290,7 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
         return config(tmp_path, workers=0)
     return config(
         tmp_path,
-        database=request.getfixturevalue("postgres_database"),
+        database=request.getfixturevalue("catalogue_database"),
         bucket=request.getfixturevalue("s3_bucket"),
         redis=request.getfixturevalue("redis_database"),
         workers=0,
