@@ -4,6 +4,7 @@ Name a class first among the bases of a test class: `class TestSqlite(OnSqlite, 
 """
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,11 +21,14 @@ from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecord
 from traffic_storage.ports.record_repo import RecordRepo
 
 
-def make_tables(database: Database) -> None:
-    """Make all tables in an empty PostgreSQL database."""
+def make_tables(database: Database | Path) -> None:
+    """Make all tables in an empty PostgreSQL database, or in a new SQLite file."""
 
     async def make() -> None:
-        repo = postgres_repo(postgres_settings(database))
+        if isinstance(database, Path):
+            repo = sqlite_repo(SqliteSettings(database, PATIENT_SECONDS))
+        else:
+            repo = postgres_repo(postgres_settings(database))
         await repo.upgrade()
         await repo.aclose()
 
@@ -108,9 +112,11 @@ class OnSqlite:
     """SQLite, in the file `catalogue.sqlite3` of the test's folder."""
 
     @pytest.fixture
-    async def repo(self, no_leaks: None, tmp_path: Path) -> AsyncIterator[RecordRepo]:
-        repo = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3", PATIENT_SECONDS))
-        await repo.upgrade()
+    async def repo(
+        self, no_leaks: None, tmp_path: Path, sqlite_catalogue: Path
+    ) -> AsyncIterator[RecordRepo]:
+        place = shutil.copy(sqlite_catalogue, tmp_path / "catalogue.sqlite3")
+        repo = sqlite_repo(SqliteSettings(place, PATIENT_SECONDS))
         yield repo
         await repo.aclose()
 
