@@ -142,7 +142,7 @@ class Runtime:
                 await self._start_once()
 
     async def sweep(self) -> None:
-        """Verify the stores, reload their usage, and run the periodic maintenance (`Sweep`) once.
+        """Verify the stores, reload their usage, free caches, and run the maintenance (`Sweep`) once.
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
@@ -150,6 +150,7 @@ class Runtime:
         await self._stores.bind()
         await self._sweep()
         await self._forget_purged()
+        await self._free_caches()
 
     async def health(self) -> Health:
         """Return the state of all components.
@@ -220,6 +221,7 @@ class Runtime:
             try:
                 await self._stores.bind()
                 await self._forget_purged()
+                await self._free_caches()
             except TrafficStorageError as error:
                 logger.warning(
                     "the stores could not be verified; they are verified again after "
@@ -228,6 +230,10 @@ class Runtime:
                 )
             except Exception:
                 logger.exception("verifying the stores failed")
+
+    async def _free_caches(self) -> None:
+        for bound in self._stores:
+            await bound.store.free_cache()
 
     async def _catalogue_health(self) -> Component:
         try:

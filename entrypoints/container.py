@@ -223,6 +223,7 @@ def _cached(
                 folder / str(place),
                 limit_bytes=share,
                 item_bytes=settings.local_cache_item_bytes,
+                reserve_bytes=settings.local_reserve_bytes,
             ),
             pattern,
         )

@@ -209,6 +209,10 @@ class BlobStore(Protocol):
         """Return the keys of the blobs of which a cache in front of this store has copies."""
         return ()
 
+    async def free_cache(self) -> None:
+        """Remove copies from a cache in front of this store while its disk lacks free space."""
+        return  # A store without a cache has no copies.
+
     @abstractmethod
     async def head(self, key: BlobKey) -> BlobHead:
         """Return the size of a blob, and its manifest (the catalogue row kept with the blob).

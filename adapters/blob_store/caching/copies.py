@@ -28,6 +28,7 @@ T = TypeVar("T")
 _THREADS = 4
 # A file occupies whole blocks; an empty file counts as one, for its inode.
 _BLOCK_BYTES = 4096
+_UNBOUNDED = 2**62
 # These errors discard a copy; no request fails because of them.
 _COPY_ERRORS = (BlobConflict, BlobCorrupt, BlobMissing, StorageFull, StorageUnavailable)
 _log = logging.getLogger("traffic_storage.blob_store")
@@ -36,16 +37,21 @@ _log = logging.getLogger("traffic_storage.blob_store")
 class Copies:
     """Keeps copies of blobs in `folder`, at most `limit_bytes`; evicts the least recently used.
 
+    `reserve_bytes` of the disk stay free, whatever else fills it: copies make room.
+
     The first use scans the folder: existing copies count, in the order of their last use. If
     several processes share one folder, each counts only the copies that it knows. Space is freed
     and reserved before a copy is written. No method raises for a bad copy or a failing disk.
     """
 
-    def __init__(self, folder: Path, *, limit_bytes: int, item_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, *, limit_bytes: int, item_bytes: int, reserve_bytes: int
+    ) -> None:
         self._folder = BlobFolder(folder, durable=False, notes_use=True)
         self._threads = Threads(_THREADS, "blob-cache")
         self._limit_bytes = limit_bytes
         self._item_bytes = item_bytes
+        self._reserve_bytes = reserve_bytes
         self._sizes: OrderedDict[BlobKey, int] | None = None
         self._held_bytes = 0
         self._growing: set[BlobKey] = set()
@@ -130,6 +136,21 @@ class Copies:
             self._held_bytes -= self._sizes.pop(key, 0)
         await self.attempt(self._folder.remove, key)
 
+    async def free_disk(self) -> None:
+        """Remove copies, the least recently used first, until the reserve of the disk is free."""
+        sizes = await self._index()
+        if not sizes:
+            return
+        shortage = await self._shortage()
+        victims = self._victims(sizes, min(shortage, self._removable_bytes(sizes)))
+        if victims:
+            _log.warning(
+                "the disk of the cache of blobs lacks %d free bytes: %d copies are removed",
+                shortage,
+                len(victims),
+            )
+            await self.attempt(self._remove_all, victims)
+
     async def aclose(self) -> None:
         """Wait for running calls and close all files; the copies remain on disk."""
         await self._threads.aclose()
@@ -162,7 +183,8 @@ class Copies:
             return
         self._sizes = OrderedDict(found)
         self._held_bytes = sum(self._sizes.values())
-        await self.attempt(self._remove_all, self._victims(self._sizes, 0) or [])
+        excess = self._held_bytes - self._limit_bytes
+        await self.attempt(self._remove_all, self._victims(self._sizes, excess) or [])
 
     def _scan(self) -> list[tuple[BlobKey, int]]:
         entries = sorted(self._folder.entries(), key=lambda entry: entry.modified_at)
@@ -211,19 +233,37 @@ class Copies:
             or (fetch is not None and fetch.is_stale)
         ):
             return None
-        victims = self._victims(sizes, size)
+        shortage = await self._shortage()
+        # Another call may have reserved the space for this key meanwhile.
+        if key in sizes or (fetch is not None and fetch.is_stale):
+            return None
+        excess = max(self._held_bytes + size - self._limit_bytes, shortage + size)
+        victims = self._victims(sizes, excess)
         if victims is not None:
             sizes[key] = size
             self._held_bytes += size
             self._growing.add(key)
         return victims
 
-    def _victims(self, sizes: OrderedDict[BlobKey, int], size: int) -> list[BlobKey] | None:
-        """Evict copies from the index until `size` fits, and return their keys.
+    async def _shortage(self) -> int:
+        """Return how many bytes the disk's free space is below the reserve; negative if above."""
+        if not self._reserve_bytes:
+            return -_UNBOUNDED
+        try:
+            room = await self._threads.run(self._folder.room)
+        except _COPY_ERRORS:
+            # What fails here fails at the copy too, which is then not kept.
+            return -_UNBOUNDED
+        return self._reserve_bytes - (_UNBOUNDED if room.free_bytes is None else room.free_bytes)
 
-        Returns None, and evicts nothing, if `size` can't fit.
+    def _removable_bytes(self, sizes: OrderedDict[BlobKey, int]) -> int:
+        return self._held_bytes - sum(sizes.get(key, 0) for key in self._growing)
+
+    def _victims(self, sizes: OrderedDict[BlobKey, int], excess: int) -> list[BlobKey] | None:
+        """Evict copies of at least `excess` bytes from the index, and return their keys.
+
+        Returns None, and evicts nothing, if there are not that many bytes.
         """
-        excess = self._held_bytes + size - self._limit_bytes
         victims = []
         for key, occupied in sizes.items():
             if excess <= 0:

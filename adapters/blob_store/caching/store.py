@@ -34,16 +34,28 @@ class CachingBlobStore(MarkedBlobStore):
     """Wraps the store `cloud`; keeps local copies of the blobs that are written or read whole.
 
     The copies are a cache, never a replica: at most `limit_bytes` in total and `item_bytes` each,
-    least recently used evicted first, kept across restarts. Each read checks the copy like any
+    least recently used evicted first, kept across restarts. While the disk has less than
+    `reserve_bytes` free, copies make room and no new one is kept. Each read checks the copy like any
     blob; a bad copy is dropped and the blob is read from the cloud. A failing disk slows reads and
     fails no request. Only `read` and `open` return copies; every other result is the cloud's.
     """
 
     def __init__(
-        self, cloud: MarkedBlobStore, folder: Path, *, limit_bytes: int, item_bytes: int
+        self,
+        cloud: MarkedBlobStore,
+        folder: Path,
+        *,
+        limit_bytes: int,
+        item_bytes: int,
+        reserve_bytes: int = 0,
     ) -> None:
         self._cloud = cloud
-        self._copies = Copies(folder.absolute(), limit_bytes=limit_bytes, item_bytes=item_bytes)
+        self._copies = Copies(
+            folder.absolute(),
+            limit_bytes=limit_bytes,
+            item_bytes=item_bytes,
+            reserve_bytes=reserve_bytes,
+        )
         self._hits = 0
         self._misses = 0
 
@@ -127,6 +139,9 @@ class CachingBlobStore(MarkedBlobStore):
 
     async def cached_keys(self) -> Sequence[BlobKey]:
         return await self._copies.keys()
+
+    async def free_cache(self) -> None:
+        await self._copies.free_disk()
 
     async def head(self, key: BlobKey) -> BlobHead:
         return await self._cloud.head(key)

@@ -406,6 +406,66 @@ class _Slow(FailingBlobStore):
         return data
 
 
+@pytest.mark.privileged
+class TestCrowdedDisk:
+    """Something else fills the disk on which the copies are."""
+
+    @pytest.fixture
+    async def crowd(
+        self, far: FailingBlobStore, tmp_path: Path
+    ) -> AsyncIterator[tuple[CachingBlobStore, Path]]:
+        with small_memory_disk(tmp_path / "disk", "size=16m") as disk:
+            store = CachingBlobStore(
+                far,
+                disk / "cache",
+                limit_bytes=LIMIT_BYTES,
+                item_bytes=ITEM_BYTES,
+                reserve_bytes=6 * MIB,
+            )
+            yield store, disk
+            await store.aclose()
+
+    async def test_the_least_recently_used_copies_make_room(
+        self, crowd: tuple[CachingBlobStore, Path]
+    ) -> None:
+        store, disk = crowd
+        blobs = [await stored(store, random_blob(MIB)) for _ in range(6)]
+        await read(store, blobs[0])
+        await store.free_cache()
+        assert len(await store.cached_keys()) == 6
+        (disk / "else").write_bytes(bytes(7 * MIB))
+        await store.free_cache()
+        kept = set(await store.cached_keys())
+        assert kept == {blobs[0].key, blobs[4].key, blobs[5].key}
+        assert bytes_in(disk / "cache") == 3 * MIB
+        assert store.cached_bytes == 3 * MIB
+        for blob in blobs:
+            await read(store, blob)
+
+    async def test_no_copy_is_kept_at_the_cost_of_the_reserve(
+        self, crowd: tuple[CachingBlobStore, Path]
+    ) -> None:
+        store, disk = crowd
+        (disk / "else").write_bytes(bytes(10 * MIB))
+        blob = await stored(store, random_blob(MIB))
+        assert await store.cached_keys() == ()
+        (disk / "else").unlink()
+        await read(store, blob)
+        assert await store.cached_keys() == (blob.key,)
+
+    async def test_all_copies_go_if_the_reserve_needs_them(
+        self, crowd: tuple[CachingBlobStore, Path]
+    ) -> None:
+        store, disk = crowd
+        blobs = [await stored(store, random_blob(MIB)) for _ in range(4)]
+        (disk / "else").write_bytes(bytes(12 * MIB - 64 * 1024))
+        await store.free_cache()
+        assert await store.cached_keys() == ()
+        assert copies(disk / "cache") == set()
+        for blob in blobs:
+            await read(store, blob)
+
+
 class TestBadDisks:
     async def test_no_folder_can_be_made(self, far: FailingBlobStore, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
