@@ -16,17 +16,25 @@ from attrs import evolve
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.replica_reader import ReplicaFilter, ReplicaReader
 from traffic_storage.application.stores import Stores
-from traffic_storage.domain.copies import AddReplica
+from traffic_storage.domain.copies import AddReplica, RefuteCopy
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
+from traffic_storage.domain.events import event_of_refuted_copy
 from traffic_storage.domain.files import Replica, ReplicaState, StoredFile, blob_key
 from traffic_storage.domain.identifiers import AttemptId, StoreId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.verification import Span
+from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
-from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing, DeadlinePassed
+from traffic_storage.ports.errors import (
+    BlobConflict,
+    BlobCorrupt,
+    BlobMissing,
+    CatalogueUnavailable,
+    DeadlinePassed,
+)
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
@@ -55,6 +63,7 @@ class CopyFile:
         *,
         stores: Stores,
         journal: IngestJournal,
+        changes: Changes,
         replicas: ReplicaReader,
         spool: Spool,
         clock: Clock,
@@ -66,6 +75,7 @@ class CopyFile:
     ) -> None:
         self._stores = stores
         self._journal = journal
+        self._changes = changes
         self._replicas = replicas
         self._spool = spool
         self._clock = clock
@@ -192,8 +202,20 @@ class CopyFile:
         try:
             await self._stores.trusted(copy.store_id).verify(copy.key, file.stored)
         except (BlobCorrupt, BlobMissing) as error:
+            await self._record_refuted(file, copy, error)
             raise _refuted(file, copy, error) from error
         return evolve(copy, verified_at=self._clock.now())
+
+    async def _record_refuted(
+        self, file: StoredFile, copy: Replica, error: BlobCorrupt | BlobMissing
+    ) -> None:
+        event = event_of_refuted_copy(file, copy, self._clock.now(), str(error))
+        try:
+            await self._changes.apply(RefuteCopy(event))
+        except (CatalogueUnavailable, StorageFull) as failure:
+            logger.warning(
+                "the event of a copy that is not used was not recorded: %s", str(failure)
+            )
 
     async def _forget(self, attempt: Attempt) -> None:
         """Remove the entry of a copy that was certainly not published; recovery does it otherwise."""

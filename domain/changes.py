@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from attrs import frozen
 
-from traffic_storage.domain.copies import AddReplica, ReleaseReplica
+from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
 from traffic_storage.domain.deletion import (
     BeginPurge,
     EndPurge,
@@ -130,4 +130,5 @@ Change: TypeAlias = (
     | Regrant
     | NotePressure
     | RecordPlan
+    | RefuteCopy
 )

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
+from traffic_storage.domain.events import Event
 from traffic_storage.domain.files import (
     FileState,
     ForbiddenTransition,
@@ -42,6 +43,16 @@ SPILLING = frozenset({StorageStrategy.LOCAL_THEN_CLOUD, StorageStrategy.HYBRID})
 
 _REPLACED = frozenset({ReplicaState.CORRUPT, ReplicaState.MISSING})
 _KEPT_STATES = frozenset({ReplicaState.PRESENT, *_REPLACED})
+
+
+@frozen
+class RefuteCopy:
+    """Record that a new copy is not used, because its store does not hold the bytes written there.
+
+    Only an event is recorded. Its bytes are named by the journal, and go to the quarantine.
+    """
+
+    event: Event
 
 
 @frozen

@@ -24,6 +24,7 @@ class EventKind(StrEnum):
 
     STORED = "stored"
     COPIED = "copied"
+    COPY_REFUTED = "copy_refuted"
     RELEASED = "released"
     CORRUPT = "corrupt"
     MISSING = "missing"
@@ -99,6 +100,12 @@ def event_of_copy(file: StoredFile, copy: Replica, replaced: Replica | None) -> 
         details["replaced"] = str(replaced.replica_id)
     at = copy.verified_at or file.created_at
     return Event(kind, at, file.file_id, file.violation_id, details)
+
+
+def event_of_refuted_copy(file: StoredFile, copy: Replica, at: datetime, found: str) -> Event:
+    """Return the event when a new copy is not used, because its store holds other bytes."""
+    details: dict[str, Json] = {**_named(copy), "found": found}
+    return Event(EventKind.COPY_REFUTED, at, file.file_id, file.violation_id, details)
 
 
 def event_of_released_copy(file: StoredFile, copy: Replica, at: datetime) -> Event:

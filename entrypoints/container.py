@@ -544,6 +544,7 @@ class Container(DeclarativeContainer):
         CopyFile,
         stores=stores,
         journal=_record_repo,
+        changes=_record_repo,
         replicas=replica_reader,
         spool=spool,
         clock=clock,

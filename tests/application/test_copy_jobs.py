@@ -12,7 +12,8 @@ from tests.application.script import Step
 from traffic_storage.application.sync_backends import Synchronised
 from traffic_storage.domain.copies import REMOVE_BLOB, removal_job
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
-from traffic_storage.domain.files import FileState, ReplicaState, Tier
+from traffic_storage.domain.events import EventKind
+from traffic_storage.domain.files import FileState, ReplicaState, Tier, replica_id_of
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.jobs import Job, JobState
 from traffic_storage.domain.placement import StorageStrategy
@@ -144,6 +145,13 @@ async def test_a09_a_copy_that_its_destination_spoils_is_not_used() -> None:
         held.let_go.set()
         assert await syncing == Synchronised(failed=1, remaining=1)
         assert states(rig, "X") == {Tier.LOCAL: PRESENT}
+        (refuted,) = [
+            one.event
+            for one in await rig.repo.events(limit=100)
+            if one.event.kind is EventKind.COPY_REFUTED
+        ]
+        assert refuted.file_id == "X"
+        assert refuted.details["replica_id"] == str(replica_id_of(key))
         await later(rig, service)
         assert (await service.sync()).copied == 1
         assert key_in(rig.files[FileId("X")], Tier.CLOUD) != key

@@ -14,7 +14,7 @@ from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
-from traffic_storage.domain.copies import AddReplica, ReleaseReplica
+from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
 from traffic_storage.domain.deletion import (
     BeginPurge,
     EndPurge,
@@ -143,6 +143,7 @@ class InMemoryRecordRepo(
             Regrant: self.regrant,
             NotePressure: self._note_pressure,
             RecordPlan: self.record_plan,
+            RefuteCopy: self._refute_copy,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
@@ -398,6 +399,10 @@ class InMemoryRecordRepo(
         self._replace(change.file_id, kept, evolve(kept, verified_at=change.at))
         self.record([event_of_released_copy(file, goes, change.at)])
         self.insert(change.jobs)
+        return True
+
+    def _refute_copy(self, change: RefuteCopy) -> bool:
+        self.record([change.event])
         return True
 
     def _note_pressure(self, change: NotePressure) -> bool:

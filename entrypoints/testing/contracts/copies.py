@@ -9,7 +9,8 @@ import pytest
 from attrs import evolve
 
 from traffic_storage.domain.changes import ObserveReplica
-from traffic_storage.domain.copies import AddReplica, ReleaseReplica
+from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
+from traffic_storage.domain.events import event_of_refuted_copy
 from traffic_storage.domain.files import (
     FileState,
     ForbiddenTransition,
@@ -23,6 +24,7 @@ from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
 from traffic_storage.domain.jobs import JobKind, NewJob
 from traffic_storage.domain.query import JobsQuery
+from traffic_storage.entrypoints.testing.contracts.deletions import all_events
 from traffic_storage.entrypoints.testing.contracts.record_repo import CLOUD, cloud, local, recount
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import LATER, NOON, new_file, store
@@ -150,6 +152,17 @@ class CopiesContract:
         with pytest.raises(AttemptCondemned):
             await repo.apply(await addition(repo, absent, copy_in(absent, here)))
         assert await repo.file(absent.file_id) is None
+
+    async def test_a_refuted_copy_is_an_event(self, repo: RecordRepo) -> None:
+        """RefuteCopy: "Only an event is recorded"."""
+        here, there = await local(repo), await cloud(repo)
+        file = await stored(repo, here)
+        copy = copy_in(file, there)
+        event = event_of_refuted_copy(file, copy, NOON, "has 3 bytes instead of 5")
+        assert await repo.apply(RefuteCopy(event))
+        assert (await all_events(repo))[-1].event == event
+        assert event.details["store_id"] == there.store_id
+        assert await repo.file(file.file_id) == file
 
     async def test_of_concurrent_copies_to_one_store_one_is_added(self, repo: RecordRepo) -> None:
         """AddReplica: "only if the file … has no present replica in the store of the new one"."""

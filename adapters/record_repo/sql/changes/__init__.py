@@ -31,6 +31,7 @@ from traffic_storage.adapters.record_repo.sql.changes.record_production import (
 from traffic_storage.adapters.record_repo.sql.changes.record_verifications import (
     RecordVerificationsWriter,
 )
+from traffic_storage.adapters.record_repo.sql.changes.refute_copy import RefuteCopyWriter
 from traffic_storage.adapters.record_repo.sql.changes.regrant import RegrantWriter
 from traffic_storage.adapters.record_repo.sql.changes.release_hold import ReleaseHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.release_replica import ReleaseReplicaWriter
@@ -41,7 +42,7 @@ from traffic_storage.adapters.record_repo.sql.changes.tombstone import Tombstone
 from traffic_storage.adapters.record_repo.sql.changes.undelete import UndeleteWriter
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
-from traffic_storage.domain.copies import AddReplica, ReleaseReplica
+from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
 from traffic_storage.domain.deletion import (
     BeginPurge,
     EndPurge,
@@ -96,4 +97,5 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     Regrant: RegrantWriter,
     NotePressure: NotePressureWriter,
     RecordPlan: RecordPlanWriter,
+    RefuteCopy: RefuteCopyWriter,
 }
