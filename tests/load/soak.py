@@ -12,7 +12,6 @@ import asyncio
 import random
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,9 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from tests.crash.kill_loop import KillLoop, Record
+from tests.crash.kill_loop import Record
 from tests.crash.points.place import query
-from tests.load.stops import LARGE, Server, full_setup, stop_once, stores_again
+from tests.load.stops import Server, busy_service, stop_once, stores_again
 
 SAMPLE_SECONDS = 2.0
 FAULT_SECONDS = 20.0
@@ -103,16 +102,7 @@ class Report:
 def soak(minutes: float, seed: int = 1) -> Report:
     """Run the service, its faults and the audit."""
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as place, full_setup(Path(place)) as (settings, servers):
-        loop = KillLoop(
-            "hybrid",
-            settings,
-            Path(place),
-            seed,
-            jobs=True,
-            pause_seconds=PAUSE_SECONDS,
-            large=LARGE,
-        )
+    with busy_service(seed, PAUSE_SECONDS) as (loop, servers):
         report = Report(loop.record)
         ending = threading.Event()
         with loop.running() as process:
@@ -130,7 +120,7 @@ def soak(minutes: float, seed: int = 1) -> Report:
                 failing.join()
         report.broken += asyncio.run(loop.audit())
         done = "SELECT kind, count(*) FROM job WHERE state = 'done' GROUP BY kind ORDER BY kind"
-        report.jobs = [(kind, count) for kind, count in asyncio.run(query(settings, done))]
+        report.jobs = [(kind, count) for kind, count in asyncio.run(query(loop.settings, done))]
     return report
 
 

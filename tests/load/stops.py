@@ -57,11 +57,18 @@ class Report:
 
 
 @contextmanager
-def full_setup(folder: Path) -> Iterator[tuple[dict[str, Any], Mapping[str, Server]]]:
-    """The settings of a service on servers of its own, and these."""
-    with PostgresServer() as postgres, S3Server() as s3, RedisServer() as redis:
+def busy_service(
+    seed: int, pause_seconds: float
+) -> Iterator[tuple[KillLoop, Mapping[str, Server]]]:
+    """The loop of a service with all jobs, on servers of its own, and these."""
+    with (
+        tempfile.TemporaryDirectory() as place,
+        PostgresServer() as postgres,
+        S3Server() as s3,
+        RedisServer() as redis,
+    ):
         settings = {
-            "local_base_path": str(folder / "base"),
+            "local_base_path": str(Path(place) / "base"),
             "local_reserve_gb": 0.0,
             "attempt_timeout_seconds": 30.0,
             "s3_timeout_seconds": 5.0,
@@ -71,7 +78,16 @@ def full_setup(folder: Path) -> Iterator[tuple[dict[str, Any], Mapping[str, Serv
             **on_database(postgres.create_database()),
             **on_redis(redis.address),
         }
-        yield settings, {"postgres": postgres, "s3": s3, "redis": redis}
+        loop = KillLoop(
+            "hybrid",
+            settings,
+            Path(place),
+            seed,
+            jobs=True,
+            pause_seconds=pause_seconds,
+            large=LARGE,
+        )
+        yield loop, {"postgres": postgres, "s3": s3, "redis": redis}
 
 
 def stop_once(server: Server, chance: random.Random) -> None:
@@ -96,16 +112,7 @@ def run(
 ) -> Report:
     """Stop servers under load, in turn, `stops` times each; at most so long after each other."""
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as place, full_setup(Path(place)) as (settings, servers):
-        loop = KillLoop(
-            "hybrid",
-            settings,
-            Path(place),
-            seed,
-            jobs=True,
-            pause_seconds=PAUSE_SECONDS,
-            large=LARGE,
-        )
+    with busy_service(seed, PAUSE_SECONDS) as (loop, servers):
         report = Report(loop.record)
         with loop.running() as process:
             stores_again(loop.record)
@@ -120,7 +127,9 @@ def run(
             if not process.is_alive():
                 report.broken.append(f"the service has ended: {loop.log()}")
         report.broken.extend(asyncio.run(loop.audit()))
-        ((jobs,),) = asyncio.run(query(settings, "SELECT count(*) FROM job WHERE state = 'done'"))
+        ((jobs,),) = asyncio.run(
+            query(loop.settings, "SELECT count(*) FROM job WHERE state = 'done'")
+        )
     return Report(report.record, report.waits, jobs, report.broken)
 
 
