@@ -40,7 +40,7 @@ class Scenario:
         later: by how much the clock of the killed process is ahead.
         settings: further settings of the killed process and of those after it.
         by_hand: whether a restart alone makes nothing whole, because `prepare` has damaged it.
-        brief: the points at which the tests kill.
+        tested: the point at which the tests kill.
     """
 
     name: ClassVar[str]
@@ -50,7 +50,7 @@ class Scenario:
     settings: ClassVar[Mapping[str, Any]] = {}
     from_start: ClassVar[bool] = False
     by_hand: ClassVar[bool] = False
-    brief: ClassVar[Sequence[Point]] = (Point("finish", "before"),)
+    tested: ClassVar[Point] = Point("finish", "before")
 
     def strategy(self, setup: Setup) -> StorageStrategy:
         """The strategy of the killed process."""

@@ -1,6 +1,6 @@
 """The comparison of a store with the catalogue, and what becomes of its quarantine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ class Reconcile(Scenario):
     by_hand = True
     entries = 2
     earlier: tuple[timedelta, ...] = ()
-    brief: ClassVar[Sequence[Point]] = (Point("apply", "after"),)
+    tested: ClassVar[Point] = Point("apply", "after")
 
     async def prepare(self, place: Place) -> None:
         strategy = self.strategy(place.setup)
@@ -77,7 +77,7 @@ class ImportQuarantined(Reconcile):
     later = IMPORTED
     earlier = (FOUND,)
     entries = 1
-    brief = (Point("apply", "after"),)
+    tested = Point("apply", "after")
 
 
 class RemoveQuarantined(Reconcile):
@@ -87,7 +87,7 @@ class RemoveQuarantined(Reconcile):
     later = REMOVED
     earlier = (FOUND, IMPORTED)
     entries = 0
-    brief = (Point("apply", "after"), Point("delete", "after"))
+    tested = Point("delete", "after")
 
     async def check(self, container: Container, place: Place) -> list[str]:
         store = container.stores().blob_store(written_store(container))
@@ -103,7 +103,7 @@ class Missing(Scenario):
     kinds = (RECONCILE,)
     later = FOUND
     by_hand = True
-    brief = (Point("apply", "after"),)
+    tested = Point("apply", "after")
 
     async def prepare(self, place: Place) -> None:
         async with place.opened(self.strategy(place.setup)) as (container, service):

@@ -46,7 +46,7 @@ class Store(Scenario):
 
     name = "store"
     strategies = BOTH
-    brief = (Point("put", "after", 2), Point("apply", "before"))
+    tested = Point("apply", "before")
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await store_evidence(StorageService(container=container))
@@ -67,7 +67,7 @@ class Start(Scenario):
     strategies = BOTH
     later = AN_HOUR
     from_start = True
-    brief = (Point("replace_marker", "after"), Point("apply", "before"))
+    tested = Point("apply", "before")
 
     async def prepare(self, place: Place) -> None:
         async with place.opened(self.strategy(place.setup)) as (container, service):
@@ -89,7 +89,7 @@ class Sweep(Scenario):
 
     name = "sweep"
     kinds = (SWEEP,)
-    brief = (Point("condemn", "after"), Point("finish", "before"))
+    tested = Point("finish", "before")
 
     async def prepare(self, place: Place) -> None:
         async with place.opened(self.strategy(place.setup)) as (_, service):
@@ -146,7 +146,7 @@ class Scheduled(Scenario):
 
     name = "schedules"
     strategies = BOTH
-    brief = (Point("write_due", "after"), Point("finish", "after", 2))
+    tested = Point("finish", "after", 2)
 
     async def prepare(self, place: Place) -> None:
         async with place.opened(self.strategy(place.setup)) as (container, service):
