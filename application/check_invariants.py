@@ -86,6 +86,8 @@ class _Checks:
     purged: InvariantCheck
     one_key: InvariantCheck
     cached: InvariantCheck
+    last: Sequence[Comparison] = ()
+    """The end of the last batch: the first of the next one may concern the same replica."""
 
     def __iter__(self) -> Iterator[InvariantCheck]:
         found = (self.available, self.present, self.explained, self.held, self.purged)
@@ -204,7 +206,9 @@ class CheckInvariants:
                 checks.available.looked_at += 1
                 if not file.readable and await self._has_no_copy(file):
                     checks.available.breaks(f"{file.file_id} has no present copy")
-        _check_keys(batch, checks.one_key)
+        _check_keys((*checks.last, *batch), checks.one_key)
+        checks.one_key.looked_at += len(batch)
+        checks.last = batch[-1:]
         await self._check_listed(walk, batch, checks.explained)
         await self._check_present(walk, recorded, files, checks.present)
 
@@ -242,8 +246,10 @@ class CheckInvariants:
         """Check the files of the copies that a cache in front of the store has."""
         keys = await self._stores.blob_store(store_id).cached_keys()
         check.total = (check.total or 0) + len(keys)
-        for begin in range(0, min(len(keys), _MOST_CACHED), _BATCH):
-            part = keys[begin : begin + _BATCH]
+        first = self._ids.uuid7().int % _HALF % max(1, len(keys) - _MOST_CACHED + 1)
+        seen = keys[first : first + _MOST_CACHED]
+        for begin in range(0, len(seen), _BATCH):
+            part = seen[begin : begin + _BATCH]
             check.looked_at += len(part)
             recorded = await self._repo.replicas([replica_id_of(key) for key in part])
             files = await self._repo.files_by_id({one.file_id for one in recorded.values()})
@@ -329,7 +335,6 @@ class CheckInvariants:
 
 def _check_keys(batch: Sequence[Comparison], check: InvariantCheck) -> None:
     """Check that a replica was listed and recorded under one key: the two are neighbours then."""
-    check.looked_at += len(batch)
     for one, following in pairwise(batch):
         if one.replica_id == following.replica_id:
             check.breaks(f"the replica {one.replica_id} has two keys")

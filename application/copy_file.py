@@ -119,12 +119,12 @@ class CopyFile:
                 source = self._cached_body(file, replaces)
             else:
                 source = self._verified_body(file, None if remakes else replaces)
-            async with source as body:
+            async with source as body, self._writing:
+                # Begun here, so that the wait for a turn does not count against its deadline.
                 attempt, copy = self._attempt(file, target)
                 await self._journal.begin(attempt, ClaimedIds(()))
-                async with self._writing:
-                    await self._put(attempt, file, copy, body)
-        verified = await self._read_back(file, copy)
+                await self._put(attempt, file, copy, body)
+        verified = await self._read_back(attempt, file, copy)
         return AddReplica(attempt.attempt_id, file.file_id, verified, replaces, jobs, remakes)
 
     @asynccontextmanager
@@ -194,24 +194,29 @@ class CopyFile:
             await self._forget(attempt)
             raise
 
-    async def _read_back(self, file: StoredFile, copy: Replica) -> Replica:
+    async def _read_back(self, attempt: Attempt, file: StoredFile, copy: Replica) -> Replica:
         """Read the copy at its store and compare it with the recorded digests.
 
-        A copy that differs stays under its key, and its entry in the journal, until recovery.
+        A copy that differs stays under its key, and its entry in the journal, until recovery brings
+        it to the quarantine.
         """
         try:
             await self._stores.trusted(copy.store_id).verify(copy.key, file.stored)
         except (BlobCorrupt, BlobMissing) as error:
-            await self._record_refuted(file, copy, error)
+            await self._record_refuted(attempt, file, copy, error)
             raise _refuted(file, copy, error) from error
         return evolve(copy, verified_at=self._clock.now())
 
     async def _record_refuted(
-        self, file: StoredFile, copy: Replica, error: BlobCorrupt | BlobMissing
+        self,
+        attempt: Attempt,
+        file: StoredFile,
+        copy: Replica,
+        error: BlobCorrupt | BlobMissing,
     ) -> None:
         event = event_of_refuted_copy(file, copy, self._clock.now(), str(error))
         try:
-            await self._changes.apply(RefuteCopy(event))
+            await self._changes.apply(RefuteCopy(attempt.attempt_id, event))
         except (CatalogueUnavailable, StorageFull) as failure:
             logger.warning(
                 "the event of a copy that is not used was not recorded: %s", str(failure)

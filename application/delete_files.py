@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from attrs import frozen
 
+from traffic_storage.application.export_journal import ExportJournal
 from traffic_storage.application.purge import Purge
+from traffic_storage.application.rules_in_force import RulesInForce
 from traffic_storage.domain.deletion import (
     MOST_FILES,
     REGRANTED,
@@ -28,6 +30,7 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identifiers import violation_id as checked_violation_id
 from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
+from traffic_storage.domain.rules_in_force import Regrant, Regranted, regranted, retained_file
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -87,6 +90,8 @@ class DeleteFiles:
         holds: Holds,
         changes: Changes,
         purge: Purge,
+        in_force: RulesInForce,
+        journal: ExportJournal,
         clock: Clock,
         ids: Ids,
         grace: timedelta,
@@ -96,6 +101,8 @@ class DeleteFiles:
         self._holds = holds
         self._changes = changes
         self._purge = purge
+        self._in_force = in_force
+        self._journal = journal
         self._clock = clock
         self._ids = ids
         self._grace = grace
@@ -119,8 +126,10 @@ class DeleteFiles:
             if file.state is not FileState.AVAILABLE:
                 return await self._deleted_before("file", known, file)
             change = self._tombstone((known,), reason, actor, override=override)
+            await self._follow_rules([file])
             if await self._changes.apply(change):
                 await self._purge_at_once(change)
+                await self._journal.everywhere()
                 return await self._shown(known, known, change.file_ids)
             await self._raise_if_kept("file", known, [file], change)
         raise _changing("file", known)
@@ -149,6 +158,7 @@ class DeleteFiles:
                 metadata = await self._existing(violation.metadata_file_id)
                 return await self._deleted_before("violation", known, metadata)
             deleted: list[FileId] = []
+            await self._follow_rules(files)
             for begin in range(0, len(files), MOST_FILES):
                 part = files[begin : begin + MOST_FILES]
                 names = tuple(file.file_id for file in part)
@@ -159,6 +169,7 @@ class DeleteFiles:
                 deleted += names
                 await self._purge_at_once(change)
             else:
+                await self._journal.everywhere()
                 return await self._shown(known, violation.metadata_file_id, tuple(deleted))
         raise _changing("violation", known)
 
@@ -267,7 +278,7 @@ class DeleteFiles:
         known = known_file_id(file_id)
         found = await self._deletions.certificate(known)
         if found is None:
-            raise NotFound("certificate of the file", known)
+            raise await self._uncertified("file", known, known)
         return found
 
     async def violation_certificate(self, violation_id: str) -> Certificate:
@@ -280,8 +291,14 @@ class DeleteFiles:
         violation = await self._existing_violation(checked_violation_id(violation_id))
         found = await self._deletions.certificate(violation.metadata_file_id)
         if found is None:
-            raise NotFound("certificate of the violation", violation_id)
+            raise await self._uncertified("violation", violation_id, violation.metadata_file_id)
         return found
+
+    async def _uncertified(self, what: str, identifier: str, file_id: FileId) -> NotFound:
+        error = NotFound(f"certificate of the {what}", identifier)
+        if (file := await self._catalogue.file(file_id)) is not None:
+            error.remedy = f"it is {file.state}; the certificate is made when its bytes are erased"
+        return error
 
     def _tombstone(
         self,
@@ -326,6 +343,30 @@ class DeleteFiles:
                     _refuse_undelete(what, identifier, file, await self._deletion(name))
             raise _changing(what, identifier)
         logger.info("%s undeleted %s: %s", actor, ", ".join(names[:5]), reason)
+        files = await self._catalogue.files_by_id(names)
+        await self._follow_rules([*files.values()])
+        await self._journal.everywhere()
+
+    async def _follow_rules(self, files: Sequence[StoredFile]) -> None:
+        """Record until when the rules in force keep these files, where that is later than recorded.
+
+        The job that follows a change of the rules may not have come to them yet.
+        """
+        if longer := await self._longer(files):
+            await self._changes.apply(Regrant(longer))
+
+    async def _longer(self, files: Sequence[StoredFile]) -> tuple[Regranted, ...]:
+        """Return what the rules in force grant these files, where that is later than recorded."""
+        rules = (await self._in_force.current()).rules
+        types: dict[ViolationId, str] = {}
+        for violation_id in {file.violation_id for file in files}:
+            if violation_id and (violation := await self._catalogue.violation(violation_id)):
+                types[violation_id] = violation.record.violation_type
+        changes = (
+            regranted(retained_file(file, types.get(file.violation_id or ViolationId(""))), rules)
+            for file in files
+        )
+        return tuple(one for one in changes if one is not None and one.keep_until > one.was)
 
     async def _existing(self, file_id: FileId) -> StoredFile:
         file = await self._catalogue.file(file_id)
@@ -386,9 +427,14 @@ class DeleteFiles:
         for name in sorted(held):
             if holds := await self._holds.holds_on(name, change.at):
                 raise Held(what, identifier, tuple(holds))
+        if change.override:
+            return
         for file in files:
-            if not change.override and file.keep_until > change.at:
+            if file.keep_until > change.at:
                 raise InsideRetention(what, identifier, file.keep_until, file.retention_rule)
+        for granted in await self._longer(files):
+            if granted.keep_until > change.at:
+                raise InsideRetention(what, identifier, granted.keep_until, granted.rule)
 
 
 def _check_reason(reason: str) -> None:

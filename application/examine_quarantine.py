@@ -172,7 +172,8 @@ class ExamineQuarantine:
             if not await self._changes.apply(BeginRemoval(entry)):
                 return Fate.WAIT, "it was recorded meanwhile"
         await self._stores.confirm(entry.store_id)
-        await self._stores.trusted(entry.store_id).delete(entry.key)
+        kept = await self._stores.trusted(entry.store_id).delete(entry.key)
+        note = "; ".join((note, *map(str, kept)))
         await self._changes.apply(LeaveQuarantine(entry))
         logger.warning("the blob %s in %s was deleted: %s", entry.key, entry.store_id, note)
         return Fate.REMOVE, note

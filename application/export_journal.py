@@ -11,7 +11,13 @@ from traffic_storage.domain.errors import InvalidInput, StorageUnavailable, Traf
 from traffic_storage.domain.events import RecordedEvent
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
-from traffic_storage.domain.journal import JOURNALED, JournalCursor, Note, SetJournalCursor
+from traffic_storage.domain.journal import (
+    JOURNALED,
+    MAX_NOTE_BYTES,
+    JournalCursor,
+    Note,
+    SetJournalCursor,
+)
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.errors import BlobConflict
 from traffic_storage.ports.outbox import Outbox
@@ -64,7 +70,7 @@ class ExportJournal:
             if wanted:
                 becomes = await self._write(becomes, wanted)
             if await self._changes.apply(SetJournalCursor(cursor, becomes)):
-                exported += len(wanted)
+                exported += sum(one.sequence <= becomes.sequence for one in wanted)
 
     async def everywhere(self) -> None:
         """Write the journals of all stores of this process, as far as that succeeds in a few seconds.
@@ -91,21 +97,25 @@ class ExportJournal:
     async def _write(
         self, cursor: JournalCursor, events: tuple[RecordedEvent, ...]
     ) -> JournalCursor:
-        """Write a note under the next number; return the cursor behind it.
+        """Write a note under the next number, with as many events as it can hold; return the cursor
+        behind the last of them, or behind all events if it has them all.
 
-        A note that exists is one that this catalogue has written before a crash. Any other one was
-        not applied to this catalogue, and passing over it would lose what it tells: nothing is
-        written before a rebuild has applied it.
+        A note that exists is one that this catalogue has written, before a crash or just now. Any
+        other one was not applied to this catalogue, and passing over it would lose what it tells:
+        nothing is written before a rebuild has applied it.
         """
         store = self._stores.trusted(cursor.store_id)
         catalogue_id = await self._registry.catalogue_id()
         number = cursor.number + 1
         note = Note(number, catalogue_id, events)
+        while len(text := note.to_text()) > MAX_NOTE_BYTES and len(note.events) > 1:
+            note = evolve(note, events=note.events[: len(note.events) // 2])
+            cursor = evolve(cursor, sequence=note.events[-1].sequence)
         try:
-            await store.put_note(note.name, note.to_text())
+            await store.put_note(note.name, text)
         except BlobConflict as error:
             known = _parsed(await store.note(note.name))
-            if known is None or not known.is_begin_of(note):
+            if known is None or not (known.is_begin_of(note) or note.is_begin_of(known)):
                 raise StorageUnavailable(
                     f"the journal of {cursor.store_id} has the note {note.name}, which was not applied "
                     "to this catalogue",

@@ -1,6 +1,7 @@
 """LegalHolds: places, releases and lists legal holds."""
 
 import logging
+from datetime import datetime
 from uuid import UUID
 
 from attrs import evolve, frozen
@@ -22,7 +23,7 @@ from traffic_storage.domain.holds import (
     reason_problem,
 )
 from traffic_storage.domain.identifiers import FileId, ViolationId
-from traffic_storage.domain.query import HoldsQuery, Page
+from traffic_storage.domain.query import FilesQuery, HoldsQuery, Page
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
@@ -90,7 +91,7 @@ class LegalHolds:
             request.case_reference,
             request.reason,
             by,
-            now,
+            await self._placed_at(now),
             request.until,
         )
         await self._changes.apply(PlaceHold(hold))
@@ -106,6 +107,14 @@ class LegalHolds:
         )
         await self._journal.everywhere()
         return PlacedHold(hold, reach)
+
+    async def _placed_at(self, now: datetime) -> datetime:
+        """Return the time of a hold that covers every file that exists.
+
+        A clock that was set back, or that of another host, may have given files a later time.
+        """
+        newest = await self._catalogue.files(FilesQuery(limit=1))
+        return max([now, *(file.created_at for file in newest.items)])
 
     async def release(self, hold_id: str, reason: str, by: str) -> Hold:
         """Release a hold in the name of `by`, and return it. What it covered may be deleted then.

@@ -11,7 +11,6 @@ from attrs import define, frozen
 
 from traffic_storage.application.replica_reader import cache_key
 from traffic_storage.application.stores import Stores
-from traffic_storage.application.tasks import together
 from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.deletion import (
     BeginPurge,
@@ -31,6 +30,7 @@ from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.deletions import Deletions
 from traffic_storage.ports.errors import BlobMissing, CatalogueUnavailable
 
@@ -137,11 +137,10 @@ class Purge:
         before = self._clock.now() - _LATE
         late = [(file.state_at, file) for file in page.items if file.state_at is not None]
         late = [(at, file) for at, file in late if at <= before]
-        stores = Counter(
-            store_id
-            for _, file in late
-            for store_id in {copy.store_id for copy in file.replicas if copy.state in OCCUPYING}
-        )
+        stores: Counter[StoreId] = Counter()
+        for _, file in late:
+            left = remaining(file, await self._removals(file.file_id))
+            stores.update({copy.store_id for copy in left})
         since = min((at for at, _ in late), default=None)
         return WaitingPurges(len(late), since, stores, is_complete=page.next is None)
 

@@ -26,7 +26,6 @@ from traffic_storage.application.restore_rows import Reason, RestoreRows, violat
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.stores.directory import NOT_USED
 from traffic_storage.application.survey import Survey
-from traffic_storage.application.tasks import together
 from traffic_storage.domain.errors import (
     DigestMismatch,
     InvalidInput,
@@ -47,12 +46,14 @@ from traffic_storage.ports.blob_store import BlobHead, closing
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.errors import BlobMissing, IdsTaken
 from traffic_storage.ports.reconciliation import Reconciliation
 
 logger = logging.getLogger("traffic_storage.rebuild")
 
 BATCH = 500
+_OTHER_DELETED = Reason("it stays: the journal tells of a deletion of another file with this id")
 MOST_EXAMPLES = 1000
 _PARALLEL_LOOKS = 32
 _MOST_RACES = 3
@@ -183,6 +184,8 @@ class RebuildCatalogue:
         found.holds, found.deletions = replay.holds, replay.deletions
         found.purged, found.rules = replay.purged, replay.rules
         found.unreadable = replay.unreadable
+        for file_id in replay.others:
+            found.note(None, file_id, _OTHER_DELETED)
 
     async def _take_over(self, locations: Collection[str], found: Rebuilt) -> None:
         """Make this catalogue the one of stores that belong to another."""

@@ -16,10 +16,10 @@ from attrs import define, evolve, field
 
 from traffic_storage.application.rules_in_force import recomputation
 from traffic_storage.application.stores import Stores
-from traffic_storage.domain.deletion import Tombstone, Undelete
+from traffic_storage.domain.deletion import Tombstone, Undelete, is_named_by
 from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
 from traffic_storage.domain.events import Event
-from traffic_storage.domain.files import FileState
+from traffic_storage.domain.files import FileState, StoredFile
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import CatalogueId, FileId, StoreId
 from traffic_storage.domain.journal import (
@@ -34,8 +34,10 @@ from traffic_storage.domain.rules_in_force import EnterRules, Regrant, Regranted
 from traffic_storage.ports.blob_store import closing
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.retention import RetentionRecords
+from traffic_storage.ports.store_identity import MarkedBlobStore
 
 logger = logging.getLogger("traffic_storage.journal")
 
@@ -44,13 +46,16 @@ GRACE = timedelta(days=1)
 
 
 _AT_ONCE = 64
+_LOOKED_AHEAD = 100
+"""So many numbers behind a missing note are looked up, to tell a lost note from the end."""
 
 
 @define
 class Replay:
     """What was applied: changes of holds, deletions and undeletes of files, purges, rules.
 
-    `unreadable` has the notes that are damaged, each with its store.
+    `unreadable` has the notes that are damaged or missing, each with its store; `others` the ids of
+    files that were left alone because a deletion concerns another file with their id.
     """
 
     holds: int = 0
@@ -58,6 +63,7 @@ class Replay:
     purged: int = 0
     rules: int = 0
     unreadable: list[tuple[StoreId, str]] = field(factory=list)
+    others: list[FileId] = field(factory=list)
     last_rules: RulesRevision | None = None
 
 
@@ -103,8 +109,13 @@ class ReplayJournal:
         for bound in self._stores:
             if bound.store_id is not None and bound.trusted:
                 last[bound.store_id] = await self._survey(bound.store_id, reach, found)
+        damaged = {store_id for store_id, _ in found.unreadable}
         for catalogue_id in sorted(reach, key=lambda one: reach[one].begun_at):
-            await self._apply_all(reach[catalogue_id].store_id, catalogue_id, found)
+            first = reach[catalogue_id].store_id
+            # What a damaged copy lacks is in another one; what was applied has no effect again.
+            others = [one for one in last if one != first] if first in damaged else []
+            for store_id in (first, *others):
+                await self._apply_all(store_id, catalogue_id, found)
         await self._follow_rules(found)
         for store_id, number in last.items():
             await self._pass_over(store_id, number)
@@ -136,12 +147,22 @@ class ReplayJournal:
                 await self._apply(note, store_id, found)
 
     async def _notes(self, store_id: StoreId) -> AsyncGenerator[tuple[int, Note | None], None]:
-        """Yield the notes behind the cursor; None instead of one that is unreadable."""
+        """Yield the notes behind the cursor; None instead of one that is unreadable or missing."""
         store = self._stores.trusted(store_id)
         number = (await self._rows.journal_cursor(store_id)).number + 1
-        while (text := await store.note(note_name(number))) is not None:
-            yield number, _parsed(text, note_name(number), store_id)
+        while True:
+            if (text := await store.note(note_name(number))) is not None:
+                yield number, _parsed(text, note_name(number), store_id)
+            elif await self._has_notes_behind(store, number):
+                logger.warning("the note %s of %s is missing", note_name(number), store_id)
+                yield number, None
+            else:
+                return
             number += 1
+
+    async def _has_notes_behind(self, store: MarkedBlobStore, number: int) -> bool:
+        names = [note_name(number + ahead) for ahead in range(1, _LOOKED_AHEAD + 1)]
+        return any(text is not None for text in await together(*map(store.note, names)))
 
     async def _apply(self, note: Note, store_id: StoreId, found: Replay) -> None:
         """Apply the events of a note: neighbours of one kind at the same time, in their order if
@@ -156,7 +177,8 @@ class ReplayJournal:
                         await self._apply_one(event, found)
                     except InvalidInput as error:
                         logger.warning("the note %s of %s: %s", note.name, store_id, str(error))
-                        found.unreadable.append((store_id, note.name))
+                        if (store_id, note.name) not in found.unreadable:
+                            found.unreadable.append((store_id, note.name))
 
         for _, neighbours in groupby((one.event for one in note.events), lambda one: one.kind):
             by_subject: defaultdict[str | None, list[Event]] = defaultdict(list)
@@ -171,14 +193,16 @@ class ReplayJournal:
         # A count is read after the wait, because others count meanwhile.
         match change := replayed(event):
             case Tombstone():
-                is_applied = await self._delete(change, event)
+                is_applied = await self._delete(change, event, found)
                 found.deletions += is_applied
             case Undelete():
-                is_applied = await self._undelete(change, event)
+                is_applied = await self._undelete(change, event, found)
                 found.deletions += is_applied
             case RestorePurged():
                 is_applied = await self._changes.apply(change)
                 found.purged += is_applied
+                if not is_applied:
+                    await self._note_other(change, found)
             case EnterRules():
                 found.last_rules = change.entered
                 is_applied = await self._enter(change)
@@ -213,11 +237,15 @@ class ReplayJournal:
         job = recomputation(self._ids.uuid7(), known.revision)
         await self._changes.apply(Regrant((), (job,)))
 
-    async def _undelete(self, change: Undelete, event: Event) -> bool:
-        if not await self._changes.apply(change):
+    async def _undelete(self, change: Undelete, event: Event, found: Replay) -> bool:
+        if await self._named(event, found) is None:
             return False
-        await self._regrant(change.file_ids[0], event)
-        return True
+        is_applied = await self._changes.apply(change)
+        file = await self._named(event, found)
+        # Not applied: perhaps before an interruption that the retention was not granted after.
+        if file is not None and (is_applied or file.state_at == change.at):
+            await self._regrant(file.file_id, event)
+        return is_applied
 
     async def _regrant(self, file_id: FileId, event: Event) -> None:
         """Give an available file the retention that it had when the event was recorded."""
@@ -227,13 +255,44 @@ class ReplayJournal:
             regranted = Regranted(file_id, file.keep_until, keep_until, rule)
             await self._changes.apply(Regrant((regranted,)))
 
-    async def _delete(self, change: Tombstone, event: Event) -> bool:
+    async def _named(self, event: Event, found: Replay) -> StoredFile | None:
+        """Return the file that an event of a deletion or an undelete concerns, if there is one."""
+        if event.file_id is None:
+            return None
+        file = (await self._rows.files_by_id([event.file_id])).get(event.file_id)
+        if file is None:
+            return None
+        try:
+            is_named = is_named_by(event, file)
+        except LookupError as error:
+            raise InvalidInput.of(
+                "note", f"an event {event.kind} is incomplete: {error}"
+            ) from error
+        if not is_named:
+            self._leave(file.file_id, found)
+            return None
+        return file
+
+    async def _note_other(self, change: RestorePurged, found: Replay) -> None:
+        """Note a file that has the id of a purged one, and is another."""
+        known = (await self._rows.files_by_id([change.file.file_id])).get(change.file.file_id)
+        if known is not None and known.state is not FileState.PURGED:
+            self._leave(known.file_id, found)
+
+    def _leave(self, file_id: FileId, found: Replay) -> None:
+        if file_id not in found.others:
+            logger.warning(
+                "the journal tells of a deletion of another file with the id %s; this one stays",
+                file_id,
+            )
+            found.others.append(file_id)
+
+    async def _delete(self, change: Tombstone, event: Event, found: Replay) -> bool:
         """Mark a file as deleted, if the catalogue has it, whatever its retention is by now."""
-        (file_id,) = change.file_ids
-        file = (await self._rows.files_by_id([file_id])).get(file_id)
+        file = await self._named(event, found)
         if file is None or file.state is not FileState.AVAILABLE:
             return False
-        await self._regrant(file_id, event)
+        await self._regrant(file.file_id, event)
         earliest = self._clock.now() + GRACE
         later = evolve(change, purge_after=max(change.purge_after, earliest))
         if await self._changes.apply(later):

@@ -9,7 +9,6 @@ from attrs import evolve
 
 from traffic_storage.application.replica_reader import ReplicaReader
 from traffic_storage.application.stores import Stores
-from traffic_storage.application.tasks import together
 from traffic_storage.domain.digests import WHOLE_READ_BYTES, Digests, digests_of
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, NoGoodReplica, NotFound
 from traffic_storage.domain.files import (
@@ -31,6 +30,7 @@ from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
+from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.errors import BlobCorrupt, IdsTaken
 from traffic_storage.ports.reconciliation import Reconciliation
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from attrs import define, field
 
 from traffic_storage.application.delete_files import DeleteFiles
+from traffic_storage.application.export_journal import ExportJournal
 from traffic_storage.application.purge import Purge
 from traffic_storage.application.rules_in_force import FIRST, RulesInForce
 from traffic_storage.application.worker import GivenUp, Outcome, Report
@@ -88,6 +89,7 @@ class Retain:
         changes: Changes,
         delete: DeleteFiles,
         purge: Purge,
+        journal: ExportJournal,
         clock: Clock,
         ids: Ids,
         limits: DeletionLimits,
@@ -101,6 +103,7 @@ class Retain:
         self._changes = changes
         self._delete = delete
         self._purge = purge
+        self._journal = journal
         self._clock = clock
         self._ids = ids
         self._limits = limits
@@ -162,6 +165,7 @@ class Retain:
             await self._apply_batch(batch, plan, entered, by, tally, most)
             report(Progress(tally.files, plan.files, tally.bytes, "deleting"))
         purged = await self._purge.due()
+        await self._journal.everywhere()
         logger.info("%s deleted %d files by the plan %s", by, tally.files, plan_id)
         return RetentionReport(
             plan.plan_id,

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from attrs import evolve
 
-from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.application.export_journal import ExportJournal
+from traffic_storage.application.worker import GivenUp, Outcome, Report
 from traffic_storage.domain.canonical import Json, canonical_json, parse_json_object
-from traffic_storage.domain.errors import NotFound
+from traffic_storage.domain.errors import InvalidInput, NotFound
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.jobs import Done, JobKind, NewJob, Progress, Run
@@ -119,6 +120,7 @@ class ChangeRules:
         records: RetentionRecords,
         holds: Holds,
         changes: Changes,
+        journal: ExportJournal,
         clock: Clock,
         ids: Ids,
         defaults: Sequence[RetentionRule],
@@ -126,6 +128,7 @@ class ChangeRules:
         self._in_force = in_force
         self._records = records
         self._changes = changes
+        self._journal = journal
         self._clock = clock
         self._ids = ids
         self._holds = holds
@@ -151,6 +154,14 @@ class ChangeRules:
         await self._changes.apply(StageRules(staged))
         return staged, current
 
+    def check(self, given: GivenRules) -> RuleSet:
+        """Return these rules together with the default rules.
+
+        Raises:
+            InvalidInput: the rules are wrong.
+        """
+        return given.with_defaults(self._defaults)
+
     async def staged(self, change_id: UUID) -> tuple[StagedRules, RulesRevision]:
         """Return a staged change, and the rules in force now.
 
@@ -165,9 +176,12 @@ class ChangeRules:
     async def run(self, run: Run, report: Report) -> Outcome:
         """Do a job of the kind `STAGE`. The staged change has the id of the job."""
         arguments = run.arguments
-        given = given_rules_in(parse_json_object(str(arguments["rules"]), "rules"))
         by, reason = str(arguments["by"]), str(arguments["reason"])
-        staged, _ = await self._counted(given, by, reason, report, run.job_id)
+        try:
+            given = given_rules_in(parse_json_object(str(arguments["rules"]), "rules"))
+            staged, _ = await self._counted(given, by, reason, report, run.job_id)
+        except InvalidInput as error:
+            raise GivenUp(str(error)) from error
         effect = staged.effect
         done = Progress(effect.files, effect.files, effect.due_bytes, effect.in_words())
         return Outcome(Done(done), StageRules(staged))
@@ -180,7 +194,7 @@ class ChangeRules:
         report: Report,
         change_id: UUID | None = None,
     ) -> tuple[StagedRules, RulesRevision]:
-        rules = given.with_defaults(self._defaults)
+        rules = self.check(given)
         current = await self._in_force.current()
         now = self._clock.now()
         effect = RulesEffect()
@@ -209,6 +223,7 @@ class ChangeRules:
         )
         jobs = (recomputation(self._ids.uuid7(), entered.revision),)
         await self._changes.apply(EnterRules(entered, jobs))
+        await self._journal.everywhere()
         current = await self._in_force.current()
         if current.change_id != change_id:
             raise StaleRules(f"other rules were entered while {change_id} was being entered")

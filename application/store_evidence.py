@@ -12,7 +12,7 @@ from traffic_storage.application.examine_video import checked_duration
 from traffic_storage.application.inputs import ArrayImage, EvidenceAttributes, Upload
 from traffic_storage.application.prepare import Prepare, taken_over
 from traffic_storage.application.store_unit import StoreUnit
-from traffic_storage.application.tasks import OwnedTasks, together
+from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
@@ -23,6 +23,7 @@ from traffic_storage.domain.violation import (
     evidence_document,
 )
 from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.concurrency import together
 
 
 @frozen

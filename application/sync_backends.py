@@ -22,8 +22,10 @@ from traffic_storage.domain.copies import (
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import (
+    Cancelled,
     Claim,
     Dead,
+    Done,
     JobKind,
     Progress,
     Renewal,
@@ -159,6 +161,8 @@ class _CountingSource(JobSource):
 
     async def finish(self, run: Run, end: RunEnd, effect: Change | None = None) -> None:
         await self.inner.finish(run, end, effect)
+        if not isinstance(end, Done | Dead | Cancelled):
+            self.left += 1  # The job is still there, and may be claimed again.
         if isinstance(effect, AddReplica | ReleaseReplica):
             self.left += len(effect.jobs)
         self.done = _counted(self.done, run, end, effect)

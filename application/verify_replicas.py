@@ -34,7 +34,7 @@ from traffic_storage.domain.fixity import (
     verdict_of,
 )
 from traffic_storage.domain.identifiers import FileId, StoreId
-from traffic_storage.domain.jobs import Job, JobKind, NewJob, Priority, Progress, Run
+from traffic_storage.domain.jobs import Done, Job, JobKind, NewJob, Priority, Progress, Run
 from traffic_storage.domain.times import parse_time
 from traffic_storage.domain.usage import day_of
 from traffic_storage.ports.catalogue import Catalogue
@@ -216,7 +216,7 @@ class VerifyReplicas:
             await self._pace.take(sum(copy.stored.size_bytes for copy in batch))
             await self._verify(store_id, batch, tally, heal=True)
             report(tally.progress(store_id))
-        return Outcome()
+        return Outcome(Done(tally.progress(store_id)))
 
     async def coverage(self) -> Coverage:
         """Return how many copies were verified within the interval, in each store."""

@@ -193,11 +193,12 @@ class Worker:
         free = self._slots - len(self._working)
         running = sum(one.run.kind in self._numerous for one in self._working.values())
         left = self._most_numerous - running
+        others = tuple(kind for kind in self._handlers if kind not in self._numerous)
         if self._numerous and not left:
-            return tuple(kind for kind in self._handlers if kind not in self._numerous), free
-        # One claim for several jobs costs as much as for one.
+            return others, free
+        # One claim for several jobs costs as much as for one. What is kept for others is not awaited.
         if 2 * free < self._slots:
-            return (), 0
+            return (others, free) if running and free else ((), 0)
         return tuple(self._handlers), min(free, left) if self._numerous else free
 
     async def _write_due(self) -> None:

@@ -49,9 +49,11 @@ _KEPT_STATES = frozenset({ReplicaState.PRESENT, *_REPLACED})
 class RefuteCopy:
     """Record that a new copy is not used, because its store does not hold the bytes written there.
 
-    Only an event is recorded. Its bytes are named by the journal, and go to the quarantine.
+    Its attempt passes its deadline at once, so that recovery brings its bytes to the quarantine; an
+    event is recorded. Without effect if the attempt has ended.
     """
 
+    attempt: AttemptId
     event: Event
 
 

@@ -212,7 +212,8 @@ class Deleted(NotFound):
         self.state = state
         self.deletion = deletion
         self.device_id = device_id
-        since = f" since {deletion.tombstoned_at.isoformat()}" if deletion else ""
+        at = deletion and (deletion.purged_at or deletion.tombstoned_at)
+        since = f" since {at.isoformat()}" if at else ""
         why = f": {deletion.reason}" if deletion else ""
         self.message = f"the {what} {identifier!r} is {state}{since}{why}"
         self.remedy = (
@@ -394,7 +395,7 @@ def events_of_tombstone(change: Tombstone, files: Iterable[StoredFile]) -> tuple
             change.at,
             file.file_id,
             file.violation_id,
-            {**details, **_retention_of(file)},
+            {**details, **_identity_of(file)},
         )
         for file in files
     )
@@ -411,12 +412,30 @@ def events_of_undelete(change: Undelete, files: Iterable[StoredFile]) -> tuple[E
             {
                 "reason": change.reason,
                 "actor": change.actor,
-                **_retention_of(file),
+                **_identity_of(file),
             },
         )
         for file in files
     )
 
 
-def _retention_of(file: StoredFile) -> dict[str, Json]:
-    return {"keep_until": file.keep_until.isoformat(), "retention_rule": file.retention_rule}
+def is_named_by(event: Event, file: StoredFile) -> bool:
+    """Return whether the event of a deletion or an undelete concerns this file.
+
+    Another file, such as one of another catalogue, may have had the same id.
+
+    Raises:
+        LookupError: the event lacks a detail.
+    """
+    named = event.details["sha256"], event.details["created_at"]
+    return named == (file.content.sha256, file.created_at.isoformat())
+
+
+def _identity_of(file: StoredFile) -> dict[str, Json]:
+    """Return what tells a file from another one with its id, and its retention."""
+    return {
+        "sha256": file.content.sha256,
+        "created_at": file.created_at.isoformat(),
+        "keep_until": file.keep_until.isoformat(),
+        "retention_rule": file.retention_rule,
+    }

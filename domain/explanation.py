@@ -85,6 +85,8 @@ class Explanation:
 
     def _why_until(self) -> str:
         until = self.file.keep_until.isoformat()
+        if self.file.state is not FileState.AVAILABLE:
+            return f"its recorded retention is until {until} by {self.file.retention_rule}"
         if self.file.retention_rule == REGRANTED_RULE:
             return f"it must be kept until {until}, because an undelete granted this time"
         rule = self.in_force.rules.rule(self.file.retention_rule)
@@ -94,7 +96,8 @@ class Explanation:
                 "longer in force"
             )
         others = len(self.applicable) - 1
-        longest = f", the longest of {others + 1} rules that apply" if others else ""
+        is_longest = others and rule == self.applicable[0]
+        longest = f", the longest of {others + 1} rules that apply" if is_longest else ""
         return f"it must be kept until {until} by the rule {rule.in_words()}{longest}"
 
     def _would_change(self) -> Iterator[str]:
@@ -118,8 +121,9 @@ class Explanation:
                 f"{by_rules.keep_until.isoformat()} by {by_rules.rule}, which a job records"
             )
         yield from self._by_violation()
+        recorded = self.file.keep_until - self.file.retention_basis.at
         yield (
-            f"a rule of more than {self.applicable[0].days} days that applies to it keeps it longer; "
+            f"a rule of more than {max(self.applicable[0].days, recorded.days)} days that applies to it keeps it longer; "
             "a change of the rules is staged first"
         )
         if not self.holds:

@@ -41,22 +41,40 @@ from traffic_storage.domain.violation import StoredViolation, ViolationState, re
 
 @frozen
 class RestorePurged:
-    """Record again that a file was purged, whatever the catalogue has of it; holds don't matter.
+    """Record again that a file was purged, in whatever state the catalogue has it.
 
-    Without effect if the file is purged. Otherwise its row, if there is one, becomes `file`: purged,
+    Without effect if the file is purged, or if the catalogue has another file under its id (see
+    `concerns`). Holds don't matter: the bytes are gone. Otherwise its row, if there is one, becomes `file`: purged,
     with replicas that are `gone`, each with its removal. Replicas in stores that are not registered
     are left out. `deletion` and `certificate` are recorded.
 
     `violation` is the erased row of the violation whose metadata file it is: it is inserted, naming
     the files that the catalogue has, or the existing row is erased. An image or video is entered
     into the row of its violation, if that has none.
+
+    `event`, which tells of the purge, is recorded again: other processes drop the bytes that they
+    cache, and every store gets a copy of it.
     """
 
+    event: Event
     file: StoredFile
     deletion: Deletion
     removals: tuple[Removal, ...]
     certificate: Certificate
     violation: StoredViolation | None = None
+
+    def concerns(self, known: StoredFile) -> bool:
+        """Return whether a file of the catalogue is the one that was purged.
+
+        It is if the purge has removed all replicas that it has. Another file may have the same id:
+        one that was stored again after a backup was restored, or one of another catalogue.
+        """
+        removed = {one.replica_id for one in self.removals}
+        return all(
+            copy.replica_id in removed
+            for copy in known.replicas
+            if copy.state is not ReplicaState.GONE
+        )
 
     def completed(self, violation: StoredViolation | None) -> StoredViolation | None:
         """Return the row of the file's violation with this image or video; None if it has one."""
@@ -122,6 +140,7 @@ def restored_purge(event: Event) -> RestorePurged:
         replica=first,
     )
     return RestorePurged(
+        event,
         erased_file(evolve(_purging(file, event.at), replicas=(first, *more)), event.at),
         Deletion(
             file.file_id,

@@ -483,16 +483,6 @@ class Container(DeclarativeContainer):
         configured=Called(configured_rules, settings),
         bounds=Called(_capture_bounds, settings),
     )
-    change_rules = Singleton(
-        ChangeRules,
-        in_force=rules_in_force,
-        records=_record_repo,
-        holds=_record_repo,
-        changes=_record_repo,
-        clock=clock,
-        ids=ids,
-        defaults=settings.provided.retention.rules,
-    )
     explain = Singleton(
         Explain,
         in_force=rules_in_force,
@@ -616,6 +606,25 @@ class Container(DeclarativeContainer):
         cache=cache,
         clock=clock,
     )
+    export_journal = Singleton(
+        ExportJournal,
+        stores=stores,
+        rows=_record_repo,
+        outbox=_record_repo,
+        registry=_record_repo,
+        changes=_record_repo,
+    )
+    change_rules = Singleton(
+        ChangeRules,
+        in_force=rules_in_force,
+        records=_record_repo,
+        holds=_record_repo,
+        changes=_record_repo,
+        journal=export_journal,
+        clock=clock,
+        ids=ids,
+        defaults=settings.provided.retention.rules,
+    )
     delete_files = Singleton(
         DeleteFiles,
         catalogue=_record_repo,
@@ -623,6 +632,8 @@ class Container(DeclarativeContainer):
         holds=_record_repo,
         changes=_record_repo,
         purge=purge,
+        in_force=rules_in_force,
+        journal=export_journal,
         clock=clock,
         ids=ids,
         grace=Called(_days("deletion_grace_days"), settings),
@@ -637,18 +648,11 @@ class Container(DeclarativeContainer):
         changes=_record_repo,
         delete=delete_files,
         purge=purge,
+        journal=export_journal,
         clock=clock,
         ids=ids,
         limits=Called(_deletion_limits, settings),
         grace=Called(_days("deletion_grace_days"), settings),
-    )
-    export_journal = Singleton(
-        ExportJournal,
-        stores=stores,
-        rows=_record_repo,
-        outbox=_record_repo,
-        registry=_record_repo,
-        changes=_record_repo,
     )
     legal_holds = Singleton(
         LegalHolds,

@@ -76,26 +76,35 @@ async def _rebuilt(
 
 
 def _say(view: "RebuildView") -> None:
+    what_follows = {
+        "violations": f"{view['violations']}",
+        "changes of holds": f"{view['holds']}",
+        "deletions": f"{view['deletions']}",
+        "purged files": f"{view['purged']}",
+        "rules": f"{view['rules']}",
+    }
     say_fields(
         {
             "files": f"{view['files']}, {in_bytes(view['bytes'])}",
             "further copies": f"{view['copies']}",
-            "violations": f"{view['violations']}",
-            "holds": f"{view['holds']}",
-            "deletions": f"{view['deletions']}",
-            "purged files": f"{view['purged']}",
-            "rules": f"{view['rules']}",
+            **({} if view["dry_run"] else what_follows),
             "known before": f"{view['known']}",
             "being stored": f"{view['unfinished']}",
             "not restored": f"{view['unplaced']}",
         }
     )
+    if view["dry_run"]:
+        note(
+            "violations, holds, deletions and rules are restored after the files; not counted here"
+        )
     for location in view["taken_over"]:
         note(f"{location} belonged to another catalogue")
     for location, reason in view["skipped"].items():
         note(f"{location} was not examined: {reason}")
     for name in view["unreadable_notes"]:
-        note(f"the note {name} of the journal is damaged: holds, deletions or rules may be missing")
+        note(
+            f"the note {name} of the journal is damaged or missing: holds, deletions or rules may be missing"
+        )
     for reason, count in view["reasons"].items():
         note(f"{count} not restored: {reason}")
     for one in view["examples"][:_SHOWN]:

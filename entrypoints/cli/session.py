@@ -23,6 +23,10 @@ class NoStore(NotFound):
 
     def __init__(self, base: Path) -> None:
         super().__init__("store", str(base))
+        if (base / "blobs").is_dir():
+            self.message = f"there are blobs below {str(base)!r}, but their catalogue is missing"
+            self.remedy = "put its database back, or make it anew from the blobs with `rebuild`"
+            return
         self.remedy = (
             "nothing is stored there yet; to read another folder, name it with --base-path or "
             "the setting local_base_path"

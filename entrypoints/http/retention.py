@@ -97,6 +97,7 @@ class RetentionRules:
         principal = whole_principal(request)
         rules = given_rules_in(given.model_dump(exclude_unset=True, exclude={"reason"}))
         if prefers_async(request):
+            self._change.check(rules)
             kind, arguments = staging(rules, principal.name, given.reason or "")
             return accepted(request, await self._jobs.start(kind, arguments))
         staged, in_force = await self._change.stage(

@@ -35,6 +35,8 @@ class Maintenance:
 
     async def reconcile(self, *, dry_run: bool, override_limit: bool) -> list[ReconciliationView]:
         """Implement `StorageService.reconcile_stores`."""
+        check_type("dry_run", dry_run, bool)
+        check_type("override_limit", override_limit, bool)
         use_cases = await self._parts.started()
         found = await use_cases.reconcile()(
             lambda _store_id, _progress: None, dry_run=dry_run, override_limit=override_limit
@@ -45,6 +47,8 @@ class Maintenance:
         self, *, dry_run: bool, read: bool, take_over: Collection[str]
     ) -> RebuildView:
         """Implement `StorageService.rebuild_catalogue`."""
+        check_type("dry_run", dry_run, bool)
+        check_type("read", read, bool)
         use_cases = await self._parts.started()
         found = await use_cases.rebuild_catalogue()(
             lambda _progress: None, dry_run=dry_run, read=read, take_over=take_over

@@ -72,6 +72,7 @@ class Retention:
     async def apply(self, plan_id: str, *, override_limit: bool) -> RetentionView:
         """Implement `StorageService.apply_retention`."""
         known = uuid_of("plan_id", plan_id)
+        check_type("override_limit", override_limit, bool)
         use_cases = await self._parts.started()
         return retention_view(
             await use_cases.retain().apply(known, by=ACTOR, override_limit=override_limit)
@@ -79,6 +80,8 @@ class Retention:
 
     async def policies(self, *, dry_run: bool, override_limit: bool) -> RetentionView:
         """Implement `StorageService.apply_retention_policies`."""
+        check_type("dry_run", dry_run, bool)
+        check_type("override_limit", override_limit, bool)
         use_cases = await self._parts.started()
         return retention_view(
             await use_cases.retain().policies(
@@ -88,6 +91,8 @@ class Retention:
 
     async def clean_up(self, *, dry_run: bool, override_limit: bool) -> CleanUpView:
         """Implement `StorageService.cleanup_expired_data`."""
+        check_type("dry_run", dry_run, bool)
+        check_type("override_limit", override_limit, bool)
         use_cases = await self._parts.started()
         return clean_up_view(
             await use_cases.clean_up()(by=ACTOR, dry_run=dry_run, override_limit=override_limit)

@@ -291,7 +291,9 @@ class StorageConfig:
         "reads within an hour after which a file that is only in the cloud gets a local copy; 0: never",
     )
     copy_parallel: int = setting(
-        4, rules.whole(1, 256), "maximum number of files copied between stores at the same time"
+        4,
+        rules.whole(1, 256),
+        "maximum number of copies of files that are written at the same time",
     )
     fixity_days: int = setting(
         30,

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
+from tests.application.test_rules_in_force import entered
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.cache.memory import InProcessCache
 from traffic_storage.application.check_invariants import CheckBudget
@@ -17,12 +18,13 @@ from traffic_storage.application.purge import PURGE, PurgeReport
 from traffic_storage.domain.deletion import REGRANTED_RULE, Deleted, InsideRetention, NotDeleted
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import InvalidInput, NotFound, StorageUnavailable, WrongState
-from traffic_storage.domain.files import BlobKey, FileState, ReplicaState, Tier
+from traffic_storage.domain.files import BlobKey, FileKind, FileState, ReplicaState, Tier
 from traffic_storage.domain.holds import Held, HoldReach, HoldRequest
-from traffic_storage.domain.identifiers import FileId, ViolationId
+from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.jobs import Done, Run
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import HoldsQuery
+from traffic_storage.domain.retention_rules import RetentionRule
 from traffic_storage.entrypoints.cli.doctor.deep import checks
 from traffic_storage.entrypoints.cli.doctor.finding import Status
 from traffic_storage.entrypoints.testing.faults.plans import Fault
@@ -143,6 +145,60 @@ async def test_retention_needs_an_override(rig: Rig, service: Service, delete: D
     await purge(service)
     with pytest.raises(Deleted):
         await delete.file("F", "once more", "clerk")
+
+
+LONGER = RetentionRule("court", 1500, kind=FileKind.VIDEO)
+
+
+async def test_longer_rules_keep_a_file_before_the_job_has_come_to_it(
+    rig: Rig, service: Service, delete: DeleteFiles
+) -> None:
+    await service.video(film(), "F")
+    rig.clock.advance(YEARS)
+    await entered(service, LONGER)
+    with pytest.raises(InsideRetention, match="court"):
+        await delete.plan_file("F")
+    with pytest.raises(InsideRetention, match="court"):
+        await delete.file("F", "over", "clerk")
+    assert rig.files[FileId("F")].state is FileState.AVAILABLE
+    await delete.file("F", "a mistake", "clerk", override=True)
+    # Undeleted, it is kept as long as the rules say, not only for 30 days.
+    await delete.undelete_file("F", "another mistake", "clerk")
+    file = rig.files[FileId("F")]
+    assert file.retention_rule == "court"
+    assert file.keep_until == file.retention_basis.at + 1500 * DAY
+
+
+async def test_a_hold_on_a_range_covers_what_a_clock_ahead_has_dated(
+    rig: Rig, service: Service, delete: DeleteFiles, holds: LegalHolds
+) -> None:
+    await service.video(film(), "F", metadata={"device_id": "cam-1"})
+    now = rig.clock.now()
+    rig.clock._now -= timedelta(seconds=5)
+    request = HoldRequest(
+        "case 7",
+        "a court asks",
+        device_id=DeviceId("cam-1"),
+        start_time=now - DAY,
+        end_time=now + DAY,
+    )
+    await holds.place(request, "clerk")
+    with pytest.raises(Held):
+        await delete.file("F", "a mistake", "clerk", override=True)
+
+
+async def test_what_is_deleted_is_beside_the_blobs_before_the_answer(
+    rig: Rig, service: Service, delete: DeleteFiles
+) -> None:
+    """Also where no worker runs, as on the command line."""
+    await service.video(film(), "F")
+    notes = rig.at_rest[Tier.LOCAL]._notes
+    await delete.file("F", "a mistake", "clerk", override=True)
+    assert len(notes) == 1
+    await delete.undelete_file("F", "another mistake", "clerk")
+    assert len(notes) == 2
+    await entered(service, LONGER)
+    assert len(notes) == 3
 
 
 async def test_nothing_overrides_a_hold(

@@ -1,5 +1,6 @@
 """The journal beside the blobs: a rebuild brings holds back and resurrects nothing."""
 
+import asyncio
 from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
@@ -13,6 +14,7 @@ from tests.application.rig import Rig, Service, film, picture, violation_record
 from tests.application.script import Died, Script, Step
 from tests.application.test_rules_in_force import entered, work
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.application import export_journal
 from traffic_storage.application.export_journal import JOURNAL
 from traffic_storage.domain.deletion import Certificate, Deletion, Tombstone, Undelete
 from traffic_storage.domain.errors import StorageUnavailable
@@ -284,6 +286,57 @@ async def test_an_export_that_was_killed_goes_on(call: str, when: When) -> None:
         assert await decided(rig) == before
 
 
+async def test_a_note_holds_what_fits_and_the_next_one_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        for number in range(9):
+            await service.video(film(number), f"X{number}")
+            await delete(rig, f"X{number}")
+        monkeypatch.setattr(export_journal, "MAX_NOTE_BYTES", 2000)
+        assert await service.container.export_journal()(id_of(service)) >= 9
+        notes = rig.at_rest[LOCAL]._notes
+        assert len(notes) > 2
+        assert all(len(text) <= 2000 for text in notes.values())
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(rig, service)
+        assert await decided(rig) == before
+
+
+@pytest.mark.parametrize("is_longer", [False, True])
+async def test_two_exports_at_once_write_one_journal(
+    is_longer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that comes second has seen fewer or more events than the note of the first has."""
+    rig = Rig()
+    async with rig.running() as service:
+        await service.video(film(), "X")
+        await service.video(film(2), "Y")
+        await delete(rig, "X")
+        if is_longer:
+            await delete(rig, "Y")
+        held = rig.script.hold("local.put_note")
+        slow = asyncio.create_task(export(service, LOCAL))
+        await held.reached.wait()
+        if not is_longer:
+            await delete(rig, "Y")
+        rig.script = Script()
+        if is_longer:
+            monkeypatch.setattr(export_journal, "BATCH", 3)
+        await export(service, LOCAL)
+        held.let_go.set()
+        await slow
+        assert await service.container.export_journal()(id_of(service)) == 0
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(rig, service)
+        assert await decided(rig) == before
+
+
 async def test_a_damaged_note_is_told_and_the_others_are_applied() -> None:
     rig = Rig()
     async with rig.running() as service:
@@ -299,6 +352,76 @@ async def test_a_damaged_note_is_told_and_the_others_are_applied() -> None:
         assert [name for _, name in found.unreadable] == [note_name(1)]
         assert rig.files[FileId("X")].state is FileState.AVAILABLE
         assert rig.files[FileId("Y")].state is FileState.TOMBSTONED
+
+
+async def test_a_missing_note_is_told_and_the_others_are_applied() -> None:
+    """A gap is not the end."""
+    rig = Rig()
+    async with rig.running() as service:
+        for name in ("X", "Y", "Z"):
+            await service.video(film(ord(name)), name)
+            await delete(rig, name)
+            await export(service, LOCAL)
+    del rig.at_rest[LOCAL]._notes[note_name(2)]
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        found = await service.container.rebuild_catalogue()(lambda _progress: None)
+        assert [name for _, name in found.unreadable] == [note_name(2)]
+        gone = {name for name, file in rig.files.items() if file.state is FileState.TOMBSTONED}
+        assert gone == {"X", "Z"}
+        # What comes next is written behind the last note.
+        await delete(rig, "Y")
+        await export(service, LOCAL)
+        assert note_name(4) in rig.at_rest[LOCAL]._notes
+
+
+async def test_what_a_damaged_note_told_is_taken_from_another_store() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        await service.video(film(), "X")
+        await service.video(film(2), "Y")
+        for name in ("X", "Y"):
+            await hold_on(service, name)
+    notes = rig.at_rest[LOCAL]._notes
+    notes[note_name(1)] = notes[note_name(1)].replace(b'"X"', b'"Z"')
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        found = await service.container.rebuild_catalogue()(lambda _progress: None)
+        assert [name for _, name in found.unreadable] == [note_name(1)]
+        assert await decided(rig) == before
+
+
+async def hold_on(service: Service, name: str) -> None:
+    """Place a hold on a file."""
+    request = HoldRequest("C-1", "trial", file_id=FileId(name))
+    await service.container.legal_holds().place(request, "judge")
+
+
+@pytest.mark.parametrize("purged", [False, True])
+async def test_a_deletion_of_another_file_with_the_same_id_deletes_nothing(
+    rig: Rig, purged: bool
+) -> None:
+    """A file is stored and deleted; a backup from before is restored, and another one gets its id."""
+    async with rig.running() as service:
+        backup = deepcopy(rig.repo)
+        await service.video(film(1), "X")
+        await delete(rig, "X", grace=timedelta(0) if purged else 7 * DAY)
+        await service.container.purge().due()
+        await export(service)
+    rig.repo = backup
+    rig.clock.advance(timedelta(minutes=1))
+    async with rig.running() as service:
+        await service.video(film(2), "X")
+        await hold_on(service, "X")
+        found = await service.container.rebuild_catalogue()(lambda _progress: None)
+        assert rig.files[FileId("X")].state is FileState.AVAILABLE
+        assert (await service.read.whole("X"))[0] == film(2)
+        assert "X" in [one.name for one in found.examples]
+        for _ in range(3):
+            rig.clock.advance(20 * DAY)
+            await work(rig, service)
+        assert (await service.read.whole("X"))[0] == film(2)
 
 
 async def test_a_worker_writes_the_journal_of_each_store() -> None:

@@ -10,14 +10,13 @@ from attrs import evolve
 from tests.application.rig import LONG_AGO, Rig, Service, film, key_in, streamed, two_copies
 from tests.support.waiting import until
 from traffic_storage.application.verify_replicas import IntegrityReport, VerifyReplicas
-from traffic_storage.application.worker import Outcome
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
 from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
 from traffic_storage.domain.files import FileState, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.fixity import FixityCounts
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.incidents import Incident, IncidentKind, IncidentsQuery
-from traffic_storage.domain.jobs import JobKind, JobState, Progress, Run
+from traffic_storage.domain.jobs import Done, JobKind, JobState, Progress, Run
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
@@ -75,7 +74,9 @@ async def job(
     """Do one job of verification, as a worker does; return the progress that it reported."""
     run = Run(uuid4(), uuid4(), JobKind("verify_store"), {"store_id": store_id, **arguments}, 1, 8)
     seen = list(progress)
-    assert await verify_of(service).run(run, seen.append) == Outcome()
+    outcome = await verify_of(service).run(run, seen.append)
+    assert isinstance(outcome.end, Done)
+    assert outcome.end.progress == (seen[-1] if len(seen) > len(progress) else outcome.end.progress)
     return seen
 
 

@@ -119,6 +119,22 @@ async def test_many_jobs_of_one_kind_leave_slots_to_others(
     assert len(running.items) == 3
 
 
+async def test_what_is_kept_for_other_kinds_is_not_awaited(
+    repo: FailingRecordRepo, work: Start
+) -> None:
+    """Three of eight slots are free: too few to claim copies, enough for another kind."""
+    begun, over = asyncio.Event(), asyncio.Event()
+    many = [new_job() for _ in range(5)]
+    rare = NewJob(RandomIds(SystemClock()).uuid7(), RARE)
+    await repo.enqueue(many)
+    work(hang(begun, over), slots=8, numerous=(WORK,))
+    for job in many:
+        await ended(repo, job, JobState.RUNNING)
+    await repo.enqueue([rare])
+    await ended(repo, rare, JobState.DONE)
+    assert not over.is_set()
+
+
 async def test_a_failed_job_is_tried_again(repo: FailingRecordRepo, work: Start) -> None:
     async def fail(run: Run, report: Callable[[Progress], None]) -> Outcome:
         raise StorageFull("the disk is full")

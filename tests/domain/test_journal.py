@@ -93,6 +93,7 @@ def test_a_purge() -> None:
     event = event_of_purge(EndPurge(certificate), file, deletion, None)
     copies = tuple(evolve(c, state=ReplicaState.GONE, verified_at=None) for c in file.replicas)
     assert replayed(event) == RestorePurged(
+        event,
         evolve(erased_file(file, at), replicas=copies),
         evolve(deletion, purged_at=at),
         tuple(removals.values()),

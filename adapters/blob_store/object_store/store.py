@@ -58,6 +58,7 @@ from traffic_storage.ports.blob_store import (
     head_or_missing,
 )
 from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
@@ -165,9 +166,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             async with turns:
                 return await examination(self, key, digests)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(key, digests)) for key, digests in blobs]
-        return [task.result() for task in tasks]
+        return await together(*(one(key, digests) for key, digests in blobs))
 
     async def head(self, key: BlobKey) -> BlobHead:
         check_key(key)
@@ -185,9 +184,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             async with turns:
                 return await head_or_missing(self, key)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(key)) for key in keys]
-        return [task.result() for task in tasks]
+        return await together(*map(one, keys))
 
     async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
         check_key(key)

@@ -80,7 +80,7 @@ class Versions:
                 return ()
             return [kept for key in keys for kept in self._remove(key)]
         except ClientError as error:
-            if _status(error) >= 500 and _status(error) != 501:
+            if _is_passing(error):
                 raise self._unavailable(f"answered {_code(error)}") from None
             return [KeptVersion(None, _UNKNOWN.format(_code(error)))]
         except BotoCoreError as error:
@@ -123,7 +123,7 @@ class Versions:
         except ClientError as error:
             if _code(error) in _GONE:
                 return None
-            if _status(error) >= 500:
+            if _is_passing(error):
                 raise
             return KeptVersion(version.version_id, self._lock_of(version) or _code(error))
         return None
@@ -197,6 +197,12 @@ def _those_of(key: str, found: Sequence[Mapping[str, str]]) -> Iterator[_Version
 
 def _status(error: "ClientError") -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_passing(error: "ClientError") -> bool:
+    """Return whether the same request may succeed later: the server failed, or had no time for it."""
+    status = _status(error)
+    return status in {408, 429} or (status >= 500 and status != 501)
 
 
 def _code(error: "ClientError") -> str:

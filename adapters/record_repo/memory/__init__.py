@@ -402,6 +402,9 @@ class InMemoryRecordRepo(
         return True
 
     def _refute_copy(self, change: RefuteCopy) -> bool:
+        if change.attempt not in self._attempts or change.attempt in self._condemned:
+            return False
+        self._condemned.add(change.attempt)
         self.record([change.event])
         return True
 

@@ -242,7 +242,7 @@ class InMemoryDeletions(InMemoryOutbox):
         """Apply `RestorePurged`."""
         file = change.file
         known = self._files.get(file.file_id)
-        if known is not None and known.state is FileState.PURGED:
+        if known is not None and (known.state is FileState.PURGED or not change.concerns(known)):
             return False
         if known is not None:
             if known.state is FileState.AVAILABLE:
@@ -266,6 +266,7 @@ class InMemoryDeletions(InMemoryOutbox):
         self._deletions[file.file_id] = change.deletion
         self._removals[file.file_id] = list(change.removals)
         self._certificates[file.file_id] = change.certificate
+        self.record([change.event])
         return True
 
     def _removed(self, file_id: FileId) -> frozenset[UUID]:

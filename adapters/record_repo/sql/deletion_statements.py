@@ -159,10 +159,10 @@ RESTORE_DELETION = Statement(
     insert(deletion).values({name: _given(f"new_{name}") for name in _DELETION}),
     tuple(f"new_{name}" for name in _DELETION),
 )
-# Whatever state the file is in; a purged one stays as it is.
+# Whatever state the file is in, as long as it is still the given one.
 PURGE_AGAIN = Statement(
     update(file)
-    .where(file.c.file_id == _given("id"), file.c.state != _word(FileState.PURGED))
+    .where(file.c.file_id == _given("id"), file.c.state == _given("known"))
     .values(
         state=_word(FileState.PURGED),
         state_at=_given("when"),
@@ -171,7 +171,7 @@ PURGE_AGAIN = Statement(
         segments=null(),
         stored_segments=null(),
     ),
-    ("id", "when"),
+    ("id", "known", "when"),
 )
 END_DELETION = Statement(
     update(deletion).where(deletion.c.file_id == _given("id")).values(purged_at=_given("when")),

@@ -153,15 +153,19 @@ class CopiesContract:
             await repo.apply(await addition(repo, absent, copy_in(absent, here)))
         assert await repo.file(absent.file_id) is None
 
-    async def test_a_refuted_copy_is_an_event(self, repo: RecordRepo) -> None:
-        """RefuteCopy: "Only an event is recorded"."""
+    async def test_a_refuted_copy_is_condemned_with_an_event(self, repo: RecordRepo) -> None:
+        """RefuteCopy: "recovery brings its bytes to the quarantine; an event is recorded"."""
         here, there = await local(repo), await cloud(repo)
         file = await stored(repo, here)
-        copy = copy_in(file, there)
-        event = event_of_refuted_copy(file, copy, NOON, "has 3 bytes instead of 5")
-        assert await repo.apply(RefuteCopy(event))
-        assert (await all_events(repo))[-1].event == event
-        assert event.details["store_id"] == there.store_id
+        change = await addition(repo, file, copy_in(file, there))
+        event = event_of_refuted_copy(file, change.replica, NOON, "has 3 bytes instead of 5")
+        refutation = RefuteCopy(change.attempt, event)
+        assert await repo.apply(refutation)
+        assert not await repo.apply(refutation)
+        assert [one.event for one in await all_events(repo)].count(event) == 1
+        assert [one.attempt_id for one in await repo.condemn(NOON)] == [change.attempt]
+        with pytest.raises(AttemptCondemned):
+            await repo.apply(change)
         assert await repo.file(file.file_id) == file
 
     async def test_of_concurrent_copies_to_one_store_one_is_added(self, repo: RecordRepo) -> None:

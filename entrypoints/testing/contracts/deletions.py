@@ -282,6 +282,26 @@ class DeletionsContract:
         await _check_same(repo, lost, unit)
         assert await repo.usage() == usage
 
+    async def test_a_purge_of_another_file_with_the_same_id_erases_nothing(
+        self, repo: RecordRepo
+    ) -> None:
+        """RestorePurged: "without effect if the catalogue has another file under its id"."""
+        lost = InMemoryRecordRepo()
+        file = new_file(await local(lost))
+        await store(lost, Unit((file,)))
+        await purging(lost, file)
+        await purged(lost, file)
+        (event,) = [
+            one.event for one in await all_events(lost) if one.event.kind is EventKind.PURGED
+        ]
+        another = evolve(new_file(await local(repo)), file_id=file.file_id)
+        await store(repo, Unit((another,)))
+        usage = await repo.usage()
+        assert not await repo.apply(restored_purge(event))
+        assert await repo.file(file.file_id) == another
+        assert await repo.usage() == usage
+        assert await repo.certificate(file.file_id) is None
+
     @pytest.mark.parametrize(
         "state", [FileState.AVAILABLE, FileState.TOMBSTONED, FileState.PURGING]
     )

@@ -615,6 +615,9 @@ class TestBreaker:
                     await stored(store, blob)
             await until(store.unavailable_reason)
             assert "reached" in store.unavailable_reason()
+            # One error as it is, not a group of them.
+            with pytest.raises(StorageUnavailable):
+                await store.heads([blob.key, random_blob(11).key])
 
 
 class TestSecrets:

@@ -67,7 +67,10 @@ async def test_rules_are_staged_by_a_job_if_the_client_prefers_it(
     container: Container, client: httpx.AsyncClient
 ) -> None:
     given = {"rules": [{"rule_id": "long", "days": 1000}], "reason": "a law"}
-    answer = await client.put("/retention/rules", json=given, headers={"Prefer": "respond-async"})
+    patient = {"Prefer": "respond-async"}
+    twice = {**given, "rules": 2 * [{"rule_id": "long", "days": 1000}]}
+    assert (await client.put("/retention/rules", json=twice, headers=patient)).status_code == 422
+    answer = await client.put("/retention/rules", json=given, headers=patient)
     assert (answer.status_code, answer.json()["kind"]) == (202, "stage-retention-rules")
     job_id = answer.json()["job_id"]
     staged = f"/retention/rules/changes/{job_id}"

@@ -14,6 +14,7 @@ from traffic_storage.adapters.record_repo.sql.deletions import read_certificate,
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.rows import micros
+from traffic_storage.domain.errors import WrongState
 from traffic_storage.domain.files import FileState, ReplicaState, StoredFile
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.purged_rows import RestorePurged
@@ -34,7 +35,7 @@ class RestorePurgedWriter(ChangeWriter[RestorePurged]):
 
     async def write(self, change: RestorePurged) -> Write | None:
         known = await self._read.file(change.file.file_id)
-        if known is not None and known.state is FileState.PURGED:
+        if known is not None and (known.state is FileState.PURGED or not change.concerns(known)):
             return None
         removed = await read_removals(self._driver, change.file.file_id)
         violation = await self._read.violation(change.file.violation_id)
@@ -62,7 +63,12 @@ class RestorePurgedWriter(ChangeWriter[RestorePurged]):
             ),
         )
         counters = () if known is None else _counters(known, violation, change)
-        return Write(tuple(step for step in steps if step.rows), counters=counters, grows=True)
+        return Write(
+            tuple(step for step in steps if step.rows),
+            counters=counters,
+            events=(change.event,),
+            grows=True,
+        )
 
     async def _named(self, change: RestorePurged) -> frozenset[FileId]:
         """Return which of the image and video of the violation exist."""
@@ -72,7 +78,10 @@ class RestorePurgedWriter(ChangeWriter[RestorePurged]):
 
     async def refused(self, change: RestorePurged, refused: Refused) -> bool:
         if await read_certificate(self._driver, change.file.file_id) is None:
-            raise refused
+            raise WrongState(
+                f"{change.file.file_id} was changed while its purge was being restored",
+                remedy="repeat it while no other process changes the catalogue",
+            ) from refused
         # This change, in its first run, or another process.
         return refused.repeated
 
@@ -92,7 +101,11 @@ def _erasure(known: StoredFile, change: RestorePurged) -> Sequence[Step]:
     marked = tuple((copy.replica_id.bytes, copy.state.value) for copy in leaving)
     return [
         Step(deletion_statements.REMOVE_REPLICA, marked, len(marked)),
-        Step(deletion_statements.PURGE_AGAIN, ((known.file_id, micros(change.certificate.at)),), 1),
+        Step(
+            deletion_statements.PURGE_AGAIN,
+            ((known.file_id, known.state.value, micros(change.certificate.at)),),
+            1,
+        ),
     ]
 
 
