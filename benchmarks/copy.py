@@ -1,23 +1,31 @@
 """Copies from local disk to S3: verified on both ends, against obstore's put with a hash.
 
-    python -m benchmarks.copy
+    python -m benchmarks.copy [--latency MS]
 
 Two programs by hand, `copy_parallel` files at once: "put" reads each file, hashes it and puts it with
 obstore; "put and read back" then also gets the object and hashes it. `sync` does the jobs of copies
 that are due: it reads and verifies the source, writes the journal, puts, reads the copy back and
 hashes it at the target, and commits. Contenders alternate; prints megabytes a second and the median
-of the ratios of the rounds. The S3 server runs on the same machine, and takes part of its cores.
+of the ratios of the rounds.
+
+The S3 server runs on the same machine, and takes part of its cores. With `--latency`, a proxy holds
+each 64 KiB back for so many milliseconds in each direction, as a network does.
 """
 
+import argparse
 import asyncio
 import hashlib
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from operator import truediv
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import obstore
@@ -25,6 +33,7 @@ from obstore.store import S3Store
 
 from tests.support.servers import Bucket, S3Server
 from tests.support.setups import config
+from tests.support.stall import StallProxy
 from traffic_storage import StorageStrategy
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.entrypoints.container import Container, build, running
@@ -33,6 +42,32 @@ _ROUNDS = 5
 _PARALLEL = 4
 _SIZES = ((200_000, 150), (16_000_000, 6))
 """The size of the files, and how many of them are copied in a round."""
+
+
+@contextmanager
+def far(bucket: Bucket, latency_seconds: float) -> Iterator[Bucket]:
+    """The bucket behind a proxy in a process of its own, which delays what passes."""
+    if not latency_seconds:
+        yield bucket
+        return
+    near, other = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_delay, args=(bucket.endpoint, latency_seconds, other)
+    )
+    process.start()
+    try:
+        yield bucket.at(near.recv())
+    finally:
+        near.send(None)
+        process.join()
+
+
+def _delay(endpoint: str, latency_seconds: float, pipe: Connection) -> None:
+    place = urlsplit(endpoint)
+    with StallProxy(str(place.hostname), place.port or 80) as proxy:
+        proxy.delay(latency_seconds)
+        pipe.send(f"http://{proxy.host}:{proxy.port}")
+        pipe.recv()
 
 
 async def in_parallel(
@@ -99,10 +134,14 @@ async def ours(container: Container, size: int, count: int) -> float:
     return time.perf_counter() - start
 
 
-async def main() -> None:
+async def main(latency_seconds: float) -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as place, S3Server() as s3:
-        folder, bucket = Path(place), s3.create_bucket()
+    with (
+        tempfile.TemporaryDirectory() as place,
+        S3Server() as s3,
+        far(s3.create_bucket(), latency_seconds) as bucket,
+    ):
+        folder = Path(place)
         settings = config(
             folder / "base",
             bucket=bucket,
@@ -135,5 +174,11 @@ def _print(size: int, count: int, rounds: Sequence[tuple[float, float, float]]) 
     )
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.copy", description=__doc__)
+    parser.add_argument("--latency", type=float, default=0.0, help="milliseconds (0)")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(_arguments().latency / 1000))
