@@ -91,6 +91,8 @@ class Worker:
     Jobs of the kinds `numerous`, such as copies after a store was away, leave a quarter of the
     slots, at least one, to those of other kinds, whatever their priority.
 
+    A job that meets a store or database that is away is postponed by at most `pause`.
+
     A lease is renewed every third of its length. A handler whose lease is lost is cancelled, so
     that two workers do not go on with one job.
     """
@@ -106,6 +108,7 @@ class Worker:
         slots: int,
         owner: str,
         lease: timedelta = LEASE,
+        pause: timedelta = _AWAY,
         numerous: Collection[JobKind] = (),
     ) -> None:
         self._source = source
@@ -116,6 +119,7 @@ class Worker:
         self._slots = slots
         self._owner = owner
         self._lease = lease
+        self._pause = pause
         self._numerous = frozenset(numerous)
         self._most_numerous = min(slots - 1, slots - slots // 4)
         self._working: dict[UUID, _Working] = {}
@@ -247,7 +251,7 @@ class Worker:
             return Outcome(Dead(str(error)))
         except Unavailable as error:
             logger.warning("the job %s %s is postponed: %s", run.kind, run.job_id, str(error))
-            return Outcome(Postponed(str(error), _AWAY * (1 - self._chance() / 2)))
+            return Outcome(Postponed(str(error), self._pause * (1 - self._chance() / 2)))
         except TrafficStorageError as error:
             logger.warning("the job %s %s failed: %s", run.kind, run.job_id, str(error))
             return Outcome(self._retry(run, str(error)))

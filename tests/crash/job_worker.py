@@ -86,6 +86,7 @@ async def work(repo: RecordRepo, seed: int) -> Worker:
         slots=SLOTS,
         owner=f"worker-{os.getpid()}",
         lease=LEASE,
+        pause=timedelta(seconds=2),
     )
     worker.start()
     return worker

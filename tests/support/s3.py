@@ -5,6 +5,7 @@ import hmac
 import http.client
 import json
 import secrets
+import signal
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -211,6 +212,11 @@ class S3Server(OwnServer):
     def create_bucket(self, name: str | None = None) -> Bucket:
         """As S3Address.create_bucket."""
         return self.address.create_bucket(name)
+
+    def stop(self) -> None:
+        """As for any. SeaweedFS may wait for parts of its own that have ended: it is killed then."""
+        with suppress(ServerFailed):
+            self._process.stop(signal.SIGTERM, seconds=5.0)
 
     def close(self) -> None:
         """As for any, and remove the sockets that it has left in /tmp."""

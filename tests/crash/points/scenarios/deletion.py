@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from tests.crash.faults import Point
 from tests.crash.points.place import Place, drain
@@ -21,8 +22,10 @@ from tests.crash.points.scenario import (
 from traffic_storage import StorageService
 from traffic_storage.application.export_journal import JOURNAL
 from traffic_storage.application.purge import PURGE
+from traffic_storage.domain import deletion
 from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.holds import Held
+from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.journal import JOURNALED, Note, note_name
 from traffic_storage.entrypoints.container import Container
 
@@ -201,8 +204,14 @@ class Journal(Scenario):
         async with place.opened(self.strategy(place.setup)) as (container, service):
             await store_two(place, service)
             await place.resume(container)
-            await service.delete_file(GONE, WHY, override=True)
-            await service.undelete_file(GONE, WHY)
+            # The use cases would write the journals themselves.
+            now, grace = container.clock().now(), timedelta(days=7)
+            tombstone = deletion.Tombstone(
+                (FileId(GONE),), uuid4(), now, now + grace, WHY, "clerk", override=True
+            )
+            undelete = deletion.Undelete((FileId(GONE),), now, now + 5 * grace, WHY, "clerk")
+            for change in (tombstone, undelete):
+                await container._record_repo().apply(change)
             await all_told(container, place)
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
