@@ -9,7 +9,7 @@ from tests.crash.job_loop import DATABASES, JobLoop, database_of, run, run_with_
 from traffic_storage.domain.jobs import JobState
 
 # `python -m tests.crash.job_loop --kills N` does more.
-KILLS = 6
+KILLS = 4
 RESTARTS = 3
 pytestmark = pytest.mark.timeout(600)
 

@@ -37,7 +37,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 15
+EXAMPLES = 8
 Case: TypeAlias = "schemathesis.Case[Any]"
 
 # What no schema can say, filled in so that good answers are seen, too.
