@@ -12,7 +12,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import hypothesis.core
 from hypothesis import HealthCheck, Phase, settings
@@ -52,6 +51,11 @@ def batch(setup: str, examples: int, steps: int, seed: int) -> str:
     return ""
 
 
+def _sized_batch(order: tuple[str, int, int, int]) -> tuple[int, str]:
+    """Do `batch`; return its size too."""
+    return order[1], batch(*order)
+
+
 def run(setup: str, examples: int, steps: int, seed: int, processes: int) -> Sequence[str]:
     """Run histories in several processes, and show how far this has come; return what diverged."""
     begin, done, wrong = time.monotonic(), 0, list[str]()
@@ -60,16 +64,11 @@ def run(setup: str, examples: int, steps: int, seed: int, processes: int) -> Seq
     ]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([ServiceMachine.__module__, InMemory.__module__])
-    with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=logging.disable, max_tasks_per_child=20
-    ) as pool:
-        runs = {
-            pool.submit(batch, setup, size, steps, seed + place): size
-            for place, size in enumerate(sizes)
-        }
-        for ended in as_completed(runs):
-            done += runs[ended]
-            if found := ended.result():
+    orders = [(setup, size, steps, seed + place) for place, size in enumerate(sizes)]
+    with context.Pool(processes, initializer=logging.disable, maxtasksperchild=20) as pool:
+        for size, found in pool.imap_unordered(_sized_batch, orders):
+            done += size
+            if found:
                 wrong.append(found)
             seconds = time.monotonic() - begin
             sys.stdout.write(
