@@ -123,8 +123,8 @@ class Explanation:
         yield from self._by_violation()
         recorded = self.file.keep_until - self.file.retention_basis.at
         yield (
-            f"a rule of more than {max(self.applicable[0].days, recorded.days)} days that applies to it keeps it longer; "
-            "a change of the rules is staged first"
+            f"a rule of more than {max(self.applicable[0].days, recorded.days)} days that applies to "
+            "it keeps it longer; a change of the rules is staged first"
         )
         if not self.holds:
             verb = "deletes it" if self.is_due else "deletes it then"

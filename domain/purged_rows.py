@@ -44,9 +44,9 @@ class RestorePurged:
     """Record again that a file was purged, in whatever state the catalogue has it.
 
     Without effect if the file is purged, or if the catalogue has another file under its id (see
-    `concerns`). Holds don't matter: the bytes are gone. Otherwise its row, if there is one, becomes `file`: purged,
-    with replicas that are `gone`, each with its removal. Replicas in stores that are not registered
-    are left out. `deletion` and `certificate` are recorded.
+    `concerns`). Holds don't matter: the bytes are gone. Otherwise its row, if there is one, becomes
+    `file`: purged, with replicas that are `gone`, each with its removal. Replicas in stores that
+    are not registered are left out. `deletion` and `certificate` are recorded.
 
     `violation` is the erased row of the violation whose metadata file it is: it is inserted, naming
     the files that the catalogue has, or the existing row is erased. An image or video is entered

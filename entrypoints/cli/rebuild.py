@@ -103,7 +103,8 @@ def _say(view: "RebuildView") -> None:
         note(f"{location} was not examined: {reason}")
     for name in view["unreadable_notes"]:
         note(
-            f"the note {name} of the journal is damaged or missing: holds, deletions or rules may be missing"
+            f"the note {name} of the journal is damaged or missing: holds, deletions or rules may be "
+            "missing"
         )
     for reason, count in view["reasons"].items():
         note(f"{count} not restored: {reason}")

@@ -139,6 +139,15 @@ async def rebuild(rig: Rig, service: Service) -> None:
     await work(rig, service)
 
 
+async def check_rebuilt_as_before(rig: Rig) -> None:
+    """Lose the catalogue; a rebuild brings all decisions back."""
+    before = await decided(rig)
+    rig.repo = InMemoryRecordRepo()
+    async with rig.running() as service:
+        await rebuild(rig, service)
+        assert await decided(rig) == before
+
+
 async def test_a_rebuild_brings_holds_and_deletions_back(rig: Rig) -> None:
     async with rig.running() as service:
         await decide(rig, service)
@@ -167,11 +176,7 @@ async def test_a_rebuild_of_a_rebuilt_catalogue_knows_both_times(rig: Rig) -> No
         await rebuild(rig, service)
         await delete(rig, "free")
         await export(service)
-    before = await decided(rig)
-    rig.repo = InMemoryRecordRepo()
-    async with rig.running() as service:
-        await rebuild(rig, service)
-        assert await decided(rig) == before
+    await check_rebuilt_as_before(rig)
 
 
 async def test_an_old_catalogue_learns_what_was_decided_since(rig: Rig) -> None:
@@ -279,11 +284,7 @@ async def test_an_export_that_was_killed_goes_on(call: str, when: When) -> None:
         await delete(rig, "Y")
         await export(service, LOCAL)
         assert await service.container.export_journal()(id_of(service)) == 0
-    before = await decided(rig)
-    rig.repo = InMemoryRecordRepo()
-    async with rig.running() as service:
-        await rebuild(rig, service)
-        assert await decided(rig) == before
+    await check_rebuilt_as_before(rig)
 
 
 async def test_a_note_holds_what_fits_and_the_next_one_the_rest(
@@ -299,11 +300,7 @@ async def test_a_note_holds_what_fits_and_the_next_one_the_rest(
         notes = rig.at_rest[LOCAL]._notes
         assert len(notes) > 2
         assert all(len(text) <= 2000 for text in notes.values())
-    before = await decided(rig)
-    rig.repo = InMemoryRecordRepo()
-    async with rig.running() as service:
-        await rebuild(rig, service)
-        assert await decided(rig) == before
+    await check_rebuilt_as_before(rig)
 
 
 @pytest.mark.parametrize("is_longer", [False, True])
@@ -330,11 +327,7 @@ async def test_two_exports_at_once_write_one_journal(
         held.let_go.set()
         await slow
         assert await service.container.export_journal()(id_of(service)) == 0
-    before = await decided(rig)
-    rig.repo = InMemoryRecordRepo()
-    async with rig.running() as service:
-        await rebuild(rig, service)
-        assert await decided(rig) == before
+    await check_rebuilt_as_before(rig)
 
 
 async def test_a_damaged_note_is_told_and_the_others_are_applied() -> None:
