@@ -7,7 +7,7 @@ and they are read back and hashed at the target. Only then there is a change tha
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -51,7 +51,7 @@ class CopyRefuted(TrafficStorageError):
 class CopyFile:
     """Copies files between stores; at most `parallel` are written at a time in this process.
 
-    As many large ones (over 4 MiB) are read into the spool at a time.
+    As many large ones (over 4 MiB) are read and checked, or read into the spool, at a time.
 
     The source is never changed. A source that turns out corrupt or missing is recorded so, and
     another one is read. What a copy that fails or is interrupted may have written is removed by
@@ -129,7 +129,10 @@ class CopyFile:
 
     @asynccontextmanager
     async def _verified_body(self, file: StoredFile, bad: UUID | None) -> AsyncIterator[Body]:
-        """Return a context with the stored bytes of a file, each verified when it was read."""
+        """Return a context with the stored bytes of a file, each verified when it was read.
+
+        A large file is read where it lies, if its store has files, and by way of the spool otherwise.
+        """
 
         def serving(replica: Replica) -> bool:
             return replica.replica_id != bad
@@ -138,7 +141,13 @@ class CopyFile:
             data = await self._replicas.read(file, cached=False, serving=serving)
             yield MemoryBody(data, file.stored)
             return
-        async with self._spooled(file, serving, cached=False) as body:
+        async with AsyncExitStack() as stack:
+            body: Body | None
+            async with self._spooling:
+                body = await stack.enter_async_context(self._replicas.lend(file, serving=serving))
+            if body is None:
+                spooled = self._spooled(file, serving, cached=False)
+                body = await stack.enter_async_context(spooled)
             yield body
 
     @asynccontextmanager

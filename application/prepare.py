@@ -52,7 +52,7 @@ from traffic_storage.domain.times import Moment, instant, time_problem
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.images import Images
-from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
+from traffic_storage.ports.spool import Body, FileBody, MemoryBody, Spool, admitted
 
 logger = logging.getLogger("traffic_storage.prepare")
 
@@ -233,7 +233,7 @@ class Prepare:
     ) -> Body:
         watch = examined.feed if examined else None
         source = upload.source
-        if isinstance(source, MemoryBody | SpooledBody):
+        if isinstance(source, MemoryBody | FileBody):
             return await self._checked_body(source, limit_bytes, field, watch)
         if isinstance(source, bytes | bytearray | memoryview):
             data = bytes(source)

@@ -1,7 +1,8 @@
 """ReplicaReader: reads the verified stored bytes of a file from its first good replica."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -34,6 +35,7 @@ from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, CatalogueUnavailable
+from traffic_storage.ports.spool import FileBody
 
 logger = logging.getLogger("traffic_storage.read")
 
@@ -171,6 +173,18 @@ class ReplicaReader:
                 return
         raise search.error()
 
+    @asynccontextmanager
+    async def lend(
+        self, file: StoredFile, *, serving: ReplicaFilter = any_replica
+    ) -> AsyncIterator[FileBody | None]:
+        """Return a context with the open file of the first good replica, whose bytes were checked.
+
+        The body is None if that replica's store has no files of blobs: `stream` reads it.
+        """
+        search = _Search(file, serving, self._catalogue)
+        async with AsyncExitStack() as stack:
+            yield await self._lent(file, search, stack)
+
     async def verify(self, file: StoredFile, replica: Replica) -> bool:
         """Read one replica whole in its own store, past every cache; return whether it is good.
 
@@ -188,6 +202,23 @@ class ReplicaReader:
             return False
         await self._stores.confirm(replica.store_id)
         return True
+
+    async def _lent(
+        self, file: StoredFile, search: "_Search", stack: AsyncExitStack
+    ) -> FileBody | None:
+        while replica := await search.next():
+            try:
+                store = self._store(replica, cached=False)
+                body = await stack.enter_async_context(store.lend(replica.key, file.stored))
+            except (BlobCorrupt, BlobMissing) as error:
+                search.reasons += await self._failed(file, replica, error)
+            except Unavailable as error:
+                search.reasons.append(str(error))
+            else:
+                if body is not None:
+                    await self._succeeded(file, replica)
+                return body
+        raise search.error()
 
     def _store(self, replica: Replica, *, cached: bool) -> BlobStore:
         store = self._stores.blob_store(replica.store_id)

@@ -40,7 +40,7 @@ from traffic_storage.entrypoints.container import Container, build, running
 
 _ROUNDS = 5
 _PARALLEL = 4
-_SIZES = ((200_000, 150), (16_000_000, 6))
+_SIZES = ((200_000, 150), (2_000_000, 30), (16_000_000, 6))
 """The size of the files, and how many of them are copied in a round."""
 
 

@@ -83,6 +83,31 @@ class Digester:
         self._segment = hashlib.sha256()
 
 
+class WholeDigester:
+    """Computes the size and SHA-256 of bytes that arrive in chunks, without digests of segments.
+
+    For a comparison with recorded digests; it costs half of what a `Digester` costs.
+    """
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+        self._size = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """The number of bytes processed so far."""
+        return self._size
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Process the next bytes."""
+        self._whole.update(chunk)
+        self._size += len(chunk)
+
+    def finish(self) -> Digests:
+        """Return the size and SHA-256 of all bytes processed so far; it has no segments."""
+        return Digests(self._size, Sha256(self._whole.hexdigest()))
+
+
 def digests_of(data: bytes | memoryview) -> Digests:
     """Return the size and SHA-256 of `data`; if it is long, also of each part (see `Digests`)."""
     if len(data) <= WHOLE_READ_BYTES:

@@ -13,7 +13,7 @@ from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span, check_measured
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
-from traffic_storage.ports.spool import Body
+from traffic_storage.ports.spool import Body, FileBody
 
 T = TypeVar("T")
 
@@ -195,6 +195,20 @@ class BlobStore(Protocol):
         blob) are not compared. The error of one blob does not stop the examination of the others.
         """
         return [await examination(self, key, digests) for key, digests in blobs]
+
+    @asynccontextmanager
+    async def lend(self, key: BlobKey, digests: Digests) -> AsyncIterator[FileBody | None]:
+        """Return a context with the open file of a blob, after a check of all its bytes.
+
+        The body is valid inside the context, also when the blob is deleted meanwhile. It is None if
+        the store has no files of blobs.
+
+        Raises (on entry):
+            BlobMissing: no such blob.
+            BlobCorrupt: the size or digest differs.
+        """
+        del key, digests
+        yield None
 
     @property
     def uncached(self) -> "BlobStore":

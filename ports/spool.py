@@ -21,18 +21,19 @@ class MemoryBody:
 
 
 @frozen
-class SpooledBody:
+class FileBody:
     """Bytes in an open file that is no longer changed, with their digests.
 
     Read it with `os.pread(fd, …)` only, because the position of the descriptor is shared. The
-    descriptor belongs to the spool and is valid inside the context of `Spool.take`.
+    descriptor belongs to the spool, or to the store that lends a blob (`BlobStore.lend`), and is
+    valid inside the context of `Spool.take` or `BlobStore.lend`.
     """
 
     fd: int
     digests: Digests
 
 
-Body: TypeAlias = MemoryBody | SpooledBody
+Body: TypeAlias = MemoryBody | FileBody
 
 
 class Spool(Protocol):

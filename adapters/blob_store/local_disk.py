@@ -5,12 +5,12 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from traffic_storage.adapters.files.blobs import BlobFolder
+from traffic_storage.adapters.files.blobs import BlobFolder, Measurement
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
@@ -18,6 +18,7 @@ from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import (
     Span,
+    check_measured,
     check_span,
     chunks_of,
     part_of_segment,
@@ -26,7 +27,7 @@ from traffic_storage.domain.verification import (
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobMissing, DeadlinePassed, StorageUnavailable
-from traffic_storage.ports.spool import Body
+from traffic_storage.ports.spool import Body, FileBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
 _MARKER = ".traffic-storage"
@@ -112,11 +113,18 @@ class LocalDiskBlobStore(MarkedBlobStore):
             yield part_of_segment(data, segment, span)
 
     async def measure(self, key: BlobKey) -> Digests:
-        measurement = await self._reading.run(self._folder.measure, key)
-        # One hop per step, so that a long blob does not block a thread for short reads.
-        while await self._reading.run(measurement.step):
-            pass
-        return measurement.digests()
+        measurement = await self._reading.run(self._folder.measure, key, segments=True)
+        return await self._measured(measurement)
+
+    async def verify(self, key: BlobKey, digests: Digests) -> None:
+        measurement = await self._reading.run(self._folder.measure, key, segments=False)
+        check_measured(key, await self._measured(measurement), digests)
+
+    @asynccontextmanager
+    async def lend(self, key: BlobKey, digests: Digests) -> AsyncIterator[FileBody | None]:
+        blob = await self._reading.run(self._folder.measure, key, segments=False, fresh=False)
+        check_measured(key, await self._measured(blob), digests)
+        yield FileBody(blob.fd, digests)
 
     async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
         running = [
@@ -184,6 +192,12 @@ class LocalDiskBlobStore(MarkedBlobStore):
         await self._reading.aclose()
         await self._examining.aclose()
         self._folder.close()
+
+    async def _measured(self, measurement: Measurement) -> Digests:
+        # One hop per step, so that a long blob does not block a thread for short reads.
+        while await self._reading.run(measurement.step):
+            pass
+        return measurement.digests()
 
     def _described(self, keys: Sequence[BlobKey]) -> Sequence[BlobHead | BlobMissing]:
         """Describe many blobs in one hop to a thread."""

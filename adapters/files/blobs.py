@@ -30,7 +30,7 @@ from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.publish import Permit, Place, always, publish
 from traffic_storage.adapters.files.staging import FILE_MODE, Staged, Staging, Unnamed
 from traffic_storage.adapters.files.walk import walk
-from traffic_storage.domain.digests import Digester, Digests
+from traffic_storage.domain.digests import Digester, Digests, WholeDigester
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.domain.journal import MAX_NOTE_BYTES
 from traffic_storage.domain.manifest import (
@@ -54,7 +54,7 @@ from traffic_storage.ports.errors import (
     BlobMissing,
     StorageUnavailable,
 )
-from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
+from traffic_storage.ports.spool import Body, FileBody, MemoryBody
 
 _MANIFEST_ATTRIBUTE = "user.traffic_storage"
 _MAX_NOTE_BYTES = 64 * 1024
@@ -92,12 +92,20 @@ class OpenBlob:
 
 
 class Measurement:
-    """The digests of one open file, computed in steps of some MiB."""
+    """The digests of one open file, computed in steps of some MiB; it closes with the last reference.
 
-    def __init__(self, file: Descriptor, place: str) -> None:
+    `digester` decides which digests.
+    """
+
+    def __init__(self, file: Descriptor, place: str, digester: Digester | WholeDigester) -> None:
         self._file = file
         self._place = place
-        self._digester = Digester()
+        self._digester = digester
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the open file."""
+        return self._file.fd
 
     def step(self) -> bool:
         """Hash the next bytes of the file; return False at its end."""
@@ -233,15 +241,16 @@ class BlobFolder:
             check_size(key, size_bytes, digests)
         return OpenBlob(key, digests, file, self.place)
 
-    def measure(self, key: BlobKey) -> Measurement:
-        """Open a blob to compute its digests step by step.
+    def measure(self, key: BlobKey, *, segments: bool, fresh: bool = True) -> Measurement:
+        """Open a blob to compute its digests step by step, with or without those of segments.
 
-        Asks the system to drop the pages of the file from its cache.
+        With `fresh`, asks the system to drop the pages of the file from its cache.
         """
         with translated(self.place):
             file, _ = self._open(key)
-            _drop_pages(file)
-        return Measurement(file, self.place)
+            if fresh:
+                _drop_pages(file)
+        return Measurement(file, self.place, Digester() if segments else WholeDigester())
 
     def examine(
         self, blobs: Iterable[tuple[BlobKey, Digests]], stopped: Callable[[], bool]
@@ -410,7 +419,7 @@ class BlobFolder:
         Returns False if that is not possible, for example because the spool is on another file
         system.
         """
-        if not isinstance(body, SpooledBody):
+        if not isinstance(body, FileBody):
             return False
         found = os.fstat(body.fd)
         check_size(key, found.st_size, body.digests)
@@ -649,7 +658,7 @@ def _fill(fd: int, key: BlobKey, body: Body) -> None:
         case MemoryBody(data=data):
             check_size(key, len(data), body.digests)
             write_all(fd, data)
-        case SpooledBody(fd=source):
+        case FileBody(fd=source):
             check_size(key, os.fstat(source).st_size, body.digests)
             _copy(source, fd, key, body.digests)
 

@@ -14,7 +14,7 @@ from traffic_storage.adapters.files.given import GivenFile
 from traffic_storage.adapters.files.staging import Staged, Staging
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Digester, Digests, digests_of
-from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
+from traffic_storage.ports.spool import Body, FileBody, MemoryBody, Spool, admitted
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ class DiskSpool(Spool):
         if not landing.begun:
             return await self.wrap(bytes(rest))
         digests = await self._hop(landing.finish, rest)
-        return SpooledBody(landing.fd, digests)
+        return FileBody(landing.fd, digests)
 
     async def _land(self, chunks: AsyncIterable[bytes], landing: _Landing) -> bytearray:
         """Write bytes to the file once they exceed `memory_bytes`; return the unwritten rest."""

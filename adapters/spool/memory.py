@@ -7,7 +7,7 @@ from os import PathLike
 
 from traffic_storage.adapters.files.given import GivenFile
 from traffic_storage.domain.digests import SEGMENT_BYTES, digests_of
-from traffic_storage.ports.spool import Body, MemoryBody, Spool, SpooledBody, admitted
+from traffic_storage.ports.spool import Body, FileBody, MemoryBody, Spool, admitted
 
 
 class InMemorySpool(Spool):
@@ -38,7 +38,7 @@ class InMemorySpool(Spool):
             file.close()
 
     async def chunks(self, body: Body) -> AsyncIterator[bytes]:
-        if isinstance(body, SpooledBody):
+        if isinstance(body, FileBody):
             raise TypeError("`body` must be in memory: only the spool that made a file can read it")
         for start in range(0, len(body.data), SEGMENT_BYTES):
             yield body.data[start : start + SEGMENT_BYTES]

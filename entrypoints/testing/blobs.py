@@ -13,7 +13,7 @@ from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.testing.ids import uuid7_at
-from traffic_storage.ports.spool import MemoryBody, SpooledBody
+from traffic_storage.ports.spool import FileBody, MemoryBody
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """A deadline that does not pass."""
@@ -36,12 +36,12 @@ class Blob:
         return MemoryBody(self.data, self.digests)
 
     @contextmanager
-    def spooled(self) -> Iterator[SpooledBody]:
+    def spooled(self) -> Iterator[FileBody]:
         """Return a context whose body is an unnamed file with the bytes; its exit deletes it."""
         with tempfile.TemporaryFile() as file:
             file.write(self.data)
             file.flush()
-            yield SpooledBody(file.fileno(), self.digests)
+            yield FileBody(file.fileno(), self.digests)
 
 
 def new_blob(

@@ -33,7 +33,7 @@ from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.contracts.spool import Source, pieces, taking
-from traffic_storage.ports.spool import MemoryBody, SpooledBody
+from traffic_storage.ports.spool import FileBody, MemoryBody
 
 MAX_PIXELS = 2_500_000
 
@@ -439,7 +439,7 @@ async def test_large_streams_go_through_a_file_and_small_ones_do_not(tmp_path: P
     for name, content in (("large", data), ("small", data[:1_000])):
         await service.video(streamed(content, 100_000), name)
         assert (await service.read.whole(name))[0] == content
-    assert [type(body) for body in taken] == [SpooledBody, MemoryBody]
+    assert [type(body) for body in taken] == [FileBody, MemoryBody]
     assert rig.spool.held == []
     assert not list((tmp_path / "spool").iterdir())
     await service.aclose()

@@ -26,7 +26,7 @@ from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.files import FileKind
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
-from traffic_storage.ports.spool import SpooledBody
+from traffic_storage.ports.spool import FileBody
 
 MIB = 1024 * 1024
 WRITERS = 8
@@ -59,7 +59,7 @@ class Ours:
         fd = os.open(self._store.root, os.O_TMPFILE | os.O_RDWR, 0o600)
         try:
             os.pwrite(fd, blob.data, 0)
-            body = SpooledBody(fd, blob.digests)
+            body = FileBody(fd, blob.digests)
             await self._store.put(blob.key, body, blob.manifest, deadline=NEVER)
         finally:
             os.close(fd)

@@ -124,6 +124,16 @@ class Bucket:
 
         return await self._guard.run(call, self.seconds_for(digests.size_bytes), key)
 
+    async def fetch_range(self, key: BlobKey, digests: Digests, start: int, stop: int) -> bytes:
+        """Check the size of an object; return its bytes from `start` to `stop`."""
+
+        async def call() -> bytes:
+            answer = await obstore.get_async(self._s3, key, options={"range": (start, stop)})
+            check_size(key, answer.meta["size"], digests)
+            return bytes(await answer.bytes_async())
+
+        return await self._guard.run(call, self.seconds_for(stop - start), key)
+
     async def fetch_part(self, key: BlobKey, start: int, stop: int) -> bytes:
         """Return the bytes of an object from `start` to `stop`, fewer if it ends before."""
 

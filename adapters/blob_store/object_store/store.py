@@ -1,9 +1,9 @@
 """ObjectStoreBlobStore: blobs in a bucket of an S3-compatible service."""
 
 import asyncio
-import hashlib
 import logging
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -23,7 +23,7 @@ from traffic_storage.domain.digests import (
     WHOLE_READ_BYTES,
     Digester,
     Digests,
-    Sha256,
+    WholeDigester,
 )
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind, Tier, is_blob_key
@@ -74,6 +74,11 @@ _CREATE_TRIES = 3
 _PAUSE_SECONDS = 0.1
 _EXAMINED_AT_ONCE = 8
 _HEADS_AT_ONCE = 32
+# Large objects that are only checked are fetched in parts, because one connection may be slow; so
+# many objects at a time, to bound the memory.
+_PART_BYTES = 4 * SEGMENT_BYTES
+_PARTS_AHEAD = 2
+_LARGE_AT_ONCE = 4
 _FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
 # Up to this size the event loop computes a digest faster than it hops to a thread.
 _ON_LOOP_BYTES = 512 * 1024
@@ -95,6 +100,7 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         self._clock = clock
         self._threads = Threads(threads, "object-store")
         self._versions = Versions(settings)
+        self._checking = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     @property
     def settings(self) -> S3Settings:
@@ -384,13 +390,11 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             ) from error
 
     async def _has_digest(self, key: BlobKey, digests: Digests) -> bool:
-        whole = hashlib.sha256()
-        if digests.size_bytes:
-            pieces = self._bucket.stream(key, digests, 0, digests.size_bytes)
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await self._threads.run(whole.update, piece)
-        return whole.hexdigest() == digests.sha256
+        whole = WholeDigester()
+        async with aclosing(self._parts(key, digests)) as parts:
+            async for part in parts:
+                await self._threads.run(whole.update, part)
+        return whole.finish().sha256 == digests.sha256
 
     async def _read(self, key: BlobKey, digests: Digests) -> bytes:
         data = await self._bucket.fetch(key, digests)
@@ -405,12 +409,29 @@ class ObjectStoreBlobStore(MarkedBlobStore):
         if digests.size_bytes <= WHOLE_READ_BYTES:
             await self._read(key, digests)
             return
-        whole, size_bytes = hashlib.sha256(), 0
-        async with aclosing(self._bucket.whole(key)) as pieces:
-            async for piece in pieces:
-                size_bytes += len(piece)
-                await self._threads.run(whole.update, piece)
-        check_measured(key, Digests(size_bytes, Sha256(whole.hexdigest())), digests)
+        whole = WholeDigester()
+        async with aclosing(self._parts(key, digests)) as parts:
+            async for part in parts:
+                await self._threads.run(whole.update, part)
+        check_measured(key, whole.finish(), digests)
+
+    async def _parts(self, key: BlobKey, digests: Digests) -> AsyncGenerator[bytes, None]:
+        """Check an object's size; yield its bytes in parts, of which some are fetched at a time."""
+        ahead: deque[asyncio.Task[bytes]] = deque()
+        async with self._checking:
+            try:
+                for start in range(0, digests.size_bytes, _PART_BYTES):
+                    stop = min(start + _PART_BYTES, digests.size_bytes)
+                    fetching = self._bucket.fetch_range(key, digests, start, stop)
+                    ahead.append(asyncio.ensure_future(fetching))
+                    if len(ahead) == _PARTS_AHEAD:
+                        yield await ahead.popleft()
+                while ahead:
+                    yield await ahead.popleft()
+            finally:
+                for task in ahead:
+                    task.cancel()
+                await asyncio.gather(*ahead, return_exceptions=True)
 
     async def _segments(
         self, key: BlobKey, digests: Digests, span: Span

@@ -331,6 +331,26 @@ class BlobStoreContract:
         with pytest.raises(BlobMissing):
             await store.verify(lost.key, lost.digests)
 
+    @pytest.mark.parametrize("size", [10, 5 * MIB])
+    async def test_a_lent_blob_is_whole_until_it_is_returned(
+        self, store: BlobStore, size: int
+    ) -> None:
+        """lend: an open file with the bytes, also after a delete; None in a store without files."""
+        blob = await stored(store, random_blob(size))
+        async with store.lend(blob.key, blob.digests) as body:
+            await store.delete(blob.key)
+            if body is not None:
+                assert body.digests == blob.digests
+                assert os.pread(body.fd, size + 1, 0) == blob.data
+        if body is None:
+            return
+        for how in Damage:
+            bad = await stored(store, random_blob(size))
+            await self.tamper(store, bad.key, how, size - 1)
+            with pytest.raises(BlobMissing if how is Damage.REMOVE else BlobCorrupt):
+                async with store.lend(bad.key, bad.digests):
+                    pass
+
     async def test_examine_verifies_each_blob_and_reads_its_manifest(
         self, store: BlobStore
     ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +23,7 @@ from traffic_storage.ports.blob_store import (
     closing,
 )
 from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
-from traffic_storage.ports.spool import Body
+from traffic_storage.ports.spool import Body, FileBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
 
@@ -70,6 +71,13 @@ class FailingBlobStore(Failing, MarkedBlobStore):
 
     async def examine(self, blobs: Sequence[tuple[BlobKey, Digests]]) -> Sequence[Examination]:
         return await self._do("examine", lambda: self.inner.examine(blobs))
+
+    @asynccontextmanager
+    async def lend(self, key: BlobKey, digests: Digests) -> AsyncIterator[FileBody | None]:
+        fault = await self._enter("lend")
+        async with self.inner.lend(key, digests) as body:
+            self._leave(fault)
+            yield body
 
     @property
     def uncached(self) -> BlobStore:

@@ -46,7 +46,7 @@ from traffic_storage.ports.errors import (
     StorageUnavailable,
     StoreReplaced,
 )
-from traffic_storage.ports.spool import SpooledBody
+from traffic_storage.ports.spool import FileBody
 
 MIB = SEGMENT_BYTES
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -379,7 +379,7 @@ class TestSpooled:
     ) -> None:
         blob = random_blob(5 * MIB)
         with unnamed_file(tmp_path, blob.data) as fd:
-            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.manifest, deadline=NEVER)
+            await store.put(blob.key, FileBody(fd, blob.digests), blob.manifest, deadline=NEVER)
             assert os.fstat(fd).st_ino == (store.root / blob.key).stat().st_ino
         assert await store.read(blob.key, blob.digests) == blob.data
 
@@ -391,20 +391,31 @@ class TestSpooled:
         if place == "named":
             (tmp_path / "named").write_bytes(blob.data)
             fd = os.open(tmp_path / "named", os.O_RDONLY)
-            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.manifest, deadline=NEVER)
+            await store.put(blob.key, FileBody(fd, blob.digests), blob.manifest, deadline=NEVER)
             os.close(fd)
             (tmp_path / "named").write_bytes(b"changed later")
         else:
             with unnamed_file(Path(place), blob.data) as fd:
-                body = SpooledBody(fd, blob.digests)
+                body = FileBody(fd, blob.digests)
                 await store.put(blob.key, body, blob.manifest, deadline=NEVER)
         assert await store.read(blob.key, blob.digests) == blob.data
 
     async def test_a_copy_is_checked(self, store: LocalDiskBlobStore) -> None:
         blob, other = random_blob(5 * MIB), random_blob(5 * MIB)
         with unnamed_file(Path("/dev/shm"), other.data) as fd, pytest.raises(BlobCorrupt):
-            await store.put(blob.key, SpooledBody(fd, blob.digests), blob.manifest, deadline=NEVER)
+            await store.put(blob.key, FileBody(fd, blob.digests), blob.manifest, deadline=NEVER)
         assert await is_empty(store)
+
+
+async def test_blobs_are_lent_as_files_and_never_linked(store: LocalDiskBlobStore) -> None:
+    """Two blobs that share a file would be damaged together."""
+    blob, other = random_blob(5 * MIB), random_blob(5 * MIB)
+    await stored(store, blob)
+    async with store.lend(blob.key, blob.digests) as body:
+        assert body is not None
+        await store.put(other.key, body, other.manifest, deadline=NEVER)
+    assert (store.root / blob.key).stat().st_ino != (store.root / other.key).stat().st_ino
+    assert await store.read(other.key, blob.digests) == blob.data
 
 
 class TestIntruders:

@@ -35,7 +35,7 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.entrypoints.testing.contracts.image_samples import ANIMATIONS, SAMPLES
 from traffic_storage.ports.images import DecodedImage, ImageInfo
-from traffic_storage.ports.spool import MemoryBody, SpooledBody
+from traffic_storage.ports.spool import FileBody, MemoryBody
 
 T = TypeVar("T")
 
@@ -345,7 +345,7 @@ class TestSpooledBodies:
         self, images: PillowImages, descriptor: int, data: bytes
     ) -> None:
         os.write(descriptor, data + b"of another body")
-        spooled = SpooledBody(descriptor, digests_of(data))
+        spooled = FileBody(descriptor, digests_of(data))
         several = await asyncio.gather(*(images.inspect(spooled) for _ in range(3)))
         assert several == [await images.inspect(body(data))] * 3
         assert os.lseek(descriptor, 0, os.SEEK_CUR) == len(data) + 15
@@ -356,7 +356,7 @@ class TestSpooledBodies:
         folder = os.open(tmp_path, os.O_RDONLY)
         try:
             with pytest.raises(StorageUnavailable):
-                await images.inspect(SpooledBody(folder, Digests(10, digests_of(b"").sha256)))
+                await images.inspect(FileBody(folder, Digests(10, digests_of(b"").sha256)))
         finally:
             os.close(folder)
 

@@ -22,7 +22,7 @@ from traffic_storage.entrypoints.testing.contracts.spool import (
     read,
     taking,
 )
-from traffic_storage.ports.spool import Body, MemoryBody, SpooledBody
+from traffic_storage.ports.spool import Body, FileBody, MemoryBody
 
 MIB = 1024 * 1024
 
@@ -106,12 +106,12 @@ async def spool(no_leaks: None, tmp_path: Path) -> AsyncIterator[DiskSpool]:
 
 async def test_memory_takes_what_it_may_and_a_file_the_rest(spool: DiskSpool) -> None:
     async with take(spool, bytes(1000)) as small, take(spool, bytes(1001)) as large:
-        assert (type(small), type(large)) == (MemoryBody, SpooledBody)
+        assert (type(small), type(large)) == (MemoryBody, FileBody)
 
 
 async def test_its_folder_and_its_files_are_private(spool: DiskSpool, tmp_path: Path) -> None:
     async with take(spool, bytes(2000)) as body:
-        assert isinstance(body, SpooledBody)
+        assert isinstance(body, FileBody)
         assert stat.S_IMODE(os.fstat(body.fd).st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "deep" / "spool").stat().st_mode) == 0o700
 
@@ -121,7 +121,7 @@ async def test_a_held_body_has_no_name_but_can_be_given_one(
 ) -> None:
     data = content(3 * MIB)
     async with take(spool, data) as body:
-        assert isinstance(body, SpooledBody)
+        assert isinstance(body, FileBody)
         assert files_in(tmp_path) == []
         folder = os.open(tmp_path, os.O_RDONLY)
         os.link(f"/proc/self/fd/{body.fd}", "published", dst_dir_fd=folder, follow_symlinks=True)
