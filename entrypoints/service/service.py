@@ -84,7 +84,7 @@ class StorageService:
             raise ValueError("give either `container`, or `config` and `strategy`, not both")
         self._owns_container = container is None
         self._container = container or build(config or StorageConfig(), strategy)
-        parts = Parts(self._container)
+        self._parts = parts = Parts(self._container)
         self._started = parts.started
         self._files = Files(parts)
         self._violations = Violations(parts)
@@ -93,6 +93,11 @@ class StorageService:
         self._jobs = ServiceJobs(parts)
         self._deletions = ServiceDeletions(parts)
         self._retention = Retention(parts)
+
+    @property
+    def parts(self) -> Parts:
+        """The use cases of this service, for the other classes of this package."""
+        return self._parts
 
     async def __aenter__(self) -> Self:
         try:
