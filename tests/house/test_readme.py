@@ -1,4 +1,4 @@
-"""What the README shows in Python runs as it stands."""
+"""What the README and the guides show in Python runs as it stands."""
 
 import os
 import re
@@ -10,7 +10,12 @@ import pytest
 
 from tests.house.tree import ROOT
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+]
 # One serves until it is interrupted, the other needs a store of the reader's own.
 FOREVER, OF_THE_READER = "uvicorn.run", "MyStore("
 WHOLE = [block for block in BLOCKS if FOREVER not in block and OF_THE_READER not in block]

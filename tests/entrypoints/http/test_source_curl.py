@@ -1,6 +1,7 @@
 """The source's server and its four curl commands, word for word, on port 8001."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from attrs import define
 
+from tests.house.tree import ROOT
 from tests.support.media import shipped_jpeg, video
 from tests.support.ports import await_port
 from tests.support.postgres import Database
@@ -200,3 +202,16 @@ def test_bound_to_every_address_it_still_serves_this_machine_only(shell: Shell) 
 
 def text_of(value: object) -> str:
     return value.reveal() if isinstance(value, Secret) else str(value)
+
+
+@pytest.mark.parametrize("settings", ["embedded"], indirect=True)
+def test_the_commands_of_the_guide_work(shell: Shell) -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text("utf-8")
+    (block,) = (text for text in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) if "curl" in text)
+    (shell.folder / "overview.jpg").write_bytes(shipped_jpeg())
+    script = re.sub(r"^curl ", "curl -fsS ", block, flags=re.MULTILINE)
+    done = subprocess.run(
+        ["sh", "-e", "-c", script], cwd=shell.folder, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (shell.folder / "copy.jpg").read_bytes() == shipped_jpeg()
