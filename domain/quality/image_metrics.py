@@ -160,7 +160,8 @@ def _luma(tiles: Pixels) -> _Plane:
 
 
 def _has_inside(luma: _Plane) -> bool:
-    return min(luma.shape[1:]) >= 3
+    _, height, width = luma.shape
+    return bool(min(height, width) >= 3)
 
 
 def _laplacian_variance(luma: _Plane) -> float:
@@ -226,7 +227,8 @@ def _blocks(plane: _Plane) -> _Plane:
 
 
 def _block_means(plane: _Plane) -> NDArray[np.float32]:
-    return _blocks(plane).mean(axis=(2, 4), dtype=np.float32)
+    means: NDArray[np.float32] = _blocks(plane).mean(axis=(2, 4), dtype=np.float32)
+    return means
 
 
 def _blankness(luma: _Plane, noise: float) -> float:
@@ -247,7 +249,8 @@ def _blockiness(luma: _Plane) -> float:
         return 0.0
     border = on_lines / count
     inner = elsewhere / (across.size + down.size - count)
-    return max(0.0, (border - inner) / (border + inner))
+    excess: float = (border - inner) / (border + inner)
+    return max(0.0, excess)
 
 
 def _colour_cast(tiles: Pixels) -> float:

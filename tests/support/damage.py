@@ -7,6 +7,7 @@ shape. The same arguments give the same result.
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from tests.support.media import Frame
@@ -57,6 +58,6 @@ def fogged(image: Frame, share: float) -> Frame:
     return _levels(image * (1 - share) + 128 * share)
 
 
-def _levels(values: np.ndarray) -> Frame:  # type: ignore[type-arg]
+def _levels(values: NDArray[np.floating]) -> Frame:
     rounded: Frame = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
