@@ -556,10 +556,12 @@ class StorageConfig:
 
     @property
     def max_local_bytes(self) -> int:
+        """The maximum total size of all files on the local disk, in bytes."""
         return int(self.max_local_size_gb * GB)
 
     @property
     def local_reserve_bytes(self) -> int:
+        """The space that stays free on the local disk, in bytes."""
         return int(self.local_reserve_gb * GB)
 
     @property
@@ -569,10 +571,12 @@ class StorageConfig:
 
     @property
     def local_cache_bytes(self) -> int:
+        """The maximum total size of cached copies on the local disk, in bytes."""
         return int(self.local_cache_gb * GB)
 
     @property
     def retention(self) -> RetentionPeriods:
+        """The retention periods of the three kinds of files: the first retention rules."""
         return RetentionPeriods(
             image=timedelta(days=self.image_retention_days),
             video=timedelta(days=self.video_retention_days),
@@ -581,6 +585,7 @@ class StorageConfig:
 
     @property
     def thresholds(self) -> Thresholds:
+        """The limits by which a strategy chooses stores, and by which files leave the local disk."""
         return Thresholds(
             high_water=self.high_water,
             low_water=min(self.low_water, self.high_water),
@@ -591,12 +596,14 @@ class StorageConfig:
 
     @property
     def encoding(self) -> Encoding:
+        """The format and quality in which arrays are stored."""
         return Encoding(
             self.image_format, self.image_quality, self.image_effort, self.image_lossless
         )
 
     @property
     def zone(self) -> ZoneInfo:
+        """The zone in which naive times are interpreted."""
         return ZoneInfo(self.timezone)
 
     def _contradictions(self) -> Iterator[FieldProblem]:
