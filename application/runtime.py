@@ -17,6 +17,7 @@ from traffic_storage.application.sweep import Sweep
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.application.worker import Worker
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
+from traffic_storage.domain.pressure import UNPRESSED, alerts_of
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.record_repo import RecordRepo
@@ -161,10 +162,13 @@ class Runtime:
         # Without this call, a cache that was not used since the start would count as healthy.
         await self._cache.get(_PROBE)
         cache = self._cache.health()
+        written = [bound for bound in self._stores if bound.configured.written]
+        catalogue = await self._catalogue_health()
         return Health(
             (
-                await self._catalogue_health(),
-                *(self._store_health(bound) for bound in self._stores if bound.configured.written),
+                catalogue,
+                *map(self._store_health, written),
+                *(await self._space_health(written) if catalogue.healthy else ()),
                 Component("cache", cache.healthy, needed=False, detail=cache.detail),
             )
         )
@@ -242,6 +246,23 @@ class Runtime:
         except TrafficStorageError as error:
             return Component("catalogue", healthy=False, needed=True, detail=str(error))
         return Component("catalogue", healthy=True, needed=True)
+
+    async def _space_health(self, written: Sequence[BoundStore]) -> Sequence[Component]:
+        """Return for each identified store whether an alert about its space was recorded."""
+        try:
+            recorded = await self._repo.recorded_pressures()
+        except CatalogueUnavailable:
+            return ()
+        return [
+            Component(
+                f"space of the {bound.store.tier} store {bound.store.location}",
+                healthy=not (alerts := alerts_of(recorded.get(bound.store_id, UNPRESSED))),
+                needed=False,
+                detail=alerts,
+            )
+            for bound in written
+            if bound.store_id is not None
+        ]
 
     @staticmethod
     def _store_health(bound: BoundStore) -> Component:

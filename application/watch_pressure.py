@@ -12,13 +12,15 @@ from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import JobKind, Run
+from traffic_storage.domain.placement import StoreStatus
 from traffic_storage.domain.pressure import (
     MEASURED_DAYS,
-    NotePressure,
     Pressure,
     PressureLevel,
     PressureRules,
     bytes_per_day,
+    change_of_alert,
+    change_of_level,
     of_limit,
     pressure,
 )
@@ -34,12 +36,13 @@ WATCH_PRESSURE = JobKind("watch_pressure")
 
 @frozen
 class StorePressure:
-    """The pressure on one store of this process."""
+    """The pressure on one store of this process, from its status."""
 
     store_id: StoreId
     tier: Tier
     location: str
     pressure: Pressure
+    status: StoreStatus
 
 
 class WatchPressure:
@@ -92,24 +95,42 @@ class WatchPressure:
         return PressureLevel.NONE
 
     async def run(self, _run: Run, _report: Report) -> Outcome:
-        """Do a job of the kind `WATCH_PRESSURE`: record each new level, with an event, and log it."""
+        """Do a job of the kind `WATCH_PRESSURE`: record each new level and alert, with an event.
+
+        Of all processes one records a change, and logs it.
+        """
         for found in await self():
-            here = found.pressure
-            change = NotePressure(found.store_id, here, self._clock.now())
-            if not await self._changes.apply(change):
-                continue
-            if here.level is PressureLevel.NONE:
-                logger.info("%s has enough space again", found.location)
-            else:
-                logger.warning("%s fills up (%s): %s", found.location, here.level.word, here.reason)
+            await self._note_level(found)
+            await self._note_alert(found)
         return Outcome()
+
+    async def _note_level(self, found: StorePressure) -> None:
+        change = change_of_level(found.store_id, found.pressure, self._rules, self._clock.now())
+        if not await self._changes.apply(change):
+            return
+        here = change.pressure
+        if here.level is PressureLevel.NONE:
+            logger.info("%s has enough space again", found.location)
+        else:
+            logger.warning("%s fills up (%s): %s", found.location, here.level.word, here.reason)
+
+    async def _note_alert(self, found: StorePressure) -> None:
+        change = change_of_alert(found.store_id, found.pressure, self._rules, self._clock.now())
+        if change is None or not await self._changes.apply(change):
+            return
+        used = f"{found.pressure.used_percent:g} % of its space"
+        if change.is_raised:
+            at = self._rules.alert_percent
+            logger.warning("%s uses %s: the alert is at %g %%", found.location, used, at)
+        else:
+            logger.info("the usage alert of %s is over: it uses %s", found.location, used)
 
     async def _of(
         self, bound: BoundStore, store_id: StoreId, rates: Mapping[StoreId, float]
     ) -> StorePressure:
         status = await self._stores.status(bound)
         found = pressure(status, rates.get(store_id, 0.0), self._rules)
-        return StorePressure(store_id, bound.store.tier, bound.store.location, found)
+        return StorePressure(store_id, bound.store.tier, bound.store.location, found, status)
 
     async def _rates(self, now: datetime) -> Mapping[StoreId, float]:
         today = day_of(now)

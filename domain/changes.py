@@ -33,7 +33,7 @@ from traffic_storage.domain.incidents import CloseIncident, Incident, IncidentKi
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.journal import SetJournalCursor
-from traffic_storage.domain.pressure import NotePressure
+from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import QuarantineChange
@@ -129,6 +129,7 @@ Change: TypeAlias = (
     | StageRules
     | Regrant
     | NotePressure
+    | NoteUsageAlert
     | RecordPlan
     | RefuteCopy
 )

@@ -38,6 +38,7 @@ class EventKind(StrEnum):
     PRODUCED = "produced"
     RULES_ENTERED = "rules_entered"
     PRESSURE = "pressure"
+    USAGE_ALERT = "usage_alert"
 
 
 @frozen

@@ -35,6 +35,7 @@ from traffic_storage.application.forget_purged import ForgetPurged
 from traffic_storage.application.heal_replica import HealReplica
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
+from traffic_storage.application.measure import Measure
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
@@ -384,6 +385,7 @@ def _pressure_rules(settings: StorageConfig) -> PressureRules:
         warn_within=timedelta(days=settings.warn_days_before_full),
         move_within=timedelta(days=settings.move_days_before_full),
         evidence_share=settings.evidence_reserve_share,
+        alert_percent=settings.alert_usage_percent,
     )
 
 
@@ -808,6 +810,18 @@ class Container(DeclarativeContainer):
     )
     clean_up = Singleton(
         CleanUp, retain=retain, stores=stores, examine=examine_quarantine, recover=recover
+    )
+    measure = Singleton(
+        Measure,
+        readings=_record_repo,
+        catalogue=_record_repo,
+        verify_replicas=verify_replicas,
+        watch_pressure=watch_pressure,
+        stores=stores,
+        cache=cache,
+        counters=counters,
+        clock=clock,
+        kinds=Called(tuple, handlers),
     )
     schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)

@@ -2,7 +2,7 @@
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
-`FixityRecords`, `Incidents` or `RetentionRecords`.
+`FixityRecords`, `Incidents`, `RetentionRecords` or `Readings`.
 """
 
 from abc import abstractmethod
@@ -20,6 +20,7 @@ from traffic_storage.ports.incidents import Incidents
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
 from traffic_storage.ports.outbox import Outbox
+from traffic_storage.ports.readings import Readings
 from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.retention import RetentionRecords
 from traffic_storage.ports.store_registry import StoreRegistry
@@ -40,6 +41,7 @@ class RecordRepo(
     FixityRecords,
     Incidents,
     RetentionRecords,
+    Readings,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

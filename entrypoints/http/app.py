@@ -19,6 +19,7 @@ from traffic_storage.entrypoints.http.docs import documentation_routes
 from traffic_storage.entrypoints.http.errors import Refused
 from traffic_storage.entrypoints.http.fixity import FixityEndpoints
 from traffic_storage.entrypoints.http.lifespan import ServedContainer
+from traffic_storage.entrypoints.http.metrics import GetMetrics, RequestMetrics
 from traffic_storage.entrypoints.http.middleware import (
     ConcurrencyLimit,
     ProblemHandler,
@@ -82,8 +83,9 @@ def create_storage_app(
     else:
         renew = None
     settings = container.settings()
+    metrics = RequestMetrics()
     served = ServedContainer(
-        container, lambda parts: storage_routes(_parts(parts, settings)), renew
+        container, lambda parts: storage_routes(_parts(parts, settings, metrics)), renew
     )
     policy = access_policy(settings, container.clock().now)
     app = StorageApp(
@@ -104,11 +106,12 @@ def create_storage_app(
     app.keys_needed = policy.keys_needed
     served.mount(app)
     app.router.routes += documentation_routes()
-    _add_middleware(app, settings, served, policy)
+    _add_middleware(app, settings, served, policy, metrics)
     return app
 
 
-def _parts(container: Container, settings: StorageConfig) -> Parts:
+def _parts(container: Container, settings: StorageConfig, metrics: RequestMetrics) -> Parts:
+    runtime = container.runtime()
     pace = Pace(settings.request_idle_timeout_seconds, settings.min_upload_bytes_per_second)
     ingest = Ingest(
         store_files=container.store_files(),
@@ -142,20 +145,25 @@ def _parts(container: Container, settings: StorageConfig) -> Parts:
         ),
         signer=container.signer(),
         statistics=container.statistics(),
-        runtime=container.runtime(),
+        runtime=runtime,
+        metrics=GetMetrics(metrics, container.measure(), lambda: runtime.started),
         pace=pace,
     )
 
 
 def _add_middleware(
-    app: FastAPI, settings: StorageConfig, served: ServedContainer, policy: AccessPolicy
+    app: FastAPI,
+    settings: StorageConfig,
+    served: ServedContainer,
+    policy: AccessPolicy,
+    metrics: RequestMetrics,
 ) -> None:
     """Add the middleware, the innermost first."""
     app.add_middleware(Starting, started=served.is_started, start=served.start)
     app.add_middleware(ConcurrencyLimit, limit=settings.max_concurrent_requests)
     app.add_middleware(Authentication, policy=policy, application=app)
     app.add_middleware(ProblemHandler)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, metrics=metrics)
 
 
 def _lifespan(

@@ -1,4 +1,4 @@
-"""The pure ASGI middleware of every request: id and log line, problems, concurrency, start.
+"""The pure ASGI middleware of every request: id, log line, metrics, problems, concurrency, start.
 
 The order from the outermost is `RequestContext`, `ProblemHandler`, `Authentication` (in
 `security`), `ConcurrencyLimit`, `Starting`.
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.http.errors import ClientGone, Crowded
+from traffic_storage.entrypoints.http.metrics import RequestMetrics
 from traffic_storage.entrypoints.http.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
 from traffic_storage.entrypoints.http.request_body import (
     AsgiRequest,
@@ -46,14 +47,15 @@ _POLICY_VIOLATION = 1008
 
 
 class RequestContext:
-    """Adds an id to every request and security headers to every response, and logs the request.
+    """Adds an id to every request and security headers to every response, logs and counts the request.
 
     The log line has the id, method, path, status, size, duration, principal and client address. It
     never contains a query or an access token.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: RequestMetrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and log it at its end."""
@@ -63,8 +65,14 @@ class RequestContext:
         begun = perf_counter()
         request_id = _request_id(scope)
         note_request_id(scope, request_id)
-        status, size = 0, 0
+        status, size, received = 0, 0, 0
         is_head = scope["method"] == "HEAD"
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
 
         async def enveloped(message: Message) -> None:
             nonlocal status, size
@@ -78,10 +86,12 @@ class RequestContext:
             await send(message)
 
         try:
-            await self._app(scope, receive, enveloped)
+            await self._app(scope, counted, enveloped)
         finally:
+            seconds = perf_counter() - begun
+            self._metrics.observe(scope, status, seconds, received=received, sent=size)
             if logger.isEnabledFor(logging.INFO):
-                _log(scope, request_id, status, size, perf_counter() - begun)
+                _log(scope, request_id, status, size, seconds)
 
 
 class ProblemHandler:

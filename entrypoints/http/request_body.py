@@ -23,6 +23,7 @@ from traffic_storage.entrypoints.http.errors import (
 
 _PRINCIPAL = "traffic_storage.principal"
 _REQUEST_ID = "traffic_storage.request_id"
+_ROUTE = "traffic_storage.route"
 _BODY = "traffic_storage.body"
 
 
@@ -279,6 +280,16 @@ def note_request_id(scope: Scope, request_id: str) -> None:
 def request_id_of(scope: Scope) -> str:
     """Return the request id, or an empty text if none was stored."""
     return str(scope.get(_REQUEST_ID, ""))
+
+
+def note_route(scope: Scope, template: str) -> None:
+    """Store the path template of the selected route in the ASGI scope of the request."""
+    scope[_ROUTE] = template
+
+
+def route_of(scope: Scope) -> str:
+    """Return the path template of the route of the request, or an empty text if it has none."""
+    return str(scope.get(_ROUTE, ""))
 
 
 def body_of(scope: Scope) -> IncomingBody | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.delete_files import DeleteFiles
@@ -55,6 +55,7 @@ from traffic_storage.entrypoints.http.holds import (
     UndeleteViolation,
 )
 from traffic_storage.entrypoints.http.jobs import JobEndpoints, ListJobs
+from traffic_storage.entrypoints.http.metrics import GetMetrics
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
 from traffic_storage.entrypoints.http.queries import (
     DescribeFile,
@@ -103,6 +104,7 @@ _MAINTENANCE = Access(Scope.MAINTENANCE)
 _LINK = Access(None)
 _LIVENESS = Access(None, counted=False, needs_start=False)
 _READINESS = Access(None, needs_start=False)
+_METRICS = Access(Scope.METRICS, counted=False, needs_start=False)
 
 _QUERYING: tuple[type[TrafficStorageError], ...] = (BadRequest, InvalidInput, Unavailable)
 _POSTING: tuple[type[TrafficStorageError], ...] = (
@@ -158,6 +160,7 @@ class Parts:
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
+    metrics: GetMetrics
     pace: Pace
 
 
@@ -492,6 +495,18 @@ def _service(parts: Parts) -> list[StorageRoute]:
             errors=_QUERYING,
             response_model=ReadinessView,
             response_description="the service is ready, possibly degraded",
+        ),
+        AsgiRoute(
+            "/metrics",
+            parts.metrics,
+            method="GET",
+            name="get_metrics",
+            summary="Get the metrics of requests, stores and jobs, for Prometheus",
+            tags=["service"],
+            access=_METRICS,
+            errors=(BadRequest, InvalidInput),
+            response_class=PlainTextResponse,
+            response_description="the metrics",
         ),
     ]
 

@@ -279,6 +279,12 @@ class StorageConfig:
         rules.number(0, 3650),
         "operators are told when a store will be full within this number of days",
     )
+    alert_usage_percent: float = setting(
+        90.0,
+        rules.number(1, 100),
+        "operators are told when so many percent of what a store can hold are used; the alert ends "
+        "5 points below",
+    )
     move_days_before_full: float = setting(
         2.0,
         rules.number(0, 3650),

@@ -120,6 +120,8 @@ async def test_health_of_all_parts() -> None:
             "catalogue",
             "local store host:/blobs",
             "cloud store s3.example/bucket",
+            "space of the local store host:/blobs",
+            "space of the cloud store s3.example/bucket",
             "cache",
         ]
         rig.cloud.go_down("the bucket does not answer")

@@ -66,3 +66,43 @@ async def test_statistics_show_when_a_store_will_be_full() -> None:
         ((found),) = (await service.container.statistics()()).pressure
         assert found.pressure.full_in == timedelta(days=4)
         assert (found.location, found.pressure.room_bytes) == ("host:/blobs", 8000)
+
+
+async def test_an_alert_about_usage_is_told_once_for_each_crossing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(
+        max_local_size_gb=1e-5,
+        alert_usage_percent=50.0,
+        evidence_reserve_share=0.0,
+        deletion_grace_days=0,
+    )
+    async with rig.running() as service:
+
+        async def watched() -> tuple[bool, str]:
+            """Whether the space is healthy, and what is wrong, after the job has run twice."""
+            await level(service)
+            await level(service)
+            health = await service.container.runtime().health()
+            assert health.ready
+            (space,) = [part for part in health.components if "space" in part.name]
+            return space.healthy, space.detail
+
+        assert await watched() == (True, "")
+        large = (await service.video(film(1, 4900), "large")).file
+        await level(service)
+        assert "alert" not in caplog.text
+        await service.video(film(2, 300))
+        healthy, detail = await watched()
+        assert not healthy
+        assert "alert_usage_percent" in detail
+        delete = service.container.delete_files()
+        await delete.file(large.file_id, "a test", "a person", override=True)
+        await service.sweep()
+        rig.clock.advance(timedelta(days=30))
+        assert await watched() == (True, "")
+        kinds = (EventKind.USAGE_ALERT,)
+        alerts = [one.event for one in await rig.repo.events() if one.event.kind in kinds]
+        assert [one.details["raised"] for one in alerts] == [True, False]
+        assert alerts[0].details["used_percent"] == 52.0
+        assert caplog.text.count("the alert is at 50 %") == 1

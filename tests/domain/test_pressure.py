@@ -1,6 +1,6 @@
 """Pressure: more room or a lower rate never raises it, and each level has its reason."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from attrs import evolve
@@ -11,15 +11,25 @@ from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.placement import StoreStatus
 from traffic_storage.domain.pressure import (
+    CLEARED_BELOW,
+    UNPRESSED,
+    NoteUsageAlert,
+    Pressure,
     PressureLevel,
     PressureRules,
+    RecordedPressure,
+    alerts_of,
     bytes_per_day,
+    change_of_alert,
+    change_of_level,
     evidence_bytes,
     pressure,
     room_bytes,
 )
 
 RULES = PressureRules()
+NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
+LOCAL = StoreId("local")
 STATUSES = st.builds(
     StoreStatus,
     store_id=st.just(StoreId("local")),
@@ -109,3 +119,61 @@ def test_a_rate_counts_at_least_a_day() -> None:
     assert bytes_per_day(500, timedelta(hours=1)) == 500
     assert bytes_per_day(500, timedelta(days=5)) == 100
     assert bytes_per_day(-500, timedelta(days=5)) == 0
+
+
+def alert(used: float | None) -> NoteUsageAlert | None:
+    """What is recorded of a store of which so many percent are used."""
+    return change_of_alert(LOCAL, Pressure(PressureLevel.NONE, 1, 0.0, None, "", used), RULES, NOON)
+
+
+@given(st.lists(st.floats(0, 100), max_size=30))
+def test_an_alert_follows_the_usage_with_a_gap_between_raising_and_clearing(
+    usages: list[float],
+) -> None:
+    known = UNPRESSED
+    for used in usages:
+        change = alert(used)
+        before, known = known, known if change is None else change.noted_over(known)
+        if used >= RULES.alert_percent:
+            assert known.is_raised
+        elif used < RULES.alert_percent - CLEARED_BELOW:
+            assert not known.is_raised
+        else:
+            assert known == before
+
+
+def test_an_unbounded_store_has_no_usage_alert() -> None:
+    assert alert(None) is None
+    unbounded = evolve(store(100), limit_bytes=None)
+    assert pressure(unbounded, 1.0, RULES).used_percent is None
+    assert pressure(store(0, 0), 0.0, RULES).used_percent == 100.0
+
+
+def test_the_usage_is_of_what_the_store_can_hold() -> None:
+    assert pressure(store(250), 0.0, RULES).used_percent == 25.0
+    # Others fill the disk: 150 bytes are free.
+    shared = evolve(store(450), free_bytes=150, reserve_bytes=100)
+    assert pressure(shared, 0.0, RULES).used_percent == 90.0
+
+
+@given(st.lists(st.floats(0.5, 30), max_size=30))
+def test_a_forecast_ends_only_when_the_store_fills_clearly_later(days: list[float]) -> None:
+    known = UNPRESSED
+    for left in days:
+        here = pressure(evolve(store(0), evidence_bytes=0), 1000 / left, RULES)
+        change = change_of_level(LOCAL, here, RULES, NOON)
+        before, known = known, change.noted_over(known)
+        if here.level is not PressureLevel.NONE:
+            assert known.level is here.level
+        elif left > 15.5:
+            assert known.level is PressureLevel.NONE
+        elif left < 15.3:
+            assert known.level is min(before.level, PressureLevel.FORECAST)
+
+
+def test_alerts_are_told_in_words() -> None:
+    assert alerts_of(UNPRESSED) == ""
+    both = RecordedPressure(PressureLevel.MOVE_OUT, is_raised=True)
+    assert alerts_of(both) == (
+        "the store fills up (pressure: move_out); more is used than alert_usage_percent allows"
+    )

@@ -11,6 +11,7 @@ from attrs import evolve
 from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
 from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
+from traffic_storage.adapters.record_repo.memory.readings import InMemoryReadings
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
@@ -57,7 +58,7 @@ from traffic_storage.domain.ingest import (
 )
 from traffic_storage.domain.jobs import Run, RunEnd
 from traffic_storage.domain.journal import SetJournalCursor
-from traffic_storage.domain.pressure import NotePressure, PressureLevel
+from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import (
@@ -98,6 +99,7 @@ class InMemoryRecordRepo(
     InMemoryReconciliation,
     InMemoryRetention,
     InMemoryFixity,
+    InMemoryReadings,
     RecordRepo,
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
@@ -109,11 +111,11 @@ class InMemoryRecordRepo(
         InMemoryReconciliation.__init__(self)
         InMemoryFixity.__init__(self)
         InMemoryRetention.__init__(self)
+        InMemoryReadings.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
         self._stores: dict[StoreId, RegisteredStore] = {}
-        self._pressures: dict[StoreId, PressureLevel] = {}
         self._appliers: Mapping[type, Callable[[Any], bool]] = {
             CommitUnit: self._commit,
             ObserveReplica: self._observe,
@@ -142,6 +144,7 @@ class InMemoryRecordRepo(
             StageRules: self.stage_rules,
             Regrant: self.regrant,
             NotePressure: self._note_pressure,
+            NoteUsageAlert: self._note_pressure,
             RecordPlan: self.record_plan,
             RefuteCopy: self._refute_copy,
         }
@@ -408,12 +411,9 @@ class InMemoryRecordRepo(
         self.record([change.event])
         return True
 
-    def _note_pressure(self, change: NotePressure) -> bool:
-        level = change.pressure.level
-        known = self._pressures.get(change.store_id, PressureLevel.NONE)
-        if change.store_id not in self._stores or known is level:
+    def _note_pressure(self, change: NotePressure | NoteUsageAlert) -> bool:
+        if not self.note(change):
             return False
-        self._pressures[change.store_id] = level
         self.record([change.event])
         return True
 

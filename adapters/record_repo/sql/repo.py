@@ -23,6 +23,7 @@ from traffic_storage.adapters.record_repo.sql.incidents import SqlIncidents
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
 from traffic_storage.adapters.record_repo.sql.outbox import SqlOutbox
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.adapters.record_repo.sql.readings import SqlReadings
 from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
 from traffic_storage.adapters.record_repo.sql.retention import SqlRetention
 from traffic_storage.domain.changes import Change
@@ -85,6 +86,7 @@ class SqlRecordRepo(
     SqlFixity,
     SqlIncidents,
     SqlRetention,
+    SqlReadings,
     RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""

@@ -90,12 +90,13 @@ LOCK_HOLDS = _lock(func.pg_advisory_xact_lock)
 LOCK_HOLDS_SHARED = _lock(func.pg_advisory_xact_lock_shared)
 
 # Stores.
-_STORE_COLUMNS = tuple(column for column in store.c if column.name not in {"number", "pressure"})
+_OWN_COLUMNS = frozenset({"number", "pressure", "usage_alert"})
+_STORE_COLUMNS = tuple(column for column in store.c if column.name not in _OWN_COLUMNS)
 _next_number = select(func.coalesce(func.max(store.c.number), _ZERO) + _ONE).scalar_subquery()
 INSERT_STORE = Statement(
     insert(store).values(
         {column.name: _given(f"new_{column.name}") for column in _STORE_COLUMNS}
-        | {"number": _next_number, "pressure": _ZERO}
+        | {"number": _next_number, "pressure": _ZERO, "usage_alert": literal_column("false")}
     ),
     tuple(f"new_{column.name}" for column in _STORE_COLUMNS),
 )
@@ -106,12 +107,22 @@ def _number(name: str) -> ColumnElement[int]:
     return select(store.c.number).where(store.c.store_id == _given(name)).scalar_subquery()
 
 
-# Changes no row where the level is the same.
+# Changes no row where the level is the same, or at most `above`.
 NOTE_PRESSURE = Statement(
     update(store)
-    .where(store.c.store_id == _given("id"), store.c.pressure != _given("level"))
+    .where(
+        store.c.store_id == _given("id"),
+        store.c.pressure != _given("level"),
+        store.c.pressure > _given("above"),
+    )
     .values(pressure=_given("level")),
-    ("id", "level"),
+    ("id", "level", "above"),
+)
+NOTE_USAGE_ALERT = Statement(
+    update(store)
+    .where(store.c.store_id == _given("id"), store.c.usage_alert != _given("raised"))
+    .values(usage_alert=_given("raised")),
+    ("id", "raised"),
 )
 # Compare-and-set on the incarnations (the random tokens of stores).
 EXCHANGE_STORE = Statement(

@@ -84,6 +84,7 @@ store = Table(
     Column("number", SmallInteger, nullable=False),
     # The level of `domain.pressure`.
     Column("pressure", SmallInteger, nullable=False),
+    Column("usage_alert", Boolean, nullable=False),
     UniqueConstraint("number"),
 )
 

@@ -21,7 +21,7 @@ from traffic_storage.entrypoints.http.errors import (
     NotAdmitted,
     UndeclaredAccess,
 )
-from traffic_storage.entrypoints.http.request_body import note_principal, route_path
+from traffic_storage.entrypoints.http.request_body import note_principal, note_route, route_path
 from traffic_storage.entrypoints.http.security.access import Access, access_of, note_access
 from traffic_storage.entrypoints.http.security.keys import KeyRing
 from traffic_storage.entrypoints.http.security.local_only import not_local_reason
@@ -119,11 +119,12 @@ class AccessPolicy:
 
 @frozen
 class Selected:
-    """The result of route selection: the access of the route, or the methods that the path has."""
+    """The result of route selection: the route's access and path, or the methods of the path."""
 
     is_found: bool
     access: Access | None = None
     allowed: tuple[str, ...] = ()
+    template: str = ""
 
 
 class Authentication:
@@ -151,6 +152,7 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         selected = select(self._application, scope)
+        note_route(scope, selected.template)
         self._authorise(scope, selected)
         if selected.is_found:
             note_access(scope, selected.access)
@@ -188,7 +190,8 @@ def select(application: FastAPI, scope: Scope) -> Selected:
     for route in iter_route_contexts(application.router.routes):
         match, _ = route.matches(scope)
         if match is Match.FULL:
-            return Selected(is_found=True, access=access_of(route.original_route))
+            found = route.original_route
+            return Selected(is_found=True, access=access_of(found), template=_template(found))
         if match is Match.PARTIAL:
             methods |= set(_served_methods(route.original_route))
     return Selected(is_found=False, allowed=tuple(sorted(methods)))
@@ -203,6 +206,10 @@ async def _refuse_unrouted(selected: Selected, scope: Scope, receive: Receive, s
         await RedirectResponse(address)(scope, receive, send)
         return
     raise NoSuchResource
+
+
+def _template(route: object) -> str:
+    return str(getattr(route, "path_format", "") or getattr(route, "path", ""))
 
 
 def _served_methods(route: object) -> Iterator[str]:

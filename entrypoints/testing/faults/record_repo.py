@@ -34,6 +34,7 @@ from traffic_storage.domain.jobs import (
     Schedule,
 )
 from traffic_storage.domain.journal import JournalCursor
+from traffic_storage.domain.pressure import RecordedPressure
 from traffic_storage.domain.quarantine import Quarantined
 from traffic_storage.domain.query import (
     MAX_LIMIT,
@@ -44,6 +45,7 @@ from traffic_storage.domain.query import (
     Page,
     ViolationQuery,
 )
+from traffic_storage.domain.readings import DueRetention, WaitingJobs
 from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
 from traffic_storage.domain.retention_plans import DueFile, RetentionPlan
@@ -204,6 +206,15 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def forget_reviews(self, before: datetime) -> None:
         await self._do("forget_reviews", lambda: self.inner.forget_reviews(before))
+
+    async def waiting_jobs(self, kinds: Sequence[JobKind]) -> Sequence[WaitingJobs]:
+        return await self._do("waiting_jobs", lambda: self.inner.waiting_jobs(kinds))
+
+    async def due_retention(self, as_of: datetime) -> DueRetention:
+        return await self._do("due_retention", lambda: self.inner.due_retention(as_of))
+
+    async def recorded_pressures(self) -> Mapping[StoreId, RecordedPressure]:
+        return await self._do("recorded_pressures", self.inner.recorded_pressures)
 
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))

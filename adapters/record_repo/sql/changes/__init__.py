@@ -13,7 +13,10 @@ from traffic_storage.adapters.record_repo.sql.changes.incidents import (
     CloseIncidentWriter,
     OpenIncidentWriter,
 )
-from traffic_storage.adapters.record_repo.sql.changes.note_pressure import NotePressureWriter
+from traffic_storage.adapters.record_repo.sql.changes.note_pressure import (
+    NotePressureWriter,
+    NoteUsageAlertWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.place_hold import PlaceHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
@@ -54,7 +57,7 @@ from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.journal import SetJournalCursor
-from traffic_storage.domain.pressure import NotePressure
+from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import (
@@ -96,6 +99,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     StageRules: StageRulesWriter,
     Regrant: RegrantWriter,
     NotePressure: NotePressureWriter,
+    NoteUsageAlert: NoteUsageAlertWriter,
     RecordPlan: RecordPlanWriter,
     RefuteCopy: RefuteCopyWriter,
 }

@@ -91,6 +91,7 @@ def _make_stores() -> None:
         sa.Column("confirmed_at", sa.BigInteger),
         sa.Column("number", sa.SmallInteger, nullable=False),
         sa.Column("pressure", sa.SmallInteger, nullable=False),
+        sa.Column("usage_alert", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("store_id", name="store_pkey"),
         sa.UniqueConstraint("number", name="store_number_key"),
     )
