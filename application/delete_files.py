@@ -8,7 +8,7 @@ from attrs import frozen
 
 from traffic_storage.application.export_journal import ExportJournal
 from traffic_storage.application.purge import Purge
-from traffic_storage.application.rules_in_force import RulesInForce
+from traffic_storage.application.rules_in_force import RulesInForce, lengthened
 from traffic_storage.domain.deletion import (
     MOST_FILES,
     REGRANTED,
@@ -30,7 +30,7 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identifiers import violation_id as checked_violation_id
 from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
-from traffic_storage.domain.rules_in_force import Regrant, Regranted, regranted, retained_file
+from traffic_storage.domain.rules_in_force import Regrant, Regranted
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -358,15 +358,7 @@ class DeleteFiles:
     async def _longer(self, files: Sequence[StoredFile]) -> tuple[Regranted, ...]:
         """Return what the rules in force grant these files, where that is later than recorded."""
         rules = (await self._in_force.current()).rules
-        types: dict[ViolationId, str] = {}
-        for violation_id in {file.violation_id for file in files}:
-            if violation_id and (violation := await self._catalogue.violation(violation_id)):
-                types[violation_id] = violation.record.violation_type
-        changes = (
-            regranted(retained_file(file, types.get(file.violation_id or ViolationId(""))), rules)
-            for file in files
-        )
-        return tuple(one for one in changes if one is not None and one.keep_until > one.was)
+        return await lengthened(files, rules, self._catalogue)
 
     async def _existing(self, file_id: FileId) -> StoredFile:
         file = await self._catalogue.file(file_id)

@@ -10,6 +10,7 @@ from uuid import UUID
 from attrs import define, frozen
 
 from traffic_storage.application.replica_reader import cache_key
+from traffic_storage.application.rules_in_force import REFRESH, RulesInForce, lengthened
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.deletion import (
@@ -53,12 +54,15 @@ class PurgeReport:
         waiting: files that have replicas in stores that this process can't reach now; another
             process, or a later purge, goes on with them.
         bytes_waiting: the stored bytes of these replicas.
+        kept: deleted files that are not purged yet, because retention rules that were entered after
+            their deletion keep them longer.
     """
 
     purged: int = 0
     bytes_freed: int = 0
     waiting: int = 0
     bytes_waiting: int = 0
+    kept: int = 0
 
 
 @frozen
@@ -86,10 +90,14 @@ class _Tally:
     bytes_freed: int = 0
     waiting: int = 0
     bytes_waiting: int = 0
+    kept: int = 0
 
 
 class Purge:
     """Erases files whose grace has ended and that are not held. Safe to run in many processes.
+
+    Retention rules that were entered after a deletion and keep the file longer delay its purge,
+    unless the deletion overrode the retention.
 
     A crash leaves a file `purging`; the next purge goes on with it. Replicas in stores that this
     process can't reach are left to others; the process that finds none left writes the certificate.
@@ -104,6 +112,7 @@ class Purge:
         stores: Stores,
         catalogue: Catalogue,
         deletions: Deletions,
+        in_force: RulesInForce,
         changes: Changes,
         cache: Cache,
         clock: Clock,
@@ -111,6 +120,7 @@ class Purge:
         self._stores = stores
         self._catalogue = catalogue
         self._deletions = deletions
+        self._in_force = in_force
         self._changes = changes
         self._cache = cache
         self._clock = clock
@@ -147,13 +157,17 @@ class Purge:
     async def run(self, _run: Run, report: Report) -> Outcome:
         """Do a job of the kind `PURGE`."""
         done = await self.due(report)
-        message = f"{done.waiting} files wait for a store" if done.waiting else ""
-        return Outcome(Done(Progress(done.purged, bytes=done.bytes_freed, message=message)))
+        told = [f"{done.waiting} files wait for a store"] if done.waiting else []
+        told += [f"the rules keep {done.kept} deleted files longer"] if done.kept else []
+        progress = Progress(done.purged, bytes=done.bytes_freed, message="; ".join(told))
+        return Outcome(Done(progress))
 
     async def _reported(self, tally: _Tally) -> PurgeReport:
         if tally.bytes_freed:
             await self._stores.recount()
-        return PurgeReport(tally.purged, tally.bytes_freed, tally.waiting, tally.bytes_waiting)
+        return PurgeReport(
+            tally.purged, tally.bytes_freed, tally.waiting, tally.bytes_waiting, tally.kept
+        )
 
     async def _due_pages(self) -> AsyncIterator[Sequence[FileId]]:
         now = self._clock.now()
@@ -167,6 +181,9 @@ class Purge:
             after = page.next
 
     async def _purge(self, names: Sequence[FileId], tally: _Tally) -> None:
+        kept = await self._kept_longer(names)
+        tally.kept += len(kept)
+        names = [name for name in names if name not in kept]
         await self._changes.apply(BeginPurge(tuple(names), self._clock.now()))
         files = await self._catalogue.files_by_id(names)
         begun = [file for file in files.values() if file.state is FileState.PURGING]
@@ -178,6 +195,23 @@ class Purge:
                 await self._erase(file, reachable, tally)
 
         await together(*(erase(file) for file in begun))
+
+    async def _kept_longer(self, names: Collection[FileId]) -> Collection[FileId]:
+        """Return those of these files that rules entered after their deletion still keep."""
+        entered = await self._in_force.current()
+        deletions = await self._deletions.deletions(list(names))
+        before = [
+            one.file_id
+            for one in deletions.values()
+            if not one.override and one.tombstoned_at <= entered.entered_at + REFRESH
+        ]
+        if not before:
+            return ()
+        files = (await self._catalogue.files_by_id(before)).values()
+        deleted = [file for file in files if file.state is FileState.TOMBSTONED]
+        granted = await lengthened(deleted, entered.rules, self._catalogue)
+        now = self._clock.now()
+        return {one.file_id for one in granted if one.keep_until > now}
 
     async def _confirmed(self, store_ids: Collection[StoreId]) -> frozenset[StoreId]:
         """Return those of these stores that may be changed now: their markers were read."""

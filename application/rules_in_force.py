@@ -1,7 +1,7 @@
 """The retention rules in force: read from the catalogue, entered at the first start, changed."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,13 +11,14 @@ from traffic_storage.application.export_journal import ExportJournal
 from traffic_storage.application.worker import GivenUp, Outcome, Report
 from traffic_storage.domain.canonical import Json, canonical_json, parse_json_object
 from traffic_storage.domain.errors import InvalidInput, NotFound
-from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.jobs import Done, JobKind, NewJob, Progress, Run
 from traffic_storage.domain.retention import CaptureBounds, RetentionPolicy
 from traffic_storage.domain.retention_rules import GivenRules, RetentionRule, RuleSet
 from traffic_storage.domain.rules_in_force import (
     EnterRules,
+    Regranted,
     RetainedFile,
     RulesEffect,
     RulesRevision,
@@ -25,6 +26,8 @@ from traffic_storage.domain.rules_in_force import (
     StageRules,
     StaleRules,
     effect_on,
+    regranted,
+    retained_file,
 )
 from traffic_storage.domain.rules_json import given_rules_in, json_of
 from traffic_storage.ports.catalogue import Catalogue
@@ -41,6 +44,24 @@ REFRESH = timedelta(seconds=10)
 """For how long a process may still store files by rules that were changed."""
 
 FIRST = Position(datetime(1970, 1, 1, tzinfo=UTC))
+
+
+async def lengthened(
+    files: Collection[StoredFile], rules: RuleSet, catalogue: Catalogue
+) -> tuple[Regranted, ...]:
+    """Return what these rules grant those of the files that they keep longer than is recorded.
+
+    Raises:
+        CatalogueUnavailable: the database can't be reached.
+    """
+    types: dict[ViolationId | None, str] = {}
+    for violation_id in {file.violation_id for file in files}:
+        if violation_id and (violation := await catalogue.violation(violation_id)):
+            types[violation_id] = violation.record.violation_type
+    changes = (
+        regranted(retained_file(file, types.get(file.violation_id)), rules) for file in files
+    )
+    return tuple(one for one in changes if one is not None and one.keep_until > one.was)
 
 
 class RulesInForce:

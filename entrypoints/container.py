@@ -604,6 +604,7 @@ class Container(DeclarativeContainer):
         stores=stores,
         catalogue=_record_repo,
         deletions=_record_repo,
+        in_force=rules_in_force,
         changes=_record_repo,
         cache=cache,
         clock=clock,

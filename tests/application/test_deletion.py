@@ -21,7 +21,7 @@ from traffic_storage.domain.errors import InvalidInput, NotFound, StorageUnavail
 from traffic_storage.domain.files import BlobKey, FileKind, FileState, ReplicaState, Tier
 from traffic_storage.domain.holds import Held, HoldReach, HoldRequest
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
-from traffic_storage.domain.jobs import Done, Run
+from traffic_storage.domain.jobs import Done, Progress, Run
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import HoldsQuery
 from traffic_storage.domain.retention_rules import RetentionRule
@@ -222,6 +222,41 @@ async def test_nothing_overrides_a_hold(
         await holds.release("0199a0c4-5d00-7000-8000-000000000000", "again", "judge")
     with pytest.raises(InvalidInput, match="UUID"):
         await holds.release("7", "again", "judge")
+
+
+async def test_rules_entered_in_the_grace_delay_a_purge(
+    rig: Rig, service: Service, delete: DeleteFiles
+) -> None:
+    """Everything is checked again before bytes are erased; only an override stands."""
+    for name in ("F", "G"):
+        await service.video(film(), name)
+    await delete.file("G", "a mistake", "clerk", override=True)
+    rig.clock.advance(YEARS)
+    await delete.batch([FileId("F")], "retention", "retention", "default-video")
+    rig.clock.advance(DAY)
+    await entered(service, LONGER)
+    rig.clock.advance(7 * DAY)
+    assert await purge(service) == PurgeReport(1, size_of(rig, "G"), kept=1)
+    assert rig.files[FileId("F")].state is FileState.TOMBSTONED
+    run = Run(uuid4(), uuid4(), PURGE, {}, 1, 1)
+    outcome = await service.container.purge().run(run, lambda _: None)
+    assert outcome.end == Done(Progress(message="the rules keep 1 deleted files longer"))
+    await entered(service)
+    assert (await purge(service)).purged == 1
+
+
+async def test_a_purge_that_has_begun_ends_under_longer_rules(
+    rig: Rig, service: Service, delete: DeleteFiles
+) -> None:
+    """Some of the bytes may be gone already."""
+    await service.video(film(), "F")
+    rig.clock.advance(YEARS)
+    await delete.file("F", "no longer needed", "clerk")
+    rig.clock.advance(7 * DAY)
+    rig.local.plan(Fault("delete", lambda: StorageUnavailable("away")))
+    assert await purge(service) == PurgeReport(waiting=1, bytes_waiting=size_of(rig))
+    await entered(service, LONGER)
+    assert (await purge(service)).purged == 1
 
 
 async def test_a_hold_stops_a_purge_that_has_not_begun(
