@@ -106,7 +106,8 @@ class RulesInForce:
             await self._changes.apply(EnterRules(first))
             # Another process may have been first.
             found = await self._records.rules_in_force() or first
-        if self._known is None and found.rules != self._configured:
+        # Rules that somebody entered are meant to differ from the settings.
+        if self._known is None and found.change_id is None and found.rules != self._configured:
             logger.warning(
                 "the retention rules in force (revision %d) differ from the settings and "
                 "retention_rules_file; `traffic-storage retention rules stage` shows the difference",

@@ -124,6 +124,7 @@ async def watch(job_id: str, /, *, json: AsJson = False, session: Shared) -> Exi
 
 
 def _say(job: "Job", *, json: bool) -> None:
+    from traffic_storage.domain.canonical import canonical_json
     from traffic_storage.entrypoints.views import job_view
 
     view = job_view(job)
@@ -131,7 +132,10 @@ def _say(job: "Job", *, json: bool) -> None:
         say_json(view)
         return
     fields = {name: value for name, value in view.items() if value not in ({}, None, "", False)}
-    say_fields({name: str(value) for name, value in fields.items()} | {"progress": _progress(job)})
+    shown = {name: str(value) for name, value in fields.items()}
+    if job.arguments:
+        shown["arguments"] = canonical_json(job.arguments).decode()
+    say_fields(shown | {"progress": _progress(job)})
     if job.error and job.ended_at is None:
         note(f"the job is tried again at {job.run_at.isoformat()}")
 

@@ -92,6 +92,16 @@ async def test_an_edit_of_the_settings_makes_nothing_due(
     assert ends(rig) == before | {"after": (NOON + 90 * DAY, "default-image")}
 
 
+async def test_rules_that_somebody_entered_are_not_compared_with_the_settings(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rig.running() as service:
+        await entered(service, LONG)
+    async with rig.running() as service:
+        await service.image(picture(), "after")
+    assert "differ from the settings" not in caplog.text
+
+
 async def test_a19_a_change_that_shortens_is_shown_before_it_is_entered(rig: Rig) -> None:
     """A19: an edit that shortens."""
     async with rig.running() as service:
