@@ -4,6 +4,7 @@ The levels are a ladder; a higher level includes what is done at the lower ones.
 evidence removed that is held, unexpired, or present in one store only.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
 
@@ -160,7 +161,8 @@ def pressure(status: StoreStatus, bytes_per_day: float, rules: PressureRules) ->
     `status.evidence_bytes` is the space that is kept for evidence.
     """
     room = room_bytes(status)
-    full_in = _full_in(room, bytes_per_day)
+    days = None if room is None else days_to_fill(room, (bytes_per_day,))
+    full_in = None if days is None else timedelta(days=days)
     used = used_percent(status, room)
     here = Pressure(PressureLevel.NONE, room, bytes_per_day, full_in, used_percent=used)
     if status.full or room == 0 or status.shortage(1):
@@ -255,8 +257,18 @@ def bytes_per_day(received: int, elapsed: timedelta) -> float:
     return max(0.0, received / max(1.0, elapsed / timedelta(days=1)))
 
 
-def _full_in(room: int | None, per_day: float) -> timedelta | None:
-    if room is None or per_day <= 0:
+def days_to_fill(room: float, bytes_per_day: Sequence[float]) -> float | None:
+    """Return after how many days `room` bytes are used up; None if that never happens.
+
+    `bytes_per_day` are the changes of the next days, at least one; afterwards each day changes as
+    much as the mean of the last seven of them. At most 36,500 days are returned.
+    """
+    for day, size in enumerate(bytes_per_day):
+        if size > 0 and room <= size:
+            return day + room / size
+        room -= size
+    last = bytes_per_day[-7:]
+    rate = sum(last) / len(last)
+    if rate <= 0:
         return None
-    days = min(room / per_day, _LONGEST / timedelta(days=1))
-    return timedelta(days=days)
+    return min(len(bytes_per_day) + room / rate, _LONGEST / timedelta(days=1))

@@ -103,6 +103,14 @@ class DailyUsage:
     change: CatalogueUsage = CatalogueUsage()
 
 
+@frozen
+class DeviceUsage:
+    """The totals of the counters of one device; None: of files that name no device."""
+
+    device_id: DeviceId | None
+    usage: CatalogueUsage
+
+
 def counted_by_commit(unit: Unit) -> Sequence[CounterChange]:
     """Return the changes of the counters when a file, or a violation with its files, is committed."""
     changes = [

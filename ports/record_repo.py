@@ -23,6 +23,7 @@ from traffic_storage.ports.outbox import Outbox
 from traffic_storage.ports.readings import Readings
 from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.retention import RetentionRecords
+from traffic_storage.ports.samples import Samples
 from traffic_storage.ports.store_registry import StoreRegistry
 
 
@@ -42,6 +43,7 @@ class RecordRepo(
     Incidents,
     RetentionRecords,
     Readings,
+    Samples,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

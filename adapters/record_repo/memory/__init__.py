@@ -14,6 +14,7 @@ from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.readings import InMemoryReadings
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
+from traffic_storage.adapters.record_repo.memory.samples import InMemorySamples
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
 from traffic_storage.domain.deletion import (
@@ -100,6 +101,7 @@ class InMemoryRecordRepo(
     InMemoryRetention,
     InMemoryFixity,
     InMemoryReadings,
+    InMemorySamples,
     RecordRepo,
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""

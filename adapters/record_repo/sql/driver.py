@@ -130,13 +130,14 @@ def recording(writes: Sequence[Write]) -> list[Step]:
 
 
 def _counting(writes: Iterable[Write]) -> list[Step]:
+    # Additions and removals apart: what was received is counted without what was removed.
     sums: defaultdict[Args, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for write in writes:
         for change in write.counters:
-            key = counter_row(change)
+            key = *counter_row(change), change.items > 0
             items, size = sums[key]
             sums[key] = items + change.items, size + change.bytes
-    rows = tuple((*key, *sums[key]) for key in sorted(sums) if any(sums[key]))
+    rows = tuple((*key[:-1], *sums[key]) for key in sorted(sums) if any(sums[key]))
     return [Step(ADD_USAGE, rows)] if rows else []
 
 

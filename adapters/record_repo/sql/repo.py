@@ -26,6 +26,7 @@ from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.readings import SqlReadings
 from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
 from traffic_storage.adapters.record_repo.sql.retention import SqlRetention
+from traffic_storage.adapters.record_repo.sql.samples import SqlSamples
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.files import (
     StoredFile,
@@ -87,6 +88,7 @@ class SqlRecordRepo(
     SqlIncidents,
     SqlRetention,
     SqlReadings,
+    SqlSamples,
     RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""
@@ -306,6 +308,8 @@ def folding(watermark: int, upto: int) -> Write:
             Step(statements.FOLD_TOTALS, folded),
             Step(statements.FOLD_DAYS, folded),
             Step(statements.FOLD_DEVICE_DAYS, folded),
+            Step(statements.FOLD_RECEIVED, folded),
+            Step(statements.FOLD_DEVICES, folded),
             Step(statements.DELETE_FOLDED, folded),
         ),
         grows=True,

@@ -44,8 +44,10 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     store,
     usage_day,
     usage_delta,
+    usage_device,
     usage_device_day,
     usage_fold,
+    usage_received,
     usage_total,
     violation,
 )
@@ -289,16 +291,17 @@ def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
 _folded = (usage_delta.c.delta_id > _given("watermark"), usage_delta.c.delta_id <= _given("upto"))
 
 
-def _fold_into(table: Table) -> Statement:
+def _fold_into(table: Table, *conditions: ColumnElement[bool]) -> Statement:
     """Return the statement that adds recorded counter changes to a table of totals.
 
-    The changes are those in a range of ids; they are summed by the primary key of the table.
+    The changes are those in a range of ids that meet the conditions; they are summed by the primary
+    key of the table.
     """
     keys = [column.name for column in table.primary_key]
     columns = [usage_delta.c[key] for key in keys]
     changes = (
         select(*columns, *(_sum(usage_delta.c[name]) for name in _AMOUNTS))
-        .where(*_folded)
+        .where(*_folded, *conditions)
         .group_by(*columns)
         # Two transactions lock the same rows in the same order.
         .order_by(*columns)
@@ -329,6 +332,9 @@ CLAIM_FOLD = Statement(
 FOLD_TOTALS = _fold_into(usage_total)
 FOLD_DAYS = _fold_into(usage_day)
 FOLD_DEVICE_DAYS = _fold_into(usage_device_day)
+_is_addition = usage_delta.c["items"] > _ZERO
+FOLD_RECEIVED = _fold_into(usage_received, _is_addition)
+FOLD_DEVICES = _fold_into(usage_device)
 DELETE_FOLDED = Statement(delete(usage_delta).where(*_folded), ("watermark", "upto"))
 
 # Reads.
@@ -446,6 +452,20 @@ DEVICE_DAYS = Statement(
         "day",
     ),
     ("first", "last", "of_device"),
+)
+RECEIVED = Statement(
+    _usage(union_all(_days(usage_received), _days(usage_delta, _unfolded, _is_addition)), "day"),
+    ("first", "last"),
+)
+DEVICES = Statement(
+    _usage(
+        union_all(
+            select(*_columns(usage_device, "device")),
+            select(*_columns(usage_delta, "device")).where(_unfolded),
+        ),
+        "device",
+    ),
+    (),
 )
 WATERMARK = Statement(select(usage_fold.c.watermark), ())
 # The newest visible delta, and a transaction id. On PostgreSQL every transaction that has drawn a

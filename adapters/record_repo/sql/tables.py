@@ -684,3 +684,26 @@ usage_device_day = Table(
     Column("bytes", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# What was added on each day, without what was removed.
+usage_received = Table(
+    "usage_received",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("store", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kind", _text(), primary_key=True),
+    Column("items", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+# The totals of each device: at most (stores + 1) x kinds rows for a device.
+usage_device = Table(
+    "usage_device",
+    metadata,
+    Column("device", _text(), primary_key=True),
+    Column("store", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kind", _text(), primary_key=True),
+    Column("items", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.deletion import Certificate, Deletion, Removal
+from traffic_storage.domain.duplicates import Content
 from traffic_storage.domain.events import RecordedEvent
 from traffic_storage.domain.files import BlobKey, FileKind, StoredFile, Tier
 from traffic_storage.domain.fixity import DuePosition, FixityDay, StoreCoverage
@@ -50,7 +51,7 @@ from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
 from traffic_storage.domain.retention_plans import DueFile, RetentionPlan
 from traffic_storage.domain.rules_in_force import RetainedFile, RulesRevision, StagedRules
-from traffic_storage.domain.usage import CatalogueUsage, DailyUsage
+from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, DeviceUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -194,6 +195,23 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def staged_rules(self, change_id: UUID) -> StagedRules | None:
         return await self._do("staged_rules", lambda: self.inner.staged_rules(change_id))
+
+    async def device_usage(self) -> Sequence[DeviceUsage]:
+        return await self._do("device_usage", self.inner.device_usage)
+
+    async def daily_received(self, first: date, last: date) -> Sequence[DailyUsage]:
+        return await self._do("daily_received", lambda: self.inner.daily_received(first, last))
+
+    async def sample_files(self, kind: FileKind, limit: int, seed: int) -> Sequence[StoredFile]:
+        return await self._do("sample_files", lambda: self.inner.sample_files(kind, limit, seed))
+
+    async def sample_violations(self, limit: int, seed: int) -> Sequence[StoredViolation]:
+        return await self._do(
+            "sample_violations", lambda: self.inner.sample_violations(limit, seed)
+        )
+
+    async def newest_contents(self, kind: FileKind, limit: int) -> Sequence[Content]:
+        return await self._do("newest_contents", lambda: self.inner.newest_contents(kind, limit))
 
     async def retained_files(self, kind: FileKind, after: Position) -> Sequence[RetainedFile]:
         return await self._do("retained_files", lambda: self.inner.retained_files(kind, after))

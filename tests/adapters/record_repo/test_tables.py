@@ -346,6 +346,9 @@ class TestMerging:
             Step(
                 statements.ADD_USAGE,
                 (
+                    # Additions are not offset by removals.
+                    (number, "", "image", "c", -1, -1),
+                    (number, "", "image", "c", 1, 1),
                     (number, "", "violation", "c", 3, 0),
                     (number, "r", "image", "", -3, -15),
                     (number, "s", "image", "c", 3, 30),

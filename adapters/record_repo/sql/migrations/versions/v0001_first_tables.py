@@ -548,6 +548,23 @@ def _make_folded_counters() -> None:
         sa.PrimaryKeyConstraint("device", "day", "store", "kind", name="usage_device_day_pkey"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "usage_received",
+        sa.Column("day", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("store", sa.SmallInteger, autoincrement=False, nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        *_amounts(),
+        sa.PrimaryKeyConstraint("day", "store", "kind", name="usage_received_pkey"),
+    )
+    op.create_table(
+        "usage_device",
+        sa.Column("device", _text(), nullable=False),
+        sa.Column("store", sa.SmallInteger, autoincrement=False, nullable=False),
+        sa.Column("kind", _text(), nullable=False),
+        *_amounts(),
+        sa.PrimaryKeyConstraint("device", "store", "kind", name="usage_device_pkey"),
+        sqlite_with_rowid=False,
+    )
 
 
 def _amounts() -> tuple[sa.Column[int], sa.Column[int]]:

@@ -1,0 +1,111 @@
+"""Samples from a database: ids are drawn by one statement, then their rows are looked up."""
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from hashlib import blake2b
+from itertools import groupby
+from random import Random
+
+from attrs import frozen
+
+from traffic_storage.adapters.record_repo.sql import rows, sample_statements, statements
+from traffic_storage.adapters.record_repo.sql.driver import Driver
+from traffic_storage.adapters.record_repo.sql.statement import Statement
+from traffic_storage.domain.digests import Sha256
+from traffic_storage.domain.duplicates import Content
+from traffic_storage.domain.files import FileKind, StoredFile
+from traffic_storage.domain.identifiers import DeviceId
+from traffic_storage.domain.usage import DailyUsage, DeviceUsage
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.samples import Samples
+
+_MOST_LOOKED_AT = 200
+_DRAWN_PAGES = 8
+"""How many rows of PostgreSQL's pages are drawn for each one that is kept."""
+_DRAWN_ROWS = 2
+_AT_LEAST = 50
+
+
+@frozen
+class _Population:
+    """Rows from which a sample is drawn: how many are wanted, in a table of how many."""
+
+    rows: int
+    table: int
+
+    def numbers(self, last: int, limit: int, seed: int) -> str:
+        """Return numbers of rows, 1 to `last`, as a JSON list: about twice `limit` are of wanted rows."""
+        count = _AT_LEAST + _DRAWN_ROWS * limit * last // max(1, self.rows)
+        drawn = Random(seed).sample(  # noqa: S311 - a sample, no secret
+            range(1, last + 1), min(last, count, _AT_LEAST + _MOST_LOOKED_AT * limit)
+        )
+        return json.dumps(drawn)
+
+    def percent(self, limit: int) -> float:
+        """Return the percentage of pages to draw."""
+        share = _DRAWN_PAGES * limit / max(1, self.rows)
+        return 100 * min(1.0, share, _MOST_LOOKED_AT * limit / max(1, self.table))
+
+
+class SqlSamples(Samples):
+    """Reads samples and counters in the database of `driver`."""
+
+    _driver: Driver
+
+    async def device_usage(self) -> Sequence[DeviceUsage]:
+        found = await self._driver.read(statements.DEVICES, [()])
+        return [
+            DeviceUsage(DeviceId(device) if device else None, rows.usage_of(row[1:] for row in own))
+            for device, own in groupby(found, key=lambda row: row[0])
+        ]
+
+    async def daily_received(self, first: date, last: date) -> Sequence[DailyUsage]:
+        between = rows.day_number(first), rows.day_number(last)
+        return rows.days_of(await self._driver.read(statements.RECEIVED, [between]))
+
+    async def sample_files(self, kind: FileKind, limit: int, seed: int) -> Sequence[StoredFile]:
+        usage = rows.usage_of(await self._driver.read(statements.USAGE, [()]))
+        counts = {row.kind: row.files for row in usage.files}
+        population = _Population(counts.get(kind, 0), sum(counts.values()))
+        ids = await self._drawn(
+            (sample_statements.SAMPLED_FILES, sample_statements.LAST_FILE),
+            (population, limit, seed, kind.value),
+        )
+        found = await self._driver.read(statements.FILE, [(one,) for one in ids]) if ids else ()
+        return rows.files_of(found)
+
+    async def sample_violations(self, limit: int, seed: int) -> Sequence[StoredViolation]:
+        usage = rows.usage_of(await self._driver.read(statements.USAGE, [()]))
+        population = _Population(usage.violations, usage.violations)
+        ids = await self._drawn(
+            (sample_statements.SAMPLED_VIOLATIONS, sample_statements.LAST_VIOLATION),
+            (population, limit, seed, ""),
+        )
+        executions = [(one,) for one in ids]
+        if not executions:
+            return ()
+        return rows.violations_of(await self._driver.read(statements.VIOLATION, executions))
+
+    async def newest_contents(self, kind: FileKind, limit: int) -> Sequence[Content]:
+        args = (kind.value, limit)
+        found = await self._driver.read(sample_statements.NEWEST_CONTENTS, [args])
+        return [
+            Content(file_id, device_id, Sha256(sha256.hex()), size)
+            for file_id, device_id, sha256, size in found
+        ]
+
+    async def _drawn(
+        self, of: tuple[Statement, Statement], wanted: tuple[_Population, int, int, str]
+    ) -> list[str]:
+        (sampled, last), (population, limit, seed, kind) = of, wanted
+        ((highest,),) = await self._driver.read(last, [()])
+        numbers = population.numbers(highest, limit, seed)
+        args = (kind, numbers, population.percent(limit), seed)
+        ids = [row[0] for row in await self._driver.read(sampled, [args])]
+        return sorted(ids, key=lambda one: _shuffled(one, seed))[:limit]
+
+
+def _shuffled(row_id: str, seed: int) -> bytes:
+    """Return the place of a row in an order by chance."""
+    return blake2b(f"{seed} {row_id}".encode(), digest_size=8).digest()
