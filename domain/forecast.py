@@ -4,7 +4,7 @@ All series are one value a day, the oldest first, without gaps. Formulas follow 
 G. Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition (FPP3), chapters 5 and 8.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from itertools import product
 from typing import TypeAlias
@@ -81,7 +81,8 @@ class Forecast:
         """
         days = np.arange(1, len(self.values) + 1)
         level = self.total_error / self.held_out if self.held_out else self.daily_error
-        return np.maximum(self.daily_error * np.sqrt(days), level * days)
+        found: Series = np.maximum(self.daily_error * np.sqrt(days), level * days)
+        return found
 
 
 def forecast(series: Sequence[float] | Series, days: int) -> Forecast:
@@ -139,16 +140,8 @@ def _mean_error(errors: Series) -> float:
 
 def predict(method: Method, series: Series, days: int) -> Series:
     """Return the forecast of the `days` days behind a series of at least a week, at least 0 each."""
-    match method:
-        case Method.MEAN:
-            found = np.full(days, series[-WEEK:].mean())
-        case Method.SEASONAL_NAIVE:
-            found = np.resize(series[-WEEK:], days)
-        case Method.DAMPED_TREND:
-            found = _smoothed(series, days, seasonal=False)
-        case Method.DAMPED_TREND_WEEKLY:
-            found = _smoothed(series, days, seasonal=len(series) >= 2 * WEEK)
-    return np.maximum(0.0, found)
+    found: Series = np.maximum(0.0, _METHODS[method](series, days))
+    return found
 
 
 _ALPHAS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
@@ -205,3 +198,13 @@ def _start(series: Series, count: int, *, seasonal: bool) -> tuple[Series, Serie
         weeks = series[: whole * WEEK].reshape(whole, WEEK)
         season += (weeks - weeks.mean(axis=1, keepdims=True)).mean(axis=0)[:, None]
     return np.full(count, first), np.full(count, (second - first) / WEEK), season
+
+
+_METHODS: Mapping[Method, Callable[[Series, int], Series]] = {
+    Method.MEAN: lambda series, days: np.full(days, series[-WEEK:].mean()),
+    Method.SEASONAL_NAIVE: lambda series, days: np.resize(series[-WEEK:], days),
+    Method.DAMPED_TREND: lambda series, days: _smoothed(series, days, seasonal=False),
+    Method.DAMPED_TREND_WEEKLY: lambda series, days: _smoothed(
+        series, days, seasonal=len(series) >= 2 * WEEK
+    ),
+}

@@ -20,6 +20,7 @@ from dependency_injector.providers import Dependency, List, Object, Selector, Si
 
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.analyse_storage import AnalyseStorage
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.check_invariants import CheckInvariants
 from traffic_storage.application.clean_up import CleanUp
@@ -85,9 +86,11 @@ from traffic_storage.domain.fixity import FixityPolicy
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.pressure import PressureRules
+from traffic_storage.domain.prices import Prices
 from traffic_storage.domain.reconcile import Breaker
 from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.domain.retention_plans import DeletionLimits
+from traffic_storage.domain.storage_patterns import StorageOptions
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.settings.retention_file import configured_rules
 from traffic_storage.entrypoints.signing import SigningKey
@@ -325,6 +328,11 @@ def _days(name: str) -> Callable[[StorageConfig], timedelta]:
 
 def _fixity_policy(settings: StorageConfig) -> FixityPolicy:
     return FixityPolicy(timedelta(days=settings.fixity_days))
+
+
+def _storage_options(settings: StorageConfig, strategy: StorageStrategy) -> StorageOptions:
+    prices = Prices(settings.prices, settings.currency)
+    return StorageOptions(strategy, settings.thresholds, settings.max_local_bytes, prices)
 
 
 def _handlers(
@@ -572,6 +580,16 @@ class Container(DeclarativeContainer):
         cache=cache,
         counters=counters,
         clock=clock,
+    )
+    analyse_storage = Singleton(
+        AnalyseStorage,
+        catalogue=_record_repo,
+        samples=_record_repo,
+        registry=_record_repo,
+        watch_pressure=watch_pressure,
+        in_force=rules_in_force,
+        clock=clock,
+        options=Called(_storage_options, settings, strategy),
     )
     signing_key = Singleton(SigningKey, settings)
     signer = Singleton(

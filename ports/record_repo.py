@@ -2,7 +2,7 @@
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
-`FixityRecords`, `Incidents`, `RetentionRecords` or `Readings`.
+`FixityRecords`, `Incidents`, `RetentionRecords`, `Readings` or `Samples`.
 """
 
 from abc import abstractmethod

@@ -25,6 +25,7 @@ COMMANDS = (
     Command("undelete", f"{_HERE}.deletion:undelete", "Bring a deleted file or violation back."),
     Command("certificate", f"{_HERE}.deletion:certificate", "Print a destruction certificate."),
     Command("stats", f"{_HERE}.stats:stats", "Show how much is stored on each tier."),
+    Command("analyze", f"{_HERE}.analyze:app", "Analyse quality, storage and violations."),
     Command("url", f"{_HERE}.url:url", "Create a link to a file; the link expires."),
     Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
     Command("sync", f"{_HERE}.sync:sync", "Make due copies, move files out of full local disk."),

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.pressure import PressureLevel
-from traffic_storage.entrypoints.cli.output import in_bytes, say_fields
+from traffic_storage.entrypoints.cli.output import say_fields
 
 _A_DAY, _A_YEAR = timedelta(days=1), timedelta(days=365)
 

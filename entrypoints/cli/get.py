@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
-from traffic_storage.entrypoints.cli.output import (
-    flush_out,
-    in_bytes,
-    note,
-    printable,
-    say_bytes,
-    say_json,
-)
+from traffic_storage.entrypoints.cli.output import flush_out, note, printable, say_bytes, say_json
 from traffic_storage.entrypoints.cli.progress import Progress
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
 

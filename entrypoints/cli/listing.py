@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from attrs import evolve, frozen
 
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.holds import Hold
 from traffic_storage.domain.incidents import Incident, IncidentsQuery
@@ -19,14 +20,7 @@ from traffic_storage.domain.query import (
     ViolationQuery,
 )
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.entrypoints.cli.output import (
-    in_bytes,
-    note,
-    say,
-    say_fields,
-    say_json,
-    say_table,
-)
+from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
 from traffic_storage.entrypoints.fixity_views import IncidentView, incident_view
 from traffic_storage.entrypoints.views import (
     HoldView,

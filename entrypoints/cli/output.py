@@ -10,7 +10,6 @@ from typing import TextIO
 from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.errors import FieldProblem, TrafficStorageError, WrongFields
 
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _BOLD = "\x1b[1m"
 _BOLD_RED = "\x1b[1;31m"
 _RESET = "\x1b[0m"
@@ -110,16 +109,6 @@ def printable(text: object) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in str(text)
     )
-
-
-def in_bytes(size: int) -> str:
-    """Return a size as text in powers of 1000, such as 1.5 MB."""
-    number = float(size)
-    for unit in _UNITS:
-        if number < 1000 or unit == _UNITS[-1]:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError("unreachable: the last entry has no upper limit")
 
 
 def styled(text: str, code: str, stream: TextIO) -> str:

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.entrypoints.cli.confirm import Yes, confirmed
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
-from traffic_storage.entrypoints.cli.output import in_bytes, note, say_fields, say_json
+from traffic_storage.entrypoints.cli.output import note, say_fields, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened
 
 if TYPE_CHECKING:

@@ -5,16 +5,10 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.confirm import Yes, confirmed
-from traffic_storage.entrypoints.cli.output import (
-    in_bytes,
-    note,
-    say,
-    say_fields,
-    say_json,
-    say_table,
-)
+from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
 from traffic_storage.entrypoints.cli.session import (
     AsJson,
     Flag,

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
-from traffic_storage.entrypoints.cli.output import in_bytes, note, say, say_json
+from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
 
 if TYPE_CHECKING:

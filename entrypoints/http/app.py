@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.container import Container, build
+from traffic_storage.entrypoints.http.analytics import AnalyticsEndpoints
 from traffic_storage.entrypoints.http.docs import documentation_routes
 from traffic_storage.entrypoints.http.errors import Refused
 from traffic_storage.entrypoints.http.fixity import FixityEndpoints
@@ -143,6 +144,7 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
             clean_up=container.clean_up(),
             jobs=container.jobs(),
         ),
+        analytics=AnalyticsEndpoints(container.analyse_storage()),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=runtime,

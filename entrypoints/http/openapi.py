@@ -24,6 +24,7 @@ TAGS = [
     {"name": "retention", "description": "How long files are kept, and why"},
     {"name": "jobs", "description": "Work that is done outside of a request"},
     {"name": "fixity", "description": "Verification of the copies of files, and incidents"},
+    {"name": "analytics", "description": "Analyses of what is stored"},
     {"name": "service", "description": "Statistics and health of the service"},
 ]
 _SECURITY_SCHEME = "api_key"

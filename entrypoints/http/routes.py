@@ -34,6 +34,7 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.holds import Held
 from traffic_storage.domain.media import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from traffic_storage.domain.principal import Scope
+from traffic_storage.entrypoints.http.analytics import AnalyticsEndpoints, analytics_routes
 from traffic_storage.entrypoints.http.downloads import GetFile, OpenAccessUrl
 from traffic_storage.entrypoints.http.errors import (
     BadMultipart,
@@ -157,6 +158,7 @@ class Parts:
     legal_holds: LegalHolds
     delete_files: DeleteFiles
     retention: RetentionParts
+    analytics: AnalyticsEndpoints
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -174,6 +176,7 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
         *_jobs(parts),
         *fixity_routes(parts.fixity),
         *retention_routes(parts.retention),
+        *analytics_routes(parts.analytics),
         *_service(parts),
     ]
 

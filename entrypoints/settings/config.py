@@ -14,6 +14,7 @@ from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
+from traffic_storage.domain.prices import Price
 from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.entrypoints.settings import rules
 from traffic_storage.entrypoints.settings.rules import BucketRoute, Rule
@@ -398,6 +399,15 @@ class StorageConfig:
         rules.whole(1, 3650),
         "how long a blob that no file in the catalogue explains, and that is not needed, is kept",
     )
+
+    prices: tuple[Price, ...] = field(
+        default=(),
+        converter=rules.as_prices,
+        metadata=described(
+            rules.PRICES, "price of 10⁹ bytes a month in each tier, for the costs in analyses"
+        ),
+    )
+    currency: str = setting("EUR", rules.CURRENCY, "currency of prices")
 
     public_url: str = field(
         default="http://localhost:8001",

@@ -8,6 +8,7 @@ from pathlib import Path
 from attrs import asdict, fields_dict, frozen
 
 from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.prices import Price
 from traffic_storage.entrypoints.settings.config import StorageConfig
 from traffic_storage.entrypoints.settings.rules import BucketRoute, span
 from traffic_storage.entrypoints.settings.secret import Secret
@@ -61,6 +62,8 @@ def shown(name: str, value: object) -> Json:
             return span(value)
         case BucketRoute():
             return {part: text for part, text in asdict(value).items() if text is not None}
+        case Price():
+            return {"tier": value.tier, "gb_month": value.gb_month}
         case tuple():
             return [shown(name, entry) for entry in value]
         case str() if name == "api_keys":

@@ -21,8 +21,9 @@ from attrs import frozen
 from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.encoding import ImageFormat
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
-from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.prices import Price
 from traffic_storage.domain.principal import parse_api_key
 from traffic_storage.entrypoints.settings.secret import Secret
 
@@ -197,6 +198,11 @@ def _route_problems(name: str, route: BucketRoute) -> Iterator[FieldProblem]:
         yield from URL.problems(f"{name}.endpoint", route.endpoint)
 
 
+def _price_problems(name: str, price: Price) -> Iterator[FieldProblem]:
+    yield from word_of(Tier).problems(f"{name}.tier", price.tier)
+    yield from number(0, 1e9).problems(f"{name}.gb_month", price.gb_month)
+
+
 SWITCH = Rule("true or false", bool)
 FOLDER = Rule(
     "the path of a folder, in UTF-8",
@@ -220,6 +226,14 @@ REGION = text("the name of a region", r"[A-Za-z0-9\-]+", 64)
 PATTERN = text("a pattern of device ids such as cam_north_*", ".+", 1024)
 API_KEY = Rule("a line that `traffic-storage keys new` prints", inner=_key_problems)
 API_KEYS = list_of(API_KEY, _are_distinct, ", no name and no digest twice")
+CURRENCY = text("a currency, such as EUR", r"[A-Z]{3}", 3)
+PRICES = list_of(
+    Rule("tier (local or cloud) and gb_month", Price, inner=_price_problems),
+    lambda entries: (
+        len({getattr(one, "tier", place) for place, one in enumerate(entries)}) == len(entries)
+    ),
+    ", no tier twice",
+)
 ROUTES = list_of(
     Rule(
         "device_pattern, bucket and optionally region, endpoint", BucketRoute, inner=_route_problems
@@ -271,6 +285,10 @@ def as_routes(
     value: Sequence[BucketRoute | Mapping[str, str | None] | Sequence[str | None]],
 ) -> tuple[BucketRoute, ...]:
     return _listed(_route, value)
+
+
+def as_prices(value: Sequence[Price | Mapping[str, Any] | Sequence[Any]]) -> tuple[Price, ...]:
+    return _listed(_price, value)
 
 
 def near(name: str, names: Iterable[str], cutoff: float = 0.7) -> str:
@@ -325,6 +343,13 @@ def _duration(text: str) -> timedelta:
 
 def _route(entry: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> BucketRoute:
     return BucketRoute(*entry) if isinstance(entry, list | tuple) else BucketRoute(**entry)
+
+
+def _price(entry: Mapping[str, Any] | Sequence[Any] | Price) -> Price:
+    if isinstance(entry, Price):
+        return entry
+    tier, gb_month = (entry["tier"], entry["gb_month"]) if isinstance(entry, Mapping) else entry
+    return Price(_word(Tier, tier), gb_month)
 
 
 _READERS: dict[Kind, Callable[[str], object]] = {

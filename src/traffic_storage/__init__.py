@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import build as build
     from traffic_storage.entrypoints.container import running as running
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
+    from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
     from traffic_storage.entrypoints.service.service import StorageService as StorageService
     from traffic_storage.entrypoints.settings import BucketRoute as BucketRoute
     from traffic_storage.entrypoints.settings import StorageConfig as StorageConfig
@@ -65,6 +66,7 @@ __all__ = [
     "Conflict",
     "Container",
     "Cursor",
+    "DataAnalyzer",
     "DatabaseManager",
     "DeadlinePassed",
     "DigestMismatch",
@@ -114,6 +116,7 @@ _PLACES = {
     "WrongState": "traffic_storage.domain.errors:WrongState",
     "Container": "traffic_storage.entrypoints.container:Container",
     "Cursor": "traffic_storage.domain.query:Cursor",
+    "DataAnalyzer": "traffic_storage.entrypoints.service.analyzer:DataAnalyzer",
     "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",
     "DeadlinePassed": "traffic_storage.ports.errors:DeadlinePassed",
     "DigestMismatch": "traffic_storage.domain.errors:DigestMismatch",

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     FromClause,
+    Select,
     Table,
     Text,
     bindparam,
@@ -27,7 +28,9 @@ from traffic_storage.domain.files import FileState
 
 _NAMES = ("of_kind", "numbers", "percent", "seed")
 _available: ColumnElement[str] = literal_column(f"'{FileState.AVAILABLE}'")
-_drawn = select(literal_column("value")).select_from(func.json_each(bindparam("numbers")))
+_drawn: Select[Any] = select(literal_column("value")).select_from(
+    func.json_each(bindparam("numbers"))
+)
 
 
 def _sample(table: Table) -> FromClause:
@@ -60,7 +63,7 @@ SAMPLED_VIOLATIONS = Statement(
 def _last_number(table: Table) -> Statement:
     """Return the statement for the highest number of a row on SQLite, 0 on PostgreSQL."""
     zero = literal_column("0", BigInteger)
-    highest = func.coalesce(func.max(literal_column("rowid")), zero)
+    highest: ColumnElement[int] = func.coalesce(func.max(literal_column("rowid")), zero)
     return Statement(select(zero), (), on_sqlite=select(highest).select_from(table))
 
 

@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_files import Stored
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.canonical import parse_json_object
 from traffic_storage.domain.errors import InvalidInput, NotFound, TooLarge, TrafficStorageError
 from traffic_storage.domain.file_names import file_name_of
@@ -17,14 +18,7 @@ from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.cli.bulk_store.candidates import Candidate, examine, files_in
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
-from traffic_storage.entrypoints.cli.output import (
-    in_bytes,
-    note,
-    note_failure,
-    printable,
-    say,
-    say_json,
-)
+from traffic_storage.entrypoints.cli.output import note, note_failure, printable, say, say_json
 from traffic_storage.entrypoints.cli.progress import Progress
 from traffic_storage.entrypoints.cli.session import Session, opened
 from traffic_storage.entrypoints.settings import StorageConfig

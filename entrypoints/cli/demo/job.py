@@ -12,6 +12,7 @@ from PIL import Image
 
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoredEvidence
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import FileKind, StoredFile
@@ -27,7 +28,7 @@ from traffic_storage.entrypoints.cli.demo.story import (
     video,
 )
 from traffic_storage.entrypoints.cli.figures import say_statistics
-from traffic_storage.entrypoints.cli.output import in_bytes, say, say_table
+from traffic_storage.entrypoints.cli.output import say, say_table
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container

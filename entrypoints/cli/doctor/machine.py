@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
-from traffic_storage.entrypoints.cli.output import in_bytes
 from traffic_storage.entrypoints.http.security.authentication import access_policy
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.settings.config import SECRETS

@@ -12,11 +12,12 @@ import pytest
 from tests.entrypoints.cli.command import PROGRAM, Program, Shell
 from traffic_storage import StorageConfig, StorageService, ViolationRecord
 from traffic_storage.domain import errors
+from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, NotFound, TrafficStorageError
 from traffic_storage.entrypoints.cli.app import build
 from traffic_storage.entrypoints.cli.commands import COMMANDS, EXIT_CODES, GLOBAL_OPTIONS
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
-from traffic_storage.entrypoints.cli.output import in_bytes, note_error
+from traffic_storage.entrypoints.cli.output import note_error
 from traffic_storage.ports import errors as port_errors
 
 OURS_FOR_HELP = {

@@ -1,0 +1,13 @@
+"""Amounts in words."""
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def in_bytes(size: float) -> str:
+    """Return a size as text in powers of 1000, such as 1.5 MB."""
+    number = float(size)
+    for unit in _UNITS:
+        if number < 1000 or unit == _UNITS[-1]:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError("unreachable: the last entry has no upper limit")

@@ -1,0 +1,32 @@
+"""`/analytics/…`."""
+
+import httpx
+
+from tests.entrypoints.http.test_scopes import CAMERA, serving, with_key
+from tests.support.media import shipped_jpeg
+from traffic_storage.entrypoints.settings import StorageConfig
+
+
+async def stored(client: httpx.AsyncClient, file_id: str) -> None:
+    files = {"file": ("x.jpg", shipped_jpeg(), "image/jpeg")}
+    given = {"file_id": file_id, "device_id": "cam_1"}
+    response = await client.post("/files/upload/image", files=files, data=given)
+    assert response.status_code == 201
+
+
+async def test_storage_patterns(client: httpx.AsyncClient) -> None:
+    await stored(client, "X")
+    await stored(client, "Y")
+    response = await client.get("/analytics/storage", params={"seed": 3})
+    assert response.status_code == 200
+    body = response.json()
+    assert (body["files"], body["sampled"], body["storage_efficiency"]) == (2, 2, 0.5)
+    assert body["devices"][0]["device_id"] == "cam_1"
+    assert body["duplicates"]["groups"][0]["file_ids"] == ["X", "Y"]
+    assert (await client.get("/analytics/storage?seed=-1")).status_code == 422
+
+
+async def test_a_key_that_is_bound_to_devices_sees_no_analysis(settings: StorageConfig) -> None:
+    async with serving(settings, CAMERA) as (_, client):
+        response = await client.get("/analytics/storage", headers=with_key("camera"))
+        assert response.status_code == 403
