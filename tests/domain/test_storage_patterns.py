@@ -125,7 +125,7 @@ class TestGrowth:
         assert changes.tolist() == [6, 10, 10, 5, 5, 5]
 
     def test_a_band_surrounds_the_days_to_full(self) -> None:
-        changes, deviations = np.full(100, 10.0), 2.0 * np.arange(1, 101)
+        changes, deviations = np.full(100, 10.0), np.linspace(2.0, 200.0, 100)
         found = time_to_full(500, changes, deviations)
         assert found.estimate == 50
         assert found.earliest == pytest.approx(500 / (10 + 2 * 1.6449))
