@@ -6,37 +6,25 @@ and they are read back and hashed at the target. Only then there is a change tha
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from uuid import UUID
 
-from attrs import evolve
-
 from traffic_storage.application.pace import Pace
-from traffic_storage.application.replica_reader import ReplicaFilter, ReplicaReader
+from traffic_storage.application.read_back import ReadBack
 from traffic_storage.application.stores import Stores
-from traffic_storage.domain.copies import AddReplica, RefuteCopy
-from traffic_storage.domain.digests import WHOLE_READ_BYTES
+from traffic_storage.application.verified_bodies import VerifiedBodies
+from traffic_storage.domain.copies import AddReplica
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
-from traffic_storage.domain.events import event_of_refuted_copy
 from traffic_storage.domain.files import Replica, ReplicaState, StoredFile, blob_key
 from traffic_storage.domain.identifiers import AttemptId, StoreId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.manifest import manifest_of
-from traffic_storage.domain.verification import Span
-from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
-from traffic_storage.ports.errors import (
-    BlobConflict,
-    BlobCorrupt,
-    BlobMissing,
-    CatalogueUnavailable,
-    DeadlinePassed,
-)
+from traffic_storage.ports.errors import BlobConflict, DeadlinePassed
 from traffic_storage.ports.ingest_journal import IngestJournal
-from traffic_storage.ports.spool import Body, MemoryBody, Spool
+from traffic_storage.ports.spool import Body
 
 logger = logging.getLogger("traffic_storage.copies")
 
@@ -44,14 +32,8 @@ _NOT_PUBLISHED = (StorageFull, BlobConflict, DeadlinePassed)
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 
-class CopyRefuted(TrafficStorageError):
-    """The target holds other bytes than were written there, or none; the copy was not added."""
-
-
 class CopyFile:
     """Copies files between stores; at most `parallel` are written at a time in this process.
-
-    As many large ones (over 4 MiB) are read and checked, or read into the spool, at a time.
 
     The source is never changed. A source that turns out corrupt or missing is recorded so, and
     another one is read. What a copy that fails or is interrupted may have written is removed by
@@ -63,9 +45,8 @@ class CopyFile:
         *,
         stores: Stores,
         journal: IngestJournal,
-        changes: Changes,
-        replicas: ReplicaReader,
-        spool: Spool,
+        bodies: VerifiedBodies,
+        read_back: ReadBack,
         clock: Clock,
         ids: Ids,
         owner: str,
@@ -75,16 +56,14 @@ class CopyFile:
     ) -> None:
         self._stores = stores
         self._journal = journal
-        self._changes = changes
-        self._replicas = replicas
-        self._spool = spool
+        self._bodies = bodies
+        self._read_back = read_back
         self._clock = clock
         self._ids = ids
         self._owner = owner
         self._attempt_timeout = attempt_timeout
         self._pace = pace
         self._writing = asyncio.Semaphore(parallel)
-        self._spooling = asyncio.Semaphore(parallel)
 
     async def __call__(
         self,
@@ -115,70 +94,24 @@ class CopyFile:
         size_bytes = file.stored.size_bytes
         async with self._stores.reserved(target, size_bytes):
             await self._pace.take(size_bytes)
-            if from_caches:
-                source = self._cached_body(file, replaces)
-            else:
-                source = self._verified_body(file, None if remakes else replaces)
+            source = self._source(file, replaces, remakes=remakes, from_caches=from_caches)
             async with source as body, self._writing:
                 # Begun here, so that the wait for a turn does not count against its deadline.
                 attempt, copy = self._attempt(file, target)
                 await self._journal.begin(attempt, ClaimedIds(()))
                 await self._put(attempt, file, copy, body)
-        verified = await self._read_back(attempt, file, copy)
+        verified = await self._read_back(attempt.attempt_id, file, copy)
         return AddReplica(attempt.attempt_id, file.file_id, verified, replaces, jobs, remakes)
 
-    @asynccontextmanager
-    async def _verified_body(self, file: StoredFile, bad: UUID | None) -> AsyncIterator[Body]:
-        """Return a context with the stored bytes of a file, each verified when it was read.
-
-        A large file is read where it lies, if its store has files, and by way of the spool otherwise.
-        """
-
-        def serving(replica: Replica) -> bool:
-            return replica.replica_id != bad
-
-        if file.stored.size_bytes <= WHOLE_READ_BYTES:
-            data = await self._replicas.read(file, cached=False, serving=serving)
-            yield MemoryBody(data, file.stored)
-            return
-        async with AsyncExitStack() as stack:
-            body: Body | None
-            async with self._spooling:
-                body = await stack.enter_async_context(self._replicas.lend(file, serving=serving))
-            if body is None:
-                spooled = self._spooled(file, serving, cached=False)
-                body = await stack.enter_async_context(spooled)
-            yield body
-
-    @asynccontextmanager
-    async def _cached_body(self, file: StoredFile, bad: UUID | None) -> AsyncIterator[Body]:
-        """Return a context with the bytes of a file from a cache, each verified."""
-
-        def serving(replica: Replica) -> bool:
-            return replica.replica_id == bad
-
-        if (data := await self._replicas.read_cached(file)) is not None:
-            yield MemoryBody(data, file.stored)
-        elif file.stored.size_bytes <= WHOLE_READ_BYTES:
-            yield MemoryBody(await self._replicas.read(file, serving=serving), file.stored)
-        else:
-            async with self._spooled(file, serving, cached=True) as body:
-                yield body
-
-    @asynccontextmanager
-    async def _spooled(
-        self, file: StoredFile, serving: ReplicaFilter, *, cached: bool
-    ) -> AsyncIterator[Body]:
-        whole = Span(0, file.stored.size_bytes)
-        stream = self._replicas.stream(file, whole, cached=cached, serving=serving)
-        async with (
-            self._spooling,
-            aclosing(stream) as source,
-            self._spool.take(source, limit_bytes=whole.stop, field_name="copy") as body,
-        ):
-            if body.digests != file.stored:
-                raise BlobCorrupt(f"the bytes of {file.file_id} changed while they were copied")
-            yield body
+    def _source(
+        self, file: StoredFile, bad: UUID | None, *, remakes: bool, from_caches: bool
+    ) -> AbstractAsyncContextManager[Body]:
+        """Return a context with the stored bytes of a file, each verified when it was read."""
+        if from_caches:
+            return self._bodies.cached(file, lambda replica: replica.replica_id == bad)
+        if remakes:
+            return self._bodies.of(file)
+        return self._bodies.of(file, lambda replica: replica.replica_id != bad)
 
     def _attempt(self, file: StoredFile, target: StoreId) -> tuple[Attempt, Replica]:
         key = blob_key(file.kind, self._ids.uuid7(), file.stored.sha256)
@@ -203,34 +136,6 @@ class CopyFile:
             await self._forget(attempt)
             raise
 
-    async def _read_back(self, attempt: Attempt, file: StoredFile, copy: Replica) -> Replica:
-        """Read the copy at its store and compare it with the recorded digests.
-
-        A copy that differs stays under its key, and its entry in the journal, until recovery brings
-        it to the quarantine.
-        """
-        try:
-            await self._stores.trusted(copy.store_id).verify(copy.key, file.stored)
-        except (BlobCorrupt, BlobMissing) as error:
-            await self._record_refuted(attempt, file, copy, error)
-            raise _refuted(file, copy, error) from error
-        return evolve(copy, verified_at=self._clock.now())
-
-    async def _record_refuted(
-        self,
-        attempt: Attempt,
-        file: StoredFile,
-        copy: Replica,
-        error: BlobCorrupt | BlobMissing,
-    ) -> None:
-        event = event_of_refuted_copy(file, copy, self._clock.now(), str(error))
-        try:
-            await self._changes.apply(RefuteCopy(attempt.attempt_id, event))
-        except (CatalogueUnavailable, StorageFull) as failure:
-            logger.warning(
-                "the event of a copy that is not used was not recorded: %s", str(failure)
-            )
-
     async def _forget(self, attempt: Attempt) -> None:
         """Remove the entry of a copy that was certainly not published; recovery does it otherwise."""
         try:
@@ -242,18 +147,3 @@ class CopyFile:
                 attempt.attempt_id,
                 str(error),
             )
-
-
-def _refuted(file: StoredFile, copy: Replica, error: BlobCorrupt | BlobMissing) -> CopyRefuted:
-    logger.error(
-        "the copy of %s in %s does not have the bytes that were written; it is not used, and its "
-        "source stays: %s",
-        file.file_id,
-        copy.store_id,
-        str(error),
-    )
-    return CopyRefuted(
-        f"the copy of {file.file_id} in {copy.store_id} does not have the bytes that were written: "
-        f"{error}",
-        remedy="check the medium of this store; the copy is tried again under another key",
-    )

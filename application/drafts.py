@@ -17,7 +17,7 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.placement import Placement
-from traffic_storage.domain.retention import RetentionPolicy
+from traffic_storage.domain.retention import Retention, RetentionPolicy, retention_at_least
 from traffic_storage.domain.retention_rules import RetentionFacts
 from traffic_storage.domain.violation import EvidencePart, StoredViolation
 from traffic_storage.ports.clock import Ids
@@ -33,6 +33,8 @@ class Draft:
         body: the bytes that will be stored, coded by `coding`.
         historic: the caller states that an old capture time is correct.
         original_name: the file name that the caller gave.
+        origin: the row of a file that comes from another catalogue; its times and its retention are
+            kept. None for a new file.
     """
 
     file_id: FileId
@@ -48,6 +50,27 @@ class Draft:
     metadata: str | None
     historic: bool = False
     original_name: str | None = None
+    origin: StoredFile | None = None
+
+    @classmethod
+    def migrated(cls, origin: StoredFile, body: Body) -> "Draft":
+        """Return the draft of a file of another catalogue; `body` has its stored bytes."""
+        return cls(
+            file_id=origin.file_id,
+            kind=origin.kind,
+            content_type=origin.content_type,
+            content=origin.content,
+            body=body,
+            coding=origin.coding,
+            media=origin.media,
+            captured_at=origin.captured_at,
+            device_id=origin.device_id,
+            violation_id=origin.violation_id,
+            metadata=origin.metadata,
+            historic=origin.historic,
+            original_name=origin.original_name,
+            origin=origin,
+        )
 
     def difference(self, existing: StoredFile) -> str:
         """Describe how a stored file differs from this draft; empty if they have the same content.
@@ -85,6 +108,11 @@ class DraftUnit:
     drafts: tuple[Draft, ...]
     violation: StoredViolation | None = None
 
+    @property
+    def is_migrated(self) -> bool:
+        """Whether it comes from another catalogue: its bytes are read back before the commit."""
+        return any(draft.origin is not None for draft in self.drafts)
+
 
 def placed(
     draft: Draft,
@@ -96,12 +124,13 @@ def placed(
 ) -> StoredFile:
     """Return the catalogue row of a draft (a file ready to be stored) in the first chosen store.
 
-    Its replica gets a new key. `violation_type` is that of the file's violation, if known.
+    Its replica gets a new key. `violation_type` is that of the file's violation, if known. A file of
+    another catalogue keeps its times, and is kept as long as there, or longer.
     """
     store, key = placement.first, blob_key(draft.kind, ids.uuid7(), draft.body.digests.sha256)
     first = Replica(store.store_id, store.tier, key, ReplicaState.PRESENT, received_at)
     facts = RetentionFacts(draft.kind, draft.device_id, violation_type)
-    retention = policy.retention(facts, draft.captured_at, received_at, historic=draft.historic)
+    retention = _retention(draft, facts, policy, received_at)
     return StoredFile(
         file_id=draft.file_id,
         kind=draft.kind,
@@ -109,7 +138,7 @@ def placed(
         content=draft.content,
         stored=draft.body.digests,
         coding=draft.coding,
-        created_at=received_at,
+        created_at=draft.origin.created_at if draft.origin else received_at,
         captured_at=draft.captured_at,
         device_id=draft.device_id,
         violation_id=draft.violation_id,
@@ -123,3 +152,12 @@ def placed(
         historic=draft.historic,
         original_name=draft.original_name,
     )
+
+
+def _retention(
+    draft: Draft, facts: RetentionFacts, policy: RetentionPolicy, received_at: datetime
+) -> Retention:
+    if draft.origin is None:
+        return policy.retention(facts, draft.captured_at, received_at, historic=draft.historic)
+    until, rule = retention_at_least(draft.origin, facts, policy.rules)
+    return Retention(until, rule, draft.origin.retention_basis)

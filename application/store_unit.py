@@ -16,8 +16,10 @@ from attrs import evolve, field, frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
 from traffic_storage.application.operation_counters import OperationCounters
+from traffic_storage.application.read_back import ReadBack
 from traffic_storage.application.recompute_retention import recomputation_of
 from traffic_storage.application.rules_in_force import RulesInForce
+from traffic_storage.application.sealing import Sealing
 from traffic_storage.application.stores import Excluded, PutSlots, Stores
 from traffic_storage.domain.changes import CommitUnit
 from traffic_storage.domain.copies import copy_job
@@ -39,6 +41,7 @@ from traffic_storage.domain.violation import StoredViolation, ViolationState, wi
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.errors import (
     AttemptCondemned,
     BlobConflict,
@@ -122,6 +125,8 @@ class StoreUnit:
         owner: str,
         attempt_timeout: timedelta,
         rules: RulesInForce,
+        read_back: ReadBack,
+        sealing: Sealing,
     ) -> None:
         self._stores = stores
         self._journal = journal
@@ -133,6 +138,8 @@ class StoreUnit:
         self._owner = owner
         self._attempt_timeout = attempt_timeout
         self._rules = rules
+        self._read_back = read_back
+        self._sealing = sealing
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
         """Store a file, or a violation with its files (`unit`); return the new and existing rows.
@@ -143,10 +150,13 @@ class StoreUnit:
             Conflict: one of the ids has other content.
             NoGoodReplica: a file is known but has no good replica, and the given bytes differ from
                 its recorded bytes.
+            Sealed: this service is read only.
             StorageFull, StorageUnavailable: no store accepts a file.
             DeadlinePassed: storing took longer than the time limit.
+            CopyRefuted: a store spoils the bytes of a unit of another catalogue.
             OutcomeUnknown: the database failed during the commit; a retry finds out the outcome.
         """
+        await self._sealing.check()
         excluded: dict[StoreId, StorageFull | StorageUnavailable] = {}
         reason = ""
         for _ in range(MOST_TRIES):
@@ -159,6 +169,7 @@ class StoreUnit:
             except _RereadNeeded as needed:
                 reason = str(needed)
                 logger.info("storing is tried again with the existing rows read anew: %s", reason)
+                await self._sealing.check(anew=True)
         raise StorageUnavailable(
             f"storing was tried {MOST_TRIES} times and failed; the last error was: {reason}",
             remedy="try again later",
@@ -197,6 +208,8 @@ class StoreUnit:
             return self._existing_unit(existing)
         rows = [_row(placed_files.files[draft.file_id], existing) for draft in missing]
         await self._put_all(attempt, missing, rows, slots)
+        if unit.is_migrated:
+            rows = await self._verified(attempt, rows)
         copies = self._copies_due(rows, placed_files.later)
         stored = await self._commit(unit, attempt, rows, existing, copies)
         kept += [file.file_id for file in rows]
@@ -205,7 +218,10 @@ class StoreUnit:
     async def _place(self, unit: DraftUnit, excluded: Excluded) -> _PlacedFiles:
         # A violation and its files share one time of receipt, so that the row of its metadata file
         # gives the time of receipt of the violation too.
-        received_at = unit.violation.received_at if unit.violation else self._clock.now()
+        if unit.violation and not unit.is_migrated:
+            received_at = unit.violation.received_at
+        else:
+            received_at = self._clock.now()
         policy = await self._rules.policy()
         found = _PlacedFiles()
         try:
@@ -282,6 +298,15 @@ class StoreUnit:
         if all(isinstance(failure, _NOT_PUBLISHED) for failure in map(_cause, failures)):
             await self._undo(attempt, files)
         raise min(failures, key=lambda failure: isinstance(failure, _PutFailed))
+
+    async def _verified(self, attempt: Attempt, files: Sequence[StoredFile]) -> list[StoredFile]:
+        """Read all files back at their stores; return their rows with the verified replicas."""
+
+        async def verified(file: StoredFile) -> StoredFile:
+            copy = await self._read_back(attempt.attempt_id, file, file.replicas[0])
+            return evolve(file, replicas=(copy,))
+
+        return await together(*map(verified, files))
 
     async def _put(self, attempt: Attempt, draft: Draft, file: StoredFile, slots: PutSlots) -> None:
         store_id, key = _place_of(file)

@@ -33,6 +33,7 @@ from traffic_storage.domain.incidents import CloseIncident, Incident, IncidentKi
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.journal import SetJournalCursor
+from traffic_storage.domain.migration import SetMigrationCursor
 from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
@@ -40,6 +41,7 @@ from traffic_storage.domain.quarantine import QuarantineChange
 from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
+from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
 
 
 @frozen
@@ -132,4 +134,7 @@ Change: TypeAlias = (
     | NoteUsageAlert
     | RecordPlan
     | RefuteCopy
+    | SetMigrationCursor
+    | SealCatalogue
+    | UnsealCatalogue
 )

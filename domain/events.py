@@ -39,6 +39,8 @@ class EventKind(StrEnum):
     RULES_ENTERED = "rules_entered"
     PRESSURE = "pressure"
     USAGE_ALERT = "usage_alert"
+    SEALED = "sealed"
+    UNSEALED = "unsealed"
 
 
 @frozen

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from traffic_storage.domain.deletion import REGRANTED, REGRANTED_RULE, Deletion
+from traffic_storage.domain.deletion import REGRANTED, Deletion
 from traffic_storage.domain.files import FileState, RetentionClock, StoredFile
 from traffic_storage.domain.holds import Hold
 from traffic_storage.domain.retention import Retention, retention_from
 from traffic_storage.domain.retention_rules import RetentionFacts, RetentionRule
-from traffic_storage.domain.rules_in_force import RulesRevision
+from traffic_storage.domain.rules_in_force import GRANTED, RulesRevision
 from traffic_storage.domain.violation import StoredViolation
 
 
@@ -87,8 +87,8 @@ class Explanation:
         until = self.file.keep_until.isoformat()
         if self.file.state is not FileState.AVAILABLE:
             return f"its recorded retention is until {until} by {self.file.retention_rule}"
-        if self.file.retention_rule == REGRANTED_RULE:
-            return f"it must be kept until {until}, because an undelete granted this time"
+        if granted := GRANTED.get(self.file.retention_rule):
+            return f"it must be kept until {until}, because {granted}"
         rule = self.in_force.rules.rule(self.file.retention_rule)
         if rule is None:
             return (
@@ -115,7 +115,7 @@ class Explanation:
             self.file.keep_until,
             self.file.retention_rule,
         )
-        if not is_recorded and self.file.retention_rule != REGRANTED_RULE:
+        if not is_recorded and self.file.retention_rule not in GRANTED:
             yield (
                 f"the rules in force (revision {self.in_force.revision}) keep it until "
                 f"{by_rules.keep_until.isoformat()} by {by_rules.rule}, which a job records"

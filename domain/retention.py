@@ -22,6 +22,10 @@ USUAL_REASONS: Mapping[RetentionClock, str] = {
 """Why the retention of nearly all files starts at the capture time, or at receipt."""
 
 
+MIGRATED_RULE = "migration"
+"""The retention rule of a file that the service from which it was migrated keeps longer."""
+
+
 @frozen
 class RetentionPeriods:
     """How long files of each kind are kept at least: the default rules, which are settings."""
@@ -106,6 +110,19 @@ def retention_from(basis: RetentionBasis, facts: RetentionFacts, rules: RuleSet)
     """Return the retention of a file whose start is known."""
     longest = rules.applicable(facts)[0]
     return Retention(basis.at + longest.period, longest.rule_id, basis)
+
+
+def retention_at_least(
+    file: StoredFile, facts: RetentionFacts, rules: RuleSet
+) -> tuple[datetime, str]:
+    """Return until when a migrated file is kept, and the rule: as before, or longer by `rules`.
+
+    `file` is its row in the catalogue from which it comes. The start of its retention is kept.
+    """
+    own = retention_from(file.retention_basis, facts, rules)
+    if own.keep_until >= file.keep_until:
+        return own.keep_until, own.rule
+    return file.keep_until, MIGRATED_RULE
 
 
 def capture_doubt(file: StoredFile) -> str:

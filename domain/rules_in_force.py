@@ -19,6 +19,7 @@ from traffic_storage.domain.events import Event, EventKind
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
 from traffic_storage.domain.jobs import NewJob
+from traffic_storage.domain.retention import MIGRATED_RULE
 from traffic_storage.domain.retention_rules import RetentionFacts, RulesDifference, RuleSet
 from traffic_storage.domain.rules_json import json_of, rule_set_in
 
@@ -223,12 +224,19 @@ def retained_file(file: StoredFile, violation_type: str | None) -> RetainedFile:
     )
 
 
+GRANTED: Mapping[str, str] = {
+    REGRANTED_RULE: "an undelete granted this time",
+    MIGRATED_RULE: "the service from which it was migrated keeps it as long",
+}
+"""Retention rules that are no rules in force, and why a file that has one is kept."""
+
+
 def regranted(file: RetainedFile, rules: RuleSet) -> Regranted | None:
     """Return the retention of a file under these rules; None if it is the recorded one."""
     longest = rules.applicable(file.facts)[0]
     until = file.basis_at + longest.period
-    if file.rule == REGRANTED_RULE and until <= file.keep_until:
-        # An undelete granted this time; rules lengthen it and never shorten it.
+    if file.rule in GRANTED and until <= file.keep_until:
+        # Rules lengthen what was granted and never shorten it.
         return None
     if (until, longest.rule_id) == (file.keep_until, file.rule):
         return None

@@ -37,12 +37,14 @@ from traffic_storage.application.heal_replica import HealReplica
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.measure import Measure
+from traffic_storage.application.migrate import MigrationSource, MigrationTarget
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.produce_evidence import ProduceEvidence
 from traffic_storage.application.promote import Promote
 from traffic_storage.application.purge import PURGE, Purge
+from traffic_storage.application.read_back import ReadBack
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.rebuild_catalogue import RebuildCatalogue
 from traffic_storage.application.recompute_retention import (
@@ -67,6 +69,7 @@ from traffic_storage.application.rules_in_force import (
 )
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.schedules import PeriodicJob, Schedules
+from traffic_storage.application.sealing import Sealing
 from traffic_storage.application.spill import Spill
 from traffic_storage.application.statistics import Statistics
 from traffic_storage.application.store_evidence import StoreEvidence
@@ -76,6 +79,7 @@ from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Sto
 from traffic_storage.application.sweep import SWEEP, Sweep
 from traffic_storage.application.sync_backends import SYNC_KINDS, SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.verified_bodies import VerifiedBodies
 from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
 from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
 from traffic_storage.application.watch_pressure import WATCH_PRESSURE, WatchPressure
@@ -511,8 +515,14 @@ class Container(DeclarativeContainer):
         settle=Called(_settle, settings),
     )
     prepare = Singleton(_prepare, settings, spool, images, compressor, clock)
+    read_back = Singleton(ReadBack, stores=stores, changes=_record_repo, clock=clock)
+    sealing = Singleton(
+        Sealing, records=_record_repo, journal=_record_repo, changes=_record_repo, clock=clock
+    )
     store_unit = Singleton(
         StoreUnit,
+        read_back=read_back,
+        sealing=sealing,
         stores=stores,
         journal=_record_repo,
         changes=_record_repo,
@@ -540,13 +550,18 @@ class Container(DeclarativeContainer):
         clock=clock,
         counters=counters,
     )
+    verified_bodies = Singleton(
+        VerifiedBodies,
+        replicas=replica_reader,
+        spool=spool,
+        parallel=settings.provided.copy_parallel,
+    )
     copy_file = Singleton(
         CopyFile,
         stores=stores,
         journal=_record_repo,
-        changes=_record_repo,
-        replicas=replica_reader,
-        spool=spool,
+        bodies=verified_bodies,
+        read_back=read_back,
         clock=clock,
         ids=ids,
         owner=Called(_owner),
@@ -684,6 +699,29 @@ class Container(DeclarativeContainer):
         changes=_record_repo,
         clock=clock,
         ids=ids,
+    )
+    migration_source = Singleton(
+        MigrationSource,
+        registry=_record_repo,
+        catalogue=_record_repo,
+        holds=_record_repo,
+        bodies=verified_bodies,
+        compressor=compressor,
+        sealing=sealing,
+    )
+    migration_target = Singleton(
+        MigrationTarget,
+        registry=_record_repo,
+        catalogue=_record_repo,
+        rows=_record_repo,
+        holds=_record_repo,
+        migrations=_record_repo,
+        changes=_record_repo,
+        store_unit=store_unit,
+        journal=export_journal,
+        replicas=replica_reader,
+        tasks=tasks,
+        clock=clock,
     )
     restore_rows = Singleton(
         RestoreRows,

@@ -2,7 +2,7 @@
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
-`FixityRecords`, `Incidents`, `RetentionRecords`, `Readings` or `Samples`.
+`FixityRecords`, `Incidents`, `RetentionRecords`, `Readings`, `Samples` or `Migrations`.
 """
 
 from abc import abstractmethod
@@ -19,6 +19,7 @@ from traffic_storage.ports.holds import Holds
 from traffic_storage.ports.incidents import Incidents
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
+from traffic_storage.ports.migrations import Migrations
 from traffic_storage.ports.outbox import Outbox
 from traffic_storage.ports.readings import Readings
 from traffic_storage.ports.reconciliation import Reconciliation
@@ -44,6 +45,7 @@ class RecordRepo(
     RetentionRecords,
     Readings,
     Samples,
+    Migrations,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import running as running
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
+    from traffic_storage.entrypoints.service.migration import (
+        DataMigrationManager as DataMigrationManager,
+    )
     from traffic_storage.entrypoints.service.service import StorageService as StorageService
     from traffic_storage.entrypoints.settings import BucketRoute as BucketRoute
     from traffic_storage.entrypoints.settings import StorageConfig as StorageConfig
@@ -67,6 +70,7 @@ __all__ = [
     "Container",
     "Cursor",
     "DataAnalyzer",
+    "DataMigrationManager",
     "DatabaseManager",
     "DeadlinePassed",
     "DigestMismatch",
@@ -117,6 +121,7 @@ _PLACES = {
     "Container": "traffic_storage.entrypoints.container:Container",
     "Cursor": "traffic_storage.domain.query:Cursor",
     "DataAnalyzer": "traffic_storage.entrypoints.service.analyzer:DataAnalyzer",
+    "DataMigrationManager": "traffic_storage.entrypoints.service.migration:DataMigrationManager",
     "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",
     "DeadlinePassed": "traffic_storage.ports.errors:DeadlinePassed",
     "DigestMismatch": "traffic_storage.domain.errors:DigestMismatch",

@@ -9,8 +9,8 @@ from attrs import evolve
 
 from tests.application.rig import LONG_AGO, Rig, Service, film, key_in, streamed, two_copies
 from traffic_storage.adapters.clock.manual import ManualClock
-from traffic_storage.application.copy_file import CopyRefuted
 from traffic_storage.application.pace import Pace
+from traffic_storage.application.read_back import CopyRefuted
 from traffic_storage.domain.changes import ObserveReplica
 from traffic_storage.domain.copies import AddReplica
 from traffic_storage.domain.digests import WHOLE_READ_BYTES

@@ -11,6 +11,7 @@ from attrs import evolve
 from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
 from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
+from traffic_storage.adapters.record_repo.memory.migrations import InMemoryMigrations
 from traffic_storage.adapters.record_repo.memory.readings import InMemoryReadings
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
@@ -59,6 +60,7 @@ from traffic_storage.domain.ingest import (
 )
 from traffic_storage.domain.jobs import Run, RunEnd
 from traffic_storage.domain.journal import SetJournalCursor
+from traffic_storage.domain.migration import SetMigrationCursor
 from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
@@ -73,6 +75,7 @@ from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuer
 from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
+from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.usage import (
     CatalogueUsage,
@@ -102,6 +105,7 @@ class InMemoryRecordRepo(
     InMemoryFixity,
     InMemoryReadings,
     InMemorySamples,
+    InMemoryMigrations,
     RecordRepo,
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""
@@ -114,6 +118,7 @@ class InMemoryRecordRepo(
         InMemoryFixity.__init__(self)
         InMemoryRetention.__init__(self)
         InMemoryReadings.__init__(self)
+        InMemoryMigrations.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
@@ -149,6 +154,9 @@ class InMemoryRecordRepo(
             NoteUsageAlert: self._note_pressure,
             RecordPlan: self.record_plan,
             RefuteCopy: self._refute_copy,
+            SetMigrationCursor: self.set_migration_cursor,
+            SealCatalogue: self.seal_catalogue,
+            UnsealCatalogue: self.unseal_catalogue,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
@@ -281,9 +289,10 @@ class InMemoryRecordRepo(
         attempt, unit = change.attempt, change.unit
         if attempt not in self._attempts and unit.is_shown_by(self._held(unit.affected_ids)):
             return False
-        if attempt not in self._attempts or attempt in self._condemned:
+        if attempt not in self._attempts or attempt in self._condemned or self._seal:
             raise AttemptCondemned(
-                f"the store operation {attempt} took too long and was cancelled before its commit"
+                f"the store operation {attempt} took too long and was cancelled before its commit, "
+                "or the catalogue is sealed"
             )
         self._check_free(name for name in unit.names.files if name in self._files)
         self._check_there(attempt, unit)

@@ -21,6 +21,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Ste
 from traffic_storage.adapters.record_repo.sql.fixity import SqlFixity
 from traffic_storage.adapters.record_repo.sql.incidents import SqlIncidents
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
+from traffic_storage.adapters.record_repo.sql.migrating import SqlMigrations
 from traffic_storage.adapters.record_repo.sql.outbox import SqlOutbox
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.readings import SqlReadings
@@ -89,6 +90,7 @@ class SqlRecordRepo(
     SqlRetention,
     SqlReadings,
     SqlSamples,
+    SqlMigrations,
     RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""

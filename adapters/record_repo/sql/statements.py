@@ -41,6 +41,7 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     file,
     is_available,
     replica,
+    seal,
     store,
     usage_day,
     usage_delta,
@@ -157,6 +158,15 @@ EXCHANGE_STORE = Statement(
 INSERT_ATTEMPT = _insertion(attempt)
 END_ATTEMPT = Statement(
     delete(attempt).where(attempt.c.attempt_id == _given("id"), ~attempt.c.condemned), ("id",)
+)
+# The same for a unit that is stored: nothing is while the catalogue is sealed.
+END_STORE = Statement(
+    delete(attempt).where(
+        attempt.c.attempt_id == _given("id"),
+        ~attempt.c.condemned,
+        ~exists().where(seal.c.one == _ONE),
+    ),
+    ("id",),
 )
 FORGET_ATTEMPT = Statement(delete(attempt).where(attempt.c.attempt_id == _given("id")), ("id",))
 CONDEMN = Statement(

@@ -324,6 +324,32 @@ rebuild = Table(
     Column("is_done", Boolean, nullable=False),
 )
 
+# How far each unfinished migration into this catalogue has come.
+migration = Table(
+    "migration",
+    metadata,
+    Column("source", _text(), primary_key=True),
+    Column("start_at", BigInteger, primary_key=True),
+    Column("end_at", BigInteger, primary_key=True),
+    Column("after_at", BigInteger, nullable=False),
+    Column("after_id", _text(), nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# While there is a row, nothing new is stored.
+seal = Table(
+    "seal",
+    metadata,
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("sealed_at", BigInteger, nullable=False),
+    Column("sealed_by", _text(), nullable=False),
+    Column("reason", _text(), nullable=False),
+    CheckConstraint("one = 1", name="is_one_row"),
+)
+
 CONFIDENCE_BANDS = 33
 """How many confidence bands there are."""
 

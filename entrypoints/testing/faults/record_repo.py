@@ -35,6 +35,7 @@ from traffic_storage.domain.jobs import (
     Schedule,
 )
 from traffic_storage.domain.journal import JournalCursor
+from traffic_storage.domain.migration import MigrationCursor, MigrationId
 from traffic_storage.domain.pressure import RecordedPressure
 from traffic_storage.domain.quarantine import Quarantined
 from traffic_storage.domain.query import (
@@ -51,6 +52,7 @@ from traffic_storage.domain.rebuild import RebuildCursor
 from traffic_storage.domain.reconcile import Recorded, RecordedPage
 from traffic_storage.domain.retention_plans import DueFile, RetentionPlan
 from traffic_storage.domain.rules_in_force import RetainedFile, RulesRevision, StagedRules
+from traffic_storage.domain.seal import Seal
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, DeviceUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
@@ -218,6 +220,12 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def due_files(self, as_of: datetime, after: Position, now: datetime) -> Sequence[DueFile]:
         return await self._do("due_files", lambda: self.inner.due_files(as_of, after, now))
+
+    async def migration_cursor(self, migration: MigrationId) -> MigrationCursor | None:
+        return await self._do("migration_cursor", lambda: self.inner.migration_cursor(migration))
+
+    async def seal(self) -> Seal | None:
+        return await self._do("seal", self.inner.seal)
 
     async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
         return await self._do("retention_plan", lambda: self.inner.retention_plan(plan_id))

@@ -13,6 +13,11 @@ from traffic_storage.adapters.record_repo.sql.changes.incidents import (
     CloseIncidentWriter,
     OpenIncidentWriter,
 )
+from traffic_storage.adapters.record_repo.sql.changes.migrating import (
+    SealWriter,
+    SetMigrationCursorWriter,
+    UnsealWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.note_pressure import (
     NotePressureWriter,
     NoteUsageAlertWriter,
@@ -57,6 +62,7 @@ from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.journal import SetJournalCursor
+from traffic_storage.domain.migration import SetMigrationCursor
 from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
@@ -70,6 +76,7 @@ from traffic_storage.domain.quarantine import (
 from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
+from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
 
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     CommitUnit: CommitUnitWriter,
@@ -102,4 +109,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     NoteUsageAlert: NoteUsageAlertWriter,
     RecordPlan: RecordPlanWriter,
     RefuteCopy: RefuteCopyWriter,
+    SetMigrationCursor: SetMigrationCursorWriter,
+    SealCatalogue: SealWriter,
+    UnsealCatalogue: UnsealWriter,
 }

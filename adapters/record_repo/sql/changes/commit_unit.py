@@ -24,11 +24,12 @@ class CommitUnitWriter(ChangeWriter[CommitUnit]):
 
     async def refused(self, change: CommitUnit, refused: Refused) -> bool:
         attempt, unit = change.attempt, change.unit
-        if refused.statement is statements.END_ATTEMPT:
+        if refused.statement is statements.END_STORE:
             if unit.is_shown_by(await self._read.existing(unit.affected_ids)):
                 return False
             raise AttemptCondemned(
-                f"the store operation {attempt} took too long and was cancelled before its commit"
+                f"the store operation {attempt} took too long and was cancelled before its commit, "
+                "or the catalogue is sealed"
             ) from refused
         if refused.statement is statements.LOCK_AVAILABLE_FILE:
             raise AttemptCondemned(
@@ -50,7 +51,7 @@ class CommitUnitWriter(ChangeWriter[CommitUnit]):
 
 def _commitment(change: CommitUnit) -> Write:
     attempt, unit = change.attempt, change.unit
-    steps = [Step(statements.END_ATTEMPT, ((attempt,),), 1)]
+    steps = [Step(statements.END_STORE, ((attempt,),), 1)]
     if unit.restored:
         restored = tuple((file.file_id,) for file in unit.restored)
         steps.append(Step(statements.LOCK_AVAILABLE_FILE, restored, len(restored)))

@@ -35,6 +35,32 @@ def upgrade() -> None:
     _make_fixity()
     _make_counters()
     _make_quarantine()
+    _make_migrations()
+
+
+def _make_migrations() -> None:
+    op.create_table(
+        "migration",
+        sa.Column("source", _text(), nullable=False),
+        sa.Column("start_at", sa.BigInteger, nullable=False),
+        sa.Column("end_at", sa.BigInteger, nullable=False),
+        sa.Column("after_at", sa.BigInteger, nullable=False),
+        sa.Column("after_id", _text(), nullable=False),
+        sa.Column("records", sa.BigInteger, nullable=False),
+        sa.Column("files", sa.BigInteger, nullable=False),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("source", "start_at", "end_at", name="migration_pkey"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "seal",
+        sa.Column("one", sa.SmallInteger, autoincrement=False),
+        sa.Column("sealed_at", sa.BigInteger, nullable=False),
+        sa.Column("sealed_by", _text(), nullable=False),
+        sa.Column("reason", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("one", name="seal_pkey"),
+        sa.CheckConstraint("one = 1", name="is_one_row"),
+    )
 
 
 def _make_quarantine() -> None:

@@ -1,0 +1,433 @@
+"""Migrate: brings violations with their files from one service to another.
+
+The source is only read. Each violation becomes visible at the target whole, or without the files
+that could not be read, by the only write path (`StoreUnit`): bytes are verified while they are read
+at the source, put under a new key that the target's journal names, and read back and hashed there
+before the commit.
+
+1. The holds of the source come first, so that nothing that they cover can be deleted at the target.
+2. Violations come newest first, page by page. What the target has already is skipped by its rows.
+3. Behind each page the target records a cursor. A repeated call goes on there.
+4. The holds that were placed meanwhile come last, and the cursor is forgotten.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import TypeAlias
+
+from attrs import define, field, frozen
+
+from traffic_storage.application.drafts import Draft, DraftUnit
+from traffic_storage.application.export_journal import ExportJournal
+from traffic_storage.application.pace import Pace
+from traffic_storage.application.read_back import CopyRefuted
+from traffic_storage.application.replica_reader import ReplicaReader
+from traffic_storage.application.sealing import Sealing
+from traffic_storage.application.store_unit import StoreUnit
+from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.verified_bodies import VerifiedBodies
+from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.errors import (
+    Conflict,
+    DigestMismatch,
+    InvalidInput,
+    NoGoodReplica,
+    NotFound,
+)
+from traffic_storage.domain.files import Coding, FileState, StoredFile
+from traffic_storage.domain.holds import PlaceHold
+from traffic_storage.domain.identifiers import FileId, ViolationId
+from traffic_storage.domain.jobs import Progress
+from traffic_storage.domain.migration import (
+    MOST_EXAMPLES,
+    Failure,
+    MigrationCursor,
+    MigrationId,
+    SetMigrationCursor,
+    document_of,
+    has_good_copy,
+    migrated_violation,
+)
+from traffic_storage.domain.query import Cursor, HoldsQuery, ViolationQuery
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.changes import Changes
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.compressor import Compressor
+from traffic_storage.ports.concurrency import together
+from traffic_storage.ports.errors import BlobCorrupt
+from traffic_storage.ports.holds import Holds
+from traffic_storage.ports.migrations import Migrations
+from traffic_storage.ports.reconciliation import Reconciliation
+from traffic_storage.ports.spool import Body, MemoryBody
+from traffic_storage.ports.store_registry import StoreRegistry
+
+logger = logging.getLogger("traffic_storage.migration")
+
+PAGE = 200
+"""So many violations are between two cursors."""
+
+_UNREADABLE = (NoGoodReplica, NotFound, BlobCorrupt)
+_REFUSED = (Conflict, NoGoodReplica, CopyRefuted, DigestMismatch)
+
+Report: TypeAlias = Callable[[Progress], None]
+
+
+@frozen
+class MigrationSource:
+    """What a migration reads at its source."""
+
+    registry: StoreRegistry
+    catalogue: Catalogue
+    holds: Holds
+    bodies: VerifiedBodies
+    compressor: Compressor
+    sealing: Sealing
+
+
+@frozen
+class MigrationTarget:
+    """What a migration reads and writes at its target."""
+
+    registry: StoreRegistry
+    catalogue: Catalogue
+    rows: Reconciliation
+    holds: Holds
+    migrations: Migrations
+    changes: Changes
+    store_unit: StoreUnit
+    journal: ExportJournal
+    replicas: ReplicaReader
+    tasks: OwnedTasks
+    clock: Clock
+
+
+@frozen
+class MigrationLimits:
+    """How fast a migration goes.
+
+    Attributes:
+        parallel: how many violations are brought at once.
+        bytes_per_second, files_per_second: the most on average; 0: no limit.
+    """
+
+    parallel: int = 8
+    bytes_per_second: int = 0
+    files_per_second: int = 0
+
+
+@define
+class Migrated:
+    """What one call of a migration has brought.
+
+    Attributes:
+        records, files, bytes: violations that the target had not, and files; bytes as stored.
+        skipped: violations that the target had already, with all their files.
+        deleted: files that are deleted at the source, and not brought.
+        holds: legal holds that were placed at the target.
+        resumed: how many violations earlier, interrupted calls had brought.
+        failed: how many violations and files were not brought; `failures` names the first
+            `MOST_EXAMPLES` of them.
+    """
+
+    migration: MigrationId
+    dry_run: bool
+    records: int = 0
+    files: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    deleted: int = 0
+    holds: int = 0
+    resumed: int = 0
+    failed: int = 0
+    failures: list[Failure] = field(factory=list)
+
+    def fail(self, violation: StoredViolation, file_id: FileId | None, reason: str) -> None:
+        """Note a violation, or a file of it, that was not brought."""
+        self.failed += 1
+        if len(self.failures) < MOST_EXAMPLES:
+            self.failures.append(Failure(violation.violation_id, file_id, reason))
+        logger.error(
+            "%s of %s was not migrated: %s", file_id or "the record", violation.violation_id, reason
+        )
+
+    def add(self, later: "Migrated") -> None:
+        """Add what a later call has brought."""
+        self.records += later.records
+        self.files += later.files
+        self.bytes += later.bytes
+        self.holds += later.holds
+        self.failed += later.failed
+        self.failures += later.failures
+
+    def progress(self) -> Progress:
+        """Return how far the migration has come, in violations."""
+        done = self.resumed + self.records + self.skipped
+        return Progress(done, bytes=self.bytes, message="violations")
+
+
+@frozen
+class _Known:
+    """What the target has of some violations and their files."""
+
+    violations: Mapping[ViolationId, StoredViolation]
+    files: Mapping[FileId, StoredFile]
+
+
+class Migrate:
+    """Brings violations from `source` to `target`. Safe to repeat, and to interrupt at any time."""
+
+    def __init__(self, source: MigrationSource, target: MigrationTarget) -> None:
+        self._source = source
+        self._target = target
+
+    async def __call__(
+        self,
+        start: datetime,
+        end: datetime,
+        report: Report,
+        *,
+        limits: MigrationLimits = MigrationLimits(),
+        dry_run: bool = False,
+    ) -> Migrated:
+        """Bring the violations with `start ≤ occurred_at < end`; with `dry_run`, only count them.
+
+        A file that has no good copy, or that the target refuses, is noted as failed, and its
+        violation is brought without it. A later call tries it again.
+
+        Raises:
+            InvalidInput: the range is empty, or source and target have one catalogue.
+            StorageUnavailable, StorageFull: a store of the source can't be reached, or those of the
+                target accept nothing now. A repeated call goes on.
+            CatalogueUnavailable: a database can't be reached. A repeated call goes on.
+        """
+        migration = MigrationId(await self._source.registry.catalogue_id(), start, end)
+        if migration.source == await self._target.registry.catalogue_id():
+            raise InvalidInput.of("target", "has the catalogue of the source", "name another one")
+        found = Migrated(migration, dry_run)
+        cursor = None
+        if not dry_run:
+            cursor = await self._target.migrations.migration_cursor(migration)
+            found.resumed = cursor.records if cursor else 0
+            await self._bring_holds(found)
+        await _Run(self._source, self._target, limits, found, report, cursor)()
+        if not dry_run:
+            await self._bring_holds(found)
+            await self._target.changes.apply(SetMigrationCursor(migration, None))
+        return found
+
+    async def _bring_holds(self, found: Migrated) -> None:
+        """Place the active holds of the source at the target, with their ids and times.
+
+        All of them: a hold too many is released there, what one too few covered may be gone.
+        """
+        before = found.holds
+        query = HoldsQuery(active_at=self._target.clock.now(), limit=1000)
+        while True:
+            page = await self._source.holds.holds(query)
+            for hold in page.items:
+                if await self._target.holds.hold(hold.hold_id) is None:
+                    found.holds += await self._target.changes.apply(PlaceHold(hold))
+            if page.next is None:
+                break
+            query = HoldsQuery(active_at=query.active_at, limit=1000, after=page.next)
+        if found.holds > before:
+            await self._target.journal.everywhere()
+
+
+class _Run:
+    """One walk of a migration over the violations of the source."""
+
+    def __init__(
+        self,
+        source: MigrationSource,
+        target: MigrationTarget,
+        limits: MigrationLimits,
+        found: Migrated,
+        report: Report,
+        cursor: MigrationCursor | None,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._found = found
+        self._report = report
+        self._cursor = cursor
+        self._slots = asyncio.Semaphore(limits.parallel)
+        self._bytes = Pace(limits.bytes_per_second, target.clock)
+        self._files = Pace(limits.files_per_second, target.clock)
+
+    async def __call__(self) -> None:
+        """Bring all pages; while the last violations of one are brought, the next is begun."""
+        after = self._cursor.after if self._cursor else None
+        try:
+            async with asyncio.TaskGroup() as group:
+                begun: tuple[asyncio.Task[Counter[str]], Cursor | None] | None = None
+                while True:
+                    page = await self._source.catalogue.violations(self._query(after))
+                    task = group.create_task(self._page(page.items))
+                    if begun:
+                        await self._end(*begun)
+                    begun = task, page.next
+                    if page.next is None:
+                        break
+                    after = page.next
+                await self._end(*begun)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    def _query(self, after: Cursor | None) -> ViolationQuery:
+        migration = self._found.migration
+        return ViolationQuery(
+            start_time=migration.start, end_time=migration.end, limit=PAGE, after=after
+        )
+
+    async def _end(self, page: "asyncio.Task[Counter[str]]", after: Cursor | None) -> None:
+        """Wait for a page, and record that everything up to its end is done."""
+        brought = await page
+        if after is None or self._found.dry_run:
+            return
+        was = self._cursor
+        self._cursor = MigrationCursor(
+            self._found.migration,
+            after,
+            brought["records"] + (was.records if was else 0),
+            brought["files"] + (was.files if was else 0),
+            brought["bytes"] + (was.bytes if was else 0),
+        )
+        change = SetMigrationCursor(self._found.migration, self._cursor)
+        await self._target.changes.apply(change)
+
+    async def _page(self, violations: Sequence[StoredViolation]) -> "Counter[str]":
+        """Bring the violations of a page; return what was brought."""
+        files = await together(
+            *(self._source.catalogue.files_of(one.violation_id) for one in violations)
+        )
+        known = _Known(
+            await self._target.rows.violations_by_id([one.violation_id for one in violations]),
+            await self._target.rows.files_by_id([file.file_id for of in files for file in of]),
+        )
+        brought: Counter[str] = Counter()
+        await together(
+            *(
+                self._bring(violation, of, known, brought)
+                for violation, of in zip(violations, files, strict=True)
+            )
+        )
+        return brought
+
+    async def _bring(
+        self,
+        violation: StoredViolation,
+        files: Sequence[StoredFile],
+        known: _Known,
+        brought: "Counter[str]",
+    ) -> None:
+        async with self._slots:
+            available = [file for file in files if file.state is FileState.AVAILABLE]
+            self._found.deleted += len(files) - len(available)
+            lacking = [
+                file for file in available if not has_good_copy(known.files.get(file.file_id), file)
+            ]
+            is_new = violation.violation_id not in known.violations
+            if not lacking and not is_new:
+                self._found.skipped += 1
+            elif self._found.dry_run:
+                self._count(lacking, brought, is_new=is_new)
+            else:
+                await self._store(violation, lacking, brought, is_new=is_new)
+            self._report(self._found.progress())
+
+    async def _store(
+        self,
+        violation: StoredViolation,
+        files: Sequence[StoredFile],
+        brought: "Counter[str]",
+        *,
+        is_new: bool,
+    ) -> None:
+        """Store a violation with its own files, and then the others that name it."""
+        own = [file for file in files if file.file_id in _own(violation)]
+        async with AsyncExitStack() as bodies:
+            drafts = await self._drafts(violation, own, bodies)
+            if is_new and violation.metadata_file_id not in {one.file_id for one in drafts}:
+                self._found.fail(violation, None, "its metadata file can't be read")
+                return
+            if drafts:
+                await self._try(violation, drafts, brought, is_new=is_new)
+        for file in files:
+            if file not in own:
+                async with AsyncExitStack() as bodies:
+                    if drafts := await self._drafts(violation, [file], bodies):
+                        await self._try(violation, drafts, brought, is_new=False, alone=True)
+
+    async def _drafts(
+        self, violation: StoredViolation, files: Sequence[StoredFile], bodies: AsyncExitStack
+    ) -> list[Draft]:
+        """Read files at the source; those that can't be read are noted, and left out."""
+        drafts = []
+        for file in files:
+            await self._files.take(1)
+            await self._bytes.take(file.stored.size_bytes)
+            try:
+                body = await bodies.enter_async_context(self._source.bodies.of(file))
+            except _UNREADABLE as error:
+                remade = await self._remade(violation, file)
+                if remade is None:
+                    self._found.fail(violation, file.file_id, str(error))
+                    continue
+                body = remade
+            drafts.append(Draft.migrated(file, body))
+        return drafts
+
+    async def _remade(self, violation: StoredViolation, file: StoredFile) -> Body | None:
+        """Make a metadata file that can't be read anew from the rows; None if its bytes differ.
+
+        Without it, the violation can't be stored.
+        """
+        if file.file_id != violation.metadata_file_id:
+            return None
+        files = await self._source.catalogue.files_of(violation.violation_id)
+        found = document_of(violation, files)
+        if found is None:
+            return None
+        body = MemoryBody(found, digests_of(found))
+        if file.coding is Coding.ZSTD:
+            body = await self._source.compressor.compress(found)
+        if body.digests != file.stored:
+            return None
+        logger.warning("%s was made anew: its bytes have the recorded digest", file.file_id)
+        return body
+
+    async def _try(
+        self,
+        violation: StoredViolation,
+        drafts: Sequence[Draft],
+        brought: "Counter[str]",
+        *,
+        is_new: bool,
+        alone: bool = False,
+    ) -> None:
+        """Store one unit; what the target refuses is noted."""
+        unit = DraftUnit(tuple(drafts), None if alone else migrated_violation(violation))
+        try:
+            await self._target.tasks.run(self._target.store_unit(unit))
+        except _REFUSED as error:
+            named = drafts[0].file_id if alone else None
+            self._found.fail(violation, named, str(error))
+        else:
+            self._count([one.origin for one in drafts if one.origin], brought, is_new=is_new)
+
+    def _count(self, files: Sequence[StoredFile], brought: "Counter[str]", *, is_new: bool) -> None:
+        size = sum(file.stored.size_bytes for file in files)
+        brought.update(records=int(is_new), files=len(files), bytes=size)
+        self._found.records += is_new
+        self._found.files += len(files)
+        self._found.bytes += size
+
+
+def _own(violation: StoredViolation) -> set[FileId | None]:
+    return {violation.metadata_file_id, violation.image_file_id, violation.video_file_id}

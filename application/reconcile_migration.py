@@ -1,0 +1,142 @@
+"""ReconcileMigration: compares what a source has with what the target of a migration has of it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from attrs import define, field
+
+from traffic_storage.application.migrate import PAGE, MigrationSource, MigrationTarget, Report
+from traffic_storage.domain.files import FileState, StoredFile
+from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.jobs import Progress
+from traffic_storage.domain.migration import (
+    MOST_EXAMPLES,
+    DayFold,
+    Difference,
+    MigrationId,
+    Reconciliation,
+    file_problem,
+    reconciled_days,
+    record_problem,
+)
+from traffic_storage.domain.query import Cursor, ViolationQuery
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.concurrency import together
+
+_PARALLEL = 8
+
+
+@define
+class _Found:
+    source: DayFold = field(factory=DayFold)
+    target: DayFold = field(factory=DayFold)
+    records: int = 0
+    bytes: int = 0
+    different: int = 0
+    differences: list[Difference] = field(factory=list)
+
+    def note(self, violation: StoredViolation, file_id: FileId | None, problem: str) -> None:
+        self.different += 1
+        if len(self.differences) < MOST_EXAMPLES:
+            self.differences.append(Difference(violation.violation_id, file_id, problem))
+
+
+class ReconcileMigration:
+    """Compares the available violations of a range, with their available files, one by one.
+
+    What the target has besides is not looked at. With `reread`, the bytes of every copy at the
+    target are read at its store and hashed, past every cache; a bad one is recorded as corrupt or
+    missing, with an incident, and is a difference.
+    """
+
+    def __init__(self, source: MigrationSource, target: MigrationTarget) -> None:
+        self._source = source
+        self._target = target
+        self._slots = asyncio.Semaphore(_PARALLEL)
+
+    async def __call__(
+        self, migration: MigrationId, report: Report, *, reread: bool
+    ) -> Reconciliation:
+        """Compare; nothing is changed but what is recorded about bad copies.
+
+        Raises:
+            StorageUnavailable: a store of the target can't be reached.
+            CatalogueUnavailable: a database can't be reached.
+        """
+        found, after = _Found(), None
+        while True:
+            page = await self._source.catalogue.violations(_query(migration, after))
+            await self._page(page.items, found, reread=reread)
+            report(Progress(found.records, bytes=found.bytes, message="reconciled"))
+            if page.next is None:
+                break
+            after = page.next
+        return Reconciliation(
+            migration,
+            await self._target.registry.catalogue_id(),
+            self._target.clock.now(),
+            reread,
+            reconciled_days(found.source, found.target),
+            found.different,
+            tuple(found.differences),
+        )
+
+    async def _page(
+        self, violations: Sequence[StoredViolation], found: _Found, *, reread: bool
+    ) -> None:
+        files = await together(
+            *(self._source.catalogue.files_of(one.violation_id) for one in violations)
+        )
+        known = await self._target.rows.violations_by_id([one.violation_id for one in violations])
+        rows = await self._target.rows.files_by_id([file.file_id for of in files for file in of])
+        await together(
+            *(
+                self._compare(one, _available(of), known.get(one.violation_id), rows, found, reread)
+                for one, of in zip(violations, files, strict=True)
+            )
+        )
+
+    async def _compare(
+        self,
+        violation: StoredViolation,
+        files: Sequence[StoredFile],
+        known: StoredViolation | None,
+        rows: Mapping[FileId, StoredFile],
+        found: _Found,
+        reread: bool,
+    ) -> None:
+        found.records += 1
+        found.source.add(violation, files)
+        if problem := record_problem(violation, known):
+            found.note(violation, None, problem)
+        there = []
+        for file in files:
+            row = rows.get(file.file_id)
+            problem = file_problem(file, row)
+            if row is not None and not problem and reread:
+                problem = await self._reread(row)
+                found.bytes += row.stored.size_bytes
+            if problem:
+                found.note(violation, file.file_id, problem)
+            if row is not None and not problem:
+                there.append(row)
+        if known is not None:
+            found.target.add(known, there)
+
+    async def _reread(self, file: StoredFile) -> str:
+        """Read all present copies of a file at the target; return what is wrong."""
+        async with self._slots:
+            for copy in file.readable:
+                if not await self._target.replicas.verify(file, copy):
+                    return f"has a damaged copy in {copy.store_id}"
+        return ""
+
+
+def _available(files: Sequence[StoredFile]) -> list[StoredFile]:
+    return [file for file in files if file.state is FileState.AVAILABLE]
+
+
+def _query(migration: MigrationId, after: Cursor | None) -> ViolationQuery:
+    return ViolationQuery(
+        start_time=migration.start, end_time=migration.end, limit=PAGE, after=after
+    )
