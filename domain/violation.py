@@ -7,7 +7,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
-from attrs import field, fields, frozen
+from attrs import NOTHING, field, fields, frozen
 
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Sha256, sha256_of
@@ -265,6 +265,26 @@ _WRITTEN: tuple[tuple[str, Write], ...] = tuple(
 )
 _values = attrgetter(*_NAMES)
 _given_values = attrgetter(*_GIVEN)
+
+
+def field_problems(values: Mapping[str, object]) -> list[FieldProblem]:
+    """Return what is wrong with raw values of a record's fields, and which required ones are missing.
+
+    The values are judged as the constructor judges them; other keys are ignored.
+    """
+    problems: list[FieldProblem] = []
+    for part in fields(ViolationRecord):
+        if part.name not in values:
+            if part.default is NOTHING:
+                problems.append(FieldProblem(part.name, "is missing", "give it"))
+            continue
+        value = values[part.name]
+        found = part.metadata["check"](
+            part.name, part.converter(value) if part.converter else value
+        )
+        if found:
+            problems.append(found)
+    return problems
 
 
 def _maker(made: type, parameters: Sequence[str], other: str = "") -> Any:  # noqa: ANN401
