@@ -278,11 +278,8 @@ def field_problems(values: Mapping[str, object]) -> list[FieldProblem]:
             if part.default is NOTHING:
                 problems.append(FieldProblem(part.name, "is missing", "give it"))
             continue
-        value = values[part.name]
-        found = part.metadata["check"](
-            part.name, part.converter(value) if part.converter else value
-        )
-        if found:
+        convert: Any = part.converter or (lambda value: value)
+        if found := part.metadata["check"](part.name, convert(values[part.name])):
             problems.append(found)
     return problems
 

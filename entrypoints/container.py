@@ -79,6 +79,7 @@ from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Sto
 from traffic_storage.application.sweep import SWEEP, Sweep
 from traffic_storage.application.sync_backends import SYNC_KINDS, SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.validate import Bounds, Validate
 from traffic_storage.application.verified_bodies import VerifiedBodies
 from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
 from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
@@ -101,6 +102,7 @@ from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.compressor import Compressor
+from traffic_storage.ports.frames import Frames
 from traffic_storage.ports.images import Images
 from traffic_storage.ports.jobs import JobSource
 from traffic_storage.ports.record_repo import RecordRepo
@@ -166,6 +168,18 @@ def _images(settings: StorageConfig) -> Images:
     from traffic_storage.adapters.images.pillow import PillowImages
 
     return PillowImages(max_pixels=settings.max_pixels)
+
+
+def _frames() -> Frames:
+    from importlib.util import find_spec
+
+    if find_spec("av") is None:
+        from traffic_storage.adapters.frames.absent import AbsentFrames
+
+        return AbsentFrames()
+    from traffic_storage.adapters.frames.av import AvFrames
+
+    return AvFrames()
 
 
 def _spool(settings: StorageConfig) -> Spool:
@@ -295,6 +309,17 @@ def _prepare(
         limits=_limits(settings),
         encoding=settings.encoding,
         zone=settings.zone,
+    )
+
+
+def _validation_bounds(settings: StorageConfig) -> Bounds:
+    return Bounds(
+        pixels=settings.max_pixels,
+        image_bytes=settings.max_image_bytes,
+        video_bytes=settings.max_video_bytes,
+        zone=settings.zone,
+        max_clock_ahead=settings.max_clock_ahead,
+        max_delay=settings.max_backdating,
     )
 
 
@@ -463,6 +488,7 @@ class Container(DeclarativeContainer):
     _record_repo: Singleton[RecordRepo] = Singleton(_catalogue, settings)
     cache: Singleton[Cache] = Singleton(_cache, settings, clock)
     images: Singleton[Images] = Singleton(_images, settings)
+    frames: Singleton[Frames] = Singleton(_frames)
     spool: Singleton[Spool] = Singleton(_spool, settings)
     compressor: Singleton[Compressor] = Singleton(_compressor)
     local_store: Singleton[MarkedBlobStore] = Singleton(_local_store, settings, clock)
@@ -513,6 +539,14 @@ class Container(DeclarativeContainer):
         catalogue=_record_repo,
         ids=ids,
         settle=Called(_settle, settings),
+    )
+    validate = Singleton(
+        Validate,
+        images=images,
+        frames=frames,
+        spool=spool,
+        clock=clock,
+        bounds=Called(_validation_bounds, settings),
     )
     prepare = Singleton(_prepare, settings, spool, images, compressor, clock)
     read_back = Singleton(ReadBack, stores=stores, changes=_record_repo, clock=clock)
@@ -919,6 +953,7 @@ class Adapters(TypedDict, total=False):
     clock: Clock
     record_repo: RecordRepo
     cache: Cache
+    frames: Frames
     images: Images
     spool: Spool
     compressor: Compressor

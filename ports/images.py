@@ -1,7 +1,8 @@
 """Images: encoding of arrays and decoding of images, outside the event loop's thread."""
 
 from abc import abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from attrs import field, frozen
 
@@ -9,6 +10,8 @@ from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.ports.spool import Body, MemoryBody
+
+T = TypeVar("T")
 
 
 @frozen
@@ -79,6 +82,16 @@ class Images(Protocol):
         file.
 
         Raises: as `inspect`.
+        """
+
+    @abstractmethod
+    async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
+        """Decode an image and return what `look` returns for its pixels, in the order RGB.
+
+        `look` runs where images are decoded, off the event loop's thread; it must not wait and not
+        keep the array.
+
+        Raises: as `inspect`, and whatever `look` raises.
         """
 
     @abstractmethod

@@ -30,6 +30,7 @@ COMMANDS = (
     Command("doctor", f"{_HERE}.doctor:doctor", "Check settings, database, stores and cache."),
     Command("sync", f"{_HERE}.sync:sync", "Make due copies, move files out of full local disk."),
     Command("verify", f"{_HERE}.verify:verify", "Verify all copies of files, and heal bad ones."),
+    Command("validate", f"{_HERE}.validate:validate", "Judge images, videos and records in files."),
     Command("incidents", f"{_HERE}.incidents:app", "List and close incidents of bad copies."),
     Command("jobs", f"{_HERE}.jobs:app", "List, watch, retry and cancel jobs."),
     Command("worker", f"{_HERE}.worker:worker", "Do jobs, in a process of their own."),

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from traffic_storage.domain.errors import WrongState as WrongState
     from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
     from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
+    from traffic_storage.domain.quality.assessment import Finding as Finding
+    from traffic_storage.domain.quality.assessment import Part as Part
+    from traffic_storage.domain.quality.assessment import Severity as Severity
+    from traffic_storage.domain.quality.image import IMAGE_CHECKS as IMAGE_CHECKS
+    from traffic_storage.domain.quality.image_metrics import ImageMetrics as ImageMetrics
+    from traffic_storage.domain.quality.record import RECORD_CHECKS as RECORD_CHECKS
+    from traffic_storage.domain.quality.record import JudgedRecord as JudgedRecord
+    from traffic_storage.domain.quality.video import VIDEO_CHECKS as VIDEO_CHECKS
+    from traffic_storage.domain.quality.video import VideoMetrics as VideoMetrics
     from traffic_storage.domain.query import Cursor as Cursor
     from traffic_storage.domain.query import FilesQuery as FilesQuery
     from traffic_storage.domain.query import Page as Page
@@ -51,6 +60,7 @@ if TYPE_CHECKING:
         DataMigrationManager as DataMigrationManager,
     )
     from traffic_storage.entrypoints.service.service import StorageService as StorageService
+    from traffic_storage.entrypoints.service.validator import DataValidator as DataValidator
     from traffic_storage.entrypoints.settings import BucketRoute as BucketRoute
     from traffic_storage.entrypoints.settings import StorageConfig as StorageConfig
     from traffic_storage.ports.errors import CatalogueUnavailable as CatalogueUnavailable
@@ -58,6 +68,9 @@ if TYPE_CHECKING:
     from traffic_storage.ports.errors import OutcomeUnknown as OutcomeUnknown
 
 __all__ = [
+    "IMAGE_CHECKS",
+    "RECORD_CHECKS",
+    "VIDEO_CHECKS",
     "AccessDenied",
     "ArrayImage",
     "BucketRoute",
@@ -71,19 +84,25 @@ __all__ = [
     "Cursor",
     "DataAnalyzer",
     "DataMigrationManager",
+    "DataValidator",
     "DatabaseManager",
     "DeadlinePassed",
     "DigestMismatch",
     "Encoding",
     "FileAttributes",
     "FilesQuery",
+    "Finding",
     "ImageFormat",
+    "ImageMetrics",
     "InvalidInput",
+    "JudgedRecord",
     "LocalStorageManager",
     "NoGoodReplica",
     "NotFound",
     "OutcomeUnknown",
     "Page",
+    "Part",
+    "Severity",
     "StorageConfig",
     "StorageFull",
     "StorageService",
@@ -95,6 +114,7 @@ __all__ = [
     "UndecodableMedia",
     "UnsupportedMedia",
     "Upload",
+    "VideoMetrics",
     "ViolationQuery",
     "ViolationRecord",
     "WrongHome",
@@ -108,6 +128,16 @@ __all__ = [
 # Public name → module and name in it. The managers are adapters under the names of the
 # specification. The imports above give type checkers the same names.
 _PLACES = {
+    "DataValidator": "traffic_storage.entrypoints.service.validator:DataValidator",
+    "Finding": "traffic_storage.domain.quality.assessment:Finding",
+    "Part": "traffic_storage.domain.quality.assessment:Part",
+    "Severity": "traffic_storage.domain.quality.assessment:Severity",
+    "IMAGE_CHECKS": "traffic_storage.domain.quality.image:IMAGE_CHECKS",
+    "ImageMetrics": "traffic_storage.domain.quality.image_metrics:ImageMetrics",
+    "RECORD_CHECKS": "traffic_storage.domain.quality.record:RECORD_CHECKS",
+    "JudgedRecord": "traffic_storage.domain.quality.record:JudgedRecord",
+    "VIDEO_CHECKS": "traffic_storage.domain.quality.video:VIDEO_CHECKS",
+    "VideoMetrics": "traffic_storage.domain.quality.video:VideoMetrics",
     "AccessDenied": "traffic_storage.domain.errors:AccessDenied",
     "ArrayImage": "traffic_storage.application.inputs:ArrayImage",
     "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",

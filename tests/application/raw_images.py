@@ -1,6 +1,8 @@
 """Pictures as plain arrays behind a short head: no codec, no thread, and so no chance."""
 
 import hashlib
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from traffic_storage.ports.spool import Body, MemoryBody
 MAGIC = b"RAW!"
 CONTENT_TYPE = "image/png"
 _HEAD = len(MAGIC) + 6
+T = TypeVar("T")
 
 
 def raw_picture(pixels: Pixels, note: bytes = b"") -> bytes:
@@ -54,6 +57,9 @@ class RawImages(Images):
         pixels = _decoded(data)
         assert channels in (None, _dimensions(data).channels)
         return DecodedImage(pixels, order)
+
+    async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
+        return look(_decoded(data))
 
     async def aclose(self) -> None:
         """There are no threads."""

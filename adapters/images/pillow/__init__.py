@@ -1,6 +1,8 @@
 """The port Images implemented with Pillow (libwebp, libjpeg-turbo, zlib, libavif)."""
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from traffic_storage.adapters.images.pillow.decoding import PixelBudget, decode, inspect
 from traffic_storage.adapters.images.pillow.encoding import check_format, encode
@@ -9,6 +11,8 @@ from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
 from traffic_storage.ports.images import DecodedImage, EncodedImage, ImageInfo, Images
 from traffic_storage.ports.spool import Body
+
+T = TypeVar("T")
 
 
 class PillowImages(Images):
@@ -38,6 +42,12 @@ class PillowImages(Images):
         self, data: bytes, order: ChannelOrder, channels: int | None = None
     ) -> DecodedImage:
         return await self._threads.run(decode, data, order, channels, self._budget)
+
+    async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
+        return await self._threads.run(self._looked_at, data, look)
+
+    def _looked_at(self, data: bytes, look: Callable[[Pixels], T]) -> T:
+        return look(decode(data, ChannelOrder.RGB, None, self._budget).pixels)
 
     async def aclose(self) -> None:
         await self._threads.aclose()

@@ -132,6 +132,13 @@ class ImagesContract:
             height, width, *channels = picture.shape
             assert encoded.dimensions == Dimensions(width, height, *(channels or [1]))
 
+    async def test_examine_looks_at_the_pixels(self, images: Images) -> None:
+        """examine: `look` gets the pixels in the order RGB, whatever the order they had before."""
+        for encoding in EXACT:
+            encoded = await images.encode(PICTURES["colour"], ChannelOrder.RGB, encoding)
+            seen = await images.examine(encoded.body.data, lambda pixels: pixels.copy())
+            np.testing.assert_array_equal(seen, PICTURES["colour"])
+
     async def test_inspect_recognises_encoded_images(self, images: Images, picture: Pixels) -> None:
         """inspect: returns the content type, and the same dimensions as `decode`."""
         for encoding in EXACT:

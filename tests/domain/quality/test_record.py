@@ -161,7 +161,9 @@ def test_anything_can_be_judged_and_is_valid_only_if_it_can_be_constructed(
 ) -> None:
     result = judged(fields() | raw)
     assert 0 <= result.score <= 1
-    known = {name: value for name, value in (fields() | raw).items() if name != "speed"}
+    known: dict[str, Any] = {
+        name: value for name, value in (fields() | raw).items() if name != "speed"
+    }
     try:
         ViolationRecord(**known)
     except InvalidInput as error:

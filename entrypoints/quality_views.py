@@ -1,0 +1,75 @@
+"""Views of what was found about records, images and videos: results of the Python interface and CLI."""
+
+from collections.abc import Iterable
+
+from attrs import asdict
+from typing_extensions import TypedDict
+
+from traffic_storage.application.validate import Verdict
+from traffic_storage.domain.quality.assessment import Assessment, Finding
+from traffic_storage.domain.quality.image_metrics import ImageMetrics
+from traffic_storage.domain.quality.video import VideoMetrics
+
+
+class FindingView(TypedDict):
+    """One error or warning: its kind, the path of the field, what is wrong, and the remedy."""
+
+    kind: str
+    field: str
+    message: str
+    remedy: str
+
+
+class QualityView(TypedDict):
+    """What was found about a record. `valid` is false if there is an error.
+
+    `score` is in [0, 1]: the product of `parts`, which has the factor of each check by its name.
+    """
+
+    valid: bool
+    score: float
+    parts: dict[str, float]
+    errors: list[FindingView]
+    warnings: list[FindingView]
+
+
+class ImageQualityView(QualityView):
+    """What was found about an image. `metrics` is None if it can't be decoded."""
+
+    metrics: dict[str, float] | None
+
+
+class VideoQualityView(QualityView):
+    """What was found about a video. `metrics` is None if it can't be read."""
+
+    metrics: dict[str, float | str | None] | None
+
+
+def quality_view(assessment: Assessment) -> QualityView:
+    """Return the view of an assessment."""
+    return QualityView(
+        valid=assessment.valid,
+        score=assessment.score,
+        parts=dict(assessment.parts),
+        errors=_findings(assessment.errors),
+        warnings=_findings(assessment.warnings),
+    )
+
+
+def image_quality_view(verdict: Verdict[ImageMetrics]) -> ImageQualityView:
+    """Return the view of what was found about an image."""
+    metrics = None if verdict.metrics is None else asdict(verdict.metrics)
+    return ImageQualityView(**quality_view(verdict.assessment), metrics=metrics)
+
+
+def video_quality_view(verdict: Verdict[VideoMetrics]) -> VideoQualityView:
+    """Return the view of what was found about a video."""
+    metrics = None if verdict.metrics is None else asdict(verdict.metrics)
+    return VideoQualityView(**quality_view(verdict.assessment), metrics=metrics)
+
+
+def _findings(findings: Iterable[Finding]) -> list[FindingView]:
+    return [
+        FindingView(kind=one.kind, field=one.field, message=one.message, remedy=one.remedy)
+        for one in findings
+    ]
