@@ -29,6 +29,7 @@ from traffic_storage.application.copy_jobs import CopyJobs
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.explain import Explain
+from traffic_storage.application.export import Export
 from traffic_storage.application.export_journal import JOURNAL, ExportJournal
 from traffic_storage.application.find import Find
 from traffic_storage.application.find_due_copies import FindDueCopies
@@ -96,18 +97,21 @@ from traffic_storage.domain.reconcile import Breaker
 from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.domain.retention_plans import DeletionLimits
 from traffic_storage.domain.storage_patterns import StorageOptions
+from traffic_storage.domain.tabular import Column, ExportFormat, TableForm
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.settings.retention_file import configured_rules
 from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.compressor import Compressor
+from traffic_storage.ports.export_target import ExportTarget, ExportTargets
 from traffic_storage.ports.frames import Frames
 from traffic_storage.ports.images import Images
 from traffic_storage.ports.jobs import JobSource
 from traffic_storage.ports.record_repo import RecordRepo
 from traffic_storage.ports.spool import Spool
 from traffic_storage.ports.store_identity import MarkedBlobStore
+from traffic_storage.ports.table_writer import TableWriter
 
 RECOVERY_MARGIN_SHARE = 0.1
 _JOBS_A_WORKER = 4
@@ -192,6 +196,28 @@ def _compressor() -> Compressor:
     from traffic_storage.adapters.compressor.zstd import ZstdCompressor
 
     return ZstdCompressor()
+
+
+def open_table(
+    file_format: ExportFormat, columns: Sequence[Column], form: TableForm
+) -> TableWriter:
+    """Return the writer of a new table (see `ports.table_writer.OpenTable`)."""
+    if file_format is ExportFormat.CSV:
+        from traffic_storage.adapters.table_writer.csv import CsvTable
+
+        return CsvTable(columns, form)
+    from traffic_storage.adapters.table_writer.ndjson import NdjsonTable
+
+    return NdjsonTable(columns, form)
+
+
+class _Places(ExportTargets):
+    """Opens files of this host."""
+
+    def open(self, place: str, *, overwrite: bool) -> ExportTarget:
+        from traffic_storage.adapters.export_target.local_file import LocalFileTarget
+
+        return LocalFileTarget(Path(place), overwrite=overwrite)
 
 
 def _local_store(settings: StorageConfig, clock: Clock) -> MarkedBlobStore:
@@ -880,6 +906,9 @@ class Container(DeclarativeContainer):
         incidents=_record_repo,
         clock=clock,
         ids=ids,
+    )
+    export = Singleton(
+        Export, table=_record_repo, open_table=Object(open_table), targets=Singleton(_Places)
     )
     check_invariants = Singleton(
         CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids

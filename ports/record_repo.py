@@ -2,7 +2,8 @@
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
-`FixityRecords`, `Incidents`, `RetentionRecords`, `Readings`, `Samples` or `Migrations`.
+`FixityRecords`, `Incidents`, `RetentionRecords`, `Readings`, `Samples`, `Migrations` or
+`ViolationTable`.
 """
 
 from abc import abstractmethod
@@ -26,6 +27,7 @@ from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.retention import RetentionRecords
 from traffic_storage.ports.samples import Samples
 from traffic_storage.ports.store_registry import StoreRegistry
+from traffic_storage.ports.violation_table import ViolationTable
 
 
 class RecordRepo(
@@ -46,6 +48,7 @@ class RecordRepo(
     Readings,
     Samples,
     Migrations,
+    ViolationTable,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

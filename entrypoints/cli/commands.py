@@ -20,6 +20,7 @@ COMMANDS = (
     Command("get", f"{_HERE}.get:get", "Write a stored file to disk or stdout, verified."),
     Command("files", f"{_HERE}.files:app", "List stored files, or show one."),
     Command("violations", f"{_HERE}.violations:app", "List violations, or show one."),
+    Command("export", f"{_HERE}.export:app", "Export violations and statistics to files."),
     Command("hold", f"{_HERE}.hold:app", "Place, release and list legal holds."),
     Command("delete", f"{_HERE}.deletion:delete", "Delete a file, or a violation with its files."),
     Command("undelete", f"{_HERE}.deletion:undelete", "Bring a deleted file or violation back."),

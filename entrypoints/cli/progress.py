@@ -117,6 +117,14 @@ class FileBar:
         self._bar.update(self._task, completed=progress.done, total=progress.total)
 
 
+class RowBar(FileBar):
+    """A bar of rows whose total is unknown. `with RowBar("exporting") as bar: …`."""
+
+    def count(self, rows: int) -> None:
+        """Show how many rows were written."""
+        self._bar.update(self._task, completed=rows)
+
+
 async def watching(jobs: "Jobs", job_id: str) -> "AsyncIterator[Job]":
     """Yield a job whenever it has changed, until it has ended; show its progress on a terminal.
 

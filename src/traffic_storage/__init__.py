@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import running as running
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
+    from traffic_storage.entrypoints.service.exporter import DataExporter as DataExporter
     from traffic_storage.entrypoints.service.migration import (
         DataMigrationManager as DataMigrationManager,
     )
@@ -83,6 +84,7 @@ __all__ = [
     "Container",
     "Cursor",
     "DataAnalyzer",
+    "DataExporter",
     "DataMigrationManager",
     "DataValidator",
     "DatabaseManager",
@@ -152,6 +154,7 @@ _PLACES = {
     "Cursor": "traffic_storage.domain.query:Cursor",
     "DataAnalyzer": "traffic_storage.entrypoints.service.analyzer:DataAnalyzer",
     "DataMigrationManager": "traffic_storage.entrypoints.service.migration:DataMigrationManager",
+    "DataExporter": "traffic_storage.entrypoints.service.exporter:DataExporter",
     "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",
     "DeadlinePassed": "traffic_storage.ports.errors:DeadlinePassed",
     "DigestMismatch": "traffic_storage.domain.errors:DigestMismatch",

@@ -16,6 +16,7 @@ from traffic_storage.adapters.record_repo.memory.readings import InMemoryReading
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
 from traffic_storage.adapters.record_repo.memory.samples import InMemorySamples
+from traffic_storage.adapters.record_repo.memory.violation_table import InMemoryViolationTable
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
 from traffic_storage.domain.deletion import (
@@ -106,6 +107,7 @@ class InMemoryRecordRepo(
     InMemoryReadings,
     InMemorySamples,
     InMemoryMigrations,
+    InMemoryViolationTable,
     RecordRepo,
 ):
     """A catalogue that exists as long as this object. Usable from one event loop; no call waits."""

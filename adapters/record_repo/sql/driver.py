@@ -103,6 +103,18 @@ class Driver(Protocol):
         """Wait until running calls have ended, then close all connections."""
 
 
+class CsvDriver(Driver):
+    """A driver of a database that can write the rows of a query as CSV."""
+
+    @abstractmethod
+    async def csv(self, statement: Statement, args: Args, zone: str) -> tuple[bytes, int]:
+        """Run a query whose columns are texts and numbers; return its rows as CSV, and their number.
+
+        `zone` is the time zone in which the database writes times. The CSV has no header, commas
+        between the fields, and a line feed behind each row; NULL is an empty field.
+        """
+
+
 def merged(writes: Iterable[Write]) -> list[Step]:
     """Return the steps of several writes as one transaction: each statement once, with all its rows.
 

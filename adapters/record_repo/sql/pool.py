@@ -39,6 +39,15 @@ class Connection(Protocol):
         timeout: float,  # noqa: ASYNC109
     ) -> Sequence[Row]: ...
 
+    async def copy_from_query(
+        self,
+        sql: str,
+        *args: object,
+        output: Callable[[bytes], Coroutine[Any, Any, None]],
+        format: str,  # noqa: A002 - asyncpg's name
+        timeout: float,  # noqa: ASYNC109
+    ) -> str: ...
+
     async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109
 
     def terminate(self) -> None: ...

@@ -17,7 +17,7 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from traffic_storage.adapters.record_repo.sql import migrations
-from traffic_storage.adapters.record_repo.sql.driver import Driver, Write
+from traffic_storage.adapters.record_repo.sql.driver import CsvDriver, Write
 from traffic_storage.adapters.record_repo.sql.group_commit import GroupCommit
 from traffic_storage.adapters.record_repo.sql.pool import (
     DIALECT,
@@ -88,7 +88,7 @@ def postgres_repo(settings: PostgresSettings) -> SqlRecordRepo:
     return SqlRecordRepo(PostgresDriver(settings))
 
 
-class PostgresDriver(Driver):
+class PostgresDriver(CsvDriver):
     """Runs statements on two pools of connections: one for reads, a small one for groups of writes."""
 
     def __init__(self, settings: PostgresSettings) -> None:
@@ -115,6 +115,14 @@ class PostgresDriver(Driver):
                     raise
                 # The server may have restarted since the connection was used last.
                 return await self._fetch(text.sql, args, deadline, fresh=True)
+
+    async def csv(self, statement: Statement, args: Args, zone: str) -> tuple[bytes, int]:
+        """Run a query by COPY (see `CsvDriver.csv`)."""
+        text = statement.text(DIALECT)
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        with translating(self._settings.where):
+            async with self._readers.lease(deadline) as connection:
+                return await _copied(connection, text.sql, text.arrange(args), zone, deadline)
 
     async def write(self, write: Write) -> None:
         await self._commits.run(write)
@@ -226,6 +234,24 @@ async def pass_uuids_as_bytes(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
     )
+
+
+async def _copied(
+    connection: Connection, sql: str, args: Args, zone: str, deadline: float
+) -> tuple[bytes, int]:
+    """Return the rows of a query as CSV, and their number. `zone` is in force for it alone."""
+    parts: list[bytes] = []
+
+    async def take(data: bytes) -> None:
+        parts.append(data)
+
+    begin = f"BEGIN READ ONLY; SET LOCAL TimeZone = '{zone}'"
+    await connection.execute(begin, timeout=seconds_until(deadline))
+    status = await connection.copy_from_query(
+        sql, *args, output=take, format="csv", timeout=seconds_until(deadline)
+    )
+    await connection.execute("COMMIT", timeout=seconds_until(deadline))
+    return b"".join(parts), int(status.removeprefix("COPY "))
 
 
 def _upgrade(connection: MigrationConnection) -> None:

@@ -28,6 +28,7 @@ from traffic_storage.adapters.record_repo.sql.readings import SqlReadings
 from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
 from traffic_storage.adapters.record_repo.sql.retention import SqlRetention
 from traffic_storage.adapters.record_repo.sql.samples import SqlSamples
+from traffic_storage.adapters.record_repo.sql.violation_table import SqlViolationTable
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.files import (
     StoredFile,
@@ -91,6 +92,7 @@ class SqlRecordRepo(
     SqlReadings,
     SqlSamples,
     SqlMigrations,
+    SqlViolationTable,
     RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""

@@ -174,16 +174,22 @@ def _equalities(query: ViolationQuery) -> Equalities:
 
 
 def _args(query: ViolationQuery, limit: int) -> Args:
+    return (
+        *(query.device_id, query.violation_type, query.vehicle_class),
+        *_range(query),
+        *range_args(query),
+        limit,
+    )
+
+
+def range_args(query: ViolationQuery) -> Args:
+    """Return the earliest and the latest time of the query, and the id behind which it begins."""
     earliest = _EARLIEST if query.start_time is None else rows.micros(query.start_time)
     latest = _LATEST if query.end_time is None else rows.micros(query.end_time) - 1
     after = ""
     if query.after and rows.micros(query.after.at) <= latest:
         latest, after = rows.micros(query.after.at), query.after.row_id
-    return (
-        *(query.device_id, query.violation_type, query.vehicle_class),
-        *_range(query),
-        *(earliest, latest, after, limit),
-    )
+    return earliest, latest, after
 
 
 def _given(name: str) -> BindParameter[Any]:
@@ -202,7 +208,8 @@ def _in_range() -> Iterable[ColumnElement[bool]]:
     yield violation.c.confidence <= _given("high")
 
 
-def _by_index(selected: Select[Any], index: str) -> Select[Any]:
+def by_index(selected: Select[Any], index: str) -> Select[Any]:
+    """Return the query with a hint by which SQLite uses this index of the violations."""
     return selected.with_hint(violation, f"INDEXED BY {index}", "sqlite")
 
 
@@ -211,7 +218,7 @@ def _in_order(given: Equalities, *, ranged: bool) -> Statement:
     selected = (
         select(*ROW).where(*conditions, is_available).order_by(*_ORDER).limit(_given("limit"))
     )
-    return Statement(_by_index(selected, IN_TIME[given]), _NAMES)
+    return Statement(by_index(selected, IN_TIME[given]), _NAMES)
 
 
 def _merged(given: Equalities, size: int) -> Statement:
@@ -231,7 +238,7 @@ def _merged(given: Equalities, size: int) -> Statement:
 def _of_band(given: Equalities, name: str) -> Select[Any]:
     band = violation.c.confidence_band == _given(name)
     selected = select(*ROW).where(*given.conditions(), band, *_in_range(), *_after(), is_available)
-    return _by_index(selected, BY_BAND[given])
+    return by_index(selected, BY_BAND[given])
 
 
 def _page_of(union: CompoundSelect[Any]) -> CompoundSelect[Any]:
@@ -274,7 +281,7 @@ def _few(given: Equalities) -> CTE:
         .order_by(violation.c.confidence)
         .limit(_FEW)
     )
-    return _by_index(selected, "violation_confidence_idx").cte("few").prefix_with("MATERIALIZED")
+    return by_index(selected, "violation_confidence_idx").cte("few").prefix_with("MATERIALIZED")
 
 
 def _range_size() -> Statement:
@@ -287,7 +294,7 @@ def _range_size() -> Statement:
         .order_by(violation.c.confidence)
         .limit(_given("limit"))
     )
-    limited = _by_index(counted, "violation_confidence_idx").subquery()
+    limited = by_index(counted, "violation_confidence_idx").subquery()
     return Statement(select(func.count()).select_from(limited), _NAMES)
 
 

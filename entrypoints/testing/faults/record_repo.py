@@ -53,6 +53,7 @@ from traffic_storage.domain.reconcile import Recorded, RecordedPage
 from traffic_storage.domain.retention_plans import DueFile, RetentionPlan
 from traffic_storage.domain.rules_in_force import RetainedFile, RulesRevision, StagedRules
 from traffic_storage.domain.seal import Seal
+from traffic_storage.domain.tabular import Batch, Column, RenderedBatch, TableForm
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, DeviceUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.faults.plans import Failing
@@ -72,6 +73,18 @@ class FailingRecordRepo(Failing, RecordRepo):
     def __init__(self, inner: RecordRepo, *, after: int | None = None) -> None:
         super().__init__(CatalogueUnavailable, after)
         self.inner = inner
+
+    async def table_page(
+        self, query: ViolationQuery, columns: Sequence[Column], rows: int
+    ) -> Batch:
+        return await self._do("table_page", lambda: self.inner.table_page(query, columns, rows))
+
+    async def rendered_page(
+        self, query: ViolationQuery, columns: Sequence[Column], rows: int, form: TableForm
+    ) -> RenderedBatch | None:
+        return await self._do(
+            "rendered_page", lambda: self.inner.rendered_page(query, columns, rows, form)
+        )
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         return await self._do("begin", lambda: self.inner.begin(attempt, ids))

@@ -1,0 +1,128 @@
+"""A file of this host. It has no name, or a temporary one, until it is complete and durable."""
+
+import errno
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from traffic_storage.adapters.files.descriptors import Descriptor, open_folder, write_all
+from traffic_storage.adapters.files.errors import translated
+from traffic_storage.adapters.threads.pool import Threads
+from traffic_storage.domain.digests import Sha256
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.ports.export_target import ExportTarget
+
+_MODE = 0o666  # The user's umask applies: unlike evidence, an export is for others to read.
+_UNNAMED_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
+
+
+class LocalFileTarget(ExportTarget):
+    """Writes a new file. Folders that are missing are created.
+
+    On a file system with O_TMPFILE (ext4, XFS, Btrfs, tmpfs) a process that is killed leaves
+    nothing; elsewhere it may leave a file `.NAME.….part`.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self._path = Path(os.path.abspath(path))
+        self._overwrite = overwrite
+        self._threads = Threads(1, "export-target")
+        self._hash = hashlib.sha256()
+        self._fd: int | None = None
+        self._folder: Descriptor | None = None
+        self._draft: str | None = None
+
+    async def write(self, data: bytes) -> None:
+        await self._threads.run(self._write, data)
+
+    async def publish(self) -> Sha256:
+        return await self._threads.run(self._publish)
+
+    async def aclose(self) -> None:
+        await self._threads.run(self._close)
+        await self._threads.aclose()
+
+    def _write(self, data: bytes) -> None:
+        with translated(f"the file {self._path}"):
+            write_all(self._opened(), data)
+        self._hash.update(data)
+
+    def _publish(self) -> Sha256:
+        with translated(f"the file {self._path}"):
+            fd = self._opened()
+            os.fsync(fd)
+            self._name(fd)
+            os.fsync(self._parent.fd)
+        return Sha256(self._hash.hexdigest())
+
+    def _opened(self) -> int:
+        if self._fd is None:
+            self._check_free()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = open_folder(str(self._path.parent))
+            self._fd = self._open()
+        return self._fd
+
+    @property
+    def _parent(self) -> Descriptor:
+        assert self._folder is not None  # noqa: S101 - opened with the file
+        return self._folder
+
+    def _check_free(self) -> None:
+        if self._path.is_dir():
+            raise InvalidInput.of("output_path", f"{self._path} is a folder", "give a file")
+        if not self._overwrite and os.path.lexists(self._path):
+            raise self._taken()
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            return os.open(".", flags | os.O_TMPFILE, _MODE, dir_fd=self._parent.fd)
+        except OSError as error:
+            if error.errno not in _UNNAMED_UNSUPPORTED:
+                raise
+        self._draft = self._draft_name()
+        flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        return os.open(self._draft, flags, _MODE, dir_fd=self._parent.fd)
+
+    def _name(self, fd: int) -> None:
+        """Give the complete file its name; an existing file is replaced in one step."""
+        if not self._overwrite:
+            try:
+                self._link(fd, self._path.name)
+            except FileExistsError as error:
+                raise self._taken() from error
+            return
+        if self._draft is None:
+            draft = self._draft_name()
+            self._link(fd, draft)
+            self._draft = draft
+        here = self._parent.fd
+        os.replace(self._draft, self._path.name, src_dir_fd=here, dst_dir_fd=here)
+        self._draft = None
+
+    def _link(self, fd: int, name: str) -> None:
+        here = self._parent.fd
+        if self._draft is None:
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=here, follow_symlinks=True)
+        else:
+            os.link(self._draft, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+
+    def _draft_name(self) -> str:
+        return f".{self._path.name[:200]}.{secrets.token_hex(4)}.part"
+
+    def _taken(self) -> InvalidInput:
+        return InvalidInput.of(
+            "output_path", f"{self._path} exists already", "choose another file, or overwrite it"
+        )
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        if self._draft is not None:
+            with suppress(OSError):
+                os.unlink(self._draft, dir_fd=self._parent.fd)
+        self._folder = None

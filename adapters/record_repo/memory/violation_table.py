@@ -1,0 +1,33 @@
+"""The violations in the memory of this process as a table."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from attrs import evolve
+
+from traffic_storage.domain.query import MAX_LIMIT, Page, ViolationQuery
+from traffic_storage.domain.tabular import Batch, Column, RenderedBatch, TableForm, batch_of
+from traffic_storage.domain.violation import StoredViolation
+
+
+class InMemoryViolationTable:
+    """Reads the table of violations from the catalogue's pages."""
+
+    @abstractmethod
+    async def violations(self, query: ViolationQuery) -> Page[StoredViolation]:
+        """Implement `Catalogue.violations`."""
+
+    async def table_page(
+        self, query: ViolationQuery, columns: Sequence[Column], rows: int
+    ) -> Batch:
+        page = await self.violations(evolve(query, limit=min(rows, MAX_LIMIT)))
+        return batch_of(page.items, columns, page.next)
+
+    async def rendered_page(
+        self,
+        query: ViolationQuery,  # noqa: ARG002
+        columns: Sequence[Column],  # noqa: ARG002
+        rows: int,  # noqa: ARG002
+        form: TableForm,  # noqa: ARG002
+    ) -> RenderedBatch | None:
+        return None

@@ -1,0 +1,181 @@
+"""`traffic-storage export`: violations as a table, statistics as JSON."""
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+from cyclopts import App, Parameter
+
+from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.entrypoints.cli.output import (
+    flush_out,
+    note,
+    printable,
+    say_bytes,
+    say_json,
+)
+from traffic_storage.entrypoints.cli.session import (
+    AsJson,
+    Flag,
+    Shared,
+    instant_of,
+    opened_to_read,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from traffic_storage.application.export import Export, Piece
+    from traffic_storage.entrypoints.cli.progress import RowBar
+
+app = App(name="export", help="Export violations and statistics to files.")
+
+_PIPE = "-"
+
+Output: TypeAlias = Annotated[
+    str, Parameter(name=("--output", "-o"), allow_leading_hyphen=True, show_default=False)
+]
+"""A file, or - for stdout."""
+
+
+@app.command
+async def violations(
+    *,
+    output: Output = _PIPE,
+    format: Annotated[str, Parameter(name="--format")] = "csv",  # noqa: A002
+    start: str | None = None,
+    end: str | None = None,
+    device_id: str | None = None,
+    violation_type: str | None = None,
+    columns: str | None = None,
+    zone: str | None = None,
+    decimal: str = ".",
+    keep_formulas: Flag = False,
+    force: Flag = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Export violations that match all given filters, newest first.
+
+    A file appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    output:
+        The file to write; - (the default) is stdout.
+    format:
+        csv or ndjson.
+    start:
+        Only violations at or after this time (ISO 8601; without a zone: in the setting
+        timezone).
+    end:
+        Only violations before this time.
+    device_id:
+        Only violations of the device with this id.
+    violation_type:
+        Only violations of this type, such as speed or red_light.
+    columns:
+        Names of columns, separated by commas, in their order; default: all.
+    zone:
+        Time zone in which times are written, such as Europe/Madrid; default: the setting
+        timezone.
+    decimal:
+        Decimal separator of CSV, . or a comma; with a comma, a semicolon separates the fields.
+    keep_formulas:
+        Write a text of CSV unchanged that a spreadsheet would take for a formula.
+    force:
+        Overwrite an existing file.
+    json:
+        Print file, rows, bytes and SHA-256 as one JSON object (needs --output FILE).
+    """
+    from traffic_storage.entrypoints.cli.progress import RowBar
+    from traffic_storage.entrypoints.export_views import table_request
+
+    settings = session.settings()
+    _check_output(output, as_json=json)
+    request = table_request(
+        format,
+        instant_of(start, "start", settings),
+        instant_of(end, "end", settings),
+        settings.zone,
+        {
+            "device_id": device_id,
+            "violation_type": violation_type,
+            "columns": None if columns is None else columns.split(","),
+            "zone": zone,
+            "decimal": decimal,
+            "neutralise": not keep_formulas,
+        },
+    )
+    async with opened_to_read(session.container(settings)) as container:
+        export = container.export()
+        with RowBar("exporting") as bar:
+            pieces = export.pieces(request)
+            await _deliver(export, pieces, output, request.format, bar, force=force, as_json=json)
+
+
+@app.command
+async def statistics(
+    *, output: Output = _PIPE, force: Flag = False, json: AsJson = False, session: Shared
+) -> None:
+    """Export the figures of `stats` as JSON.
+
+    Parameters
+    ----------
+    output:
+        The file to write; - (the default) is stdout.
+    force:
+        Overwrite an existing file.
+    json:
+        Print file, bytes and SHA-256 as one JSON object (needs --output FILE).
+    """
+    from traffic_storage.entrypoints.cli.progress import RowBar
+    from traffic_storage.entrypoints.export_views import statistics_file
+
+    _check_output(output, as_json=json)
+    async with opened_to_read(session.container()) as container:
+        pieces = statistics_file(await container.statistics()())
+        with RowBar("exporting") as bar:
+            export = container.export()
+            await _deliver(export, pieces, output, "json", bar, force=force, as_json=json)
+
+
+def _check_output(output: str, *, as_json: bool) -> None:
+    if output.startswith("-") and output != _PIPE:
+        raise InvalidInput.of("--output", f"{output} looks like an option", "give -o FILE")
+    if as_json and output == _PIPE:
+        raise InvalidInput.of("--json", "can't share stdout with the export", "give --output FILE")
+
+
+async def _deliver(
+    export: "Export",
+    pieces: "AsyncGenerator[Piece, None]",
+    output: str,
+    file_format: str,
+    bar: "RowBar",
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write a file to stdout or to its place, and say what was written."""
+    from traffic_storage.entrypoints.export_views import export_view
+
+    if output == _PIPE:
+        await _to_stdout(pieces, bar)
+        return
+    done = await export.save(pieces, output, overwrite=force, report=bar.count)
+    if as_json:
+        say_json(export_view(done, file_format))
+    else:
+        rows = f"{done.rows} violations, " if done.rows else ""
+        note(f"{printable(output)}: {rows}{in_bytes(done.size_bytes)}, SHA-256 {done.sha256}")
+
+
+async def _to_stdout(pieces: "AsyncGenerator[Piece, None]", bar: "RowBar") -> None:
+    rows = 0
+    async with aclosing(pieces):
+        async for piece in pieces:
+            say_bytes(piece.data)
+            rows += piece.rows
+            bar.count(rows)
+    flush_out()

@@ -1,0 +1,95 @@
+"""`DataExporter`: exports of what a `StorageService` holds."""
+
+from datetime import datetime
+from os import PathLike, fspath
+from typing import Unpack
+
+from traffic_storage.application.export import Report, unreported
+from traffic_storage.entrypoints.export_views import (
+    ExportOptions,
+    ExportView,
+    export_view,
+    statistics_file,
+    table_request,
+)
+from traffic_storage.entrypoints.service.arguments import check_type, flag, instant_of
+from traffic_storage.entrypoints.service.service import StorageService
+
+
+class DataExporter:
+    """Exports violations and statistics of a service to files.
+
+    A file appears under its name when it is complete and durable, with its number of rows and its
+    SHA-256 in the result; missing folders are created. An existing file is replaced only with
+    `overwrite`. Memory and the length of transactions do not grow with the number of rows.
+
+    Errors of all methods:
+        InvalidInput: an argument is wrong, or the file exists and `overwrite` is False.
+        ConfigurationError: the format needs packages that are not installed.
+        StorageUnavailable: the file can't be written.
+        StorageFull: the disk of the file is full.
+        CatalogueUnavailable: the database can't be reached.
+    """
+
+    def __init__(self, storage: StorageService) -> None:
+        check_type("storage", storage, StorageService)
+        self._parts = storage.parts
+
+    async def export_violations_csv(
+        self,
+        start_date: datetime | None,
+        end_date: datetime | None,
+        output_path: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+        report: Report = unreported,
+        **options: Unpack[ExportOptions],
+    ) -> ExportView:
+        """Export violations as CSV; see `export_violations`."""
+        return await self.export_violations(
+            "csv", start_date, end_date, output_path, overwrite=overwrite, report=report, **options
+        )
+
+    async def export_violations(
+        self,
+        format: str,  # noqa: A002 - the name that the other interfaces use
+        start_date: datetime | None,
+        end_date: datetime | None,
+        output_path: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+        report: Report = unreported,
+        **options: Unpack[ExportOptions],
+    ) -> ExportView:
+        """Export the available violations that meet all filters, newest first.
+
+        Args:
+            format: csv or ndjson.
+            start_date: only violations at or after this time; a naive time is in the setting
+                `timezone`; None for no limit.
+            end_date: only violations before this time.
+            output_path: the file.
+            overwrite: replace an existing file.
+            report: called with the number of rows that were written so far.
+            options: filters, columns, and how cells are written: see `ExportOptions`.
+        """
+        here = self._parts.zone
+        start = instant_of("start_date", start_date, here)
+        end = instant_of("end_date", end_date, here)
+        request = table_request(format, start, end, here, options)
+        use_cases = await self._parts.started()
+        done = await use_cases.export().to_place(
+            request, fspath(output_path), overwrite=flag("overwrite", overwrite), report=report
+        )
+        return export_view(done, request.format)
+
+    async def export_statistics_json(
+        self, output_path: str | PathLike[str], *, overwrite: bool = False
+    ) -> ExportView:
+        """Export what `StorageService.get_storage_statistics` returns as JSON."""
+        use_cases = await self._parts.started()
+        pieces = statistics_file(await use_cases.statistics()())
+        done = await use_cases.export().save(
+            pieces, fspath(output_path), overwrite=flag("overwrite", overwrite)
+        )
+        return export_view(done, "json")

@@ -1,0 +1,70 @@
+"""`export`: tables on stdout and in files, statistics."""
+
+import asyncio
+import csv
+import hashlib
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.entrypoints.cli.command import Shell
+from traffic_storage import StorageConfig, StorageService, ViolationRecord
+
+
+@pytest.fixture
+def stored(shell: Shell) -> Shell:
+    """Three violations."""
+
+    async def fill() -> None:
+        async with StorageService(StorageConfig(local_base_path=shell.base)) as storage:
+            for number in range(3):
+                record = ViolationRecord(
+                    violation_id=f"V{number}",
+                    device_id=f"cam-{number % 2}",
+                    violation_type="speed",
+                    timestamp=datetime(2026, 3, 1, tzinfo=UTC) + timedelta(hours=number),
+                    vehicle_bbox=[1, 2, 3, 4],
+                    vehicle_class="car",
+                    confidence=0.5,
+                )
+                await storage.store_violation_evidence(record)
+
+    asyncio.run(fill())
+    return shell
+
+
+def test_violations_go_to_stdout_or_to_a_file(stored: Shell) -> None:
+    rows = list(csv.DictReader(io.StringIO(stored("export", "violations").out)))
+    assert [row["violation_id"] for row in rows] == ["V2", "V1", "V0"]
+    target = stored.home / "out" / "some.ndjson"
+    command = ("export", "violations", "-o", target, "--format", "ndjson")
+    filters = ("--device-id", "cam-0", "--end", "2026-03-01T02:00:00Z", "--columns", "violation_id")
+    done = stored(*command, *filters, "--json").value
+    assert target.read_text() == '{"violation_id":"V0"}\n'
+    assert done["rows"] == 1
+    assert done["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert "exists already" in stored(*command, code=2).err
+    assert "3 violations" in stored(*command, "--force").err
+
+
+def test_statistics_go_to_stdout_or_to_a_file(stored: Shell) -> None:
+    figures = json.loads(stored("export", "statistics").out)
+    assert figures["database"] == {"violations": 3}
+    target = stored.home / "stats.json"
+    stored("export", "statistics", "-o", target)
+    assert json.loads(target.read_text())["database"] == {"violations": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("violations", "--json"), "--output"),
+        (("violations", "-o", "--force"), "looks like an option"),
+        (("violations", "--zone", "Nowhere"), "zone"),
+        (("violations", "--format", "pdf"), "csv, ndjson"),
+    ],
+)
+def test_wrong_usage_is_named(stored: Shell, arguments: tuple[str, ...], told: str) -> None:
+    assert told in stored("export", *arguments, code=2).err
