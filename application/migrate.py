@@ -113,11 +113,19 @@ class MigrationLimits:
     Attributes:
         parallel: how many violations are brought at once.
         bytes_per_second, files_per_second: the most on average; 0: no limit.
+
+    Raises:
+        InvalidInput: one of them is too small.
     """
 
     parallel: int = 8
     bytes_per_second: int = 0
     files_per_second: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        for name, least in (("parallel", 1), ("bytes_per_second", 0), ("files_per_second", 0)):
+            if (value := getattr(self, name)) < least:
+                raise InvalidInput.of(name, f"is {value}", f"give a whole number from {least}")
 
 
 @define

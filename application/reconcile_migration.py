@@ -1,9 +1,13 @@
-"""ReconcileMigration: compares what a source has with what the target of a migration has of it."""
+"""ReconcileMigration: compares what a source has with what the target of a migration has of it.
+
+`CountRange` counts and digests what one service has, to compare it with a report later.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
 from traffic_storage.application.migrate import PAGE, MigrationSource, MigrationTarget, Report
 from traffic_storage.domain.files import FileState, StoredFile
@@ -12,6 +16,7 @@ from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.migration import (
     MOST_EXAMPLES,
     DayFold,
+    DayTotals,
     Difference,
     MigrationId,
     Reconciliation,
@@ -124,12 +129,69 @@ class ReconcileMigration:
             found.target.add(known, there)
 
     async def _reread(self, file: StoredFile) -> str:
-        """Read all present copies of a file at the target; return what is wrong."""
         async with self._slots:
-            for copy in file.readable:
-                if not await self._target.replicas.verify(file, copy):
-                    return f"has a damaged copy in {copy.store_id}"
-        return ""
+            return await _damage(self._target, file)
+
+
+@frozen
+class RangeCount:
+    """What a service has of a range: the totals of each day, and the damaged files that were found."""
+
+    days: Mapping[date, DayTotals]
+    damaged: tuple[FileId, ...]
+
+
+class CountRange:
+    """Counts and digests the available violations of a range, as a reconciliation does."""
+
+    def __init__(self, service: MigrationTarget) -> None:
+        self._service = service
+        self._slots = asyncio.Semaphore(_PARALLEL)
+
+    async def __call__(
+        self, start: datetime, end: datetime, report: Report, *, reread: bool
+    ) -> RangeCount:
+        """Count; with `reread`, read all bytes.
+
+        A file with a damaged copy, or without a present one, is left out of its day, and named.
+
+        Raises:
+            StorageUnavailable: a store can't be reached.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        fold, damaged, records = DayFold(), list[FileId](), 0
+        query = ViolationQuery(start_time=start, end_time=end, limit=PAGE)
+        while True:
+            page = await self._service.catalogue.violations(query)
+            found = await together(*(self._files(one, reread=reread) for one in page.items))
+            for violation, (files, bad) in zip(page.items, found, strict=True):
+                fold.add(violation, files)
+                damaged += bad
+            records += len(page.items)
+            report(Progress(records, message="violations"))
+            if page.next is None:
+                return RangeCount({day: fold.totals(day) for day in fold}, tuple(damaged))
+            query = evolve(query, after=page.next)
+
+    async def _files(
+        self, violation: StoredViolation, *, reread: bool
+    ) -> tuple[list[StoredFile], list[FileId]]:
+        async with self._slots:
+            files = _available(await self._service.catalogue.files_of(violation.violation_id))
+            bad = [
+                file.file_id
+                for file in files
+                if not file.readable or (reread and await _damage(self._service, file))
+            ]
+        return [file for file in files if file.file_id not in bad], bad
+
+
+async def _damage(service: MigrationTarget, file: StoredFile) -> str:
+    """Read all present copies of a file at a service; return what is wrong."""
+    for copy in file.readable:
+        if not await service.replicas.verify(file, copy):
+            return f"has a damaged copy in {copy.store_id}"
+    return ""
 
 
 def _available(files: Sequence[StoredFile]) -> list[StoredFile]:

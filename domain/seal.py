@@ -46,7 +46,7 @@ class Sealed(WrongState):
     def __init__(self, seal: Seal) -> None:
         super().__init__(
             f"this service is sealed (read only) since {seal.sealed_at.isoformat()}: {seal.reason}",
-            remedy="store in the service that replaces it, or run `traffic-storage unseal` here",
+            remedy="store in the service that replaces it, or run `traffic-storage seal lift` here",
         )
         self.seal = seal
 

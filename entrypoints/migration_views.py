@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from typing_extensions import TypedDict
 
 from traffic_storage.application.migrate_and_prove import ProvenMigration
+from traffic_storage.application.reconcile_migration import RangeCount
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.migration import DayTotals, Difference, Failure, Reconciliation
 from traffic_storage.domain.seal import Seal
@@ -94,6 +95,28 @@ class MigrationView(TypedDict):
     sealed: bool
 
 
+class ChangedDayView(TypedDict):
+    """A day of which the service has other totals now than the report says of the source."""
+
+    day: _DAY
+    reported: DayTotalsView
+    now: DayTotalsView
+
+
+class ReportCheckView(TypedDict):
+    """A signed report, whose signature is right, beside what the service has now.
+
+    `reread`: all bytes were read now and hashed; `damaged` names the files that are not as recorded.
+    """
+
+    report: MigrationView
+    reread: bool
+    equal: bool
+    days: int
+    changed: list[ChangedDayView]
+    damaged: list[str]
+
+
 class SealView(TypedDict):
     """Whether a service is sealed (read only), since when, by whom and why."""
 
@@ -148,6 +171,29 @@ def migration_in(document: bytes, key: bytes) -> MigrationView:
         DigestMismatch: it was changed, or signed with another key.
     """
     return cast("MigrationView", report_in(document, SCHEMA, key))
+
+
+def report_check_view(report: MigrationView, now: RangeCount, *, reread: bool) -> ReportCheckView:
+    """Return the comparison of a report with what the service has now."""
+    reconciliation = report["reconciliation"]
+    reported = (
+        {one["day"]: one["source"] for one in reconciliation["days"]} if reconciliation else {}
+    )
+    found = {day.isoformat(): _totals_view(totals) for day, totals in now.days.items()}
+    nothing = _totals_view(DayTotals())
+    changed: list[ChangedDayView] = [
+        {"day": day, "reported": reported.get(day, nothing), "now": found.get(day, nothing)}
+        for day in sorted({*reported, *found})
+        if reported.get(day) != found.get(day)
+    ]
+    return {
+        "report": report,
+        "reread": reread,
+        "equal": not changed,
+        "days": len(reported),
+        "changed": changed,
+        "damaged": list(now.damaged),
+    }
 
 
 def _reconciliation_view(found: Reconciliation) -> MigrationReconciliationView:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from traffic_storage.application.migrate import MigrationLimits
 from traffic_storage.application.migrate_and_prove import MigrateAndProve
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.numeric import plain_number
 from traffic_storage.domain.times import instant
@@ -81,9 +81,9 @@ class DataMigrationManager:
             Sealed: the target is read only.
         """
         limits = MigrationLimits(
-            _number("parallel", parallel, 1),
-            _number("bytes_per_second", bytes_per_second, 0),
-            _number("files_per_second", files_per_second, 0),
+            _number("parallel", parallel),
+            _number("bytes_per_second", bytes_per_second),
+            _number("files_per_second", files_per_second),
         )
         start = self._instant("start_date", start_date)
         end = self._instant("end_date", end_date)
@@ -124,11 +124,11 @@ def write_report(path: Path, view: MigrationView, key: bytes) -> None:
         ) from error
 
 
-def _number(name: str, value: object, least: int) -> int:
+def _number(name: str, value: object) -> int:
     number = plain_number(value)
-    if isinstance(number, int) and not isinstance(number, bool) and number >= least:
+    if isinstance(number, int) and not isinstance(number, bool):
         return number
-    raise InvalidInput.of(name, f"is {value!r:.60}", f"give a whole number from {least}")
+    raise InvalidInput.of(name, f"is {shown(value)}", "give a whole number")
 
 
 def _silent(_progress: Progress) -> None:
