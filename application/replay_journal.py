@@ -5,66 +5,31 @@ lost time to one that was restored from a backup. Each store has a copy of the j
 advanced one is read.
 """
 
-import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime, timedelta
-from itertools import groupby
+from collections.abc import AsyncGenerator
+from datetime import datetime
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
-from traffic_storage.application.rules_in_force import recomputation
+from traffic_storage.application.apply_events import ApplyEvents, Replay
 from traffic_storage.application.stores import Stores
-from traffic_storage.domain.deletion import Tombstone, Undelete, is_named_by
 from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
-from traffic_storage.domain.events import Event
-from traffic_storage.domain.files import FileState, StoredFile
-from traffic_storage.domain.holds import PlaceHold, ReleaseHold
-from traffic_storage.domain.identifiers import CatalogueId, FileId, StoreId
+from traffic_storage.domain.identifiers import CatalogueId, StoreId
 from traffic_storage.domain.journal import (
     Note,
     SetJournalCursor,
     note_name,
-    replayed,
-    retention_then,
 )
-from traffic_storage.domain.purged_rows import RestorePurged
-from traffic_storage.domain.rules_in_force import EnterRules, Regrant, Regranted, RulesRevision
 from traffic_storage.ports.blob_store import closing
 from traffic_storage.ports.changes import Changes
-from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.reconciliation import Reconciliation
-from traffic_storage.ports.retention import RetentionRecords
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
 logger = logging.getLogger("traffic_storage.journal")
 
-GRACE = timedelta(days=1)
-"""Nothing is purged so soon after it was marked as deleted again: holds and undeletes follow."""
-
-
-_AT_ONCE = 64
 _LOOKED_AHEAD = 100
 """So many numbers behind a missing note are looked up, to tell a lost note from the end."""
-
-
-@define
-class Replay:
-    """What was applied: changes of holds, deletions and undeletes of files, purges, rules.
-
-    `unreadable` has the notes that are damaged or missing, each with its store; `others` the ids of
-    files that were left alone because a deletion concerns another file with their id.
-    """
-
-    holds: int = 0
-    deletions: int = 0
-    purged: int = 0
-    rules: int = 0
-    unreadable: list[tuple[StoreId, str]] = field(factory=list)
-    others: list[FileId] = field(factory=list)
-    last_rules: RulesRevision | None = None
 
 
 @define
@@ -84,17 +49,13 @@ class ReplayJournal:
         *,
         stores: Stores,
         rows: Reconciliation,
-        records: RetentionRecords,
         changes: Changes,
-        clock: Clock,
-        ids: Ids,
+        apply: ApplyEvents,
     ) -> None:
         self._stores = stores
         self._rows = rows
-        self._records = records
         self._changes = changes
-        self._clock = clock
-        self._ids = ids
+        self._apply = apply
 
     async def __call__(self) -> Replay:
         """Apply the notes that this catalogue does not know, in their order.
@@ -116,7 +77,7 @@ class ReplayJournal:
             others = [one for one in last if one != first] if first in damaged else []
             for store_id in (first, *others):
                 await self._apply_all(store_id, catalogue_id, found)
-        await self._follow_rules(found)
+        await self._apply.follow_rules(found)
         for store_id, number in last.items():
             await self._pass_over(store_id, number)
         return found
@@ -144,7 +105,9 @@ class ReplayJournal:
             async for _, note in notes:
                 if note is None or note.catalogue_id != catalogue_id:
                     continue
-                await self._apply(note, store_id, found)
+                if not await self._apply(note, found):
+                    damaged = store_id, note.name
+                    found.unreadable += [] if damaged in found.unreadable else [damaged]
 
     async def _notes(self, store_id: StoreId) -> AsyncGenerator[tuple[int, Note | None], None]:
         """Yield the notes behind the cursor; None instead of one that is unreadable or missing."""
@@ -163,141 +126,6 @@ class ReplayJournal:
     async def _has_notes_behind(self, store: MarkedBlobStore, number: int) -> bool:
         names = [note_name(number + ahead) for ahead in range(1, _LOOKED_AHEAD + 1)]
         return any(text is not None for text in await together(*map(store.note, names)))
-
-    async def _apply(self, note: Note, store_id: StoreId, found: Replay) -> None:
-        """Apply the events of a note: neighbours of one kind at the same time, in their order if
-        they concern the same violation. So the database writes them as groups.
-        """
-        slots = asyncio.Semaphore(_AT_ONCE)
-
-        async def apply(events: Sequence[Event]) -> None:
-            for event in events:
-                async with slots:
-                    try:
-                        await self._apply_one(event, found)
-                    except InvalidInput as error:
-                        logger.warning("the note %s of %s: %s", note.name, store_id, str(error))
-                        if (store_id, note.name) not in found.unreadable:
-                            found.unreadable.append((store_id, note.name))
-
-        for _, neighbours in groupby((one.event for one in note.events), lambda one: one.kind):
-            by_subject: defaultdict[str | None, list[Event]] = defaultdict(list)
-            for event in neighbours:
-                by_subject[event.violation_id or event.file_id].append(event)
-            ended = await asyncio.gather(*map(apply, by_subject.values()), return_exceptions=True)
-            for error in ended:
-                if error is not None:
-                    raise error
-
-    async def _apply_one(self, event: Event, found: Replay) -> None:
-        # A count is read after the wait, because others count meanwhile.
-        match change := replayed(event):
-            case Tombstone():
-                is_applied = await self._delete(change, event, found)
-                found.deletions += is_applied
-            case Undelete():
-                is_applied = await self._undelete(change, event, found)
-                found.deletions += is_applied
-            case RestorePurged():
-                is_applied = await self._changes.apply(change)
-                found.purged += is_applied
-                if not is_applied:
-                    await self._note_other(change, found)
-            case EnterRules():
-                found.last_rules = change.entered
-                is_applied = await self._enter(change)
-                found.rules += is_applied
-            case PlaceHold() | ReleaseHold():
-                is_applied = await self._changes.apply(change)
-                found.holds += is_applied
-            case None:
-                pass
-
-    async def _enter(self, change: EnterRules) -> bool:
-        """Put rules in force, unless the catalogue has rules with this or a higher number."""
-        known = await self._records.rules_in_force()
-        if known is not None and known.revision >= change.entered.revision:
-            return False
-        return await self._changes.apply(change)
-
-    async def _follow_rules(self, found: Replay) -> None:
-        """Let all files follow the last rules in the journal, or newer ones of this catalogue.
-
-        A manifest has the retention of the time at which its file was stored. The first rules of a
-        new catalogue are those of its settings, and not necessarily the first ones in the journal.
-        """
-        last, known = found.last_rules, await self._records.rules_in_force()
-        if last is None:
-            return
-        if known is None or (known.revision <= last.revision and known.rules != last.rules):
-            number = known.revision + 1 if known else last.revision
-            last = evolve(last, revision=number)
-            found.rules += await self._changes.apply(EnterRules(last))
-            known = last
-        job = recomputation(self._ids.uuid7(), known.revision)
-        await self._changes.apply(Regrant((), (job,)))
-
-    async def _undelete(self, change: Undelete, event: Event, found: Replay) -> bool:
-        if await self._named(event, found) is None:
-            return False
-        is_applied = await self._changes.apply(change)
-        file = await self._named(event, found)
-        # Not applied: perhaps before an interruption that the retention was not granted after.
-        if file is not None and (is_applied or file.state_at == change.at):
-            await self._regrant(file.file_id, event)
-        return is_applied
-
-    async def _regrant(self, file_id: FileId, event: Event) -> None:
-        """Give an available file the retention that it had when the event was recorded."""
-        file = (await self._rows.files_by_id([file_id])).get(file_id)
-        keep_until, rule = retention_then(event)
-        if file is not None and (file.keep_until, file.retention_rule) != (keep_until, rule):
-            regranted = Regranted(file_id, file.keep_until, keep_until, rule)
-            await self._changes.apply(Regrant((regranted,)))
-
-    async def _named(self, event: Event, found: Replay) -> StoredFile | None:
-        """Return the file that an event of a deletion or an undelete concerns, if there is one."""
-        if event.file_id is None:
-            return None
-        file = (await self._rows.files_by_id([event.file_id])).get(event.file_id)
-        if file is None:
-            return None
-        try:
-            is_named = is_named_by(event, file)
-        except LookupError as error:
-            raise InvalidInput.of(
-                "note", f"an event {event.kind} is incomplete: {error}"
-            ) from error
-        if not is_named:
-            self._leave(file.file_id, found)
-            return None
-        return file
-
-    async def _note_other(self, change: RestorePurged, found: Replay) -> None:
-        """Note a file that has the id of a purged one, and is another."""
-        known = (await self._rows.files_by_id([change.file.file_id])).get(change.file.file_id)
-        if known is not None and known.state is not FileState.PURGED:
-            self._leave(known.file_id, found)
-
-    def _leave(self, file_id: FileId, found: Replay) -> None:
-        if file_id not in found.others:
-            logger.warning(
-                "the journal tells of a deletion of another file with the id %s; this one stays",
-                file_id,
-            )
-            found.others.append(file_id)
-
-    async def _delete(self, change: Tombstone, event: Event, found: Replay) -> bool:
-        """Mark a file as deleted, if the catalogue has it, whatever its retention is by now."""
-        file = await self._named(event, found)
-        if file is None or file.state is not FileState.AVAILABLE:
-            return False
-        await self._regrant(file.file_id, event)
-        earliest = self._clock.now() + GRACE
-        later = evolve(change, purge_after=max(change.purge_after, earliest))
-        if await self._changes.apply(later):
-            return True
-        return await self._changes.apply(evolve(later, override=True))
 
     async def _pass_over(self, store_id: StoreId, number: int) -> None:
         """Record that the notes up to a number were applied."""

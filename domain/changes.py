@@ -42,6 +42,7 @@ from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
+from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
 
 
 @frozen
@@ -137,4 +138,6 @@ Change: TypeAlias = (
     | SetMigrationCursor
     | SealCatalogue
     | UnsealCatalogue
+    | PinSnapshot
+    | UnpinSnapshot
 )

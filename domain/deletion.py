@@ -127,7 +127,7 @@ class Undelete:
 class BeginPurge:
     """Begin to erase tombstoned files whose grace has ended at `at` and that are not held then.
 
-    Others are left out.
+    Others are left out, and so are those that a snapshot pins (`snapshot.SnapshotPin`).
     """
 
     file_ids: tuple[FileId, ...]

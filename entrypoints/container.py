@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 from uuid import uuid4
 
+from attrs import evolve
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable as Called
 from dependency_injector.providers import Dependency, List, Object, Selector, Singleton
@@ -21,6 +22,7 @@ from dependency_injector.providers import Dependency, List, Object, Selector, Si
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.analyse_storage import AnalyseStorage
+from traffic_storage.application.apply_events import ApplyEvents
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.check_invariants import CheckInvariants
 from traffic_storage.application.clean_up import CleanUp
@@ -58,6 +60,7 @@ from traffic_storage.application.recovery import Recover
 from traffic_storage.application.release_copy import ReleaseCopy
 from traffic_storage.application.replay_journal import ReplayJournal
 from traffic_storage.application.replica_reader import Caching, ReplicaReader
+from traffic_storage.application.restore_file import RestoreFile
 from traffic_storage.application.restore_rows import RestoreRows
 from traffic_storage.application.retain import APPLY_RETENTION, Retain
 from traffic_storage.application.review_incidents import ReviewIncidents
@@ -71,6 +74,14 @@ from traffic_storage.application.rules_in_force import (
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.schedules import PeriodicJob, Schedules
 from traffic_storage.application.sealing import Sealing
+from traffic_storage.application.snapshots.create import CreateSnapshot
+from traffic_storage.application.snapshots.delete import DeleteSnapshot
+from traffic_storage.application.snapshots.jobs import SCHEDULE as SCHEDULE_SNAPSHOT
+from traffic_storage.application.snapshots.jobs import SnapshotJobs
+from traffic_storage.application.snapshots.location import SnapshotLocation
+from traffic_storage.application.snapshots.restore import FindDestroyed, RestoreSnapshot
+from traffic_storage.application.snapshots.rows import WriteRows
+from traffic_storage.application.snapshots.verify import VerifySnapshot
 from traffic_storage.application.spill import Spill
 from traffic_storage.application.statistics import Statistics
 from traffic_storage.application.store_evidence import StoreEvidence
@@ -109,12 +120,17 @@ from traffic_storage.ports.frames import Frames
 from traffic_storage.ports.images import Images
 from traffic_storage.ports.jobs import JobSource
 from traffic_storage.ports.record_repo import RecordRepo
+from traffic_storage.ports.snapshot_store import SnapshotStore
 from traffic_storage.ports.spool import Spool
 from traffic_storage.ports.store_identity import MarkedBlobStore
 from traffic_storage.ports.table_writer import TableWriter
 
+if TYPE_CHECKING:
+    from traffic_storage.adapters.blob_store.object_store import S3Settings
+
 RECOVERY_MARGIN_SHARE = 0.1
 _JOBS_A_WORKER = 4
+_SNAPSHOT_PARALLEL = 16
 
 
 def _text(secret: Secret | None) -> str | None:
@@ -239,22 +255,34 @@ def _cloud_stores(
 
 
 def _bucket(settings: StorageConfig, clock: Clock, route: BucketRoute) -> MarkedBlobStore:
-    from traffic_storage.adapters.blob_store.object_store import (
-        ObjectStoreBlobStore,
-        S3Settings,
+    from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore
+
+    return ObjectStoreBlobStore(_s3_settings(settings, route), clock)
+
+
+def _s3_settings(settings: StorageConfig, route: BucketRoute) -> "S3Settings":
+    from traffic_storage.adapters.blob_store.object_store import S3Settings
+
+    return S3Settings(
+        bucket=route.bucket,
+        region=route.region or settings.s3_region,
+        endpoint=route.endpoint or settings.s3_endpoint,
+        access_key=_text(settings.s3_access_key),
+        secret_key=_text(settings.s3_secret_key),
+        timeout_seconds=settings.s3_timeout_seconds,
     )
 
-    return ObjectStoreBlobStore(
-        S3Settings(
-            bucket=route.bucket,
-            region=route.region or settings.s3_region,
-            endpoint=route.endpoint or settings.s3_endpoint,
-            access_key=_text(settings.s3_access_key),
-            secret_key=_text(settings.s3_secret_key),
-            timeout_seconds=settings.s3_timeout_seconds,
-        ),
-        clock,
-    )
+
+def _snapshot_store(settings: StorageConfig, clock: Clock) -> SnapshotStore:
+    bucket, _, prefix = (settings.snapshot_bucket or "").partition("/")
+    if bucket:
+        from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore
+
+        route = BucketRoute("", bucket)
+        return ObjectStoreBlobStore(evolve(_s3_settings(settings, route), prefix=prefix), clock)
+    from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
+
+    return LocalDiskBlobStore(settings.snapshot_folder, clock)
 
 
 def _cached(
@@ -404,6 +432,7 @@ def _handlers(
     watch_pressure: WatchPressure,
     purge: Purge,
     retain: Retain,
+    snapshot_jobs: SnapshotJobs,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -420,6 +449,7 @@ def _handlers(
         WATCH_PRESSURE: watch_pressure.run,
         PURGE: purge.run,
         APPLY_RETENTION: retain.run,
+        **snapshot_jobs.handlers,
     }
 
 
@@ -440,6 +470,8 @@ def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequen
         periodic.append(PeriodicJob(FIND_DUE_COPIES, found_every, priority=Priority.BACKGROUND))
     if strategy in SPILLING:
         periodic.append(PeriodicJob(SPILL, every, priority=Priority.URGENT))
+    if (snapshots_every := settings.snapshot_schedule.every) is not None:
+        periodic.append(PeriodicJob(SCHEDULE_SNAPSHOT, snapshots_every))
     return periodic
 
 
@@ -519,6 +551,7 @@ class Container(DeclarativeContainer):
     compressor: Singleton[Compressor] = Singleton(_compressor)
     local_store: Singleton[MarkedBlobStore] = Singleton(_local_store, settings, clock)
     cloud_stores = Singleton(_cloud_stores, settings, clock)
+    snapshot_store: Singleton[SnapshotStore] = Singleton(_snapshot_store, settings, clock)
     cached_cloud_stores = Singleton(_cached, settings, cloud_stores)
 
     _used_cloud_stores = Selector(
@@ -812,14 +845,16 @@ class Container(DeclarativeContainer):
     reconcile = Singleton(
         Reconcile, stores=stores, reconcile_store=reconcile_store, examine=examine_quarantine
     )
-    replay_journal = Singleton(
-        ReplayJournal,
-        stores=stores,
+    apply_events = Singleton(
+        ApplyEvents,
         rows=_record_repo,
         records=_record_repo,
         changes=_record_repo,
         clock=clock,
         ids=ids,
+    )
+    replay_journal = Singleton(
+        ReplayJournal, stores=stores, rows=_record_repo, changes=_record_repo, apply=apply_events
     )
     rebuild_catalogue = Singleton(
         RebuildCatalogue,
@@ -913,6 +948,60 @@ class Container(DeclarativeContainer):
     check_invariants = Singleton(
         CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids
     )
+    snapshot_location = Singleton(SnapshotLocation, store=snapshot_store, spool=spool)
+    restore_file = Singleton(
+        RestoreFile,
+        stores=stores,
+        journal=_record_repo,
+        changes=_record_repo,
+        read_back=read_back,
+        clock=clock,
+        ids=ids,
+        owner=Called(_owner),
+        attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
+        parallel=_SNAPSHOT_PARALLEL,
+    )
+    create_snapshot = Singleton(
+        CreateSnapshot,
+        location=snapshot_location,
+        write_rows=Singleton(
+            WriteRows,
+            texts=snapshot_store,
+            records=_record_repo,
+            registry=_record_repo,
+            clock=clock,
+        ),
+        rows=_record_repo,
+        changes=_record_repo,
+        bodies=verified_bodies,
+        clock=clock,
+        max_age=Called(_days("snapshot_max_age_days"), settings),
+        parallel=_SNAPSHOT_PARALLEL,
+    )
+    verify_snapshot = Singleton(VerifySnapshot, location=snapshot_location)
+    find_destroyed = Singleton(FindDestroyed, rows=_record_repo)
+    restore_snapshot = Singleton(
+        RestoreSnapshot,
+        stores=stores,
+        rows=_record_repo,
+        records=_record_repo,
+        changes=_record_repo,
+        restore_file=restore_file,
+        apply_events=apply_events,
+    )
+    delete_snapshot = Singleton(DeleteSnapshot, location=snapshot_location, changes=_record_repo)
+    snapshot_jobs = Singleton(
+        SnapshotJobs,
+        location=snapshot_location,
+        create=create_snapshot,
+        verify=verify_snapshot,
+        restore=restore_snapshot,
+        delete=delete_snapshot,
+        destroyed=find_destroyed,
+        clock=clock,
+        keep=settings.provided.snapshot_keep,
+        max_age=Called(_days("snapshot_max_age_days"), settings),
+    )
     handlers = Singleton(
         _handlers,
         sweep=sweep,
@@ -927,6 +1016,7 @@ class Container(DeclarativeContainer):
         watch_pressure=watch_pressure,
         purge=purge,
         retain=retain,
+        snapshot_jobs=snapshot_jobs,
     )
     clean_up = Singleton(
         CleanUp, retain=retain, stores=stores, examine=examine_quarantine, recover=recover
@@ -966,7 +1056,7 @@ class Container(DeclarativeContainer):
         forget_purged=forget_purged,
         worker=worker,
         tasks=tasks,
-        others=List(images, spool, compressor),
+        others=List(images, spool, compressor, snapshot_store),
         verify_interval=Called(_seconds("sweep_interval_seconds"), settings),
     )
 
@@ -989,6 +1079,7 @@ class Adapters(TypedDict, total=False):
     local_store: MarkedBlobStore
     cloud_stores: Sequence[tuple[MarkedBlobStore, str | None]]
     cached_cloud_stores: Sequence[tuple[MarkedBlobStore, str | None]]
+    snapshot_store: SnapshotStore
 
 
 def build(

@@ -2,8 +2,8 @@
 
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
-`FixityRecords`, `Incidents`, `RetentionRecords`, `Readings`, `Samples`, `Migrations` or
-`ViolationTable`.
+`FixityRecords`, `Incidents`, `RetentionRecords`, `Readings`, `Samples`, `Migrations`,
+`ViolationTable` or `SnapshotRecords`.
 """
 
 from abc import abstractmethod
@@ -26,6 +26,7 @@ from traffic_storage.ports.readings import Readings
 from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.retention import RetentionRecords
 from traffic_storage.ports.samples import Samples
+from traffic_storage.ports.snapshots import SnapshotRecords
 from traffic_storage.ports.store_registry import StoreRegistry
 from traffic_storage.ports.violation_table import ViolationTable
 
@@ -49,6 +50,7 @@ class RecordRepo(
     Samples,
     Migrations,
     ViolationTable,
+    SnapshotRecords,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

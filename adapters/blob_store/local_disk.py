@@ -27,6 +27,7 @@ from traffic_storage.domain.verification import (
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobMissing, DeadlinePassed, StorageUnavailable
+from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
 from traffic_storage.ports.spool import Body, FileBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -39,7 +40,7 @@ _BATCH_BYTES = 64 * 1024 * 1024
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
-class LocalDiskBlobStore(MarkedBlobStore):
+class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
     """Keeps blobs below `root`; the first call makes that folder if it does not exist.
 
     `put` writes a blob to an unnamed file, syncs the file and its manifest, gives the file its name
@@ -186,6 +187,23 @@ class LocalDiskBlobStore(MarkedBlobStore):
 
     async def note(self, name: str) -> bytes | None:
         return await self._reading.run(self._folder.note, _JOURNAL, name)
+
+    async def put_text(self, folder: TextFolder, name: str, text: bytes) -> None:
+        with self._watched():
+            await self._writing.run_to_end(
+                ignore_cancellation, self._folder.put_note, folder.value, name, text
+            )
+
+    async def text(self, folder: TextFolder, name: str) -> bytes | None:
+        return await self._reading.run(self._folder.note, folder.value, name)
+
+    async def text_names(self, folder: TextFolder) -> Sequence[str]:
+        return await self._reading.run(self._folder.notes, folder.value)
+
+    async def remove_text(self, folder: TextFolder, name: str) -> None:
+        await self._writing.run_to_end(
+            ignore_cancellation, self._folder.remove_note, folder.value, name
+        )
 
     async def aclose(self) -> None:
         await self._writing.aclose()

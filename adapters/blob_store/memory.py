@@ -24,6 +24,7 @@ from traffic_storage.domain.verification import (
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobConflict, BlobMissing, DeadlinePassed, StorageFull
+from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
 from traffic_storage.ports.spool import Body, MemoryBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -35,7 +36,7 @@ class _Blob:
     modified_at: datetime
 
 
-class InMemoryBlobStore(MarkedBlobStore):
+class InMemoryBlobStore(MarkedBlobStore, SnapshotStore):
     """Keeps blobs in a dictionary. `limit_bytes` limits the sum of their sizes."""
 
     def __init__(
@@ -53,6 +54,7 @@ class InMemoryBlobStore(MarkedBlobStore):
         self._blobs: dict[BlobKey, _Blob] = {}
         self._marker: Marker | None = None
         self._notes: dict[str, bytes] = {}
+        self._texts: dict[tuple[TextFolder, str], bytes] = {}
 
     @property
     def tier(self) -> Tier:
@@ -146,6 +148,19 @@ class InMemoryBlobStore(MarkedBlobStore):
 
     async def note(self, name: str) -> bytes | None:
         return self._notes.get(name)
+
+    async def put_text(self, folder: TextFolder, name: str, text: bytes) -> None:
+        if self._texts.setdefault((folder, name), text) != text:
+            raise BlobConflict(f"{self._location} has another text {folder}/{name}")
+
+    async def text(self, folder: TextFolder, name: str) -> bytes | None:
+        return self._texts.get((folder, name))
+
+    async def text_names(self, folder: TextFolder) -> Sequence[str]:
+        return sorted(name for where, name in self._texts if where is folder)
+
+    async def remove_text(self, folder: TextFolder, name: str) -> None:
+        self._texts.pop((folder, name), None)
 
     async def aclose(self) -> None:
         """Do nothing: the blobs remain in memory."""

@@ -371,6 +371,26 @@ class BlobFolder:
                 return None
             return read_all(file.fd, min(os.fstat(file.fd).st_size, MAX_NOTE_BYTES))
 
+    def notes(self, path: str) -> list[str]:
+        """Return the names of the small files in the folder `path`, in ascending order."""
+        with translated(self.place):
+            try:
+                folder = self._folders.for_reading(path, fresh=True)
+            except FileNotFoundError:
+                return []
+            return sorted(os.listdir(folder.fd))
+
+    def remove_note(self, path: str, name: str) -> None:
+        """Remove a small file in the folder `path`; do nothing if it does not exist."""
+        with translated(self.place):
+            try:
+                folder = self._folders.for_reading(path, fresh=True)
+            except FileNotFoundError:
+                return
+            place = Place(folder, name, self._durable)
+            place.unlink()
+            place.sync()
+
     def close(self) -> None:
         """Close all folders and the staging folder; the next call opens them again."""
         self._staging.close()

@@ -16,6 +16,7 @@ from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
 from traffic_storage.domain.prices import Price
 from traffic_storage.domain.retention import RetentionPeriods
+from traffic_storage.domain.snapshot import SnapshotSchedule
 from traffic_storage.entrypoints.settings import rules
 from traffic_storage.entrypoints.settings.rules import BucketRoute, Rule
 from traffic_storage.entrypoints.settings.secret import Secret
@@ -35,6 +36,7 @@ Default = TypeVar("Default")
 GB = 1000**3
 MIB = 1024**2
 
+_S3 = "s3://"
 _DAYS = rules.whole(1, 36_500)
 _PORT = rules.whole(1, 65_535)
 _SECONDS = rules.number(0.001, 86_400)
@@ -408,6 +410,27 @@ class StorageConfig:
         ),
     )
     currency: str = setting("EUR", rules.CURRENCY, "currency of prices")
+    snapshot_location: str | None = setting(
+        None,
+        rules.SNAPSHOT_LOCATION,
+        "where snapshots are; unset: snapshots in s3_bucket, or without S3 below local_base_path",
+    )
+    snapshot_schedule: SnapshotSchedule = field(
+        default=SnapshotSchedule.OFF,
+        converter=rules.as_snapshot_schedule,
+        metadata=described(
+            rules.word_of(SnapshotSchedule), "how often a snapshot is made by itself"
+        ),
+    )
+    snapshot_keep: int = setting(
+        7, rules.whole(1, 10_000), "how many of the snapshots that a schedule makes are kept"
+    )
+    snapshot_max_age_days: int = setting(
+        30,
+        rules.whole(1, 3650),
+        "how long a snapshot pins its files, and how long one that a schedule makes is kept; the "
+        "newest one is kept longer",
+    )
 
     public_url: str = field(
         default="http://localhost:8001",
@@ -499,6 +522,19 @@ class StorageConfig:
         except ConfigurationError as error:
             wrong = error.problems
         raise ConfigurationError([*problems, *(with_source(problem, given) for problem in wrong)])
+
+    @property
+    def snapshot_bucket(self) -> str | None:
+        """The bucket of snapshots and the part of it, `bucket/part`; None: they are on disk."""
+        if self.snapshot_location is None:
+            return f"{self.s3_bucket}/snapshots" if self.cloud_configured else None
+        bucket = self.snapshot_location.removeprefix(_S3)
+        return None if bucket == self.snapshot_location else bucket
+
+    @property
+    def snapshot_folder(self) -> Path:
+        """The folder of snapshots, if they are on disk."""
+        return Path(self.snapshot_location or self.local_base_path / "snapshots")
 
     @property
     def cloud_configured(self) -> bool:
@@ -622,6 +658,11 @@ class StorageConfig:
         """The zone in which naive times are interpreted."""
         return ZoneInfo(self.timezone)
 
+    def _snapshot_contradictions(self) -> Iterator[FieldProblem]:
+        if str(self.snapshot_location).startswith(_S3) and not self.cloud_configured:
+            message = "is in a bucket, and s3_access_key or s3_secret_key is missing"
+            yield FieldProblem("snapshot_location", message, "set both, or name a folder")
+
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}
         yield from _beside_redis_url(given)
@@ -647,6 +688,7 @@ class StorageConfig:
         if str(self.redis_host).startswith("/") and {"redis_tls", "redis_cluster"} & given:
             message = "is a socket, which supports neither TLS nor a cluster"
             yield FieldProblem("redis_host", message, "leave out redis_tls and redis_cluster")
+        yield from self._snapshot_contradictions()
         if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
             yield FieldProblem(
                 "image_lossless", "must be false: JPEG can't be lossless", "use webp or png"

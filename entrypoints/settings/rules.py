@@ -25,6 +25,7 @@ from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.prices import Price
 from traffic_storage.domain.principal import parse_api_key
+from traffic_storage.domain.snapshot import SnapshotSchedule
 from traffic_storage.entrypoints.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -222,6 +223,11 @@ BUCKET = text(
     "the name of a bucket: 3 to 63 letters, digits and . _ -",
     r"[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9]",
 )
+SNAPSHOT_LOCATION = text(
+    "the absolute path of a folder, or s3://BUCKET/FOLDER",
+    r"/[^\0]*|s3://[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9](/[A-Za-z0-9._\-]+)*",
+    1024,
+)
 REGION = text("the name of a region", r"[A-Za-z0-9\-]+", 64)
 PATTERN = text("a pattern of device ids such as cam_north_*", ".+", 1024)
 API_KEY = Rule("a line that `traffic-storage keys new` prints", inner=_key_problems)
@@ -271,6 +277,10 @@ def as_strategy(value: StorageStrategy | str | None) -> StorageStrategy | None:
 
 def as_format(value: ImageFormat | str) -> ImageFormat:
     return _word(ImageFormat, value)
+
+
+def as_snapshot_schedule(value: SnapshotSchedule | str) -> SnapshotSchedule:
+    return _word(SnapshotSchedule, value)
 
 
 def as_kinds(value: Iterable[FileKind | str]) -> tuple[FileKind, ...]:

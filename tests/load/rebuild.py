@@ -95,7 +95,8 @@ def _film(number: int) -> bytes:
     return hashlib.shake_256(b"%d" % number).digest(_SIZE)
 
 
-async def _fill(container: Container, singles: range, violations: range) -> None:
+async def fill(container: Container, singles: range, violations: range) -> None:
+    """Store single files, and violations with videos."""
     slots = asyncio.Semaphore(AT_ONCE)
     now = datetime.now(UTC) - timedelta(hours=1)
 
@@ -127,7 +128,7 @@ async def _fill(container: Container, singles: range, violations: range) -> None
             group.create_task(single(number))
 
 
-async def _decide(container: Container, singles: range, violations: range) -> None:
+async def decide(container: Container, singles: range, violations: range) -> None:
     """Hold, release, delete, undelete and purge some files, and change the retention rules."""
     apply, now = container._record_repo().apply, datetime.now(UTC)
     single = [FileId(f"F{number:06}") for number in singles]
@@ -152,7 +153,7 @@ async def _decide(container: Container, singles: range, violations: range) -> No
     change = container.change_rules()
     staged, _ = await change.stage(GivenRules((rule,)), by="chief", reason="una ley")
     await change.enter(staged.change_id, by="chief")
-    await _recompute(container)
+    await recompute(container)
 
 
 async def _delete(container: Container, names: Sequence[FileId], grace: timedelta) -> None:
@@ -163,7 +164,7 @@ async def _delete(container: Container, names: Sequence[FileId], grace: timedelt
         assert await container._record_repo().apply(change)
 
 
-async def _recompute(container: Container) -> None:
+async def recompute(container: Container) -> None:
     """Do the jobs that recompute until when files are kept, as a worker would."""
     repo, handler = container._record_repo(), container.handlers()[RECOMPUTE]
     while runs := await repo.claim(
@@ -188,7 +189,8 @@ async def _keys(container: Container) -> set[str]:
     return found
 
 
-async def _all(container: Container) -> Catalogue:
+async def all_rows(container: Container) -> Catalogue:
+    """All that the catalogue of a container has."""
     find = container.find()
     files = {file.file_id: file async for file in _files(container)}
     violations: dict[ViolationId, StoredViolation] = {}
@@ -259,14 +261,14 @@ async def lose_and_rebuild(setup: Setup, *, files: int, violations: int) -> Sequ
         (range(singles // 2, singles), range(violations // 2, violations)),
     ]
     async with running(build(setup.settings, setup.strategy)) as container:
-        await _fill(container, *parts[0])
-        await _decide(container, *parts[0])
+        await fill(container, *parts[0])
+        await decide(container, *parts[0])
     old = setup.backed_up()
     async with running(build(setup.settings, setup.strategy)) as container:
-        await _fill(container, *parts[1])
-        await _decide(container, *parts[1])
+        await fill(container, *parts[1])
+        await decide(container, *parts[1])
         await _export(container)
-        known, blobs = await _all(container), await _keys(container)
+        known, blobs = await all_rows(container), await _keys(container)
     setup.restored()
     results = []
     for settings in (old, None):
@@ -278,8 +280,8 @@ async def lose_and_rebuild(setup: Setup, *, files: int, violations: int) -> Sequ
             start = time.perf_counter()
             rebuilt = await container.rebuild_catalogue()(lambda _progress: None)
             seconds = time.perf_counter() - start
-            await _recompute(container)
-            differences = known.differences(await _all(container))
+            await recompute(container)
+            differences = known.differences(await all_rows(container))
             lost = len(blobs - await _keys(container))
             results.append(Result(rebuilt, seconds, differences, lost))
     return results

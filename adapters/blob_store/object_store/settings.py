@@ -22,6 +22,7 @@ class S3Settings:
 
     Attributes:
         endpoint: URL of the service; None means AWS in `region`.
+        prefix: the part of the bucket that is used, `snapshots` or `a/b`; empty: all of it.
         access_key, secret_key: without them requests are not signed. Credentials from the
             environment or from instance metadata are never used.
         timeout_seconds: the longest time during which the server may send nothing.
@@ -35,6 +36,7 @@ class S3Settings:
     secret_key: str | None = field(default=None, repr=False)
     timeout_seconds: float = 30.0
     probe_seconds: float = 2.0
+    prefix: str = ""
 
     @property
     def is_signing(self) -> bool:
@@ -43,13 +45,18 @@ class S3Settings:
 
     @property
     def location(self) -> str:
-        """Endpoint and bucket, without credentials, query and fragment."""
-        return f"{_without_credentials(self.url)}/{self.bucket}"
+        """Endpoint, bucket and prefix, without credentials, query and fragment."""
+        return "/".join(filter(None, (_without_credentials(self.url), self.bucket, self.prefix)))
+
+    def full_key(self, key: str) -> str:
+        """Return the key of an object in the whole bucket."""
+        return f"{self.prefix}/{key}" if self.prefix else key
 
     def connect(self) -> S3Store:
         """Return a client for the bucket. Opens no connection."""
         return S3Store(
             self.bucket,
+            prefix=self.prefix or None,
             region=self.region,
             # Set explicitly, because obstore reads missing options from AWS_* variables. Those
             # must not redirect the evidence or send other credentials to this endpoint.

@@ -66,6 +66,7 @@ from traffic_storage.ports.errors import (
     DeadlinePassed,
     StorageUnavailable,
 )
+from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
 from traffic_storage.ports.spool import Body
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -85,7 +86,7 @@ _ON_LOOP_BYTES = 512 * 1024
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
-class ObjectStoreBlobStore(MarkedBlobStore):
+class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
     """Keeps blobs as objects of one bucket; manifests as user metadata or, if long, extra objects.
 
     The bucket must exist. An object of up to 8 MiB is written in one conditional request, a larger
@@ -252,20 +253,27 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             ) from error
 
     async def put_note(self, name: str, text: bytes) -> None:
-        path = f"{_JOURNAL}/{name}"
-        try:
-            await self._bucket.create_note(path, text)
-        except (BlobConflict, StorageUnavailable) as error:
-            held = await self._bucket.note(path, MAX_NOTE_BYTES)
-            if held is None:
-                self._refuse_contradiction(error)
-                raise
-            if held.text != text:
-                raise BlobConflict(f"{self.location} has another note {name}") from error
+        await self._put_small(f"{_JOURNAL}/{name}", text)
 
     async def note(self, name: str) -> bytes | None:
         held = await self._bucket.note(f"{_JOURNAL}/{name}", MAX_NOTE_BYTES)
         return None if held is None else held.text
+
+    async def put_text(self, folder: TextFolder, name: str, text: bytes) -> None:
+        await self._put_small(f"{folder}/{name}", text)
+
+    async def text(self, folder: TextFolder, name: str) -> bytes | None:
+        held = await self._bucket.note(f"{folder}/{name}", MAX_NOTE_BYTES)
+        return None if held is None else held.text
+
+    async def text_names(self, folder: TextFolder) -> Sequence[str]:
+        async with aclosing(self._bucket.objects(folder, None)) as found:
+            return sorted([one.path.removeprefix(f"{folder}/") async for one in found])
+
+    async def remove_text(self, folder: TextFolder, name: str) -> None:
+        path = f"{folder}/{name}"
+        await self._bucket.remove(path)
+        await self._threads.run(self._versions.remove, (path,))
 
     async def aclose(self) -> None:
         await self._threads.aclose()
@@ -294,6 +302,17 @@ class ObjectStoreBlobStore(MarkedBlobStore):
             if wrote:
                 await self._remove(key)
             raise _too_late(key, deadline)
+
+    async def _put_small(self, path: str, text: bytes) -> None:
+        try:
+            await self._bucket.create_note(path, text)
+        except (BlobConflict, StorageUnavailable) as error:
+            held = await self._bucket.note(path, MAX_NOTE_BYTES)
+            if held is None:
+                self._refuse_contradiction(error)
+                raise
+            if held.text != text:
+                raise BlobConflict(f"{self.location} has another text {path}") from error
 
     async def _put_sidecar(self, key: BlobKey, data: bytes, feed: Feed, until: float) -> None:
         """Write the object with a blob's long manifest (sidecar), unless the blob exists.

@@ -78,7 +78,7 @@ class Versions:
             if not self._are_kept():
                 self._without_until = time.monotonic() + _TOLD_SECONDS
                 return ()
-            return [kept for key in keys for kept in self._remove(key)]
+            return [kept for key in keys for kept in self._remove(self._settings.full_key(key))]
         except ClientError as error:
             if _is_passing(error):
                 raise self._unavailable(f"answered {_code(error)}") from None

@@ -14,8 +14,8 @@ from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.migrations import InMemoryMigrations
 from traffic_storage.adapters.record_repo.memory.readings import InMemoryReadings
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
-from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
 from traffic_storage.adapters.record_repo.memory.samples import InMemorySamples
+from traffic_storage.adapters.record_repo.memory.snapshots import InMemorySnapshots
 from traffic_storage.adapters.record_repo.memory.violation_table import InMemoryViolationTable
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
@@ -77,6 +77,7 @@ from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
+from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
 from traffic_storage.domain.times import EARLIEST
 from traffic_storage.domain.usage import (
     CatalogueUsage,
@@ -102,7 +103,7 @@ class InMemoryRecordRepo(
     InMemoryCopies,
     InMemoryJobs,
     InMemoryReconciliation,
-    InMemoryRetention,
+    InMemorySnapshots,
     InMemoryFixity,
     InMemoryReadings,
     InMemorySamples,
@@ -118,7 +119,7 @@ class InMemoryRecordRepo(
         InMemoryJobs.__init__(self, now)
         InMemoryReconciliation.__init__(self)
         InMemoryFixity.__init__(self)
-        InMemoryRetention.__init__(self)
+        InMemorySnapshots.__init__(self)
         InMemoryReadings.__init__(self)
         InMemoryMigrations.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
@@ -159,6 +160,8 @@ class InMemoryRecordRepo(
             SetMigrationCursor: self.set_migration_cursor,
             SealCatalogue: self.seal_catalogue,
             UnsealCatalogue: self.unseal_catalogue,
+            PinSnapshot: self.pin_snapshot,
+            UnpinSnapshot: self.unpin_snapshot,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:

@@ -39,6 +39,7 @@ from traffic_storage.domain.holds import (
 from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.purged_rows import RestorePurged, event_of_purge
 from traffic_storage.domain.query import Cursor, HoldsQuery, Page
+from traffic_storage.domain.snapshot import SnapshotPin
 from traffic_storage.domain.usage import (
     CounterChange,
     counted_by_transition,
@@ -59,6 +60,7 @@ class InMemoryDeletions(InMemoryOutbox):
         self._deletions: dict[FileId, Deletion] = {}
         self._removals: dict[FileId, list[Removal]] = {}
         self._certificates: dict[FileId, Certificate] = {}
+        self._pins: dict[str, SnapshotPin] = {}
 
     # Holds.
 
@@ -192,6 +194,7 @@ class InMemoryDeletions(InMemoryOutbox):
                 self._deletions.get(file.file_id),
                 is_held=bool(self._holds_on(file.file_id, change.at)),
             )
+            and not any(pin.covers(file, change.at) for pin in self._pins.values())
         ]
         for file in files:
             self._become(file.become(FileState.PURGING, at=change.at))

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from traffic_storage.adapters.record_repo.sql.hold_statements import is_held
+from traffic_storage.adapters.record_repo.sql.snapshot_statements import is_pinned
 from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.adapters.record_repo.sql.tables import (
     certificate,
@@ -113,6 +114,7 @@ BEGIN_PURGE = Statement(
         _is(file.c.state, FileState.TOMBSTONED),
         _grace_has_ended,
         ~is_held(_number("at")),
+        ~is_pinned(_number("at")),
     )
     .values(state=_word(FileState.PURGING), state_at=_number("at")),
     ("id", "at"),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from traffic_storage.adapters.record_repo.sql import deletion_rows as rows
 from traffic_storage.adapters.record_repo.sql import deletion_statements, hold_statements
-from traffic_storage.adapters.record_repo.sql.driver import Driver
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Reader
 from traffic_storage.adapters.record_repo.sql.rows import Row, micros
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.domain.deletion import Certificate, Deletion, Removal
@@ -101,7 +101,7 @@ class SqlDeletions:
         return await read_certificate(self._driver, file_id)
 
 
-async def read_deletions(driver: Driver, file_ids: Collection[FileId]) -> Mapping[FileId, Deletion]:
+async def read_deletions(driver: Reader, file_ids: Collection[FileId]) -> Mapping[FileId, Deletion]:
     """Return the deletions of those of these files that are deleted."""
     if not file_ids:
         return {}

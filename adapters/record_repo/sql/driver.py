@@ -9,6 +9,7 @@ detects, when it is repeated, whether it had happened before.
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -63,7 +64,15 @@ class Refused(Exception):
         self.repeated = False
 
 
-class Driver(Protocol):
+class Reader(Protocol):
+    """Runs queries."""
+
+    @abstractmethod
+    async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
+        """Run a query once for each tuple of arguments; return all rows, in the same order."""
+
+
+class Driver(Reader, Protocol):
     """Runs statements in one database, which is opened at the first use.
 
     All methods may be called concurrently.
@@ -76,8 +85,12 @@ class Driver(Protocol):
     """
 
     @abstractmethod
-    async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
-        """Run a query once for each tuple of arguments; return all rows, in the same order."""
+    def at_one_moment(self) -> AbstractAsyncContextManager[Reader]:
+        """Return a context with a reader all of whose queries see the rows as the first one does.
+
+        It has a connection of its own and one read-only transaction. The calls must follow one
+        another.
+        """
 
     @abstractmethod
     async def write(self, write: Write) -> None:

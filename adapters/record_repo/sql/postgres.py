@@ -6,7 +6,8 @@ catalogue is available again, without a restart, when the server is.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
 import asyncpg
@@ -17,7 +18,7 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from traffic_storage.adapters.record_repo.sql import migrations
-from traffic_storage.adapters.record_repo.sql.driver import CsvDriver, Write
+from traffic_storage.adapters.record_repo.sql.driver import CsvDriver, Reader, Write
 from traffic_storage.adapters.record_repo.sql.group_commit import GroupCommit
 from traffic_storage.adapters.record_repo.sql.pool import (
     DIALECT,
@@ -40,6 +41,9 @@ _MIGRATION_SECONDS = 600.0
 # began before it.
 _LOCK_MIGRATION = "SELECT pg_try_advisory_lock(7203114061177451)"
 _LOCK_PAUSE_SECONDS = 0.05
+
+_MOMENT_SECONDS = 600.0
+_BEGIN_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _MOST_STATEMENTS = 200
 """More than there are statements here, so that each is parsed only once per connection."""
@@ -123,6 +127,20 @@ class PostgresDriver(CsvDriver):
         with translating(self._settings.where):
             async with self._readers.lease(deadline) as connection:
                 return await _copied(connection, text.sql, text.arrange(args), zone, deadline)
+
+    @asynccontextmanager
+    async def at_one_moment(self) -> AsyncIterator[Reader]:
+        where, seconds = self._settings.where, self._settings.timeout_seconds
+        with translating(where):
+            # The rows are written elsewhere between two queries, which may take some time.
+            milliseconds = str(int(_MOMENT_SECONDS * 1000))
+            connection = await self._open(seconds, idle_in_transaction_session_timeout=milliseconds)
+        try:
+            with translating(where):
+                await connection.execute(_BEGIN_MOMENT, timeout=seconds)
+            yield _Moment(connection, self._settings)
+        finally:
+            connection.terminate()
 
     async def write(self, write: Write) -> None:
         await self._commits.run(write)
@@ -227,6 +245,22 @@ class PostgresDriver(CsvDriver):
         except DBAPIError as error:
             # asyncpg's error was wrapped twice, by the engine and by its dialect.
             raise (error.orig and error.orig.__cause__) or error from error
+
+
+class _Moment(Reader):
+    """Reads on a connection that has one transaction."""
+
+    def __init__(self, connection: Connection, settings: PostgresSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
+        text, seconds = statement.text(DIALECT), self._settings.timeout_seconds
+        args = text.all(executions)
+        with translating(self._settings.where):
+            if len(args) == 1:
+                return await self._connection.fetch(text.sql, *args[0], timeout=seconds)
+            return await self._connection.fetchmany(text.sql, args, timeout=seconds)
 
 
 async def pass_uuids_as_bytes(connection: asyncpg.Connection) -> None:

@@ -28,6 +28,7 @@ from traffic_storage.adapters.record_repo.sql.readings import SqlReadings
 from traffic_storage.adapters.record_repo.sql.reconciliation import SqlReconciliation
 from traffic_storage.adapters.record_repo.sql.retention import SqlRetention
 from traffic_storage.adapters.record_repo.sql.samples import SqlSamples
+from traffic_storage.adapters.record_repo.sql.snapshots import SqlSnapshots
 from traffic_storage.adapters.record_repo.sql.violation_table import SqlViolationTable
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.files import (
@@ -93,6 +94,7 @@ class SqlRecordRepo(
     SqlSamples,
     SqlMigrations,
     SqlViolationTable,
+    SqlSnapshots,
     RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""

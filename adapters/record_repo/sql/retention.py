@@ -34,7 +34,7 @@ class SqlRetention(RetentionRecords):
 
     async def rules_in_force(self) -> RulesRevision | None:
         found = await self._driver.read(statements.RULES_IN_FORCE, [()])
-        return _revision_of(found[0]) if found else None
+        return revision_of(found[0]) if found else None
 
     async def staged_rules(self, change_id: UUID) -> StagedRules | None:
         found = await self._driver.read(statements.CHANGE, [(change_id.bytes,)])
@@ -112,7 +112,8 @@ def _text(rules: RuleSet) -> str:
     return dumps(json_of(rules)).decode()
 
 
-def _revision_of(row: Row) -> RulesRevision:
+def revision_of(row: Row) -> RulesRevision:
+    """Return the rules of a row."""
     revision, entered_at, change_id, entered_by, reason, rules = row
     return RulesRevision(
         revision,

@@ -8,8 +8,8 @@ loop, while the thread reads the next page. Several processes may use the file c
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,6 +25,7 @@ from traffic_storage.adapters.record_repo.sql import migrations
 from traffic_storage.adapters.record_repo.sql.ballast import Ballast
 from traffic_storage.adapters.record_repo.sql.driver import (
     Driver,
+    Reader,
     Refused,
     Step,
     Write,
@@ -116,6 +117,15 @@ class SqliteDriver(Driver):
         found = await self._reading.do(_Reading(statement.text(DIALECT), executions))
         return cast("Sequence[Row]", found)
 
+    @asynccontextmanager
+    async def at_one_moment(self) -> AsyncIterator[Reader]:
+        reader = _Reader(self._settings, at_one_moment=True)
+        worker = Worker("catalogue-moment", reader.run, reader.close, most=MOST_READS)
+        try:
+            yield _Moment(worker)
+        finally:
+            await worker.aclose()
+
     async def write(self, write: Write) -> None:
         await self._writing.do(write)
 
@@ -144,6 +154,17 @@ class SqliteDriver(Driver):
             return cast("T", await worker.do(self._settings))
         finally:
             await worker.aclose()
+
+
+class _Moment(Reader):
+    """Reads in a thread with one transaction."""
+
+    def __init__(self, worker: Worker[_Reading]) -> None:
+        self._worker = worker
+
+    async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
+        found = await self._worker.do(_Reading(statement.text(DIALECT), executions))
+        return cast("Sequence[Row]", found)
 
 
 class _File:
@@ -191,9 +212,11 @@ class _File:
 
 
 class _Reader:
-    """Runs the queued reads, in a thread of its own."""
+    """Runs the queued reads, in a thread of its own; `at_one_moment`: in one transaction."""
 
-    def __init__(self, settings: SqliteSettings) -> None:
+    def __init__(self, settings: SqliteSettings, *, at_one_moment: bool = False) -> None:
+        self._at_one_moment = at_one_moment
+        self._has_begun = False
         self._path = settings.path
         self._seconds = settings.read_seconds
         self._deadline = monotonic()
@@ -213,13 +236,25 @@ class _Reader:
         self._file.close()
 
     def _read(self, reading: _Reading) -> Sequence[Row]:
-        connection = self._file.connection()
+        connection = self._connection()
         self._deadline = monotonic() + self._seconds
         connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
         rows: list[Row] = []
         for args in reading.executions:
             rows += connection.execute(reading.text.sql, reading.text.arrange(args)).fetchall()
         return rows
+
+    def _connection(self) -> sqlite3.Connection:
+        connection = self._file.connection()
+        if self._at_one_moment and not connection.in_transaction:
+            if self._has_begun:
+                raise CatalogueUnavailable(
+                    f"the catalogue {self._path} was closed while its rows were read",
+                    remedy="try again",
+                )
+            connection.execute("BEGIN")
+            self._has_begun = True
+        return connection
 
     def _is_late(self) -> bool:
         """Return whether the deadline has passed, so that SQLite must interrupt the read."""

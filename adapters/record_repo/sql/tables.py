@@ -577,6 +577,18 @@ retention_plan = Table(
     Column("counts", _text(), nullable=False),
 )
 
+# What keeps files from being purged while a snapshot has them (`domain.snapshot.SnapshotPin`).
+snapshot_pin = Table(
+    "snapshot_pin",
+    metadata,
+    Column("name", _text(), primary_key=True),
+    Column("begun_at", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    # NULL: all files are pinned.
+    Column("newest", BigInteger),
+    Column("location", _text(), nullable=False),
+)
+
 # Jobs. `key` is unique among live jobs; times are those of the database's clock.
 job = Table(
     "job",

@@ -1,6 +1,7 @@
 """Fault injection for catalogues."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -53,6 +54,7 @@ from traffic_storage.domain.reconcile import Recorded, RecordedPage
 from traffic_storage.domain.retention_plans import DueFile, RetentionPlan
 from traffic_storage.domain.rules_in_force import RetainedFile, RulesRevision, StagedRules
 from traffic_storage.domain.seal import Seal
+from traffic_storage.domain.snapshot import SnapshotPin
 from traffic_storage.domain.tabular import Batch, Column, RenderedBatch, TableForm
 from traffic_storage.domain.usage import CatalogueUsage, DailyUsage, DeviceUsage
 from traffic_storage.domain.violation import StoredViolation
@@ -60,6 +62,7 @@ from traffic_storage.entrypoints.testing.faults.plans import Failing
 from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.record_repo import RecordRepo
 from traffic_storage.ports.retention import Position
+from traffic_storage.ports.snapshots import Moment
 
 T = TypeVar("T")
 
@@ -254,6 +257,15 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def recorded_pressures(self) -> Mapping[StoreId, RecordedPressure]:
         return await self._do("recorded_pressures", self.inner.recorded_pressures)
+
+    @asynccontextmanager
+    async def moment(self) -> AsyncIterator[Moment]:
+        await self._do("moment", self.inner.ping)
+        async with self.inner.moment() as moment:
+            yield moment
+
+    async def pins(self) -> Sequence[SnapshotPin]:
+        return await self._do("pins", self.inner.pins)
 
     async def file(self, file_id: FileId) -> StoredFile | None:
         return await self._do("file", lambda: self.inner.file(file_id))

@@ -8,7 +8,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Database, PostgresAddress
 from tests.support.violations import COLUMNS, Asked, queries, violation_rows
 from traffic_storage.adapters.record_repo.sql import rows, violation_pages
-from traffic_storage.adapters.record_repo.sql.driver import Driver, Write
+from traffic_storage.adapters.record_repo.sql.driver import Driver, Reader, Write
 from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
 from traffic_storage.adapters.record_repo.sql.pool import Connection
 from traffic_storage.adapters.record_repo.sql.postgres import (
@@ -89,6 +89,9 @@ class Recording(Driver):
     async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
         self._noted += [(statement, args) for args in executions]
         return await self._inner.read(statement, executions)
+
+    def at_one_moment(self) -> AbstractAsyncContextManager[Reader]:
+        return self._inner.at_one_moment()
 
     async def write(self, write: Write) -> None:
         await self._inner.write(write)

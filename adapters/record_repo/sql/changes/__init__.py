@@ -23,6 +23,10 @@ from traffic_storage.adapters.record_repo.sql.changes.note_pressure import (
     NoteUsageAlertWriter,
 )
 from traffic_storage.adapters.record_repo.sql.changes.observe_replica import ObserveReplicaWriter
+from traffic_storage.adapters.record_repo.sql.changes.pin_snapshot import (
+    PinSnapshotWriter,
+    UnpinSnapshotWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.place_hold import PlaceHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     BeginRemovalWriter,
@@ -77,6 +81,7 @@ from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
+from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
 
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     CommitUnit: CommitUnitWriter,
@@ -112,4 +117,6 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     SetMigrationCursor: SetMigrationCursorWriter,
     SealCatalogue: SealWriter,
     UnsealCatalogue: UnsealWriter,
+    PinSnapshot: PinSnapshotWriter,
+    UnpinSnapshot: UnpinSnapshotWriter,
 }

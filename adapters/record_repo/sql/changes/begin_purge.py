@@ -7,11 +7,13 @@ from traffic_storage.adapters.record_repo.sql.deletions import read_deletions, r
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.adapters.record_repo.sql.rows import micros
+from traffic_storage.adapters.record_repo.sql.snapshot_statements import PINS
+from traffic_storage.adapters.record_repo.sql.snapshots import pin_of
 from traffic_storage.domain.deletion import BeginPurge
 
 
 class BeginPurgeWriter(ChangeWriter[BeginPurge]):
-    """Begins purges. The transaction looks for holds once more, under the lock of holds."""
+    """Begins purges. The transaction looks for holds and pins once more, under the lock of holds."""
 
     def __init__(self, driver: Driver, read: CatalogueReader) -> None:
         self._driver = driver
@@ -21,10 +23,12 @@ class BeginPurgeWriter(ChangeWriter[BeginPurge]):
         found = await self._read.files(tuple(dict.fromkeys(change.file_ids)))
         held = await read_held(self._driver, change.file_ids, change.at)
         deletions = await read_deletions(self._driver, change.file_ids)
+        pins = [pin_of(row) for row in await self._driver.read(PINS, [()])]
         files = [
             file
             for file in found
             if change.may_begin(file, deletions.get(file.file_id), is_held=file.file_id in held)
+            and not any(pin.covers(file, change.at) for pin in pins)
         ]
         if not files:
             return None

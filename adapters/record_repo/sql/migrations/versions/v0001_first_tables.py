@@ -334,6 +334,15 @@ def _make_retention() -> None:
         sa.Column("counts", _text(), nullable=False),
         sa.PrimaryKeyConstraint("plan_id", name="retention_plan_pkey"),
     )
+    op.create_table(
+        "snapshot_pin",
+        sa.Column("name", _text(), nullable=False),
+        sa.Column("begun_at", sa.BigInteger, nullable=False),
+        sa.Column("until", sa.BigInteger, nullable=False),
+        sa.Column("newest", sa.BigInteger),
+        sa.Column("location", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="snapshot_pin_pkey"),
+    )
 
 
 def _make_jobs() -> None:

@@ -1,0 +1,210 @@
+"""CreateSnapshot: makes a snapshot; it is complete when its manifest is written, the last step.
+
+```
+unfinished/NAME ─► PinSnapshot ─► rows of one moment ─► bytes that the location lacks ─► sealed/NAME
+```
+
+A purge that began before the pin is visible in the rows, and no other one begins until all bytes
+are there. So every file of the rows can be read, however long that takes.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from attrs import define, evolve, field, frozen
+
+from traffic_storage.application.snapshots.location import (
+    SnapshotBusy,
+    SnapshotExists,
+    SnapshotLocation,
+    digests_in,
+)
+from traffic_storage.application.snapshots.rows import WriteRows, WrittenRows
+from traffic_storage.application.verified_bodies import VerifiedBodies
+from traffic_storage.domain.errors import NoGoodReplica, NotFound
+from traffic_storage.domain.files import BlobKey, StoredFile
+from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.jobs import Progress
+from traffic_storage.domain.manifest import manifest_of
+from traffic_storage.domain.snapshot import (
+    PartKind,
+    PinSnapshot,
+    SnapshotManifest,
+    SnapshotPin,
+    snapshot_name,
+)
+from traffic_storage.domain.snapshot_rows import file_in
+from traffic_storage.ports.blob_store import BlobHead
+from traffic_storage.ports.changes import Changes
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.concurrency import together
+from traffic_storage.ports.errors import BlobConflict, BlobMissing
+from traffic_storage.ports.reconciliation import Reconciliation
+from traffic_storage.ports.snapshot_store import TextFolder
+
+Report = Callable[[Progress], None]
+
+_BATCH = 500
+_WRITE_SECONDS = 120
+_SLOWEST_BYTES_PER_SECOND = 1024 * 1024
+
+
+@frozen
+class CreatedSnapshot:
+    """A complete snapshot, and what was written for it: objects that the location lacked."""
+
+    location: str
+    manifest: SnapshotManifest
+    written_objects: int
+    written_bytes: int
+
+
+class CreateSnapshot:
+    """Makes snapshots. After an interruption, a further call with the name uses what was copied."""
+
+    def __init__(
+        self,
+        *,
+        location: SnapshotLocation,
+        write_rows: WriteRows,
+        rows: Reconciliation,
+        changes: Changes,
+        bodies: VerifiedBodies,
+        clock: Clock,
+        max_age: timedelta,
+        parallel: int,
+    ) -> None:
+        self._location = location
+        self._write_rows = write_rows
+        self._rows = rows
+        self._changes = changes
+        self._bodies = bodies
+        self._clock = clock
+        self._max_age = max_age
+        self._parallel = parallel
+
+    async def __call__(self, name: str, report: Report = lambda _progress: None) -> CreatedSnapshot:
+        """Make a snapshot of everything that is stored now.
+
+        Raises (the snapshot is not complete; a repeated call goes on):
+            InvalidInput: `name` is not the name of a snapshot.
+            SnapshotExists: there is a complete one with this name.
+            SnapshotBusy: objects are being removed from the location.
+            StorageUnavailable: the location, or a store with bytes of a file, can't be reached.
+            StorageFull: the location has no space.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        begun_at = self._clock.now()
+        await self._enter(snapshot_name(name), begun_at)
+        location = self._location.store.location
+        pin = SnapshotPin(name, location, begun_at, begun_at + self._max_age)
+        await self._changes.apply(PinSnapshot(pin))
+        rows = await self._write_rows()
+        # Before the first file there is nothing to pin.
+        await self._changes.apply(PinSnapshot(evolve(pin, newest=rows.newest or begun_at)))
+        copied = await self._copy(rows, report)
+        manifest = _manifest(name, begun_at, self._clock.now(), rows, copied)
+        await self._seal(manifest)
+        return CreatedSnapshot(location, manifest, copied.objects, copied.size_bytes)
+
+    async def _enter(self, name: str, at: datetime) -> None:
+        """Note that the snapshot is being made, so that no object that it may use is removed."""
+        store = self._location.store
+        if await store.text(TextFolder.SEALED, name) is not None:
+            raise SnapshotExists(name)
+        # BlobConflict: its making was interrupted, and is resumed now.
+        with suppress(BlobConflict):
+            await store.put_text(TextFolder.UNFINISHED, name, at.isoformat().encode())
+        if deleted := await store.text_names(TextFolder.COLLECTING):
+            raise SnapshotBusy(store.location, deleted)
+
+    async def _seal(self, manifest: SnapshotManifest) -> None:
+        store = self._location.store
+        try:
+            await store.put_text(TextFolder.SEALED, manifest.name, manifest.to_text())
+        except BlobConflict as error:
+            raise SnapshotExists(manifest.name) from error
+        await store.remove_text(TextFolder.UNFINISHED, manifest.name)
+
+    async def _copy(self, rows: WrittenRows, report: Report) -> "_Copied":
+        """Write the objects that the location lacks."""
+        copied, done = _Copied(), 0
+        for part in rows.parts:
+            if part.kind is not PartKind.FILES:
+                continue
+            files = [file_in(line) for line in await self._location.lines(part)]
+            for begin in range(0, len(files), _BATCH):
+                batch = files[begin : begin + _BATCH]
+                await self._copy_batch(batch, copied)
+                done += len(batch)
+                report(Progress(done, rows.files, copied.size_bytes))
+        return copied
+
+    async def _copy_batch(self, files: Sequence[StoredFile], copied: "_Copied") -> None:
+        sharers: dict[BlobKey, list[StoredFile]] = {}
+        for file in files:
+            sharers.setdefault(digests_in(file)[0], []).append(file)
+        heads = dict(zip(sharers, await self._location.store.heads(list(sharers)), strict=True))
+        lacking = [key for key, head in heads.items() if not _is_whole(head, sharers[key][0])]
+        names = [file.file_id for key in lacking for file in sharers[key]]
+        known = await self._rows.files_by_id(names)
+        turns = asyncio.Semaphore(self._parallel)
+
+        async def copy(key: BlobKey) -> None:
+            async with turns:
+                if isinstance(heads[key], BlobHead):
+                    # Cut off by a fault of the medium; the bytes are written again.
+                    await self._location.store.delete(key)
+                for file in sharers[key]:
+                    if await self._is_copied(known.get(file.file_id, file), copied):
+                        return
+                copied.lost += [file.file_id for file in sharers[key]]
+
+        await together(*map(copy, lacking))
+
+    async def _is_copied(self, file: StoredFile, copied: "_Copied") -> bool:
+        """Write the bytes of a file; return False if none of its replicas is good."""
+        key, stored = digests_in(file)
+        seconds = _WRITE_SECONDS + stored.size_bytes / _SLOWEST_BYTES_PER_SECOND
+        try:
+            async with self._bodies.of(file) as body:
+                deadline = self._clock.now() + timedelta(seconds=seconds)
+                await self._location.store.put(key, body, manifest_of(file), deadline=deadline)
+        except (NoGoodReplica, NotFound):
+            return False
+        copied.objects += 1
+        copied.size_bytes += stored.size_bytes
+        return True
+
+
+@define
+class _Copied:
+    """What was written; `lost` are files whose bytes were nowhere intact."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    lost: list[FileId] = field(factory=list)
+
+
+def _is_whole(head: BlobHead | BlobMissing, file: StoredFile) -> bool:
+    return isinstance(head, BlobHead) and head.size_bytes == file.stored.size_bytes
+
+
+def _manifest(
+    name: str, begun_at: datetime, sealed_at: datetime, rows: WrittenRows, copied: _Copied
+) -> SnapshotManifest:
+    return SnapshotManifest(
+        name,
+        rows.catalogue_id,
+        begun_at,
+        rows.cut_at,
+        sealed_at,
+        rows.files,
+        rows.violations,
+        rows.size_bytes,
+        rows.parts,
+        tuple(copied.lost),
+        len(copied.lost),
+    )

@@ -1,0 +1,140 @@
+"""SnapshotLocation: where snapshots are, with checks of what is read there."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from traffic_storage.domain.digests import WHOLE_READ_BYTES, Digests, sha256_of
+from traffic_storage.domain.errors import InvalidInput, NotFound, WrongState
+from traffic_storage.domain.files import BlobKey, StoredFile
+from traffic_storage.domain.snapshot import Part, SnapshotManifest, object_key, snapshot_name
+from traffic_storage.domain.verification import Span
+from traffic_storage.ports.blob_store import closing
+from traffic_storage.ports.errors import BlobCorrupt
+from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
+from traffic_storage.ports.spool import Body, MemoryBody, Spool
+
+
+class SnapshotDamaged(WrongState):
+    """The manifest of a snapshot, or a part of its rows, is missing or altered."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"a snapshot is damaged: {what}", remedy="use another snapshot")
+
+
+class SnapshotExists(WrongState):
+    """There is a complete snapshot with this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there is a snapshot {name!r}", remedy="choose another name, or delete it first"
+        )
+
+
+class SnapshotBusy(WrongState):
+    """Objects that no snapshot needs are being removed from the location."""
+
+    def __init__(self, location: str, deleted: Sequence[str]) -> None:
+        names = ", ".join(deleted)
+        super().__init__(
+            f"objects are being removed from {location}, because a snapshot is deleted: {names}",
+            remedy="try again when that has ended; if it was interrupted, delete the snapshot again",
+        )
+
+
+class SnapshotLocation:
+    """Reads the snapshots at one location.
+
+    Errors of all methods:
+        StorageUnavailable: the location can't be reached.
+    """
+
+    def __init__(self, *, store: SnapshotStore, spool: Spool) -> None:
+        self.store = store
+        self._spool = spool
+
+    async def complete(self) -> Sequence[SnapshotManifest]:
+        """Return the manifests of all complete snapshots, the newest first.
+
+        Raises:
+            SnapshotDamaged: the manifest of one is damaged.
+        """
+        names = await self.store.text_names(TextFolder.SEALED)
+        found = [await self.manifest(name) for name in names]
+        return sorted(found, key=lambda one: (one.begun_at, one.name), reverse=True)
+
+    async def unfinished(self) -> Sequence[str]:
+        """Return the names of the snapshots that are being made, or whose making was interrupted."""
+        return await self.store.text_names(TextFolder.UNFINISHED)
+
+    async def manifest(self, name: str) -> SnapshotManifest:
+        """Return the manifest of a complete snapshot, checked against its own digest.
+
+        Raises:
+            InvalidInput: `name` is not the name of a snapshot.
+            NotFound: there is no complete snapshot with this name.
+            SnapshotDamaged: the manifest is damaged.
+        """
+        text = await self.store.text(TextFolder.SEALED, snapshot_name(name))
+        if text is None:
+            raise await self._absent(name)
+        try:
+            return SnapshotManifest.from_text(text)
+        except InvalidInput as error:
+            raise SnapshotDamaged(f"the manifest of {name!r} is unreadable") from error
+
+    async def part(self, part: Part) -> bytes:
+        """Return the text of a part, checked against its digest.
+
+        Raises:
+            SnapshotDamaged: it is missing or altered.
+        """
+        text = await self.store.text(TextFolder.ROWS, part.sha256)
+        if text is None or sha256_of(text) != part.sha256:
+            what = "is missing" if text is None else "is altered"
+            raise SnapshotDamaged(f"the part {part.sha256} of its rows {what}")
+        return text
+
+    async def lines(self, part: Part) -> Sequence[bytes]:
+        """Return the lines of a part, as `part`."""
+        return (await self.part(part)).splitlines()
+
+    @asynccontextmanager
+    async def body(self, file: StoredFile) -> AsyncIterator[Body]:
+        """Return a context with the stored bytes of a file, each checked when it was read.
+
+        Raises (on entry):
+            BlobMissing, BlobCorrupt: the location has them not, or not intact.
+        """
+        key = object_key(file.kind, file.stored.sha256)
+        if file.stored.size_bytes <= WHOLE_READ_BYTES:
+            yield MemoryBody(await self.store.read(key, file.stored), file.stored)
+            return
+        async with self.store.lend(key, file.stored) as lent:
+            if lent is not None:
+                yield lent
+                return
+        async with self._spooled(key, file.stored) as body:
+            yield body
+
+    @asynccontextmanager
+    async def _spooled(self, key: BlobKey, digests: Digests) -> AsyncIterator[Body]:
+        whole = Span(0, digests.size_bytes)
+        async with (
+            closing(self.store.open(key, digests, whole)) as source,
+            self._spool.take(source, limit_bytes=whole.stop, field_name="snapshot") as body,
+        ):
+            if body.digests != digests:
+                raise BlobCorrupt(f"the object {key} changed while it was read")
+            yield body
+
+    async def _absent(self, name: str) -> NotFound:
+        error = NotFound("snapshot", name)
+        if name in await self.unfinished():
+            error.message = f"the snapshot {name!r} is not complete: its making did not end"
+            error.remedy = "create it again, which goes on, or delete it"
+        return error
+
+
+def digests_in(file: StoredFile) -> tuple[BlobKey, Digests]:
+    """Return the key of the object with the bytes of a file, and their digests."""
+    return object_key(file.kind, file.stored.sha256), file.stored

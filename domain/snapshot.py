@@ -1,0 +1,343 @@
+"""Snapshots: what a snapshot of all stored files holds, and what follows from that.
+
+A snapshot location (a folder, or a part of a bucket) contains:
+
+```
+objects            the stored bytes of files, once for each digest, whatever snapshots they are in
+rows/DIGEST        parts: the rows of files and violations as JSON lines, and events (a note of the
+                   journal) that tell of holds, deletions, purges and the retention rules
+unfinished/NAME    the snapshot is being made, or its making was interrupted
+sealed/NAME        the manifest: the snapshot is complete. It is written last
+```
+
+The rows are of one moment and name no database and no store, so that they are restored into any
+configuration. What is being erased at that moment is not in the snapshot.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from attrs import evolve, frozen
+
+from traffic_storage.domain.canonical import Json, canonical_json, parse_json
+from traffic_storage.domain.digests import Sha256, sha256_of
+from traffic_storage.domain.errors import InvalidInput, shown
+from traffic_storage.domain.files import (
+    BlobKey,
+    FileKind,
+    FileState,
+    StoredFile,
+    blob_key,
+)
+from traffic_storage.domain.identifiers import CatalogueId, FileId
+from traffic_storage.domain.times import parse_time
+
+MOST_PART_BYTES = 1024 * 1024
+"""A part is written when it is this long; its last row may make it longer, up to 4 MiB."""
+
+SCHEDULED = "scheduled-"
+"""The names of the snapshots that a schedule makes, and alone removes, begin with this."""
+
+_SCHEMA = "traffic-storage/snapshot/1"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FOLDERS = 1024
+_DAY_MILLISECONDS = 86_400_000
+_MOST_DAMAGED = 1000
+
+
+def snapshot_name(text: str) -> str:
+    """Check the name of a snapshot, and return it.
+
+    Raises:
+        InvalidInput: it is not 1–100 letters, digits and `. _ -`, beginning with a letter or digit.
+    """
+    if _NAME.fullmatch(text) is None:
+        raise InvalidInput.of(
+            "name",
+            f"is not the name of a snapshot: {shown(text)}",
+            "use 1 to 100 letters, digits and . _ - and begin with a letter or a digit",
+        )
+    return text
+
+
+def scheduled_name(at: datetime) -> str:
+    """Return the name of the snapshot that a schedule makes at `at` (UTC)."""
+    return f"{SCHEDULED}{at:%Y%m%dT%H%M%SZ}"
+
+
+def object_key(kind: FileKind, stored_sha256: Sha256) -> BlobKey:
+    """Return the key of the object in a snapshot location with these bytes.
+
+    It has the form of a blob's key, so that every blob store can keep snapshots. The replica id in
+    it is made of the digest, so that equal bytes of one kind have one key; its time has no meaning
+    and divides the objects among 1,024 folders.
+    """
+    digest = bytes.fromhex(stored_sha256)
+    milliseconds = int.from_bytes(digest[:2]) % _FOLDERS * _DAY_MILLISECONDS
+    number = int.from_bytes(milliseconds.to_bytes(6) + digest[2:12])
+    return blob_key(kind, UUID(int=number & _WITHOUT_VERSION | _VERSION_7), stored_sha256)
+
+
+_WITHOUT_VERSION = ~((0xF << 76) | (0b11 << 62))
+_VERSION_7 = (0x7 << 76) | (0b10 << 62)
+
+
+# The manifest.
+
+
+class PartKind(StrEnum):
+    """What a part of a snapshot has: lines of files, lines of violations, or a note of events."""
+
+    FILES = "files"
+    VIOLATIONS = "violations"
+    EVENTS = "events"
+
+
+@frozen
+class Part:
+    """A part of the rows of a snapshot; it is stored under its SHA-256."""
+
+    kind: PartKind
+    sha256: Sha256
+    size_bytes: int
+
+
+@frozen
+class SnapshotManifest:
+    """What a complete snapshot holds.
+
+    Attributes:
+        catalogue_id: the catalogue of which this is a snapshot.
+        begun_at: when its making began; `cut_at`: the moment of which its rows are.
+        files: how many files it has bytes of; `violations`: how many violations.
+        size_bytes: the stored bytes of these files, each file counted.
+        damaged: files of which no intact copy was found; the snapshot has their rows alone.
+        damaged_count: how many these are; `damaged` has the first 1,000.
+    """
+
+    name: str
+    catalogue_id: CatalogueId
+    begun_at: datetime
+    cut_at: datetime
+    sealed_at: datetime
+    files: int
+    violations: int
+    size_bytes: int
+    parts: tuple[Part, ...]
+    damaged: tuple[FileId, ...] = ()
+    damaged_count: int = 0
+
+    @property
+    def sha256(self) -> Sha256:
+        """The SHA-256 of the canonical JSON of all members but `sha256`. It covers the parts'."""
+        return sha256_of(canonical_json(self._content()))
+
+    def to_text(self) -> bytes:
+        """Return the manifest as canonical JSON with its SHA-256."""
+        return canonical_json({**self._content(), "sha256": self.sha256})
+
+    def parts_of(self, kind: PartKind) -> Sequence[Part]:
+        """Return the parts of one kind, in their order."""
+        return [part for part in self.parts if part.kind is kind]
+
+    @classmethod
+    def from_text(cls, text: bytes) -> "SnapshotManifest":
+        """Parse the text of a manifest, and check its SHA-256.
+
+        Raises:
+            InvalidInput: the text is not a manifest, or was altered.
+        """
+        try:
+            content: Any = parse_json(text, "snapshot")
+            _check_digest(content)
+            return cls(
+                content["name"],
+                CatalogueId(content["catalogue_id"]),
+                parse_time(content["begun_at"], "begun_at"),
+                parse_time(content["cut_at"], "cut_at"),
+                parse_time(content["sealed_at"], "sealed_at"),
+                content["files"],
+                content["violations"],
+                content["bytes"],
+                tuple(
+                    Part(PartKind(one["kind"]), Sha256(one["sha256"]), one["size_bytes"])
+                    for one in content["parts"]
+                ),
+                tuple(map(FileId, content["damaged"])),
+                content["damaged_count"],
+            )
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise unreadable("the manifest", error) from error
+
+    def _content(self) -> dict[str, Json]:
+        return {
+            "schema": _SCHEMA,
+            "name": self.name,
+            "catalogue_id": self.catalogue_id,
+            "begun_at": self.begun_at.isoformat(),
+            "cut_at": self.cut_at.isoformat(),
+            "sealed_at": self.sealed_at.isoformat(),
+            "files": self.files,
+            "violations": self.violations,
+            "bytes": self.size_bytes,
+            "parts": [
+                {"kind": part.kind, "sha256": part.sha256, "size_bytes": part.size_bytes}
+                for part in self.parts
+            ],
+            "damaged": list(self.damaged[:_MOST_DAMAGED]),
+            "damaged_count": self.damaged_count,
+        }
+
+
+# Pins.
+
+
+class SnapshotSchedule(StrEnum):
+    """How often a snapshot is made by itself."""
+
+    OFF = "off"
+    HOURLY = "hourly"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+
+    @property
+    def every(self) -> timedelta | None:
+        """The time between two snapshots; None: none are made."""
+        return _PERIODS.get(self)
+
+
+_PERIODS = {
+    SnapshotSchedule.HOURLY: timedelta(hours=1),
+    SnapshotSchedule.DAILY: timedelta(days=1),
+    SnapshotSchedule.WEEKLY: timedelta(days=7),
+}
+
+
+@frozen
+class SnapshotPin:
+    """What keeps files from being purged while a snapshot has them.
+
+    Files that were received at `newest` or before are pinned; all files, while it is None: the
+    snapshot's rows are being read. The pin ends at `until`, or when the snapshot is deleted.
+    """
+
+    name: str
+    location: str
+    begun_at: datetime
+    until: datetime
+    newest: datetime | None = None
+
+    def covers(self, file: StoredFile, at: datetime) -> bool:
+        """Return whether a file must not be purged at `at`."""
+        return at < self.until and (self.newest is None or file.created_at <= self.newest)
+
+
+@frozen
+class PinSnapshot:
+    """Record a pin, in place of one with its name.
+
+    It excludes the begin of purges: every purge that began before is visible afterwards.
+    """
+
+    pin: SnapshotPin
+
+
+@frozen
+class UnpinSnapshot:
+    """Remove the pin of a snapshot, if there is one."""
+
+    name: str
+
+
+def surplus(
+    snapshots: Iterable[SnapshotManifest], *, keep: int, max_age: timedelta, now: datetime
+) -> Sequence[str]:
+    """Return the names of the scheduled snapshots that are no longer kept, oldest first.
+
+    The `keep` newest are kept unless they are older than `max_age`; the newest always is.
+    """
+    scheduled = sorted(
+        (one for one in snapshots if one.name.startswith(SCHEDULED)),
+        key=lambda one: (one.begun_at, one.name),
+        reverse=True,
+    )
+    old = (one for place, one in enumerate(scheduled) if place and _is_old(one, max_age, now))
+    names = {one.name for one in (*scheduled[max(keep, 1) :], *old)}
+    return [one.name for one in reversed(scheduled) if one.name in names]
+
+
+def _is_old(snapshot: SnapshotManifest, max_age: timedelta, now: datetime) -> bool:
+    return now - snapshot.begun_at > max_age
+
+
+# What a restore does.
+
+
+class Fate(StrEnum):
+    """What a restore does with a file of a snapshot."""
+
+    RESTORE = "restore"
+    """The target does not have it."""
+    COPY = "copy"
+    """The target has its row and no intact copy: it gets one."""
+    PRESENT = "present"
+    """The target has it."""
+    DESTROYED = "destroyed"
+    """It was purged since, so it stays destroyed."""
+    OTHER = "other"
+    """The target has another file with its id, which stays."""
+    DAMAGED = "damaged"
+    """The snapshot does not have its bytes intact."""
+
+
+def fate(file: StoredFile, known: StoredFile | None, *, is_destroyed: bool) -> Fate:
+    """Return what a restore does with a file; `known` is the target's file with its id.
+
+    `is_destroyed` is whether the catalogue of which the snapshot is has purged the file since.
+    """
+    if known is None:
+        return Fate.DESTROYED if is_destroyed else Fate.RESTORE
+    if known.state in {FileState.PURGING, FileState.PURGED}:
+        return Fate.DESTROYED
+    if not _is_same(file, known):
+        return Fate.OTHER
+    if known.readable or known.state is not FileState.AVAILABLE:
+        return Fate.PRESENT
+    return Fate.COPY
+
+
+def _is_same(file: StoredFile, known: StoredFile) -> bool:
+    own = file.kind, file.coding, file.content.sha256, file.stored.sha256, file.created_at
+    return own == (
+        known.kind,
+        known.coding,
+        known.content.sha256,
+        known.stored.sha256,
+        known.created_at,
+    )
+
+
+def differences(file: StoredFile, restored: StoredFile | None) -> Sequence[str]:
+    """Return the fields in which a restored file differs from its line, but for its replicas."""
+    if restored is None:
+        return ["it was not restored"]
+    bare = evolve(restored, replicas=())
+    names = (attribute.name for attribute in StoredFile.__attrs_attrs__)
+    return [name for name in names if getattr(file, name) != getattr(bare, name)]
+
+
+def unreadable(what: str, error: Exception) -> InvalidInput:
+    """Return the error for a part of a snapshot that can't be read."""
+    return InvalidInput.of(
+        "snapshot", f"{what} is unreadable: {shown(str(error), 160)}", "use another snapshot"
+    )
+
+
+def _check_digest(content: dict[str, Any]) -> None:
+    digest = content.pop("sha256")
+    if content["schema"] != _SCHEMA or digest != sha256_of(canonical_json(content)):
+        raise ValueError("its digest or its version is another")
