@@ -13,6 +13,12 @@ from traffic_storage.application.examine_video import ExaminedVideo
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.domain.media import ContainerInfo, ContentType
 from traffic_storage.domain.pixels import Pixels, dimensions_of
+from traffic_storage.domain.profiles import (
+    CompletenessProfile,
+    EvidenceFile,
+    Exportability,
+    exportability,
+)
 from traffic_storage.domain.quality.assessment import (
     Assessment,
     Check,
@@ -140,6 +146,22 @@ class Validate:
     def record(self, record: JudgedRecord) -> Assessment:
         """Apply the checks of records."""
         return assess(record, self._checks.record)
+
+    def exportability(
+        self,
+        record: JudgedRecord,
+        files: Sequence[EvidenceFile],
+        jurisdiction: str | None,
+        profiles: Sequence[CompletenessProfile],
+    ) -> Exportability:
+        """Judge whether a violation with these files has all that its profile needs.
+
+        Raises:
+            InvalidInput: the record has no timestamp that can be read.
+        """
+        if record.at is None:
+            raise InvalidInput.of("timestamp", "can't be read", "give the time of the violation")
+        return exportability(record.fields, files, jurisdiction, profiles, record.at)
 
     def pixels(self, image: Pixels) -> Verdict[ImageMetrics]:
         """Judge an array in the channel order RGB, in the calling thread; large ones take 20 ms.

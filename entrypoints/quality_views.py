@@ -6,6 +6,7 @@ from attrs import asdict
 from typing_extensions import TypedDict
 
 from traffic_storage.application.validate import Verdict
+from traffic_storage.domain.profiles import Exportability
 from traffic_storage.domain.quality.assessment import Assessment, Finding
 from traffic_storage.domain.quality.image_metrics import ImageMetrics
 from traffic_storage.domain.quality.video import VideoMetrics
@@ -43,6 +44,31 @@ class VideoQualityView(QualityView):
     """What was found about a video. `metrics` is None if it can't be read."""
 
     metrics: dict[str, float | str | None] | None
+
+
+class ExportabilityView(TypedDict):
+    """Whether evidence may be exported as such, by which profile, and what is missing.
+
+    `profile` is None if none applies; `example` is true for a profile that was shipped as an example.
+    """
+
+    exportable_as_evidence: bool
+    profile: str | None
+    legal_source: str | None
+    example: bool
+    missing: list[FindingView]
+
+
+def exportability_view(result: Exportability) -> ExportabilityView:
+    """Return the view of whether evidence may be exported as such."""
+    profile = result.profile
+    return ExportabilityView(
+        exportable_as_evidence=result.exportable_as_evidence,
+        profile=None if profile is None else profile.profile_id,
+        legal_source=None if profile is None else profile.legal_source,
+        example=profile is not None and profile.example,
+        missing=_findings(result.missing),
+    )
 
 
 def quality_view(assessment: Assessment) -> QualityView:

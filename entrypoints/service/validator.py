@@ -2,32 +2,38 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from attrs import evolve
 
 from traffic_storage.application.validate import Checks, Media, Validate, Verdict
 from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.profiles import EXAMPLE_PROFILES, CompletenessProfile, EvidenceFile
 from traffic_storage.domain.quality.assessment import Check
 from traffic_storage.domain.quality.image import IMAGE_CHECKS
 from traffic_storage.domain.quality.image_metrics import ImageMetrics
 from traffic_storage.domain.quality.record import RECORD_CHECKS, JudgedRecord, Sighting
 from traffic_storage.domain.quality.video import VIDEO_CHECKS, VideoMetrics
+from traffic_storage.domain.times import instant, parse_time
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.container import build
 from traffic_storage.entrypoints.quality_views import (
+    ExportabilityView,
     ImageQualityView,
     QualityView,
     VideoQualityView,
+    exportability_view,
     image_quality_view,
     quality_view,
     video_quality_view,
@@ -127,6 +133,29 @@ class DataValidator:
         """
         return video_quality_view(self._blocking(lambda: self._validate.video(_media(video))))
 
+    def check_completeness(
+        self,
+        record: ViolationRecord | Mapping[str, object],
+        files: Iterable[Mapping[str, object]],
+        jurisdiction: str | None = None,
+        profiles: Sequence[CompletenessProfile] = EXAMPLE_PROFILES,
+    ) -> ExportabilityView:
+        """Judge whether a violation with its files may be exported as evidence.
+
+        `record` and `files` may be what `StorageService.get_violation` returns; of a file, `kind` and
+        `captured_at` are used. The last of `profiles` for the violation's type and `jurisdiction`
+        applies; if none does, an image is enough. The default profiles are examples, and do not
+        claim to be complete.
+
+        Raises:
+            InvalidInput: the timestamp of the record, or a file, can't be read.
+        """
+        judged = self._validate.judged(record)
+        evidence = [_evidence_file(file, self._settings.zone) for file in files]
+        return exportability_view(
+            self._validate.exportability(judged, evidence, jurisdiction, profiles)
+        )
+
     def _remembered(self, own: Sighting) -> Sequence[Sighting]:
         """Return what was seen of this device at this time, and remember `own`."""
         key = own.device_id, own.at
@@ -153,6 +182,14 @@ class DataValidator:
         # One at a time, because each one closes the decoders at its end.
         with self._media_lock, ThreadPoolExecutor(1, "traffic-storage-validator") as thread:
             return thread.submit(asyncio.run, finished()).result()
+
+
+def _evidence_file(file: Mapping[str, object], zone: ZoneInfo) -> EvidenceFile:
+    kind, captured_at = word_of("files.kind", file.get("kind"), FileKind), file.get("captured_at")
+    if captured_at is None:
+        return EvidenceFile(kind)
+    path = "files.captured_at"
+    return EvidenceFile(kind, instant(parse_time(captured_at, path), zone, path).at)
 
 
 def _media(source: object) -> Media:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from traffic_storage.domain.errors import WrongState as WrongState
     from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
     from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
+    from traffic_storage.domain.profiles import EXAMPLE_PROFILES as EXAMPLE_PROFILES
+    from traffic_storage.domain.profiles import ClockProof as ClockProof
+    from traffic_storage.domain.profiles import CompletenessProfile as CompletenessProfile
     from traffic_storage.domain.quality.assessment import Finding as Finding
     from traffic_storage.domain.quality.assessment import Part as Part
     from traffic_storage.domain.quality.assessment import Severity as Severity
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from traffic_storage.ports.errors import OutcomeUnknown as OutcomeUnknown
 
 __all__ = [
+    "EXAMPLE_PROFILES",
     "IMAGE_CHECKS",
     "RECORD_CHECKS",
     "VIDEO_CHECKS",
@@ -78,7 +82,9 @@ __all__ = [
     "CacheManager",
     "CatalogueUnavailable",
     "ChannelOrder",
+    "ClockProof",
     "CloudStorageManager",
+    "CompletenessProfile",
     "ConfigurationError",
     "Conflict",
     "Container",
@@ -130,6 +136,9 @@ __all__ = [
 # Public name → module and name in it. The managers are adapters under the names of the
 # specification. The imports above give type checkers the same names.
 _PLACES = {
+    "EXAMPLE_PROFILES": "traffic_storage.domain.profiles:EXAMPLE_PROFILES",
+    "ClockProof": "traffic_storage.domain.profiles:ClockProof",
+    "CompletenessProfile": "traffic_storage.domain.profiles:CompletenessProfile",
     "DataValidator": "traffic_storage.entrypoints.service.validator:DataValidator",
     "Finding": "traffic_storage.domain.quality.assessment:Finding",
     "Part": "traffic_storage.domain.quality.assessment:Part",

@@ -19,6 +19,7 @@ from traffic_storage import (
     Part,
     Severity,
     StorageConfig,
+    StorageService,
     ViolationRecord,
 )
 
@@ -174,3 +175,25 @@ def test_a_check_is_added_by_one_function() -> None:
 def test_nothing_is_written(validator: DataValidator, tmp_path: Path) -> None:
     validator.validate_image(shipped_jpeg("rocket"))
     assert not (tmp_path / "never made").exists()
+
+
+async def test_completeness_is_judged_of_what_the_service_returns(tmp_path: Path) -> None:
+    config = StorageConfig(local_base_path=tmp_path, workers=0)
+    info = {"location": "Main St", "speed_kmh": 93, "speed_limit_kmh": 50, "certificate": "C-1"}
+    at = datetime.now(UTC)
+    async with StorageService(config) as storage:
+        await storage.store_violation_evidence(
+            record(timestamp=at, camera_info=info), image=shipped_jpeg("rocket")
+        )
+        violation, files = await storage.get_violation("V001")
+    validator = DataValidator(config)
+    result = validator.check_completeness(violation, files, "ES")
+    assert (result["exportable_as_evidence"], result["profile"]) == (False, "example-es-speed")
+    assert result["example"]
+    assert {finding["field"] for finding in result["missing"]} == {
+        *("files.image", "files.image.captured_at"),
+        *("camera_info.clock.synchronised_at", "camera_info.clock.offset_ms"),
+    }
+    assert validator.check_completeness(violation, files)["exportable_as_evidence"]
+    with pytest.raises(InvalidInput, match="timestamp: can't be read"):
+        validator.check_completeness({}, files)
