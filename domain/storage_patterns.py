@@ -30,6 +30,7 @@ _AGES = (("under 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90), ("90 
 _OLDEST = "over 365 days"
 _FACTORS = (0.5, 1.0, 2.0)
 _DAY = timedelta(days=1)
+_CENTURY_DAYS = 36_500
 
 
 @frozen
@@ -100,7 +101,7 @@ class AgePattern:
 class DaysToFull:
     """In how many days a store is full: the estimate and the limits of a band of 90 %.
 
-    None: at that rate it does not become full.
+    None: at that rate it does not become full within 100 years.
     """
 
     estimate: float | None
@@ -363,7 +364,7 @@ def time_to_full(room_bytes: int | None, changes: Series, deviations: Series) ->
         days_to_fill(room_bytes, one.tolist())
         for one in (changes, changes + spread, changes - spread)
     )
-    return DaysToFull(*found)
+    return DaysToFull(*(days if days is None or days < _CENTURY_DAYS else None for days in found))
 
 
 def strategy_outlooks(totals: Totals, options: StorageOptions) -> tuple[StrategyOutlook, ...]:

@@ -1,16 +1,19 @@
 """Views of analyses, for all entry points: JSON-ready dictionaries."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
+from traffic_storage.domain.data_quality import BINS, DataQuality, DeviceTrend, Issue
 from traffic_storage.domain.duplicates import DuplicateReport
+from traffic_storage.domain.proportions import Share
 from traffic_storage.domain.storage_patterns import (
     DaysToFull,
     DevicePattern,
     StoragePatterns,
     StoreOutlook,
 )
+from traffic_storage.domain.violation_patterns import ViolationPatterns
 from traffic_storage.entrypoints.views import Described
 
 _TIME = Annotated[str, Described({"format": "date-time"})]
@@ -21,6 +24,7 @@ FORECAST_DAYS = 90
 """The number of days whose forecast is in a view."""
 _MOST_GROUPS = 100
 _MOST_FILES = 20
+_MOST_WORST = 20
 
 
 class EfficiencyView(TypedDict):
@@ -296,3 +300,199 @@ def _days_view(days: DaysToFull) -> DaysToFullView:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
+
+
+class ShareView(TypedDict):
+    """How many of the sample have a value; `low` to `high` is the interval of 95 % (Wilson)."""
+
+    value: str
+    count: int
+    share: float
+    low: float
+    high: float
+
+
+class DeviceShareView(ShareView):
+    """The share of a device; `violations` is the number of all its violations, exact."""
+
+    violations: int
+
+
+class ViolationPatternsView(TypedDict):
+    """When, where and which violations happen, from `sampled` of `violations`.
+
+    Hours (0 to 23) and weekdays are in the zone `zone`. Devices are the 100 most frequent ones.
+    """
+
+    measured_at: _TIME
+    zone: str
+    violations: int
+    sampled: int
+    by_hour: list[ShareView]
+    by_weekday: list[ShareView]
+    by_device: list[DeviceShareView]
+    by_type: list[ShareView]
+    by_vehicle_class: list[ShareView]
+    findings: list[str]
+
+
+class IssueView(TypedDict):
+    """One kind of finding: in how many of the judged records, with the interval of 95 %."""
+
+    kind: str
+    severity: str
+    records: int
+    share: float
+    low: float
+    high: float
+    example: str
+    remedy: str
+
+
+class DeviceQualityView(TypedDict):
+    """The quality of the sampled records of one device. `issue` is its most frequent finding."""
+
+    device_id: str
+    records: int
+    average_score: float
+    invalid_records: int
+    issue: str
+
+
+class DeviceTrendView(TypedDict):
+    """A metric of the images of a device that rises or falls, by the Mann-Kendall test.
+
+    `slope` is the change a day; `first` and `last` are the ends of the fitted line.
+    """
+
+    device_id: str
+    metric: str
+    slope: float
+    first: float
+    last: float
+    days: float
+    images: int
+    p_value: float
+    words: str
+
+
+class BinView(TypedDict):
+    """The number of records whose score is from `low` to below `high` (1 included in the last)."""
+
+    low: float
+    high: float
+    records: int
+
+
+class DataQualityView(TypedDict):
+    """The quality of a random sample of violations, and of images that belong to none.
+
+    A record is valid if no check of it or its image found an error; its score, 0 to 1, is the
+    product of the parts. `unread_records` are not judged: their image could not be reached.
+    `average_quality_score` is null if nothing was judged. Devices need 3 records to be among the
+    worst, and 8 images for a trend; `devices_watched` have them.
+    """
+
+    measured_at: _TIME
+    sampled: int
+    average_quality_score: float | None
+    valid_records: int
+    invalid_records: int
+    unread_records: int
+    score_distribution: list[BinView]
+    issues: list[IssueView]
+    worst_devices: list[DeviceQualityView]
+    trends: list[DeviceTrendView]
+    devices_watched: int
+    exact_duplicates: DuplicatesView
+    near_duplicates: DuplicatesView
+
+
+def violation_patterns_view(found: ViolationPatterns) -> ViolationPatternsView:
+    """Return the view of violation patterns."""
+    return {
+        "measured_at": found.measured_at.isoformat(),
+        "zone": found.zone.key,
+        "violations": found.violations,
+        "sampled": found.sampled,
+        "by_hour": [_share_view(one) for one in found.by_hour],
+        "by_weekday": [_share_view(one) for one in found.by_weekday],
+        "by_device": [
+            {**_share_view(one), "violations": found.by_device_count.get(one.value, 0)}
+            for one in found.by_device[:MOST_DEVICES]
+        ],
+        "by_type": [_share_view(one) for one in found.by_type[:MOST_DEVICES]],
+        "by_vehicle_class": [_share_view(one) for one in found.by_vehicle_class[:MOST_DEVICES]],
+        "findings": list(found.findings),
+    }
+
+
+def data_quality_view(found: DataQuality) -> DataQualityView:
+    """Return the view of the data quality."""
+    return {
+        "measured_at": found.measured_at.isoformat(),
+        "sampled": found.sampled,
+        "average_quality_score": _rounded(found.average_score, 4),
+        "valid_records": found.valid,
+        "invalid_records": found.invalid,
+        "unread_records": found.unread,
+        "score_distribution": [
+            {"low": place / BINS, "high": (place + 1) / BINS, "records": records}
+            for place, records in enumerate(found.distribution)
+        ],
+        "issues": [_issue_view(one) for one in found.issues],
+        "worst_devices": [
+            {
+                "device_id": one.device_id,
+                "records": one.records,
+                "average_score": round(one.average_score, 4),
+                "invalid_records": one.invalid,
+                "issue": one.most_frequent,
+            }
+            for one in found.worst_devices[:_MOST_WORST]
+        ],
+        "trends": [_trend_view(one) for one in found.trends],
+        "devices_watched": found.devices_watched,
+        "exact_duplicates": duplicates_view(found.exact),
+        "near_duplicates": duplicates_view(found.near),
+    }
+
+
+def _share_view(share: Share[Any]) -> ShareView:
+    low, high = share.interval
+    return {
+        "value": str(share.value),
+        "count": share.count,
+        "share": round(share.share, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
+
+
+def _issue_view(issue: Issue) -> IssueView:
+    low, high = issue.found.interval
+    return {
+        "kind": issue.kind,
+        "severity": issue.severity.value,
+        "records": issue.found.count,
+        "share": round(issue.found.share, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "example": issue.example,
+        "remedy": issue.remedy,
+    }
+
+
+def _trend_view(found: DeviceTrend) -> DeviceTrendView:
+    trend = found.trend
+    return {
+        "device_id": found.device_id,
+        "metric": found.metric,
+        "slope": trend.slope,
+        "first": round(trend.first, 4),
+        "last": round(trend.last, 4),
+        "days": round(trend.days, 2),
+        "images": trend.points,
+        "p_value": trend.p_value,
+        "words": found.words,
+    }

@@ -21,7 +21,9 @@ from dependency_injector.providers import Dependency, List, Object, Selector, Si
 
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
 from traffic_storage.application.access_urls import AccessUrls
+from traffic_storage.application.analyse_quality import AnalyseQuality
 from traffic_storage.application.analyse_storage import AnalyseStorage
+from traffic_storage.application.analyse_violations import AnalyseViolations
 from traffic_storage.application.apply_events import ApplyEvents
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.check_invariants import CheckInvariants
@@ -698,6 +700,19 @@ class Container(DeclarativeContainer):
         in_force=rules_in_force,
         clock=clock,
         options=Called(_storage_options, settings, strategy),
+    )
+    analyse_violations = Singleton(
+        AnalyseViolations, samples=_record_repo, clock=clock, zone=settings.provided.zone
+    )
+    analyse_quality = Singleton(
+        AnalyseQuality,
+        samples=_record_repo,
+        catalogue=_record_repo,
+        replicas=replica_reader,
+        images=images,
+        clock=clock,
+        zone=settings.provided.zone,
+        max_clock_ahead=settings.provided.max_clock_ahead,
     )
     signing_key = Singleton(SigningKey, settings)
     signer = Singleton(

@@ -1,28 +1,85 @@
 """`traffic-storage analyze`."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from traffic_storage.domain.amounts import in_bytes
-from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json
+from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
 from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_read
 
 if TYPE_CHECKING:
-    from traffic_storage.entrypoints.analysis_views import DaysToFullView, StoragePatternsView
+    from traffic_storage.entrypoints.analysis_views import (
+        DataQualityView,
+        DaysToFullView,
+        ShareView,
+        StoragePatternsView,
+        ViolationPatternsView,
+    )
 
 app = App(name="analyze", help="Analyse quality, storage and violations.")
 _MOST_ROWS = 10
 
 
 @app.command
-async def storage(*, seed: int = 0, json: AsJson = False, session: Shared) -> None:
+async def quality(
+    *,
+    sample_size: int = 1000,
+    seed: int = 0,
+    device_id: str | None = None,
+    html: Path | None = None,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Judge a random sample of violations and images; name the cameras that get worse.
+
+    Parameters
+    ----------
+    sample_size:
+        Number of records to judge, at most 10,000.
+    seed:
+        Draw another sample.
+    device_id:
+        Judge violations of this device, at even intervals of time: the best sample for a trend.
+    html:
+        Write a page with charts to this file.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.analysis_views import data_quality_view
+    from traffic_storage.entrypoints.cli.progress import FileBar
+
+    async with opened_to_read(session.container()) as container:
+        with FileBar("judging") as bar:
+            found = await container.analyse_quality()(
+                sample_size=sample_size, seed=seed, device_id=device_id, report=bar.show
+            )
+    view = data_quality_view(found)
+    if html is not None:
+        from traffic_storage.entrypoints.report.pages import quality_page
+
+        _write(html, quality_page(view))
+    if json:
+        say_json(view)
+    else:
+        _say_quality(view)
+
+
+@app.command
+async def storage(
+    *, seed: int = 0, html: Path | None = None, json: AsJson = False, session: Shared
+) -> None:
     """Show what is stored by kind, device, tier and age, its growth, cost and efficiency.
 
     Parameters
     ----------
     seed:
         Draw another sample of files.
+    html:
+        Write a page with charts to this file.
     json:
         Print one JSON object.
     """
@@ -30,10 +87,138 @@ async def storage(*, seed: int = 0, json: AsJson = False, session: Shared) -> No
 
     async with opened_to_read(session.container()) as container:
         view = storage_patterns_view(await container.analyse_storage()(seed=seed))
+    if html is not None:
+        from traffic_storage.entrypoints.report.pages import storage_page
+
+        _write(html, storage_page(view))
     if json:
         say_json(view)
     else:
         _say_storage(view)
+
+
+@app.command
+async def violations(
+    *,
+    sample_size: int = 5000,
+    seed: int = 0,
+    html: Path | None = None,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Show when, where and which violations happen, with intervals of 95 %.
+
+    Parameters
+    ----------
+    sample_size:
+        Number of violations to draw, at most 10,000.
+    seed:
+        Draw another sample.
+    html:
+        Write a page with charts to this file.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.analysis_views import violation_patterns_view
+
+    async with opened_to_read(session.container()) as container:
+        found = await container.analyse_violations()(sample_size=sample_size, seed=seed)
+    view = violation_patterns_view(found)
+    if html is not None:
+        from traffic_storage.entrypoints.report.pages import violations_page
+
+        _write(html, violations_page(view))
+    if json:
+        say_json(view)
+    else:
+        _say_violations(view)
+
+
+def _write(file: Path, page: str) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        InvalidInput: the file can't be written.
+    """
+    draft = file.with_name(f".{file.name}.draft")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        raise InvalidInput.of(
+            "html", f"can't be written: {error.strerror}", "name a file in a folder of yours"
+        ) from error
+    note(f"written: {file}")
+
+
+def _say_quality(view: "DataQualityView") -> None:
+    from traffic_storage.entrypoints.cli.bars import say_bars
+
+    average = view["average_quality_score"]
+    say_fields(
+        {
+            "average score": "-" if average is None else f"{average:.3f}",
+            "valid": f"{view['valid_records']} records",
+            "invalid": f"{view['invalid_records']} records",
+            "not reached": f"{view['unread_records']} records",
+        }
+    )
+    scores = [
+        (f"{one['low']:.1f}-{one['high']:.1f}", one["records"])
+        for one in view["score_distribution"]
+    ]
+    say_bars("SCORES", scores)
+    if view["issues"]:
+        say("")
+        say_table(
+            ("FINDING", "SEVERITY", "RECORDS", "SHARE (95 %)", "REMEDY"),
+            [
+                (
+                    one["kind"],
+                    one["severity"],
+                    str(one["records"]),
+                    f"{one['share']:.1%} ({one['low']:.1%} to {one['high']:.1%})",
+                    one["remedy"],
+                )
+                for one in view["issues"]
+            ],
+        )
+    worst = [(one["device_id"], one["average_score"]) for one in view["worst_devices"][:_MOST_ROWS]]
+    say_bars("LOWEST AVERAGES", worst, lambda score: f"{score:.3f}")
+    for name, what in (("exact", "have the same content"), ("near", "look alike")):
+        for group in view[f"{name}_duplicates"]["groups"][:_MOST_ROWS]:  # type: ignore[literal-required]
+            say(f"\n* {group['files']} images {what}: {', '.join(group['file_ids'])}")
+    for trend in view["trends"]:
+        say(f"\n* {trend['words']}")
+    note(f"{view['devices_watched']} devices have enough images in the sample to judge a trend")
+
+
+def _say_violations(view: "ViolationPatternsView") -> None:
+    say_fields(
+        {
+            "violations": f"{view['violations']}",
+            "sampled": f"{view['sampled']}",
+            "zone": view["zone"],
+        }
+    )
+    _say_shares("BY HOUR", view["by_hour"])
+    _say_shares("BY WEEKDAY", view["by_weekday"])
+    _say_shares("BY TYPE", view["by_type"][:_MOST_ROWS])
+    _say_shares("BY VEHICLE CLASS", view["by_vehicle_class"][:_MOST_ROWS])
+    _say_shares("BY DEVICE", view["by_device"][:_MOST_ROWS])
+    for sentence in view["findings"]:
+        say(f"\n* {sentence}")
+
+
+def _say_shares(title: str, shares: "Sequence[ShareView]") -> None:
+    from traffic_storage.entrypoints.cli.bars import say_bars
+
+    by_share = {one["share"]: f"({one['low']:.1%} to {one['high']:.1%})" for one in shares}
+    say_bars(
+        title,
+        [(one["value"], one["share"]) for one in shares],
+        lambda share: f"{share:.1%} {by_share[share]}",
+    )
 
 
 def _say_storage(view: "StoragePatternsView") -> None:

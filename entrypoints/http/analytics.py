@@ -6,10 +6,22 @@ from attrs import frozen
 from fastapi import Query, Request
 from starlette.responses import Response
 
+from traffic_storage.application.analyse_quality import SAMPLED as SAMPLED_RECORDS
+from traffic_storage.application.analyse_quality import AnalyseQuality
 from traffic_storage.application.analyse_storage import AnalyseStorage
+from traffic_storage.application.analyse_violations import SAMPLED as SAMPLED_VIOLATIONS
+from traffic_storage.application.analyse_violations import AnalyseViolations
+from traffic_storage.domain.data_quality import MAX_SAMPLE
 from traffic_storage.domain.errors import InvalidInput, Unavailable
 from traffic_storage.domain.principal import Scope
-from traffic_storage.entrypoints.analysis_views import StoragePatternsView, storage_patterns_view
+from traffic_storage.entrypoints.analysis_views import (
+    DataQualityView,
+    StoragePatternsView,
+    ViolationPatternsView,
+    data_quality_view,
+    storage_patterns_view,
+    violation_patterns_view,
+)
 from traffic_storage.entrypoints.http.errors import BadRequest, DeviceNotAllowed
 from traffic_storage.entrypoints.http.responses import JsonResponse
 from traffic_storage.entrypoints.http.retention import whole_principal
@@ -22,19 +34,63 @@ _QUERYING = (BadRequest, InvalidInput, Unavailable, DeviceNotAllowed)
 SeedQuery = Annotated[
     int, Query(ge=0, le=2**31 - 1, description="draws another sample", examples=[0])
 ]
+RecordsQuery = Annotated[
+    int, Query(ge=1, le=1000, description="number of records to judge", examples=[100])
+]
+ViolationsQuery = Annotated[
+    int, Query(ge=1, le=MAX_SAMPLE, description="number of violations to draw", examples=[1000])
+]
+DeviceQuery = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=255,
+        description="judge violations of this device, at even intervals of time",
+        examples=["cam_001"],
+    ),
+]
 
 
 @frozen
 class AnalyticsEndpoints:
-    """`/analytics/…`."""
+    """`/analytics/…`. The key must not be bound to devices."""
 
+    quality: AnalyseQuality
     storage: AnalyseStorage
+    violations: AnalyseViolations
+
+    async def data_quality(
+        self,
+        request: Request,
+        sample_size: RecordsQuery = SAMPLED_RECORDS,
+        seed: SeedQuery = 0,
+        device_id: DeviceQuery = None,
+    ) -> Response:
+        """Return how good a sample of records and images is, what is wrong, which cameras change.
+
+        The images are read and decoded before the answer: about a second for 100 of them.
+        """
+        whole_principal(request)
+        return JsonResponse(
+            data_quality_view(
+                await self.quality(sample_size=sample_size, seed=seed, device_id=device_id)
+            )
+        )
+
+    async def violation_patterns(
+        self,
+        request: Request,
+        sample_size: ViolationsQuery = SAMPLED_VIOLATIONS,
+        seed: SeedQuery = 0,
+    ) -> Response:
+        """Return the shares of violations by hour, weekday, device and type, with intervals."""
+        whole_principal(request)
+        return JsonResponse(
+            violation_patterns_view(await self.violations(sample_size=sample_size, seed=seed))
+        )
 
     async def storage_patterns(self, request: Request, seed: SeedQuery = 0) -> Response:
-        """Return what is stored by kind, device, tier and age, its growth, cost and efficiency.
-
-        The key must not be bound to devices.
-        """
+        """Return what is stored by kind, device, tier and age, its growth, cost and efficiency."""
         whole_principal(request)
         return JsonResponse(storage_patterns_view(await self.storage(seed=seed)))
 
@@ -42,6 +98,20 @@ class AnalyticsEndpoints:
 def analytics_routes(endpoints: AnalyticsEndpoints) -> list[StorageRoute]:
     """Return the routes of analyses."""
     return [
+        _route(
+            "/analytics/quality",
+            endpoints.data_quality,
+            "analyze_quality",
+            "Analyse the quality of records and images",
+            DataQualityView,
+        ),
+        _route(
+            "/analytics/violations",
+            endpoints.violation_patterns,
+            "analyze_violations",
+            "Analyse when and where violations happen",
+            ViolationPatternsView,
+        ),
         _route(
             "/analytics/storage",
             endpoints.storage_patterns,

@@ -144,7 +144,11 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
             clean_up=container.clean_up(),
             jobs=container.jobs(),
         ),
-        analytics=AnalyticsEndpoints(container.analyse_storage()),
+        analytics=AnalyticsEndpoints(
+            container.analyse_quality(),
+            container.analyse_storage(),
+            container.analyse_violations(),
+        ),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=runtime,

@@ -1,6 +1,15 @@
 """`DataAnalyzer`: analyses of what a service has stored."""
 
-from traffic_storage.entrypoints.analysis_views import StoragePatternsView, storage_patterns_view
+from traffic_storage.application.analyse_quality import SAMPLED as SAMPLED_RECORDS
+from traffic_storage.application.analyse_violations import SAMPLED as SAMPLED_VIOLATIONS
+from traffic_storage.entrypoints.analysis_views import (
+    DataQualityView,
+    StoragePatternsView,
+    ViolationPatternsView,
+    data_quality_view,
+    storage_patterns_view,
+    violation_patterns_view,
+)
 from traffic_storage.entrypoints.service.arguments import check_type
 from traffic_storage.entrypoints.service.service import StorageService
 
@@ -19,8 +28,44 @@ class DataAnalyzer:
         check_type("storage", storage, StorageService)
         self._parts = storage.parts
 
+    async def analyze_data_quality(
+        self,
+        sample_size: int = SAMPLED_RECORDS,
+        *,
+        seed: int = 0,
+        device_id: str | None = None,
+    ) -> DataQualityView:
+        """Return how good a sample of records and images is, what is wrong, which cameras change.
+
+        With `device_id`, violations of this device are taken at even intervals of time.
+
+        Raises:
+            InvalidInput: `sample_size` is not 1 to 10,000, or no device can have this id.
+        """
+        check_type("seed", seed, int)
+        use_cases = await self._parts.started()
+        return data_quality_view(
+            await use_cases.analyse_quality()(
+                sample_size=sample_size, seed=seed, device_id=device_id
+            )
+        )
+
     async def analyze_storage_patterns(self, *, seed: int = 0) -> StoragePatternsView:
         """Return what is stored by kind, device, tier and age, its growth, cost and efficiency."""
         use_cases = await self._parts.started()
         check_type("seed", seed, int)
         return storage_patterns_view(await use_cases.analyse_storage()(seed=seed))
+
+    async def analyze_violation_patterns(
+        self, sample_size: int = SAMPLED_VIOLATIONS, *, seed: int = 0
+    ) -> ViolationPatternsView:
+        """Return the shares of violations by hour, weekday, device and type, with intervals.
+
+        Raises:
+            InvalidInput: `sample_size` is not 1 to 10,000.
+        """
+        check_type("seed", seed, int)
+        use_cases = await self._parts.started()
+        return violation_patterns_view(
+            await use_cases.analyse_violations()(sample_size=sample_size, seed=seed)
+        )

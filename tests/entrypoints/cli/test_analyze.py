@@ -1,11 +1,14 @@
 """`analyze`: tables, bars and JSON."""
 
+import asyncio
 from pathlib import Path
 
 from tests.entrypoints.cli.command import Shell
 from tests.support.media import shipped_jpeg
+from traffic_storage import StorageConfig, StorageService
 from traffic_storage.entrypoints.cli.bars import bar
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+from traffic_storage.entrypoints.testing.units import new_record
 
 
 def test_storage_is_shown_with_bars(shell: Shell, tmp_path: Path) -> None:
@@ -19,6 +22,35 @@ def test_storage_is_shown_with_bars(shell: Shell, tmp_path: Path) -> None:
     assert "LOCAL_ONLY (now)" in out
     assert "repeat the content of another file" in out
     assert shell("analyze", "storage", "--json").value["files"] == 2
+
+
+def test_each_analysis_is_shown_and_written_as_a_page(shell: Shell, tmp_path: Path) -> None:
+    async def fill() -> None:
+        async with StorageService(StorageConfig(local_base_path=shell.base)) as storage:
+            for number in range(2):
+                record = new_record(f"V{number}", device_id="<cam>")
+                await storage.store_violation_evidence(record, image=shipped_jpeg())
+
+    asyncio.run(fill())
+    shown = {
+        "quality": ("valid", "2 images have the same content: V0~image, V1~image"),
+        "storage": ("GROWTH", "retention x 2"),
+        "violations": ("BY HOUR", "<cam>"),
+    }
+    for what, words in shown.items():
+        page = tmp_path / f"{what}.html"
+        out = shell("analyze", what, "--html", page).out
+        assert all(word in out for word in words)
+        text = page.read_text("utf-8")
+        assert text.startswith("<!doctype html>")
+        assert "<svg" in text
+        assert "<script" not in text
+        assert "<cam>" not in text
+        assert "http" not in text
+        assert shell("analyze", what, "--json").value["measured_at"]
+    denied = shell("analyze", "storage", "--html", tmp_path / "no" / "x.html", code=ExitCode.USAGE)
+    assert "can't be written" in denied.err
+    assert len(list(tmp_path.glob("*.html"))) == 3
 
 
 def test_a_bar_is_as_long_as_its_share() -> None:

@@ -26,7 +26,19 @@ async def test_storage_patterns(client: httpx.AsyncClient) -> None:
     assert (await client.get("/analytics/storage?seed=-1")).status_code == 422
 
 
+async def test_quality_and_violations(client: httpx.AsyncClient) -> None:
+    await stored(client, "X")
+    body = (await client.get("/analytics/quality", params={"sample_size": 10})).json()
+    assert (body["sampled"], body["valid_records"]) == (1, 1)
+    of_device = await client.get("/analytics/quality", params={"device_id": "cam_1"})
+    assert of_device.json()["sampled"] == 0
+    assert (await client.get("/analytics/quality?sample_size=0")).status_code == 422
+    patterns = (await client.get("/analytics/violations")).json()
+    assert (patterns["violations"], len(patterns["by_hour"])) == (0, 24)
+
+
 async def test_a_key_that_is_bound_to_devices_sees_no_analysis(settings: StorageConfig) -> None:
     async with serving(settings, CAMERA) as (_, client):
-        response = await client.get("/analytics/storage", headers=with_key("camera"))
-        assert response.status_code == 403
+        for what in ("quality", "storage", "violations"):
+            response = await client.get(f"/analytics/{what}", headers=with_key("camera"))
+            assert response.status_code == 403

@@ -1,0 +1,249 @@
+"""AnalyseQuality: judges a random sample of violations and images by their records and pixels."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from attrs import frozen
+from numpy import uint8
+from numpy.typing import NDArray
+
+from traffic_storage.application.replica_reader import ReplicaReader
+from traffic_storage.application.retain import unseen
+from traffic_storage.application.worker import Report
+from traffic_storage.domain.data_quality import (
+    DataQuality,
+    JudgedSample,
+    checked_sample_size,
+    data_quality,
+)
+from traffic_storage.domain.duplicates import (
+    Content,
+    exact_duplicates,
+    near_duplicates,
+    perceptual_hash,
+)
+from traffic_storage.domain.errors import (
+    NoGoodReplica,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
+from traffic_storage.domain.files import FileKind, FileState, StoredFile
+from traffic_storage.domain.identifiers import DeviceId, FileId
+from traffic_storage.domain.jobs import Progress
+from traffic_storage.domain.pixels import Pixels
+from traffic_storage.domain.quality.assessment import (
+    Assessment,
+    Finding,
+    Part,
+    combined,
+    error,
+    warning,
+)
+from traffic_storage.domain.quality.image import ImageQuality, image_quality
+from traffic_storage.domain.quality.record import Circumstances, judged_record, record_quality
+from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.usage import day_of
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.catalogue import Catalogue
+from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.images import Images
+from traffic_storage.ports.samples import Samples
+
+SAMPLED = 1000
+"""The number of records that are sampled unless another one is given."""
+_AT_A_TIME = 8
+_LONG_AGO = timedelta(days=3650)
+_UNDECODABLE = (UndecodableMedia, UnsupportedMedia, TooLarge)
+
+
+@frozen
+class _Look:
+    """What an image looks like."""
+
+    quality: ImageQuality
+    hash: NDArray[uint8]
+
+
+@frozen
+class _Subject:
+    """A violation with its image, or an image without a violation."""
+
+    violation: StoredViolation | None
+    image: StoredFile | None
+
+    @property
+    def identity(self) -> tuple[str, str | None, datetime]:
+        """The id, the device, and the time at which it happened or was received."""
+        if self.violation is not None:
+            record = self.violation.record
+            return record.violation_id, record.device_id, self.violation.occurred_at
+        image = self.image
+        if image is None:
+            raise ValueError("a subject needs a violation or an image")
+        return image.file_id, image.device_id, image.captured_at or image.created_at
+
+
+class AnalyseQuality:
+    """Judges violations with their images, and images without a violation.
+
+    Images are read from the disk or bucket and decoded where the service decodes images; the caches
+    are left as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: Samples,
+        catalogue: Catalogue,
+        replicas: ReplicaReader,
+        images: Images,
+        clock: Clock,
+        zone: ZoneInfo,
+        max_clock_ahead: timedelta,
+    ) -> None:
+        self._samples = samples
+        self._catalogue = catalogue
+        self._replicas = replicas
+        self._images = images
+        self._clock = clock
+        self._zone = zone
+        self._max_clock_ahead = max_clock_ahead
+
+    async def __call__(
+        self,
+        *,
+        sample_size: int = SAMPLED,
+        seed: int = 0,
+        device_id: str | None = None,
+        report: Report = unseen,
+    ) -> DataQuality:
+        """Return the quality of `sample_size` records that are drawn by `seed`.
+
+        If there are fewer violations, images that belong to none are drawn besides. With
+        `device_id`, violations of this device are taken at even intervals of time instead, which is
+        the best sample to see a trend.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+            InvalidInput: `sample_size` is not 1 to 10,000, or no device can have this id.
+        """
+        limit = checked_sample_size(sample_size)
+        if device_id is None:
+            subjects = await self._drawn(limit, seed)
+        else:
+            subjects = await self._with_images(await self._spread(device_id, limit))
+        judged: list[JudgedSample] = []
+        hashes: dict[FileId, NDArray[uint8]] = {}
+        for start in range(0, len(subjects), _AT_A_TIME):
+            batch = subjects[start : start + _AT_A_TIME]
+            judged += await asyncio.gather(*(self._judge(one, hashes) for one in batch))
+            report(Progress(len(judged), len(subjects), message="judging"))
+        contents = _contents(subjects)
+        return data_quality(
+            judged,
+            self._clock.now(),
+            exact_duplicates(contents.values()),
+            near_duplicates(hashes, contents),
+        )
+
+    async def _drawn(self, limit: int, seed: int) -> Sequence[_Subject]:
+        violations = await self._samples.sample_violations(limit, seed)
+        subjects = await self._with_images(violations)
+        if len(subjects) < limit:
+            files = await self._samples.sample_files(FileKind.IMAGE, limit, seed)
+            alone = [_Subject(None, file) for file in files if file.violation_id is None]
+            subjects = [*subjects, *alone[: limit - len(subjects)]]
+        return subjects
+
+    async def _spread(self, device_id: str, limit: int) -> Sequence[StoredViolation]:
+        """Return violations of a device at even intervals, from its first day of receipt to now."""
+        now = self._clock.now()
+        days = await self._catalogue.daily_usage(
+            day_of(now - _LONG_AGO), day_of(now), DeviceId(device_id)
+        )
+        newest = await self._catalogue.violations(ViolationQuery(device_id=device_id, limit=1))
+        if not days or not newest.items:
+            return ()
+        found = {one.violation_id: one for one in newest.items}
+        end = newest.items[0].occurred_at
+        days_back = max(1, (day_of(end) - days[0].day).days + 1)
+        for step in range(1, limit):
+            until = end - timedelta(days=days_back * step / limit)
+            query = ViolationQuery(device_id=device_id, end_time=until, limit=1)
+            page = await self._catalogue.violations(query)
+            found |= {one.violation_id: one for one in page.items}
+        return list(found.values())
+
+    async def _with_images(self, violations: Sequence[StoredViolation]) -> Sequence[_Subject]:
+        ids = [one.image_file_id for one in violations if one.image_file_id is not None]
+        files = await self._catalogue.files_by_id(ids)
+        return [
+            _Subject(one, files.get(one.image_file_id) if one.image_file_id else None)
+            for one in violations
+        ]
+
+    async def _judge(self, subject: _Subject, hashes: dict[FileId, NDArray[uint8]]) -> JudgedSample:
+        image, violation = subject.image, subject.violation
+        found = await self._image(image)
+        parts = [found] if isinstance(found, Assessment) else []
+        quality = None
+        if image is not None and isinstance(found, _Look):
+            quality = found.quality
+            parts = [quality.assessment]
+            hashes[image.file_id] = found.hash
+        if violation is not None:
+            parts.append(self._record(violation, image))
+        unread = found if isinstance(found, str) else ""
+        return JudgedSample(*subject.identity, tuple(parts), quality, unread)
+
+    async def _image(self, image: StoredFile | None) -> _Look | Assessment | str:
+        """Return how an image looks, or what is wrong with it, or why it can't be read now."""
+        if image is None or image.state is not FileState.AVAILABLE:
+            return _judged(warning("no_image", "image", "is missing", "send it"), 0.5)
+        try:
+            return await self._look(image)
+        except (NoGoodReplica, NotFound) as failure:
+            return _judged(error("unreadable", "image", str(failure)), 0.0)
+        except _UNDECODABLE as failure:
+            return _judged(error("undecodable", "image", str(failure)), 0.0)
+        except Unavailable as failure:
+            return str(failure)
+
+    async def _look(self, image: StoredFile) -> _Look:
+        data = await self._replicas.read(image, cached=False)
+        return await self._images.examine(data, _look)
+
+    def _record(self, violation: StoredViolation, image: StoredFile | None) -> Assessment:
+        media = None if image is None else image.media
+        size = (media.width, media.height) if media and media.width and media.height else None
+        circumstances = Circumstances(
+            received_at=violation.received_at,
+            zone=self._zone,
+            max_clock_ahead=self._max_clock_ahead,
+            image_size=size,
+        )
+        return record_quality(judged_record(violation.record, circumstances))
+
+
+def _look(pixels: Pixels) -> _Look:
+    return _Look(image_quality(pixels), perceptual_hash(pixels))
+
+
+def _judged(finding: Finding, score: float) -> Assessment:
+    return combined([Part("image", score, (finding,))])
+
+
+def _contents(subjects: Sequence[_Subject]) -> Mapping[FileId, Content]:
+    """Return the digests of the images."""
+    images = [one.image for one in subjects if one.image is not None]
+    return {
+        image.file_id: Content(
+            image.file_id, image.device_id, image.content.sha256, image.stored.size_bytes
+        )
+        for image in images
+    }
