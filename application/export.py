@@ -79,8 +79,7 @@ class Export:
 
     Errors of all methods:
         CatalogueUnavailable: the database can't be reached.
-        ConfigurationError: the format needs packages that are not installed.
-        InvalidInput: the format can't hold these columns.
+        InvalidInput: the format can't hold these columns, or needs a package that is not installed.
         TooLarge: the format can't hold as many rows, or a cell as long.
     """
 
@@ -92,13 +91,17 @@ class Export:
         self._targets = targets
 
     async def pieces(self, request: TableRequest) -> AsyncGenerator[Piece, None]:
-        """Yield the bytes of the file. Close the iterator (`aclosing`) when leaving early."""
+        """Yield the bytes of the file; the first of them when rows of the database have been read.
+
+        Close the iterator (`aclosing`) when leaving early.
+        """
         writer = self._open_table(request.format, request.columns, request.form)
         try:
-            yield Piece(await writer.begin())
+            head = await writer.begin()
             async with aclosing(self._pages(request)) as pages:
                 async for page in pages:
-                    yield Piece(await _written(writer, page), page.rows)
+                    yield Piece(head + await _written(writer, page), page.rows)
+                    head = b""
             async with aclosing(writer.end()) as rest:
                 async for data in rest:
                     yield Piece(data)

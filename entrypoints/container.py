@@ -220,13 +220,27 @@ def open_table(
     file_format: ExportFormat, columns: Sequence[Column], form: TableForm
 ) -> TableWriter:
     """Return the writer of a new table (see `ports.table_writer.OpenTable`)."""
-    if file_format is ExportFormat.CSV:
-        from traffic_storage.adapters.table_writer.csv import CsvTable
+    match file_format:
+        case ExportFormat.CSV:
+            from traffic_storage.adapters.table_writer.csv import CsvTable
 
-        return CsvTable(columns, form)
-    from traffic_storage.adapters.table_writer.ndjson import NdjsonTable
+            return CsvTable(columns, form)
+        case ExportFormat.NDJSON:
+            from traffic_storage.adapters.table_writer.ndjson import NdjsonTable
 
-    return NdjsonTable(columns, form)
+            return NdjsonTable(columns, form)
+        case ExportFormat.PARQUET:
+            from traffic_storage.adapters.table_writer.parquet import ParquetTable
+
+            return ParquetTable(columns, form)
+        case ExportFormat.XLSX:
+            from traffic_storage.adapters.table_writer.xlsx import XlsxTable
+
+            return XlsxTable(columns, form)
+        case ExportFormat.GEOJSON:
+            from traffic_storage.adapters.table_writer.geojson import GeoJsonTable
+
+            return GeoJsonTable(columns, form)
 
 
 class _Places(ExportTargets):

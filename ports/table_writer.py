@@ -39,5 +39,5 @@ OpenTable: TypeAlias = Callable[[ExportFormat, Sequence[Column], TableForm], Tab
 """Returns the writer of a new table.
 
 Raises:
-    ConfigurationError: the format needs packages that are not installed.
+    InvalidInput: the format can't hold these columns, or needs a package that is not installed.
 """

@@ -64,7 +64,7 @@ async def violations(
     output:
         The file to write; - (the default) is stdout.
     format:
-        csv or ndjson.
+        csv, ndjson, parquet, xlsx or geojson.
     start:
         Only violations at or after this time (ISO 8601; without a zone: in the setting
         timezone).

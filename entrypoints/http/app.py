@@ -149,6 +149,7 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
             container.analyse_storage(),
             container.analyse_violations(),
         ),
+        export=container.export(),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=runtime,

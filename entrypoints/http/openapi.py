@@ -25,6 +25,7 @@ TAGS = [
     {"name": "jobs", "description": "Work that is done outside of a request"},
     {"name": "fixity", "description": "Verification of the copies of files, and incidents"},
     {"name": "analytics", "description": "Analyses of what is stored"},
+    {"name": "exports", "description": "Violations as files of other programs"},
     {"name": "service", "description": "Statistics and health of the service"},
 ]
 _SECURITY_SCHEME = "api_key"

@@ -47,7 +47,9 @@ from traffic_storage.entrypoints.http.schemas import (
 )
 from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
 
-_DATES = {"start_time": "start_date", "end_time": "end_date"}
+DATES = {"start_time": "start_date", "end_time": "end_date"}
+"""Names of the domain → names of the query."""
+
 DEFAULT_EXPIRY_SECONDS = 3600
 
 
@@ -78,7 +80,7 @@ class ListViolations:
         start = checks.optional(filters.start_date, instant_in(self._zone, "start_date"))
         end = checks.optional(filters.end_date, instant_in(self._zone, "end_date"))
         after = checks.optional(filters.cursor, Cursor.from_text)
-        with checks, renamed(_DATES):
+        with checks, renamed(DATES):
             return ViolationQuery(
                 device_id=allowed_device(principal, filters.device_id),
                 violation_type=filters.violation_type,
@@ -120,7 +122,7 @@ class ListFiles:
         start = checks.optional(filters.start_date, instant_in(self._zone, "start_date"))
         end = checks.optional(filters.end_date, instant_in(self._zone, "end_date"))
         after = checks.optional(filters.cursor, Cursor.from_text)
-        with checks, renamed(_DATES):
+        with checks, renamed(DATES):
             return FilesQuery(
                 kind=filters.kind,
                 device_id=allowed_device(principal, filters.device_id),

@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.delete_files import DeleteFiles
+from traffic_storage.application.export import Export
 from traffic_storage.application.find import Find
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
@@ -34,6 +35,7 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.holds import Held
 from traffic_storage.domain.media import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from traffic_storage.domain.principal import Scope
+from traffic_storage.domain.tabular import ExportFormat
 from traffic_storage.entrypoints.http.analytics import AnalyticsEndpoints, analytics_routes
 from traffic_storage.entrypoints.http.downloads import GetFile, OpenAccessUrl
 from traffic_storage.entrypoints.http.errors import (
@@ -46,6 +48,7 @@ from traffic_storage.entrypoints.http.errors import (
     SlowBody,
     UnsupportedRequest,
 )
+from traffic_storage.entrypoints.http.exports import ExportViolations
 from traffic_storage.entrypoints.http.fixity import FixityEndpoints, fixity_routes
 from traffic_storage.entrypoints.http.holds import (
     DeletionEndpoints,
@@ -159,6 +162,7 @@ class Parts:
     delete_files: DeleteFiles
     retention: RetentionParts
     analytics: AnalyticsEndpoints
+    export: Export
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -176,6 +180,7 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
         *_jobs(parts),
         *fixity_routes(parts.fixity),
         *retention_routes(parts.retention),
+        *_exports(parts),
         *analytics_routes(parts.analytics),
         *_service(parts),
     ]
@@ -456,6 +461,32 @@ def _jobs(parts: Parts) -> list[StorageRoute]:
             errors=(*_QUERYING, NotFound, WrongState),
             response_model=JobView,
             response_description="the job",
+        ),
+    ]
+
+
+def _exports(parts: Parts) -> list[StorageRoute]:
+    return [
+        AsgiRoute(
+            "/exports/violations",
+            ExportViolations(parts.export, parts.settings.zone, parts.pace),
+            method="GET",
+            name="export_violations",
+            summary="Export violations as a file",
+            tags=["exports"],
+            access=_READ,
+            errors=(*_QUERYING, TooLarge),
+            response_model=None,
+            response_class=Response,
+            response_description="the file, in chunks",
+            responses={
+                200: {
+                    "content": {
+                        one.media_type.partition(";")[0]: {"schema": _BYTES} for one in ExportFormat
+                    },
+                    "headers": _headers(**{"Content-Disposition": "a file name (RFC 6266)"}),
+                }
+            },
         ),
     ]
 

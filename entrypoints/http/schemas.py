@@ -25,6 +25,7 @@ from traffic_storage.domain.holds import MAX_CASE_REFERENCE
 from traffic_storage.domain.identifiers import MAX_FILE_ID, MAX_TEXT, MAX_VIOLATION_ID
 from traffic_storage.domain.jobs import JobState
 from traffic_storage.domain.query import MAX_LIMIT
+from traffic_storage.domain.tabular import VIOLATION_COLUMNS, ExportFormat
 from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.http.forms import LONG_TEXT, FormFile, MaxBytes
 from traffic_storage.entrypoints.http.request_body import unknown_field
@@ -218,6 +219,12 @@ StateName = Annotated[
     _by(_word(FileState)),
     Schema({"type": "string", "enum": [*map(str, FileState)]}),
 ]
+FormatName = Annotated[
+    Any, _by(_word(ExportFormat)), Schema({"type": "string", "enum": [*map(str, ExportFormat)]})
+]
+_COLUMN = f"({'|'.join(column.name for column in VIOLATION_COLUMNS)})"
+ColumnNames = Annotated[str, Schema({"type": "string", "pattern": f"^{_COLUMN}(,{_COLUMN})*$"})]
+DecimalName = Annotated[str, Schema({"type": "string", "enum": [".", ","]})]
 JobStateName = Annotated[
     Any,
     _by(_word(JobState)),
@@ -399,6 +406,41 @@ class FileFilters(TimeFilters):
     device_id: Text | None = Field(None, examples=["cam_001"])
     violation_id: ViolationIdText | None = Field(None, examples=["V001"])
     state: StateName = Field(None, description="default available", examples=["available"])
+
+
+class ExportQuery(Fields):
+    """Which violations are exported, and how. The range is `start_date ≤ time < end_date`."""
+
+    format: FormatName = Field(None, description="default csv", examples=["csv"])
+    start_date: QueryTime = Field(
+        None, description="start of the range, included", examples=["2025-11-01T00:00:00"]
+    )
+    end_date: QueryTime = Field(
+        None, description="end of the range, excluded", examples=["2025-12-01T00:00:00"]
+    )
+    device_id: Text | None = Field(None, examples=["cam_001"])
+    violation_type: Text | None = Field(None, examples=["speed"])
+    columns: ColumnNames | None = Field(
+        None,
+        description="names of columns, separated by commas, in their order; default: all",
+        examples=["violation_id,timestamp"],
+    )
+    zone: str | None = Field(
+        None,
+        description="zone in which times are written; default: the setting timezone",
+        examples=["Europe/Madrid"],
+    )
+    decimal: DecimalName | None = Field(
+        None,
+        description="decimal separator of CSV; with a comma, a semicolon separates the fields",
+        examples=["."],
+    )
+    neutralise: Flag = Field(
+        None,
+        description="default true: a text of CSV that a spreadsheet would take for a formula gets "
+        "an apostrophe in front",
+        examples=["true"],
+    )
 
 
 class JobFilters(PageQuery):

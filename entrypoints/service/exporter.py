@@ -24,8 +24,9 @@ class DataExporter:
     `overwrite`. Memory and the length of transactions do not grow with the number of rows.
 
     Errors of all methods:
-        InvalidInput: an argument is wrong, or the file exists and `overwrite` is False.
-        ConfigurationError: the format needs packages that are not installed.
+        InvalidInput: an argument is wrong, the file exists and `overwrite` is False, or the format
+            needs a package that is not installed (the extra `export`).
+        TooLarge: the format can't hold as many rows, or a cell as long (XLSX).
         StorageUnavailable: the file can't be written.
         StorageFull: the disk of the file is full.
         CatalogueUnavailable: the database can't be reached.
@@ -64,7 +65,7 @@ class DataExporter:
         """Export the available violations that meet all filters, newest first.
 
         Args:
-            format: csv or ndjson.
+            format: csv, ndjson, parquet, xlsx or geojson.
             start_date: only violations at or after this time; a naive time is in the setting
                 `timezone`; None for no limit.
             end_date: only violations before this time.

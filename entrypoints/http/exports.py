@@ -1,0 +1,77 @@
+"""Endpoints of exports: tables of violations, streamed as they are read."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from fastapi import Query
+from starlette.types import Receive, Scope, Send
+
+from traffic_storage.application.export import Export, Piece, TableRequest
+from traffic_storage.domain.principal import Principal
+from traffic_storage.entrypoints.export_views import ExportOptions, table_request
+from traffic_storage.entrypoints.http.fields import renamed
+from traffic_storage.entrypoints.http.queries import DATES, allowed_device, instant_in
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
+from traffic_storage.entrypoints.http.responses import send_head, send_stream
+from traffic_storage.entrypoints.http.schemas import Checks, ExportQuery, read_fields
+
+
+class ExportViolations:
+    """`GET /exports/violations`. Plain ASGI, because the content is streamed."""
+
+    def __init__(self, export: Export, zone: ZoneInfo, pace: Pace) -> None:
+        self._export = export
+        self._zone = zone
+        self._pace = pace
+
+    @staticmethod
+    def signature(query: Annotated[ExportQuery, Query()]) -> bytes:  # type: ignore[empty-body]
+        """Return the violations that match all filters as a file, newest first.
+
+        The content is sent while it is read. If it can't be read to its end, the connection is
+        closed before the end of the chunked content: a client never takes a part for the whole.
+        """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = AsgiRequest(scope, receive, send)
+        texts = request.query(ExportQuery.model_fields)
+        asked = self._request(texts, request.principal)
+        headers = _headers(asked.format.media_type, f"violations.{asked.format}")
+        if request.method == "HEAD":
+            await send_head(request, 200, headers)
+            return
+        await send_stream(request, 200, headers, content_of(self._export.pieces(asked)), self._pace)
+
+    def _request(self, texts: Mapping[str, str], principal: Principal) -> TableRequest:
+        query, problems = read_fields(ExportQuery, texts, "query")
+        checks = Checks(problems)
+        start = checks.optional(query.start_date, instant_in(self._zone, "start_date"))
+        end = checks.optional(query.end_date, instant_in(self._zone, "end_date"))
+        with checks, renamed(DATES):
+            options: ExportOptions = {
+                "device_id": allowed_device(principal, query.device_id),
+                "violation_type": query.violation_type,
+                "columns": None if query.columns is None else query.columns.split(","),
+                "zone": query.zone,
+                "decimal": query.decimal or ".",
+                "neutralise": query.neutralise is not False,
+            }
+            return table_request(query.format or "csv", start, end, self._zone, options)
+
+
+async def content_of(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of an export, without empty ones: a problem can be sent until there are some."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if piece.data:
+                yield piece.data
+
+
+def _headers(media_type: str, name: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", media_type.encode()),
+        (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+        (b"cache-control", b"no-store"),
+    ]
