@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from contextvars import Context
 from datetime import timedelta
 from typing import Protocol
 
@@ -215,7 +216,7 @@ class Runtime:
                 "undone, at the start; both are tried again: %s",
                 str(error),
             )
-        self._verifier = asyncio.create_task(self._verifying())
+        self._verifier = asyncio.create_task(self._verifying(), context=Context())
         if self._worker is not None:
             self._worker.start()
 

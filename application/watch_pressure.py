@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from attrs import frozen
 
+from traffic_storage.application.log_fields import fields
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.files import Tier
@@ -110,9 +111,10 @@ class WatchPressure:
             return
         here = change.pressure
         if here.level is PressureLevel.NONE:
-            logger.info("%s has enough space again", found.location)
+            logger.info("%s has enough space again", found.location, extra=_told(found))
         else:
-            logger.warning("%s fills up (%s): %s", found.location, here.level.word, here.reason)
+            word, reason = here.level.word, here.reason
+            logger.warning("%s fills up (%s): %s", found.location, word, reason, extra=_told(found))
 
     async def _note_alert(self, found: StorePressure) -> None:
         change = change_of_alert(found.store_id, found.pressure, self._rules, self._clock.now())
@@ -121,9 +123,16 @@ class WatchPressure:
         used = f"{found.pressure.used_percent:g} % of its space"
         if change.is_raised:
             at = self._rules.alert_percent
-            logger.warning("%s uses %s: the alert is at %g %%", found.location, used, at)
+            logger.warning(
+                "%s uses %s: the alert is at %g %%", found.location, used, at, extra=_told(found)
+            )
         else:
-            logger.info("the usage alert of %s is over: it uses %s", found.location, used)
+            logger.info(
+                "the usage alert of %s is over: it uses %s",
+                found.location,
+                used,
+                extra=_told(found),
+            )
 
     async def _of(
         self, bound: BoundStore, store_id: StoreId, rates: Mapping[StoreId, float]
@@ -144,3 +153,13 @@ class WatchPressure:
         # A new system is measured over the days since its first file.
         elapsed = now - datetime.combine(started, time(), UTC)
         return {store_id: bytes_per_day(size, elapsed) for store_id, size in received.items()}
+
+
+def _told(found: StorePressure) -> dict[str, object]:
+    here = found.pressure
+    return fields(
+        store_id=found.store_id,
+        level=here.level.word,
+        used_percent=here.used_percent,
+        room_bytes=here.room_bytes,
+    )

@@ -5,12 +5,14 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from attrs import define, field, frozen
 
+from traffic_storage.application.log_fields import fields, logged_as
 from traffic_storage.domain.changes import Change
 from traffic_storage.domain.errors import TrafficStorageError, Unavailable
 from traffic_storage.domain.identifiers import StoreId
@@ -131,8 +133,8 @@ class Worker:
     def start(self) -> None:
         """Begin to claim jobs."""
         self._loops = [
-            asyncio.create_task(self._claiming()),
-            asyncio.create_task(self._renewing()),
+            asyncio.create_task(self._claiming(), context=Context()),
+            asyncio.create_task(self._renewing(), context=Context()),
         ]
 
     async def drain(self) -> None:
@@ -224,6 +226,10 @@ class Worker:
                 await self._has_ended.wait()
 
     async def _work(self, working: _Working) -> None:
+        with logged_as(job_id=str(working.run.job_id), job_kind=working.run.kind):
+            await self._work_as_job(working)
+
+    async def _work_as_job(self, working: _Working) -> None:
         try:
             outcome = await self._outcome(working)
             working.is_ending = True
@@ -264,6 +270,9 @@ class Worker:
         while True:
             try:
                 await self._source.finish(run, outcome.end, outcome.effect)
+                end = type(outcome.end).__name__.lower()
+                told = fields(end=end, attempt=run.attempt)
+                logger.info("the job %s %s ended: %s", run.kind, run.job_id, end, extra=told)
                 return
             except LeaseLost as error:
                 logger.warning("the end of the job %s is not recorded: %s", run.kind, str(error))

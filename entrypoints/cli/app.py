@@ -198,15 +198,9 @@ async def _awaited(result: Awaitable[object]) -> object:
 
 
 def _configure_logging(*, verbose: bool) -> None:
-    import logging
+    from traffic_storage.entrypoints.logs import configure
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "%(message)s",
-    )
-    # Only the loggers of this package log details: those of other libraries may log user data.
-    logging.getLogger("traffic_storage").setLevel(logging.DEBUG if verbose else logging.NOTSET)
+    configure(sys.stderr, "text", "debug" if verbose else "warning", detailed=verbose)
 
 
 def _note_traceback() -> None:

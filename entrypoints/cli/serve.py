@@ -17,6 +17,7 @@ from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note
 from traffic_storage.entrypoints.cli.session import Shared
 from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
+from traffic_storage.entrypoints.logs import LogFormat, LogLevel
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.settings import StorageConfig
@@ -25,7 +26,14 @@ _GRACE_SECONDS = 10
 _BACKLOG = 2048
 
 
-def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> ExitCode:
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8001,
+    log_format: LogFormat = "text",
+    log_level: LogLevel | None = None,
+    session: Shared,
+) -> ExitCode:
     """Serve the HTTP interface until Ctrl-C.
 
     Without API keys, the service accepts only requests from this machine, whatever --host is;
@@ -38,10 +46,15 @@ def serve(*, host: str = "127.0.0.1", port: int = 8001, session: Shared) -> Exit
         The address to listen on; 0.0.0.0 means all addresses of this machine.
     port:
         The port to listen on; 0 means any free port.
+    log_format:
+        How log lines on stderr are written: for people, or as JSON or key=value pairs.
+    log_level:
+        What is logged; info has a line for each request. Default: warning, with --verbose debug.
     """
     from traffic_storage.adapters.clock.system import SystemClock
     from traffic_storage.entrypoints.http.security.authentication import access_policy
 
+    session.log_as(log_format, log_level)
     settings = session.settings()
     settings.effective_strategy()
     listener = listen(host, port)

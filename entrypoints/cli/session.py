@@ -15,6 +15,7 @@ from traffic_storage.domain.errors import NotFound
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
+    from traffic_storage.entrypoints.logs import LogFormat, LogLevel
     from traffic_storage.entrypoints.settings import StorageConfig
 
 
@@ -46,6 +47,13 @@ class Session:
         """Return the settings that the command line gives."""
         given = {"local_base_path": self.base_path, "strategy": self.strategy}
         return {name: value for name, value in given.items() if value is not None}
+
+    def log_as(self, log_format: "LogFormat", level: "LogLevel | None") -> None:
+        """Log in another format and at another level than commands do, to stderr."""
+        from traffic_storage.entrypoints.logs import configure
+
+        usual: LogLevel = "debug" if self.verbose else "warning"
+        configure(sys.stderr, log_format, level or usual, detailed=self.verbose or bool(level))
 
     def settings(self) -> "StorageConfig":
         """Load the settings from the file, the environment and the command line.

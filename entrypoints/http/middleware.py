@@ -14,6 +14,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from traffic_storage.application.log_fields import fields, logged_as
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.http.errors import ClientGone, Crowded
 from traffic_storage.entrypoints.http.metrics import RequestMetrics
@@ -85,13 +86,14 @@ class RequestContext:
                 size += len(message.get("body", b""))
             await send(message)
 
-        try:
-            await self._app(scope, counted, enveloped)
-        finally:
-            seconds = perf_counter() - begun
-            self._metrics.observe(scope, status, seconds, received=received, sent=size)
-            if logger.isEnabledFor(logging.INFO):
-                _log(scope, request_id, status, size, seconds)
+        with logged_as(request_id=request_id):
+            try:
+                await self._app(scope, counted, enveloped)
+            finally:
+                seconds = perf_counter() - begun
+                self._metrics.observe(scope, status, seconds, received=received, sent=size)
+                if logger.isEnabledFor(logging.INFO):
+                    _log(scope, request_id, status, size, seconds)
 
 
 class ProblemHandler:
@@ -257,14 +259,24 @@ def _log(scope: Scope, request_id: str, status: int, size: int, seconds: float) 
     if ACCESS_PREFIX in path:
         path = path.partition(ACCESS_PREFIX)[0] + ACCESS_PREFIX + "{token}"
     client, principal = scope.get("client"), principal_of(scope)
+    values: dict[str, str | float | None] = {
+        "method": scope["method"],
+        "path": ascii(path[:300])[1:-1],
+        "status": status,
+        "bytes": size,
+        "ms": round(seconds * 1000, 1),
+        "principal": principal.name if principal else None,
+        "client": client[0] if client else None,
+    }
     logger.info(
-        "%s %s %s: %s, %d bytes, %.1f ms, %s at %s",
+        "%s %s '%s': %s, %d bytes, %.1f ms, %s at %s",
         request_id,
-        scope["method"],
-        ascii(path[:300]),
+        values["method"],
+        values["path"],
         status or "no response",
         size,
         seconds * 1000,
-        principal.name if principal else "no principal",
-        client[0] if client else "?",
+        values["principal"] or "no principal",
+        values["client"] or "?",
+        extra=fields(**values),
     )

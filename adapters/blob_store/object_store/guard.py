@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import TypeVar
 
 from obstore.exceptions import BaseError
@@ -113,7 +114,7 @@ class Guard:
         loop = asyncio.get_running_loop()
         alive = self._probing is not None and not self._probing.done()
         if not alive or self._probing is None or self._probing.get_loop() is not loop:
-            self._probing = loop.create_task(self._probe_until_well())
+            self._probing = loop.create_task(self._probe_until_well(), context=Context())
 
     async def _probe_until_well(self) -> None:
         pause = self._pause_seconds

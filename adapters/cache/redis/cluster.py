@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterable, Iterator
+from contextvars import Context
 from typing import Any, TypeAlias, cast
 
 from attrs import evolve
@@ -87,7 +88,9 @@ class Cluster:
 
     async def _first_try(self, deadline: float) -> None:
         if self._mapper is None:
-            self._mapper = asyncio.create_task(self._keep_map(), name="cache map")
+            self._mapper = asyncio.create_task(
+                self._keep_map(), name="cache map", context=Context()
+            )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._tried.wait()

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable
+from contextvars import Context
 
 from traffic_storage.adapters.cache.redis.connections import Watched, new_connection
 from traffic_storage.adapters.cache.redis.messages import Unavailable, describe
@@ -77,7 +78,9 @@ class Node:
 
     async def _first_try(self, deadline: float) -> None:
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep(), name=f"cache {self.location}")
+            self._keeper = asyncio.create_task(
+                self._keep(), name=f"cache {self.location}", context=Context()
+            )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._tried.wait()

@@ -1,5 +1,6 @@
 """`serve` and `demo` as installed programs: served, found, stopped cleanly."""
 
+import json
 import re
 import shlex
 import signal
@@ -56,7 +57,8 @@ def test_it_says_who_may_come_in(program: Program, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(f'api_keys = ["{key["setting"]}"]\n')
 
-    with program.started("serve", "--port", "0", "--config", file) as process:
+    logs = ("--log-format", "json", "--log-level", "info")
+    with program.started("serve", "--port", "0", "--config", file, *logs) as process:
         told = read_until(process, "stderr", "files on this machine")
         address = address_in(told)
         assert failing(f"{address}/storage/stats") == 401
@@ -65,10 +67,15 @@ def test_it_says_who_may_come_in(program: Program, tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status == 200
-        interrupt(process)
+            request_id = answer.headers["x-request-id"]
+        _, err = interrupt(process)
 
     assert "keys registered: 1" in told
-    assert key["key"] not in told
+    assert key["key"] not in told + err
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line.get("request_id") == request_id]
+    assert (line["level"], line["status"]) == ("info", 200)
+    assert (line["method"], line["path"]) == ("GET", "/storage/stats")
 
 
 def test_without_keys_it_says_that_only_this_machine_is_served(program: Program) -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.entrypoints.http.conftest import BASE_URL
 from tests.entrypoints.http.evidence import IMAGE, RECORD, problem, video
+from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Bucket, Database, RedisAddress
 from tests.support.setups import config
 from traffic_storage.adapters.clock.manual import ManualClock
@@ -240,7 +241,12 @@ async def test_real_servers_and_a_worker_in_the_process(
     tmp_path: Path, s3_bucket: Bucket, postgres_database: Database, redis_database: RedisAddress
 ) -> None:
     settings = config(
-        tmp_path, bucket=s3_bucket, database=postgres_database, redis=redis_database, workers=1
+        tmp_path,
+        bucket=s3_bucket,
+        database=postgres_database,
+        redis=redis_database,
+        workers=1,
+        db_timeout_seconds=PATIENT_SECONDS,
     )
     container = build(settings, StorageStrategy.HYBRID)
     container.measure.add_kwargs(kept=timedelta(0))
