@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
 from attrs import evolve, field, frozen
@@ -185,8 +186,10 @@ class StoreUnit:
         kept: list[FileId] = []
         try:
             # Slots come before the attempt, so that its deadline does not run during the wait.
-            async with self._stores.slots(_puts_of(placed_files.rows)) as slots:
-                return await self._store_placed(unit, placed_files, slots, kept)
+            async with AsyncExitStack() as held:
+                puts = _puts_of(placed_files.rows)
+                slots = await held.enter_async_context(self._stores.slots(puts))
+                return await self._store_placed(unit, placed_files, slots, held, kept)
         finally:
             self._end_reservations(placed_files.rows, kept)
 
@@ -195,11 +198,13 @@ class StoreUnit:
         unit: DraftUnit,
         placed_files: _PlacedFiles,
         slots: PutSlots,
+        held: AsyncExitStack,
         kept: list[FileId],
     ) -> StoredUnit:
         """Enter a try to store (attempt) in the journal, write the missing files, and commit.
 
-        The ids of the written files are appended to `kept`.
+        `held` frees the slots, which the puts need. The ids of the written files are appended to
+        `kept`.
         """
         attempt = self._attempt(placed_files.rows)
         existing = await self._journal.begin(attempt, _claimed_ids(unit))
@@ -208,6 +213,7 @@ class StoreUnit:
             return self._existing_unit(existing)
         rows = [_row(placed_files.files[draft.file_id], existing) for draft in missing]
         await self._put_all(attempt, missing, rows, slots)
+        await held.aclose()
         if unit.is_migrated:
             rows = await self._verified(attempt, rows)
         copies = self._copies_due(rows, placed_files.later)
