@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from tests.entrypoints.cli.command import Program, Shell
+from tests.entrypoints.cli.command import Shell
 from tests.support.media import shipped_jpeg
 from tests.support.setups import config
 from traffic_storage import StorageService, ViolationRecord
@@ -109,26 +108,6 @@ def test_what_changed_since_the_report_is_told(shell: Shell, target: Place, tmp_
     assert (day["reported"]["files"], day["now"]["files"]) == (4, 3)
     shown = shell(*check, "--reread", code=ExitCode.FINDINGS)
     assert "records now" in shown.out
-
-
-def test_a_migration_that_is_killed_goes_on(program: Program, target: Place) -> None:
-    folder = program.home / ".local" / "share" / "traffic-storage"
-    asyncio.run(fill(folder, 24))
-    to = ("migrate", "--to", target.settings, *RANGE)
-    with program.started(*to, "--files-per-second", "30", "--parallel", "2") as process:
-        give_up = time.monotonic() + 60
-        while target.count() < 3:
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
-    there = target.count()
-    assert 3 <= there < 24
-    rest = program(*to, "--reread", "--json").value
-    assert rest["migrated_records"] == 24 - there
-    assert rest["skipped"] == there
-    assert rest["reconciliation"]["equal"]
-    assert target.count() == 24
 
 
 def test_a_file_that_was_not_brought_is_told(shell: Shell, target: Place) -> None:
