@@ -45,6 +45,7 @@ from traffic_storage.application.measure import Measure
 from traffic_storage.application.migrate import MigrationSource, MigrationTarget
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
+from traffic_storage.application.package import MakePackage
 from traffic_storage.application.prepare import Limits, Prepare
 from traffic_storage.application.produce_evidence import ProduceEvidence
 from traffic_storage.application.promote import Promote
@@ -974,6 +975,7 @@ class Container(DeclarativeContainer):
     export = Singleton(
         Export, table=_record_repo, open_table=Object(open_table), targets=Singleton(_Places)
     )
+    make_package = Singleton(MakePackage, find=find, produce=produce_evidence, clock=clock)
     check_invariants = Singleton(
         CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids
     )

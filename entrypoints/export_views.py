@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from typing_extensions import TypedDict
 
 from traffic_storage.application.export import Exported, Piece, TableRequest
+from traffic_storage.application.package import OpenPackage
 from traffic_storage.application.statistics import StorageStatistics
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.query import ViolationQuery
@@ -22,6 +23,31 @@ class ExportView(TypedDict):
     rows: int
     bytes: int
     sha256: str
+
+
+class PackageView(TypedDict):
+    """An evidence package that was written. `manifest_sha256` verifies it (`verify.py --expect`)."""
+
+    output_path: str
+    format: str
+    violations: int
+    files: int
+    bytes: int
+    sha256: str
+    manifest_sha256: str
+
+
+def package_view(done: Exported, package: OpenPackage) -> PackageView:
+    """Return the view of a package."""
+    return {
+        "output_path": done.place,
+        "format": "zip",
+        "violations": package.violations,
+        "files": len(package.members),
+        "bytes": done.size_bytes,
+        "sha256": done.sha256,
+        "manifest_sha256": package.manifest_sha256,
+    }
 
 
 def export_view(done: Exported, file_format: str) -> ExportView:

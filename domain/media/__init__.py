@@ -8,6 +8,7 @@ decoded.
 from traffic_storage.domain.media.content_types import (
     ACCEPTED_IMAGES,
     ACCEPTED_VIDEOS,
+    SUFFIXES,
     ContentType,
     canonical_type,
     is_undeclared,
@@ -21,6 +22,7 @@ __all__ = [
     "ACCEPTED_IMAGES",
     "ACCEPTED_VIDEOS",
     "SNIFF_BYTES",
+    "SUFFIXES",
     "ContainerInfo",
     "ContentType",
     "MalformedMedia",

@@ -4,6 +4,7 @@ Devices use many spellings of one type. A declared type is therefore compared by
 share a container or an encoding count as one.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -116,3 +117,19 @@ def same_family(declared: str | None, sniffed: ContentType) -> bool:
 def _essence(declared: str | None) -> str:
     """Return a media type without its parameters, in lower case (RFC 9110, section 8.3.1)."""
     return (declared or "").partition(";")[0].strip().lower()
+
+
+SUFFIXES: Mapping[str, str] = {
+    ContentType.JPEG: ".jpg",
+    ContentType.PNG: ".png",
+    ContentType.WEBP: ".webp",
+    ContentType.AVIF: ".avif",
+    ContentType.MP4: ".mp4",
+    ContentType.QUICKTIME: ".mov",
+    ContentType.MATROSKA: ".mkv",
+    ContentType.WEBM: ".webm",
+    ContentType.MPEG_TS: ".ts",
+    ContentType.AVI: ".avi",
+    ContentType.JSON: ".json",
+}
+"""Content type → how the name of a file of this type ends."""

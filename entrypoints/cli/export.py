@@ -1,4 +1,4 @@
-"""`traffic-storage export`: violations as a table, statistics as JSON."""
+"""`traffic-storage export`: violations as a table, statistics as JSON, evidence packages."""
 
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -7,10 +7,12 @@ from cyclopts import App, Parameter
 
 from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.output import (
     flush_out,
     note,
     printable,
+    say,
     say_bytes,
     say_json,
 )
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from traffic_storage.application.export import Export, Piece
-    from traffic_storage.entrypoints.cli.progress import RowBar
+    from traffic_storage.entrypoints.cli.progress import Progress, RowBar
 
-app = App(name="export", help="Export violations and statistics to files.")
+app = App(name="export", help="Export violations, statistics and evidence packages to files.")
 
 _PIPE = "-"
 
@@ -138,6 +140,60 @@ async def statistics(
         with RowBar("exporting") as bar:
             export = container.export()
             await _deliver(export, pieces, output, "json", bar, force=force, as_json=json)
+
+
+@app.command
+async def package(
+    *violation_ids: str,
+    output: Output,
+    force: Flag = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Export violations with all their files as a ZIP file that anybody can verify.
+
+    Each file is verified in a durable store and recorded as handed out. The SHA-256 of the manifest
+    is shown at the end: hand it over on another way than the package.
+
+    Parameters
+    ----------
+    violation_ids:
+        The ids of the violations, such as V001.
+    output:
+        The ZIP file to write.
+    force:
+        Overwrite an existing file.
+    json:
+        Print the file, its size and its digests as one JSON object.
+    """
+    from traffic_storage.domain.principal import Principal
+    from traffic_storage.entrypoints.cli.progress import Progress
+    from traffic_storage.entrypoints.export_views import package_view
+
+    if output.startswith("-"):
+        raise InvalidInput.of("--output", f"{output} is not a file", "give -o FILE")
+    async with opened_to_read(session.container()) as container:
+        made = await container.make_package().open(violation_ids, Principal(actor()))
+        with Progress() as bar:
+            bar.expect(sum(member.size_bytes for member in made.members))
+            pieces = _advancing(made.pieces(), bar)
+            done = await container.export().save(pieces, output, overwrite=force)
+    view = package_view(done, made)
+    if json:
+        say_json(view)
+    else:
+        say(f"SHA-256 of the manifest: {view['manifest_sha256']}")
+        note(f"{printable(output)}: {view['files']} files, {in_bytes(done.size_bytes)}")
+
+
+async def _advancing(
+    pieces: "AsyncGenerator[Piece, None]", bar: "Progress"
+) -> "AsyncGenerator[Piece, None]":
+    """Yield the pieces, and show how many bytes they are."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            bar.advance(len(piece.data))
+            yield piece
 
 
 def _check_output(output: str, *, as_json: bool) -> None:

@@ -150,6 +150,7 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
             container.analyse_violations(),
         ),
         export=container.export(),
+        make_package=container.make_package(),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=runtime,

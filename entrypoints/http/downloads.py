@@ -16,7 +16,7 @@ from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
 from traffic_storage.domain.errors import AccessDenied, NotFound
 from traffic_storage.domain.files import StoredFile
-from traffic_storage.domain.media import ContentType
+from traffic_storage.domain.media import SUFFIXES
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.http.digest_fields import digest_field
@@ -39,19 +39,6 @@ _POLICY = (
     b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; "
     b"frame-ancestors 'none'; sandbox"
 )
-_SUFFIXES = {
-    ContentType.JPEG: ".jpg",
-    ContentType.PNG: ".png",
-    ContentType.WEBP: ".webp",
-    ContentType.AVIF: ".avif",
-    ContentType.MP4: ".mp4",
-    ContentType.QUICKTIME: ".mov",
-    ContentType.MATROSKA: ".mkv",
-    ContentType.WEBM: ".webm",
-    ContentType.MPEG_TS: ".ts",
-    ContentType.AVI: ".avi",
-    ContentType.JSON: ".json",
-}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._\-~@+=]")
 _MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
 
@@ -251,8 +238,8 @@ def _headers(
 
 
 def _disposition(file: StoredFile) -> bytes:
-    """Return `inline` for the content types of `_SUFFIXES`, else `attachment`, with a file name."""
-    suffix = _SUFFIXES.get(file.content_type)  # type: ignore[call-overload]
+    """Return `inline` for the content types of `SUFFIXES`, else `attachment`, with a file name."""
+    suffix = SUFFIXES.get(file.content_type)
     name = _UNSAFE.sub("_", file.file_id)
     if suffix and not name.lower().endswith(suffix):
         name += suffix

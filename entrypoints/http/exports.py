@@ -1,21 +1,30 @@
-"""Endpoints of exports: tables of violations, streamed as they are read."""
+"""Endpoints of exports: tables of violations and evidence packages, streamed as they are read."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from fastapi import Query
+from fastapi import Body, Query
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.export import Export, Piece, TableRequest
+from traffic_storage.application.package import MakePackage
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.principal import Principal
 from traffic_storage.entrypoints.export_views import ExportOptions, table_request
+from traffic_storage.entrypoints.http.downloads import hiding_deleted
 from traffic_storage.entrypoints.http.fields import renamed
+from traffic_storage.entrypoints.http.holds import json_body
 from traffic_storage.entrypoints.http.queries import DATES, allowed_device, instant_in
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
 from traffic_storage.entrypoints.http.responses import send_head, send_stream
-from traffic_storage.entrypoints.http.schemas import Checks, ExportQuery, read_fields
+from traffic_storage.entrypoints.http.schemas import (
+    Checks,
+    ExportQuery,
+    PackageFields,
+    read_fields,
+)
 
 
 class ExportViolations:
@@ -59,6 +68,37 @@ class ExportViolations:
                 "neutralise": query.neutralise is not False,
             }
             return table_request(query.format or "csv", start, end, self._zone, options)
+
+
+class ExportPackage:
+    """`POST /exports/package`. Plain ASGI, because the content is streamed."""
+
+    def __init__(self, make: MakePackage, pace: Pace) -> None:
+        self._make = make
+        self._pace = pace
+
+    @staticmethod
+    def signature(fields: Annotated[PackageFields, Body()]) -> bytes:  # type: ignore[empty-body]
+        """Return violations with all their files as a ZIP file that can be verified anywhere.
+
+        Each file is verified in a durable store and recorded as handed out. The header
+        Manifest-SHA256 has the SHA-256 of the manifest in the package: hand it over on another way.
+        """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = AsgiRequest(scope, receive, send)
+        fields, problems = read_fields(
+            PackageFields, await json_body(request, self._pace), "package"
+        )
+        if problems:
+            raise InvalidInput(problems)
+        with hiding_deleted(request.principal):
+            package = await self._make.open(fields.violation_ids, request.principal)
+        headers = [
+            *_headers("application/zip", "evidence.zip"),
+            (b"manifest-sha256", package.manifest_sha256.encode()),
+        ]
+        await send_stream(request, 200, headers, content_of(package.pieces()), self._pace)
 
 
 async def content_of(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:

@@ -73,7 +73,7 @@ class PlaceHolds:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
         _must_be_unbound(request.principal)
-        asked = self._request(await _json_of(request, self._pace))
+        asked = self._request(await json_body(request, self._pace))
         placed = await self._holds.place(asked, request.principal.name)
         await send_json(request, 201, (), placed_hold_view(placed))
 
@@ -272,14 +272,20 @@ class UndeleteViolation(_Undelete):
         await send_json(request, 200, (), violation_view(violation))
 
 
-async def _json_of(request: AsgiRequest, pace: Pace) -> Mapping[str, Json]:
+async def json_body(request: AsgiRequest, pace: Pace) -> Mapping[str, Json]:
+    """Return the JSON object in the body of a request.
+
+    Raises:
+        UnsupportedRequest: the body is not declared as JSON.
+        InvalidInput: it is not a JSON object.
+    """
     if not is_json(request):
         raise UnsupportedRequest.of("Content-Type", "is not application/json", "send JSON")
     return await read_json(request, pace)
 
 
 async def _reason_of(request: AsgiRequest, pace: Pace) -> str:
-    return read_query(ReasonFields, await _json_of(request, pace)).reason
+    return read_query(ReasonFields, await json_body(request, pace)).reason
 
 
 def _must_be_unbound(principal: Principal) -> None:

@@ -12,6 +12,7 @@ from traffic_storage.application.export import Export
 from traffic_storage.application.find import Find
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
+from traffic_storage.application.package import MakePackage
 from traffic_storage.application.produce_evidence import ProduceEvidence
 from traffic_storage.application.read_files import ReadFiles
 from traffic_storage.application.runtime import Runtime
@@ -48,7 +49,7 @@ from traffic_storage.entrypoints.http.errors import (
     SlowBody,
     UnsupportedRequest,
 )
-from traffic_storage.entrypoints.http.exports import ExportViolations
+from traffic_storage.entrypoints.http.exports import ExportPackage, ExportViolations
 from traffic_storage.entrypoints.http.fixity import FixityEndpoints, fixity_routes
 from traffic_storage.entrypoints.http.holds import (
     DeletionEndpoints,
@@ -163,6 +164,7 @@ class Parts:
     retention: RetentionParts
     analytics: AnalyticsEndpoints
     export: Export
+    make_package: MakePackage
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -485,6 +487,30 @@ def _exports(parts: Parts) -> list[StorageRoute]:
                         one.media_type.partition(";")[0]: {"schema": _BYTES} for one in ExportFormat
                     },
                     "headers": _headers(**{"Content-Disposition": "a file name (RFC 6266)"}),
+                }
+            },
+        ),
+        AsgiRoute(
+            "/exports/package",
+            ExportPackage(parts.make_package, parts.pace),
+            method="POST",
+            name="export_package",
+            summary="Export violations with their files as a ZIP file that can be verified",
+            tags=["exports"],
+            access=_READ,
+            errors=(*_POSTING, NotFound, Deleted, NoGoodReplica),
+            response_model=None,
+            response_class=Response,
+            response_description="the ZIP file, in chunks",
+            responses={
+                200: {
+                    "content": {"application/zip": {"schema": _BYTES}},
+                    "headers": _headers(
+                        **{
+                            "Content-Disposition": "a file name (RFC 6266)",
+                            "Manifest-SHA256": "SHA-256 of manifest.json in the package",
+                        }
+                    ),
                 }
             },
         ),

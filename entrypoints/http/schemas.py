@@ -443,6 +443,14 @@ class ExportQuery(Fields):
     )
 
 
+class PackageFields(Fields):
+    """The violations of an evidence package."""
+
+    violation_ids: Annotated[list[ViolationIdText], Field(min_length=1, max_length=1000)] = Field(
+        description="ids of 1 to 1,000 violations", examples=[["V001"]]
+    )
+
+
 class JobFilters(PageQuery):
     """The filters of jobs. A job must match all of them."""
 

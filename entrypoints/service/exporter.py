@@ -1,18 +1,23 @@
 """`DataExporter`: exports of what a `StorageService` holds."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from os import PathLike, fspath
 from typing import Unpack
 
 from traffic_storage.application.export import Report, unreported
+from traffic_storage.domain.principal import Principal
 from traffic_storage.entrypoints.export_views import (
     ExportOptions,
     ExportView,
+    PackageView,
     export_view,
+    package_view,
     statistics_file,
     table_request,
 )
 from traffic_storage.entrypoints.service.arguments import check_type, flag, instant_of
+from traffic_storage.entrypoints.service.retention import ACTOR
 from traffic_storage.entrypoints.service.service import StorageService
 
 
@@ -94,3 +99,29 @@ class DataExporter:
             pieces, fspath(output_path), overwrite=flag("overwrite", overwrite)
         )
         return export_view(done, "json")
+
+    async def export_package(
+        self,
+        violation_ids: Sequence[str],
+        output_path: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+    ) -> PackageView:
+        """Export violations with all their files as a ZIP file that can be verified anywhere.
+
+        Each file is handed out as evidence: a copy in a durable store is verified, and recorded.
+        Hand `manifest_sha256` of the result over on another way than the file.
+
+        Raises:
+            NotFound: there is no such violation.
+            Deleted: a violation was deleted.
+            NoGoodReplica: every copy of a file is corrupt or missing.
+        """
+        if isinstance(violation_ids, str):
+            violation_ids = [violation_ids]
+        use_cases = await self._parts.started()
+        package = await use_cases.make_package().open(violation_ids, Principal(ACTOR))
+        done = await use_cases.export().save(
+            package.pieces(), fspath(output_path), overwrite=flag("overwrite", overwrite)
+        )
+        return package_view(done, package)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import zipfile
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.media import shipped_jpeg
 from tests.support.setups import config
 from traffic_storage import DataExporter, StorageConfig, StorageService, ViolationRecord
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import InvalidInput, NotFound
 
 SOURCE = """
 exporter = DataExporter(storage)
@@ -147,3 +148,20 @@ async def test_wrong_arguments_and_existing_files_are_named(
         await exporter.export_violations_csv(None, FIRST, path)
     assert path.read_bytes() == before
     assert (await exporter.export_violations_csv(None, FIRST, path, overwrite=True))["rows"] == 0
+
+
+async def test_a_package_has_the_files_of_its_violations(
+    storage: StorageService, tmp_path: Path
+) -> None:
+    path = tmp_path / "evidence.zip"
+    done = await DataExporter(storage).export_package(["V1"], path)
+    assert (done["violations"], done["sha256"]) == (
+        1,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("violations/0001-V1/image.jpg") == shipped_jpeg()
+        manifest = archive.read("manifest.json")
+    assert done["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
+    with pytest.raises(NotFound):
+        await DataExporter(storage).export_package("V9", tmp_path / "other.zip")

@@ -5,6 +5,9 @@ import csv
 import hashlib
 import io
 import json
+import subprocess
+import sys
+import zipfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -68,3 +71,20 @@ def test_statistics_go_to_stdout_or_to_a_file(stored: Shell) -> None:
 )
 def test_wrong_usage_is_named(stored: Shell, arguments: tuple[str, ...], told: str) -> None:
     assert told in stored("export", *arguments, code=2).err
+
+
+def test_a_package_is_verified_by_its_own_program(stored: Shell) -> None:
+    target = stored.home / "evidence.zip"
+    done = stored("export", "package", "V0", "V2", "-o", target, "--json").value
+    assert (done["violations"], done["bytes"]) == (2, target.stat().st_size)
+    assert done["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    with zipfile.ZipFile(target) as archive:
+        (stored.home / "verify.py").write_bytes(archive.read("verify.py"))
+    command = (sys.executable, "-I", stored.home / "verify.py", target)
+    ran = subprocess.run([*command, "--expect", done["manifest_sha256"]], check=False)
+    assert ran.returncode == 0
+    shown = stored("export", "package", "V0", "-o", target, "--force")
+    assert "SHA-256 of the manifest: " in shown.out
+    stored("export", "package", "V9", "-o", stored.home / "other.zip", code=4)
+    stored("export", "package", "V0", "-o", "-", code=2)
+    assert not (stored.home / "other.zip").exists()

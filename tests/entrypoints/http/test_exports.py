@@ -1,7 +1,10 @@
 """`/exports/…`: files of violations, streamed; problems before the first byte, cuts behind it."""
 
 import csv
+import hashlib
 import io
+import json
+import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -139,3 +142,24 @@ async def test_a_failure_is_a_problem_or_cuts_the_connection(
         else:
             problem(await client.get("/exports/violations"), 503, "unavailable")
     await container.runtime().aclose()
+
+
+async def test_a_package_is_sent_with_the_digest_of_its_manifest(
+    client: httpx.AsyncClient, container: Container
+) -> None:
+    await fill(container)
+    answer = await client.post("/exports/package", json={"violation_ids": ["V0", "V1"]})
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == 'attachment; filename="evidence.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        manifest = archive.read("manifest.json")
+    assert answer.headers["manifest-sha256"] == hashlib.sha256(manifest).hexdigest()
+    assert json.loads(manifest)["violations"] == ["V0", "V1"]
+    unknown = await client.post("/exports/package", json={"violation_ids": ["V0", "V9"]})
+    problem(unknown, 404, "not-found")
+    bodies: list[dict[str, Any]] = [{}, *({"violation_ids": ids} for ids in ([], "V0", [1]))]
+    for wrong in bodies:
+        problem(await client.post("/exports/package", json=wrong), 422, "invalid-input")
+    form = await client.post("/exports/package", data={"violation_ids": "V0"})
+    problem(form, 415, "unsupported-body")

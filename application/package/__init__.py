@@ -1,0 +1,184 @@
+"""Package: chosen violations with all their files as one ZIP file that anybody can verify.
+
+Every file is handed out as evidence (`ProduceEvidence`): a copy in a durable store is verified, the
+production is recorded, and each part is verified again while it is read. The digests of the manifest
+are those of the catalogue, and no byte that contradicts them is handed out; so the SHA-256 of the
+manifest is known before the first byte. The media are stored without compression, byte for byte,
+and nothing larger than a chunk is in memory.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from importlib.resources import files as resources
+from typing import Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from attrs import frozen
+
+from traffic_storage.application.export import Piece
+from traffic_storage.application.find import Find
+from traffic_storage.application.package.page import page_of
+from traffic_storage.application.produce_evidence import ProduceEvidence
+from traffic_storage.domain.digests import Sha256, sha256_of
+from traffic_storage.domain.errors import NotFound
+from traffic_storage.domain.evidence_package import (
+    MANIFEST,
+    SUMS,
+    Member,
+    chosen_ids,
+    file_members,
+    folder_of,
+    manifest_json,
+    member_of,
+    record_json,
+    sums_text,
+)
+from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.principal import Principal
+from traffic_storage.domain.query import Cursor
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.clock import Clock
+
+VERIFIER = "verify.py"
+PAGE = "README.html"
+
+
+class MakePackage:
+    """Makes evidence packages."""
+
+    def __init__(self, *, find: Find, produce: ProduceEvidence, clock: Clock) -> None:
+        self._find = find
+        self._produce = produce
+        self._clock = clock
+
+    async def open(self, violation_ids: Sequence[str], principal: Principal) -> "OpenPackage":
+        """Look up the violations and their available files, and make the manifest.
+
+        Raises:
+            InvalidInput: an id is malformed, or there are none or more than 1,000 of them.
+            NotFound: one of them is unknown, or of a device that the principal may not access.
+            Deleted: one of them was deleted.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        ids = chosen_ids(violation_ids)
+        found = [await self._violation(one, principal) for one in ids]
+        return self._package(found, ids, self._clock.now(), principal.name)
+
+    def _package(
+        self,
+        found: Sequence[tuple[StoredViolation, Sequence[StoredFile]]],
+        ids: Sequence[str],
+        at: datetime,
+        by: str,
+    ) -> "OpenPackage":
+        texts: dict[str, bytes] = {}
+        sections: list[tuple[StoredViolation, list[Member]]] = []
+        for number, (violation, files) in enumerate(found, 1):
+            folder = folder_of(number, violation)
+            record = f"{folder}/record.json"
+            texts[record] = record_json(violation, files)
+            own = [member_of(record, texts[record]), *file_members(folder, files)]
+            sections.append((violation, own))
+        texts[PAGE] = page_of(sections, at=at, by=by)
+        texts[VERIFIER] = _verifier()
+        members = [member_of(name, texts[name]) for name in (PAGE, VERIFIER)]
+        members += [member for _, own in sections for member in own]
+        texts[MANIFEST] = manifest_json(members, ids, at=at, by=by)
+        members.append(member_of(MANIFEST, texts[MANIFEST]))
+        texts[SUMS] = sums_text(members)
+        members.append(member_of(SUMS, texts[SUMS]))
+        return OpenPackage(tuple(members), len(ids), texts, at, by, self._produce)
+
+    async def _violation(
+        self, violation_id: str, principal: Principal
+    ) -> tuple[StoredViolation, Sequence[StoredFile]]:
+        files: list[StoredFile] = []
+        after: Cursor | None = None
+        while True:
+            found = await self._find.violation_with_files(violation_id, after=after)
+            if not principal.may_access(found.violation.record.device_id):
+                raise NotFound("violation", violation_id)
+            files += found.files if after is None else found.others.items
+            after = found.others.next
+            if after is None:
+                visible = [one for one in files if principal.may_access(one.device_id)]
+                return found.violation, visible
+
+
+@frozen
+class OpenPackage:
+    """A package whose contents are settled; `pieces` makes its bytes.
+
+    Attributes:
+        members: all its files, in their order.
+        violations: the number of violations.
+    """
+
+    members: Sequence[Member]
+    violations: int
+    _texts: Mapping[str, bytes]
+    _at: datetime
+    _by: str
+    _produce: ProduceEvidence
+
+    @property
+    def manifest_sha256(self) -> Sha256:
+        """The SHA-256 of `manifest.json`, to be handed over on another way than the package."""
+        return sha256_of(self._texts[MANIFEST])
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        """Yield the bytes of the ZIP file. Close the iterator (`aclosing`) when leaving early.
+
+        Raises:
+            NoGoodReplica: every copy of a file is corrupt or missing.
+            StorageUnavailable: a copy that may be good can't be read.
+            Deleted, NotFound: a file was deleted meanwhile.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        sink = _Sink()
+        with ZipFile(sink, "w", ZIP_STORED) as archive:  # type: ignore[call-overload]
+            for member in self.members:
+                with archive.open(self._info(member), "w", force_zip64=True) as entry:
+                    async with aclosing(self._content(member)) as chunks:
+                        async for chunk in chunks:
+                            entry.write(chunk)
+                            yield Piece(sink.taken())
+        yield Piece(sink.taken())
+
+    async def _content(self, member: Member) -> AsyncGenerator[bytes, None]:
+        if member.file is None:
+            yield self._texts[member.path]
+            return
+        opened = await self._produce.open(member.file.file_id, by=self._by)
+        async with aclosing(opened.chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _info(self, member: Member) -> ZipInfo:
+        info = ZipInfo(member.path, self._at.timetuple()[:6])
+        info.external_attr = 0o100644 << 16
+        return info
+
+
+class _Sink:
+    """What a ZIP file is written to: it can't seek, and keeps bytes until they are taken."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: everything is in memory."""
+
+    def taken(self) -> bytes:
+        """Return what was written since the last call."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def _verifier() -> bytes:
+    return resources(__package__).joinpath("verifier.py").read_bytes()

@@ -1,0 +1,222 @@
+"""Evidence packages: whole, verifiable anywhere, and every edit is told."""
+
+import asyncio
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.application.rig import Rig, Service, film, picture, violation_record
+from traffic_storage.application.package import verifier
+from traffic_storage.domain.deletion import Deleted
+from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, NotFound
+from traffic_storage.domain.events import EventKind
+from traffic_storage.domain.files import Tier
+from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.principal import Principal
+
+EVERYBODY = Principal("operator")
+MEDIA = film(1, 3000)
+
+
+async def fill(service: Service) -> None:
+    await service.evidence(violation_record("V:1", camera_info={"place": "<b>"}), picture(), MEDIA)
+    await service.json({"a": 1}, "note", metadata={"violation_id": "V:1"})
+    await service.evidence(violation_record("V_1"), picture(9))
+
+
+async def packed(service: Service, *ids: str, by: Principal = EVERYBODY) -> tuple[bytes, str]:
+    """The bytes of a package and the SHA-256 of its manifest."""
+    package = await service.container.make_package().open(ids, by)
+    async with aclosing(package.pieces()) as pieces:
+        data = b"".join([piece.data async for piece in pieces])
+    return data, package.manifest_sha256
+
+
+@pytest.fixture(scope="module")
+def package() -> tuple[dict[str, bytes], str]:
+    """The members of a package of two violations, and the SHA-256 of its manifest."""
+
+    async def make() -> tuple[bytes, str]:
+        async with Rig().running() as service:
+            await fill(service)
+            return await packed(service, "V:1", "V_1", "V:1")
+
+    data, digest = asyncio.run(make())
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}, digest
+
+
+def findings(members: dict[str, bytes], expect: str | None) -> list[str]:
+    """What the verifier finds in these members."""
+    found, _, _ = verifier.checked(list(members), lambda name: io.BytesIO(members[name]), expect)
+    return found
+
+
+def test_a_package_has_the_media_byte_for_byte_and_all_digests(
+    package: tuple[dict[str, bytes], str],
+) -> None:
+    members, digest = package
+    assert members["violations/0001-V_1/video"] == MEDIA
+    names = {Path(name).stem for name in members if name.startswith("violations/0001")}
+    assert names == {"record", "image", "video", "metadata", "other-003"}
+    assert "violations/0002-V_1/record.json" in members
+    assert hashlib.sha256(members["manifest.json"]).hexdigest() == digest
+    manifest = json.loads(members["manifest.json"])
+    assert manifest["violations"] == ["V:1", "V_1"]
+    assert manifest["created_by"] == "operator"
+    record = json.loads(members["violations/0001-V_1/record.json"])
+    assert record["camera_info"] == {"place": "<b>"}
+    assert [file["file_id"] for file in record["files"]][:2] == ["V:1~image", "V:1~video"]
+    page = members["README.html"].decode()
+    assert "What SHA-256 is" in page
+    assert "<script" not in page
+    assert findings(members, digest) == findings(members, None) == []
+
+
+@settings(max_examples=60, suppress_health_check=[*HealthCheck], deadline=None)
+@given(data=st.data())
+def test_a_byte_that_is_flipped_in_any_member_is_told(
+    package: tuple[dict[str, bytes], str], data: st.DataObject
+) -> None:
+    members, digest = package
+    name = data.draw(st.sampled_from(sorted(members)))
+    place = data.draw(st.integers(0, len(members[name]) - 1))
+    flipped = bytearray(members[name])
+    flipped[place] ^= data.draw(st.integers(1, 255))
+    edited = members | {name: bytes(flipped)}
+    for expect in (digest, None):
+        try:
+            assert findings(edited, expect)
+        except (ValueError, KeyError, TypeError):
+            assert name == "manifest.json"
+
+
+def test_a_missing_an_added_and_a_doubled_member_are_told(
+    package: tuple[dict[str, bytes], str],
+) -> None:
+    members, digest = package
+    for name in members:
+        fewer = {key: data for key, data in members.items() if key != name}
+        if name == "manifest.json":
+            with pytest.raises(ValueError, match="missing"):
+                findings(fewer, digest)
+        else:
+            assert findings(fewer, digest) == [f"{name}: is missing"]
+    assert findings(members | {"more": b""}, digest) == ["more: is not listed in the manifest"]
+    twice = [*members, "README.html"]
+    found, _, _ = verifier.checked(twice, lambda name: io.BytesIO(members[name]), None)
+    assert found == ["README.html: is there more than once"]
+
+
+def test_only_the_expected_digest_tells_an_exchange_of_everything(
+    package: tuple[dict[str, bytes], str],
+) -> None:
+    members, digest = package
+    forged: dict[str, Any] = json.loads(members["manifest.json"])
+    forged["created_by"] = "somebody else"
+    text = verifier.canonical(forged)
+    listed = {entry["path"]: entry for entry in forged["members"]}
+    sums = verifier.sums(listed, hashlib.sha256(text).hexdigest())
+    exchanged = members | {"manifest.json": text, "SHA256SUMS": sums}
+    assert findings(exchanged, None) == []
+    assert len(findings(exchanged, digest)) == 1
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def test_the_verifier_of_the_package_runs_alone(
+    package: tuple[dict[str, bytes], str], tmp_path: Path
+) -> None:
+    """`python -I` knows no library but Python's own."""
+    members, digest = package
+    program = tmp_path / "verify.py"
+    program.write_bytes(members["verify.py"])
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    write_zip(good, members)
+    name = "violations/0001-V_1/video"
+    write_zip(bad, members | {name: MEDIA[:-1] + b"x"})
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(good) as archive:
+        archive.extractall(unpacked)
+
+    def run(*arguments: Any, verify: Path = program) -> tuple[int, str]:
+        command = [sys.executable, "-I", verify, *arguments]
+        ran = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+        return ran.returncode, ran.stdout
+
+    assert run(good, "--expect", digest) == (
+        0,
+        (
+            f"SHA-256 of manifest.json: {digest}\n"
+            f"VERIFIED: {len(members) - 2} files are as the manifest lists them\n"
+        ),
+    )
+    code, out = run(bad)
+    assert code == 1
+    assert f"ALTERED: {name}: its SHA-256 is" in out
+    assert run(verify=unpacked / "verify.py")[0] == 0
+    (unpacked / name).write_bytes(b"")
+    assert run(verify=unpacked / "verify.py")[0] == 1
+    assert run(good, "--expect", "0" * 64)[0] == 1
+    good.write_bytes(b"no archive")
+    assert run(good)[0] == 2
+    sums = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=unpacked, check=False, capture_output=True, text=True
+    )
+    assert sums.stdout.count(": FAILED") == 1
+
+
+async def test_each_file_is_recorded_as_handed_out_and_a_bad_copy_stops_the_package() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        await fill(service)
+        await packed(service, "V:1")
+        events = [one.event for one in await rig.repo.events(limit=1000)]
+        produced = [one.file_id for one in events if one.kind is EventKind.PRODUCED]
+        assert sorted(map(str, produced)) == ["V:1~image", "V:1~metadata", "V:1~video", "note"]
+        key = next(
+            one.key
+            for one in rig.files[FileId(str(produced[0]))].replicas
+            if one.tier is Tier.LOCAL
+        )
+        rig.at_rest[Tier.LOCAL]._blobs.pop(key)
+        with pytest.raises(NoGoodReplica):
+            await packed(service, "V:1")
+
+
+async def test_what_can_not_be_packed_is_named() -> None:
+    async with Rig().running() as service:
+        await fill(service)
+        stranger = Principal("camera", devices=("other-*",))
+        for ids, by, error in (
+            ((), EVERYBODY, InvalidInput),
+            ([f"V{number}" for number in range(1001)], EVERYBODY, InvalidInput),
+            (("V:1", "V9"), EVERYBODY, NotFound),
+            (("V:1",), stranger, NotFound),
+        ):
+            with pytest.raises(error):
+                await packed(service, *ids, by=by)
+        await service.container.delete_files().violation("V_1", "a test", "me", override=True)
+        with pytest.raises(Deleted):
+            await packed(service, "V_1")
+
+
+def test_the_page_names_the_time_in_utc(package: tuple[dict[str, bytes], str]) -> None:
+    at = datetime.fromisoformat(json.loads(package[0]["manifest.json"])["created_at"])
+    assert at.astimezone(UTC).isoformat() in package[0]["README.html"].decode()
