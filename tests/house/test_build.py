@@ -71,7 +71,10 @@ def test_the_wheel_holds_every_file_of_the_folders_once(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     packaged = [name for name in names if name.startswith("traffic_storage/")]
-    facade = {f"traffic_storage/{name}" for name in ("__init__.py", "testing.py", "py.typed")}
+    facade = {
+        f"traffic_storage/{name}"
+        for name in ("__init__.py", "api_server.py", "testing.py", "py.typed")
+    }
     assert set(packaged) - facade == expected
     assert len(packaged) == len(set(packaged))
     assert {name.split("/")[0] for name in names} == {

@@ -2,7 +2,10 @@
 
 from tests.house.tree import FOLDERS, PACKAGE, ROOT, pyproject
 
-FACADE = [f"src/traffic_storage/{name}" for name in ("__init__.py", "testing.py", "py.typed")]
+FACADE = [
+    f"src/traffic_storage/{name}"
+    for name in ("__init__.py", "api_server.py", "testing.py", "py.typed")
+]
 
 
 def test_the_links_are_relative_and_lead_to_the_folders() -> None:
