@@ -301,6 +301,25 @@ def leaving(
             excess -= file.stored.size_bytes
 
 
+def archived(
+    file: StoredFile, cloud: StoreId | None, store_id: StoreId, before: datetime
+) -> Leaving | None:
+    """Return how an old file leaves a local store for the cloud; None if it stays.
+
+    It leaves if it is available, was received before the time `before`, and its replica there was
+    not written on a later day. It is copied to the store `cloud` before, unless it is verified
+    elsewhere.
+    """
+    replica = next((one for one in file.readable if one.store_id == store_id), None)
+    if replica is None or file.state is not FileState.AVAILABLE or file.created_at >= before:
+        return None
+    if replica.written_on > before.date():
+        return None
+    if verified_elsewhere(file, replica):
+        return Leaving(file, replica, None)
+    return None if cloud is None else Leaving(file, replica, cloud)
+
+
 def _leaving(
     strategy: StorageStrategy, file: StoredFile, cloud: StoreId | None, store_id: StoreId
 ) -> Leaving | None:

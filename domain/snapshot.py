@@ -18,10 +18,10 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from traffic_storage.domain.canonical import Json, canonical_json, parse_json
 from traffic_storage.domain.digests import Sha256, sha256_of
@@ -39,8 +39,13 @@ from traffic_storage.domain.times import parse_time
 MOST_PART_BYTES = 1024 * 1024
 """A part is written when it is this long; its last row may make it longer, up to 4 MiB."""
 
+SEALED = "sealed"
+"""The folder of the manifests of complete snapshots in a snapshot location."""
+
 SCHEDULED = "scheduled-"
 """The names of the snapshots that a schedule makes, and alone removes, begin with this."""
+
+T = TypeVar("T")
 
 _SCHEMA = "traffic-storage/snapshot/1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -321,12 +326,19 @@ def _is_same(file: StoredFile, known: StoredFile) -> bool:
     )
 
 
-def differences(file: StoredFile, restored: StoredFile | None) -> Sequence[str]:
+def sampled(rows: Sequence[T], size: int, seed: int) -> Sequence[T]:
+    """Return `size` of these rows, or all if there are fewer; equal arguments give equal rows.
+
+    They are those with the least SHA-256 of the seed and their place.
+    """
+    order = sorted(range(len(rows)), key=lambda place: sha256_of(b"%d:%d" % (seed, place)))
+    return [rows[place] for place in order[:size]]
+
+
+def differences(file: StoredFile, restored: StoredFile) -> Sequence[str]:
     """Return the fields in which a restored file differs from its line, but for its replicas."""
-    if restored is None:
-        return ["it was not restored"]
     bare = evolve(restored, replicas=())
-    names = (attribute.name for attribute in StoredFile.__attrs_attrs__)
+    names = (attribute.name for attribute in fields(StoredFile))
     return [name for name in names if getattr(file, name) != getattr(bare, name)]
 
 

@@ -25,6 +25,7 @@ from traffic_storage.application.analyse_quality import AnalyseQuality
 from traffic_storage.application.analyse_storage import AnalyseStorage
 from traffic_storage.application.analyse_violations import AnalyseViolations
 from traffic_storage.application.apply_events import ApplyEvents
+from traffic_storage.application.archive import Archive
 from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
 from traffic_storage.application.check_invariants import CheckInvariants
 from traffic_storage.application.clean_up import CleanUp
@@ -79,6 +80,7 @@ from traffic_storage.application.schedules import PeriodicJob, Schedules
 from traffic_storage.application.sealing import Sealing
 from traffic_storage.application.snapshots.create import CreateSnapshot
 from traffic_storage.application.snapshots.delete import DeleteSnapshot
+from traffic_storage.application.snapshots.drill import DrillSnapshot
 from traffic_storage.application.snapshots.jobs import SCHEDULE as SCHEDULE_SNAPSHOT
 from traffic_storage.application.snapshots.jobs import SnapshotJobs
 from traffic_storage.application.snapshots.location import SnapshotLocation
@@ -1021,6 +1023,8 @@ class Container(DeclarativeContainer):
         apply_events=apply_events,
     )
     delete_snapshot = Singleton(DeleteSnapshot, location=snapshot_location, changes=_record_repo)
+    drill_snapshot = Singleton(DrillSnapshot, location=snapshot_location)
+    archive = Singleton(Archive, stores=stores, copies=_record_repo, queue=_record_repo, ids=ids)
     snapshot_jobs = Singleton(
         SnapshotJobs,
         location=snapshot_location,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
+from traffic_storage.domain.snapshot import SEALED
 from traffic_storage.ports.blob_store import BlobStore
 
 
@@ -16,7 +17,7 @@ class TextFolder(StrEnum):
 
     ROWS = "rows"
     UNFINISHED = "unfinished"
-    SEALED = "sealed"
+    SEALED = SEALED
     COLLECTING = "collecting"
 
 

@@ -39,6 +39,8 @@ COMMANDS = (
     Command("rebuild", f"{_HERE}.rebuild:rebuild", "Fill a lost or old database from the stores."),
     Command("retention", f"{_HERE}.retention:app", "Retention: rules, plans, explanations."),
     Command("cleanup", f"{_HERE}.retention:cleanup", "Remove what is no longer kept."),
+    Command("snapshot", f"{_HERE}.snapshot:app", "Make, verify, restore and delete snapshots."),
+    Command("archive", f"{_HERE}.snapshot:archive", "Move old files from local disk to the cloud."),
     Command("migrate", f"{_HERE}.migrate:migrate", "Bring violations to another configuration."),
     Command("migration-report", f"{_HERE}.migrate:check", "Check the report of a migration."),
     Command("seal", f"{_HERE}.seal:app", "Make a service read only, and lift that."),

@@ -37,6 +37,7 @@ from traffic_storage.entrypoints.http.security.authentication import (
     Authentication,
     access_policy,
 )
+from traffic_storage.entrypoints.http.snapshots import SnapshotParts
 from traffic_storage.entrypoints.http.uploads import Ingest
 from traffic_storage.entrypoints.settings import StorageConfig
 
@@ -151,6 +152,16 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
         ),
         export=container.export(),
         make_package=container.make_package(),
+        snapshots=SnapshotParts(
+            location=container.snapshot_location(),
+            create=container.create_snapshot(),
+            verify=container.verify_snapshot(),
+            restore=container.restore_snapshot(),
+            delete=container.delete_snapshot(),
+            destroyed=container.find_destroyed(),
+            jobs=container.jobs(),
+            schedules=container.schedules(),
+        ),
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=runtime,

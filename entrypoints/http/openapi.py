@@ -22,6 +22,7 @@ TAGS = [
     {"name": "violations", "description": "Violation records with their evidence"},
     {"name": "holds", "description": "Legal holds, which prevent any deletion"},
     {"name": "retention", "description": "How long files are kept, and why"},
+    {"name": "snapshots", "description": "Snapshots of everything that is stored"},
     {"name": "jobs", "description": "Work that is done outside of a request"},
     {"name": "fixity", "description": "Verification of the copies of files, and incidents"},
     {"name": "analytics", "description": "Analyses of what is stored"},

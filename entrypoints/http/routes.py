@@ -80,6 +80,7 @@ from traffic_storage.entrypoints.http.schemas import (
     ViolationWithFilesView,
 )
 from traffic_storage.entrypoints.http.security.access import Access
+from traffic_storage.entrypoints.http.snapshots import SnapshotParts, snapshot_routes
 from traffic_storage.entrypoints.http.uploads import (
     CreateViolation,
     Ingest,
@@ -162,6 +163,7 @@ class Parts:
     legal_holds: LegalHolds
     delete_files: DeleteFiles
     retention: RetentionParts
+    snapshots: SnapshotParts
     analytics: AnalyticsEndpoints
     export: Export
     make_package: MakePackage
@@ -183,6 +185,7 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
         *fixity_routes(parts.fixity),
         *retention_routes(parts.retention),
         *_exports(parts),
+        *snapshot_routes(parts.snapshots),
         *analytics_routes(parts.analytics),
         *_service(parts),
     ]

@@ -578,6 +578,18 @@ class CleanupFields(Fields):
     )
 
 
+class RestoreFields(Fields):
+    """How a snapshot is restored."""
+
+    dry_run: Flag = Field(None, description="only compare; default false", examples=[True])
+    include_purged: Flag = Field(
+        None,
+        description="also restore what was destroyed since the snapshot was made, unless it was "
+        "destroyed here; default false",
+        examples=[False],
+    )
+
+
 class DownloadQuery(Fields):
     """The query of a download."""
 

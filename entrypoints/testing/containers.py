@@ -38,6 +38,7 @@ def in_memory_container(
         "local_store": InMemoryBlobStore(clock, tier=Tier.LOCAL, location="memory:/local"),
         "cloud_stores": [(cloud, None)],
         "cached_cloud_stores": [(cloud, None)],
+        "snapshot_store": InMemoryBlobStore(clock, location="memory:/snapshots"),
     }
     usual = StorageConfig(
         local_base_path=Path("/nonexistent"), url_signing_key="in-memory-" + "k" * 32, workers=0

@@ -60,6 +60,9 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
     from traffic_storage.entrypoints.service.exporter import DataExporter as DataExporter
+    from traffic_storage.entrypoints.service.lifecycle import (
+        DataLifecycleManager as DataLifecycleManager,
+    )
     from traffic_storage.entrypoints.service.migration import (
         DataMigrationManager as DataMigrationManager,
     )
@@ -91,6 +94,7 @@ __all__ = [
     "Cursor",
     "DataAnalyzer",
     "DataExporter",
+    "DataLifecycleManager",
     "DataMigrationManager",
     "DataValidator",
     "DatabaseManager",
@@ -162,6 +166,7 @@ _PLACES = {
     "Container": "traffic_storage.entrypoints.container:Container",
     "Cursor": "traffic_storage.domain.query:Cursor",
     "DataAnalyzer": "traffic_storage.entrypoints.service.analyzer:DataAnalyzer",
+    "DataLifecycleManager": "traffic_storage.entrypoints.service.lifecycle:DataLifecycleManager",
     "DataMigrationManager": "traffic_storage.entrypoints.service.migration:DataMigrationManager",
     "DataExporter": "traffic_storage.entrypoints.service.exporter:DataExporter",
     "DatabaseManager": "traffic_storage.adapters.record_repo.sql.repo:SqlRecordRepo",

@@ -145,6 +145,7 @@ class Rig:
         }
         self.local = FailingBlobStore(self.at_rest[Tier.LOCAL])
         self.cloud = FailingBlobStore(self.at_rest[Tier.CLOUD])
+        self.snapshots = InMemoryBlobStore(self.clock, location="host:/snapshots")
         self.routed: dict[str, RememberingBlobStore] = {}
         self.cache = FailingCache(InProcessCache(2**26, 2**20, self.clock))
         self.spool = FailingSpool(InMemorySpool())
@@ -173,6 +174,7 @@ class Rig:
             local_store=at("local", self.local),
             cloud_stores=clouds,
             cached_cloud_stores=clouds,
+            snapshot_store=self.snapshots,
         )
         return Service(container)
 

@@ -1,0 +1,359 @@
+"""`traffic-storage snapshot` and `archive`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.entrypoints.cli.confirm import Yes, confirmed
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
+from traffic_storage.entrypoints.cli.session import (
+    AsJson,
+    Flag,
+    Shared,
+    opened,
+    opened_to_read,
+)
+
+if TYPE_CHECKING:
+    from traffic_storage.application.snapshots.restore import Destroyed
+    from traffic_storage.entrypoints.container import Container
+    from traffic_storage.entrypoints.snapshot_views import (
+        RestoredSnapshotView,
+        SnapshotView,
+    )
+
+app = App(name="snapshot", help="Snapshots of everything that is stored.")
+
+_SHOWN = 20
+
+
+@app.command
+async def create(name: str, /, *, json: AsJson = False, session: Shared) -> None:
+    """Make a snapshot of everything that is stored now; others may store meanwhile.
+
+    It goes to the setting snapshot_location. What an interrupted call has copied is used when it is
+    repeated with the same name.
+
+    Parameters
+    ----------
+    name:
+        1 to 100 letters, digits and . _ -
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.cli.progress import FileBar
+    from traffic_storage.entrypoints.snapshot_views import created_view
+
+    async with opened_to_read(session.container()) as container:
+        with FileBar("copying") as bar:
+            view = created_view(await container.create_snapshot()(name, bar.show))
+    if json:
+        say_json(view)
+        return
+    _say(view)
+    say(f"written: {view['objects_written']} objects, {in_bytes(view['bytes_written'])}")
+
+
+@app.command(name="list")
+async def list_snapshots(*, json: AsJson = False, session: Shared) -> None:
+    """List the complete snapshots, the newest first.
+
+    Parameters
+    ----------
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.snapshot_views import snapshots_view
+
+    async with opened(session.container()) as container:
+        location = container.snapshot_location()
+        view = snapshots_view(
+            location.store.location, await location.complete(), await location.unfinished()
+        )
+    if json:
+        say_json(view)
+        return
+    rows = [
+        (
+            one["name"],
+            one["cut_at"][:19],
+            str(one["files"]),
+            str(one["violations"]),
+            in_bytes(one["bytes"]),
+            str(one["damaged"]),
+        )
+        for one in view["snapshots"]
+    ]
+    say_table(("NAME", "MOMENT (UTC)", "FILES", "VIOLATIONS", "SIZE", "DAMAGED"), rows)
+    for name in view["unfinished"]:
+        note(f"{name} is not complete: it is being made, or was interrupted")
+
+
+@app.command
+async def verify(name: str, /, *, json: AsJson = False, session: Shared) -> ExitCode:
+    """Read all rows and all bytes of a snapshot, and compare them with its digests.
+
+    Exit code 3: bytes of files are corrupt or missing.
+
+    Parameters
+    ----------
+    name:
+        The name of the snapshot.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.cli.progress import FileBar
+    from traffic_storage.entrypoints.snapshot_views import verified_view
+
+    async with opened(session.container()) as container:
+        with FileBar("verifying") as bar:
+            view = verified_view(await container.verify_snapshot()(name, bar.show))
+    if json:
+        say_json(view)
+    else:
+        say(
+            f"{view['files']} files ({in_bytes(view['bytes'])}) and {view['violations']} violations: "
+            f"{view['corrupt']} corrupt, {view['missing']} missing"
+        )
+        for file_id in view["examples"][:_SHOWN]:
+            note(f"  {file_id}")
+    return ExitCode.OK if view["valid"] else ExitCode.FINDINGS
+
+
+@app.command
+async def restore(
+    name: str,
+    /,
+    *,
+    to: Path | None = None,
+    include_purged: Flag = False,
+    dry_run: Flag = False,
+    yes: Yes = False,
+    json: AsJson = False,
+    session: Shared,
+) -> ExitCode:
+    """Store what a snapshot has and this configuration, or another one, lacks.
+
+    Files keep their ids, times and retention; holds, deletions and destruction certificates come
+    back. What exists stays as it is. A restore that was interrupted goes on when it is repeated.
+    Exit code 3: something could not be restored.
+
+    Parameters
+    ----------
+    name:
+        The name of the snapshot.
+    to:
+        The settings file of another configuration, into which to restore. Environment variables and
+        options apply to this one only.
+    include_purged:
+        Also restore what this configuration has destroyed since; what the target itself has
+        destroyed stays destroyed.
+    dry_run:
+        Show what would be restored, and change nothing.
+    yes:
+        Do not ask.
+    json:
+        Print one JSON object.
+    """
+    from contextlib import AsyncExitStack
+
+    from traffic_storage.application.snapshots.restore import nothing_destroyed
+
+    async with AsyncExitStack() as stack:
+        own = await stack.enter_async_context(opened(session.container()))
+        target = own if to is None else await stack.enter_async_context(opened(_other(to)))
+        destroyed = nothing_destroyed if include_purged else own.find_destroyed()
+        if not (dry_run or yes):
+            plan = await _restored(own, target, name, destroyed, dry_run=True)
+            _say_restored(plan)
+        if not dry_run and not confirmed("Restore this?", yes=yes):
+            return ExitCode.OK
+        view = await _restored(own, target, name, destroyed, dry_run=dry_run)
+    if json:
+        say_json(view)
+    else:
+        _say_restored(view)
+    return ExitCode.OK if view["complete"] else ExitCode.FINDINGS
+
+
+@app.command
+async def drill(
+    name: str,
+    /,
+    *,
+    sample: int = 20,
+    seed: int | None = None,
+    json: AsJson = False,
+    session: Shared,
+) -> ExitCode:
+    """Restore some files of a snapshot into a temporary folder, and compare them.
+
+    Exit code 3: something differs, or was not restored.
+
+    Parameters
+    ----------
+    name:
+        The name of the snapshot.
+    sample:
+        How many files.
+    seed:
+        Chooses the files; default: another one each time, which is shown.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.drill import drill as do_drill
+    from traffic_storage.entrypoints.snapshot_views import drill_view
+
+    async with opened(session.container()) as container:
+        view = drill_view(await do_drill(container, name, sample=max(1, sample), seed=seed))
+    if json:
+        say_json(view)
+    else:
+        what = "passed" if view["passed"] else "failed"
+        say(
+            f"{what}: {view['restored']} of {view['sample']} files restored ({in_bytes(view['bytes'])}), "
+            f"{len(view['differing'])} differ; seed {view['seed']}"
+        )
+        for file_id, fields in view["differing"].items():
+            note(f"  {file_id}: {', '.join(fields)}")
+    return ExitCode.OK if view["passed"] else ExitCode.FINDINGS
+
+
+@app.command
+async def delete(
+    name: str, /, *, dry_run: Flag = False, yes: Yes = False, json: AsJson = False, session: Shared
+) -> None:
+    """Delete a snapshot, and what no other one needs. An unfinished one can be deleted too.
+
+    Parameters
+    ----------
+    name:
+        The name of the snapshot.
+    dry_run:
+        Only show the snapshot.
+    yes:
+        Do not ask.
+    json:
+        Print one JSON object.
+    """
+    from traffic_storage.entrypoints.snapshot_views import deleted_view, snapshot_view
+
+    async with opened(session.container()) as container:
+        location = container.snapshot_location()
+        if dry_run:
+            shown = snapshot_view(location.store.location, await location.manifest(name))
+            say_json(shown) if json else _say(shown)
+            return
+        if not confirmed(f"Delete the snapshot {name}?", yes=yes):
+            return
+        view = deleted_view(await container.delete_snapshot()(name))
+    if json:
+        say_json(view)
+        return
+    say(f"deleted {name}; {view['objects_deleted']} objects, {in_bytes(view['bytes_freed'])} freed")
+    if view["waits_for"]:
+        note(f"objects stay while snapshots are being made: {', '.join(view['waits_for'])}")
+
+
+async def archive(
+    days: float,
+    /,
+    *,
+    dry_run: Flag = False,
+    yes: Yes = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Move files that were received more than DAYS days ago from local disk to the cloud.
+
+    Jobs do it. A file leaves local disk only after its copy in the cloud was read back.
+
+    Parameters
+    ----------
+    days:
+        The age from which files leave.
+    dry_run:
+        Only count the files.
+    yes:
+        Do not ask.
+    json:
+        Print one JSON object.
+    """
+    from datetime import timedelta
+
+    from traffic_storage.entrypoints.snapshot_views import archived_view
+
+    async with opened_to_read(session.container()) as container:
+        before = container.clock().now() - timedelta(days=days)
+        archiving = container.archive()
+        planned = await archiving(before, dry_run=True)
+        what = f"Move {planned.files} files ({in_bytes(planned.bytes)}) to the cloud?"
+        if not dry_run and confirmed(what, yes=yes):
+            planned = await archiving(before)
+        view = archived_view(planned, dry_run=dry_run)
+    if json:
+        say_json(view)
+    else:
+        say(f"{view['files']} files leave local disk, {view['copied']} of them after a copy")
+
+
+def _other(settings_file: Path) -> "Container":
+    from traffic_storage.entrypoints.cli.session import Session
+    from traffic_storage.entrypoints.settings import StorageConfig
+
+    settings = StorageConfig.load(settings_file, env={})
+    return Session().container(settings)
+
+
+async def _restored(
+    own: "Container", target: "Container", name: str, destroyed: "Destroyed", *, dry_run: bool
+) -> "RestoredSnapshotView":
+    from traffic_storage.entrypoints.cli.progress import FileBar
+    from traffic_storage.entrypoints.snapshot_views import restored_view
+
+    with FileBar("comparing" if dry_run else "restoring") as bar:
+        found = await target.restore_snapshot()(
+            own.snapshot_location(), name, bar.show, destroyed=destroyed, dry_run=dry_run
+        )
+    return restored_view(found)
+
+
+def _say(view: "SnapshotView") -> None:
+    say_fields(
+        {
+            "snapshot": view["snapshot_location"],
+            "moment": view["cut_at"],
+            "files": f"{view['files']}, {in_bytes(view['bytes'])}",
+            "violations": str(view["violations"]),
+            "manifest": view["manifest_sha256"],
+        }
+    )
+    if view["damaged"]:
+        note(f"{view['damaged']} files have no intact copy anywhere, and are not in the snapshot:")
+        for file_id in view["damaged_files"][:_SHOWN]:
+            note(f"  {file_id}")
+
+
+def _say_restored(view: "RestoredSnapshotView") -> None:
+    applied = {
+        "changes of holds": str(view["holds"]),
+        "deletions": str(view["deletions"]),
+        "purged files": str(view["purged"]),
+    }
+    say_fields(
+        {
+            "files": f"{view['files']}, {in_bytes(view['bytes'])}",
+            "new copies": str(view["copies"]),
+            "violations": str(view["violations"]),
+            "there before": f"{view['files_present']} files, {view['violations_present']} violations",
+            "destroyed since": str(view["destroyed"]),
+            **({} if view["dry_run"] else applied),
+        }
+    )
+    if view["dry_run"]:
+        note("holds, deletions and rules follow after the files; not counted here")
+    for one in view["not_restored"][:_SHOWN]:
+        note(f"not restored: {one['id']}: {one['reason']}")

@@ -1,0 +1,244 @@
+"""Views of snapshots: the typed dictionaries that Python, HTTP and the command line return."""
+
+from collections.abc import Sequence
+
+from typing_extensions import TypedDict
+
+from traffic_storage.application.archive import Archived
+from traffic_storage.application.snapshots.create import CreatedSnapshot
+from traffic_storage.application.snapshots.delete import DeletedSnapshot
+from traffic_storage.application.snapshots.drill import Drilled
+from traffic_storage.application.snapshots.restore import Restored
+from traffic_storage.application.snapshots.verify import VerifiedSnapshot
+from traffic_storage.domain.snapshot import SEALED, SnapshotManifest
+from traffic_storage.entrypoints.views import Time
+
+
+class SnapshotView(TypedDict):
+    """A complete snapshot.
+
+    `snapshot_location` has its manifest. `files` and `bytes` are those that it can restore; `damaged` had no intact copy when it was made.
+    `manifest_sha256` covers the digests of all rows and all files.
+    """
+
+    name: str
+    snapshot_location: str
+    begun_at: Time
+    cut_at: Time
+    sealed_at: Time
+    files: int
+    violations: int
+    bytes: int
+    manifest_sha256: str
+    damaged: int
+    damaged_files: list[str]
+
+
+class SnapshotsView(TypedDict):
+    """All snapshots at a location, the newest first.
+
+    `unfinished` are being made, or their making was interrupted.
+    """
+
+    snapshots: list[SnapshotView]
+    unfinished: list[str]
+
+
+class CreatedSnapshotView(SnapshotView):
+    """A new snapshot, and what was written for it: the rest was there from other snapshots."""
+
+    objects_written: int
+    bytes_written: int
+
+
+class VerifiedSnapshotView(TypedDict):
+    """What a verification of a snapshot has found. `examples` names the first 1,000 files."""
+
+    name: str
+    valid: bool
+    files: int
+    violations: int
+    bytes: int
+    corrupt: int
+    missing: int
+    examples: list[str]
+    manifest_sha256: str
+
+
+class NotRestoredView(TypedDict):
+    """A file or a violation that was not restored, and why."""
+
+    id: str
+    reason: str
+
+
+class RestoredSnapshotView(TypedDict):
+    """What a restore has done; with `dry_run`, what it would do.
+
+    `files` were restored, with `bytes`; `copies` are files that had no good copy and got one;
+    `files_present` existed. `destroyed` were purged since and stay so; of `others` the id belongs to
+    another file; of `damaged` the snapshot lacks the bytes. `violations` were restored,
+    `violations_present` existed, `violations_unplaced` lack their metadata file. `holds`,
+    `deletions`, `purged` and `rules` are changes that were applied after the files.
+    """
+
+    name: str
+    dry_run: bool
+    files: int
+    bytes: int
+    copies: int
+    files_present: int
+    destroyed: int
+    others: int
+    damaged: int
+    violations: int
+    violations_present: int
+    violations_unplaced: int
+    holds: int
+    deletions: int
+    purged: int
+    rules: int
+    not_restored: list[NotRestoredView]
+    complete: bool
+
+
+class DrillView(TypedDict):
+    """What a drill has found: `differing` has the files of the sample that differ, and in what."""
+
+    name: str
+    passed: bool
+    sample: int
+    bytes: int
+    restored: int
+    seed: str
+    differing: dict[str, list[str]]
+
+
+class DeletedSnapshotView(TypedDict):
+    """What was removed with a snapshot.
+
+    While the snapshots in `waits_for` are being made, objects stay; a later deletion removes them.
+    """
+
+    name: str
+    objects_deleted: int
+    bytes_freed: int
+    waits_for: list[str]
+
+
+class ArchivedView(TypedDict):
+    """Files that begin to leave local disk; `copied` of them are copied to the cloud before."""
+
+    dry_run: bool
+    files: int
+    copied: int
+    bytes: int
+
+
+def snapshot_view(location: str, manifest: SnapshotManifest) -> SnapshotView:
+    """Return the view of a complete snapshot."""
+    return {
+        "name": manifest.name,
+        "snapshot_location": f"{location}/{SEALED}/{manifest.name}",
+        "begun_at": manifest.begun_at.isoformat(),
+        "cut_at": manifest.cut_at.isoformat(),
+        "sealed_at": manifest.sealed_at.isoformat(),
+        "files": manifest.files,
+        "violations": manifest.violations,
+        "bytes": manifest.size_bytes,
+        "manifest_sha256": manifest.sha256,
+        "damaged": manifest.damaged_count,
+        "damaged_files": list(manifest.damaged),
+    }
+
+
+def snapshots_view(
+    location: str, complete: Sequence[SnapshotManifest], unfinished: Sequence[str]
+) -> SnapshotsView:
+    """Return the view of all snapshots at a location."""
+    names = {one.name for one in complete}
+    return {
+        "snapshots": [snapshot_view(location, one) for one in complete],
+        "unfinished": [one for one in unfinished if one not in names],
+    }
+
+
+def created_view(made: CreatedSnapshot) -> CreatedSnapshotView:
+    """Return the view of a new snapshot."""
+    return {
+        **snapshot_view(made.location, made.manifest),
+        "objects_written": made.written_objects,
+        "bytes_written": made.written_bytes,
+    }
+
+
+def verified_view(found: VerifiedSnapshot) -> VerifiedSnapshotView:
+    """Return the view of a verification."""
+    return {
+        "name": found.manifest.name,
+        "valid": found.is_good,
+        "files": found.files,
+        "violations": found.violations,
+        "bytes": found.size_bytes,
+        "corrupt": found.corrupt,
+        "missing": found.missing,
+        "examples": list(found.examples),
+        "manifest_sha256": found.manifest.sha256,
+    }
+
+
+def restored_view(found: Restored) -> RestoredSnapshotView:
+    """Return the view of a restore."""
+    return {
+        "name": found.manifest.name,
+        "dry_run": found.dry_run,
+        "files": found.files,
+        "bytes": found.size_bytes,
+        "copies": found.copies,
+        "files_present": found.present,
+        "destroyed": found.destroyed,
+        "others": found.others,
+        "damaged": found.damaged,
+        "violations": found.violations,
+        "violations_present": found.violations_present,
+        "violations_unplaced": found.unplaced,
+        "holds": found.replay.holds,
+        "deletions": found.replay.deletions,
+        "purged": found.replay.purged,
+        "rules": found.replay.rules,
+        "not_restored": [{"id": name, "reason": reason} for name, reason in found.examples],
+        "complete": found.is_whole,
+    }
+
+
+def drill_view(found: Drilled) -> DrillView:
+    """Return the view of a drill."""
+    return {
+        "name": found.manifest.name,
+        "passed": found.has_passed,
+        "sample": found.sample,
+        "bytes": found.size_bytes,
+        "restored": found.restored.files,
+        "seed": str(found.seed),
+        "differing": {name: list(fields) for name, fields in found.differing.items()},
+    }
+
+
+def deleted_view(found: DeletedSnapshot) -> DeletedSnapshotView:
+    """Return the view of a deletion of a snapshot."""
+    return {
+        "name": found.name,
+        "objects_deleted": found.objects,
+        "bytes_freed": found.size_bytes,
+        "waits_for": list(found.waits_for),
+    }
+
+
+def archived_view(found: Archived, *, dry_run: bool) -> ArchivedView:
+    """Return the view of an archiving."""
+    return {
+        "dry_run": dry_run,
+        "files": found.files,
+        "copied": found.copied,
+        "bytes": found.bytes,
+    }

@@ -1,0 +1,513 @@
+"""Snapshots: what is in them, what a restore does, what is pinned, what a deletion removes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pytest
+from attrs import evolve
+
+from tests.application.rig import Rig, Service, film, picture, violation_record
+from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
+from traffic_storage.application.archive import NoArchive
+from traffic_storage.application.snapshots.jobs import (
+    CREATE,
+    RESTORE,
+    SCHEDULE,
+    VERIFY,
+    restoration,
+)
+from traffic_storage.application.snapshots.location import (
+    SnapshotBusy,
+    SnapshotDamaged,
+    SnapshotExists,
+)
+from traffic_storage.application.snapshots.restore import Restored, nothing_destroyed
+from traffic_storage.application.worker import GivenUp
+from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.deletion import Tombstone, Undelete
+from traffic_storage.domain.errors import InvalidInput, NotFound, StorageFull, StorageUnavailable
+from traffic_storage.domain.files import BlobKey, FileKind, FileState, StoredFile, Tier
+from traffic_storage.domain.holds import HeldFile, Hold, PlaceHold
+from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.jobs import Done, JobKind, Run
+from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.retention_rules import GivenRules, RetentionRule
+from traffic_storage.domain.snapshot import SnapshotSchedule, object_key
+from traffic_storage.entrypoints.testing.containers import NOON
+from traffic_storage.entrypoints.testing.faults.plans import Fault
+from traffic_storage.ports.blob_store import KeptVersion
+from traffic_storage.ports.snapshot_store import TextFolder
+from traffic_storage.ports.spool import Body
+
+NAME = "weekly"
+DAY = timedelta(days=1)
+T = TypeVar("T")
+
+
+class StoppingStore(InMemoryBlobStore):
+    """A snapshot location that can't be reached from its n-th change on; its last one may happen."""
+
+    changes_left: int | None = None
+    happens = False
+
+    def stop_after(self, changes: int, *, happens: bool) -> None:
+        """Empty it, and stop it after so many changes."""
+        self._blobs.clear()
+        self._texts.clear()
+        self.changes_left, self.happens = changes, happens
+
+    async def _change(self, call: Callable[[], Awaitable[T]]) -> T:
+        if self.changes_left is None:
+            return await call()
+        self.changes_left -= 1
+        if self.changes_left < 0:
+            if self.changes_left == -1 and self.happens:
+                await call()
+            raise StorageUnavailable("stopped")
+        return await call()
+
+    async def put(
+        self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
+    ) -> None:
+        put = super().put
+        await self._change(lambda: put(key, body, manifest, deadline=deadline))
+
+    async def delete(self, key: BlobKey) -> Sequence[KeptVersion]:
+        delete = super().delete
+        return await self._change(lambda: delete(key))
+
+    async def put_text(self, folder: TextFolder, name: str, text: bytes) -> None:
+        put_text = super().put_text
+        await self._change(lambda: put_text(folder, name, text))
+
+    async def remove_text(self, folder: TextFolder, name: str) -> None:
+        remove_text = super().remove_text
+        await self._change(lambda: remove_text(folder, name))
+
+
+@asynccontextmanager
+async def filled(**settings: Any) -> AsyncIterator[tuple[Rig, Service]]:
+    """A service with a violation, a long video and an image, deleted and held files."""
+    rig = Rig(**settings)
+    rig.snapshots = StoppingStore(rig.clock, location="host:/snapshots")
+    async with rig.running() as service:
+        await service.evidence(violation_record(), picture(), film(0))
+        await service.video(film(1, 5 * 1024 * 1024), "long")
+        for number, name in enumerate(("kept", "deleted", "purged", "held")):
+            await service.image(picture(number + 1), name)
+        await delete(rig, "purged", grace=timedelta(0))
+        assert (await service.container.purge().due()).purged == 1
+        await delete(rig, "deleted", "held", grace=30 * DAY)
+        await hold(rig, "held")
+        yield rig, service
+
+
+async def delete(rig: Rig, *names: str, grace: timedelta) -> None:
+    """Mark files as deleted."""
+    now = rig.clock.now()
+    ids = tuple(map(FileId, names))
+    change = Tombstone(ids, uuid4(), now, now + grace, "asked", "clerk", override=True)
+    assert await rig.repo.apply(change)
+
+
+async def hold(rig: Rig, name: str) -> None:
+    """Hold a file."""
+    scope = HeldFile(FileId(name))
+    await rig.repo.apply(PlaceHold(Hold(uuid4(), scope, "C", "trial", "judge", rig.clock.now())))
+
+
+async def restored(
+    source: Service, target: Service, *, include_purged: bool = False, dry_run: bool = False
+) -> Restored:
+    """Restore the snapshot of one service into another."""
+    container = source.container
+    return await target.container.restore_snapshot()(
+        container.snapshot_location(),
+        NAME,
+        destroyed=nothing_destroyed if include_purged else container.find_destroyed(),
+        dry_run=dry_run,
+    )
+
+
+def bare(rig: Rig) -> dict[FileId, StoredFile]:
+    """The files of a catalogue without what is another one after a restore: the replicas."""
+    return {name: evolve(file, replicas=()) for name, file in rig.files.items()}
+
+
+def run(kind: JobKind, **arguments: Json) -> Run:
+    """A run of a job."""
+    return Run(uuid4(), uuid4(), kind, arguments, 1, 8)
+
+
+async def test_everything_comes_back() -> None:
+    async with filled() as (rig, service):
+        made = await service.container.create_snapshot()(NAME)
+        assert (made.manifest.files, made.manifest.violations) == (7, 1)
+        other = Rig()
+        async with other.running() as target:
+            plan = await restored(service, target, dry_run=True)
+            assert (plan.files, plan.violations, plan.dry_run) == (7, 1, True)
+            assert other.files == {}
+            found = await restored(service, target)
+            assert (found.files, found.violations, found.is_whole) == (7, 1, True)
+            replay = found.replay
+            assert (replay.holds, replay.deletions, replay.purged) == (1, 2, 1)
+            assert bare(other) == bare(rig)
+            assert other.repo._violations == rig.repo._violations
+            assert other.repo._deletions == rig.repo._deletions
+            assert other.repo._holds == rig.repo._holds
+            assert other.repo._certificates == rig.repo._certificates
+            assert (await target.read.whole("long"))[0] == film(1, 5 * 1024 * 1024)
+            assert other.findings() == []
+            again = await restored(service, target)
+            assert (again.files, again.present, again.violations_present) == (0, 7, 1)
+            assert bare(other) == bare(rig)
+
+
+async def test_rules_come_back_unless_others_were_entered() -> None:
+    async with filled() as (_, service):
+        rule = RetentionRule("court", 500, kind=FileKind.IMAGE)
+        change = service.container.change_rules()
+        staged, _in_force = await change.stage(GivenRules((rule,)), by="chief", reason="a law")
+        await change.enter(staged.change_id, by="chief")
+        await service.container.create_snapshot()(NAME)
+        async with Rig().running() as target:
+            assert (await restored(service, target)).replay.rules == 1
+            rules = (await target.container.rules_in_force().current()).rules
+            assert "court" in {one.rule_id for one in rules.rules}
+        other = Rig()
+        async with other.running() as target:
+            change = target.container.change_rules()
+            own, _in_force = await change.stage(GivenRules(()), by="chief", reason="mine")
+            await change.enter(own.change_id, by="chief")
+            assert (await restored(service, target)).replay.rules == 0
+
+
+async def test_what_was_decided_since_stays() -> None:
+    async with filled() as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        now = rig.clock.now() + DAY
+        rig.clock.advance(DAY)
+        back = Undelete((FileId("deleted"),), now, now + 300 * DAY, "error", "clerk")
+        assert await rig.repo.apply(back)
+        await delete(rig, "kept", grace=30 * DAY)
+        found = await restored(service, service)
+        assert (found.files, found.present) == (0, 7)
+        assert rig.files[FileId("deleted")].state is FileState.AVAILABLE
+        assert rig.files[FileId("kept")].state is FileState.TOMBSTONED
+
+
+async def test_what_was_destroyed_since_stays_destroyed() -> None:
+    async with filled(snapshot_max_age_days=1) as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        await delete(rig, "kept", grace=timedelta(0))
+        assert (await service.container.purge().due()).purged == 0
+        rig.clock.advance(DAY)
+        assert (await service.container.purge().due()).purged == 1
+        assert (await restored(service, service, include_purged=True)).destroyed == 1
+        async with Rig().running() as target:
+            found = await restored(service, target)
+            assert (found.files, found.destroyed) == (6, 1)
+            assert ("kept", "it was destroyed, and stays so") in found.examples
+        async with Rig().running() as target:
+            assert (await restored(service, target, include_purged=True)).files == 7
+
+
+async def test_other_files_and_lost_copies() -> None:
+    async with filled() as (_, service):
+        await service.container.create_snapshot()(NAME)
+        other = Rig()
+        async with other.running() as target:
+            await target.image(picture(99), "kept")
+            found = await restored(service, target)
+            assert (found.files, found.others, found.is_whole) == (6, 1, False)
+            (copy,) = other.files[FileId("long")].replicas
+            other.at_rest[Tier.LOCAL].alter(copy.key, lambda _data: None)
+            with pytest.raises(Exception, match="long"):
+                await target.read.whole("long")
+            found = await restored(service, target)
+            assert (found.copies, found.files) == (1, 0)
+            assert (await target.read.whole("long"))[0] == film(1, 5 * 1024 * 1024)
+
+
+async def test_damage_of_a_snapshot_is_found() -> None:
+    async with filled() as (rig, service):
+        made = await service.container.create_snapshot()(NAME)
+        verify = service.container.verify_snapshot()
+        good = await verify(NAME)
+        assert (good.files, good.violations, good.is_good) == (7, 1, True)
+
+        def key(name: str) -> BlobKey:
+            file = rig.files[FileId(name)]
+            return object_key(file.kind, file.stored.sha256)
+
+        rig.snapshots.alter(key("kept"), lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+        rig.snapshots.alter(key("held"), lambda _data: None)
+        bad = await verify(NAME)
+        assert (bad.corrupt, bad.missing, set(bad.examples)) == (1, 1, {"kept", "held"})
+        jobs = service.container.snapshot_jobs()
+        with pytest.raises(GivenUp, match="damaged"):
+            await jobs.verify(run(VERIFY, name=NAME), lambda _progress: None)
+        async with Rig().running() as target:
+            found = await restored(service, target)
+            assert (found.files, found.damaged) == (5, 2)
+        part = made.manifest.parts[0].sha256
+        rig.snapshots._texts[TextFolder.ROWS, part] += b" "
+        with pytest.raises(SnapshotDamaged, match="is altered"):
+            await verify(NAME)
+        del rig.snapshots._texts[TextFolder.ROWS, part]
+        with pytest.raises(SnapshotDamaged, match="is missing"):
+            await verify(NAME)
+        rig.snapshots._texts[TextFolder.SEALED, NAME] = b"{}"
+        with pytest.raises(SnapshotDamaged, match="manifest"):
+            await verify(NAME)
+
+
+async def test_a_file_without_a_good_copy_is_named() -> None:
+    async with filled() as (rig, service):
+        (copy,) = rig.files[FileId("kept")].replicas
+        rig.at_rest[Tier.LOCAL].alter(copy.key, lambda _data: None)
+        made = await service.container.create_snapshot()(NAME)
+        assert (made.manifest.damaged, made.manifest.damaged_count) == (("kept",), 1)
+        assert (await service.container.verify_snapshot()(NAME)).is_good
+        async with Rig().running() as target:
+            found = await restored(service, target)
+            assert (found.files, found.damaged) == (6, 1)
+
+
+async def test_a_second_snapshot_shares_what_is_there() -> None:
+    async with filled() as (rig, service):
+        create = service.container.create_snapshot()
+        first = await create(NAME)
+        await service.image(picture(50), "new")
+        second = await create("second")
+        assert (first.written_objects, second.written_objects) == (7, 1)
+        with pytest.raises(SnapshotExists):
+            await create(NAME)
+        with pytest.raises(InvalidInput):
+            await create("../x")
+        delete_snapshot = service.container.delete_snapshot()
+        gone = await delete_snapshot("second")
+        assert (gone.objects, gone.waits_for) == (1, ())
+        assert (await service.container.verify_snapshot()(NAME)).is_good
+        assert (await delete_snapshot(NAME)).objects == 7
+        assert rig.snapshots._blobs == {}
+        assert rig.snapshots._texts == {}
+        assert await rig.repo.pins() == []
+        with pytest.raises(NotFound):
+            await delete_snapshot(NAME)
+
+
+async def test_an_object_that_was_cut_off_is_written_again() -> None:
+    async with filled() as (rig, service):
+        create = service.container.create_snapshot()
+        await create(NAME)
+        file = rig.files[FileId("kept")]
+        rig.snapshots.alter(object_key(file.kind, file.stored.sha256), lambda data: data[:3])
+        assert (await create("second")).written_objects == 1
+        assert (await service.container.verify_snapshot()(NAME)).is_good
+
+
+@pytest.mark.parametrize("happens", [False, True])
+async def test_wherever_it_is_stopped_a_snapshot_is_complete_or_not_there(*, happens: bool) -> None:
+    async with filled() as (rig, service):
+        store, location = rig.snapshots, service.container.snapshot_location()
+        assert isinstance(store, StoppingStore)
+        create, verify = service.container.create_snapshot(), service.container.verify_snapshot()
+        outcomes = set[bool]()
+        for changes in range(14):
+            store.stop_after(changes, happens=happens)
+            with suppress(StorageUnavailable):
+                await create(NAME)
+            store.changes_left = None
+            is_complete = [one.name for one in await location.complete()] == [NAME]
+            outcomes.add(is_complete)
+            if not is_complete:
+                with pytest.raises(NotFound):
+                    await verify(NAME)
+                written = await create(NAME)
+                assert written.written_objects <= 7
+            assert (await verify(NAME)).is_good
+            assert (await service.container.delete_snapshot()(NAME)).waits_for == ()
+            assert (store._blobs, store._texts) == ({}, {})
+        assert outcomes == {False, True}
+
+
+@pytest.mark.parametrize("happens", [False, True])
+async def test_wherever_it_is_stopped_a_deletion_goes_on(*, happens: bool) -> None:
+    async with filled() as (rig, service):
+        store = rig.snapshots
+        assert isinstance(store, StoppingStore)
+        create, delete_it = service.container.create_snapshot(), service.container.delete_snapshot()
+        verify = service.container.verify_snapshot()
+        for changes in range(12):
+            store.changes_left = None
+            await create("first")
+            await service.image(picture(100 + changes), f"new-{changes}{happens}")
+            await create("second")
+            store.changes_left, store.happens = changes, happens
+            with suppress(StorageUnavailable):
+                await delete_it("second")
+            store.changes_left = None
+            with suppress(NotFound):
+                await delete_it("second")
+            assert (await verify("first")).is_good
+            await delete_it("first")
+            assert (store._blobs, store._texts) == ({}, {})
+
+
+async def test_objects_are_not_removed_while_a_snapshot_is_made() -> None:
+    async with filled() as (rig, service):
+        create, delete_it = service.container.create_snapshot(), service.container.delete_snapshot()
+        await create(NAME)
+        await rig.snapshots.put_text(TextFolder.UNFINISHED, "other", b"now")
+        gone = await delete_it(NAME)
+        assert (gone.objects, gone.waits_for) == (0, ["other"])
+        await rig.snapshots.put_text(TextFolder.COLLECTING, "third", b"third")
+        with pytest.raises(SnapshotBusy, match="third"):
+            await create("other")
+        await delete_it("third")
+        assert (await create("other")).written_objects == 0
+        assert (await service.container.verify_snapshot()("other")).is_good
+
+
+async def test_the_last_of_two_calls_with_one_name_loses() -> None:
+    async with filled() as (_, service):
+        create = service.container.create_snapshot()
+        outcomes = await asyncio.gather(create(NAME), create(NAME), return_exceptions=True)
+        assert sum(isinstance(one, SnapshotExists) for one in outcomes) <= 1
+        assert (await service.container.verify_snapshot()(NAME)).is_good
+
+
+async def test_a_snapshot_has_what_was_there_at_its_moment() -> None:
+    async with filled() as (rig, service):
+        violations, some_are_stored = 0, asyncio.Event()
+
+        async def store() -> None:
+            nonlocal violations
+            while violations < 60:
+                violations += 1
+                if violations == 20:
+                    some_are_stored.set()
+                name = f"W{violations}"
+                await service.evidence(
+                    violation_record(name), picture(violations), film(violations)
+                )
+
+        writers = [asyncio.ensure_future(store()) for _ in range(4)]
+        await some_are_stored.wait()
+        made = await service.container.create_snapshot()(NAME)
+        await asyncio.gather(*writers)
+        other = Rig()
+        async with other.running() as target:
+            found = await restored(service, target)
+            assert (found.violations, found.is_whole) == (made.manifest.violations, True)
+            assert 1 < found.violations < 61
+            assert other.findings() == []
+            assert all(file.created_at <= made.manifest.cut_at for file in other.files.values())
+            for name, row in other.repo._violations.items():
+                assert row == rig.repo._violations[name]
+                assert row.image_file_id is not None
+
+
+async def test_a_restore_that_was_interrupted_goes_on() -> None:
+    async with filled() as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        for calls in range(0, 40, 3):
+            other = Rig()
+            async with other.running() as target:
+                other.local.plan(
+                    Fault("put", nth=1 + calls % 7), Fault("verify", nth=1 + calls % 5)
+                )
+                for _ in range(4):
+                    with suppress(StorageUnavailable, StorageFull):
+                        await restored(service, target)
+                assert bare(other) == bare(rig)
+
+
+async def test_snapshots_by_schedule_are_made_and_pruned() -> None:
+    async with filled(snapshot_keep=2, snapshot_schedule=SnapshotSchedule.DAILY) as (rig, service):
+        scheduled = service.container.snapshot_jobs().handlers[SCHEDULE]
+        location = service.container.snapshot_location()
+        await service.container.create_snapshot()(NAME)
+        await rig.snapshots.put_text(TextFolder.UNFINISHED, "scheduled-20260101T000000Z", b"x")
+        for _ in range(4):
+            outcome = await scheduled(run(SCHEDULE), lambda _progress: None)
+            assert isinstance(outcome.end, Done)
+            rig.clock.advance(DAY)
+        names = [one.name for one in await location.complete()]
+        assert names == ["scheduled-20260317T120000Z", "scheduled-20260316T120000Z", NAME]
+        assert await location.unfinished() == []
+        kinds = {schedule.kind for schedule in service.container.schedules()()}
+        assert SCHEDULE in kinds
+
+
+async def test_jobs_of_snapshots_can_be_repeated() -> None:
+    async with filled() as (_, service):
+        jobs = service.container.snapshot_jobs()
+        for _ in range(2):
+            outcome = await jobs.create(run(CREATE, name=NAME), lambda _progress: None)
+            assert isinstance(outcome.end, Done)
+        await jobs.verify(run(VERIFY, name=NAME), lambda _progress: None)
+        for include_purged in (False, True):
+            arguments = restoration(NAME, include_purged=include_purged)
+            outcome = await jobs.restore(run(RESTORE, **arguments), lambda _progress: None)
+            assert isinstance(outcome.end, Done)
+            assert outcome.end.progress.done == 7
+            assert outcome.end.progress.message == ""
+
+
+async def test_a_drill_compares_a_sample() -> None:
+    async with filled() as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        other = Rig()
+        async with other.running() as scratch:
+            use_cases = scratch.container
+            found = await service.container.drill_snapshot()(
+                NAME, use_cases.restore_snapshot(), use_cases.read_files(), sample=5, seed=1
+            )
+            assert (found.sample, found.restored.files, found.has_passed) == (5, 5, True)
+        file = rig.files[FileId("kept")]
+        rig.snapshots.alter(object_key(file.kind, file.stored.sha256), lambda _data: None)
+        other = Rig()
+        async with other.running() as scratch:
+            use_cases = scratch.container
+            await scratch.image(picture(77), "held")
+            found = await service.container.drill_snapshot()(
+                NAME, use_cases.restore_snapshot(), use_cases.read_files(), sample=50, seed=1
+            )
+            assert (found.sample, found.has_passed) == (7, False)
+            assert found.differing[FileId("kept")] == ["it was not restored"]
+            assert "content" in found.differing[FileId("held")]
+            assert "bytes" in found.differing[FileId("held")]
+
+
+async def test_old_files_are_archived() -> None:
+    rig = Rig(StorageStrategy.LOCAL_THEN_CLOUD)
+    async with rig.running() as service:
+        await service.image(picture(1), "old")
+        await service.video(film(1), "film")
+        rig.clock.advance(40 * DAY)
+        await service.image(picture(2), "new")
+        archive, before = service.container.archive(), rig.clock.now() - 30 * DAY
+        assert (await archive(before, kinds=[FileKind.VIDEO], dry_run=True)).files == 1
+        assert rig.copies_due == {}
+        planned = await archive(before)
+        assert (planned.files, planned.copied) == (2, 2)
+        await archive(before)
+        await service.sync()
+        assert (rig.tier("old"), rig.tier("film"), rig.tier("new")) == (
+            Tier.CLOUD,
+            Tier.CLOUD,
+            Tier.LOCAL,
+        )
+        assert (await archive(rig.clock.now() + DAY)).files == 1
+        assert rig.findings() == []
+    async with Rig(StorageStrategy.LOCAL_ONLY).running() as service:
+        with pytest.raises(NoArchive):
+            await service.container.archive()(NOON)

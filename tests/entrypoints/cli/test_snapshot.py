@@ -1,0 +1,50 @@
+"""`snapshot` and `archive`."""
+
+from pathlib import Path
+
+from tests.entrypoints.cli.command import Shell
+from tests.support.media import shipped_jpeg
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+
+
+def test_a_snapshot_is_made_verified_drilled_restored_and_deleted(
+    shell: Shell, tmp_path: Path
+) -> None:
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(shipped_jpeg())
+    shell("snapshot", "create", "daily", code=ExitCode.NOT_FOUND)
+    shell("store", picture, "--file-id", "a")
+    made = shell("snapshot", "create", "daily")
+    assert "written: 1 objects" in made.out
+    assert "sealed/daily" in made.out
+    shell("snapshot", "create", "daily", code=ExitCode.REFUSED)
+    assert "daily" in shell("snapshot", "list").out
+    assert shell("snapshot", "list", "--json").value["snapshots"][0]["files"] == 1
+    assert "0 corrupt, 0 missing" in shell("snapshot", "verify", "daily").out
+    assert "passed: 1 of 1 files" in shell("snapshot", "drill", "daily", "--seed", "3").out
+    other = tmp_path / "other.toml"
+    other.write_text(f'local_base_path = "{tmp_path / "other"}"\nlocal_reserve_gb = 0\n')
+    planned = shell("snapshot", "restore", "daily", "--to", other, "--dry-run", "--json").value
+    assert (planned["files"], planned["complete"]) == (1, True)
+    refused = shell("snapshot", "restore", "daily", "--to", other, code=ExitCode.USAGE)
+    assert "--yes" in refused.err
+    assert "1," in shell("snapshot", "restore", "daily", "--to", other, "--yes").out
+    shell("get", "a", "--output", tmp_path / "b.jpg", "--config", other)
+    assert (tmp_path / "b.jpg").read_bytes() == shipped_jpeg()
+    assert "daily" in shell("snapshot", "delete", "daily", "--dry-run").out
+    assert "1 objects" in shell("snapshot", "delete", "daily", "--yes").out
+    shell("snapshot", "delete", "daily", "--yes", code=ExitCode.NOT_FOUND)
+    shell("archive", "30", code=ExitCode.REFUSED)
+
+
+def test_damage_is_a_finding(shell: Shell, tmp_path: Path) -> None:
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(shipped_jpeg())
+    shell("store", picture, "--file-id", "a")
+    made = shell("snapshot", "create", "daily", "--json").value
+    (thing,) = (Path(made["snapshot_location"]).parents[1] / "image").rglob("*-*")
+    thing.chmod(0o600)
+    thing.write_bytes(thing.read_bytes()[:-1] + b"x")
+    found = shell("snapshot", "verify", "daily", code=ExitCode.FINDINGS)
+    assert "1 corrupt, 0 missing" in found.out
+    assert "failed" in shell("snapshot", "drill", "daily", code=ExitCode.FINDINGS).out
