@@ -57,6 +57,8 @@ from traffic_storage.ports.samples import Samples
 SAMPLED = 1000
 """The number of records that are sampled unless another one is given."""
 _AT_A_TIME = 8
+_MEASURED_PIXELS = 1 << 18
+"""Fewer than where one image is judged: the findings here are about many images."""
 _LONG_AGO = timedelta(days=3650)
 _UNDECODABLE = (UndecodableMedia, UnsupportedMedia, TooLarge)
 
@@ -231,7 +233,7 @@ class AnalyseQuality:
 
 
 def _look(pixels: Pixels) -> _Look:
-    return _Look(image_quality(pixels), perceptual_hash(pixels))
+    return _Look(image_quality(pixels, pixels=_MEASURED_PIXELS), perceptual_hash(pixels))
 
 
 def _judged(finding: Finding, score: float) -> Assessment:

@@ -98,7 +98,7 @@ def sqlite_filled(cache: Path, count: int) -> Path:
         draft = folder.with_suffix(".draft")
         shutil.rmtree(draft, ignore_errors=True)
         _say(f"filling {count:,} violations into SQLite; kept in {folder}")
-        asyncio.run(_make_tables(config(draft)))
+        asyncio.run(make_tables(config(draft)))
         with closing(sqlite3.connect(draft / "catalogue.sqlite3")) as connection:
             connection.execute("PRAGMA synchronous = OFF")
             (number,) = connection.execute("SELECT number FROM store").fetchone()
@@ -156,13 +156,14 @@ def _copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
-async def _make_tables(settings: StorageConfig) -> None:
+async def make_tables(settings: StorageConfig) -> None:
+    """Make the tables and register the local store."""
     async with StorageService(settings, StorageStrategy.LOCAL_ONLY):
         pass
 
 
 async def _fill_postgres(database: Database, count: int) -> None:
-    await _make_tables(config(process_keeper().folder / "filling", database=database))
+    await make_tables(config(process_keeper().folder / "filling", database=database))
     connection = await asyncpg.connect(database.dsn)
     await pass_uuids_as_bytes(connection)
     try:

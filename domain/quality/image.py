@@ -19,7 +19,11 @@ from traffic_storage.domain.quality.assessment import (
     ramp,
     warning,
 )
-from traffic_storage.domain.quality.image_metrics import ImageMetrics, image_metrics
+from traffic_storage.domain.quality.image_metrics import (
+    SAMPLED_PIXELS,
+    ImageMetrics,
+    image_metrics,
+)
 
 
 @frozen
@@ -61,13 +65,15 @@ class ImageQuality:
 
 
 def image_quality(
-    image: Pixels, checks: Sequence[Check[ImageMetrics]] | None = None
+    image: Pixels,
+    checks: Sequence[Check[ImageMetrics]] | None = None,
+    pixels: int = SAMPLED_PIXELS,
 ) -> ImageQuality:
     """Measure and judge an image: `uint8`, RGB, `(H, W)`, `(H, W, 3)` or `(H, W, 4)`.
 
-    `checks` None means `IMAGE_CHECKS`.
+    `checks` None means `IMAGE_CHECKS`. At most `pixels` of the image are measured.
     """
-    metrics = image_metrics(image)
+    metrics = image_metrics(image, pixels)
     return ImageQuality(metrics, assess(metrics, IMAGE_CHECKS if checks is None else checks))
 
 
