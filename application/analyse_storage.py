@@ -38,7 +38,7 @@ SAMPLED = 1000
 """The number of files of each kind that are sampled."""
 NEWEST = 5000
 """The number of the newest files of each kind among which duplicates are looked for."""
-_HISTORY_DAYS = 400
+_HISTORY_DAYS = 180
 _RATE_DAYS = 28
 
 

@@ -4,7 +4,7 @@ All series are one value a day, the oldest first, without gaps. Formulas follow 
 G. Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition (FPP3), chapters 5 and 8.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from itertools import product
 from typing import TypeAlias
@@ -122,15 +122,8 @@ def backtest(series: Series) -> Mapping[Method, Series]:
     last = len(series) - ahead
     origins = [last - run * (ahead // 2) for run in range(_ORIGINS)]
     origins = [origin for origin in origins if origin >= least]
-    return {
-        method: np.array(
-            [
-                predict(method, series[:origin], ahead) - series[origin : origin + ahead]
-                for origin in origins
-            ]
-        )
-        for method in Method
-    }
+    held_out = np.array([series[origin : origin + ahead] for origin in origins])
+    return {method: forecasts_at(method, series, origins, ahead) - held_out for method in Method}
 
 
 def _mean_error(errors: Series) -> float:
@@ -139,8 +132,25 @@ def _mean_error(errors: Series) -> float:
 
 
 def predict(method: Method, series: Series, days: int) -> Series:
-    """Return the forecast of the `days` days behind a series of at least a week, at least 0 each."""
-    found: Series = np.maximum(0.0, _METHODS[method](series, days))
+    """Return the forecast of the `days` days behind a series of at least two weeks."""
+    found: Series = forecasts_at(method, series, [len(series)], days)[0]
+    return found
+
+
+def forecasts_at(method: Method, series: Series, origins: Sequence[int], days: int) -> Series:
+    """Return the forecast of `days` days at each origin, at least 0, shape `(origins, days)`.
+
+    The forecast at an origin depends on the days before it only. Origins are at least 14.
+    """
+    match method:
+        case Method.MEAN:
+            rows = [np.full(days, series[at - WEEK : at].mean()) for at in origins]
+        case Method.SEASONAL_NAIVE:
+            rows = [np.resize(series[at - WEEK : at], days) for at in origins]
+        case Method.DAMPED_TREND | Method.DAMPED_TREND_WEEKLY:
+            seasonal = method is Method.DAMPED_TREND_WEEKLY
+            rows = _smoothed(series, origins, days, seasonal=seasonal)
+    found: Series = np.maximum(0.0, np.array(rows))
     return found
 
 
@@ -150,8 +160,10 @@ _GAMMAS = (0.05, 0.15, 0.4)
 _DAMPINGS = (0.8, 0.9, 0.95, 0.98)
 
 
-def _smoothed(series: Series, days: int, *, seasonal: bool) -> Series:
-    """Return the forecast by ETS(A,Ad,N) or, with `seasonal`, ETS(A,Ad,A).
+def _smoothed(series: Series, origins: Sequence[int], days: int, *, seasonal: bool) -> list[Series]:
+    """Return the forecasts at origins by ETS(A,Ad,N) or, with `seasonal`, ETS(A,Ad,A).
+
+    One pass over the series serves all origins: the state at an origin depends on the days before.
 
     Level l, trend b, season s, damping d, and the smoothing parameters p, q and r of the level, the
     trend and the season; all parameters of a grid are tried at once:
@@ -162,26 +174,29 @@ def _smoothed(series: Series, days: int, *, seasonal: bool) -> Series:
         s(t) = s(t-7) + r (1 - p) e(t)
         forecast of t+h = l(t) + (d + d^2 + … + d^h) b(t) + s of that weekday
 
-    The parameters with the least sum of squared e(t) are used.
+    At each origin the parameters with the least sum of squared e(t) until then are used.
     """
     gammas = _GAMMAS if seasonal else (0.0,)
     grid = np.array(list(product(_ALPHAS, _BETAS, gammas, _DAMPINGS))).T
     alpha, beta, gamma, damping = grid
-    level, trend, season = _start(series, len(alpha), seasonal=seasonal)
+    level, trend, season = _start(series[: min(origins)], len(alpha), seasonal=seasonal)
     squares = np.zeros(len(alpha))
-    for day, value in enumerate(series):
-        place = day % WEEK
-        base = level + damping * trend
-        error = value - base - season[place]
-        level = base + alpha * error
-        trend = damping * trend + alpha * beta * error
-        season[place] += gamma * (1 - alpha) * error
-        squares += error**2
-    best = int(squares.argmin())
-    damped = np.cumsum(damping[best] ** np.arange(1, days + 1))
-    places = (len(series) + np.arange(days)) % WEEK
-    found: Series = level[best] + damped * trend[best] + season[places, best]
-    return found
+    found: dict[int, Series] = {}
+    for day in range(max(origins) + 1):
+        if day in origins:
+            best = int(squares.argmin())
+            damped = np.cumsum(damping[best] ** np.arange(1, days + 1))
+            places = (day + np.arange(days)) % WEEK
+            found[day] = level[best] + damped * trend[best] + season[places, best]
+        if day < len(series):
+            place = day % WEEK
+            base = level + damping * trend
+            error = series[day] - base - season[place]
+            level = base + alpha * error
+            trend = damping * trend + alpha * beta * error
+            season[place] += gamma * (1 - alpha) * error
+            squares += error**2
+    return [found[origin] for origin in origins]
 
 
 def _start(series: Series, count: int, *, seasonal: bool) -> tuple[Series, Series, Series]:
@@ -190,21 +205,10 @@ def _start(series: Series, count: int, *, seasonal: bool) -> tuple[Series, Serie
     The trend is the change from the mean of the first week to that of the second. The season is the
     mean difference of each weekday of the first three weeks from the mean of its week.
     """
-    first = series[:WEEK].mean()
-    second = series[WEEK : 2 * WEEK].mean() if len(series) >= 2 * WEEK else first
+    first, second = series[:WEEK].mean(), series[WEEK : 2 * WEEK].mean()
     season = np.zeros((WEEK, count))
     if seasonal:
         whole = min(3, len(series) // WEEK)
         weeks = series[: whole * WEEK].reshape(whole, WEEK)
         season += (weeks - weeks.mean(axis=1, keepdims=True)).mean(axis=0)[:, None]
     return np.full(count, first), np.full(count, (second - first) / WEEK), season
-
-
-_METHODS: Mapping[Method, Callable[[Series, int], Series]] = {
-    Method.MEAN: lambda series, days: np.full(days, series[-WEEK:].mean()),
-    Method.SEASONAL_NAIVE: lambda series, days: np.resize(series[-WEEK:], days),
-    Method.DAMPED_TREND: lambda series, days: _smoothed(series, days, seasonal=False),
-    Method.DAMPED_TREND_WEEKLY: lambda series, days: _smoothed(
-        series, days, seasonal=len(series) >= 2 * WEEK
-    ),
-}
