@@ -33,6 +33,7 @@ class Draft:
         body: the bytes that will be stored, coded by `coding`.
         historic: the caller states that an old capture time is correct.
         original_name: the file name that the caller gave.
+        quality: what validating found, as canonical JSON text; None if it was not asked for.
         origin: the row of a file that comes from another catalogue; its times and its retention are
             kept. None for a new file.
     """
@@ -50,6 +51,7 @@ class Draft:
     metadata: str | None
     historic: bool = False
     original_name: str | None = None
+    quality: str | None = None
     origin: StoredFile | None = None
 
     @classmethod
@@ -69,6 +71,7 @@ class Draft:
             metadata=origin.metadata,
             historic=origin.historic,
             original_name=origin.original_name,
+            quality=origin.quality,
             origin=origin,
         )
 
@@ -151,6 +154,7 @@ def placed(
         retention_basis=retention.basis,
         historic=draft.historic,
         original_name=draft.original_name,
+        quality=draft.quality,
     )
 
 

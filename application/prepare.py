@@ -30,6 +30,7 @@ from traffic_storage.application.inputs import (
     check_declared_type,
     metadata_text,
 )
+from traffic_storage.application.validate_on_store import ValidateOnStore
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.encoding import Encoding
@@ -92,6 +93,7 @@ class Prepare:
         limits: Limits,
         encoding: Encoding,
         zone: ZoneInfo,
+        validate: ValidateOnStore,
     ) -> None:
         self._spool = spool
         self._images = images
@@ -100,6 +102,7 @@ class Prepare:
         self._limits = limits
         self._encoding = encoding
         self._zone = zone
+        self._validate = validate
 
     def held(self, image: ArrayImage | Upload) -> ArrayImage | Upload:
         """Return the image with mutable buffers copied, so that later changes have no effect.
@@ -121,7 +124,7 @@ class Prepare:
         """
         moment = self._captured(attributes)
         if isinstance(image, ArrayImage):
-            return await self._array(image, attributes, moment)
+            return await self._validate.draft(await self._array(image, attributes, moment))
         body = await self._take(image, self._limits.image_bytes, "image", bodies)
         self._check_declared(image, body.digests, "image")
         info = await self._images.inspect(body)
@@ -129,7 +132,8 @@ class Prepare:
         size = info.dimensions
         media = MediaInfo(width=size.width, height=size.height, channels=size.channels)
         draft = self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
-        return evolve(draft, original_name=attributes.original_name or image.original_name)
+        name = attributes.original_name or image.original_name
+        return await self._validate.draft(evolve(draft, original_name=name))
 
     async def video(
         self,
@@ -150,7 +154,8 @@ class Prepare:
         content_type, info = examined.finish()
         media = video_info(info, duration_seconds)
         draft = self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
-        return evolve(draft, original_name=attributes.original_name or video.original_name)
+        name = attributes.original_name or video.original_name
+        return await self._validate.draft(evolve(draft, original_name=name))
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
         """Return the draft (the file that is ready to be stored) of a JSON object in canonical form."""

@@ -13,6 +13,7 @@ from traffic_storage.application.inputs import ArrayImage, EvidenceAttributes, U
 from traffic_storage.application.prepare import Prepare, taken_over
 from traffic_storage.application.store_unit import StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.validate_on_store import ValidateOnStore
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
@@ -43,12 +44,19 @@ class StoreEvidence:
     """
 
     def __init__(
-        self, *, prepare: Prepare, store_unit: StoreUnit, tasks: OwnedTasks, clock: Clock
+        self,
+        *,
+        prepare: Prepare,
+        store_unit: StoreUnit,
+        tasks: OwnedTasks,
+        clock: Clock,
+        validate: ValidateOnStore,
     ) -> None:
         self._prepare = prepare
         self._store_unit = store_unit
         self._tasks = tasks
         self._clock = clock
+        self._validate = validate
 
     async def __call__(
         self,
@@ -116,7 +124,8 @@ class StoreEvidence:
     async def _document(self, report: "_Report", media: list[Draft]) -> Draft:
         parts = {draft.kind.value: draft.as_part() for draft in media}
         text = evidence_document(report.record, report.moment.zone_assumed, parts)
-        return await self._prepare.document(text, report.attributes(FileKind.METADATA))
+        document = await self._prepare.document(text, report.attributes(FileKind.METADATA))
+        return self._validate.violation(report.record, document, media)
 
 
 @frozen

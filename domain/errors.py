@@ -81,6 +81,10 @@ class UnsupportedMedia(InvalidInput):
     """The media type of the bytes is not accepted, or differs from the declared type."""
 
 
+class LowQuality(InvalidInput):
+    """The input has an error that validating found, and `validate_on_store` refuses those."""
+
+
 class TooLarge(InvalidInput):
     """The input has more bytes or pixels than the configuration allows."""
 

@@ -212,6 +212,8 @@ class StoredFile:
         retention_rule: the id of the retention rule from which `keep_until` was computed.
         historic: whether the caller stated that an old capture time is correct.
         original_name: the file name that the caller gave.
+        quality: what validating found when the file was stored, as canonical JSON text of an object
+            (`domain.quality.note`); None if `validate_on_store` was off.
     """
 
     file_id: FileId
@@ -235,6 +237,7 @@ class StoredFile:
     state_at: datetime | None = None
     historic: bool = False
     original_name: str | None = None
+    quality: str | None = None
 
     @property
     def readable(self) -> tuple[Replica, ...]:

@@ -65,7 +65,7 @@ INCIDENTS = {
 _FIXED = (
     *("file_id", "kind", "content_type", "size_bytes", "sha256"),
     *("stored_size_bytes", "stored_sha256", "coding", "created_at", "captured_at", "device_id"),
-    *("violation_id", "media", "historic", "original_name", "metadata"),
+    *("violation_id", "media", "historic", "original_name", "metadata", "quality"),
 )
 
 

@@ -62,6 +62,7 @@ class BlobManifest:
         stored_size_bytes, stored_sha256: the size and digest of the bytes as stored.
         created_at: the time of receipt.
         metadata: the metadata that the caller gave, as canonical JSON text of an object.
+        quality: what validating found when the file was stored, likewise (`domain.quality.note`).
         sidecar_sha256: in a summary, the SHA-256 of the sidecar (the blob with the whole
             manifest); otherwise None.
     """
@@ -86,6 +87,7 @@ class BlobManifest:
     historic: bool = False
     original_name: str | None = None
     metadata: str | None = None
+    quality: str | None = None
     sidecar_sha256: Sha256 | None = None
 
     def to_text(self) -> str:
@@ -146,6 +148,7 @@ class BlobManifest:
             retention_basis=None,
             original_name=None,
             metadata=None,
+            quality=None,
             sidecar_sha256=sidecar_sha256,
         )
 
@@ -199,6 +202,7 @@ def manifest_of(file: StoredFile) -> BlobManifest:
         historic=file.historic,
         original_name=file.original_name,
         metadata=file.metadata,
+        quality=file.quality,
     )
 
 

@@ -121,6 +121,7 @@ def file_from_manifest(
         retention_basis=basis,
         historic=manifest.historic,
         original_name=manifest.original_name,
+        quality=manifest.quality,
     )
 
 

@@ -97,6 +97,7 @@ from traffic_storage.application.sweep import SWEEP, Sweep
 from traffic_storage.application.sync_backends import SYNC_KINDS, SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.application.validate import Bounds, Validate
+from traffic_storage.application.validate_on_store import ValidateOnStore
 from traffic_storage.application.verified_bodies import VerifiedBodies
 from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
 from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
@@ -372,7 +373,12 @@ def _owner() -> str:
 
 
 def _prepare(
-    settings: StorageConfig, spool: Spool, images: Images, compressor: Compressor, clock: Clock
+    settings: StorageConfig,
+    spool: Spool,
+    images: Images,
+    compressor: Compressor,
+    clock: Clock,
+    validate: ValidateOnStore,
 ) -> Prepare:
     return Prepare(
         spool=spool,
@@ -382,6 +388,7 @@ def _prepare(
         limits=_limits(settings),
         encoding=settings.encoding,
         zone=settings.zone,
+        validate=validate,
     )
 
 
@@ -626,7 +633,10 @@ class Container(DeclarativeContainer):
         clock=clock,
         bounds=Called(_validation_bounds, settings),
     )
-    prepare = Singleton(_prepare, settings, spool, images, compressor, clock)
+    validate_on_store = Singleton(
+        ValidateOnStore, validate=validate, mode=settings.provided.validate_on_store
+    )
+    prepare = Singleton(_prepare, settings, spool, images, compressor, clock, validate_on_store)
     read_back = Singleton(ReadBack, stores=stores, changes=_record_repo, clock=clock)
     sealing = Singleton(
         Sealing, records=_record_repo, journal=_record_repo, changes=_record_repo, clock=clock
@@ -648,7 +658,12 @@ class Container(DeclarativeContainer):
     )
     store_files = Singleton(StoreFiles, prepare=prepare, store_unit=store_unit, tasks=tasks)
     store_evidence = Singleton(
-        StoreEvidence, prepare=prepare, store_unit=store_unit, tasks=tasks, clock=clock
+        StoreEvidence,
+        prepare=prepare,
+        store_unit=store_unit,
+        tasks=tasks,
+        clock=clock,
+        validate=validate_on_store,
     )
     catalogue_upkeep = Singleton(CatalogueUpkeep, repo=_record_repo, clock=clock)
     find = Singleton(Find, catalogue=_record_repo, deletions=_record_repo)
@@ -1091,7 +1106,7 @@ class Container(DeclarativeContainer):
         forget_purged=forget_purged,
         worker=worker,
         tasks=tasks,
-        others=List(images, spool, compressor, snapshot_store),
+        others=List(images, frames, spool, compressor, snapshot_store),
         verify_interval=Called(_seconds("sweep_interval_seconds"), settings),
     )
 

@@ -76,7 +76,11 @@ class PlacementView(TypedDict):
 
 
 class StoredFileView(TypedDict):
-    """Stored-file metadata. `sha256` and `size_bytes` describe the bytes that a read returns."""
+    """Stored-file metadata. `sha256` and `size_bytes` describe the bytes that a read returns.
+
+    `quality` is what validating found when the file was stored: `valid`, `score`, `parts` below 1,
+    `errors`, `warnings`, `metrics`; None if `validate_on_store` was off.
+    """
 
     file_id: str
     kind: Kind
@@ -98,6 +102,7 @@ class StoredFileView(TypedDict):
     state: FileStateName
     original_name: str | None
     metadata: dict[str, object] | None
+    quality: dict[str, object] | None
 
 
 class ViolationView(TypedDict):
@@ -358,6 +363,7 @@ def file_view(file: StoredFile) -> StoredFileView:
         "state": file.state.value,
         "original_name": file.original_name,
         "metadata": None if file.metadata is None else json.loads(file.metadata),
+        "quality": None if file.quality is None else json.loads(file.quality),
     }
 
 

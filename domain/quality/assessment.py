@@ -23,6 +23,14 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+class ValidationMode(StrEnum):
+    """Whether files are judged when they are stored, and what happens to one with an error."""
+
+    OFF = "off"
+    WARN = "warn"
+    REFUSE = "refuse"
+
+
 @frozen
 class Finding:
     """One thing that is wrong with what was judged.

@@ -15,6 +15,7 @@ from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
 from traffic_storage.domain.prices import Price
+from traffic_storage.domain.quality.assessment import ValidationMode
 from traffic_storage.domain.retention import RetentionPeriods
 from traffic_storage.domain.snapshot import SnapshotSchedule
 from traffic_storage.entrypoints.settings import rules
@@ -245,6 +246,15 @@ class StorageConfig:
     )
     accept_unknown_video: bool = setting(
         False, rules.SWITCH, "whether videos in unknown containers are accepted"
+    )
+    validate_on_store: ValidationMode = field(
+        default=ValidationMode.OFF,
+        converter=rules.as_validation_mode,
+        metadata=described(
+            rules.word_of(ValidationMode),
+            "whether images, videos and violation records are judged when they are stored, and the "
+            "result is kept with the file; refuse: what has an error is not stored",
+        ),
     )
     max_image_bytes: int = setting(64 * MIB, _BYTES, "largest image that is accepted")
     max_video_bytes: int = setting(8192 * MIB, _BYTES, "largest video that is accepted")

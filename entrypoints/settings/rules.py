@@ -25,6 +25,7 @@ from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.prices import Price
 from traffic_storage.domain.principal import parse_api_key
+from traffic_storage.domain.quality.assessment import ValidationMode
 from traffic_storage.domain.snapshot import SnapshotSchedule
 from traffic_storage.entrypoints.settings.secret import Secret
 
@@ -277,6 +278,10 @@ def as_strategy(value: StorageStrategy | str | None) -> StorageStrategy | None:
 
 def as_format(value: ImageFormat | str) -> ImageFormat:
     return _word(ImageFormat, value)
+
+
+def as_validation_mode(value: ValidationMode | str) -> ValidationMode:
+    return _word(ValidationMode, value)
 
 
 def as_snapshot_schedule(value: SnapshotSchedule | str) -> SnapshotSchedule:

@@ -506,6 +506,7 @@ def stored_files(
         retention_basis=draw(retention_bases()),
         historic=draw(st.booleans()),
         original_name=draw(st.none() | texts()),
+        quality=draw(st.none() | st.just('{"score":0.5,"valid":true}')),
     )
 
 

@@ -99,7 +99,7 @@ def test_a_summary_keeps_what_no_text_of_a_caller_can_lengthen(file: StoredFile)
     summary = BlobManifest.from_text(kept.summary)
     left_out = {
         *("device_id", "placement", "retention_rule", "retention_basis"),
-        *("original_name", "metadata", "sidecar_sha256"),
+        *("original_name", "metadata", "quality", "sidecar_sha256"),
     }
     for field in fields(BlobManifest):
         if field.name not in left_out:

@@ -84,7 +84,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # Microseconds until 2106. Seconds until then, as a double, lie within a quarter of a microsecond, and
 # `fromtimestamp` rounds to the nearest: as exact as a sum, in two thirds of the time.
 _FLOAT_IS_EXACT = 2**32 * 1_000_000
-_FILE_COLUMNS = 32
+_FILE_COLUMNS = 33
 # Integers beyond 64 bits orjson can't write, and reads as floats; Python's own JSON does both. A
 # text that holds one begins with a tab, which it has nowhere else, so that reading need not search.
 _LONG = "\t"
@@ -236,6 +236,7 @@ def file_row(file: StoredFile) -> Args:
         basis.clock.value,
         None if basis.reason == USUAL_REASONS[basis.clock] else basis.reason,
         file.original_name,
+        file.quality,
         content.segments or None,
         None if stored.segments == content.segments else stored.segments,
     )
@@ -274,7 +275,8 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
     state_at, basis_at, width, height, channels, duration_seconds, historic = row[6:13]
     kind, content_type, sha256, stored_sha256, coding, device_id, violation_id = row[13:20]
     channel_order, pixel_sha256, decision, reason, metadata, state = row[20:26]
-    rule, clock, basis_reason, original_name, segments, stored_segments = row[26:_FILE_COLUMNS]
+    rule, clock, basis_reason, original_name, quality = row[26:31]
+    segments, stored_segments = row[31:_FILE_COLUMNS]
     of_kind = FileKind(kind)
     content = Digests(size_bytes, Sha256(sha256.hex()), segments or b"")
     stored = Digests(
@@ -312,6 +314,7 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
         retention_basis=_basis_of(clock, basis_at, basis_reason, created_at, captured_at),
         historic=bool(historic),
         original_name=original_name,
+        quality=quality,
     )
 
 

@@ -137,6 +137,7 @@ file = Table(
     # NULL: the usual reason of `retention_clock`.
     Column("retention_reason", _text()),
     Column("original_name", _text()),
+    Column("quality", _text()),
     # Long ones last, so that a read of the others need not pass over them. The digests of the
     # segments of the content; of the stored bytes only where they differ.
     Column("segments", LargeBinary),

@@ -166,6 +166,7 @@ def _make_files() -> None:
         sa.Column("retention_clock", _text(), nullable=False),
         sa.Column("retention_reason", _text()),
         sa.Column("original_name", _text()),
+        sa.Column("quality", _text()),
         sa.Column("segments", sa.LargeBinary),
         sa.Column("stored_segments", sa.LargeBinary),
         sa.PrimaryKeyConstraint("file_id", name="file_pkey"),

@@ -1,0 +1,79 @@
+"""Validating on ingest: what is about to be stored is judged, and the result is kept with the file."""
+
+import logging
+from collections.abc import Iterable
+
+from attrs import evolve
+
+from traffic_storage.application.drafts import Draft
+from traffic_storage.application.validate import Validate
+from traffic_storage.domain.errors import FieldProblem, LowQuality
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.pixels import Dimensions
+from traffic_storage.domain.quality.assessment import Assessment, ValidationMode
+from traffic_storage.domain.quality.image_metrics import ImageMetrics
+from traffic_storage.domain.quality.note import quality_note
+from traffic_storage.domain.quality.video import VideoMetrics
+from traffic_storage.domain.violation import ViolationRecord
+
+logger = logging.getLogger("traffic_storage.validate")
+
+
+class ValidateOnStore:
+    """Judges drafts (files that are ready to be stored), as the setting `validate_on_store` says.
+
+    `off` does nothing. `warn` keeps the result with the file and logs what was found. `refuse` does
+    the same, and refuses what has an error. Images and videos are judged as they will be stored, and
+    decoded off the event loop.
+    """
+
+    def __init__(self, *, validate: Validate, mode: ValidationMode) -> None:
+        self._validate = validate
+        self._mode = mode
+
+    async def draft(self, draft: Draft) -> Draft:
+        """Return the draft of an image or a video with what was found; others as they are.
+
+        Raises:
+            LowQuality: with `refuse`, the file has errors; all findings are named.
+        """
+        if self._mode is ValidationMode.OFF:
+            return draft
+        if draft.kind is FileKind.IMAGE:
+            image = await self._validate.image(draft.body)
+            return self._kept(draft, image.assessment, image.metrics)
+        if draft.kind is FileKind.VIDEO:
+            video = await self._validate.video(draft.body)
+            return self._kept(draft, video.assessment, video.metrics)
+        return draft
+
+    def violation(self, record: ViolationRecord, document: Draft, media: Iterable[Draft]) -> Draft:
+        """Return the draft of a violation's metadata file with what was found about its record.
+
+        The box is compared with the image if that is among `media`.
+
+        Raises:
+            LowQuality: as `draft`.
+        """
+        if self._mode is ValidationMode.OFF:
+            return document
+        images = [draft.media for draft in media if draft.kind is FileKind.IMAGE]
+        sizes = [Dimensions(one.width, one.height, 3) for one in images if one.width and one.height]
+        size = (sizes[0].width, sizes[0].height) if sizes else None
+        judged = self._validate.judged(record, image_size=size)
+        return self._kept(document, self._validate.record(judged), None)
+
+    def _kept(
+        self, draft: Draft, assessment: Assessment, metrics: ImageMetrics | VideoMetrics | None
+    ) -> Draft:
+        findings = [f"{one.severity} {one}" for one in assessment.findings]
+        if assessment.errors and self._mode is ValidationMode.REFUSE:
+            raise LowQuality(
+                FieldProblem(
+                    f"{draft.kind}.{one.field}", f"{one.severity}: {one.message}", one.remedy
+                )
+                for one in assessment.findings
+            )
+        if findings:
+            logger.warning("%s is stored although: %s", draft.file_id, "; ".join(findings))
+        return evolve(draft, quality=quality_note(assessment, metrics))
