@@ -44,6 +44,7 @@ from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.measure import Measure
 from traffic_storage.application.migrate import MigrationSource, MigrationTarget
+from traffic_storage.application.migration_jobs import MIGRATE, MigrationJobs, OpenTarget
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.package import MakePackage
@@ -458,6 +459,7 @@ def _handlers(
     watch_pressure: WatchPressure,
     purge: Purge,
     retain: Retain,
+    migrate: MigrationJobs,
     snapshot_jobs: SnapshotJobs,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
@@ -475,6 +477,7 @@ def _handlers(
         WATCH_PRESSURE: watch_pressure.run,
         PURGE: purge.run,
         APPLY_RETENTION: retain.run,
+        MIGRATE: migrate.run,
         **snapshot_jobs.handlers,
     }
 
@@ -552,6 +555,30 @@ def _sync_worker(
         )
 
     return make
+
+
+def _target_names(settings: StorageConfig) -> Callable[[], Sequence[str]]:
+    """Return a function that lists the names of the settings files in `migration_targets`."""
+
+    def names() -> Sequence[str]:
+        folder = settings.migration_targets
+        return sorted(file.stem for file in folder.glob("*.toml")) if folder else ()
+
+    return names
+
+
+def _open_target(settings: StorageConfig) -> OpenTarget:
+    """Return a function that opens the service with a settings file in `migration_targets`."""
+
+    @asynccontextmanager
+    async def opened(name: str) -> AsyncIterator[MigrationTarget]:
+        # Variables of the environment belong to this service, not to the target.
+        file = (settings.migration_targets or Path()) / f"{name}.toml"
+        target = build(evolve(StorageConfig.load(file, env={}), workers=0))
+        async with running(target):
+            yield target.migration_target()
+
+    return opened
 
 
 class Container(DeclarativeContainer):
@@ -863,6 +890,12 @@ class Container(DeclarativeContainer):
         tasks=tasks,
         clock=clock,
     )
+    migration_jobs = Singleton(
+        MigrationJobs,
+        source=migration_source,
+        open_target=Called(_open_target, settings),
+        targets=Called(_target_names, settings),
+    )
     restore_rows = Singleton(
         RestoreRows,
         stores=stores,
@@ -1066,6 +1099,7 @@ class Container(DeclarativeContainer):
         watch_pressure=watch_pressure,
         purge=purge,
         retain=retain,
+        migrate=migration_jobs,
         snapshot_jobs=snapshot_jobs,
     )
     clean_up = Singleton(

@@ -27,6 +27,7 @@ from traffic_storage.entrypoints.http.middleware import (
     RequestContext,
     Starting,
 )
+from traffic_storage.entrypoints.http.migrations import MigrationEndpoints
 from traffic_storage.entrypoints.http.openapi import DESCRIPTION, TAGS, completed
 from traffic_storage.entrypoints.http.request_body import Pace
 from traffic_storage.entrypoints.http.retention import RetentionParts
@@ -150,6 +151,7 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
             container.analyse_storage(),
             container.analyse_violations(),
         ),
+        migrations=MigrationEndpoints(container.migration_jobs(), container.jobs(), settings.zone),
         export=container.export(),
         make_package=container.make_package(),
         snapshots=SnapshotParts(

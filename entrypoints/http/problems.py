@@ -25,6 +25,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import FileState
 from traffic_storage.domain.holds import Held
+from traffic_storage.domain.seal import Sealed
 from traffic_storage.entrypoints.http.errors import (
     BadMultipart,
     BadRequest,
@@ -89,6 +90,7 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         SlowBody: ProblemType("slow-body", 408, "The request body arrived too slowly"),
         Conflict: ProblemType("conflict", 409, "The id is taken by other content"),
         Held: ProblemType("held", 409, "A legal hold covers it"),
+        Sealed: ProblemType("sealed", 409, "The service is read only"),
         InsideRetention: ProblemType("inside-retention", 409, "Its retention has not ended"),
         WrongState: ProblemType("wrong-state", 409, "Not possible in the present state"),
         PreconditionFailed: ProblemType(

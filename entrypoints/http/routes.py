@@ -36,6 +36,7 @@ from traffic_storage.domain.errors import (
 from traffic_storage.domain.holds import Held
 from traffic_storage.domain.media import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from traffic_storage.domain.principal import Scope
+from traffic_storage.domain.seal import Sealed
 from traffic_storage.domain.tabular import ExportFormat
 from traffic_storage.entrypoints.http.analytics import AnalyticsEndpoints, analytics_routes
 from traffic_storage.entrypoints.http.downloads import GetFile, OpenAccessUrl
@@ -62,6 +63,7 @@ from traffic_storage.entrypoints.http.holds import (
 from traffic_storage.entrypoints.http.jobs import JobEndpoints, ListJobs
 from traffic_storage.entrypoints.http.metrics import GetMetrics
 from traffic_storage.entrypoints.http.middleware import ACCESS_PREFIX
+from traffic_storage.entrypoints.http.migrations import MigrationEndpoints, migration_routes
 from traffic_storage.entrypoints.http.queries import (
     DescribeFile,
     GetViolation,
@@ -128,6 +130,7 @@ _INGESTING: tuple[type[TrafficStorageError], ...] = (
     DeviceNotAllowed,
     DigestMismatch,
     InvalidInput,
+    Sealed,
     SlowBody,
     StorageFull,
     Unavailable,
@@ -165,6 +168,7 @@ class Parts:
     retention: RetentionParts
     snapshots: SnapshotParts
     analytics: AnalyticsEndpoints
+    migrations: MigrationEndpoints
     export: Export
     make_package: MakePackage
     signer: AccessUrls
@@ -187,6 +191,7 @@ def storage_routes(parts: Parts) -> list[StorageRoute]:
         *_exports(parts),
         *snapshot_routes(parts.snapshots),
         *analytics_routes(parts.analytics),
+        *migration_routes(parts.migrations),
         *_service(parts),
     ]
 

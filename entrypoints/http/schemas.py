@@ -208,6 +208,12 @@ Seconds = Annotated[
 Limit = Annotated[
     int | None, _by(whole_number), Schema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT})
 ]
+Pace = Annotated[
+    int | None, _by(whole_number), Schema({"type": "integer", "minimum": 0, "maximum": 10**15})
+]
+TargetName = Annotated[
+    str, Schema({"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": 64})
+]
 Time = Annotated[Any, _by(parse_time), Schema(_TIME)]
 QueryTime = Annotated[Any, _by(query_time), Schema(_TIME)]
 Flag = Annotated[bool | None, _by(flag), Schema({"type": "boolean"})]
@@ -587,6 +593,35 @@ class RestoreFields(Fields):
         description="also restore what was destroyed since the snapshot was made, unless it was "
         "destroyed here; default false",
         examples=[False],
+    )
+
+
+class MigrationFields(Fields):
+    """What is brought to another configuration, and how."""
+
+    target: TargetName = Field(
+        description="a settings file in migration_targets, without .toml", examples=["cloud"]
+    )
+    start_date: Time = Field(
+        description="start of the range, included", examples=["2025-10-01T00:00:00"]
+    )
+    end_date: Time = Field(
+        description="end of the range, excluded", examples=["2025-11-01T00:00:00"]
+    )
+    dry_run: Flag = Field(None, description="only count; default false", examples=[True])
+    reread: Flag = Field(
+        None, description="compare the bytes at the target once more", examples=[False]
+    )
+    seal: Flag = Field(
+        None,
+        description="make this service read only, if the target has everything",
+        examples=[False],
+    )
+    bytes_per_second: Pace = Field(
+        None, description="the most on average; 0: no limit", examples=[0]
+    )
+    files_per_second: Pace = Field(
+        None, description="the most on average; 0: no limit", examples=[0]
     )
 
 

@@ -211,6 +211,14 @@ class StorageConfig:
             "TOML file of further retention rules; `retention rules stage` shows what a change does",
         ),
     )
+    migration_targets: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=described(
+            rules.FOLDER,
+            "folder with a settings file NAME.toml for each target that POST /migrations may name",
+        ),
+    )
     earliest_capture: date = field(
         default=date(2000, 1, 2),
         converter=rules.as_date,
