@@ -1,7 +1,7 @@
 """`python -m tests.load.migrate`: a migration that is killed again and again, there and back.
 
 Stores violations with videos in a folder with SQLite (LOCAL_ONLY). `traffic-storage migrate` brings
-them to a bucket with PostgreSQL (CLOUD_ONLY), and is killed at random times before it may end; then
+them to a bucket with PostgreSQL (CLOUD_ONLY), and is killed at random moments of its work; then
 back to another folder. Each time all rows are compared field by field and all bytes are read, no blob
 is left that nothing explains, and no file has two copies. At the end one byte is flipped at the last
 target, and the seal of its source must be refused.
@@ -27,6 +27,7 @@ from attrs import asdict, evolve, frozen
 from tests.support.servers import Bucket, Database, PostgresServer, S3Server
 from tests.support.setups import on_bucket, on_database
 from traffic_storage import Container, StorageConfig, StorageStrategy, Upload, ViolationRecord
+from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import PlacementNote, StoredFile
 from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.query import FilesQuery, ViolationQuery
@@ -185,22 +186,38 @@ def _command(source: Place, target: Place, *more: str) -> list[str]:
     ]
 
 
-def _killed(command: Sequence[str], seconds: float) -> bool:
-    """Run a command and kill it after some seconds; return whether it was still running."""
+async def _count(place: Place) -> int:
+    """Return how many violations a catalogue has; 0 if it has no tables yet."""
+    repo = place.container()._record_repo()
+    try:
+        return (await repo.usage()).violations
+    except TrafficStorageError:
+        return 0
+    finally:
+        await repo.aclose()
+
+
+def _killed(command: Sequence[str], target: Place, more: int) -> bool:
+    """Run a command and kill it when the target has so many more violations than before.
+
+    Return whether it was still running.
+    """
+    enough = asyncio.run(_count(target)) + more
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return True
+        while process.poll() is None:
+            if asyncio.run(_count(target)) >= enough:
+                process.kill()
+                return True
+            time.sleep(0.02)
     return False
 
 
-def leg(source: Place, target: Place, kills: int, longest: float, chance: random.Random) -> Leg:
-    """Migrate; kill the migration so often, each time after at most `longest` seconds."""
+def leg(source: Place, target: Place, violations: int, kills: int, chance: random.Random) -> Leg:
+    """Migrate; kill the migration so often, each time after some violations were brought."""
     start, killed = time.monotonic(), 0
     for _ in range(kills):
-        killed += _killed(_command(source, target), chance.uniform(0.8, longest))
+        more = chance.randint(1, max(1, violations // (kills + 1)))
+        killed += _killed(_command(source, target), target, more)
     done = subprocess.run(
         _command(source, target, "--reread"), capture_output=True, text=True, check=False
     )
@@ -229,6 +246,8 @@ def seal_after_flip(source: Place, target: Place) -> Sequence[str]:
     done = subprocess.run(
         _command(source, target, "--seal"), capture_output=True, text=True, check=False
     )
+    if not done.stdout:
+        return [done.stderr[-2000:]]
     told = json.loads(done.stdout)
     named = [one["file_id"] for one in told["reconciliation"]["differences"]]
     wrong = [] if named == ["V000001~video"] else [f"the differences are {named}"]
@@ -242,7 +261,6 @@ def there_and_back(
     *,
     violations: int,
     kills: int,
-    longest: float,
     seed: int,
 ) -> Iterator[tuple[str, Leg | Sequence[str]]]:
     """Yield the result of each step."""
@@ -251,8 +269,8 @@ def there_and_back(
     cloud = Place.of(folder / "cloud", StorageStrategy.CLOUD_ONLY, bucket, database)
     third = Place.of(folder / "third", StorageStrategy.LOCAL_ONLY)
     asyncio.run(fill(old, violations))
-    yield "there", leg(old, cloud, kills, longest, chance)
-    yield "back", leg(cloud, third, kills, longest, chance)
+    yield "there", leg(old, cloud, violations, kills, chance)
+    yield "back", leg(cloud, third, violations, kills, chance)
     yield "seal after a flipped byte", seal_after_flip(cloud, third)
 
 
@@ -261,8 +279,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.load.migrate", description=__doc__)
     parser.add_argument("--files", type=int, default=10_000, help="files, two a violation (10000)")
     parser.add_argument("--kills", type=int, default=10, help="kills of each migration (10)")
-    parser.add_argument("--longest", type=float, default=6.0, help="seconds until a kill (6)")
-    parser.add_argument("--seed", type=int, default=1, help="of the times of the kills (1)")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills (1)")
     given = parser.parse_args()
     is_bad = False
     with ExitStack() as stack:
@@ -275,7 +292,6 @@ def main() -> int:
             postgres.create_database(),
             violations=given.files // 2,
             kills=given.kills,
-            longest=given.longest,
             seed=given.seed,
         )
         for name, result in steps:
