@@ -1,8 +1,11 @@
 """Migration between two services in memory: what arrives, what does not, and what is told of it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -11,15 +14,21 @@ from tests.application.rig import LONG_AGO, Rig, Service, film, picture, violati
 from tests.application.test_copy_file import SpoilingBlobStore
 from tests.support.waiting import until
 from traffic_storage.application import migrate as module
-from traffic_storage.application.migrate import Migrate, Migrated, MigrationLimits
+from traffic_storage.application.migrate import Migrate, Migrated, MigrationLimits, MigrationTarget
 from traffic_storage.application.migrate_and_prove import MigrateAndProve, ProvenMigration
-from traffic_storage.application.reconcile_migration import ReconcileMigration
+from traffic_storage.application.migration_jobs import (
+    MigrationJobs,
+    MigrationRequest,
+    migration_job,
+)
+from traffic_storage.application.reconcile_migration import CountRange, ReconcileMigration
+from traffic_storage.application.worker import GivenUp
 from traffic_storage.domain.digests import WHOLE_READ_BYTES, Sha256
 from traffic_storage.domain.errors import InvalidInput, StorageUnavailable, WrongState
 from traffic_storage.domain.files import BlobKey, PlacementNote, StoredFile, Tier
 from traffic_storage.domain.holds import HoldRequest
 from traffic_storage.domain.identifiers import FileId, ViolationId
-from traffic_storage.domain.jobs import Progress
+from traffic_storage.domain.jobs import Done, Progress, Run
 from traffic_storage.domain.migration import MigrationId, Reconciliation
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import HoldsQuery
@@ -443,3 +452,87 @@ async def test_a_seal_is_lifted_if_the_end_of_the_migration_fails(
     done = await move.sealed()
     assert (done.seal, done.is_complete) == (None, False)
     assert await sealing.current() is None
+
+
+async def test_a_range_is_counted_as_a_reconciliation_does(move: Move) -> None:
+    await filled(move.old)
+    await move()
+    count = CountRange(move.new.container.migration_target())
+    (day,) = (await move.reconciled()).days
+    found = await count(START, END, move.progress.append, reread=True)
+    assert found.days == {day.day: day.source}
+    assert found.damaged == ()
+    assert move.progress[-1].done == 3
+    tier, key = move.key_of(move.target, "V2~image")
+    await tamper(move.target.at_rest[tier], key, Damage.FLIP)
+    assert (await count(START, END, move.progress.append, reread=False)).damaged == ()
+    for reread in (True, False):  # The second count knows from the row.
+        found = await count(START, END, move.progress.append, reread=reread)
+        assert found.damaged == ("V2~image",)
+        assert found.days[day.day].files == day.source.files - 1
+
+
+def jobs(move: Move, name: str = "cloud") -> MigrationJobs:
+    """Migrations to the one target, under this name."""
+
+    @asynccontextmanager
+    async def opened(_name: str) -> AsyncIterator[MigrationTarget]:
+        yield move.new.container.migration_target()
+
+    return MigrationJobs(
+        source=move.old.container.migration_source(), open_target=opened, targets=lambda: [name]
+    )
+
+
+def run_of(asked: MigrationRequest) -> Run:
+    """The run of the job that does a migration."""
+    kind, arguments = migration_job(asked, "clerk")
+    return Run(uuid4(), uuid4(), kind, arguments, 1, 8)
+
+
+async def test_a_job_brings_and_tells_what_it_brought(move: Move) -> None:
+    await filled(move.old)
+    tier, key = move.key_of(move.source, "V1~image")
+    await tamper(move.source.at_rest[tier], key, Damage.FLIP)
+    asked = MigrationRequest("cloud", START, END, seal=True)
+    outcome = await jobs(move).run(run_of(asked), move.progress.append)
+    assert isinstance(outcome.end, Done)
+    assert outcome.end.progress is not None
+    assert outcome.end.progress.message == (
+        "3 violations, 7 files brought; 1 failed, as the log tells; 1 differences by all bytes"
+    )
+    await move.old.container.delete_files().file("V1~image", "lost", "clerk", override=True)
+    outcome = await jobs(move).run(run_of(asked), move.progress.append)
+    assert isinstance(outcome.end, Done)
+    assert outcome.end.progress is not None
+    assert outcome.end.progress.message.endswith("equal by all bytes; sealed")
+    assert move.source.repo._seal is not None
+    assert move.source.repo._seal.sealed_by == "clerk"
+
+
+async def test_a_job_that_can_not_succeed_is_given_up(move: Move) -> None:
+    await filled(move.old)
+    for asked, why in (
+        (MigrationRequest("other", START, END), "give one of cloud"),
+        (MigrationRequest("cloud", END, START), "end_date"),
+    ):
+        with pytest.raises(GivenUp, match=why):
+            await jobs(move).run(run_of(asked), move.progress.append)
+    await move.new.container.sealing().seal("it moved on", "clerk")
+    with pytest.raises(GivenUp, match="read only"):
+        await jobs(move).run(run_of(MigrationRequest("cloud", START, END)), move.progress.append)
+    assert not move.target.files
+
+
+@pytest.mark.parametrize("wrong", [{"parallel": 0}, {"bytes_per_second": -1}])
+def test_limits_that_are_too_small_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(wrong))):
+        MigrationLimits(**wrong)
+
+
+async def test_files_are_begun_at_the_pace_that_was_asked_for(move: Move) -> None:
+    await filled(move.old, 1)
+    begin = time.monotonic()
+    await move(files_per_second=50, parallel=1)
+    # Two files of the violation and one that names it; the first begins at once.
+    assert time.monotonic() - begin >= 2 / 50
