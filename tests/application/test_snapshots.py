@@ -32,7 +32,7 @@ from traffic_storage.domain.deletion import Tombstone, Undelete
 from traffic_storage.domain.errors import InvalidInput, NotFound, StorageFull, StorageUnavailable
 from traffic_storage.domain.files import BlobKey, FileKind, FileState, StoredFile, Tier
 from traffic_storage.domain.holds import HeldFile, Hold, PlaceHold
-from traffic_storage.domain.identifiers import FileId
+from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.jobs import Done, JobKind, Run
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
@@ -511,3 +511,52 @@ async def test_old_files_are_archived() -> None:
     async with Rig(StorageStrategy.LOCAL_ONLY).running() as service:
         with pytest.raises(NoArchive):
             await service.container.archive()(NOON)
+
+
+async def test_two_restores_at_a_time_bring_everything_once() -> None:
+    async with filled() as (rig, service):
+        await service.evidence(violation_record("V002"), picture(60))
+        await service.container.create_snapshot()(NAME)
+        other = Rig()
+        async with other.running() as target:
+            found = await asyncio.gather(*(restored(service, target) for _ in range(3)))
+            assert sum(one.files for one in found) == 9
+            assert sum(one.violations for one in found) == 2
+            assert all(one.is_whole for one in found)
+            assert bare(other) == bare(rig)
+            # What the slower ones wrote is removed by recovery: the journal names it.
+            other.clock.advance(DAY)
+            await target.sweep()
+            assert other.findings() == []
+
+
+async def test_a_full_target_is_told_and_a_violation_without_its_file_is_named() -> None:
+    async with filled() as (rig, service):
+        (copy,) = rig.files[FileId("V001~metadata")].replicas
+        rig.at_rest[Tier.LOCAL].alter(copy.key, lambda _data: None)
+        await service.container.create_snapshot()(NAME)
+        other = Rig()
+        async with other.running() as target:
+            other.local.plan(Fault("put", lambda: StorageFull("no space"), times=None))
+            with pytest.raises(StorageFull):
+                await restored(service, target)
+            assert other.attempts == []
+            other.local.come_back()
+            found = await restored(service, target)
+            assert (found.files, found.damaged, found.unplaced) == (6, 1, 1)
+            assert ("V001", "its metadata file was not restored") in found.examples
+            again = await restored(service, target)
+            assert (again.present, again.damaged) == (6, 1)
+
+
+async def test_a_video_that_a_violation_lacks_is_added_to_it() -> None:
+    async with filled() as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        other = Rig()
+        async with other.running() as target:
+            await target.evidence(violation_record(), picture())
+            found = await restored(service, target)
+            # The files of another storing of the violation have other times of receipt.
+            assert found.others + found.present == 2
+            assert other.repo._violations[ViolationId("V001")].video_file_id == "V001~video"
+            assert rig.findings() == []
