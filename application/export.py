@@ -26,7 +26,7 @@ from traffic_storage.ports.table_writer import OpenTable, TableWriter
 from traffic_storage.ports.violation_table import ViolationTable
 
 _FIRST_ROWS = 500
-_MOST_ROWS = 4_000
+_MOST_ROWS = 2_000
 _MOST_RENDERED_ROWS = 16_000
 _PAGE_BYTES = 2 * 1024 * 1024
 """With more bytes in a page, the next page has half as many rows."""

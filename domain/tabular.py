@@ -212,6 +212,13 @@ def time_in(zone: ZoneInfo) -> Callable[[int], datetime]:
     return lambda value: (_EPOCH + timedelta(0, 0, value)).astimezone(zone)
 
 
+def time_text(at: datetime) -> str:
+    """Return a time in ISO 8601 with its offset; fractions of a second without zeros at the end."""
+    local = at.replace(tzinfo=None).isoformat()
+    offset = at.isoformat()[len(local) :]
+    return f"{local.rstrip('0') if at.microsecond else local}{offset}"
+
+
 def number_text(number: float, decimal: str = ".") -> str:
     """Return the shortest decimal text that gives the same number; a whole one has no fraction."""
     text = repr(number).removesuffix(".0")
@@ -228,7 +235,7 @@ def _writer_of(kind: CellType, form: TableForm) -> Callable[[Any], str]:
     """Return the function that writes a cell of this type."""
     if kind is CellType.TIME:
         at = time_in(form.zone)
-        return lambda value: at(value).isoformat()
+        return lambda value: time_text(at(value))
     if kind is CellType.NUMBER:
         return lambda value: number_text(value, form.decimal)
     if kind is CellType.FLAG:

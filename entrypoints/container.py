@@ -248,13 +248,18 @@ def open_table(
             return GeoJsonTable(columns, form)
 
 
-class _Places(ExportTargets):
+class _Files(ExportTargets):
     """Opens files of this host."""
 
     def open(self, place: str, *, overwrite: bool) -> ExportTarget:
         from traffic_storage.adapters.export_target.local_file import LocalFileTarget
 
         return LocalFileTarget(Path(place), overwrite=overwrite)
+
+
+def export_targets() -> ExportTargets:
+    """Return what opens the places to which exports are written."""
+    return _Files()
 
 
 def _local_store(settings: StorageConfig, clock: Clock) -> MarkedBlobStore:
@@ -1023,7 +1028,7 @@ class Container(DeclarativeContainer):
         ids=ids,
     )
     export = Singleton(
-        Export, table=_record_repo, open_table=Object(open_table), targets=Singleton(_Places)
+        Export, table=_record_repo, open_table=Object(open_table), targets=Called(export_targets)
     )
     make_package = Singleton(MakePackage, find=find, produce=produce_evidence, clock=clock)
     check_invariants = Singleton(

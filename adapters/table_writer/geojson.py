@@ -14,6 +14,7 @@ from traffic_storage.domain.tabular import (
     coordinates,
     parsed_json,
     time_in,
+    time_text,
 )
 from traffic_storage.ports.table_writer import TableWriter
 
@@ -78,5 +79,5 @@ class GeoJsonTable(TableWriter):
         if isinstance(cell, str) and column.type is CellType.JSON:
             return orjson.Fragment(cell)
         if isinstance(cell, int) and column.type is CellType.TIME:
-            return time_in(self._form.zone)(cell).isoformat()
+            return time_text(time_in(self._form.zone)(cell))
         return cell

@@ -5,7 +5,15 @@ from collections.abc import AsyncGenerator, Sequence
 import orjson
 
 from traffic_storage.adapters.threads.pool import Threads
-from traffic_storage.domain.tabular import Batch, Cell, CellType, Column, TableForm, time_in
+from traffic_storage.domain.tabular import (
+    Batch,
+    Cell,
+    CellType,
+    Column,
+    TableForm,
+    time_in,
+    time_text,
+)
 from traffic_storage.ports.table_writer import TableWriter
 
 
@@ -48,5 +56,5 @@ def _json_values(column: Column, cells: Sequence[Cell], form: TableForm) -> Sequ
         return [None if cell is None else orjson.Fragment(str(cell)) for cell in cells]
     if column.type is CellType.TIME:
         at = time_in(form.zone)
-        return [None if cell is None else at(int(cell)).isoformat() for cell in cells]
+        return [None if cell is None else time_text(at(int(cell))) for cell in cells]
     return cells

@@ -19,14 +19,14 @@ except ImportError as error:
         "install traffic-storage[export], or choose csv",
     ) from error
 
-_ROWS_IN_GROUP = 64 * 1024
-_GROUP_BYTES = 16 * 1024 * 1024
+_ROWS_IN_GROUP = 32 * 1024
+_GROUP_BYTES = 8 * 1024 * 1024
 
 
 class ParquetTable(TableWriter):
     """Writes Parquet: texts as strings, times as microseconds with the zone, JSON as strings.
 
-    Rows are collected for a row group of at most 64 Ki rows or about 16 MiB.
+    Rows are collected for a row group of about 32 Ki rows or 8 MiB.
     """
 
     def __init__(self, columns: Sequence[Column], form: TableForm) -> None:

@@ -100,7 +100,7 @@ async def test_pages_grow_until_they_are_large() -> None:
     values = Table(30_000)
     export, _ = export_of(values)
     await export.to_place(TableRequest(ExportFormat.NDJSON, columns=COLUMNS), "one")
-    assert max(values.asked) == 4000
+    assert max(values.asked) == 2000
 
 
 async def test_an_export_that_fails_leaves_no_file() -> None:

@@ -120,7 +120,7 @@ class TestParquet(Opened, TableWriterContract):
         batches = [batch_of_rows([(float(one),) for one in range(50_000)], number)] * 4
         data = await written(open_table, self.file_format, batches, number)
         found = parquet.ParquetFile(io.BytesIO(data))
-        assert (found.num_row_groups, found.metadata.num_rows) == (2, 200_000)
+        assert (found.num_row_groups, found.metadata.num_rows) == (4, 200_000)
 
 
 class TestXlsx(Opened, TableWriterContract):

@@ -25,6 +25,7 @@ from traffic_storage.domain.tabular import (
     number_text,
     parsed_json,
     time_in,
+    time_text,
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,6 +61,12 @@ def test_a_time_is_written_in_the_zone_and_read_back_equal(time: datetime, zone:
     assert written == at == time_in(form.zone)(micros(at))
     assert written.utcoffset() == at.astimezone(zone).utcoffset()
     assert EPOCH + timedelta(microseconds=micros(at)) == at
+
+
+def test_a_time_has_no_zeros_at_the_end_of_its_fraction() -> None:
+    at = datetime(2025, 11, 1, 10, 0, 10, tzinfo=MADRID)
+    assert time_text(at) == "2025-11-01T10:00:10+01:00"
+    assert time_text(at.replace(microsecond=500_000)) == "2025-11-01T10:00:10.5+01:00"
 
 
 def test_cells_are_written_by_their_type() -> None:

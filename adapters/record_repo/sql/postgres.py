@@ -279,7 +279,7 @@ async def _copied(
     async def take(data: bytes) -> None:
         parts.append(data)
 
-    begin = f"BEGIN READ ONLY; SET LOCAL TimeZone = '{zone}'"
+    begin = f"BEGIN READ ONLY; SET LOCAL DateStyle = 'ISO'; SET LOCAL TimeZone = '{zone}'"
     await connection.execute(begin, timeout=seconds_until(deadline))
     status = await connection.copy_from_query(
         sql, *args, output=take, format="csv", timeout=seconds_until(deadline)

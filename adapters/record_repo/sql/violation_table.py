@@ -48,9 +48,7 @@ class SqlViolationTable:
         bound, key = table_pages.key_at(query, rows)
         found = await driver.read(bound, [key])
         last = _cursor_of(found[0]) if found else None
-        statement, args = table_pages.rendered_page(
-            query, columns, last, neutralise=form.neutralise
-        )
+        statement, args = table_pages.rendered_page(query, columns, last, form)
         data, count = await driver.csv(statement, args, form.zone.key)
         return RenderedBatch(data, count, last)
 
