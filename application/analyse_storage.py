@@ -34,9 +34,9 @@ from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.samples import Samples
 from traffic_storage.ports.store_registry import StoreRegistry
 
-SAMPLED = 1000
+SAMPLED = 500
 """The number of files of each kind that are sampled."""
-NEWEST = 5000
+NEWEST = 3000
 """The number of the newest files of each kind among which duplicates are looked for."""
 _HISTORY_DAYS = 180
 _RATE_DAYS = 28

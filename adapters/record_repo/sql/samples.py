@@ -6,6 +6,7 @@ from datetime import date
 from hashlib import blake2b
 from itertools import groupby
 from random import Random
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -20,11 +21,16 @@ from traffic_storage.domain.usage import DailyUsage, DeviceUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.samples import Samples
 
+T = TypeVar("T")
+
 _MOST_LOOKED_AT = 200
 _DRAWN_PAGES = 8
 """How many rows of PostgreSQL's pages are drawn for each one that is kept."""
-_DRAWN_ROWS = 2
+_DRAWN_ROWS = 1.25
+"""How many rows of the kind are expected among SQLite's drawn numbers for each one that is kept."""
 _AT_LEAST = 50
+_LOOKED_UP = 250
+"""The number of rows that one read looks up: each may be a page from a slow disk."""
 
 
 @frozen
@@ -34,13 +40,12 @@ class _Population:
     rows: int
     table: int
 
-    def numbers(self, last: int, limit: int, seed: int) -> str:
-        """Return numbers of rows, 1 to `last`, as a JSON list: about twice `limit` are of wanted rows."""
-        count = _AT_LEAST + _DRAWN_ROWS * limit * last // max(1, self.rows)
-        drawn = Random(seed).sample(  # noqa: S311 - a sample, no secret
+    def numbers(self, last: int, limit: int, seed: int) -> Sequence[int]:
+        """Return numbers of rows, 1 to `last`, of which a quarter more than `limit` are wanted ones."""
+        count = _AT_LEAST + int(_DRAWN_ROWS * limit * last / max(1, self.rows))
+        return Random(seed).sample(  # noqa: S311 - a sample, no secret
             range(1, last + 1), min(last, count, _AT_LEAST + _MOST_LOOKED_AT * limit)
         )
-        return json.dumps(drawn)
 
     def percent(self, limit: int) -> float:
         """Return the percentage of pages to draw."""
@@ -72,8 +77,7 @@ class SqlSamples(Samples):
             (sample_statements.SAMPLED_FILES, sample_statements.LAST_FILE),
             (population, limit, seed, kind.value),
         )
-        found = await self._driver.read(statements.FILE, [(one,) for one in ids]) if ids else ()
-        return rows.files_of(found)
+        return rows.files_of(await self._rows(statements.FILE, ids))
 
     async def sample_violations(self, limit: int, seed: int) -> Sequence[StoredViolation]:
         usage = rows.usage_of(await self._driver.read(statements.USAGE, [()]))
@@ -82,10 +86,7 @@ class SqlSamples(Samples):
             (sample_statements.SAMPLED_VIOLATIONS, sample_statements.LAST_VIOLATION),
             (population, limit, seed, ""),
         )
-        executions = [(one,) for one in ids]
-        if not executions:
-            return ()
-        return rows.violations_of(await self._driver.read(statements.VIOLATION, executions))
+        return rows.violations_of(await self._rows(statements.VIOLATION, ids))
 
     async def newest_contents(self, kind: FileKind, limit: int) -> Sequence[Content]:
         args = (kind.value, limit)
@@ -101,9 +102,22 @@ class SqlSamples(Samples):
         (sampled, last), (population, limit, seed, kind) = of, wanted
         ((highest,),) = await self._driver.read(last, [()])
         numbers = population.numbers(highest, limit, seed)
-        args = (kind, numbers, population.percent(limit), seed)
-        ids = [row[0] for row in await self._driver.read(sampled, [args])]
+        ids: list[str] = []
+        # PostgreSQL needs no numbers, and draws all at once.
+        for part in _parts(numbers) or [numbers]:
+            args = (kind, json.dumps(part), population.percent(limit), seed)
+            ids += [row[0] for row in await self._driver.read(sampled, [args])]
         return sorted(ids, key=lambda one: _shuffled(one, seed))[:limit]
+
+    async def _rows(self, statement: Statement, ids: Sequence[str]) -> Sequence[rows.Row]:
+        found: list[rows.Row] = []
+        for part in _parts(ids):
+            found += await self._driver.read(statement, [(one,) for one in part])
+        return found
+
+
+def _parts(values: Sequence[T]) -> Sequence[Sequence[T]]:
+    return [values[at : at + _LOOKED_UP] for at in range(0, len(values), _LOOKED_UP)]
 
 
 def _shuffled(row_id: str, seed: int) -> bytes:
