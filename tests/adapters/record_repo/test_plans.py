@@ -35,6 +35,7 @@ from traffic_storage.adapters.record_repo.sql import (
     reconciliation_statements,
     retention_statements,
     rows,
+    sample_statements,
     statements,
     violation_pages,
 )
@@ -101,6 +102,7 @@ for _module in (
     job_statements,
     reconciliation_statements,
     retention_statements,
+    sample_statements,
 ):
     STATEMENTS |= {
         f"{_module.__name__.rpartition('.')[2]} {name}": found
@@ -195,7 +197,7 @@ TABLES: Mapping[str, Callable[[], Iterator[Args]]] = {
     "usage_delta": _deltas,
 }
 _FOLDED = f"UPDATE usage_fold SET watermark = {FEW}"
-_STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1, 0)
+_STORE: Args = ("local-1", "local", "here", _AT, None, None, None, None, 1, 0, False)
 
 
 @pytest.fixture(scope="module")
