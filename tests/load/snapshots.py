@@ -19,6 +19,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tests.load.rebuild import Catalogue, all_rows, decide, fill, recompute
+from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import PostgresAddress, PostgresServer, S3Address, S3Server
 from tests.support.setups import config
 from traffic_storage import Container, StorageConfig, StorageStrategy
@@ -65,7 +66,13 @@ class Servers:
 
 
 def _settings(folder: Path, **more: Any) -> StorageConfig:
-    return config(folder, workers=0, accept_unknown_video=True, **more)
+    return config(
+        folder,
+        workers=0,
+        accept_unknown_video=True,
+        db_timeout_seconds=PATIENT_SECONDS,
+        **more,
+    )
 
 
 @frozen
