@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,7 +161,9 @@ async def _check_creation(source: StorageConfig) -> bool:
 
 async def _delete(source: StorageConfig) -> None:
     async with running(build(source, StorageStrategy.LOCAL_ONLY)) as container:
-        await container.delete_snapshot()(NAME)
+        # It was killed before it had written anything.
+        with suppress(NotFound):
+            await container.delete_snapshot()(NAME)
 
 
 def kills(folder: Path, *, count: int, files: int, seed: int, say: Callable[[str], None]) -> None:
