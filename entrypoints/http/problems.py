@@ -12,6 +12,7 @@ from traffic_storage.domain.errors import (
     Conflict,
     DigestMismatch,
     InvalidInput,
+    LowQuality,
     NoGoodReplica,
     NotFound,
     StorageFull,
@@ -96,6 +97,7 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         PreconditionFailed: ProblemType(
             "precondition-failed", 412, "The file's ETag does not match If-Match"
         ),
+        LowQuality: ProblemType("low-quality", 422, "The input has an error that validating found"),
         TooLarge: ProblemType("too-large", 413, "The input exceeds a limit"),
         UnsupportedMedia: ProblemType("unsupported-media", 415, "The media type is not accepted"),
         UnsupportedRequest: ProblemType(

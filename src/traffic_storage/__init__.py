@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from traffic_storage.domain.errors import Conflict as Conflict
     from traffic_storage.domain.errors import DigestMismatch as DigestMismatch
     from traffic_storage.domain.errors import InvalidInput as InvalidInput
+    from traffic_storage.domain.errors import LowQuality as LowQuality
     from traffic_storage.domain.errors import NoGoodReplica as NoGoodReplica
     from traffic_storage.domain.errors import NotFound as NotFound
     from traffic_storage.domain.errors import StorageFull as StorageFull
@@ -109,6 +110,7 @@ __all__ = [
     "InvalidInput",
     "JudgedRecord",
     "LocalStorageManager",
+    "LowQuality",
     "NoGoodReplica",
     "NotFound",
     "OutcomeUnknown",
@@ -140,6 +142,7 @@ __all__ = [
 # Public name → module and name in it. The managers are adapters under the names of the
 # specification. The imports above give type checkers the same names.
 _PLACES = {
+    "LowQuality": "traffic_storage.domain.errors:LowQuality",
     "EXAMPLE_PROFILES": "traffic_storage.domain.profiles:EXAMPLE_PROFILES",
     "ClockProof": "traffic_storage.domain.profiles:ClockProof",
     "CompletenessProfile": "traffic_storage.domain.profiles:CompletenessProfile",
