@@ -29,6 +29,9 @@ logger = logging.getLogger("traffic_storage.measure")
 KEPT = timedelta(seconds=5)
 """For how long what was read of the catalogue serves further readers."""
 
+COVERAGE_KEPT = timedelta(minutes=1)
+"""The same for the coverage of verification, for which up to 100,000 entries a store are counted."""
+
 _MOST_SECONDS = 5.0
 
 
@@ -74,8 +77,9 @@ class Measurements:
 class Measure:
     """Gathers the figures from counters and indexes. No table is walked through.
 
-    What is read of the catalogue is kept for `kept`, and concurrent calls share one reading, so that
-    any number of readers costs the database no more than one.
+    What is read of the catalogue is kept for `kept`, the coverage of verification for
+    `coverage_kept`, and concurrent calls share one reading: any number of readers costs the database
+    no more than one.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Measure:
         clock: Clock,
         kinds: Sequence[JobKind],
         kept: timedelta = KEPT,
+        coverage_kept: timedelta = COVERAGE_KEPT,
     ) -> None:
         self._readings = readings
         self._catalogue = catalogue
@@ -105,6 +110,9 @@ class Measure:
         self._reading = asyncio.Lock()
         self._known: CatalogueFigures | None = None
         self._known_at = 0.0
+        self._coverage_kept = coverage_kept
+        self._coverage: Coverage | None = None
+        self._covered_at = 0.0
 
     async def __call__(self, *, is_started: bool = True) -> Measurements:
         """Return the current figures. `is_started`: whether the catalogue may be read already."""
@@ -127,7 +135,7 @@ class Measure:
 
     async def _figures(self) -> CatalogueFigures | None:
         async with self._reading:
-            if self._known is not None and self._age() < self._kept.total_seconds():
+            if self._known is not None and self._is_fresh(self._known_at, self._kept):
                 return self._known
             self._known = None
             try:
@@ -138,8 +146,8 @@ class Measure:
             self._known_at = self._clock.monotonic()
             return self._known
 
-    def _age(self) -> float:
-        return self._clock.monotonic() - self._known_at
+    def _is_fresh(self, at: float, kept: timedelta) -> bool:
+        return self._clock.monotonic() - at < kept.total_seconds()
 
     async def _read(self) -> CatalogueFigures:
         now = self._clock.now()
@@ -150,5 +158,11 @@ class Measure:
             await self._readings.recorded_pressures(),
             await self._readings.waiting_jobs(self._kinds),
             await self._readings.due_retention(now),
-            await self._verify_replicas.coverage(),
+            await self._current_coverage(),
         )
+
+    async def _current_coverage(self) -> Coverage:
+        if self._coverage is None or not self._is_fresh(self._covered_at, self._coverage_kept):
+            self._coverage = await self._verify_replicas.coverage()
+            self._covered_at = self._clock.monotonic()
+        return self._coverage

@@ -31,6 +31,7 @@ from traffic_storage.entrypoints.testing.faults.blob_store import FailingBlobSto
 from traffic_storage.entrypoints.testing.faults.record_repo import FailingRecordRepo
 
 PREFIX = "traffic_storage_"
+NOT = timedelta(0)
 Samples = Mapping[str, float]
 
 
@@ -65,7 +66,7 @@ def settings(tmp_path: Path) -> StorageConfig:
 async def container(settings: StorageConfig) -> AsyncIterator[Container]:
     """A service in memory whose metrics are read anew for each scrape."""
     container = in_memory_container(StorageStrategy.LOCAL_ONLY, settings)
-    container.measure.add_kwargs(kept=timedelta(0))
+    container.measure.add_kwargs(kept=NOT, coverage_kept=NOT)
     yield container
     await container.runtime().aclose()
 
@@ -188,7 +189,7 @@ async def test_without_its_database_the_metrics_of_the_process_remain(
 ) -> None:
     repo = FailingRecordRepo(InMemoryRecordRepo())
     container = in_memory_container(StorageStrategy.LOCAL_ONLY, settings, record_repo=repo)
-    container.measure.add_kwargs(kept=timedelta(0))
+    container.measure.add_kwargs(kept=NOT, coverage_kept=NOT)
     app = create_storage_app(container=container)
     async with (
         app.router.lifespan_context(app),
@@ -249,7 +250,7 @@ async def test_real_servers_and_a_worker_in_the_process(
         db_timeout_seconds=PATIENT_SECONDS,
     )
     container = build(settings, StorageStrategy.HYBRID)
-    container.measure.add_kwargs(kept=timedelta(0))
+    container.measure.add_kwargs(kept=NOT, coverage_kept=NOT)
     app = create_storage_app(container=container)
     async with (
         app.router.lifespan_context(app),
