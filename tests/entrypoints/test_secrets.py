@@ -19,6 +19,7 @@ from tests.support.canary import CANARY
 from tests.support.servers import Bucket, Database, RedisAddress
 from tests.support.setups import config
 from tests.support.waiting import until
+from traffic_storage import DataExporter, StorageService
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.container import build, running
@@ -133,8 +134,19 @@ async def test_no_secret_is_shown_by_a_service_at_work(
         await done("POST", "/lifecycle/retention", json={})
         counters = container.counters()
         await until(lambda: counters.files_copied >= 2)
+        await done("POST", "/lifecycle/snapshot", 201, json={"name": "one"})
+        await done("GET", "/exports/violations?format=csv")
+        for path in ("/analytics/storage", "/analytics/quality", "/lifecycle/snapshots"):
+            await done("GET", path)
         for path in ("/jobs", "/fixity", "/incidents", "/readyz", "/metrics", "/openapi.json"):
             await done("GET", path)
+        exporter = DataExporter(StorageService(container=container))
+        for name, exported in (
+            ("stats.json", exporter.export_statistics_json(tmp_path / "stats.json")),
+            ("package.zip", exporter.export_package(["V001"], tmp_path / "package.zip")),
+        ):
+            answers.append(repr(await exported))
+            answers.append((tmp_path / name).read_bytes().decode("latin-1"))
     await container.runtime().aclose()
     secrets = (
         *(s3_bucket.secret_key, postgres_database.password, redis_database.password),
