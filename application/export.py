@@ -7,7 +7,7 @@ of those that come or go meanwhile some. While one page is written, the next one
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from attrs import evolve, field, frozen
 
@@ -163,8 +163,9 @@ class Export:
             yield page
         finally:
             reading.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await reading
+            await asyncio.wait([reading])
+            if not reading.cancelled():
+                reading.exception()  # Seen, so that the loop does not report it.
 
     async def _page(self, request: TableRequest, rows: int) -> Batch | RenderedBatch:
         if request.format is ExportFormat.CSV:

@@ -31,8 +31,8 @@ class XlsxTable(TableWriter):
     """Writes one sheet. Texts are never formulas.
 
     Times are dates of the spreadsheet in the zone of the form, without an offset, to the
-    millisecond; the property *comments* of the file names the zone. A row is written to a temporary file when the next
-    one begins, and the archive is made at the end.
+    millisecond; the property *comments* of the file names the zone. A row is written to a temporary
+    file when the next one begins, and the archive is made at the end.
     """
 
     def __init__(self, columns: Sequence[Column], form: TableForm) -> None:
