@@ -139,7 +139,8 @@ def killed(what: str, folder: Path, location: Path, seconds: float) -> bool:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(seconds)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
         has_ended = process.poll() is not None
         process.kill()
     return has_ended
