@@ -6,7 +6,7 @@ from tests.crash.kill_loop import SETUPS, run
 from tests.crash.writer import is_large
 
 # `python -m tests.crash.kill_loop --kills N` does more.
-KILLS = 10
+KILLS = 6
 pytestmark = pytest.mark.timeout(900)  # many starts of a service, one after the other
 
 

@@ -1,4 +1,4 @@
-"""Links between the pages of the documentation lead somewhere."""
+"""Links between the pages of the documentation, and to its pictures, lead somewhere."""
 
 import re
 
@@ -21,4 +21,6 @@ def test_each_link_has_its_page_and_heading() -> None:
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
         assert target.is_file(), f"{page.name}: {link}"
-        assert not anchor or anchor in anchors(target.read_text("utf-8")), f"{page.name}: {link}"
+        if not anchor:
+            continue
+        assert anchor in anchors(target.read_text("utf-8")), f"{page.name}: {link}"

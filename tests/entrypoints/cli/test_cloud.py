@@ -10,7 +10,7 @@ from tests.entrypoints.cli.test_get import FILM
 from tests.support.servers import Bucket
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 
-RUNS = 3
+RUNS = 2
 
 
 @pytest.fixture
