@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
-from orjson import dumps, loads
+from orjson import OPT_SORT_KEYS, dumps, loads
 
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.errors import InvalidInput
@@ -82,9 +82,9 @@ def micros(moment: datetime) -> int:
 
 
 def json_text(value: Json) -> str:
-    """Return a JSON value as text without spaces, its keys in their order."""
+    """Return a JSON value as text without spaces, its keys sorted: equal records have equal rows."""
     try:
-        return dumps(value, default=dict).decode()
+        return dumps(value, default=dict, option=OPT_SORT_KEYS).decode()
     except TypeError:  # An integer beyond 64 bits.
         return canonical_json(value).decode()
 
