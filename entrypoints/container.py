@@ -374,6 +374,13 @@ def _caching(settings: StorageConfig) -> Caching:
     )
 
 
+def _package_verifier() -> bytes:
+    """Return the text of the program that an evidence package contains."""
+    from importlib.resources import files
+
+    return files("traffic_storage.entrypoints").joinpath("package_verifier.py").read_bytes()
+
+
 def _owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
 
@@ -1030,7 +1037,13 @@ class Container(DeclarativeContainer):
     export = Singleton(
         Export, table=_record_repo, open_table=Object(open_table), targets=Called(export_targets)
     )
-    make_package = Singleton(MakePackage, find=find, produce=produce_evidence, clock=clock)
+    make_package = Singleton(
+        MakePackage,
+        find=find,
+        produce=produce_evidence,
+        clock=clock,
+        verifier=Called(_package_verifier),
+    )
     check_invariants = Singleton(
         CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids
     )

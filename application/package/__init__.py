@@ -10,7 +10,6 @@ and nothing larger than a chunk is in memory.
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from importlib.resources import files as resources
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
@@ -45,12 +44,15 @@ PAGE = "README.html"
 
 
 class MakePackage:
-    """Makes evidence packages."""
+    """Makes evidence packages. `verifier` is the text of the program that checks one."""
 
-    def __init__(self, *, find: Find, produce: ProduceEvidence, clock: Clock) -> None:
+    def __init__(
+        self, *, find: Find, produce: ProduceEvidence, clock: Clock, verifier: bytes
+    ) -> None:
         self._find = find
         self._produce = produce
         self._clock = clock
+        self._verifier = verifier
 
     async def open(self, violation_ids: Sequence[str], principal: Principal) -> "OpenPackage":
         """Look up the violations and their available files, and make the manifest.
@@ -81,7 +83,7 @@ class MakePackage:
             own = [member_of(record, texts[record]), *file_members(folder, files)]
             sections.append((violation, own))
         texts[PAGE] = page_of(sections, at=at, by=by)
-        texts[VERIFIER] = _verifier()
+        texts[VERIFIER] = self._verifier
         members = [member_of(name, texts[name]) for name in (PAGE, VERIFIER)]
         members += [member for _, own in sections for member in own]
         texts[MANIFEST] = manifest_json(members, ids, at=at, by=by)
@@ -178,7 +180,3 @@ class _Sink:
         """Return what was written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def _verifier() -> bytes:
-    return resources(__package__).joinpath("verifier.py").read_bytes()

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
-from traffic_storage.application.package import verifier
 from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, NotFound
 from traffic_storage.domain.events import EventKind
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.principal import Principal
+from traffic_storage.entrypoints import package_verifier as verifier
 
 EVERYBODY = Principal("operator")
 MEDIA = film(1, 3000)
