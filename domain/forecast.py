@@ -147,7 +147,7 @@ def forecasts_at(method: Method, series: Series, origins: Sequence[int], days: i
             rows = [np.full(days, series[at - WEEK : at].mean()) for at in origins]
         case Method.SEASONAL_NAIVE:
             rows = [np.resize(series[at - WEEK : at], days) for at in origins]
-        case Method.DAMPED_TREND | Method.DAMPED_TREND_WEEKLY:
+        case _:
             seasonal = method is Method.DAMPED_TREND_WEEKLY
             rows = _smoothed(series, origins, days, seasonal=seasonal)
     found: Series = np.maximum(0.0, np.array(rows))

@@ -55,8 +55,8 @@ _NAME = {
     "examples": ["daily_backup_001"],
 }
 
-NameText = Annotated[str, Body(embed=True, **_NAME)]  # type: ignore[call-overload]
-NamePath = Annotated[str, Path(**_NAME)]  # type: ignore[call-overload]
+NameText = Annotated[str, Body(embed=True, **_NAME)]
+NamePath = Annotated[str, Path(**_NAME)]
 
 
 @frozen

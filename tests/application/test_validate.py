@@ -79,7 +79,7 @@ async def test_what_is_no_image_is_invalid_and_has_no_metrics(
         await validate.image(b"no image"),
         await validate.image(truncated(raw_picture(picture))),
         await validate.image(tmp_path / "absent.raw"),
-        validate.pixels(np.zeros((2, 2), np.float64)),  # type: ignore[arg-type]
+        validate.pixels(np.zeros((2, 2), np.float64)),
         validate.pixels(np.zeros((200, 200), np.uint8)),
     ]
     for verdict in verdicts:

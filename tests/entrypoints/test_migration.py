@@ -120,7 +120,7 @@ async def test_to_other_servers_and_back(
             again, last = await third.retrieve_file(name)
             assert again == data
             for field in ("sha256", "created_at", "captured_at", "violation_id", "expires_at"):
-                assert last[field] == first[field]  # type: ignore[literal-required]
+                assert last[field] == first[field]
         assert [one["hold_id"] for one in (await third.list_holds()).items] == [hold["hold_id"]]
         old = await source_storage.get_violation_records()
         assert await third.get_violation_records() == old

@@ -114,7 +114,7 @@ class TableWriterContract:
         ((info, time, violation_id),) = self.read(data, columns)
         assert (info, violation_id) == ({"a": 1}, "V001")
         assert isinstance(time, datetime)
-        assert abs(time.timestamp() - row[1] / 1e6) < 0.001  # type: ignore[operator]
+        assert abs(time.timestamp() - row[1] / 1e6) < 0.001
 
     async def test_a_table_that_is_not_ended_can_be_closed(self, open_table: OpenTable) -> None:
         """`aclose`: also of a table that was not ended."""
