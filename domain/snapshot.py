@@ -47,8 +47,11 @@ SCHEDULED = "scheduled-"
 
 T = TypeVar("T")
 
+SNAPSHOT_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""The regular expression of the names of snapshots."""
+
 _SCHEMA = "traffic-storage/snapshot/1"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(SNAPSHOT_NAME)
 _FOLDERS = 1024
 _DAY_MILLISECONDS = 86_400_000
 _MOST_DAMAGED = 1000

@@ -27,7 +27,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.principal import Scope
-from traffic_storage.domain.snapshot import snapshot_name
+from traffic_storage.domain.snapshot import SNAPSHOT_NAME, snapshot_name
 from traffic_storage.entrypoints.http.errors import BadRequest, DeviceNotAllowed
 from traffic_storage.entrypoints.http.jobs import accepted, prefers_async
 from traffic_storage.entrypoints.http.responses import JsonResponse
@@ -50,13 +50,18 @@ from traffic_storage.entrypoints.snapshot_views import (
 from traffic_storage.entrypoints.views import JobView
 
 _ACCESS = Access(Scope.MAINTENANCE)
-_NAME = {
-    "description": "the name of the snapshot: 1 to 100 letters, digits and . _ -",
-    "examples": ["daily_backup_001"],
-}
+_DESCRIPTION = "the name of the snapshot: 1 to 100 letters, digits and . _ -"
+# The pattern is published; `snapshot_name` checks it, with a clearer error.
+_SCHEMA = {"pattern": f"^{SNAPSHOT_NAME}$"}
+_EXAMPLES = ["daily_backup_001"]
 
-NameText = Annotated[str, Body(embed=True, **_NAME)]
-NamePath = Annotated[str, Path(**_NAME)]
+NameText = Annotated[
+    str,
+    Body(embed=True, description=_DESCRIPTION, examples=_EXAMPLES, json_schema_extra=_SCHEMA),
+]
+NamePath = Annotated[
+    str, Path(description=_DESCRIPTION, examples=_EXAMPLES, json_schema_extra=_SCHEMA)
+]
 
 
 @frozen

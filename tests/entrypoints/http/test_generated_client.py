@@ -26,7 +26,7 @@ def generated(app: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     document.write_text(json.dumps(app.openapi()))
     # The generator knows raw bytes under one name only.
     raw = app.openapi()["paths"]["/files/{file_id}/content"]["put"]["requestBody"]["content"]
-    kinds = dict.fromkeys(raw, "application/octet-stream")
+    kinds = dict.fromkeys([*raw, "application/zip"], "application/octet-stream")
     config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": kinds}))
     made = subprocess.run(
         [

@@ -55,9 +55,13 @@ PLAUSIBLE: dict[str, object] = {
     "violation_type": "speed",
     "vehicle_class": "car",
     "duration_seconds": 10,
+    "violation_ids": ["V001"],
 }
 OPAQUE = ("sha256", "image_sha256", "video_sha256", "Content-Digest", "cursor")
 
+
+# What only other settings allow; `test_migrations.py` sees its good answers.
+NOT_HERE = frozenset({"/migrations"})
 
 # An incident for each operation on one.
 INCIDENTS = {
@@ -166,6 +170,7 @@ async def _store_some(client: httpx.AsyncClient, container: Container) -> None:
     await container.purge().due()
     for address in ("/files/deleted", "/violations/V-deleted"):
         await client.delete(address, params=DELETION)
+    await client.post("/lifecycle/snapshot", json={"name": "S-1"})
     placed = await client.post("/holds", json={**HOLD, "file_id": "V001~metadata"})
     ENDING["/holds/{hold_id}/release", "POST"] = {"hold_id": placed.json()["hold_id"]}
 
@@ -181,7 +186,8 @@ def test_every_answer_is_as_published(
 
 
 @pytest.mark.parametrize(
-    ("path", "method"), [(p, m) for p, m, mode in cases() if mode is GenerationMode.POSITIVE]
+    ("path", "method"),
+    [(p, m) for p, m, mode in cases() if mode is GenerationMode.POSITIVE and p not in NOT_HERE],
 )
 def test_every_good_answer_is_as_published(url: str, path: str, method: str) -> None:
     statuses: set[int] = set()
@@ -246,6 +252,8 @@ def name_what_is_there(case: Case, path: str, token: str) -> None:
             case.body = {"resolution": "the copy was restored"}
     elif path in JOBS:
         case.path_parameters = {"job_id": str(JOBS[path])}
+    elif path.startswith("/lifecycle/snapshots/{name}") and case.method == "POST":
+        case.path_parameters = {"name": "S-1"}
     elif path == "/access/{token}":
         case.path_parameters = {"token": token}
 
