@@ -184,7 +184,7 @@ def data_quality(
 
 def device_trends(images: Mapping[str, Sequence[JudgedSample]]) -> tuple[DeviceTrend, ...]:
     """Return the metrics of devices that change: significant at a false discovery rate of 1 %,
-    and by at least a fifth of the larger end of the fitted line.
+    and by at least a fifth of the larger end of the fitted line. Noise that falls is not told.
     """
     found: dict[tuple[str, str], Trend] = {}
     for device_id, samples in images.items():
@@ -198,8 +198,14 @@ def device_trends(images: Mapping[str, Sequence[JudgedSample]]) -> tuple[DeviceT
         DeviceTrend(*key, found[key])
         for key in sure
         if _relative_change(found[key]) >= _LEAST_CHANGE
+        and not _is_less_noise(*key[1:], found[key])
     ]
     return tuple(sorted(kept, key=lambda one: (one.trend.p_value, one.device_id, one.metric)))
+
+
+def _is_less_noise(metric: str, trend: Trend) -> bool:
+    """Return whether a trend only says that the images have less noise, as blurred ones have."""
+    return metric == "noise" and trend.last < trend.first
 
 
 def _relative_change(trend: Trend) -> float:

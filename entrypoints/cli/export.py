@@ -1,5 +1,6 @@
 """`traffic-storage export`: violations as a table, statistics as JSON, evidence packages."""
 
+import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 app = App(name="export", help="Export violations, statistics and evidence packages to files.")
 
 _PIPE = "-"
+_BINARY = frozenset({"parquet", "xlsx"})
 
 Output: TypeAlias = Annotated[
     str, Parameter(name=("--output", "-o"), allow_leading_hyphen=True, show_default=False)
@@ -86,7 +88,7 @@ async def violations(
     keep_formulas:
         Write a text of CSV unchanged that a spreadsheet would take for a formula.
     force:
-        Overwrite an existing file.
+        Overwrite an existing file; write Parquet or XLSX to a terminal.
     json:
         Print file, rows, bytes and SHA-256 as one JSON object (needs --output FILE).
     """
@@ -95,6 +97,7 @@ async def violations(
 
     settings = session.settings()
     _check_output(output, as_json=json)
+    _refuse_terminal(output, format, force=force)
     request = table_request(
         format,
         instant_of(start, "start", settings),
@@ -194,6 +197,13 @@ async def _advancing(
         async for piece in pieces:
             bar.advance(len(piece.data))
             yield piece
+
+
+def _refuse_terminal(output: str, file_format: str, *, force: bool) -> None:
+    if output == _PIPE and file_format in _BINARY and sys.stdout.isatty() and not force:
+        raise InvalidInput.of(
+            "--output", f"is a terminal, which can't show {file_format}", "give -o FILE, or --force"
+        )
 
 
 def _check_output(output: str, *, as_json: bool) -> None:

@@ -96,6 +96,18 @@ def test_a_sure_but_small_change_is_not_told() -> None:
     assert "rises from 0 to 0.19" in trend.words
 
 
+def test_noise_that_rises_is_told_and_noise_that_falls_is_not() -> None:
+    def noisy(slope: float) -> list[JudgedSample]:
+        return [
+            evolve(one, image=evolve(IMAGE, metrics=evolve(IMAGE.metrics, noise=5 + slope * day)))
+            for day, one in enumerate(sharp("cam-1", day, 0.2) for day in range(20))
+        ]
+
+    (trend,) = device_trends({"cam-1": noisy(0.2)})
+    assert trend.metric == "noise"
+    assert device_trends({"cam-1": noisy(-0.2)}) == ()
+
+
 @pytest.mark.parametrize("size", [0, 10_001, True, 1.0, "5"])
 def test_the_size_of_a_sample_is_checked(size: Any) -> None:
     with pytest.raises(InvalidInput, match="sample_size"):

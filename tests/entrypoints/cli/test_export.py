@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -12,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.entrypoints.cli.command import Shell
+from tests.entrypoints.cli.command import PROGRAM, Shell
 from traffic_storage import StorageConfig, StorageService, ViolationRecord
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 
 
 @pytest.fixture
@@ -88,3 +90,20 @@ def test_a_package_is_verified_by_its_own_program(stored: Shell) -> None:
     stored("export", "package", "V9", "-o", stored.home / "other.zip", code=4)
     stored("export", "package", "V0", "-o", "-", code=2)
     assert not (stored.home / "other.zip").exists()
+
+
+def test_a_terminal_gets_no_binary_table(stored: Shell) -> None:
+    shown, told = os.openpty()
+    try:
+        done = subprocess.run(
+            [PROGRAM, "export", "violations", "--format", "parquet"],
+            stdout=told,
+            stderr=subprocess.PIPE,
+            env={"HOME": str(stored.home), "TERM": "dumb"},
+            check=False,
+        )
+    finally:
+        os.close(shown)
+        os.close(told)
+    assert done.returncode == ExitCode.USAGE
+    assert b"is a terminal, which can't show parquet" in done.stderr
