@@ -228,7 +228,7 @@ async def test_a_cancel_while_a_failure_is_cleaned_up_leaves_no_body(job: str) -
     store, names = JOBS[job]
     steps = await steps_of(StorageStrategy.LOCAL_ONLY, store)
     for step in [step for step in steps if not step.call.startswith("repo")]:
-        for turns in range(0, len(steps) + 20, 3):
+        for turns in range(0, len(steps) + 20, 5):
             rig = Rig()
             async with rig.running() as service:
                 rig.script.begin((step, lambda: StorageUnavailable("failed on purpose")))

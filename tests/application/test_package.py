@@ -85,7 +85,7 @@ def test_a_package_has_the_media_byte_for_byte_and_all_digests(
     assert findings(members, digest) == findings(members, None) == []
 
 
-@settings(max_examples=60, suppress_health_check=[*HealthCheck], deadline=None)
+@settings(max_examples=25, suppress_health_check=[*HealthCheck], deadline=None)
 @given(data=st.data())
 def test_a_byte_that_is_flipped_in_any_member_is_told(
     package: tuple[dict[str, bytes], str], data: st.DataObject

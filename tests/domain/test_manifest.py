@@ -42,7 +42,7 @@ from traffic_storage.entrypoints.testing.units import NOON, new_file
 
 # The longest that the rules allow: each character of these takes twelve as ASCII.
 ASTRAL = st.characters(min_codepoint=0x1F300, max_codepoint=0x1FAFF).filter(str.isprintable)
-few = settings(max_examples=40)
+few = settings(max_examples=20)
 LONG_IDS = st.text("ABCXYZabcxyz0123456789._-:@+=", min_size=150)
 
 

@@ -70,7 +70,7 @@ def anything(test: Callable[..., None]) -> Callable[..., None]:
         cloud=st.none() | CLOUDS,
         thresholds=THRESHOLDS,
     )
-    return settings(max_examples=400)(situations(test))
+    return settings(max_examples=150)(situations(test))
 
 
 def may_be_written(store: StoreStatus, size: int) -> bool:

@@ -116,7 +116,7 @@ def test_slight_damage_is_a_warning() -> None:
     assert str(quality.warnings[0]).startswith("metrics.noise: is ")
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(PICTURES)
 def test_any_picture_has_metrics_in_their_ranges(image: Pixels) -> None:
     metrics = image_metrics(image)
@@ -136,7 +136,7 @@ def test_alpha_and_grey_as_colour_change_nothing() -> None:
     assert image_metrics(colour) == image_metrics(grey) == image_metrics(translucent)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.integers(1, 9000), st.integers(1, 9000))
 def test_a_large_image_is_sampled_all_over(height: int, width: int) -> None:
     image = np.broadcast_to(np.zeros((), np.uint8), (height, width))

@@ -144,7 +144,7 @@ def test_overlap_is_the_intersection_over_the_union() -> None:
     assert overlap(BOX, (300.0, 300.0, 400.0, 400.0)) == 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(kit.records())
 def test_a_record_is_judged_like_its_raw_fields(record: ViolationRecord) -> None:
     around = Circumstances(received_at=NOON)
@@ -154,7 +154,7 @@ def test_a_record_is_judged_like_its_raw_fields(record: ViolationRecord) -> None
     assert as_record.sighting == as_raw.sighting
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(st.dictionaries(NAMES, RAW))
 def test_anything_can_be_judged_and_is_valid_only_if_it_can_be_constructed(
     raw: dict[str, Any],
