@@ -50,7 +50,7 @@ __all__ = [
 _IS_CI = os.environ.get("CI") == "true"
 settings.register_profile(
     "patient",
-    max_examples=30 if _IS_CI else 100,
+    max_examples=20 if _IS_CI else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=_IS_CI,

@@ -31,7 +31,7 @@ from traffic_storage.entrypoints.testing.faults.blob_store import (
 from traffic_storage.ports.blob_store import BlobStore
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
-MACHINE = settings(max_examples=10, stateful_step_count=25, deadline=None)
+MACHINE = settings(max_examples=6, stateful_step_count=25, deadline=None)
 CLOCK = SystemClock()
 SHARED_MEMORY = Path("/dev/shm")
 LIMIT_BYTES = 64 * 1024 * 1024

@@ -22,7 +22,7 @@ from traffic_storage.entrypoints.testing.faults.cache import FailingCache
 from traffic_storage.ports.cache import Cache, CacheHealth
 
 START = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
-MACHINE = settings(max_examples=25, stateful_step_count=30, deadline=None)
+MACHINE = settings(max_examples=15, stateful_step_count=30, deadline=None)
 
 
 def redis_at(address: RedisAddress, *, cluster: bool = False) -> RedisCache:

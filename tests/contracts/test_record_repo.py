@@ -27,7 +27,7 @@ from traffic_storage.entrypoints.testing.units import new_file, store
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 from traffic_storage.ports.record_repo import RecordRepo
 
-MACHINE = settings(max_examples=20, stateful_step_count=30, deadline=None)
+MACHINE = settings(max_examples=12, stateful_step_count=30, deadline=None)
 
 
 class TestMemory(InMemory, RecordRepoContract):

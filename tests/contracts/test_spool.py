@@ -22,7 +22,7 @@ from traffic_storage.entrypoints.testing.contracts.spool import (
 from traffic_storage.entrypoints.testing.faults.spool import FailingSpool
 from traffic_storage.ports.spool import Spool
 
-MACHINE = settings(max_examples=12, stateful_step_count=20, deadline=None)
+MACHINE = settings(max_examples=8, stateful_step_count=20, deadline=None)
 
 
 class TestMemory(SpoolContract):

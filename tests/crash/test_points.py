@@ -36,9 +36,21 @@ def test_a01_nothing_is_lost_or_happens_twice(
     assert harness.visit(SCENARIOS[name], setup, point).broken == []
 
 
+# Killed at random moments by commands of their own: `python -m tests.load.snapshot_faults`, and
+# `python -m tests.load.migrate`.
+ELSEWHERE = {
+    "create_snapshot",
+    "verify_snapshot",
+    "restore_snapshot",
+    "schedule_snapshot",
+    "migrate",
+}
+
+
 def test_each_kind_of_job_has_a_scenario(tmp_path: Path) -> None:
     visited = {kind for scenario in SCENARIOS.values() for kind in scenario.kinds}
-    assert visited == set(build(config(tmp_path)).handlers())
+    assert visited.isdisjoint(ELSEWHERE)
+    assert visited | ELSEWHERE == set(build(config(tmp_path)).handlers())
 
 
 @pytest.mark.parametrize("setup", SETUPS)

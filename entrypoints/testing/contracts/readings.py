@@ -17,6 +17,7 @@ from traffic_storage.domain.pressure import (
     RecordedPressure,
 )
 from traffic_storage.domain.readings import DueRetention, WaitingJobs
+from traffic_storage.entrypoints.testing.contracts.deletions import all_events
 from traffic_storage.entrypoints.testing.contracts.record_repo import local
 from traffic_storage.entrypoints.testing.contracts.retention import stored
 from traffic_storage.entrypoints.testing.units import NOON, new_file
@@ -81,7 +82,7 @@ class ReadingsContract:
         assert not await repo.apply(note(StoreId("unknown"), PressureLevel.FULL))
         recorded = await repo.recorded_pressures()
         assert recorded == {place.store_id: RecordedPressure(PressureLevel.FORECAST)}
-        assert [one.event for one in await repo.events()] == [forecast.event]
+        assert [one.event for one in await all_events(repo)] == [forecast.event]
 
     async def test_a_level_that_only_lowers_raises_nothing(self, repo: RecordRepo) -> None:
         """NotePressure: with only_lowers, only a higher recorded level is replaced."""
@@ -102,6 +103,6 @@ class ReadingsContract:
             await repo.apply(alert(place.store_id, raised=raised))
         recorded = await repo.recorded_pressures()
         assert recorded[place.store_id] == RecordedPressure(PressureLevel.FORECAST, is_raised=True)
-        events = [one.event for one in await repo.events()]
+        events = [one.event for one in await all_events(repo)]
         told = [one.details["raised"] for one in events if one.kind is EventKind.USAGE_ALERT]
         assert told == [True, False, True]

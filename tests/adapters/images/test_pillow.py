@@ -237,7 +237,7 @@ class TestCutAndBroken:
 
     @settings(
         deadline=None,
-        max_examples=300,
+        max_examples=150,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(seed=st.integers(0, 2**32 - 1), data=st.sampled_from(MANY))

@@ -285,12 +285,10 @@ def test_an_output_that_cant_be_written_is_told(program: Program) -> None:
     asyncio.run(store_a_violation(program.home / ".local" / "share" / "traffic-storage"))
 
     for arguments in (
-        ("stats", "--json"),
         ("stats",),
         ("get", "M"),
         ("violations", "--json"),
         ("store", "m.json", "--json"),
-        ("--help",),
         ("get", "--help"),
     ):
         with Path("/dev/full").open("wb") as full:
