@@ -170,7 +170,9 @@ async def _store_some(client: httpx.AsyncClient, container: Container) -> None:
     await container.purge().due()
     for address in ("/files/deleted", "/violations/V-deleted"):
         await client.delete(address, params=DELETION)
-    await client.post("/lifecycle/snapshot", json={"name": "S-1"})
+    for name in ("S-1", "S-doomed"):
+        made = await client.post("/lifecycle/snapshot", json={"name": name})
+        assert made.status_code == 201
     placed = await client.post("/holds", json={**HOLD, "file_id": "V001~metadata"})
     ENDING["/holds/{hold_id}/release", "POST"] = {"hold_id": placed.json()["hold_id"]}
 
@@ -252,8 +254,8 @@ def name_what_is_there(case: Case, path: str, token: str) -> None:
             case.body = {"resolution": "the copy was restored"}
     elif path in JOBS:
         case.path_parameters = {"job_id": str(JOBS[path])}
-    elif path.startswith("/lifecycle/snapshots/{name}") and case.method == "POST":
-        case.path_parameters = {"name": "S-1"}
+    elif path.startswith("/lifecycle/snapshots/{name}"):
+        case.path_parameters = {"name": "S-doomed" if case.method == "DELETE" else "S-1"}
     elif path == "/access/{token}":
         case.path_parameters = {"token": token}
 
