@@ -160,17 +160,20 @@ async def main(latency_seconds: float) -> None:
                     )
                     for _ in range(_ROUNDS)
                 ]
-                _print(size, count, rounds)
+                print_rounds("copy", size, count, rounds)
 
 
-def _print(size: int, count: int, rounds: Sequence[tuple[float, float, float]]) -> None:
+def print_rounds(
+    name: str, size: int, count: int, rounds: Sequence[tuple[float, float, float]]
+) -> None:
+    """Print the rates of three contenders, of which `name` is the third, and its ratios."""
     megabytes = size * count / 1e6
     puts, read_back, own = zip(*rounds, strict=True)
     rates = [megabytes / statistics.median(seconds) for seconds in (puts, read_back, own)]
     ratios = [statistics.median(map(truediv, hand, own)) for hand in (puts, read_back)]
     print(
         f"{size / 1e6:g} MB: put {rates[0]:.0f} MB/s, put and read back {rates[1]:.0f} MB/s, "
-        f"copy {rates[2]:.0f} MB/s: {ratios[0]:.2f} and {ratios[1]:.2f} of them"
+        f"{name} {rates[2]:.0f} MB/s: {ratios[0]:.2f} and {ratios[1]:.2f} of them"
     )
 
 

@@ -17,15 +17,12 @@ proxy holds each 64 KiB of S3 back for so many milliseconds in each direction, a
 import argparse
 import asyncio
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from operator import truediv
 from pathlib import Path
 
-from benchmarks.copy import by_hand, far
+from benchmarks.copy import by_hand, far, print_rounds
 from tests.support.servers import PostgresServer, S3Server
 from tests.support.setups import config
 from traffic_storage import StorageStrategy, Upload, ViolationRecord
@@ -103,18 +100,7 @@ async def main(latency_seconds: float) -> None:
                             await _ours(source, target, size, count, at),
                         )
                     )
-                _print(size, count, rounds)
-
-
-def _print(size: int, count: int, rounds: Sequence[tuple[float, float, float]]) -> None:
-    megabytes = size * count / 1e6
-    puts, read_back, own = zip(*rounds, strict=True)
-    rates = [megabytes / statistics.median(seconds) for seconds in (puts, read_back, own)]
-    ratios = [statistics.median(map(truediv, hand, own)) for hand in (puts, read_back)]
-    print(
-        f"{size / 1e6:g} MB: put {rates[0]:.0f} MB/s, put and read back {rates[1]:.0f} MB/s, "
-        f"migration {rates[2]:.0f} MB/s: {ratios[0]:.2f} and {ratios[1]:.2f} of them"
-    )
+                print_rounds("migration", size, count, rounds)
 
 
 def _arguments() -> argparse.Namespace:
