@@ -3,7 +3,7 @@
 import asyncio
 import atexit
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import TypeVar
 
@@ -32,6 +32,8 @@ _MOST_PARTS = 10_000
 _STREAM_BYTES = 1024 * 1024
 _PAGE = 1000
 _LOOK_SECONDS = 5.0
+# No object is below it. A server gathers up to 1,000 names for each listing, whatever of it is read.
+_NOWHERE = ".traffic-storage-nothing"
 _CLOSING_SECONDS = 0.01
 _LAST_CLOSING_SECONDS = 0.1
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
@@ -197,7 +199,7 @@ class Bucket:
         except BlobMissing:
             # A reply to HEAD has no body, so it does not distinguish a missing bucket from a
             # missing blob. A listing raises StorageUnavailable if the bucket is missing.
-            await self._guard.run(self._first_page, self._look_seconds)
+            await self._guard.run(self._probe, self._look_seconds)
             raise
 
     async def remove(self, key: str) -> None:
@@ -286,11 +288,9 @@ class Bucket:
     def _look_seconds(self) -> float:
         return min(_LOOK_SECONDS, self._settings.timeout_seconds)
 
-    async def _first_page(self) -> Sequence[object]:
-        return await _next(obstore.list(self._s3, chunk_size=1), ())
-
     async def _probe(self) -> None:
-        await self._first_page()
+        """List nothing: raises if the server does not answer, or has no such bucket."""
+        await _next(obstore.list(self._s3, _NOWHERE), ())
 
 
 async def _next(stream: AsyncIterator[T], at_end: T) -> T:
