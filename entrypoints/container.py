@@ -105,6 +105,7 @@ from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
 from traffic_storage.application.watch_pressure import WATCH_PRESSURE, WatchPressure
 from traffic_storage.application.worker import Handler, Worker
 from traffic_storage.domain.copies import FIND_DUE_COPIES, SPILL, SPILLING
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.fixity import FixityPolicy
 from traffic_storage.domain.jobs import JobKind, Priority
@@ -133,7 +134,7 @@ from traffic_storage.ports.store_identity import MarkedBlobStore
 from traffic_storage.ports.table_writer import TableWriter
 
 if TYPE_CHECKING:
-    from traffic_storage.adapters.blob_store.object_store import S3Settings
+    from traffic_storage.adapters.s3.settings import S3Settings
 
 RECOVERY_MARGIN_SHARE = 0.1
 _JOBS_A_WORKER = 4
@@ -248,18 +249,40 @@ def open_table(
             return GeoJsonTable(columns, form)
 
 
-class _Files(ExportTargets):
-    """Opens files of this host."""
+class _Places(ExportTargets):
+    """Opens files of this host, and objects where a place begins with s3://."""
+
+    def __init__(self, settings: StorageConfig) -> None:
+        self._settings = settings
 
     def open(self, place: str, *, overwrite: bool) -> ExportTarget:
+        if place.startswith("s3:"):  # A `Path` drops a slash, which the adapter tells.
+            return self._objects(place).open(place, overwrite=overwrite)
         from traffic_storage.adapters.export_target.local_file import LocalFileTarget
 
         return LocalFileTarget(Path(place), overwrite=overwrite)
 
+    def _objects(self, place: str) -> ExportTargets:
+        settings = self._settings
+        if not settings.cloud_configured:
+            raise InvalidInput.of(
+                "output_path",
+                f"{place} is in a bucket, and s3_access_key or s3_secret_key is missing",
+                "set both, or give a file",
+            )
+        from traffic_storage.adapters.export_target.object_store import ObjectTargets
 
-def export_targets() -> ExportTargets:
+        routes = {route.bucket: route for route in settings.s3_buckets}
+        snapshots = (settings.snapshot_bucket or "").partition("/")[0]
+        return ObjectTargets(
+            lambda bucket: _s3_settings(settings, routes.get(bucket, BucketRoute("", bucket))),
+            shared={settings.s3_bucket, snapshots, *routes},
+        )
+
+
+def export_targets(settings: StorageConfig) -> ExportTargets:
     """Return what opens the places to which exports are written."""
-    return _Files()
+    return _Places(settings)
 
 
 def _local_store(settings: StorageConfig, clock: Clock) -> MarkedBlobStore:
@@ -287,7 +310,7 @@ def _bucket(settings: StorageConfig, clock: Clock, route: BucketRoute) -> Marked
 
 
 def _s3_settings(settings: StorageConfig, route: BucketRoute) -> "S3Settings":
-    from traffic_storage.adapters.blob_store.object_store import S3Settings
+    from traffic_storage.adapters.s3.settings import S3Settings
 
     return S3Settings(
         bucket=route.bucket,
@@ -1035,7 +1058,10 @@ class Container(DeclarativeContainer):
         ids=ids,
     )
     export = Singleton(
-        Export, table=_record_repo, open_table=Object(open_table), targets=Called(export_targets)
+        Export,
+        table=_record_repo,
+        open_table=Object(open_table),
+        targets=Called(export_targets, settings),
     )
     make_package = Singleton(
         MakePackage,

@@ -16,6 +16,7 @@ class ExportTarget(Protocol):
             changed.
         StorageUnavailable: the place can't be written.
         StorageFull: it is full.
+        TooLarge: it can't hold a file of this size.
     """
 
     @abstractmethod

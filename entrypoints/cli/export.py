@@ -39,7 +39,7 @@ _BINARY = frozenset({"parquet", "xlsx"})
 Output: TypeAlias = Annotated[
     str, Parameter(name=("--output", "-o"), allow_leading_hyphen=True, show_default=False)
 ]
-"""A file, or - for stdout."""
+"""A file, an object (s3://BUCKET/KEY), or - for stdout."""
 
 
 @app.command
@@ -66,7 +66,7 @@ async def violations(
     Parameters
     ----------
     output:
-        The file to write; - (the default) is stdout.
+        The file to write, or an object (s3://BUCKET/KEY); - (the default) is stdout.
     format:
         csv, ndjson, parquet, xlsx or geojson.
     start:
@@ -163,7 +163,7 @@ async def package(
     violation_ids:
         The ids of the violations, such as V001.
     output:
-        The ZIP file to write.
+        The ZIP file to write, or an object (s3://BUCKET/KEY).
     force:
         Overwrite an existing file.
     json:

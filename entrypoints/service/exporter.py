@@ -25,7 +25,8 @@ class DataExporter:
     """Exports violations and statistics of a service to files.
 
     A file appears under its name when it is complete and durable, with its number of rows and its
-    SHA-256 in the result; missing folders are created. An existing file is replaced only with
+    SHA-256 in the result; missing folders are created. An `output_path` s3://BUCKET/KEY is an object
+    in S3, reached with the settings of the service. An existing file is replaced only with
     `overwrite`. Memory and the length of transactions do not grow with the number of rows.
 
     Errors of all methods:

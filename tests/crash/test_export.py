@@ -15,6 +15,7 @@ from traffic_storage.application.export import Export, TableRequest
 from traffic_storage.domain.query import Cursor
 from traffic_storage.domain.tabular import ExportFormat, RenderedBatch
 from traffic_storage.entrypoints.container import export_targets, open_table
+from traffic_storage.entrypoints.settings import StorageConfig
 
 class Table:
     pages = 0
@@ -26,7 +27,7 @@ class Table:
             await asyncio.Event().wait()
         return RenderedBatch(b"V" * 500_000, rows, Cursor(datetime.now(UTC), "V"))
 
-export = Export(table=Table(), open_table=open_table, targets=export_targets())
+export = Export(table=Table(), open_table=open_table, targets=export_targets(StorageConfig()))
 asyncio.run(export.to_place(TableRequest(ExportFormat.CSV), sys.argv[1], overwrite=True))
 """
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore import get
 
 from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.media import shipped_jpeg
+from tests.support.servers import Bucket
 from tests.support.setups import config
 from traffic_storage import DataExporter, StorageConfig, StorageService, ViolationRecord
 from traffic_storage.domain.errors import InvalidInput, NotFound
@@ -148,6 +150,25 @@ async def test_wrong_arguments_and_existing_files_are_named(
         await exporter.export_violations_csv(None, FIRST, path)
     assert path.read_bytes() == before
     assert (await exporter.export_violations_csv(None, FIRST, path, overwrite=True))["rows"] == 0
+
+
+async def test_exports_are_objects_of_a_bucket(
+    s3_bucket: Bucket, tmp_path: Path, no_leaks: None
+) -> None:
+    async with StorageService(config(tmp_path, bucket=s3_bucket)) as storage:
+        exporter = DataExporter(storage)
+        place = f"s3://{s3_bucket.name}/exports/2025/violations.csv"
+        done = await exporter.export_violations_csv(None, None, place)
+        with pytest.raises(InvalidInput, match="exists already"):
+            await exporter.export_violations_csv(None, None, place)
+        with pytest.raises(InvalidInput, match="give s3://BUCKET/KEY"):
+            await exporter.export_violations_csv(None, None, Path(place))
+        with pytest.raises(InvalidInput, match="exports must be below exports/"):
+            await exporter.export_statistics_json(f"s3://{s3_bucket.name}/image/one")
+    data = bytes(get(s3_bucket.client(), "exports/2025/violations.csv").bytes())
+    assert data.startswith(b"violation_id,")
+    assert done["output_path"] == place
+    assert done["sha256"] == hashlib.sha256(data).hexdigest()
 
 
 async def test_a_package_has_the_files_of_its_violations(

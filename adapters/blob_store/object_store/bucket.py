@@ -1,8 +1,6 @@
 """The requests to one S3 bucket, with time limits. Checks sizes of objects, not digests."""
 
 import asyncio
-import atexit
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import TypeVar
@@ -13,7 +11,8 @@ from obstore.store import S3Store
 
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
 from traffic_storage.adapters.blob_store.object_store.guard import Guard
-from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
+from traffic_storage.adapters.s3.settings import S3Settings
+from traffic_storage.adapters.s3.threads import ended, opened
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.domain.verification import check_size
@@ -34,8 +33,6 @@ _PAGE = 1000
 _LOOK_SECONDS = 5.0
 # No object is below it. A server gathers up to 1,000 names for each listing, whatever of it is read.
 _NOWHERE = ".traffic-storage-nothing"
-_CLOSING_SECONDS = 0.01
-_LAST_CLOSING_SECONDS = 0.1
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 
@@ -263,12 +260,8 @@ class Bucket:
         """Cancel the running availability check of the bucket and close the client."""
         await self._guard.aclose()
         if self._client is not None:
-            # Wait for obstore's threads. If the client is dropped while a connection returns to
-            # its pool, the connection stays open. If the loop ends while a thread calls back into
-            # it, the process aborts.
-            await asyncio.sleep(_CLOSING_SECONDS)
+            await ended(self)
             self._client = None
-            _left_open.discard(id(self))
             await asyncio.sleep(0)
 
     async def _e_tag_of(self, name: str) -> str | None:
@@ -281,7 +274,7 @@ class Bucket:
     def _s3(self) -> S3Store:
         if self._client is None:
             self._client = self._settings.connect()
-            _left_open.add(id(self))
+            opened(self)
         return self._client
 
     @property
@@ -302,17 +295,3 @@ async def _next(stream: AsyncIterator[T], at_end: T) -> T:
         return await stream.__anext__()
     except StopAsyncIteration:
         return at_end
-
-
-# The ids of the buckets with a client; ids, so that this set keeps no bucket alive.
-_left_open: set[int] = set()
-
-
-@atexit.register
-def _wait_for_threads() -> None:
-    """Wait for obstore's threads at exit if a bucket was not closed.
-
-    An interpreter that ends while such a thread calls back into it aborts. `aclose` waits itself.
-    """
-    if _left_open:
-        time.sleep(_LAST_CLOSING_SECONDS)

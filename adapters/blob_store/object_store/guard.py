@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from obstore.exceptions import BaseError
 
-from traffic_storage.adapters.blob_store.object_store.answers import port_error, silent
+from traffic_storage.adapters.s3.answers import port_error, silent
 from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from traffic_storage.adapters.blob_store.object_store.bucket import (
     Bucket,
 )
 from traffic_storage.adapters.blob_store.object_store.feed import Feed
-from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
 from traffic_storage.adapters.blob_store.object_store.versions import Versions
+from traffic_storage.adapters.s3.settings import S3Settings
 from traffic_storage.adapters.threads.pool import Threads, wait_to_end
 from traffic_storage.domain.digests import (
     SEGMENT_BYTES,

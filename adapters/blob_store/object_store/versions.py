@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
-from traffic_storage.adapters.blob_store.object_store.settings import S3Settings
+from traffic_storage.adapters.s3.settings import S3Settings
 from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.ports.blob_store import KeptVersion
 

@@ -1,0 +1,1 @@
+"""What all adapters of S3 share: how a bucket is reached, and what its errors become."""
