@@ -85,6 +85,13 @@ class LowQuality(InvalidInput):
     """The input has an error that validating found, and `validate_on_store` refuses those."""
 
 
+class IncompleteEvidence(WrongFields):
+    """Violations lack what their completeness profile demands, and nobody asked for them all the same.
+
+    `problems` names each missing item, as `V001.camera_info.speed_kmh`.
+    """
+
+
 class TooLarge(InvalidInput):
     """The input has more bytes or pixels than the configuration allows."""
 

@@ -6,16 +6,19 @@ A package is a ZIP file. `manifest.json` has the size and the SHA-256 of every m
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from attrs import frozen
+from attrs import field, frozen
 
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Sha256, sha256_of
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import FieldProblem, IncompleteEvidence, InvalidInput
 from traffic_storage.domain.files import FileKind, FileState, StoredFile
 from traffic_storage.domain.media import SUFFIXES
+from traffic_storage.domain.profiles import ChosenProfiles, EvidenceFile, Exportability
+from traffic_storage.domain.profiles_json import json_of
+from traffic_storage.domain.quality.assessment import Finding
 from traffic_storage.domain.violation import StoredViolation
 
 MANIFEST = "manifest.json"
@@ -46,6 +49,80 @@ class Member:
             entry["content_type"] = self.file.content_type
             entry["violation_id"] = self.file.violation_id
         return entry
+
+
+@frozen
+class Completeness:
+    """What the comparison of the violations of a package with their profiles has found.
+
+    Attributes:
+        chosen: the profiles; None: no completeness was checked.
+        found: the result for each violation, by its id.
+    """
+
+    chosen: ChosenProfiles | None = None
+    found: Mapping[str, Exportability] = field(factory=dict)
+
+    @property
+    def missing(self) -> Iterator[tuple[str, Finding]]:
+        """The id of a violation and what it lacks, for each missing item."""
+        for violation_id, result in self.found.items():
+            for finding in result.missing:
+                yield violation_id, finding
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether nothing is missing; None if no completeness was checked."""
+        return None if self.chosen is None else not any(self.missing)
+
+    def refuse_incomplete(self) -> None:
+        """Do nothing if nothing is missing, or no completeness was checked.
+
+        Raises:
+            IncompleteEvidence: something is missing; the error names each item.
+        """
+        problems = [
+            FieldProblem(f"{violation_id}.{found.field}", found.message, found.remedy)
+            for violation_id, found in self.missing
+        ]
+        if problems:
+            raise IncompleteEvidence(problems)
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the entry in the manifest: whether it was checked, by what, and what is missing."""
+        if self.chosen is None:
+            return {"checked": False}
+        return {
+            "checked": True,
+            "complete": self.complete,
+            "profiles": [json_of(profile) for profile in self.chosen.profiles],
+            "missing": [
+                {
+                    "violation_id": violation_id,
+                    "kind": found.kind,
+                    "field": found.field,
+                    "message": found.message,
+                }
+                for violation_id, found in self.missing
+            ],
+        }
+
+
+def completeness_of(
+    found: Iterable[tuple[StoredViolation, Iterable[StoredFile]]], chosen: ChosenProfiles | None
+) -> Completeness:
+    """Compare violations with profiles, by the files that are given with each."""
+    if chosen is None:
+        return Completeness()
+    results: dict[str, Exportability] = {
+        violation.violation_id: chosen.judge(
+            violation.record.as_given(),
+            [EvidenceFile(file.kind, file.captured_at) for file in files],
+            violation.occurred_at,
+        )
+        for violation, files in found
+    }
+    return Completeness(chosen, results)
 
 
 def member_of(path: str, data: bytes) -> Member:
@@ -127,7 +204,12 @@ def _described(file: StoredFile) -> dict[str, Json]:
 
 
 def manifest_json(
-    members: Iterable[Member], violation_ids: Sequence[str], *, at: datetime, by: str
+    members: Iterable[Member],
+    violation_ids: Sequence[str],
+    completeness: Completeness,
+    *,
+    at: datetime,
+    by: str,
 ) -> bytes:
     """Return the manifest of a package, as canonical JSON."""
     return canonical_json(
@@ -136,6 +218,7 @@ def manifest_json(
             "created_at": at.isoformat(),
             "created_by": by,
             "violations": list(violation_ids),
+            "completeness": completeness.as_json(),
             "members": [member.as_json() for member in members],
         },
         "manifest",

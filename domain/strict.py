@@ -4,7 +4,9 @@ By default, cattrs reads "1" and 1.9 as the integer 1 and accepts a time without
 library reads its own JSON texts with the strict converter instead.
 """
 
-from collections.abc import Callable, Iterator
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -21,9 +23,10 @@ from cattrs.preconf.orjson import OrjsonConverter, make_converter
 from cattrs.v import format_exception
 
 from traffic_storage.domain.digests import Sha256, declared_sha256
-from traffic_storage.domain.errors import FieldProblem, WrongFields, shown
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, WrongFields, shown
 
 T = TypeVar("T")
+_UNKNOWN = "is unknown"
 
 
 def strict_converter() -> OrjsonConverter:
@@ -66,6 +69,47 @@ def strict_converter() -> OrjsonConverter:
     return converter
 
 
+def read_tables(
+    converter: OrjsonConverter,
+    value: object,
+    tables: Mapping[str, type[Any]],
+    where: str = "",
+) -> Any:  # noqa: ANN401 - of the type tables[""]
+    """Read the content of a TOML file or of a JSON object that a person has written.
+
+    `tables` has the class of each table by its path: "" is the whole, "rules" the entries of a list
+    of tables, "profiles.clock" a table in each of them.
+
+    Raises:
+        InvalidInput: it is wrong. Each problem names the table, its place (from 1) and the field, as
+            `rules[2].days`, and for an unknown name a similar one; `where`, such as the path of a
+            file, is added to each message.
+    """
+    try:
+        return converter.structure(value, tables[""])
+    except Exception as error:
+        # The converter raises errors of many classes; each names a wrong field.
+        found = [_with_suggestion(one, tables) for one in refused_fields(error)]
+        raise InvalidInput(with_place(one, where) for one in found) from error
+
+
+def with_place(problem: FieldProblem, where: str) -> FieldProblem:
+    """Return the problem with the place of the input, such as the path of a file, in its message."""
+    message = f"{problem.message} (in {where})" if where else problem.message
+    return attrs.evolve(problem, message=message)
+
+
+def _with_suggestion(problem: FieldProblem, tables: Mapping[str, type[Any]]) -> FieldProblem:
+    if problem.remedy or problem.message != _UNKNOWN:
+        return problem
+    table, _, name = problem.field.rpartition(".")
+    kind = tables[re.sub(r"\[\d+\]", "", table)]
+    names = [known for known, one in attrs.fields_dict(kind).items() if one.init]
+    near = difflib.get_close_matches(name, names, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"the names are {', '.join(names)}"
+    return attrs.evolve(problem, remedy=remedy)
+
+
 def refusal_text(error: Exception) -> str:
     """Return the problems in an exception of a strict converter as one line of text."""
     if isinstance(error, ClassValidationError):
@@ -95,7 +139,7 @@ def _refused(error: BaseException, path: str) -> Iterator[FieldProblem]:
     match error:
         case ForbiddenExtraKeysError():
             for name in sorted(error.extra_fields):
-                yield FieldProblem(_below(path, name), "is unknown")
+                yield FieldProblem(_below(path, name), _UNKNOWN)
         case WrongFields():
             for problem in error.problems:
                 yield attrs.evolve(problem, field=_below(path, problem.field))

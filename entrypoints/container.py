@@ -118,6 +118,7 @@ from traffic_storage.domain.retention_plans import DeletionLimits
 from traffic_storage.domain.storage_patterns import StorageOptions
 from traffic_storage.domain.tabular import Column, ExportFormat, TableForm
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
+from traffic_storage.entrypoints.settings.profiles_file import configured_profiles
 from traffic_storage.entrypoints.settings.retention_file import configured_rules
 from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.cache import Cache
@@ -687,6 +688,7 @@ class Container(DeclarativeContainer):
         ids=ids,
         settle=Called(_settle, settings),
     )
+    profiles = Singleton(configured_profiles, settings)
     validate = Singleton(
         Validate,
         images=images,
@@ -1068,6 +1070,7 @@ class Container(DeclarativeContainer):
         find=find,
         produce=produce_evidence,
         clock=clock,
+        profiles=profiles,
         verifier=Called(_package_verifier),
     )
     check_invariants = Singleton(
@@ -1248,8 +1251,10 @@ async def running(container: Container) -> AsyncIterator[Container]:
 
     Raises (on entry):
         CatalogueUnavailable: the database is unavailable.
-        ConfigurationError: the tables of the database are newer than this version.
+        ConfigurationError: the tables of the database are newer than this version, or a file that
+            a setting names is wrong.
     """
+    container.profiles()
     runtime = container.runtime()
     try:
         await runtime.start()

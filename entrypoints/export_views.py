@@ -26,7 +26,11 @@ class ExportView(TypedDict):
 
 
 class PackageView(TypedDict):
-    """An evidence package that was written. `manifest_sha256` verifies it (`verify.py --expect`)."""
+    """An evidence package that was written. `manifest_sha256` verifies it (`verify.py --expect`).
+
+    `complete` is whether the violations have all that their profiles demand, None if no completeness
+    was checked; `missing` names each missing item, as `V001.camera_info.speed_kmh: is not given`.
+    """
 
     output_path: str
     format: str
@@ -35,6 +39,8 @@ class PackageView(TypedDict):
     bytes: int
     sha256: str
     manifest_sha256: str
+    complete: bool | None
+    missing: list[str]
 
 
 def package_view(done: Exported, package: OpenPackage) -> PackageView:
@@ -47,6 +53,11 @@ def package_view(done: Exported, package: OpenPackage) -> PackageView:
         "bytes": done.size_bytes,
         "sha256": done.sha256,
         "manifest_sha256": package.manifest_sha256,
+        "complete": package.completeness.complete,
+        "missing": [
+            f"{violation_id}.{found.field}: {found.message}"
+            for violation_id, found in package.completeness.missing
+        ],
     }
 
 

@@ -3,14 +3,15 @@
 Every file is handed out as evidence (`ProduceEvidence`): a copy in a durable store is verified, the
 production is recorded, and each part is verified again while it is read. The digests of the manifest
 are those of the catalogue, and no byte that contradicts them is handed out; so the SHA-256 of the
-manifest is known before the first byte. The media are stored without compression, byte for byte,
+manifest is known before the first byte. If completeness profiles are chosen, a violation that lacks
+what its profile demands is refused, or what it lacks is said in the manifest and on the page. The media are stored without compression, byte for byte,
 and nothing larger than a chunk is in memory.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from attrs import frozen
@@ -24,8 +25,10 @@ from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.evidence_package import (
     MANIFEST,
     SUMS,
+    Completeness,
     Member,
     chosen_ids,
+    completeness_of,
     file_members,
     folder_of,
     manifest_json,
@@ -35,42 +38,69 @@ from traffic_storage.domain.evidence_package import (
 )
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.principal import Principal
+from traffic_storage.domain.profiles import CompletenessProfile, Profiles
 from traffic_storage.domain.query import Cursor
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.clock import Clock
 
 VERIFIER = "verify.py"
 PAGE = "README.html"
+ProfileNames: TypeAlias = str | CompletenessProfile | Sequence[str | CompletenessProfile] | None
+"""Completeness profiles by their ids (in one text, separated by commas), or as they are."""
 
 
 class MakePackage:
     """Makes evidence packages. `verifier` is the text of the program that checks one."""
 
     def __init__(
-        self, *, find: Find, produce: ProduceEvidence, clock: Clock, verifier: bytes
+        self,
+        *,
+        find: Find,
+        produce: ProduceEvidence,
+        clock: Clock,
+        profiles: Profiles,
+        verifier: bytes,
     ) -> None:
         self._find = find
         self._produce = produce
         self._clock = clock
+        self._profiles = profiles
         self._verifier = verifier
 
-    async def open(self, violation_ids: Sequence[str], principal: Principal) -> "OpenPackage":
+    async def open(
+        self,
+        violation_ids: Sequence[str],
+        principal: Principal,
+        *,
+        profile: ProfileNames = None,
+        allow_incomplete: bool = False,
+    ) -> "OpenPackage":
         """Look up the violations and their available files, and make the manifest.
 
+        `profile` names the completeness profiles that they must meet, as in `Profiles.named`; None
+        means the setting `evidence_profile`. Without a profile, no completeness is checked, and the
+        package says so. With `allow_incomplete`, what is missing is said in the package instead.
+
         Raises:
-            InvalidInput: an id is malformed, or there are none or more than 1,000 of them.
+            InvalidInput: an id is malformed, or there are none or more than 1,000 of them, or no
+                profile has this name.
+            IncompleteEvidence: a violation lacks what its profile demands.
             NotFound: one of them is unknown, or of a device that the principal may not access.
             Deleted: one of them was deleted.
             CatalogueUnavailable: the database can't be reached.
         """
-        ids = chosen_ids(violation_ids)
+        ids, chosen = chosen_ids(violation_ids), self._profiles.named(profile)
         found = [await self._violation(one, principal) for one in ids]
-        return self._package(found, ids, self._clock.now(), principal.name)
+        completeness = completeness_of(found, chosen)
+        if not allow_incomplete:
+            completeness.refuse_incomplete()
+        return self._package(found, ids, completeness, self._clock.now(), principal.name)
 
     def _package(
         self,
         found: Sequence[tuple[StoredViolation, Sequence[StoredFile]]],
         ids: Sequence[str],
+        completeness: Completeness,
         at: datetime,
         by: str,
     ) -> "OpenPackage":
@@ -82,15 +112,15 @@ class MakePackage:
             texts[record] = record_json(violation, files)
             own = [member_of(record, texts[record]), *file_members(folder, files)]
             sections.append((violation, own))
-        texts[PAGE] = page_of(sections, at=at, by=by)
+        texts[PAGE] = page_of(sections, completeness, at=at, by=by)
         texts[VERIFIER] = self._verifier
         members = [member_of(name, texts[name]) for name in (PAGE, VERIFIER)]
         members += [member for _, own in sections for member in own]
-        texts[MANIFEST] = manifest_json(members, ids, at=at, by=by)
+        texts[MANIFEST] = manifest_json(members, ids, completeness, at=at, by=by)
         members.append(member_of(MANIFEST, texts[MANIFEST]))
         texts[SUMS] = sums_text(members)
         members.append(member_of(SUMS, texts[SUMS]))
-        return OpenPackage(tuple(members), len(ids), texts, at, by, self._produce)
+        return OpenPackage(tuple(members), len(ids), completeness, texts, at, by, self._produce)
 
     async def _violation(
         self, violation_id: str, principal: Principal
@@ -115,10 +145,12 @@ class OpenPackage:
     Attributes:
         members: all its files, in their order.
         violations: the number of violations.
+        completeness: what their comparison with profiles has found.
     """
 
     members: Sequence[Member]
     violations: int
+    completeness: Completeness
     _texts: Mapping[str, bytes]
     _at: datetime
     _by: str

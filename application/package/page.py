@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 
-from traffic_storage.domain.evidence_package import Member
+from traffic_storage.domain.evidence_package import Completeness, Member
+from traffic_storage.domain.profiles import CompletenessProfile
 from traffic_storage.domain.violation import StoredViolation
 
 _HEAD = """<!doctype html>
@@ -51,6 +52,8 @@ one that you were given.</li>
 included: nothing inside the package can tell that. The digest of the manifest that you were given on
 another way tells it, checked with a program that is not from the package.</li>
 <li>What happened before the files were stored: the digests do not tell it.</li>
+<li>Whether the evidence is enough for a procedure: the digests do not tell it. What was checked is
+said under <em>Completeness</em>.</li>
 </ul>
 </body>
 </html>
@@ -58,12 +61,48 @@ another way tells it, checked with a program that is not from the package.</li>
 
 
 def page_of(
-    violations: Iterable[tuple[StoredViolation, Sequence[Member]]], *, at: datetime, by: str
+    violations: Iterable[tuple[StoredViolation, Sequence[Member]]],
+    completeness: Completeness,
+    *,
+    at: datetime,
+    by: str,
 ) -> bytes:
     """Return the page of a package with these violations and the members of each."""
     sections = "".join(_section(violation, members) for violation, members in violations)
     made = f"<p>Made at {escape(at.isoformat())} by {escape(by)}.</p>\n"
-    return f"{_HEAD}{made}{sections}{_EXPLANATION}".encode()
+    return f"{_HEAD}{made}{_completeness(completeness)}{sections}{_EXPLANATION}".encode()
+
+
+def _completeness(found: Completeness) -> str:
+    """Return the section that says what was demanded of the violations, and what they lack."""
+    title = "<h2>Completeness</h2>\n"
+    if found.chosen is None:
+        return (
+            f"{title}<p>No completeness was checked: nobody named a profile of what the evidence of "
+            "such violations must have.</p>\n"
+        )
+    profiles = "".join(_profile(one) for one in found.chosen.profiles)
+    demanded = f"<p>Checked by these profiles, which are in <code>manifest.json</code>:</p>\n<ul>{profiles}</ul>\n"
+    if found.complete:
+        return f"{title}{demanded}<p>Nothing that they demand is missing.</p>\n"
+    rows = "".join(
+        f"<tr><td>{escape(violation_id)}</td><td><code>{escape(one.field)}</code></td>"
+        f"<td>{escape(one.message)}</td></tr>\n"
+        for violation_id, one in found.missing
+    )
+    head = "<tr><th>Violation</th><th>Item</th><th>What is wrong</th></tr>"
+    return (
+        f"{title}{demanded}<p><strong>This package is incomplete.</strong> Whoever made it asked for "
+        f"it all the same. This is missing:</p>\n<table>{head}\n{rows}</table>\n"
+    )
+
+
+def _profile(profile: CompletenessProfile) -> str:
+    example = " <strong>An example, agreed with no authority.</strong>" if profile.example else ""
+    return (
+        f"<li><code>{escape(profile.profile_id)}</code> for {escape(profile.violation_type)} in "
+        f"{escape(profile.jurisdiction)}: {escape(profile.legal_source)}.{example}</li>\n"
+    )
 
 
 def _section(violation: StoredViolation, members: Sequence[Member]) -> str:

@@ -149,6 +149,8 @@ async def statistics(
 async def package(
     *violation_ids: str,
     output: Output,
+    profile: str | None = None,
+    allow_incomplete: Flag = False,
     force: Flag = False,
     json: AsJson = False,
     session: Shared,
@@ -164,6 +166,11 @@ async def package(
         The ids of the violations, such as V001.
     output:
         The ZIP file to write, or an object (s3://BUCKET/KEY).
+    profile:
+        Ids of completeness profiles that the violations must meet, separated by commas; default: the
+        setting evidence_profile. Without one, the package says that no completeness was checked.
+    allow_incomplete:
+        Make the package although a violation lacks something; the package says what.
     force:
         Overwrite an existing file.
     json:
@@ -176,7 +183,9 @@ async def package(
     if output.startswith("-"):
         raise InvalidInput.of("--output", f"{output} is not a file", "give -o FILE")
     async with opened_to_read(session.container()) as container:
-        made = await container.make_package().open(violation_ids, Principal(actor()))
+        made = await container.make_package().open(
+            violation_ids, Principal(actor()), profile=profile, allow_incomplete=allow_incomplete
+        )
         with Progress() as bar:
             bar.expect(sum(member.size_bytes for member in made.members))
             pieces = _advancing(made.pieces(), bar)
@@ -187,6 +196,8 @@ async def package(
     else:
         say(f"SHA-256 of the manifest: {view['manifest_sha256']}")
         note(f"{printable(output)}: {view['files']} files, {in_bytes(done.size_bytes)}")
+        for item in view["missing"]:
+            note(f"INCOMPLETE: {printable(item)}")
 
 
 async def _advancing(

@@ -12,6 +12,7 @@ from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.quality.assessment import Assessment, Part, combined, error
+from traffic_storage.domain.quality.record import RECORD_CHECKS
 from traffic_storage.domain.violation import DOCUMENT_SCHEMA
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note, say_json, say_table
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from traffic_storage.application.validate import Validate
+    from traffic_storage.entrypoints.container import Container
     from traffic_storage.entrypoints.quality_views import QualityView
 
 
@@ -36,6 +38,7 @@ class Judged:
 async def validate(
     *paths: Path,
     received_at: Annotated[str | None, Parameter(name="--received-at")] = None,
+    profile: str | None = None,
     json: AsJson = False,
     session: Shared,
 ) -> ExitCode:
@@ -51,6 +54,10 @@ async def validate(
         Files and folders. In folders, names that begin with a dot are skipped.
     received_at:
         The time at which records were received, to which their times are compared; default: now.
+    profile:
+        Ids of completeness profiles, separated by commas: records are also judged by what the profile
+        for their type demands of a record (not how many files they have); default: the setting
+        evidence_profile.
     json:
         Print one JSON object for each file or record.
     """
@@ -63,11 +70,12 @@ async def validate(
     settings = session.settings()
     received = instant_of(received_at, "received_at", settings)
     container = session.container(settings)
+    judging = _judging(container, profile)
     judged: list[Judged] = []
     try:
         with FileBar("validating") as bar:
             for number, path in enumerate(files):
-                judged += await _judged(path, container.validate(), received)
+                judged += await _judged(path, judging, received)
                 bar.show(Progress(number + 1, len(files)))
     finally:
         await container.images().aclose()
@@ -75,6 +83,21 @@ async def validate(
     _say(judged, json=json)
     clean = all(one.view["valid"] and not one.view["warnings"] for one in judged)
     return ExitCode.OK if clean else ExitCode.FINDINGS
+
+
+def _judging(container: "Container", profile: str | None) -> "Validate":
+    """Return the use case with a further check of records, if a profile is named.
+
+    Raises:
+        InvalidInput: there is no such profile.
+        ConfigurationError: the file of profiles is wrong.
+    """
+    from traffic_storage.application.validate import Checks
+
+    chosen, validate = container.profiles().named(profile), container.validate()
+    if chosen is None:
+        return validate
+    return validate.with_checks(Checks(record=(*RECORD_CHECKS, chosen.of_record)))
 
 
 async def _judged(

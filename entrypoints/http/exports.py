@@ -81,7 +81,8 @@ class ExportPackage:
     def signature(fields: Annotated[PackageFields, Body()]) -> bytes:  # type: ignore[empty-body]
         """Return violations with all their files as a ZIP file that can be verified anywhere.
 
-        Each file is verified in a durable store and recorded as handed out. The header
+        Each file is verified in a durable store and recorded as handed out. A violation that lacks
+        what its completeness profile demands is refused. The header
         Manifest-SHA256 has the SHA-256 of the manifest in the package: hand it over on another way.
         """
 
@@ -93,7 +94,12 @@ class ExportPackage:
         if problems:
             raise InvalidInput(problems)
         with hiding_deleted(request.principal):
-            package = await self._make.open(fields.violation_ids, request.principal)
+            package = await self._make.open(
+                fields.violation_ids,
+                request.principal,
+                profile=fields.profile,
+                allow_incomplete=bool(fields.allow_incomplete),
+            )
         headers = [
             *_headers("application/zip", "evidence.zip"),
             (b"manifest-sha256", package.manifest_sha256.encode()),

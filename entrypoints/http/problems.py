@@ -11,6 +11,7 @@ from traffic_storage.domain.errors import (
     AccessDenied,
     Conflict,
     DigestMismatch,
+    IncompleteEvidence,
     InvalidInput,
     LowQuality,
     NoGoodReplica,
@@ -93,6 +94,9 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         Held: ProblemType("held", 409, "A legal hold covers it"),
         Sealed: ProblemType("sealed", 409, "The service is read only"),
         InsideRetention: ProblemType("inside-retention", 409, "Its retention has not ended"),
+        IncompleteEvidence: ProblemType(
+            "incomplete-evidence", 409, "The evidence lacks what its profile demands"
+        ),
         WrongState: ProblemType("wrong-state", 409, "Not possible in the present state"),
         PreconditionFailed: ProblemType(
             "precondition-failed", 412, "The file's ETag does not match If-Match"

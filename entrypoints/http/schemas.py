@@ -217,6 +217,13 @@ TargetName = Annotated[
 Time = Annotated[Any, _by(parse_time), Schema(_TIME)]
 QueryTime = Annotated[Any, _by(query_time), Schema(_TIME)]
 Flag = Annotated[bool | None, _by(flag), Schema({"type": "boolean"})]
+ProfileIds = Annotated[
+    str | None, Schema({"type": "string", "pattern": r"^[A-Za-z0-9._\-]+( *, *[A-Za-z0-9._\-]+)*$"})
+]
+_PROFILE_WORDS = (
+    "ids of completeness profiles, separated by commas, at most one for each type of violation; "
+    "default: the setting evidence_profile"
+)
 KindName = Annotated[
     Any, _by(_word(FileKind)), Schema({"type": "string", "enum": [*map(str, FileKind)]})
 ]
@@ -454,6 +461,12 @@ class PackageFields(Fields):
 
     violation_ids: Annotated[list[ViolationIdText], Field(min_length=1, max_length=1000)] = Field(
         description="ids of 1 to 1,000 violations", examples=[["V001"]]
+    )
+    profile: ProfileIds = Field(None, description=_PROFILE_WORDS, examples=["example-es-speed"])
+    allow_incomplete: Flag = Field(
+        None,
+        description="make the package although a violation lacks something; the package says what",
+        examples=[True],
     )
 
 

@@ -6,6 +6,7 @@ from os import PathLike, fspath
 from typing import Unpack
 
 from traffic_storage.application.export import Report, unreported
+from traffic_storage.application.package import ProfileNames
 from traffic_storage.domain.principal import Principal
 from traffic_storage.entrypoints.export_views import (
     ExportOptions,
@@ -107,13 +108,24 @@ class DataExporter:
         output_path: str | PathLike[str],
         *,
         overwrite: bool = False,
+        profile: ProfileNames = None,
+        allow_incomplete: bool = False,
     ) -> PackageView:
         """Export violations with all their files as a ZIP file that can be verified anywhere.
 
         Each file is handed out as evidence: a copy in a durable store is verified, and recorded.
         Hand `manifest_sha256` of the result over on another way than the file.
 
+        Args:
+            profile: the completeness profiles that the violations must meet, at most one for each type
+                of violation: ids (of the setting `profiles_file`, or a shipped example), separated by
+                commas or as a list, or `CompletenessProfile`s. Default: the setting
+                `evidence_profile`. Without one, the package says that no completeness was checked.
+            allow_incomplete: make the package although violations lack something. Its manifest and its
+                page say what is missing.
+
         Raises:
+            IncompleteEvidence: a violation does not meet its profile; each missing item is named.
             NotFound: there is no such violation.
             Deleted: a violation was deleted.
             NoGoodReplica: every copy of a file is corrupt or missing.
@@ -121,7 +133,12 @@ class DataExporter:
         if isinstance(violation_ids, str):
             violation_ids = [violation_ids]
         use_cases = await self._parts.started()
-        package = await use_cases.make_package().open(violation_ids, Principal(ACTOR))
+        package = await use_cases.make_package().open(
+            violation_ids,
+            Principal(ACTOR),
+            profile=profile,
+            allow_incomplete=flag("allow_incomplete", allow_incomplete),
+        )
         done = await use_cases.export().save(
             package.pieces(), fspath(output_path), overwrite=flag("overwrite", overwrite)
         )

@@ -19,7 +19,7 @@ from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.placement import StorageStrategy
-from traffic_storage.domain.profiles import EXAMPLE_PROFILES, CompletenessProfile, EvidenceFile
+from traffic_storage.domain.profiles import CompletenessProfile, EvidenceFile
 from traffic_storage.domain.quality.assessment import Check
 from traffic_storage.domain.quality.image import IMAGE_CHECKS
 from traffic_storage.domain.quality.image_metrics import ImageMetrics
@@ -138,22 +138,23 @@ class DataValidator:
         record: ViolationRecord | Mapping[str, object],
         files: Iterable[Mapping[str, object]],
         jurisdiction: str | None = None,
-        profiles: Sequence[CompletenessProfile] = EXAMPLE_PROFILES,
+        profiles: Sequence[CompletenessProfile] | None = None,
     ) -> ExportabilityView:
         """Judge whether a violation with its files may be exported as evidence.
 
         `record` and `files` may be what `StorageService.get_violation` returns; of a file, `kind` and
         `captured_at` are used. The last of `profiles` for the violation's type and `jurisdiction`
-        applies; if none does, an image is enough. The default profiles are examples, and do not
-        claim to be complete.
+        applies; if none does, an image is enough. The default profiles are those of the setting
+        `profiles_file` and the shipped examples, which do not claim to be complete.
 
         Raises:
             InvalidInput: the timestamp of the record, or a file, can't be read.
         """
+        known = self._container.profiles().known if profiles is None else profiles
         judged = self._validate.judged(record)
         evidence = [_evidence_file(file, self._settings.zone) for file in files]
         return exportability_view(
-            self._validate.exportability(judged, evidence, jurisdiction, profiles)
+            self._validate.exportability(judged, evidence, jurisdiction, known)
         )
 
     def _remembered(self, own: Sighting) -> Sequence[Sighting]:

@@ -264,6 +264,22 @@ class StorageConfig:
             "result is kept with the file; refuse: what has an error is not stored",
         ),
     )
+    profiles_file: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=described(
+            rules.FILE, "TOML file of completeness profiles: what evidence must have to be exported"
+        ),
+    )
+    evidence_profile: tuple[str, ...] = field(
+        default=(),
+        converter=rules.as_words,
+        metadata=described(
+            rules.list_of(rules.PROFILE),
+            "completeness profiles that violations in an evidence package must meet, at most one for "
+            "each type of violation",
+        ),
+    )
     max_image_bytes: int = setting(64 * MIB, _BYTES, "largest image that is accepted")
     max_video_bytes: int = setting(8192 * MIB, _BYTES, "largest video that is accepted")
     max_metadata_bytes: int = setting(16 * MIB, _BYTES, "largest metadata that is accepted")

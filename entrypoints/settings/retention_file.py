@@ -1,12 +1,12 @@
 """The TOML file of retention rules."""
 
-import tomllib
 from pathlib import Path
 
 from traffic_storage.domain.errors import ConfigurationError, InvalidInput
 from traffic_storage.domain.retention_rules import GivenRules, RuleSet
 from traffic_storage.domain.rules_json import given_rules_in
 from traffic_storage.entrypoints.settings.config import StorageConfig
+from traffic_storage.entrypoints.settings.sources import toml_of
 
 
 def given_rules(settings: StorageConfig, path: Path | None = None) -> GivenRules:
@@ -37,16 +37,6 @@ def configured_rules(settings: StorageConfig) -> RuleSet:
 
 def _read(file: Path) -> GivenRules:
     try:
-        content = tomllib.loads(file.read_text("utf-8-sig"))
-    except OSError as error:
-        raise ConfigurationError.of(
-            str(file), f"can't be read: {error.strerror}", "name a file that exists and is readable"
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError.of(
-            str(file), f"is not TOML: {error}", "correct the file: a text needs quotes"
-        ) from error
-    try:
-        return given_rules_in(content, str(file))
+        return given_rules_in(toml_of(file), str(file))
     except InvalidInput as error:
         raise ConfigurationError(error.problems) from error

@@ -233,6 +233,7 @@ REGION = text("the name of a region", r"[A-Za-z0-9\-]+", 64)
 PATTERN = text("a pattern of device ids such as cam_north_*", ".+", 1024)
 API_KEY = Rule("a line that `traffic-storage keys new` prints", inner=_key_problems)
 API_KEYS = list_of(API_KEY, _are_distinct, ", no name and no digest twice")
+PROFILE = text("the id of a profile", r"[A-Za-z0-9._\-]+", 64)
 CURRENCY = text("a currency, such as EUR", r"[A-Z]{3}", 3)
 PRICES = list_of(
     Rule("tier (local or cloud) and gb_month", Price, inner=_price_problems),
@@ -294,6 +295,11 @@ def as_kinds(value: Iterable[FileKind | str]) -> tuple[FileKind, ...]:
 
 def as_list(value: Sequence[str]) -> tuple[str, ...]:
     return _listed(lambda entry: entry, value)
+
+
+def as_words(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return a list; a text has its entries separated by commas."""
+    return as_list([one.strip() for one in value.split(",")] if isinstance(value, str) else value)
 
 
 def as_routes(

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from attrs import Attribute, evolve, frozen
 
-from traffic_storage.domain.errors import FieldProblem
+from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.entrypoints.settings.rules import FILE, FOLDER, near
 from traffic_storage.entrypoints.settings.secret import Secret
 
@@ -114,6 +114,24 @@ def settings_file(
     from platformdirs import user_config_path
 
     return user_config_path("traffic-storage", appauthor=False) / "config.toml", False
+
+
+def toml_of(file: Path) -> dict[str, Any]:
+    """Return the content of a TOML file that a setting names.
+
+    Raises:
+        ConfigurationError: the file can't be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigurationError.of(
+            str(file), f"can't be read: {error.strerror}", "name a file that exists and is readable"
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError.of(
+            str(file), f"is not TOML: {error}", "correct the file: a text needs quotes"
+        ) from error
 
 
 def unknown_setting(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from traffic_storage.domain.errors import ConfigurationError as ConfigurationError
     from traffic_storage.domain.errors import Conflict as Conflict
     from traffic_storage.domain.errors import DigestMismatch as DigestMismatch
+    from traffic_storage.domain.errors import IncompleteEvidence as IncompleteEvidence
     from traffic_storage.domain.errors import InvalidInput as InvalidInput
     from traffic_storage.domain.errors import LowQuality as LowQuality
     from traffic_storage.domain.errors import NoGoodReplica as NoGoodReplica
@@ -107,6 +108,7 @@ __all__ = [
     "Finding",
     "ImageFormat",
     "ImageMetrics",
+    "IncompleteEvidence",
     "InvalidInput",
     "JudgedRecord",
     "LocalStorageManager",
@@ -142,6 +144,7 @@ __all__ = [
 # Public name → module and name in it. The managers are adapters under the names of the
 # specification. The imports above give type checkers the same names.
 _PLACES = {
+    "IncompleteEvidence": "traffic_storage.domain.errors:IncompleteEvidence",
     "LowQuality": "traffic_storage.domain.errors:LowQuality",
     "EXAMPLE_PROFILES": "traffic_storage.domain.profiles:EXAMPLE_PROFILES",
     "ClockProof": "traffic_storage.domain.profiles:ClockProof",

@@ -18,7 +18,12 @@ from hypothesis import strategies as st
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
 from traffic_storage.domain.deletion import Deleted
-from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, NotFound
+from traffic_storage.domain.errors import (
+    IncompleteEvidence,
+    InvalidInput,
+    NoGoodReplica,
+    NotFound,
+)
 from traffic_storage.domain.events import EventKind
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import FileId
@@ -35,9 +40,11 @@ async def fill(service: Service) -> None:
     await service.evidence(violation_record("V_1"), picture(9))
 
 
-async def packed(service: Service, *ids: str, by: Principal = EVERYBODY) -> tuple[bytes, str]:
+async def packed(
+    service: Service, *ids: str, by: Principal = EVERYBODY, **options: Any
+) -> tuple[bytes, str]:
     """The bytes of a package and the SHA-256 of its manifest."""
-    package = await service.container.make_package().open(ids, by)
+    package = await service.container.make_package().open(ids, by, **options)
     async with aclosing(package.pieces()) as pieces:
         data = b"".join([piece.data async for piece in pieces])
     return data, package.manifest_sha256
@@ -79,7 +86,9 @@ def test_a_package_has_the_media_byte_for_byte_and_all_digests(
     record = json.loads(members["violations/0001-V_1/record.json"])
     assert record["camera_info"] == {"place": "<b>"}
     assert [file["file_id"] for file in record["files"]][:2] == ["V:1~image", "V:1~video"]
+    assert manifest["completeness"] == {"checked": False}
     page = members["README.html"].decode()
+    assert "No completeness was checked" in page
     assert "What SHA-256 is" in page
     assert "<script" not in page
     assert findings(members, digest) == findings(members, None) == []
@@ -220,3 +229,62 @@ async def test_what_can_not_be_packed_is_named() -> None:
 def test_the_page_names_the_time_in_utc(package: tuple[dict[str, bytes], str]) -> None:
     at = datetime.fromisoformat(json.loads(package[0]["manifest.json"])["created_at"])
     assert at.astimezone(UTC).isoformat() in package[0]["README.html"].decode()
+
+
+PROFILES = """
+[[profiles]]
+profile_id = "own-speed"
+violation_type = "speed"
+jurisdiction = "ES"
+legal_source = "a law <of 2026>"
+images = 2
+fields = ["camera_info.place"]
+"""
+
+
+async def test_a_violation_that_does_not_meet_its_profile_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "profiles.toml"
+    file.write_text(PROFILES)
+    async with Rig(profiles_file=file, evidence_profile="own-speed").running() as service:
+        await fill(service)
+        frame = {"violation_id": "V:1"}
+        with pytest.raises(IncompleteEvidence) as refused:
+            await packed(service, "V:1", "V_1")
+        assert [problem.field for problem in refused.value.problems] == [
+            *("V:1.files.image", "V_1.files.image", "V_1.camera_info.place"),
+        ]
+        assert "V_1.camera_info.place: is not given" in str(refused.value)
+        await service.image(picture(5), "second", **frame)
+        data, _ = await packed(service, "V:1")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            manifest, page = archive.read("manifest.json"), archive.read("README.html").decode()
+        found = json.loads(manifest)["completeness"]
+        assert (found["checked"], found["complete"], found["missing"]) == (True, True, [])
+        assert found["profiles"][0]["images"] == 2
+        assert "own-speed" in page
+        assert "a law &lt;of 2026&gt;" in page
+        assert "Nothing that they demand is missing" in page
+        with pytest.raises(IncompleteEvidence, match="for which no profile is chosen"):
+            await packed(service, "V:1", profile="example-de-red-light")
+
+
+async def test_an_incomplete_package_says_what_is_missing() -> None:
+    async with Rig().running() as service:
+        await fill(service)
+        data, digest = await packed(
+            service, "V:1", profile="example-es-speed", allow_incomplete=True
+        )
+        with pytest.raises(InvalidInput, match="profile: is unknown"):
+            await packed(service, "V:1", profile="example-es")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert findings(members, digest) == []
+    found = json.loads(members["manifest.json"])["completeness"]
+    assert found["complete"] is False
+    assert found["profiles"][0]["example"] is True
+    page = members["README.html"].decode()
+    assert "This package is incomplete" in page
+    assert "agreed with no authority" in page
+    fields = {item["field"] for item in found["missing"] if item["violation_id"] == "V:1"}
+    assert "camera_info.certificate" in fields
+    assert all(f"<code>{field}</code>" in page for field in fields)

@@ -195,5 +195,13 @@ async def test_completeness_is_judged_of_what_the_service_returns(tmp_path: Path
         *("camera_info.clock.synchronised_at", "camera_info.clock.offset_ms"),
     }
     assert validator.check_completeness(violation, files)["exportable_as_evidence"]
+    own = tmp_path / "profiles.toml"
+    own.write_text(
+        '[[profiles]]\nprofile_id = "own"\nviolation_type = "speed"\njurisdiction = "ES"\n'
+        'legal_source = "an agreement"\n'
+    )
+    configured = DataValidator(StorageConfig(local_base_path=tmp_path, profiles_file=own))
+    result = configured.check_completeness(violation, files, "ES")
+    assert (result["exportable_as_evidence"], result["profile"]) == (True, "own")
     with pytest.raises(InvalidInput, match="timestamp: can't be read"):
         validator.check_completeness({}, files)

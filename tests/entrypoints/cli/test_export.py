@@ -93,6 +93,19 @@ def test_a_package_is_verified_by_its_own_program(stored: Shell) -> None:
     assert not (stored.home / "other.zip").exists()
 
 
+def test_incomplete_evidence_is_packed_only_when_it_is_asked_for(stored: Shell) -> None:
+    target = stored.home / "evidence.zip"
+    command = ("export", "package", "V0", "-o", target, "--profile", "example-es-speed")
+    refused = stored(*command, code=ExitCode.REFUSED)
+    assert "V0.camera_info.certificate: is not given" in refused.err
+    assert not target.exists()
+    done = stored(*command, "--allow-incomplete", "--json").value
+    assert done["complete"] is False
+    assert "V0.camera_info.certificate: is not given" in done["missing"]
+    told = stored(*command, "--allow-incomplete", "--force")
+    assert "INCOMPLETE: V0.camera_info.certificate: is not given" in told.err
+
+
 def test_a_terminal_gets_no_binary_table(stored: Shell) -> None:
     shown, told = os.openpty()
     try:

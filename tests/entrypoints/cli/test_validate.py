@@ -64,3 +64,25 @@ def test_findings_are_told_with_exit_code_3(shell: Shell, tmp_path: Path) -> Non
 
 def test_no_file_is_an_error_of_usage(shell: Shell, tmp_path: Path) -> None:
     assert "name no file" in shell("validate", code=ExitCode.USAGE).err
+
+
+def test_records_are_judged_by_the_profile_for_their_type(shell: Shell, tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(
+        '[[profiles]]\nprofile_id = "own"\nviolation_type = "speed"\njurisdiction = "ES"\n'
+        'legal_source = "an agreement"\nimages = 2\nfields = ["camera_info.speed_kmh"]\n'
+    )
+    (tmp_path / "config.toml").write_text('profiles_file = "profiles.toml"\n')
+    (tmp_path / "record.json").write_text(json.dumps(RECORD))
+    at = ("--received-at", "2026-03-14T12:01:00Z")
+    config = ("--config", tmp_path / "config.toml")
+    command = ("validate", tmp_path / "record.json", *at, *config, "--json")
+    assert shell(*command).value["valid"]
+    found = shell(*command, "--profile", "own", code=ExitCode.FINDINGS).value
+    assert [error["field"] for error in found["errors"]] == ["camera_info.speed_kmh"]
+    assert found["parts"]["profile"] == 0.9
+    assert "did you mean own" in shell(*command, "--profile", "own1", code=ExitCode.USAGE).err
+    profiles.write_text(profiles.read_text().replace("images = 2", "images = '2'"))
+    wrong = shell(*command, code=ExitCode.CONFIGURATION).err
+    assert "profiles[1].images: must be of type int" in wrong
+    assert str(profiles) in wrong

@@ -163,3 +163,18 @@ async def test_a_package_is_sent_with_the_digest_of_its_manifest(
         problem(await client.post("/exports/package", json=wrong), 422, "invalid-input")
     form = await client.post("/exports/package", data={"violation_ids": "V0"})
     problem(form, 415, "unsupported-body")
+
+
+async def test_incomplete_evidence_is_a_problem_unless_it_is_asked_for(
+    client: httpx.AsyncClient, container: Container
+) -> None:
+    await fill(container)
+    asked: dict[str, Any] = {"violation_ids": ["V0"], "profile": "example-es-speed"}
+    told = problem(await client.post("/exports/package", json=asked), 409, "incomplete-evidence")
+    assert "V0.camera_info.certificate" in [one["field"] for one in told["errors"]]
+    answer = await client.post("/exports/package", json={**asked, "allow_incomplete": True})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        found = json.loads(archive.read("manifest.json"))["completeness"]
+    assert found["complete"] is False
+    wrong = {**asked, "profile": "nowhere-speed"}
+    problem(await client.post("/exports/package", json=wrong), 422, "invalid-input")

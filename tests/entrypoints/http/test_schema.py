@@ -56,6 +56,7 @@ PLAUSIBLE: dict[str, object] = {
     "vehicle_class": "car",
     "duration_seconds": 10,
     "violation_ids": ["V001"],
+    "profile": "example-es-speed",
 }
 OPAQUE = ("sha256", "image_sha256", "video_sha256", "Content-Digest", "cursor")
 
