@@ -12,22 +12,23 @@ import asyncio
 import hashlib
 import json
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from attrs import asdict, evolve, frozen
 
 from tests.support.servers import Bucket, Database, PostgresServer, S3Server
 from tests.support.setups import on_bucket, on_database
 from traffic_storage import Container, StorageConfig, StorageStrategy, Upload, ViolationRecord
-from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import PlacementNote, StoredFile
 from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.query import FilesQuery, ViolationQuery
@@ -39,6 +40,7 @@ PROGRAM = Path(sys.executable).with_name("traffic-storage")
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 _RANGE = ("--start", "2026-01-01", "--end", "2027-01-01")
 _AT_ONCE = 16
+_COUNT = "SELECT count(*) FROM violation"
 _NOTE = PlacementNote("somewhere", "for a comparison")
 
 
@@ -186,15 +188,28 @@ def _command(source: Place, target: Place, *more: str) -> list[str]:
     ]
 
 
-async def _count(place: Place) -> int:
-    """Return how many violations a catalogue has; 0 if it has no tables yet."""
-    repo = place.container()._record_repo()
-    try:
-        return (await repo.usage()).violations
-    except TrafficStorageError:
-        return 0
-    finally:
-        await repo.aclose()
+@contextmanager
+def _counting(place: Place) -> Iterator[Callable[[], int]]:
+    """Return a function that counts the violations of a catalogue, without taking part in its work."""
+    config = place.settings
+    with ExitStack() as stack:
+        if config.db_host is None:
+            path = f"file:{config.sqlite_file}?mode=ro"
+            file = stack.enter_context(closing(sqlite3.connect(path, uri=True)))
+            yield lambda: int(file.execute(_COUNT).fetchone()[0])
+            return
+        runner = stack.enter_context(asyncio.Runner())
+        server = runner.run(
+            asyncpg.connect(
+                host=config.db_host,
+                port=config.db_port,
+                database=config.db_name,
+                user=config.db_user,
+                password=config.db_password.reveal if config.db_password else None,
+            )
+        )
+        stack.callback(lambda: runner.run(server.close()))
+        yield lambda: int(runner.run(server.fetchval(_COUNT)))
 
 
 def _killed(command: Sequence[str], target: Place, more: int) -> bool:
@@ -202,18 +217,28 @@ def _killed(command: Sequence[str], target: Place, more: int) -> bool:
 
     Return whether it was still running.
     """
-    enough = asyncio.run(_count(target)) + more
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with (
+        _counting(target) as count,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,
+    ):
+        enough = count() + more
         while process.poll() is None:
-            if asyncio.run(_count(target)) >= enough:
+            if count() >= enough:
                 process.kill()
                 return True
             time.sleep(0.02)
     return False
 
 
+async def _prepare(place: Place) -> None:
+    """Make the tables of a catalogue."""
+    async with running(place.container()):
+        pass
+
+
 def leg(source: Place, target: Place, violations: int, kills: int, chance: random.Random) -> Leg:
     """Migrate; kill the migration so often, each time after some violations were brought."""
+    asyncio.run(_prepare(target))
     start, killed = time.monotonic(), 0
     for _ in range(kills):
         more = chance.randint(1, max(1, violations // (kills + 1)))
@@ -247,7 +272,7 @@ def seal_after_flip(source: Place, target: Place) -> Sequence[str]:
         _command(source, target, "--seal"), capture_output=True, text=True, check=False
     )
     if not done.stdout:
-        return [done.stderr[-2000:]]
+        return [f"exit code {done.returncode}, no JSON: {done.stderr[-2000:]}"]
     told = json.loads(done.stdout)
     named = [one["file_id"] for one in told["reconciliation"]["differences"]]
     wrong = [] if named == ["V000001~video"] else [f"the differences are {named}"]
