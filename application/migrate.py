@@ -8,28 +8,33 @@ before the commit.
 1. The holds of the source come first, so that nothing that they cover can be deleted at the target.
 2. Violations come newest first, page by page. What the target has already is skipped by its rows.
 3. Behind each page the target records a cursor. A repeated call goes on there.
-4. The holds that were placed meanwhile come last, and the cursor is forgotten.
+4. The destruction certificates follow, and last the holds that were placed or released meanwhile;
+   the cursor is forgotten.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
-from traffic_storage.application.export_journal import ExportJournal
+from traffic_storage.application.migrate_decisions import MigrateDecisions
+from traffic_storage.application.migration_reads import files_of_page
+from traffic_storage.application.migration_sides import (
+    NO_LIMITS,
+    PAGE,
+    Migrated,
+    MigrationLimits,
+    MigrationSource,
+    MigrationTarget,
+    Report,
+)
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.read_back import CopyRefuted
-from traffic_storage.application.replica_reader import ReplicaReader
-from traffic_storage.application.sealing import Sealing
-from traffic_storage.application.store_unit import StoreUnit
-from traffic_storage.application.tasks import OwnedTasks
-from traffic_storage.application.verified_bodies import VerifiedBodies
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import (
     Conflict,
@@ -39,12 +44,8 @@ from traffic_storage.domain.errors import (
     NotFound,
 )
 from traffic_storage.domain.files import Coding, FileState, StoredFile
-from traffic_storage.domain.holds import PlaceHold
 from traffic_storage.domain.identifiers import FileId, ViolationId
-from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.migration import (
-    MOST_EXAMPLES,
-    Failure,
     MigrationCursor,
     MigrationId,
     SetMigrationCursor,
@@ -52,130 +53,16 @@ from traffic_storage.domain.migration import (
     has_good_copy,
     migrated_violation,
 )
-from traffic_storage.domain.query import Cursor, HoldsQuery, ViolationQuery
+from traffic_storage.domain.query import Cursor, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.ports.catalogue import Catalogue
-from traffic_storage.ports.changes import Changes
-from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.errors import BlobCorrupt
-from traffic_storage.ports.holds import Holds
-from traffic_storage.ports.migrations import Migrations
-from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.spool import Body, MemoryBody
-from traffic_storage.ports.store_registry import StoreRegistry
 
 logger = logging.getLogger("traffic_storage.migration")
 
-PAGE = 200
-"""So many violations are between two cursors."""
-
 _UNREADABLE = (NoGoodReplica, NotFound, BlobCorrupt)
 _REFUSED = (Conflict, NoGoodReplica, CopyRefuted, DigestMismatch)
-
-Report: TypeAlias = Callable[[Progress], None]
-
-
-@frozen
-class MigrationSource:
-    """What a migration reads at its source."""
-
-    registry: StoreRegistry
-    catalogue: Catalogue
-    holds: Holds
-    bodies: VerifiedBodies
-    compressor: Compressor
-    sealing: Sealing
-
-
-@frozen
-class MigrationTarget:
-    """What a migration reads and writes at its target."""
-
-    registry: StoreRegistry
-    catalogue: Catalogue
-    rows: Reconciliation
-    holds: Holds
-    migrations: Migrations
-    changes: Changes
-    store_unit: StoreUnit
-    journal: ExportJournal
-    replicas: ReplicaReader
-    tasks: OwnedTasks
-    clock: Clock
-
-
-@frozen
-class MigrationLimits:
-    """How fast a migration goes.
-
-    Attributes:
-        parallel: how many violations are brought at once.
-        bytes_per_second, files_per_second: the most on average; 0: no limit.
-
-    Raises:
-        InvalidInput: one of them is too small.
-    """
-
-    parallel: int = 8
-    bytes_per_second: int = 0
-    files_per_second: int = 0
-
-    def __attrs_post_init__(self) -> None:
-        for name, least in (("parallel", 1), ("bytes_per_second", 0), ("files_per_second", 0)):
-            if (value := getattr(self, name)) < least:
-                raise InvalidInput.of(name, f"is {value}", f"give a whole number from {least}")
-
-
-@define
-class Migrated:
-    """What one call of a migration has brought.
-
-    Attributes:
-        records, files, bytes: violations that the target had not, and files; bytes as stored.
-        skipped: violations that the target had already, with all their files.
-        deleted: files that are deleted at the source, and not brought.
-        holds: legal holds that were placed at the target.
-        resumed: how many violations earlier, interrupted calls had brought.
-        failed: how many violations and files were not brought; `failures` names the first
-            `MOST_EXAMPLES` of them.
-    """
-
-    migration: MigrationId
-    dry_run: bool
-    records: int = 0
-    files: int = 0
-    bytes: int = 0
-    skipped: int = 0
-    deleted: int = 0
-    holds: int = 0
-    resumed: int = 0
-    failed: int = 0
-    failures: list[Failure] = field(factory=list)
-
-    def fail(self, violation: StoredViolation, file_id: FileId | None, reason: str) -> None:
-        """Note a violation, or a file of it, that was not brought."""
-        self.failed += 1
-        if len(self.failures) < MOST_EXAMPLES:
-            self.failures.append(Failure(violation.violation_id, file_id, reason))
-        logger.error(
-            "%s of %s was not migrated: %s", file_id or "the record", violation.violation_id, reason
-        )
-
-    def add(self, later: "Migrated") -> None:
-        """Add what a later call has brought."""
-        self.records += later.records
-        self.files += later.files
-        self.bytes += later.bytes
-        self.holds += later.holds
-        self.failed += later.failed
-        self.failures += later.failures
-
-    def progress(self) -> Progress:
-        """Return how far the migration has come, in violations."""
-        done = self.resumed + self.records + self.skipped
-        return Progress(done, bytes=self.bytes, message="violations")
 
 
 @frozen
@@ -192,6 +79,7 @@ class Migrate:
     def __init__(self, source: MigrationSource, target: MigrationTarget) -> None:
         self._source = source
         self._target = target
+        self._decisions = MigrateDecisions(source, target)
 
     async def __call__(
         self,
@@ -199,7 +87,7 @@ class Migrate:
         end: datetime,
         report: Report,
         *,
-        limits: MigrationLimits = MigrationLimits(),
+        limits: MigrationLimits = NO_LIMITS,
         dry_run: bool = False,
     ) -> Migrated:
         """Bring the violations with `start ≤ occurred_at < end`; with `dry_run`, only count them.
@@ -221,30 +109,13 @@ class Migrate:
         if not dry_run:
             cursor = await self._target.migrations.migration_cursor(migration)
             found.resumed = cursor.records if cursor else 0
-            await self._bring_holds(found)
+            await self._decisions.bring_holds(found)
         await _Run(self._source, self._target, limits, found, report, cursor)()
         if not dry_run:
-            await self._bring_holds(found)
+            await self._decisions.bring_certificates(found)
+            await self._decisions.bring_holds(found)
             await self._target.changes.apply(SetMigrationCursor(migration, None))
         return found
-
-    async def _bring_holds(self, found: Migrated) -> None:
-        """Place the active holds of the source at the target, with their ids and times.
-
-        All of them: a hold too many is released there, what one too few covered may be gone.
-        """
-        before = found.holds
-        query = HoldsQuery(active_at=self._target.clock.now(), limit=1000)
-        while True:
-            page = await self._source.holds.holds(query)
-            for hold in page.items:
-                if await self._target.holds.hold(hold.hold_id) is None:
-                    found.holds += await self._target.changes.apply(PlaceHold(hold))
-            if page.next is None:
-                break
-            query = HoldsQuery(active_at=query.active_at, limit=1000, after=page.next)
-        if found.holds > before:
-            await self._target.journal.everywhere()
 
 
 class _Run:
@@ -311,9 +182,7 @@ class _Run:
 
     async def _page(self, violations: Sequence[StoredViolation]) -> "Counter[str]":
         """Bring the violations of a page; return what was brought."""
-        files = await together(
-            *(self._source.catalogue.files_of(one.violation_id) for one in violations)
-        )
+        files = await files_of_page(self._source.catalogue, violations)
         known = _Known(
             await self._target.rows.violations_by_id([one.violation_id for one in violations]),
             await self._target.rows.files_by_id([file.file_id for of in files for file in of]),
@@ -376,20 +245,25 @@ class _Run:
         self, violation: StoredViolation, files: Sequence[StoredFile], bodies: AsyncExitStack
     ) -> list[Draft]:
         """Read files at the source; those that can't be read are noted, and left out."""
-        drafts = []
-        for file in files:
-            await self._files.take(1)
-            await self._bytes.take(file.stored.size_bytes)
-            try:
-                body = await bodies.enter_async_context(self._source.bodies.of(file))
-            except _UNREADABLE as error:
-                remade = await self._remade(violation, file)
-                if remade is None:
-                    self._found.fail(violation, file.file_id, str(error))
-                    continue
-                body = remade
-            drafts.append(Draft.migrated(file, body))
-        return drafts
+        read = await together(*(self._body(violation, file, bodies) for file in files))
+        return [
+            Draft.migrated(file, body)
+            for file, body in zip(files, read, strict=True)
+            if body is not None
+        ]
+
+    async def _body(
+        self, violation: StoredViolation, file: StoredFile, bodies: AsyncExitStack
+    ) -> Body | None:
+        await self._files.take(1)
+        await self._bytes.take(file.stored.size_bytes)
+        try:
+            return await bodies.enter_async_context(self._source.bodies.of(file))
+        except _UNREADABLE as error:
+            body = await self._remade(violation, file)
+            if body is None:
+                self._found.fail(violation, file.file_id, str(error))
+            return body
 
     async def _remade(self, violation: StoredViolation, file: StoredFile) -> Body | None:
         """Make a metadata file that can't be read anew from the rows; None if its bytes differ.

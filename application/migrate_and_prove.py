@@ -5,8 +5,9 @@ from datetime import datetime
 
 from attrs import define
 
-from traffic_storage.application.migrate import (
-    Migrate,
+from traffic_storage.application.migrate import Migrate
+from traffic_storage.application.migration_sides import (
+    NO_LIMITS,
     Migrated,
     MigrationLimits,
     MigrationSource,
@@ -18,8 +19,6 @@ from traffic_storage.domain.migration import Reconciliation
 from traffic_storage.domain.seal import Seal
 
 logger = logging.getLogger("traffic_storage.migration")
-
-_NO_LIMITS = MigrationLimits()
 
 
 @define
@@ -55,7 +54,7 @@ class MigrateAndProve:
         end: datetime,
         report: Report,
         *,
-        limits: MigrationLimits = _NO_LIMITS,
+        limits: MigrationLimits = NO_LIMITS,
         dry_run: bool = False,
         reread: bool = False,
         seal_as: str | None = None,

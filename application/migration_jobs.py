@@ -7,13 +7,13 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from traffic_storage.application.migrate import (
+from traffic_storage.application.migrate_and_prove import MigrateAndProve, ProvenMigration
+from traffic_storage.application.migration_sides import (
     MigrationLimits,
     MigrationSource,
     MigrationTarget,
     Report,
 )
-from traffic_storage.application.migrate_and_prove import MigrateAndProve, ProvenMigration
 from traffic_storage.application.worker import GivenUp, Outcome
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import ConfigurationError, InvalidInput

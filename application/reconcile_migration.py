@@ -9,7 +9,13 @@ from datetime import date, datetime
 
 from attrs import define, evolve, field, frozen
 
-from traffic_storage.application.migrate import PAGE, MigrationSource, MigrationTarget, Report
+from traffic_storage.application.migration_reads import PurgedPage, files_of_page, purged_files
+from traffic_storage.application.migration_sides import (
+    PAGE,
+    MigrationSource,
+    MigrationTarget,
+    Report,
+)
 from traffic_storage.domain.files import FileState, StoredFile
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.jobs import Progress
@@ -20,6 +26,7 @@ from traffic_storage.domain.migration import (
     Difference,
     MigrationId,
     Reconciliation,
+    expects_certificate,
     file_problem,
     reconciled_days,
     record_problem,
@@ -49,7 +56,8 @@ class _Found:
 class ReconcileMigration:
     """Compares the available violations of a range, with their available files, one by one.
 
-    What the target has besides is not looked at. With `reread`, the bytes of every copy at the
+    Destruction certificates of the range are compared too. What the target has besides is not looked
+    at. With `reread`, the bytes of every copy at the
     target are read at its store and hashed, past every cache; a bad one is recorded as corrupt or
     missing, with an incident, and is a difference.
     """
@@ -76,6 +84,8 @@ class ReconcileMigration:
             if page.next is None:
                 break
             after = page.next
+        async for purged in purged_files(self._source, migration):
+            await self._certificates(purged, found, reread=reread)
         return Reconciliation(
             migration,
             await self._target.registry.catalogue_id(),
@@ -89,9 +99,7 @@ class ReconcileMigration:
     async def _page(
         self, violations: Sequence[StoredViolation], found: _Found, *, reread: bool
     ) -> None:
-        files = await together(
-            *(self._source.catalogue.files_of(one.violation_id) for one in violations)
-        )
+        files = await files_of_page(self._source.catalogue, violations)
         known = await self._target.rows.violations_by_id([one.violation_id for one in violations])
         rows = await self._target.rows.files_by_id([file.file_id for of in files for file in of])
         await together(
@@ -128,6 +136,30 @@ class ReconcileMigration:
         if known is not None:
             found.target.add(known, there)
 
+    async def _certificates(self, page: PurgedPage, found: _Found, *, reread: bool) -> None:
+        """Compare the destruction certificates of purged files; with `reread`, also what they say."""
+        files = await self._target.rows.files_by_id([file.file_id for file, _ in page])
+        names = {violation.violation_id for _, violation in page}
+        violations = await self._target.rows.violations_by_id(names)
+        for file, violation in page:
+            known = files.get(file.file_id)
+            if known is None and expects_certificate(
+                violation, violations.get(violation.violation_id)
+            ):
+                found.note(violation, file.file_id, "has no destruction certificate")
+            elif reread and known is not None and await self._has_other_certificate(known):
+                found.note(violation, file.file_id, "has another destruction certificate")
+
+    async def _has_other_certificate(self, known: StoredFile) -> bool:
+        if known.state is not FileState.PURGED:
+            return False
+        ours = await self._source.deletions.certificate(known.file_id)
+        theirs = await self._target.deletions.certificate(known.file_id)
+        if ours is None or theirs is None:
+            return True
+        # A file that each side has purged itself has two certificates.
+        return ours.at == theirs.at and ours != theirs
+
     async def _reread(self, file: StoredFile) -> str:
         async with self._slots:
             return await _damage(self._target, file)
@@ -163,9 +195,10 @@ class CountRange:
         query = ViolationQuery(start_time=start, end_time=end, limit=PAGE)
         while True:
             page = await self._service.catalogue.violations(query)
-            found = await together(*(self._files(one, reread=reread) for one in page.items))
-            for violation, (files, bad) in zip(page.items, found, strict=True):
-                fold.add(violation, files)
+            files = await files_of_page(self._service.catalogue, page.items)
+            found = await together(*(self._files(_available(of), reread=reread) for of in files))
+            for violation, (good, bad) in zip(page.items, found, strict=True):
+                fold.add(violation, good)
                 damaged += bad
             records += len(page.items)
             report(Progress(records, message="violations"))
@@ -174,10 +207,9 @@ class CountRange:
             query = evolve(query, after=page.next)
 
     async def _files(
-        self, violation: StoredViolation, *, reread: bool
+        self, files: Sequence[StoredFile], *, reread: bool
     ) -> tuple[list[StoredFile], list[FileId]]:
         async with self._slots:
-            files = _available(await self._service.catalogue.files_of(violation.violation_id))
             bad = [
                 file.file_id
                 for file in files

@@ -39,7 +39,7 @@ from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.entrypoints.container import Container, build, running
 
 _ROUNDS = 5
-_PARALLEL = 4
+PARALLEL = 4
 _SIZES = ((200_000, 150), (2_000_000, 30), (16_000_000, 6))
 """The size of the files, and how many of them are copied in a round."""
 
@@ -83,10 +83,8 @@ async def in_parallel(
     await asyncio.gather(*(lane() for _ in range(at_once)))
 
 
-async def by_hand(
-    bucket: Bucket, folder: Path, size: int, count: int, *, reads_back: bool
-) -> float:
-    """Return the seconds that hashing and putting the files takes, and reading them back."""
+async def by_hand(bucket: Bucket, folder: Path, sizes: Sequence[int], *, reads_back: bool) -> float:
+    """Return the seconds that hashing and putting files of these sizes takes, and reading them back."""
     store = S3Store(
         bucket.name,
         endpoint=bucket.endpoint,
@@ -95,8 +93,8 @@ async def by_hand(
         region=bucket.region,
         client_options={"allow_http": True},
     )
-    paths = [folder / str(uuid4()) for _ in range(count)]
-    for path in paths:
+    paths = [folder / str(uuid4()) for _ in sizes]
+    for path, size in zip(paths, sizes, strict=True):
         path.write_bytes(os.urandom(size))
 
     def read(path: Path) -> bytes:
@@ -112,7 +110,7 @@ async def by_hand(
             await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
 
     start = time.perf_counter()
-    await in_parallel(paths, put, _PARALLEL)
+    await in_parallel(paths, put, PARALLEL)
     return time.perf_counter() - start
 
 
@@ -146,7 +144,7 @@ async def main(latency_seconds: float) -> None:
             folder / "base",
             bucket=bucket,
             workers=0,
-            copy_parallel=_PARALLEL,
+            copy_parallel=PARALLEL,
             accept_unknown_video=True,
             hybrid_local_kinds=("video",),
         )
@@ -154,8 +152,8 @@ async def main(latency_seconds: float) -> None:
             for size, count in _SIZES:
                 rounds = [
                     (
-                        await by_hand(bucket, folder, size, count, reads_back=False),
-                        await by_hand(bucket, folder, size, count, reads_back=True),
+                        await by_hand(bucket, folder, [size] * count, reads_back=False),
+                        await by_hand(bucket, folder, [size] * count, reads_back=True),
                         await ours(container, size, count),
                     )
                     for _ in range(_ROUNDS)

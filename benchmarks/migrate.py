@@ -2,12 +2,12 @@
 
     python -m benchmarks.migrate [--latency MS]
 
-Two programs by hand, as in `benchmarks.copy`, four files at once: "put" reads each file, hashes it
-and puts it with obstore; "put and read back" then also gets the object and hashes it. The migration
-brings violations with one video each: it reads and verifies the source, writes the journal, puts the
-video and the metadata file, reads both back and hashes them at the target, commits, and compares the
-rows of both sides at the end. It also writes four videos at once, and reads others back meanwhile.
-Contenders alternate; prints megabytes a second (of the videos) and the
+The files are those of violations with one video each: the videos, and as many metadata files. Two
+programs by hand, as in `benchmarks.copy`, so many files at once: "put" reads each file, hashes it and
+puts it with obstore; "put and read back" then also gets the object and hashes it. The migration reads
+and verifies the source, writes the journal, puts both files, reads both back and hashes them at the
+target, commits, and compares the rows of both sides at the end. It writes as many files at once, and
+reads others back meanwhile. Contenders alternate; prints megabytes a second (of the videos) and the
 median of the ratios of the rounds.
 
 The S3 server and PostgreSQL run on the same machine, and take part of its cores. With `--latency`, a
@@ -22,7 +22,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from benchmarks.copy import by_hand, far, print_rounds
+from benchmarks.copy import PARALLEL, by_hand, far, print_rounds
 from tests.support.servers import PostgresServer, S3Server
 from tests.support.setups import config
 from traffic_storage import StorageStrategy, Upload, ViolationRecord
@@ -31,8 +31,8 @@ from traffic_storage.domain.jobs import Progress
 from traffic_storage.entrypoints.container import Container, build, running
 
 _ROUNDS = 5
-_PARALLEL = 4
-_SIZES = ((2_000_000, 30), (16_000_000, 6))
+_METADATA_BYTES = 500
+_SIZES = ((200_000, 150), (2_000_000, 30), (16_000_000, 6))
 """The size of the videos, and how many violations are brought in a round."""
 
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -83,20 +83,20 @@ async def main(latency_seconds: float) -> None:
             bucket=bucket,
             database=postgres.create_database(),
             workers=0,
-            parallel_uploads=2 * _PARALLEL,
+            parallel_uploads=PARALLEL,
         )
         async with (
             running(build(old, StorageStrategy.LOCAL_ONLY)) as source,
             running(build(new, StorageStrategy.CLOUD_ONLY)) as target,
         ):
             for size, count in _SIZES:
-                rounds = []
+                rounds, sizes = [], [size, _METADATA_BYTES] * count
                 for _ in range(_ROUNDS):
                     at += timedelta(hours=1)
                     rounds.append(
                         (
-                            await by_hand(bucket, folder, size, count, reads_back=False),
-                            await by_hand(bucket, folder, size, count, reads_back=True),
+                            await by_hand(bucket, folder, sizes, reads_back=False),
+                            await by_hand(bucket, folder, sizes, reads_back=True),
                             await _ours(source, target, size, count, at),
                         )
                     )

@@ -107,7 +107,8 @@ class Hold:
 class PlaceHold:
     """Place a hold. No deletion that a committed hold covers goes on, unless it is `purging`.
 
-    The transaction excludes every other that tombstones files or begins to purge them.
+    The transaction excludes every other that tombstones files or begins to purge them. A hold of
+    another catalogue may be released already; both are recorded.
     """
 
     hold: Hold
@@ -299,6 +300,21 @@ def event_of_hold(hold: Hold) -> Event:
         "until": hold.until.isoformat() if hold.until else None,
     }
     return Event(EventKind.HOLD_PLACED, hold.placed_at, file_id, violation_id, details)
+
+
+def events_of_hold(hold: Hold) -> tuple[Event, ...]:
+    """Return the events that tell of a hold: when it was placed and, if it was, released."""
+    placed, release = event_of_hold(hold), release_of(hold)
+    return (placed,) if release is None else (placed, event_of_release(hold, release))
+
+
+def release_of(hold: Hold) -> ReleaseHold | None:
+    """Return the change that released a hold; None if it was not released."""
+    if hold.released_at is None:
+        return None
+    return ReleaseHold(
+        hold.hold_id, hold.released_at, hold.released_by or "", hold.release_reason or ""
+    )
 
 
 def event_of_release(hold: Hold, change: ReleaseHold) -> Event:

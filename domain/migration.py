@@ -26,6 +26,7 @@ from traffic_storage.domain.usage import day_of
 from traffic_storage.domain.violation import (
     EvidencePart,
     StoredViolation,
+    ViolationState,
     evidence_document,
     with_paths,
 )
@@ -268,6 +269,14 @@ def file_problem(file: StoredFile, known: StoredFile | None) -> str:
     if file_item(known) != file_item(file):
         return "has other facts or another digest"
     return "is kept less long" if known.keep_until < file.keep_until else ""
+
+
+def expects_certificate(violation: StoredViolation, known: StoredViolation | None) -> bool:
+    """Return whether the target gets what is left of the purged files of a violation.
+
+    `known` is the target's row of it. A violation that is not purged comes first.
+    """
+    return known is not None or violation.state is ViolationState.PURGED
 
 
 def record_problem(violation: StoredViolation, known: StoredViolation | None) -> str:

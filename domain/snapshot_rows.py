@@ -24,7 +24,7 @@ from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.events import Event
 from traffic_storage.domain.files import FileState, Replica, ReplicaState, StoredFile, Tier
-from traffic_storage.domain.holds import Hold, ReleaseHold, event_of_hold, event_of_release
+from traffic_storage.domain.holds import Hold, events_of_hold
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.purged_rows import event_of_purge
@@ -174,15 +174,7 @@ def event_of_deletion(
 
 def events_of_holds(holds: Iterable[Hold]) -> Sequence[Event]:
     """Return the events that tell of holds, those that were released too."""
-    found: list[Event] = []
-    for hold in holds:
-        found.append(event_of_hold(hold))
-        if hold.released_at is not None:
-            release = ReleaseHold(
-                hold.hold_id, hold.released_at, hold.released_by or "", hold.release_reason or ""
-            )
-            found.append(event_of_release(hold, release))
-    return found
+    return [event for hold in holds for event in events_of_hold(hold)]
 
 
 def _tombstone(deletion: Deletion) -> Tombstone:

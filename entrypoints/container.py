@@ -43,8 +43,8 @@ from traffic_storage.application.heal_replica import HealReplica
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
 from traffic_storage.application.measure import Measure
-from traffic_storage.application.migrate import MigrationSource, MigrationTarget
 from traffic_storage.application.migration_jobs import MIGRATE, MigrationJobs, OpenTarget
+from traffic_storage.application.migration_sides import MigrationSource, MigrationTarget
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
 from traffic_storage.application.package import MakePackage
@@ -908,7 +908,9 @@ class Container(DeclarativeContainer):
         MigrationSource,
         registry=_record_repo,
         catalogue=_record_repo,
+        rows=_record_repo,
         holds=_record_repo,
+        deletions=_record_repo,
         bodies=verified_bodies,
         compressor=compressor,
         sealing=sealing,
@@ -919,6 +921,7 @@ class Container(DeclarativeContainer):
         catalogue=_record_repo,
         rows=_record_repo,
         holds=_record_repo,
+        deletions=_record_repo,
         migrations=_record_repo,
         changes=_record_repo,
         store_unit=store_unit,

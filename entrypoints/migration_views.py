@@ -74,7 +74,8 @@ class MigrationView(TypedDict):
 
     `migrated_records` (violations), `migrated_files` and `bytes` (as stored) were brought by this
     call, `resumed` violations by earlier, interrupted ones; `skipped` violations were there already.
-    `deleted` files are deleted at the source. `failed` names the first 1,000 of `failed_count`.
+    `deleted` files are deleted at the source. `holds` were placed or released, and `certificates` of
+    destruction brought, by this call. `failed` names the first 1,000 of `failed_count`.
     `source` is the id of the catalogue. `reconciliation` is null after a dry run.
     """
 
@@ -88,6 +89,7 @@ class MigrationView(TypedDict):
     skipped: int
     deleted: int
     holds: int
+    certificates: int
     resumed: int
     failed: list[NotMigratedView]
     failed_count: int
@@ -140,6 +142,7 @@ def migration_view(done: ProvenMigration) -> MigrationView:
         "skipped": migrated.skipped,
         "deleted": migrated.deleted,
         "holds": migrated.holds,
+        "certificates": migrated.certificates,
         "resumed": migrated.resumed,
         "failed": [_failure_view(one) for one in migrated.failures],
         "failed_count": migrated.failed,

@@ -38,6 +38,12 @@ class Catalogue(Protocol):
         """
 
     @abstractmethod
+    async def files_of_each(
+        self, violation_ids: Collection[ViolationId]
+    ) -> Mapping[ViolationId, Sequence[StoredFile]]:
+        """Return the files of each of these violations, as `files_of` does."""
+
+    @abstractmethod
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
         """Return the row of a violation; None if there is no such violation."""
 

@@ -80,8 +80,8 @@ async def migrate(
     json:
         Print one JSON object.
     """
-    from traffic_storage.application.migrate import MigrationLimits
     from traffic_storage.application.migrate_and_prove import MigrateAndProve
+    from traffic_storage.application.migration_sides import MigrationLimits
     from traffic_storage.entrypoints.cli.progress import FileBar
     from traffic_storage.entrypoints.migration_views import migration_view
     from traffic_storage.entrypoints.service.migration import write_report

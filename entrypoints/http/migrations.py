@@ -8,12 +8,12 @@ from fastapi import Body, Request
 from starlette.responses import Response
 
 from traffic_storage.application.jobs import Jobs
-from traffic_storage.application.migrate import MigrationLimits
 from traffic_storage.application.migration_jobs import (
     MigrationJobs,
     MigrationRequest,
     migration_job,
 )
+from traffic_storage.application.migration_sides import MigrationLimits
 from traffic_storage.domain.errors import InvalidInput, StorageFull, Unavailable
 from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.principal import Scope

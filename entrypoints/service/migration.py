@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from traffic_storage.application.migrate import MigrationLimits
 from traffic_storage.application.migrate_and_prove import MigrateAndProve
+from traffic_storage.application.migration_sides import MigrationLimits
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.numeric import plain_number

@@ -14,13 +14,14 @@ from tests.application.rig import LONG_AGO, Rig, Service, film, picture, violati
 from tests.application.test_copy_file import SpoilingBlobStore
 from tests.support.waiting import until
 from traffic_storage.application import migrate as module
-from traffic_storage.application.migrate import Migrate, Migrated, MigrationLimits, MigrationTarget
+from traffic_storage.application.migrate import Migrate
 from traffic_storage.application.migrate_and_prove import MigrateAndProve, ProvenMigration
 from traffic_storage.application.migration_jobs import (
     MigrationJobs,
     MigrationRequest,
     migration_job,
 )
+from traffic_storage.application.migration_sides import Migrated, MigrationLimits, MigrationTarget
 from traffic_storage.application.reconcile_migration import CountRange, ReconcileMigration
 from traffic_storage.application.worker import GivenUp
 from traffic_storage.domain.digests import WHOLE_READ_BYTES, Sha256
@@ -312,6 +313,68 @@ async def test_deleted_files_stay_behind(move: Move) -> None:
     assert (found.records, found.files, found.deleted) == (3, 7, 1)
     assert move.target.repo._violations[ViolationId("V1")].incomplete
     assert (await move.reconciled()).is_equal
+
+
+async def erased(rig: Rig, service: Service, *names: str) -> None:
+    """Delete files, or violations with all their files, and purge them."""
+    delete = service.container.delete_files()
+    for name in names:
+        what = delete.file if "~" in name else delete.violation
+        await what(name, "its time has come", "clerk", override=True)
+    rig.clock.advance(8 * DAY)
+    await service.container.purge().due()
+
+
+async def test_destruction_certificates_arrive(move: Move) -> None:
+    await filled(move.old)
+    await erased(move.source, move.old, "V0~image", "V1")
+    # These come after the first migration, of which the target has the files.
+    missing = await move.reconciled()
+    assert {one.file_id for one in missing.differences if "certificate" in one.problem} == {
+        FileId(f"V1~{kind}") for kind in ("image", "video", "metadata")
+    }
+    found = await move()
+    assert (found.records, found.files, found.certificates, found.failed) == (2, 4, 4, 0)
+    for name in ("V0~image", "V1~image", "V1~video", "V1~metadata"):
+        certificate = await move.target.repo.certificate(FileId(name))
+        assert certificate == await move.source.repo.certificate(FileId(name))
+        assert certificate
+    names = [FileId("V0~image"), FileId("V1~metadata")]
+    assert await move.target.repo.deletions(names) == await move.source.repo.deletions(names)
+    assert move.target.repo._violations == move.source.repo._violations
+    assert (await move()).certificates == 0
+    assert (await move.reconciled(reread=True)).is_equal
+    assert await move.new.miscounts() == []
+    await erased(move.source, move.old, "V2")
+    assert (await move()).certificates == 0
+    assert (await move.reconciled(reread=True)).is_equal
+    assert move.target.files[FileId("V2~image")].readable
+
+
+async def test_the_certificate_of_another_violation_is_told(move: Move) -> None:
+    await filled(move.old)
+    await erased(move.source, move.old, "V1")
+    await move.new.evidence(violation_record("V1", confidence=0.1))
+    found = await move()
+    assert (found.certificates, found.failed) == (0, 2)
+    assert all("another violation" in one.reason for one in found.failures)
+
+
+async def test_released_holds_arrive_and_holds_are_released(move: Move) -> None:
+    holds = move.old.container.legal_holds()
+    await move.old.evidence(violation_record("V1"), picture())
+    asked = HoldRequest("case 7", "a court asks", violation_id=ViolationId("V1"))
+    placed = [(await holds.place(asked, "clerk")).hold for _ in range(2)]
+    await holds.release(str(placed[0].hold_id), "the case is closed", "judge")
+    assert (await move()).holds == 2
+    await holds.release(str(placed[1].hold_id), "so is this one", "judge")
+    assert (await move()).holds == 1
+    assert (await move()).holds == 0
+    for one in placed:
+        known = await move.target.repo.hold(one.hold_id)
+        assert known == await move.source.repo.hold(one.hold_id)
+        assert known
+        assert known.released_by == "judge"
 
 
 async def test_a_byte_that_is_flipped_at_the_target_is_found(move: Move) -> None:

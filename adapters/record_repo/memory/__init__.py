@@ -1,6 +1,6 @@
 """The catalogue in the memory of this process; contract suites compare other adapters with it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -195,6 +195,11 @@ class InMemoryRecordRepo(
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
         files = [file for file in self._files.values() if file.violation_id == violation_id]
         return sorted(files, key=lambda file: (file.created_at, file.file_id))[:_MOST_FILES]
+
+    async def files_of_each(
+        self, violation_ids: Collection[ViolationId]
+    ) -> Mapping[ViolationId, Sequence[StoredFile]]:
+        return {one: await self.files_of(one) for one in violation_ids}
 
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
         return self._violations.get(violation_id)

@@ -32,8 +32,8 @@ from traffic_storage.domain.holds import (
     PlaceHold,
     ReleaseHold,
     covers,
-    event_of_hold,
     event_of_release,
+    events_of_hold,
     reach,
 )
 from traffic_storage.domain.identifiers import FileId, ViolationId
@@ -110,7 +110,7 @@ class InMemoryDeletions(InMemoryOutbox):
         if change.hold.hold_id in self._holds:
             return False
         self._holds[change.hold.hold_id] = change.hold
-        self.record([event_of_hold(change.hold)])
+        self.record(events_of_hold(change.hold))
         return True
 
     def release_hold(self, change: ReleaseHold) -> bool:

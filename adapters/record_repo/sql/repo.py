@@ -1,7 +1,7 @@
 """The catalogue in a database: each call of the catalogue port runs a few SQL statements."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 
@@ -169,6 +169,18 @@ class SqlRecordRepo(
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
         found = await self._driver.read(statements.FILES_OF, [(violation_id, MOST_FILES)])
         return rows.files_of(found)
+
+    async def files_of_each(
+        self, violation_ids: Collection[ViolationId]
+    ) -> Mapping[ViolationId, Sequence[StoredFile]]:
+        if not violation_ids:
+            return {}
+        executions = [(violation_id, MOST_FILES) for violation_id in violation_ids]
+        each = dict[ViolationId, list[StoredFile]]((one, []) for one in violation_ids)
+        for file in rows.files_of(await self._driver.read(statements.FILES_OF, executions)):
+            if file.violation_id is not None:
+                each[file.violation_id].append(file)
+        return each
 
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
         return await self._read.violation(violation_id)

@@ -357,6 +357,15 @@ class DeletionsContract:
         assert await repo.hold(hold.hold_id) == hold.released(release)
         assert await happened(repo, EventKind.HOLD_RELEASED) == [FileId("F")]
 
+    async def test_a_hold_of_another_catalogue_may_be_released(self, repo: RecordRepo) -> None:
+        """PlaceHold: a hold that is released already is recorded so, with both events."""
+        hold = new_hold(HeldFile(FileId("F")))
+        ended = hold.released(ReleaseHold(hold.hold_id, NOON + DAY, "judge", "the case is closed"))
+        assert await repo.apply(PlaceHold(ended))
+        assert await repo.hold(hold.hold_id) == ended
+        for kind in (EventKind.HOLD_PLACED, EventKind.HOLD_RELEASED):
+            assert await happened(repo, kind) == [FileId("F")]
+
     async def test_holds_are_listed_newest_first(self, repo: RecordRepo) -> None:
         """holds: all pages together have each hold once; those that ended are filtered."""
         made = [

@@ -539,6 +539,18 @@ class RecordRepoContract:
         assert [file.file_id for file in found] == ["c", "+", "a", "b", "0"]
         assert set(found) == set(files)
 
+    async def test_files_of_several_violations(self, repo: RecordRepo) -> None:
+        """files_of_each: returns the files of each violation, as `files_of` does."""
+        place, other = await local(repo), await cloud(repo)
+        for name in ("V002", "V001", "V002", None):
+            await store(repo, Unit((new_file(place, other, violation_id=name),)))
+        names = [ViolationId(name) for name in ("V001", "V002", "absent")]
+        found = await repo.files_of_each(names)
+        for name, count in zip(names, (1, 2, 0), strict=True):
+            assert len(found[name]) == count
+            assert list(found[name]) == list(await repo.files_of(name))
+        assert await repo.files_of_each([]) == {}
+
     async def test_files_of_a_violation_are_limited(self, repo: RecordRepo) -> None:
         """files_of: returns at most 1,000 files."""
         place, other = await local(repo), await cloud(repo)

@@ -273,6 +273,11 @@ class FailingRecordRepo(Failing, RecordRepo):
     async def files_of(self, violation_id: ViolationId) -> Sequence[StoredFile]:
         return await self._do("files_of", lambda: self.inner.files_of(violation_id))
 
+    async def files_of_each(
+        self, violation_ids: Collection[ViolationId]
+    ) -> Mapping[ViolationId, Sequence[StoredFile]]:
+        return await self._do("files_of_each", lambda: self.inner.files_of_each(violation_ids))
+
     async def violation(self, violation_id: ViolationId) -> StoredViolation | None:
         return await self._do("violation", lambda: self.inner.violation(violation_id))
 

@@ -5,7 +5,7 @@ from traffic_storage.adapters.record_repo.sql import hold_statements
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
-from traffic_storage.domain.holds import PlaceHold, event_of_hold
+from traffic_storage.domain.holds import PlaceHold, events_of_hold
 
 
 class PlaceHoldWriter(ChangeWriter[PlaceHold]):
@@ -20,7 +20,7 @@ class PlaceHoldWriter(ChangeWriter[PlaceHold]):
                 Step(hold_statements.LOCK, hold_statements.LOCK_ARGS),
                 Step(hold_statements.INSERT_HOLD, (rows.hold_row(change.hold),)),
             ),
-            events=(event_of_hold(change.hold),),
+            events=events_of_hold(change.hold),
             grows=True,
         )
 

@@ -1,0 +1,66 @@
+"""What migrations and their reconciliations read page by page."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from attrs import evolve
+
+from traffic_storage.application.migration_sides import MigrationSource
+from traffic_storage.domain.files import FileState, StoredFile
+from traffic_storage.domain.identifiers import ViolationId
+from traffic_storage.domain.migration import MigrationId
+from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
+from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.catalogue import Catalogue
+
+PurgedPage = Sequence[tuple[StoredFile, StoredViolation]]
+"""Purged files, each with its violation."""
+
+
+async def files_of_page(
+    catalogue: Catalogue, violations: Sequence[StoredViolation]
+) -> list[Sequence[StoredFile]]:
+    """Return all files of each violation, whatever their state."""
+    found = await catalogue.files_of_each([one.violation_id for one in violations])
+    files = []
+    for one in violations:
+        some = found[one.violation_id]
+        is_all = len(some) < MAX_LIMIT
+        files.append(some if is_all else await _all_files(catalogue, one.violation_id))
+    return files
+
+
+async def _all_files(catalogue: Catalogue, violation_id: ViolationId) -> Sequence[StoredFile]:
+    found: list[StoredFile] = []
+    for state in FileState:
+        query: FilesQuery | None = FilesQuery(
+            violation_id=violation_id, state=state, limit=MAX_LIMIT
+        )
+        while query is not None:
+            page = await catalogue.files(query)
+            found += page.items
+            query = evolve(query, after=page.next) if page.next else None
+    return found
+
+
+async def purged_files(
+    source: MigrationSource, migration: MigrationId
+) -> AsyncIterator[PurgedPage]:
+    """Yield the purged files of the violations in the range of a migration."""
+    query: FilesQuery | None = FilesQuery(state=FileState.PURGED, limit=MAX_LIMIT)
+    while query is not None:
+        page = await source.catalogue.files(query)
+        names = {file.violation_id for file in page.items if file.violation_id is not None}
+        violations = await source.rows.violations_by_id(names)
+        yield [
+            (file, violation)
+            for file in page.items
+            if (violation := _violation_of(file, violations)) is not None
+            and migration.start <= violation.occurred_at < migration.end
+        ]
+        query = evolve(query, after=page.next) if page.next else None
+
+
+def _violation_of(
+    file: StoredFile, violations: Mapping[ViolationId, StoredViolation]
+) -> StoredViolation | None:
+    return None if file.violation_id is None else violations.get(file.violation_id)
