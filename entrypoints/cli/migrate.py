@@ -192,6 +192,8 @@ def _say(view: "MigrationView", *, asked_to_seal: bool) -> None:
         f"{in_bytes(view['bytes'])}; {view['skipped']} violations were there already"
         + (f", {view['resumed']} came before the interruption" if view["resumed"] else "")
     )
+    if view["holds"] or view["certificates"]:
+        say(f"{view['holds']} holds, {view['certificates']} destruction certificates brought")
     for one in view["failed"][:_MOST_SHOWN]:
         note(f"not brought: {one['file_id'] or one['violation_id']}: {one['reason']}")
     if (found := view["reconciliation"]) is None:

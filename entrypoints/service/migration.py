@@ -52,10 +52,11 @@ class DataMigrationManager:
     ) -> MigrationView:
         """Bring the available violations with `start_date ≤ timestamp < end_date` and their files.
 
-        Ids, records, times of receipt and capture, labels, digests, coding and active legal holds are
-        kept; a file is kept as long as at the source, or longer by the target's rules. Every byte is
-        verified when it is read and again at the target, before its row is written there. Files that
-        belong to no violation stay, and so does what is deleted at the source.
+        Ids, records, times of receipt and capture, labels, digests, coding and legal holds are kept,
+        released ones too; a file is kept as long as at the source, or longer by the target's rules.
+        Every byte is verified when it is read and again at the target, before its row is written
+        there. Of a purged file its destruction certificate is brought. Files that belong to no
+        violation stay, and so does what is deleted at the source, but not purged.
 
         A call that was interrupted is repeated: it goes on behind the cursor in the target's
         database, and stores nothing twice. A file without a good copy does not stop its violation,
