@@ -125,7 +125,9 @@ class StoreEvidence:
         parts = {draft.kind.value: draft.as_part() for draft in media}
         text = evidence_document(report.record, report.moment.zone_assumed, parts)
         document = await self._prepare.document(text, report.attributes(FileKind.METADATA))
-        return self._validate.violation(report.record, document, media)
+        return await self._validate.violation(
+            report.record, document, media, historic=report.historic
+        )
 
 
 @frozen

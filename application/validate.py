@@ -33,7 +33,6 @@ from traffic_storage.domain.quality.record import (
     RECORD_CHECKS,
     Circumstances,
     JudgedRecord,
-    Sighting,
     judged_record,
 )
 from traffic_storage.domain.quality.video import (
@@ -128,18 +127,20 @@ class Validate:
         *,
         received_at: datetime | None = None,
         image_size: tuple[int, int] | None = None,
-        sightings: Sequence[Sighting] = (),
+        historic: bool = False,
     ) -> JudgedRecord:
-        """Read a record as far as it can be read; `received_at` None means now."""
+        """Read a record as far as it can be read; `received_at` None means now.
+
+        `historic` states that a timestamp long before receipt is correct.
+        """
         bounds = self._bounds
         circumstances = Circumstances(
             received_at=received_at or self._clock.now(),
             zone=bounds.zone,
             max_clock_ahead=bounds.max_clock_ahead,
-            max_delay=bounds.max_delay,
+            max_delay=timedelta.max if historic else bounds.max_delay,
             image_size=image_size,
             known_models=bounds.known_models,
-            sightings=sightings,
         )
         return judged_record(record, circumstances)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from traffic_storage.application.drafts import Draft
+from traffic_storage.application.sightings import Sightings
 from traffic_storage.application.validate import Validate
 from traffic_storage.domain.errors import FieldProblem, LowQuality
 from traffic_storage.domain.files import FileKind
@@ -24,11 +25,13 @@ class ValidateOnStore:
 
     `off` does nothing. `warn` keeps the result with the file and logs what was found. `refuse` does
     the same, and refuses what has an error. Images and videos are judged as they will be stored, and
-    decoded off the event loop.
+    decoded off the event loop. A record is compared with the stored violations of its device and time:
+    one with nearly the same box is a duplicate.
     """
 
-    def __init__(self, *, validate: Validate, mode: ValidationMode) -> None:
+    def __init__(self, *, validate: Validate, sightings: Sightings, mode: ValidationMode) -> None:
         self._validate = validate
+        self._sightings = sightings
         self._mode = mode
 
     async def draft(self, draft: Draft) -> Draft:
@@ -47,20 +50,24 @@ class ValidateOnStore:
             return self._kept(draft, video.assessment, video.metrics)
         return draft
 
-    def violation(self, record: ViolationRecord, document: Draft, media: Iterable[Draft]) -> Draft:
+    async def violation(
+        self, record: ViolationRecord, document: Draft, media: Iterable[Draft], *, historic: bool
+    ) -> Draft:
         """Return the draft of a violation's metadata file with what was found about its record.
 
         The box is compared with the image if that is among `media`.
 
         Raises:
             LowQuality: as `draft`.
+            CatalogueUnavailable: the database can't be reached.
         """
         if self._mode is ValidationMode.OFF:
             return document
         images = [draft.media for draft in media if draft.kind is FileKind.IMAGE]
         sizes = [Dimensions(one.width, one.height, 3) for one in images if one.width and one.height]
         size = (sizes[0].width, sizes[0].height) if sizes else None
-        judged = self._validate.judged(record, image_size=size)
+        judged = self._validate.judged(record, image_size=size, historic=historic)
+        judged = judged.beside(await self._sightings.beside(judged.sighting))
         return self._kept(document, self._validate.record(judged), None)
 
     def _kept(

@@ -79,6 +79,7 @@ from traffic_storage.application.rules_in_force import (
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.application.schedules import PeriodicJob, Schedules
 from traffic_storage.application.sealing import Sealing
+from traffic_storage.application.sightings import Sightings
 from traffic_storage.application.snapshots.create import CreateSnapshot
 from traffic_storage.application.snapshots.delete import DeleteSnapshot
 from traffic_storage.application.snapshots.drill import DrillSnapshot
@@ -98,6 +99,7 @@ from traffic_storage.application.sweep import SWEEP, Sweep
 from traffic_storage.application.sync_backends import SYNC_KINDS, SyncBackends
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.application.validate import Bounds, Validate
+from traffic_storage.application.validate_evidence import ValidateEvidence
 from traffic_storage.application.validate_on_store import ValidateOnStore
 from traffic_storage.application.verified_bodies import VerifiedBodies
 from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
@@ -697,8 +699,15 @@ class Container(DeclarativeContainer):
         clock=clock,
         bounds=Called(_validation_bounds, settings),
     )
+    sightings = Singleton(Sightings, catalogue=_record_repo)
     validate_on_store = Singleton(
-        ValidateOnStore, validate=validate, mode=settings.provided.validate_on_store
+        ValidateOnStore,
+        validate=validate,
+        sightings=sightings,
+        mode=settings.provided.validate_on_store,
+    )
+    validate_evidence = Singleton(
+        ValidateEvidence, validate=validate, sightings=sightings, profiles=profiles
     )
     prepare = Singleton(_prepare, settings, spool, images, compressor, clock, validate_on_store)
     read_back = Singleton(ReadBack, stores=stores, changes=_record_repo, clock=clock)

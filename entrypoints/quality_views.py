@@ -6,6 +6,7 @@ from attrs import asdict
 from typing_extensions import TypedDict
 
 from traffic_storage.application.validate import Verdict
+from traffic_storage.application.validate_evidence import JudgedEvidence
 from traffic_storage.domain.profiles import Exportability
 from traffic_storage.domain.quality.assessment import Assessment, Finding
 from traffic_storage.domain.quality.image_metrics import ImageMetrics
@@ -57,6 +58,32 @@ class ExportabilityView(TypedDict):
     legal_source: str | None
     example: bool
     missing: list[FindingView]
+
+
+class EvidenceQualityView(TypedDict):
+    """What was found about a violation with its files.
+
+    `valid` is false if the record or a file has an error. `image` and `video` are None if they are not
+    given, `completeness` if no profile is named.
+    """
+
+    valid: bool
+    record: QualityView
+    image: ImageQualityView | None
+    video: VideoQualityView | None
+    completeness: ExportabilityView | None
+
+
+def evidence_quality_view(judged: JudgedEvidence) -> EvidenceQualityView:
+    """Return the view of what was found about a violation with its files."""
+    image, video, found = judged.image, judged.video, judged.exportability
+    return EvidenceQualityView(
+        valid=judged.valid,
+        record=quality_view(judged.record),
+        image=None if image is None else image_quality_view(image),
+        video=None if video is None else video_quality_view(video),
+        completeness=None if found is None else exportability_view(found),
+    )
 
 
 def exportability_view(result: Exportability) -> ExportabilityView:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from attrs import field, fields_dict, frozen
+from attrs import evolve, field, fields_dict, frozen
 
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.numeric import plain_number
@@ -98,6 +98,10 @@ class JudgedRecord:
         """The camera's own information; empty if there is none."""
         info = self.fields.get("camera_info")
         return info if isinstance(info, Mapping) else {}
+
+    def beside(self, sightings: Sequence[Sighting]) -> "JudgedRecord":
+        """Return this record beside other violations of which it may be a duplicate."""
+        return evolve(self, circumstances=evolve(self.circumstances, sightings=sightings))
 
     @property
     def sighting(self) -> Sighting | None:

@@ -40,6 +40,7 @@ from traffic_storage.entrypoints.http.security.authentication import (
 )
 from traffic_storage.entrypoints.http.snapshots import SnapshotParts
 from traffic_storage.entrypoints.http.uploads import Ingest
+from traffic_storage.entrypoints.http.validation import ValidationParts
 from traffic_storage.entrypoints.settings import StorageConfig
 
 logger = logging.getLogger("traffic_storage.http")
@@ -129,6 +130,7 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
     return Parts(
         settings=settings,
         ingest=ingest,
+        validation=ValidationParts(container.validate_evidence(), ingest),
         read_files=container.read_files(),
         produce_evidence=container.produce_evidence(),
         find=container.find(),

@@ -92,6 +92,8 @@ from traffic_storage.entrypoints.http.uploads import (
     UploadMetadata,
     UploadVideo,
 )
+from traffic_storage.entrypoints.http.validation import JudgeViolation, ValidationParts
+from traffic_storage.entrypoints.quality_views import EvidenceQualityView
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.views import (
     CertificateView,
@@ -140,6 +142,7 @@ _INGESTING: tuple[type[TrafficStorageError], ...] = (
     UnsupportedMedia,
     UnsupportedRequest,
 )
+_JUDGING = (*_POSTING, BadMultipart, DeviceNotAllowed)
 _DOWNLOADING: tuple[type[TrafficStorageError], ...] = (
     InvalidInput,
     Deleted,
@@ -151,6 +154,10 @@ _DOWNLOADING: tuple[type[TrafficStorageError], ...] = (
 )
 _IMAGE_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_IMAGES))
 _VIDEO_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_VIDEOS))
+_FILES_OF_RECORD = {
+    "image_file": {"contentType": ", ".join(_IMAGE_TYPES)},
+    "video_file": {"contentType": ", ".join(_VIDEO_TYPES)},
+}
 
 
 @frozen
@@ -159,6 +166,7 @@ class Parts:
 
     settings: StorageConfig
     ingest: Ingest
+    validation: ValidationParts
     read_files: ReadFiles
     produce_evidence: ProduceEvidence
     find: Find
@@ -293,6 +301,19 @@ def _violations(parts: Parts) -> list[StorageRoute]:
             errors=_INGESTING,
             **_stored(EvidenceView),
             openapi_extra={"requestBody": {"content": _record_body()}},
+        ),
+        AsgiRoute(
+            "/validate",
+            JudgeViolation(parts.validation),
+            method="POST",
+            name="validate_violation",
+            summary="Judge a violation with its image and video, and store nothing",
+            tags=["violations"],
+            access=_WRITE,
+            errors=_JUDGING,
+            response_model=EvidenceQualityView,
+            response_description="what was found",
+            openapi_extra={"requestBody": {"content": _judged_body()}},
         ),
         AsgiRoute(
             "/violations",
@@ -667,12 +688,15 @@ def _raw(*types: str) -> Mapping[str, Any]:
     return {"required": True, "content": {kind: {"schema": _BYTES} for kind in types}}
 
 
-def _record_body() -> dict[str, Any]:
-    encoding = {
-        "image_file": {"contentType": ", ".join(_IMAGE_TYPES)},
-        "video_file": {"contentType": ", ".join(_VIDEO_TYPES)},
-    }
+def _judged_body() -> dict[str, Any]:
     return {
-        "multipart/form-data": {"encoding": encoding},
+        "multipart/form-data": {"encoding": _FILES_OF_RECORD},
+        "application/json": {"schema": {"type": "object", "title": "a violation record"}},
+    }
+
+
+def _record_body() -> dict[str, Any]:
+    return {
+        "multipart/form-data": {"encoding": _FILES_OF_RECORD},
         "application/json": {"schema": ViolationFields.model_json_schema()},
     }

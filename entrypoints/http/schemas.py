@@ -254,6 +254,8 @@ Box = Annotated[
     _by(box),
     Schema({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}),
 ]
+AnyText = Annotated[str | None, Schema({"type": "string"})]
+LongAnyText = Annotated[str | None, Schema({"type": "string"}), MaxBytes(LONG_TEXT)]
 Binary = Annotated[FormFile | None, Schema({"type": "string", "format": "binary"})]
 
 
@@ -380,6 +382,49 @@ class ViolationForm(ViolationFields):
     video_sha256: Digest = Field(
         None, description="SHA-256 of video_file, which is then required", examples=[_EMPTY]
     )
+
+
+class ValidationOptions(Fields):
+    """What is said about a violation that is judged, besides its record."""
+
+    historic: Flag = Field(
+        None,
+        description="confirms that a timestamp long before receipt is correct",
+        examples=["true"],
+    )
+    profile: ProfileIds = Field(None, description=_PROFILE_WORDS, examples=["example-es-speed"])
+    duration_seconds: Seconds = Field(
+        None, description="duration of video_file; it is not judged", examples=["10.0"]
+    )
+    image_sha256: Digest = Field(
+        None, description="SHA-256 of image_file, which is then required", examples=[_EMPTY]
+    )
+    video_sha256: Digest = Field(
+        None, description="SHA-256 of video_file, which is then required", examples=[_EMPTY]
+    )
+
+
+class ValidationForm(ValidationOptions):
+    """A violation that is judged: the form of `POST /violations`, whose record may be wrong."""
+
+    violation_id: AnyText = Field(None, examples=["V001"])
+    device_id: AnyText = Field(None, examples=["cam_001"])
+    violation_type: AnyText = Field(None, examples=["speed"])
+    timestamp: AnyText = Field(None, description=_TIME_WORDS, examples=["2025-11-01T10:00:00"])
+    vehicle_bbox: AnyText = Field(
+        None, description="JSON: [x1, y1, x2, y2] in pixels", examples=["[100,100,200,200]"]
+    )
+    vehicle_class: AnyText = Field(None, examples=["car"])
+    confidence: AnyText = Field(None, examples=["0.95"])
+    processing_time_ms: AnyText = Field(None, examples=["150"])
+    camera_info: LongAnyText = Field(
+        None, description="JSON object", examples=['{"location": "Main St"}']
+    )
+    model_versions: LongAnyText = Field(
+        None, description="JSON object", examples=['{"detector": "yolov8"}']
+    )
+    image_file: Binary = Field(None, description="the image")
+    video_file: Binary = Field(None, description="the video segment")
 
 
 class PageQuery(Fields):

@@ -307,15 +307,15 @@ class CreateViolation:
             return
         async with read_form(request, self._shape, self._ingest.spool, self._ingest.pace) as form:
             with renamed({"image": "image_file", "video": "video_file"}):
-                _refuse_lost_files(form)
+                refuse_lost_files(form)
                 described, problems = read_fields(ViolationForm, form.given)
                 record = record_of(described, problems, request.principal)
                 await self._store(
                     request,
                     record,
                     form.bodies,
-                    _optional_upload(form, "image_file", described.image_sha256),
-                    _optional_upload(form, "video_file", described.video_sha256),
+                    optional_upload(form, "image_file", described.image_sha256),
+                    optional_upload(form, "video_file", described.video_sha256),
                     described.duration_seconds,
                     historic=bool(described.historic),
                 )
@@ -483,7 +483,7 @@ def _other_labels(
     return [name for name, alike in same.items() if not alike]
 
 
-def _refuse_lost_files(form: Form) -> None:
+def refuse_lost_files(form: Form) -> None:
     """Refuse a form that describes a file but does not contain it.
 
     Such a file was probably lost in transit.
@@ -507,7 +507,12 @@ def _upload(form: Form, name: str, sha256: Sha256 | None) -> Upload:
     return _handed_over(form.files[name], name, sha256)
 
 
-def _optional_upload(form: Form, name: str, sha256: Sha256 | None) -> Upload | None:
+def optional_upload(form: Form, name: str, sha256: Sha256 | None) -> Upload | None:
+    """Return the file of a form with its declared digest, or None without one.
+
+    Raises:
+        DigestMismatch: the form and the headers of its part declare two different digests.
+    """
     if name not in form.files:
         return None
     return _handed_over(form.files[name], name, sha256)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from attrs import evolve
 
 from traffic_storage.application.validate import Checks, Media, Validate, Verdict
 from traffic_storage.domain.errors import InvalidInput
@@ -99,8 +98,7 @@ class DataValidator:
         received = instant_of("received_at", received_at, self._settings.zone)
         judged = self._validate.judged(record, received_at=received, image_size=image_size)
         if (own := judged.sighting) is not None:
-            around = evolve(judged.circumstances, sightings=self._remembered(own))
-            judged = evolve(judged, circumstances=around)
+            judged = judged.beside(self._remembered(own))
         return quality_view(self._validate.record(judged))
 
     def validate_image(

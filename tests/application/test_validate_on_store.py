@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from traffic_storage.domain.errors import LowQuality
 from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.quality.assessment import ValidationMode
+from traffic_storage.domain.query import Page, ViolationQuery
+from traffic_storage.domain.violation import StoredViolation
 
 GOOD = encode(photograph("chelsea"))
 BLURRED = encode(blurred(photograph("chelsea"), 6), "PNG")
@@ -86,6 +89,47 @@ async def test_refuse_stores_nothing_and_names_every_finding() -> None:
         assert "metadata.confidence" in fields
         assert own.files == {}
     assert (own.attempts, own.findings()) == ([], [])
+
+
+async def test_a_violation_that_comes_again_under_another_id_is_a_duplicate() -> None:
+    """Also after a restart, because it is looked up in the catalogue."""
+    own, again = rig(WARN), violation_record("V002", vehicle_bbox=[101, 100, 200, 200])
+    first = violation_record("V001", vehicle_bbox=[100, 100, 200, 200])
+    async with own.running() as service:
+        stored = await service.evidence(first)
+        assert note(stored.files[FileKind.METADATA])["errors"] == []
+        kept = note((await service.evidence(again)).files[FileKind.METADATA])
+        assert kept["errors"] == [{"field": "violation_id", "kind": "duplicate"}]
+        await service.evidence(violation_record("V003", device_id="cam_002"))
+    strict = rig(REFUSE)
+    async with strict.running() as service:
+        await service.evidence(first)
+        assert not (await service.evidence(first)).created
+        elsewhere = violation_record("V004", vehicle_bbox=[300, 100, 400, 200])
+        assert (await service.evidence(elsewhere)).created
+        with pytest.raises(LowQuality, match="violation 'V001' of this device has the same time"):
+            await service.evidence(again)
+
+
+async def test_only_validating_looks_for_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ViolationQuery] = []
+    for mode in (OFF, WARN):
+        own = rig(mode)
+        look_up = own.repo.violations
+
+        async def counted(query: ViolationQuery) -> Page[StoredViolation]:
+            asked.append(query)
+            return await look_up(query)  # noqa: B023 - called in this round
+
+        monkeypatch.setattr(own.repo, "violations", counted)
+        async with own.running() as service:
+            await service.evidence(violation_record())
+        assert len(asked) == (mode is WARN)
+    (query,) = asked
+    assert (query.device_id, query.limit) == ("cam-1", 100)
+    assert query.end_time is not None
+    assert query.start_time is not None
+    assert query.end_time - query.start_time == timedelta(microseconds=1)
 
 
 async def test_without_an_image_the_box_is_not_compared() -> None:

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -83,6 +84,9 @@ LARGE = {
 _DIGEST = sha256_of(b"")
 _AT = rows.micros(NOON)
 
+SIGHTINGS = ViolationQuery(
+    device_id="cam_001", start_time=NOON, end_time=NOON + timedelta(microseconds=1)
+)
 BY_RETENTION = {"DUE": "file_keep_until_idx", "RETAINED": "file_kind_time_idx"}
 """Statements that read a batch of files, and the index that has them in order."""
 
@@ -274,6 +278,15 @@ class TestSqlite:
         index = "SEARCH mine USING INDEX replica_age_idx (store=? AND replica_id>?)"
         assert index in steps, steps
 
+    def test_duplicates_are_one_range_of_an_index(self, sqlite_file: Path) -> None:
+        """The violations of a device at one time, which `Sightings` asks for."""
+        with closing(sqlite3.connect(sqlite_file)) as connection:
+            sql = violation_pages.page(SIGHTINGS)[0].text(SQLITE).sql
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))
+            steps = [str(step[3]) for step in plan.fetchall()]
+        bounds = "(device_id=? AND occurred_at>? AND occurred_at<?)"
+        assert steps == [f"SEARCH violation USING INDEX violation_device_time_idx {bounds}"]
+
     def test_files_are_read_by_their_retention_along_an_index(self, sqlite_file: Path) -> None:
         """Otherwise a batch of a plan, or of a walk after other rules, would sort all files."""
         with closing(sqlite3.connect(sqlite_file)) as connection:
@@ -362,6 +375,17 @@ class TestPostgres:
         inside = [node.get("Index Name") or node["Node Type"] for node in _nodes(limited)]
         assert "replica_age_idx" in inside, plan
         assert "Sort" not in inside, plan
+
+    async def test_duplicates_are_one_range_of_an_index(
+        self, postgres_settings: PostgresSettings
+    ) -> None:
+        sql = violation_pages.page(SIGHTINGS)[0].text(POSTGRES).sql
+        count = max(map(int, re.findall(r"\$(\d+)", sql)))
+        plan = await self._plan(postgres_settings, sql, ["NULL"] * count)
+        (scan,) = [node for node in _nodes(plan) if node.get("Relation Name") == "violation"]
+        assert scan["Index Name"] == "violation_device_time_idx", plan
+        assert "occurred_at" in scan["Index Cond"], plan
+        assert "Sort" not in [node["Node Type"] for node in _nodes(plan)], plan
 
     async def test_every_page_of_files_is_read_in_order_along_an_index(
         self, postgres_settings: PostgresSettings

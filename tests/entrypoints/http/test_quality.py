@@ -1,4 +1,4 @@
-"""`validate_on_store` by HTTP: the result is in the file's metadata, a refusal names all findings."""
+"""Validating by HTTP: when something is stored, and without storing anything."""
 
 from collections.abc import AsyncIterator
 
@@ -7,6 +7,8 @@ import pytest
 from attrs import evolve
 
 from tests.entrypoints.http.conftest import BASE_URL
+from tests.entrypoints.http.evidence import IMAGE, RECORD, counted, fields_of, problem, video
+from tests.entrypoints.http.test_scopes import CAMERA, READER, serving, with_key
 from tests.support.damage import blurred
 from tests.support.media import encode, photograph
 from traffic_storage.domain.placement import StorageStrategy
@@ -14,6 +16,13 @@ from traffic_storage.domain.quality.assessment import ValidationMode
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
+
+Parts = dict[str, tuple[None, str]]
+
+
+def form(**fields: str) -> Parts:
+    """A multipart form without files: the record with these fields."""
+    return {name: (None, text) for name, text in {**RECORD, **fields}.items()}
 
 
 @pytest.fixture
@@ -48,3 +57,73 @@ async def test_a_refusal_names_all_findings(strict: httpx.AsyncClient) -> None:
     assert problem["type"].endswith("low-quality")
     assert "image.metrics.acuity" in str(problem)
     assert (await strict.get("/files")).json()["files"] == []
+
+
+async def test_a_violation_is_judged_and_nothing_is_stored(client: httpx.AsyncClient) -> None:
+    files = {"image_file": IMAGE, "video_file": video()}
+    answer = await client.post("/validate", data={**RECORD, "historic": "1"}, files=files)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found["valid"]
+    assert [one["kind"] for one in found["record"]["warnings"]] == [
+        *("not_given", "not_given", "zone_assumed"),
+    ]
+    assert found["image"]["metrics"]["width"] == 640
+    assert found["video"]["valid"]
+    assert found["completeness"] is None
+    assert await counted(client) == (0, 0)
+
+
+async def test_what_is_wrong_is_in_the_answer(client: httpx.AsyncClient) -> None:
+    wrong = {
+        **RECORD,
+        "confidence": "high",
+        "vehicle_bbox": "[900,900,990,990]",
+        "timestamp": "noon",
+        "profile": "example-es-speed",
+    }
+    answer = await client.post("/validate", data=wrong, files={"image_file": ("a.jpg", b"text")})
+    found = answer.json()
+    assert not found["valid"]
+    fields = {one["field"] for one in found["record"]["errors"]}
+    assert fields == {"confidence", "timestamp"}
+    assert [one["kind"] for one in found["image"]["errors"]] == ["unreadable"]
+    completeness = found["completeness"]
+    assert (completeness["profile"], completeness["example"]) == ("example-es-speed", True)
+    assert "files.image" in {one["field"] for one in completeness["missing"]}
+    as_json = (await client.post("/validate", json={"speed": 93, "historic": True})).json()
+    assert "missing" in {one["kind"] for one in as_json["record"]["errors"]}
+    assert "speed" in {one["field"] for one in as_json["record"]["warnings"]}
+
+
+async def test_a_stored_violation_is_recognised_under_another_id(client: httpx.AsyncClient) -> None:
+    stored = await client.post("/violations", files=form(historic="1"))
+    assert stored.status_code == 201
+    again = await client.post("/validate", files=form(violation_id="V002"))
+    assert "duplicate" in {one["kind"] for one in again.json()["record"]["errors"]}
+    itself = await client.post("/validate", files=form())
+    assert "duplicate" not in {one["kind"] for one in itself.json()["record"]["errors"]}
+
+
+async def test_only_what_concerns_the_request_is_a_problem(
+    client: httpx.AsyncClient, settings: StorageConfig
+) -> None:
+    digest = "0" * 64
+    whole = {**RECORD, "image_sha256": digest}
+    answer = await client.post("/validate", data=whole, files={"image_file": IMAGE})
+    problem(answer, 422, "digest-mismatch")
+    for fields, named in (
+        ({"image_sha256": digest}, "image_file"),
+        ({"speed": "93"}, "speed"),
+        ({"profile": "nowhere"}, "profile"),
+    ):
+        told = problem(await client.post("/validate", files=form(**fields)), 422, "invalid-input")
+        assert fields_of(told) == [named]
+    async with serving(settings, READER, CAMERA) as (_, guarded):
+        reader, camera = with_key("reader"), with_key("camera")
+        refused = await guarded.post("/validate", files=form(), headers=reader)
+        problem(refused, 403, "missing-scope")
+        assert (await guarded.post("/validate", files=form(), headers=camera)).status_code == 200
+        foreign = form(device_id="gate")
+        refused = await guarded.post("/validate", files=foreign, headers=camera)
+        problem(refused, 403, "device-not-allowed")
