@@ -32,6 +32,7 @@ _HELD_OUT = (
 _DAMAGE: Mapping[str, Callable[[Frame], Frame]] = {
     "blur, 2 pixels": lambda image: blurred(image, 2),
     "blur, 4 pixels": lambda image: blurred(image, 4),
+    "blur, 4 pixels; JPEG 50": lambda image: compressed(blurred(image, 4), 50),
     "noise, 20 levels": lambda image: noisy(image, 20),
     "noise, 40 levels": lambda image: noisy(image, 40),
     "exposure, -4 stops": lambda image: exposed(image, -4),
@@ -67,8 +68,8 @@ def judged(names: Sequence[str]) -> None:
         coloured = [one for one in images if one.ndim == 3 or "hue" not in title]
         bad = [image_quality(damage(image)).score for image in coloured]
         everything += bad
-        print(f"  {title:22} {area(good, bad):.3f}  ({len(good)} intact, {len(bad)} damaged)")
-    print(f"  {'all':22} {area(good, everything):.3f}")
+        print(f"  {title:23} {area(good, bad):.3f}  ({len(good)} intact, {len(bad)} damaged)")
+    print(f"  {'all':23} {area(good, everything):.3f}")
 
 
 def fastest(image: Frame, rounds: int) -> float:

@@ -45,7 +45,10 @@ class ImageMetrics:
             (Tenenbaum, 1970; Krotkov, 1988). It reacts to coarser structures than `sharpness`.
         acuity: the highest spatial frequency at which the image has detail, as the ratio of the
             standard deviation of the Laplacian to the mean gradient, both without the share of the
-            noise; 0 to about 2.2. Unlike `sharpness`, it does not depend on the contrast.
+            noise; 0 to about 2.2. Unlike `sharpness`, it does not depend on the contrast. Both are
+            taken where the masks lie inside the 8×8 blocks of JPEG, because the edges of the blocks,
+            which JPEG adds, are no detail. In an image that was cropped or scaled after a strong
+            compression the grid is elsewhere, and the edges count as detail.
         brightness: mean luma divided by 255, in [0, 1].
         contrast: root mean square contrast: the standard deviation of the luma divided by 255, in
             [0, 0.5] (Peli, 1990).
@@ -101,13 +104,14 @@ def image_metrics(image: Pixels, pixels: int = SAMPLED_PIXELS) -> ImageMetrics:
     shares = counts / counts.sum()
     brightness = float(shares @ _LEVELS)
     noise = _noise(luma)
-    sharpness, tenengrad = _laplacian_variance(luma), _tenengrad(luma)
+    sharpness, detail = _laplacian_variance(luma)
+    tenengrad, gradient = _tenengrad(luma)
     return ImageMetrics(
         width=width,
         height=height,
         sharpness=sharpness,
         tenengrad=tenengrad,
-        acuity=_acuity(sharpness, tenengrad, noise),
+        acuity=_acuity(detail, gradient, noise),
         brightness=brightness,
         contrast=sqrt(float(shares @ (_LEVELS - brightness) ** 2)),
         exposure=log2(max(float(shares @ _LINEAR), _DARKEST * _MID_GREY) / _MID_GREY),
@@ -165,44 +169,65 @@ def _has_inside(luma: _Plane) -> bool:
     return bool(min(height, width) >= 3)
 
 
-def _laplacian_variance(luma: _Plane) -> float:
+def _laplacian_variance(luma: _Plane) -> tuple[float, float]:
+    """Return the variance of the Laplacian everywhere, and inside the blocks of JPEG."""
     if not _has_inside(luma):
-        return 0.0
+        return 0.0, 0.0
     inside = luma[:, 1:-1, 1:-1]
     response = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1]
     response += luma[:, 1:-1, :-2]
     response += luma[:, 1:-1, 2:]
     response -= 4 * inside
-    return float(response.astype(np.float32).var())
+    values = response.astype(np.float32)
+    squares = np.square(values)
+    mean, inside_mean = float(values.mean(dtype=np.float64)), _mean_inside_blocks(values)
+    return (
+        max(0.0, float(squares.mean(dtype=np.float64)) - mean * mean),
+        max(0.0, _mean_inside_blocks(squares) - inside_mean * inside_mean),
+    )
 
 
-def _tenengrad(luma: _Plane) -> float:
+def _tenengrad(luma: _Plane) -> tuple[float, float]:
+    """Return the mean squared gradient everywhere, and inside the blocks of JPEG."""
     if not _has_inside(luma):
-        return 0.0
+        return 0.0, 0.0
     columns = luma[:, 2:] - luma[:, :-2]
     rows = luma[:, :, 2:] - luma[:, :, :-2]
     down = columns[:, :, :-2] + 2 * columns[:, :, 1:-1] + columns[:, :, 2:]
     across = rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
-    return float(_mean_square(down) + _mean_square(across))
+    squares = np.square(down, dtype=np.float32)
+    squares += np.square(across, dtype=np.float32)
+    return float(squares.mean(dtype=np.float64)), _mean_inside_blocks(squares)
 
 
-def _mean_square(values: _Plane) -> float:
-    squares = np.square(values, dtype=np.float32)
-    return float(squares.mean())
+def _mean_inside_blocks(values: NDArray[np.float32]) -> float:
+    """Return the mean of the responses to a 3×3 mask that lies inside one of the 8×8 blocks of JPEG.
+
+    The first response of each line is that of the second pixel.
+    """
+    _, height, width = values.shape
+    rows, columns = _inside_blocks(height), _inside_blocks(width)
+    sums = values @ columns @ rows
+    return float(sums.mean(dtype=np.float64)) / float(rows.sum() * columns.sum())
 
 
-def _acuity(sharpness: float, tenengrad: float, noise: float) -> float:
-    """Return the ratio of detail to gradient without the noise.
+def _inside_blocks(length: int) -> NDArray[np.float32]:
+    places = np.arange(1, length + 1) % _GRID
+    return ((places > 0) & (places < _GRID - 1)).astype(np.float32)
+
+
+def _acuity(detail: float, gradient: float, noise: float) -> float:
+    """Return the ratio of detail (the variance of the Laplacian) to gradient without the noise.
 
     White noise of variance σ² adds 20 σ² to the variance of the Laplacian and 24 σ² to the
     tenengrad: the sums of the squares of the masks. Rounding to whole levels adds a variance of
     1/12, which counts where nothing else is left.
     """
     variance = noise * noise + 1 / 12
-    gradient = tenengrad - 24 * variance
-    if gradient <= 0:
+    left = gradient - 24 * variance
+    if left <= 0:
         return 0.0
-    return sqrt(max(0.0, sharpness - 20 * variance) / gradient)
+    return sqrt(max(0.0, detail - 20 * variance) / left)
 
 
 def _noise(luma: _Plane) -> float:

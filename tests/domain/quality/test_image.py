@@ -68,6 +68,18 @@ def test_metrics_are_monotone_in_the_damage(
     assert abs(values[-1] - values[0]) > 0
 
 
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_compression_adds_no_sharpness_to_a_blurred_image(name: Photograph) -> None:
+    image = part_of(name)
+    for radius in (3, 6):
+        for quality in (80, 50, 20):
+            judged = image_quality(compressed(blurred(image, radius), quality))
+            assert judged.metrics.acuity < 0.07
+            assert judged.score < 0.15, (radius, quality)
+    sharp, softer = (image_metrics(compressed(image, q)).acuity for q in (95, 50))
+    assert sharp > softer > 0.1
+
+
 @pytest.mark.parametrize("name", COLOURED)
 def test_the_colour_cast_grows_with_a_rotation_of_the_hue(name: Photograph) -> None:
     # The mean colour of these photographs as a whole is warm, as that of most scenes.
