@@ -243,7 +243,7 @@ def _noise(luma: _Plane) -> float:
     return float(np.percentile(unclipped, 25)) * sqrt(pi / 2) / 6
 
 
-def _blocks(plane: _Plane) -> _Plane:
+def _blocks(plane: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return the whole blocks of tiles as `(N, rows, h, columns, w)`; rests at the edges are cut."""
     count, height, width = plane.shape
     high, wide = min(_BLOCK, height), min(_BLOCK, width)
@@ -252,16 +252,17 @@ def _blocks(plane: _Plane) -> _Plane:
     return whole.reshape(count, rows, high, columns, wide)
 
 
-def _block_means(plane: _Plane) -> NDArray[np.float32]:
-    means: NDArray[np.float32] = _blocks(plane).mean(axis=(2, 4), dtype=np.float32)
-    return means
+def _block_means(plane: NDArray[np.integer]) -> NDArray[np.float32]:
+    blocks = _blocks(plane)
+    # Along whole rows of memory first: a sum of 16 values at a time takes several times as long.
+    sums = blocks.sum(axis=2, dtype=np.uint32).sum(axis=-1, dtype=np.uint32)
+    return (sums / (blocks.shape[2] * blocks.shape[4])).astype(np.float32)
 
 
 def _blankness(luma: _Plane, noise: float) -> float:
-    blocks = _blocks(luma)
-    means = blocks.mean(axis=(2, 4), dtype=np.float32)
-    squares = np.square(blocks, dtype=np.float32).mean(axis=(2, 4))
-    variances = squares - np.square(means) - noise * noise
+    # The square of a level fits into 16 bits without a sign.
+    squares = _block_means(np.square(luma.view(np.uint16)))
+    variances = squares - np.square(_block_means(luma)) - noise * noise
     return float((variances < _FLAT_LEVELS * _FLAT_LEVELS).mean())
 
 

@@ -54,6 +54,7 @@ _PLUGINS: dict[ContentType, type[ImageFile]] = {
 }
 _ACCEPTED = "send JPEG, PNG, WebP or AVIF"
 _BUFFER_BYTES = 64 * 1024
+_BAND_ROWS = 64
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 # Exceptions of Pillow's plugins for malformed bytes; Warning, if a filter makes it an error.
@@ -214,8 +215,14 @@ def _pixels(picture: Image.Image, order: ChannelOrder) -> Pixels:
         "RGB": (str(order), (height, width, 3)),
         "RGBA": (f"{order}A", (height, width, 4)),
     }[picture.mode]
-    # A copy, because an array over bytes is read-only.
-    return np.frombuffer(picture.tobytes("raw", raw_mode), np.uint8).reshape(shape).copy()
+    # By bands: all bytes at once, and a copy of them that can be written to, would be two more
+    # buffers of the size of the image, whose fresh pages cost more than the copying.
+    pixels = np.empty(shape, np.uint8)
+    for top in range(0, height, _BAND_ROWS):
+        bottom = min(height, top + _BAND_ROWS)
+        band = picture.crop((0, top, width, bottom)).tobytes("raw", raw_mode)
+        pixels[top:bottom] = np.frombuffer(band, np.uint8).reshape(bottom - top, *shape[1:])
+    return pixels
 
 
 def _stream(body: Body) -> BinaryIO:
