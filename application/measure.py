@@ -16,7 +16,7 @@ from traffic_storage.domain.files import Tier
 from traffic_storage.domain.fixity import Coverage
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import JobKind
-from traffic_storage.domain.pressure import RecordedPressure
+from traffic_storage.domain.pressure import UNPRESSED, RecordedPressure
 from traffic_storage.domain.readings import DueRetention, WaitingJobs
 from traffic_storage.domain.usage import CatalogueUsage
 from traffic_storage.ports.cache import Cache, CacheHealth
@@ -30,7 +30,7 @@ KEPT = timedelta(seconds=5)
 """For how long what was read of the catalogue serves further readers."""
 
 COVERAGE_KEPT = timedelta(minutes=1)
-"""The same for the coverage of verification, for which up to 100,000 entries a store are counted."""
+"""The same for the coverage of verification, for which up to 10,000 entries a store are counted."""
 
 _MOST_SECONDS = 5.0
 
@@ -53,12 +53,15 @@ class StoreState:
 
 @frozen
 class CatalogueFigures:
-    """What was read of the catalogue at the time `at`, and of the stores that this process writes."""
+    """What was read of the catalogue at the time `at`, and of the stores that this process writes.
+
+    `alerts` are the levels and usage alerts that a worker records, as they are now.
+    """
 
     at: datetime
     usage: CatalogueUsage
     pressures: Sequence[StorePressure]
-    recorded: Mapping[StoreId, RecordedPressure]
+    alerts: Mapping[StoreId, RecordedPressure]
     jobs: Sequence[WaitingJobs]
     due: DueRetention
     coverage: Coverage
@@ -150,12 +153,16 @@ class Measure:
         return self._clock.monotonic() - at < kept.total_seconds()
 
     async def _read(self) -> CatalogueFigures:
-        now = self._clock.now()
+        now, watch = self._clock.now(), self._watch_pressure
+        pressures, recorded = await watch(), await self._readings.recorded_pressures()
         return CatalogueFigures(
             now,
             await self._catalogue.usage(),
-            await self._watch_pressure(),
-            await self._readings.recorded_pressures(),
+            pressures,
+            {
+                one.store_id: watch.noted(one, recorded.get(one.store_id, UNPRESSED))
+                for one in pressures
+            },
             await self._readings.waiting_jobs(self._kinds),
             await self._readings.due_retention(now),
             await self._current_coverage(),

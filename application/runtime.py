@@ -16,6 +16,7 @@ from traffic_storage.application.rules_in_force import RulesInForce
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.sweep import Sweep
 from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.application.watch_pressure import WatchPressure
 from traffic_storage.application.worker import Worker
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
 from traffic_storage.domain.pressure import UNPRESSED, alerts_of
@@ -95,6 +96,7 @@ class Runtime:
         rules: RulesInForce,
         sweep: Sweep,
         forget_purged: ForgetPurged,
+        watch_pressure: WatchPressure,
         worker: Worker | None,
         tasks: OwnedTasks,
         others: Sequence[Closing],
@@ -106,6 +108,7 @@ class Runtime:
         self._rules = rules
         self._sweep = sweep
         self._forget_purged = forget_purged
+        self._watch_pressure = watch_pressure
         self._worker = worker
         self._tasks = tasks
         self._others = others
@@ -249,15 +252,18 @@ class Runtime:
         return Component("catalogue", healthy=True, needed=True)
 
     async def _space_health(self, written: Sequence[BoundStore]) -> Sequence[Component]:
-        """Return for each identified store whether an alert about its space was recorded."""
+        """Return for each identified store whether there is an alert about its space.
+
+        It is measured here, so that it is told where no worker runs that would record it.
+        """
         try:
-            recorded = await self._repo.recorded_pressures()
+            alerted = await self._watch_pressure.current(await self._repo.recorded_pressures())
         except CatalogueUnavailable:
             return ()
         return [
             Component(
                 f"space of the {bound.store.tier} store {bound.store.location}",
-                healthy=not (alerts := alerts_of(recorded.get(bound.store_id, UNPRESSED))),
+                healthy=not (alerts := alerts_of(alerted.get(bound.store_id, UNPRESSED))),
                 needed=False,
                 detail=alerts,
             )

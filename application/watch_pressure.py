@@ -16,9 +16,11 @@ from traffic_storage.domain.jobs import JobKind, Run
 from traffic_storage.domain.placement import StoreStatus
 from traffic_storage.domain.pressure import (
     MEASURED_DAYS,
+    UNPRESSED,
     Pressure,
     PressureLevel,
     PressureRules,
+    RecordedPressure,
     bytes_per_day,
     change_of_alert,
     change_of_level,
@@ -82,6 +84,21 @@ class WatchPressure:
             if bound.store_id is not None and bound.configured.written
         ]
 
+    async def current(
+        self, recorded: Mapping[StoreId, RecordedPressure]
+    ) -> Mapping[StoreId, RecordedPressure]:
+        """Return what `run` would leave recorded now, of the stores of this process.
+
+        So the alerts are known where no worker records them.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+        """
+        return {
+            found.store_id: self.noted(found, recorded.get(found.store_id, UNPRESSED))
+            for found in await self()
+        }
+
     async def by_limit(self, store_id: StoreId) -> PressureLevel:
         """Return the pressure on a store by its limit alone, whatever else fills the disk.
 
@@ -104,6 +121,14 @@ class WatchPressure:
             await self._note_level(found)
             await self._note_alert(found)
         return Outcome()
+
+    def noted(self, found: StorePressure, known: RecordedPressure) -> RecordedPressure:
+        """Return what `run` would leave recorded of a store."""
+        now = self._clock.now()
+        level = change_of_level(found.store_id, found.pressure, self._rules, now)
+        alert = change_of_alert(found.store_id, found.pressure, self._rules, now)
+        known = level.noted_over(known)
+        return known if alert is None else alert.noted_over(known)
 
     async def _note_level(self, found: StorePressure) -> None:
         change = change_of_level(found.store_id, found.pressure, self._rules, self._clock.now())

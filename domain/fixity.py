@@ -278,10 +278,11 @@ class StoreCoverage:
 
     Attributes:
         replicas: the copies that should be intact: present, corrupt or missing ones.
-        overdue: the present copies that were not verified within the interval, or never; at most
-            `MOST_COUNTED` are counted.
+        overdue: the present copies that were not verified within the interval, or never. More than
+            `MOST_COUNTED` are estimated from a random sample.
         oldest_at: the oldest time of verification of a present copy; None if one was never
             verified, or if there is none.
+        is_estimated: whether `overdue` is such an estimate.
     """
 
     store_id: StoreId
@@ -290,10 +291,20 @@ class StoreCoverage:
     missing: int
     overdue: int
     oldest_at: datetime | None
+    is_estimated: bool = False
 
 
-MOST_COUNTED = 100_000
+MOST_COUNTED = 10_000
 """The most overdue copies that are counted in a store."""
+
+
+def estimated_overdue(counted: int, present: int, sampled: int, overdue: int) -> int:
+    """Return how many of `present` copies are overdue, if `overdue` of `sampled` random ones are.
+
+    At least `counted`: so many were counted. All, if none were sampled.
+    """
+    share = overdue / sampled if sampled else 1.0
+    return max(counted, round(share * present))
 
 
 @frozen
@@ -313,7 +324,7 @@ class Coverage:
     def share(self) -> float:
         """The share of the copies that are intact and were verified within the interval, 0 to 1.
 
-        1 if there are no copies. It is an upper bound if a store has `MOST_COUNTED` overdue copies.
+        1 if there are no copies. It is estimated if the overdue copies of a store are.
         """
         bad = sum(store.corrupt + store.missing + store.overdue for store in self.stores)
         return max(0.0, 1 - bad / self.replicas) if self.replicas else 1.0

@@ -1197,6 +1197,7 @@ class Container(DeclarativeContainer):
         rules=rules_in_force,
         sweep=sweep,
         forget_purged=forget_purged,
+        watch_pressure=watch_pressure,
         worker=worker,
         tasks=tasks,
         others=List(images, frames, spool, compressor, snapshot_store),

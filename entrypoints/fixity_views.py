@@ -34,7 +34,8 @@ class IntegrityView(TypedDict):
 class StoreCoverageView(TypedDict):
     """How current the verification in one store is.
 
-    `overdue` copies were not verified within the interval, or never; at most 100,000 are counted.
+    `overdue` copies were not verified within the interval, or never; more than 10,000 are estimated
+    from a random sample, then `overdue_is_estimated`.
     `oldest_verified_at` is null if a copy was never verified.
     """
 
@@ -43,6 +44,7 @@ class StoreCoverageView(TypedDict):
     corrupt: int
     missing: int
     overdue: int
+    overdue_is_estimated: bool
     oldest_verified_at: _TIME | None
 
 
@@ -177,6 +179,7 @@ def _store_view(store: StoreCoverage) -> StoreCoverageView:
         "corrupt": store.corrupt,
         "missing": store.missing,
         "overdue": store.overdue,
+        "overdue_is_estimated": store.is_estimated,
         "oldest_verified_at": _iso(store.oldest_at),
     }
 

@@ -44,7 +44,8 @@ class FixityRecords(Protocol):
     async def coverage(self, overdue_before: datetime) -> Sequence[StoreCoverage]:
         """Return for each store with copies how current their verification is, ordered by store id.
 
-        A copy that was verified before `overdue_before`, or never, is overdue.
+        A copy that was verified before `overdue_before`, or never, is overdue. The cost is bounded:
+        more than `MOST_COUNTED` overdue copies of a store may be estimated.
         """
 
     @abstractmethod

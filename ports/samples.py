@@ -38,8 +38,9 @@ class Samples(Protocol):
         """Return at most `limit` available files of a kind, drawn at random, with their replicas.
 
         Each available file of the kind has the same chance. The same seed gives the same files
-        while the catalogue is unchanged. If few of all files are of this kind, fewer than `limit`
-        are returned: at most 200 rows are looked at for each file asked for. `limit` is 1 to 10,000.
+        while the catalogue is unchanged. The cost is bounded: at most 50 rows are looked at for each
+        file asked for, or 50,000 entries of an index; so fewer than `limit` may be returned of a
+        kind that a very small share of the files has. `limit` is 1 to 10,000.
         """
 
     @abstractmethod

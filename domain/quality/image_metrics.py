@@ -256,7 +256,10 @@ def _block_means(plane: NDArray[np.integer]) -> NDArray[np.float32]:
     blocks = _blocks(plane)
     # Along whole rows of memory first: a sum of 16 values at a time takes several times as long.
     sums = blocks.sum(axis=2, dtype=np.uint32).sum(axis=-1, dtype=np.uint32)
-    return (sums / (blocks.shape[2] * blocks.shape[4])).astype(np.float32)
+    means: NDArray[np.float32] = sums.astype(np.float32) / np.float32(
+        blocks.shape[2] * blocks.shape[4]
+    )
+    return means
 
 
 def _blankness(luma: _Plane, noise: float) -> float:

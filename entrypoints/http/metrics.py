@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.measure import CatalogueFigures, Measure, Measurements, StoreState
 from traffic_storage.application.watch_pressure import StorePressure
-from traffic_storage.domain.pressure import UNPRESSED
 from traffic_storage.domain.readings import MOST_COUNTED
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, route_of
 from traffic_storage.entrypoints.http.responses import send_whole
@@ -203,10 +202,7 @@ def _of_space(found: CatalogueFigures) -> Iterator[Metric]:
     yield _gauge(
         "store_usage_alert",
         "Whether the usage alert (alert_usage_percent) of the store is raised",
-        [
-            ((one.store_id,), found.recorded.get(one.store_id, UNPRESSED).is_raised)
-            for one in found.pressures
-        ],
+        [((one.store_id,), found.alerts[one.store_id].is_raised) for one in found.pressures],
         ("store",),
     )
 
@@ -240,12 +236,14 @@ def _of_work(found: CatalogueFigures) -> Iterator[Metric]:
 def _of_coverage(found: CatalogueFigures) -> Iterator[Metric]:
     yield _gauge(
         "fixity_coverage_ratio",
-        "Share of the copies that are intact and were verified within fixity_days",
+        "Share of the copies that are intact and were verified within fixity_days; estimated from a "
+        "sample if more than 10000 copies of a store are overdue",
         [((), found.coverage.share)],
     )
     yield _gauge(
         "fixity_replicas",
-        "Copies that are overdue for verification, corrupt or missing",
+        "Copies that are overdue for verification, corrupt or missing; more than 10000 overdue ones "
+        "are estimated from a sample",
         [
             ((one.store_id, state), count)
             for one in found.coverage.stores

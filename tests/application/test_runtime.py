@@ -13,6 +13,7 @@ from tests.support.leaks import tasks_besides_ours
 from traffic_storage.application.runtime import Health, Runtime
 from traffic_storage.domain.errors import ConfigurationError, StorageUnavailable
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.pressure import UNPRESSED
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.errors import CatalogueUnavailable
 
@@ -139,6 +140,19 @@ async def test_health_of_all_parts() -> None:
         rig.cloud.come_back()
         rig.cache.come_back()
         assert not (await runtime(service).health()).degraded
+
+
+async def test_health_tells_of_little_space_without_a_worker() -> None:
+    rig = Rig(max_local_size_gb=1e-5)  # 10,000 bytes
+    async with rig.running() as service:
+        await service.video(film(1, 9500))
+        assert details(await runtime(service).health()) == {
+            "space of the local store host:/blobs": (
+                "the store fills up (pressure: move_out); more is used than alert_usage_percent "
+                "allows"
+            )
+        }
+        assert set((await rig.repo.recorded_pressures()).values()) == {UNPRESSED}
 
 
 async def test_asking_for_health_starts_what_could_not_start() -> None:

@@ -1,13 +1,16 @@
 """The verification of copies in a database: what is due, how current it is, its history."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from attrs import astuple
+from attrs import astuple, evolve
 
 from traffic_storage.adapters.record_repo.sql import fixity_statements as statements
 from traffic_storage.adapters.record_repo.sql import rows
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Step
+from traffic_storage.adapters.record_repo.sql.sample_statements import LAST_FILE
+from traffic_storage.adapters.record_repo.sql.samples import drawn_numbers
 from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.adapters.record_repo.sql.statements import USAGE
 from traffic_storage.domain.files import StoredFile
@@ -17,10 +20,15 @@ from traffic_storage.domain.fixity import (
     FixityCounts,
     FixityDay,
     StoreCoverage,
+    estimated_overdue,
 )
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.ports.fixity import FixityRecords
 
+_SAMPLED_FILES = 1000
+"""The number of files whose copies SQLite samples."""
+_SAMPLED_COPIES = 20_000
+"""The same of copies on PostgreSQL: about 200 pages, as those of one page are of about one time."""
 _EARLIEST = -(2**63)
 _FIRST_UUID = bytes(16)
 _DAY_0 = datetime(1970, 1, 1, tzinfo=UTC).date()
@@ -59,7 +67,24 @@ class SqlFixity(FixityRecords):
             occupying[row.store_id] = occupying.get(row.store_id, 0) + row.replicas
         found = await self._driver.read(statements.COVERAGE, [(rows.micros(overdue_before),)])
         stores = [_coverage_of(row, occupying.get(StoreId(row[0]), 0)) for row in found]
+        if any(store.overdue >= MOST_COUNTED for store in stores):
+            sample = await self._sampled(overdue_before, sum(occupying.values()))
+            stores = [_estimated(store, *sample.get(store.store_id, (0, 0))) for store in stores]
         return [store for store in stores if store.replicas]
+
+    async def _sampled(self, before: datetime, copies: int) -> Mapping[StoreId, tuple[int, int]]:
+        """Return the present and the overdue copies in a random sample, by store."""
+        ((highest,),) = await self._driver.read(LAST_FILE, [()])
+        percent = 100 * min(1.0, _SAMPLED_COPIES / max(1, copies))
+        counts: dict[StoreId, tuple[int, int]] = {}
+        for numbers in drawn_numbers(highest, _SAMPLED_FILES, 0):
+            args = (rows.micros(before), percent, json.dumps(numbers))
+            for store_id, present, overdue in await self._driver.read(
+                statements.SAMPLED_COVERAGE, [args]
+            ):
+                known = counts.get(StoreId(store_id), (0, 0))
+                counts[StoreId(store_id)] = known[0] + present, known[1] + overdue
+        return counts
 
     async def fixity_days(self, first: date, last: date) -> Sequence[FixityDay]:
         between = rows.day_number(first), rows.day_number(last)
@@ -84,6 +109,14 @@ class SqlFixity(FixityRecords):
                 verified_at = rows.micros(after.verified_at)
         args = (store_id, rows.micros(before), verified_at, None, replica_id, limit)
         return rows.single_copies_of(await self._driver.read(statement, [args]))
+
+
+def _estimated(store: StoreCoverage, sampled: int, overdue: int) -> StoreCoverage:
+    if store.overdue < MOST_COUNTED:
+        return store
+    present = store.replicas - store.corrupt - store.missing
+    estimate = estimated_overdue(store.overdue, present, sampled, overdue)
+    return evolve(store, overdue=estimate, is_estimated=True)
 
 
 def addition(day: date, store_id: StoreId, counts: FixityCounts) -> Step:

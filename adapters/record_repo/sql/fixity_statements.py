@@ -188,6 +188,32 @@ COVERAGE = Statement(
     ).order_by(store.c.store_id),
     ("before",),
 )
+
+
+def _sampled(rows: Any, *conditions: ColumnElement[bool]) -> Any:  # noqa: ANN401
+    is_overdue = or_(rows.c.verified_at.is_(None), rows.c.verified_at < _micros("before"))
+    is_present = rows.c.state == literal_column(f"'{ReplicaState.PRESENT}'")
+    return (
+        select(store.c.store_id, func.count(), func.sum(case((is_overdue, _ONE), else_=_ZERO)))
+        .select_from(rows.join(store, store.c.number == rows.c.store))
+        .where(is_present, *conditions)
+        .group_by(store.c.store_id)
+    )
+
+
+# As `sample_statements` draw them: pages on PostgreSQL, the copies of drawn files on SQLite.
+_drawn = select(file.c.file_id).where(
+    literal_column("file.rowid", BigInteger).in_(
+        select(literal_column("value")).select_from(func.json_each(_given("numbers")))
+    )
+)
+SAMPLED_COVERAGE = Statement(
+    _sampled(
+        replica.tablesample(func.system(_given("percent")), seed=literal_column("0"), name="some")
+    ),
+    ("before", "percent", "numbers"),
+    on_sqlite=_sampled(replica, replica.c.file_id.in_(_drawn)),
+)
 HISTORY = Statement(
     select(fixity_day.c.day, store.c.store_id, *(fixity_day.c[name] for name in _RESULTS))
     .join(store, store.c.number == fixity_day.c.store)

@@ -59,6 +59,15 @@ SAMPLED_VIOLATIONS = Statement(
     on_sqlite=_ids("violation_id", violation, _is_drawn(violation)),
 )
 
+FILES_OF_KIND = Statement(
+    select(file.c.file_id)
+    .where(file.c.kind == bindparam("of_kind"), file.c.state == _available)
+    .order_by(file.c.created_at.desc(), file.c.file_id.desc())
+    .limit(bindparam("limit")),
+    ("of_kind", "limit"),
+)
+"""All files of a kind that has few, from an index alone."""
+
 
 def _last_number(table: Table) -> Statement:
     """Return the statement for the highest number of a row on SQLite, 0 on PostgreSQL."""

@@ -1,7 +1,7 @@
 """Samples from a database: ids are drawn by one statement, then their rows are looked up."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from hashlib import blake2b
 from itertools import groupby
@@ -23,7 +23,9 @@ from traffic_storage.ports.samples import Samples
 
 T = TypeVar("T")
 
-_MOST_LOOKED_AT = 200
+_MOST_LOOKED_AT = 50
+_FEW = 50_000
+"""Of a rare kind with at most this many files, all ids are read: fewer rows than would be drawn."""
 _DRAWN_PAGES = 8
 """How many rows of PostgreSQL's pages are drawn for each one that is kept."""
 _DRAWN_ROWS = 1.25
@@ -40,12 +42,14 @@ class _Population:
     rows: int
     table: int
 
-    def numbers(self, last: int, limit: int, seed: int) -> Sequence[int]:
+    def is_rare(self, limit: int) -> bool:
+        """Whether reading all wanted rows takes less than drawing among all rows."""
+        return self.rows <= _FEW and self.rows**2 < _DRAWN_ROWS * limit * self.table
+
+    def numbers(self, last: int, limit: int, seed: int) -> Sequence[Sequence[int]]:
         """Return numbers of rows, 1 to `last`, of which a quarter more than `limit` are wanted ones."""
         count = _AT_LEAST + int(_DRAWN_ROWS * limit * last / max(1, self.rows))
-        return Random(seed).sample(  # noqa: S311 - a sample, no secret
-            range(1, last + 1), min(last, count, _AT_LEAST + _MOST_LOOKED_AT * limit)
-        )
+        return drawn_numbers(last, min(count, _AT_LEAST + _MOST_LOOKED_AT * limit), seed)
 
     def percent(self, limit: int) -> float:
         """Return the percentage of pages to draw."""
@@ -73,6 +77,10 @@ class SqlSamples(Samples):
         usage = rows.usage_of(await self._driver.read(statements.USAGE, [()]))
         counts = {row.kind: row.files for row in usage.files}
         population = _Population(counts.get(kind, 0), sum(counts.values()))
+        if population.is_rare(limit):
+            found = await self._driver.read(sample_statements.FILES_OF_KIND, [(kind.value, _FEW)])
+            ids = _shuffled([row[0] for row in found], seed)[:limit]
+            return rows.files_of(await self._rows(statements.FILE, ids))
         ids = await self._drawn(
             (sample_statements.SAMPLED_FILES, sample_statements.LAST_FILE),
             (population, limit, seed, kind.value),
@@ -101,13 +109,11 @@ class SqlSamples(Samples):
     ) -> list[str]:
         (sampled, last), (population, limit, seed, kind) = of, wanted
         ((highest,),) = await self._driver.read(last, [()])
-        numbers = population.numbers(highest, limit, seed)
         ids: list[str] = []
-        # PostgreSQL needs no numbers, and draws all at once.
-        for part in _parts(numbers) or [numbers]:
+        for part in population.numbers(highest, limit, seed):
             args = (kind, json.dumps(part), population.percent(limit), seed)
             ids += [row[0] for row in await self._driver.read(sampled, [args])]
-        return sorted(ids, key=lambda one: _shuffled(one, seed))[:limit]
+        return _shuffled(ids, seed)[:limit]
 
     async def _rows(self, statement: Statement, ids: Sequence[str]) -> Sequence[rows.Row]:
         found: list[rows.Row] = []
@@ -120,6 +126,19 @@ def _parts(values: Sequence[T]) -> Sequence[Sequence[T]]:
     return [values[at : at + _LOOKED_UP] for at in range(0, len(values), _LOOKED_UP)]
 
 
-def _shuffled(row_id: str, seed: int) -> bytes:
-    """Return the place of a row in an order by chance."""
-    return blake2b(f"{seed} {row_id}".encode(), digest_size=8).digest()
+def drawn_numbers(last: int, count: int, seed: int) -> Sequence[Sequence[int]]:
+    """Return up to `count` random numbers of rows, 1 to `last`, as one read looks them up.
+
+    One empty part if `last` is 0, as it is on PostgreSQL, which draws all rows at once.
+    """
+    numbers = Random(seed).sample(range(1, last + 1), min(last, count))  # noqa: S311 - no secret
+    return _parts(numbers) or [numbers]
+
+
+def _shuffled(ids: Iterable[str], seed: int) -> list[str]:
+    """Return ids of rows in an order by chance."""
+
+    def place(row_id: str) -> bytes:
+        return blake2b(f"{seed} {row_id}".encode(), digest_size=8).digest()
+
+    return sorted(ids, key=place)
