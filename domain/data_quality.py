@@ -236,7 +236,8 @@ def _issues(judged: Sequence[JudgedSample]) -> tuple[Issue, ...]:
     for (kind, severity), by_name in names.items():
         name, finding = next(iter(by_name.items()))
         share = Share(kind, len(by_name), len(judged))
-        found.append(Issue(kind, severity, share, f"{name}: {finding.message}", finding.remedy))
+        example = f"{name}: {finding.field.removeprefix('metrics.')} {finding.message}"
+        found.append(Issue(kind, severity, share, example, finding.remedy))
     return tuple(sorted(found, key=lambda one: (-one.found.count, one.kind)))
 
 

@@ -424,14 +424,14 @@ def _recommendations(found: StoragePatterns) -> Iterable[str]:
         yield from _of_room(store)
     if found.files and found.efficiency.copies < _ONE_COPY:
         yield (
-            f"{in_bytes(found.bytes)} in {found.files} files exist in one copy: the loss of a store "
+            f"{in_bytes(found.bytes)} in {_counted(found.files, 'file')} exist in one copy: the loss of a store "
             "loses evidence; the strategy HYBRID keeps a second copy"
         )
     if found.duplicates.share >= _MANY_DUPLICATES:
         yield (
-            f"{found.duplicates.share:.1%} of the bytes of the {found.duplicates.examined} newest "
+            f"{found.duplicates.share:.1%} of the bytes of the {found.duplicates.examined:,} newest "
             f"files repeat the content of another file ({in_bytes(found.duplicates.surplus_bytes)} "
-            f"in {len(found.duplicates.groups)} groups): look for a sender that stores files twice"
+            f"in {_counted(len(found.duplicates.groups), 'group')}): look for a sender that stores files twice"
         )
     if len(found.devices) > _FEW_DEVICES and found.devices[0].share >= _LARGE_SHARE:
         device = found.devices[0]
@@ -440,6 +440,10 @@ def _recommendations(found: StoragePatterns) -> Iterable[str]:
             f"({in_bytes(device.bytes)}); check its resolution, rate and triggers"
         )
     yield from _of_cost(found)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _of_room(store: StoreOutlook) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """Views of analyses, for all entry points: JSON-ready dictionaries."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from typing_extensions import TypedDict
@@ -22,6 +23,7 @@ MOST_DEVICES = 100
 """The number of devices in a view of storage patterns: those with the most bytes."""
 FORECAST_DAYS = 90
 """The number of days whose forecast is in a view."""
+_MANY_DAYS = 1000
 _MOST_GROUPS = 100
 _MOST_FILES = 20
 _MOST_WORST = 20
@@ -288,6 +290,26 @@ def _outlook_view(store: StoreOutlook) -> StoreOutlookView:
         "days_to_full": _days_view(store.without_retention),
         "days_to_full_with_retention": _days_view(store.with_retention),
     }
+
+
+def some_names(names: Sequence[str], count: int, most: int) -> str:
+    """Return at most `most` of the names of `count` files, and how many there are besides."""
+    few = names[:most]
+    rest = count - len(few)
+    return ", ".join(few) + (f" and {rest:,} more" if rest else "")
+
+
+def days_in_words(days: DaysToFullView) -> str:
+    """Return when a store is full, in words, with the band."""
+    estimate = days["estimate"]
+    if estimate is None:
+        return "never"
+    unit, size = ("years", 365.25) if estimate >= _MANY_DAYS else ("days", 1.0)
+    low, high = (
+        "never" if one is None else f"{one / size:,.0f}"
+        for one in (days["earliest"], days["latest"])
+    )
+    return f"in {estimate / size:,.0f} {unit} ({low} to {high})"
 
 
 def _days_view(days: DaysToFull) -> DaysToFullView:

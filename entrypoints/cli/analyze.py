@@ -14,7 +14,6 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_re
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.analysis_views import (
         DataQualityView,
-        DaysToFullView,
         ShareView,
         StoragePatternsView,
         ViolationPatternsView,
@@ -152,6 +151,7 @@ def _write(file: Path, page: str) -> None:
 
 
 def _say_quality(view: "DataQualityView") -> None:
+    from traffic_storage.entrypoints.analysis_views import some_names
     from traffic_storage.entrypoints.cli.bars import say_bars
 
     average = view["average_quality_score"]
@@ -187,7 +187,8 @@ def _say_quality(view: "DataQualityView") -> None:
     say_bars("LOWEST AVERAGES", worst, lambda score: f"{score:.3f}")
     for name, what in (("exact", "have the same content"), ("near", "look alike")):
         for group in view[f"{name}_duplicates"]["groups"][:_MOST_ROWS]:  # type: ignore[literal-required]
-            say(f"\n* {group['files']} images {what}: {', '.join(group['file_ids'])}")
+            names = some_names(group["file_ids"], group["files"], _MOST_ROWS)
+            say(f"\n* {group['files']} images {what}: {names}")
     for trend in view["trends"]:
         say(f"\n* {trend['words']}")
     note(f"{view['devices_watched']} devices have enough images in the sample to judge a trend")
@@ -266,24 +267,17 @@ def _say_storage(view: "StoragePatternsView") -> None:
 
 
 def _say_growth(view: "StoragePatternsView") -> None:
+    from traffic_storage.entrypoints.analysis_views import days_in_words
+
     say("\nGROWTH")
     for store in view["growth"]:
         week = store["forecast"]["days"][:7]
         say(f"  {store['location']} ({store['tier']})")
         say(
             f"    {in_bytes(sum(week) / len(week))} a day expected ({store['forecast']['method']}); "
-            f"full {_days(store['days_to_full'])}; with retention "
-            f"{_days(store['days_to_full_with_retention'])}"
+            f"full {days_in_words(store['days_to_full'])}; with retention "
+            f"{days_in_words(store['days_to_full_with_retention'])}"
         )
-
-
-def _days(days: "DaysToFullView") -> str:
-    if days["estimate"] is None:
-        return "never"
-    low, high = (
-        "never" if one is None else f"{one:.0f}" for one in (days["earliest"], days["latest"])
-    )
-    return f"in {days['estimate']:.0f} days ({low} to {high})"
 
 
 def _cost(cost: float | None, currency: str) -> str:

@@ -1,13 +1,17 @@
-"""Charts as inline SVG: no script, no style sheet from elsewhere."""
+"""Charts as inline SVG and HTML: no script, no style sheet from elsewhere."""
 
 from collections.abc import Callable, Sequence
 from html import escape
+from math import ceil, floor, log10
 
 from attrs import frozen
 
 _WIDTH = 720
-_ROW, _LABELS, _FIGURES = 26, 170, 130
-_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 220, 64, 12, 26
+# A narrow page shows these units at half their size, with letters twice as large.
+_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 240, 100, 12, 36
+_STEPS = (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10)
+_NARROW_LABELS = 8
+"""The most labels below a chart for which a narrow page has room."""
 
 Shown = Callable[[float], str]
 
@@ -23,27 +27,31 @@ class Bar:
 
 
 def bars(data: Sequence[Bar], shown: Shown) -> str:
-    """Return a chart of horizontal bars, each with its label and value."""
+    """Return a chart of horizontal bars, each with its label and value, as wide as its place."""
     most = max((one.value for one in data), default=0.0) or 1.0
-    room = _WIDTH - _LABELS - _FIGURES
-    rows = []
-    for place, one in enumerate(data):
-        top, width = place * _ROW, room * one.value / most
-        rows.append(
-            f'<text x="{_LABELS - 8}" y="{top + 17}" text-anchor="end">{_label(one.label)}</text>'
-            f'<rect class="bar" x="{_LABELS}" y="{top + 5}" width="{max(1.0, width):.1f}" height="16"'
-            f' rx="2"/><text class="figure" x="{_LABELS + width + 8:.1f}" y="{top + 17}">'
-            f"{escape(shown(one.value))}</text>"
-        )
-    return _svg(_WIDTH, max(1, len(data)) * _ROW, rows)
+    rows = "".join(
+        f"<li><span>{escape(one.label)}</span>"
+        f'<span class="track">{_bar(one.value / most)}</span>'
+        f"<b>{escape(shown(one.value))}</b></li>"
+        for one in data
+    )
+    return f'<ul class="bars">{rows}</ul>'
 
 
-def columns(data: Sequence[Bar], shown: Shown, *, every: int = 1) -> str:
-    """Return a chart of vertical bars with their intervals; every n-th label is written."""
-    most = max((one.high or one.value for one in data), default=0.0) or 1.0
+def _bar(share: float) -> str:
+    return f'<i style="width:{100 * share:.1f}%"></i>' if share else ""
+
+
+def columns(title: str, data: Sequence[Bar], shown: Shown, *, every: int = 1) -> str:
+    """Return a chart of vertical bars with their intervals; every n-th label is written.
+
+    `title` says what is shown to who does not see it.
+    """
+    most = _scale(max((one.high or one.value for one in data), default=0.0))
     step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(data))
     plot = _HEIGHT - _BOTTOM
     parts = [_axis(most, shown)]
+    narrow = every * ceil(len(data) / every / _NARROW_LABELS)
     for place, one in enumerate(data):
         x, top = _LEFT + place * step, plot * (1 - one.value / most / 1.08)
         parts.append(
@@ -59,14 +67,16 @@ def columns(data: Sequence[Bar], shown: Shown, *, every: int = 1) -> str:
                 f'y2="{ends[1]:.1f}"/>'
             )
         if place % every == 0:
+            seldom = "" if place % narrow == 0 else ' class="seldom"'
             parts.append(
-                f'<text x="{x + step / 2:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">'
+                f'<text{seldom} x="{x + step / 2:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">'
                 f"{escape(one.label)}</text>"
             )
-    return _svg(_WIDTH, _HEIGHT, parts)
+    return _svg(title, parts)
 
 
 def line_with_band(
+    title: str,
     known: Sequence[float],
     expected: Sequence[float],
     band: tuple[Sequence[float], Sequence[float]],
@@ -74,7 +84,7 @@ def line_with_band(
 ) -> str:
     """Return a chart of daily values up to today, and of the forecast behind it with its band."""
     low, high = band
-    most = max([*known, *high, *expected, 0.0]) or 1.0
+    most = _scale(max([*known, *high, *expected, 0.0]))
     count, plot = max(2, len(known) + len(expected)), _HEIGHT - _BOTTOM
 
     def at(day: int, value: float) -> str:
@@ -86,23 +96,35 @@ def line_with_band(
     lower = [at(first + day, value) for day, value in enumerate(low)]
     today = at(first, 0).partition(",")[0]
     return _svg(
-        _WIDTH,
-        _HEIGHT,
+        title,
         [
             _axis(most, shown),
             f'<polygon class="band" points="{" ".join(upper + lower[::-1])}"/>',
             _line("known", [at(day, value) for day, value in enumerate(known)]),
             _line("expected", [at(first + day, value) for day, value in enumerate(expected)]),
             f'<line class="today" x1="{today}" x2="{today}" y1="0" y2="{plot}"/>',
-            f'<text x="{today}" y="{_HEIGHT - 8}" text-anchor="middle">today</text>',
-            f'<text x="{_LEFT}" y="{_HEIGHT - 8}">{len(known)} days ago</text>',
+            f'<text x="{today}" y="{_HEIGHT - 10}" text-anchor="middle">today</text>',
+            f'<text x="{_LEFT}" y="{_HEIGHT - 10}">{_days_ago(len(known), count)}</text>',
             _text(_WIDTH - _RIGHT, f"in {len(expected)} days"),
         ],
     )
 
 
+def _days_ago(days: int, of: int) -> str:
+    """Return the label of the first day; none where "today" is too near to it."""
+    return f"{days} days ago" if days > 0.3 * of else ""
+
+
 def _text(end: float, text: str) -> str:
-    return f'<text x="{end}" y="{_HEIGHT - 8}" text-anchor="end">{escape(text)}</text>'
+    return f'<text x="{end}" y="{_HEIGHT - 10}" text-anchor="end">{escape(text)}</text>'
+
+
+def _scale(largest: float) -> float:
+    """Return a round number that is not below the largest value."""
+    if largest <= 0:
+        return 1.0
+    unit = 10.0 ** floor(log10(largest))
+    return unit * next((step for step in _STEPS if step * unit >= largest), 10)
 
 
 def _axis(most: float, shown: Shown) -> str:
@@ -119,12 +141,8 @@ def _line(kind: str, points: Sequence[str]) -> str:
     return f'<polyline class="{kind}" points="{" ".join(points)}"/>'
 
 
-def _label(text: str) -> str:
-    return escape(text if len(text) <= 24 else f"{text[:23]}…")
-
-
-def _svg(width: int, height: int, parts: Sequence[str]) -> str:
+def _svg(title: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{''.join(parts)}</svg>"
     )

@@ -56,7 +56,7 @@ def test_scores_issues_and_devices() -> None:
     assert found.distribution == (1, 0, 0, 0, 0, 2, 0, 0, 0, 2)
     late, missing = found.issues
     assert (late.kind, late.found.count, late.found.of) == ("late", 3, 5)
-    assert (late.example, late.remedy) == ("b: is late", "set the clock")
+    assert (late.example, late.remedy) == ("b: timestamp is late", "set the clock")
     assert (missing.kind, missing.severity) == ("missing", "error")
     (worst,) = found.worst_devices
     assert (worst.device_id, worst.records, worst.invalid) == ("cam-1", 3, 1)

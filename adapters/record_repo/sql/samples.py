@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from hashlib import blake2b
 from itertools import groupby
+from math import ceil
 from random import Random
 from typing import TypeVar
 
@@ -30,6 +31,8 @@ _DRAWN_PAGES = 8
 """How many rows of PostgreSQL's pages are drawn for each one that is kept."""
 _DRAWN_ROWS = 1.25
 """How many rows of the kind are expected among SQLite's drawn numbers for each one that is kept."""
+_DRAWN_AT_A_TIME = 1000
+"""For how many rows that are kept one read of PostgreSQL draws pages."""
 _AT_LEAST = 50
 _LOOKED_UP = 250
 """The number of rows that one read looks up: each may be a page from a slow disk."""
@@ -109,10 +112,15 @@ class SqlSamples(Samples):
     ) -> list[str]:
         (sampled, last), (population, limit, seed, kind) = of, wanted
         ((highest,),) = await self._driver.read(last, [()])
-        ids: list[str] = []
-        for part in population.numbers(highest, limit, seed):
-            args = (kind, json.dumps(part), population.percent(limit), seed)
-            ids += [row[0] for row in await self._driver.read(sampled, [args])]
+        parts = population.numbers(highest, limit, seed)
+        if not highest:
+            # PostgreSQL draws pages: few with each read, which may come from a slow disk.
+            parts = [[]] * ceil(limit / _DRAWN_AT_A_TIME)
+        ids: set[str] = set()
+        for place, part in enumerate(parts):
+            share, own_seed = population.percent(limit) / len(parts), seed + place / len(parts)
+            args = (kind, json.dumps(part), share, own_seed)
+            ids |= {row[0] for row in await self._driver.read(sampled, [args])}
         return _shuffled(ids, seed)[:limit]
 
     async def _rows(self, statement: Statement, ids: Sequence[str]) -> Sequence[rows.Row]:
