@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 from attrs import frozen
 
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
+from traffic_storage.domain.database_backup import EndLoad
 from traffic_storage.domain.deletion import (
     BeginPurge,
     EndPurge,
@@ -140,4 +141,5 @@ Change: TypeAlias = (
     | UnsealCatalogue
     | PinSnapshot
     | UnpinSnapshot
+    | EndLoad
 )

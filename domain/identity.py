@@ -21,6 +21,9 @@ from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
 
 INCARNATION_LASTS = timedelta(hours=1)
+LOADED = "loaded-"
+"""The incarnations in a catalogue that was loaded from a backup begin with this; no store has one."""
+
 _PREFIX = "traffic-storage-marker:2"
 _PARTS = 3
 
@@ -94,6 +97,11 @@ class RegisteredStore:
     intended: Incarnation | None = None
     intended_at: datetime | None = None
     confirmed_at: datetime | None = None
+
+    @property
+    def is_of_backup(self) -> bool:
+        """Whether the entry was loaded from a backup, and the store was not accepted since."""
+        return self.incarnation is not None and self.incarnation.startswith(LOADED)
 
     def admits(self, marker: Marker) -> bool:
         """Return whether this entry has the random token of the store's identification file.
@@ -183,6 +191,8 @@ def disagreement(location: str, marker: Marker, registered: RegisteredStore | No
     The token is the `incarnation` in `marker`, the store's identification file. `registered` is the
     catalogue's entry of the store, None if there is none.
     """
+    if registered is not None and registered.is_of_backup:
+        return of_backup(location)
     known = "has never confirmed this store"
     if registered is not None and registered.confirmed_at is not None:
         known = f"confirmed it at {registered.location}, {registered.confirmed_at:%F %T} UTC"
@@ -192,6 +202,14 @@ def disagreement(location: str, marker: Marker, registered: RegisteredStore | No
         "a copy of the store, or another copy of it was used, or the catalogue was restored from "
         "an older backup. Nothing is written or deleted here; "
         f"connect the store and the catalogue that belong together; {_adoption(location)}"
+    )
+
+
+def of_backup(location: str) -> str:
+    """Return the error message about a store whose catalogue was loaded from a backup."""
+    return (
+        f"the catalogue was loaded from a backup, and {location} may hold what it does not know; nothing "
+        "is written or deleted there: run `traffic-storage rebuild` on this host"
     )
 
 

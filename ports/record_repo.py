@@ -3,7 +3,7 @@
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
 `FixityRecords`, `Incidents`, `RetentionRecords`, `Readings`, `Samples`, `Migrations`,
-`ViolationTable` or `SnapshotRecords`.
+`ViolationTable`, `SnapshotRecords` or `DatabaseBackup`.
 """
 
 from abc import abstractmethod
@@ -14,6 +14,7 @@ from typing import Protocol
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.copies import Copies
+from traffic_storage.ports.database_backup import DatabaseBackup
 from traffic_storage.ports.deletions import Deletions
 from traffic_storage.ports.fixity import FixityRecords
 from traffic_storage.ports.holds import Holds
@@ -51,6 +52,7 @@ class RecordRepo(
     Migrations,
     ViolationTable,
     SnapshotRecords,
+    DatabaseBackup,
     Protocol,
 ):
     """All ports of one database. The first call opens it; the container closes it."""

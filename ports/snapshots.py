@@ -17,10 +17,11 @@ from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.rules_in_force import RulesRevision
 from traffic_storage.domain.snapshot import SnapshotPin
 from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.database_backup import DatabaseCopy
 
 
-class Moment(Protocol):
-    """All rows as they are at one moment: every change is in all answers, or in none.
+class Moment(DatabaseCopy, Protocol):
+    """All rows as they are at one moment: every change is in all answers and in the copy, or in none.
 
     A page that is not empty may have fewer rows than `limit` only if it is the last one. The calls
     must follow one another.

@@ -9,16 +9,17 @@ from uuid import uuid4
 from attrs import evolve
 
 from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
+from traffic_storage.adapters.record_repo.memory.database_backup import InMemoryDatabaseBackup
 from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
 from traffic_storage.adapters.record_repo.memory.migrations import InMemoryMigrations
 from traffic_storage.adapters.record_repo.memory.readings import InMemoryReadings
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.adapters.record_repo.memory.samples import InMemorySamples
-from traffic_storage.adapters.record_repo.memory.snapshots import InMemorySnapshots
 from traffic_storage.adapters.record_repo.memory.violation_table import InMemoryViolationTable
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
+from traffic_storage.domain.database_backup import EndLoad
 from traffic_storage.domain.deletion import (
     BeginPurge,
     EndPurge,
@@ -103,7 +104,7 @@ class InMemoryRecordRepo(
     InMemoryCopies,
     InMemoryJobs,
     InMemoryReconciliation,
-    InMemorySnapshots,
+    InMemoryDatabaseBackup,
     InMemoryFixity,
     InMemoryReadings,
     InMemorySamples,
@@ -119,7 +120,7 @@ class InMemoryRecordRepo(
         InMemoryJobs.__init__(self, now)
         InMemoryReconciliation.__init__(self)
         InMemoryFixity.__init__(self)
-        InMemorySnapshots.__init__(self)
+        InMemoryDatabaseBackup.__init__(self)
         InMemoryReadings.__init__(self)
         InMemoryMigrations.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
@@ -162,6 +163,7 @@ class InMemoryRecordRepo(
             UnsealCatalogue: self.unseal_catalogue,
             PinSnapshot: self.pin_snapshot,
             UnpinSnapshot: self.unpin_snapshot,
+            EndLoad: self.end_load,
         }
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:

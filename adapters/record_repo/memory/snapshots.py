@@ -6,7 +6,9 @@ from uuid import UUID
 
 from attrs import frozen
 
+from traffic_storage.adapters.record_repo.memory.copied_tables import FORM, all_tables, kept
 from traffic_storage.adapters.record_repo.memory.retention import InMemoryRetention
+from traffic_storage.domain.database_backup import DatabaseForm
 from traffic_storage.domain.deletion import Certificate, Deletion
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.holds import Hold
@@ -14,6 +16,7 @@ from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.rules_in_force import RulesRevision
 from traffic_storage.domain.snapshot import PinSnapshot, SnapshotPin, UnpinSnapshot
 from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.database_backup import Write
 from traffic_storage.ports.snapshots import Moment, SnapshotRecords
 
 
@@ -29,6 +32,7 @@ class InMemorySnapshots(InMemoryRetention, SnapshotRecords):
             dict(self._certificates),
             dict(sorted(self._holds.items(), key=lambda one: one[0].bytes)),
             await self.rules_in_force(),
+            kept(all_tables(self)),
         )
 
     async def pins(self) -> Sequence[SnapshotPin]:
@@ -55,6 +59,7 @@ class InMemoryMoment(Moment):
     _certificates: Mapping[FileId, Certificate]
     _holds: Mapping[UUID, Hold]
     _rules: RulesRevision | None
+    _copy: bytes
 
     async def files(self, after: FileId | None, limit: int) -> Sequence[StoredFile]:
         return [one for name, one in self._files.items() if name > (after or "")][:limit]
@@ -79,3 +84,7 @@ class InMemoryMoment(Moment):
 
     async def rules_in_force(self) -> RulesRevision | None:
         return self._rules
+
+    async def copy_database(self, write: Write) -> DatabaseForm:
+        await write(self._copy)
+        return FORM

@@ -8,7 +8,7 @@ detects, when it is repeated, whether it had happened before.
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -18,8 +18,10 @@ from traffic_storage.adapters.record_repo.sql.event_statements import INSERT_EVE
 from traffic_storage.adapters.record_repo.sql.rows import Row, counter_row, event_row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.adapters.record_repo.sql.statements import ADD_USAGE
+from traffic_storage.domain.database_backup import DatabaseForm, Loading
 from traffic_storage.domain.events import Event
 from traffic_storage.domain.usage import CounterChange
+from traffic_storage.ports.database_backup import DatabaseCopy
 
 
 @frozen
@@ -72,6 +74,10 @@ class Reader(Protocol):
         """Run a query once for each tuple of arguments; return all rows, in the same order."""
 
 
+class MomentReader(Reader, DatabaseCopy, Protocol):
+    """Runs queries, and copies the database, in one read-only transaction."""
+
+
 class Driver(Reader, Protocol):
     """Runs statements in one database, which is opened at the first use.
 
@@ -85,12 +91,25 @@ class Driver(Reader, Protocol):
     """
 
     @abstractmethod
-    def at_one_moment(self) -> AbstractAsyncContextManager[Reader]:
+    def at_one_moment(self) -> AbstractAsyncContextManager[MomentReader]:
         """Return a context with a reader all of whose queries see the rows as the first one does.
 
         It has a connection of its own and one read-only transaction. The calls must follow one
         another.
         """
+
+    @property
+    @abstractmethod
+    def form(self) -> DatabaseForm:
+        """What the bytes of a copy of this database are."""
+
+    @abstractmethod
+    async def is_blank(self) -> bool:
+        """Return whether a copy may be loaded, as `DatabaseBackup.is_blank` specifies."""
+
+    @abstractmethod
+    async def load(self, chunks: AsyncIterator[bytes], loading: Loading) -> None:
+        """Load a copy, as `DatabaseBackup.load_database` specifies."""
 
     @abstractmethod
     async def write(self, write: Write) -> None:

@@ -48,6 +48,24 @@ class Connection(Protocol):
         timeout: float,  # noqa: ASYNC109
     ) -> str: ...
 
+    async def copy_from_table(
+        self,
+        table_name: str,
+        *,
+        columns: Sequence[str],
+        output: Callable[[bytes], Coroutine[Any, Any, None]],
+        format: str,  # noqa: A002 - asyncpg's name
+    ) -> str: ...
+
+    async def copy_to_table(
+        self,
+        table_name: str,
+        *,
+        columns: Sequence[str],
+        source: AsyncIterator[bytes],
+        format: str,  # noqa: A002 - asyncpg's name
+    ) -> str: ...
+
     async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109
 
     def terminate(self) -> None: ...

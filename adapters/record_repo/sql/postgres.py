@@ -17,8 +17,8 @@ from sqlalchemy import Connection as MigrationConnection
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
-from traffic_storage.adapters.record_repo.sql import migrations
-from traffic_storage.adapters.record_repo.sql.driver import CsvDriver, Reader, Write
+from traffic_storage.adapters.record_repo.sql import backup_statements, migrations
+from traffic_storage.adapters.record_repo.sql.driver import CsvDriver, MomentReader, Write
 from traffic_storage.adapters.record_repo.sql.group_commit import GroupCommit
 from traffic_storage.adapters.record_repo.sql.pool import (
     DIALECT,
@@ -26,11 +26,14 @@ from traffic_storage.adapters.record_repo.sql.pool import (
     Pool,
     seconds_until,
 )
+from traffic_storage.adapters.record_repo.sql.postgres_backup import run_script, write_script
 from traffic_storage.adapters.record_repo.sql.postgres_errors import is_lost, translating
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
+from traffic_storage.domain.database_backup import DatabaseForm, DatabaseKind, Loading
 from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.ports.database_backup import Write as WriteBytes
 
 T = TypeVar("T")
 
@@ -43,6 +46,7 @@ _LOCK_MIGRATION = "SELECT pg_try_advisory_lock(7203114061177451)"
 _LOCK_PAUSE_SECONDS = 0.05
 
 _MOMENT_SECONDS = 600.0
+_LOAD_LOCK_MILLISECONDS = 5000
 _BEGIN_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _MOST_STATEMENTS = 200
@@ -129,16 +133,46 @@ class PostgresDriver(CsvDriver):
                 return await _copied(connection, text.sql, text.arrange(args), zone, deadline)
 
     @asynccontextmanager
-    async def at_one_moment(self) -> AsyncIterator[Reader]:
+    async def at_one_moment(self) -> AsyncIterator[MomentReader]:
         where, seconds = self._settings.where, self._settings.timeout_seconds
         with translating(where):
             # The rows are written elsewhere between two queries, which may take some time.
             milliseconds = str(int(_MOMENT_SECONDS * 1000))
-            connection = await self._open(seconds, idle_in_transaction_session_timeout=milliseconds)
+            connection = await self._open(
+                seconds,
+                statement_timeout="0",
+                idle_in_transaction_session_timeout=milliseconds,
+            )
         try:
             with translating(where):
                 await connection.execute(_BEGIN_MOMENT, timeout=seconds)
             yield _Moment(connection, self._settings)
+        finally:
+            connection.terminate()
+
+    @property
+    def form(self) -> DatabaseForm:
+        return DatabaseForm(DatabaseKind.POSTGRESQL, migrations.HEAD)
+
+    async def is_blank(self) -> bool:
+        if await self.version() is None:
+            return True
+        return not await self.read(backup_statements.IS_USED, [()])
+
+    async def load(self, chunks: AsyncIterator[bytes], loading: Loading) -> None:
+        await self.upgrade(slow=True)
+        where, seconds = self._settings.where, self._settings.timeout_seconds
+        with translating(where):
+            connection = await self._open(
+                seconds,
+                statement_timeout="0",
+                idle_in_transaction_session_timeout="0",
+                lock_timeout=str(_LOAD_LOCK_MILLISECONDS),
+                synchronous_commit="on",
+            )
+        try:
+            with translating(where):
+                await run_script(connection, chunks, loading, where)
         finally:
             connection.terminate()
 
@@ -247,7 +281,7 @@ class PostgresDriver(CsvDriver):
             raise (error.orig and error.orig.__cause__) or error from error
 
 
-class _Moment(Reader):
+class _Moment(MomentReader):
     """Reads on a connection that has one transaction."""
 
     def __init__(self, connection: Connection, settings: PostgresSettings) -> None:
@@ -261,6 +295,11 @@ class _Moment(Reader):
             if len(args) == 1:
                 return await self._connection.fetch(text.sql, *args[0], timeout=seconds)
             return await self._connection.fetchmany(text.sql, args, timeout=seconds)
+
+    async def copy_database(self, write: WriteBytes) -> DatabaseForm:
+        with translating(self._settings.where):
+            await write_script(self._connection, write)
+        return DatabaseForm(DatabaseKind.POSTGRESQL, migrations.HEAD)
 
 
 async def pass_uuids_as_bytes(connection: asyncpg.Connection) -> None:

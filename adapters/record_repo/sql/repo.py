@@ -16,6 +16,7 @@ from traffic_storage.adapters.record_repo.sql import (
 )
 from traffic_storage.adapters.record_repo.sql.changes import WRITERS
 from traffic_storage.adapters.record_repo.sql.copies import SqlCopies
+from traffic_storage.adapters.record_repo.sql.database_backup import SqlDatabaseBackup
 from traffic_storage.adapters.record_repo.sql.deletions import SqlDeletions, SqlHolds
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.fixity import SqlFixity
@@ -95,6 +96,7 @@ class SqlRecordRepo(
     SqlMigrations,
     SqlViolationTable,
     SqlSnapshots,
+    SqlDatabaseBackup,
     RecordRepo,
 ):
     """The catalogue in the database of `driver`, which is opened at the first use."""

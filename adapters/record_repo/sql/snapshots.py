@@ -7,11 +7,12 @@ from uuid import UUID
 from traffic_storage.adapters.record_repo.sql import deletion_rows, retention_statements, rows
 from traffic_storage.adapters.record_repo.sql import snapshot_statements as statements
 from traffic_storage.adapters.record_repo.sql.deletions import read_deletions
-from traffic_storage.adapters.record_repo.sql.driver import Driver, Reader
+from traffic_storage.adapters.record_repo.sql.driver import Driver, MomentReader
 from traffic_storage.adapters.record_repo.sql.retention import revision_of
 from traffic_storage.adapters.record_repo.sql.rows import Row, micros, moment
 from traffic_storage.adapters.record_repo.sql.statement import Args
 from traffic_storage.adapters.record_repo.sql.statements import CATALOGUE_ID, VIOLATION
+from traffic_storage.domain.database_backup import DatabaseForm
 from traffic_storage.domain.deletion import Certificate, Deletion
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.holds import Hold
@@ -19,6 +20,7 @@ from traffic_storage.domain.identifiers import FileId, ViolationId
 from traffic_storage.domain.rules_in_force import RulesRevision
 from traffic_storage.domain.snapshot import SnapshotPin
 from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.database_backup import Write
 from traffic_storage.ports.snapshots import Moment, SnapshotRecords
 
 _FIRST = UUID(int=0)
@@ -43,7 +45,7 @@ class SqlSnapshots(SnapshotRecords):
 class SqlMoment(Moment):
     """The rows that one transaction sees; `reader` reads in it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: MomentReader) -> None:
         self._reader = reader
 
     async def files(self, after: FileId | None, limit: int) -> Sequence[StoredFile]:
@@ -79,6 +81,9 @@ class SqlMoment(Moment):
     async def rules_in_force(self) -> RulesRevision | None:
         found = await self._reader.read(retention_statements.RULES_IN_FORCE, [()])
         return revision_of(found[0]) if found else None
+
+    async def copy_database(self, write: Write) -> DatabaseForm:
+        return await self._reader.copy_database(write)
 
 
 def pin_row(pin: SnapshotPin) -> Args:

@@ -21,11 +21,11 @@ from sqlalchemy import StaticPool, create_engine
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.sql.selectable import FromClause
 
-from traffic_storage.adapters.record_repo.sql import migrations
+from traffic_storage.adapters.record_repo.sql import migrations, sqlite_backup
 from traffic_storage.adapters.record_repo.sql.ballast import Ballast
 from traffic_storage.adapters.record_repo.sql.driver import (
     Driver,
-    Reader,
+    MomentReader,
     Refused,
     Step,
     Write,
@@ -43,7 +43,10 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
 )
 from traffic_storage.adapters.record_repo.sql.statement import Args, CompiledText, Statement
 from traffic_storage.adapters.threads.batches import Job, Worker
+from traffic_storage.adapters.threads.pool import Threads
+from traffic_storage.domain.database_backup import DatabaseForm, DatabaseKind, Loading
 from traffic_storage.domain.errors import StorageFull
+from traffic_storage.ports.database_backup import Write as WriteBytes
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
 T = TypeVar("T")
@@ -82,13 +85,20 @@ class SqliteSettings:
 
     `timeout_seconds` is how long another process may keep the file locked, `read_seconds` how long
     one read may take. `ballast_bytes` is the size of a second file, which reserves disk space and
-    is deleted when the disk is full, so that rows can be deleted; 0 means no such file.
+    is deleted when the disk is full, so that rows can be deleted; 0 means no such file. Copies of the
+    database are made in the folder `spool`; None: beside it.
     """
 
     path: Path = field(converter=Path)
     timeout_seconds: float = 5.0
     read_seconds: float = 2.0
     ballast_bytes: int = 4 * 1024 * 1024
+    spool: Path | None = None
+
+    @property
+    def copies(self) -> Path:
+        """The folder in which copies are made."""
+        return self.spool or self.path.absolute().parent
 
 
 def sqlite_repo(settings: SqliteSettings) -> SqlRecordRepo:
@@ -102,6 +112,13 @@ class _Reading:
 
     text: CompiledText
     executions: Sequence[Args]
+
+
+@frozen
+class _Copying:
+    """A queued copy of the database, into a folder."""
+
+    folder: Path
 
 
 class SqliteDriver(Driver):
@@ -118,13 +135,34 @@ class SqliteDriver(Driver):
         return cast("Sequence[Row]", found)
 
     @asynccontextmanager
-    async def at_one_moment(self) -> AsyncIterator[Reader]:
+    async def at_one_moment(self) -> AsyncIterator[MomentReader]:
         reader = _Reader(self._settings, at_one_moment=True)
         worker = Worker("catalogue-moment", reader.run, reader.close, most=MOST_READS)
         try:
-            yield _Moment(worker)
+            yield _Moment(worker, self._settings)
         finally:
             await worker.aclose()
+
+    @property
+    def form(self) -> DatabaseForm:
+        return DatabaseForm(DatabaseKind.SQLITE, migrations.HEAD)
+
+    async def is_blank(self) -> bool:
+        return await self._in_own_thread(_is_blank)
+
+    async def load(self, chunks: AsyncIterator[bytes], loading: Loading) -> None:
+        threads = Threads(1, "catalogue-load")
+        path = self._settings.path
+        try:
+            with translating(path), sqlite_backup.folder_of_copy(self._settings.copies) as folder:
+                copy = folder / "copy"
+                await _spooled(chunks, copy, threads)
+                # A connection of ours would keep the file locked.
+                await self._reading.aclose()
+                await self._writing.aclose()
+                await threads.run(_load, copy, self._settings, loading)
+        finally:
+            await threads.aclose()
 
     async def write(self, write: Write) -> None:
         await self._writing.do(write)
@@ -156,15 +194,31 @@ class SqliteDriver(Driver):
             await worker.aclose()
 
 
-class _Moment(Reader):
+class _Moment(MomentReader):
     """Reads in a thread with one transaction."""
 
-    def __init__(self, worker: Worker[_Reading]) -> None:
+    def __init__(self, worker: Worker[_Reading | _Copying], settings: SqliteSettings) -> None:
         self._worker = worker
+        self._settings = settings
 
     async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
         found = await self._worker.do(_Reading(statement.text(DIALECT), executions))
         return cast("Sequence[Row]", found)
+
+    async def copy_database(self, write: WriteBytes) -> DatabaseForm:
+        threads = Threads(1, "catalogue-copy")
+        try:
+            with (
+                translating(self._settings.path),
+                sqlite_backup.folder_of_copy(self._settings.copies) as folder,
+            ):
+                copy = cast("Path", await self._worker.do(_Copying(folder)))
+                with await threads.run(copy.open, "rb") as file:
+                    while chunk := await threads.run(file.read, sqlite_backup.CHUNK_BYTES):
+                        await write(chunk)
+        finally:
+            await threads.aclose()
+        return DatabaseForm(DatabaseKind.SQLITE, migrations.HEAD)
 
 
 class _File:
@@ -222,18 +276,26 @@ class _Reader:
         self._deadline = monotonic()
         self._file = _File(settings)
 
-    def run(self, jobs: Sequence[Job[_Reading]]) -> None:
+    def run(self, jobs: Sequence[Job[_Reading | _Copying]]) -> None:
         """Run each read and set its result."""
         for job in jobs:
             if not job.abandoned:
                 try:
-                    job.result = self._read(job.payload)
+                    job.result = self._done(job.payload)
                 except Exception as error:  # noqa: BLE001 - passed to the waiting caller
                     job.error = self._failure(error)
 
     def close(self) -> None:
         """Close the connection to the database file."""
         self._file.close()
+
+    def _done(self, payload: _Reading | _Copying) -> object:
+        return self._copy(payload) if isinstance(payload, _Copying) else self._read(payload)
+
+    def _copy(self, copying: _Copying) -> Path:
+        connection = self._connection()
+        connection.set_progress_handler(None, 0)
+        return sqlite_backup.copied(connection, self._path, copying.folder)
 
     def _read(self, reading: _Reading) -> Sequence[Row]:
         connection = self._connection()
@@ -519,6 +581,31 @@ def _version_of_file(settings: SqliteSettings) -> str | None:
         return None
     with closing(_open(settings)) as connection:
         return _version(connection)
+
+
+def _is_blank(settings: SqliteSettings) -> bool:
+    if not settings.path.exists():
+        return True
+    with closing(_open(settings)) as connection:
+        return not sqlite_backup.is_used_in(connection, _execute)
+
+
+async def _spooled(chunks: AsyncIterator[bytes], path: Path, threads: Threads) -> None:
+    with path.open("xb") as file:
+        async for chunk in chunks:
+            await threads.run(file.write, chunk)
+
+
+def _load(copy: Path, settings: SqliteSettings, loading: Loading) -> None:
+    sqlite_backup.check(copy)
+    sqlite_backup.prepare(copy, loading, _execute)
+    _make_file(settings.path)
+    sqlite_backup.load(copy, settings.path, _execute)
+
+
+def _execute(connection: sqlite3.Connection, statement: Statement, args: Args) -> sqlite3.Cursor:
+    text = statement.text(DIALECT)
+    return connection.execute(text.sql, text.arrange(args))
 
 
 def _version(connection: sqlite3.Connection) -> str | None:

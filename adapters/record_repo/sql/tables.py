@@ -351,6 +351,16 @@ seal = Table(
     CheckConstraint("one = 1", name="is_one_row"),
 )
 
+# While there is a row, the catalogue was loaded from a backup and awaits a rebuild.
+loaded = Table(
+    "loaded",
+    metadata,
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("backup_at", BigInteger, nullable=False),
+    Column("loaded_at", BigInteger, nullable=False),
+    CheckConstraint("one = 1", name="is_one_row"),
+)
+
 CONFIDENCE_BANDS = 33
 """How many confidence bands there are."""
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from traffic_storage.domain.changes import Change
+from traffic_storage.domain.database_backup import DatabaseForm, Loaded, Loading
 from traffic_storage.domain.deletion import Certificate, Deletion, Removal
 from traffic_storage.domain.duplicates import Content
 from traffic_storage.domain.events import RecordedEvent
@@ -263,6 +264,19 @@ class FailingRecordRepo(Failing, RecordRepo):
         await self._do("moment", self.inner.ping)
         async with self.inner.moment() as moment:
             yield moment
+
+    @property
+    def form(self) -> DatabaseForm:
+        return self.inner.form
+
+    async def is_blank(self) -> bool:
+        return await self._do("is_blank", self.inner.is_blank)
+
+    async def load_database(self, chunks: AsyncIterator[bytes], loading: Loading) -> None:
+        await self._do("load_database", lambda: self.inner.load_database(chunks, loading))
+
+    async def loaded(self) -> Loaded | None:
+        return await self._do("loaded", self.inner.loaded)
 
     async def pins(self) -> Sequence[SnapshotPin]:
         return await self._do("pins", self.inner.pins)

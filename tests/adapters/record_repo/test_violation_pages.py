@@ -24,7 +24,7 @@ from tests.support.adapter_settings import PATIENT_SECONDS
 from tests.support.servers import Database, PostgresAddress
 from tests.support.violations import COLUMNS, Asked, queries, violation_rows
 from traffic_storage.adapters.record_repo.sql import rows, violation_pages
-from traffic_storage.adapters.record_repo.sql.driver import Driver, Reader, Write
+from traffic_storage.adapters.record_repo.sql.driver import Driver, MomentReader, Write
 from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
 from traffic_storage.adapters.record_repo.sql.pool import Connection
 from traffic_storage.adapters.record_repo.sql.postgres import (
@@ -45,6 +45,7 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     CONFIDENCE_BANDS,
     confidence_band,
 )
+from traffic_storage.domain.database_backup import DatabaseForm, Loading
 from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.ports.record_repo import RecordRepo
 
@@ -90,8 +91,18 @@ class Recording(Driver):
         self._noted += [(statement, args) for args in executions]
         return await self._inner.read(statement, executions)
 
-    def at_one_moment(self) -> AbstractAsyncContextManager[Reader]:
+    def at_one_moment(self) -> AbstractAsyncContextManager[MomentReader]:
         return self._inner.at_one_moment()
+
+    @property
+    def form(self) -> DatabaseForm:
+        return self._inner.form
+
+    async def is_blank(self) -> bool:
+        return await self._inner.is_blank()
+
+    async def load(self, chunks: AsyncIterator[bytes], loading: Loading) -> None:
+        await self._inner.load(chunks, loading)
 
     async def write(self, write: Write) -> None:
         await self._inner.write(write)

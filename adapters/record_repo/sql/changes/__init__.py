@@ -6,6 +6,7 @@ from typing import Any
 from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.begin_purge import BeginPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
+from traffic_storage.adapters.record_repo.sql.changes.end_load import EndLoadWriter
 from traffic_storage.adapters.record_repo.sql.changes.end_purge import EndPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.enter_rules import EnterRulesWriter
 from traffic_storage.adapters.record_repo.sql.changes.import_rows import ImportRowsWriter
@@ -55,6 +56,7 @@ from traffic_storage.adapters.record_repo.sql.changes.undelete import UndeleteWr
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
+from traffic_storage.domain.database_backup import EndLoad
 from traffic_storage.domain.deletion import (
     BeginPurge,
     EndPurge,
@@ -119,4 +121,5 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     UnsealCatalogue: UnsealWriter,
     PinSnapshot: PinSnapshotWriter,
     UnpinSnapshot: UnpinSnapshotWriter,
+    EndLoad: EndLoadWriter,
 }

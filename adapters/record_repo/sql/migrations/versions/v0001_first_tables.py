@@ -61,6 +61,14 @@ def _make_migrations() -> None:
         sa.PrimaryKeyConstraint("one", name="seal_pkey"),
         sa.CheckConstraint("one = 1", name="is_one_row"),
     )
+    op.create_table(
+        "loaded",
+        sa.Column("one", sa.SmallInteger, autoincrement=False),
+        sa.Column("backup_at", sa.BigInteger, nullable=False),
+        sa.Column("loaded_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("one", name="loaded_pkey"),
+        sa.CheckConstraint("one = 1", name=op.f("loaded_is_one_row")),
+    )
 
 
 def _make_quarantine() -> None:
