@@ -33,6 +33,7 @@ from traffic_storage.domain.reconcile import MIN_AGE, replica_id_of
 from traffic_storage.ports.blob_store import BlobHead
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.database_backup import Loads
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, IdsTaken
 from traffic_storage.ports.reconciliation import Reconciliation
 
@@ -66,6 +67,8 @@ class Examined:
 class ExamineQuarantine:
     """Examines every entry of a store's quarantine. `keep_for` is `quarantine_days`.
 
+    While the catalogue was loaded from a backup and awaits a rebuild, it only counts.
+
     Concurrent and repeated runs do no harm: the catalogue lets a blob be recorded or removed, never
     both.
     """
@@ -75,6 +78,7 @@ class ExamineQuarantine:
         *,
         stores: Stores,
         catalogue: Reconciliation,
+        loads: Loads,
         changes: Changes,
         restore: RestoreRows,
         clock: Clock,
@@ -82,6 +86,7 @@ class ExamineQuarantine:
     ) -> None:
         self._stores = stores
         self._catalogue = catalogue
+        self._loads = loads
         self._changes = changes
         self._restore = restore
         self._clock = clock
@@ -97,6 +102,8 @@ class ExamineQuarantine:
             CatalogueUnavailable: the database can't be reached.
         """
         await self._stores.confirm(store_id)
+        # An old catalogue does not know what was recorded again since.
+        dry_run = dry_run or await self._loads.loaded() is not None
         found, after, done = Examined(), None, 0
         while entries := await self._catalogue.quarantined(store_id, after, PAGE):
             for entry in entries:

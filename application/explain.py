@@ -8,6 +8,7 @@ from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.deletions import Deletions
 from traffic_storage.ports.holds import Holds
+from traffic_storage.ports.snapshots import SnapshotRecords
 
 
 class Explain:
@@ -20,12 +21,14 @@ class Explain:
         catalogue: Catalogue,
         holds: Holds,
         deletions: Deletions,
+        snapshots: SnapshotRecords,
         clock: Clock,
     ) -> None:
         self._in_force = in_force
         self._catalogue = catalogue
         self._holds = holds
         self._deletions = deletions
+        self._snapshots = snapshots
         self._clock = clock
 
     async def __call__(self, file_id: str) -> Explanation:
@@ -49,4 +52,5 @@ class Explain:
             tuple(await self._holds.holds_on(known, now)),
             (await self._deletions.deletions([known])).get(known),
             now,
+            tuple(one for one in await self._snapshots.pins() if one.covers(file, now)),
         )

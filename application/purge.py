@@ -13,6 +13,7 @@ from traffic_storage.application.replica_reader import cache_key
 from traffic_storage.application.rules_in_force import REFRESH, RulesInForce, lengthened
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.database_backup import Loaded
 from traffic_storage.domain.deletion import (
     BeginPurge,
     EndPurge,
@@ -32,8 +33,10 @@ from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.concurrency import together
+from traffic_storage.ports.database_backup import Loads
 from traffic_storage.ports.deletions import Deletions
 from traffic_storage.ports.errors import BlobMissing, CatalogueUnavailable
+from traffic_storage.ports.snapshots import SnapshotRecords
 
 logger = logging.getLogger("traffic_storage.purge")
 
@@ -56,6 +59,8 @@ class PurgeReport:
         bytes_waiting: the stored bytes of these replicas.
         kept: deleted files that are not purged yet, because retention rules that were entered after
             their deletion keep them longer.
+        pinned: deleted files that are not purged yet, because snapshots have them.
+        reason: why nothing is purged at all; empty: there is no such reason.
     """
 
     purged: int = 0
@@ -63,6 +68,8 @@ class PurgeReport:
     waiting: int = 0
     bytes_waiting: int = 0
     kept: int = 0
+    pinned: int = 0
+    reason: str = ""
 
 
 @frozen
@@ -91,13 +98,17 @@ class _Tally:
     waiting: int = 0
     bytes_waiting: int = 0
     kept: int = 0
+    pinned: int = 0
 
 
 class Purge:
     """Erases files whose grace has ended and that are not held. Safe to run in many processes.
 
     Retention rules that were entered after a deletion and keep the file longer delay its purge,
-    unless the deletion overrode the retention.
+    unless the deletion overrode the retention, and so do the pins of snapshots.
+
+    Nothing is purged in a catalogue that was loaded from a backup and awaits a rebuild: it does not know
+    of holds and undeletes that came later.
 
     A crash leaves a file `purging`; the next purge goes on with it. Replicas in stores that this
     process can't reach are left to others; the process that finds none left writes the certificate.
@@ -112,6 +123,8 @@ class Purge:
         stores: Stores,
         catalogue: Catalogue,
         deletions: Deletions,
+        snapshots: SnapshotRecords,
+        loads: Loads,
         in_force: RulesInForce,
         changes: Changes,
         cache: Cache,
@@ -120,6 +133,8 @@ class Purge:
         self._stores = stores
         self._catalogue = catalogue
         self._deletions = deletions
+        self._snapshots = snapshots
+        self._loads = loads
         self._in_force = in_force
         self._changes = changes
         self._cache = cache
@@ -127,6 +142,8 @@ class Purge:
 
     async def due(self, report: Report = lambda _progress: None) -> PurgeReport:
         """Purge all files whose grace has ended, also those whose purge was interrupted."""
+        if loaded := await self._loads.loaded():
+            return _refused(loaded)
         tally = _Tally()
         async for names in self._due_pages():
             await self._purge(names, tally)
@@ -135,6 +152,8 @@ class Purge:
 
     async def files(self, file_ids: Collection[FileId]) -> PurgeReport:
         """Purge those of these files whose grace has ended."""
+        if loaded := await self._loads.loaded():
+            return _refused(loaded)
         tally = _Tally()
         names = list(file_ids)
         for begin in range(0, len(names), _PAGE):
@@ -159,6 +178,8 @@ class Purge:
         done = await self.due(report)
         told = [f"{done.waiting} files wait for a store"] if done.waiting else []
         told += [f"the rules keep {done.kept} deleted files longer"] if done.kept else []
+        told += [f"snapshots pin {done.pinned} deleted files"] if done.pinned else []
+        told += [done.reason] if done.reason else []
         progress = Progress(done.purged, bytes=done.bytes_freed, message="; ".join(told))
         return Outcome(Done(progress))
 
@@ -166,7 +187,12 @@ class Purge:
         if tally.bytes_freed:
             await self._stores.recount()
         return PurgeReport(
-            tally.purged, tally.bytes_freed, tally.waiting, tally.bytes_waiting, tally.kept
+            tally.purged,
+            tally.bytes_freed,
+            tally.waiting,
+            tally.bytes_waiting,
+            tally.kept,
+            tally.pinned,
         )
 
     async def _due_pages(self) -> AsyncIterator[Sequence[FileId]]:
@@ -186,6 +212,7 @@ class Purge:
         names = [name for name in names if name not in kept]
         await self._changes.apply(BeginPurge(tuple(names), self._clock.now()))
         files = await self._catalogue.files_by_id(names)
+        tally.pinned += await self._pinned(files.values())
         begun = [file for file in files.values() if file.state is FileState.PURGING]
         reachable = await self._confirmed({copy.store_id for f in begun for copy in f.replicas})
         limit = asyncio.Semaphore(_AT_ONCE)
@@ -195,6 +222,14 @@ class Purge:
                 await self._erase(file, reachable, tally)
 
         await together(*(erase(file) for file in begun))
+
+    async def _pinned(self, files: Collection[StoredFile]) -> int:
+        """Return how many of these files are not purged because snapshots have them."""
+        left = [file for file in files if file.state is FileState.TOMBSTONED]
+        if not left:
+            return 0
+        now, pins = self._clock.now(), await self._snapshots.pins()
+        return sum(any(pin.covers(file, now) for pin in pins) for file in left)
 
     async def _kept_longer(self, names: Collection[FileId]) -> Collection[FileId]:
         """Return those of these files that rules entered after their deletion still keep."""
@@ -286,6 +321,12 @@ class Purge:
         if ended:
             logger.info("purged %s: %s", file_id, deletion.reason)
         return ended
+
+
+def _refused(loaded: Loaded) -> PurgeReport:
+    reason = f"nothing is purged: {loaded.in_words}"
+    logger.warning("%s", reason)
+    return PurgeReport(reason=reason)
 
 
 def _occupied(replicas: Sequence[Replica], file: StoredFile) -> int:

@@ -4,7 +4,8 @@ It makes rows for all blobs that the catalogue does not have: all of them in an 
 later ones in a catalogue that was restored from a backup. It deletes nothing. A rebuild that was
 interrupted goes on behind the last batch of rows that it has written.
 
-1. Stores that belong to another catalogue are taken over: all of them by an empty catalogue.
+1. Stores that belong to another catalogue are taken over: all of them by an empty catalogue. A
+   catalogue that was loaded from a backup trusts its stores again.
 2. Each store is surveyed; blobs without a replica become rows, from their manifests.
 3. Violations are restored from their metadata files.
 4. The journal beside the blobs is applied: holds, deletions, undeletes, purged files, retention
@@ -26,6 +27,7 @@ from traffic_storage.application.restore_rows import Reason, RestoreRows, violat
 from traffic_storage.application.stores import BoundStore, Stores
 from traffic_storage.application.stores.directory import NOT_USED
 from traffic_storage.application.survey import Survey
+from traffic_storage.domain.database_backup import EndLoad
 from traffic_storage.domain.errors import (
     DigestMismatch,
     InvalidInput,
@@ -83,6 +85,7 @@ class Rebuilt:
         reasons: the number of them for each reason.
         examples: the first `MOST_EXAMPLES` of them. Blobs are in the quarantine too.
         taken_over: locations of stores that belonged to another catalogue.
+        accepted: locations of stores that are trusted again: the catalogue was loaded from a backup.
         skipped: locations of stores that were not examined, and why.
         holds, deletions, purged, rules: changes in the journal beside the blobs that were applied:
             of holds, of deletions that can be undone, of purged files, of the retention rules.
@@ -100,6 +103,7 @@ class Rebuilt:
     reasons: Counter[Reason] = field(factory=Counter)
     examples: list[Unplaced] = field(factory=list)
     taken_over: list[str] = field(factory=list)
+    accepted: list[str] = field(factory=list)
     skipped: dict[str, str] = field(factory=dict)
     holds: int = 0
     deletions: int = 0
@@ -165,11 +169,13 @@ class RebuildCatalogue:
         """
         found = Rebuilt(dry_run)
         await self._take_over(take_over, found)
+        await self._accept(found)
         for bound in self._stores:
             location = bound.store.location
             if bound.untrusted_reason == NOT_USED or (dry_run and location in found.taken_over):
                 continue
-            if bound.store_id is None or not bound.trusted:
+            is_read = bound.trusted or (dry_run and location in found.accepted)
+            if bound.store_id is None or not is_read:
                 found.skipped[location] = bound.untrusted_reason
             else:
                 await self._store(bound.store_id, found, report, read=read)
@@ -177,6 +183,8 @@ class RebuildCatalogue:
             await self._violations(found, report)
             await self._apply_journal(found)
             await self._stores.recount()
+            if not found.skipped:
+                await self._changes.apply(EndLoad())
         return found
 
     async def _apply_journal(self, found: Rebuilt) -> None:
@@ -205,6 +213,23 @@ class RebuildCatalogue:
         if found.taken_over and not found.dry_run:
             await self._stores.bind()
 
+    async def _accept(self, found: Rebuilt) -> None:
+        """Trust the stores again whose entries were loaded from a backup."""
+        for bound in self._stores:
+            if await self._is_of_backup(bound):
+                found.accepted.append(bound.store.location)
+                if not found.dry_run:
+                    await self._stores.accept(bound)
+        if found.accepted and not found.dry_run:
+            await self._stores.bind()
+
+    async def _is_of_backup(self, bound: BoundStore) -> bool:
+        """Return whether a store's entry is of a backup; False while it can't be reached."""
+        try:
+            return not bound.trusted and await self._stores.is_of_backup(bound)
+        except StorageUnavailable:
+            return False
+
     async def _is_of_other_catalogue(self, bound: BoundStore) -> bool:
         """Return whether a store belongs to another catalogue; False while it can't be reached."""
         try:
@@ -217,7 +242,8 @@ class RebuildCatalogue:
     ) -> None:
         cursor = (await self._rows.rebuild_cursors()).get(store_id)
         after = cursor.after if cursor and not cursor.is_done else None
-        await self._stores.confirm(store_id)
+        if not found.dry_run:
+            await self._stores.confirm(store_id)
         survey = Survey(store_id, self._stores, self._rows)
         batch: list[Listed] = []
         async with closing(survey.comparisons(after)) as comparisons:

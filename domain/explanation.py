@@ -11,7 +11,10 @@ from traffic_storage.domain.holds import Hold
 from traffic_storage.domain.retention import Retention, retention_from
 from traffic_storage.domain.retention_rules import RetentionFacts, RetentionRule
 from traffic_storage.domain.rules_in_force import GRANTED, RulesRevision
+from traffic_storage.domain.snapshot import SnapshotPin
 from traffic_storage.domain.violation import StoredViolation
+
+_WITH_BYTES = frozenset({FileState.AVAILABLE, FileState.TOMBSTONED})
 
 
 @frozen
@@ -23,6 +26,7 @@ class Explanation:
         violation: the violation that the file names; None if it names none, or there is none yet.
         holds: the legal holds that cover the file now.
         deletion: why the file was deleted; None if it was not.
+        pins: the snapshots that have the file, so that its bytes are not erased.
     """
 
     file: StoredFile
@@ -31,6 +35,7 @@ class Explanation:
     holds: tuple[Hold, ...]
     deletion: Deletion | None
     at: datetime
+    pins: tuple[SnapshotPin, ...] = ()
 
     @property
     def facts(self) -> RetentionFacts:
@@ -78,6 +83,11 @@ class Explanation:
         for hold in self.holds:
             until = f"until {hold.until.isoformat()}" if hold.until else "until it is released"
             yield f"a legal hold keeps it {until}: {hold.case_reference} ({hold.reason})"
+        for pin in self.pins if self.file.state in _WITH_BYTES else ():
+            yield (
+                f"the snapshot {pin.name} at {pin.location} pins it: its bytes are not erased before "
+                f"{pin.until.isoformat()}, unless the snapshot is deleted"
+            )
         yield self._why_until()
         basis = self.file.retention_basis
         clock = "its capture" if basis.clock is RetentionClock.CAPTURED else "its receipt"

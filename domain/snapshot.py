@@ -5,13 +5,14 @@ A snapshot location (a folder, or a part of a bucket) contains:
 ```
 objects            the stored bytes of files, once for each digest, whatever snapshots they are in
 rows/DIGEST        parts: the rows of files and violations as JSON lines, and events (a note of the
-                   journal) that tell of holds, deletions, purges and the retention rules
+                   journal) that tell of holds, deletions, purges and the retention rules; and, each
+                   compressed, the pieces of a backup of the database (see `domain.database_backup`)
 unfinished/NAME    the snapshot is being made, or its making was interrupted
 sealed/NAME        the manifest: the snapshot is complete. It is written last
 ```
 
 The rows are of one moment and name no database and no store, so that they are restored into any
-configuration. What is being erased at that moment is not in the snapshot.
+configuration; only the backup of the database is for databases of its kind. What is being erased at that moment is not in the snapshot.
 """
 
 import re
@@ -24,10 +25,12 @@ from uuid import UUID
 from attrs import evolve, fields, frozen
 
 from traffic_storage.domain.canonical import Json, canonical_json, parse_json
-from traffic_storage.domain.digests import Sha256, sha256_of
+from traffic_storage.domain.database_backup import DatabaseForm, DatabaseKind
+from traffic_storage.domain.digests import Digests, Sha256, sha256_of
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.files import (
     BlobKey,
+    Coding,
     FileKind,
     FileState,
     StoredFile,
@@ -98,20 +101,28 @@ _VERSION_7 = (0x7 << 76) | (0b10 << 62)
 
 
 class PartKind(StrEnum):
-    """What a part of a snapshot has: lines of files, lines of violations, or a note of events."""
+    """What a part of a snapshot has.
+
+    Lines of files, lines of violations, a note of events, or a piece of the database's backup.
+    """
 
     FILES = "files"
     VIOLATIONS = "violations"
     EVENTS = "events"
+    DATABASE = "database"
 
 
 @frozen
 class Part:
-    """A part of the rows of a snapshot; it is stored under its SHA-256."""
+    """A part of a snapshot; it is stored under its SHA-256.
+
+    `content` is what a compressed part expands to; None: it is not compressed.
+    """
 
     kind: PartKind
     sha256: Sha256
     size_bytes: int
+    content: Digests | None = None
 
 
 @frozen
@@ -125,6 +136,8 @@ class SnapshotManifest:
         size_bytes: the stored bytes of these files, each file counted.
         damaged: files of which no intact copy was found; the snapshot has their rows alone.
         damaged_count: how many these are; `damaged` has the first 1,000.
+        database: what the parts of the kind `DATABASE`, expanded and one after the other, are; None:
+            there is no backup of the database.
     """
 
     name: str
@@ -138,6 +151,7 @@ class SnapshotManifest:
     parts: tuple[Part, ...]
     damaged: tuple[FileId, ...] = ()
     damaged_count: int = 0
+    database: DatabaseForm | None = None
 
     @property
     def sha256(self) -> Sha256:
@@ -151,6 +165,12 @@ class SnapshotManifest:
     def parts_of(self, kind: PartKind) -> Sequence[Part]:
         """Return the parts of one kind, in their order."""
         return [part for part in self.parts if part.kind is kind]
+
+    @property
+    def database_bytes(self) -> int:
+        """The size of the backup of the database, expanded."""
+        parts = self.parts_of(PartKind.DATABASE)
+        return sum(part.content.size_bytes for part in parts if part.content is not None)
 
     @classmethod
     def from_text(cls, text: bytes) -> "SnapshotManifest":
@@ -171,12 +191,10 @@ class SnapshotManifest:
                 content["files"],
                 content["violations"],
                 content["bytes"],
-                tuple(
-                    Part(PartKind(one["kind"]), Sha256(one["sha256"]), one["size_bytes"])
-                    for one in content["parts"]
-                ),
+                tuple(map(_part_in, content["parts"])),
                 tuple(map(FileId, content["damaged"])),
                 content["damaged_count"],
+                _form_in(content.get("database")),
             )
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise unreadable("the manifest", error) from error
@@ -192,13 +210,40 @@ class SnapshotManifest:
             "files": self.files,
             "violations": self.violations,
             "bytes": self.size_bytes,
-            "parts": [
-                {"kind": part.kind, "sha256": part.sha256, "size_bytes": part.size_bytes}
-                for part in self.parts
-            ],
+            "parts": [*map(_json_of_part, self.parts)],
             "damaged": list(self.damaged[:_MOST_DAMAGED]),
             "damaged_count": self.damaged_count,
+            **({} if self.database is None else {"database": _json_of_form(self.database)}),
         }
+
+
+def _json_of_part(part: Part) -> Json:
+    told: dict[str, Json] = {
+        "kind": part.kind,
+        "sha256": part.sha256,
+        "size_bytes": part.size_bytes,
+    }
+    if part.content is not None:
+        told |= {"content_sha256": part.content.sha256, "content_bytes": part.content.size_bytes}
+    return told
+
+
+def _part_in(told: dict[str, Any]) -> Part:
+    digest = told.get("content_sha256")
+    content = None if digest is None else Digests(told["content_bytes"], Sha256(digest))
+    return Part(PartKind(told["kind"]), Sha256(told["sha256"]), told["size_bytes"], content)
+
+
+def _json_of_form(form: DatabaseForm) -> Json:
+    return {"kind": form.kind, "version": form.version, "coding": Coding.ZSTD}
+
+
+def _form_in(told: dict[str, Any] | None) -> DatabaseForm | None:
+    if told is None:
+        return None
+    if told["coding"] != Coding.ZSTD:
+        raise ValueError("the backup of the database has another coding")
+    return DatabaseForm(DatabaseKind(told["kind"]), told["version"])
 
 
 # Pins.

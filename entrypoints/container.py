@@ -87,6 +87,7 @@ from traffic_storage.application.snapshots.jobs import SCHEDULE as SCHEDULE_SNAP
 from traffic_storage.application.snapshots.jobs import SnapshotJobs
 from traffic_storage.application.snapshots.location import SnapshotLocation
 from traffic_storage.application.snapshots.restore import FindDestroyed, RestoreSnapshot
+from traffic_storage.application.snapshots.restore_database import RestoreDatabase
 from traffic_storage.application.snapshots.rows import WriteRows
 from traffic_storage.application.snapshots.verify import VerifySnapshot
 from traffic_storage.application.spill import Spill
@@ -153,7 +154,11 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
         from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
 
         return sqlite_repo(
-            SqliteSettings(settings.sqlite_file, read_seconds=settings.db_timeout_seconds)
+            SqliteSettings(
+                settings.sqlite_file,
+                read_seconds=settings.db_timeout_seconds,
+                spool=settings.local_base_path / "spool",
+            )
         )
     from traffic_storage.adapters.record_repo.sql.postgres import PostgresSettings, postgres_repo
 
@@ -640,6 +645,8 @@ class Container(DeclarativeContainer):
     frames: Singleton[Frames] = Singleton(_frames)
     spool: Singleton[Spool] = Singleton(_spool, settings)
     compressor: Singleton[Compressor] = Singleton(_compressor)
+    # A snapshot is read by other configurations: its coding is no choice.
+    _snapshot_compressor: Singleton[Compressor] = Singleton(_compressor)
     local_store: Singleton[MarkedBlobStore] = Singleton(_local_store, settings, clock)
     cloud_stores = Singleton(_cloud_stores, settings, clock)
     snapshot_store: Singleton[SnapshotStore] = Singleton(_snapshot_store, settings, clock)
@@ -679,6 +686,7 @@ class Container(DeclarativeContainer):
         catalogue=_record_repo,
         holds=_record_repo,
         deletions=_record_repo,
+        snapshots=_record_repo,
         clock=clock,
     )
     recompute_retention = Singleton(
@@ -850,6 +858,8 @@ class Container(DeclarativeContainer):
         stores=stores,
         catalogue=_record_repo,
         deletions=_record_repo,
+        snapshots=_record_repo,
+        loads=_record_repo,
         in_force=rules_in_force,
         changes=_record_repo,
         cache=cache,
@@ -966,6 +976,7 @@ class Container(DeclarativeContainer):
         ExamineQuarantine,
         stores=stores,
         catalogue=_record_repo,
+        loads=_record_repo,
         changes=_record_repo,
         restore=restore_rows,
         clock=clock,
@@ -1088,7 +1099,9 @@ class Container(DeclarativeContainer):
     check_invariants = Singleton(
         CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids
     )
-    snapshot_location = Singleton(SnapshotLocation, store=snapshot_store, spool=spool)
+    snapshot_location = Singleton(
+        SnapshotLocation, store=snapshot_store, spool=spool, compressor=_snapshot_compressor
+    )
     restore_file = Singleton(
         RestoreFile,
         stores=stores,
@@ -1109,7 +1122,10 @@ class Container(DeclarativeContainer):
             texts=snapshot_store,
             records=_record_repo,
             registry=_record_repo,
+            compressor=_snapshot_compressor,
+            spool=spool,
             clock=clock,
+            with_database=settings.provided.snapshot_database,
         ),
         rows=_record_repo,
         changes=_record_repo,
@@ -1128,6 +1144,16 @@ class Container(DeclarativeContainer):
         changes=_record_repo,
         restore_file=restore_file,
         apply_events=apply_events,
+    )
+    restore_database = Singleton(
+        RestoreDatabase,
+        location=snapshot_location,
+        backup=_record_repo,
+        rows=_record_repo,
+        changes=_record_repo,
+        clock=clock,
+        ids=ids,
+        max_age=Called(_days("snapshot_max_age_days"), settings),
     )
     delete_snapshot = Singleton(DeleteSnapshot, location=snapshot_location, changes=_record_repo)
     drill_snapshot = Singleton(DrillSnapshot, location=snapshot_location)
@@ -1200,7 +1226,7 @@ class Container(DeclarativeContainer):
         watch_pressure=watch_pressure,
         worker=worker,
         tasks=tasks,
-        others=List(images, frames, spool, compressor, snapshot_store),
+        others=List(images, frames, spool, compressor, _snapshot_compressor, snapshot_store),
         verify_interval=Called(_seconds("sweep_interval_seconds"), settings),
     )
 

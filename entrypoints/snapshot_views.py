@@ -9,16 +9,26 @@ from traffic_storage.application.snapshots.create import CreatedSnapshot
 from traffic_storage.application.snapshots.delete import DeletedSnapshot
 from traffic_storage.application.snapshots.drill import Drilled
 from traffic_storage.application.snapshots.restore import Restored
+from traffic_storage.application.snapshots.restore_database import DatabasePlan, RestoredDatabase
 from traffic_storage.application.snapshots.verify import VerifiedSnapshot
 from traffic_storage.domain.snapshot import SEALED, SnapshotManifest
 from traffic_storage.entrypoints.views import Time
+
+
+class DatabaseBackupView(TypedDict):
+    """A backup of a database: its kind, the version of its tables, and its size before compression."""
+
+    kind: str
+    version: str
+    bytes: int
 
 
 class SnapshotView(TypedDict):
     """A complete snapshot.
 
     `snapshot_location` has its manifest. `files` and `bytes` are those that it can restore; `damaged` had no intact copy when it was made.
-    `manifest_sha256` covers the digests of all rows and all files.
+    `manifest_sha256` covers the digests of all rows and all files. `database` is the backup of the
+    whole database; None: there is none.
     """
 
     name: str
@@ -32,6 +42,7 @@ class SnapshotView(TypedDict):
     manifest_sha256: str
     damaged: int
     damaged_files: list[str]
+    database: DatabaseBackupView | None
 
 
 class SnapshotsView(TypedDict):
@@ -59,6 +70,7 @@ class VerifiedSnapshotView(TypedDict):
     files: int
     violations: int
     bytes: int
+    database_bytes: int
     corrupt: int
     missing: int
     examples: list[str]
@@ -126,6 +138,24 @@ class DeletedSnapshotView(TypedDict):
     waits_for: list[str]
 
 
+class RestoredDatabaseView(TypedDict):
+    """A backup of a database that was loaded; with `dry_run`, that can be loaded.
+
+    `files_compared` rows were compared with the snapshot's own lines, and `differing` has what
+    differs. The catalogue trusts no store before a `rebuild` has ended.
+    """
+
+    name: str
+    dry_run: bool
+    cut_at: Time
+    files: int
+    violations: int
+    database: DatabaseBackupView | None
+    files_compared: int
+    differing: list[NotRestoredView]
+    complete: bool
+
+
 class ArchivedView(TypedDict):
     """Files that begin to leave local disk; `copied` of them are copied to the cloud before."""
 
@@ -149,6 +179,7 @@ def snapshot_view(location: str, manifest: SnapshotManifest) -> SnapshotView:
         "manifest_sha256": manifest.sha256,
         "damaged": manifest.damaged_count,
         "damaged_files": list(manifest.damaged),
+        "database": _database_view(manifest),
     }
 
 
@@ -180,6 +211,7 @@ def verified_view(found: VerifiedSnapshot) -> VerifiedSnapshotView:
         "files": found.files,
         "violations": found.violations,
         "bytes": found.size_bytes,
+        "database_bytes": found.database_bytes,
         "corrupt": found.corrupt,
         "missing": found.missing,
         "examples": list(found.examples),
@@ -208,6 +240,44 @@ def restored_view(found: Restored) -> RestoredSnapshotView:
         "rules": found.replay.rules,
         "not_restored": [{"id": name, "reason": reason} for name, reason in found.examples],
         "complete": found.is_whole,
+    }
+
+
+def database_plan_view(plan: DatabasePlan) -> RestoredDatabaseView:
+    """Return the view of what would be loaded."""
+    return _restored_database(plan.manifest, dry_run=True)
+
+
+def restored_database_view(found: RestoredDatabase) -> RestoredDatabaseView:
+    """Return the view of what was loaded."""
+    view = _restored_database(found.manifest, dry_run=False)
+    view["files_compared"] = found.files
+    view["differing"] = [{"id": name, "reason": reason} for name, reason in found.examples]
+    view["complete"] = found.is_good
+    return view
+
+
+def _restored_database(manifest: SnapshotManifest, *, dry_run: bool) -> RestoredDatabaseView:
+    return {
+        "name": manifest.name,
+        "dry_run": dry_run,
+        "cut_at": manifest.cut_at.isoformat(),
+        "files": manifest.files,
+        "violations": manifest.violations,
+        "database": _database_view(manifest),
+        "files_compared": 0,
+        "differing": [],
+        "complete": True,
+    }
+
+
+def _database_view(manifest: SnapshotManifest) -> DatabaseBackupView | None:
+    if manifest.database is None:
+        return None
+    return {
+        "kind": manifest.database.kind,
+        "version": manifest.database.version,
+        "bytes": manifest.database_bytes,
     }
 
 

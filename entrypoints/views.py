@@ -485,8 +485,9 @@ class RebuildView(TypedDict):
     `files` are files and `copies` further copies of files, together `bytes`; `violations` were
     restored or completed; `known` copies were in the catalogue before; `unfinished` are still being
     stored. `unplaced` could not be restored: `reasons` counts them, `examples` names the first
-    1,000. `taken_over` has the locations of stores that belonged to another catalogue, `skipped`
-    those of stores that were not examined, and why. Changes in the journal beside the blobs were
+    1,000. `taken_over` has the locations of stores that belonged to another catalogue,
+    `trusted_again` those of a catalogue that was loaded from a backup, `skipped` those of stores that
+    were not examined, and why. Changes in the journal beside the blobs were
     applied: `holds`, `deletions`, `purged` files with their certificates, `rules` of retention;
     `unreadable_notes` of it are damaged.
     """
@@ -502,6 +503,7 @@ class RebuildView(TypedDict):
     reasons: dict[str, int]
     examples: list[UnplacedView]
     taken_over: list[str]
+    trusted_again: list[str]
     skipped: dict[str, str]
     holds: int
     deletions: int
@@ -573,6 +575,7 @@ def rebuild_view(found: Rebuilt) -> RebuildView:
             for one in found.examples
         ],
         "taken_over": [*found.taken_over],
+        "trusted_again": [*found.accepted],
         "skipped": dict(found.skipped),
         "holds": found.holds,
         "deletions": found.deletions,

@@ -207,4 +207,5 @@ def _manifest(
         rows.parts,
         tuple(copied.lost),
         len(copied.lost),
+        rows.database,
     )

@@ -9,13 +9,14 @@ from traffic_storage.domain.files import BlobKey, StoredFile
 from traffic_storage.domain.snapshot import Part, SnapshotManifest, object_key, snapshot_name
 from traffic_storage.domain.verification import Span
 from traffic_storage.ports.blob_store import closing
+from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.errors import BlobCorrupt
 from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
 from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
 
 class SnapshotDamaged(WrongState):
-    """The manifest of a snapshot, or a part of its rows, is missing or altered."""
+    """The manifest of a snapshot, or a part of it, is missing or altered."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"a snapshot is damaged: {what}", remedy="use another snapshot")
@@ -48,9 +49,10 @@ class SnapshotLocation:
         StorageUnavailable: the location can't be reached.
     """
 
-    def __init__(self, *, store: SnapshotStore, spool: Spool) -> None:
+    def __init__(self, *, store: SnapshotStore, spool: Spool, compressor: Compressor) -> None:
         self.store = store
         self._spool = spool
+        self._compressor = compressor
 
     async def complete(self) -> Sequence[SnapshotManifest]:
         """Return the manifests of all complete snapshots, the newest first.
@@ -91,8 +93,22 @@ class SnapshotLocation:
         text = await self.store.text(TextFolder.ROWS, part.sha256)
         if text is None or sha256_of(text) != part.sha256:
             what = "is missing" if text is None else "is altered"
-            raise SnapshotDamaged(f"the part {part.sha256} of its rows {what}")
+            raise SnapshotDamaged(f"the part {part.sha256} ({part.kind}) {what}")
         return text
+
+    async def piece(self, part: Part) -> bytes:
+        """Return what a compressed part expands to, checked against its digests.
+
+        Raises:
+            SnapshotDamaged: it is missing or altered.
+        """
+        text = await self.part(part)
+        if part.content is None:
+            return text
+        try:
+            return await self._compressor.expand(text, part.content)
+        except BlobCorrupt as error:
+            raise SnapshotDamaged(f"the part {part.sha256} can't be expanded: {error}") from error
 
     async def lines(self, part: Part) -> Sequence[bytes]:
         """Return the lines of a part, as `part`."""

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from attrs import define, field, frozen
 
+from traffic_storage.domain.database_backup import DatabaseForm
 from traffic_storage.domain.deletion import leads
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.events import Event, RecordedEvent
@@ -23,12 +24,15 @@ from traffic_storage.domain.snapshot_rows import (
 )
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.snapshot_store import SnapshotTexts, TextFolder
 from traffic_storage.ports.snapshots import Moment, SnapshotRecords
+from traffic_storage.ports.spool import Spool
 from traffic_storage.ports.store_registry import StoreRegistry
 
 _PAGE = 500
 _EVENTS_A_NOTE = 200
+_PIECE_BYTES = 2 * 1024 * 1024
 
 
 @frozen
@@ -47,10 +51,14 @@ class WrittenRows:
     violations: int
     size_bytes: int
     newest: datetime | None
+    database: DatabaseForm | None
 
 
 class WriteRows:
-    """Reads the rows in one transaction, and writes them as parts. Parts that exist are reused."""
+    """Reads the rows in one transaction, and writes them as parts. Parts that exist are reused.
+
+    With `with_database`, a backup of the database, of the same moment, becomes parts too.
+    """
 
     def __init__(
         self,
@@ -58,11 +66,17 @@ class WriteRows:
         texts: SnapshotTexts,
         records: SnapshotRecords,
         registry: StoreRegistry,
+        compressor: Compressor,
+        spool: Spool,
         clock: Clock,
+        with_database: bool,
     ) -> None:
         self._texts = texts
         self._records = records
         self._registry = registry
+        self._compressor = compressor
+        self._spool = spool
+        self._with_database = with_database
         self._clock = clock
 
     async def __call__(self) -> WrittenRows:
@@ -79,6 +93,8 @@ class WriteRows:
             await writing.files()
             await writing.violations()
             await writing.decisions()
+            if self._with_database:
+                await writing.database(self._compressor, self._spool)
         return writing.written()
 
 
@@ -110,6 +126,35 @@ class _Parts:
 
 
 @define
+class _Pieces:
+    """Bytes of one stream, which become compressed parts: `zstd -d` expands all of them together."""
+
+    texts: SnapshotTexts
+    compressor: Compressor
+    spool: Spool
+    written: list[Part] = field(factory=list)
+    _buffer: bytearray = field(factory=bytearray)
+
+    async def add(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= _PIECE_BYTES:
+            await self._put(bytes(self._buffer[:_PIECE_BYTES]))
+            del self._buffer[:_PIECE_BYTES]
+
+    async def flush(self) -> None:
+        if self._buffer:
+            await self._put(bytes(self._buffer))
+            self._buffer.clear()
+
+    async def _put(self, content: bytes) -> None:
+        whole = (await self.spool.wrap(content)).digests
+        body = await self.compressor.compress(content)
+        part = Part(PartKind.DATABASE, body.digests.sha256, body.digests.size_bytes, whole)
+        await self.texts.put_text(TextFolder.ROWS, part.sha256, body.data)
+        self.written.append(part)
+
+
+@define
 class _Writing:
     """The rows of one moment while they are written."""
 
@@ -124,6 +169,7 @@ class _Writing:
     parts: list[Part] = field(factory=list)
     _events: list[Event] = field(factory=list)
     _notes: list[Part] = field(factory=list)
+    _database: DatabaseForm | None = None
 
     async def files(self) -> None:
         """Write the lines of files, and the events of those that are deleted."""
@@ -164,6 +210,13 @@ class _Writing:
         await self._flush_events()
         self.parts += self._notes
 
+    async def database(self, compressor: Compressor, spool: Spool) -> None:
+        """Write the pieces of a backup of the database."""
+        pieces = _Pieces(self.texts, compressor, spool)
+        self._database = await self.moment.copy_database(pieces.add)
+        await pieces.flush()
+        self.parts += pieces.written
+
     def written(self) -> WrittenRows:
         """Return what was written."""
         return WrittenRows(
@@ -174,6 +227,7 @@ class _Writing:
             self.violation_count,
             self.size_bytes,
             self.newest,
+            self._database,
         )
 
     def _count(self, file: StoredFile) -> None:

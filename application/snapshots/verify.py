@@ -26,6 +26,7 @@ class VerifiedSnapshot:
         files, size_bytes: the files whose bytes were read, and these bytes. Files with the same
             bytes share one object, which is read once for each batch of files.
         violations: the lines of violations that were read.
+        database_bytes: the bytes of the backup of the database.
         examples: ids of the first 1,000 files whose bytes are corrupt or missing. Those that were
             damaged when the snapshot was made are not among them.
     """
@@ -34,6 +35,7 @@ class VerifiedSnapshot:
     files: int = 0
     violations: int = 0
     size_bytes: int = 0
+    database_bytes: int = 0
     corrupt: int = 0
     missing: int = 0
     examples: list[FileId] = field(factory=list)
@@ -65,9 +67,11 @@ class VerifySnapshot:
         found = VerifiedSnapshot(manifest)
         known_lost = frozenset(manifest.damaged)
         for part in manifest.parts:
-            text = await self._location.part(part)
+            text = await self._location.piece(part)
             if part.kind is PartKind.EVENTS:
                 Note.from_text(text)
+            elif part.kind is PartKind.DATABASE:
+                found.database_bytes += len(text)
             elif part.kind is PartKind.VIOLATIONS:
                 found.violations += len([violation_in(line) for line in text.splitlines()])
             else:

@@ -131,6 +131,17 @@ class Stores:
         """
         return await self._identities.adopt(bound)
 
+    async def is_of_backup(self, bound: BoundStore) -> bool:
+        """Return whether the catalogue's entry of a store was loaded from a backup.
+
+        See `Identities.is_of_backup`.
+        """
+        return await self._identities.is_of_backup(bound.store)
+
+    async def accept(self, bound: BoundStore) -> None:
+        """Trust a store again whose entry was loaded from a backup. See `Identities.accept`."""
+        await self._identities.accept(bound)
+
     async def is_of_other_catalogue(self, bound: BoundStore) -> bool:
         """Return whether the identification file (marker) of a store names another catalogue.
 

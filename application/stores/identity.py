@@ -28,6 +28,7 @@ from traffic_storage.domain.identity import (
     configured_twice,
     disagreement,
     next_step,
+    of_backup,
     other_catalogue,
     unmarked,
 )
@@ -152,14 +153,53 @@ class Identities:
         registered = await self._registry.registered(marker.store_id)
         if registered is not None and registered.admits(marker):
             return f"{location} is already accepted as the store {marker.store_id}"
+        if registered is not None and registered.is_of_backup:
+            raise StorageUnavailable(of_backup(location))
         if registered is None:
             registered = self._new_store(bound, marker.store_id)
             await self._registry.register(registered)
+        await self._accept(registered, marker, location)
+        return f"{location} was adopted as the store {marker.store_id}"
+
+    async def is_of_backup(self, store: MarkedBlobStore) -> bool:
+        """Return whether the store is this catalogue's, whose entry of it was loaded from a backup.
+
+        Raises:
+            StorageUnavailable: the store can't be reached.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        return await self._of_backup(store) is not None
+
+    async def accept(self, bound: BoundStore) -> None:
+        """Trust a store again whose entry was loaded from a backup; nothing happens to another one.
+
+        For a rebuild, which brings what the store has and the catalogue lacks.
+
+        Raises:
+            StorageUnavailable: the store can't be reached.
+            BlobConflict: another process changes the catalogue's entry concurrently.
+            CatalogueUnavailable: the database can't be reached.
+        """
+        found = await self._of_backup(bound.store)
+        if found is not None:
+            marker, registered = found
+            await self._accept(registered, marker, bound.store.location)
+
+    async def _accept(self, registered: RegisteredStore, marker: Marker, location: str) -> None:
         now = self._clock.now()
         accepted = registered.intending(marker.incarnation, now)
         await self._exchange(registered, accepted)
         await self._exchange(accepted, accepted.confirming(location, now))
-        return f"{location} was adopted as the store {marker.store_id}"
+
+    async def _of_backup(self, store: MarkedBlobStore) -> tuple[Marker, RegisteredStore] | None:
+        try:
+            marker = await store.marker()
+        except InvalidInput:
+            return None
+        if marker is None or marker.catalogue_id != await self._registry.catalogue_id():
+            return None
+        registered = await self._registry.registered(marker.store_id)
+        return (marker, registered) if registered is not None and registered.is_of_backup else None
 
     async def is_of_other_catalogue(self, store: MarkedBlobStore) -> bool:
         """Return whether the identification file (marker) of a store names another catalogue.

@@ -100,6 +100,8 @@ def _say(view: "RebuildView") -> None:
         )
     for location in view["taken_over"]:
         note(f"{location} belonged to another catalogue")
+    for location in view["trusted_again"]:
+        note(f"{location}: the catalogue was loaded from a backup, and trusts this store again")
     for location, reason in view["skipped"].items():
         note(f"{location} was not examined: {reason}")
     for name in view["unreadable_notes"]:

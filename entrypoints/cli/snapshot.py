@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from traffic_storage.application.snapshots.restore import Destroyed
     from traffic_storage.entrypoints.container import Container
     from traffic_storage.entrypoints.snapshot_views import (
+        RestoredDatabaseView,
         RestoredSnapshotView,
         SnapshotView,
     )
@@ -179,6 +180,60 @@ async def restore(
     return ExitCode.OK if view["complete"] else ExitCode.FINDINGS
 
 
+@app.command(name="restore-database")
+async def restore_database(
+    name: str, /, *, dry_run: Flag = False, yes: Yes = False, json: AsJson = False, session: Shared
+) -> ExitCode:
+    """Load the database's backup in a snapshot into an empty database. The next step is `rebuild`.
+
+    For a lost database whose stores are there. Everything comes back: also jobs, incidents, plans and
+    the outbox, which `rebuild` can't know. The database must be empty, of the same kind and of the
+    same version of tables; otherwise use `snapshot restore`. No service may run. Afterwards no store
+    is changed and nothing is purged before `rebuild` has recorded what came after the snapshot. Exit
+    code 3: rows differ from those of the snapshot.
+
+    Parameters
+    ----------
+    name:
+        The name of the snapshot.
+    dry_run:
+        Only say whether the backup can be loaded.
+    yes:
+        Do not ask.
+    json:
+        Print one JSON object.
+    """
+    import asyncio
+
+    from traffic_storage.entrypoints.cli.progress import counting
+    from traffic_storage.entrypoints.snapshot_views import (
+        database_plan_view,
+        restored_database_view,
+    )
+
+    container = session.container()
+    restoring = container.restore_database()
+    try:
+        view = database_plan_view(await restoring.plan(name))
+        if not (dry_run or yes):
+            _say_database(view)
+        if not dry_run and not confirmed("Load this into the empty database?", yes=yes):
+            return ExitCode.OK
+        if not dry_run:
+            with counting("loading") as count:
+                view = restored_database_view(
+                    await restoring(name, lambda progress: count("pieces", progress.done))
+                )
+    finally:
+        await container.runtime().aclose()
+        await asyncio.sleep(0)
+    if json:
+        say_json(view)
+    else:
+        _say_database(view)
+    return ExitCode.OK if view["complete"] else ExitCode.FINDINGS
+
+
 @app.command
 async def drill(
     name: str,
@@ -328,6 +383,7 @@ def _say(view: "SnapshotView") -> None:
             "moment": view["cut_at"],
             "files": f"{view['files']}, {in_bytes(view['bytes'])}",
             "violations": str(view["violations"]),
+            "database": in_bytes(view["database"]["bytes"]) if view["database"] else "none",
             "manifest": view["manifest_sha256"],
         }
     )
@@ -335,6 +391,25 @@ def _say(view: "SnapshotView") -> None:
         note(f"{view['damaged']} files have no intact copy anywhere, and are not in the snapshot:")
         for file_id in view["damaged_files"][:_SHOWN]:
             note(f"  {file_id}")
+
+
+def _say_database(view: "RestoredDatabaseView") -> None:
+    backup = view["database"]
+    what = f"{backup['kind']}, {in_bytes(backup['bytes'])}" if backup else "-"
+    compared = {} if view["dry_run"] else {"compared": f"{view['files_compared']} files"}
+    say_fields(
+        {
+            "moment": view["cut_at"],
+            "database": what,
+            "files": str(view["files"]),
+            "violations": str(view["violations"]),
+            **compared,
+        }
+    )
+    for one in view["differing"][:_SHOWN]:
+        note(f"differs: {one['id']}: {one['reason']}")
+    if not view["dry_run"]:
+        note("nothing is stored or deleted before what came later is recorded: run `rebuild` now")
 
 
 def _say_restored(view: "RestoredSnapshotView") -> None:

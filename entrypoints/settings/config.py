@@ -456,6 +456,11 @@ class StorageConfig:
             rules.word_of(SnapshotSchedule), "how often a snapshot is made by itself"
         ),
     )
+    snapshot_database: bool = setting(
+        True,
+        rules.SWITCH,
+        "whether a snapshot also has a backup of the whole database, for `snapshot restore-database`",
+    )
     snapshot_keep: int = setting(
         7, rules.whole(1, 10_000), "how many of the snapshots that a schedule makes are kept"
     )

@@ -48,3 +48,36 @@ def test_damage_is_a_finding(shell: Shell, tmp_path: Path) -> None:
     found = shell("snapshot", "verify", "daily", code=ExitCode.FINDINGS)
     assert "1 corrupt, 0 missing" in found.out
     assert "failed" in shell("snapshot", "drill", "daily", code=ExitCode.FINDINGS).out
+
+
+def test_a_lost_database_is_loaded_and_rebuilt(shell: Shell, tmp_path: Path) -> None:
+    """What was stored after the snapshot is there again, and so is what only the database knew."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jpg").write_bytes(shipped_jpeg())
+    shell("store", tmp_path / "a.jpg", "--file-id", "a")
+    plan = shell("retention", "plan", "--json").value["plan_id"]
+    made = shell("snapshot", "create", "daily", "--json").value
+    assert made["database"]["kind"] == "sqlite"
+    verified = shell("snapshot", "verify", "daily", "--json").value
+    assert verified["database_bytes"] == made["database"]["bytes"] > 0
+    shell("store", tmp_path / "b.jpg", "--file-id", "b")
+    refused = shell("snapshot", "restore-database", "daily", "--yes", code=ExitCode.REFUSED)
+    assert "is not empty" in refused.err
+    for file in shell.base.glob("catalogue.sqlite3*"):
+        file.unlink()
+    assert "sqlite" in shell("snapshot", "restore-database", "daily", "--dry-run").out
+    assert not [*shell.base.glob("catalogue.sqlite3*")]
+    shell("snapshot", "restore-database", "daily", code=ExitCode.USAGE)
+    loaded = shell("snapshot", "restore-database", "daily", "--yes", "--json").value
+    assert (loaded["files_compared"], loaded["differing"], loaded["complete"]) == (1, [], True)
+    waiting = shell("store", tmp_path / "b.jpg", "--file-id", "c", code=ExitCode.TEMPORARY)
+    assert "traffic-storage rebuild" in waiting.err
+    shell("get", "a", "--output", tmp_path / "read.jpg")
+    rebuilt = shell("rebuild", "--yes", "--json").value
+    assert (rebuilt["files"], rebuilt["skipped"]) == (1, {})
+    assert len(rebuilt["trusted_again"]) == 1
+    for name in ("a", "b"):
+        shell("get", name, "--output", tmp_path / f"{name}-again.jpg")
+        assert (tmp_path / f"{name}-again.jpg").read_bytes() == shipped_jpeg()
+    assert plan in shell("retention", "apply", plan, "--dry-run", "--json").out
+    shell("store", tmp_path / "b.jpg", "--file-id", "c")
