@@ -12,7 +12,7 @@ import pytest
 from tests.house.tree import ROOT
 from tests.support.servers import Bucket, Database
 from tests.support.setups import config
-from traffic_storage import StorageService, TrafficStorageError
+from traffic_storage import DataLifecycleManager, StorageService, TrafficStorageError
 
 GUIDE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 ROWS = re.findall(r"^\| ([^|]+) \| (?:`([^`|]+)`)? \| [^|]+ \|$", GUIDE, re.MULTILINE)
@@ -93,6 +93,19 @@ async def folder_is_another(place: Place) -> None:
         await service.store_metadata(data={"vehicles": 8}, file_id="N")
 
 
+async def database_was_loaded(place: Place) -> None:
+    async with place.service() as service:
+        await service.store_metadata(data={"vehicles": 7}, file_id="M")
+        await DataLifecycleManager(service).create_data_snapshot("daily")
+    for file in place.folder.glob("catalogue.sqlite3*"):
+        file.unlink()
+    container = place.service().parts.container
+    await container.restore_database()("daily")
+    await container.runtime().aclose()
+    async with place.service() as service:
+        await service.store_metadata(data={"vehicles": 8}, file_id="N")
+
+
 CASES: dict[str, Case] = {
     "too little disk space": disk_is_full,
     "the database can't be reached": database_is_away,
@@ -103,6 +116,7 @@ CASES: dict[str, Case] = {
     "settings are missing": settings_are_missing,
     "all copies of a file are bad": all_copies_are_bad,
     "the folder is another one than before": folder_is_another,
+    "the database was loaded from a snapshot": database_was_loaded,
 }
 
 
