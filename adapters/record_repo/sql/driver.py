@@ -135,6 +135,18 @@ class Driver(Reader, Protocol):
         """Wait until running calls have ended, then close all connections."""
 
 
+LOOKED_UP = 250
+"""The number of rows that one read looks up: each may be a page of a slow disk."""
+
+
+async def looked_up(reader: Reader, statement: Statement, executions: Sequence[Args]) -> list[Row]:
+    """Return the rows that all executions of a look-up find, in their order, in reads of few each."""
+    found: list[Row] = []
+    for at in range(0, len(executions), LOOKED_UP):
+        found += await reader.read(statement, executions[at : at + LOOKED_UP])
+    return found
+
+
 class CsvDriver(Driver):
     """A driver of a database that can write the rows of a query as CSV."""
 

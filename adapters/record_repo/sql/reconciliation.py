@@ -5,7 +5,7 @@ from uuid import UUID
 
 from traffic_storage.adapters.record_repo.sql import reconciliation_statements as statements
 from traffic_storage.adapters.record_repo.sql import rows
-from traffic_storage.adapters.record_repo.sql.driver import Driver
+from traffic_storage.adapters.record_repo.sql.driver import Driver, looked_up
 from traffic_storage.adapters.record_repo.sql.statements import FILE, VIOLATION
 from traffic_storage.domain.files import BlobKey, StoredFile
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
@@ -35,7 +35,8 @@ class SqlReconciliation:
     async def replicas(self, replica_ids: Collection[UUID]) -> Mapping[UUID, Recorded]:
         if not replica_ids:
             return {}
-        found = await self._driver.read(statements.REPLICA, [(one.bytes,) for one in replica_ids])
+        ids = [(one.bytes,) for one in replica_ids]
+        found = await looked_up(self._driver, statements.REPLICA, ids)
         return {one.replica_id: one for one in map(rows.recorded_of, found)}
 
     async def metadata_files(
@@ -49,7 +50,7 @@ class SqlReconciliation:
     async def files_by_id(self, file_ids: Collection[FileId]) -> Mapping[FileId, StoredFile]:
         if not file_ids:
             return {}
-        found = rows.files_of(await self._driver.read(FILE, [(one,) for one in file_ids]))
+        found = rows.files_of(await looked_up(self._driver, FILE, [(one,) for one in file_ids]))
         return {file.file_id: file for file in found}
 
     async def violations_by_id(
@@ -57,7 +58,7 @@ class SqlReconciliation:
     ) -> Mapping[ViolationId, StoredViolation]:
         if not violation_ids:
             return {}
-        found = await self._driver.read(VIOLATION, [(one,) for one in violation_ids])
+        found = await looked_up(self._driver, VIOLATION, [(one,) for one in violation_ids])
         return {one.violation_id: one for one in rows.violations_of(found)}
 
     async def attempted(self, store_id: StoreId, keys: Collection[BlobKey]) -> Collection[BlobKey]:

@@ -7,12 +7,11 @@ from hashlib import blake2b
 from itertools import groupby
 from math import ceil
 from random import Random
-from typing import TypeVar
 
 from attrs import frozen
 
 from traffic_storage.adapters.record_repo.sql import rows, sample_statements, statements
-from traffic_storage.adapters.record_repo.sql.driver import Driver
+from traffic_storage.adapters.record_repo.sql.driver import LOOKED_UP, Driver, looked_up
 from traffic_storage.adapters.record_repo.sql.statement import Statement
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.duplicates import Content
@@ -21,8 +20,6 @@ from traffic_storage.domain.identifiers import DeviceId
 from traffic_storage.domain.usage import DailyUsage, DeviceUsage
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.samples import Samples
-
-T = TypeVar("T")
 
 _MOST_LOOKED_AT = 50
 _FEW = 50_000
@@ -34,8 +31,6 @@ _DRAWN_ROWS = 1.25
 _DRAWN_AT_A_TIME = 1000
 """For how many rows that are kept one read of PostgreSQL draws pages."""
 _AT_LEAST = 50
-_LOOKED_UP = 250
-"""The number of rows that one read looks up: each may be a page from a slow disk."""
 
 
 @frozen
@@ -83,12 +78,16 @@ class SqlSamples(Samples):
         if population.is_rare(limit):
             found = await self._driver.read(sample_statements.FILES_OF_KIND, [(kind.value, _FEW)])
             ids = _shuffled([row[0] for row in found], seed)[:limit]
-            return rows.files_of(await self._rows(statements.FILE, ids))
+            return rows.files_of(
+                await looked_up(self._driver, statements.FILE, [(one,) for one in ids])
+            )
         ids = await self._drawn(
             (sample_statements.SAMPLED_FILES, sample_statements.LAST_FILE),
             (population, limit, seed, kind.value),
         )
-        return rows.files_of(await self._rows(statements.FILE, ids))
+        return rows.files_of(
+            await looked_up(self._driver, statements.FILE, [(one,) for one in ids])
+        )
 
     async def sample_violations(self, limit: int, seed: int) -> Sequence[StoredViolation]:
         usage = rows.usage_of(await self._driver.read(statements.USAGE, [()]))
@@ -97,7 +96,9 @@ class SqlSamples(Samples):
             (sample_statements.SAMPLED_VIOLATIONS, sample_statements.LAST_VIOLATION),
             (population, limit, seed, ""),
         )
-        return rows.violations_of(await self._rows(statements.VIOLATION, ids))
+        return rows.violations_of(
+            await looked_up(self._driver, statements.VIOLATION, [(one,) for one in ids])
+        )
 
     async def newest_contents(self, kind: FileKind, limit: int) -> Sequence[Content]:
         args = (kind.value, limit)
@@ -123,16 +124,6 @@ class SqlSamples(Samples):
             ids |= {row[0] for row in await self._driver.read(sampled, [args])}
         return _shuffled(ids, seed)[:limit]
 
-    async def _rows(self, statement: Statement, ids: Sequence[str]) -> Sequence[rows.Row]:
-        found: list[rows.Row] = []
-        for part in _parts(ids):
-            found += await self._driver.read(statement, [(one,) for one in part])
-        return found
-
-
-def _parts(values: Sequence[T]) -> Sequence[Sequence[T]]:
-    return [values[at : at + _LOOKED_UP] for at in range(0, len(values), _LOOKED_UP)]
-
 
 def drawn_numbers(last: int, count: int, seed: int) -> Sequence[Sequence[int]]:
     """Return up to `count` random numbers of rows, 1 to `last`, as one read looks them up.
@@ -140,7 +131,8 @@ def drawn_numbers(last: int, count: int, seed: int) -> Sequence[Sequence[int]]:
     One empty part if `last` is 0, as it is on PostgreSQL, which draws all rows at once.
     """
     numbers = Random(seed).sample(range(1, last + 1), min(last, count))  # noqa: S311 - no secret
-    return _parts(numbers) or [numbers]
+    parts = [numbers[at : at + LOOKED_UP] for at in range(0, len(numbers), LOOKED_UP)]
+    return parts or [numbers]
 
 
 def _shuffled(ids: Iterable[str], seed: int) -> list[str]:
