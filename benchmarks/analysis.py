@@ -4,7 +4,7 @@ First prints the errors of forecasts of held-out days for three generated series
 database with violations, each with a metadata file and an image (`--rows` files in all), writes the
 images of the records that the sample draws (photographs of 1920 x 1080), and prints how long each
 analysis takes, the quality with reading and decoding, and the processor time, which other work on
-the machine changes less.
+the machine changes less. `--database none` prints only the forecasts.
 """
 
 import argparse

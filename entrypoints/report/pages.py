@@ -22,9 +22,9 @@ _HISTORY_DAYS = 120
 _SHOWN_FILES = 4
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #566573; --page: #f4f6f8; --card: #fff;
-  --edge: #dde3e9; --bar: #2f6fb3; --mark: #c2571a; --warn: #b3261e; }
+  --edge: #dde3e9; --bar: #2f6fb3; --mark: #c2571a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --soft: #a3b1bf; --page: #12181f;
-  --card: #1b232c; --edge: #323e4a; --bar: #5b9bdd; --mark: #f0935a; --warn: #ff8a80; } }
+  --card: #1b232c; --edge: #323e4a; --bar: #5b9bdd; --mark: #f0935a; } }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); margin: 0; }
 main { max-width: 860px; margin: 0 auto; padding: 24px 16px 48px; }
@@ -36,7 +36,7 @@ section { padding: 16px 20px; margin: 0 0 16px; break-inside: avoid; overflow-wr
   margin: 0 0 16px; }
 .tile { padding: 12px 16px; } .tile b { display: block; font-size: 24px; line-height: 1.3; }
 .tile span, .tile small, .note, small { color: var(--soft); }
-.note, small { font-size: 13px; } .note { margin: 8px 0 0; }
+.note, small { font-size: 13px; line-height: 1.35; } .note { margin: 8px 0 0; }
 table { border-collapse: collapse; width: 100%; margin: 0 0 8px; }
 td, th { text-align: left; padding: 5px 20px 5px 0; border-bottom: 1px solid var(--edge);
   vertical-align: top; }
@@ -53,7 +53,7 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--soft); } .bar { fill: v
 .interval { stroke: var(--mark); stroke-width: 2; } .grid { stroke: var(--edge); }
 .today { stroke: var(--soft); stroke-dasharray: 3 3; } .band { fill: var(--mark); opacity: 0.2; }
 .known, .expected { fill: none; stroke-width: 1.8; } .known { stroke: var(--bar); }
-.expected { stroke: var(--mark); } .error { color: var(--warn); }
+.expected { stroke: var(--mark); }
 .key i { display: inline-block; width: 14px; height: 4px; margin: 0 5px 3px 0; }
 @media (max-width: 560px) { section { padding: 12px; } svg text { font-size: 24px; }
   .seldom { display: none; } .tiles { grid-template-columns: 1fr 1fr; } .tile { padding: 10px 12px; }
@@ -187,11 +187,11 @@ def quality_page(view: DataQualityView) -> str:
                 (
                     "average score",
                     "-" if average is None else f"{average:.2f}",
-                    "0: useless, 1: nothing wrong",
+                    "0 is useless, 1 perfect",
                 ),
                 ("valid records", f"{view['valid_records']:,}", "no error was found"),
                 ("invalid records", f"{view['invalid_records']:,}", "with an error: see below"),
-                ("not reached", f"{view['unread_records']:,}", "the image can't be read now"),
+                ("not reached", f"{view['unread_records']:,}", "image unreadable now"),
             ),
             _section("Cameras that change", _trends(view)),
             _section("What is wrong", _issues(view)),
@@ -317,7 +317,7 @@ def _issues(view: DataQualityView) -> str:
                 f"{one['share']:.1%}\n{one['low']:.1%} to {one['high']:.1%}",
                 one["remedy"],
             )
-            for one in view["issues"]
+            for one in sorted(view["issues"], key=lambda one: one["severity"] != "error")
         ],
         "Below a share: where that of all records lies in 95 of 100 samples.",
     )
