@@ -6,6 +6,7 @@ from datetime import datetime
 from attrs import define
 
 from traffic_storage.application.migrate import Migrate
+from traffic_storage.application.migrate_decisions import MigrateDecisions
 from traffic_storage.application.migration_sides import (
     NO_LIMITS,
     Migrated,
@@ -46,6 +47,7 @@ class MigrateAndProve:
     def __init__(self, source: MigrationSource, target: MigrationTarget) -> None:
         self._source = source
         self._migrate = Migrate(source, target)
+        self._decisions = MigrateDecisions(source, target)
         self._reconcile = ReconcileMigration(source, target)
 
     async def __call__(
@@ -91,6 +93,8 @@ class MigrateAndProve:
             "its violations were migrated to another service", by
         )
         try:
+            # What covers a file here must cover it there, before nobody looks here any more.
+            await self._decisions.bring_holds(done.migrated)
             now = await self._compare(done, report, reread=False)
             if first is None or not now.has_same_source(first):
                 rest = await self._migrate(migration.start, migration.end, report, limits=limits)

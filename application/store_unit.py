@@ -38,6 +38,7 @@ from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.retention import capture_doubt
 from traffic_storage.domain.retention_rules import RuleSet
+from traffic_storage.domain.seal import Sealed
 from traffic_storage.domain.violation import StoredViolation, ViolationState, with_paths
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -151,13 +152,18 @@ class StoreUnit:
             Conflict: one of the ids has other content.
             NoGoodReplica: a file is known but has no good replica, and the given bytes differ from
                 its recorded bytes.
-            Sealed: this service is read only.
+            Sealed: this service is read only, and lacks something of `unit`.
             StorageFull, StorageUnavailable: no store accepts a file.
             DeadlinePassed: storing took longer than the time limit.
             CopyRefuted: a store spoils the bytes of a unit of another catalogue.
             OutcomeUnknown: the database failed during the commit; a retry finds out the outcome.
         """
-        await self._sealing.check()
+        try:
+            await self._sealing.check()
+        except Sealed:
+            if stored := await self._stored_already(unit):
+                return stored
+            raise
         excluded: dict[StoreId, StorageFull | StorageUnavailable] = {}
         reason = ""
         for _ in range(MOST_TRIES):
@@ -382,7 +388,7 @@ class StoreUnit:
     async def _stored_already(self, unit: DraftUnit) -> StoredUnit | None:
         """Return the existing rows if everything in `unit` is stored already, else None.
 
-        A retry thus succeeds even when no store accepts new files.
+        A retry thus succeeds even when no store accepts new files, or the service is sealed.
         """
         found = [await self._catalogue.file(draft.file_id) for draft in unit.drafts]
         violation = (

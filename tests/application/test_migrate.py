@@ -418,6 +418,8 @@ async def test_a_sealed_source_refuses_what_is_new_and_goes_on_reading(move: Mov
     ):
         with pytest.raises(Sealed, match=r"sealed \(read only\) since .* migrated"):
             await work
+    # A retry of what was stored before, whose answer was lost.
+    assert not (await move.old.evidence(violation_record("V0"), picture(0))).created
     assert (await move.old.read.whole("V0~image"))[1].file_id == "V0~image"
     assert move.source.findings() == []
     await move.new.image(picture(9), "new")
@@ -479,11 +481,15 @@ async def test_what_comes_until_the_seal_takes_effect_is_brought(
 
     async def late(reason: str, by: str) -> Seal:
         await move.old.evidence(violation_record("V9"), picture(9))
+        asked = HoldRequest("case 7", "a court asks", violation_id=ViolationId("V0"))
+        await move.old.container.legal_holds().place(asked, "clerk")
         return await seal(reason, by)
 
     monkeypatch.setattr(sealing, "seal", late)
     done = await move.sealed()
     assert (done.migrated.records, done.is_complete) == (4, True)
+    assert done.migrated.holds == 1
+    assert len((await move.target.repo.holds(HoldsQuery())).items) == 1
     assert done.seal is not None
     assert move.rows_are_equal()
 
