@@ -26,7 +26,6 @@ from traffic_storage.application.migrate_decisions import MigrateDecisions
 from traffic_storage.application.migration_reads import files_of_page
 from traffic_storage.application.migration_sides import (
     NO_LIMITS,
-    PAGE,
     Migrated,
     MigrationLimits,
     MigrationSource,
@@ -60,6 +59,9 @@ from traffic_storage.ports.errors import BlobCorrupt
 from traffic_storage.ports.spool import Body, MemoryBody
 
 logger = logging.getLogger("traffic_storage.migration")
+
+PAGE = 200
+"""So many violations are between two cursors."""
 
 _UNREADABLE = (NoGoodReplica, NotFound, BlobCorrupt)
 _REFUSED = (Conflict, NoGoodReplica, CopyRefuted, DigestMismatch)

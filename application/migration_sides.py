@@ -29,9 +29,6 @@ from traffic_storage.ports.store_registry import StoreRegistry
 
 logger = logging.getLogger("traffic_storage.migration")
 
-PAGE = 200
-"""So many violations are between two cursors."""
-
 Report: TypeAlias = Callable[[Progress], None]
 
 

@@ -11,7 +11,6 @@ from attrs import define, evolve, field, frozen
 
 from traffic_storage.application.migration_reads import PurgedPage, files_of_page, purged_files
 from traffic_storage.application.migration_sides import (
-    PAGE,
     MigrationSource,
     MigrationTarget,
     Report,
@@ -35,6 +34,7 @@ from traffic_storage.domain.query import Cursor, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.concurrency import together
 
+_PAGE = 200
 _PARALLEL = 8
 
 
@@ -192,7 +192,7 @@ class CountRange:
             CatalogueUnavailable: the database can't be reached.
         """
         fold, damaged, records = DayFold(), list[FileId](), 0
-        query = ViolationQuery(start_time=start, end_time=end, limit=PAGE)
+        query = ViolationQuery(start_time=start, end_time=end, limit=_PAGE)
         while True:
             page = await self._service.catalogue.violations(query)
             files = await files_of_page(self._service.catalogue, page.items)
@@ -232,5 +232,5 @@ def _available(files: Sequence[StoredFile]) -> list[StoredFile]:
 
 def _query(migration: MigrationId, after: Cursor | None) -> ViolationQuery:
     return ViolationQuery(
-        start_time=migration.start, end_time=migration.end, limit=PAGE, after=after
+        start_time=migration.start, end_time=migration.end, limit=_PAGE, after=after
     )

@@ -3,11 +3,11 @@
     python -m benchmarks.migrate [--latency MS]
 
 The files are those of violations with one video each: the videos, and as many metadata files. Two
-programs by hand, as in `benchmarks.copy`, so many files at once: "put" reads each file, hashes it and
+programs by hand, as in `benchmarks.copy`, four files at once: "put" reads each file, hashes it and
 puts it with obstore; "put and read back" then also gets the object and hashes it. The migration reads
 and verifies the source, writes the journal, puts both files, reads both back and hashes them at the
-target, commits, and compares the rows of both sides at the end. It writes as many files at once, and
-reads others back meanwhile. Contenders alternate; prints megabytes a second (of the videos) and the
+target, commits, and compares the rows of both sides at the end. It writes four videos at once, each
+with its metadata file, and reads others back meanwhile. Contenders alternate; prints megabytes a second (of the videos) and the
 median of the ratios of the rounds.
 
 The S3 server and PostgreSQL run on the same machine, and take part of its cores. With `--latency`, a
@@ -83,7 +83,7 @@ async def main(latency_seconds: float) -> None:
             bucket=bucket,
             database=postgres.create_database(),
             workers=0,
-            parallel_uploads=PARALLEL,
+            parallel_uploads=2 * PARALLEL,
         )
         async with (
             running(build(old, StorageStrategy.LOCAL_ONLY)) as source,

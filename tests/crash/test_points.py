@@ -37,7 +37,8 @@ def test_a01_nothing_is_lost_or_happens_twice(
 
 
 # Killed at random moments by commands of their own: `python -m tests.load.snapshot_faults`, and
-# `python -m tests.load.migrate`.
+# `python -m tests.load.migrate`. The scenario "migration" kills the target of a migration, which has
+# no job of it.
 ELSEWHERE = {
     "create_snapshot",
     "verify_snapshot",

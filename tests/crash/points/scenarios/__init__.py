@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 
 from tests.crash.points.scenario import Scenario
-from tests.crash.points.scenarios import copies, deletion, rebuild, reconcile, retention, upkeep
+from tests.crash.points.scenarios import (
+    copies,
+    deletion,
+    migration,
+    rebuild,
+    reconcile,
+    retention,
+    upkeep,
+)
 
 _ALL: tuple[Scenario, ...] = (
     *upkeep.SCENARIOS,
@@ -12,5 +20,6 @@ _ALL: tuple[Scenario, ...] = (
     *deletion.SCENARIOS,
     *reconcile.SCENARIOS,
     *rebuild.SCENARIOS,
+    *migration.SCENARIOS,
 )
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
