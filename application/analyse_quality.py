@@ -145,12 +145,15 @@ class AnalyseQuality:
             batch = subjects[start : start + _AT_A_TIME]
             judged += await asyncio.gather(*(self._judge(one, hashes) for one in batch))
             report(Progress(len(judged), len(subjects), message="judging"))
-        contents = _contents(subjects)
-        return data_quality(
-            judged,
-            self._clock.now(),
-            exact_duplicates(contents.values()),
-            near_duplicates(hashes, contents),
+        contents, now = _contents(subjects), self._clock.now()
+        # 10,000 images are compared in seconds.
+        return await self._images.compute(
+            lambda: data_quality(
+                judged,
+                now,
+                exact_duplicates(contents.values()),
+                near_duplicates(hashes, contents),
+            )
         )
 
     async def _drawn(self, limit: int, seed: int) -> Sequence[_Subject]:

@@ -55,6 +55,8 @@ class Forecast:
         held_out: the number of days that each run of the backtest has held out; 0: none was run.
         errors: the mean absolute error of each method in the backtest, in units of the series; the
             last run counts most.
+        enough_history: whether at least a week is known. If not, the deviation of so few days says
+            nothing (that of a single day is 0), and there is no band.
     """
 
     method: Method
@@ -63,6 +65,7 @@ class Forecast:
     total_error: float
     held_out: int
     errors: Mapping[Method, float]
+    enough_history: bool = True
 
     def total(self, days: int) -> float:
         """Return the forecast of the sum of the first `days` days."""
@@ -89,13 +92,14 @@ def forecast(series: Sequence[float] | Series, days: int) -> Forecast:
     """Return the forecast of `days` days by the method with the least error in a backtest.
 
     A series of less than three weeks is forecast by the mean of its last week; its band is then the
-    deviation of these days. An empty series is one of zeros.
+    deviation of these days, if they are a whole week. An empty series is one of zeros.
     """
     known = np.asarray(series, np.float64)
     if len(known) < _LEAST_DAYS:
         week = known[-WEEK:] if len(known) else np.zeros(1)
         values = np.full(days, max(0.0, float(week.mean())))
-        return Forecast(Method.MEAN, values, float(week.std()), 0.0, 0, {})
+        enough = len(known) >= WEEK
+        return Forecast(Method.MEAN, values, float(week.std()), 0.0, 0, {}, enough)
     runs = backtest(known)
     errors = {method: _mean_error(found) for method, found in runs.items()}
     method = min(errors, key=lambda one: errors[one])

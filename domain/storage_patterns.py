@@ -457,8 +457,9 @@ def _of_room(store: StoreOutlook) -> Iterable[str]:
         else f"with retention applied in {kept:.0f} days"
     )
     low, high = ("never" if one is None else f"{one:.0f}" for one in (days.earliest, days.latest))
+    certain = f"({low} to {high})" if store.forecast.enough_history else "(too little history)"
     yield (
-        f"{store.location} is full in {days.estimate:.0f} days ({low} to {high}) at "
+        f"{store.location} is full in {days.estimate:.0f} days {certain} at "
         f"{in_bytes(store.forecast.total(MONTH_DAYS) / MONTH_DAYS)} a day; {words}: add space, move "
         "files out, or shorten retention"
     )

@@ -89,10 +89,13 @@ class ForecastView(TypedDict):
     """The forecast of the bytes that a store receives a day.
 
     `method` was chosen by a backtest; `errors` are the mean absolute errors of all methods in it,
-    in bytes a day. `days` has 90 forecasts, `low` and `high` their band of 90 %.
+    in bytes a day. `days` has 90 forecasts, `low` and `high` their band of 90 %. With less than a week
+    of history (`enough_history` is false) there is no band, and `low` and `high` are empty; then the
+    band of the days to full says nothing, either.
     """
 
     method: str
+    enough_history: bool
     errors: dict[str, float]
     days: list[int]
     low: list[int]
@@ -273,7 +276,7 @@ def _device_view(device: DevicePattern) -> DevicePatternView:
 
 def _outlook_view(store: StoreOutlook) -> StoreOutlookView:
     found = store.forecast
-    low, high = found.band()
+    low, high = (one[: FORECAST_DAYS if found.enough_history else 0] for one in found.band())
     return {
         "store": store.store_id,
         "tier": store.tier.value,
@@ -282,10 +285,11 @@ def _outlook_view(store: StoreOutlook) -> StoreOutlookView:
         "received": [round(size) for size in store.received.tolist()],
         "forecast": {
             "method": found.method.value,
+            "enough_history": found.enough_history,
             "errors": {method.value: round(error, 1) for method, error in found.errors.items()},
             "days": [round(size) for size in found.values[:FORECAST_DAYS].tolist()],
-            "low": [round(size) for size in low[:FORECAST_DAYS].tolist()],
-            "high": [round(size) for size in high[:FORECAST_DAYS].tolist()],
+            "low": [round(size) for size in low.tolist()],
+            "high": [round(size) for size in high.tolist()],
         },
         "days_to_full": _days_view(store.without_retention),
         "days_to_full_with_retention": _days_view(store.with_retention),
@@ -299,12 +303,17 @@ def some_names(names: Sequence[str], count: int, most: int) -> str:
     return ", ".join(few) + (f" and {rest:,} more" if rest else "")
 
 
-def days_in_words(days: DaysToFullView) -> str:
-    """Return when a store is full, in words, with the band."""
+def days_in_words(days: DaysToFullView, *, certain: bool) -> str:
+    """Return when a store is full, in words, with the band.
+
+    `certain` is whether the forecast has a band (`ForecastView.enough_history`).
+    """
     estimate = days["estimate"]
     if estimate is None:
-        return "never"
+        return "never" if certain else "never (too little history)"
     unit, size = ("years", 365.25) if estimate >= _MANY_DAYS else ("days", 1.0)
+    if not certain:
+        return f"in {estimate / size:,.0f} {unit} (too little history)"
     low, high = (
         "never" if one is None else f"{one / size:,.0f}"
         for one in (days["earliest"], days["latest"])

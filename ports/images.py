@@ -95,5 +95,14 @@ class Images(Protocol):
         """
 
     @abstractmethod
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns: a calculation about images, such as a comparison of many.
+
+        `work` runs where images are decoded, off the event loop's thread; it must not wait.
+
+        Raises: whatever `work` raises.
+        """
+
+    @abstractmethod
     async def aclose(self) -> None:
         """Stop the threads that encode and decode images."""

@@ -271,12 +271,12 @@ def _say_growth(view: "StoragePatternsView") -> None:
 
     say("\nGROWTH")
     for store in view["growth"]:
-        week = store["forecast"]["days"][:7]
+        week, certain = store["forecast"]["days"][:7], store["forecast"]["enough_history"]
         say(f"  {store['location']} ({store['tier']})")
         say(
             f"    {in_bytes(sum(week) / len(week))} a day expected ({store['forecast']['method']}); "
-            f"full {days_in_words(store['days_to_full'])}; with retention "
-            f"{days_in_words(store['days_to_full_with_retention'])}"
+            f"full {days_in_words(store['days_to_full'], certain=certain)}; with retention "
+            f"{days_in_words(store['days_to_full_with_retention'], certain=certain)}"
         )
 
 

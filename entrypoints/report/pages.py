@@ -70,7 +70,7 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--soft); } .bar { fill: v
 _INTERVALS = "In brackets: where the share of all violations lies in 95 of 100 samples."
 _KEY = (
     '<p class="note key"><i style="background:var(--bar)"></i>received a day &nbsp; '
-    '<i style="background:var(--mark)"></i>forecast; the shaded band holds 90 % of the days. '
+    '<i style="background:var(--mark)"></i>forecast; '
 )
 _NUMBERS = {"from", "to", "records", "share", "average score", "local", "cloud", "cost a month"}
 _NUMBERS |= {"held in the long run"}
@@ -220,15 +220,21 @@ def quality_page(view: DataQualityView) -> str:
 def _growth(store: StoreOutlookView) -> str:
     found = store["forecast"]
     known = store["received"][-_HISTORY_DAYS:]
+    certain = found["enough_history"]
+    method = (
+        f"the shaded band holds 90 % of the days. Method, chosen by a backtest: {found['method']}."
+        if certain
+        else "too little history (less than a week) for a band and a choice of method."
+    )
     title = f"Growth of {store['location']} ({store['tier']})"
     chart = line_with_band(title, known, found["days"], (found["low"], found["high"]), in_bytes)
     room = "no limit" if store["room_bytes"] is None else f"{in_bytes(store['room_bytes'])} left"
     return _section(
         title,
-        f"<p>Full <b>{days_in_words(store['days_to_full'])}</b> if nothing is deleted, "
-        f"<b>{days_in_words(store['days_to_full_with_retention'])}</b> if expired files are deleted "
-        f"({room}). {in_bytes(sum(found['days']) / max(1, len(found['days'])))} a day are expected."
-        f"</p>{chart}{_KEY}Method, chosen by a backtest: {escape(found['method'])}.</p>",
+        f"<p>Full <b>{days_in_words(store['days_to_full'], certain=certain)}</b> if nothing is deleted, "
+        f"<b>{days_in_words(store['days_to_full_with_retention'], certain=certain)}</b> if expired "
+        f"files are deleted ({room}). {in_bytes(sum(found['days']) / max(1, len(found['days'])))} a day are expected."
+        f"</p>{chart}{_KEY}{escape(method)}</p>",
     )
 
 

@@ -61,6 +61,9 @@ class RawImages(Images):
     async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
         return look(_decoded(data))
 
+    async def compute(self, work: Callable[[], T]) -> T:
+        return work()
+
     async def aclose(self) -> None:
         """There are no threads."""
 

@@ -1,7 +1,8 @@
 """AnalyseQuality and AnalyseViolations: planted faults are found; what can't be read is told."""
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from traffic_storage.domain.pixels import Pixels
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 
 DAY = timedelta(days=1)
+T = TypeVar("T")
 
 
 def blurred(image: Pixels, times: int) -> Pixels:
@@ -67,8 +69,19 @@ async def test_a_blurring_camera_is_named_and_nothing_else() -> None:
         assert patterns.by_device_count == {"cam-1": 10, "cam-2": 10}
 
 
+class Computing(RawImages):
+    """Counts the calculations that are done off the event loop."""
+
+    computed = 0
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        self.computed += 1
+        return await super().compute(work)
+
+
 async def test_planted_duplicates_among_images_without_violations_are_found() -> None:
-    rig = Rig(images=RawImages(max_pixels=10**5))
+    images = Computing(max_pixels=10**5)
+    rig = Rig(images=images)
     async with rig.running() as service:
         for number, image in enumerate([scene(0), scene(0), scene(1), scene(0)]):
             changed = image if number < 3 else (image * 0.9).astype(np.uint8)
@@ -78,6 +91,7 @@ async def test_planted_duplicates_among_images_without_violations_are_found() ->
         (group,) = found.near.groups
         assert set(group.file_ids) in ({"i0", "i3"}, {"i1", "i3"})
         assert (found.sampled, found.valid) == (4, 4)
+        assert images.computed == 1
 
 
 async def test_missing_damaged_and_unreachable_images_are_told_apart() -> None:

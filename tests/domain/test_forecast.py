@@ -50,6 +50,7 @@ def test_a_short_series_is_forecast_by_its_last_week(series: list[float], mean: 
     found = forecast(series, 3)
     assert (found.method, found.held_out, found.values.tolist()) == (Method.MEAN, 0, [mean] * 3)
     assert (np.diff(found.total_deviations()) >= 0).all()
+    assert found.enough_history == (len(series) >= 7)
 
 
 @given(st.lists(st.floats(0, 1e12), max_size=40))

@@ -202,7 +202,7 @@ def patterns(**changes: Any) -> StoragePatterns:
 
 def outlook(without: DaysToFull, with_: DaysToFull) -> StoreOutlook:
     """The outlook of a local store that receives 2 GB a day."""
-    received = np.full(5, 2.0 * GB)
+    received = np.full(7, 2.0 * GB)
     return StoreOutlook(
         StoreId("s"), Tier.LOCAL, "/disk", 9, received, forecast(received, 90), without, with_
     )
@@ -220,6 +220,8 @@ class TestRecommendations:
         (words,) = patterns(stores=(soon,)).recommendations
         assert words.startswith("/disk is full in 12 days (10 to never) at 2.0 GB a day; with ret")
         assert "does not become full" in words
+        young = evolve(soon, forecast=forecast([2.0 * GB], 90))
+        assert "in 12 days (too little history)" in patterns(stores=(young,)).recommendations[0]
         later = evolve(soon, with_retention=DaysToFull(60, 50, 70))
         assert "applied in 60 days" in patterns(stores=(later,)).recommendations[0]
 

@@ -46,6 +46,9 @@ class PillowImages(Images):
     async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
         return await self._threads.run(self._looked_at, data, look)
 
+    async def compute(self, work: Callable[[], T]) -> T:
+        return await self._threads.run(work)
+
     def _looked_at(self, data: bytes, look: Callable[[Pixels], T]) -> T:
         return look(decode(data, ChannelOrder.RGB, None, self._budget).pixels)
 

@@ -139,6 +139,12 @@ class ImagesContract:
             seen = await images.examine(encoded.body.data, lambda pixels: pixels.copy())
             np.testing.assert_array_equal(seen, PICTURES["colour"])
 
+    async def test_compute_returns_what_the_work_returns_or_raises(self, images: Images) -> None:
+        """compute: returns what `work` returns, and raises whatever it raises."""
+        assert await images.compute(lambda: 6 * 7) == 42
+        with pytest.raises(ZeroDivisionError):
+            await images.compute(lambda: 1 // 0)
+
     async def test_inspect_recognises_encoded_images(self, images: Images, picture: Pixels) -> None:
         """inspect: returns the content type, and the same dimensions as `decode`."""
         for encoding in EXACT:

@@ -21,7 +21,11 @@ def test_storage_is_shown_with_bars(shell: Shell, tmp_path: Path) -> None:
     assert f"  cam-1  {bar(1.0)}" in out
     assert "LOCAL_ONLY (now)" in out
     assert "repeat the content of another file" in out
-    assert shell("analyze", "storage", "--json").value["files"] == 2
+    assert "never (too little history)" in out
+    found = shell("analyze", "storage", "--json").value
+    assert found["files"] == 2
+    growth = found["growth"][0]["forecast"]
+    assert (growth["enough_history"], growth["low"], growth["high"]) == (False, [], [])
 
 
 def test_each_analysis_is_shown_and_written_as_a_page(shell: Shell, tmp_path: Path) -> None:
@@ -34,7 +38,7 @@ def test_each_analysis_is_shown_and_written_as_a_page(shell: Shell, tmp_path: Pa
     asyncio.run(fill())
     shown = {
         "quality": ("valid", "2 images have the same content: V0~image, V1~image"),
-        "storage": ("GROWTH", "retention x 2"),
+        "storage": ("GROWTH", "too little history"),
         "violations": ("BY HOUR", "<cam>"),
     }
     for what, words in shown.items():
