@@ -3,6 +3,7 @@
 A snapshot location (a folder, or a part of a bucket) contains:
 
 ```
+location/snapshots says that this is a snapshot location
 objects            the stored bytes of files, once for each digest, whatever snapshots they are in
 rows/DIGEST        parts: the rows of files and violations as JSON lines, and events (a note of the
                    journal) that tell of holds, deletions, purges and the retention rules; and, each

@@ -12,13 +12,15 @@ from traffic_storage.ports.blob_store import BlobStore
 class TextFolder(StrEnum):
     """The folders of texts in a snapshot location (see `domain.snapshot`).
 
-    `collecting` has a text while objects that no snapshot needs are being removed.
+    `collecting` has a text while objects that no snapshot needs are being removed; `location` has
+    one that says that this is a snapshot location.
     """
 
     ROWS = "rows"
     UNFINISHED = "unfinished"
     SEALED = SEALED
     COLLECTING = "collecting"
+    LOCATION = "location"
 
 
 class SnapshotTexts(Protocol):
@@ -54,9 +56,13 @@ class SnapshotTexts(Protocol):
     async def remove_text(self, folder: TextFolder, name: str) -> None:
         """Remove a text, durably. Succeeds if there is none."""
 
+    @abstractmethod
+    async def is_unused(self) -> bool:
+        """Return whether the place contains nothing at all, also nothing of another program."""
+
 
 class SnapshotStore(BlobStore, SnapshotTexts, Protocol):
-    """A snapshot location: a blob store of its own, with texts. It has no marker.
+    """A snapshot location: a blob store of its own, with texts. It has no marker of a store.
 
     The adapters of blob stores implement this protocol.
     """

@@ -205,6 +205,9 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
             ignore_cancellation, self._folder.remove_note, folder.value, name
         )
 
+    async def is_unused(self) -> bool:
+        return await self._reading.run(self._folder.is_unused)
+
     async def aclose(self) -> None:
         await self._writing.aclose()
         await self._reading.aclose()

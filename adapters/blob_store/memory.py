@@ -162,6 +162,9 @@ class InMemoryBlobStore(MarkedBlobStore, SnapshotStore):
     async def remove_text(self, folder: TextFolder, name: str) -> None:
         self._texts.pop((folder, name), None)
 
+    async def is_unused(self) -> bool:
+        return not self._blobs and not self._texts
+
     async def aclose(self) -> None:
         """Do nothing: the blobs remain in memory."""
 

@@ -28,7 +28,7 @@ from traffic_storage.adapters.files.descriptors import (
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.publish import Permit, Place, always, publish
-from traffic_storage.adapters.files.staging import FILE_MODE, Staged, Staging, Unnamed
+from traffic_storage.adapters.files.staging import FILE_MODE, STAGING, Staged, Staging, Unnamed
 from traffic_storage.adapters.files.walk import walk
 from traffic_storage.domain.digests import Digester, Digests, WholeDigester
 from traffic_storage.domain.files import BlobKey
@@ -161,6 +161,9 @@ class GrowingBlob:
         if self._staged:
             with translated(self._root):
                 self._staged.discard()
+
+
+_OF_NOBODY = {STAGING, "lost+found"}
 
 
 class BlobFolder:
@@ -379,6 +382,11 @@ class BlobFolder:
             except FileNotFoundError:
                 return []
             return sorted(os.listdir(folder.fd))
+
+    def is_unused(self) -> bool:
+        """Return whether the folder contains nothing but what its file system and staging put there."""
+        with translated(self.place):
+            return not set(os.listdir(self._folders.root.fd)) - _OF_NOBODY
 
     def remove_note(self, path: str, name: str) -> None:
         """Remove a small file in the folder `path`; do nothing if it does not exist."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
 
-_STAGING = ".staging"
+STAGING = ".staging"
 _LOCK_SUFFIX = ".lock"
 FILE_MODE = 0o600
 _LOCK_MODE = 0o600
@@ -84,8 +84,8 @@ class _NamedFiles:
 
     def __init__(self, root: Descriptor) -> None:
         with suppress(FileExistsError):
-            os.mkdir(_STAGING, 0o700, dir_fd=root.fd)
-        self._folder = open_folder(_STAGING, root)
+            os.mkdir(STAGING, 0o700, dir_fd=root.fd)
+        self._folder = open_folder(STAGING, root)
         _clear(self._folder)
         self._token, self._lock = _take_lock(self._folder)
         self._count = 0

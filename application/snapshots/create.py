@@ -91,6 +91,7 @@ class CreateSnapshot:
         Raises (the snapshot is not complete; a repeated call goes on):
             InvalidInput: `name` is not the name of a snapshot.
             SnapshotExists: there is a complete one with this name.
+            NoSnapshotLocation: the location has something in it that is not of snapshots.
             SnapshotBusy: objects are being removed from the location.
             StorageUnavailable: the location, or a store with bytes of a file, can't be reached.
             StorageFull: the location has no space.
@@ -114,6 +115,7 @@ class CreateSnapshot:
         store = self._location.store
         if await store.text(TextFolder.SEALED, name) is not None:
             raise SnapshotExists(name)
+        await self._location.claim()
         # BlobConflict: its making was interrupted, and is resumed now.
         with suppress(BlobConflict):
             await store.put_text(TextFolder.UNFINISHED, name, at.isoformat().encode())

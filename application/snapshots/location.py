@@ -14,6 +14,9 @@ from traffic_storage.ports.errors import BlobCorrupt
 from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
 from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
+_MARK = "snapshots"
+_MARK_TEXT = b"traffic-storage/snapshot-location/1\n"
+
 
 class SnapshotDamaged(WrongState):
     """The manifest of a snapshot, or a part of it, is missing or altered."""
@@ -28,6 +31,16 @@ class SnapshotExists(WrongState):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"there is a snapshot {name!r}", remedy="choose another name, or delete it first"
+        )
+
+
+class NoSnapshotLocation(WrongState):
+    """The place has something in it that is not of snapshots."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(
+            f"{location} is not empty, and is no place of snapshots",
+            remedy="name an empty folder or part of a bucket in snapshot_location",
         )
 
 
@@ -53,6 +66,29 @@ class SnapshotLocation:
         self.store = store
         self._spool = spool
         self._compressor = compressor
+
+    async def claim(self) -> None:
+        """Mark the place as a snapshot location, if it is empty. Call it before anything is written.
+
+        Raises:
+            NoSnapshotLocation: the place has something in it that is not of snapshots.
+            StorageFull: the location has no space.
+        """
+        if await self._is_marked():
+            return
+        # A location with snapshots from before there were marks is one.
+        if not (await self.store.is_unused() or await self._has_snapshots()):
+            # Another process may have marked it meanwhile.
+            if await self._is_marked():
+                return
+            raise NoSnapshotLocation(self.store.location)
+        await self.store.put_text(TextFolder.LOCATION, _MARK, _MARK_TEXT)
+
+    async def _is_marked(self) -> bool:
+        return await self.store.text(TextFolder.LOCATION, _MARK) == _MARK_TEXT
+
+    async def _has_snapshots(self) -> bool:
+        return bool(await self.store.text_names(TextFolder.SEALED) or await self.unfinished())
 
     async def complete(self) -> Sequence[SnapshotManifest]:
         """Return the manifests of all complete snapshots, the newest first.

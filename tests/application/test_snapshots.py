@@ -21,6 +21,7 @@ from traffic_storage.application.snapshots.jobs import (
     restoration,
 )
 from traffic_storage.application.snapshots.location import (
+    NoSnapshotLocation,
     SnapshotBusy,
     SnapshotDamaged,
     SnapshotExists,
@@ -134,6 +135,11 @@ async def restored(
     )
 
 
+def texts(store: InMemoryBlobStore) -> dict[tuple[TextFolder, str], bytes]:
+    """The texts in a location, but for the one that says that it is a location."""
+    return {name: text for name, text in store._texts.items() if name[0] is not TextFolder.LOCATION}
+
+
 def bare(rig: Rig) -> dict[FileId, StoredFile]:
     """The files of a catalogue without what is another one after a restore: the replicas."""
     return {name: evolve(file, replicas=()) for name, file in rig.files.items()}
@@ -142,6 +148,37 @@ def bare(rig: Rig) -> dict[FileId, StoredFile]:
 def run(kind: JobKind, **arguments: Json) -> Run:
     """A run of a job."""
     return Run(uuid4(), uuid4(), kind, arguments, 1, 8)
+
+
+async def test_a_place_of_something_else_is_not_written_to() -> None:
+    rig = Rig()
+    rig.snapshots = InMemoryBlobStore(rig.clock, location="host:/other")
+    await rig.snapshots.put_text(TextFolder.ROWS, "of-nobody", b"text")
+    async with rig.running() as service:
+        create = service.container.create_snapshot()
+        with pytest.raises(NoSnapshotLocation, match="host:/other is not empty"):
+            await create(NAME)
+        assert await rig.snapshots.text_names(TextFolder.UNFINISHED) == []
+        await rig.snapshots.remove_text(TextFolder.ROWS, "of-nobody")
+        await create(NAME)
+        # One from before there were marks is a location too.
+        for name in await rig.snapshots.text_names(TextFolder.LOCATION):
+            await rig.snapshots.remove_text(TextFolder.LOCATION, name)
+        await create("daily")
+
+
+async def test_what_a_snapshot_pins_is_explained() -> None:
+    async with filled() as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        why = (await service.container.explain()("deleted")).why
+        until = (rig.clock.now() + 30 * DAY).isoformat()
+        assert any(f"{NAME} at host:/snapshots pins it" in one and until in one for one in why)
+        await delete(rig, "kept", grace=timedelta(0))
+        report = await service.container.purge().due()
+        assert (report.purged, report.pinned) == (0, 1)
+        await service.container.delete_snapshot()(NAME)
+        assert not any("pins" in one for one in (await service.container.explain()("deleted")).why)
+        assert (await service.container.purge().due()).purged == 1
 
 
 async def test_everything_comes_back() -> None:
@@ -297,7 +334,7 @@ async def test_a_second_snapshot_shares_what_is_there() -> None:
         assert (await service.container.verify_snapshot()(NAME)).is_good
         assert (await delete_snapshot(NAME)).objects == 7
         assert rig.snapshots._blobs == {}
-        assert rig.snapshots._texts == {}
+        assert texts(rig.snapshots) == {}
         assert await rig.repo.pins() == []
         with pytest.raises(NotFound):
             await delete_snapshot(NAME)
@@ -320,7 +357,7 @@ async def test_wherever_it_is_stopped_a_snapshot_is_complete_or_not_there(*, hap
         assert isinstance(store, StoppingStore)
         create, verify = service.container.create_snapshot(), service.container.verify_snapshot()
         outcomes = set[bool]()
-        for changes in range(14):
+        for changes in range(17):
             store.stop_after(changes, happens=happens)
             with suppress(StorageUnavailable):
                 await create(NAME)
@@ -334,7 +371,7 @@ async def test_wherever_it_is_stopped_a_snapshot_is_complete_or_not_there(*, hap
                 assert written.written_objects <= 7
             assert (await verify(NAME)).is_good
             assert (await service.container.delete_snapshot()(NAME)).waits_for == ()
-            assert (store._blobs, store._texts) == ({}, {})
+            assert (store._blobs, texts(store)) == ({}, {})
         assert outcomes == {False, True}
 
 
@@ -358,7 +395,7 @@ async def test_wherever_it_is_stopped_a_deletion_goes_on(*, happens: bool) -> No
                 await delete_it("second")
             assert (await verify("first")).is_good
             await delete_it("first")
-            assert (store._blobs, store._texts) == ({}, {})
+            assert (store._blobs, texts(store)) == ({}, {})
 
 
 async def test_objects_are_not_removed_while_a_snapshot_is_made() -> None:

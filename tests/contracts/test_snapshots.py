@@ -79,6 +79,22 @@ async def test_a_part_of_a_bucket_is_apart(s3_bucket: Bucket, no_leaks: None) ->
     await part.aclose()
 
 
+async def test_a_place_with_files_of_others_is_used(
+    s3_bucket: Bucket, tmp_path: Path, no_leaks: None
+) -> None:
+    """is_unused sees what no listing of blobs shows."""
+    (tmp_path / "report.pdf").write_bytes(b"of somebody else")
+    folder = LocalDiskBlobStore(tmp_path, CLOCK)
+    whole = ObjectStoreBlobStore(s3_settings(s3_bucket), CLOCK)
+    part = ObjectStoreBlobStore(evolve(s3_settings(s3_bucket), prefix="snapshots"), CLOCK)
+    await whole.put_text(TextFolder.SEALED, "one", b"text")
+    assert not await folder.is_unused()
+    assert not await whole.is_unused()
+    assert await part.is_unused()
+    for store in (folder, whole, part):
+        await store.aclose()
+
+
 async def test_an_object_is_found_by_its_digest(tmp_path: Path) -> None:
     """The key of an object depends on its kind and digest alone."""
     location = LocalDiskBlobStore(tmp_path, CLOCK)

@@ -216,6 +216,13 @@ class Bucket:
             for found in page:
                 yield Listed(found["path"], found["size"], found["last_modified"])
 
+    async def is_empty(self) -> bool:
+        """Return whether there is no object at all."""
+        found = await self._guard.run(
+            lambda: _next(obstore.list(self._s3, chunk_size=1), ()), self._settings.timeout_seconds
+        )
+        return not found
+
     async def note(self, name: str, limit_bytes: int = _MAX_NOTE_BYTES) -> Note | None:
         """Return a small object that is not a blob, cut to `limit_bytes`; None if there is none."""
 

@@ -275,6 +275,9 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
         await self._bucket.remove(path)
         await self._threads.run(self._versions.remove, (path,))
 
+    async def is_unused(self) -> bool:
+        return await self._bucket.is_empty()
+
     async def aclose(self) -> None:
         await self._threads.aclose()
         self._versions.close()

@@ -62,6 +62,12 @@ class SnapshotTextsContract:
         await location.put_text(SEALED, "one", b"other")
         assert await location.text(SEALED, "one") == b"other"
 
+    async def test_a_place_with_a_text_is_used(self, location: SnapshotStore) -> None:
+        """is_unused: as long as nothing is there."""
+        assert await location.is_unused()
+        await location.put_text(SEALED, "one", b"content")
+        assert not await location.is_unused()
+
     async def test_texts_are_no_blobs(self, location: SnapshotStore) -> None:
         """Listings of blobs omit texts, also one of 4 MiB."""
         long = bytes(4 * 1024 * 1024)
