@@ -21,7 +21,7 @@ from traffic_storage.domain.tabular import (
     RenderedBatch,
     TableForm,
 )
-from traffic_storage.ports.export_target import ExportTargets
+from traffic_storage.ports.export_target import ExportTarget, ExportTargets
 from traffic_storage.ports.table_writer import OpenTable, TableWriter
 from traffic_storage.ports.violation_table import ViolationTable
 
@@ -100,7 +100,7 @@ class Export:
             head = await writer.begin()
             async with aclosing(self._pages(request)) as pages:
                 async for page in pages:
-                    yield Piece(head + await _written(writer, page), page.rows)
+                    yield Piece(head + await _bytes_of(writer, page), page.rows)
                     head = b""
             async with aclosing(writer.end()) as rest:
                 async for data in rest:
@@ -135,17 +135,16 @@ class Export:
     ) -> Exported:
         """Write any file to a place, as `to_place` does; `pieces` is closed."""
         target = self._targets.open(place, overwrite=overwrite)
-        rows = size = 0
-        try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await target.write(piece.data)
-                    rows += piece.rows
-                    size += len(piece.data)
-                    report(rows)
-            return Exported(place, rows, size, await target.publish())
-        finally:
-            await target.aclose()
+        return await written(target, place, pieces, report)
+
+    async def check(self, request: TableRequest) -> None:
+        """Check what can be checked before a row is read.
+
+        Raises:
+            InvalidInput: the format can't hold these columns, or needs a package that is not
+                installed.
+        """
+        await self._open_table(request.format, request.columns, request.form).aclose()
 
     async def _pages(self, request: TableRequest) -> AsyncGenerator[Batch | RenderedBatch, None]:
         """Yield the pages; the next one is being read while its predecessor is used."""
@@ -177,7 +176,27 @@ class Export:
         return await self._table.table_page(request.query, request.columns, min(rows, _MOST_ROWS))
 
 
-async def _written(writer: TableWriter, page: Batch | RenderedBatch) -> bytes:
+async def written(
+    target: ExportTarget,
+    place: str,
+    pieces: AsyncGenerator[Piece, None],
+    report: Report = unreported,
+) -> Exported:
+    """Write a file to a target, and close target and pieces. Errors are those of both."""
+    rows = size = 0
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await target.write(piece.data)
+                rows += piece.rows
+                size += len(piece.data)
+                report(rows)
+        return Exported(place, rows, size, await target.publish())
+    finally:
+        await target.aclose()
+
+
+async def _bytes_of(writer: TableWriter, page: Batch | RenderedBatch) -> bytes:
     return page.data if isinstance(page, RenderedBatch) else await writer.add(page)
 
 

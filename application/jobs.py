@@ -45,11 +45,10 @@ class Jobs:
         arguments: Mapping[str, Json],
         *,
         store_id: StoreId | None = None,
+        priority: Priority = Priority.URGENT,
     ) -> Job:
-        """Write an urgent job, and return it. A worker does it as soon as it has a free slot."""
-        new = NewJob(
-            self._ids.uuid7(), kind, arguments, priority=Priority.URGENT, store_id=store_id
-        )
+        """Write a job, and return it. A worker does it as soon as it has a free slot."""
+        new = NewJob(self._ids.uuid7(), kind, arguments, priority=priority, store_id=store_id)
         await self._queue.enqueue([new])
         return await self.job(str(new.job_id))
 

@@ -1,24 +1,30 @@
-"""Sweep: the periodic maintenance of the catalogue."""
+"""Sweep: the periodic maintenance of the catalogue, and of the files that jobs have made."""
 
+import logging
 from datetime import timedelta
 
+from traffic_storage.application.export_jobs import ExportJobs
 from traffic_storage.application.recovery import Recover
 from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.errors import Unavailable
 from traffic_storage.domain.jobs import JobKind, Run
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.record_repo import RecordRepo
+
+logger = logging.getLogger("traffic_storage.sweep")
 
 SWEEP = JobKind("sweep")
 _MOST_FORGOTTEN = 5000
 
 
 class Sweep:
-    """Undoes interrupted store operations, folds the counters, forgets old jobs and events."""
+    """Undoes interrupted store operations, folds the counters, forgets old jobs, events and exports."""
 
     def __init__(
         self,
         *,
         recover: Recover,
+        exports: ExportJobs,
         repo: RecordRepo,
         clock: Clock,
         keep_jobs: timedelta,
@@ -26,6 +32,7 @@ class Sweep:
         keep_reviews: timedelta,
     ) -> None:
         self.recover = recover
+        self._exports = exports
         self._repo = repo
         self._clock = clock
         self._keep_jobs = keep_jobs
@@ -45,7 +52,20 @@ class Sweep:
         await self._repo.forget_events(now - self._keep_events, _MOST_FORGOTTEN)
         await self._repo.forget_reviews(now - self._keep_reviews)
 
+    async def _remove_exports(self) -> None:
+        try:
+            removed = await self._exports.remove_old()
+        except Unavailable as error:
+            logger.warning("old exports can't be removed now: %s", str(error))
+        else:
+            if removed:
+                logger.info("removed %s old exports", removed)
+
     async def run(self, _run: Run, _report: Report) -> Outcome:
-        """Do a job of the kind `SWEEP`."""
+        """Do a job of the kind `SWEEP`: the maintenance, and the removal of old exports.
+
+        A start does not remove them, because a bucket that is away would delay it.
+        """
         await self()
+        await self._remove_exports()
         return Outcome()

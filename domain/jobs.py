@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import NewType, TypeAlias
 from uuid import UUID
 
-from attrs import evolve, field, frozen
+from attrs import converters, evolve, field, frozen
 
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import InvalidInput
@@ -132,6 +132,7 @@ class Job:
         leased_until: the end of the lease; None unless the job is running.
         cancelling: whether somebody asked to cancel the job while it was running.
         error: the reason of the last failure; empty if there was none.
+        result: what a job that is done has made, as JSON; None if it made nothing of this kind.
         ended_at: when the job became done, dead or cancelled; None while it is live.
         store_id: the store that the worker must be able to reach; None: any worker can do the job.
         target_id: a second store that it must be able to reach, or None.
@@ -155,6 +156,7 @@ class Job:
     ended_at: datetime | None = None
     store_id: StoreId | None = None
     target_id: StoreId | None = None
+    result: Mapping[str, Json] | None = None
 
 
 @frozen
@@ -206,9 +208,17 @@ class Renewal:
 
 @frozen
 class Done:
-    """The job has succeeded."""
+    """The job has succeeded.
 
-    progress: Progress = Progress()
+    Attributes:
+        progress: how far it has come at its end; None: as far as was reported last.
+        result: what it has made, as JSON; None if that is in the catalogue alone.
+    """
+
+    progress: Progress | None = None
+    result: Mapping[str, Json] | None = field(
+        default=None, converter=converters.optional(frozen_json)
+    )
 
 
 @frozen
@@ -325,8 +335,11 @@ def taken_back(job: Job, now: datetime) -> Job:
 def ended(job: Job, end: RunEnd, now: datetime) -> Job:
     """Return a running job as it is after its run has ended."""
     state = state_after(end, job.attempts, job.max_attempts)
+    done = end if isinstance(end, Done) else Done()
     return evolve(
         job,
+        progress=done.progress or job.progress,
+        result=done.result,
         state=state,
         attempts=job.attempts - (not is_attempt(end)),
         run_at=now + pause_after(end),

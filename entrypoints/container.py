@@ -35,6 +35,8 @@ from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.explain import Explain
 from traffic_storage.application.export import Export
+from traffic_storage.application.export_jobs import KINDS as EXPORT_KINDS
+from traffic_storage.application.export_jobs import ExportJobs
 from traffic_storage.application.export_journal import JOURNAL, ExportJournal
 from traffic_storage.application.find import Find
 from traffic_storage.application.find_due_copies import FindDueCopies
@@ -111,6 +113,7 @@ from traffic_storage.domain.copies import FIND_DUE_COPIES, SPILL, SPILLING
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.fixity import FixityPolicy
+from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.pressure import PressureRules
@@ -120,6 +123,7 @@ from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.domain.retention_plans import DeletionLimits
 from traffic_storage.domain.storage_patterns import StorageOptions
 from traffic_storage.domain.tabular import Column, ExportFormat, TableForm
+from traffic_storage.entrypoints.analysis_files import analyses
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.settings.profiles_file import configured_profiles
 from traffic_storage.entrypoints.settings.retention_file import configured_rules
@@ -131,6 +135,7 @@ from traffic_storage.ports.export_target import ExportTarget, ExportTargets
 from traffic_storage.ports.frames import Frames
 from traffic_storage.ports.images import Images
 from traffic_storage.ports.jobs import JobSource
+from traffic_storage.ports.kept_exports import KeptExports
 from traffic_storage.ports.record_repo import RecordRepo
 from traffic_storage.ports.snapshot_store import SnapshotStore
 from traffic_storage.ports.spool import Spool
@@ -280,17 +285,39 @@ class _Places(ExportTargets):
             )
         from traffic_storage.adapters.export_target.object_store import ObjectTargets
 
-        routes = {route.bucket: route for route in settings.s3_buckets}
-        snapshots = (settings.snapshot_bucket or "").partition("/")[0]
         return ObjectTargets(
-            lambda bucket: _s3_settings(settings, routes.get(bucket, BucketRoute("", bucket))),
-            shared={settings.s3_bucket, snapshots, *routes},
+            lambda bucket: _s3_settings(settings, _route(settings, bucket)),
+            shared=settings.buckets_of_evidence,
         )
 
 
 def export_targets(settings: StorageConfig) -> ExportTargets:
     """Return what opens the places to which exports are written."""
     return _Places(settings)
+
+
+def _route(settings: StorageConfig, bucket: str) -> BucketRoute:
+    """Return how a bucket of this name is reached."""
+    routes = {route.bucket: route for route in settings.s3_buckets}
+    return routes.get(bucket, BucketRoute("", bucket))
+
+
+def _kept_exports(settings: StorageConfig) -> KeptExports:
+    bucket, _, prefix = (settings.export_bucket or "").partition("/")
+    if bucket:
+        from traffic_storage.adapters.export_target.object_store import ObjectFolder
+
+        reached = _s3_settings(settings, _route(settings, bucket))
+        return ObjectFolder(evolve(reached, prefix=prefix))
+    from traffic_storage.adapters.export_target.local_file import LocalFolder
+
+    return LocalFolder(settings.export_folder, reserve_bytes=settings.local_reserve_bytes)
+
+
+def _host_of_exports(settings: StorageConfig, schedules: Schedules) -> Callable[[], StoreId | None]:
+    """Return a function to the store of the host that has the folder of exports, if they are in one."""
+    is_anywhere = settings.export_bucket is not None
+    return lambda: None if is_anywhere else next(iter(schedules.reachable()), None)
 
 
 def _local_store(settings: StorageConfig, clock: Clock) -> MarkedBlobStore:
@@ -504,6 +531,7 @@ def _handlers(
     retain: Retain,
     migrate: MigrationJobs,
     snapshot_jobs: SnapshotJobs,
+    export_jobs: ExportJobs,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -522,6 +550,7 @@ def _handlers(
         APPLY_RETENTION: retain.run,
         MIGRATE: migrate.run,
         **snapshot_jobs.handlers,
+        **export_jobs.handlers,
     }
 
 
@@ -577,7 +606,7 @@ def _worker(
         stores=schedules.available,
         slots=settings.workers * _JOBS_A_WORKER,
         owner=f"{socket.gethostname()}:{os.getpid()}",
-        numerous=SYNC_KINDS,
+        numerous=(*SYNC_KINDS, *EXPORT_KINDS),
     )
 
 
@@ -650,6 +679,7 @@ class Container(DeclarativeContainer):
     local_store: Singleton[MarkedBlobStore] = Singleton(_local_store, settings, clock)
     cloud_stores = Singleton(_cloud_stores, settings, clock)
     snapshot_store: Singleton[SnapshotStore] = Singleton(_snapshot_store, settings, clock)
+    kept_exports: Singleton[KeptExports] = Singleton(_kept_exports, settings)
     cached_cloud_stores = Singleton(_cached, settings, cloud_stores)
 
     _used_cloud_stores = Selector(
@@ -842,15 +872,6 @@ class Container(DeclarativeContainer):
         clock=clock,
         counters=counters,
         margin=Called(_margin, settings),
-    )
-    sweep = Singleton(
-        Sweep,
-        recover=recover,
-        repo=_record_repo,
-        clock=clock,
-        keep_jobs=Called(_days("keep_jobs_days"), settings),
-        keep_events=Called(_days("keep_events_days"), settings),
-        keep_reviews=Called(_days("keep_reviews_days"), settings),
     )
     jobs = Singleton(Jobs, queue=_record_repo, ids=ids)
     purge = Singleton(
@@ -1096,6 +1117,28 @@ class Container(DeclarativeContainer):
         profiles=profiles,
         verifier=Called(_package_verifier),
     )
+    schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
+    export_jobs = Singleton(
+        ExportJobs,
+        export=export,
+        make_package=make_package,
+        analyses=Called(analyses, analyse_quality, analyse_storage, analyse_violations),
+        kept=kept_exports,
+        jobs=jobs,
+        clock=clock,
+        keep=Called(_days("keep_exports_days"), settings),
+        host=Called(_host_of_exports, settings, schedules),
+    )
+    sweep = Singleton(
+        Sweep,
+        recover=recover,
+        exports=export_jobs,
+        repo=_record_repo,
+        clock=clock,
+        keep_jobs=Called(_days("keep_jobs_days"), settings),
+        keep_events=Called(_days("keep_events_days"), settings),
+        keep_reviews=Called(_days("keep_reviews_days"), settings),
+    )
     check_invariants = Singleton(
         CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids
     )
@@ -1186,6 +1229,7 @@ class Container(DeclarativeContainer):
         retain=retain,
         migrate=migration_jobs,
         snapshot_jobs=snapshot_jobs,
+        export_jobs=export_jobs,
     )
     clean_up = Singleton(
         CleanUp, retain=retain, stores=stores, examine=examine_quarantine, recover=recover
@@ -1202,7 +1246,6 @@ class Container(DeclarativeContainer):
         clock=clock,
         kinds=Called(tuple, handlers),
     )
-    schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
     worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)
     sync_backends = Singleton(
         SyncBackends,
@@ -1250,6 +1293,7 @@ class Adapters(TypedDict, total=False):
     cloud_stores: Sequence[tuple[MarkedBlobStore, str | None]]
     cached_cloud_stores: Sequence[tuple[MarkedBlobStore, str | None]]
     snapshot_store: SnapshotStore
+    kept_exports: KeptExports
 
 
 def build(

@@ -147,7 +147,8 @@ class JobView(TypedDict):
     """A job: work that is done outside of a request, and repeated until it has succeeded.
 
     `run_at` is the earliest time of its next run, `leased_until` the time until which `owner` has
-    it, `store_id` and `target_id` the stores that the worker must be able to reach (None: any).
+    it, `store_id` and `target_id` the stores that the worker must be able to reach (None: any),
+    `result` what a job that is done has made (None: nothing but what the catalogue shows).
     """
 
     job_id: str
@@ -166,6 +167,7 @@ class JobView(TypedDict):
     leased_until: Time | None
     cancelling: bool
     progress: ProgressView
+    result: dict[str, object] | None
     error: str
     ended_at: Time | None
 
@@ -415,6 +417,7 @@ def job_view(job: Job) -> JobView:
             "bytes": job.progress.bytes,
             "message": job.progress.message,
         },
+        "result": None if job.result is None else dict(job.result),
         "error": job.error,
         "ended_at": _iso(job.ended_at),
     }

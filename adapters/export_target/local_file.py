@@ -1,20 +1,29 @@
-"""A file of this host. It has no name, or a temporary one, until it is complete and durable."""
+"""Files of this host. One has no name, or a temporary one, until it is complete and durable."""
 
 import errno
 import hashlib
 import os
+import re
 import secrets
+from collections.abc import AsyncGenerator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from traffic_storage.adapters.files.descriptors import Descriptor, open_folder, write_all
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Sha256
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import InvalidInput, NotFound
+from traffic_storage.domain.kept_exports import is_kept_name
+from traffic_storage.ports.errors import StorageFull
 from traffic_storage.ports.export_target import ExportTarget
+from traffic_storage.ports.kept_exports import KeptExports
 
 _MODE = 0o666  # The user's umask applies: unlike evidence, an export is for others to read.
+_KEPT_MODE = 0o600  # Others fetch it through this service.
+_CHUNK_BYTES = 512 * 1024  # Hashed in half a millisecond.
+_DRAFT = re.compile(r"\.(.{1,200})\.[0-9a-f]{8}\.part")
 _UNNAMED_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 
 
@@ -22,12 +31,16 @@ class LocalFileTarget(ExportTarget):
     """Writes a new file. Folders that are missing are created.
 
     On a file system with O_TMPFILE (ext4, XFS, Btrfs, tmpfs) a process that is killed leaves
-    nothing; elsewhere it may leave a file `.NAME.….part`.
+    nothing; elsewhere it may leave a file `.NAME.….part`. `reserve_bytes` of the disk stay free.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
+    def __init__(
+        self, path: Path, *, overwrite: bool, mode: int = _MODE, reserve_bytes: int = 0
+    ) -> None:
         self._path = Path(os.path.abspath(path))
         self._overwrite = overwrite
+        self._mode = mode
+        self._reserve_bytes = reserve_bytes
         self._threads = Threads(1, "export-target")
         self._hash = hashlib.sha256()
         self._fd: int | None = None
@@ -46,7 +59,9 @@ class LocalFileTarget(ExportTarget):
 
     def _write(self, data: bytes) -> None:
         with translated(f"the file {self._path}"):
-            write_all(self._opened(), data)
+            fd = self._opened()
+            self._check_room(fd, len(data))
+            write_all(fd, data)
         self._hash.update(data)
 
     def _publish(self) -> Sha256:
@@ -70,6 +85,15 @@ class LocalFileTarget(ExportTarget):
         assert self._folder is not None  # noqa: S101 - opened with the file
         return self._folder
 
+    def _check_room(self, fd: int, size_bytes: int) -> None:
+        if self._reserve_bytes:
+            disk = os.fstatvfs(fd)
+            if disk.f_bavail * disk.f_frsize < self._reserve_bytes + size_bytes:
+                raise StorageFull(
+                    f"the disk of {self._path} is full but for the reserve of evidence",
+                    remedy="free space, or set export_location to another disk or a bucket",
+                )
+
     def _check_free(self) -> None:
         if self._path.is_dir():
             raise InvalidInput.of("output_path", f"{self._path} is a folder", "give a file")
@@ -79,13 +103,13 @@ class LocalFileTarget(ExportTarget):
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
-            return os.open(".", flags | os.O_TMPFILE, _MODE, dir_fd=self._parent.fd)
+            return os.open(".", flags | os.O_TMPFILE, self._mode, dir_fd=self._parent.fd)
         except OSError as error:
             if error.errno not in _UNNAMED_UNSUPPORTED:
                 raise
         self._draft = self._draft_name()
         flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        return os.open(self._draft, flags, _MODE, dir_fd=self._parent.fd)
+        return os.open(self._draft, flags, self._mode, dir_fd=self._parent.fd)
 
     def _name(self, fd: int) -> None:
         """Give the complete file its name; an existing file is replaced in one step."""
@@ -126,3 +150,69 @@ class LocalFileTarget(ExportTarget):
             with suppress(OSError):
                 os.unlink(self._draft, dir_fd=self._parent.fd)
         self._folder = None
+
+
+class LocalFolder(KeptExports):
+    """A folder of this host, which is created with the first file. Only its owner reads the files.
+
+    `reserve_bytes` of its disk stay free.
+    """
+
+    def __init__(self, folder: Path, *, reserve_bytes: int = 0) -> None:
+        self._folder = Path(os.path.abspath(folder))
+        self._reserve_bytes = reserve_bytes
+
+    @property
+    def location(self) -> str:
+        return str(self._folder)
+
+    def open(self, name: str) -> ExportTarget:
+        return LocalFileTarget(
+            self._folder / name,
+            overwrite=True,
+            mode=_KEPT_MODE,
+            reserve_bytes=self._reserve_bytes,
+        )
+
+    async def read(self, name: str) -> AsyncGenerator[bytes, None]:
+        threads = Threads(1, "kept-exports")
+        try:
+            file = await threads.run(self._opened, name)
+            start = 0
+            while data := await threads.run(self._chunk, file, start):
+                yield data
+                start += len(data)
+        finally:
+            await threads.aclose()
+
+    async def remove_before(self, moment: datetime) -> int:
+        threads = Threads(1, "kept-exports")
+        try:
+            return await threads.run(self._remove_before, moment.timestamp())
+        finally:
+            await threads.aclose()
+
+    def _opened(self, name: str) -> Descriptor:
+        path = self._folder / name
+        with translated(f"the file {path}"):
+            try:
+                return Descriptor(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+            except FileNotFoundError as error:
+                raise NotFound("export", name) from error
+
+    def _chunk(self, file: Descriptor, start: int) -> bytes:
+        with translated(f"a file in {self._folder}"):
+            return os.pread(file.fd, _CHUNK_BYTES, start)
+
+    def _remove_before(self, before: float) -> int:
+        removed = 0
+        with translated(f"the folder {self._folder}"), suppress(FileNotFoundError):
+            for entry in os.scandir(self._folder):
+                draft = _DRAFT.fullmatch(entry.name)
+                if not is_kept_name(draft[1] if draft else entry.name):
+                    continue
+                with suppress(FileNotFoundError):  # Another process removes it too.
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        os.unlink(entry.path)
+                        removed += not draft
+        return removed

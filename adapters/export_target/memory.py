@@ -1,10 +1,15 @@
 """Files in the memory of this process, for tests and embedders."""
 
 import hashlib
+from collections.abc import AsyncGenerator
+from datetime import datetime
 
 from traffic_storage.domain.digests import Sha256
-from traffic_storage.domain.errors import InvalidInput
+from traffic_storage.domain.errors import InvalidInput, NotFound
+from traffic_storage.domain.kept_exports import is_kept_name
+from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.export_target import ExportTarget, ExportTargets
+from traffic_storage.ports.kept_exports import KeptExports
 
 
 class InMemoryTargets(ExportTargets):
@@ -13,6 +18,10 @@ class InMemoryTargets(ExportTargets):
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.open_targets = 0
+
+    def note_published(self, place: str, data: bytes) -> None:
+        """Keep a file."""
+        self.files[place] = data
 
     def open(self, place: str, *, overwrite: bool) -> ExportTarget:
         self.open_targets += 1
@@ -32,7 +41,7 @@ class _InMemoryTarget(ExportTarget):
 
     async def publish(self) -> Sha256:
         self._check_free()
-        self._targets.files[self._place] = bytes(self._data)
+        self._targets.note_published(self._place, bytes(self._data))
         return Sha256(hashlib.sha256(self._data).hexdigest())
 
     async def aclose(self) -> None:
@@ -45,3 +54,32 @@ class _InMemoryTarget(ExportTarget):
                 f"{self._place} exists already",
                 "choose another file, or overwrite it",
             )
+
+
+class InMemoryKeptExports(InMemoryTargets, KeptExports):
+    """Keeps the files of jobs, and when each was published."""
+
+    location = "memory:/exports"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._published: dict[str, datetime] = {}
+
+    def note_published(self, place: str, data: bytes) -> None:
+        super().note_published(place, data)
+        self._published[place] = self._clock.now()
+
+    def open(self, name: str, *, overwrite: bool = True) -> ExportTarget:
+        return super().open(name, overwrite=overwrite)
+
+    async def read(self, name: str) -> AsyncGenerator[bytes, None]:
+        if name not in self.files:
+            raise NotFound("export", name)
+        yield self.files[name]
+
+    async def remove_before(self, moment: datetime) -> int:
+        old = [name for name, at in self._published.items() if at < moment and is_kept_name(name)]
+        for name in old:
+            del self.files[name], self._published[name]
+        return len(old)

@@ -1,10 +1,11 @@
-"""An object of an S3-compatible bucket. It has its key when it is complete, and not before."""
+"""Objects of an S3-compatible bucket. One has its key when it is complete, and not before."""
 
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 
 import obstore
 from attrs import frozen
@@ -16,9 +17,11 @@ from traffic_storage.adapters.s3.settings import S3Settings
 from traffic_storage.adapters.s3.threads import ended, opened
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Sha256
-from traffic_storage.domain.errors import InvalidInput, TooLarge
+from traffic_storage.domain.errors import InvalidInput, NotFound, TooLarge
+from traffic_storage.domain.kept_exports import is_kept_name
 from traffic_storage.ports.errors import BlobConflict, BlobMissing
 from traffic_storage.ports.export_target import ExportTarget, ExportTargets
+from traffic_storage.ports.kept_exports import KeptExports
 
 SCHEME = "s3://"
 _OWN = "exports/"
@@ -27,6 +30,7 @@ PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
 _MOST_PARTS = 10_000
 _LONGEST_KEY = 1024
+_CHUNK_BYTES = 512 * 1024  # Hashed in half a millisecond.
 # Other characters are changed on the way, or read differently by other programs.
 _PLACE = re.compile(
     r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])/([A-Za-z0-9!_.'()=+@:, /-]+)"
@@ -198,21 +202,78 @@ class ObjectTarget(ExportTarget):
         if upload.done():
             upload.result()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (BaseError, FileNotFoundError) as error:
-            failure = port_error(error, self._settings.location, self._key, creates=True)
-        else:
-            return
-        # Raised outside the handler, so that the original error is not its context.
-        raise failure
+    def _translated(self) -> AbstractContextManager[None]:
+        return _translated(self._settings, self._key)
 
     def _taken(self) -> InvalidInput:
         return InvalidInput.of(
             "output_path", f"{self._place} exists already", "choose another file, or overwrite it"
         )
+
+
+class ObjectFolder(KeptExports):
+    """The part of a bucket that the prefix of the settings names."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+
+    @property
+    def location(self) -> str:
+        return self._settings.location
+
+    def open(self, name: str) -> ExportTarget:
+        return ObjectTarget(self._settings, name, overwrite=True)
+
+    async def read(self, name: str) -> AsyncGenerator[bytes, None]:
+        async with self._client() as client:
+            try:
+                with _translated(self._settings, name):
+                    chunks = (await obstore.get_async(client, name)).stream(_CHUNK_BYTES)
+            except BlobMissing as error:
+                raise NotFound("export", name) from error
+            while chunk := await self._next(chunks, name):
+                yield chunk
+
+    async def remove_before(self, moment: datetime) -> int:
+        removed = 0
+        async with self._client() as client:
+            with _translated(self._settings, ""):
+                pages = [page async for page in obstore.list(client)]
+            for found in (one for page in pages for one in page):
+                if is_kept_name(found["path"]) and found["last_modified"] < moment:
+                    with _translated(self._settings, found["path"]), suppress(FileNotFoundError):
+                        await obstore.delete_async(client, found["path"])
+                    removed += 1
+        return removed
+
+    async def _next(self, chunks: "obstore.BytesStream", name: str) -> bytes:
+        """Return the next bytes; none at the end. `anext` with a default fails on obstore's."""
+        with _translated(self._settings, name):
+            try:
+                return bytes(await chunks.__anext__())
+            except StopAsyncIteration:
+                return b""
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[S3Store]:
+        client = self._settings.connect()
+        opened(client)
+        try:
+            yield client
+        finally:
+            await ended(client)
+
+
+@contextmanager
+def _translated(settings: S3Settings, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, FileNotFoundError) as error:
+        failure = port_error(error, settings.location, key, creates=True)
+    else:
+        return
+    # Raised outside the handler, so that the original error is not its context.
+    raise failure
 
 
 def _parsed(place: str) -> tuple[str, str]:

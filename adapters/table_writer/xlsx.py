@@ -30,8 +30,8 @@ _REMEDY = "choose csv, ndjson or parquet, a shorter time, or fewer columns"
 class XlsxTable(TableWriter):
     """Writes one sheet. Texts are never formulas.
 
-    Times are dates of the spreadsheet in the zone of the form, without an offset, to the
-    millisecond; the property *comments* of the file names the zone. A row is written to a temporary
+    Numbers have 16 significant digits. Times are dates of the spreadsheet in the zone of the form,
+    without an offset, to the millisecond; the property *comments* of the file names the zone. A row is written to a temporary
     file when the next one begins, and the archive is made at the end.
     """
 

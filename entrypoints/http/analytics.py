@@ -1,5 +1,6 @@
 """Endpoints of analyses."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from attrs import frozen
@@ -11,9 +12,12 @@ from traffic_storage.application.analyse_quality import AnalyseQuality
 from traffic_storage.application.analyse_storage import AnalyseStorage
 from traffic_storage.application.analyse_violations import SAMPLED as SAMPLED_VIOLATIONS
 from traffic_storage.application.analyse_violations import AnalyseViolations
+from traffic_storage.application.export_jobs import ExportJobs
+from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.data_quality import MAX_SAMPLE
 from traffic_storage.domain.errors import InvalidInput, Unavailable
-from traffic_storage.domain.principal import Scope
+from traffic_storage.domain.principal import Principal, Scope
+from traffic_storage.entrypoints.analysis_files import QUALITY, STORAGE, VIOLATIONS
 from traffic_storage.entrypoints.analysis_views import (
     DataQualityView,
     StoragePatternsView,
@@ -23,10 +27,12 @@ from traffic_storage.entrypoints.analysis_views import (
     violation_patterns_view,
 )
 from traffic_storage.entrypoints.http.errors import BadRequest, DeviceNotAllowed
+from traffic_storage.entrypoints.http.jobs import accepted, prefers_async
 from traffic_storage.entrypoints.http.responses import JsonResponse
 from traffic_storage.entrypoints.http.retention import whole_principal
 from traffic_storage.entrypoints.http.routing import StorageRoute
 from traffic_storage.entrypoints.http.security.access import Access
+from traffic_storage.entrypoints.views import JobView
 
 _READ = Access(Scope.EVIDENCE_READ)
 _QUERYING = (BadRequest, InvalidInput, Unavailable, DeviceNotAllowed)
@@ -58,6 +64,7 @@ class AnalyticsEndpoints:
     quality: AnalyseQuality
     storage: AnalyseStorage
     violations: AnalyseViolations
+    jobs: ExportJobs
 
     async def data_quality(
         self,
@@ -68,9 +75,14 @@ class AnalyticsEndpoints:
     ) -> Response:
         """Return how good a sample of records and images is, what is wrong, which cameras change.
 
-        The images are read and decoded before the answer: about a second for 100 of them.
+        The images are read and decoded before the answer: about a second for 100 of them. With
+        `Prefer: respond-async` a job does it, and the answer is the job; its Location is where the
+        analysis is fetched.
         """
-        whole_principal(request)
+        principal = whole_principal(request)
+        if prefers_async(request):
+            asked = {"sample_size": sample_size, "seed": seed, "device_id": device_id}
+            return await self._job(request, QUALITY, asked, principal)
         return JsonResponse(
             data_quality_view(
                 await self.quality(sample_size=sample_size, seed=seed, device_id=device_id)
@@ -83,16 +95,33 @@ class AnalyticsEndpoints:
         sample_size: ViolationsQuery = SAMPLED_VIOLATIONS,
         seed: SeedQuery = 0,
     ) -> Response:
-        """Return the shares of violations by hour, weekday, device and type, with intervals."""
-        whole_principal(request)
+        """Return the shares of violations by hour, weekday, device and type, with intervals.
+
+        `Prefer: respond-async` is as for the quality.
+        """
+        principal = whole_principal(request)
+        if prefers_async(request):
+            asked = {"sample_size": sample_size, "seed": seed}
+            return await self._job(request, VIOLATIONS, asked, principal)
         return JsonResponse(
             violation_patterns_view(await self.violations(sample_size=sample_size, seed=seed))
         )
 
     async def storage_patterns(self, request: Request, seed: SeedQuery = 0) -> Response:
-        """Return what is stored by kind, device, tier and age, its growth, cost and efficiency."""
-        whole_principal(request)
+        """Return what is stored by kind, device, tier and age, its growth, cost and efficiency.
+
+        `Prefer: respond-async` is as for the quality.
+        """
+        principal = whole_principal(request)
+        if prefers_async(request):
+            return await self._job(request, STORAGE, {"seed": seed}, principal)
         return JsonResponse(storage_patterns_view(await self.storage(seed=seed)))
+
+    async def _job(
+        self, request: Request, name: str, asked: Mapping[str, Json], principal: Principal
+    ) -> Response:
+        job = await self.jobs.start_analysis(name, asked, principal)
+        return accepted(request, job, below="/exports")
 
 
 def analytics_routes(endpoints: AnalyticsEndpoints) -> list[StorageRoute]:
@@ -141,5 +170,6 @@ def _route(
         tags=["analytics"],
         response_model=view,
         response_description="the analysis",
+        responses={202: {"model": JobView, "description": "the job that makes it"}},
         **described,
     )

@@ -152,10 +152,12 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
             container.analyse_quality(),
             container.analyse_storage(),
             container.analyse_violations(),
+            container.export_jobs(),
         ),
         migrations=MigrationEndpoints(container.migration_jobs(), container.jobs(), settings.zone),
         export=container.export(),
         make_package=container.make_package(),
+        export_jobs=container.export_jobs(),
         snapshots=SnapshotParts(
             location=container.snapshot_location(),
             create=container.create_snapshot(),

@@ -1,6 +1,6 @@
 """Endpoints of jobs, and the answer to a request whose work becomes a job."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from fastapi import Path, Query, Request
@@ -64,13 +64,21 @@ class JobEndpoints:
 
 def prefers_async(request: Request) -> bool:
     """Return whether the client prefers a job to waiting (`Prefer: respond-async`, RFC 7240)."""
-    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return names_async(request.headers.getlist("prefer"))
+
+
+def names_async(preferences: Iterable[str]) -> bool:
+    """Return whether the values of headers `Prefer` have `respond-async`."""
+    preferences = ",".join(preferences).split(",")
     return any(each.split(";")[0].strip().lower() == "respond-async" for each in preferences)
 
 
-def accepted(request: Request, job: Job) -> Response:
-    """Return the answer 202 to a request whose work has become this job."""
-    address = f"{request.scope.get('root_path', '')}/jobs/{job.job_id}"
+def accepted(request: Request, job: Job, *, below: str = "/jobs") -> Response:
+    """Return the answer 202 to a request whose work has become this job.
+
+    Its Location is `below`, where the client is told how far the job is, and of its result.
+    """
+    address = f"{request.scope.get('root_path', '')}{below}/{job.job_id}"
     headers = Headers({"location": address, "preference-applied": "respond-async"})
     return JsonResponse(job_view(job), status_code=202, headers=headers)
 

@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from traffic_storage.application.access_urls import AccessUrls
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.export import Export
+from traffic_storage.application.export_jobs import ExportJobs
 from traffic_storage.application.find import Find
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.legal_holds import LegalHolds
@@ -51,7 +52,7 @@ from traffic_storage.entrypoints.http.errors import (
     SlowBody,
     UnsupportedRequest,
 )
-from traffic_storage.entrypoints.http.exports import ExportPackage, ExportViolations
+from traffic_storage.entrypoints.http.exports import ExportPackage, ExportViolations, GetExport
 from traffic_storage.entrypoints.http.fixity import FixityEndpoints, fixity_routes
 from traffic_storage.entrypoints.http.holds import (
     DeletionEndpoints,
@@ -152,6 +153,7 @@ _DOWNLOADING: tuple[type[TrafficStorageError], ...] = (
     RangeNotSatisfiable,
     Unavailable,
 )
+_JOB = {"model": JobView, "description": "the job that makes it"}
 _IMAGE_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_IMAGES))
 _VIDEO_TYPES = tuple(sorted(kind.value for kind in ACCEPTED_VIDEOS))
 _FILES_OF_RECORD = {
@@ -180,6 +182,7 @@ class Parts:
     migrations: MigrationEndpoints
     export: Export
     make_package: MakePackage
+    export_jobs: ExportJobs
     signer: AccessUrls
     statistics: Statistics
     runtime: Runtime
@@ -501,7 +504,7 @@ def _exports(parts: Parts) -> list[StorageRoute]:
     return [
         AsgiRoute(
             "/exports/violations",
-            ExportViolations(parts.export, parts.settings.zone, parts.pace),
+            ExportViolations(parts.export, parts.export_jobs, parts.settings.zone, parts.pace),
             method="GET",
             name="export_violations",
             summary="Export violations as a file",
@@ -517,12 +520,13 @@ def _exports(parts: Parts) -> list[StorageRoute]:
                         one.media_type.partition(";")[0]: {"schema": _BYTES} for one in ExportFormat
                     },
                     "headers": _headers(**{"Content-Disposition": "a file name (RFC 6266)"}),
-                }
+                },
+                202: _JOB,
             },
         ),
         AsgiRoute(
             "/exports/package",
-            ExportPackage(parts.make_package, parts.pace),
+            ExportPackage(parts.make_package, parts.export_jobs, parts.pace),
             method="POST",
             name="export_package",
             summary="Export violations with their files as a ZIP file that can be verified",
@@ -541,7 +545,41 @@ def _exports(parts: Parts) -> list[StorageRoute]:
                             "Manifest-SHA256": "SHA-256 of manifest.json in the package",
                         }
                     ),
-                }
+                },
+                202: _JOB,
+            },
+        ),
+        AsgiRoute(
+            "/exports/{job_id}",
+            GetExport(parts.export_jobs, parts.pace),
+            method="GET",
+            name="get_export",
+            summary="Get the file of an export or analysis that a job has made",
+            tags=["exports"],
+            access=_READ,
+            errors=(*_QUERYING, NotFound, WrongState),
+            response_model=None,
+            response_class=Response,
+            response_description="the file, in chunks",
+            responses={
+                200: {
+                    "content": {
+                        one: {"schema": _BYTES}
+                        for one in (
+                            *(kind.media_type.partition(";")[0] for kind in ExportFormat),
+                            "application/zip",
+                            "application/json",
+                        )
+                    },
+                    "headers": _headers(
+                        **{
+                            "Content-Disposition": "a file name (RFC 6266)",
+                            "ETag": "SHA-256 of the file, in quotation marks",
+                            "Repr-Digest": "SHA-256 of the file (RFC 9530)",
+                        }
+                    ),
+                },
+                202: {"model": JobView, "description": "the job, which is not done"},
             },
         ),
     ]

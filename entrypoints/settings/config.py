@@ -398,6 +398,15 @@ class StorageConfig:
     keep_events_days: int = setting(
         90, rules.whole(1, 3650), "how long an event (what happened to files and holds) is kept"
     )
+    export_location: str | None = setting(
+        None,
+        rules.LOCATION,
+        "where the files of exports and analyses that jobs make are kept; unset: below "
+        "local_base_path. In a bucket of evidence or snapshots: s3://BUCKET/exports",
+    )
+    keep_exports_days: int = setting(
+        7, rules.whole(1, 3650), "how long the file of an export or analysis of a job is kept"
+    )
     keep_reviews_days: int = setting(
         30,
         rules.whole(1, 3650),
@@ -446,7 +455,7 @@ class StorageConfig:
     currency: str = setting("EUR", rules.CURRENCY, "currency of prices")
     snapshot_location: str | None = setting(
         None,
-        rules.SNAPSHOT_LOCATION,
+        rules.LOCATION,
         "where snapshots are; unset: snapshots in s3_bucket, or without S3 below local_base_path",
     )
     snapshot_schedule: SnapshotSchedule = field(
@@ -569,6 +578,25 @@ class StorageConfig:
             return f"{self.s3_bucket}/snapshots" if self.cloud_configured else None
         bucket = self.snapshot_location.removeprefix(_S3)
         return None if bucket == self.snapshot_location else bucket
+
+    @property
+    def export_bucket(self) -> str | None:
+        """The bucket of the exports of jobs and the part of it; None: they are on disk."""
+        location = self.export_location or ""
+        return location.removeprefix(_S3) if location.startswith(_S3) else None
+
+    @property
+    def export_folder(self) -> Path:
+        """The folder of the exports of jobs, if they are on disk."""
+        return Path(self.export_location or self.local_base_path / "exports")
+
+    @property
+    def buckets_of_evidence(self) -> frozenset[str]:
+        """The buckets in which evidence or snapshots are."""
+        snapshots = (self.snapshot_bucket or self.s3_bucket).partition("/")[0]
+        # A route of another type is reported by the rule of the setting.
+        routes = (getattr(one, "bucket", "") for one in self.s3_buckets)
+        return frozenset({self.s3_bucket, snapshots, *routes})
 
     @property
     def snapshot_folder(self) -> Path:
@@ -697,10 +725,16 @@ class StorageConfig:
         """The zone in which naive times are interpreted."""
         return ZoneInfo(self.timezone)
 
-    def _snapshot_contradictions(self) -> Iterator[FieldProblem]:
-        if str(self.snapshot_location).startswith(_S3) and not self.cloud_configured:
-            message = "is in a bucket, and s3_access_key or s3_secret_key is missing"
-            yield FieldProblem("snapshot_location", message, "set both, or name a folder")
+    def _location_contradictions(self) -> Iterator[FieldProblem]:
+        for name in ("snapshot_location", "export_location"):
+            if str(getattr(self, name)).startswith(_S3) and not self.cloud_configured:
+                message = "is in a bucket, and s3_access_key or s3_secret_key is missing"
+                yield FieldProblem(name, message, "set both, or name a folder")
+        bucket, _, part = (self.export_bucket or "").partition("/")
+        if bucket and bucket in self.buckets_of_evidence and part.partition("/")[0] != "exports":
+            message = "is in a bucket with evidence or snapshots, and not below exports"
+            remedy = f"give s3://{bucket}/exports, or another bucket"
+            yield FieldProblem("export_location", message, remedy)
 
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}
@@ -727,7 +761,7 @@ class StorageConfig:
         if str(self.redis_host).startswith("/") and {"redis_tls", "redis_cluster"} & given:
             message = "is a socket, which supports neither TLS nor a cluster"
             yield FieldProblem("redis_host", message, "leave out redis_tls and redis_cluster")
-        yield from self._snapshot_contradictions()
+        yield from self._location_contradictions()
         if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
             yield FieldProblem(
                 "image_lossless", "must be false: JPEG can't be lossless", "use webp or png"

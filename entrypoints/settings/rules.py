@@ -224,7 +224,7 @@ BUCKET = text(
     "the name of a bucket: 3 to 63 letters, digits and . _ -",
     r"[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9]",
 )
-SNAPSHOT_LOCATION = text(
+LOCATION = text(
     "the absolute path of a folder, or s3://BUCKET/FOLDER",
     r"/[^\0]*|s3://[A-Za-z0-9][A-Za-z0-9._\-]{1,61}[A-Za-z0-9](/[A-Za-z0-9._\-]+)*",
     1024,

@@ -7,6 +7,7 @@ from typing import Unpack
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.cache.memory import InProcessCache
 from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.adapters.export_target.memory import InMemoryKeptExports
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.spool.memory import InMemorySpool
 from traffic_storage.domain.files import Tier
@@ -38,6 +39,7 @@ def in_memory_container(
         "local_store": InMemoryBlobStore(clock, tier=Tier.LOCAL, location="memory:/local"),
         "cloud_stores": [(cloud, None)],
         "cached_cloud_stores": [(cloud, None)],
+        "kept_exports": InMemoryKeptExports(clock),
         "snapshot_store": InMemoryBlobStore(clock, location="memory:/snapshots"),
     }
     usual = StorageConfig(

@@ -132,6 +132,7 @@ class TestAgreement:
             outcome = await service.container.reconcile().run(run, seen.append)
 
             assert isinstance(outcome.end, Done)
+            assert outcome.end.progress is not None
             assert outcome.end.progress.done == 2
 
     async def test_a_worker_has_the_job_for_each_store(self) -> None:

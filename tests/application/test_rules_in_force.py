@@ -282,6 +282,7 @@ async def test_a_walk_ends_when_other_rules_are_entered(rig: Rig) -> None:
         outcome = await service.container.handlers()[RECOMPUTE](old, lambda _: None)
         assert outcome.effect is None
         assert isinstance(outcome.end, Done)
+        assert outcome.end.progress is not None
         assert "other rules" in outcome.end.progress.message
     assert ends(rig)["image"][1] == "default-image"
 

@@ -495,6 +495,7 @@ async def test_jobs_of_snapshots_can_be_repeated() -> None:
             arguments = restoration(NAME, include_purged=include_purged)
             outcome = await jobs.restore(run(RESTORE, **arguments), lambda _progress: None)
             assert isinstance(outcome.end, Done)
+            assert outcome.end.progress is not None
             assert outcome.end.progress.done == 7
             assert outcome.end.progress.message == ""
 

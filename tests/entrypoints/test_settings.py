@@ -293,6 +293,13 @@ def test_a_wrong_part_of_a_route_is_named() -> None:
         ({"image_lossless": True, "image_format": "jpeg"}, {"image_lossless"}),
         ({"open_access": True, "api_keys": ["a:" + "0" * 64]}, {"open_access"}),
         ({"open_access": True, "api_keys_file": "/keys"}, {"open_access"}),
+        ({"snapshot_location": "s3://snapshots"}, {"snapshot_location"}),
+        ({"export_location": "s3://exports"}, {"export_location"}),
+        (
+            {"s3_access_key": "k", "s3_secret_key": "s", "s3_bucket": "evidence"}
+            | {"export_location": "s3://evidence/image"},
+            {"export_location"},
+        ),
     ],
 )
 def test_a_half_given_or_contradictory_group_is_refused(

@@ -211,6 +211,27 @@ END_JOB = Statement(
     ),
     ("id", "lease", "becomes", "pause", "uncounted", "why"),
 )
+END_DONE = Statement(
+    update(job)
+    .where(job.c.job_id == _given("id"), job.c.lease_id == _given("lease"), _in(JobState.RUNNING))
+    .values(
+        state=_word(JobState.DONE),
+        ended_at=NOW,
+        run_at=NOW,
+        leased_until=null(),
+        error=literal_column("''"),
+        # What is not given stays as it was reported last.
+        done=func.coalesce(cast(_given("so_far"), BigInteger), job.c.done),
+        total=case(
+            (cast(_given("so_far"), BigInteger).is_(None), job.c.total),
+            else_=cast(_given("of"), BigInteger),
+        ),
+        bytes=func.coalesce(cast(_given("moved"), BigInteger), job.c.bytes),
+        message=func.coalesce(cast(_given("text"), Text), job.c.message),
+        result=_given("made"),
+    ),
+    ("id", "lease", "so_far", "of", "moved", "text", "made"),
+)
 
 # Operators.
 CANCEL_READY = Statement(

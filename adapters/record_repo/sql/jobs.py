@@ -17,6 +17,7 @@ from traffic_storage.adapters.record_repo.sql.statement import Args
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import (
     Claim,
+    Done,
     Job,
     JobKind,
     NewJob,
@@ -185,6 +186,8 @@ def insertion(jobs: Sequence[NewJob]) -> Step:
 
 def ending(run: Run, end: RunEnd) -> Step:
     """Return the step that ends a run; it is refused if the lease is lost."""
+    if isinstance(end, Done):
+        return Step(statements.END_DONE, (rows.done_row(run, end),), 1)
     pause = pause_after(end) // timedelta(microseconds=1)
     becomes = state_after(end, run.attempt, run.max_attempts).value
     uncounted = int(not is_attempt(end))

@@ -44,7 +44,16 @@ from traffic_storage.domain.identifiers import (
 )
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt
-from traffic_storage.domain.jobs import Job, JobKind, JobState, NewJob, Priority, Progress
+from traffic_storage.domain.jobs import (
+    Done,
+    Job,
+    JobKind,
+    JobState,
+    NewJob,
+    Priority,
+    Progress,
+    Run,
+)
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.quarantine import Quarantined, QuarantineReason, QuarantineState
 from traffic_storage.domain.query import Cursor, JobsQuery
@@ -464,6 +473,18 @@ def new_job_row(job: NewJob) -> Args:
     return *row, job.priority.value, job.max_attempts, delay, needs(*needed)
 
 
+def done_row(run: Run, end: Done) -> Args:
+    """Return the arguments of the end of a run that has succeeded."""
+    progress = end.progress
+    so_far = (
+        (None, None, None, None)
+        if progress is None
+        else (progress.done, progress.total, progress.bytes, progress.message)
+    )
+    result = None if end.result is None else _json(end.result)
+    return run.job_id.bytes, run.lease_id.bytes, *so_far, result
+
+
 def needs(*stores: StoreId) -> str:
     """Return the text of the stores that a job needs."""
     return " ".join(stores)
@@ -473,7 +494,7 @@ def job_of(row: Row) -> Job:
     """Return the job of a row."""
     job_id, created_at, run_at, leased_until, ended_at, done, total, size, priority = row[:9]
     attempts, max_attempts, cancelling, _, kind, state, key, needed, owner = row[9:18]
-    message, error, arguments = row[18:21]
+    message, error, arguments, result = row[18:22]
     store_id, _, target_id = needed.partition(" ")
     return Job(
         job_id=UUID(bytes=job_id),
@@ -494,6 +515,7 @@ def job_of(row: Row) -> Job:
         ended_at=_moment_or_none(ended_at),
         store_id=StoreId(store_id) if store_id else None,
         target_id=StoreId(target_id) if target_id else None,
+        result=None if result is None else _frozen([result])[0],
     )
 
 

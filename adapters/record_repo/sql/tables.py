@@ -628,6 +628,7 @@ job = Table(
     Column("message", _text(), nullable=False),
     Column("error", _text(), nullable=False),
     Column("arguments", _text(), nullable=False),
+    Column("result", _text()),
     # Rows change often and live shortly: dead versions must not pile up in the indexes.
     postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "70"},
 )

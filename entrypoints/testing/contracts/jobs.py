@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 
 from traffic_storage.domain.changes import CommitUnit
+from traffic_storage.domain.frozen_json import frozen_json
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import (
@@ -261,6 +262,22 @@ class JobsContract:
             assert (renewal.lost, renewal.cancelling) == (frozenset(), frozenset())
         assert await repo.claim(a_claim()) == []
         assert (await found(repo, job)).progress == progress
+
+    async def test_the_end_has_progress_and_result(self, repo: RecordRepo) -> None:
+        """finish: a job that is done shows how far it came at its end, and what it has made."""
+        job, other = new_job(), new_job()
+        await repo.enqueue([job, other])
+        claim = a_claim()
+        runs = {run.job_id: run for run in await repo.claim(claim)}
+        reported = Progress(3, 10, 4096, "third")
+        await repo.renew(dict.fromkeys(runs, reported), claim.lease_id, LEASE)
+        at_end, result = Progress(10, None, 8192, ""), {"rows": 10, "of": ["ä", None]}
+        await repo.finish(runs[job.job_id], Done(at_end, result))
+        held = await found(repo, job)
+        assert (held.progress, held.result) == (at_end, frozen_json(result))
+        await repo.finish(runs[other.job_id], Done())
+        held = await found(repo, other)
+        assert (held.progress, held.result) == (reported, None)
 
     async def test_a_lost_lease_is_told(self, repo: RecordRepo, later: Later) -> None:
         """renew: names the jobs whose lease was lost, and changes nothing of them."""

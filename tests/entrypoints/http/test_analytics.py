@@ -1,9 +1,12 @@
 """`/analytics/…`."""
 
 import httpx
+import pytest
 
+from tests.entrypoints.http.conftest import do_jobs
 from tests.entrypoints.http.test_scopes import CAMERA, serving, with_key
 from tests.support.media import shipped_jpeg
+from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.settings import StorageConfig
 
 
@@ -35,6 +38,21 @@ async def test_quality_and_violations(client: httpx.AsyncClient) -> None:
     assert (await client.get("/analytics/quality?sample_size=0")).status_code == 422
     patterns = (await client.get("/analytics/violations")).json()
     assert (patterns["violations"], len(patterns["by_hour"])) == (0, 24)
+
+
+@pytest.mark.parametrize(
+    "what", ["quality?sample_size=10&device_id=cam_1", "storage?seed=3", "violations"]
+)
+async def test_a_job_makes_the_analysis_that_is_fetched_later(
+    client: httpx.AsyncClient, container: Container, what: str
+) -> None:
+    await stored(client, "X")
+    asked = await client.get(f"/analytics/{what}", headers={"Prefer": "respond-async"})
+    assert asked.status_code == 202
+    place = asked.headers["location"]
+    assert (await client.get(place)).status_code == 202
+    await do_jobs(container)
+    assert (await client.get(place)).json() == (await client.get(f"/analytics/{what}")).json()
 
 
 async def test_a_key_that_is_bound_to_devices_sees_no_analysis(settings: StorageConfig) -> None:

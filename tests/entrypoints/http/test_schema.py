@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.entrypoints.http.conftest import do_jobs
 from tests.entrypoints.http.evidence import IMAGE, RECORD, video
 from tests.entrypoints.http.live import LiveServer
 from traffic_storage.adapters.clock.manual import ManualClock
@@ -138,8 +139,6 @@ async def _serve(
 ) -> None:
     try:
         repo = container._record_repo()
-        await repo.enqueue([NewJob(job_id, JobKind("sweep")) for job_id in JOBS.values()])
-        await repo.cancel_job(JOBS["/jobs/{job_id}/retry"])
         for incident_id in INCIDENTS.values():
             file_id = FileId(f"file-{incident_id}")
             kind = IncidentKind.BLOCKED_EVIDENCE
@@ -149,6 +148,9 @@ async def _serve(
             transport = httpx.AsyncHTTPTransport(retries=5)
             async with httpx.AsyncClient(base_url=server.url, transport=transport) as client:
                 await _store_some(client, container)
+            # Last, so that nothing has done them.
+            await repo.enqueue([NewJob(job_id, JobKind("sweep")) for job_id in JOBS.values()])
+            await repo.cancel_job(JOBS["/jobs/{job_id}/retry"])
             ready.set()
             await asyncio.to_thread(stop.wait)
     finally:
@@ -171,6 +173,9 @@ async def _store_some(client: httpx.AsyncClient, container: Container) -> None:
     await container.purge().due()
     for address in ("/files/deleted", "/violations/V-deleted"):
         await client.delete(address, params=DELETION)
+    asked = await client.get("/exports/violations", headers={"Prefer": "respond-async"})
+    ENDING["/exports/{job_id}", "GET"] = {"job_id": asked.json()["job_id"]}
+    await do_jobs(container)
     for name in ("S-1", "S-doomed"):
         made = await client.post("/lifecycle/snapshot", json={"name": name})
         assert made.status_code == 201

@@ -6,6 +6,7 @@ from tests.crash.points.scenario import Scenario
 from tests.crash.points.scenarios import (
     copies,
     deletion,
+    exports,
     migration,
     rebuild,
     reconcile,
@@ -21,5 +22,6 @@ _ALL: tuple[Scenario, ...] = (
     *reconcile.SCENARIOS,
     *rebuild.SCENARIOS,
     *migration.SCENARIOS,
+    *exports.SCENARIOS,
 )
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

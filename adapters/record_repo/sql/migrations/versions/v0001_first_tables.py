@@ -378,6 +378,7 @@ def _make_jobs() -> None:
         sa.Column("message", _text(), nullable=False),
         sa.Column("error", _text(), nullable=False),
         sa.Column("arguments", _text(), nullable=False),
+        sa.Column("result", _text()),
         sa.PrimaryKeyConstraint("job_id", name="job_pkey"),
         postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "70"},
     )
