@@ -23,8 +23,10 @@ class Parts:
 
         Raises:
             CatalogueUnavailable: the database can't be reached, or the service is closed.
-            ConfigurationError: the tables of the database are newer than this version.
+            ConfigurationError: the tables of the database are newer than this version, or a file that
+                a setting names is wrong.
             WrongHome: the service was started in another process or on another event loop.
         """
+        self.container.profiles()
         await self.container.runtime().start()
         return self.container

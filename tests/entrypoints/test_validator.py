@@ -12,6 +12,7 @@ from tests.support.damage import blurred
 from tests.support.media import encode, photograph, shipped_jpeg, truncated, video
 from traffic_storage import (
     RECORD_CHECKS,
+    ConfigurationError,
     DataValidator,
     Finding,
     InvalidInput,
@@ -196,6 +197,10 @@ async def test_completeness_is_judged_of_what_the_service_returns(tmp_path: Path
     }
     assert validator.check_completeness(violation, files)["exportable_as_evidence"]
     own = tmp_path / "profiles.toml"
+    own.write_text("[[profiles]]\nprofile_id = 7\n")
+    with pytest.raises(ConfigurationError, match=r"profiles\[1\]\.profile_id: must be of type str"):
+        async with StorageService(StorageConfig(local_base_path=tmp_path, profiles_file=own)):
+            pass
     own.write_text(
         '[[profiles]]\nprofile_id = "own"\nviolation_type = "speed"\njurisdiction = "ES"\n'
         'legal_source = "an agreement"\n'

@@ -72,6 +72,7 @@ async def _findings(
         return
     yield machine.settings_file(settings_file(session.config)[0], settings)
     yield machine.admission(settings)
+    yield machine.profiles(settings)
     yield machine.clock()
     yield machine.signing_key(settings)
     for finding in machine.base_path(settings):

@@ -15,6 +15,7 @@ from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, p
 from traffic_storage.entrypoints.http.security.authentication import access_policy
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.settings.config import SECRETS
+from traffic_storage.entrypoints.settings.profiles_file import configured_profiles
 from traffic_storage.entrypoints.signing import KEY_FILE
 
 _SLOW_FLUSH_SECONDS = 0.1
@@ -51,6 +52,17 @@ def admission(settings: StorageConfig) -> Finding:
             "unless this is intended, set api_keys (traffic-storage keys new) instead of open_access",
         )
     return ok("access", policy.summary)
+
+
+def profiles(settings: StorageConfig) -> Finding:
+    """Check the completeness profiles that gate evidence packages."""
+    try:
+        found = configured_profiles(settings)
+    except ConfigurationError as error:
+        return problem("profiles", error.message, error.remedy or "correct the file")
+    if found.default is None:
+        return noted("profiles", "no evidence_profile is set: packages are not checked by one")
+    return ok("profiles", ", ".join(one.profile_id for one in found.default.profiles))
 
 
 def clock() -> Finding:

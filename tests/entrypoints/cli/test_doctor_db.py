@@ -81,6 +81,18 @@ def test_a_fresh_home_is_in_order_and_stays_untouched(shell: Shell) -> None:
     assert not shell.base.exists()
 
 
+def test_wrong_profiles_are_named_with_their_file(shell: Shell, tmp_path: Path) -> None:
+    profiles, config = tmp_path / "profiles.toml", tmp_path / "config.toml"
+    config.write_text('profiles_file = "profiles.toml"\nevidence_profile = "own"\n')
+    table = '[[profiles]]\nprofile_id = "own"\nviolation_type = "speed"\njurisdiction = "ES"\n'
+    profiles.write_text(table)
+    found = findings(shell, "--config", config, code=3)["profiles"]
+    assert f"profiles[1].legal_source: is missing (in {profiles})" in found["detail"]
+    profiles.write_text(f'{table}legal_source = "an agreement"\n')
+    found = findings(shell, "--config", config)["profiles"]
+    assert (found["status"], found["detail"]) == ("ok", "own")
+
+
 def test_a_used_home_is_in_order_and_nothing_is_left_in_it(shell: Shell) -> None:
     used(shell.base)
     before = {path for path in shell.base.rglob("*") if path.is_file()}
