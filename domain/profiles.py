@@ -410,6 +410,8 @@ def _clock(
 
 def _age(proof: ClockProof, synchronised: object, at: datetime) -> tuple[Finding, ...]:
     path, remedy = "camera_info.clock.synchronised_at", "synchronise the device's clock"
+    if synchronised is None:
+        return (error("no_clock_proof", path, "is not given", remedy),)
     try:
         age = at - instant(parse_time(synchronised, path), _UTC, path).at
     except InvalidInput as wrong:
@@ -423,6 +425,8 @@ def _age(proof: ClockProof, synchronised: object, at: datetime) -> tuple[Finding
 
 def _offset(proof: ClockProof, offset: object) -> tuple[Finding, ...]:
     path, remedy = "camera_info.clock.offset_ms", "synchronise the device's clock"
+    if offset is None:
+        return (error("no_clock_proof", path, "is not given", remedy),)
     if isinstance(offset, bool) or not isinstance(offset, int | float):
         return (error("no_clock_proof", path, f"is {shown(offset)}, not a number", remedy),)
     most = proof.max_offset / timedelta(milliseconds=1)

@@ -72,11 +72,14 @@ async def _findings(
         return
     yield machine.settings_file(settings_file(session.config)[0], settings)
     yield machine.admission(settings)
-    yield machine.profiles(settings)
+    profiles = machine.profiles(settings)
+    yield profiles
     yield machine.clock()
     yield machine.signing_key(settings)
     for finding in machine.base_path(settings):
         yield finding
+    if profiles.status is Status.PROBLEM:
+        return  # No part that needs them can be built.
     async for finding in _of_services(container, settings, adopt_store, seconds):
         yield finding
 
