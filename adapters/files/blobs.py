@@ -63,7 +63,7 @@ _STEP_BYTES = 1024 * 1024
 _FILES_AHEAD = 4
 _MEASURE_BYTES = 4 * 1024 * 1024
 # Locks of writers: enough that two keys written at the same time rarely share one.
-_TURNS = 4096
+_TURNS = 512
 # O_NONBLOCK: opening a pipe must not block.
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 # The file system has no extended attributes, or no room for this one.

@@ -1,12 +1,18 @@
 """The command line: `traffic-storage`."""
 
+import gc
 import io
 import signal
 import sys
 
+# How many objects may come into being between two runs of the garbage collector. With Python's own
+# 700 a sixth of the time that a command takes to start is spent on looking at modules.
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+
 
 def main() -> None:
     """Run the command in `sys.argv` and exit with its exit code."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The reader of a pipe receives each line as soon as it is written.
         sys.stdout.reconfigure(line_buffering=True)
