@@ -11,16 +11,16 @@ from tests.entrypoints.cli.command import Program, Shell, set_environment
 def shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Shell:
-    """Commands run in this process, in a fresh home."""
+    """Commands run in this process, in a fresh home, the same as that of `program`."""
     home = tmp_path / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     set_environment(monkeypatch, home)
     return Shell(home, capsys)
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """The installed program, in a fresh home."""
+    """The installed program, in a fresh home, the same as that of `shell`."""
     home = tmp_path / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     return Program(home)

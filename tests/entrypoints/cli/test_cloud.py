@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.entrypoints.cli.command import PROGRAM, Program
+from tests.entrypoints.cli.command import PROGRAM, Program, Shell
 from tests.entrypoints.cli.test_get import FILM
 from tests.support.servers import Bucket
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
@@ -14,12 +14,12 @@ RUNS = 2
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, s3_bucket: Bucket) -> Program:
+def cloud(
+    shell: Shell, tmp_path: Path, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> Program:
     """The program on a bucket that holds the film F, of several segments."""
-    home = tmp_path / "home"
-    home.mkdir()
     program = Program(
-        home,
+        shell.home,
         {
             "TRAFFIC_STORAGE_STRATEGY": "CLOUD_ONLY",
             "TRAFFIC_STORAGE_S3_ENDPOINT": s3_bucket.endpoint,
@@ -29,7 +29,9 @@ def cloud(tmp_path: Path, s3_bucket: Bucket) -> Program:
         },
     )
     (tmp_path / "f.mp4").write_bytes(FILM)
-    program("store", tmp_path / "f.mp4", "--file-id", "F")
+    for name, value in program.environment.items():
+        monkeypatch.setenv(name, value)
+    shell("store", tmp_path / "f.mp4", "--file-id", "F")
     return program
 
 

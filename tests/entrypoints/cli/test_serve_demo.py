@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.entrypoints.cli.command import LONGEST_SECONDS, Program, interrupt, read_until
+from tests.entrypoints.cli.command import (
+    LONGEST_SECONDS,
+    Program,
+    Shell,
+    interrupt,
+    read_until,
+)
 from tests.entrypoints.cli.test_doctor_db import with_servers
 from tests.support.servers import Bucket, Database, RedisAddress
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
@@ -52,8 +58,8 @@ def test_it_serves_until_it_is_stopped(program: Program, number: int) -> None:
     assert "Traceback" not in told + err
 
 
-def test_it_says_who_may_come_in(program: Program, tmp_path: Path) -> None:
-    key = program("keys", "new", "--json").value
+def test_it_says_who_may_come_in(program: Program, shell: Shell, tmp_path: Path) -> None:
+    key = shell("keys", "new", "--json").value
     file = tmp_path / "config.toml"
     file.write_text(f'api_keys = ["{key["setting"]}"]\n')
 
@@ -78,29 +84,21 @@ def test_it_says_who_may_come_in(program: Program, tmp_path: Path) -> None:
     assert (line["method"], line["path"]) == ("GET", "/storage/stats")
 
 
-def test_without_keys_it_says_that_only_this_machine_is_served(program: Program) -> None:
-    with program.started("serve", "--port", "0", "--host", "0.0.0.0") as process:
-        told = read_until(process, "stderr", "files on this machine")
-        interrupt(process)
-
-    assert "accepts only requests from its own machine" in told
-    assert "set api_keys before you use a proxy" in told
-
-
-def test_the_host_of_a_target_in_absolute_form_counts(program: Program) -> None:
+def test_without_keys_only_this_machine_is_served(program: Program) -> None:
     def asked(port: int, target: str) -> bytes:
         with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
             head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             connection.sendall(head.encode())
             return connection.makefile("rb").readline().split()[1]
 
-    with program.started("serve", "--port", "0") as process:
+    with program.started("serve", "--port", "0", "--host", "0.0.0.0") as process:
         told = read_until(process, "stderr", "files on this machine")
         port = int(address_in(told).rpartition(":")[2])
         statuses = [
             asked(port, target)
             for target in (
                 "/storage/stats",
+                # The host of a target in absolute form counts, not the header's.
                 f"http://localhost:{port}/storage/stats",
                 "http://evidence.example.org/storage/stats",
                 "http://localhost@evidence.example.org/storage/stats",
@@ -108,12 +106,16 @@ def test_the_host_of_a_target_in_absolute_form_counts(program: Program) -> None:
         ]
         interrupt(process)
 
+    assert "accepts only requests from its own machine" in told
+    assert "set api_keys before you use a proxy" in told
     assert statuses == [b"200", b"200", b"403", b"403"]
 
 
-def test_links_lead_to_the_port_that_is_served(program: Program, tmp_path: Path) -> None:
+def test_links_lead_to_the_port_that_is_served(
+    program: Program, shell: Shell, tmp_path: Path
+) -> None:
     (tmp_path / "m.json").write_text('{"vehicles": 7}')
-    program("store", tmp_path / "m.json", "--file-id", "M")
+    shell("store", tmp_path / "m.json", "--file-id", "M")
 
     with program.started("serve", "--port", "0") as process:
         address = address_in(read_until(process, "stderr", "files on this machine"))
@@ -151,21 +153,23 @@ def test_a_stalled_upload_does_not_hold_the_end_up_for_long(
 
 
 @pytest.mark.parametrize("command", [("serve",), ("demo",)])
-def test_a_port_in_use_is_told_at_once(program: Program, command: tuple[str, ...]) -> None:
+def test_a_port_in_use_is_told_at_once(shell: Shell, command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = program(*command, "--port", str(taken.getsockname()[1]), code=7)
+        result = shell(*command, "--port", str(taken.getsockname()[1]), code=7)
 
     assert "in use" in result.err
     assert result.out == ""
 
 
-def test_a_host_that_is_none_is_told(program: Program) -> None:
-    assert "can't listen" in program("serve", "--host", "203.0.113.1", code=7).err
-    assert "a port is a number from 0 to 65535" in program("serve", "--port", "70000", code=7).err
+def test_a_host_that_is_none_is_told(shell: Shell) -> None:
+    assert "can't listen" in shell("serve", "--host", "203.0.113.1", code=7).err
+    assert "a port is a number from 0 to 65535" in shell("serve", "--port", "70000", code=7).err
 
 
-def test_the_demo_runs_twice_in_a_fresh_home(program: Program) -> None:
-    first, second = program("demo", "--once"), program("demo", "--once")
+def test_the_demo_runs_twice_in_a_folder_of_its_own(program: Program, tmp_path: Path) -> None:
+    settings = {"TRAFFIC_STORAGE_LOCAL_BASE_PATH": str(tmp_path / "evidence")}
+    demo = Program(program.home, settings)
+    first, second = demo("demo", "--once"), demo("demo", "--once")
 
     for result in (first, second):
         assert "9 violations" in result.out or "violations  9" in result.out
@@ -174,17 +178,9 @@ def test_the_demo_runs_twice_in_a_fresh_home(program: Program) -> None:
         assert result.err == ""
     assert "already stored" not in first.out
     assert second.out.count("already stored") == 9
-
-
-def test_the_demo_keeps_to_a_folder_of_its_own(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    program = Program(home, {"TRAFFIC_STORAGE_LOCAL_BASE_PATH": str(tmp_path / "evidence")})
-
-    program("demo", "--once")
-
     assert not (tmp_path / "evidence").exists()
-    assert (home / ".local" / "share" / "traffic-storage-demo" / "catalogue.sqlite3").exists()
+    own = program.home / ".local" / "share" / "traffic-storage-demo"
+    assert (own / "catalogue.sqlite3").exists()
 
 
 def test_the_demo_can_leave_nothing_behind(program: Program, tmp_path: Path) -> None:
@@ -196,12 +192,12 @@ def test_the_demo_can_leave_nothing_behind(program: Program, tmp_path: Path) -> 
 
 
 def test_the_demo_puts_nothing_for_good_where_it_shall_leave_nothing(
-    program: Program, tmp_path: Path
+    shell: Shell, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(f'local_base_path = "{tmp_path / "evidence"}"\n')
 
-    result = program("demo", "--once", "--temporary", "--config", file, code=2)
+    result = shell("demo", "--once", "--temporary", "--config", file, code=2)
 
     assert "--temporary" in result.err
     assert not (tmp_path / "evidence").exists()
@@ -230,18 +226,19 @@ def test_the_demo_serves_what_it_stored_and_its_lines_work(program: Program) -> 
     assert err.splitlines()[-1] == "stopped"
 
 
-def test_the_demo_can_be_interrupted_while_it_works(program: Program) -> None:
+def test_the_demo_can_be_interrupted_while_it_works(program: Program, shell: Shell) -> None:
     with program.started("demo", "--once") as process:
         read_until(process, "stdout", "cameras")
         _, err = interrupt(process)
 
     assert process.returncode == ExitCode.INTERRUPTED
     assert err == "interrupted\n"
-    assert program("demo", "--once").code == ExitCode.OK
+    assert shell("demo", "--once").code == ExitCode.OK
 
 
 def test_the_demo_runs_on_the_real_thing_that_a_named_file_says(
     program: Program,
+    shell: Shell,
     tmp_path: Path,
     postgres_database: Database,
     s3_bucket: Bucket,
@@ -253,16 +250,16 @@ def test_the_demo_runs_on_the_real_thing_that_a_named_file_says(
 
     assert "strategy HYBRID" in out
     assert "each byte is as it was stored" in out
-    assert program("stats", "--config", file, "--json").value["cloud_storage"]["files"] == 3
+    assert shell("stats", "--config", file, "--json").value["cloud_storage"]["files"] == 3
 
 
-def test_what_another_version_of_the_demo_drew_is_told(program: Program, tmp_path: Path) -> None:
+def test_what_another_version_of_the_demo_drew_is_told(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('{"vehicles": 7}')
     base = tmp_path / "demo"
     for day in (datetime.now(UTC), datetime.now(UTC) + timedelta(minutes=10)):
         snapshot = f"DEMO-{day:%Y%m%d}-snapshot"
-        program("store", tmp_path / "m.json", "--file-id", snapshot, "--base-path", base)
+        shell("store", tmp_path / "m.json", "--file-id", snapshot, "--base-path", base)
 
-    result = program("demo", "--once", "--base-path", base, code=2)
+    result = shell("demo", "--once", "--base-path", base, code=2)
 
     assert "--temporary" in result.err

@@ -281,7 +281,9 @@ def test_data_stays_on_stdout_while_a_bar_is_shown(shell: Shell, evidence: Path)
     assert '"path"' not in bar
 
 
-def test_it_can_be_interrupted_and_run_again(program: Program, tmp_path: Path) -> None:
+def test_it_can_be_interrupted_and_run_again(
+    program: Program, shell: Shell, tmp_path: Path
+) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     for place in range(400):
@@ -291,10 +293,10 @@ def test_it_can_be_interrupted_and_run_again(program: Program, tmp_path: Path) -
         assert process.stdout is not None
         process.stdout.readline()
         _, err = interrupt(process)
-    again = program("store", folder, "--json")
+    again = shell("store", folder, "--json")
 
     assert process.returncode == ExitCode.INTERRUPTED
     assert err == "interrupted\n"
     assert len(again.lines) == 400
     assert any(not line["created"] for line in again.lines)
-    assert program("stats", "--json").value["local_storage"]["files"] == 400
+    assert shell("stats", "--json").value["local_storage"]["files"] == 400
