@@ -194,17 +194,18 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 async def test_a_hostile_form_is_refused_and_leaves_nothing(
-    client: httpx.AsyncClient, case: Hostile
+    client: httpx.AsyncClient, subtests: pytest.Subtests
 ) -> None:
-    response = await client.post(case.path, files=case.files, data=case.data)
-    document = problem(response, case.status, case.name)
-    assert fields_of(document) == list(case.fields)
-    assert all(error["message"] and error["remedy"] for error in document["errors"])
-    # What it quotes is short.
-    assert len(response.content) < 20_000
-    assert await counted(client) == (0, 0)
+    for name, case in CASES.items():
+        with subtests.test(name):
+            response = await client.post(case.path, files=case.files, data=case.data)
+            document = problem(response, case.status, case.name)
+            assert fields_of(document) == list(case.fields)
+            assert all(error["message"] and error["remedy"] for error in document["errors"])
+            # What it quotes is short.
+            assert len(response.content) < 20_000
+            assert await counted(client) == (0, 0)
 
 
 @pytest.mark.parametrize("name", ["file", "device_id"])
@@ -259,17 +260,17 @@ BAD_BODIES: dict[str, tuple[str | None, bytes, int, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_BODIES.values(), ids=list(BAD_BODIES))
 async def test_a_bad_body_is_refused_and_leaves_nothing(
-    client: httpx.AsyncClient, case: tuple[str | None, bytes, int, str, str]
+    client: httpx.AsyncClient, subtests: pytest.Subtests
 ) -> None:
-    content_type, body, status, name, field_name = case
-    headers = {"Content-Type": content_type} if content_type else {}
-    response = await client.post("/files/upload/image", content=body, headers=headers)
-    document = problem(response, status, name)
-    assert fields_of(document) == [field_name]
-    assert document["errors"][0]["remedy"]
-    assert await counted(client) == (0, 0)
+    for case, (content_type, body, status, name, field_name) in BAD_BODIES.items():
+        with subtests.test(case):
+            headers = {"Content-Type": content_type} if content_type else {}
+            response = await client.post("/files/upload/image", content=body, headers=headers)
+            document = problem(response, status, name)
+            assert fields_of(document) == [field_name]
+            assert document["errors"][0]["remedy"]
+            assert await counted(client) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ DELETION = {"reason": "a test", "override": "1"}
 
 
 DOCUMENT = create_storage_app(container=in_memory_container()).openapi()
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 
 
 def cases() -> Iterator[tuple[str, str, GenerationMode]]:
@@ -215,7 +216,7 @@ def test_every_good_answer_is_as_published(url: str, path: str, method: str) -> 
 
 def explore(path: str, method: str, mode: GenerationMode, check: Callable[[Case], None]) -> None:
     """Run `check` on many cases of one operation."""
-    operation = schemathesis.openapi.from_dict(DOCUMENT)[path][method.upper()]
+    operation = SCHEMA[path][method.upper()]
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
