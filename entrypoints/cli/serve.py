@@ -15,7 +15,7 @@ from attrs import evolve
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note
-from traffic_storage.entrypoints.cli.session import Shared, load_injector
+from traffic_storage.entrypoints.cli.session import Shared, load_container
 from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
 from traffic_storage.entrypoints.logs import LogFormat, LogLevel
 
@@ -51,7 +51,7 @@ def serve(
     log_level:
         What is logged; info has a line for each request. Default: warning, with --verbose debug.
     """
-    load_injector()
+    load_container()
     from traffic_storage.adapters.clock.system import SystemClock
     from traffic_storage.entrypoints.http.security.authentication import access_policy
 

@@ -71,20 +71,20 @@ class Session:
         Raises:
             ConfigurationError: settings are wrong, or settings that the strategy needs are missing.
         """
-        load_injector()
+        load_container()
         from traffic_storage.entrypoints.container import build
 
         return build(evolve(settings or self.settings(), workers=0))
 
 
-def load_injector() -> None:
-    """Import dependency_injector without the web frameworks that it would import.
+def load_container() -> None:
+    """Import the container without the web frameworks that dependency_injector would import.
 
     It imports them where they are installed, for its wiring, which is not used: a fifth of the time
-    that a command takes to start. Call this before what imports the container.
+    that a command takes to start. Call this before anything else imports the container.
     """
     with _absent("fastapi", "pydantic_settings", "starlette", "werkzeug", "yaml"):
-        import dependency_injector.containers  # noqa: F401 - loads it
+        import traffic_storage.entrypoints.container  # noqa: F401 - loads it
 
 
 @asynccontextmanager

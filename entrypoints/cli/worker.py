@@ -4,7 +4,7 @@ import asyncio
 import signal
 
 from traffic_storage.entrypoints.cli.output import note
-from traffic_storage.entrypoints.cli.session import Shared, load_injector, opened
+from traffic_storage.entrypoints.cli.session import Shared, load_container, opened
 from traffic_storage.entrypoints.logs import LogFormat, LogLevel
 
 
@@ -31,7 +31,7 @@ async def worker(
     """
     from attrs import evolve
 
-    load_injector()
+    load_container()
     from traffic_storage.entrypoints.container import build
 
     session.log_as(log_format, log_level)
