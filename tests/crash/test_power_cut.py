@@ -20,7 +20,8 @@ def test_nothing_that_was_acknowledged_is_lost(disk: str, paced: bool) -> None:
 
 @pytest.mark.parametrize("disk", sorted(CONTROLS))
 def test_a_writer_that_flushes_nothing_loses(disk: str) -> None:
-    assert any(result.lost for result in cut(disk, cuts=2, paced=False))
+    # A slow machine may have written all by itself before a cut; the first loss ends this.
+    assert any(result.lost for result in cut(disk, cuts=20, paced=False))
 
 
 def test_nothing_is_lost_or_broken_when_the_current_of_a_whole_service_is_cut() -> None:
@@ -31,4 +32,4 @@ def test_nothing_is_lost_or_broken_when_the_current_of_a_whole_service_is_cut() 
 
 @pytest.mark.parametrize("part", CARELESS)
 def test_a_service_with_a_part_that_acknowledges_without_a_flush_loses(part: str) -> None:
-    assert any(result.lost for result in cut_service(cuts=3, careless=part))
+    assert any(result.lost for result in cut_service(cuts=20, careless=part))
