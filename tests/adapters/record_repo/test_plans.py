@@ -182,7 +182,7 @@ def _jobs() -> Iterator[Args]:
         yield (
             *(uuid4().bytes, _AT + n, _AT + n, lease, ended),
             *(0, None, 0, 1, 0, 8, False, uuid4().bytes if lease else None),
-            *(f"kind-{n % 7}", state, key, "disk", None, "", "", "{}"),
+            *(f"kind-{n % 7}", state, key, "disk", None, "", "", "{}", None),
         )
 
 
