@@ -43,6 +43,9 @@ from traffic_storage.domain.times import parse_time
 MOST_PART_BYTES = 1024 * 1024
 """A part is written when it is this long; its last row may make it longer, up to 4 MiB."""
 
+MAX_TEXT_BYTES = 64 * 1024 * 1024
+"""The largest text of a snapshot location: a manifest of about 200,000 parts, each of a MiB or two."""
+
 SEALED = "sealed"
 """The folder of the manifests of complete snapshots in a snapshot location."""
 

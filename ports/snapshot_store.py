@@ -35,7 +35,7 @@ class SnapshotTexts(Protocol):
 
     @abstractmethod
     async def put_text(self, folder: TextFolder, name: str, text: bytes) -> None:
-        """Write a text of at most 4 MiB, durably. It is whole or absent, whatever fails.
+        """Write a text of at most `MAX_TEXT_BYTES`, durably. It is whole or absent, whatever fails.
 
         Create-only. Succeeds if there is a text with this name and content.
 

@@ -16,6 +16,7 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
+from traffic_storage.domain.snapshot import MAX_TEXT_BYTES
 from traffic_storage.domain.verification import (
     Span,
     check_measured,
@@ -195,7 +196,7 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
             )
 
     async def text(self, folder: TextFolder, name: str) -> bytes | None:
-        return await self._reading.run(self._folder.note, folder.value, name)
+        return await self._reading.run(self._folder.note, folder.value, name, MAX_TEXT_BYTES)
 
     async def text_names(self, folder: TextFolder) -> Sequence[str]:
         return await self._reading.run(self._folder.notes, folder.value)

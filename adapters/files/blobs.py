@@ -361,18 +361,21 @@ class BlobFolder:
                 write_all(staged.fd, text)
                 if publish(staged, place, always):
                     return
-        if self.note(path, name) != text:
+        if self.note(path, name, len(text) + 1) != text:
             raise BlobConflict(f"{self.place} has another note {name}")
 
-    def note(self, path: str, name: str) -> bytes | None:
-        """Return the content of a small file in the folder `path`; None if it does not exist."""
+    def note(self, path: str, name: str, limit_bytes: int = MAX_NOTE_BYTES) -> bytes | None:
+        """Return the content of a small file in the folder `path`; None if it does not exist.
+
+        What is behind `limit_bytes` is left out.
+        """
         with translated(self.place):
             try:
                 folder = self._folders.for_reading(path, fresh=True)
                 file = Descriptor(os.open(name, _OPEN, dir_fd=folder.fd))
             except FileNotFoundError:
                 return None
-            return read_all(file.fd, min(os.fstat(file.fd).st_size, MAX_NOTE_BYTES))
+            return read_all(file.fd, min(os.fstat(file.fd).st_size, limit_bytes))
 
     def notes(self, path: str) -> list[str]:
         """Return the names of the small files in the folder `path`, in ascending order."""

@@ -19,6 +19,7 @@ from traffic_storage.application.snapshots.location import (
     SnapshotBusy,
     SnapshotExists,
     SnapshotLocation,
+    SnapshotTooLarge,
     digests_in,
 )
 from traffic_storage.application.snapshots.rows import WriteRows, WrittenRows
@@ -29,6 +30,7 @@ from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.snapshot import (
+    MAX_TEXT_BYTES,
     PartKind,
     PinSnapshot,
     SnapshotManifest,
@@ -48,6 +50,7 @@ Report = Callable[[Progress], None]
 
 _BATCH = 500
 _WRITE_SECONDS = 120
+_ROOM_BYTES = 1024 * 1024
 _SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 
@@ -93,6 +96,7 @@ class CreateSnapshot:
             SnapshotExists: there is a complete one with this name.
             NoSnapshotLocation: the location has something in it that is not of snapshots.
             SnapshotBusy: objects are being removed from the location.
+            SnapshotTooLarge: it has too many parts for one manifest.
             StorageUnavailable: the location, or a store with bytes of a file, can't be reached.
             StorageFull: the location has no space.
             CatalogueUnavailable: the database can't be reached.
@@ -105,6 +109,7 @@ class CreateSnapshot:
         rows = await self._write_rows()
         # Before the first file there is nothing to pin.
         await self._changes.apply(PinSnapshot(evolve(pin, newest=rows.newest or begun_at)))
+        _check_size(_manifest(name, begun_at, self._clock.now(), rows, _Copied()))
         copied = await self._copy(rows, report)
         manifest = _manifest(name, begun_at, self._clock.now(), rows, copied)
         await self._seal(manifest)
@@ -188,6 +193,14 @@ class _Copied:
     objects: int = 0
     size_bytes: int = 0
     lost: list[FileId] = field(factory=list)
+
+
+def _check_size(manifest: SnapshotManifest) -> None:
+    """Refuse what has too many parts before its bytes are copied."""
+    size_bytes = len(manifest.to_text())
+    # What is not known yet are the ids of files without intact bytes, of which few are listed.
+    if size_bytes > MAX_TEXT_BYTES - _ROOM_BYTES:
+        raise SnapshotTooLarge(size_bytes, MAX_TEXT_BYTES - _ROOM_BYTES)
 
 
 def _is_whole(head: BlobHead | BlobMissing, file: StoredFile) -> bool:

@@ -34,6 +34,18 @@ class SnapshotExists(WrongState):
         )
 
 
+class SnapshotTooLarge(WrongState):
+    """The manifest would be larger than a text of a snapshot location can be."""
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"the snapshot has too many parts: its manifest would have {size_bytes} bytes, "
+            f"and at most {limit_bytes} can be written",
+            remedy="set snapshot_database = false, back the database up with its own tools, and make "
+            "the snapshot again; or delete it, which ends what it keeps from being purged",
+        )
+
+
 class NoSnapshotLocation(WrongState):
     """The place has something in it that is not of snapshots."""
 

@@ -13,6 +13,7 @@ from attrs import evolve
 from tests.application.rig import Rig, Service, film, picture, violation_record
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.application.archive import NoArchive
+from traffic_storage.application.snapshots import create
 from traffic_storage.application.snapshots.jobs import (
     CREATE,
     RESTORE,
@@ -25,6 +26,7 @@ from traffic_storage.application.snapshots.location import (
     SnapshotBusy,
     SnapshotDamaged,
     SnapshotExists,
+    SnapshotTooLarge,
 )
 from traffic_storage.application.snapshots.restore import Restored, nothing_destroyed
 from traffic_storage.application.worker import GivenUp
@@ -317,17 +319,28 @@ async def test_a_file_without_a_good_copy_is_named() -> None:
             assert (found.files, found.damaged) == (6, 1)
 
 
+async def test_a_snapshot_of_too_many_parts_is_refused_before_its_bytes_are_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(create, "MAX_TEXT_BYTES", create._ROOM_BYTES + 100)
+    async with filled() as (_, service):
+        with pytest.raises(SnapshotTooLarge, match="too many parts"):
+            await service.container.create_snapshot()(NAME)
+        location = service.container.snapshot_location()
+        assert (await location.complete(), await location.unfinished()) == ([], [NAME])
+
+
 async def test_a_second_snapshot_shares_what_is_there() -> None:
     async with filled() as (rig, service):
-        create = service.container.create_snapshot()
-        first = await create(NAME)
+        make = service.container.create_snapshot()
+        first = await make(NAME)
         await service.image(picture(50), "new")
-        second = await create("second")
+        second = await make("second")
         assert (first.written_objects, second.written_objects) == (7, 1)
         with pytest.raises(SnapshotExists):
-            await create(NAME)
+            await make(NAME)
         with pytest.raises(InvalidInput):
-            await create("../x")
+            await make("../x")
         delete_snapshot = service.container.delete_snapshot()
         gone = await delete_snapshot("second")
         assert (gone.objects, gone.waits_for) == (1, ())

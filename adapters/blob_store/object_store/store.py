@@ -35,6 +35,7 @@ from traffic_storage.domain.manifest import (
     manifest_in,
     sidecar_key,
 )
+from traffic_storage.domain.snapshot import MAX_TEXT_BYTES
 from traffic_storage.domain.verification import (
     Segment,
     Span,
@@ -263,7 +264,7 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
         await self._put_small(f"{folder}/{name}", text)
 
     async def text(self, folder: TextFolder, name: str) -> bytes | None:
-        held = await self._bucket.note(f"{folder}/{name}", MAX_NOTE_BYTES)
+        held = await self._bucket.note(f"{folder}/{name}", MAX_TEXT_BYTES)
         return None if held is None else held.text
 
     async def text_names(self, folder: TextFolder) -> Sequence[str]:
@@ -310,7 +311,7 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
         try:
             await self._bucket.create_note(path, text)
         except (BlobConflict, StorageUnavailable) as error:
-            held = await self._bucket.note(path, MAX_NOTE_BYTES)
+            held = await self._bucket.note(path, MAX_TEXT_BYTES)
             if held is None:
                 self._refuse_contradiction(error)
                 raise

@@ -37,6 +37,13 @@ class SnapshotTextsContract:
         assert await location.text(SEALED, "one") == b"content"
         assert await location.text(ROWS, "one") is None
 
+    async def test_a_long_text_is_read_whole(self, location: SnapshotStore) -> None:
+        """put_text, text: a manifest of some MiB is not cut."""
+        text = b"a part of many " * 400_000
+        for _ in range(2):
+            await location.put_text(SEALED, "long", text)
+        assert await location.text(SEALED, "long") == text
+
     async def test_of_concurrent_texts_one_is_written(self, location: SnapshotStore) -> None:
         """put_text: of concurrent calls with other texts, one succeeds."""
         texts = [b"%d" % number for number in range(8)]
