@@ -32,6 +32,7 @@ from traffic_storage.entrypoints.http.openapi import DESCRIPTION, TAGS, complete
 from traffic_storage.entrypoints.http.request_body import Pace
 from traffic_storage.entrypoints.http.retention import RetentionParts
 from traffic_storage.entrypoints.http.routes import Parts, storage_routes
+from traffic_storage.entrypoints.http.routing import StorageRoute
 from traffic_storage.entrypoints.http.schemas import field_problems
 from traffic_storage.entrypoints.http.security.authentication import (
     AccessPolicy,
@@ -54,6 +55,9 @@ class StorageApp(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document of all routes, including those that an embedder added."""
+        for route in self.routes:
+            if isinstance(route, StorageRoute):
+                route.describe()
         plain = super().openapi()
         if self._completed is None or self._completed[0] is not plain:
             whole = completed(plain, self.routes, keys_needed=self.keys_needed)

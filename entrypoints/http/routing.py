@@ -1,10 +1,11 @@
 """Routes that FastAPI describes. Requests to an `AsgiRoute` do not pass through FastAPI."""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from fastapi.utils import create_model_field
 from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import Match
@@ -44,8 +45,12 @@ class StorageRoute(APIRoute):
     """A route with a declared access. A GET route also responds to HEAD.
 
     The route refuses unknown and repeated query fields. `errors` are the error classes that are
-    specific to the route; the description also gets those that any route can raise.
+    specific to the route; the description also gets those that any route can raise. Endpoints return
+    responses, so `response_model` (by default the annotation of what the endpoint returns) and the
+    models in `responses` only describe them.
     """
+
+    _views: Mapping[int | str | None, Any]
 
     def __init__(
         self,
@@ -55,20 +60,45 @@ class StorageRoute(APIRoute):
         method: str,
         access: Access,
         errors: Iterable[type[TrafficStorageError]] = (),
+        response_model: Any = None,  # noqa: ANN401 - any type that pydantic knows
         responses: Mapping[int | str, dict[str, Any]] | None = None,
         **described: Any,  # noqa: ANN401 - arguments of APIRoute
     ) -> None:
         self.traffic_storage_access = access
         self.served_methods = {method, "HEAD"} if method == "GET" else {method}
         described.setdefault("response_class", JsonResponse)
+        own = {status: dict(response) for status, response in (responses or {}).items()}
+        self._views = {status: response.pop("model", None) for status, response in own.items()}
+        self._views[None] = response_model or _returned(endpoint)
         super().__init__(
             path,
             endpoint,
             methods=[method],
-            responses={**dict(responses or {}), **problem_responses(problem_types(access, errors))},
+            response_model=None,
+            responses={**own, **problem_responses(problem_types(access, errors))},
             **described,
         )
         self.operation_id = described.get("operation_id") or self.name
+
+    def describe(self) -> None:
+        """Build the models of the responses, which only the OpenAPI document needs.
+
+        It takes longer than all else that a route is made of.
+        """
+        fields = {
+            status: create_model_field(
+                f"Response_{self.unique_id if status is None else f'{status}_{self.unique_id}'}",
+                view,
+                mode="serialization",
+            )
+            for status, view in self._views.items()
+            if view is not None
+        }
+        self._views = {}
+        self.response_field = fields.pop(None, self.response_field)
+        self.response_fields.update(
+            {status: made for status, made in fields.items() if status is not None}
+        )
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match HEAD to a GET route.
@@ -103,6 +133,12 @@ class StorageRoute(APIRoute):
                 yield from model.model_fields
             else:
                 yield parameter.alias
+
+
+def _returned(endpoint: Callable[..., Any]) -> Any:  # noqa: ANN401 - any annotation
+    """Return the annotation of what an endpoint returns; None if it is a response."""
+    view = get_type_hints(endpoint, include_extras=True).get("return")
+    return None if isinstance(view, type) and issubclass(view, Response) else view
 
 
 class AsgiRoute(StorageRoute):

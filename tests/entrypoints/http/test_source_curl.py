@@ -80,6 +80,19 @@ class Shell:
         )
         return json.loads(done.stdout)
 
+    def script(self, text: str) -> str:
+        """What several commands print, none of which may fail or complain."""
+        done = subprocess.run(
+            ["sh", "-e", "-c", text],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
 
 @pytest.fixture(params=["embedded", "servers"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
@@ -207,11 +220,17 @@ def text_of(value: object) -> str:
 @pytest.mark.parametrize("settings", ["embedded"], indirect=True)
 def test_the_commands_of_the_guide_work(shell: Shell) -> None:
     guide = (ROOT / "docs" / "guide.md").read_text("utf-8")
-    (block,) = (text for text in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) if "curl" in text)
+    asynchronous, block = (
+        text for text in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) if "curl" in text
+    )
     (shell.folder / "overview.jpg").write_bytes(shipped_jpeg())
     script = re.sub(r"^curl ", "curl -fsS ", block, flags=re.MULTILINE)
-    done = subprocess.run(
-        ["sh", "-e", "-c", script], cwd=shell.folder, capture_output=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
+    shell.script(script)
     assert (shell.folder / "copy.jpg").read_bytes() == shipped_jpeg()
+
+    ask, fetch = (line for line in asynchronous.splitlines() if line.startswith("curl"))
+    (place,) = re.findall(r"location: (\S+)", shell.script(f"SERVER={URL}; {ask}"), re.IGNORECASE)
+    assert place.startswith("/exports/")
+    # This service has no worker: the job waits.
+    fetch = fetch.replace("/exports/JOB_ID", place)
+    assert "202" in shell.script(f'SERVER={URL}; {fetch.partition("#")[0]} -w "%{{http_code}}"')
