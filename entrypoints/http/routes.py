@@ -517,7 +517,8 @@ def _exports(parts: Parts) -> list[StorageRoute]:
             responses={
                 200: {
                     "content": {
-                        one.media_type.partition(";")[0]: {"schema": _BYTES} for one in ExportFormat
+                        one.media_type.partition(";")[0]: {"schema": _schema_of(one.media_type)}
+                        for one in ExportFormat
                     },
                     "headers": _headers(**{"Content-Disposition": "a file name (RFC 6266)"}),
                 },
@@ -564,7 +565,7 @@ def _exports(parts: Parts) -> list[StorageRoute]:
             responses={
                 200: {
                     "content": {
-                        one: {"schema": _BYTES}
+                        one: {"schema": _schema_of(one)}
                         for one in (
                             *(kind.media_type.partition(";")[0] for kind in ExportFormat),
                             "application/zip",
@@ -695,6 +696,12 @@ def _download(
 # Client generators understand the first type; the ranges cover the types that are sent.
 _ANY_TYPE = ("application/octet-stream", "image/*", "video/*", "application/*")
 _BYTES = {"type": "string", "format": "binary"}
+
+
+def _schema_of(media_type: str) -> dict[str, str]:
+    """Return the schema of a file: of an object if it is JSON, else of bytes."""
+    is_json = media_type in {"application/json", "application/geo+json"}
+    return {"type": "object"} if is_json else _BYTES
 
 
 def _stored(view: type) -> dict[str, Any]:
