@@ -171,12 +171,12 @@ def box(judged: JudgedRecord) -> Part:
 
     Less than half inside the image is an error, less than 98 % a warning. If the size of the image
     is not known, only negative coordinates are outside. A box of less than 1 pixel is an error (its
-    coordinates are shares instead of pixels); one of less than 256 pixels, one of more than 95 % of
-    the image, and a side of more than 6 times the other are warnings.
+    coordinates are shares instead of pixels); one of less than 256 pixels, one that covers more than 95 %
+    of the image, and a side of more than 6 times the other are warnings.
     """
     if judged.box is None:
         return Part("box")
-    inside = _share_inside(judged.box, judged.circumstances.image_size)
+    inside = share_inside(judged.box, judged.circumstances.image_size)
     findings = (*_position(judged, inside), *_shape(judged.box, judged.circumstances.image_size))
     return Part("box", inside * 0.8 ** len(findings), findings)
 
@@ -319,11 +319,18 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _share_inside(box: Box, size: tuple[int, int] | None) -> float:
-    right, bottom = (box[2], box[3]) if size is None else size
-    width = min(box[2], right) - max(box[0], 0.0)
-    height = min(box[3], bottom) - max(box[1], 0.0)
-    return max(0.0, width) * max(0.0, height) / _area(box)
+def share_inside(box: Box, size: tuple[int, int] | None) -> float:
+    """Return the share of a box that is inside an image of this width and height, 0 to 1.
+
+    If the size is not known, only negative coordinates are outside.
+    """
+    return _area_inside(box, (box[2], box[3]) if size is None else size) / _area(box)
+
+
+def _area_inside(box: Box, size: tuple[float, float]) -> float:
+    width = min(box[2], size[0]) - max(box[0], 0.0)
+    height = min(box[3], size[1]) - max(box[1], 0.0)
+    return max(0.0, width) * max(0.0, height)
 
 
 def _position(judged: JudgedRecord, inside: float) -> tuple[Finding, ...]:
@@ -347,7 +354,7 @@ def _shape(box: Box, size: tuple[int, int] | None) -> tuple[Finding, ...]:
     if max(width, height) > _WIDEST * min(width, height):
         message = f"{dimensions}: unusual for a vehicle"
         found.append(warning("box_shape", "vehicle_bbox", message, "check the detector"))
-    if size is not None and width * height > _LARGEST_SHARE * size[0] * size[1]:
+    if size is not None and _area_inside(box, size) > _LARGEST_SHARE * size[0] * size[1]:
         found.append(
             warning("box_large", "vehicle_bbox", "covers nearly the image", "check the detector")
         )

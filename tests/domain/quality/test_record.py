@@ -107,6 +107,12 @@ def test_what_is_wrong_is_named_with_its_field(
     assert result.valid == all(kind.islower() for kind in findings.values())
 
 
+@pytest.mark.parametrize("box", [[4000, 3000, 9000, 9000], [400, 300, 9000, 9000]])
+def test_a_box_covers_the_image_by_its_part_inside(box: list[int]) -> None:
+    result = judged(fields(vehicle_bbox=box), image_size=(560, 420))
+    assert [one.kind for one in result.findings] == ["box_outside"]
+
+
 def test_missing_fields_are_named_and_each_halves_the_form() -> None:
     result = judged({"violation_id": "V1", "confidence": 0.9})
     missing = {"device_id", "violation_type", "timestamp", "vehicle_bbox", "vehicle_class"}
