@@ -19,11 +19,11 @@ class JudgedEvidence:
     """What was found about a violation and its files.
 
     Attributes:
-        image: None if there is none; likewise `video`.
+        record, image, video: None if there is none.
         exportability: what its completeness profile lacks; None if no profile is named.
     """
 
-    record: Assessment
+    record: Assessment | None
     image: Verdict[ImageMetrics] | None
     video: Verdict[VideoMetrics] | None
     exportability: Exportability | None
@@ -31,8 +31,8 @@ class JudgedEvidence:
     @property
     def valid(self) -> bool:
         """Whether nothing has an error. Completeness is a matter of its own."""
-        files = (self.image, self.video)
-        return self.record.valid and all(one is None or one.assessment.valid for one in files)
+        files = (None if one is None else one.assessment for one in (self.image, self.video))
+        return all(one is None or one.valid for one in (self.record, *files))
 
 
 class ValidateEvidence:
@@ -45,7 +45,7 @@ class ValidateEvidence:
 
     async def __call__(
         self,
-        record: Mapping[str, object],
+        record: Mapping[str, object] | None,
         image: Media | None = None,
         video: Media | None = None,
         *,
@@ -53,6 +53,8 @@ class ValidateEvidence:
         profile: ProfileNames = None,
     ) -> JudgedEvidence:
         """Judge the raw fields of a record, which may be wrong or missing, and its files.
+
+        A record of None is not judged: only the files are.
 
         The box is compared with the image, and the record with the stored violations of the same
         device and time. `historic` and `profile` are as in storing and in `MakePackage.open`; of the
@@ -66,12 +68,12 @@ class ValidateEvidence:
         chosen = self._profiles.named(profile)
         of_image = None if image is None else await self._validate.image(image)
         of_video = None if video is None else await self._validate.video(video)
-        judged = self._validate.judged(record, image_size=_size(of_image), historic=historic)
+        judged = self._validate.judged(record or {}, image_size=_size(of_image), historic=historic)
         judged = judged.beside(await self._sightings.beside(judged.sighting))
         given = {FileKind.IMAGE: image, FileKind.VIDEO: video}
         files = [EvidenceFile(kind, judged.at) for kind, one in given.items() if one is not None]
         return JudgedEvidence(
-            self._validate.record(judged),
+            None if record is None else self._validate.record(judged),
             of_image,
             of_video,
             None if chosen is None else chosen.judge(judged.fields, files, judged.at),

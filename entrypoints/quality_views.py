@@ -63,12 +63,12 @@ class ExportabilityView(TypedDict):
 class EvidenceQualityView(TypedDict):
     """What was found about a violation with its files.
 
-    `valid` is false if the record or a file has an error. `image` and `video` are None if they are not
-    given, `completeness` if no profile is named.
+    `valid` is false if the record or a file has an error. `record` is None if only files are given,
+    `image` and `video` if they are not given, `completeness` if no profile is named.
     """
 
     valid: bool
-    record: QualityView
+    record: QualityView | None
     image: ImageQualityView | None
     video: VideoQualityView | None
     completeness: ExportabilityView | None
@@ -79,7 +79,7 @@ def evidence_quality_view(judged: JudgedEvidence) -> EvidenceQualityView:
     image, video, found = judged.image, judged.video, judged.exportability
     return EvidenceQualityView(
         valid=judged.valid,
-        record=quality_view(judged.record),
+        record=None if judged.record is None else quality_view(judged.record),
         image=None if image is None else image_quality_view(image),
         video=None if video is None else video_quality_view(video),
         completeness=None if found is None else exportability_view(found),

@@ -1,14 +1,13 @@
 """`POST /validate`: a violation with its files is judged, and nothing is stored."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from attrs import frozen
 from fastapi import Form as FormField
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.validate_evidence import ValidateEvidence
-from traffic_storage.domain.canonical import parse_json
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput
 from traffic_storage.entrypoints.http.forms import Form, Shape, is_json, read_form, read_json
@@ -29,9 +28,6 @@ from traffic_storage.entrypoints.http.uploads import (
 )
 from traffic_storage.entrypoints.quality_views import EvidenceQualityView, evidence_quality_view
 from traffic_storage.ports.spool import Body
-
-_TEXTS = frozenset({"violation_id", "device_id", "violation_type", "vehicle_class", "timestamp"})
-"""Fields of a record that a form has as they are; the others are JSON."""
 
 
 @frozen
@@ -66,7 +62,7 @@ class JudgeViolation:
 
         Fields may be wrong or missing: that is in the answer, with errors, warnings and a score. The
         record is compared with the stored violations of its device and time. A record without an
-        image and a video may be sent as JSON.
+        image and a video may be sent as JSON, and an image or a video without a record.
         """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +79,10 @@ class JudgeViolation:
             options = _options({name: form.texts[name] for name in names}, "form")
             image = _body(form, "image_file", options.image_sha256)
             video = _body(form, "video_file", options.video_sha256)
-            await self._answer(request, _record_in(form.texts), options, image, video)
+            record = {
+                name: text for name, text in form.texts.items() if name in RecordFields.model_fields
+            }
+            await self._answer(request, record, options, image, video)
 
     async def _answer(
         self,
@@ -95,8 +94,14 @@ class JudgeViolation:
     ) -> None:
         if isinstance(device := record.get("device_id"), str):
             check_device(request.principal, device)
+        # Files alone are judged as such: their sender asks nothing about a record.
+        is_files_alone = not record and not (image is None and video is None)
         judged = await self._validate(
-            record, image, video, historic=bool(options.historic), profile=options.profile
+            None if is_files_alone else _as_stored(record),
+            image,
+            video,
+            historic=bool(options.historic),
+            profile=options.profile,
         )
         await send_json(request, 200, [], evidence_quality_view(judged))
 
@@ -108,20 +113,20 @@ def _options(given: Mapping[str, object], where: str) -> ValidationOptions:
     return options
 
 
-def _record_in(texts: Mapping[str, str]) -> dict[str, object]:
-    """Return the fields of a record from the texts of a form; one that is no JSON stays a text."""
-    return {
-        name: texts[name] if name in _TEXTS else _parsed(texts[name])
-        for name in RecordFields.model_fields
-        if name in texts
+def _as_stored(given: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a record as `POST /violations` reads them; a wrong one stays as it is."""
+    own = {
+        name: value
+        for name, value in given.items()
+        if name in RecordFields.model_fields and value is not None
     }
-
-
-def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return parse_json(text, "field")
-    except InvalidInput:
-        return text
+    fields, problems = read_fields(RecordFields, own)
+    # An inner path, as camera_info.speed, is not a problem of reading.
+    wrong = {problem.field.split(".")[0] for problem in problems}
+    return {
+        name: getattr(fields, name) if name in own.keys() - wrong else value
+        for name, value in given.items()
+    }
 
 
 def _body(form: Form, name: str, sha256: Sha256 | None) -> Body | None:

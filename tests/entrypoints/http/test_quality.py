@@ -96,6 +96,28 @@ async def test_what_is_wrong_is_in_the_answer(client: httpx.AsyncClient) -> None
     assert "speed" in {one["field"] for one in as_json["record"]["warnings"]}
 
 
+@pytest.mark.parametrize("confidence", [".5", "+0.5", "01", " 1e-1 ", "nan", "1_0"])
+async def test_a_number_is_read_as_in_storing(client: httpx.AsyncClient, confidence: str) -> None:
+    given = form(confidence=confidence, historic="1")
+    as_json = {**RECORD, "vehicle_bbox": [100, 100, 200, 200], "confidence": confidence}
+    stored = await client.post("/violations", files=given)
+    for answer in (
+        await client.post("/validate", files=given),
+        await client.post("/validate", json={**as_json, "historic": True}),
+    ):
+        wrong = {one["field"] for one in answer.json()["record"]["errors"]}
+        assert wrong == (set() if stored.status_code == 201 else {"confidence"})
+
+
+async def test_an_image_alone_is_judged_as_such(client: httpx.AsyncClient) -> None:
+    for content, valid in ((IMAGE, True), (("a.jpg", b"text"), False)):
+        found = (await client.post("/validate", files={"image_file": content})).json()
+        assert (found["valid"], found["image"]["valid"]) == (valid, valid)
+        assert found["record"] is None
+    nothing = (await client.post("/validate", json={})).json()
+    assert nothing["record"]["valid"] is False
+
+
 async def test_a_stored_violation_is_recognised_under_another_id(client: httpx.AsyncClient) -> None:
     stored = await client.post("/violations", files=form(historic="1"))
     assert stored.status_code == 201
