@@ -28,6 +28,10 @@ DOCUMENT_SCHEMA = "traffic-storage/violation/1"
 _BOX_REMEDY = "give [x1, y1, x2, y2] in pixels with x1 < x2 and y1 < y2"
 
 
+# Beyond 2**53, whole numbers are not exact in a column of the catalogue.
+_MOST_MILLISECONDS = 1e15
+
+
 def _float(value: object) -> float:
     return plain_number(value)  # type: ignore[return-value]
 
@@ -103,8 +107,7 @@ def _range_problem(
 ) -> FieldProblem | None:
     if isinstance(value, int | float) and _is_finite(value) and low <= value <= high:
         return None
-    wanted = f"a number in [{low:g}, {high:g}]" if high < math.inf else "a number of at least 0"
-    return FieldProblem(name, f"is {shown(value)}", f"give {wanted}")
+    return FieldProblem(name, f"is {shown(value)}", f"give a number in [{low:g}, {high:g}]")
 
 
 def _path_problem(name: str, value: object) -> FieldProblem | None:
@@ -171,7 +174,7 @@ def _id_problem(name: str, value: object) -> FieldProblem | None:
 
 
 def _duration_problem(name: str, value: object) -> FieldProblem | None:
-    return _range_problem(name, value, 0.0, math.inf)
+    return _range_problem(name, value, 0.0, _MOST_MILLISECONDS)
 
 
 @frozen(weakref_slot=False)
@@ -198,7 +201,7 @@ class ViolationRecord:
         image_path: the `file_id` of the image. When the record is stored, the service sets this and
             `video_path`.
         camera_info: a JSON object of at most 64 KiB.
-        processing_time_ms: how long the detector processed, in milliseconds, not negative.
+        processing_time_ms: how long the detector processed, in milliseconds, from 0 to 1e15.
         model_versions: name of a model → its version.
 
     Raises:

@@ -95,8 +95,11 @@ class LocalFileTarget(ExportTarget):
                 )
 
     def _check_free(self) -> None:
-        if self._path.is_dir():
-            raise InvalidInput.of("output_path", f"{self._path} is a folder", "give a file")
+        if self._path.exists() and not self._path.is_file():
+            what = "a folder" if self._path.is_dir() else "a device or a pipe"
+            raise InvalidInput.of(
+                "output_path", f"{self._path} is {what}", "give the name of a file"
+            )
         if not self._overwrite and os.path.lexists(self._path):
             raise self._taken()
 

@@ -17,7 +17,9 @@ from attrs import define, evolve, field, frozen
 
 from traffic_storage.application.snapshots.location import (
     SnapshotBusy,
+    SnapshotDamaged,
     SnapshotExists,
+    SnapshotGone,
     SnapshotLocation,
     SnapshotTooLarge,
     digests_in,
@@ -97,12 +99,13 @@ class CreateSnapshot:
             NoSnapshotLocation: the location has something in it that is not of snapshots.
             SnapshotBusy: objects are being removed from the location.
             SnapshotTooLarge: it has too many parts for one manifest.
+            SnapshotGone: it was deleted meanwhile.
             StorageUnavailable: the location, or a store with bytes of a file, can't be reached.
             StorageFull: the location has no space.
             CatalogueUnavailable: the database can't be reached.
         """
         begun_at = self._clock.now()
-        await self._enter(snapshot_name(name), begun_at)
+        mark = await self._enter(snapshot_name(name), begun_at)
         location = self._location.store.location
         pin = SnapshotPin(name, location, begun_at, begun_at + self._max_age)
         await self._changes.apply(PinSnapshot(pin))
@@ -110,30 +113,50 @@ class CreateSnapshot:
         # Before the first file there is nothing to pin.
         await self._changes.apply(PinSnapshot(evolve(pin, newest=rows.newest or begun_at)))
         _check_size(_manifest(name, begun_at, self._clock.now(), rows, _Copied()))
-        copied = await self._copy(rows, report)
+        try:
+            copied = await self._copy(rows, report)
+        except SnapshotDamaged as error:
+            if await self._location.store.text(TextFolder.UNFINISHED, name) != mark:
+                raise SnapshotGone(name) from error
+            raise
         manifest = _manifest(name, begun_at, self._clock.now(), rows, copied)
-        await self._seal(manifest)
+        await self._seal(manifest, mark)
         return CreatedSnapshot(location, manifest, copied.objects, copied.size_bytes)
 
-    async def _enter(self, name: str, at: datetime) -> None:
-        """Note that the snapshot is being made, so that no object that it may use is removed."""
+    async def _enter(self, name: str, at: datetime) -> bytes:
+        """Note that the snapshot is being made, so that no object that it may use is removed.
+
+        Returns the mark that says so.
+        """
         store = self._location.store
         if await store.text(TextFolder.SEALED, name) is not None:
             raise SnapshotExists(name)
         await self._location.claim()
+        mark = at.isoformat().encode()
         # BlobConflict: its making was interrupted, and is resumed now.
         with suppress(BlobConflict):
-            await store.put_text(TextFolder.UNFINISHED, name, at.isoformat().encode())
+            await store.put_text(TextFolder.UNFINISHED, name, mark)
+        mark = await store.text(TextFolder.UNFINISHED, name) or mark
         if deleted := await store.text_names(TextFolder.COLLECTING):
             raise SnapshotBusy(store.location, deleted)
+        return mark
 
-    async def _seal(self, manifest: SnapshotManifest) -> None:
-        store = self._location.store
+    async def _seal(self, manifest: SnapshotManifest, mark: bytes) -> None:
+        """Write the manifest; take it back if the snapshot was deleted meanwhile.
+
+        A deletion notes itself and removes the mark before it removes objects. So if it is not
+        noted, and the mark is there after the manifest, every object is still there.
+        """
+        store, name = self._location.store, manifest.name
         try:
-            await store.put_text(TextFolder.SEALED, manifest.name, manifest.to_text())
+            await store.put_text(TextFolder.SEALED, name, manifest.to_text())
         except BlobConflict as error:
-            raise SnapshotExists(manifest.name) from error
-        await store.remove_text(TextFolder.UNFINISHED, manifest.name)
+            raise SnapshotExists(name) from error
+        is_deleted = name in await store.text_names(TextFolder.COLLECTING)
+        if is_deleted or await store.text(TextFolder.UNFINISHED, name) != mark:
+            await store.remove_text(TextFolder.SEALED, name)
+            raise SnapshotGone(name)
+        await store.remove_text(TextFolder.UNFINISHED, name)
 
     async def _copy(self, rows: WrittenRows, report: Report) -> "_Copied":
         """Write the objects that the location lacks."""

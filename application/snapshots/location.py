@@ -34,6 +34,16 @@ class SnapshotExists(WrongState):
         )
 
 
+class SnapshotGone(WrongState):
+    """The snapshot was deleted while it was being made."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the snapshot {name!r} was deleted while it was being made",
+            remedy="make it again",
+        )
+
+
 class SnapshotTooLarge(WrongState):
     """The manifest would be larger than a text of a snapshot location can be."""
 

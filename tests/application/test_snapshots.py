@@ -14,6 +14,7 @@ from tests.application.rig import Rig, Service, film, picture, violation_record
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.application.archive import NoArchive
 from traffic_storage.application.snapshots import create
+from traffic_storage.application.snapshots.delete import DeleteSnapshot
 from traffic_storage.application.snapshots.jobs import (
     CREATE,
     RESTORE,
@@ -26,6 +27,7 @@ from traffic_storage.application.snapshots.location import (
     SnapshotBusy,
     SnapshotDamaged,
     SnapshotExists,
+    SnapshotGone,
     SnapshotTooLarge,
 )
 from traffic_storage.application.snapshots.restore import Restored, nothing_destroyed
@@ -57,6 +59,8 @@ class StoppingStore(InMemoryBlobStore):
 
     changes_left: int | None = None
     happens = False
+    meanwhile: tuple[int, Callable[[], Awaitable[object]]] | None = None
+    """What happens before a change: how many come before it, and what."""
 
     def stop_after(self, changes: int, *, happens: bool) -> None:
         """Empty it, and stop it after so many changes."""
@@ -65,6 +69,11 @@ class StoppingStore(InMemoryBlobStore):
         self.changes_left, self.happens = changes, happens
 
     async def _change(self, call: Callable[[], Awaitable[T]]) -> T:
+        if self.meanwhile is not None:
+            left, happening = self.meanwhile
+            self.meanwhile = (left - 1, happening) if left else None
+            if not left:
+                await happening()
         if self.changes_left is None:
             return await call()
         self.changes_left -= 1
@@ -424,6 +433,36 @@ async def test_objects_are_not_removed_while_a_snapshot_is_made() -> None:
         await delete_it("third")
         assert (await create("other")).written_objects == 0
         assert (await service.container.verify_snapshot()("other")).is_good
+
+
+async def test_a_deletion_at_any_moment_of_a_creation_leaves_no_damaged_snapshot() -> None:
+    moment, meets = 0, True
+    while meets:
+        async with filled() as (rig, service):
+            create = service.container.create_snapshot()
+            delete_it = service.container.delete_snapshot()
+
+            async def delete_both(delete: DeleteSnapshot = delete_it) -> None:
+                for name in ("first", NAME):
+                    with suppress(NotFound):
+                        await delete(name)
+
+            await create("first")
+            await service.image(picture(50), "new")
+            rig.snapshots.meanwhile = moment, delete_both
+            try:
+                await create(NAME)
+                is_made = True
+            except SnapshotGone:
+                is_made = False
+            meets = rig.snapshots.meanwhile is None
+            found = [one.name for one in await service.container.snapshot_location().complete()]
+            assert is_made or NAME not in found
+            assert meets or NAME in found
+            if NAME in found:
+                assert (await service.container.verify_snapshot()(NAME)).is_good
+        moment += 1
+    assert moment > 5
 
 
 async def test_the_last_of_two_calls_with_one_name_loses() -> None:

@@ -179,3 +179,14 @@ async def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="is a folder"):
         await folder.write(b"a")
     await folder.aclose()
+
+
+async def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        target = LocalFileTarget(tmp_path / name, overwrite=True)
+        with pytest.raises(InvalidInput, match="is a device or a pipe"):
+            await target.write(b"a")
+        await target.aclose()
+    assert (tmp_path / "pipe").is_fifo()

@@ -131,7 +131,7 @@ WRONG: dict[str, list[object]] = {
         deep(100_000),
         ring(),
     ],
-    "processing_time_ms": [None, "1", False, -1, -0.001, math.nan, math.inf, 10**400],
+    "processing_time_ms": [None, "1", False, -1, -0.001, math.nan, math.inf, 10**400, 2**63],
     "model_versions": [None, [], {"a": 1}, {"a": None}, {"a": {"b": "c"}}, {1: "a"}],
 }
 
