@@ -28,8 +28,8 @@ DOCUMENT_SCHEMA = "traffic-storage/violation/1"
 _BOX_REMEDY = "give [x1, y1, x2, y2] in pixels with x1 < x2 and y1 < y2"
 
 
-# Beyond 2**53, whole numbers are not exact in a column of the catalogue.
-_MOST_MILLISECONDS = 1e15
+# Larger whole numbers are not exact in a column of the catalogue.
+_MOST_MILLISECONDS = float(2**53)
 
 
 def _float(value: object) -> float:
@@ -201,7 +201,7 @@ class ViolationRecord:
         image_path: the `file_id` of the image. When the record is stored, the service sets this and
             `video_path`.
         camera_info: a JSON object of at most 64 KiB.
-        processing_time_ms: how long the detector processed, in milliseconds, from 0 to 1e15.
+        processing_time_ms: how long the detector processed, in milliseconds, from 0 to 2**53.
         model_versions: name of a model → its version.
 
     Raises:
