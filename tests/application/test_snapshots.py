@@ -449,13 +449,15 @@ async def test_a_deletion_at_any_moment_of_a_creation_leaves_no_damaged_snapshot
 
             await create("first")
             await service.image(picture(50), "new")
-            rig.snapshots.meanwhile = moment, delete_both
+            store = rig.snapshots
+            assert isinstance(store, StoppingStore)
+            store.meanwhile = moment, delete_both
             try:
                 await create(NAME)
                 is_made = True
             except SnapshotGone:
                 is_made = False
-            meets = rig.snapshots.meanwhile is None
+            meets = store.meanwhile is None
             found = [one.name for one in await service.container.snapshot_location().complete()]
             assert is_made or NAME not in found
             assert meets or NAME in found

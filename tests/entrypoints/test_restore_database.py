@@ -5,16 +5,17 @@ from pathlib import Path
 from attrs import evolve
 
 from tests.support.media import shipped_jpeg
-from tests.support.servers import Bucket, PostgresAddress
+from tests.support.servers import Bucket, PostgresServer
 from tests.support.setups import config, on_database
 from traffic_storage import StorageService, StorageStrategy
 from traffic_storage.entrypoints.container import build
 
 
 async def test_a_lost_database_comes_back_whole(
-    postgres: PostgresAddress, s3_bucket: Bucket, tmp_path: Path, no_leaks: None
+    own_postgres: PostgresServer, s3_bucket: Bucket, tmp_path: Path, no_leaks: None
 ) -> None:
-    lost, new = postgres.create_database(), postgres.create_database()
+    # A server of its own: the journal waits for the transactions of all who share one.
+    lost, new = own_postgres.create_database(), own_postgres.create_database()
     settings = config(tmp_path, bucket=s3_bucket, database=lost, workers=0)
     async with StorageService(settings, StorageStrategy.CLOUD_ONLY) as service:
         for name in ("a", "held"):
@@ -41,5 +42,3 @@ async def test_a_lost_database_comes_back_whole(
         assert after["later"]["sha256"] == before["later"]["sha256"]
         assert (await service.retrieve_file("later"))[0] == shipped_jpeg()
         await service.store_image(shipped_jpeg(), file_id="new")
-    for database in (lost, new):
-        postgres.drop_database(database.name)
