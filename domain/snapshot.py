@@ -10,6 +10,9 @@ rows/DIGEST        parts: the rows of files and violations as JSON lines, and ev
                    compressed, the pieces of a backup of the database (see `domain.database_backup`)
 unfinished/NAME    the snapshot is being made, or its making was interrupted
 sealed/NAME        the manifest: the snapshot is complete. It is written last
+verified/NAME      what the last verification of a complete snapshot found, and when
+damaged/OBJECT     this object was found damaged, and no store had its bytes intact: the next snapshot
+                   writes it anew
 ```
 
 The rows are of one moment and name no database and no store, so that they are restored into any
@@ -248,6 +251,59 @@ def _form_in(told: dict[str, Any] | None) -> DatabaseForm | None:
     if told["coding"] != Coding.ZSTD:
         raise ValueError("the backup of the database has another coding")
     return DatabaseForm(DatabaseKind(told["kind"]), told["version"])
+
+
+@frozen
+class Verification:
+    """What a verification of a complete snapshot has found.
+
+    Attributes:
+        corrupt, missing: files whose bytes were corrupt, or missing.
+        repaired: how many of these have their bytes intact again, from a store.
+        damage: why the rows could not be read; empty: all were.
+    """
+
+    at: datetime
+    corrupt: int = 0
+    missing: int = 0
+    repaired: int = 0
+    damage: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything that the snapshot has was intact at the end."""
+        return not self.damage and self.corrupt + self.missing == self.repaired
+
+    def to_text(self) -> bytes:
+        """Return it as canonical JSON."""
+        return canonical_json(
+            {
+                "at": self.at.isoformat(),
+                "corrupt": self.corrupt,
+                "missing": self.missing,
+                "repaired": self.repaired,
+                "damage": self.damage,
+            }
+        )
+
+    @classmethod
+    def from_text(cls, text: bytes) -> "Verification":
+        """Parse what `to_text` has returned.
+
+        Raises:
+            InvalidInput: the text is something else.
+        """
+        try:
+            told: Any = parse_json(text, "verification")
+            return cls(
+                parse_time(told["at"], "at"),
+                int(told["corrupt"]),
+                int(told["missing"]),
+                int(told["repaired"]),
+                str(told["damage"]),
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            raise unreadable("the note of a verification", error) from error
 
 
 # Pins.

@@ -88,6 +88,7 @@ from traffic_storage.application.snapshots.drill import DrillSnapshot
 from traffic_storage.application.snapshots.jobs import SCHEDULE as SCHEDULE_SNAPSHOT
 from traffic_storage.application.snapshots.jobs import SnapshotJobs
 from traffic_storage.application.snapshots.location import SnapshotLocation
+from traffic_storage.application.snapshots.objects import SnapshotObjects
 from traffic_storage.application.snapshots.restore import FindDestroyed, RestoreSnapshot
 from traffic_storage.application.snapshots.restore_database import RestoreDatabase
 from traffic_storage.application.snapshots.rows import WriteRows
@@ -1157,6 +1158,14 @@ class Container(DeclarativeContainer):
         attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
         parallel=_SNAPSHOT_PARALLEL,
     )
+    _snapshot_objects = Singleton(
+        SnapshotObjects,
+        location=snapshot_location,
+        rows=_record_repo,
+        bodies=verified_bodies,
+        clock=clock,
+        parallel=_SNAPSHOT_PARALLEL,
+    )
     create_snapshot = Singleton(
         CreateSnapshot,
         location=snapshot_location,
@@ -1170,14 +1179,14 @@ class Container(DeclarativeContainer):
             clock=clock,
             with_database=settings.provided.snapshot_database,
         ),
-        rows=_record_repo,
+        objects=_snapshot_objects,
         changes=_record_repo,
-        bodies=verified_bodies,
         clock=clock,
         max_age=Called(_days("snapshot_max_age_days"), settings),
-        parallel=_SNAPSHOT_PARALLEL,
     )
-    verify_snapshot = Singleton(VerifySnapshot, location=snapshot_location)
+    verify_snapshot = Singleton(
+        VerifySnapshot, location=snapshot_location, objects=_snapshot_objects, clock=clock
+    )
     find_destroyed = Singleton(FindDestroyed, rows=_record_repo)
     restore_snapshot = Singleton(
         RestoreSnapshot,

@@ -1,17 +1,16 @@
 """Views of snapshots: the typed dictionaries that Python, HTTP and the command line return."""
 
-from collections.abc import Sequence
-
 from typing_extensions import TypedDict
 
 from traffic_storage.application.archive import Archived
 from traffic_storage.application.snapshots.create import CreatedSnapshot
 from traffic_storage.application.snapshots.delete import DeletedSnapshot
 from traffic_storage.application.snapshots.drill import Drilled
+from traffic_storage.application.snapshots.location import SnapshotLocation
 from traffic_storage.application.snapshots.restore import Restored
 from traffic_storage.application.snapshots.restore_database import DatabasePlan, RestoredDatabase
 from traffic_storage.application.snapshots.verify import VerifiedSnapshot
-from traffic_storage.domain.snapshot import SEALED, SnapshotManifest
+from traffic_storage.domain.snapshot import SEALED, SnapshotManifest, Verification
 from traffic_storage.entrypoints.views import Time
 
 
@@ -45,13 +44,42 @@ class SnapshotView(TypedDict):
     database: DatabaseBackupView | None
 
 
+class VerificationView(TypedDict):
+    """What the last verification of a snapshot found: `repaired` of `corrupt` and `missing` files are
+    intact again, and `valid` says whether everything was at its end. `damage` says why rows could not
+    be read; it is empty if they could.
+    """
+
+    verified_at: Time
+    valid: bool
+    corrupt: int
+    missing: int
+    repaired: int
+    damage: str
+
+
+class ListedSnapshotView(SnapshotView):
+    """A complete snapshot in a list; `verification` is None if none has ended."""
+
+    verification: VerificationView | None
+
+
+class DamagedFileView(TypedDict):
+    """A file whose bytes in the location were corrupt or missing; `remedy` is empty if `repaired`."""
+
+    id: str
+    cause: str
+    repaired: bool
+    remedy: str
+
+
 class SnapshotsView(TypedDict):
     """All snapshots at a location, the newest first.
 
     `unfinished` are being made, or their making was interrupted.
     """
 
-    snapshots: list[SnapshotView]
+    snapshots: list[ListedSnapshotView]
     unfinished: list[str]
 
 
@@ -63,7 +91,11 @@ class CreatedSnapshotView(SnapshotView):
 
 
 class VerifiedSnapshotView(TypedDict):
-    """What a verification of a snapshot has found. `examples` names the first 1,000 files."""
+    """What a verification of a snapshot has found.
+
+    `repaired` of the `corrupt` and `missing` files have their bytes intact again, written from a store;
+    `valid` says whether all have now. `examples` and `damage` have the first 1,000 of these files.
+    """
 
     name: str
     valid: bool
@@ -73,7 +105,9 @@ class VerifiedSnapshotView(TypedDict):
     database_bytes: int
     corrupt: int
     missing: int
+    repaired: int
     examples: list[str]
+    damage: list[DamagedFileView]
     manifest_sha256: str
 
 
@@ -183,14 +217,33 @@ def snapshot_view(location: str, manifest: SnapshotManifest) -> SnapshotView:
     }
 
 
-def snapshots_view(
-    location: str, complete: Sequence[SnapshotManifest], unfinished: Sequence[str]
-) -> SnapshotsView:
+async def snapshots_view(location: SnapshotLocation) -> SnapshotsView:
     """Return the view of all snapshots at a location."""
+    complete = await location.complete()
+    unfinished = await location.unfinished()
     names = {one.name for one in complete}
     return {
-        "snapshots": [snapshot_view(location, one) for one in complete],
+        "snapshots": [
+            {
+                **snapshot_view(location.store.location, one),
+                "verification": _verification_view(await location.verification(one.name)),
+            }
+            for one in complete
+        ],
         "unfinished": [one for one in unfinished if one not in names],
+    }
+
+
+def _verification_view(found: Verification | None) -> VerificationView | None:
+    if found is None:
+        return None
+    return {
+        "verified_at": found.at.isoformat(),
+        "valid": found.is_good,
+        "corrupt": found.corrupt,
+        "missing": found.missing,
+        "repaired": found.repaired,
+        "damage": found.damage,
     }
 
 
@@ -214,7 +267,17 @@ def verified_view(found: VerifiedSnapshot) -> VerifiedSnapshotView:
         "database_bytes": found.database_bytes,
         "corrupt": found.corrupt,
         "missing": found.missing,
-        "examples": list(found.examples),
+        "repaired": found.repaired,
+        "examples": [one.file_id for one in found.examples],
+        "damage": [
+            {
+                "id": one.file_id,
+                "cause": f"{one.cause}; {one.unrepaired_because}".removesuffix("; "),
+                "repaired": one.repaired,
+                "remedy": one.remedy,
+            }
+            for one in found.examples
+        ],
         "manifest_sha256": found.manifest.sha256,
     }
 

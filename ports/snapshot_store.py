@@ -13,7 +13,8 @@ class TextFolder(StrEnum):
     """The folders of texts in a snapshot location (see `domain.snapshot`).
 
     `collecting` has a text while objects that no snapshot needs are being removed; `location` has
-    one that says that this is a snapshot location.
+    one that says that this is a snapshot location; `damaged` has one for each object that was found
+    damaged, until it is written anew; `verified` has what the last verification of a snapshot found.
     """
 
     ROWS = "rows"
@@ -21,6 +22,8 @@ class TextFolder(StrEnum):
     SEALED = SEALED
     COLLECTING = "collecting"
     LOCATION = "location"
+    DAMAGED = "damaged"
+    VERIFIED = "verified"
 
 
 class SnapshotTexts(Protocol):

@@ -8,8 +8,7 @@ A purge that began before the pin is visible in the rows, and no other one begin
 are there. So every file of the rows can be read, however long that takes.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -24,13 +23,11 @@ from traffic_storage.application.snapshots.location import (
     SnapshotTooLarge,
     digests_in,
 )
+from traffic_storage.application.snapshots.objects import SnapshotObjects, note_of
 from traffic_storage.application.snapshots.rows import WriteRows, WrittenRows
-from traffic_storage.application.verified_bodies import VerifiedBodies
-from traffic_storage.domain.errors import NoGoodReplica, NotFound
 from traffic_storage.domain.files import BlobKey, StoredFile
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.jobs import Progress
-from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.snapshot import (
     MAX_TEXT_BYTES,
     PartKind,
@@ -45,15 +42,12 @@ from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.errors import BlobConflict, BlobMissing
-from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.snapshot_store import TextFolder
 
 Report = Callable[[Progress], None]
 
 _BATCH = 500
-_WRITE_SECONDS = 120
 _ROOM_BYTES = 1024 * 1024
-_SLOWEST_BYTES_PER_SECOND = 1024 * 1024
 
 
 @frozen
@@ -74,21 +68,17 @@ class CreateSnapshot:
         *,
         location: SnapshotLocation,
         write_rows: WriteRows,
-        rows: Reconciliation,
+        objects: SnapshotObjects,
         changes: Changes,
-        bodies: VerifiedBodies,
         clock: Clock,
         max_age: timedelta,
-        parallel: int,
     ) -> None:
         self._location = location
         self._write_rows = write_rows
-        self._rows = rows
+        self._objects = objects
         self._changes = changes
-        self._bodies = bodies
         self._clock = clock
         self._max_age = max_age
-        self._parallel = parallel
 
     async def __call__(self, name: str, report: Report = lambda _progress: None) -> CreatedSnapshot:
         """Make a snapshot of everything that is stored now.
@@ -159,54 +149,42 @@ class CreateSnapshot:
         await store.remove_text(TextFolder.UNFINISHED, name)
 
     async def _copy(self, rows: WrittenRows, report: Report) -> "_Copied":
-        """Write the objects that the location lacks."""
-        copied, done = _Copied(), 0
+        """Write the objects that the location lacks, or that were found damaged there."""
+        copied, done, noted = _Copied(), 0, await self._objects.noted()
         for part in rows.parts:
             if part.kind is not PartKind.FILES:
                 continue
             files = [file_in(line) for line in await self._location.lines(part)]
             for begin in range(0, len(files), _BATCH):
                 batch = files[begin : begin + _BATCH]
-                await self._copy_batch(batch, copied)
+                await self._copy_batch(batch, noted, copied)
                 done += len(batch)
                 report(Progress(done, rows.files, copied.size_bytes))
         return copied
 
-    async def _copy_batch(self, files: Sequence[StoredFile], copied: "_Copied") -> None:
+    async def _copy_batch(
+        self, files: Sequence[StoredFile], noted: Collection[str], copied: "_Copied"
+    ) -> None:
         sharers: dict[BlobKey, list[StoredFile]] = {}
         for file in files:
             sharers.setdefault(digests_in(file)[0], []).append(file)
         heads = dict(zip(sharers, await self._location.store.heads(list(sharers)), strict=True))
-        lacking = [key for key, head in heads.items() if not _is_whole(head, sharers[key][0])]
-        names = [file.file_id for key in lacking for file in sharers[key]]
-        known = await self._rows.files_by_id(names)
-        turns = asyncio.Semaphore(self._parallel)
+        lacking = [
+            key
+            for key, some in sharers.items()
+            if not _is_whole(heads[key], some[0]) or note_of(some[0]) in noted
+        ]
 
         async def copy(key: BlobKey) -> None:
-            async with turns:
-                if isinstance(heads[key], BlobHead):
-                    # Cut off by a fault of the medium; the bytes are written again.
-                    await self._location.store.delete(key)
-                for file in sharers[key]:
-                    if await self._is_copied(known.get(file.file_id, file), copied):
-                        return
-                copied.lost += [file.file_id for file in sharers[key]]
+            some = sharers[key]
+            anew = isinstance(heads[key], BlobHead) or note_of(some[0]) in noted
+            if await self._objects.write(some, anew=anew):
+                copied.objects += 1
+                copied.size_bytes += some[0].stored.size_bytes
+            else:
+                copied.lost += [file.file_id for file in some]
 
         await together(*map(copy, lacking))
-
-    async def _is_copied(self, file: StoredFile, copied: "_Copied") -> bool:
-        """Write the bytes of a file; return False if none of its replicas is good."""
-        key, stored = digests_in(file)
-        seconds = _WRITE_SECONDS + stored.size_bytes / _SLOWEST_BYTES_PER_SECOND
-        try:
-            async with self._bodies.of(file) as body:
-                deadline = self._clock.now() + timedelta(seconds=seconds)
-                await self._location.store.put(key, body, manifest_of(file), deadline=deadline)
-        except (NoGoodReplica, NotFound):
-            return False
-        copied.objects += 1
-        copied.size_bytes += stored.size_bytes
-        return True
 
 
 @define

@@ -14,6 +14,7 @@ from contextlib import suppress
 from attrs import frozen
 
 from traffic_storage.application.snapshots.location import SnapshotLocation
+from traffic_storage.application.snapshots.objects import note_of
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.snapshot import PartKind, UnpinSnapshot, object_key, snapshot_name
@@ -64,6 +65,7 @@ class DeleteSnapshot:
         try:
             await store.remove_text(TextFolder.SEALED, name)
             await store.remove_text(TextFolder.UNFINISHED, name)
+            await store.remove_text(TextFolder.VERIFIED, name)
             await self._changes.apply(UnpinSnapshot(name))
             return await self._collect(name)
         finally:
@@ -88,25 +90,30 @@ class DeleteSnapshot:
 
     async def _remove_unneeded(self, name: str) -> DeletedSnapshot:
         store, objects, size_bytes = self._location.store, 0, 0
-        needed, parts = await self._needed()
+        needed, notes, parts = await self._needed()
         async with closing(store.list()) as listing:
             async for entry in listing:
                 if entry.key not in needed:
                     await store.delete(entry.key)
                     objects += 1
                     size_bytes += entry.size_bytes
+        for note in await store.text_names(TextFolder.DAMAGED):
+            if note not in notes:
+                await store.remove_text(TextFolder.DAMAGED, note)
         for part in await store.text_names(TextFolder.ROWS):
             if part not in parts:
                 await store.remove_text(TextFolder.ROWS, part)
         return DeletedSnapshot(name, objects, size_bytes)
 
-    async def _needed(self) -> tuple[Collection[str], Collection[Sha256]]:
-        """Return the keys of all objects, and the names of all parts, that snapshots need."""
+    async def _needed(self) -> tuple[Collection[str], Collection[str], Collection[Sha256]]:
+        """Return the keys of all objects that snapshots need, their notes, and the names of all parts."""
         keys: set[str] = set()
+        notes: set[str] = set()
         parts: set[Sha256] = set()
         for manifest in await self._location.complete():
             parts |= {part.sha256 for part in manifest.parts}
             for part in manifest.parts_of(PartKind.FILES):
-                files = map(file_in, await self._location.lines(part))
-                keys |= {object_key(file.kind, file.stored.sha256) for file in files}
-        return keys, parts
+                for file in map(file_in, await self._location.lines(part)):
+                    keys.add(object_key(file.kind, file.stored.sha256))
+                    notes.add(note_of(file))
+        return keys, notes, parts

@@ -12,7 +12,7 @@ from traffic_storage.application.snapshots.restore import (
     RestoreSnapshot,
     nothing_destroyed,
 )
-from traffic_storage.application.snapshots.verify import VerifySnapshot
+from traffic_storage.application.snapshots.verify import UNREPAIRED, VerifySnapshot
 from traffic_storage.application.worker import GivenUp, Handler, Outcome, Report
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
@@ -78,10 +78,11 @@ class SnapshotJobs:
         if not found.is_good:
             raise GivenUp(
                 f"the snapshot {found.manifest.name!r} is damaged: the bytes of {found.corrupt} files "
-                f"are corrupt, and of {found.missing} missing",
-                remedy="make another snapshot",
+                f"are corrupt, and of {found.missing} missing; {found.repaired} of them were repaired",
+                remedy=UNREPAIRED,
             )
-        return Outcome(Done(Progress(found.files, found.files, found.size_bytes)))
+        told = f"damaged bytes of {found.repaired} files were repaired" if found.repaired else ""
+        return Outcome(Done(Progress(found.files, found.files, found.size_bytes, told)))
 
     async def restore(self, run: Run, report: Report) -> Outcome:
         """Do a job of the kind `RESTORE`; what it could not restore is in its message."""

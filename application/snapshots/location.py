@@ -1,16 +1,22 @@
 """SnapshotLocation: where snapshots are, with checks of what is read there."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from traffic_storage.domain.digests import WHOLE_READ_BYTES, Digests, sha256_of
 from traffic_storage.domain.errors import InvalidInput, NotFound, WrongState
 from traffic_storage.domain.files import BlobKey, StoredFile
-from traffic_storage.domain.snapshot import Part, SnapshotManifest, object_key, snapshot_name
+from traffic_storage.domain.snapshot import (
+    Part,
+    SnapshotManifest,
+    Verification,
+    object_key,
+    snapshot_name,
+)
 from traffic_storage.domain.verification import Span
 from traffic_storage.ports.blob_store import closing
 from traffic_storage.ports.compressor import Compressor
-from traffic_storage.ports.errors import BlobCorrupt
+from traffic_storage.ports.errors import BlobConflict, BlobCorrupt
 from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
 from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
@@ -121,6 +127,20 @@ class SnapshotLocation:
         names = await self.store.text_names(TextFolder.SEALED)
         found = [await self.manifest(name) for name in names]
         return sorted(found, key=lambda one: (one.begun_at, one.name), reverse=True)
+
+    async def verification(self, name: str) -> Verification | None:
+        """Return what the last verification of a snapshot found; None: none has ended."""
+        text = await self.store.text(TextFolder.VERIFIED, name)
+        with suppress(InvalidInput):
+            return None if text is None else Verification.from_text(text)
+        return None
+
+    async def record(self, name: str, found: Verification) -> None:
+        """Record what a verification found, in place of what the one before found."""
+        await self.store.remove_text(TextFolder.VERIFIED, name)
+        # BlobConflict: another verification has ended at this moment, and is recorded.
+        with suppress(BlobConflict):
+            await self.store.put_text(TextFolder.VERIFIED, name, found.to_text())
 
     async def unfinished(self) -> Sequence[str]:
         """Return the names of the snapshots that are being made, or whose making was interrupted."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RestoredDatabaseView,
         RestoredSnapshotView,
         SnapshotView,
+        VerificationView,
     )
 
 app = App(name="snapshot", help="Snapshots of everything that is stored.")
@@ -70,10 +71,7 @@ async def list_snapshots(*, json: AsJson = False, session: Shared) -> None:
     from traffic_storage.entrypoints.snapshot_views import snapshots_view
 
     async with opened(session.container()) as container:
-        location = container.snapshot_location()
-        view = snapshots_view(
-            location.store.location, await location.complete(), await location.unfinished()
-        )
+        view = await snapshots_view(container.snapshot_location())
     if json:
         say_json(view)
         return
@@ -85,10 +83,11 @@ async def list_snapshots(*, json: AsJson = False, session: Shared) -> None:
             str(one["violations"]),
             in_bytes(one["bytes"]),
             str(one["damaged"]),
+            _last_verification(one["verification"]),
         )
         for one in view["snapshots"]
     ]
-    say_table(("NAME", "MOMENT (UTC)", "FILES", "VIOLATIONS", "SIZE", "DAMAGED"), rows)
+    say_table(("NAME", "MOMENT (UTC)", "FILES", "VIOLATIONS", "SIZE", "DAMAGED", "VERIFIED"), rows)
     for name in view["unfinished"]:
         note(f"{name} is not complete: it is being made, or was interrupted")
 
@@ -97,7 +96,9 @@ async def list_snapshots(*, json: AsJson = False, session: Shared) -> None:
 async def verify(name: str, /, *, json: AsJson = False, session: Shared) -> ExitCode:
     """Read all rows and all bytes of a snapshot, and compare them with its digests.
 
-    Exit code 3: bytes of files are corrupt or missing.
+    Damaged bytes are written anew from a store that has them intact; otherwise they are noted, and
+    the next snapshot writes them if a store has them again. Exit code 3: bytes of files were corrupt or
+    missing, repaired or not.
 
     Parameters
     ----------
@@ -117,11 +118,14 @@ async def verify(name: str, /, *, json: AsJson = False, session: Shared) -> Exit
     else:
         say(
             f"{view['files']} files ({in_bytes(view['bytes'])}) and {view['violations']} violations: "
-            f"{view['corrupt']} corrupt, {view['missing']} missing"
+            f"{view['corrupt']} corrupt, {view['missing']} missing, {view['repaired']} repaired"
         )
-        for file_id in view["examples"][:_SHOWN]:
-            note(f"  {file_id}")
-    return ExitCode.OK if view["valid"] else ExitCode.FINDINGS
+        for one in view["damage"][:_SHOWN]:
+            note(f"  {one['id']}: {one['cause']}")
+            note(f"    {one['remedy'] or 'repaired from a store; check the disk of the snapshots'}")
+        if (more := view["corrupt"] + view["missing"] - _SHOWN) > 0:
+            note(f"  and {more} more (--json)")
+    return ExitCode.FINDINGS if view["corrupt"] or view["missing"] else ExitCode.OK
 
 
 @app.command
@@ -374,6 +378,18 @@ async def _restored(
             own.snapshot_location(), name, bar.show, destroyed=destroyed, dry_run=dry_run
         )
     return restored_view(found)
+
+
+def _last_verification(view: "VerificationView | None") -> str:
+    if view is None:
+        return "never"
+    when = view["verified_at"][:16]
+    bad = view["corrupt"] + view["missing"] - view["repaired"]
+    if view["damage"]:
+        return f"{when} rows unreadable"
+    if bad:
+        return f"{when} {bad} DAMAGED"
+    return f"{when} {view['repaired']} repaired" if view["repaired"] else f"{when} good"
 
 
 def _say(view: "SnapshotView") -> None:

@@ -107,14 +107,12 @@ class SnapshotEndpoints:
     async def list(self, request: Request) -> Response:
         """Return the complete snapshots, the newest first, and the names of unfinished ones."""
         whole_principal(request)
-        location = self._parts.location
-        view = snapshots_view(
-            location.store.location, await location.complete(), await location.unfinished()
-        )
-        return JsonResponse(view)
+        return JsonResponse(await snapshots_view(self._parts.location))
 
     async def verify(self, request: Request, name: NamePath) -> Response:
         """Read all rows and all bytes of a snapshot, and compare them with its digests.
+
+        Damaged bytes are written anew from a store that has them intact.
 
         With `Prefer: respond-async` a job does this; it is dead if the snapshot is damaged.
         """

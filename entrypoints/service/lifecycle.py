@@ -104,15 +104,20 @@ class DataLifecycleManager:
         return created_view(await create(name, progress))
 
     async def list_snapshots(self) -> SnapshotsView:
-        """Return the complete snapshots, the newest first, and the names of unfinished ones."""
+        """Return the complete snapshots, the newest first, and the names of unfinished ones.
+
+        Each has what its last verification found, and when.
+        """
         location = (await self._parts.started()).snapshot_location()
-        complete = await location.complete()
-        return snapshots_view(location.store.location, complete, await location.unfinished())
+        return await snapshots_view(location)
 
     async def verify_snapshot(
         self, name: str, *, progress: Report = _silent
     ) -> VerifiedSnapshotView:
         """Read all rows and all bytes of a snapshot, and compare them with its digests.
+
+        Damaged bytes are written anew from a store that has them intact; otherwise they are noted, and
+        the next snapshot writes them if a store has them again.
 
         Raises:
             NotFound: there is no complete snapshot with this name.

@@ -42,7 +42,7 @@ from traffic_storage.domain.jobs import Done, JobKind, Run
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.retention_rules import GivenRules, RetentionRule
-from traffic_storage.domain.snapshot import SnapshotSchedule, object_key
+from traffic_storage.domain.snapshot import SnapshotSchedule, Verification, object_key
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.plans import Fault
 from traffic_storage.ports.blob_store import KeptVersion
@@ -144,6 +144,10 @@ async def restored(
         destroyed=nothing_destroyed if include_purged else container.find_destroyed(),
         dry_run=dry_run,
     )
+
+
+def one_byte_differs(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
 
 
 def texts(store: InMemoryBlobStore) -> dict[tuple[TextFolder, str], bytes]:
@@ -294,10 +298,20 @@ async def test_damage_of_a_snapshot_is_found() -> None:
             file = rig.files[FileId(name)]
             return object_key(file.kind, file.stored.sha256)
 
-        rig.snapshots.alter(key("kept"), lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+        def lose_in_the_store(name: str) -> None:
+            (copy,) = rig.files[FileId(name)].replicas
+            rig.at_rest[Tier.LOCAL].alter(copy.key, lambda _data: None)
+
+        lose_in_the_store("kept")
+        lose_in_the_store("held")
+        rig.snapshots.alter(key("kept"), one_byte_differs)
         rig.snapshots.alter(key("held"), lambda _data: None)
         bad = await verify(NAME)
-        assert (bad.corrupt, bad.missing, set(bad.examples)) == (1, 1, {"kept", "held"})
+        assert (bad.corrupt, bad.missing, bad.repaired) == (1, 1, 0)
+        assert {one.file_id for one in bad.examples} == {"kept", "held"}
+        assert all("no store has" in one.unrepaired_because for one in bad.examples)
+        last = await service.container.snapshot_location().verification(NAME)
+        assert last == Verification(rig.clock.now(), corrupt=1, missing=1)
         jobs = service.container.snapshot_jobs()
         with pytest.raises(GivenUp, match="damaged"):
             await jobs.verify(run(VERIFY, name=NAME), lambda _progress: None)
@@ -308,12 +322,58 @@ async def test_damage_of_a_snapshot_is_found() -> None:
         rig.snapshots._texts[TextFolder.ROWS, part] += b" "
         with pytest.raises(SnapshotDamaged, match="is altered"):
             await verify(NAME)
+        last = await service.container.snapshot_location().verification(NAME)
+        assert last is not None
+        assert "is altered" in last.damage
         del rig.snapshots._texts[TextFolder.ROWS, part]
         with pytest.raises(SnapshotDamaged, match="is missing"):
             await verify(NAME)
         rig.snapshots._texts[TextFolder.SEALED, NAME] = b"{}"
         with pytest.raises(SnapshotDamaged, match="manifest"):
             await verify(NAME)
+
+
+async def test_a_damaged_object_is_written_anew_from_a_store() -> None:
+    async with filled() as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        verify = service.container.verify_snapshot()
+        file = rig.files[FileId("kept")]
+        rig.snapshots.alter(object_key(file.kind, file.stored.sha256), one_byte_differs)
+        found = await verify(NAME)
+        assert (found.corrupt, found.repaired, found.is_good) == (1, 1, True)
+        assert (await verify(NAME)).corrupt == 0
+        assert await rig.snapshots.text_names(TextFolder.DAMAGED) == []
+        async with Rig().running() as target:
+            assert (await restored(service, target)).files == 7
+
+
+async def test_the_snapshot_after_a_verification_writes_what_was_damaged() -> None:
+    """Whatever the interruption, a good object or a note is there, and shared objects heal too."""
+    async with filled() as (rig, service):
+        create, verify = service.container.create_snapshot(), service.container.verify_snapshot()
+        assert isinstance(rig.snapshots, StoppingStore)
+        await create(NAME)
+        file = rig.files[FileId("kept")]
+        (copy,) = file.replicas
+        held = rig.at_rest[Tier.LOCAL]._blobs[copy.key]
+        for changes in range(6):
+            rig.snapshots.alter(object_key(file.kind, file.stored.sha256), one_byte_differs)
+            rig.at_rest[Tier.LOCAL].alter(copy.key, lambda _data: None)
+            assert not (await verify(NAME)).is_good
+            # While no store has the bytes, a new snapshot says so instead of inheriting the damage.
+            blind = await create(f"blind-{changes}")
+            assert blind.manifest.damaged == ("kept",)
+            rig.at_rest[Tier.LOCAL]._blobs[copy.key] = held
+            (lost,) = rig.files[FileId("kept")].replicas
+            await service.container.verify_replicas().one(rig.files[FileId("kept")], lost)
+            rig.snapshots.changes_left = changes
+            with suppress(StorageUnavailable):
+                await create(f"after-{changes}")
+            rig.snapshots.changes_left = None
+            with suppress(SnapshotExists):
+                await create(f"after-{changes}")
+            assert (await verify(NAME)).corrupt == 0
+            assert (await verify(f"after-{changes}")).corrupt == 0
 
 
 async def test_a_file_without_a_good_copy_is_named() -> None:

@@ -46,7 +46,14 @@ def test_damage_is_a_finding(shell: Shell, tmp_path: Path) -> None:
     thing.chmod(0o600)
     thing.write_bytes(thing.read_bytes()[:-1] + b"x")
     found = shell("snapshot", "verify", "daily", code=ExitCode.FINDINGS)
-    assert "1 corrupt, 0 missing" in found.out
+    assert "1 corrupt, 0 missing, 1 repaired" in found.out
+    assert "does not have the digest" in found.err
+    assert "repaired from a store" in found.err
+    assert "1 repaired" in shell("snapshot", "list").out
+    shell("snapshot", "verify", "daily")
+    assert "good" in shell("snapshot", "list").out
+    thing.chmod(0o600)
+    thing.write_bytes(thing.read_bytes()[:-1] + b"x")
     assert "failed" in shell("snapshot", "drill", "daily", code=ExitCode.FINDINGS).out
 
 
