@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import struct
 import sys
 import zipfile
 from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -55,7 +56,30 @@ def check(package: str, expect: Optional[str]) -> Tuple[List[str], str, int]:
     if os.path.isdir(package):
         return checked(sorted(names_in(package)), lambda name: opened(package, name), expect)
     with zipfile.ZipFile(package) as archive:
-        return checked(archive.namelist(), archive.open, expect)
+        findings, digest, count = checked(archive.namelist(), archive.open, expect)
+        return [*findings, *strays(package, archive)], digest, count
+
+
+def strays(package: str, archive: zipfile.ZipFile) -> Iterator[str]:
+    """Yield where a ZIP file has bytes that belong to no member."""
+    ends = {0}
+    with open(package, "rb") as file:
+        for member in sorted(archive.infolist(), key=lambda one: one.header_offset):
+            if member.header_offset not in ends:
+                yield f"before {member.filename}: there are bytes that belong to no file"
+            if member.comment:
+                yield f"{member.filename}: has a comment"
+            file.seek(member.header_offset + 26)
+            lengths = struct.unpack("<HH", file.read(4))
+            end = member.header_offset + 30 + sum(lengths) + member.compress_size
+            # Behind the data, its CRC-32 and sizes may follow, in one of four forms.
+            ends = {end + more for more in (0, 12, 16, 20, 24)}
+        if archive.start_dir not in ends:
+            yield "behind the last file: there are bytes that belong to no file"
+        file.seek(-22, os.SEEK_END)
+        end_record = file.read()
+    if end_record[:4] != b"PK\x05\x06" or end_record[20:] != b"\0\0":
+        yield "at the end: there are bytes that belong to no file"
 
 
 def checked(

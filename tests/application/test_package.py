@@ -51,15 +51,21 @@ async def packed(
 
 
 @pytest.fixture(scope="module")
-def package() -> tuple[dict[str, bytes], str]:
-    """The members of a package of two violations, and the SHA-256 of its manifest."""
+def raw() -> tuple[bytes, str]:
+    """A package of two violations, and the SHA-256 of its manifest."""
 
     async def make() -> tuple[bytes, str]:
         async with Rig().running() as service:
             await fill(service)
             return await packed(service, "V:1", "V_1", "V:1")
 
-    data, digest = asyncio.run(make())
+    return asyncio.run(make())
+
+
+@pytest.fixture(scope="module")
+def package(raw: tuple[bytes, str]) -> tuple[dict[str, bytes], str]:
+    """The members of that package, and the SHA-256 of its manifest."""
+    data, digest = raw
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         return {name: archive.read(name) for name in archive.namelist()}, digest
@@ -189,6 +195,34 @@ def test_the_verifier_of_the_package_runs_alone(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=unpacked, check=False, capture_output=True, text=True
     )
     assert sums.stdout.count(": FAILED") == 1
+
+
+def test_bytes_that_belong_to_no_member_are_told(raw: tuple[bytes, str], tmp_path: Path) -> None:
+    data, digest = raw
+    file = tmp_path / "package.zip"
+    file.write_bytes(data)
+    assert verifier.check(str(file), digest)[0] == []
+    with zipfile.ZipFile(file) as archive:
+        second = sorted(one.header_offset for one in archive.infolist())[1]
+    for edited in (b"MZ" + data, data + b"JUNK", data[:-2] + b"\4\0JUNK"):
+        file.write_bytes(edited)
+        found = verifier.check(str(file), digest)[0]
+        assert any("belong to no file" in one for one in found), edited[:4]
+    # Between members: the offsets in the directory are moved, as whoever hides something would.
+    hidden = bytearray(data[:second] + b"x" * 9 + data[second:])
+    directory = hidden.rindex(b"PK\x05\x06")
+    start = int.from_bytes(hidden[directory + 16 : directory + 20], "little") + 9
+    hidden[directory + 16 : directory + 20] = start.to_bytes(4, "little")
+    at = start
+    while hidden[at : at + 4] == b"PK\x01\x02":
+        offset = int.from_bytes(hidden[at + 42 : at + 46], "little")
+        if offset >= second:
+            hidden[at + 42 : at + 46] = (offset + 9).to_bytes(4, "little")
+        at += 46 + sum(
+            int.from_bytes(hidden[at + place : at + place + 2], "little") for place in (28, 30, 32)
+        )
+    file.write_bytes(hidden)
+    assert "belong to no file" in verifier.check(str(file), digest)[0][0]
 
 
 async def test_each_file_is_recorded_as_handed_out_and_a_bad_copy_stops_the_package() -> None:
