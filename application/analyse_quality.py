@@ -1,8 +1,10 @@
 """AnalyseQuality: judges a random sample of violations and images by their records and pixels."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from attrs import frozen
@@ -46,7 +48,8 @@ from traffic_storage.domain.quality.assessment import (
 )
 from traffic_storage.domain.quality.image import ImageQuality, image_quality
 from traffic_storage.domain.quality.record import Circumstances, judged_record, record_quality
-from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.domain.usage import day_of
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.catalogue import Catalogue
@@ -60,6 +63,13 @@ _AT_A_TIME = 8
 _MEASURED_PIXELS = 1 << 18
 """Fewer than where one image is judged: the findings here are about many images."""
 _LONG_AGO = timedelta(days=3650)
+_LOOKUPS = 4
+"""The number of look-ups at most for each row that is wanted at even intervals."""
+_TO_FIND = 64
+"""The number of look-ups at most besides, to find the hour of a bulk load in decades."""
+T = TypeVar("T")
+Newest = Callable[[datetime | None, datetime | None, Cursor | None, int], Awaitable[Page[T]]]
+"""Reads a page of rows from a time to before another one, behind a position, newest first."""
 _UNDECODABLE = (UndecodableMedia, UnsupportedMedia, TooLarge)
 
 
@@ -73,10 +83,14 @@ class _Look:
 
 @frozen
 class _Subject:
-    """A violation with its image, or an image without a violation."""
+    """A violation with its image, or an image without a violation.
+
+    `historic` is whether who stored it stated that an old capture time is correct.
+    """
 
     violation: StoredViolation | None
     image: StoredFile | None
+    historic: bool = False
 
     @property
     def identity(self) -> tuple[str, str | None, datetime]:
@@ -107,6 +121,7 @@ class AnalyseQuality:
         clock: Clock,
         zone: ZoneInfo,
         max_clock_ahead: timedelta,
+        bounds: CaptureBounds,
     ) -> None:
         self._samples = samples
         self._catalogue = catalogue
@@ -115,6 +130,7 @@ class AnalyseQuality:
         self._clock = clock
         self._zone = zone
         self._max_clock_ahead = max_clock_ahead
+        self._bounds = bounds
 
     async def __call__(
         self,
@@ -127,18 +143,20 @@ class AnalyseQuality:
         """Return the quality of `sample_size` records that are drawn by `seed`.
 
         If there are fewer violations, images that belong to none are drawn besides. With
-        `device_id`, violations of this device are taken at even intervals of time instead, which is
-        the best sample to see a trend.
+        `device_id`, those of this device are taken instead, which is the best sample to see a trend:
+        all if there are no more than `sample_size`, else at even intervals of time (of capture;
+        images that belong to no violation: of receipt).
 
         Raises:
             CatalogueUnavailable: the database can't be reached.
             InvalidInput: `sample_size` is not 1 to 10,000, or no device can have this id.
+            NotFound: nothing of a device with this id was ever stored.
         """
         limit = checked_sample_size(sample_size)
         if device_id is None:
             subjects = await self._drawn(limit, seed)
         else:
-            subjects = await self._with_images(await self._spread(device_id, limit))
+            subjects = await self._of_device(device_id, limit)
         judged: list[JudgedSample] = []
         hashes: dict[FileId, NDArray[uint8]] = {}
         for start in range(0, len(subjects), _AT_A_TIME):
@@ -153,6 +171,7 @@ class AnalyseQuality:
                 now,
                 exact_duplicates(contents.values()),
                 near_duplicates(hashes, contents),
+                self._bounds.earliest,
             )
         )
 
@@ -165,30 +184,69 @@ class AnalyseQuality:
             subjects = [*subjects, *alone[: limit - len(subjects)]]
         return subjects
 
-    async def _spread(self, device_id: str, limit: int) -> Sequence[StoredViolation]:
-        """Return violations of a device at even intervals, from its first day of receipt to now."""
-        now = self._clock.now()
-        days = await self._catalogue.daily_usage(
-            day_of(now - _LONG_AGO), day_of(now), DeviceId(device_id)
+    async def _of_device(self, device_id: str, limit: int) -> Sequence[_Subject]:
+        async def violations(
+            start: datetime | None, end: datetime | None, after: Cursor | None, most: int
+        ) -> Page[StoredViolation]:
+            query = ViolationQuery(
+                device_id=device_id, start_time=start, end_time=end, after=after, limit=most
+            )
+            return await self._catalogue.violations(query)
+
+        async def images(
+            start: datetime | None, end: datetime | None, after: Cursor | None, most: int
+        ) -> Page[StoredFile]:
+            query = FilesQuery(
+                kind=FileKind.IMAGE,
+                device_id=device_id,
+                start_time=start,
+                end_time=end,
+                after=after,
+                limit=most,
+            )
+            return await self._catalogue.files(query)
+
+        found = await self._spread(violations, lambda one: one.occurred_at, limit)
+        subjects = list(await self._with_images(found))
+        if len(subjects) < limit:
+            files = await self._spread(images, lambda one: one.created_at, limit)
+            alone = [_Subject(None, file) for file in files if file.violation_id is None]
+            subjects += alone[: limit - len(subjects)]
+        if not subjects and not await self._is_known(DeviceId(device_id)):
+            raise NotFound("device", device_id)
+        return subjects
+
+    async def _is_known(self, device_id: DeviceId) -> bool:
+        today = self._clock.now()
+        return bool(
+            await self._catalogue.daily_usage(day_of(today - _LONG_AGO), day_of(today), device_id)
         )
-        newest = await self._catalogue.violations(ViolationQuery(device_id=device_id, limit=1))
-        if not days or not newest.items:
-            return ()
-        found = {one.violation_id: one for one in newest.items}
-        end = newest.items[0].occurred_at
-        days_back = max(1, (day_of(end) - days[0].day).days + 1)
-        for step in range(1, limit):
-            until = end - timedelta(days=days_back * step / limit)
-            query = ViolationQuery(device_id=device_id, end_time=until, limit=1)
-            page = await self._catalogue.violations(query)
-            found |= {one.violation_id: one for one in page.items}
-        return list(found.values())
+
+    async def _spread(
+        self, newest: Newest[T], time_of: Callable[[T], datetime], limit: int
+    ) -> Sequence[T]:
+        """Return all rows if there are at most `limit`, else as many at even intervals of time."""
+        found: list[T] = []
+        after: Cursor | None = None
+        while len(found) < limit:
+            page = await newest(None, None, after, min(MAX_LIMIT, limit - len(found)))
+            found += page.items
+            after = page.next
+            if after is None:
+                return found
+        return await evenly(newest, time_of, self._bounds.earliest, limit)
 
     async def _with_images(self, violations: Sequence[StoredViolation]) -> Sequence[_Subject]:
         ids = [one.image_file_id for one in violations if one.image_file_id is not None]
-        files = await self._catalogue.files_by_id(ids)
+        files = await self._catalogue.files_by_id(
+            [*ids, *(one.metadata_file_id for one in violations)]
+        )
         return [
-            _Subject(one, files.get(one.image_file_id) if one.image_file_id else None)
+            _Subject(
+                one,
+                files.get(one.image_file_id) if one.image_file_id else None,
+                historic=one.metadata_file_id in files and files[one.metadata_file_id].historic,
+            )
             for one in violations
         ]
 
@@ -202,7 +260,7 @@ class AnalyseQuality:
             parts = [quality.assessment]
             hashes[image.file_id] = found.hash
         if violation is not None:
-            parts.append(self._record(violation, image))
+            parts.append(self._record(violation, image, historic=subject.historic))
         unread = found if isinstance(found, str) else ""
         return JudgedSample(*subject.identity, tuple(parts), quality, unread)
 
@@ -223,16 +281,50 @@ class AnalyseQuality:
         data = await self._replicas.read(image, cached=False)
         return await self._images.examine(data, _look)
 
-    def _record(self, violation: StoredViolation, image: StoredFile | None) -> Assessment:
+    def _record(
+        self, violation: StoredViolation, image: StoredFile | None, *, historic: bool
+    ) -> Assessment:
         media = None if image is None else image.media
         size = (media.width, media.height) if media and media.width and media.height else None
         circumstances = Circumstances(
             received_at=violation.received_at,
             zone=self._zone,
             max_clock_ahead=self._max_clock_ahead,
+            max_delay=timedelta.max if historic else self._bounds.max_backdating,
             image_size=size,
         )
         return record_quality(judged_record(violation.record, circumstances))
+
+
+async def evenly(
+    newest: Newest[T], time_of: Callable[[T], datetime], earliest: datetime, limit: int
+) -> Sequence[T]:
+    """Return at most `limit` rows at even intervals between the first and the last at or after
+    `earliest`, newest first.
+
+    The longest span without a row that was taken is halved by one look-up each: for the newest row
+    of its older half. So a pause of years costs a dozen look-ups, and single wrong times hardly
+    matter. The intervals differ by a factor of two at most where rows are dense. There are at
+    most 4 look-ups for each row that is asked for, and 64 besides.
+    """
+    last = (await newest(earliest, None, None, 1)).items
+    if not last:
+        return ()
+    found = list(last)
+    end = time_of(last[0])
+    spans: list[tuple[timedelta, datetime, datetime]] = [(earliest - end, earliest, end)]
+    for _ in range(_LOOKUPS * limit + _TO_FIND):
+        if len(found) >= limit or not spans:
+            break
+        length, start, end = heappop(spans)
+        middle = start - length / 2
+        if not start < middle < end:
+            continue
+        heappush(spans, (middle - end, middle, end))
+        for one in (await newest(start, middle, None, 1)).items:
+            found.append(one)
+            heappush(spans, (start - time_of(one), start, time_of(one)))
+    return sorted(found, key=time_of, reverse=True)
 
 
 def _look(pixels: Pixels) -> _Look:

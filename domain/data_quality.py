@@ -15,6 +15,7 @@ from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.proportions import Share
 from traffic_storage.domain.quality.assessment import Assessment, Finding, Severity
 from traffic_storage.domain.quality.image import ImageQuality
+from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.domain.trends import LEAST_POINTS, Trend, significant, trend_of
 
 MAX_SAMPLE = 10_000
@@ -23,6 +24,7 @@ BINS = 10
 _LEAST_OF_DEVICE = 3
 _FALSE_DISCOVERIES = 0.01
 _LEAST_CHANGE = 0.2
+_EARLIEST = CaptureBounds().earliest
 
 WATCHED: Mapping[str, str] = {
     "acuity": "check the focus and the lens",
@@ -85,13 +87,16 @@ class Issue:
 
 @frozen
 class DeviceQuality:
-    """The quality of the sampled records of one device."""
+    """The quality of the sampled records of one device.
+
+    `costliest` is the kind of finding that costs these records the most score; empty if there is none.
+    """
 
     device_id: str
     records: int
     average_score: float
     invalid: int
-    most_frequent: str
+    costliest: str
 
 
 @frozen
@@ -106,7 +111,7 @@ class DeviceTrend:
     def words(self) -> str:
         """The trend in words with its figures, and what to check."""
         here = self.trend
-        verb = "falls" if here.slope < 0 else "rises"
+        verb = "falls" if here.last < here.first else "rises"
         return (
             f"{self.device_id}: the {self.metric} of its images {verb} from {here.first:.3g} to "
             f"{here.last:.3g} in {here.days:.0f} days ({here.points} images, "
@@ -160,11 +165,16 @@ def data_quality(
     measured_at: datetime,
     exact: DuplicateReport,
     near: DuplicateReport,
+    earliest: datetime = _EARLIEST,
 ) -> DataQuality:
-    """Return the quality of a sample; `exact` and `near` are the duplicates among its images."""
+    """Return the quality of a sample; `exact` and `near` are the duplicates among its images.
+
+    Images of a time before `earliest`, the earliest plausible capture time, are left out of trends:
+    the clock of the camera was wrong.
+    """
     judged = [one for one in samples if not one.unread]
     valid = sum(one.valid for one in judged)
-    images = _images_of(judged)
+    images = _images_of(one for one in judged if one.at >= earliest)
     return DataQuality(
         measured_at,
         len(samples),
@@ -184,7 +194,8 @@ def data_quality(
 
 def device_trends(images: Mapping[str, Sequence[JudgedSample]]) -> tuple[DeviceTrend, ...]:
     """Return the metrics of devices that change: significant at a false discovery rate of 1 %,
-    and by at least a fifth of the larger end of the fitted line. Noise that falls is not told.
+    and by at least a fifth of the larger end, in the direction of the slope. Noise that falls is not
+    told.
     """
     found: dict[tuple[str, str], Trend] = {}
     for device_id, samples in images.items():
@@ -198,6 +209,7 @@ def device_trends(images: Mapping[str, Sequence[JudgedSample]]) -> tuple[DeviceT
         DeviceTrend(*key, found[key])
         for key in sure
         if _relative_change(found[key]) >= _LEAST_CHANGE
+        and (found[key].last > found[key].first) == (found[key].slope > 0)
         and not _is_less_noise(*key[1:], found[key])
     ]
     return tuple(sorted(kept, key=lambda one: (one.trend.p_value, one.device_id, one.metric)))
@@ -255,12 +267,16 @@ def _worst(judged: Iterable[JudgedSample]) -> tuple[DeviceQuality, ...]:
 
 
 def _device_quality(device_id: str, own: Sequence[JudgedSample]) -> DeviceQuality:
-    kinds = Counter(kind for one in own for kind in {finding.kind for finding in one.findings})
-    most = kinds.most_common(1)
+    costs: defaultdict[str, float] = defaultdict(float)
+    for one in own:
+        for part in one.parts:
+            for kind, cost in part.costs.items():
+                costs[kind] += cost
+    costliest = max(sorted(costs), key=lambda kind: costs[kind], default="")
     return DeviceQuality(
         device_id,
         len(own),
         sum(one.score for one in own) / len(own),
         sum(not one.valid for one in own),
-        most[0][0] if most else "",
+        costliest,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
+from math import exp, lgamma, log, log1p
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,8 @@ T = TypeVar("T", bound=Hashable)
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _HOURS = range(24)
 _LEAST_SAMPLED = 30
+_FALSE_SENTENCES = 0.05
+"""The chance at most that anything is said of violations that are spread evenly."""
 
 
 @frozen
@@ -41,12 +44,20 @@ class ViolationPatterns:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What happens surely more often than in an even spread, in words with its figures."""
+        """What happens surely more often than in an even spread, in words with its figures.
+
+        The largest share of each group is compared with an even spread by the exact binomial test.
+        The largest of many shares is large by chance, so the chance of 5 % is divided by the number
+        of all shares of all groups (Bonferroni; Dunn 1961): of evenly spread violations, at most one
+        sample in twenty says anything.
+        """
+        groups = self.by_hour, self.by_weekday, self.by_device, self.by_type
+        level = _FALSE_SENTENCES / max(1, sum(len(one) for one in groups if len(one) > 1))
         return (
-            *_peak(self.by_hour, lambda hour: f"between {hour:02}:00 and {hour + 1:02}:00"),
-            *_peak(self.by_weekday, lambda day: f"on {day}s"),
-            *_peak(self.by_device, lambda device: f"at {device}"),
-            *_peak(self.by_type, lambda kind: f"of the type {kind}"),
+            *_peak(self.by_hour, level, lambda hour: f"between {hour:02}:00 and {hour + 1:02}:00"),
+            *_peak(self.by_weekday, level, lambda day: f"on {day}s"),
+            *_peak(self.by_device, level, lambda device: f"at {device}"),
+            *_peak(self.by_type, level, lambda kind: f"of the type {kind}"),
         )
 
 
@@ -72,16 +83,31 @@ def violation_patterns(
     )
 
 
-def _peak(shares: Sequence[Share[T]], words: Callable[[T], str]) -> Iterable[str]:
-    """Yield a sentence about the largest share, if its interval is above that of an even spread.
+def _peak(shares: Sequence[Share[T]], level: float, words: Callable[[T], str]) -> Iterable[str]:
+    """Yield a sentence about the largest share, if its chance in an even spread is at most `level`.
 
-    The largest of many shares of a small sample is large by chance, so 30 violations are needed.
+    Of fewer than 30 violations, nothing is said.
     """
     top = max(shares, key=lambda one: one.count, default=None)
-    if top is None or top.of < _LEAST_SAMPLED or top.interval[0] <= 1 / len(shares):
+    if top is None or len(shares) < 2 or top.of < _LEAST_SAMPLED:
+        return
+    if _chance_of(top.count, top.of, 1 / len(shares)) > level:
         return
     low, high = top.interval
     yield (
         f"{top.share:.1%} of the violations are {words(top.value)} ({low:.1%} to {high:.1%}); an even "
         f"spread over {len(shares)} has {1 / len(shares):.1%}"
     )
+
+
+def _chance_of(count: int, of: int, share: float) -> float:
+    """Return the chance that `count` or more of `of` have a value that `share` of all have."""
+    terms = (
+        lgamma(of + 1)
+        - lgamma(more + 1)
+        - lgamma(of - more + 1)
+        + more * log(share)
+        + (of - more) * log1p(-share)
+        for more in range(count, of + 1)
+    )
+    return min(1.0, sum(map(exp, terms)))

@@ -142,9 +142,14 @@ class DuplicateGroupView(TypedDict):
 
 
 class DuplicatesView(TypedDict):
-    """Duplicates among the files that were examined; the 100 groups with the most surplus bytes."""
+    """Duplicates among the files that were examined; the 100 groups with the most surplus bytes.
+
+    `files` are those of all `group_count` groups.
+    """
 
     examined: int
+    files: int
+    group_count: int
     share: float
     surplus_bytes: int
     groups: list[DuplicateGroupView]
@@ -250,6 +255,8 @@ def duplicates_view(report: DuplicateReport) -> DuplicatesView:
     """Return the view of a report of duplicates."""
     return {
         "examined": report.examined,
+        "files": sum(len(group.file_ids) for group in report.groups),
+        "group_count": len(report.groups),
         "share": round(report.share, 4),
         "surplus_bytes": report.surplus_bytes,
         "groups": [
@@ -381,7 +388,7 @@ class IssueView(TypedDict):
 
 
 class DeviceQualityView(TypedDict):
-    """The quality of the sampled records of one device. `issue` is its most frequent finding."""
+    """The quality of the sampled records of one device. `issue` is the finding that costs the most score."""
 
     device_id: str
     records: int
@@ -393,7 +400,8 @@ class DeviceQualityView(TypedDict):
 class DeviceTrendView(TypedDict):
     """A metric of the images of a device that rises or falls, by the Mann-Kendall test.
 
-    `slope` is the change a day; `first` and `last` are the ends of the fitted line.
+    `slope` is the change a day; `first` and `last` are the medians of the first and the last tenth of
+    the values, and `days` is the time between these.
     """
 
     device_id: str
@@ -478,7 +486,7 @@ def data_quality_view(found: DataQuality) -> DataQualityView:
                 "records": one.records,
                 "average_score": round(one.average_score, 4),
                 "invalid_records": one.invalid,
-                "issue": one.most_frequent,
+                "issue": one.costliest,
             }
             for one in found.worst_devices[:_MOST_WORST]
         ],

@@ -857,6 +857,7 @@ class Container(DeclarativeContainer):
         clock=clock,
         zone=settings.provided.zone,
         max_clock_ahead=settings.provided.max_clock_ahead,
+        bounds=Called(_capture_bounds, settings),
     )
     signing_key = Singleton(SigningKey, settings)
     signer = Singleton(

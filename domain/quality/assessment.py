@@ -92,12 +92,15 @@ class Assessment:
     Attributes:
         score: the product of the parts, in [0, 1]. One bad part is not made up for by good ones.
         parts: name of a check → its factor, in the order of the checks.
+        costs: kind of a finding → by how much the checks that found it lower their factors below 1;
+            kinds that one check found share its part equally.
     """
 
     score: float
     parts: Mapping[str, float]
     errors: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
+    costs: Mapping[str, float] = field(factory=lambda: MappingProxyType({}))
 
     @property
     def valid(self) -> bool:
@@ -127,6 +130,7 @@ def combined(parts: Iterable[Part]) -> Assessment:
     """
     scores: dict[str, float] = {}
     findings: list[Finding] = []
+    costs: dict[str, float] = {}
     product = 1.0
     for part in parts:
         if part.name in scores:
@@ -134,11 +138,15 @@ def combined(parts: Iterable[Part]) -> Assessment:
         scores[part.name] = part.score
         product *= part.score
         findings += part.findings
+        kinds = {one.kind for one in part.findings}
+        for kind in kinds:
+            costs[kind] = costs.get(kind, 0.0) + (1 - part.score) / len(kinds)
     return Assessment(
         score=product,
         parts=MappingProxyType(scores),
         errors=tuple(one for one in findings if one.severity is Severity.ERROR),
         warnings=tuple(one for one in findings if one.severity is Severity.WARNING),
+        costs=MappingProxyType(costs),
     )
 
 

@@ -14,6 +14,7 @@ from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_re
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.analysis_views import (
         DataQualityView,
+        DuplicatesView,
         ShareView,
         StoragePatternsView,
         ViolationPatternsView,
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 app = App(name="analyze", help="Analyse quality, storage and violations.")
 _MOST_ROWS = 10
+_MOST_GROUPS = 3
+_MOST_NAMES = 4
 
 
 @app.command
@@ -42,7 +45,8 @@ async def quality(
     seed:
         Draw another sample.
     device_id:
-        Judge violations of this device, at even intervals of time: the best sample for a trend.
+        Judge violations and images of this device, at even intervals of time: the best sample for a
+        trend.
     html:
         Write a page with charts to this file.
     json:
@@ -163,6 +167,8 @@ def _say_quality(view: "DataQualityView") -> None:
             "not reached": f"{view['unread_records']} records",
         }
     )
+    for trend in view["trends"]:
+        say(f"\n* {trend['words']}")
     scores = [
         (f"{one['low']:.1f}-{one['high']:.1f}", one["records"])
         for one in view["score_distribution"]
@@ -186,11 +192,14 @@ def _say_quality(view: "DataQualityView") -> None:
     worst = [(one["device_id"], one["average_score"]) for one in view["worst_devices"][:_MOST_ROWS]]
     say_bars("LOWEST AVERAGES", worst, lambda score: f"{score:.3f}")
     for name, what in (("exact", "have the same content"), ("near", "look alike")):
-        for group in view[f"{name}_duplicates"]["groups"][:_MOST_ROWS]:  # type: ignore[literal-required]
-            names = some_names(group["file_ids"], group["files"], _MOST_ROWS)
-            say(f"\n* {group['files']} images {what}: {names}")
-    for trend in view["trends"]:
-        say(f"\n* {trend['words']}")
+        report: DuplicatesView = view[f"{name}_duplicates"]  # type: ignore[literal-required]
+        if not report["groups"]:
+            continue
+        groups = f"{report['group_count']} group{'s' * (report['group_count'] > 1)}"
+        say(f"\n* {report['files']} of {report['examined']} images {what} ({groups}), such as")
+        for group in report["groups"][:_MOST_GROUPS]:
+            names = some_names(group["file_ids"], group["files"], _MOST_NAMES)
+            say(f"    {group['files']} images: {names}")
     note(f"{view['devices_watched']} devices have enough images in the sample to judge a trend")
 
 

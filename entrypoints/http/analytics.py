@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from attrs import frozen
 from fastapi import Query, Request
+from pydantic import AfterValidator
 from starlette.responses import Response
 
 from traffic_storage.application.analyse_quality import SAMPLED as SAMPLED_RECORDS
@@ -15,7 +16,7 @@ from traffic_storage.application.analyse_violations import AnalyseViolations
 from traffic_storage.application.export_jobs import ExportJobs
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.data_quality import MAX_SAMPLE
-from traffic_storage.domain.errors import InvalidInput, Unavailable
+from traffic_storage.domain.errors import InvalidInput, NotFound, TrafficStorageError, Unavailable
 from traffic_storage.domain.principal import Principal, Scope
 from traffic_storage.entrypoints.analysis_files import QUALITY, STORAGE, VIOLATIONS
 from traffic_storage.entrypoints.analysis_views import (
@@ -40,18 +41,36 @@ _QUERYING = (BadRequest, InvalidInput, Unavailable, DeviceNotAllowed)
 SeedQuery = Annotated[
     int, Query(ge=0, le=2**31 - 1, description="draws another sample", examples=[0])
 ]
-RecordsQuery = Annotated[
-    int, Query(ge=1, le=1000, description="number of records to judge", examples=[100])
-]
-ViolationsQuery = Annotated[
-    int, Query(ge=1, le=MAX_SAMPLE, description="number of violations to draw", examples=[1000])
-]
+
+
+def _sample_size(most: int, description: str, example: int) -> Any:  # noqa: ANN401 - an annotation
+    """Return the annotation of a size of a sample, whose refusal says the whole range."""
+
+    def checked(value: int) -> int:
+        if 1 <= value <= most:
+            return value
+        remedy = f"give an integer from 1 to {most}"
+        raise InvalidInput.of("sample_size", f"is {value}", remedy)
+
+    return Annotated[
+        int,
+        AfterValidator(checked),
+        Query(
+            description=description,
+            examples=[example],
+            json_schema_extra={"minimum": 1, "maximum": most},
+        ),
+    ]
+
+
+RecordsQuery: Any = _sample_size(1000, "number of records to judge", 100)
+ViolationsQuery: Any = _sample_size(MAX_SAMPLE, "number of violations to draw", 1000)
 DeviceQuery = Annotated[
     str | None,
     Query(
         min_length=1,
         max_length=255,
-        description="judge violations of this device, at even intervals of time",
+        description="judge violations and images of this device, at even intervals of time",
         examples=["cam_001"],
     ),
 ]
@@ -133,6 +152,7 @@ def analytics_routes(endpoints: AnalyticsEndpoints) -> list[StorageRoute]:
             "analyze_quality",
             "Analyse the quality of records and images",
             DataQualityView,
+            NotFound,
         ),
         _route(
             "/analytics/violations",
@@ -157,19 +177,18 @@ def _route(
     name: str,
     summary: str,
     view: Any,  # noqa: ANN401 - a TypedDict class
-    **described: Any,  # noqa: ANN401 - arguments of StorageRoute
+    *errors: type[TrafficStorageError],
 ) -> StorageRoute:
     return StorageRoute(
         path,
         endpoint,
         method="GET",
         access=_READ,
-        errors=_QUERYING,
+        errors=(*_QUERYING, *errors),
         name=name,
         summary=summary,
         tags=["analytics"],
         response_model=view,
         response_description="the analysis",
         responses={202: {"model": JobView, "description": "the job that makes it"}},
-        **described,
     )

@@ -883,5 +883,20 @@ def field_problems(errors: Sequence[Any], known: Sequence[str], where: str) -> P
         elif error["type"] == "extra_forbidden":
             problems.append(unknown_field(name, where, known))
         else:
-            problems.append(FieldProblem(name, error["msg"], "see /docs for the field"))
+            problems.append(_not_accepted(name, error))
     return problems
+
+
+def _not_accepted(name: str, error: Any) -> FieldProblem:  # noqa: ANN401 - pydantic's own
+    """Return what is wrong with a value that pydantic refused; for a number out of range, its bound."""
+    bounds = error.get("ctx", {})
+    for key, words in (
+        ("ge", "at least"),
+        ("gt", "more than"),
+        ("le", "at most"),
+        ("lt", "less than"),
+    ):
+        if key in bounds:
+            remedy = f"give a number of {words} {bounds[key]}"
+            return FieldProblem(name, f"is {shown(error['input'])}", remedy)
+    return FieldProblem(name, error["msg"], "see /docs for the field")

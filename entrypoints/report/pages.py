@@ -172,7 +172,9 @@ def violations_page(view: ViolationPatternsView) -> str:
                 ),
             ),
         ],
-        f"From a random sample of {view['sampled']:,} of {view['violations']:,} violations.",
+        f"From a random sample of {view['sampled']:,} of {view['violations']:,} violations."
+        if view["sampled"] < view["violations"]
+        else f"From all {view['violations']:,} violations.",
     )
 
 
@@ -331,7 +333,7 @@ def _issues(view: DataQualityView) -> str:
 
 def _worst(view: DataQualityView) -> str:
     return _table(
-        ("device", "records", "average score", "most frequent finding"),
+        ("device", "records", "average score", "what costs the most"),
         [
             (
                 one["device_id"],
@@ -357,6 +359,9 @@ def _duplicates(view: DataQualityView) -> str:
         for what, found in (("have the same content", exact), ("look alike", near))
         for group in found["groups"][:_MOST_BARS]
     ]
+    rest = sum(max(0, one["group_count"] - _MOST_BARS) for one in (exact, near))
+    if rest:
+        sentences.append(f"and {rest:,} more groups")
     return _list(sentences, f"None among the {exact['examined']:,} images of the sample.")
 
 

@@ -37,10 +37,11 @@ class DataAnalyzer:
     ) -> DataQualityView:
         """Return how good a sample of records and images is, what is wrong, which cameras change.
 
-        With `device_id`, violations of this device are taken at even intervals of time.
+        With `device_id`, violations and images of this device are taken at even intervals of time.
 
         Raises:
             InvalidInput: `sample_size` is not 1 to 10,000, or no device can have this id.
+            NotFound: nothing of a device with this id was ever stored.
         """
         check_type("seed", seed, int)
         use_cases = await self._parts.started()

@@ -340,13 +340,15 @@ class Service:
         record: ViolationRecord,
         image: Pixels | Source | None = None,
         video: Source | None = None,
+        *,
+        historic: bool = False,
     ) -> StoredEvidence:
         """Store a violation with what came."""
         given: ArrayImage | Upload | None = None
         if image is not None:
             given = ArrayImage(image) if isinstance(image, np.ndarray) else Upload(image)
         return await self.container.store_evidence()(
-            record, given, None if video is None else Upload(video)
+            record, given, None if video is None else Upload(video), historic=historic
         )
 
     def reserved(self) -> Counter[StoreId]:

@@ -1,7 +1,8 @@
 """AnalyseQuality and AnalyseViolations: planted faults are found; what can't be read is told."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from tests.application.raw_images import RawImages
 from tests.application.rig import Rig, Service, picture, violation_record
 from tests.support.media import photograph
-from traffic_storage.domain.errors import InvalidInput, UndecodableMedia
+from traffic_storage.application.analyse_quality import evenly
+from traffic_storage.domain.errors import InvalidInput, NotFound, UndecodableMedia
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.pixels import Pixels
+from traffic_storage.domain.query import Cursor, Page
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 
 DAY = timedelta(days=1)
@@ -61,7 +64,8 @@ async def test_a_blurring_camera_is_named_and_nothing_else() -> None:
         one = await analyse(device_id="cam-2", sample_size=30)
         assert {trend.device_id for trend in one.trends} == {"cam-2"}
         assert one.sampled == 10
-        assert (await analyse(device_id="cam-9")).sampled == 0
+        with pytest.raises(NotFound, match="device 'cam-9'"):
+            await analyse(device_id="cam-9")
         with pytest.raises(InvalidInput, match="device_id"):
             await analyse(device_id="")
         patterns = await service.container.analyse_violations()(sample_size=8)
@@ -122,3 +126,57 @@ async def test_an_image_that_can_not_be_decoded_is_invalid() -> None:
         await service.image(scene(0))
         (issue,) = (await service.container.analyse_quality()()).issues
         assert issue.kind == "undecodable"
+
+
+async def test_after_a_bulk_load_a_device_is_judged_over_all_its_days() -> None:
+    """60 days that came within one: the days of receipt say nothing of the days of capture."""
+    rig = Rig(images=RawImages(max_pixels=10**5))
+    async with rig.running() as service:
+        for day in range(60):
+            at = rig.clock.now() - timedelta(days=day)
+            await service.evidence(violation_record(f"V{day}", timestamp=at), historic=True)
+        analyse = service.container.analyse_quality()
+        assert (await analyse(device_id="cam-1", sample_size=100)).sampled == 60
+        few = await analyse(device_id="cam-1", sample_size=12)
+        assert few.sampled == 12
+        # Those who stored them said that they are historic.
+        assert "late" not in {issue.kind for issue in few.issues}
+
+
+async def test_images_of_a_device_that_belong_to_no_violation_are_judged() -> None:
+    rig = Rig(images=RawImages(max_pixels=10**5))
+    async with rig.running() as service:
+        for number in range(5):
+            await service.image(scene(number), file_id=f"i{number}", device_id="cam-1")
+            rig.clock.advance(timedelta(minutes=1))
+        await stored(service, "V1", scene(6), device_id="cam-1")
+        analyse = service.container.analyse_quality()
+        assert (await analyse(device_id="cam-1")).sampled == 6
+        assert (await analyse(device_id="cam-1", sample_size=3)).sampled == 3
+
+
+async def test_even_intervals_span_a_pause_of_years_with_bounded_look_ups() -> None:
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [datetime(2001, 5, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)]
+    times += [first + timedelta(minutes=20 * n) for n in range(60 * 72)]
+    times.sort(reverse=True)
+    lookups = 0
+
+    async def newest(
+        start: datetime | None, end: datetime | None, _after: Cursor | None, limit: int
+    ) -> Page[datetime]:
+        nonlocal lookups
+        lookups += 1
+        found = [one for one in times if (not start or start <= one) and (not end or one < end)]
+        return Page(tuple(found[:limit]))
+
+    earliest = datetime(2000, 1, 2, tzinfo=UTC)
+    found = await evenly(newest, lambda at: at, earliest, 100)
+    assert len(found) == len(set(found)) == 100
+    assert lookups <= 150
+    dense = [at for at in found if at >= first]
+    assert len(dense) >= 98
+    gaps = [one - other for one, other in pairwise(dense)]
+    assert max(gaps) <= timedelta(days=1.2)
+    assert max(gaps) <= 3 * min(gaps)
+    assert await evenly(newest, lambda at: at, times[0] + DAY, 5) == ()

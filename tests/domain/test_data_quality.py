@@ -1,6 +1,6 @@
 """Data quality: scores, issues with shares, worst devices, cameras that get worse."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def test_scores_issues_and_devices() -> None:
     assert (missing.kind, missing.severity) == ("missing", "error")
     (worst,) = found.worst_devices
     assert (worst.device_id, worst.records, worst.invalid) == ("cam-1", 3, 1)
-    assert (worst.average_score, worst.most_frequent) == (0.5, "late")
+    assert (worst.average_score, worst.costliest) == (0.5, "late")
     assert found.devices_watched == 0
 
 
@@ -93,7 +93,28 @@ def test_a_sure_but_small_change_is_not_told() -> None:
     assert device_trends({"cam-1": samples}) == ()
     rising = [sharp("cam-1", day, 0.01 * day) for day in range(20)]
     (trend,) = device_trends({"cam-1": rising})
-    assert "rises from 0 to 0.19" in trend.words
+    assert "rises from 0.01 to 0.18" in trend.words
+
+
+def test_a_wrong_clock_does_not_spoil_the_trend_of_a_camera() -> None:
+    wrong = evolve(sharp("cam-1", 0, 5.0), at=datetime(1970, 1, 1, tzinfo=UTC))
+    later = evolve(sharp("cam-1", 0, 5.0), at=datetime(2001, 1, 1, tzinfo=UTC))
+    falling = [sharp("cam-1", day, 0.4 - 0.01 * day) for day in range(20)]
+    for samples in ([wrong, *falling], [later, *falling]):
+        (trend,) = data_quality(samples, NOON, NONE, NONE).trends
+        assert (trend.metric, 0.38 <= trend.trend.first <= 0.4) == ("acuity", True)
+        assert trend.trend.days < 20
+    steady = [sharp("cam-1", day, 0.2) for day in range(20)]
+    assert data_quality([wrong, *steady], NOON, NONE, NONE).trends == ()
+
+
+def test_the_finding_that_costs_the_most_is_not_the_most_frequent() -> None:
+    slight = Part("record", 0.9, (warning("not_given", "camera_info", "is not given"),))
+    blurred = Part("acuity", 0.1, (warning("blurred", "acuity", "is 0.01"),))
+    samples = [sample(str(n), combined([slight])) for n in range(3)]
+    samples.append(sample("3", combined([slight, blurred])))
+    (worst,) = data_quality(samples, NOON, NONE, NONE).worst_devices
+    assert worst.costliest == "blurred"
 
 
 def test_noise_that_rises_is_told_and_noise_that_falls_is_not() -> None:

@@ -14,7 +14,7 @@ def test_a_line_has_its_slope_whatever_the_outliers() -> None:
     found = trend_of([DAY * day for day in range(20)], values)
     assert found is not None
     assert found.slope == pytest.approx(-0.5, abs=0.05)
-    assert (found.points, found.days) == (20, 19)
+    assert (found.points, found.days) == (20, 17)
     assert (found.first, found.last) == pytest.approx((10, 0.5), abs=0.6)
     assert found.p_value < 1e-4
 
@@ -24,6 +24,30 @@ def test_the_p_value_of_a_known_case() -> None:
     found = trend_of([DAY * day for day in range(10)], list(range(10)))
     assert found is not None
     assert found.p_value == pytest.approx(8.3e-5, rel=0.01)
+
+
+def test_the_ends_are_observed_whatever_the_line() -> None:
+    # Decays to near 0: a line through the medians ends below 0.
+    values = [0.9**day for day in range(60)]
+    found = trend_of([DAY * day for day in range(60)], values)
+    assert found is not None
+    assert (found.first, found.last) == pytest.approx((0.78, 0.0026), rel=0.05)
+    assert found.p_value < 1e-9
+
+
+def test_one_day_of_receipt_has_no_trend() -> None:
+    """Images without a capture time have the time of receipt: those of a bulk load, one day."""
+    assert trend_of([60.0 * minute for minute in range(500)], list(range(500))) is None
+    late = [*(60.0 * minute for minute in range(500)), 900 * DAY]
+    assert trend_of(late, list(range(501))) is None
+
+
+def test_the_cost_of_many_values_is_bounded() -> None:
+    times = [3600.0 * hour for hour in range(10_000)]
+    found = trend_of(times, [hour % 7 - 0.001 * hour for hour in range(10_000)])
+    assert found is not None
+    assert found.slope == pytest.approx(-0.024, rel=0.05)
+    assert found.points == 10_000
 
 
 def test_noise_seldom_has_a_trend() -> None:

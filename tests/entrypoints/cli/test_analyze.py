@@ -37,7 +37,7 @@ def test_each_analysis_is_shown_and_written_as_a_page(shell: Shell, tmp_path: Pa
 
     asyncio.run(fill())
     shown = {
-        "quality": ("valid", "2 images have the same content: V0~image, V1~image"),
+        "quality": ("valid", "2 images: V0~image, V1~image"),
         "storage": ("GROWTH", "too little history"),
         "violations": ("BY HOUR", "<cam>"),
     }
@@ -52,6 +52,9 @@ def test_each_analysis_is_shown_and_written_as_a_page(shell: Shell, tmp_path: Pa
         assert "<cam>" not in text
         assert "http" not in text
         assert shell("analyze", what, "--json").value["measured_at"]
+    assert "From all 2 violations." in (tmp_path / "violations.html").read_text("utf-8")
+    unknown = shell("analyze", "quality", "--device-id", "cam_9", code=ExitCode.NOT_FOUND)
+    assert "there is no device 'cam_9'" in unknown.err
     denied = shell("analyze", "storage", "--html", tmp_path / "no" / "x.html", code=ExitCode.USAGE)
     assert "can't be written" in denied.err
     assert len(list(tmp_path.glob("*.html"))) == 3

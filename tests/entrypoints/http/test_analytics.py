@@ -34,8 +34,12 @@ async def test_quality_and_violations(client: httpx.AsyncClient) -> None:
     body = (await client.get("/analytics/quality", params={"sample_size": 10})).json()
     assert (body["sampled"], body["valid_records"]) == (1, 1)
     of_device = await client.get("/analytics/quality", params={"device_id": "cam_1"})
-    assert of_device.json()["sampled"] == 0
-    assert (await client.get("/analytics/quality?sample_size=0")).status_code == 422
+    assert of_device.json()["sampled"] == 1
+    assert (await client.get("/analytics/quality?device_id=cam_9")).status_code == 404
+    refused = await client.get("/analytics/quality?sample_size=0")
+    assert refused.status_code == 422
+    assert "give an integer from 1 to 1000" in refused.text
+    assert "of at least 0" in (await client.get("/analytics/quality?seed=-1")).text
     patterns = (await client.get("/analytics/violations")).json()
     assert (patterns["violations"], len(patterns["by_hour"])) == (0, 24)
 
