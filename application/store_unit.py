@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from attrs import evolve, field, frozen
 
+from traffic_storage.application.capture_doubts import CaptureDoubts
 from traffic_storage.application.drafts import Draft, DraftUnit, placed
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.read_back import ReadBack
@@ -36,7 +37,6 @@ from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.manifest import manifest_of
-from traffic_storage.domain.retention import capture_doubt
 from traffic_storage.domain.retention_rules import RuleSet
 from traffic_storage.domain.seal import Sealed
 from traffic_storage.domain.violation import StoredViolation, ViolationState, with_paths
@@ -142,6 +142,7 @@ class StoreUnit:
         self._rules = rules
         self._read_back = read_back
         self._sealing = sealing
+        self._doubts = CaptureDoubts()
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
         """Store a file, or a violation with its files (`unit`); return the new and existing rows.
@@ -349,7 +350,7 @@ class StoreUnit:
             # Recovery may have deleted the keys before the blobs were published.
             await self._undo(attempt, files)
             raise _RereadNeeded(error) from error
-        self._count(rows)
+        self._count(rows, is_migrated=unit.is_migrated)
         return StoredUnit(
             files={
                 **existing.files,
@@ -408,7 +409,7 @@ class StoreUnit:
                 store_id, file.stored.size_bytes, kept=file.file_id in kept
             )
 
-    def _count(self, rows: Unit) -> None:
+    def _count(self, rows: Unit, *, is_migrated: bool) -> None:
         self._counters.files_stored += len(rows.files)
         self._counters.bytes_stored += sum(file.content.size_bytes for file in rows.files)
         self._counters.violations_stored += rows.violation is not None
@@ -417,10 +418,9 @@ class StoreUnit:
             logger.debug(
                 "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, _place_of(file)
             )
-            if doubt := capture_doubt(file):
-                logger.warning(
-                    "the retention period of %s starts at its receipt: %s", file.file_id, doubt
-                )
+            # What comes from another catalogue was told there, when it was stored.
+            if not is_migrated:
+                self._doubts.note(file)
         for file in rows.restored:
             logger.warning(
                 "all copies of %s were corrupt or missing; it was sent again and stored anew in %s",

@@ -122,7 +122,9 @@ def video_quality_view(verdict: Verdict[VideoMetrics]) -> VideoQualityView:
 
 
 def _findings(findings: Iterable[Finding]) -> list[FindingView]:
-    return [
-        FindingView(kind=one.kind, field=one.field, message=one.message, remedy=one.remedy)
-        for one in findings
-    ]
+    return [finding_view(one) for one in findings]
+
+
+def finding_view(one: Finding) -> FindingView:
+    """Return the view of one error or warning."""
+    return FindingView(kind=one.kind, field=one.field, message=one.message, remedy=one.remedy)

@@ -1,7 +1,6 @@
 """`DataValidator`: judges records, images and videos, alone and without a service."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from traffic_storage.application.recent_sightings import RecentSightings
 from traffic_storage.application.validate import Checks, Media, Validate, Verdict
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileKind
@@ -22,7 +22,7 @@ from traffic_storage.domain.profiles import CompletenessProfile, EvidenceFile
 from traffic_storage.domain.quality.assessment import Check
 from traffic_storage.domain.quality.image import IMAGE_CHECKS
 from traffic_storage.domain.quality.image_metrics import ImageMetrics
-from traffic_storage.domain.quality.record import RECORD_CHECKS, JudgedRecord, Sighting
+from traffic_storage.domain.quality.record import RECORD_CHECKS, JudgedRecord
 from traffic_storage.domain.quality.video import VIDEO_CHECKS, VideoMetrics
 from traffic_storage.domain.times import instant, parse_time
 from traffic_storage.domain.violation import ViolationRecord
@@ -41,8 +41,6 @@ from traffic_storage.entrypoints.service.arguments import check_type, instant_of
 from traffic_storage.entrypoints.settings import StorageConfig
 
 T = TypeVar("T")
-
-_REMEMBERED = 10_000
 
 
 class DataValidator:
@@ -74,8 +72,7 @@ class DataValidator:
         self._validate: Validate = self._container.validate().with_checks(
             Checks(tuple(record_checks), tuple(image_checks), tuple(video_checks)), known_models
         )
-        self._seen: OrderedDict[tuple[str, datetime], list[Sighting]] = OrderedDict()
-        self._lock = Lock()
+        self._seen = RecentSightings()
         self._media_lock = Lock()
 
     def validate_violation_record(
@@ -97,9 +94,7 @@ class DataValidator:
             check_type("record", record, Mapping)
         received = instant_of("received_at", received_at, self._settings.zone)
         judged = self._validate.judged(record, received_at=received, image_size=image_size)
-        if (own := judged.sighting) is not None:
-            judged = judged.beside(self._remembered(own))
-        return quality_view(self._validate.record(judged))
+        return quality_view(self._validate.record(self._seen.beside(judged)))
 
     def validate_image(
         self,
@@ -154,19 +149,6 @@ class DataValidator:
         return exportability_view(
             self._validate.exportability(judged, evidence, jurisdiction, known)
         )
-
-    def _remembered(self, own: Sighting) -> Sequence[Sighting]:
-        """Return what was seen of this device at this time, and remember `own`."""
-        key = own.device_id, own.at
-        with self._lock:
-            seen = self._seen.setdefault(key, [])
-            self._seen.move_to_end(key)
-            before = tuple(seen)
-            if own not in seen:
-                seen.append(own)
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-        return before
 
     def _blocking(self, work: Callable[[], Coroutine[Any, Any, Verdict[T]]]) -> Verdict[T]:
         """Run a coroutine to its end in a thread of its own: the caller may run an event loop."""
