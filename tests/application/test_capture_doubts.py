@@ -7,6 +7,7 @@ from attrs import evolve
 
 from traffic_storage.application.capture_doubts import CaptureDoubts
 from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.identifiers import DeviceId
 from traffic_storage.domain.retention import CaptureBounds, retention_basis
 from traffic_storage.entrypoints.testing.units import new_file
 
@@ -15,7 +16,9 @@ NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
 
 def captured(at: datetime, device: str) -> StoredFile:
     basis = retention_basis(at, NOW, CaptureBounds())
-    return evolve(new_file(at=NOW), device_id=device, captured_at=at, retention_basis=basis)
+    return evolve(
+        new_file(at=NOW), device_id=DeviceId(device), captured_at=at, retention_basis=basis
+    )
 
 
 def test_a_bulk_load_is_told_once_per_device_and_cause(caplog: pytest.LogCaptureFixture) -> None:
