@@ -6,7 +6,6 @@ each store tells when its file expires; the log tells each device and cause once
 
 import logging
 from collections import OrderedDict
-from threading import Lock
 
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.retention import capture_doubt
@@ -25,7 +24,6 @@ class CaptureDoubts:
 
     def __init__(self) -> None:
         self._counts: OrderedDict[tuple[str | None, bool], int] = OrderedDict()
-        self._lock = Lock()
 
     def note(self, file: StoredFile) -> None:
         """Count a file that was stored, if its capture time is in doubt."""
@@ -33,11 +31,10 @@ class CaptureDoubts:
             return
         is_old = file.captured_at is not None and "max_backdating" in doubt
         key = file.device_id, is_old
-        with self._lock:
-            count = self._counts[key] = self._counts.get(key, 0) + 1
-            self._counts.move_to_end(key)
-            if len(self._counts) > _REMEMBERED:
-                self._counts.popitem(last=False)
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts.move_to_end(key)
+        if len(self._counts) > _REMEMBERED:
+            self._counts.popitem(last=False)
         device = f"device {file.device_id}" if file.device_id else "no device"
         if count == 1:
             logger.warning(

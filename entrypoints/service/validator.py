@@ -73,6 +73,7 @@ class DataValidator:
             Checks(tuple(record_checks), tuple(image_checks), tuple(video_checks)), known_models
         )
         self._seen = RecentSightings()
+        self._lock = Lock()
         self._media_lock = Lock()
 
     def validate_violation_record(
@@ -94,7 +95,9 @@ class DataValidator:
             check_type("record", record, Mapping)
         received = instant_of("received_at", received_at, self._settings.zone)
         judged = self._validate.judged(record, received_at=received, image_size=image_size)
-        return quality_view(self._validate.record(self._seen.beside(judged)))
+        with self._lock:
+            judged = self._seen.beside(judged)
+        return quality_view(self._validate.record(judged))
 
     def validate_image(
         self,
