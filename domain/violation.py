@@ -124,9 +124,7 @@ def _path_problem(name: str, value: object) -> FieldProblem | None:
 
 def _info_problem(name: str, value: object) -> FieldProblem | None:
     if not isinstance(value, Mapping):
-        return FieldProblem(
-            name, f"is a {type(value).__name__}, not a JSON object", "give a JSON object"
-        )
+        return FieldProblem(name, f"is {shown(value)}, not a JSON object", "give a JSON object")
     try:
         size = len(canonical_json(value, name))
     except InvalidInput as error:

@@ -38,6 +38,7 @@ GB = 1000**3
 MIB = 1024**2
 
 _S3 = "s3://"
+_OWN_FOLDERS = "blobs", "cache", "spool"
 _DAYS = rules.whole(1, 36_500)
 _PORT = rules.whole(1, 65_535)
 _SECONDS = rules.number(0.001, 86_400)
@@ -730,11 +731,25 @@ class StorageConfig:
             if str(getattr(self, name)).startswith(_S3) and not self.cloud_configured:
                 message = "is in a bucket, and s3_access_key or s3_secret_key is missing"
                 yield FieldProblem(name, message, "set both, or name a folder")
+        yield from self._folders_of_the_store()
         bucket, _, part = (self.export_bucket or "").partition("/")
         if bucket and bucket in self.buckets_of_evidence and part.partition("/")[0] != "exports":
             message = "is in a bucket with evidence or snapshots, and not below exports"
             remedy = f"give s3://{bucket}/exports, or another bucket"
             yield FieldProblem("export_location", message, remedy)
+
+    def _folders_of_the_store(self) -> Iterator[FieldProblem]:
+        """Yield each location in a folder that the service itself fills and empties."""
+        # A value of another type is reported by the rule of the setting.
+        base = Path(str(self.local_base_path))
+        for name in ("snapshot_location", "export_location"):
+            place = str(getattr(self, name) or "")
+            if not place or place.startswith(_S3):
+                continue
+            for folder in (base / own for own in _OWN_FOLDERS):
+                if Path(place).resolve().is_relative_to(folder.resolve()):
+                    message = f"is in {str(folder)!r}, a folder of the service itself"
+                    yield FieldProblem(name, message, "name another folder, best on another disk")
 
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}

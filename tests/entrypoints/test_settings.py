@@ -293,6 +293,11 @@ def test_a_wrong_part_of_a_route_is_named() -> None:
         ({"image_lossless": True, "image_format": "jpeg"}, {"image_lossless"}),
         ({"open_access": True, "api_keys": ["a:" + "0" * 64]}, {"open_access"}),
         ({"open_access": True, "api_keys_file": "/keys"}, {"open_access"}),
+        (
+            {"snapshot_location": "evidence/blobs", "local_base_path": "evidence"},
+            {"snapshot_location"},
+        ),
+        ({"export_location": "x/spool/y", "local_base_path": "./x"}, {"export_location"}),
         ({"snapshot_location": "s3://snapshots"}, {"snapshot_location"}),
         ({"export_location": "s3://exports"}, {"export_location"}),
         (
