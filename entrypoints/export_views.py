@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
+from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
 from typing_extensions import TypedDict
@@ -28,6 +29,9 @@ class ExportView(TypedDict):
 class PackageView(TypedDict):
     """An evidence package that was written. `manifest_sha256` verifies it (`verify.py --expect`).
 
+    `files` are those that the manifest lists, as `verify.py` counts them: not the manifest itself and
+    the list of digests (`SHA256SUMS`).
+
     `complete` is whether the violations have all that their profiles demand, None if no completeness
     was checked; `missing` names each missing item, as `V001.camera_info.speed_kmh: is not given`.
     """
@@ -49,7 +53,8 @@ def package_view(done: Exported, package: OpenPackage) -> PackageView:
         "output_path": done.place,
         "format": "zip",
         "violations": package.violations,
-        "files": len(package.members),
+        # As `verify.py` counts: without the manifest and the list of digests, which tell of the others.
+        "files": len(package.members) - 2,
         "bytes": done.size_bytes,
         "sha256": done.sha256,
         "manifest_sha256": package.manifest_sha256,
@@ -130,6 +135,36 @@ def format_named(name: str) -> ExportFormat:
         return ExportFormat(name)
     known = ", ".join(ExportFormat)
     raise InvalidInput.of("format", f"is an unknown format: {shown(name)}", f"give one of {known}")
+
+
+_SUFFIXES = {
+    ".csv": ExportFormat.CSV,
+    ".ndjson": ExportFormat.NDJSON,
+    ".jsonl": ExportFormat.NDJSON,
+    ".parquet": ExportFormat.PARQUET,
+    ".xlsx": ExportFormat.XLSX,
+    ".geojson": ExportFormat.GEOJSON,
+}
+
+
+def format_for(place: str, given: str | None) -> ExportFormat:
+    """Return the format of a file at a place: the given one, or that of its suffix, or CSV.
+
+    Raises:
+        InvalidInput: the given format is unknown, or the suffix is that of another one.
+    """
+    by_suffix = _SUFFIXES.get(PurePosixPath(place).suffix.lower())
+    if given is None:
+        return by_suffix or ExportFormat.CSV
+    chosen = format_named(given)
+    if by_suffix in {None, chosen}:
+        return chosen
+    suffix = next(end for end, one in _SUFFIXES.items() if one is chosen)
+    raise InvalidInput.of(
+        "format",
+        f"is {chosen}, but {shown(place)} has the suffix of {by_suffix}",
+        f"give the file the suffix {suffix}, or the format {by_suffix}",
+    )
 
 
 def zone_named(name: str) -> ZoneInfo:

@@ -142,7 +142,9 @@ class LocalFileTarget(ExportTarget):
 
     def _taken(self) -> InvalidInput:
         return InvalidInput.of(
-            "output_path", f"{self._path} exists already", "choose another file, or overwrite it"
+            "output_path",
+            f"{self._path} exists already",
+            "choose another file, or overwrite it (--force; in Python overwrite=True)",
         )
 
     def _close(self) -> None:

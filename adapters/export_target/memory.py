@@ -52,7 +52,7 @@ class _InMemoryTarget(ExportTarget):
             raise InvalidInput.of(
                 "output_path",
                 f"{self._place} exists already",
-                "choose another file, or overwrite it",
+                "choose another file, or overwrite it (--force; in Python overwrite=True)",
             )
 
 

@@ -207,7 +207,9 @@ class ObjectTarget(ExportTarget):
 
     def _taken(self) -> InvalidInput:
         return InvalidInput.of(
-            "output_path", f"{self._place} exists already", "choose another file, or overwrite it"
+            "output_path",
+            f"{self._place} exists already",
+            "choose another file, or overwrite it (--force; in Python overwrite=True)",
         )
 
 

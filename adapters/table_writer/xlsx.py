@@ -28,11 +28,12 @@ _REMEDY = "choose csv, ndjson or parquet, a shorter time, or fewer columns"
 
 
 class XlsxTable(TableWriter):
-    """Writes one sheet. Texts are never formulas.
+    """Writes one sheet of violations. Texts are never formulas.
 
     Numbers have 16 significant digits. Times are dates of the spreadsheet in the zone of the form,
-    without an offset, to the millisecond; the property *comments* of the file names the zone. A row is written to a temporary
-    file when the next one begins, and the archive is made at the end.
+    without an offset, to the millisecond; a second sheet (`about`) and the property *comments* of the
+    file name the zone, so that headers stay names of columns. A row is written to a temporary file
+    when the next one begins, and the archive is made at the end.
     """
 
     def __init__(self, columns: Sequence[Column], form: TableForm) -> None:
@@ -69,8 +70,10 @@ class XlsxTable(TableWriter):
         self._book = xlsxwriter.Workbook(
             str(self._path), {"constant_memory": True, "tmpdir": self._folder.name}
         )
-        self._book.set_properties({"comments": f"Times are in {self._form.zone.key}"})
+        zone = f"Times are in {self._form.zone.key}"
+        self._book.set_properties({"comments": zone})
         self._sheet = self._book.add_worksheet("violations")
+        self._book.add_worksheet("about").write_string(0, 0, zone)
         self._sheet.freeze_panes(1, 0)
         for place, column in enumerate(self._columns):
             self._sheet.write_string(0, place, column.name)

@@ -46,7 +46,7 @@ Output: TypeAlias = Annotated[
 async def violations(
     *,
     output: Output = _PIPE,
-    format: Annotated[str, Parameter(name="--format")] = "csv",  # noqa: A002
+    format: Annotated[str | None, Parameter(name="--format")] = None,  # noqa: A002
     start: str | None = None,
     end: str | None = None,
     device_id: str | None = None,
@@ -68,7 +68,8 @@ async def violations(
     output:
         The file to write, or an object (s3://BUCKET/KEY); - (the default) is stdout.
     format:
-        csv, ndjson, parquet, xlsx or geojson.
+        csv, ndjson, parquet, xlsx or geojson; default: as the suffix of the file says (.csv, .ndjson
+        or .jsonl, .parquet, .xlsx, .geojson), otherwise csv.
     start:
         Only violations at or after this time (ISO 8601; without a zone: in the setting
         timezone).
@@ -93,15 +94,21 @@ async def violations(
         Print file, rows, bytes and SHA-256 as one JSON object (needs --output FILE).
     """
     from traffic_storage.entrypoints.cli.progress import RowBar
-    from traffic_storage.entrypoints.export_views import table_request
+    from traffic_storage.entrypoints.export_views import format_for, table_request
 
     settings = session.settings()
     _check_output(output, as_json=json)
-    _refuse_terminal(output, format, force=force)
+    file_format = format_for(output, format)
+    _refuse_terminal(output, file_format, force=force)
+    begins, ends = instant_of(start, "--start", settings), instant_of(end, "--end", settings)
+    if begins is not None and ends is not None and begins > ends:
+        raise InvalidInput.of(
+            "--start", f"{start} is after --end {end}", "give a --start that is before --end"
+        )
     request = table_request(
-        format,
-        instant_of(start, "start", settings),
-        instant_of(end, "end", settings),
+        file_format,
+        begins,
+        ends,
         settings.zone,
         {
             "device_id": device_id,
@@ -116,7 +123,7 @@ async def violations(
         export = container.export()
         with RowBar("exporting") as bar:
             pieces = export.pieces(request)
-            await _deliver(export, pieces, output, request.format, bar, force=force, as_json=json)
+            await _deliver(export, pieces, output, file_format, bar, force=force, as_json=json)
 
 
 @app.command
@@ -244,7 +251,7 @@ async def _deliver(
     if as_json:
         say_json(export_view(done, file_format))
     else:
-        rows = f"{done.rows} violations, " if done.rows else ""
+        rows = "" if file_format == "json" else f"{done.rows} violations, "
         note(f"{printable(output)}: {rows}{in_bytes(done.size_bytes)}, SHA-256 {done.sha256}")
 
 

@@ -56,6 +56,11 @@ async def create(name: str, /, *, json: AsJson = False, session: Shared) -> None
         say_json(view)
         return
     _say(view)
+    if session.settings().snapshots_beside_evidence:
+        note(
+            "warning: the snapshot is below local_base_path, and is lost with its disk (set "
+            "snapshot_location to a folder of another disk, or to s3://BUCKET)"
+        )
     say(f"written: {view['objects_written']} objects, {in_bytes(view['bytes_written'])}")
 
 
@@ -436,9 +441,9 @@ def _say_restored(view: "RestoredSnapshotView") -> None:
     }
     say_fields(
         {
-            "files": f"{view['files']}, {in_bytes(view['bytes'])}",
-            "new copies": str(view["copies"]),
-            "violations": str(view["violations"]),
+            "files restored": f"{view['files']}, {in_bytes(view['bytes'])}",
+            "files healed": f"{view['copies']} that were there without an intact copy",
+            "violations restored": str(view["violations"]),
             "there before": f"{view['files_present']} files, {view['violations_present']} violations",
             "destroyed since": str(view["destroyed"]),
             **({} if view["dry_run"] else applied),

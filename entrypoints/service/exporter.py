@@ -13,6 +13,7 @@ from traffic_storage.entrypoints.export_views import (
     ExportView,
     PackageView,
     export_view,
+    format_for,
     package_view,
     statistics_file,
     table_request,
@@ -76,7 +77,8 @@ class DataExporter:
             start_date: only violations at or after this time; a naive time is in the setting
                 `timezone`; None for no limit.
             end_date: only violations before this time.
-            output_path: the file.
+            output_path: the file. A suffix of another format (.csv, .ndjson, .jsonl, .parquet, .xlsx,
+                .geojson) is refused.
             overwrite: replace an existing file.
             report: called with the number of rows that were written so far.
             options: filters, columns, and how cells are written: see `ExportOptions`.
@@ -84,10 +86,11 @@ class DataExporter:
         here = self._parts.zone
         start = instant_of("start_date", start_date, here)
         end = instant_of("end_date", end_date, here)
-        request = table_request(format, start, end, here, options)
+        place = fspath(output_path)
+        request = table_request(format_for(place, format), start, end, here, options)
         use_cases = await self._parts.started()
         done = await use_cases.export().to_place(
-            request, fspath(output_path), overwrite=flag("overwrite", overwrite), report=report
+            request, place, overwrite=flag("overwrite", overwrite), report=report
         )
         return export_view(done, request.format)
 

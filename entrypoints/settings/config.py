@@ -581,6 +581,13 @@ class StorageConfig:
         return None if bucket == self.snapshot_location else bucket
 
     @property
+    def snapshots_beside_evidence(self) -> bool:
+        """Whether snapshots are below `local_base_path`, and are lost with its disk."""
+        if self.snapshot_bucket is not None:
+            return False
+        return self.snapshot_folder.resolve().is_relative_to(self.local_base_path.resolve())
+
+    @property
     def export_bucket(self) -> str | None:
         """The bucket of the exports of jobs and the part of it; None: they are on disk."""
         location = self.export_location or ""

@@ -108,6 +108,11 @@ async def test_without_a_good_copy_it_is_blocked_with_an_incident(
     assert {UUID(name) for name in names if name} == {incident.incident_id}
     assert "ana" in incident.details
     assert await productions(rig) == []
+    # The file is restored, and its verification closes the incident.
+    (copy,) = rig.files[file.file_id].replicas
+    await tamper(rig.at_rest[tier], key_in(file, tier), Damage.FLIP, at=len(content) - 1)
+    await service.container.verify_replicas().one(rig.files[file.file_id], copy)
+    assert [one for one in await incidents(rig, IncidentKind.BLOCKED_EVIDENCE) if one.is_open] == []
 
 
 async def test_no_cache_is_asked(rig: Rig, service: Service) -> None:

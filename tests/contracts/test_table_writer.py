@@ -127,7 +127,8 @@ class TestXlsx(Opened, TableWriterContract):
     file_format = ExportFormat.XLSX
 
     def read(self, data: bytes, columns: Sequence[Column]) -> list[Row]:
-        sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets[0]
+        sheet, about = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets
+        assert [*about.iter_rows(values_only=True)] == [(f"Times are in {FORM.zone.key}",)]
         header, *rows = sheet.iter_rows(values_only=True)
         assert list(header) == [column.name for column in columns]
         return [

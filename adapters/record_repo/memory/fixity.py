@@ -164,12 +164,10 @@ class InMemoryFixity(FixityRecords, Incidents):
         return True
 
     def close_of_replica(self, file_id: FileId, replica_id: UUID, closing: Closing) -> None:
-        """Close the open incidents of a copy."""
+        """Close the open incidents of a copy that is good or replaced, and of its file."""
         for incident in list(self._incidents.values()):
-            if incident.is_open and (incident.file_id, incident.replica_id) == (
-                file_id,
-                replica_id,
-            ):
+            concerned = incident.file_id == file_id and incident.replica_id in {replica_id, None}
+            if incident.is_open and concerned:
                 self._incidents[incident.incident_id] = incident.closed(closing)
 
     def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:

@@ -4,7 +4,7 @@ from itertools import product
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from traffic_storage.adapters.record_repo.sql.statement import Reads, Statement
@@ -33,7 +33,8 @@ CLOSE_INCIDENT = Statement(
 CLOSE_INCIDENTS_OF_REPLICA = Statement(
     update(incident)
     .where(
-        incident.c.replica_id == bindparam("replica"),
+        # The incidents of the file as well: a good copy is there again.
+        incident.c.replica_id.in_((bindparam("replica"), literal(bytes(16)))),
         incident.c.file_id == bindparam("of_file"),
         _is_open,
     )

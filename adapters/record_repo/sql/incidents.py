@@ -40,7 +40,7 @@ def opening(*incidents: Incident) -> Step:
 
 
 def closing_of_replica(file_id: FileId, replica_id: UUID, closing: Closing) -> Step:
-    """Return the step that closes the open incidents of a copy."""
+    """Return the step that closes the open incidents of a good or replaced copy, and of its file."""
     row = (replica_id.bytes, file_id, *_closing_row(closing))
     return Step(statements.CLOSE_INCIDENTS_OF_REPLICA, (row,))
 

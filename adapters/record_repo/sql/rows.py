@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from orjson import dumps, loads
+from orjson import OPT_SORT_KEYS, dumps, loads
 
 from traffic_storage.adapters.record_repo.sql.statement import Args
 from traffic_storage.adapters.record_repo.sql.tables import confidence_band
@@ -132,9 +132,9 @@ def _moment_or_none(value: int | None) -> datetime | None:
 
 
 def _json(value: Json) -> str:
-    """Return a checked value as JSON text."""
+    """Return a checked value as JSON text, its keys sorted: equal values are equal rows of exports."""
     try:
-        return dumps(value, default=dict).decode()
+        return dumps(value, default=dict, option=OPT_SORT_KEYS).decode()
     except TypeError:
         return _LONG + canonical_json(value).decode()
 

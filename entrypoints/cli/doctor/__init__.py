@@ -74,6 +74,7 @@ async def _findings(
     yield machine.admission(settings)
     profiles = machine.profiles(settings)
     yield profiles
+    yield machine.snapshots(settings)
     yield machine.clock()
     yield machine.signing_key(settings)
     for finding in machine.base_path(settings):

@@ -54,6 +54,17 @@ def admission(settings: StorageConfig) -> Finding:
     return ok("access", policy.summary)
 
 
+def snapshots(settings: StorageConfig) -> Finding:
+    """Check that snapshots are not lost with the disk that they are a copy of."""
+    if settings.snapshots_beside_evidence:
+        return noted(
+            "snapshots",
+            f"would be in {settings.snapshot_folder}, below local_base_path: lost with its disk",
+            "set snapshot_location to a folder of another disk, or to s3://BUCKET",
+        )
+    return ok("snapshots", f"are in {settings.snapshot_bucket or settings.snapshot_folder}")
+
+
 def profiles(settings: StorageConfig) -> Finding:
     """Check the completeness profiles that gate evidence packages."""
     try:

@@ -219,17 +219,22 @@ class FixityContract:
         assert day.counts == FixityCounts(unknown=1)
 
     async def test_a_copy_that_is_found_again_closes_its_incidents(self, repo: RecordRepo) -> None:
-        """RecordVerifications: the open incidents of a copy found present are closed."""
+        """RecordVerifications: the open incidents of a copy found present, and of its file, are closed."""
         place = await local(repo)
         file = await stored_at(repo, place, NOON - DAY)
         await repo.apply(results(Finding(file, Verdict.MISSING, "why"), at=NOON, place=place))
         (lost,) = await repo.doubtful_replicas(place.store_id, None, 10)
+        blocked = new_incident(NOON, file.file_id)
+        assert await repo.apply(OpenIncident(blocked))
+        others = new_incident(NOON, "another")
+        assert await repo.apply(OpenIncident(others))
         later = NOON + SECOND
         assert await repo.apply(results(Finding(lost, Verdict.GOOD), at=later, place=place))
         assert await state_of(repo, file) == (ReplicaState.PRESENT, later)
-        assert (await repo.incidents(IncidentsQuery())).items == ()
-        (closed,) = (await repo.incidents(IncidentsQuery(is_open=False))).items
-        assert (closed.closed_at, closed.closed_by) == (later, "fixity")
+        assert (await repo.incidents(IncidentsQuery())).items == (others,)
+        closed = (await repo.incidents(IncidentsQuery(is_open=False))).items
+        assert len(closed) == 2
+        assert {(one.closed_at, one.closed_by) for one in closed} == {(later, "fixity")}
         assert list((await repo.usage()).stores) == await recount(repo, [file.file_id])
 
     async def test_a_state_that_changed_meanwhile_stays(self, repo: RecordRepo) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from traffic_storage.adapters.record_repo.sql.rows import _moments, micros, moment
+from traffic_storage.adapters.record_repo.sql.rows import _json, _moments, micros, moment
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_2106 = 2**32 * 1_000_000
@@ -36,3 +36,8 @@ def test_so_does_each_of_many_neighbours(around: int) -> None:
     """Where doubles are sparsest, and now."""
     for value in range(around - 20_000, around):
         assert moment(value) == _EPOCH + timedelta(microseconds=value)
+
+
+def test_equal_json_values_are_equal_texts() -> None:
+    """So exports that the database renders are equal before and after a restore."""
+    assert _json({"b": {"d": 1, "c": 2}, "a": 3}) == _json({"a": 3, "b": {"c": 2, "d": 1}})

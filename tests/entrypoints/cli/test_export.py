@@ -50,8 +50,33 @@ def test_violations_go_to_stdout_or_to_a_file(stored: Shell) -> None:
     assert target.read_text() == '{"violation_id":"V0"}\n'
     assert done["rows"] == 1
     assert done["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
-    assert "exists already" in stored(*command, code=2).err
+    refused = stored(*command, code=2).err
+    assert "exists already" in refused
+    assert "--force" in refused
     assert "3 violations" in stored(*command, "--force").err
+
+
+def test_the_format_follows_from_the_suffix(stored: Shell) -> None:
+    target = stored.home / "a.jsonl"
+    stored("export", "violations", "-o", target)
+    assert json.loads(target.read_text().splitlines()[0])["violation_id"] == "V2"
+    sheet = stored.home / "y.xlsx"
+    stored("export", "violations", "-o", sheet)
+    assert zipfile.is_zipfile(sheet)
+    refused = stored("export", "violations", "-o", sheet, "--format", "csv", "--force", code=2).err
+    assert "has the suffix of xlsx" in refused
+    assert ".csv" in refused
+    other = stored.home / "a.dat"
+    assert "0 violations" in stored("export", "violations", "-o", other, "--device-id", "no").err
+    assert other.read_text().startswith("violation_id,")
+
+
+def test_times_in_the_wrong_order_are_told_by_their_options(stored: Shell) -> None:
+    times = ("--start", "2026-03-02", "--end", "2026-03-01")
+    refused = stored("export", "violations", *times, code=2).err
+    assert "--start" in refused
+    assert "--end" in refused
+    assert "_time" not in refused
 
 
 def test_statistics_go_to_stdout_or_to_a_file(stored: Shell) -> None:

@@ -17,6 +17,7 @@ def test_a_snapshot_is_made_verified_drilled_restored_and_deleted(
     made = shell("snapshot", "create", "daily")
     assert "written: 1 objects" in made.out
     assert "sealed/daily" in made.out
+    assert "set snapshot_location" in made.err
     shell("snapshot", "create", "daily", code=ExitCode.REFUSED)
     assert "daily" in shell("snapshot", "list").out
     assert shell("snapshot", "list", "--json").value["snapshots"][0]["files"] == 1
