@@ -11,6 +11,7 @@ from attrs import frozen
 from numpy import uint8
 from numpy.typing import NDArray
 
+from traffic_storage.application.known_devices import check_known
 from traffic_storage.application.replica_reader import ReplicaReader
 from traffic_storage.application.retain import unseen
 from traffic_storage.application.worker import Report
@@ -35,7 +36,7 @@ from traffic_storage.domain.errors import (
     UnsupportedMedia,
 )
 from traffic_storage.domain.files import FileKind, FileState, StoredFile
-from traffic_storage.domain.identifiers import DeviceId, FileId
+from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.quality.assessment import (
@@ -50,7 +51,6 @@ from traffic_storage.domain.quality.image import ImageQuality, image_quality
 from traffic_storage.domain.quality.record import Circumstances, judged_record, record_quality
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.retention import CaptureBounds
-from traffic_storage.domain.usage import day_of
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.clock import Clock
@@ -62,7 +62,6 @@ SAMPLED = 1000
 _AT_A_TIME = 8
 _MEASURED_PIXELS = 1 << 18
 """Fewer than where one image is judged: the findings here are about many images."""
-_LONG_AGO = timedelta(days=3650)
 _LOOKUPS = 4
 """The number of look-ups at most for each row that is wanted at even intervals."""
 _TO_FIND = 64
@@ -212,15 +211,9 @@ class AnalyseQuality:
             files = await self._spread(images, lambda one: one.created_at, limit)
             alone = [_Subject(None, file) for file in files if file.violation_id is None]
             subjects += alone[: limit - len(subjects)]
-        if not subjects and not await self._is_known(DeviceId(device_id)):
-            raise NotFound("device", device_id)
+        if not subjects:
+            await check_known(self._catalogue, device_id, self._clock.now())
         return subjects
-
-    async def _is_known(self, device_id: DeviceId) -> bool:
-        today = self._clock.now()
-        return bool(
-            await self._catalogue.daily_usage(day_of(today - _LONG_AGO), day_of(today), device_id)
-        )
 
     async def _spread(
         self, newest: Newest[T], time_of: Callable[[T], datetime], limit: int

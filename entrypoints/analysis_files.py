@@ -1,6 +1,8 @@
 """The analyses that jobs make, by name: the JSON that the answer to a request would be."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -39,8 +41,14 @@ def analyses(
     async def of_violations(arguments: Mapping[str, Json], _report: Report) -> bytes:
         from traffic_storage.entrypoints.analysis_views import violation_patterns_view
 
+        device, zone = arguments.get("device_id"), arguments.get("zone")
         found = await violations(
-            sample_size=_number(arguments, "sample_size"), seed=_number(arguments, "seed")
+            sample_size=_number(arguments, "sample_size"),
+            seed=_number(arguments, "seed"),
+            device_id=None if device is None else str(device),
+            start_time=_time(arguments, "start_time"),
+            end_time=_time(arguments, "end_time"),
+            zone=None if zone is None else ZoneInfo(str(zone)),
         )
         return orjson.dumps(violation_patterns_view(found))
 
@@ -49,3 +57,8 @@ def analyses(
 
 def _number(arguments: Mapping[str, Json], name: str) -> int:
     return int(str(arguments[name]))
+
+
+def _time(arguments: Mapping[str, Json], name: str) -> datetime | None:
+    text = arguments.get(name)
+    return None if text is None else datetime.fromisoformat(str(text))

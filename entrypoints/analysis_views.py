@@ -359,7 +359,8 @@ class DeviceShareView(ShareView):
 class ViolationPatternsView(TypedDict):
     """When, where and which violations happen, from `sampled` of `violations`.
 
-    Hours (0 to 23) and weekdays are in the zone `zone`. Devices are the 100 most frequent ones.
+    Hours (0 to 23) and weekdays are in the zone `zone`. Devices are the 100 most frequent ones. Of a
+    period or device with more than 20,000 violations, their numbers are estimates.
     """
 
     measured_at: _TIME

@@ -846,7 +846,11 @@ class Container(DeclarativeContainer):
         options=Called(_storage_options, settings, strategy),
     )
     analyse_violations = Singleton(
-        AnalyseViolations, samples=_record_repo, clock=clock, zone=settings.provided.zone
+        AnalyseViolations,
+        samples=_record_repo,
+        catalogue=_record_repo,
+        clock=clock,
+        zone=settings.provided.zone,
     )
     analyse_quality = Singleton(
         AnalyseQuality,

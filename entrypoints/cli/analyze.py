@@ -9,7 +9,7 @@ from cyclopts import App
 from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
-from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_read
+from traffic_storage.entrypoints.cli.session import AsJson, Shared, instant_of, opened_to_read
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.analysis_views import (
@@ -105,6 +105,10 @@ async def violations(
     *,
     sample_size: int = 5000,
     seed: int = 0,
+    start: str | None = None,
+    end: str | None = None,
+    device_id: str | None = None,
+    zone: str | None = None,
     html: Path | None = None,
     json: AsJson = False,
     session: Shared,
@@ -117,15 +121,36 @@ async def violations(
         Number of violations to draw, at most 10,000.
     seed:
         Draw another sample.
+    start:
+        Only violations at or after this time (ISO 8601; without a zone: in the setting timezone).
+    end:
+        Only violations before this time.
+    device_id:
+        Only violations of this device.
+    zone:
+        Time zone of hours and weekdays, such as Europe/Madrid; default: the setting timezone.
     html:
         Write a page with charts to this file.
     json:
         Print one JSON object.
     """
     from traffic_storage.entrypoints.analysis_views import violation_patterns_view
+    from traffic_storage.entrypoints.export_views import zone_named
 
-    async with opened_to_read(session.container()) as container:
-        found = await container.analyse_violations()(sample_size=sample_size, seed=seed)
+    settings = session.settings()
+    start_time, end_time = (
+        instant_of(text, name, settings) for text, name in ((start, "start"), (end, "end"))
+    )
+    named = None if zone is None else zone_named(zone)
+    async with opened_to_read(session.container(settings)) as container:
+        found = await container.analyse_violations()(
+            sample_size=sample_size,
+            seed=seed,
+            device_id=device_id,
+            start_time=start_time,
+            end_time=end_time,
+            zone=named,
+        )
     view = violation_patterns_view(found)
     if html is not None:
         from traffic_storage.entrypoints.report.pages import violations_page

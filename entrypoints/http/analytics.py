@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from attrs import frozen
 from fastapi import Query, Request
@@ -18,6 +19,7 @@ from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.data_quality import MAX_SAMPLE
 from traffic_storage.domain.errors import InvalidInput, NotFound, TrafficStorageError, Unavailable
 from traffic_storage.domain.principal import Principal, Scope
+from traffic_storage.domain.query import ViolationQuery
 from traffic_storage.entrypoints.analysis_files import QUALITY, STORAGE, VIOLATIONS
 from traffic_storage.entrypoints.analysis_views import (
     DataQualityView,
@@ -27,11 +29,15 @@ from traffic_storage.entrypoints.analysis_views import (
     storage_patterns_view,
     violation_patterns_view,
 )
+from traffic_storage.entrypoints.export_views import zone_named
 from traffic_storage.entrypoints.http.errors import BadRequest, DeviceNotAllowed
+from traffic_storage.entrypoints.http.fields import renamed
 from traffic_storage.entrypoints.http.jobs import accepted, prefers_async
+from traffic_storage.entrypoints.http.queries import DATES, instant_in
 from traffic_storage.entrypoints.http.responses import JsonResponse
 from traffic_storage.entrypoints.http.retention import whole_principal
 from traffic_storage.entrypoints.http.routing import StorageRoute
+from traffic_storage.entrypoints.http.schemas import Checks, QueryTime
 from traffic_storage.entrypoints.http.security.access import Access
 from traffic_storage.entrypoints.views import JobView
 
@@ -74,6 +80,31 @@ DeviceQuery = Annotated[
         examples=["cam_001"],
     ),
 ]
+OfDeviceQuery = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=255,
+        description="only violations of this device",
+        examples=["cam_001"],
+    ),
+]
+StartQuery = Annotated[
+    QueryTime,
+    Query(description="start of the range, included", examples=["2025-11-01T00:00:00"]),
+]
+EndQuery = Annotated[
+    QueryTime,
+    Query(description="end of the range, excluded", examples=["2025-12-01T00:00:00"]),
+]
+ZoneQuery = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        description="time zone of hours and weekdays; default: the setting timezone",
+        examples=["Europe/Madrid"],
+    ),
+]
 
 
 @frozen
@@ -84,6 +115,7 @@ class AnalyticsEndpoints:
     storage: AnalyseStorage
     violations: AnalyseViolations
     jobs: ExportJobs
+    zone: ZoneInfo
 
     async def data_quality(
         self,
@@ -113,18 +145,42 @@ class AnalyticsEndpoints:
         request: Request,
         sample_size: ViolationsQuery = SAMPLED_VIOLATIONS,
         seed: SeedQuery = 0,
+        device_id: OfDeviceQuery = None,
+        start_date: StartQuery = None,
+        end_date: EndQuery = None,
+        zone: ZoneQuery = None,
     ) -> Response:
         """Return the shares of violations by hour, weekday, device and type, with intervals.
 
-        `Prefer: respond-async` is as for the quality.
+        With a device or a period (`start_date ≤ time < end_date`), only its violations count; if
+        more than 20,000 match, their numbers are estimates. `Prefer: respond-async` is as for the quality.
         """
         principal = whole_principal(request)
+        checks = Checks([])
+        start = checks.optional(start_date, instant_in(self.zone, "start_date"))
+        end = checks.optional(end_date, instant_in(self.zone, "end_date"))
+        named = checks.optional(zone, zone_named)
+        with checks, renamed(DATES):
+            ViolationQuery(device_id=device_id, start_time=start, end_time=end)
         if prefers_async(request):
-            asked = {"sample_size": sample_size, "seed": seed}
+            asked: dict[str, Json] = {
+                "sample_size": sample_size,
+                "seed": seed,
+                "device_id": device_id,
+                "start_time": None if start is None else start.isoformat(),
+                "end_time": None if end is None else end.isoformat(),
+                "zone": zone,
+            }
             return await self._job(request, VIOLATIONS, asked, principal)
-        return JsonResponse(
-            violation_patterns_view(await self.violations(sample_size=sample_size, seed=seed))
+        found = await self.violations(
+            sample_size=sample_size,
+            seed=seed,
+            device_id=device_id,
+            start_time=start,
+            end_time=end,
+            zone=named,
         )
+        return JsonResponse(violation_patterns_view(found))
 
     async def storage_patterns(self, request: Request, seed: SeedQuery = 0) -> Response:
         """Return what is stored by kind, device, tier and age, its growth, cost and efficiency.
@@ -160,6 +216,7 @@ def analytics_routes(endpoints: AnalyticsEndpoints) -> list[StorageRoute]:
             "analyze_violations",
             "Analyse when and where violations happen",
             ViolationPatternsView,
+            NotFound,
         ),
         _route(
             "/analytics/storage",

@@ -157,6 +157,7 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
             container.analyse_storage(),
             container.analyse_violations(),
             container.export_jobs(),
+            settings.zone,
         ),
         migrations=MigrationEndpoints(container.migration_jobs(), container.jobs(), settings.zone),
         export=container.export(),

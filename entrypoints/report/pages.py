@@ -138,7 +138,7 @@ def violations_page(view: ViolationPatternsView) -> str:
         view["measured_at"],
         [
             _tiles(
-                ("violations", f"{view['violations']:,}", "all that are stored"),
+                ("violations", f"{view['violations']:,}", "all that match"),
                 (
                     "in the sample",
                     f"{view['sampled']:,}",

@@ -11,6 +11,7 @@ import pytest
 from tests.application.raw_images import RawImages
 from tests.application.rig import Rig, Service, picture, violation_record
 from tests.support.media import photograph
+from traffic_storage.application import analyse_violations
 from traffic_storage.application.analyse_quality import evenly
 from traffic_storage.domain.errors import InvalidInput, NotFound, UndecodableMedia
 from traffic_storage.domain.files import Tier
@@ -42,7 +43,9 @@ async def stored(service: Service, name: str, image: Pixels, **fields: Any) -> N
     await service.evidence(violation_record(name, vehicle_bbox=(10, 20, 90, 99), **fields), image)
 
 
-async def test_a_blurring_camera_is_named_and_nothing_else() -> None:
+async def test_a_blurring_camera_is_named_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rig = Rig(images=RawImages(max_pixels=10**5))
     async with rig.running() as service:
         for day in range(10):
@@ -71,6 +74,18 @@ async def test_a_blurring_camera_is_named_and_nothing_else() -> None:
         patterns = await service.container.analyse_violations()(sample_size=8)
         assert (patterns.violations, patterns.sampled) == (20, 8)
         assert patterns.by_device_count == {"cam-1": 10, "cam-2": 10}
+        since = rig.clock.now() - 3 * DAY - timedelta(hours=1)
+        some = await service.container.analyse_violations()(
+            device_id="cam-2", start_time=since, end_time=since + 2 * DAY
+        )
+        assert (some.violations, some.sampled, some.by_device_count) == (2, 2, {"cam-2": 2})
+        # More than are read: from a sample of all.
+        monkeypatch.setattr(analyse_violations, "MOST_READ", 1)
+        monkeypatch.setattr(analyse_violations, "MAX_LIMIT", 1)
+        estimated = await service.container.analyse_violations()(device_id="cam-2")
+        assert (estimated.violations, estimated.sampled) == (10, 10)
+        with pytest.raises(NotFound, match="cam-9"):
+            await service.container.analyse_violations()(device_id="cam-9")
 
 
 class Computing(RawImages):

@@ -99,3 +99,12 @@ def test_of_an_even_spread_next_to_nothing_is_told() -> None:
         found = ViolationPatterns(NOON, MADRID, 1000, 1000, hours, days, devices, kinds, (), {})
         said += bool(found.findings)
     assert said <= 10
+
+
+def test_the_weekdays_of_a_period_are_compared_with_its_own_time() -> None:
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    end = start + timedelta(hours=36)
+    even = [violation(start + timedelta(minutes=20 * n)) for n in range(108)]
+    zone = ZoneInfo("UTC")
+    assert violation_patterns(even, {}, zone, NOON, (start, end)).findings == ()
+    assert any("Mondays" in one for one in violation_patterns(even, {}, zone, NOON).findings)

@@ -42,10 +42,18 @@ async def test_quality_and_violations(client: httpx.AsyncClient) -> None:
     assert "of at least 0" in (await client.get("/analytics/quality?seed=-1")).text
     patterns = (await client.get("/analytics/violations")).json()
     assert (patterns["violations"], len(patterns["by_hour"])) == (0, 24)
+    for wrong in ("start_date=2026-02-01&end_date=2026-01-01", "zone=Nowhere", "start_date=x"):
+        assert (await client.get(f"/analytics/violations?{wrong}")).status_code == 422
+    assert (await client.get("/analytics/violations?device_id=cam_9")).status_code == 404
 
 
 @pytest.mark.parametrize(
-    "what", ["quality?sample_size=10&device_id=cam_1", "storage?seed=3", "violations"]
+    "what",
+    [
+        "quality?sample_size=10&device_id=cam_1",
+        "storage?seed=3",
+        "violations?start_date=2025-11-01T00:00:00&zone=Europe/Madrid",
+    ],
 )
 async def test_a_job_makes_the_analysis_that_is_fetched_later(
     client: httpx.AsyncClient, container: Container, what: str
