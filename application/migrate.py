@@ -23,7 +23,7 @@ from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.migrate_decisions import MigrateDecisions
-from traffic_storage.application.migration_reads import files_of_page
+from traffic_storage.application.migration_reads import files_of_page, files_without_violation
 from traffic_storage.application.migration_sides import (
     NO_LIMITS,
     Migrated,
@@ -107,6 +107,8 @@ class Migrate:
         if migration.source == await self._target.registry.catalogue_id():
             raise InvalidInput.of("target", "has the catalogue of the source", "name another one")
         found = Migrated(migration, dry_run)
+        left, is_all = await files_without_violation(self._source.catalogue, start, end)
+        found.without_violation, found.without_violation_at_least = left, not is_all
         cursor = None
         if not dry_run:
             cursor = await self._target.migrations.migration_cursor(migration)

@@ -87,6 +87,12 @@ class MigrateAndProve:
     async def _seal(
         self, done: ProvenMigration, report: Report, limits: MigrationLimits, by: str
     ) -> None:
+        if left := done.migrated.without_violation:
+            logger.warning(
+                "the source is sealed although %d files without a violation, received in the range, "
+                "are not brought",
+                left,
+            )
         was = await self._source.sealing.current()
         migration, first = done.migrated.migration, done.reconciliation
         seal = await self._source.sealing.seal(

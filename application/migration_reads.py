@@ -1,6 +1,7 @@
 """What migrations and their reconciliations read page by page."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
 from attrs import evolve
 
@@ -27,6 +28,28 @@ async def files_of_page(
         is_all = len(some) < MAX_LIMIT
         files.append(some if is_all else await _all_files(catalogue, one.violation_id))
     return files
+
+
+MOST_LOOKED_AT = 200_000
+"""So many files are looked at to count those without a violation."""
+
+
+async def files_without_violation(
+    catalogue: Catalogue, start: datetime, end: datetime, most: int = MOST_LOOKED_AT
+) -> tuple[int, bool]:
+    """Return how many available files without a violation were received in a range, and if it is all.
+
+    Looks at the newest `most` files of the range, page by page; if there are more, it is not all.
+    """
+    found = looked_at = 0
+    query = FilesQuery(start_time=start, end_time=end, limit=min(most, MAX_LIMIT))
+    while True:
+        page = await catalogue.files(query)
+        found += sum(file.violation_id is None for file in page.items)
+        looked_at += len(page.items)
+        if page.next is None or looked_at >= most:
+            return found, page.next is None
+        query = evolve(query, after=page.next)
 
 
 async def _all_files(catalogue: Catalogue, violation_id: ViolationId) -> Sequence[StoredFile]:

@@ -100,6 +100,8 @@ class Migrated:
         holds: legal holds that were placed or released at the target.
         certificates: destruction certificates that the target had not.
         resumed: how many violations earlier, interrupted calls had brought.
+        without_violation: how many files without a violation were received in the range: they are not
+            brought. At least so many if `without_violation_at_least`.
         failed: how many violations and files were not brought; `failures` names the first
             `MOST_EXAMPLES` of them.
     """
@@ -114,6 +116,8 @@ class Migrated:
     holds: int = 0
     certificates: int = 0
     resumed: int = 0
+    without_violation: int = 0
+    without_violation_at_least: bool = False
     failed: int = 0
     failures: list[Failure] = field(factory=list)
 

@@ -11,9 +11,10 @@ from traffic_storage.application.validate import Validate
 from traffic_storage.domain.errors import FieldProblem, LowQuality
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.pixels import Dimensions
-from traffic_storage.domain.quality.assessment import Assessment, ValidationMode
+from traffic_storage.domain.quality.assessment import Assessment, ValidationMode, assess
 from traffic_storage.domain.quality.image_metrics import ImageMetrics
 from traffic_storage.domain.quality.note import quality_note
+from traffic_storage.domain.quality.record import inside_image
 from traffic_storage.domain.quality.video import VideoMetrics
 from traffic_storage.domain.violation import ViolationRecord
 
@@ -23,7 +24,8 @@ logger = logging.getLogger("traffic_storage.validate")
 class ValidateOnStore:
     """Judges drafts (files that are ready to be stored), as the setting `validate_on_store` says.
 
-    `off` does nothing. `warn` keeps the result with the file and logs what was found. `refuse` does
+    `off` only compares the box of a violation with the size of its image, if that is known, and keeps
+    with the metadata file that it lies outside. `warn` keeps the result with the file and logs what was found. `refuse` does
     the same, and refuses what has an error. Images and videos are judged as they will be stored, and
     decoded off the event loop. A record is compared with the stored violations of its device and time:
     one with nearly the same box is a duplicate.
@@ -61,12 +63,19 @@ class ValidateOnStore:
             LowQuality: as `draft`.
             CatalogueUnavailable: the database can't be reached.
         """
-        if self._mode is ValidationMode.OFF:
-            return document
         images = [draft.media for draft in media if draft.kind is FileKind.IMAGE]
         sizes = [Dimensions(one.width, one.height, 3) for one in images if one.width and one.height]
         size = (sizes[0].width, sizes[0].height) if sizes else None
+        if self._mode is ValidationMode.OFF and size is None:
+            return document
         judged = self._validate.judged(record, image_size=size, historic=historic)
+        if self._mode is ValidationMode.OFF:
+            position = assess(judged, (inside_image,))
+            return (
+                evolve(document, quality=quality_note(position, None))
+                if position.findings
+                else document
+            )
         judged = judged.beside(await self._sightings.beside(judged.sighting))
         return self._kept(document, self._validate.record(judged), None)
 

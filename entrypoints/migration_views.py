@@ -74,6 +74,8 @@ class MigrationView(TypedDict):
 
     `migrated_records` (violations), `migrated_files` and `bytes` (as stored) were brought by this
     call, `resumed` violations by earlier, interrupted ones; `skipped` violations were there already.
+    `without_violation` files of the source belong to no violation and were received in the range: they
+    are not brought (at least so many if `without_violation_at_least`).
     `deleted` files are deleted at the source. `holds` were placed or released, and `certificates` of
     destruction brought, by this call. `failed` names the first 1,000 of `failed_count`.
     `source` is the id of the catalogue. `reconciliation` is null after a dry run.
@@ -88,6 +90,8 @@ class MigrationView(TypedDict):
     bytes: int
     skipped: int
     deleted: int
+    without_violation: int
+    without_violation_at_least: bool
     holds: int
     certificates: int
     resumed: int
@@ -141,6 +145,8 @@ def migration_view(done: ProvenMigration) -> MigrationView:
         "bytes": migrated.bytes,
         "skipped": migrated.skipped,
         "deleted": migrated.deleted,
+        "without_violation": migrated.without_violation,
+        "without_violation_at_least": migrated.without_violation_at_least,
         "holds": migrated.holds,
         "certificates": migrated.certificates,
         "resumed": migrated.resumed,

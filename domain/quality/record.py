@@ -181,6 +181,14 @@ def box(judged: JudgedRecord) -> Part:
     return Part("box", inside * 0.8 ** len(findings), findings)
 
 
+def inside_image(judged: JudgedRecord) -> Part:
+    """Judge only the position of the bounding box: its share inside the image, as `box` does."""
+    if judged.box is None:
+        return Part("box")
+    inside = share_inside(judged.box, judged.circumstances.image_size)
+    return Part("box", inside, _position(judged, inside))
+
+
 def confidence(judged: JudgedRecord) -> Part:
     """Judge the confidence: 0 at 0.1, 1 from 0.6 on; below 0.5 a warning."""
     value = plain_number(judged.fields.get("confidence"))

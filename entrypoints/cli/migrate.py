@@ -1,5 +1,6 @@
 """`traffic-storage migrate` and `migration-report`."""
 
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from traffic_storage.domain.amounts import in_bytes
-from traffic_storage.entrypoints.cli.asking import actor
+from traffic_storage.entrypoints.cli.asking import actor, confirmed
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note, say, say_json, say_table
 from traffic_storage.entrypoints.cli.session import (
@@ -41,6 +42,7 @@ async def migrate(
     dry_run: Flag = False,
     reread: Flag = False,
     seal: Flag = False,
+    yes: Flag = False,
     report: Path | None = None,
     parallel: int = 8,
     bytes_per_second: int = 0,
@@ -69,6 +71,9 @@ async def migrate(
         Compare the bytes at the target once more, not only the rows.
     seal:
         Make the source read only at the end, if the target has everything, unaltered. Implies --reread.
+        If files without a violation stay behind, a terminal is asked before.
+    yes:
+        Do not ask.
     report:
         Write the result to this file, signed with the target's url_signing_key. Implies --reread.
     parallel:
@@ -92,6 +97,9 @@ async def migrate(
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(opened_to_read(session.container(settings)))
         target = await stack.enter_async_context(opened(_target(to)))
+        if seal and not dry_run and not await _agreed(source, begin, finish, yes=yes):
+            note("nothing was brought, and the source is not sealed")
+            return ExitCode.REFUSED
         bring = MigrateAndProve(source.migration_source(), target.migration_target())
         with FileBar("migrating") as bar:
             done = await bring(
@@ -158,6 +166,23 @@ async def check(
     return ExitCode.OK if view["equal"] else ExitCode.FINDINGS
 
 
+async def _agreed(source: "Container", start: "datetime", end: "datetime", *, yes: bool) -> bool:
+    """Say what a seal leaves behind, and ask on a terminal."""
+    from traffic_storage.application.migration_reads import files_without_violation
+
+    left, is_all = await files_without_violation(source.migration_source().catalogue, start, end)
+    if not left and is_all:
+        return True
+    note(_left_behind(left, at_least=not is_all))
+    return confirmed("Seal the source all the same?", yes=yes or not sys.stdin.isatty())
+
+
+def _left_behind(count: int, *, at_least: bool) -> str:
+    least = "at least " if at_least else ""
+    files = "file" if count == 1 and not at_least else "files"
+    return f"not brought: {least}{count} {files} without a violation, received in this period"
+
+
 def _target(path: Path) -> "Container":
     """Build the container of the target, from its settings file alone."""
     from traffic_storage.entrypoints.settings import StorageConfig
@@ -192,6 +217,8 @@ def _say(view: "MigrationView", *, asked_to_seal: bool) -> None:
         f"{in_bytes(view['bytes'])}; {view['skipped']} violations were there already"
         + (f", {view['resumed']} came before the interruption" if view["resumed"] else "")
     )
+    if view["without_violation"] or view["without_violation_at_least"]:
+        say(_left_behind(view["without_violation"], at_least=view["without_violation_at_least"]))
     if view["holds"] or view["certificates"]:
         say(f"{view['holds']} holds, {view['certificates']} destruction certificates brought")
     for one in view["failed"][:_MOST_SHOWN]:
@@ -201,7 +228,9 @@ def _say(view: "MigrationView", *, asked_to_seal: bool) -> None:
     what = "all bytes" if found["reread"] else "the rows"
     days = len(found["days"])
     if found["equal"]:
-        say(f"reconciled by {what}: the target has everything, on each of {days} days")
+        say(
+            f"reconciled by {what}: the target has all violations with their files, on each of {days} days"
+        )
     else:
         count = found["different"]
         say(f"reconciled by {what}: {count} {'difference' if count == 1 else 'differences'}")

@@ -44,6 +44,15 @@ async def test_off_keeps_nothing() -> None:
         assert [file.quality for file in stored.files.values()] == [None] * 3
 
 
+async def test_a_box_outside_its_image_is_told_even_if_off() -> None:
+    async with rig(OFF).running() as service:
+        outside = violation_record(vehicle_bbox=[4000, 3000, 9000, 9000])
+        stored = await service.evidence(outside, GOOD)
+        assert stored.files[FileKind.IMAGE].quality is None
+        kept = note(stored.files[FileKind.METADATA])
+        assert kept["errors"] == [{"kind": "box_outside", "field": "vehicle_bbox"}]
+
+
 @pytest.mark.parametrize("mode", [WARN, REFUSE])
 async def test_what_is_good_is_stored_with_its_result(mode: ValidationMode) -> None:
     async with rig(mode).running() as service:

@@ -172,9 +172,16 @@ def _translated(kind: ContentType) -> Iterator[None]:
     except _BROKEN as error:
         raise UndecodableMedia.of(
             "image",
-            f"is not a complete, valid {kind} file: {str(error) or type(error).__name__!a:.200}",
+            f"is not a complete, valid {kind} file: {_reason(error)}",
             "send the file unchanged, as the camera wrote it",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    # Pillow tells how many bytes it has not processed, which is not how many are missing.
+    if isinstance(error, OSError) and "truncated" in str(error):
+        return "the file ends before its last pixels"
+    return f"{str(error) or type(error).__name__!a:.200}"
 
 
 def _check_still(picture: ImageFile) -> None:

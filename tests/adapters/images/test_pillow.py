@@ -156,6 +156,10 @@ class TestCutAndBroken:
             assert raised.value.problems[0].field == "image"
             assert "camera" in raised.value.remedy
 
+    async def test_a_jpeg_that_was_cut_is_told_as_such(self, images: PillowImages) -> None:
+        with pytest.raises(UndecodableMedia, match="ends before its last pixels"):
+            await images.decode(media.shipped_jpeg("rocket")[:9000], RGB)
+
     @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
     async def test_a_flipped_bit_in_a_png(self, images: PillowImages, share: float) -> None:
         with pytest.raises(UndecodableMedia, match="checksum"):

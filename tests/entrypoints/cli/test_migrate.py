@@ -72,7 +72,7 @@ def test_a_migration_with_its_report_and_the_seal(
     assert target.count() == 0
     done = shell(*to, "--seal", "--report", report)
     assert done.out.splitlines()[1:] == [
-        "reconciled by all bytes: the target has everything, on each of 2 days",
+        "reconciled by all bytes: the target has all violations with their files, on each of 2 days",
         "the source is sealed",
     ]
     (tmp_path / "x.jpg").write_bytes(shipped_jpeg())
@@ -91,6 +91,22 @@ def test_a_migration_with_its_report_and_the_seal(
     report.write_bytes(report.read_bytes().replace(b'"records":2', b'"records":3', 1))
     assert "was changed since it was signed" in shell(*check, code=ExitCode.REFUSED).err
     shell("--config", target.settings, "migration-report", tmp_path, code=ExitCode.USAGE)
+
+
+def test_files_without_a_violation_are_told_before_the_seal(
+    shell: Shell, target: Place, tmp_path: Path
+) -> None:
+    asyncio.run(fill(shell.base, 1))
+    (tmp_path / "x.jpg").write_bytes(shipped_jpeg())
+    shell("store", tmp_path / "x.jpg")
+    to = ("migrate", "--to", target.settings, "--start", "2026-03-01", "--end", "2099-01-01")
+    told = "not brought: 1 file without a violation, received in this period"
+    assert told in shell(*to, "--dry-run").out
+    done = shell(*to, "--seal")
+    assert told in done.out
+    assert told in done.err
+    again = shell(*to, "--json").value
+    assert (again["without_violation"], again["without_violation_at_least"]) == (1, False)
 
 
 def test_what_changed_since_the_report_is_told(shell: Shell, target: Place, tmp_path: Path) -> None:
