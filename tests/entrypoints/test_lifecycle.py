@@ -82,6 +82,11 @@ async def test_into_another_configuration_and_old_files_to_the_cloud(
         await storage.store_image(shipped_jpeg(), "a")
         made = await lifecycle.create_data_snapshot("first")
         assert made["snapshot_location"].endswith(f"/{s3_bucket.name}/snapshots/sealed/first")
+        bucket = s3_bucket.client()
+        (held,) = [one["path"] for one in bucket.list("snapshots/image").collect()]
+        await bucket.put_async(held, shipped_jpeg()[:-1] + b"x")
+        found = await lifecycle.verify_snapshot("first")
+        assert (found["corrupt"], found["repaired"], found["valid"]) == (1, 1, True)
         assert (await lifecycle.restore_snapshot("first", target=target))["files"] == 1
         assert (await target.retrieve_file("a"))[0] == shipped_jpeg()
         assert (await lifecycle.archive_old_data(30))["files"] == 0
