@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -21,6 +21,7 @@ from traffic_storage.application.migration_jobs import (
     MigrationRequest,
     migration_job,
 )
+from traffic_storage.application.migration_reads import files_without_violation
 from traffic_storage.application.migration_sides import Migrated, MigrationLimits, MigrationTarget
 from traffic_storage.application.reconcile_migration import CountRange, ReconcileMigration
 from traffic_storage.application.worker import GivenUp
@@ -127,6 +128,31 @@ async def test_violations_arrive_with_all_their_facts(move: Move) -> None:
     assert await move.new.miscounts() == []
     assert move.progress[-1].done == 3
     assert await move.target.repo.migration_cursor(found.migration) is None
+
+
+async def test_files_without_a_violation_are_counted_up_to_a_bound(move: Move) -> None:
+    await filled(move.old)
+    for number in range(3):
+        await move.old.image(picture(number), f"alone-{number}")
+    whole = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    catalogue = move.old.container.migration_source().catalogue
+    assert await files_without_violation(catalogue, *whole) == (3, True)
+    count, is_all = await files_without_violation(catalogue, *whole, most=4)
+    assert count <= 3
+    assert not is_all
+    assert await files_without_violation(catalogue, whole[0], whole[0]) == (0, True)
+
+
+async def test_a_doubt_that_the_source_has_told_is_not_told_again(
+    move: Move, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = datetime(1990, 1, 1, tzinfo=UTC)
+    await move.old.evidence(violation_record("V0"), picture())
+    await move.old.json({"a": 1}, "old", violation_id="V0", captured_at=dead)
+    assert "starts at its receipt" in caplog.text
+    caplog.clear()
+    assert (await move()).files == 3
+    assert "starts at its receipt" not in caplog.text
 
 
 async def test_a_repeated_migration_brings_nothing_twice_and_what_came_meanwhile(
