@@ -109,8 +109,14 @@ def test_a_package_is_verified_by_its_own_program(stored: Shell) -> None:
     with zipfile.ZipFile(target) as archive:
         (stored.home / "verify.py").write_bytes(archive.read("verify.py"))
     command = (sys.executable, "-I", stored.home / "verify.py", target)
-    ran = subprocess.run([*command, "--expect", done["manifest_sha256"]], check=False)
+    ran = subprocess.run(
+        [*command, "--expect", done["manifest_sha256"]],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode == 0
+    assert f"VERIFIED: {done['files']} files" in ran.stdout
     shown = stored("export", "package", "V0", "-o", target, "--force")
     assert "SHA-256 of the manifest: " in shown.out
     stored("export", "package", "V9", "-o", stored.home / "other.zip", code=4)
