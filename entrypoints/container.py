@@ -1212,7 +1212,9 @@ class Container(DeclarativeContainer):
         ids=ids,
         max_age=Called(_days("snapshot_max_age_days"), settings),
     )
-    delete_snapshot = Singleton(DeleteSnapshot, location=snapshot_location, changes=_record_repo)
+    delete_snapshot = Singleton(
+        DeleteSnapshot, location=snapshot_location, registry=_record_repo, changes=_record_repo
+    )
     drill_snapshot = Singleton(DrillSnapshot, location=snapshot_location)
     archive = Singleton(Archive, stores=stores, copies=_record_repo, queue=_record_repo, ids=ids)
     snapshot_jobs = Singleton(

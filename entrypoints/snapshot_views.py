@@ -76,11 +76,13 @@ class DamagedFileView(TypedDict):
 class SnapshotsView(TypedDict):
     """All snapshots at a location, the newest first.
 
-    `unfinished` are being made, or their making was interrupted.
+    `unfinished` are being made, or their making was interrupted. `unreadable` are those whose
+    manifest is damaged.
     """
 
     snapshots: list[ListedSnapshotView]
     unfinished: list[str]
+    unreadable: list[str]
 
 
 class CreatedSnapshotView(SnapshotView):
@@ -219,7 +221,7 @@ def snapshot_view(location: str, manifest: SnapshotManifest) -> SnapshotView:
 
 async def snapshots_view(location: SnapshotLocation) -> SnapshotsView:
     """Return the view of all snapshots at a location."""
-    complete = await location.complete()
+    complete, damaged = await location.readable()
     unfinished = await location.unfinished()
     names = {one.name for one in complete}
     return {
@@ -231,6 +233,7 @@ async def snapshots_view(location: SnapshotLocation) -> SnapshotsView:
             for one in complete
         ],
         "unfinished": [one for one in unfinished if one not in names],
+        "unreadable": list(damaged),
     }
 
 

@@ -13,7 +13,12 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from traffic_storage.application.snapshots.location import SnapshotLocation
+from traffic_storage.application.snapshots.location import (
+    ForeignSnapshot,
+    ObjectsKept,
+    SnapshotDamaged,
+    SnapshotLocation,
+)
 from traffic_storage.application.snapshots.objects import note_of
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import NotFound
@@ -23,6 +28,7 @@ from traffic_storage.ports.blob_store import closing
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.errors import BlobConflict
 from traffic_storage.ports.snapshot_store import TextFolder
+from traffic_storage.ports.store_registry import StoreRegistry
 
 
 @frozen
@@ -41,17 +47,23 @@ class DeletedSnapshot:
 class DeleteSnapshot:
     """Deletes snapshots, complete and unfinished ones. Safe to repeat after an interruption."""
 
-    def __init__(self, *, location: SnapshotLocation, changes: Changes) -> None:
+    def __init__(
+        self, *, location: SnapshotLocation, registry: StoreRegistry, changes: Changes
+    ) -> None:
         self._location = location
+        self._registry = registry
         self._changes = changes
 
-    async def __call__(self, name: str) -> DeletedSnapshot:
+    async def __call__(self, name: str, *, foreign: bool = False) -> DeletedSnapshot:
         """Delete a snapshot; files that it alone pinned may be purged from now on.
 
+        With `foreign`, it may be one of another catalogue.
+
         Raises:
+            ForeignSnapshot: it is of another catalogue; nothing was changed.
             InvalidInput: `name` is not the name of a snapshot.
             NotFound: there is no snapshot with this name, and no deletion to go on with.
-            SnapshotDamaged: the rows of another snapshot are damaged, so that it is unknown which
+            ObjectsKept: the rows of another snapshot are damaged, so that it is unknown which
                 objects it needs. The named one is deleted, and no object is removed.
             StorageUnavailable: the location can't be reached.
             CatalogueUnavailable: the database can't be reached.
@@ -59,6 +71,8 @@ class DeleteSnapshot:
         store = self._location.store
         if snapshot_name(name) not in await self._names():
             raise NotFound("snapshot", name)
+        if not foreign and await self._is_foreign(name):
+            raise ForeignSnapshot(name)
         # BlobConflict: an earlier deletion of this snapshot was interrupted.
         with suppress(BlobConflict):
             await store.put_text(TextFolder.COLLECTING, name, name.encode())
@@ -68,8 +82,17 @@ class DeleteSnapshot:
             await store.remove_text(TextFolder.VERIFIED, name)
             await self._changes.apply(UnpinSnapshot(name))
             return await self._collect(name)
+        except SnapshotDamaged as error:
+            raise ObjectsKept(name, error) from error
         finally:
             await store.remove_text(TextFolder.COLLECTING, name)
+
+    async def _is_foreign(self, name: str) -> bool:
+        try:
+            manifest = await self._location.manifest(name)
+        except (NotFound, SnapshotDamaged):  # Whose it is, it does not say.
+            return False
+        return manifest.catalogue_id != await self._registry.catalogue_id()
 
     async def _names(self) -> Collection[str]:
         folders = TextFolder.SEALED, TextFolder.UNFINISHED, TextFolder.COLLECTING

@@ -101,11 +101,14 @@ class SnapshotJobs:
         """Do a job of the kind `SCHEDULE`: make a snapshot, and delete those no longer kept."""
         begun = [one for one in await self._location.unfinished() if one.startswith(SCHEDULED)]
         # One that was interrupted goes on: an unfinished snapshot keeps objects from being removed.
-        outcome = await self._created(
-            begun[0] if begun else scheduled_name(self._clock.now()), report
-        )
+        new = begun[0] if begun else scheduled_name(self._clock.now())
+        outcome = await self._created(new, report)
+        own = (await self._location.manifest(new)).catalogue_id
+        found, damaged = await self._location.readable()
+        for name in damaged:
+            logger.warning("the manifest of the snapshot %s is unreadable: delete it", name)
         for name in surplus(
-            await self._location.complete(),
+            [one for one in found if one.catalogue_id == own],
             keep=self._keep,
             max_age=self._max_age,
             now=self._clock.now(),

@@ -31,6 +31,27 @@ class SnapshotDamaged(WrongState):
         super().__init__(f"a snapshot is damaged: {what}", remedy="use another snapshot")
 
 
+class ObjectsKept(WrongState):
+    """A snapshot is deleted; what it used stays, because it is unknown what another one uses."""
+
+    def __init__(self, name: str, error: SnapshotDamaged) -> None:
+        super().__init__(
+            f"{name!r} is deleted, but nothing that it used was removed: {error.message}",
+            remedy="delete the damaged snapshot too, which removes what neither needs",
+        )
+
+
+class ForeignSnapshot(WrongState):
+    """The snapshot is of another catalogue than this one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the snapshot {name!r} is of another catalogue, for which it may be the only backup",
+            remedy="if it is no longer needed, use `snapshot delete --foreign` (in Python: "
+            "foreign=True)",
+        )
+
+
 class SnapshotExists(WrongState):
     """There is a complete snapshot with this name."""
 
@@ -124,9 +145,23 @@ class SnapshotLocation:
         Raises:
             SnapshotDamaged: the manifest of one is damaged.
         """
-        names = await self.store.text_names(TextFolder.SEALED)
-        found = [await self.manifest(name) for name in names]
-        return sorted(found, key=lambda one: (one.begun_at, one.name), reverse=True)
+        found, damaged = await self.readable()
+        if damaged:
+            raise _unreadable(damaged[0])
+        return found
+
+    async def readable(self) -> tuple[Sequence[SnapshotManifest], Sequence[str]]:
+        """Return the manifests of complete snapshots, the newest first, and the names of damaged ones."""
+        found: list[SnapshotManifest] = []
+        damaged: list[str] = []
+        for name in await self.store.text_names(TextFolder.SEALED):
+            try:
+                found.append(await self.manifest(name))
+            except SnapshotDamaged:
+                damaged.append(name)
+            except NotFound:  # It was deleted at this moment.
+                continue
+        return sorted(found, key=lambda one: (one.begun_at, one.name), reverse=True), damaged
 
     async def verification(self, name: str) -> Verification | None:
         """Return what the last verification of a snapshot found; None: none has ended."""
@@ -160,7 +195,7 @@ class SnapshotLocation:
         try:
             return SnapshotManifest.from_text(text)
         except InvalidInput as error:
-            raise SnapshotDamaged(f"the manifest of {name!r} is unreadable") from error
+            raise _unreadable(name) from error
 
     async def part(self, part: Part) -> bytes:
         """Return the text of a part, checked against its digest.
@@ -232,3 +267,7 @@ class SnapshotLocation:
 def digests_in(file: StoredFile) -> tuple[BlobKey, Digests]:
     """Return the key of the object with the bytes of a file, and their digests."""
     return object_key(file.kind, file.stored.sha256), file.stored
+
+
+def _unreadable(name: str) -> SnapshotDamaged:
+    return SnapshotDamaged(f"the manifest of {name!r} is unreadable")

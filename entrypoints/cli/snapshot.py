@@ -95,6 +95,8 @@ async def list_snapshots(*, json: AsJson = False, session: Shared) -> None:
     say_table(("NAME", "MOMENT (UTC)", "FILES", "VIOLATIONS", "SIZE", "DAMAGED", "VERIFIED"), rows)
     for name in view["unfinished"]:
         note(f"{name} is not complete: it is being made, or was interrupted")
+    for name in view["unreadable"]:
+        note(f"{name} can't be used, because its manifest is damaged: delete it")
 
 
 @app.command
@@ -288,7 +290,14 @@ async def drill(
 
 @app.command
 async def delete(
-    name: str, /, *, dry_run: Flag = False, yes: Yes = False, json: AsJson = False, session: Shared
+    name: str,
+    /,
+    *,
+    foreign: Flag = False,
+    dry_run: Flag = False,
+    yes: Yes = False,
+    json: AsJson = False,
+    session: Shared,
 ) -> None:
     """Delete a snapshot, and what no other one needs. An unfinished one can be deleted too.
 
@@ -296,6 +305,8 @@ async def delete(
     ----------
     name:
         The name of the snapshot.
+    foreign:
+        Delete it although it is of another catalogue.
     dry_run:
         Only show the snapshot.
     yes:
@@ -313,7 +324,7 @@ async def delete(
             return
         if not confirmed(f"Delete the snapshot {name}?", yes=yes):
             return
-        view = deleted_view(await container.delete_snapshot()(name))
+        view = deleted_view(await container.delete_snapshot()(name, foreign=foreign))
     if json:
         say_json(view)
         return

@@ -180,16 +180,19 @@ class DataLifecycleManager:
         size = _whole("sample", sample)
         return drill_view(await drill(container, name, sample=size, seed=seed))
 
-    async def delete_snapshot(self, name: str) -> DeletedSnapshotView:
+    async def delete_snapshot(self, name: str, *, foreign: bool = False) -> DeletedSnapshotView:
         """Delete a snapshot, and what no other one needs. An unfinished one can be deleted too.
+
+        With `foreign`, it may be of another catalogue than that of this service.
 
         Raises:
             NotFound: there is no snapshot with this name.
-            WrongState: another snapshot is damaged, so that it is unknown what it needs.
+            WrongState: it is of another catalogue, and stays; or another snapshot is damaged, so that
+                it is unknown what it needs: this one is deleted, and what it used stays.
         """
         check_type("name", name, str)
         delete = (await self._parts.started()).delete_snapshot()
-        return deleted_view(await delete(name))
+        return deleted_view(await delete(name, foreign=foreign))
 
     def _before(self, older_than: timedelta | datetime | float) -> datetime:
         if isinstance(older_than, datetime):

@@ -23,7 +23,9 @@ from traffic_storage.application.snapshots.jobs import (
     restoration,
 )
 from traffic_storage.application.snapshots.location import (
+    ForeignSnapshot,
     NoSnapshotLocation,
+    ObjectsKept,
     SnapshotBusy,
     SnapshotDamaged,
     SnapshotExists,
@@ -43,6 +45,7 @@ from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.retention_rules import GivenRules, RetentionRule
 from traffic_storage.domain.snapshot import SnapshotSchedule, Verification, object_key
+from traffic_storage.entrypoints.snapshot_views import snapshots_view
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.plans import Fault
 from traffic_storage.ports.blob_store import KeptVersion
@@ -331,6 +334,37 @@ async def test_damage_of_a_snapshot_is_found() -> None:
         rig.snapshots._texts[TextFolder.SEALED, NAME] = b"{}"
         with pytest.raises(SnapshotDamaged, match="manifest"):
             await verify(NAME)
+
+
+async def test_a_damaged_manifest_hides_no_other_snapshot() -> None:
+    async with filled() as (rig, service):
+        create, delete_it = service.container.create_snapshot(), service.container.delete_snapshot()
+        for name in (NAME, "damaged", "third"):
+            await create(name)
+        rig.snapshots._texts[TextFolder.SEALED, "damaged"] = b"{}"
+        view = await snapshots_view(service.container.snapshot_location())
+        assert ([one["name"] for one in view["snapshots"]], view["unreadable"]) == (
+            [NAME, "third"],  # of the same moment, by name
+            ["damaged"],
+        )
+        with pytest.raises(ObjectsKept, match=r"is deleted, but .* 'damaged' is unreadable"):
+            await delete_it(NAME)
+        assert (await service.container.verify_snapshot()("third")).is_good
+        await delete_it("damaged")
+        assert (await delete_it("third")).objects == 7
+
+
+async def test_a_snapshot_of_another_catalogue_is_deleted_only_on_demand() -> None:
+    async with filled() as (rig, service):
+        await service.container.create_snapshot()(NAME)
+        other = Rig()
+        other.snapshots = rig.snapshots
+        async with other.running() as stranger:
+            delete_it = stranger.container.delete_snapshot()
+            with pytest.raises(ForeignSnapshot):
+                await delete_it(NAME)
+            assert (await service.container.verify_snapshot()(NAME)).is_good
+            assert (await delete_it(NAME, foreign=True)).objects == 7
 
 
 async def test_a_damaged_object_is_written_anew_from_a_store() -> None:

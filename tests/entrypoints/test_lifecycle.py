@@ -55,9 +55,14 @@ async def test_the_example_of_the_source_and_a_lost_store(tmp_path: Path, no_lea
         assert (await lifecycle.restore_snapshot("daily_backup_001"))["complete"]
         data, metadata = await storage.retrieve_file("a")
         assert (data, metadata["device_id"]) == (shipped_jpeg(), "cam-1")
-        gone = await lifecycle.delete_snapshot("daily_backup_001")
+        # The catalogue is another one since it was lost.
+        gone = await lifecycle.delete_snapshot("daily_backup_001", foreign=True)
         assert (gone["objects_deleted"], gone["bytes_freed"]) == (1, len(shipped_jpeg()))
-        assert await lifecycle.list_snapshots() == {"snapshots": [], "unfinished": []}
+        assert await lifecycle.list_snapshots() == {
+            "snapshots": [],
+            "unfinished": [],
+            "unreadable": [],
+        }
         with pytest.raises(NotFound):
             await lifecycle.restore_snapshot("daily_backup_001")
         with pytest.raises(InvalidInput):
