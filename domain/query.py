@@ -82,7 +82,7 @@ class ViolationQuery:
 
     Raises:
         InvalidInput: a filter has a value that no violation can have, `start_time` is after
-            `end_time`, or `limit` is out of range.
+            `end_time`, `min_confidence` is more than `max_confidence`, or `limit` is out of range.
     """
 
     device_id: str | None = None
@@ -199,6 +199,7 @@ def _problems(query: ViolationQuery) -> list[FieldProblem | None]:
         ),
         _share_problem("min_confidence", query.min_confidence),
         _share_problem("max_confidence", query.max_confidence),
+        _range_problem(query.min_confidence, query.max_confidence),
         _time_problem("start_time", query.start_time),
         _time_problem("end_time", query.end_time),
         _order_problem(query.start_time, query.end_time),
@@ -233,6 +234,19 @@ def _share_problem(name: str, value: object) -> FieldProblem | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return None
     return FieldProblem(name, f"is {shown(value)}", "give a number from 0 to 1")
+
+
+def _range_problem(lowest: object, highest: object) -> FieldProblem | None:
+    problems = _share_problem("", lowest), _share_problem("", highest)
+    if any(problems) or not (isinstance(lowest, int | float) and isinstance(highest, int | float)):
+        return None
+    if lowest <= highest:
+        return None
+    return FieldProblem(
+        "min_confidence",
+        f"is {lowest}, which is more than the max_confidence {highest}",
+        "give a min_confidence that is not more than the max_confidence",
+    )
 
 
 def _time_problem(name: str, value: object) -> FieldProblem | None:

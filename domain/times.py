@@ -15,6 +15,7 @@ _ISO_8601 = re.compile(
     r"(?:[Tt ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]{1,9})?)?)?"
     r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?)?)?"
 )
+_DATE = re.compile(r"[0-9]{4}(?:-[0-9]{2}-[0-9]{2}|[0-9]{4})")
 _REMEDY = "send ISO 8601, as 2025-11-01T10:00:00 or 2025-11-01T10:00:00+01:00"
 
 
@@ -48,6 +49,11 @@ def parse_time(value: object, field: str) -> datetime:
             field, f"is a date or time that does not exist: {text}", _REMEDY
         ) from error
     raise InvalidInput.of(field, f"is not a time: {value!a:.60}", _REMEDY)
+
+
+def is_date(text: str) -> bool:
+    """Return whether a text that `parse_time` reads has the form of a date without a time."""
+    return _DATE.fullmatch(text.strip()) is not None
 
 
 def instant(timestamp: datetime, zone: ZoneInfo, field: str = "timestamp") -> Moment:

@@ -9,7 +9,13 @@ from cyclopts import App
 from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
-from traffic_storage.entrypoints.cli.session import AsJson, Shared, instant_of, opened_to_read
+from traffic_storage.entrypoints.cli.session import (
+    AsJson,
+    Shared,
+    end_of,
+    instant_of,
+    opened_to_read,
+)
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.analysis_views import (
@@ -138,9 +144,8 @@ async def violations(
     from traffic_storage.entrypoints.export_views import zone_named
 
     settings = session.settings()
-    start_time, end_time = (
-        instant_of(text, name, settings) for text, name in ((start, "start"), (end, "end"))
-    )
+    start_time = instant_of(start, "start", settings)
+    end_time = end_of(end, "end", settings)
     named = None if zone is None else zone_named(zone)
     async with opened_to_read(session.container(settings)) as container:
         found = await container.analyse_violations()(

@@ -17,7 +17,7 @@ COMMANDS = (
     Command("demo", f"{_HERE}.demo:demo", "Store and read sample evidence, then serve it."),
     Command("serve", f"{_HERE}.serve:serve", "Serve the HTTP interface."),
     Command("store", f"{_HERE}.store:store", "Store files and folders."),
-    Command("get", f"{_HERE}.get:get", "Write a stored file to disk or stdout, verified."),
+    Command("get", f"{_HERE}.get:get", "Write stored files to disk or stdout, verified."),
     Command("files", f"{_HERE}.files:app", "List stored files, or show one."),
     Command("violations", f"{_HERE}.violations:app", "List violations, or show one."),
     Command("export", f"{_HERE}.export:app", "Export violations and statistics to files."),

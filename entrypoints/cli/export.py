@@ -21,6 +21,7 @@ from traffic_storage.entrypoints.cli.session import (
     AsJson,
     Flag,
     Shared,
+    end_of,
     instant_of,
     opened_to_read,
 )
@@ -100,7 +101,7 @@ async def violations(
     _check_output(output, as_json=json)
     file_format = format_for(output, format)
     _refuse_terminal(output, file_format, force=force)
-    begins, ends = instant_of(start, "--start", settings), instant_of(end, "--end", settings)
+    begins, ends = instant_of(start, "--start", settings), end_of(end, "--end", settings)
     if begins is not None and ends is not None and begins > ends:
         raise InvalidInput.of(
             "--start", f"{start} is after --end {end}", "give a --start that is before --end"

@@ -9,6 +9,7 @@ from traffic_storage.entrypoints.cli.session import (
     AsJson,
     Flag,
     Shared,
+    end_of,
     instant_of,
     opened_to_read,
 )
@@ -44,7 +45,7 @@ async def list_files(
         Only files received at or after this time (ISO 8601; without a zone: in the setting
         timezone).
     end:
-        Only files received before this time.
+        Only files received before this time; a date alone includes the whole day.
     state:
         Only files in this state.
     limit:
@@ -64,13 +65,13 @@ async def list_files(
         device_id=device_id,
         violation_id=violation_id,
         start_time=instant_of(start, "start", settings),
-        end_time=instant_of(end, "end", settings),
+        end_time=end_of(end, "end", settings),
         state=FileState(state),
         limit=MAX_LIMIT if every else limit,
     )
     async with opened_to_read(session.container(settings)) as container:
         found = pages(container.find().files, query, every=every)
-        await files().say(found, as_json=json)
+        await files(settings.zone).say(found, as_json=json)
 
 
 @app.command
@@ -94,4 +95,4 @@ async def show(file_id: str, /, *, json: AsJson = False, session: Shared) -> Non
     if json:
         say_json(view)
     else:
-        say_file(view)
+        say_file(view, settings.zone)

@@ -15,12 +15,21 @@ from cyclopts import Parameter
 
 from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
-from traffic_storage.entrypoints.cli.output import flush_out, note, printable, say_bytes, say_json
+from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
+from traffic_storage.entrypoints.cli.output import (
+    flush_out,
+    note,
+    note_error,
+    printable,
+    say_bytes,
+    say_json,
+)
 from traffic_storage.entrypoints.cli.progress import Progress
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
 
 if TYPE_CHECKING:
     from traffic_storage.application.read_files import OpenFile
+    from traffic_storage.entrypoints.container import Container
 
 _PIPE = "-"
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -34,7 +43,7 @@ class CannotWrite(TrafficStorageError):
 async def get(
     file_id: str,
     /,
-    *,
+    *more: str,
     output: Annotated[
         str | None, Parameter(name=("--output", "-o"), allow_leading_hyphen=True)
     ] = None,
@@ -42,15 +51,18 @@ async def get(
     force: Flag = False,
     json: AsJson = False,
     session: Shared,
-) -> None:
-    """Write a stored file to disk or stdout. Every byte is verified before it is written.
+) -> ExitCode:
+    """Write stored files to disk, or one to stdout. Every byte is verified before it is written.
 
-    An output file appears under its name only when it is complete.
+    An output file appears under its name only when it is complete. Of several files, one that
+    can't be read does not stop the others.
 
     Parameters
     ----------
     file_id:
         The id of the file, such as V001~image.
+    more:
+        The ids of further files, all for one folder (needs --output FOLDER).
     output:
         A file, a folder, or - for stdout (the default, unless stdout is a terminal).
     evidence:
@@ -58,10 +70,8 @@ async def get(
     force:
         Overwrite an existing file; write bytes to a terminal.
     json:
-        Print the record of the file as one JSON object (needs --output FILE).
+        Print the record of each file as one JSON object per line (needs --output).
     """
-    from traffic_storage.entrypoints.views import file_view
-
     settings = session.settings()
     to_pipe = output in (None, _PIPE)
     if output is not None and output.startswith("-") and not to_pipe:
@@ -70,19 +80,47 @@ async def get(
         raise InvalidInput.of(
             "--json", "can't share stdout with the bytes of the file", "give --output FILE"
         )
+    if more and not _is_folder(output):
+        raise InvalidInput.of(
+            "--output",
+            f"is no folder, and {len(more) + 1} files are asked for",
+            "give -o FOLDER, a folder that exists, or one id",
+        )
+    code = ExitCode.OK
     async with opened_to_read(session.container(settings)) as container:
-        if evidence:
-            by = getpass.getuser()
-            opened_file = await container.produce_evidence().open(file_id, by=by)
-        else:
-            opened_file = await container.read_files().open(file_id)
-        if output is None or output == _PIPE:
-            _refuse_terminal(opened_file.file.content_type, force=force)
-            await _copy(opened_file, say_bytes)
-            flush_out()
-            return
-        target = _target(output, opened_file)
-        await _save(opened_file, target, force=force)
+        for each in (file_id, *more):
+            try:
+                opened_file = await _opened(container, each, evidence=evidence)
+                if output is None or output == _PIPE:
+                    _refuse_terminal(opened_file.file.content_type, force=force)
+                    await _copy(opened_file, say_bytes)
+                    flush_out()
+                    continue
+                target = _target(output, opened_file)
+                await _save(opened_file, target, force=force)
+            except TrafficStorageError as error:
+                if not more or isinstance(error, CannotWrite):
+                    raise
+                note_error(error)
+                code = code or exit_code_of(error)
+                continue
+            _tell(opened_file, target, json=json)
+    return code
+
+
+def _is_folder(output: str | None) -> bool:
+    return output is not None and output != _PIPE and Path(output).is_dir()
+
+
+async def _opened(container: "Container", file_id: str, *, evidence: bool) -> "OpenFile":
+    if evidence:
+        return await container.produce_evidence().open(file_id, by=getpass.getuser())
+    return await container.read_files().open(file_id)
+
+
+def _tell(opened_file: "OpenFile", target: Path, *, json: bool) -> None:
+    from traffic_storage.entrypoints.views import file_view
+
     if json:
         say_json({**file_view(opened_file.file), "output": str(target)})
     else:

@@ -10,6 +10,7 @@ from traffic_storage.entrypoints.cli.session import (
     AsJson,
     Flag,
     Shared,
+    end_of,
     instant_of,
     opened_to_read,
 )
@@ -83,7 +84,7 @@ async def add(
         violation_id=None if violation_id is None else checked_violation_id(violation_id),
         device_id=device_id,
         start_time=instant_of(start, "start", settings),
-        end_time=instant_of(end, "end", settings),
+        end_time=end_of(end, "end", settings),
         kind=None if kind is None else FileKind(kind),
         violation_type=violation_type,
         include_future=include_future,
@@ -151,10 +152,11 @@ async def list_holds(
     from traffic_storage.domain.query import MAX_LIMIT, HoldsQuery
     from traffic_storage.entrypoints.cli.listing import holds, pages
 
+    settings = session.settings()
     query = HoldsQuery(limit=MAX_LIMIT if every else limit)
-    async with opened_to_read(session.container()) as container:
+    async with opened_to_read(session.container(settings)) as container:
         find = partial(container.legal_holds().holds, active=not ended)
-        await holds().say(pages(find, query, every=every), as_json=json)
+        await holds(settings.zone).say(pages(find, query, every=every), as_json=json)
 
 
 def _say(view: "HoldView", *, json: bool) -> None:

@@ -43,9 +43,10 @@ async def list_incidents(
 
     known = None if file_id is None else known_file_id(file_id)
     query = IncidentsQuery(not closed, known, MAX_LIMIT if every else limit)
-    async with opened_to_read(session.container()) as container:
+    settings = session.settings()
+    async with opened_to_read(session.container(settings)) as container:
         found = pages(container.review_incidents().find, query, every=every)
-        await incidents().say(found, as_json=json)
+        await incidents(settings.zone).say(found, as_json=json)
 
 
 @app.command

@@ -46,11 +46,14 @@ async def list_jobs(
     from traffic_storage.domain.query import MAX_LIMIT, JobsQuery
     from traffic_storage.entrypoints.cli.listing import jobs, pages
 
+    settings = session.settings()
     query = JobsQuery(
         None if state is None else JobState(state), kind, MAX_LIMIT if every else limit
     )
-    async with opened_to_read(session.container()) as container:
-        await jobs().say(pages(container.jobs().jobs, query, every=every), as_json=json)
+    async with opened_to_read(session.container(settings)) as container:
+        await jobs(settings.zone).say(
+            pages(container.jobs().jobs, query, every=every), as_json=json
+        )
 
 
 @app.command

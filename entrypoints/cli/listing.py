@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Generic, TypeVar
+from zoneinfo import ZoneInfo
 
 from attrs import evolve, frozen
 
@@ -41,6 +43,7 @@ _VIOLATIONS = ("time", "violation", "device", "type", "class", "confidence", "fi
 _INCIDENTS = ("opened", "incident", "kind", "file", "store", "details")
 _HOLDS = ("placed", "hold", "case", "by", "until", "covers")
 _JOBS = ("written", "job", "kind", "state", "attempts", "done", "message")
+_INSTANTS = frozenset({"timestamp", "received_at", "created_at", "captured_at", "expires_at"})
 _FILES = ("received", "file", "type", "size", "device", "violation", "where")
 
 
@@ -52,13 +55,15 @@ class Listing(Generic[T, V]):
         noun: what the items are called in messages, in the plural.
         header: the columns of the table.
         view: converts an item to its JSON view.
-        row: converts a view to the cells of the table.
+        row: converts a view to the cells of the table, with times in a zone.
+        zone: the zone of the times in the table; JSON has UTC.
     """
 
     noun: str
     header: Sequence[str]
     view: Callable[[T], V]
-    row: Callable[[V], Sequence[str]]
+    row: Callable[[V, ZoneInfo], Sequence[str]]
+    zone: ZoneInfo
 
     async def say(self, pages: AsyncIterator[Page[T]], *, as_json: bool) -> None:
         """Print a line for each item as pages arrive, then a note if there are more pages."""
@@ -69,7 +74,7 @@ class Listing(Generic[T, V]):
                 for view in views:
                     say_json(view)
             elif views:
-                say_table(header, [self.row(view) for view in views])
+                say_table(header, [self.row(view, self.zone) for view in views])
                 header = ()
         if page.next is not None:
             note(f"there are more {self.noun}: --all lists all, --limit up to {MAX_LIMIT} of them")
@@ -89,34 +94,36 @@ async def pages(
         query = evolve(query, after=page.next)
 
 
-def violations() -> Listing[StoredViolation, ViolationView]:
+def violations(zone: ZoneInfo) -> Listing[StoredViolation, ViolationView]:
     """Return the `Listing` that prints violations."""
-    return Listing("violations", _VIOLATIONS, violation_view, _violation_row)
+    return Listing("violations", _VIOLATIONS, violation_view, _violation_row, zone)
 
 
-def files() -> Listing[StoredFile, StoredFileView]:
+def files(zone: ZoneInfo) -> Listing[StoredFile, StoredFileView]:
     """Return the `Listing` that prints files."""
-    return Listing("files", _FILES, file_view, _file_row)
+    return Listing("files", _FILES, file_view, _file_row, zone)
 
 
-def holds() -> Listing[Hold, HoldView]:
+def holds(zone: ZoneInfo) -> Listing[Hold, HoldView]:
     """Return the `Listing` that prints legal holds."""
-    return Listing("holds", _HOLDS, hold_view, _hold_row)
+    return Listing("holds", _HOLDS, hold_view, _hold_row, zone)
 
 
-def jobs() -> Listing[Job, JobView]:
+def jobs(zone: ZoneInfo) -> Listing[Job, JobView]:
     """Return the `Listing` that prints jobs."""
-    return Listing("jobs", _JOBS, job_view, _job_row)
+    return Listing("jobs", _JOBS, job_view, _job_row, zone)
 
 
-def incidents() -> Listing[Incident, IncidentView]:
+def incidents(zone: ZoneInfo) -> Listing[Incident, IncidentView]:
     """Return the `Listing` that prints incidents."""
-    return Listing("incidents", _INCIDENTS, incident_view, _incident_row)
+    return Listing("incidents", _INCIDENTS, incident_view, _incident_row, zone)
 
 
-def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, more: bool) -> None:
+def say_violation(
+    violation: ViolationView, files: Sequence[StoredFileView], *, more: bool, zone: ZoneInfo
+) -> None:
     """Print a violation and its files; with `more`, note that there are further files."""
-    _say_view(violation)
+    _say_view(violation, zone)
     say("")
     say_table(
         ("file", "type", "size", "where", "kept until"),
@@ -126,7 +133,7 @@ def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, 
                 file["content_type"],
                 in_bytes(file["size_bytes"]),
                 _where(file),
-                file["expires_at"],
+                _in(zone, file["expires_at"]),
             )
             for file in files
         ],
@@ -136,15 +143,15 @@ def say_violation(violation: ViolationView, files: Sequence[StoredFileView], *, 
         note(f"there are more files: `files --violation-id {name} --all` lists all of them")
 
 
-def say_file(file: StoredFileView) -> None:
+def say_file(file: StoredFileView, zone: ZoneInfo) -> None:
     """Print the record of a file."""
-    _say_view({**file, "replicas": _where(file), "placement": file["placement"]["reason"]})
+    _say_view({**file, "replicas": _where(file), "placement": file["placement"]["reason"]}, zone)
 
 
-def _violation_row(view: ViolationView) -> tuple[str, ...]:
+def _violation_row(view: ViolationView, zone: ZoneInfo) -> tuple[str, ...]:
     files = [name for name in ("image", "video") if view[f"{name}_path"]]  # type: ignore[literal-required]
     return (
-        view["timestamp"],
+        _in(zone, view["timestamp"]),
         view["violation_id"],
         view["device_id"],
         view["violation_type"],
@@ -154,9 +161,9 @@ def _violation_row(view: ViolationView) -> tuple[str, ...]:
     )
 
 
-def _file_row(view: StoredFileView) -> tuple[str, ...]:
+def _file_row(view: StoredFileView, zone: ZoneInfo) -> tuple[str, ...]:
     return (
-        view["created_at"],
+        _in(zone, view["created_at"]),
         view["file_id"],
         view["content_type"],
         in_bytes(view["size_bytes"]),
@@ -166,23 +173,24 @@ def _file_row(view: StoredFileView) -> tuple[str, ...]:
     )
 
 
-def _hold_row(view: HoldView) -> tuple[str, ...]:
-    of_range = f"{view['device_id']} {view['start_time']} - {view['end_time']}"
+def _hold_row(view: HoldView, zone: ZoneInfo) -> tuple[str, ...]:
+    start, end = (_in(zone, view[name]) for name in ("start_time", "end_time"))
+    of_range = f"{view['device_id']} {start} - {end}"
     return (
-        view["placed_at"],
+        _in(zone, view["placed_at"]),
         view["hold_id"],
         view["case_reference"],
         view["placed_by"],
-        "released" if view["released_at"] else view["until"] or "open",
+        "released" if view["released_at"] else _in(zone, view["until"]) or "open",
         view["file_id"] or view["violation_id"] or of_range,
     )
 
 
-def _job_row(view: JobView) -> tuple[str, ...]:
+def _job_row(view: JobView, zone: ZoneInfo) -> tuple[str, ...]:
     progress = view["progress"]
     of = "" if progress["total"] is None else f"/{progress['total']}"
     return (
-        view["created_at"],
+        _in(zone, view["created_at"]),
         view["job_id"],
         view["kind"],
         view["state"],
@@ -192,9 +200,9 @@ def _job_row(view: JobView) -> tuple[str, ...]:
     )
 
 
-def _incident_row(view: IncidentView) -> tuple[str, ...]:
+def _incident_row(view: IncidentView, zone: ZoneInfo) -> tuple[str, ...]:
     return (
-        view["opened_at"],
+        _in(zone, view["opened_at"]),
         view["incident_id"],
         view["kind"],
         view["file_id"],
@@ -207,8 +215,21 @@ def _where(file: StoredFileView) -> str:
     return ", ".join(f"{copy['tier']} ({copy['state']})" for copy in file["replicas"])
 
 
-def _say_view(view: Mapping[str, object]) -> None:
-    say_fields({name: _text(value) for name, value in view.items() if value not in ({}, None)})
+def _say_view(view: Mapping[str, object], zone: ZoneInfo) -> None:
+    shown = {name: value for name, value in view.items() if value not in ({}, None)}
+    for name in _INSTANTS & shown.keys():
+        shown[name] = _in(zone, str(shown[name]))
+    say_fields({name: _text(value) for name, value in shown.items()})
+
+
+def _in(zone: ZoneInfo, text: str | None) -> str:
+    """Return a time of a view in a zone, in which also the filters are read; None: empty."""
+    if text is None:
+        return ""
+    try:
+        return datetime.fromisoformat(text).astimezone(zone).isoformat()
+    except OverflowError:  # at the ends of the calendar
+        return text
 
 
 def _text(value: object) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
     from traffic_storage.entrypoints.logs import LogFormat, LogLevel
     from traffic_storage.entrypoints.settings import StorageConfig
+
+_LAST_DAY = (9999, 12, 31)
 
 
 class NoStore(NotFound):
@@ -123,6 +125,22 @@ def instant_of(text: str | None, name: str, settings: "StorageConfig") -> dateti
     from traffic_storage.domain.times import instant, parse_time
 
     return None if text is None else instant(parse_time(text, name), settings.zone, name).at
+
+
+def end_of(text: str | None, name: str, settings: "StorageConfig") -> datetime | None:
+    """Return the instant at which a range ends: `instant_of`, but a date alone includes its day.
+
+    Raises:
+        InvalidInput: the text is not a time.
+    """
+    from traffic_storage.domain.times import instant, is_date, parse_time
+
+    if text is None or not is_date(text):
+        return instant_of(text, name, settings)
+    day = parse_time(text, name)
+    # The last day of the calendar has no day after it.
+    following = day if (day.year, day.month, day.day) == _LAST_DAY else day + timedelta(days=1)
+    return instant(following, settings.zone, name).at
 
 
 @contextmanager

@@ -5,7 +5,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from traffic_storage.entrypoints.cli.output import say_json
-from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, instant_of, opened_to_read
+from traffic_storage.entrypoints.cli.session import (
+    AsJson,
+    Flag,
+    Shared,
+    end_of,
+    instant_of,
+    opened_to_read,
+)
 
 app = App(name="violations")
 
@@ -43,7 +50,7 @@ async def list_violations(
         Only violations at or after this time (ISO 8601; without a zone: in the setting
         timezone).
     end:
-        Only violations before this time.
+        Only violations before this time; a date alone includes the whole day.
     limit:
         How many violations to list at most, from 1 to 1000.
     every:
@@ -62,12 +69,12 @@ async def list_violations(
         min_confidence=min_confidence,
         max_confidence=max_confidence,
         start_time=instant_of(start, "start", settings),
-        end_time=instant_of(end, "end", settings),
+        end_time=end_of(end, "end", settings),
         limit=MAX_LIMIT if every else limit,
     )
     async with opened_to_read(session.container(settings)) as container:
         found = pages(container.find().violations, query, every=every)
-        await violations().say(found, as_json=json)
+        await violations(settings.zone).say(found, as_json=json)
 
 
 @app.command
@@ -92,4 +99,4 @@ async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -
     if json:
         say_json({"violation": violation, "files": files})
     else:
-        say_violation(violation, files, more=found.others.next is not None)
+        say_violation(violation, files, more=found.others.next is not None, zone=settings.zone)

@@ -756,4 +756,7 @@ def _query(
 ) -> ViolationQuery:
     if start_time and end_time and start_time > end_time:
         start_time, end_time = end_time, start_time
+    lowest, highest = filters["min_confidence"], filters["max_confidence"]
+    if lowest is not None and highest is not None and lowest > highest:
+        filters |= {"min_confidence": highest, "max_confidence": lowest}
     return ViolationQuery(start_time=start_time, end_time=end_time, **filters)

@@ -136,6 +136,18 @@ def test_a_filter_that_nothing_can_meet_is_refused(name: str, value: Any) -> Non
     assert problem.remedy
 
 
+@pytest.mark.parametrize(("lowest", "highest"), [(0.9, 0.1), (1, 0), (0.5000001, 0.5)])
+def test_a_range_of_confidence_that_is_empty_is_refused_with_both_names(
+    lowest: float, highest: float
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        ViolationQuery(min_confidence=lowest, max_confidence=highest)
+    (problem,) = caught.value.problems
+    assert problem.field == "min_confidence"
+    assert "max_confidence" in problem.message
+    assert ViolationQuery(min_confidence=highest, max_confidence=highest).limit == 100
+
+
 def test_a_time_that_ends_before_it_starts_is_refused() -> None:
     late, early = NOON, NOON - timedelta.resolution
     with pytest.raises(InvalidInput) as caught:

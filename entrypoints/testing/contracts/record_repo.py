@@ -620,7 +620,6 @@ class RecordRepoContract:
             ViolationQuery(min_confidence=0.5),
             ViolationQuery(max_confidence=0.5),
             ViolationQuery(min_confidence=0.5, max_confidence=0.5),
-            ViolationQuery(min_confidence=0.6, max_confidence=0.4),
             ViolationQuery(min_confidence=1, max_confidence=1),
             ViolationQuery(start_time=NOON, end_time=NOON),
             ViolationQuery(start_time=NOON, end_time=end),

@@ -209,7 +209,23 @@ def test_a_folder_that_is_none_is_no_file_name(stored: Shell, tmp_path: Path) ->
 
 
 def test_what_is_too_much_is_named_with_the_help_of_the_command(shell: Shell) -> None:
-    told = shell("get", "P", "more", code=2).err
+    told = shell("url", "P", "more", code=2).err
 
     assert "too many arguments: more" in told
-    assert "`traffic-storage get --help`" in told
+    assert "`traffic-storage url --help`" in told
+
+
+def test_several_files_go_into_a_folder_and_one_that_fails_stops_none(
+    stored: Shell, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert "2 files are asked for" in stored("get", "P", "M", "-o", out, code=2).err
+    assert "2 files are asked for" in stored("get", "P", "M", code=2).err
+    out.mkdir()
+
+    result = stored("get", "P", "unknown", "M", "-o", out, "--json", code=4)
+
+    assert [line["file_id"] for line in result.lines] == ["P", "M"]
+    assert "unknown" in result.err
+    assert (out / "P.jpg").read_bytes() == jpeg(3)
+    assert (out / "M.json").exists()

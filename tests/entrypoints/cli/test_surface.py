@@ -93,7 +93,7 @@ def test_help_says_all_and_keeps_to_the_width(
 
     assert "set api_keys before you use a proxy" in " ".join(serve.split())
     assert "Create and list API keys." in keys
-    assert "Write a stored file to disk or stdout, verified." in every
+    assert "Write stored files to disk or stdout, verified." in every
     assert all(len(line) <= 60 for line in (serve + keys + get + every).splitlines())
     assert (
         "  --output, -o STR: A file, a folder, or - for stdout (the\n"

@@ -74,6 +74,34 @@ def test_a_time_without_zone_is_read_in_the_setting(
     assert ids(stored, "--end", "2026-03-01T12:00") == ["V000"]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "found"),
+    [
+        ("2026-03-01", "2026-03-01", 7),
+        ("20260301", "20260301", 7),
+        ("2026-02-28", "2026-02-28", 0),
+        ("2026-03-02", "9999-12-31", 0),
+        ("2026-03-01", "2026-03-01T00:00", 0),
+    ],
+)
+def test_a_day_as_the_end_is_included(stored: Shell, start: str, end: str, found: int) -> None:
+    assert len(ids(stored, "--start", start, "--end", end)) == found
+
+
+def test_times_are_printed_in_the_zone_in_which_filters_are_read(
+    stored: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_TIMEZONE", "Asia/Tokyo")
+
+    row = stored("violations", "--limit", "1").out.splitlines()[1]
+    shown = stored("violations", "show", "V006").out
+
+    assert row.startswith("2026-03-02T01:00:00+09:00")
+    assert "timestamp           2026-03-02T01:00:00+09:00" in shown
+    assert len(ids(stored, "--start", "2026-03-02", "--end", "2026-03-02")) == 2
+    assert len(stored("files", "--limit", "1").out.split("+09:00")) == 2
+
+
 def test_all_of_them_come_page_by_page(stored: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("traffic_storage.domain.query.MAX_LIMIT", 3)
 
