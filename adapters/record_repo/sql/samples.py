@@ -31,6 +31,8 @@ _DRAWN_ROWS = 1.25
 _DRAWN_AT_A_TIME = 1000
 """For how many rows that are kept one read of PostgreSQL draws pages."""
 _AT_LEAST = 50
+_ALL_PAGES = 100.0
+"""The percentage of a whole table."""
 
 
 @frozen
@@ -52,7 +54,7 @@ class _Population:
     def percent(self, limit: int) -> float:
         """Return the percentage of pages to draw."""
         share = _DRAWN_PAGES * limit / max(1, self.rows)
-        return 100 * min(1.0, share, _MOST_LOOKED_AT * limit / max(1, self.table))
+        return _ALL_PAGES * min(1.0, share, _MOST_LOOKED_AT * limit / max(1, self.table))
 
 
 class SqlSamples(Samples):
@@ -115,8 +117,10 @@ class SqlSamples(Samples):
         ((highest,),) = await self._driver.read(last, [()])
         parts = population.numbers(highest, limit, seed)
         if not highest:
-            # PostgreSQL draws pages: few with each read, which may come from a slow disk.
-            parts = [[]] * ceil(limit / _DRAWN_AT_A_TIME)
+            # PostgreSQL draws pages: few with each read, which may come from a slow disk. All pages of
+            # a small table are one draw: of several that draw a share each, all may miss a page.
+            is_whole = population.percent(limit) == _ALL_PAGES
+            parts = [[]] * (1 if is_whole else ceil(limit / _DRAWN_AT_A_TIME))
         ids: set[str] = set()
         for place, part in enumerate(parts):
             share, own_seed = population.percent(limit) / len(parts), seed + place / len(parts)
