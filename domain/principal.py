@@ -19,7 +19,7 @@ from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.domain.identifiers import text_problem
 
 MAX_KEY_NAME = 64
-_NAME = re.compile(r"[!-9;->@-~]{1,64}")  # neither ":" nor "?"
+_NAME = re.compile(r"[!-+\--9;->@-~]{1,64}")  # none of ":", "?" and ","
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _LINE_REMEDY = "give name:digest, the line that `traffic-storage keys new` prints"

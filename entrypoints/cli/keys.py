@@ -36,7 +36,7 @@ def new(
     Parameters
     ----------
     name:
-        The name of the key, such as camera-7, without spaces and colons.
+        The name of the key, such as camera-7, without spaces, colons and commas.
     scope:
         A scope of the key: evidence:read, evidence:write, evidence:delete, hold, maintenance,
         metrics or admin; may be repeated. Without any: evidence:read and evidence:write.
@@ -108,7 +108,9 @@ def _line(
     line = f"{name}:{digest}" + (f"?{urlencode(pairs)}" if pairs else "")
     if not is_key_name(name):
         raise InvalidInput.of(
-            "name", f"is {name!a:.80}", "use 1 to 64 ASCII characters without spaces and colons"
+            "name",
+            f"is {name!a:.80}",
+            "use 1 to 64 ASCII characters without spaces, colons and commas",
         )
     key = parse_api_key(line, "key")
     if key.is_expired(datetime.now(UTC)):

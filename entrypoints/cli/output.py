@@ -60,9 +60,18 @@ def note(text: str) -> None:
 def say_json(value: object) -> None:
     """Write a line of JSON to stdout and flush it, so that a reader receives it at once."""
     text = json.dumps(value, ensure_ascii=False)
-    # A file name that is not UTF-8 has surrogates, which only escaped JSON can hold.
-    say(text if is_unicode(text) else json.dumps(value))
+    # A file name that is not UTF-8 has surrogates, which only escaped JSON can hold; so do letters
+    # that the encoding of stdout lacks.
+    say(text if is_unicode(text) and _is_encodable(text) else json.dumps(value))
     flush_out()
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,6 +1,6 @@
 """`traffic-storage url`."""
 
-from traffic_storage.entrypoints.cli.output import say, say_json
+from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_read
 
 
@@ -9,7 +9,8 @@ async def url(
 ) -> None:
     """Create a link to a file. Anybody who has the link can read the file until it expires.
 
-    The link begins with the setting public_url, the address of the HTTP service.
+    The link begins with the setting public_url, the address of the HTTP service. Unset, the
+    service is assumed to be on this machine, at its usual port; a message says so.
 
     Parameters
     ----------
@@ -20,10 +21,16 @@ async def url(
     json:
         Print one JSON object.
     """
-    async with opened_to_read(session.container()) as container:
+    settings = session.settings()
+    async with opened_to_read(session.container(settings)) as container:
         await container.find().file(file_id)
         link = container.signer().url(file_id, expires_in)
     if json:
         say_json({"url": link.url, "expires_at": link.expires_at.isoformat()})
     else:
         say(link.url)
+    if settings.public_url == type(settings)().public_url:
+        note(
+            f"the link assumes that `serve` runs at {settings.public_url}: for another port or "
+            "machine, set public_url"
+        )

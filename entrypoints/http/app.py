@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -193,7 +194,8 @@ def _add_middleware(
     app.add_middleware(ConcurrencyLimit, limit=settings.max_concurrent_requests)
     app.add_middleware(Authentication, policy=policy, application=app)
     app.add_middleware(ProblemHandler)
-    app.add_middleware(RequestContext, metrics=metrics)
+    public_path = urlsplit(settings.public_url).path
+    app.add_middleware(RequestContext, metrics=metrics, public_path=public_path)
 
 
 def _lifespan(

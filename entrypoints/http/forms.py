@@ -5,7 +5,7 @@ misspelt name would lose an attribute of the evidence.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, field, frozen
@@ -35,10 +35,14 @@ class MaxBytes:
 
 @frozen
 class Shape:
-    """The fields of a form, files and texts, each with its maximum number of bytes."""
+    """The fields of a form, files and texts, each with its maximum number of bytes.
+
+    The texts in `optional` may be left out; one that is empty counts as left out.
+    """
 
     files: Mapping[str, int]
     texts: Mapping[str, int]
+    optional: Collection[str] = ()
 
     @classmethod
     def of(cls, model: type[BaseModel], files: Mapping[str, int]) -> "Shape":
@@ -51,7 +55,8 @@ class Shape:
             for name, info in model.model_fields.items()
             if name not in files
         }
-        return cls(files, texts)
+        optional = {name for name in texts if not model.model_fields[name].is_required()}
+        return cls(files, texts, optional)
 
     @property
     def limit_bytes(self) -> int:
@@ -78,6 +83,11 @@ class FormFile:
     sha256: Sha256 | None
     original_name: str | None
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether the form had no file here: no name and not one byte."""
+        return self.original_name is None and not self.body.digests.size_bytes
+
 
 @define
 class Form:
@@ -99,6 +109,16 @@ class Form:
     def given(self) -> dict[str, object]:
         """All fields: texts and files."""
         return {**self.texts, **self.files}
+
+    def drop_blanks(self, optional: Collection[str]) -> None:
+        """Remove what a browser sends for fields that were left blank.
+
+        These are empty texts, if they are in `optional`, and files without a name and bytes.
+        """
+        for name in [name for name, text in self.texts.items() if not text and name in optional]:
+            del self.texts[name]
+        for name in [name for name, file in self.files.items() if file.is_blank]:
+            del self.files[name]
 
     def check_content(self) -> None:
         """Compare the request's `Content-Digest` with the bytes that arrived.
@@ -149,6 +169,7 @@ async def read_form(
         form = Form(bodies, declared_sha256=declared)
         while (part := await multipart.next_part()) is not None:
             await _take_part(form, shape, part, multipart, spool)
+        form.drop_blanks(shape.optional)
         form.content_sha256 = Sha256(whole.hexdigest())
         form.check_content()
         yield form

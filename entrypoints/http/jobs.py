@@ -12,7 +12,7 @@ from traffic_storage.application.jobs import Jobs
 from traffic_storage.domain.jobs import Job
 from traffic_storage.domain.query import Cursor, JobsQuery
 from traffic_storage.entrypoints.http.queries import send_page
-from traffic_storage.entrypoints.http.request_body import AsgiRequest
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, reference_of
 from traffic_storage.entrypoints.http.responses import JsonResponse
 from traffic_storage.entrypoints.http.schemas import (
     Checks,
@@ -78,7 +78,7 @@ def accepted(request: Request, job: Job, *, below: str = "/jobs") -> Response:
 
     Its Location is `below`, where the client is told how far the job is, and of its result.
     """
-    address = f"{request.scope.get('root_path', '')}{below}/{job.job_id}"
+    address = reference_of(request.scope, f"{below}/{job.job_id}")
     headers = Headers({"location": address, "preference-applied": "respond-async"})
     return JsonResponse(job_view(job), status_code=202, headers=headers)
 

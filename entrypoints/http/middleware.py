@@ -23,6 +23,7 @@ from traffic_storage.entrypoints.http.request_body import (
     AsgiRequest,
     body_of,
     header_of,
+    note_public_path,
     note_request_id,
     principal_of,
     request_id_of,
@@ -54,9 +55,10 @@ class RequestContext:
     never contains a query or an access token.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: RequestMetrics, public_path: str = "") -> None:
         self._app = app
         self._metrics = metrics
+        self._public_path = public_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and log it at its end."""
@@ -66,6 +68,7 @@ class RequestContext:
         begun = perf_counter()
         request_id = _request_id(scope)
         note_request_id(scope, request_id)
+        note_public_path(scope, self._public_path)
         status, size, received = 0, 0, 0
         is_head = scope["method"] == "HEAD"
 

@@ -23,6 +23,7 @@ from traffic_storage.entrypoints.http.errors import (
 
 _PRINCIPAL = "traffic_storage.principal"
 _REQUEST_ID = "traffic_storage.request_id"
+_PUBLIC_PATH = "traffic_storage.public_path"
 _ROUTE = "traffic_storage.route"
 _BODY = "traffic_storage.body"
 
@@ -79,8 +80,8 @@ class AsgiRequest:
         return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
 
     def reference(self, path: str) -> bytes:
-        """Return the URL path of `path`, which is relative to the root path."""
-        return f"{self.scope.get('root_path', '')}{path}".encode()
+        """Return the URL path of `path`; see `reference_of`."""
+        return reference_of(self.scope, path).encode()
 
     def query(self, known: Collection[str]) -> dict[str, str]:
         """Return the fields of the query; see `query_of`."""
@@ -270,6 +271,20 @@ def known_principal(scope: Scope) -> Principal:
     if principal is None:
         raise NotAdmitted("the request has no principal", remedy="send a credential")
     return principal
+
+
+def reference_of(scope: Scope, path: str) -> str:
+    """Return the URL path of a route's `path` as clients see it.
+
+    It is below the path of `public_url` if that has one (a proxy may remove it from requests), else
+    below the root path at which the application is mounted.
+    """
+    return f"{scope.get(_PUBLIC_PATH) or scope.get('root_path', '')}{path}"
+
+
+def note_public_path(scope: Scope, path: str) -> None:
+    """Store the path of `public_url`, without a final slash, in the request's ASGI scope."""
+    scope[_PUBLIC_PATH] = path
 
 
 def note_request_id(scope: Scope, request_id: str) -> None:

@@ -71,6 +71,8 @@ async def _findings(
             yield problem("settings", f"{wrong.field}: {wrong.message}", wrong.remedy)
         return
     yield machine.settings_file(settings_file(session.config)[0], settings)
+    for finding in machine.secret_files(settings):
+        yield finding
     yield machine.admission(settings)
     profiles = machine.profiles(settings)
     yield profiles

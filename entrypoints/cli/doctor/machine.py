@@ -39,6 +39,28 @@ def settings_file(file: Path, settings: StorageConfig) -> Finding:
     return ok("settings", f"{file}, strategy {settings.effective_strategy()}")
 
 
+def secret_files(settings: StorageConfig) -> Iterator[Finding]:
+    """Check that other users can't read the files that settings such as `db_password_file` name."""
+    for name in SECRETS:
+        file = getattr(getattr(settings, name), "file", None)
+        if file is None:
+            continue
+        try:
+            mode = stat.S_IMODE(file.stat().st_mode)
+        except OSError as error:
+            why = f"{file}, named by {name}_file, can't be read: {error.strerror}"
+            yield problem("secrets", why, "make the file readable")
+            continue
+        if mode & _OTHERS:
+            yield problem(
+                "secrets",
+                f"other users can read {file}, which {name}_file names (mode {mode:04o})",
+                f"chmod 600 {file}",
+            )
+        else:
+            yield ok("secrets", f"{file}, mode {mode:04o}")
+
+
 def admission(settings: StorageConfig) -> Finding:
     """Check who can use the HTTP interface."""
     try:

@@ -21,7 +21,12 @@ from traffic_storage.entrypoints.http.errors import (
     NotAdmitted,
     UndeclaredAccess,
 )
-from traffic_storage.entrypoints.http.request_body import note_principal, note_route, route_path
+from traffic_storage.entrypoints.http.request_body import (
+    note_principal,
+    note_route,
+    reference_of,
+    route_path,
+)
 from traffic_storage.entrypoints.http.security.access import Access, access_of, note_access
 from traffic_storage.entrypoints.http.security.keys import KeyRing
 from traffic_storage.entrypoints.http.security.local_only import not_local_reason
@@ -202,8 +207,7 @@ async def _refuse_unrouted(selected: Selected, scope: Scope, receive: Receive, s
         raise MethodNotAllowed(scope["method"], selected.allowed)
     if route_path(scope) == "/" and scope.get("method") in {"GET", "HEAD"}:
         # A route for "/" would take precedence over one of an embedder.
-        address = f"{scope.get('root_path', '')}{DOCS_PATH}"
-        await RedirectResponse(address)(scope, receive, send)
+        await RedirectResponse(reference_of(scope, DOCS_PATH))(scope, receive, send)
         return
     raise NoSuchResource
 

@@ -446,3 +446,19 @@ def test_deep_tells_open_incidents_and_rules_that_differ_from_the_settings(
     assert "1 are open" in found["incidents"]["detail"]
     assert found["retention rules"]["status"] == "note"
     assert "differs from the settings" in found["retention rules"]["detail"]
+
+
+def test_a_file_of_a_secret_that_others_can_read_is_told(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("k" * 40)
+    secret.chmod(0o644)
+    monkeypatch.setenv("TRAFFIC_STORAGE_URL_SIGNING_KEY_FILE", str(secret))
+
+    found = findings(shell, code=3)["secrets"]
+
+    assert found["status"] == "problem"
+    assert "url_signing_key_file" in found["detail"]
+    secret.chmod(0o600)
+    assert findings(shell)["secrets"]["status"] == "ok"

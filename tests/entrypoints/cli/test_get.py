@@ -194,6 +194,7 @@ def test_a_link_is_made(stored: Shell) -> None:
     as_json = stored("url", "P", "--expires-in", "60", "--json").value
 
     assert link.startswith("http://localhost:8001/access/v1.")
+    assert "assumes that `serve` runs at http://localhost:8001" in stored("url", "P").err
     assert set(as_json) == {"url", "expires_at"}
     assert (stored.base / "signing.key").stat().st_mode & 0o777 == 0o600
 

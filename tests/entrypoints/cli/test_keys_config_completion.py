@@ -40,7 +40,7 @@ def test_a_key_is_json_where_that_is_asked_for(shell: Shell) -> None:
     assert made["setting"] == f"n:{hashlib.sha256(made['key'].encode()).hexdigest()}"
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:b", "é", "x" * 65])
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a,b", "é", "x" * 65])
 def test_a_name_that_no_key_can_have_is_refused(shell: Shell, name: str) -> None:
     assert "name" in shell("keys", "new", "--name", name, code=2).err
 

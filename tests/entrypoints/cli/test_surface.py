@@ -1,6 +1,8 @@
 """What every command has in common: help, exit codes, errors, streams."""
 
 import asyncio
+import io
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from traffic_storage.domain.errors import FieldProblem, InvalidInput, NotFound, 
 from traffic_storage.entrypoints.cli.app import build
 from traffic_storage.entrypoints.cli.commands import COMMANDS, EXIT_CODES, GLOBAL_OPTIONS, overview
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
-from traffic_storage.entrypoints.cli.output import note_error
+from traffic_storage.entrypoints.cli.output import note_error, say_json
 from traffic_storage.ports import errors as port_errors
 
 OURS_FOR_HELP = {
@@ -381,3 +383,23 @@ def test_sizes_are_for_people() -> None:
         "1.5 MB",
         "1000.0 PB",
     ]
+
+
+def test_a_closed_stream_is_dev_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    from traffic_storage.entrypoints import cli
+
+    monkeypatch.setattr(sys, "stdout", None)
+    cli._open_closed_streams()
+
+    assert sys.stdout.fileno() == 1
+    sys.stdout.write("")
+
+
+def test_json_is_escaped_where_stdout_lacks_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr(sys, "stdout", out)
+
+    say_json({"place": "\u2079 K\u00f6ln"})
+
+    out.seek(0)
+    assert json.loads(out.read()) == {"place": "\u2079 K\u00f6ln"}

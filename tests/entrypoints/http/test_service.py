@@ -372,3 +372,16 @@ async def test_an_application_leaves_a_container_open_that_it_was_given(
                 path = f"/files/still-{number}/content"
                 assert (await client.put(path, content=IMAGE[1])).status_code == 201
         assert (await container.read_files().whole("still-0"))[0] == IMAGE[1]
+
+
+async def test_references_keep_the_path_of_public_url(tmp_path: Path) -> None:
+    app = create_storage_app(config(tmp_path, public_url="https://host.example/evidence"))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        await client.post("/violations", data=RECORD, files={"image_file": IMAGE})
+        other = {**RECORD, "violation_id": "V2"}
+        stored = await client.post("/violations", data=other, files={"image_file": IMAGE})
+        page = await client.get("/violations?limit=1")
+        docs = await client.get("/")
+    assert stored.headers["location"] == "/evidence/violations/V2"
+    assert page.links["next"]["url"].startswith("/evidence/violations?limit=1&")
+    assert docs.headers["location"] == "/evidence/docs"

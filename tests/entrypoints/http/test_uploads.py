@@ -441,3 +441,30 @@ class TestRawContent:
                 "/files/a/content", content=JPEG, headers={"Content-Type": kind}
             )
             assert fields_of(problem(response, 415, "unsupported-media")) == ["Content-Type"]
+
+
+async def test_fields_that_a_browser_sends_blank_count_as_left_out(
+    client: httpx.AsyncClient,
+) -> None:
+    record = {**RECORD, "camera_info": "", "processing_time_ms": "", "video_sha256": ""}
+    body = b"".join(
+        b'--B\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+        % (name.encode(), text.encode())
+        for name, text in record.items()
+    )
+    body += b'--B\r\nContent-Disposition: form-data; name="video_file"; filename=""\r\n'
+    body += b"Content-Type: application/octet-stream\r\n\r\n\r\n--B--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=B"}
+
+    stored = await client.post("/violations", content=body, headers=kind)
+
+    assert stored.status_code == 201, stored.text
+    for name in ("violation_id", "confidence"):
+        old = b'name="%s"\r\n\r\n%s' % (name.encode(), record[name].encode())
+        assert old in body
+        wrong = body.replace(old, b'name="%s"\r\n\r\n' % name.encode())
+        answer = await client.post("/violations", content=wrong, headers=kind)
+        assert answer.status_code == 422
+        assert name in answer.json()["detail"]
+    named = body.replace(b'filename=""', b'filename="a.mp4"')
+    assert (await client.post("/violations", content=named, headers=kind)).status_code == 422
