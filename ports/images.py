@@ -61,10 +61,12 @@ class Images(Protocol):
         """Decode an image completely and return its type and dimensions, without the pixels.
 
         The dimensions are those that `decode` gives. Bytes after the end of the image, which some
-        cameras append, are accepted.
+        cameras append, are accepted. A JPEG without an end marker is whole if all its blocks are
+        there (up to two small blocks at its very end are not noticed if they are missing).
 
         Raises:
-            UnsupportedMedia: not JPEG, PNG, WebP or AVIF, or more than one frame (an animation).
+            UnsupportedMedia: not JPEG, PNG, WebP or AVIF, a JPEG that is lossless, hierarchical or of
+                more than 8 bits a sample, or more than one frame (an animation).
             UndecodableMedia: truncated or broken.
             TooLarge: more pixels than the limit; raised before they are decoded.
         """

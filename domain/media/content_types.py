@@ -48,7 +48,28 @@ ACCEPTED_VIDEOS = frozenset(
 )
 """The containers in which a video may be stored; `walker_for` returns a checker for each."""
 
-_UNDECLARED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+# Names that say nothing, and names that clients guess from a file's extension: `.ts` is also TypeScript
+# and Qt Linguist, `.mts` a model, `.3gp` a sound, and an MPO file begins with a JPEG.
+_UNDECLARED = frozenset(
+    {
+        "",
+        "application/octet-stream",
+        "binary/octet-stream",
+        "*/*",
+        "image/*",
+        "video/*",
+        "image/mpo",
+        "text/vnd.trolltech.linguist",
+        "text/vnd.qt.linguist",
+        "text/typescript",
+        "text/x-typescript",
+        "application/typescript",
+        "application/x-typescript",
+        "model/vnd.mts",
+        "audio/3gpp",
+        "audio/3gpp2",
+    }
+)
 
 _BY_NAME = {
     **{known.value: known for known in ContentType},
@@ -65,6 +86,8 @@ _BY_NAME = {
     "video/m4v": ContentType.MP4,
     "video/x-m4v": ContentType.MP4,
     "video/3gpp": ContentType.MP4,
+    "video/3gpp2": ContentType.MP4,
+    "video/iso.segment": ContentType.MP4,
     "video/x-quicktime": ContentType.QUICKTIME,
     "video/matroska": ContentType.MATROSKA,
     "video/mpegts": ContentType.MPEG_TS,
@@ -85,7 +108,11 @@ _FAMILIES = (
 
 
 def is_undeclared(declared: str | None) -> bool:
-    """Return whether a declared media type is None, blank, or `application/octet-stream`."""
+    """Return whether a declared media type tells nothing about the bytes.
+
+    So it is if it is None, blank, general (`application/octet-stream`, `image/*`), or a name that
+    clients guess from an ambiguous file extension (`text/vnd.trolltech.linguist` for `.ts`).
+    """
     return _essence(declared) in _UNDECLARED
 
 
@@ -95,6 +122,8 @@ def canonical_type(declared: str | None) -> ContentType | None:
     Upper or lower case and parameters are ignored, and other names of a type are recognised.
     """
     name = _essence(declared)
+    if name in _UNDECLARED:
+        return None
     if name in _BY_NAME:
         return _BY_NAME[name]
     if name.startswith("application/") and name.endswith("+json"):

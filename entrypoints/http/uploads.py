@@ -24,7 +24,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import keyed_file_id, new_file_id
-from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, is_undeclared, sniff
+from traffic_storage.domain.media import SNIFF_BYTES, is_undeclared, sniff
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.times import instant
 from traffic_storage.domain.violation import ViolationRecord
@@ -263,7 +263,8 @@ class PutContent:
         body: AsyncIterator[bytes] = request.body(limit_bytes=limit, pace=ingest.pace, field="body")
         if kind is None:
             head, body = await _peeked(body)
-            kind = FileKind.IMAGE if sniff(head) in ACCEPTED_IMAGES else FileKind.VIDEO
+            # An image of a format that is refused too: the error then names the formats for images.
+            kind = FileKind.IMAGE if (sniff(head) or "").startswith("image/") else FileKind.VIDEO
         upload = Upload(body, declared, _declared_digest(request))
         if kind is FileKind.IMAGE:
             if seconds is not None:

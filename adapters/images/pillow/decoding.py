@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from traffic_storage.adapters.images.pillow.jpeg import WholeJpegFile
 from traffic_storage.adapters.images.pillow.png import check_whole
 from traffic_storage.domain.errors import (
     TooLarge,
@@ -39,15 +39,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-class _JpegFile(JpegImageFile):
-    """Pillow's JPEG decoder without the parsing of EXIF, which does not affect the pixels."""
-
-    def _read_dpi_from_exif(self) -> None:
-        return None
-
-
 _PLUGINS: dict[ContentType, type[ImageFile]] = {
-    ContentType.JPEG: _JpegFile,
+    ContentType.JPEG: WholeJpegFile,
     ContentType.PNG: PngImageFile,
     ContentType.WEBP: WebPImageFile,
     ContentType.AVIF: AvifImageFile,

@@ -143,7 +143,9 @@ class TestRealPhotographs:
 class TestCutAndBroken:
     @pytest.mark.parametrize("data", list(REAL.values()), ids=list(REAL))
     async def test_every_cut_is_found(self, images: PillowImages, data: bytes) -> None:
-        cuts = {*range(0, len(data), 97), *range(max(0, len(data) - 30), len(data))}
+        # A JPEG may lack its end marker and, unnoticed, a few bits of its last blocks.
+        end = len(data) - (16 if data.startswith(b"\xff\xd8") else 0)
+        cuts = {*range(0, end, 97), *range(max(0, end - 30), end)}
         for length in sorted(cuts):
             for call in (images.inspect(body(data[:length])), images.decode(data[:length], RGB)):
                 with pytest.raises(UndecodableMedia if length > 100 else InvalidInput):
@@ -264,6 +266,120 @@ class TestCutAndBroken:
             for data in (noise, *(real[:40] + noise for real in REAL.values())):
                 with pytest.raises((UndecodableMedia, UnsupportedMedia, TooLarge)):
                     await images.inspect(body(data))
+
+
+def _scan_start(jpeg: bytes) -> int:
+    """Where the coded bytes of the first scan begin."""
+    header = jpeg.index(b"\xff\xda") + 2
+    return header + int.from_bytes(jpeg[header : header + 2])
+
+
+def _frame_header(jpeg: bytes) -> int:
+    return max(jpeg.find(b"\xff\xc0"), jpeg.find(b"\xff\xc2")) + 2
+
+
+def _with_segment(jpeg: bytes, marker: int, content: bytes) -> bytes:
+    segment = bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
+    return jpeg[:2] + segment + jpeg[2:]
+
+
+FLAT = np.full((400, 640, 3), 128, np.uint8)
+JPEGS = {
+    "baseline": written("JPEG", media.photograph("coffee")),
+    "of a camera": media.shipped_jpeg("rocket"),
+    "grey": written("JPEG", media.photograph("camera"), quality=30),
+    "optimised": written("JPEG", media.photograph("coffee"), optimize=True, subsampling=0),
+    "progressive": written("JPEG", media.photograph("coffee"), progressive=True),
+    "restarts": written("JPEG", media.photograph("coffee"), restart_marker_blocks=7),
+    "progressive, restarts": written(
+        "JPEG", media.photograph("coffee"), progressive=True, restart_marker_rows=1
+    ),
+    "plain": written("JPEG", FLAT),
+    "plain, all bits are zero": written("JPEG", FLAT, optimize=True),
+    "plain, progressive": written("JPEG", FLAT, progressive=True),
+}
+
+
+@pytest.mark.parametrize("jpeg", list(JPEGS.values()), ids=list(JPEGS))
+class TestPixelsOfAJpeg:
+    """libjpeg makes grey pixels where a file has none, and tells nobody."""
+
+    async def test_a_jpeg_without_all_its_pixels_is_refused(
+        self, images: PillowImages, jpeg: bytes
+    ) -> None:
+        start, end = _scan_start(jpeg), b"\xff\xd9"
+        coded_bytes = len(jpeg) - start
+        height_at = _frame_header(jpeg) + 3
+        height = int.from_bytes(jpeg[height_at : height_at + 2])
+        taller = jpeg[:height_at] + struct.pack(">H", 2 * height) + jpeg[height_at + 2 :]
+        part = jpeg[: start + coded_bytes * 6 // 10]
+        for incomplete in (
+            jpeg[:start] + end,
+            part + end,
+            part + bytes(coded_bytes),
+            part + bytes(coded_bytes) + end,
+            part + b"\xff" * 1000,
+            part + b"by a camera",
+            jpeg[: start + coded_bytes * 9 // 10] + end,
+            taller,
+            taller[:-2],
+            taller + bytes(65_536),
+        ):
+            for call in (images.inspect(body(incomplete)), images.decode(incomplete, RGB)):
+                with pytest.raises(UndecodableMedia, match="ends before its last pixels"):
+                    await call
+
+    async def test_a_jpeg_with_all_its_pixels_is_whole(
+        self, images: PillowImages, jpeg: bytes
+    ) -> None:
+        noise = random.Random(1).randbytes(65_536)
+        for whole in (
+            jpeg[:-2],
+            jpeg[:-1],
+            jpeg[:-2] + b"\xff" * 5 + b"\xff\xd9",
+            *(jpeg + behind for behind in (bytes(70_000), b" " * 512, b"by a camera", noise)),
+        ):
+            assert await images.inspect(body(whole)) == await images.inspect(body(jpeg))
+            decoded = await images.decode(whole, RGB)
+            expected = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+            if decoded.pixels.ndim == 2:
+                expected = expected[..., 0]
+            np.testing.assert_array_equal(decoded.pixels, expected)
+
+
+class TestSegmentsOfAJpeg:
+    @pytest.mark.parametrize(
+        ("marker", "content"),
+        [
+            (0xE0, b"JFIF\0\x01"),
+            (0xE0, b""),
+            (0xEE, b"Adobe"),
+            (0xE2, b"ICC_PROFILE\0\x01"),
+            (0xE2, b"MPF\0"),
+            (0xED, b"Photoshop 3.0\0" + b"8BIM\x03\xed"),
+            (0xFE, b""),
+        ],
+    )
+    async def test_a_short_one_is_passed_over(
+        self, images: PillowImages, marker: int, content: bytes
+    ) -> None:
+        data = _with_segment(REAL["jpeg"], marker, content)
+        assert await images.inspect(body(data)) == await images.inspect(body(REAL["jpeg"]))
+        assert isinstance(await images.decode(data, RGB), DecodedImage)
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [({4: 12}, "12 bits a sample"), ({1: 0xC3}, "lossless"), ({1: 0xC5}, "hierarchical")],
+    )
+    async def test_a_kind_that_is_not_decoded_is_named(
+        self, images: PillowImages, changed: dict[int, int], words: str
+    ) -> None:
+        data = bytearray(REAL["jpeg"])
+        for at, value in changed.items():
+            data[_frame_header(REAL["jpeg"]) - 2 + at] = value
+        with pytest.raises(UnsupportedMedia, match=words) as raised:
+            await images.inspect(body(bytes(data)))
+        assert "8 bits a sample" in raised.value.remedy
 
 
 class TestLimits:

@@ -21,6 +21,15 @@ from traffic_storage.domain.media import (
         "application/octet-stream",
         "binary/octet-stream",
         "Application/Octet-Stream; charset=binary",
+        "*/*",
+        "image/*",
+        "Video/*",
+        "image/mpo",
+        "text/vnd.trolltech.linguist",
+        "text/vnd.qt.linguist; charset=utf-8",
+        "application/typescript",
+        "model/vnd.mts",
+        "audio/3gpp",
     ],
 )
 def test_what_is_undeclared_contradicts_nothing(declared: str | None) -> None:
@@ -43,6 +52,7 @@ def test_each_type_is_its_own_name(kind: ContentType) -> None:
         ("IMAGE/PJPEG", ContentType.JPEG),
         ("video/matroska", ContentType.MATROSKA),
         ("video/x-m4v", ContentType.MP4),
+        ("video/3gpp2", ContentType.MP4),
         ("video/mpegts", ContentType.MPEG_TS),
         ("video/avi", ContentType.AVI),
         ("application/geo+json", ContentType.JSON),
@@ -79,7 +89,7 @@ def test_the_container_decides_the_family(declared: str, sniffed: ContentType) -
         ("image/jpeg", ContentType.MP4),
         ("application/json", ContentType.JPEG),
         ("application/pdf", ContentType.TEXT),
-        ("image/*", ContentType.JPEG),
+        ("image/pjpeg", ContentType.PNG),
         ("nonsense", ContentType.JPEG),
     ],
 )

@@ -429,6 +429,32 @@ class TestRawContent:
             assert response.status_code == 201
             assert response.json()["kind"] == name
 
+    @pytest.mark.parametrize("data", [b"BM" + bytes(12) + b"\x28\0\0\0", b"GIF89a" + bytes(40)])
+    async def test_a_picture_of_another_format_is_refused_as_a_picture(
+        self, client: httpx.AsyncClient, data: bytes
+    ) -> None:
+        response = await client.put(
+            "/files/a/content", content=data, headers={"Content-Type": "application/octet-stream"}
+        )
+        remedy = problem(response, 415, "unsupported-media")["remedy"]
+        assert remedy == "send JPEG, PNG, WebP or AVIF"
+
+    async def test_a_type_guessed_from_the_extension_is_no_declaration(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        mpeg_ts = media.video("ts")
+        for number, (data, declared) in enumerate(
+            [
+                (mpeg_ts, "text/vnd.trolltech.linguist"),
+                (mpeg_ts, "model/vnd.mts"),
+                (JPEG, "image/*"),
+            ]
+        ):
+            response = await client.put(
+                f"/files/{number}/content", content=data, headers={"Content-Type": declared}
+            )
+            assert response.status_code == 201
+
     async def test_a_retry_and_a_conflict(self, client: httpx.AsyncClient) -> None:
         for status in (201, 200):
             assert (await client.put("/files/a/content", content=JPEG)).status_code == status
