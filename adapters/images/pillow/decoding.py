@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from traffic_storage.adapters.images.pillow.jpeg import WholeJpegFile
-from traffic_storage.adapters.images.pillow.png import check_whole
+from traffic_storage.adapters.images.pillow.png import check_whole, readable
 from traffic_storage.domain.errors import (
     TooLarge,
     TrafficStorageError,
@@ -134,7 +134,7 @@ def _opened(stream: BinaryIO, budget: PixelBudget) -> Iterator[tuple[ContentType
     """
     kind = _kind(stream)
     with _translated(kind):
-        picture = _PLUGINS[kind](stream)
+        picture = _PLUGINS[kind](readable(stream) if kind is ContentType.PNG else stream)
         _check_still(picture)
         pixels = picture.width * picture.height
         _check_pixels(pixels, budget.max_pixels)

@@ -4,6 +4,7 @@ Pillow ignores the checksums of pixel data, reads missing rows as black, and acc
 stops after the last pixel. Section numbers refer to the PNG specification, third edition.
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,67 @@ _PASSES = (
     (0, 1, 1, 2),
 )
 _FILTERS = bytes(range(5))
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
+# Pillow reads at most 1 MiB of each.
+_READABLE_TEXT_BYTES = 1024 * 1024
+_MAX_TEXT_BYTES = 16 * 1024 * 1024
+
+
+def readable(stream: BinaryIO) -> BinaryIO:
+    """Return a PNG file that Pillow can open: the stream itself, or a copy without long texts.
+
+    Texts and the colour profile do not affect the pixels. If they unpack to more than 1 MiB, which
+    Pillow refuses, the copy has none of them.
+
+    Raises:
+        ValueError: they unpack to more than 16 MiB.
+    """
+    kept, text_bytes = [(0, _SIGNATURE_BYTES)], 0
+    at = stream.seek(_SIGNATURE_BYTES)
+    while len(head := stream.read(8)) == 8:
+        length, name = int.from_bytes(head[:4]), head[4:]
+        if name in _TEXTS:
+            content = stream.read(length)
+            text_bytes += len(content) + _unpacked_bytes(name, content, _MAX_TEXT_BYTES)
+        else:
+            kept.append((at, 12 + length))
+        if name == b"IEND":
+            break
+        at = stream.seek(at + 12 + length)
+    if text_bytes <= _READABLE_TEXT_BYTES:
+        stream.seek(0)
+        return stream
+    copy = io.BytesIO()
+    for start, count in kept:
+        stream.seek(start)
+        copy.write(stream.read(count))
+    copy.seek(0)
+    return copy
+
+
+def _unpacked_bytes(name: bytes, content: bytes, most: int) -> int:
+    """Return the size of a compressed text or profile (sections 11.3.2.3, 11.3.3); else 0."""
+    packed = content.partition(b"\0")[2]
+    if name == b"iTXt":
+        packed = packed[2:].partition(b"\0")[2].partition(b"\0")[2] if packed[:1] == b"\1" else b""
+    elif name == b"tEXt":
+        return 0
+    elif packed[:1] != b"\0":
+        # Pillow refuses any other compression method: leave it out like a long one.
+        return _READABLE_TEXT_BYTES + 1
+    else:
+        packed = packed[1:]
+    inflate, size = zlib.decompressobj(), 0
+    try:
+        while packed and not inflate.eof:
+            size += len(inflate.decompress(packed, _PIECE_BYTES))
+            packed = inflate.unconsumed_tail
+            if size > most:
+                raise ValueError(f"its text or colour profile unpacks to more than {most} bytes")
+    except zlib.error:
+        # Not readable, as Pillow has it; the checksum of the chunk is checked apart from this.
+        return size
+    return size
 
 
 def check_whole(stream: BinaryIO) -> None:

@@ -347,6 +347,32 @@ class TestPixelsOfAJpeg:
             np.testing.assert_array_equal(decoded.pixels, expected)
 
 
+class TestTextsOfAPng:
+    @pytest.mark.parametrize(
+        "chunk",
+        [
+            (b"iCCP", b"x\0\0" + zlib.compress(bytes(2_000_000))),
+            (b"zTXt", b"x\0\0" + zlib.compress(bytes(2_000_000))),
+            (b"iTXt", b"x\0\1\0\0\0" + zlib.compress(b"a" * 2_000_000)),
+            (b"iTXt", b"x\0\0\0\0\0" + b"a" * 2_000_000),
+            (b"tEXt", b"x\0" + b"a" * 2_000_000),
+            (b"zTXt", b"x\0\0no zlib"),
+            (b"iCCP", b""),
+        ],
+        ids=lambda chunk: f"{chunk[0].decode()} of {len(chunk[1])}",
+    )
+    @pytest.mark.parametrize("behind", [False, True], ids=["in front", "behind the pixels"])
+    async def test_a_large_or_unreadable_one_is_no_reason_to_refuse(
+        self, images: PillowImages, chunk: tuple[bytes, bytes], behind: bool
+    ) -> None:
+        png, added = REAL["png"], _png(chunk)[8:]
+        at = len(png) - 12 if behind else 33
+        data = png[:at] + added + png[at:]
+        assert await images.inspect(body(data)) == await images.inspect(body(png))
+        decoded = await images.decode(data + bytes(65_536), RGB)
+        np.testing.assert_array_equal(decoded.pixels, (await images.decode(png, RGB)).pixels)
+
+
 class TestSegmentsOfAJpeg:
     @pytest.mark.parametrize(
         ("marker", "content"),
