@@ -83,7 +83,10 @@ class StoreEvidence(Embedded[Evidence]):
         return [self._item(number) for number in numbers]
 
     async def do(self, item: Evidence) -> None:
-        await self.storage.store_violation_evidence(item.record, item.image, item.video)
+        if item.image is None:
+            await self.storage.store_violation_evidence(item.record, video_segment=item.video)
+        else:
+            await self.storage.store_violation_evidence(item.record, item.image, item.video)
 
 
 class Retrieve(Embedded[str]):

@@ -212,7 +212,9 @@ async def _send(
         *headers,
     ]
     if request.method == "HEAD":
-        await send_head(request, verdict, described)
+        # Content-Digest is of the content, which a HEAD lacks (RFC 9530, section 2).
+        kept = [(name, value) for name, value in described if name != b"content-digest"]
+        await send_head(request, verdict, kept)
     else:
         await send_stream(request, verdict, described, opened.chunks(span), pace)
 

@@ -1,7 +1,7 @@
 """Type checks and conversions of the Python interface's arguments. Errors name the argument."""
 
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from os import PathLike
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -19,6 +19,17 @@ from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.times import instant
 
 W = TypeVar("W", bound=StrEnum)
+
+
+class LeftOut(Enum):
+    """The default of an argument that may be left out, but must not be None."""
+
+    IT = "left out"
+
+    def __repr__(self) -> str:
+        """Return what a signature shows."""
+        return "<left out>"
+
 
 _ENCODING_REMEDY = (
     f"give an Encoding, as Encoding(ImageFormat.JPEG, quality=90); formats are "
@@ -86,7 +97,7 @@ def byte_offset(name: str, value: object) -> int:
 
 
 def image_of(
-    image: Pixels | Source,
+    image: Pixels | Source | None,
     channel_order: ChannelOrder | str,
     encoding: Encoding | None,
     max_pixels: int,
@@ -96,9 +107,15 @@ def image_of(
     Arrays and buffers are copied.
 
     Raises:
-        InvalidInput: the array has the wrong type or shape, or the channel order or the encoding
+        InvalidInput: the image is None, the array has the wrong type or shape, or the channel order or the encoding
             is not valid.
     """
+    if image is None:
+        raise InvalidInput.of(
+            "image",
+            "is None: cv2.imread returns None for a file that is missing or that it can't decode",
+            "check the path, or leave the argument out if there is no image",
+        )
     order = word_of("channel_order", channel_order, ChannelOrder)
     if encoding is not None and not isinstance(encoding, Encoding):
         raise InvalidInput.of(

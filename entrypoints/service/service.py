@@ -24,7 +24,7 @@ from traffic_storage.entrypoints.retention_views import (
     RulesView,
     StagedRulesView,
 )
-from traffic_storage.entrypoints.service.arguments import check_type
+from traffic_storage.entrypoints.service.arguments import LeftOut, check_type
 from traffic_storage.entrypoints.service.deletions import ACTOR, ServiceDeletions
 from traffic_storage.entrypoints.service.files import Files, FileStream
 from traffic_storage.entrypoints.service.fixity import Fixity
@@ -126,7 +126,7 @@ class StorageService:
     async def store_violation_evidence(
         self,
         violation_record: ViolationRecord,
-        image: Pixels | Source | None = None,
+        image: Pixels | Source | LeftOut = LeftOut.IT,
         video_segment: Source | None = None,
         *,
         channel_order: ChannelOrder | str = ChannelOrder.RGB,
@@ -137,7 +137,8 @@ class StorageService:
         """Store a violation with its files, atomically: all become visible, or none does.
 
         `image` is an array (`uint8`; `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in `channel_order`),
-        or encoded bytes, a path or a stream. Encoded images and `video_segment` are stored byte
+        or encoded bytes, a path or a stream; without an image, leave the argument out: None is
+        refused, because `cv2.imread` returns it for a missing file. Encoded images and `video_segment` are stored byte
         for byte. Repeating a call changes nothing; a repetition with a file that the first call
         lacked adds this file. Retention counts from the timestamp, or from receipt if the timestamp
         is not plausible (see `store_image`).

@@ -11,6 +11,7 @@ from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.query import Cursor, Page, ViolationQuery
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.service.arguments import (
+    LeftOut,
     check_type,
     flag,
     image_of,
@@ -35,7 +36,7 @@ class Violations:
     async def store(
         self,
         record: ViolationRecord,
-        image: Pixels | Source | None,
+        image: Pixels | Source | LeftOut,
         video: Source | None,
         *,
         channel_order: ChannelOrder | str,
@@ -46,7 +47,7 @@ class Violations:
         """Implement `StorageService.store_violation_evidence`."""
         check_type("violation_record", record, ViolationRecord)
         pixels = self._parts.settings.max_pixels
-        given = None if image is None else image_of(image, channel_order, encoding, pixels)
+        given = None if image is LeftOut.IT else image_of(image, channel_order, encoding, pixels)
         segment = None if video is None else upload_of(video)
         use_cases = await self._parts.started()
         stored = await use_cases.store_evidence()(

@@ -416,3 +416,17 @@ def test_a_container_brings_its_settings_itself(tmp_path: Path) -> None:
         StorageService(settings, container=container)
     with pytest.raises(ValueError, match="not both"):
         StorageService(strategy="LOCAL_ONLY", container=container)
+
+
+async def test_an_image_that_cv2_could_not_read_is_told_and_none_is_needed(storage: Any) -> None:
+    record = ViolationRecord("V1", "cam", "speed", NOON, [1, 2, 3, 4], "car", 0.9)
+    for stored in (
+        storage.store_violation_evidence(record, None),
+        storage.store_violation_evidence(record, image=None, video_segment=VIDEO),
+        storage.store_image(None, file_id="I1"),
+    ):
+        with pytest.raises(InvalidInput, match=r"image: is None: cv2\.imread"):
+            await stored
+    assert await storage.get_violation_records() == []
+
+    assert set(await storage.store_violation_evidence(record)) == {"metadata"}

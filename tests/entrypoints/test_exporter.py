@@ -62,9 +62,10 @@ async def storage(settings: StorageConfig, no_leaks: None) -> AsyncIterator[Stor
                 confidence=0.5,
                 camera_info={"latitude": 40.4, "longitude": -3.7},
             )
-            await it.store_violation_evidence(
-                record, shipped_jpeg() if number else None, historic=True
-            )
+            if number:
+                await it.store_violation_evidence(record, shipped_jpeg(), historic=True)
+            else:
+                await it.store_violation_evidence(record, historic=True)
         yield it
 
 

@@ -61,6 +61,9 @@ async def test_a_head_has_the_same_headers_and_no_content(
 ) -> None:
     whole, head = await client.get(file_url), await client.head(file_url)
     assert head.content == b""
+    assert head.headers["repr-digest"] == whole.headers["repr-digest"]
+    assert "content-digest" in whole.headers
+    assert "content-digest" not in head.headers
     different = {"x-request-id", "content-digest"}
     assert {k: v for k, v in head.headers.items() if k not in different} == {
         k: v for k, v in whole.headers.items() if k not in different
