@@ -1,5 +1,6 @@
 """Examining videos: determine the container and check that it is whole while the bytes arrive."""
 
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -25,6 +26,17 @@ from traffic_storage.domain.numeric import plain_number
 
 MAX_DURATION_SECONDS = 10_000_000
 UNKNOWN_VIDEO = "application/octet-stream"
+
+_MOTION_JPEG = frozenset(
+    {"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "video/x-jpeg", "video/jpeg"}
+)
+# Markup in any encoding that extends ASCII, UTF-16 text, PDF, ZIP, WAVE, audio in MP4, or nothing
+# but a few bytes.
+_NO_VIDEO = re.compile(
+    rb"\s*<[!?a-z]|\xff\xfe[\x09-\x7e]\0|\xfe\xff\0[\x09-\x7e]|%PDF-|PK\x03\x04|RIFF.{4}WAVE"
+    rb"|.{4}ftypM4[ABP]|.{0,3}\Z",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 class ExaminedVideo:
@@ -73,7 +85,13 @@ class ExaminedVideo:
         self._begun = True
         self._type = sniff(self._head[:SNIFF_BYTES])
         self._walker = walker_for(self._type) if self._type else None
-        if self._walker is None and not self._accept_unknown:
+        if self._is_motion_jpeg():
+            self._type = None
+            self._head = b""
+            return
+        if self._walker is None and self._accept_unknown:
+            self._refuse_no_video()
+        elif self._walker is None:
             raise UnsupportedMedia.of(
                 "video",
                 f"is {self._type}" if self._type else "is not a known video container",
@@ -83,6 +101,20 @@ class ExaminedVideo:
         check_declared_type("video", self._declared, self._type)
         self._walk(self._head)
         self._head = b""
+
+    def _is_motion_jpeg(self) -> bool:
+        declared = (self._declared or "").partition(";")[0].strip().lower()
+        return self._accept_unknown and self._type is ContentType.JPEG and declared in _MOTION_JPEG
+
+    def _refuse_no_video(self) -> None:
+        """Refuse what is known to be no video, though unknown containers are accepted."""
+        if self._type in {None, ContentType.MPEG_PS} and not _NO_VIDEO.match(self._head):
+            return
+        raise UnsupportedMedia.of(
+            "video",
+            f"is {self._type}" if self._type else "is a document, an archive or sound",
+            "send a video; declare a sequence of JPEG images as video/x-motion-jpeg",
+        )
 
     def _walk(self, chunk: bytes) -> None:
         if self._walker is None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from attrs import define
 
 from traffic_storage.domain.media.content_types import ContentType
-from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Take
+from traffic_storage.domain.media.script import Part, Script, ScriptedWalker, Skip, Take
 from traffic_storage.domain.media.walker import ContainerInfo, MalformedMedia
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
@@ -30,9 +30,18 @@ _VIDEO = b"\xe0"
 _PIXEL_WIDTH = b"\xb0"
 _PIXEL_HEIGHT = b"\xba"
 _CLUSTER = b"\x1f\x43\xb6\x75"
+_SIMPLE_BLOCK = b"\xa3"
+_BLOCK_GROUP = b"\xa0"
+_BLOCK = b"\xa1"
+# Track number, relative time (2 bytes) and flags come before the frame.
+_BLOCK_HEADER = 4
 _GLOBAL = frozenset({b"\xec", b"\xbf"})  # Void and CRC-32 may occur anywhere.
 
-_NEEDED = {_TRACKS: "Tracks", _CLUSTER: "a Cluster"}
+_NEEDED = {
+    _TRACKS: "Tracks",
+    _CLUSTER: "a Cluster",
+    _SIMPLE_BLOCK: "a frame: no Cluster has a Block with content",
+}
 _LONGEST_ID = 4
 _LONGEST_SIZE = 8
 _LONGEST_TEXT = 64
@@ -52,9 +61,10 @@ class _Track:
 
 
 class MatroskaWalker(ScriptedWalker):
-    """Checks that each element of a Matroska file is complete and that Tracks and a Cluster exist.
+    """Checks that each element of a Matroska file is complete and that Tracks and a frame exist.
 
-    A Cluster of known size is skipped as a whole. A Cluster of unknown size ends at the first
+    A Cluster of known size is skipped as soon as a frame was found. Bytes behind a Segment of known
+    size are skipped. A Cluster of unknown size ends at the first
     element that can't be in a Cluster, so its elements are read one by one. A file may hold several
     documents; the properties of the first are returned. The duration is Info's Duration
     × TimestampScale; live streams have none.
@@ -140,11 +150,17 @@ class MatroskaWalker(ScriptedWalker):
         return None
 
     def _segment(self, segment: Part) -> Script[Part | None]:
-        visitors = {_INFO: self._segment_info, _TRACKS: self._tracks}
+        visitors = {
+            _INFO: self._segment_info,
+            _TRACKS: self._tracks,
+            _CLUSTER: self._cluster,
+            _SIMPLE_BLOCK: self._block,
+            _BLOCK_GROUP: self._block_group,
+        }
         while (element := (yield from self._element(segment.end, _CLUSTER))) is not None:
             if element.kind == EBML_MAGIC and segment.end is None:
                 return element
-            if element.kind in _NEEDED:
+            if element.kind in {_TRACKS, _CLUSTER}:
                 self._seen.add(element.kind)
             if element.end is None:
                 # The elements in and after this Cluster are skipped in the same way.
@@ -152,7 +168,44 @@ class MatroskaWalker(ScriptedWalker):
             if visit := visitors.get(element.kind):
                 yield from visit(element)
             yield from self.leave(element)
-        return None if segment.end is None else (yield from self._top_level())
+        return None if segment.end is None else (yield from self._next_document())
+
+    def _next_document(self) -> Script[Part | None]:
+        """Read the header of the next document; None at the end. Other bytes are skipped."""
+        while True:
+            start = self.offset
+            head = yield Take(5, "an element header", may_be_short=True)
+            if len(head) == 5 and head[:4] == EBML_MAGIC:
+                self.count_part()
+                length = self._length(head[4], _LONGEST_SIZE, start)
+                rest = yield Take(length - 1, "an element header")
+                size = int.from_bytes(head[4:] + rest) & ((1 << 7 * length) - 1)
+                return Part(EBML_MAGIC, start, self.offset + size)
+            if head[:4] != _CLUSTER:
+                yield Skip(None, "the bytes after the last document")
+                return None
+            raise self.malformed("there is no EBML header", start)
+
+    def _cluster(self, element: Part) -> Script[None]:
+        """Look for the first frame; what follows it is skipped by the caller."""
+        while _SIMPLE_BLOCK not in self._seen:
+            part = yield from self.part(element.end)
+            if part is None:
+                return
+            if part.kind == _SIMPLE_BLOCK:
+                yield from self._block(part)
+            elif part.kind == _BLOCK_GROUP:
+                yield from self._block_group(part)
+            yield from self.leave(part)
+
+    def _block_group(self, element: Part) -> Script[None]:
+        if _SIMPLE_BLOCK not in self._seen:
+            yield from self.inside(element, {_BLOCK: self._block})
+
+    def _block(self, element: Part) -> Script[None]:
+        if (element.end or 0) - self.offset > _BLOCK_HEADER:
+            self._seen.add(_SIMPLE_BLOCK)
+        yield from ()
 
     def _value(self, element: Part, longest: int) -> Script[bytes | None]:
         """Read the content of an element; return None, unread, if it is longer than `longest`."""

@@ -20,7 +20,8 @@ from traffic_storage.domain.media.walker import (
 # Parsing a part takes microseconds, so a file of only tiny parts would take too long to store. Real
 # files start with a few thousand small parts, and larger parts with frames follow.
 _FREE_PARTS = 1 << 14
-_BYTES_PER_PART = 64
+# A live WebM of a still scene has a block for every 28 bytes.
+_BYTES_PER_PART = 20
 
 _T = TypeVar("_T")
 
@@ -29,12 +30,14 @@ class Take(NamedTuple):
     """A request of a script for the next `size` bytes of the file.
 
     `what` names them in error messages. With `may_end`, the file may end before the first of them;
-    the answer is then `b""`.
+    the answer is then `b""`. With `may_be_short`, it may also end inside them; the answer is then
+    the bytes that exist.
     """
 
     size: int
     what: str
     may_end: bool = False
+    may_be_short: bool = False
 
 
 class Skip(NamedTuple):
@@ -114,7 +117,10 @@ class ScriptedWalker(RememberingWalker):
     def conclude(self) -> ContainerInfo:
         try:
             while self._may_end():
-                self._resume(b"")
+                taken = bytes(self._taken)
+                self._taken.clear()
+                self.offset += len(taken)
+                self._resume(taken)
         except StopIteration as end:
             info: ContainerInfo = end.value
             return info
@@ -177,7 +183,7 @@ class ScriptedWalker(RememberingWalker):
 
     def _may_end(self) -> bool:
         if isinstance(self._wanted, Take):
-            return self._wanted.may_end and not self._taken
+            return self._wanted.may_be_short or (self._wanted.may_end and not self._taken)
         return self._missing is None
 
     def _cut_short(self) -> MalformedMedia:

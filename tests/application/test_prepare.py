@@ -197,6 +197,43 @@ async def test_an_unknown_video_is_taken_where_the_setting_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"<html><body>401 Unauthorized</body></html>",
+        "<!DOCTYPE html><p>Zugriff verweigert für Gäste".encode("latin-1"),
+        b'{"statusString": "Device Busy"}',
+        "Device Busy".encode("utf-16"),
+        b"x",
+        bytes(3),
+        b"%PDF-1.7\n\xe2\xe3\xcf\xd3" + bytes(90),
+        b"PK\x03\x04" + bytes(90),
+        b"RIFF\x24\0\0\0WAVEfmt " + bytes(90),
+        media.encoded(),
+        media.encoded(image_format="PNG"),
+    ],
+    ids=str.split("html latin-1 json utf-16 letter zeros pdf zip wave jpeg png"),
+)
+async def test_what_is_known_to_be_no_video_is_refused_whatever_the_setting(rubbish: bytes) -> None:
+    rig = Rig(accept_unknown_video=True)
+    async with rig.running() as service:
+        refusal = await outcome(service.video(rubbish, "X"))
+        assert isinstance(refusal, UnsupportedMedia)
+        assert refusal.remedy
+    check_nothing(rig)
+
+
+@pytest.mark.parametrize("declared", ["video/x-motion-jpeg", "Video/MJPEG; x=y"])
+async def test_a_sequence_of_jpeg_images_is_a_video_where_it_is_declared(declared: str) -> None:
+    dump = media.encoded() * 3
+    async with Rig(accept_unknown_video=True).running() as service:
+        given = Upload(dump, declared)
+        store = service.container.store_files().video
+        stored = await store(given, FileAttributes.of(file_id="X"))
+        assert stored.file.content_type == "application/octet-stream"
+        assert (await service.read.whole("X"))[0] == dump
+
+
+@pytest.mark.parametrize(
     ("declared", "good"),
     [
         (None, True),

@@ -184,6 +184,11 @@ HEAD = len(ebml_header())
             HEAD + 8 + len(CONTENT),
             "there is no EBML header",
         ),
+        (
+            with_segment(CONTENT) + with_segment(CONTENT)[:-3],
+            2 * len(with_segment(CONTENT)) - 3,
+            "the file ends inside element 0x1F43B675, 3 bytes short",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_words(film: bytes, offset: int, reason: str) -> None:
@@ -198,3 +203,50 @@ def test_a_real_live_stream_has_a_segment_of_unknown_size() -> None:
     at = film.index(SEGMENT) + 4
     assert film[at : at + 8] == UNKNOWN_SIZE
     assert walk(RECIPES["mkv-live"].content_type, film).width == 64
+
+
+BLOCK_GROUP, BLOCK, TIME = b"\xa0", b"\xa1", element(b"\xe7", b"\0")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        TIME,
+        TIME + element(SIMPLE_BLOCK),
+        TIME + element(SIMPLE_BLOCK, b"\x81\0\0\0"),
+        TIME + element(BLOCK_GROUP, element(b"\x9b", b"\1")),
+        TIME + element(BLOCK_GROUP, element(BLOCK, b"\x81\0\0\0")),
+        TIME + element(VOID, bytes(500)),
+    ],
+    ids=str.split("empty time empty-block block-header group empty-in-group void"),
+)
+@pytest.mark.parametrize("size", [None, UNKNOWN_SIZE], ids=["known", "open"])
+def test_a_film_without_a_frame_is_refused(content: bytes, size: bytes | None) -> None:
+    fault = fault_of(with_segment(INFORMATION + TRACK_LIST + element(CLUSTER, content, size=size)))
+    assert fault.reason == "the file ends without a frame: no Cluster has a Block with content"
+
+
+@pytest.mark.parametrize("size", [None, UNKNOWN_SIZE], ids=["known", "open"])
+def test_a_frame_may_be_in_a_group_of_a_later_cluster(size: bytes | None) -> None:
+    block = element(BLOCK_GROUP, element(b"\x9b", b"\1") + element(BLOCK, bytes(20)))
+    clusters = element(CLUSTER, TIME, size=size) + element(CLUSTER, TIME + block, size=size)
+    assert manifest_of(with_segment(INFORMATION + TRACK_LIST + clusters)) == FACTS
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [b"\x11", b"\x11\x22\x33", bytes(5), bytes(1 << 16), b"Camera 7\r\n" * 50, b"\xff" * 5000],
+    ids=str.split("byte three zeros many-zeros text ones"),
+)
+def test_bytes_after_a_whole_film_are_stored(trailer: bytes) -> None:
+    assert manifest_of(with_segment(CONTENT), trailer) == FACTS
+
+
+def test_a_long_live_film_of_small_blocks_is_stored() -> None:
+    """15 minutes of a still scene with quiet sound: 28 bytes a block."""
+    picture = element(SIMPLE_BLOCK, b"\x81\0\0\0" + bytes(36), size=b"\xa8")
+    sound = element(SIMPLE_BLOCK, b"\x82\0\0\0" + bytes(14), size=b"\x92")
+    second = element(CLUSTER, TIME + picture * 30 + sound * 50, size=UNKNOWN_SIZE)
+    film = ebml_header() + element(SEGMENT, TRACK_LIST + second * 900, size=UNKNOWN_SIZE)
+    assert manifest_of(film).width == 64
