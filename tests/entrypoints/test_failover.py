@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from tests.domain.media.parts import box, track
 from tests.support.media import shipped_jpeg
 from tests.support.servers import Bucket
 from tests.support.setups import config
@@ -30,9 +31,9 @@ def place_in(data: bytes) -> int:
 
 
 def large_video() -> bytes:
-    """An MP4 of 9 MiB: `ftyp`, an empty `moov`, and an `mdat` of pseudo-random bytes."""
+    """An MP4 of 9 MiB: `ftyp`, a `moov` of one sample, and an `mdat` of pseudo-random bytes."""
     media = b"".join(n.to_bytes(8) for n in range(9 * MIB // 8))
-    moov = (8).to_bytes(4) + b"moov"
+    moov = box(b"moov", track(sizes=(len(media),)))
     ftyp = (16).to_bytes(4) + b"ftypisom" + bytes(4)
     return ftyp + moov + (8 + len(media)).to_bytes(4) + b"mdat" + media
 

@@ -43,14 +43,42 @@ def track(
     coded: tuple[int, int] = (64, 48),
     codec: bytes = b"avc1",
     version: int = 0,
+    sizes: tuple[int, ...] = (10, 20),
+    offsets: tuple[int, ...] = (8,),
+    times: tuple[int, int] | None = None,
+    edits: tuple[int, ...] = (),
 ) -> bytes:
-    """A `trak` box with what a walker reads of it."""
+    """A `trak` box with what a walker reads of it; its samples are in one chunk at each offset.
+
+    `times` are timescale and ticks a sample, `edits` the durations of an edit list in ticks of the
+    movie.
+    """
     fixed = b"".join(int(side * 65536).to_bytes(4) for side in presented)
     header = bytes([version, 0, 0, 7]) + bytes((32 if version else 20) + 52) + fixed
     entry = box(codec, bytes(24) + coded[0].to_bytes(2) + coded[1].to_bytes(2) + bytes(50))
-    table = box(b"stbl", box(b"stsd", bytes(4) + (1).to_bytes(4) + entry))
-    media = box(b"hdlr", bytes(8) + handler + bytes(13)) + box(b"minf", table)
-    return box(b"trak", box(b"tkhd", header) + box(b"mdia", media))
+    a_chunk = len(sizes) // max(1, len(offsets))
+    scale, ticks = times or (0, 0)
+    table = box(
+        b"stbl",
+        box(b"stsd", bytes(4) + (1).to_bytes(4) + entry)
+        + box(b"stts", numbers(0, 1, len(sizes), ticks))
+        + box(b"stsc", numbers(0, 1, 1, a_chunk, 1))
+        + box(b"stsz", numbers(0, 0, len(sizes), *sizes))
+        + box(b"stco", numbers(0, len(offsets), *offsets)),
+    )
+    listed = (number.to_bytes(4) + numbers(0, 1 << 16) for number in edits)
+    edited = box(b"edts", box(b"elst", numbers(0, len(edits)) + b"".join(listed)))
+    media = (
+        box(b"mdhd", numbers(0, 0, 0, scale, 0, 0))
+        + box(b"hdlr", bytes(8) + handler + bytes(13))
+        + box(b"minf", table)
+    )
+    return box(b"trak", box(b"tkhd", header) + (edited if edits else b"") + box(b"mdia", media))
+
+
+def numbers(*values: int) -> bytes:
+    """Big-endian numbers of 32 bits."""
+    return b"".join(value.to_bytes(4) for value in values)
 
 
 def chunk(kind: bytes, payload: bytes = b"") -> bytes:

@@ -30,8 +30,8 @@ CODECS = {
     "avi-mjpeg": "MJPG",
     "avi-sound": "FMP4",
 }
-# Only the sum of all fragments, or the last frame of a live stream, would tell.
-UNTIMED = {"mp4-fragmented", "mkv-live"}
+# Only the last frame of a live stream would tell.
+UNTIMED = {"mkv-live"}
 # A fragmented file cut between fragments, a live stream cut between Clusters and a transport stream
 # cut between packets are whole, shorter files.
 WHOLE_IN_PARTS = {"mp4-fragmented", "mkv-live", "ts", "ts-mpeg2", "m2ts"}
@@ -107,7 +107,9 @@ def test_a_stream_cut_inside_a_part_is_refused(name: str) -> None:
     assert len(film) - 1 in refused
 
 
-@pytest.mark.parametrize("name", ["mkv", "mkv-ffv1", "webm-vp9", "avi", "avi-mjpeg"])
+@pytest.mark.parametrize(
+    "name", ["mp4", "mp4-faststart", "mp4-fragmented", "mov", "mkv", "mkv-ffv1", "webm-vp9", "avi"]
+)
 @pytest.mark.parametrize("trailer", [b"\x11\x22\x33", bytes(1 << 16), b"Camera 7\r\n" * 99])
 def test_bytes_after_a_whole_film_are_stored(name: str, trailer: bytes) -> None:
     kind, film = RECIPES[name].content_type, sample(name)

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.domain.media.parts import box, large_box, last_box, movie_header, track
+from tests.domain.media.parts import box, large_box, last_box, movie_header, numbers, track
 from tests.domain.media.samples import sample, walk
 from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia
 
@@ -69,21 +69,105 @@ def test_a_real_quicktime_file_without_ftyp() -> None:
     assert walk(ContentType.QUICKTIME, film).container is ContentType.QUICKTIME
 
 
+def fragment(count: int, *, ticks: int = 0, size: int = 20, default: bool = False) -> bytes:
+    """A `moof` of track 0 with samples of one duration and size."""
+    if default:
+        head = box(b"tfhd", numbers(0x18, 0, ticks, size))
+        run = box(b"trun", numbers(0, count))
+    else:
+        head = box(b"tfhd", numbers(0, 0))
+        run = box(b"trun", numbers(0x301, count, 99) + numbers(ticks, size) * count)
+    return box(b"moof", box(b"traf", head + run))
+
+
+FRAGMENTED = track(sizes=(), offsets=(), times=(1000, 0))
+
+
+@pytest.mark.parametrize("default", [False, True])
 @pytest.mark.parametrize(
-    ("fragment", "duration_seconds"),
+    ("declared", "ticks", "seconds"),
     [
-        (box(b"mvex", box(b"mehd", bytes(4) + (4000).to_bytes(4))), 4.0),
-        (box(b"mvex", box(b"mehd", b"\1\0\0\0" + (4000).to_bytes(8))), 4.0),
-        (box(b"mvex", box(b"trex", bytes(24))), None),
-        (b"", None),
+        (b"", 500, 2.5),
+        (box(b"mvex", box(b"mehd", bytes(4) + (4000).to_bytes(4))), 500, 2.5),
+        (box(b"mvex", box(b"mehd", bytes(4) + (4000).to_bytes(4))), 0, 4.0),
+        (box(b"mvex", box(b"mehd", b"\1\0\0\0" + (4000).to_bytes(8))), 0, 4.0),
+        (box(b"mvex", box(b"trex", numbers(0, 0, 1, 500, 20, 0))), 500, 2.5),
+        (b"", 0, None),
     ],
 )
-def test_the_duration_of_a_fragmented_movie_is_the_declared_sum(
-    fragment: bytes, duration_seconds: float | None
+def test_the_samples_of_a_fragmented_movie_tell_its_duration(
+    declared: bytes, ticks: int, seconds: float | None, default: bool
 ) -> None:
-    moov = box(b"moov", HEADER + fragment + track())
-    facts = manifest_of(FTYP, moov, box(b"moof", bytes(16)), MDAT)
-    assert facts.duration_seconds == duration_seconds
+    moov = box(b"moov", HEADER + declared + FRAGMENTED)
+    runs = [fragment(3, ticks=ticks, default=default), fragment(2, ticks=ticks, default=default)]
+    assert manifest_of(FTYP, moov, runs[0], MDAT, runs[1], MDAT).duration_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        (FTYP, box(b"moov", HEADER + track(sizes=())), MDAT),
+        (FTYP, box(b"moov", HEADER + track(sizes=(0, 0))), MDAT),
+        (FTYP, box(b"moov", HEADER + track()), box(b"mdat")),
+        (FTYP, box(b"moov", HEADER + track()), box(b"mdat", bytes(29))),
+        (FTYP, box(b"moov", HEADER + track(offsets=(999_999,))), MDAT),
+        (FTYP, box(b"moov", HEADER + track(offsets=(999_999, 8))), MDAT),
+        (FTYP, box(b"moov", HEADER + SOUND + track(sizes=())), MDAT),
+        (FTYP, box(b"moov", HEADER + FRAGMENTED), box(b"moof"), MDAT),
+        (FTYP, box(b"moov", HEADER + FRAGMENTED), fragment(0), MDAT),
+        (FTYP, box(b"moov", HEADER + FRAGMENTED), fragment(3), box(b"mdat")),
+        (FTYP, box(b"moov", HEADER + FRAGMENTED), fragment(3), MDAT, fragment(3)),
+        (FTYP, box(b"moov", HEADER + FRAGMENTED), fragment(3, default=True)),
+    ],
+    ids=str.split(
+        "no-sample empty-samples empty-media short-media offset-behind first-offset-behind "
+        "sound-only empty-moof no-run empty-fragment last-fragment-empty fragment-without-media"
+    ),
+)
+def test_a_movie_without_a_frame_or_its_bytes_is_refused(boxes: tuple[bytes, ...]) -> None:
+    assert "the file ends" in fault_of(*boxes).reason
+
+
+def test_media_to_the_end_of_the_file_that_is_cut_is_refused() -> None:
+    film = sample("mp4-faststart")
+    at = film.index(b"mdat") - 4
+    film = film[:at] + bytes(4) + film[at + 4 :]
+    assert walk(ContentType.MP4, film) == walk(ContentType.MP4, sample("mp4-faststart"))
+    for end in ((at + len(film)) // 2, len(film) - 1):
+        with pytest.raises(MalformedMedia, match="before the media data"):
+            walk(ContentType.MP4, film[:end])
+
+
+@pytest.mark.parametrize(
+    ("units", "edits", "seconds"),
+    [
+        (0, (), 2.0),
+        (0xFFFFFFFF, (), 2.0),
+        (32_400_000, (), 2.0),
+        (2000, (1200, 300), 1.5),
+    ],
+)
+def test_a_track_knows_its_duration(units: int, edits: tuple[int, ...], seconds: float) -> None:
+    movie_box = movie_header(timescale=1000, duration=units) + track(
+        times=(90_000, 90_000), edits=edits
+    )
+    assert manifest_of(FTYP, box(b"moov", movie_box), MDAT).duration_seconds == seconds
+
+
+def test_the_size_is_that_of_the_coded_pixels() -> None:
+    info = manifest_of(FTYP, box(b"moov", HEADER + track(presented=(1024, 48))), MDAT)
+    assert (info.width, info.height) == (64, 48)
+    info = manifest_of(FTYP, box(b"moov", HEADER + track(coded=(0, 0))), MDAT)
+    assert (info.width, info.height) == (64, 48)
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [b"\x11", b"\x11\x22\x33", bytes(9), bytes(1 << 16), b"Camera 7\r\n" * 50, b"\xff" * 5000],
+    ids=str.split("byte three zeros many-zeros text ones"),
+)
+def test_bytes_after_a_whole_movie_are_stored(trailer: bytes) -> None:
+    assert manifest_of(FTYP, MOOV, MDAT, trailer) == FACTS
 
 
 @pytest.mark.parametrize(
@@ -152,6 +236,6 @@ def test_boxes_nested_without_end_cost_no_depth() -> None:
     nest = b""
     for _ in range(5000):
         nest = box(b"trak", nest)
-    assert manifest_of(FTYP, box(b"moov", HEADER + nest), MDAT) == ContainerInfo(
+    assert manifest_of(FTYP, box(b"moov", HEADER + SOUND + nest), MDAT) == ContainerInfo(
         ContentType.MP4, 2.5
     )
