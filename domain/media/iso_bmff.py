@@ -5,7 +5,6 @@ A file is a sequence of boxes (section 4.2): 32-bit size, four-character type, t
 specification) calls a box an atom; older QuickTime files have no `ftyp`.
 """
 
-import sys
 from array import array
 from collections.abc import Callable
 from operator import mul
@@ -33,6 +32,8 @@ _PIECE_BYTES = 1 << 15
 # The sizes of so many samples at the end of a track are kept, to find where its last chunk ends.
 _LAST_SAMPLES = 1 << 14
 _MOST_TRACKS = 1024
+# The byte order of arrays is that of the machine.
+_LITTLE_ENDIAN = array("H", [1]).tobytes() == b"\1\0"
 _MOST_EDITS = 4096
 
 
@@ -265,7 +266,7 @@ class IsoBmffWalker(ScriptedWalker):
         while left:
             rows = min(left, _PIECE_BYTES // row)
             numbers = array(code, (yield from self.take(box, rows * row)))
-            if sys.byteorder == "little":
+            if _LITTLE_ENDIAN:
                 numbers.byteswap()
             use(numbers)
             left -= rows

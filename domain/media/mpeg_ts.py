@@ -14,7 +14,8 @@ from traffic_storage.domain.media.mpeg_ts_packets import (
     LAYOUT_BYTES,
     PACKET,
     SYNC_BYTE,
-    packet_size,
+    Layout,
+    packet_layout,
 )
 from traffic_storage.domain.media.walker import (
     ContainerInfo,
@@ -45,9 +46,9 @@ _VIDEO_STREAMS = {
 
 
 class MpegTsWalker(RememberingWalker):
-    """Checks that an MPEG transport stream consists of whole packets and has an association table.
+    """Checks that an MPEG transport stream consists of packets and has an association table.
 
-    Each packet must start with the sync byte, and there must be a program association table (PAT).
+    The file may begin and end inside a packet, as captures do. Each packet must have the sync byte, and there must be a program association table (PAT).
     The duration is the time from the first to the last clock reference (PCR, section 2.4.3.5) with
     the packet id (PID) of the first one. A wrap-around of the clock is
     taken into account; announced discontinuities and steps back count as 0. The duration of the
@@ -59,7 +60,7 @@ class MpegTsWalker(RememberingWalker):
         super().__init__()
         self._offset = 0
         self._pending = bytearray()
-        self._packet_bytes = 0
+        self._layout: Layout | None = None
         self._clock = _Clock()
         self._programs = _Programs()
 
@@ -71,10 +72,6 @@ class MpegTsWalker(RememberingWalker):
 
     def conclude(self) -> ContainerInfo:
         self._walk_pending()
-        if self._pending:
-            end = self._offset + len(self._pending)
-            short = self._packet_bytes - len(self._pending)
-            raise _malformed(end, f"the file ends inside a packet, {short} bytes short")
         if not self._programs.listed:
             raise _malformed(self._offset, "the file ends without a program association table")
         return ContainerInfo.claimed(
@@ -85,27 +82,31 @@ class MpegTsWalker(RememberingWalker):
 
     def _walk_pending(self) -> None:
         """Process all whole packets and keep the first bytes of the next one."""
-        size = self._packet_bytes = self._packet_bytes or self._settle_layout()
+        if self._layout is None:
+            self._layout = self._settle_layout()
+            del self._pending[: self._layout.skip]
+            self._offset = self._layout.skip
+        size, sync = self._layout.size, self._layout.sync
         data, whole = self._pending, len(self._pending) // size
         self._pending = data[whole * size :]
         rows = np.frombuffer(data, np.uint8, whole * size).reshape(whole, size)
-        packets = rows[:, size - PACKET :]
+        packets = rows[:, sync : sync + PACKET]
         lost = np.flatnonzero(packets[:, 0] != SYNC_BYTE)
         if lost.size:
-            at = self._offset + int(lost[0]) * size + size - PACKET
+            at = self._offset + int(lost[0]) * size + sync
             raise _malformed(at, "there is no sync byte 0x47 where a packet should begin")
         self._programs.look(packets)
         self._clock.look(packets)
         self._offset += whole * size
 
-    def _settle_layout(self) -> int:
-        size = packet_size(bytes(self._pending[:LAYOUT_BYTES]))
-        if size is None:
+    def _settle_layout(self) -> Layout:
+        layout = packet_layout(bytes(self._pending[:LAYOUT_BYTES]))
+        if layout is None:
             raise _malformed(
                 0,
-                "the file does not start with packets of 188 or 192 bytes with the sync byte 0x47",
+                "the file has no packets of 188, 192 or 204 bytes with the sync byte 0x47",
             )
-        return size
+        return layout
 
 
 class _Clock:

@@ -11,7 +11,7 @@ import re
 from traffic_storage.domain.media.content_types import ContentType
 from traffic_storage.domain.media.iso_bmff import OLD_QUICKTIME_FIRST, QUICKTIME_BRAND
 from traffic_storage.domain.media.matroska import EBML_MAGIC, doc_type
-from traffic_storage.domain.media.mpeg_ts_packets import packet_size
+from traffic_storage.domain.media.mpeg_ts_packets import packet_layout
 
 SNIFF_BYTES = 4096
 """The number of bytes at the start of a file from which `sniff` recognises its media type."""
@@ -53,10 +53,12 @@ def sniff(head: bytes) -> ContentType | None:
         return doc_type(head)
     if head[4:8] == b"ftyp":
         return _by_brand(head)
-    if packet_size(head):
+    layout = packet_layout(head)
+    if layout and not layout.skip:
         return ContentType.MPEG_TS
     # Text is tested first, because "Now skip" is also a valid atom header.
-    return _as_text(head) or _as_old_quicktime(head)
+    known = _as_text(head) or _as_old_quicktime(head)
+    return known or (ContentType.MPEG_TS if layout else None)
 
 
 def _by_brand(head: bytes) -> ContentType | None:

@@ -1,8 +1,8 @@
 import pytest
 
 from tests.domain.media.parts import association, packet, pcr_packet, table_packet
-from tests.domain.media.samples import outcome, sample, walk
-from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia
+from tests.domain.media.samples import outcome, walk
+from traffic_storage.domain.media import ContainerInfo, ContentType, MalformedMedia, sniff
 
 SECOND = 27_000_000
 WRAP = 300 << 33
@@ -153,14 +153,22 @@ def test_each_packet_begins_with_its_sync_byte() -> None:
 def test_without_packets_there_is_no_stream(film: bytes) -> None:
     fault = fault_of(film)
     assert fault.offset_bytes == 0
-    assert "packets of 188 or 192 bytes" in fault.reason
+    assert "packets of 188, 192 or 204 bytes" in fault.reason
 
 
-def test_a_cut_packet_says_how_much_is_missing() -> None:
-    film = sample("ts")
-    fault = fault_of(film[:-5])
-    assert fault.offset_bytes == len(film) - 5
-    assert fault.reason == "the file ends inside a packet, 5 bytes short"
+@pytest.mark.parametrize("size", [188, 192, 204])
+@pytest.mark.parametrize(("begin", "end"), [(0, 0), (1, 0), (60, 0), (0, 1), (0, 100), (187, 187)])
+def test_a_capture_may_begin_and_end_inside_a_packet(size: int, begin: int, end: int) -> None:
+    film = packet(0x50) * 2 + PAT + FILLER * 20 + clock(0, SECOND, 3 * SECOND) + FILLER
+    if size == 192:
+        film = stamped(film)
+    elif size == 204:
+        film = b"".join(film[at : at + 188] + bytes(16) for at in range(0, len(film), 188))
+    film = film[begin : len(film) - end]
+    assert sniff(film) is ContentType.MPEG_TS
+    facts = ContainerInfo(ContentType.MPEG_TS, 3.0)
+    assert walk(ContentType.MPEG_TS, film) == facts
+    assert walk(ContentType.MPEG_TS, film, chunk_bytes=1000) == facts
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 187, 188, 1000, 4096, 100_000])
