@@ -29,6 +29,7 @@ _SMALLEST = {b"uuid": 16}
 _TOP_LEVEL = OLD_QUICKTIME_FIRST | {b"ftyp", b"styp", b"moof", b"sidx", b"mfra", b"uuid", b"meta"}
 # Tables are read in pieces of so many bytes, so that a long film needs no more memory.
 _PIECE_BYTES = 1 << 15
+_FRAGMENTED = frozenset({b"mvex", b"moof"})
 # The sizes of so many samples at the end of a track are kept, to find where its last chunk ends.
 _LAST_SAMPLES = 1 << 14
 _MOST_TRACKS = 1024
@@ -135,6 +136,8 @@ class IsoBmffWalker(ScriptedWalker):
         if kind not in _TOP_LEVEL:
             # A box of a vendor, or a trailer that is none; what comes next decides.
             if size < _HEADER or not kind.isalnum():
+                if self._seen & _FRAGMENTED:
+                    yield from self._check_end(head)
                 yield Skip(None, "the bytes after the last box")
                 return None
             self.count_part()
@@ -147,6 +150,18 @@ class IsoBmffWalker(ScriptedWalker):
         if size < self.offset - start + _SMALLEST.get(kind, 0):
             raise self.malformed(f"{self.name(kind)} has the impossible size {size}", start)
         return Part(kind, start, start + size)
+
+    def _check_end(self, head: bytes) -> Script[None]:
+        """Refuse a part of a movie in what stands for a trailer: the header before it is damaged.
+
+        Only the fragments themselves say how many there are.
+        """
+        seen = head
+        while len(seen) >= _HEADER:
+            piece = yield Take(_PIECE_BYTES, "the bytes after the last box", may_be_short=True)
+            if any(kind in seen + piece for kind in (b"moof", b"mdat")):
+                raise self.malformed("bytes that are no box stand before a part of the movie")
+            seen = piece[-_HEADER:] if len(piece) == _PIECE_BYTES else b""
 
     def name(self, kind: bytes) -> str:
         return f"box {kind.decode('latin-1')!a}"
@@ -180,6 +195,7 @@ class IsoBmffWalker(ScriptedWalker):
         self._movie_units = _units(fields[at + 4 :])
 
     def _mvex(self, box: Part) -> Script[None]:
+        self._seen.add(box.kind)
         yield from self.inside(box, {b"mehd": self._mehd, b"trex": self._trex})
 
     def _mehd(self, box: Part) -> Script[None]:

@@ -128,6 +128,15 @@ def test_a_movie_without_a_frame_or_its_bytes_is_refused(boxes: tuple[bytes, ...
     assert "the file ends" in fault_of(*boxes).reason
 
 
+@pytest.mark.parametrize("far", [0, 40_000])
+def test_a_fragment_whose_header_is_damaged_is_no_trailer(far: int) -> None:
+    moov = box(b"moov", HEADER + FRAGMENTED)
+    whole = (FTYP, moov, fragment(3, ticks=1000), MDAT)
+    damaged = bytes(8) + fragment(2, ticks=1000)[8:] + b"\1" * far
+    assert "before a part of the movie" in fault_of(*whole, damaged, MDAT).reason
+    assert manifest_of(*whole, damaged).duration_seconds == 3.0
+
+
 def test_media_to_the_end_of_the_file_that_is_cut_is_refused() -> None:
     film = sample("mp4-faststart")
     at = film.index(b"mdat") - 4
