@@ -268,9 +268,9 @@ async def test_a_duration_without_a_video_is_refused(storage: Any) -> None:
             await storage.store_violation_evidence(record(), FRAME, **given)
         assert problem_of(caught.value)[0] == "duration_seconds"
     with pytest.raises(InvalidInput, match="duration_seconds: is 'x'"):
-        await storage.store_violation_evidence(record(), None, VIDEO, duration_seconds="x")
+        await storage.store_violation_evidence(record(), video_segment=VIDEO, duration_seconds="x")
     stored = await storage.store_violation_evidence(
-        record(), None, VIDEO, duration_seconds=np.float32(1.5)
+        record(), video_segment=VIDEO, duration_seconds=np.float32(1.5)
     )
     assert stored["video"]["duration_seconds"] == 1.5
 

@@ -72,7 +72,7 @@ def test_the_format_follows_from_the_suffix(stored: Shell) -> None:
 
 
 def test_times_in_the_wrong_order_are_told_by_their_options(stored: Shell) -> None:
-    times = ("--start", "2026-03-02", "--end", "2026-03-01")
+    times = ("--start", "2026-03-02", "--end", "2026-02-28")
     refused = stored("export", "violations", *times, code=2).err
     assert "--start" in refused
     assert "--end" in refused

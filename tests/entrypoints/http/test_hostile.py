@@ -93,7 +93,6 @@ CASES = {
     "id with slashes": Hostile(*bad("file_id"), data={"file_id": "../../etc/passwd"}),
     "id of 10,000 characters": Hostile(*bad("file_id"), data={"file_id": "x" * 10_000}),
     "id with right-to-left marks": Hostile(*bad("file_id"), data={"file_id": f"a{RTL}b"}),
-    "empty id": Hostile(*bad("file_id"), data={"file_id": ""}),
     "violation id with a tilde": Hostile(*bad("violation_id"), data={"violation_id": "V~image"}),
     "device with right-to-left marks": Hostile(*bad("device_id"), data={"device_id": f"cam{RTL}"}),
     "device of 10,000 characters": Hostile(*bad("device_id"), data={"device_id": "x" * 10_000}),

@@ -260,7 +260,7 @@ async def test_real_servers_and_a_worker_in_the_process(
         assert (await client.post("/violations", data=RECORD, files=files)).status_code == 201
         async with asyncio.timeout(30):
             found = await scraped(client)
-            while found["files_copied_total"] < 2:
+            while found["files_copied_total"] < 2 or found["jobs{kind=copy,state=ready}"]:
                 await asyncio.sleep(0.05)
                 found = await scraped(client)
         assert found["catalogue_up"] == found["cache_up"] == found["violations"] == 1
