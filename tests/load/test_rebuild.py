@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.load.rebuild import Result, in_cloud, lose_and_rebuild, on_disk
-from tests.support.servers import Bucket, PostgresAddress
+from tests.support.servers import Bucket, PostgresServer
 
 FILES, VIOLATIONS = 120, 40
 
@@ -25,7 +25,8 @@ async def test_on_disk(tmp_path: Path, no_leaks: None) -> None:
 
 
 async def test_in_the_cloud(
-    tmp_path: Path, postgres: PostgresAddress, s3_bucket: Bucket, no_leaks: None
+    tmp_path: Path, own_postgres: PostgresServer, s3_bucket: Bucket, no_leaks: None
 ) -> None:
-    setup = in_cloud(tmp_path, s3_bucket, postgres)
+    # A server of its own: the journal waits for the transactions of all who share one.
+    setup = in_cloud(tmp_path, s3_bucket, own_postgres.address)
     check(await lose_and_rebuild(setup, files=FILES, violations=VIOLATIONS))
