@@ -30,11 +30,11 @@ UNKNOWN_VIDEO = "application/octet-stream"
 _MOTION_JPEG = frozenset(
     {"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "video/x-jpeg", "video/jpeg"}
 )
-# Markup in any encoding that extends ASCII, UTF-16 text, PDF, ZIP, WAVE, audio in MP4, or nothing
-# but a few bytes.
+# Markup in any encoding that extends ASCII (two characters are not enough: a binary file may begin
+# with them), UTF-16 text, PDF, ZIP, WAVE, audio in MP4, or nothing but a few bytes.
 _NO_VIDEO = re.compile(
-    rb"\s*<[!?a-z]|\xff\xfe[\x09-\x7e]\0|\xfe\xff\0[\x09-\x7e]|%PDF-|PK\x03\x04|RIFF.{4}WAVE"
-    rb"|.{4}ftypM4[ABP]|.{0,3}\Z",
+    rb"\s*<[!?a-z][^\0-\x08\x0e-\x1f]*\Z|\xff\xfe[\x09-\x7e]\0|\xfe\xff\0[\x09-\x7e]"
+    rb"|%PDF-|PK\x03\x04|RIFF.{4}WAVE|.{4}ftypM4[ABP]|.{0,3}\Z",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -108,7 +108,9 @@ class ExaminedVideo:
 
     def _refuse_no_video(self) -> None:
         """Refuse what is known to be no video, though unknown containers are accepted."""
-        if self._type in {None, ContentType.MPEG_PS} and not _NO_VIDEO.match(self._head):
+        if self._type in {None, ContentType.MPEG_PS} and not _NO_VIDEO.match(
+            self._head[:SNIFF_BYTES]
+        ):
             return
         raise UnsupportedMedia.of(
             "video",

@@ -196,6 +196,12 @@ async def test_an_unknown_video_is_taken_where_the_setting_says_so() -> None:
         assert stored.file.media.width is None
 
 
+async def test_a_binary_file_that_begins_like_markup_is_taken_as_an_unknown_video() -> None:
+    recording = b"<vRECORDER" + bytes(range(256)) * 40
+    async with Rig(accept_unknown_video=True).running() as service:
+        assert (await service.video(recording, "X")).file.content_type == "application/octet-stream"
+
+
 @pytest.mark.parametrize(
     "rubbish",
     [
