@@ -1,6 +1,6 @@
 """Inputs of the use cases: sources of bytes, arrays, and their attributes."""
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from datetime import datetime
 from os import PathLike
 from typing import Any, TypeAlias
@@ -38,7 +38,8 @@ class Upload:
     are refused. `original_name` is the file's name at its origin, without folders;
     `FileAttributes.original_name` takes precedence. If `source` is a body (bytes that the spool has
     taken in), the caller also passes the exit stack on which it entered the body, as the argument
-    `bodies` of the use case.
+    `bodies` of the use case. `gone`, if given, waits until the sender is gone, and raises an error then:
+    a long decoding is not finished for nobody.
 
     Raises:
         InvalidInput: `original_name` is not printable, too long, or a path.
@@ -48,6 +49,7 @@ class Upload:
     content_type: str | None = None
     sha256: Sha256 | None = None
     original_name: str | None = None
+    gone: Callable[[], Coroutine[Any, Any, None]] | None = field(default=None, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         name = self.original_name

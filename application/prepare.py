@@ -30,6 +30,7 @@ from traffic_storage.application.inputs import (
     check_declared_type,
     metadata_text,
 )
+from traffic_storage.application.tasks import unless_gone
 from traffic_storage.application.validate_on_store import ValidateOnStore
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
@@ -127,7 +128,7 @@ class Prepare:
             return await self._validate.draft(await self._array(image, attributes, moment))
         body = await self._take(image, self._limits.image_bytes, "image", bodies)
         self._check_declared(image, body.digests, "image")
-        info = await self._images.inspect(body)
+        info = await unless_gone(self._images.inspect(body), image.gone)
         check_declared_type("image", image.content_type, ContentType(info.content_type))
         size = info.dimensions
         media = MediaInfo(width=size.width, height=size.height, channels=size.channels)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from traffic_storage.ports.errors import CatalogueUnavailable
@@ -10,6 +11,41 @@ from traffic_storage.ports.errors import CatalogueUnavailable
 T = TypeVar("T")
 
 logger = logging.getLogger("traffic_storage.tasks")
+
+
+PATIENT_SECONDS = 1.0
+"""Work that takes longer is not done for a sender who is gone."""
+
+
+async def unless_gone(
+    work: Coroutine[Any, Any, T],
+    gone: Callable[[], Coroutine[Any, Any, None]] | None,
+) -> T:
+    """Return the result of `work`. Cancel it if it takes long and its sender is gone.
+
+    `gone` raises an error when the sender is gone. Quick work is done in any case, for some devices
+    close the connection behind their last byte.
+
+    Raises: whatever `work` and `gone` raise.
+    """
+    if gone is None:
+        return await work
+    working = asyncio.ensure_future(work)
+    leaving: asyncio.Future[None] | None = None
+    try:
+        await asyncio.wait({working}, timeout=PATIENT_SECONDS)
+        if not working.done():
+            leaving = asyncio.ensure_future(gone())
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await leaving
+        return await working
+    finally:
+        for task in (working, leaving):
+            if task is not None and not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 class OwnedTasks:

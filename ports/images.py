@@ -68,7 +68,9 @@ class Images(Protocol):
             UnsupportedMedia: not JPEG, PNG, WebP or AVIF, a JPEG that is lossless, hierarchical or of
                 more than 8 bits a sample, or more than one frame (an animation).
             UndecodableMedia: truncated or broken.
-            TooLarge: more pixels than the limit; raised before they are decoded.
+            TooLarge: more pixels than the limit, or more parts or scans than its pixels need; raised
+                before they are decoded. Or decoding it took more processor time than any image of its
+                size needs.
         """
 
     @abstractmethod

@@ -5,8 +5,9 @@ misspelt name would lose an attribute of the evidence.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from attrs import define, field, frozen
 from pydantic import BaseModel
@@ -76,12 +77,16 @@ class Shape:
 
 @frozen
 class FormFile:
-    """A file of a form in the spool. `sha256` is the digest in the headers of its part, or None."""
+    """A file of a form in the spool. `sha256` is the digest in the headers of its part, or None.
+
+    `gone` waits until the sender of the form is gone, and raises `ClientGone` then.
+    """
 
     body: Body
     content_type: str | None
     sha256: Sha256 | None
     original_name: str | None
+    gone: Callable[[], Coroutine[Any, Any, None]]
 
     @property
     def is_blank(self) -> bool:
@@ -100,6 +105,7 @@ class Form:
     """
 
     bodies: AsyncExitStack
+    gone: Callable[[], Coroutine[Any, Any, None]]
     texts: dict[str, str] = field(factory=dict)
     files: dict[str, FormFile] = field(factory=dict)
     declared_sha256: Sha256 | None = None
@@ -166,7 +172,7 @@ async def read_form(
         chunks = _hashed(chunks, whole)
     multipart = Multipart(boundary, chunks)
     async with AsyncExitStack() as bodies:
-        form = Form(bodies, declared_sha256=declared)
+        form = Form(bodies, request.until_gone, declared_sha256=declared)
         while (part := await multipart.next_part()) is not None:
             await _take_part(form, shape, part, multipart, spool)
         form.drop_blanks(shape.optional)
@@ -222,7 +228,7 @@ async def _take_part(
         sha256 = parse_digest_field(declared.decode("latin-1"), name) if declared else None
         taking = spool.take(multipart.chunks(), limit_bytes=shape.files[name], field_name=name)
         body = await form.bodies.enter_async_context(taking)
-        form.files[name] = FormFile(body, part.content_type, sha256, part.file_name)
+        form.files[name] = FormFile(body, part.content_type, sha256, part.file_name, form.gone)
     elif name in shape.texts:
         form.texts[name] = await _text(multipart.chunks(), shape.texts[name], name)
     else:

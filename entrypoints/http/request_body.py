@@ -108,6 +108,16 @@ class AsgiRequest:
             body.check(int(announced))
         return body
 
+    async def until_gone(self) -> None:
+        """Wait until the client is gone, once the body was read.
+
+        Raises:
+            ClientGone: the client closed the connection.
+        """
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        raise ClientGone
+
     def unlimited_body(self) -> "IncomingBody":
         """Return the body without a limit of its size, for a caller that discards it."""
         return IncomingBody(self.receive, limit_bytes=2**63, pace=Pace(), field="body")

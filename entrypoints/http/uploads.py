@@ -265,7 +265,7 @@ class PutContent:
             head, body = await _peeked(body)
             # An image of a format that is refused too: the error then names the formats for images.
             kind = FileKind.IMAGE if (sniff(head) or "").startswith("image/") else FileKind.VIDEO
-        upload = Upload(body, declared, _declared_digest(request))
+        upload = Upload(body, declared, _declared_digest(request), gone=request.until_gone)
         if kind is FileKind.IMAGE:
             if seconds is not None:
                 raise InvalidInput.of("duration_seconds", "applies only to videos", "leave it out")
@@ -522,7 +522,8 @@ def optional_upload(form: Form, name: str, sha256: Sha256 | None) -> Upload | No
 def _handed_over(file: FormFile, name: str, sha256: Sha256 | None) -> Upload:
     if sha256 is not None and file.sha256 is not None and sha256 != file.sha256:
         raise DigestMismatch.of(name, "has two different declared digests", "declare one digest")
-    return Upload(file.body, file.content_type, sha256 or file.sha256, file.original_name)
+    declared = sha256 or file.sha256
+    return Upload(file.body, file.content_type, declared, file.original_name, file.gone)
 
 
 def _declared_digest(request: AsgiRequest) -> Sha256 | None:

@@ -8,9 +8,8 @@ apply.
 import io
 import os
 import struct
-import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,11 +17,12 @@ import numpy as np
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from traffic_storage.adapters.images.pillow.jpeg import WholeJpegFile
-from traffic_storage.adapters.images.pillow.png import check_whole, readable
+from traffic_storage.adapters.images.pillow.parts import check_chunks, check_items
+from traffic_storage.adapters.images.pillow.png import WatchedPngFile, check_whole, readable
+from traffic_storage.adapters.images.pillow.turns import Turn
 from traffic_storage.domain.errors import (
     TooLarge,
     TrafficStorageError,
@@ -39,12 +39,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-_PLUGINS: dict[ContentType, type[ImageFile]] = {
-    ContentType.JPEG: WholeJpegFile,
-    ContentType.PNG: PngImageFile,
-    ContentType.WEBP: WebPImageFile,
-    ContentType.AVIF: AvifImageFile,
-}
 _ACCEPTED = "send JPEG, PNG, WebP or AVIF"
 _BUFFER_BYTES = 64 * 1024
 _BAND_ROWS = 64
@@ -69,37 +63,12 @@ _BROKEN = (
 )
 
 
-class PixelBudget:
-    """Limits the number of pixels that all threads together decode at the same time."""
-
-    def __init__(self, max_pixels: int) -> None:
-        self.max_pixels = max_pixels
-        self._taken = 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until `pixels` of the limit are unused; reserve them for the duration of the block.
-
-        `pixels` must not exceed `max_pixels`.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._taken + pixels <= self.max_pixels)
-            self._taken += pixels
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= pixels
-                self._changed.notify_all()
-
-
-def inspect(body: Body, budget: PixelBudget) -> ImageInfo:
+def inspect(body: Body, turn: Turn) -> ImageInfo:
     """Return the format and dimensions of an encoded image; reads and checks all its data.
 
     Raises: the same errors as `decode`.
     """
-    with _stream(body) as stream, _opened(stream, budget) as (kind, picture):
+    with _stream(body) as stream, _opened(stream, turn) as (kind, picture):
         width, height = picture.size
         channels = _channels(picture)
         if kind is not ContentType.PNG:
@@ -110,45 +79,71 @@ def inspect(body: Body, budget: PixelBudget) -> ImageInfo:
         return ImageInfo(kind, Dimensions(width, height, channels))
 
 
-def decode(
-    data: bytes, order: ChannelOrder, channels: int | None, budget: PixelBudget
-) -> DecodedImage:
+def decode(data: bytes, order: ChannelOrder, channels: int | None, turn: Turn) -> DecodedImage:
     """Return the pixels of an encoded image.
 
     Raises:
         UnsupportedMedia: the format is not JPEG, PNG, WebP or AVIF, or the image is an animation.
         UndecodableMedia: the bytes are not a complete image.
-        TooLarge: the image has more pixels than `budget.max_pixels`.
+        TooLarge: the image has more pixels than `turn.max_pixels`.
     """
-    with _opened(io.BytesIO(data), budget) as (_, picture):
+    with _opened(io.BytesIO(data), turn) as (_, picture):
         picture.load()
         mode = _MODES[channels or _channels(picture)]
         return DecodedImage(_pixels(_converted(picture, mode), order), order)
 
 
 @contextmanager
-def _opened(stream: BinaryIO, budget: PixelBudget) -> Iterator[tuple[ContentType, ImageFile]]:
-    """Open the image in a stream without decoding it; reserve its pixels of `budget` in the block.
+def _opened(stream: BinaryIO, turn: Turn) -> Iterator[tuple[ContentType, ImageFile]]:
+    """Open the image in a stream without decoding it; reserve its pixels of `turn` in the block.
 
     Yields the format and the opened image.
     """
     kind = _kind(stream)
     with _translated(kind):
-        picture = _PLUGINS[kind](readable(stream) if kind is ContentType.PNG else stream)
+        picture, effort = _OPENERS[kind](stream, turn)
         _check_still(picture)
         pixels = picture.width * picture.height
-        _check_pixels(pixels, budget.max_pixels)
-        with budget.taken(pixels):
+        _check_pixels(pixels, turn.max_pixels)
+        with turn.taken(pixels, pixels + effort):
             if kind is ContentType.PNG:
-                check_whole(stream)
+                check_whole(stream, turn)
             yield kind, picture
             picture.close()
+
+
+def _jpeg(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
+    picture = WholeJpegFile(stream, turn)
+    return picture, picture.effort
+
+
+def _png(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
+    return WatchedPngFile(readable(stream, turn), turn), 0
+
+
+def _webp(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
+    check_chunks(stream, turn)
+    return WebPImageFile(stream), 0
+
+
+def _avif(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
+    check_items(stream, turn)
+    return AvifImageFile(stream), 0
+
+
+_OPENERS: dict[ContentType, Callable[[BinaryIO, Turn], tuple[ImageFile, int]]] = {
+    ContentType.JPEG: _jpeg,
+    ContentType.PNG: _png,
+    ContentType.WEBP: _webp,
+    ContentType.AVIF: _avif,
+}
+"""Format → what opens a file of it; also the pixels of a plain image that would take as long beside."""
 
 
 def _kind(stream: BinaryIO) -> ContentType:
     kind = sniff(stream.read(SNIFF_BYTES))
     stream.seek(0)
-    if kind not in _PLUGINS:
+    if kind not in _OPENERS:
         found = f"is {kind}" if kind else "is not an image of a known format"
         raise UnsupportedMedia.of("image", found, _ACCEPTED)
     return kind

@@ -16,7 +16,8 @@ from PIL._imaging import jpeg_decoder
 from PIL.ImageFile import PyDecoder
 from PIL.JpegImagePlugin import JpegImageFile
 
-from traffic_storage.domain.errors import UnsupportedMedia
+from traffic_storage.adapters.images.pillow.turns import Turn
+from traffic_storage.domain.errors import TooLarge, UnsupportedMedia
 
 if TYPE_CHECKING:
     from PIL._imaging import ImagingCore
@@ -31,12 +32,23 @@ _ARITHMETIC = {0xC9, 0xCA}
 _SEGMENTS = {*_FRAMES, 0xC4, 0xCC, *range(0xDA, 0xE0), 0xE0, 0xEE}
 _PASSED_OVER = {*range(0xE0, 0xF0), 0xFE}
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _PIECE_BYTES = 64 * 1024
 
 # The decoder reads 57 bits ahead. All ones are no code (C.2), so they decode as two blocks at most.
 _AHEAD = b"\xff\0" * 10
 _ZEROS_AHEAD = 16
+
+# Cameras write some twenty segments; a profile has up to 255, and a long XMP or a thermal image hundreds.
+_MOST_SEGMENTS = 4096
+# Encoders write 10 to 20 scans. Each takes time for all blocks of its components, however few its bytes:
+# all together may have as many blocks as 30 pictures of the largest size in one component.
+_MOST_SCANS = 100
+_MOST_PASSES = 30
+_BLOCK_PIXELS = 64
+# Passing over a block takes an eighth of the time of decoding one.
+_PASS_PIXELS = _BLOCK_PIXELS // 8
 
 
 @define
@@ -67,16 +79,33 @@ class _Frame:
             self.sampling[header[at]] = (header[at + 1] >> 4, header[at + 1] & 15)
 
     def scan(self, header: bytes) -> None:
+        scanned = self._scanned(header)
+        count = len(scanned)
+        self.several_scans = self.marker in _PROGRESSIVE or count < self.components
+        low_bit = header[3 + 2 * count] & 15 if self.marker in _PROGRESSIVE else 0
+        for one in scanned:
+            self.missing_bits[one, header[1 + 2 * count] > 0] = low_bit
+        if self.restart_interval:
+            self.restarts_of_scan = (self._units(scanned) - 1) // self.restart_interval
+
+    def has_all(self, header: bytes) -> bool:
+        """Return whether a scan with this header has all components of the frame."""
+        return len(self._scanned(header)) >= self.components
+
+    def blocks(self, header: bytes) -> int:
+        """Return how many blocks of 8 × 8 samples a scan with this header has (A.2.2, A.2.3)."""
+        scanned = self._scanned(header)
+        if len(scanned) == 1:
+            return self._units(scanned)
+        factors = [self.sampling.get(one, (1, 1)) for one in scanned]
+        return self._units(scanned) * sum(across * down for across, down in factors)
+
+    def _scanned(self, header: bytes) -> list[int]:
+        """Return the components of a scan."""
         count = header[0] if header else 0
         if not self.marker or len(header) < 4 + 2 * count:
             raise ValueError("a scan header is cut, or has no frame")
-        self.several_scans = self.marker in _PROGRESSIVE or count < self.components
-        low_bit = header[3 + 2 * count] & 15 if self.marker in _PROGRESSIVE else 0
-        for n in range(count):
-            self.missing_bits[header[1 + 2 * n], header[1 + 2 * count] > 0] = low_bit
-        if self.restart_interval:
-            units = self._units([header[1 + 2 * n] for n in range(count)])
-            self.restarts_of_scan = (units - 1) // self.restart_interval
+        return [header[1 + 2 * n] for n in range(count)]
 
     def _units(self, scanned: list[int]) -> int:
         """Return how many MCUs a scan of these components has (A.2)."""
@@ -98,25 +127,66 @@ _REMEDY = "send a JPEG of 8 bits a sample, baseline or progressive, or PNG, WebP
 class JpegFeed:
     """The bytes of a JPEG file that the decoder gets, piece by piece, and what it left of them."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, turn: Turn) -> None:
         self._stream = stream
+        self._turn = turn
+        self._segments = 0
         self.frame = _Frame()
-        self.header = b""
+        self.passed_blocks = 0
         self.zeros_became_pixels = False
         self.restarts_are_missing = False
         self.unread_bytes = 0
         self._pieces = self._all_pieces()
-        self.plain_header = b""
+        pieces: list[bytes] = []
         for piece in self._pieces:
-            self.header += piece
-            if piece[1] not in _PASSED_OVER:
-                self.plain_header += piece
+            pieces.append(piece)
             if piece[1] == _SOS:
+                self._check_scans(piece[4:])
                 break
+        self.header = b"".join(pieces)
+        self.plain_header = b"".join(one for one in pieces if one[1] not in _PASSED_OVER)
 
     def next_piece(self) -> bytes:
         """Return the next bytes behind `header`; empty if the file has no more."""
+        self._turn.check()
         return next((piece for piece in self._pieces if piece), b"")
+
+    def _check_scans(self, first: bytes) -> None:
+        """Count the scans of the file, the first of which has this header, and their blocks.
+
+        The position of the stream is afterwards as before.
+
+        Raises:
+            TooLarge: more scans or blocks than the decoder may pass over.
+        """
+        is_progressive = self.frame.marker in _PROGRESSIVE
+        if not is_progressive and self.frame.has_all(first):
+            return
+        position, segments = self._stream.tell(), self._segments
+        blocks, scans = 0, 0
+        header: bytes | None = first
+        while header is not None:
+            scans, blocks = scans + 1, blocks + self.frame.blocks(header)
+            if scans > _MOST_SCANS or blocks * _BLOCK_PIXELS > _MOST_PASSES * self._turn.max_pixels:
+                raise _too_large(
+                    f"is a JPEG of {scans} scans or more, with {blocks} blocks to pass over; at most "
+                    f"{_MOST_SCANS} scans with {_MOST_PASSES} blocks for each 64 pixels of the "
+                    "setting max_pixels are decoded"
+                )
+            header = self._next_scan()
+        self.passed_blocks = blocks
+        self._segments = segments
+        self._stream.seek(position)
+
+    def _next_scan(self) -> bytes | None:
+        """Return the content of the next scan header; None if there is none."""
+        while (marker := self._marker()) not in {None, _EOI}:
+            segment = self._segment()
+            if segment is None:
+                return None
+            if marker == _SOS:
+                return segment[2:]
+        return None
 
     def _all_pieces(self) -> Iterator[bytes]:
         yield self._stream.read(2)
@@ -163,16 +233,20 @@ class JpegFeed:
 
     def _marker(self) -> int | None:
         """Return the code of the next marker; None at the end of the file."""
-        byte = self._stream.read(1)
-        while byte:
-            if byte != b"\xff":
-                byte = self._stream.read(1)
-                continue
-            while byte == b"\xff":
-                byte = self._stream.read(1)
-            if byte and byte[0] and not 0xD0 <= byte[0] <= _SOI and byte[0] != 1:
-                return byte[0]
-        return None
+        carried = self._stream.read(2)
+        if not _MARKER.match(carried):
+            piece = carried
+            while not (found := _MARKER.search(piece)):
+                self._turn.check()
+                if not (read := self._stream.read(_PIECE_BYTES)):
+                    return None
+                piece = piece[-1:] + read
+            self._stream.seek(found.end() - len(piece), io.SEEK_CUR)
+            carried = found.group()
+        self._segments += 1
+        if self._segments > _MOST_SEGMENTS:
+            raise _too_large(f"is a JPEG of more than {_MOST_SEGMENTS} segments")
+        return carried[1]
 
     def _segment(self) -> bytes | None:
         """Return the length and the content of a segment; None if it is cut."""
@@ -226,6 +300,10 @@ class JpegFeed:
         yield bytes(_ZEROS_AHEAD)
 
 
+def _too_large(message: str) -> TooLarge:
+    return TooLarge.of("image", message, "send the picture as a baseline JPEG")
+
+
 class _Decoder(PyDecoder):
     """Pillow's decoder, which tells the feed how many bytes it left."""
 
@@ -255,9 +333,18 @@ Image.register_decoder(_CODEC, _Decoder)
 class WholeJpegFile(JpegImageFile):
     """Pillow's JPEG file, whose pixels must all be there; application segments are not read."""
 
+    def __init__(self, stream: BinaryIO, turn: Turn) -> None:
+        self._turn = turn
+        super().__init__(stream)
+
+    @property
+    def effort(self) -> int:
+        """How many pixels of a plain image take as long to decode as the scans of this one."""
+        return self._feed.passed_blocks * _PASS_PIXELS
+
     def _open(self) -> None:
         stream = cast(BinaryIO, self.fp)
-        self._feed = JpegFeed(stream)
+        self._feed = JpegFeed(stream, self._turn)
         self.fp = io.BytesIO(self._feed.plain_header)
         super()._open()
         self.fp = stream

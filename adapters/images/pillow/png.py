@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from itertools import starmap
 from typing import BinaryIO
 
+from PIL.PngImagePlugin import PngImageFile
+
+from traffic_storage.adapters.images.pillow.turns import Turn
+from traffic_storage.domain.errors import TooLarge
+
 _SIGNATURE_BYTES = 8
 _PIECE_BYTES = 256 * 1024
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -31,7 +36,25 @@ _READABLE_TEXT_BYTES = 1024 * 1024
 _MAX_TEXT_BYTES = 16 * 1024 * 1024
 
 
-def readable(stream: BinaryIO) -> BinaryIO:
+# A writer of small chunks has one for each row or each KiB of pixel data; others have a few dozen.
+_FREE_CHUNKS = 8192
+_BYTES_PER_CHUNK = 1024
+
+
+class WatchedPngFile(PngImageFile):
+    """Pillow's PNG file, whose decoding ends with its turn."""
+
+    def __init__(self, stream: BinaryIO, turn: Turn) -> None:
+        self._turn = turn
+        super().__init__(stream)
+
+    def load_read(self, read_bytes: int) -> bytes:
+        """Return the next bytes for the decoder."""
+        self._turn.check()
+        return super().load_read(read_bytes)
+
+
+def readable(stream: BinaryIO, turn: Turn) -> BinaryIO:
     """Return a PNG file that Pillow can open: the stream itself, or a copy without long texts.
 
     Texts and the colour profile do not affect the pixels. If they unpack to more than 1 MiB, which
@@ -39,20 +62,30 @@ def readable(stream: BinaryIO) -> BinaryIO:
 
     Raises:
         ValueError: they unpack to more than 16 MiB.
+        TooLarge: the file has more chunks than its bytes have a use for.
     """
-    kept, text_bytes = [(0, _SIGNATURE_BYTES)], 0
+    kept, text_bytes, unpacked, chunks = [(0, _SIGNATURE_BYTES)], 0, 0, 0
     at = stream.seek(_SIGNATURE_BYTES)
     while len(head := stream.read(8)) == 8:
+        turn.check()
         length, name = int.from_bytes(head[:4]), head[4:]
+        chunks += 1
+        if chunks > _FREE_CHUNKS + at // _BYTES_PER_CHUNK:
+            raise TooLarge.of(
+                "image",
+                f"is a PNG with {chunks} chunks in its first {at} bytes, too many for these bytes",
+                "send the picture in a file that is written anew",
+            )
         if name in _TEXTS:
             content = stream.read(length)
-            text_bytes += len(content) + _unpacked_bytes(name, content, _MAX_TEXT_BYTES)
+            text_bytes += len(content)
+            unpacked += _unpacked_bytes(name, content, _MAX_TEXT_BYTES - unpacked)
         else:
             kept.append((at, 12 + length))
         if name == b"IEND":
             break
         at = stream.seek(at + 12 + length)
-    if text_bytes <= _READABLE_TEXT_BYTES:
+    if text_bytes + unpacked <= _READABLE_TEXT_BYTES:
         stream.seek(0)
         return stream
     copy = io.BytesIO()
@@ -81,14 +114,16 @@ def _unpacked_bytes(name: bytes, content: bytes, most: int) -> int:
             size += len(inflate.decompress(packed, _PIECE_BYTES))
             packed = inflate.unconsumed_tail
             if size > most:
-                raise ValueError(f"its text or colour profile unpacks to more than {most} bytes")
+                raise ValueError(
+                    f"its texts and colour profile unpack to more than {_MAX_TEXT_BYTES} bytes"
+                )
     except zlib.error:
         # Not readable, as Pillow has it; the checksum of the chunk is checked apart from this.
         return size
     return size
 
 
-def check_whole(stream: BinaryIO) -> None:
+def check_whole(stream: BinaryIO, turn: Turn) -> None:
     """Check that a PNG file is complete; read it from its signature to the chunk IEND.
 
     Every chunk must be complete and have a correct checksum (section 5.3). All rows must exist,
@@ -100,6 +135,7 @@ def check_whole(stream: BinaryIO) -> None:
     """
     rows: _Rows | None = None
     for name, piece in _pieces(stream):
+        turn.check()
         if name == b"IHDR":
             rows = _Rows(piece)
         elif name == b"IDAT" and rows:

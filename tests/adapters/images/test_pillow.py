@@ -22,7 +22,7 @@ from PIL import Image
 
 from tests.support import media
 from traffic_storage.adapters.images.pillow import PillowImages
-from traffic_storage.adapters.images.pillow.decoding import PixelBudget
+from traffic_storage.adapters.images.pillow.turns import PixelBudget
 from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import (

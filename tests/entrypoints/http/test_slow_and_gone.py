@@ -21,7 +21,9 @@ from tests.entrypoints.http.live import Connection, LiveServer, Reply
 from tests.support.media import video_of
 from tests.support.setups import config
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
+from traffic_storage.adapters.images.pillow import PillowImages
 from traffic_storage.adapters.spool.disk import DiskSpool
+from traffic_storage.application import tasks
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.placement import StorageStrategy
@@ -30,6 +32,7 @@ from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
 from traffic_storage.ports.clock import Clock
+from traffic_storage.ports.images import ImageInfo
 from traffic_storage.ports.spool import Body
 
 JPEG = IMAGE[1]
@@ -200,6 +203,44 @@ class TestGone:
             await stored_nothing(live)
         assert any("disconnected" in record.getMessage() for record in caplog.records)
         assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+class EndlessImages(PillowImages):
+    """Says when an image is decoded, which has no end, and when that is given up."""
+
+    def __init__(self) -> None:
+        super().__init__(max_pixels=10_000, threads=1)
+        self.asked, self.given_up = asyncio.Event(), asyncio.Event()
+
+    async def inspect(self, body: Body) -> ImageInfo:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up.set()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("form_of_it", [True, False])
+async def test_a_sender_who_is_gone_ends_the_decoding_of_his_image(
+    container: Container, form_of_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "PATIENT_SECONDS", 0)
+    images = EndlessImages()
+    container.images.override(Object(images))
+    async with LiveServer(create_storage_app(container=container)) as live:
+        connection = await live.connect()
+        body, path, kind = form(("file", JPEG)), "/files/upload/image", FORM
+        method = "POST" if form_of_it else "PUT"
+        if not form_of_it:
+            body, path, kind = JPEG, "/files/a/content", "image/jpeg"
+        head = connection.head(method, path, Content_Type=kind, Content_Length=str(len(body)))
+        await connection.send(head + body)
+        await images.asked.wait()
+        connection.abort()
+        await images.given_up.wait()
+        await live.quiet()
+        await stored_nothing(live)
 
 
 class SlowStore(InMemoryBlobStore):
