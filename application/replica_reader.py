@@ -26,7 +26,9 @@ from traffic_storage.domain.files import (
     ReplicaState,
     StoredFile,
     Tier,
+    is_of_digest,
 )
+from traffic_storage.domain.fixity import row_problem
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.verification import Span
 from traffic_storage.ports.blob_store import BlobStore, closing
@@ -77,7 +79,8 @@ class ReplicaReader:
     """Reads the stored bytes of files. Every byte is verified before it is returned.
 
     Present replicas are tried first, in the file's order, then those recorded as corrupt or missing.
-    A present replica that fails verification is recorded as corrupt or missing, with an incident, and
+    A replica whose key names another digest than the catalogue records, or whose manifest does, fails
+    verification, whatever its bytes are. A present replica that fails verification is recorded as corrupt or missing, with an incident, and
     never deleted. A
     corrupt or missing replica that is read whole and verified is recorded as present. A new state is
     recorded only after a check that the store is the registered one. When all replicas have failed,
@@ -132,7 +135,7 @@ class ReplicaReader:
 
     async def read_cached(self, file: StoredFile) -> bytes | None:
         """Return the stored bytes of a file from the cache, verified; None if it has not got them."""
-        if file.stored.size_bytes > self._caching.item_bytes:
+        if file.stored.size_bytes > self._caching.item_bytes or not _is_credible(file):
             return None
         data = await self._cache.get(f"blob:{file.stored.sha256}")
         return data if data is not None and _has_digests(data, file.stored) else None
@@ -158,6 +161,7 @@ class ReplicaReader:
         while replica := await search.next():
             rest = Span(position, span.stop)
             try:
+                _check_row(file)
                 store = self._store(replica, cached=cached)
                 async with closing(store.open(replica.key, file.stored, rest)) as chunks:
                     async for chunk in chunks:
@@ -195,6 +199,7 @@ class ReplicaReader:
                 registered one.
         """
         try:
+            _check_row(file)
             await self._stores.blob_store(replica.store_id).verify(replica.key, file.stored)
         except (BlobCorrupt, BlobMissing) as error:
             if reasons := await self._failed(file, replica, error):
@@ -208,6 +213,7 @@ class ReplicaReader:
     ) -> FileBody | None:
         while replica := await search.next():
             try:
+                _check_row(file)
                 store = self._store(replica, cached=False)
                 body = await stack.enter_async_context(store.lend(replica.key, file.stored))
             except (BlobCorrupt, BlobMissing) as error:
@@ -230,6 +236,7 @@ class ReplicaReader:
         search = _Search(file, serving, self._catalogue)
         while replica := await search.next():
             try:
+                _check_row(file)
                 store = self._store(replica, cached=cached)
                 data = await store.read(replica.key, file.stored)
             except (BlobCorrupt, BlobMissing) as error:
@@ -247,6 +254,7 @@ class ReplicaReader:
             file.stored.size_bytes <= self._caching.item_bytes
             and bool(readable)
             and readable[0].tier in self._caching.tiers
+            and _is_credible(file)
         )
 
     async def _failed(
@@ -371,6 +379,19 @@ class _Search:
 
 def _in_order(file: StoredFile, serving: ReplicaFilter) -> list[Replica]:
     return [replica for replica in (*file.readable, *file.doubtful) if serving(replica)]
+
+
+def _check_row(file: StoredFile) -> None:
+    """Raise BlobCorrupt if the row of a file contradicts itself, so that no byte can prove it."""
+    if problem := row_problem(file):
+        raise BlobCorrupt(problem)
+
+
+def _is_credible(file: StoredFile) -> bool:
+    """Return whether the key of a replica names the digest under which a cache has the bytes."""
+    return not row_problem(file) and any(
+        is_of_digest(replica.key, file.stored.sha256) for replica in file.replicas
+    )
 
 
 def _has_digests(data: bytes, digests: Digests) -> bool:

@@ -30,6 +30,7 @@ from traffic_storage.domain.fixity import (
     FoundReplica,
     RecordVerifications,
     Verdict,
+    is_disputed,
     single,
     verdict_of,
 )
@@ -352,7 +353,8 @@ class VerifyReplicas:
         tally.counts += FixityCounts.of(findings)
         if heal:
             for finding in findings:
-                if finding.verdict in BAD and await self._heal(finding):
+                is_healable = finding.verdict in BAD and not finding.is_disputed
+                if is_healable and await self._heal(finding):
                     tally.counts += FixityCounts(healed=1)
         return findings
 
@@ -367,7 +369,11 @@ class VerifyReplicas:
         store = self._stores.trusted(store_id)
         found = await store.examine([(copy.replicas[0].key, copy.stored) for copy in copies])
         findings = [
-            Finding(copy, *verdict_of(copy, one.error, one.manifest))
+            Finding(
+                copy,
+                *verdict_of(copy, one.error, one.manifest),
+                is_disputed=is_disputed(copy, one.manifest),
+            )
             for copy, one in zip(copies, found, strict=True)
         ]
         if all(finding.verdict is Verdict.UNKNOWN for finding in findings):

@@ -274,6 +274,11 @@ def replica_id_of(key: BlobKey) -> UUID:
     return UUID(key[_ID_IN_KEY])
 
 
+def is_of_digest(key: BlobKey, stored_sha256: Sha256) -> bool:
+    """Return whether a blob's key names this SHA-256 of the stored bytes."""
+    return key.endswith(stored_sha256)
+
+
 def is_blob_key(text: str) -> bool:
     """Return whether a name in a store has the form of a blob's key, as `blob_key` returns it."""
     return _KEY.fullmatch(text) is not None

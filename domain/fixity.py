@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from traffic_storage.domain.errors import BlobCorrupt
 from traffic_storage.domain.files import (
     OBSERVATIONS,
+    Coding,
     FileState,
     Replica,
     ReplicaState,
@@ -22,7 +23,7 @@ from traffic_storage.domain.files import (
 )
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.incidents import Closing, Incident, IncidentKind
-from traffic_storage.domain.manifest import BlobManifest, manifest_of
+from traffic_storage.domain.manifest import BlobManifest, manifest_of, segments_digest
 
 VERIFIED_FILES = frozenset({FileState.AVAILABLE, FileState.TOMBSTONED})
 """The states of files whose copies are verified; of other files the copies are being removed."""
@@ -79,6 +80,8 @@ def verdict_of(
     """
     if isinstance(error, BlobCorrupt):
         return Verdict.CORRUPT, str(error)
+    if error is None and (problem := row_problem(file)):
+        return Verdict.CORRUPT, problem
     if isinstance(error, LookupError):
         return Verdict.MISSING, str(error)
     if error is not None:
@@ -86,6 +89,19 @@ def verdict_of(
     if problem := manifest_problem(file, manifest):
         return Verdict.ALTERED_MANIFEST, problem
     return Verdict.GOOD, ""
+
+
+def row_problem(file: StoredFile) -> str:
+    """Return how the row of a file contradicts itself; empty if it doesn't.
+
+    Bytes that are stored as they came have one digest only.
+    """
+    if file.coding is Coding.IDENTITY and file.content.sha256 != file.stored.sha256:
+        return (
+            f"the catalogue records two SHA-256 of the same bytes: {file.content.sha256} as "
+            f"received, {file.stored.sha256} as stored"
+        )
+    return ""
 
 
 def manifest_problem(file: StoredFile, manifest: BlobManifest | None) -> str:
@@ -99,21 +115,44 @@ def manifest_problem(file: StoredFile, manifest: BlobManifest | None) -> str:
         return "the sidecar with the whole manifest is missing or altered"
     expected = manifest_of(file)
     differing = [name for name in _FIXED if getattr(manifest, name) != getattr(expected, name)]
+    if _states_other_segments(manifest, file):
+        differing.append("segments_sha256")
     if differing:
         return f"the manifest has another value than the catalogue of: {', '.join(differing)}"
     return ""
+
+
+def is_disputed(file: StoredFile, manifest: BlobManifest | None) -> bool:
+    """Return whether manifest and row state different digests that the stored bytes can't settle.
+
+    These are the digest of the content of a compressed file, and the digests of segments. A person
+    decides which is right: a manifest that is made anew from a false row would hide it.
+    """
+    if manifest is None:
+        return False
+    content = (manifest.size_bytes, manifest.sha256)
+    return _states_other_segments(manifest, file) or (
+        file.coding is not Coding.IDENTITY
+        and content != (file.content.size_bytes, file.content.sha256)
+    )
+
+
+def _states_other_segments(manifest: BlobManifest, file: StoredFile) -> bool:
+    return manifest.segments_sha256 not in (None, segments_digest(file.stored))
 
 
 @frozen
 class Finding:
     """The result of verifying one copy: `file` has this one replica only.
 
-    `details` says in words what was found, if the copy is not good.
+    `details` says in words what was found, if the copy is not good. One that `is_disputed` is not
+    healed.
     """
 
     file: StoredFile
     verdict: Verdict
     details: str = ""
+    is_disputed: bool = False
 
     @property
     def replica(self) -> Replica:

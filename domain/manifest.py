@@ -1,7 +1,8 @@
 """BlobManifest: the catalogue row of a file as a text that every store keeps beside the bytes.
 
 The row can be restored from the manifest and the bytes (`domain.rebuild`). The digests of single
-parts of the bytes (segments) are not in the manifest: they are computed from the bytes.
+parts of the bytes (segments) are not in the manifest: they are computed from the bytes. Only their
+common digest is in it, so that nobody can replace them in the catalogue unnoticed.
 
 A store can keep about 2 KB of text with a blob (in an extended attribute, or in the user metadata
 of an S3 object). A longer manifest is stored in a sidecar, which is another blob under
@@ -18,7 +19,7 @@ from typing import Any
 import orjson
 from attrs import evolve, field, frozen
 
-from traffic_storage.domain.digests import Sha256, sha256_of
+from traffic_storage.domain.digests import Digests, Sha256, sha256_of
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.files import (
     BlobKey,
@@ -60,6 +61,8 @@ class BlobManifest:
     Attributes:
         size_bytes, sha256: the size and digest of the content as received and returned.
         stored_size_bytes, stored_sha256: the size and digest of the bytes as stored.
+        segments_sha256: the SHA-256 of the digests of all segments, one after the other; None if
+            the stored bytes have no segments.
         created_at: the time of receipt.
         metadata: the metadata that the caller gave, as canonical JSON text of an object.
         quality: what validating found when the file was stored, likewise (`domain.quality.note`).
@@ -88,6 +91,7 @@ class BlobManifest:
     original_name: str | None = None
     metadata: str | None = None
     quality: str | None = None
+    segments_sha256: Sha256 | None = None
     sidecar_sha256: Sha256 | None = None
 
     def to_text(self) -> str:
@@ -203,7 +207,13 @@ def manifest_of(file: StoredFile) -> BlobManifest:
         original_name=file.original_name,
         metadata=file.metadata,
         quality=file.quality,
+        segments_sha256=segments_digest(file.stored),
     )
+
+
+def segments_digest(digests: Digests) -> Sha256 | None:
+    """Return the SHA-256 of the digests of all segments of a blob; None if it has no segments."""
+    return sha256_of(digests.segments) if digests.segmented else None
 
 
 def manifest_in(summary: str | None) -> BlobManifest | None:

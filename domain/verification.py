@@ -1,5 +1,9 @@
 """Verification: the checks of sizes and digests before a store returns bytes of a blob.
 
+Three witnesses state the digest of a blob: the catalogue (`Digests`), the blob's key, and the
+manifest beside the bytes. Where they disagree, somebody has changed one of them, and no byte is
+returned.
+
 These are pure functions: an adapter reads the bytes. A long blob is verified by segments (parts of
 1 MiB with their own digests); a span (the requested range of bytes) needs the segments that it
 overlaps.
@@ -12,7 +16,8 @@ from attrs import frozen
 
 from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Digests
 from traffic_storage.domain.errors import BlobCorrupt, InvalidInput
-from traffic_storage.domain.files import BlobKey, is_blob_key
+from traffic_storage.domain.files import BlobKey, is_blob_key, is_of_digest
+from traffic_storage.domain.manifest import BlobManifest, segments_digest
 
 MAX_CHUNK_BYTES = WHOLE_READ_BYTES
 
@@ -60,6 +65,42 @@ def check_key(key: BlobKey) -> None:
         raise InvalidInput.of("key", f"{key!a:.120} does not have the form of a blob key")
 
 
+def check_named(key: BlobKey, digests: Digests) -> None:
+    """Check that a blob's key ends with the SHA-256 that the catalogue records for its bytes.
+
+    Raises:
+        BlobCorrupt: it names another digest.
+    """
+    if not is_of_digest(key, digests.sha256):
+        raise BlobCorrupt(
+            f"{key} names another SHA-256 than the catalogue records for it: {digests.sha256}"
+        )
+
+
+def check_witnesses(key: BlobKey, manifest: BlobManifest | None, digests: Digests) -> None:
+    """Check that the key and the manifest of a blob state the digests that the catalogue records.
+
+    `manifest` may be a summary. None (it is missing or unreadable) contradicts nothing.
+
+    Raises:
+        BlobCorrupt: the key or the manifest states another one.
+    """
+    check_named(key, digests)
+    if manifest is None:
+        return
+    noted = (manifest.stored_size_bytes, manifest.stored_sha256)
+    if noted != (digests.size_bytes, digests.sha256):
+        raise BlobCorrupt(
+            f"{key}: the manifest beside the bytes records the SHA-256 {manifest.stored_sha256}, "
+            f"but the catalogue {digests.sha256}"
+        )
+    if manifest.segments_sha256 not in (None, segments_digest(digests)):
+        raise BlobCorrupt(
+            f"{key}: the catalogue records other digests of segments than the manifest beside the "
+            "bytes"
+        )
+
+
 def check_span(span: Span, digests: Digests) -> None:
     """Check that a span (a range of bytes) is within the blob with these digests.
 
@@ -86,8 +127,9 @@ def check_whole(key: BlobKey, data: bytes | memoryview, digests: Digests) -> Non
     """Check that the bytes of a whole blob have the size and SHA-256 recorded in `digests`.
 
     Raises:
-        BlobCorrupt: the size or digest differs.
+        BlobCorrupt: the size or digest differs, or `key` names another digest.
     """
+    check_named(key, digests)
     check_size(key, len(data), digests)
     if hashlib.sha256(data).hexdigest() != digests.sha256:
         raise BlobCorrupt(f"{key} does not have the digest that was recorded for it")
@@ -97,8 +139,9 @@ def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
     """Check that the digests computed by a store equal the recorded `digests`.
 
     Raises:
-        BlobCorrupt: the size or digest differs.
+        BlobCorrupt: the size or digest differs, or `key` names another digest.
     """
+    check_named(key, digests)
     check_size(key, measured.size_bytes, digests)
     if measured.sha256 != digests.sha256:
         raise BlobCorrupt(f"{key} does not have the digest that was recorded for it")

@@ -152,7 +152,8 @@ class BlobStore(Protocol):
 
         Raises:
             BlobMissing: no such blob.
-            BlobCorrupt: the size or digest differs; no byte is returned.
+            BlobCorrupt: the size or digest differs, or `key` names another digest; no byte is
+                returned.
         """
 
     @abstractmethod
@@ -161,7 +162,8 @@ class BlobStore(Protocol):
 
         If `digests` has no segments (parts of 1 MiB with their own digests), the blob is read and
         checked whole. Otherwise its size is checked, and then only the segments that `span`
-        touches. Chunks have 1 byte to 4 MiB. Closing the iterator early frees all resources.
+        touches; and before the first byte, that the manifest beside the bytes, if it is readable,
+        states the same digests (`domain.verification.check_witnesses`). Chunks have 1 byte to 4 MiB. Closing the iterator early frees all resources.
 
         Raises (while iterated):
             BlobMissing, BlobCorrupt: as `read`; bytes yielded before the error are correct.
@@ -184,7 +186,7 @@ class BlobStore(Protocol):
 
         Raises:
             BlobMissing: no such blob.
-            BlobCorrupt: the size or digest differs.
+            BlobCorrupt: the size or digest differs, or `key` names another digest.
         """
         check_measured(key, await self.measure(key), digests)
 
@@ -205,7 +207,7 @@ class BlobStore(Protocol):
 
         Raises (on entry):
             BlobMissing: no such blob.
-            BlobCorrupt: the size or digest differs.
+            BlobCorrupt: the size or digest differs, or `key` names another digest.
         """
         del key, digests
         yield None

@@ -17,6 +17,7 @@ from traffic_storage.domain.verification import (
     check_size,
     check_span,
     check_whole,
+    check_witnesses,
     chunks_of,
     part_of_segment,
     segments_of,
@@ -98,6 +99,7 @@ class InMemoryBlobStore(MarkedBlobStore, SnapshotStore):
                 yield chunk
             return
         check_size(key, len(data), digests)
+        check_witnesses(key, self._blob(key).manifest, digests)
         for segment in segments_of(span, digests):
             held = data[segment.start : segment.stop]
             check_segment(key, held, segment, digests)

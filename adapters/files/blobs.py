@@ -43,9 +43,11 @@ from traffic_storage.domain.manifest import (
 from traffic_storage.domain.verification import (
     Segment,
     check_key,
+    check_named,
     check_segment,
     check_size,
     check_whole,
+    check_witnesses,
 )
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, Room
 from traffic_storage.ports.errors import (
@@ -238,10 +240,11 @@ class BlobFolder:
         return data
 
     def open(self, key: BlobKey, digests: Digests) -> OpenBlob:
-        """Open a blob for reads of segments; checks its size."""
+        """Open a blob for reads of segments; checks its size, its key and its manifest."""
         with translated(self.place):
             file, size_bytes = self._open_for_use(key)
             check_size(key, size_bytes, digests)
+            check_witnesses(key, self._noted(key, file), digests)
         return OpenBlob(key, digests, file, self.place)
 
     def measure(self, key: BlobKey, *, segments: bool, fresh: bool = True) -> Measurement:
@@ -541,6 +544,7 @@ class BlobFolder:
         try:
             with translated(self.place):
                 file, size_bytes = self._open(key)
+                check_named(key, digests)
                 check_size(key, size_bytes, digests)
                 manifest = self._manifest(key, file)
                 _drop_pages(file)
@@ -568,10 +572,14 @@ class BlobFolder:
         return Examination(manifest=opened.manifest)
 
     def _manifest(self, key: BlobKey, file: Descriptor) -> BlobManifest | None:
-        manifest = manifest_in(_summary_of(file) or _text(self._sidecar(key)))
+        manifest = self._noted(key, file)
         if manifest is not None and manifest.sidecar_sha256 is not None:
             return manifest.completed(self._sidecar(key))
         return manifest
+
+    def _noted(self, key: BlobKey, file: Descriptor) -> BlobManifest | None:
+        """Return the manifest of a blob, or the summary of it if there is one."""
+        return manifest_in(_summary_of(file) or _text(self._sidecar(key)))
 
     def _sidecar(self, key: BlobKey) -> bytes | None:
         path, name = _parts(key)

@@ -36,6 +36,7 @@ from traffic_storage.domain.verification import (
     check_size,
     check_span,
     check_whole,
+    check_witnesses,
     chunks_of,
     part_of_segment,
     segments_of,
@@ -129,7 +130,7 @@ class SqliteBlobStore(MarkedBlobStore):
             for chunk in chunks_of(await self.read(key, digests), span):
                 yield chunk
             return
-        await self._reading.run(lambda db: _find(db, key, digests))
+        await self._reading.run(lambda db: _check(db, key, digests))
         for segment in segments_of(span, digests):
             data = await self._reading.run(_segment(key, segment, digests))
             yield part_of_segment(data, segment, span)
@@ -321,6 +322,12 @@ def _find(db: sqlite3.Connection, key: BlobKey, digests: Digests) -> int:
     blob: int = row[0]
     check_size(key, row[1], digests)
     return blob
+
+
+def _check(db: sqlite3.Connection, key: BlobKey, digests: Digests) -> None:
+    """Check the size of a blob, and that its key and manifest state the recorded digests."""
+    check_witnesses(key, _head(db, key).manifest, digests)
+    _find(db, key, digests)
 
 
 def _read(db: sqlite3.Connection, key: BlobKey, digests: Digests) -> bytes:

@@ -10,8 +10,19 @@ from attrs import evolve
 
 from tests.application.rig import Rig, Service, film, key_in, outcome, two_copies
 from tests.application.script import Step
-from traffic_storage.application.replica_reader import ReplicaFilter, ReplicaReader, any_replica
-from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Sha256
+from traffic_storage.application.replica_reader import (
+    ReplicaFilter,
+    ReplicaReader,
+    any_replica,
+    cache_key,
+)
+from traffic_storage.domain.digests import (
+    SEGMENT_BYTES,
+    WHOLE_READ_BYTES,
+    Digests,
+    Sha256,
+    digests_of,
+)
 from traffic_storage.domain.errors import NoGoodReplica, NotFound, StorageUnavailable
 from traffic_storage.domain.files import FileState, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.incidents import IncidentKind, IncidentsQuery
@@ -210,6 +221,65 @@ async def test_a_read_that_finds_a_bad_replica_opens_an_incident(
         }
         assert found.kind is kinds[how]
         assert bad.key in found.details
+
+
+def exchanged(rig: Rig, file: StoredFile, data: bytes, **row: Digests) -> StoredFile:
+    """Put other bytes in place of a file in every store, and change its row in the database."""
+    for copy in file.replicas:
+        rig.at_rest[copy.tier].alter(copy.key, lambda _data: data)
+    rig.repo._files[file.file_id] = evolve(file, **row)
+    return rig.files[file.file_id]
+
+
+@READS
+@pytest.mark.parametrize("cached", [False, True])
+async def test_bytes_that_were_exchanged_together_with_the_row_are_not_served(
+    read: Read, content: bytes, cached: bool
+) -> None:
+    """The keys and the manifests still state the first digest."""
+    other = bytes(byte ^ 1 for byte in content)
+    new = digests_of(other)
+    rig = Rig(StorageStrategy.HYBRID, cache_item_bytes=100_000 if cached else 0)
+    async with rig.running() as service:
+        file = await two_copies(rig, service, content)
+        row = exchanged(rig, file, other, stored=new, content=new)
+        await service.container.cache().put(cache_key(row), other, timedelta(hours=1))
+        with pytest.raises(NoGoodReplica):
+            await read(reader_of(service), row, any_replica)
+        assert await reader_of(service).read_cached(row) is None
+        found = (await rig.repo.incidents(IncidentsQuery())).items
+        assert [one.kind for one in found] == 2 * [IncidentKind.CORRUPT_REPLICA]
+        assert "names another SHA-256" in found[0].details
+        # They become good again with the row and the bytes.
+        exchanged(rig, file, content)
+        assert await read(reader_of(service), file, any_replica) == content
+
+
+async def test_segments_that_were_exchanged_together_with_the_row_are_not_served(rig: Rig) -> None:
+    """The digest of the whole file is unchanged; only the manifest tells."""
+    other = LARGE[:-1] + b"x"
+    async with rig.running() as service:
+        file = await two_copies(rig, service, LARGE)
+        stored = evolve(file.stored, segments=digests_of(other).segments)
+        row = exchanged(rig, file, other, stored=stored)
+        with pytest.raises(NoGoodReplica):
+            await streamed(reader_of(service), row)
+        (one, _) = (await rig.repo.incidents(IncidentsQuery())).items
+        assert "digests of segments" in one.details
+
+
+@READS
+async def test_a_digest_that_was_exchanged_in_the_row_is_not_handed_out(
+    rig: Rig, read: Read, content: bytes
+) -> None:
+    """The bytes are stored as they came, so both digests in the row are the same."""
+    async with rig.running() as service:
+        file = await two_copies(rig, service, content)
+        row = exchanged(rig, file, content, content=digests_of(b"x" * len(content)))
+        with pytest.raises(NoGoodReplica):
+            await read(reader_of(service), row, any_replica)
+        (one, _) = (await rig.repo.incidents(IncidentsQuery())).items
+        assert "two SHA-256 of the same bytes" in one.details
 
 
 @READS

@@ -10,9 +10,9 @@ from attrs import evolve
 from tests.application.rig import LONG_AGO, Rig, Service, film, key_in, streamed, two_copies
 from tests.support.waiting import until
 from traffic_storage.application.verify_replicas import IntegrityReport, VerifyReplicas
-from traffic_storage.domain.digests import WHOLE_READ_BYTES
+from traffic_storage.domain.digests import WHOLE_READ_BYTES, digests_of
 from traffic_storage.domain.errors import InvalidInput, StorageUnavailable
-from traffic_storage.domain.files import FileState, ReplicaState, StoredFile, Tier
+from traffic_storage.domain.files import Coding, FileState, ReplicaState, StoredFile, Tier
 from traffic_storage.domain.fixity import FixityCounts
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.incidents import Incident, IncidentKind, IncidentsQuery
@@ -205,6 +205,45 @@ async def test_a_copy_with_a_wrong_manifest_is_made_anew(
     assert (await verified(rig, service)).counts.altered == 0
     await service.stores.recount()
     assert await service.miscounts() == []
+
+
+@SIZES
+@pytest.mark.parametrize("what", ["both", "content", "segments"])
+async def test_digests_that_were_exchanged_in_the_row_are_found(
+    rig: Rig, service: Service, content: bytes, what: str
+) -> None:
+    """Keys and manifests still state the first digests. Nothing is healed by the new ones."""
+    file = await two_copies(rig, service, content)
+    other = content[:-1] + b"x"
+    new = digests_of(other)
+    if what != "content":
+        for copy in file.replicas:
+            rig.at_rest[copy.tier].alter(copy.key, lambda _data: other)
+    row = {
+        "both": evolve(file, stored=new, content=new),
+        "content": evolve(file, content=new),
+        "segments": evolve(file, stored=evolve(file.stored, segments=new.segments)),
+    }[what]
+    rig.repo._files[file.file_id] = row
+    report = await verified(rig, service)
+    assert (report.counts.corrupted, report.counts.healed) == (2, 0)
+    assert {one.kind for one in await incidents(rig)} == {IncidentKind.CORRUPT_REPLICA}
+
+
+async def test_a_manifest_is_not_made_anew_from_a_row_that_may_be_false(
+    rig: Rig, service: Service
+) -> None:
+    """The digest of a compressed file's content: the stored bytes do not tell which is right."""
+    await service.json({"a": "b" * 5_000}, "X")
+    file = rig.files[FileId("X")]
+    assert file.coding is Coding.ZSTD
+    rig.repo._files[file.file_id] = evolve(file, content=digests_of(b"another"))
+    before = {tier: dict(rig.at_rest[tier].blobs) for tier in Tier}
+    report = await verified(rig, service)
+    assert (report.counts.altered, report.counts.healed) == (1, 0)
+    assert {tier: dict(rig.at_rest[tier].blobs) for tier in Tier} == before
+    (incident,) = await incidents(rig)
+    assert "sha256" in incident.details
 
 
 @TIERS

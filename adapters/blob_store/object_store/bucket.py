@@ -15,7 +15,8 @@ from traffic_storage.adapters.s3.settings import S3Settings
 from traffic_storage.adapters.s3.threads import ended, opened
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
-from traffic_storage.domain.verification import check_size
+from traffic_storage.domain.manifest import manifest_in
+from traffic_storage.domain.verification import check_size, check_witnesses
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 
 T = TypeVar("T")
@@ -144,11 +145,12 @@ class Bucket:
     async def stream(
         self, key: BlobKey, digests: Digests, start: int, stop: int
     ) -> AsyncGenerator[bytes, None]:
-        """Check an object's size; yield its bytes from `start` to `stop` as they arrive."""
+        """Check an object's size, key and manifest; yield its bytes from `start` to `stop` as they arrive."""
 
         async def call() -> "obstore.BytesStream":
             answer = await obstore.get_async(self._s3, key, options={"range": (start, stop)})
             check_size(key, answer.meta["size"], digests)
+            check_witnesses(key, manifest_in(answer.attributes.get(_MANIFEST)), digests)
             return answer.stream(min_chunk_size=_STREAM_BYTES)
 
         seconds = self.seconds_for(_STREAM_BYTES)

@@ -41,10 +41,12 @@ from traffic_storage.domain.verification import (
     Span,
     check_key,
     check_measured,
+    check_named,
     check_segment,
     check_size,
     check_span,
     check_whole,
+    check_witnesses,
     chunks_of,
     part_of_segment,
     segments_of,
@@ -131,6 +133,7 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
         check_key(key)
+        check_named(key, digests)
         try:
             return await self._read(key, digests)
         except BlobCorrupt as error:
@@ -159,6 +162,7 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
         check_key(key)
+        check_named(key, digests)
         try:
             await self._check(key, digests)
         except BlobCorrupt as error:
@@ -462,8 +466,9 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
         """Yield each segment of a blob that the span touches, with its checked bytes."""
         if not span.length:
             # The port promises to check that the blob exists and has its size.
-            size_bytes, _ = await self._bucket.describe(key)
+            size_bytes, summary = await self._bucket.describe(key)
             check_size(key, size_bytes, digests)
+            check_witnesses(key, manifest_in(summary), digests)
             return
         start = span.start - span.start % SEGMENT_BYTES
         stop = min(span.stop - span.stop % -SEGMENT_BYTES, digests.size_bytes)

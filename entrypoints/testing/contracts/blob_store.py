@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import ClassVar
@@ -17,6 +18,7 @@ from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.digests import SEGMENT_BYTES, Digests, digests_of
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind
+from traffic_storage.domain.manifest import segments_digest
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import (
     NEVER,
@@ -274,6 +276,54 @@ class BlobStoreContract:
             with pytest.raises(BlobCorrupt):
                 await opened(store, blob.key, expected, Span(0, size))
         assert await store.read(blob.key, blob.digests) == blob.data
+
+    @pytest.mark.parametrize("size", [10, 5 * MIB])
+    async def test_a_key_that_names_another_digest_is_corrupt(
+        self, store: BlobStore, size: int
+    ) -> None:
+        """read, open, verify, examine, lend: BlobCorrupt if the key names another digest."""
+        key, blob = random_blob(size).key, random_blob(size)
+        await store.put(key, blob.body, blob.manifest, deadline=NEVER)
+        with pytest.raises(BlobCorrupt):
+            await store.read(key, blob.digests)
+        with pytest.raises(BlobCorrupt):
+            await opened(store, key, blob.digests, Span(0, 1))
+        with pytest.raises(BlobCorrupt):
+            await store.verify(key, blob.digests)
+        lent = None
+        with suppress(BlobCorrupt):
+            async with store.lend(key, blob.digests) as body:
+                lent = body
+        assert lent is None
+        (examined,) = await store.examine([(key, blob.digests)])
+        assert isinstance(examined.error, BlobCorrupt)
+
+    @pytest.mark.parametrize(
+        "metadata", [None, f'{{"note":"{"ab" * 3000}{os.urandom(3000).hex()}"}}']
+    )
+    async def test_a_manifest_that_states_other_digests_is_corrupt(
+        self, store: BlobStore, metadata: str | None
+    ) -> None:
+        """open: BlobCorrupt if the manifest states another digest; None states nothing."""
+        data = os.urandom(5 * MIB)
+        for other, is_good in (
+            ({"stored_sha256": "0" * 64}, False),
+            ({"stored_size_bytes": 6 * MIB}, False),
+            ({"segments_sha256": "0" * 64}, False),
+            ({"segments_sha256": segments_digest(digests_of(data))}, True),
+            ({"segments_sha256": None}, True),
+        ):
+            blob = new_blob(data, metadata=metadata)
+            changed = attrs.evolve(blob.manifest, **other)  # type: ignore[arg-type]
+            await store.put(blob.key, blob.body, changed, deadline=NEVER)
+            await store.forget(blob.key)
+            for span in (Span(0, 5 * MIB), Span(MIB, MIB + 1), Span(0, 0)):
+                if is_good:
+                    got = await opened(store, blob.key, blob.digests, span)
+                    assert got == data[span.start : span.stop]
+                else:
+                    with pytest.raises(BlobCorrupt):
+                        await opened(store, blob.key, blob.digests, span)
 
     @pytest.mark.parametrize("size", [10, 200_000, 5 * MIB])
     async def test_a_read_of_damaged_bytes_is_refused(self, store: BlobStore, size: int) -> None:
