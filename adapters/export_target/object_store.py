@@ -19,7 +19,7 @@ from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import InvalidInput, NotFound, TooLarge
 from traffic_storage.domain.kept_exports import is_kept_name
-from traffic_storage.ports.errors import BlobConflict, BlobMissing
+from traffic_storage.ports.errors import BlobConflict, BlobMissing, StorageUnavailable
 from traffic_storage.ports.export_target import ExportTarget, ExportTargets
 from traffic_storage.ports.kept_exports import KeptExports
 
@@ -122,8 +122,14 @@ class ObjectTarget(ExportTarget):
         else:
             await self._check_free()
             await self._give(self._upload, _Part(None))
-            # Cancelled, an upload would leave its parts: whoever is cancelled leaves it to its end.
-            await asyncio.shield(self._upload)
+            try:
+                # Cancelled, an upload would leave its parts: whoever is cancelled leaves it to its
+                # end.
+                await asyncio.shield(self._upload)
+            except (BlobMissing, StorageUnavailable):
+                # It may have been completed all the same.
+                if not await self._is_there():
+                    raise
         return Sha256(self._hash.hexdigest())
 
     async def aclose(self) -> None:
@@ -169,8 +175,24 @@ class ObjectTarget(ExportTarget):
         try:
             with self._translated():
                 await obstore.put_async(self._s3, self._key, data, mode=mode, use_multipart=False)
-        except BlobConflict as error:
-            raise self._taken() from error
+        except (BlobConflict, StorageUnavailable) as error:
+            # The first of several requests may have written it, whatever the last one was answered.
+            if await self._is_there():
+                return
+            if isinstance(error, BlobConflict):
+                raise self._taken() from error
+            raise
+
+    async def _is_there(self) -> bool:
+        """Return whether the bucket holds the object with all the bytes that were written."""
+        found = hashlib.sha256()
+        with suppress(BlobMissing, StorageUnavailable), self._translated():
+            answer = await obstore.get_async(self._s3, self._key)
+            if answer.meta["size"] != self._size_bytes:
+                return False
+            async for piece in answer.stream(_CHUNK_BYTES):
+                await self._threads.run(found.update, piece)
+        return found.digest() == self._hash.digest()
 
     async def _uploaded(self) -> None:
         with self._translated():

@@ -21,6 +21,16 @@ from traffic_storage.ports.errors import (
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _KIND = re.compile(r"kind: (Timeout|Connect|Interrupted)\b")
+_TOLD_TO_WAIT = frozenset(
+    {
+        "429",
+        *("SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException"),
+        *("RequestLimitExceeded", "RequestThrottled", "BandwidthLimitExceeded"),
+        *("TooManyRequests", "TooManyRequestsException"),
+    }
+)
+# An answer to HEAD has no body, and so no code.
+_HEAD = re.compile(r"\bHEAD\b")
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"})
 _KINDS = {
     "Timeout": "did not answer in time",
@@ -31,6 +41,13 @@ _KINDS = {
 
 class S3Reported(Exception):
     """The cause of an error: what the S3 client obstore reported, without the server's own text."""
+
+
+class Throttled(StorageUnavailable):
+    """The server is there and asks for fewer requests: the same request succeeds later.
+
+    It did not do what was asked.
+    """
 
 
 def port_error(error: Exception, location: str, key: str, *, creates: bool) -> TrafficStorageError:
@@ -59,6 +76,11 @@ def _port_error(error: Exception, location: str, key: str, *, creates: bool) -> 
             f"there is no such bucket: {location}",
             remedy="create the bucket, or correct s3_bucket",
         )
+    if code == "NoSuchUpload":
+        return StorageUnavailable(
+            f"{location} does not know the upload of {key} in parts: it was completed, or removed",
+            remedy="send the file again",
+        )
     if isinstance(error, FileNotFoundError) and key:
         return BlobMissing(f"{location} has no blob {key}")
     if status == "416" and key:
@@ -66,6 +88,12 @@ def _port_error(error: Exception, location: str, key: str, *, creates: bool) -> 
     if isinstance(error, AlreadyExistsError | PreconditionError) and creates:
         return BlobConflict(
             f"{location} has another object under the key {key} than the request expects"
+        )
+    is_bare_503 = status == "503" and not code and bool(_HEAD.search(str(error)))
+    if is_bare_503 or not _TOLD_TO_WAIT.isdisjoint({status, code}):
+        return Throttled(
+            f"{location} asks for fewer requests ({code or status})",
+            remedy="wait a little; raise the limit of requests at the S3 service if it lasts",
         )
     if not _FULL.isdisjoint({status, code}):
         return StorageFull(

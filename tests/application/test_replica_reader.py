@@ -19,7 +19,6 @@ from traffic_storage.application.replica_reader import (
 from traffic_storage.domain.digests import (
     SEGMENT_BYTES,
     WHOLE_READ_BYTES,
-    Digests,
     Sha256,
     digests_of,
 )
@@ -223,12 +222,12 @@ async def test_a_read_that_finds_a_bad_replica_opens_an_incident(
         assert bad.key in found.details
 
 
-def exchanged(rig: Rig, file: StoredFile, data: bytes, **row: Digests) -> StoredFile:
+def exchanged(rig: Rig, row: StoredFile, data: bytes) -> StoredFile:
     """Put other bytes in place of a file in every store, and change its row in the database."""
-    for copy in file.replicas:
+    for copy in row.replicas:
         rig.at_rest[copy.tier].alter(copy.key, lambda _data: data)
-    rig.repo._files[file.file_id] = evolve(file, **row)
-    return rig.files[file.file_id]
+    rig.repo._files[row.file_id] = row
+    return row
 
 
 @READS
@@ -242,7 +241,7 @@ async def test_bytes_that_were_exchanged_together_with_the_row_are_not_served(
     rig = Rig(StorageStrategy.HYBRID, cache_item_bytes=100_000 if cached else 0)
     async with rig.running() as service:
         file = await two_copies(rig, service, content)
-        row = exchanged(rig, file, other, stored=new, content=new)
+        row = exchanged(rig, evolve(file, stored=new, content=new), other)
         await service.container.cache().put(cache_key(row), other, timedelta(hours=1))
         with pytest.raises(NoGoodReplica):
             await read(reader_of(service), row, any_replica)
@@ -261,7 +260,7 @@ async def test_segments_that_were_exchanged_together_with_the_row_are_not_served
     async with rig.running() as service:
         file = await two_copies(rig, service, LARGE)
         stored = evolve(file.stored, segments=digests_of(other).segments)
-        row = exchanged(rig, file, other, stored=stored)
+        row = exchanged(rig, evolve(file, stored=stored), other)
         with pytest.raises(NoGoodReplica):
             await streamed(reader_of(service), row)
         (one, _) = (await rig.repo.incidents(IncidentsQuery())).items
@@ -275,7 +274,7 @@ async def test_a_digest_that_was_exchanged_in_the_row_is_not_handed_out(
     """The bytes are stored as they came, so both digests in the row are the same."""
     async with rig.running() as service:
         file = await two_copies(rig, service, content)
-        row = exchanged(rig, file, content, content=digests_of(b"x" * len(content)))
+        row = exchanged(rig, evolve(file, content=digests_of(b"x" * len(content))), content)
         with pytest.raises(NoGoodReplica):
             await read(reader_of(service), row, any_replica)
         (one, _) = (await rig.repo.incidents(IncidentsQuery())).items

@@ -10,7 +10,9 @@ import pytest
 from attrs import evolve
 from botocore.session import Session
 
+from tests.support import s3_stub
 from tests.support.adapter_settings import s3_settings
+from tests.support.s3_stub import S3Stub
 from tests.support.servers import Bucket
 from traffic_storage.adapters.export_target.local_file import LocalFileTarget
 from traffic_storage.adapters.export_target.memory import InMemoryTargets
@@ -125,6 +127,23 @@ async def test_an_upload_that_is_given_up_leaves_no_parts(
 async def _parts_of(target: ExportTarget, count: int) -> None:
     for _ in range(count):
         await target.write(bytes(PART_BYTES))
+
+
+@pytest.mark.parametrize("size", [1000, PART_BYTES + 1], ids=["one request", "parts"])
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_an_object_that_was_written_although_the_answer_was_an_error_is_published(
+    s3_bucket: Bucket, s3_faults: S3Stub, no_leaks: None, size: int, overwrite: bool
+) -> None:
+    targets = Buckets(s3_bucket.at(s3_faults.endpoint))
+    large = size > PART_BYTES
+    method, query = ("POST", "uploadId*") if large else ("PUT", "*")
+    s3_faults.on(s3_stub.error_after_applying(), method=method, query=query)
+    gone = s3_stub.error(404, "NoSuchUpload")
+    s3_faults.on(gone, method=method, query=query, nth=2, times=None)
+    target = targets.open(targets.place("one"), overwrite=overwrite)
+    await target.write(os.urandom(size))
+    await target.publish()
+    await target.aclose()
 
 
 async def test_a_bucket_that_can_not_be_written_is_named(s3_bucket: Bucket) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
@@ -9,14 +10,18 @@ from typing import TypeVar
 
 from obstore.exceptions import BaseError
 
-from traffic_storage.adapters.s3.answers import port_error, silent
+from traffic_storage.adapters.s3.answers import Throttled, port_error, silent
 from traffic_storage.domain.errors import StorageUnavailable, TrafficStorageError
 
 T = TypeVar("T")
 
 _FAILURES = 3
 _LONGEST_PAUSE_SECONDS = 15.0
+# Between two requests, the first of which the server has asked to send later.
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 5.0
 _PROBE_SECONDS = 5.0
+_random = secrets.SystemRandom()
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
@@ -26,7 +31,8 @@ class Guard:
     After three failed calls in a row a background task sends the bucket a small request (probe),
     because the failures may concern single blobs. If the probe fails too, every call is refused at
     once until a probe succeeds. Only StorageUnavailable counts as a failure; BlobMissing, for
-    example, is a reply of a working bucket.
+    example, is a reply of a working bucket. So is the request to send less (SlowDown): the call is
+    made again, after growing pauses, as long as its time limit allows.
     """
 
     def __init__(
@@ -79,20 +85,43 @@ class Guard:
         *,
         creates: bool = False,
     ) -> T:
+        until = _now() + seconds
+        pause = _FIRST_WAIT_SECONDS
+        told: Throttled | None = None
+        while True:
+            failure: TrafficStorageError
+            try:
+                async with asyncio.timeout_at(until):
+                    return await self._once(call, key, creates=creates)
+            except Throttled as error:
+                failure = told = error
+            except TrafficStorageError as error:  # Some are a TimeoutError.
+                failure = error
+            except TimeoutError:
+                if told is None:
+                    self._failed()
+                failure = told or silent(self._location, seconds)
+            # Random, so that many calls do not all come again at the same time.
+            wait = pause * _random.uniform(0.5, 1.0)
+            if failure is not told or _now() + wait >= until:
+                # Raised outside the handler, so that the original error is not its context.
+                raise failure
+            _log.info("waiting, because %s", str(failure))
+            await asyncio.sleep(wait)
+            pause = min(2 * pause, _LONGEST_WAIT_SECONDS)
+
+    async def _once(self, call: Callable[[], Awaitable[T]], key: str, *, creates: bool) -> T:
         failure: TrafficStorageError
         try:
-            async with asyncio.timeout(seconds):
-                result = await call()
+            result = await call()
         except TrafficStorageError as error:
             failure = error
-        except TimeoutError:
-            failure = silent(self._location, seconds)
         except (BaseError, FileNotFoundError) as error:
             failure = port_error(error, self._location, key, creates=creates)
         else:
             self._went_well()
             return result
-        if isinstance(failure, StorageUnavailable):
+        if isinstance(failure, StorageUnavailable) and not isinstance(failure, Throttled):
             self._failed()
         else:
             self._went_well()
@@ -125,6 +154,8 @@ class Guard:
     async def _is_well(self) -> bool:
         try:
             await self._run(self._probe, _PROBE_SECONDS)
+        except Throttled:  # The server answered.
+            return True
         except StorageUnavailable as error:
             if not self._trouble:
                 _log.warning(
@@ -136,3 +167,7 @@ class Guard:
         except TrafficStorageError:  # The server answered.
             return True
         return True
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

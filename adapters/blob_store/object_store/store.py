@@ -365,8 +365,8 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
             try:
                 await self._bucket.create(key, data, manifest, until - _now())
                 return True
-            except (BlobConflict, StorageUnavailable) as error:
-                unclear = unclear or isinstance(error, StorageUnavailable)
+            except (BlobConflict, BlobMissing, StorageUnavailable) as error:
+                unclear = unclear or not isinstance(error, BlobConflict)
                 if await self._holds(key, digests):
                     return unclear
                 if tries == _CREATE_TRIES or feed.stopped or _now() + _PAUSE_SECONDS >= until:
@@ -382,9 +382,10 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
             return False
         try:
             await self._bucket.upload(key, feed, manifest, seconds)
-        except (BlobConflict, StorageUnavailable) as error:
+        except (BlobConflict, BlobMissing, StorageUnavailable) as error:
+            # BlobMissing: of the repetition of a completion that was done, and answered 500.
             if await self._holds(key, digests):
-                return isinstance(error, StorageUnavailable)
+                return not isinstance(error, BlobConflict)
             self._refuse_contradiction(error)
             raise
         size_bytes = await self._bucket.size_of(key)
@@ -410,7 +411,14 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
         return True
 
     def _refuse_contradiction(self, error: TrafficStorageError) -> None:
-        """Raise StorageUnavailable if `error` reports an object that the bucket does not find."""
+        """Raise StorageUnavailable if `error` is no answer to a write.
+
+        It reports an object that the bucket does not find, or misses one that is to be created.
+        """
+        if isinstance(error, BlobMissing):
+            raise StorageUnavailable(
+                f"{self.location} answered 404 to a write", remedy="send the file again"
+            ) from error
         if isinstance(error, BlobConflict):
             raise StorageUnavailable(
                 f"{self.location} reports that an object exists, but then does not find it"

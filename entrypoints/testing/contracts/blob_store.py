@@ -314,7 +314,7 @@ class BlobStoreContract:
             ({"segments_sha256": None}, True),
         ):
             blob = new_blob(data, metadata=metadata)
-            changed = attrs.evolve(blob.manifest, **other)  # type: ignore[arg-type]
+            changed = attrs.evolve(blob.manifest, **other)
             await store.put(blob.key, blob.body, changed, deadline=NEVER)
             await store.forget(blob.key)
             for span in (Span(0, 5 * MIB), Span(MIB, MIB + 1), Span(0, 0)):

@@ -158,8 +158,31 @@ class TestWriting:
         await stored(store, blob)
         assert await is_there(store, blob)
 
+    @pytest.mark.parametrize("code", ["NoSuchUpload", "NoSuchKey"])
+    async def test_an_upload_that_was_completed_and_then_is_unknown_is_a_success(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub, code: str
+    ) -> None:
+        """The completion was done and answered 500; its repetition finds no upload."""
+        blob = random_blob(LARGE)
+        done, gone = s3_stub.error_after_applying(), s3_stub.error(404, code)
+        s3_faults.on(done, method="POST", key=blob.key, query="uploadId*")
+        s3_faults.on(gone, method="POST", key=blob.key, query="uploadId*", nth=2)
+        await stored(store, blob)
+        assert await is_there(store, blob)
+
+    async def test_an_upload_that_is_unknown_before_it_was_completed_is_an_error(
+        self, store: ObjectStoreBlobStore, plain: ObjectStoreBlobStore, s3_faults: S3Stub
+    ) -> None:
+        blob = random_blob(LARGE)
+        s3_faults.on(
+            s3_stub.error(404, "NoSuchUpload"), method="POST", key=blob.key, query="uploadId*"
+        )
+        with pytest.raises(StorageUnavailable, match="does not know the upload"):
+            await stored(store, blob)
+        assert await is_empty(plain)
+
     @pytest.mark.parametrize("size", [1000, LARGE])
-    @pytest.mark.parametrize("fault", ["500", "503", "409", "reset"])
+    @pytest.mark.parametrize("fault", ["500", "409", "reset"])
     async def test_a_lasting_failure_is_an_error_and_nothing_is_there(
         self,
         store: ObjectStoreBlobStore,
@@ -540,6 +563,51 @@ class TestRefusals:
         await store.aclose()
 
 
+class TestThrottling:
+    """A server that asks for fewer requests is there: it is waited for."""
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(503, "SlowDown"), (429, "SlowDown"), (429, "TooManyRequests")],
+    )
+    async def test_it_is_waited_for_within_the_time_limit(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub, status: int, code: str
+    ) -> None:
+        """More often than obstore repeats a request by itself."""
+        blob, told = random_blob(1000), s3_stub.error(status, code)
+        s3_faults.on(told, method="PUT", key=blob.key, times=4)
+        s3_faults.on(told, method="GET", key=blob.key, times=4)
+        s3_faults.on(told, method="HEAD", key=blob.key, times=4)
+        await stored(store, blob)
+        assert await store.read(blob.key, blob.digests) == blob.data
+        assert (await store.head(blob.key)).size_bytes == 1000
+        assert store.unavailable_reason() == ""
+
+    async def test_an_upload_in_parts_is_waited_for(
+        self, store: ObjectStoreBlobStore, s3_faults: S3Stub
+    ) -> None:
+        blob = random_blob(LARGE)
+        s3_faults.on(s3_stub.slow_down(), method="POST", key=blob.key, query="uploads*", times=4)
+        s3_faults.on(
+            s3_stub.slow_down(), method="PUT", key=blob.key, query="partNumber=2*", times=4
+        )
+        await stored(store, blob)
+        assert await is_there(store, blob)
+
+    async def test_it_is_no_outage_if_it_lasts(
+        self, hasty: ObjectStoreBlobStore, s3_faults: S3Stub
+    ) -> None:
+        blob = await stored(hasty, random_blob(10))
+        s3_faults.on(s3_stub.slow_down(), times=None)
+        reads = [hasty.read(blob.key, blob.digests) for _ in range(5)]
+        for result in await asyncio.gather(*reads, return_exceptions=True):
+            assert isinstance(result, StorageUnavailable)
+            assert "asks for fewer requests" in result.message
+        assert hasty.unavailable_reason() == ""
+        s3_faults.clear()
+        assert await is_there(hasty, blob)
+
+
 class TestBreaker:
     async def test_it_opens_refuses_at_once_and_closes_by_itself(
         self, store: ObjectStoreBlobStore, s3_faults: S3Stub
@@ -575,7 +643,7 @@ class TestBreaker:
             (403, "AccessDenied", "credentials"),
             (409, "OperationAborted", "409"),
             (500, "InternalError", "500"),
-            (503, "SlowDown", "503"),
+            (503, "ServiceUnavailable", "503"),
         ],
     )
     async def test_what_concerns_one_object_does_not_open_it(
@@ -597,10 +665,9 @@ class TestBreaker:
         blob = await stored(store, random_blob(10))
         s3_faults.on(s3_stub.error(), method="GET", key="image/1999*", times=None)
         for _ in range(4):
+            old = random_blob(1, day=datetime(1999, 1, 1, tzinfo=UTC))
             with pytest.raises(StorageUnavailable):
-                await store.read(
-                    random_blob(1, day=datetime(1999, 1, 1, tzinfo=UTC)).key, blob.digests
-                )
+                await store.read(old.key, old.digests)
             assert await is_there(store, blob)
         assert store.unavailable_reason() == ""
 
