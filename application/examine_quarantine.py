@@ -1,7 +1,7 @@
 """ExamineQuarantine: decides what becomes of the blobs in the quarantine of a store, and does it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 
 from attrs import evolve, frozen
@@ -19,10 +19,12 @@ from traffic_storage.domain.jobs import Progress
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
+    DoubtUndone,
     Fate,
     LeaveQuarantine,
     NoteQuarantined,
     Quarantined,
+    QuarantineReason,
     QuarantineState,
     Verdict,
     examine,
@@ -67,7 +69,9 @@ class Examined:
 class ExamineQuarantine:
     """Examines every entry of a store's quarantine. `keep_for` is `quarantine_days`.
 
-    While the catalogue was loaded from a backup and awaits a rebuild, it only counts.
+    While the catalogue was loaded from a backup and awaits a rebuild, it only counts. The blobs of
+    undone attempts come last: if a file was recorded that the catalogue lacked, the catalogue is
+    older than the store, and such blobs may be acknowledged evidence too (`DoubtUndone`).
 
     Concurrent and repeated runs do no harm: the catalogue lets a blob be recorded or removed, never
     both.
@@ -104,13 +108,32 @@ class ExamineQuarantine:
         await self._stores.confirm(store_id)
         # An old catalogue does not know what was recorded again since.
         dry_run = dry_run or await self._loads.loaded() is not None
-        found, after, done = Examined(), None, 0
-        while entries := await self._catalogue.quarantined(store_id, after, PAGE):
+        found, done, undone = Examined(), 0, False
+        async for entries in self._pages(store_id):
             for entry in entries:
-                found = await self._one(entry, found, dry_run=dry_run)
-            done, after = done + len(entries), entries[-1].key
+                if entry.reason is QuarantineReason.UNDONE:
+                    undone = True
+                else:
+                    found = await self._one(entry, found, dry_run=dry_run)
+            done += len(entries)
             report(Progress(done, message="quarantine"))
+        if not undone:
+            return found
+        if found.files and not dry_run:
+            # It lacked a file that its store has: it is older than the store.
+            await self._changes.apply(DoubtUndone(store_id, self._clock.now()))
+        # Last, because what was found above may tell that they are needed.
+        async for entries in self._pages(store_id):
+            for entry in entries:
+                if entry.reason is QuarantineReason.UNDONE:
+                    found = await self._one(entry, found, dry_run=dry_run)
         return found
+
+    async def _pages(self, store_id: StoreId) -> AsyncIterator[Sequence[Quarantined]]:
+        after = None
+        while entries := await self._catalogue.quarantined(store_id, after, PAGE):
+            yield entries
+            after = entries[-1].key
 
     async def _one(self, entry: Quarantined, found: Examined, *, dry_run: bool) -> Examined:
         if await self._has_replica(entry):

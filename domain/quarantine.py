@@ -7,6 +7,7 @@ have passed, and the catalogue proves that the blob is not needed. A blob of whi
 stays, and `note` says why.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
@@ -15,6 +16,7 @@ from attrs import frozen
 
 from traffic_storage.domain.files import BlobKey, FileState, ReplicaState, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
+from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.reconcile import MIN_AGE
 
@@ -26,7 +28,7 @@ class QuarantineReason(StrEnum):
     |---|---|
     | `unrecorded` | a listing of the store has it, and no replica in the catalogue |
     | `returned` | a listing of the store has it, and its replica is recorded as deleted |
-    | `undone` | an attempt that was never committed may have written it |
+    | `undone` | an attempt that was never committed, as far as this catalogue knows, may have written it |
     """
 
     UNRECORDED = "unrecorded"
@@ -101,6 +103,29 @@ class BeginRemoval:
 
 
 @frozen
+class DoubtUndone:
+    """Make the held entries of a store with the reason `undone` ones with the reason `unrecorded`.
+
+    The keys of attempts that are in the ingest journal get such entries, too, with the time `at`.
+    For a catalogue that proved to be older than its store: what it calls an interrupted attempt may
+    have been committed and acknowledged after the backup. Such a blob is recorded again, if its
+    manifest and bytes show a file that the catalogue lacks, and is never deleted for its age.
+    """
+
+    store_id: StoreId
+    at: datetime
+
+    def entries(self, attempts: Iterable[Attempt]) -> tuple[Quarantined, ...]:
+        """Return the entries of the keys of attempts in this store."""
+        return tuple(
+            Quarantined(store_id, key, QuarantineReason.UNRECORDED, self.at)
+            for attempt in attempts
+            for store_id, key in attempt.keys
+            if store_id == self.store_id
+        )
+
+
+@frozen
 class LeaveQuarantine:
     """Delete an entry whose blob does not exist (any more), or whose key a replica has."""
 
@@ -108,7 +133,7 @@ class LeaveQuarantine:
 
 
 QuarantineChange: TypeAlias = (
-    EnterQuarantine | UndoAttempt | NoteQuarantined | BeginRemoval | LeaveQuarantine
+    EnterQuarantine | UndoAttempt | NoteQuarantined | DoubtUndone | BeginRemoval | LeaveQuarantine
 )
 
 

@@ -57,7 +57,7 @@ class Stores:
     ) -> None:
         self._repo = repo
         self._directory = Directory(configured)
-        self._identities = Identities(repo, clock, ids)
+        self._identities = Identities(repo, repo, clock, ids)
         self._capacity = Capacity(self._directory, repo, clock, parallel_puts=parallel_puts)
         self._choosing = Choosing(
             self._directory, self._capacity, strategy=strategy, thresholds=thresholds

@@ -32,7 +32,9 @@ from traffic_storage.domain.identity import (
     other_catalogue,
     unmarked,
 )
+from traffic_storage.domain.quarantine import DoubtUndone
 from traffic_storage.ports.blob_store import is_empty
+from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
 from traffic_storage.ports.errors import BlobConflict, StoreReplaced
 from traffic_storage.ports.store_identity import MarkedBlobStore
@@ -50,8 +52,9 @@ class Identities:
     The identification file is called the marker, the random token in it the incarnation.
     """
 
-    def __init__(self, registry: StoreRegistry, clock: Clock, ids: Ids) -> None:
+    def __init__(self, registry: StoreRegistry, changes: Changes, clock: Clock, ids: Ids) -> None:
         self._registry = registry
+        self._changes = changes
         self._clock = clock
         self._ids = ids
         self._proposed: dict[str, RegisteredStore] = {}
@@ -137,7 +140,9 @@ class Identities:
         """Register the store at this location as the correct one; return a text about the result.
 
         For an operator who knows that it is the correct store. The catalogue accepts the random
-        token in the store's identification file (marker). A store without this file gets one.
+        token in the store's identification file (marker). A store without this file gets one. The
+        blobs of attempts that this catalogue undid are not deleted for their age any more: if the
+        catalogue is an older backup, they may be acknowledged evidence (`DoubtUndone`).
 
         Raises:
             StorageUnavailable: the file names another catalogue, or the store can't be reached.
@@ -159,7 +164,10 @@ class Identities:
             registered = self._new_store(bound, marker.store_id)
             await self._registry.register(registered)
         await self._accept(registered, marker, location)
-        return f"{location} was adopted as the store {marker.store_id}"
+        return (
+            f"{location} was adopted as the store {marker.store_id}; run `traffic-storage rebuild` "
+            "now if the database was restored from a backup: it records what was stored since"
+        )
 
     async def is_of_backup(self, store: MarkedBlobStore) -> bool:
         """Return whether the store is this catalogue's, whose entry of it was loaded from a backup.
@@ -186,6 +194,8 @@ class Identities:
             await self._accept(registered, marker, bound.store.location)
 
     async def _accept(self, registered: RegisteredStore, marker: Marker, location: str) -> None:
+        # First, so that a crash behind it leaves nothing that would be deleted.
+        await self._changes.apply(DoubtUndone(registered.store_id, self._clock.now()))
         now = self._clock.now()
         accepted = registered.intending(marker.incarnation, now)
         await self._exchange(registered, accepted)

@@ -117,7 +117,7 @@ class IdentityMachine(RuleBasedStateMachine):
         self.is_tampered = False
 
     def _process(self, folder: InMemoryBlobStore) -> Process:
-        identities = Identities(cast("Any", Stepwise(self.repo)), self.clock, self.ids)
+        identities = Identities(cast("Any", Stepwise(self.repo)), self.repo, self.clock, self.ids)
         configured = ConfiguredStore(cast("Any", Stepwise(folder)), StoreLimits())
         return Process(identities, BoundStore(configured))
 

@@ -18,6 +18,7 @@ from tests.application.rig import (
     violation_record,
 )
 from tests.application.script import Died, Script, Step
+from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.application.recovery import BATCH
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.files import BlobKey, Tier
@@ -220,6 +221,60 @@ async def test_an_attempt_that_a_restored_catalogue_holds_is_undone_and_its_file
         assert found.files == 1
         assert (await service.read.whole("X"))[0] == film()
         assert held(rig) == set()
+
+
+async def backed_up_in_flight(rig: Rig) -> InMemoryRecordRepo:
+    """Acknowledge the file X, and return a copy of the catalogue in which it is an attempt."""
+    async with rig.running() as service:
+        rig.script.begin()
+        committing = rig.script.hold("repo.apply")
+        storing = asyncio.create_task(service.video(film(), "X"))
+        await committing.reached.wait()
+        backup = deepcopy(rig.repo)
+        committing.let_go.set()
+        assert (await storing).created
+        return backup
+
+
+async def reconciled_for_a_month(rig: Rig, service: Service) -> None:
+    for _ in range(15):
+        rig.clock.advance(timedelta(days=2))
+        await service.sweep()
+        await service.container.reconcile()(lambda _store_id, _progress: None)
+
+
+@pytest.mark.parametrize("sweeps", [False, True])
+async def test_a_store_adopted_by_an_older_catalogue_keeps_what_was_acknowledged(
+    sweeps: bool,
+) -> None:
+    """Whether the attempt was undone before the adoption, or only later."""
+    rig = Rig()
+    backup = await backed_up_in_flight(rig)
+    async with rig.running():
+        pass
+    rig.repo = backup
+    rig.clock.advance(LONG_AGO if sweeps else timedelta(seconds=1))
+    async with rig.running() as service:
+        (bound,) = [one for one in service.stores if one.configured.written]
+        assert "restored from an older backup" in bound.untrusted_reason
+        assert "traffic-storage rebuild" in await service.stores.adopt(bound)
+        await service.stores.bind()
+        await reconciled_for_a_month(rig, service)
+        assert (await service.read.whole("X"))[0] == film()
+
+
+async def test_a_catalogue_that_lacks_a_file_deletes_no_attempt_of_its_store() -> None:
+    """A backup is restored within the hour, so that only what the store has tells its age."""
+    rig = Rig()
+    backup = await backed_up_in_flight(rig)
+    async with rig.running() as service:
+        await service.video(film(2), "later")
+    backup._stores = deepcopy(rig.repo._stores)
+    rig.repo = backup
+    async with rig.running() as service:
+        await reconciled_for_a_month(rig, service)
+        assert (await service.read.whole("later"))[0] == film(2)
+        assert (await service.read.whole("X"))[0] == film()
 
 
 class LateBlobStore(RememberingBlobStore):

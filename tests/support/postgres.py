@@ -115,6 +115,23 @@ class PostgresAddress:
         self.execute(f'CREATE DATABASE "{name}" OWNER "{self.user}" TEMPLATE "{template}"')
         return self.database(name)
 
+    def copy_of(self, name: str) -> Database:
+        """A new database from `pg_dump` of another one, which may be in use; about 0.5 s."""
+        copy = self.create_database()
+        env = {**os.environ, "PGPASSWORD": self.superuser_password}
+        where = ("-h", self.host, "-p", str(self.port), "-U", _SUPERUSER)
+        dump = subprocess.run(
+            [shipped_binary("pg_dump"), *where, name], env=env, capture_output=True, check=True
+        )
+        subprocess.run(
+            [shipped_binary("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", *where, copy.name],
+            env=env,
+            input=dump.stdout,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        return copy
+
     def database(self, name: str) -> Database:
         """The connection values of the database `name`, which need not exist."""
         return Database(self.host, self.port, name, self.user, self.password)

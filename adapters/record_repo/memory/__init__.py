@@ -68,6 +68,7 @@ from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
+    DoubtUndone,
     EnterQuarantine,
     LeaveQuarantine,
     NoteQuarantined,
@@ -136,6 +137,7 @@ class InMemoryRecordRepo(
             UndoAttempt: self.undo_attempt,
             NoteQuarantined: self.note_quarantined,
             BeginRemoval: self.begin_removal,
+            DoubtUndone: self.doubt_undone,
             LeaveQuarantine: self.leave_quarantine,
             ImportRows: self._import,
             SetJournalCursor: self.set_journal_cursor,

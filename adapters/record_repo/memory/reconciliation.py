@@ -16,10 +16,12 @@ from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.journal import JournalCursor, SetJournalCursor
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
+    DoubtUndone,
     EnterQuarantine,
     LeaveQuarantine,
     NoteQuarantined,
     Quarantined,
+    QuarantineReason,
     QuarantineState,
     UndoAttempt,
 )
@@ -121,6 +123,18 @@ class InMemoryReconciliation:
         self._quarantine[entry.store_id, entry.key] = evolve(
             held, size_bytes=entry.size_bytes, file_id=entry.file_id, note=entry.note
         )
+        return True
+
+    def doubt_undone(self, change: DoubtUndone) -> bool:
+        """Apply this change."""
+        held = {
+            place: evolve(entry, reason=QuarantineReason.UNRECORDED)
+            for place, entry in self._quarantine.items()
+            if entry.store_id == change.store_id
+            and (entry.reason, entry.state) == (QuarantineReason.UNDONE, QuarantineState.HELD)
+        }
+        self._quarantine |= held
+        self._enter(change.entries(self._attempts.values()))
         return True
 
     def begin_removal(self, change: BeginRemoval) -> bool:

@@ -1,14 +1,16 @@
 """Reads of single rows, which pages and changes share."""
 
 from asyncio import gather
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
-from traffic_storage.adapters.record_repo.sql import rows, statements
+from traffic_storage.adapters.record_repo.sql import reconciliation_statements, rows, statements
 from traffic_storage.adapters.record_repo.sql.driver import Driver
 from traffic_storage.domain.files import StoredFile
 from traffic_storage.domain.identifiers import FileId, ViolationId
-from traffic_storage.domain.ingest import ClaimedIds, ExistingRows
+from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
 from traffic_storage.domain.violation import StoredViolation
+
+_PAGE = 1000
 
 
 class CatalogueReader:
@@ -39,3 +41,13 @@ class CatalogueReader:
         """Return the rows that exist under these ids."""
         files, violation = await gather(self.files(ids.files), self.violation(ids.violation))
         return ExistingRows({file.file_id: file for file in files}, violation)
+
+
+async def attempts(driver: Driver) -> AsyncIterator[Attempt]:
+    """Yield the entries of the ingest journal, page by page, ascending by id."""
+    after = ""
+    while found := await driver.read(reconciliation_statements.ATTEMPTS, [(after, _PAGE)]):
+        for row in found:
+            attempt = rows.attempt_of(row)
+            yield attempt
+            after = attempt.attempt_id

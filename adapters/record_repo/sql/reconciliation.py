@@ -6,6 +6,7 @@ from uuid import UUID
 from traffic_storage.adapters.record_repo.sql import reconciliation_statements as statements
 from traffic_storage.adapters.record_repo.sql import rows
 from traffic_storage.adapters.record_repo.sql.driver import Driver, looked_up
+from traffic_storage.adapters.record_repo.sql.reading import attempts
 from traffic_storage.adapters.record_repo.sql.statements import FILE, VIOLATION
 from traffic_storage.domain.files import BlobKey, StoredFile
 from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
@@ -62,11 +63,9 @@ class SqlReconciliation:
         return {one.violation_id: one for one in rows.violations_of(found)}
 
     async def attempted(self, store_id: StoreId, keys: Collection[BlobKey]) -> Collection[BlobKey]:
-        asked, tried, after = {(store_id, key) for key in keys}, set[BlobKey](), ""
-        while found := await self._driver.read(statements.ATTEMPTS, [(after, _PAGE)]):
-            attempts = [rows.attempt_of(row) for row in found]
-            tried |= {key for one in attempts for place, key in one.keys if (place, key) in asked}
-            after = attempts[-1].attempt_id
+        asked, tried = {(store_id, key) for key in keys}, set[BlobKey]()
+        async for attempt in attempts(self._driver):
+            tried |= {key for place, key in attempt.keys if (place, key) in asked}
         return tried
 
     async def quarantined(

@@ -29,7 +29,7 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     store,
 )
 from traffic_storage.domain.files import FileKind, ReplicaState
-from traffic_storage.domain.quarantine import QuarantineState
+from traffic_storage.domain.quarantine import QuarantineReason, QuarantineState
 
 _GONE: ColumnElement[str] = literal_column(f"'{ReplicaState.GONE}'")
 _HELD: ColumnElement[str] = literal_column(f"'{QuarantineState.HELD}'")
@@ -79,6 +79,16 @@ NOTE = Statement(
     .where(*_this_entry)
     .values(size_bytes=bindparam("size"), file_id=bindparam("of_file"), note=bindparam("words")),
     ("of_store", "of_key", "size", "of_file", "words"),
+)
+DOUBT_UNDONE = Statement(
+    update(quarantine)
+    .where(
+        quarantine.c.store == _number("of_store"),
+        quarantine.c.reason == literal_column(f"'{QuarantineReason.UNDONE}'"),
+        quarantine.c.state == _HELD,
+    )
+    .values(reason=literal_column(f"'{QuarantineReason.UNRECORDED}'")),
+    ("of_store",),
 )
 BEGIN_REMOVAL = Statement(
     update(quarantine)

@@ -16,6 +16,7 @@ from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
 from traffic_storage.domain.journal import JournalCursor, SetJournalCursor
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
+    DoubtUndone,
     EnterQuarantine,
     LeaveQuarantine,
     NoteQuarantined,
@@ -247,6 +248,30 @@ class ReconciliationContract:
         assert await repo.apply(LeaveQuarantine(entry))
         assert not await repo.apply(LeaveQuarantine(entry))
         assert await held(repo, here) == []
+
+    async def test_undone_attempts_of_one_store_are_doubted(self, repo: RecordRepo) -> None:
+        """DoubtUndone: entries and attempts of this store; not what is being deleted."""
+        here, there = await local(repo), await cloud(repo)
+        undone, removing = (
+            entry_of(new_file(here), reason=QuarantineReason.UNDONE) for _ in range(2)
+        )
+        other = entry_of(new_file(there), reason=QuarantineReason.UNDONE)
+        going_on = new_file(here)
+        keys = tuple((copy.store_id, copy.key) for copy in going_on.replicas)
+        attempt = Attempt(AttemptId(str(uuid7_at(NOON))), "test", LATER, keys)
+        await repo.begin(attempt, ClaimedIds((going_on.file_id,)))
+        await repo.apply(EnterQuarantine((undone, removing, other)))
+        await repo.apply(BeginRemoval(removing))
+
+        for _ in range(2):
+            await repo.apply(DoubtUndone(here.store_id, LATER))
+
+        doubted = evolve(undone, reason=QuarantineReason.UNRECORDED)
+        going = evolve(removing, state=QuarantineState.REMOVING)
+        tried = entry_of(going_on, seen_at=LATER)
+        found = await held(repo, here)
+        assert found == sorted((doubted, going, tried), key=lambda one: one.key)
+        assert await held(repo, there) == [other]
 
     async def test_a_blob_with_a_replica_is_not_removed(self, repo: RecordRepo) -> None:
         """BeginRemoval: a replica that was recorded since the entry was made protects the blob."""

@@ -31,6 +31,7 @@ from traffic_storage.adapters.record_repo.sql.changes.pin_snapshot import (
 from traffic_storage.adapters.record_repo.sql.changes.place_hold import PlaceHoldWriter
 from traffic_storage.adapters.record_repo.sql.changes.quarantine import (
     BeginRemovalWriter,
+    DoubtUndoneWriter,
     EnterQuarantineWriter,
     LeaveQuarantineWriter,
     NoteQuarantinedWriter,
@@ -74,6 +75,7 @@ from traffic_storage.domain.production import RecordProduction
 from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
+    DoubtUndone,
     EnterQuarantine,
     LeaveQuarantine,
     NoteQuarantined,
@@ -91,6 +93,7 @@ WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     EnterQuarantine: EnterQuarantineWriter,
     UndoAttempt: UndoAttemptWriter,
     NoteQuarantined: NoteQuarantinedWriter,
+    DoubtUndone: DoubtUndoneWriter,
     BeginRemoval: BeginRemovalWriter,
     LeaveQuarantine: LeaveQuarantineWriter,
     ImportRows: ImportRowsWriter,

@@ -6,10 +6,11 @@ from traffic_storage.adapters.record_repo.sql import reconciliation_statements a
 from traffic_storage.adapters.record_repo.sql import rows
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
-from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
+from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader, attempts
 from traffic_storage.domain.journal import SetJournalCursor
 from traffic_storage.domain.quarantine import (
     BeginRemoval,
+    DoubtUndone,
     EnterQuarantine,
     LeaveQuarantine,
     NoteQuarantined,
@@ -63,6 +64,26 @@ class NoteQuarantinedWriter(ChangeWriter[NoteQuarantined]):
     @override
     async def refused(self, change: NoteQuarantined, refused: Refused) -> bool:
         return False
+
+
+class DoubtUndoneWriter(ChangeWriter[DoubtUndone]):
+    """Changes the reason of the entries of undone attempts; inserts those of the other attempts.
+
+    An attempt that begins after the journal was read is no older one, so it need not be known.
+    """
+
+    @override
+    def __init__(self, driver: Driver, read: CatalogueReader) -> None:
+        self._driver = driver
+
+    async def write(self, change: DoubtUndone) -> Write | None:
+        entries = change.entries([one async for one in attempts(self._driver)])
+        doubting = Step(statements.DOUBT_UNDONE, ((change.store_id,),))
+        return Write((*([_entering(entries)] if entries else []), doubting), grows=bool(entries))
+
+    @override
+    async def refused(self, change: DoubtUndone, refused: Refused) -> bool:
+        raise refused
 
 
 class BeginRemovalWriter(ChangeWriter[BeginRemoval]):
