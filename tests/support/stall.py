@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from typing import cast
 
 from tests.support.proxy import Proxy, reset
 
@@ -20,6 +21,8 @@ class StallProxy(Proxy):
         self._target = (host, port)
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._pumps: set[asyncio.Task[None] | None] = set()
+        self._forgotten: set[asyncio.Task[None] | None] = set()
         self._latency_seconds = 0.0
         self._bytes_per_second = math.inf
 
@@ -31,6 +34,13 @@ class StallProxy(Proxy):
         self._call(self._listen())
         self._loop.call_soon_threadsafe(self._flowing.clear)
         self._call(asyncio.sleep(0))
+
+    def forget(self) -> None:
+        """Take in what the connections there are send, and hand none of it on; new ones work."""
+        self._call(self._forget_all())
+
+    async def _forget_all(self) -> None:
+        self._forgotten |= self._pumps
 
     def forward(self) -> None:
         """Back to normal: listen, hand on, no delay, no throttle."""
@@ -74,7 +84,11 @@ class StallProxy(Proxy):
             far_writer.close()
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        own = cast("asyncio.Task[None] | None", asyncio.current_task())
+        self._pumps.add(own)
         while piece := await source.read(65_536):
+            if own in self._forgotten:
+                continue
             await asyncio.sleep(self._latency_seconds + len(piece) / self._bytes_per_second)
             await self._flowing.wait()
             sink.write(piece)

@@ -27,7 +27,11 @@ from traffic_storage.adapters.record_repo.sql.pool import (
     seconds_until,
 )
 from traffic_storage.adapters.record_repo.sql.postgres_backup import run_script, write_script
-from traffic_storage.adapters.record_repo.sql.postgres_errors import is_lost, translating
+from traffic_storage.adapters.record_repo.sql.postgres_errors import (
+    is_ended_early,
+    is_lost,
+    translating,
+)
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
@@ -58,6 +62,13 @@ PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "ji
 Every statement is answered from an index, whatever its arguments, so one plan for each is enough.
 Without these settings, a plan that was made for empty tables could scan them when they are full.
 """
+
+# So that a firewall does not forget an idle connection. On a Unix socket they have no effect.
+_KEEP_ALIVE = {
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+}
 
 # A server may be set to acknowledge a commit before it is flushed to disk; here it must be flushed.
 _DURABLE = """
@@ -101,8 +112,15 @@ class PostgresDriver(CsvDriver):
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._settings = settings
-        self._readers = Pool(self._connect, settings.pool_size)
-        self._writers = Pool(self._connect_to_write, settings.writers)
+        self._readers = Pool(
+            self._connect,
+            settings.pool_size,
+            seconds=settings.timeout_seconds,
+            keeps_cancelled=True,
+        )
+        self._writers = Pool(
+            self._connect_to_write, settings.writers, seconds=settings.timeout_seconds
+        )
         self._commits = GroupCommit(
             self._writers,
             writers=settings.writers,
@@ -119,7 +137,8 @@ class PostgresDriver(CsvDriver):
             try:
                 return await self._fetch(text.sql, args, deadline)
             except Exception as error:
-                if not is_lost(error):
+                # What took too long once is not asked again: that would only add to the load.
+                if is_ended_early(error) or not is_lost(error):
                     raise
                 # The server may have restarted since the connection was used last.
                 return await self._fetch(text.sql, args, deadline, fresh=True)
@@ -241,7 +260,12 @@ class PostgresDriver(CsvDriver):
             statement_cache_size=_MOST_STATEMENTS,
             # Pages that merge many ranges are longer than asyncpg keeps by default.
             max_cacheable_statement_size=0,
-            server_settings={"application_name": "traffic-storage", **PLANNER, **settings},
+            server_settings={
+                "application_name": "traffic-storage",
+                **PLANNER,
+                **_KEEP_ALIVE,
+                **settings,
+            },
         )
         try:
             async with asyncio.timeout(seconds):

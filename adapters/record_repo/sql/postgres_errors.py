@@ -1,5 +1,6 @@
 """Translates errors of PostgreSQL and asyncpg. No message contains a secret."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from asyncpg.exceptions import (
     InvalidCachedStatementError,
     OperatorInterventionError,
     PostgresConnectionError,
+    QueryCanceledError,
     TransactionRollbackError,
 )
 
@@ -56,6 +58,11 @@ def is_lost(error: BaseException) -> bool:
         )
         or getattr(error, "sqlstate", None) == _IDLE_IN_TRANSACTION
     )
+
+
+def is_ended_early(error: BaseException) -> bool:
+    """Return whether a command was cancelled, or not done in time; its connection may be good."""
+    return isinstance(error, TimeoutError | QueryCanceledError | asyncio.CancelledError)
 
 
 def is_harmless(error: BaseException) -> bool:

@@ -414,6 +414,58 @@ class TestCallers:
             assert _connections(postgres, database) <= settings.pool_size + settings.writers
         await _until_none_are_connected(postgres, database)
 
+    @pytest.mark.parametrize("ends", ["timed out", "cancelled"])
+    async def test_a_slow_read_costs_no_connection_and_is_not_repeated(
+        self, postgres: PostgresAddress, database: Database, ends: str
+    ) -> None:
+        seconds = 1.5 if ends == "timed out" else PATIENT_SECONDS
+        settings = settings_of(database, seconds, pool_size=4)
+        async with opened(settings) as repo, _locked(database, "violation") as other:
+            # What is slow at first is the opening of connections.
+            await asyncio.gather(*(repo.usage() for _ in range(8)))
+            before = _readers(postgres, database)
+            started = time.monotonic()
+            slow = asyncio.ensure_future(repo.violations(ViolationQuery()))
+            await _until_one_waits(other)
+            if ends == "cancelled":
+                slow.cancel()
+            (error,) = await asyncio.gather(slow, return_exceptions=True)
+            wanted = CatalogueUnavailable if ends == "timed out" else asyncio.CancelledError
+            assert isinstance(error, wanted)
+            assert time.monotonic() - started < seconds + SLACK
+            await asyncio.gather(*(repo.usage() for _ in range(8)))
+            assert _readers(postgres, database) == before
+
+    async def test_a_connection_that_a_firewall_forgot_costs_no_request(
+        self, database: Database, postgres_proxy: StallProxy
+    ) -> None:
+        async with opened(settings_of(database.at(postgres_proxy.port), 6.0)) as repo:
+            place = await local(repo)
+            await asyncio.gather(*(repo.usage() for _ in range(8)))
+            postgres_proxy.forget()
+            await asyncio.gather(*(repo.usage() for _ in range(4)))
+            attempt, unit = await begun(repo, place)
+            postgres_proxy.forget()
+            await repo.apply(CommitUnit(attempt.attempt_id, unit))
+
+    async def test_a_slow_command_is_not_taken_for_a_forgotten_connection(
+        self, postgres: PostgresAddress, database: Database
+    ) -> None:
+        async with opened(settings_of(database, 8.0)) as repo:
+            await asyncio.gather(*(repo.usage() for _ in range(8)))
+            before = _readers(postgres, database)
+            async with _locked(database, "violation") as other:
+                slow = asyncio.ensure_future(repo.violations(ViolationQuery()))
+                await _until_one_waits(other)
+                # Until the server was asked about it by a connection that is closed again.
+                async with asyncio.timeout(PATIENT_SECONDS):
+                    while _readers(postgres, database) == before:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                    while _readers(postgres, database) != before:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+            assert not (await slow).items
+            assert _readers(postgres, database) == before
+
     async def test_refused_writes_of_a_group_open_no_connections(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -760,6 +812,27 @@ def _connections(postgres: PostgresAddress, database: Database) -> int:
     return int(
         postgres.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database.name}'")
     )
+
+
+def _readers(postgres: PostgresAddress, database: Database) -> set[str]:
+    """The numbers of the connections of the service to a database."""
+    found = postgres.execute(
+        f"SELECT pid FROM pg_stat_activity WHERE datname = '{database.name}' "
+        "AND application_name = 'traffic-storage'"
+    )
+    return {*found.split()}
+
+
+@asynccontextmanager
+async def _locked(
+    database: Database, table: str
+) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    other = await asyncpg.connect(database.dsn)
+    try:
+        await other.execute(f"BEGIN; LOCK TABLE {table}")
+        yield other
+    finally:
+        await other.close()
 
 
 async def _until_none_are_connected(postgres: PostgresAddress, database: Database) -> None:
