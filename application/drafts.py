@@ -90,6 +90,18 @@ class Draft:
             return f"its SHA-256 is {existing.content.sha256}, not {self.content.sha256}"
         return ""
 
+    def other_labels(self, existing: StoredFile) -> str:
+        """Name the labels of this draft that a stored file does not have; empty if it has them all.
+
+        A label that this draft lacks is no difference: a caller who repeats a call may say less. The
+        original name and `historic` are no labels: they do not say what the file shows.
+        """
+        return ", ".join(
+            name
+            for name in ("device_id", "violation_id", "captured_at", "metadata")
+            if getattr(self, name) not in (None, getattr(existing, name))
+        )
+
     def can_replace_copies_of(self, existing: StoredFile) -> bool:
         """Return whether the bytes of this draft equal the stored bytes of a file.
 

@@ -36,7 +36,7 @@ class StoreFiles:
     Errors of all methods:
         InvalidInput (also as TooLarge, UnsupportedMedia, UndecodableMedia, DigestMismatch): the
             input is invalid; every wrong field is named.
-        Conflict: the id has other content.
+        Conflict: the id has other content or labels.
         StorageFull, StorageUnavailable: no store accepts the file.
         CatalogueUnavailable: the database can't be reached.
     """

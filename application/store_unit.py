@@ -150,7 +150,8 @@ class StoreUnit:
         When a store fails, the remaining stores of the strategy are tried.
 
         Raises (nothing becomes visible, except possibly with OutcomeUnknown):
-            Conflict: one of the ids has other content.
+            Conflict: one of the ids has other content, or other labels (device, violation, time of
+                capture, metadata).
             NoGoodReplica: a file is known but has no good replica, and the given bytes differ from
                 its recorded bytes.
             Sealed: this service is read only, and lacks something of `unit`.
@@ -438,7 +439,7 @@ def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
     """Return the drafts (files to be stored) that are not stored yet or have no good replica left.
 
     Raises:
-        Conflict: an id has other content, or belongs to a file or violation that is not available.
+        Conflict: an id has other content or labels, or belongs to a file or violation that is not available.
         NoGoodReplica: a file has no good replica, and the draft's bytes differ from the recorded
             bytes.
     """
@@ -458,6 +459,8 @@ def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
         is_record = theirs is not None and draft.kind is FileKind.METADATA
         if not is_record and (difference := draft.difference(known)):
             raise Conflict("file", draft.file_id, difference)
+        if not is_record and (labels := draft.other_labels(known)):
+            raise Conflict("file", draft.file_id, f"{labels}, and labels never change", labels=True)
         if known.readable:
             continue
         if draft.can_replace_copies_of(known):

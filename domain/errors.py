@@ -100,13 +100,21 @@ class Conflict(TrafficStorageError):
     """The id already belongs to a file or violation with other content, which is not overwritten.
 
     `what` is `file` or `violation`, `identifier` its id; `difference` states in words how the
-    stored content differs from the content that the caller sent.
+    stored content differs from the content that the caller sent. With `labels`, the content is the
+    same, and what the caller says about it (its labels) differs.
     """
 
-    def __init__(self, what: str, identifier: str, difference: str) -> None:
+    def __init__(
+        self, what: str, identifier: str, difference: str, *, labels: bool = False
+    ) -> None:
         super().__init__(
-            f"{what} {identifier!r} exists already with other content: {difference}",
-            remedy="use another id, or send the same content that is stored under this id",
+            f"{what} {identifier!r} exists already with other {'labels' if labels else 'content'}: "
+            f"{difference}",
+            remedy=(
+                "store it under another file_id, or leave out the labels that differ"
+                if labels
+                else "use another id, or send the same content that is stored under this id"
+            ),
         )
         self.what = what
         self.identifier = identifier

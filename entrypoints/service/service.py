@@ -188,7 +188,7 @@ class StorageService:
         Raises:
             InvalidInput: the image or an attribute is not valid, or the bytes contradict the
                 declared type or digest.
-            Conflict: a file with this id and other content exists.
+            Conflict: a file with this id and other content or labels exists.
             StorageFull, StorageUnavailable: no store accepts the file.
         """
         return await self._files.store_image(
@@ -224,7 +224,7 @@ class StorageService:
         Raises:
             InvalidInput: the bytes are not a complete file in a supported video container; or as
                 in `store_image`.
-            Conflict: a file with this id and other content exists.
+            Conflict: a file with this id and other content or labels exists.
             StorageFull, StorageUnavailable: no store accepts the file.
         """
         return await self._files.store_video(
@@ -255,7 +255,7 @@ class StorageService:
 
         Raises:
             InvalidInput: `data` contains NaN or a type that JSON lacks; or as in `store_image`.
-            Conflict: a file with this id and other content exists.
+            Conflict: a file with this id and other content or labels exists.
             StorageFull, StorageUnavailable: no store accepts the file.
         """
         return await self._files.store_metadata(

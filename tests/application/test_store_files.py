@@ -253,6 +253,30 @@ async def test_other_content_under_the_same_id_is_a_conflict_and_nothing_changes
     assert (rig.attempts, rig.findings()) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("given", "other", "named"),
+    [
+        ({"device_id": "cam-1"}, {"device_id": "cam-2"}, "device_id"),
+        ({}, {"violation_id": "V001"}, "violation_id"),
+        ({"violation_id": "V001"}, {"violation_id": "V002"}, "violation_id"),
+        ({}, {"captured_at": NOON}, "captured_at"),
+        ({"captured_at": NOON}, {"captured_at": NOON - timedelta(seconds=1)}, "captured_at"),
+        ({"metadata": {"lane": 1}}, {"metadata": {"lane": 2}}, "metadata"),
+        ({}, {"device_id": "cam-1", "metadata": {"lane": 2}}, "device_id, metadata"),
+    ],
+)
+async def test_other_labels_under_the_same_id_are_a_conflict_that_names_them(
+    given: dict[str, Any], other: dict[str, Any], named: str
+) -> None:
+    async with Rig(StorageStrategy.HYBRID).running() as service:
+        stored = await service.image(picture(), "X", **given)
+        with pytest.raises(Conflict, match=f"exists already with other labels: {named}, and"):
+            await service.image(picture(), "X", **other)
+        assert await service.find.file("X") == stored.file
+        for fewer in ({}, given):
+            assert (await service.image(picture(), "X", **fewer)).file == stored.file
+
+
 async def test_an_array_is_known_by_its_pixels_whatever_the_encoder_does() -> None:
     async with Rig().running() as service:
         store = service.container.store_files().image

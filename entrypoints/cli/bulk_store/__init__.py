@@ -64,7 +64,7 @@ async def store_all(paths: Sequence[Path], request: StoreRequest, session: Sessi
     batch = _Batch(session.container(settings), settings, request)
     async with opened(batch.container):
         failures = await _store_files(files, batch)
-        if request.attributes.violation_id is not None:
+        if request.attributes.violation_id is not None and len(failures) < len(files):
             await _note_unknown_violation(
                 batch.container, ViolationId(request.attributes.violation_id)
             )

@@ -235,6 +235,16 @@ def test_an_id_that_holds_other_content_is_refused(shell: Shell, evidence: Path)
     assert "exists already with other content" in result.err
 
 
+def test_a_label_that_is_not_taken_is_no_promise(shell: Shell, evidence: Path) -> None:
+    stored = "store", evidence / "2026" / "0.jpg", "--file-id", "F1"
+    shell(*stored)
+
+    result = shell(*stored, "--violation-id", "V7", code=6)
+
+    assert "other labels: violation_id" in result.err
+    assert "once it is stored" not in result.err
+
+
 def test_the_kind_may_be_said(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(video(seconds=0.2))
 
