@@ -26,16 +26,18 @@ class ViolationFiles:
     Attributes:
         own: its image, video and metadata file, in this order, as far as they exist.
         others: a page of the other files with its id, newest receipt first.
+        is_first: whether this page is the first one.
     """
 
     violation: StoredViolation
     own: tuple[StoredFile, ...]
     others: Page[StoredFile]
+    is_first: bool = True
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """The violation's own files, followed by the other files of the page."""
-        return (*self.own, *self.others.items)
+        """The other files of the page; before those of the first page, the violation's own files."""
+        return (*self.own, *self.others.items) if self.is_first else self.others.items
 
 
 class Find:
@@ -110,7 +112,10 @@ class Find:
         own = [await self._own_file(file_id, found) for file_id in _own_ids(violation)]
         others = tuple(file for file in page.items if file.file_id not in _own_ids(violation))
         return ViolationFiles(
-            violation, tuple(file for file in own if file is not None), Page(others, page.next)
+            violation,
+            tuple(file for file in own if file is not None),
+            Page(others, page.next),
+            is_first=after is None,
         )
 
     async def _deletion(self, file_id: FileId) -> Deletion | None:

@@ -460,7 +460,9 @@ def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
         if not is_record and (difference := draft.difference(known)):
             raise Conflict("file", draft.file_id, difference)
         if not is_record and (labels := draft.other_labels(known)):
-            raise Conflict("file", draft.file_id, f"{labels}, and labels never change", labels=True)
+            raise Conflict(
+                "file", draft.file_id, f"{labels}, and labels never change", cause="labels"
+            )
         if known.readable:
             continue
         if draft.can_replace_copies_of(known):
@@ -487,11 +489,13 @@ def _must_be_available(existing: ExistingRows) -> None:
     violation = existing.violation
     if violation and violation.state is not ViolationState.AVAILABLE:
         since = violation.state_at or violation.received_at
-        raise Conflict("violation", violation.violation_id, _deleted(violation.state, since))
+        told = _deleted(violation.state, since)
+        raise Conflict("violation", violation.violation_id, told, cause="deletion")
     for file in existing.files.values():
         if file.state is not FileState.AVAILABLE:
             since = file.state_at or file.created_at
-            raise Conflict("file", file.file_id, _deleted(file.state, since))
+            told = _deleted(file.state, since)
+            raise Conflict("file", file.file_id, told, cause="deletion")
 
 
 def _deleted(state: FileState | ViolationState, since: datetime) -> str:

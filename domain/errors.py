@@ -4,8 +4,9 @@ The message of an error states the cause, and its `remedy` states what to do. No
 secret. The HTTP status and the exit code of each class are defined in `entrypoints/`.
 """
 
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Literal, Self
 
 from attrs import frozen
 
@@ -96,25 +97,42 @@ class TooLarge(InvalidInput):
     """The input has more bytes or pixels than the configuration allows."""
 
 
+_CONFLICTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "content": (
+            " with other content",
+            "use another id, or send the same content that is stored under this id",
+        ),
+        "labels": (
+            " with other labels",
+            "store it under another file_id, or leave out the labels that differ",
+        ),
+        "deletion": ("", "use another id; what is tombstoned and not purged can be undeleted"),
+    }
+)
+"""Cause of a conflict → how its message and its remedy read."""
+
+
 class Conflict(TrafficStorageError):
     """The id already belongs to a file or violation with other content, which is not overwritten.
 
     `what` is `file` or `violation`, `identifier` its id; `difference` states in words how the
-    stored content differs from the content that the caller sent. With `labels`, the content is the
-    same, and what the caller says about it (its labels) differs.
+    stored content differs from the content that the caller sent. By `cause`, the content may be the
+    same too: what the caller says about it (its labels) differs, or it is deleted.
     """
 
     def __init__(
-        self, what: str, identifier: str, difference: str, *, labels: bool = False
+        self,
+        what: str,
+        identifier: str,
+        difference: str,
+        *,
+        cause: Literal["content", "labels", "deletion"] = "content",
     ) -> None:
+        how, remedy = _CONFLICTS[cause]
         super().__init__(
-            f"{what} {identifier!r} exists already with other {'labels' if labels else 'content'}: "
-            f"{difference}",
-            remedy=(
-                "store it under another file_id, or leave out the labels that differ"
-                if labels
-                else "use another id, or send the same content that is stored under this id"
-            ),
+            f"{what} {identifier!r} exists already{how}: {difference}",
+            remedy=remedy,
         )
         self.what = what
         self.identifier = identifier

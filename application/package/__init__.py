@@ -131,7 +131,7 @@ class MakePackage:
             found = await self._find.violation_with_files(violation_id, after=after)
             if not principal.may_access(found.violation.record.device_id):
                 raise NotFound("violation", violation_id)
-            files += found.files if after is None else found.others.items
+            files += found.files
             after = found.others.next
             if after is None:
                 visible = [one for one in files if principal.may_access(one.device_id)]

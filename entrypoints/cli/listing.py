@@ -139,8 +139,7 @@ def say_violation(
         ],
     )
     if more:
-        name = violation["violation_id"]
-        note(f"there are more files: `files --violation-id {name} --all` lists all of them")
+        note(f"there are more files: --all shows all, --limit up to {MAX_LIMIT} others")
 
 
 def say_file(file: StoredFileView, zone: ZoneInfo) -> None:

@@ -78,25 +78,42 @@ async def list_violations(
 
 
 @app.command
-async def show(violation_id: str, /, *, json: AsJson = False, session: Shared) -> None:
-    """Show one violation with its files.
+async def show(
+    violation_id: str,
+    /,
+    *,
+    limit: int = 100,
+    every: Annotated[Flag, Parameter(name="--all")] = False,
+    json: AsJson = False,
+    session: Shared,
+) -> None:
+    """Show one violation with its own files, followed by the others that name it.
 
     Parameters
     ----------
     violation_id:
         The id of the violation.
+    limit:
+        How many of the other files to show at most, from 1 to 1000; the latest received first.
+    every:
+        Show all files that name it; --limit is ignored.
     json:
-        Print one JSON object.
+        Print one JSON object; "more" says whether there are more files.
     """
+    from traffic_storage.domain.query import MAX_LIMIT
     from traffic_storage.entrypoints.cli.listing import say_violation
     from traffic_storage.entrypoints.views import file_view, violation_view
 
     settings = session.settings()
     async with opened_to_read(session.container(settings)) as container:
-        found = await container.find().violation_with_files(violation_id)
-    violation = violation_view(found.violation)
-    files = [file_view(file) for file in found.files]
+        find = container.find().violation_with_files
+        found = await find(violation_id, limit=MAX_LIMIT if every else limit)
+        files = [file_view(file) for file in found.files]
+        while every and found.others.next is not None:
+            found = await find(violation_id, after=found.others.next)
+            files += map(file_view, found.files)
+    violation, more = violation_view(found.violation), found.others.next is not None
     if json:
-        say_json({"violation": violation, "files": files})
+        say_json({"violation": violation, "files": files, "more": more})
     else:
-        say_violation(violation, files, more=found.others.next is not None, zone=settings.zone)
+        say_violation(violation, files, more=more, zone=settings.zone)

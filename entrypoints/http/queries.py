@@ -32,6 +32,7 @@ from traffic_storage.entrypoints.http.request_body import (
     AsgiRequest,
     known_principal,
     principal_of,
+    reference_of,
     request_id_of,
 )
 from traffic_storage.entrypoints.http.responses import JsonResponse, json_bytes, send_json
@@ -39,6 +40,7 @@ from traffic_storage.entrypoints.http.schemas import (
     Checks,
     FileFilters,
     FilesPage,
+    PageQuery,
     UrlQuery,
     ViolationFilters,
     ViolationIdText,
@@ -145,19 +147,33 @@ class GetViolation:
         self,
         request: Request,
         violation_id: Annotated[ViolationIdText, Path(examples=["V001"])],
+        query: Annotated[PageQuery, Query()],
     ) -> Response:
-        """Return the violation and all files that name it, oldest first."""
+        """Return the violation, its own files, and then the others that name it, the latest first.
+
+        The Link header has the URL of the next page, which has only others.
+        """
         principal = known_principal(request.scope)
-        with hiding_deleted(principal):
-            found = await self._find.violation_with_files(violation_id)
+        checks = Checks([])
+        after = checks.optional(query.cursor, Cursor.from_text)
+        limit = 100 if query.limit is None else query.limit
+        with checks, hiding_deleted(principal):
+            found = await self._find.violation_with_files(violation_id, limit=limit, after=after)
         if not principal.may_access(found.violation.record.device_id):
             raise NotFound("violation", violation_id)
         visible = [file for file in found.files if principal.may_access(file.device_id)]
+        following = found.others.next.to_text() if found.others.next else None
+        headers = {}
+        if following is not None:
+            path = f"/violations/{violation_id}?{urlencode({'limit': limit, 'cursor': following})}"
+            headers["link"] = f'<{reference_of(request.scope, path)}>; rel="next"'
         return JsonResponse(
             {
                 "violation": violation_view(found.violation),
                 "files": [file_view(file) for file in visible],
-            }
+                "next_cursor": following,
+            },
+            headers=headers,
         )
 
 

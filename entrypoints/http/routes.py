@@ -341,6 +341,7 @@ def _violations(parts: Parts) -> list[StorageRoute]:
             errors=(*_QUERYING, NotFound, Deleted),
             response_model=ViolationWithFilesView,
             response_description="the violation",
+            responses={200: {"headers": _headers(Link="the next page, if there is one")}},
         ),
     ]
 

@@ -738,10 +738,15 @@ class HoldsPage(TypedDict):
 
 
 class ViolationWithFilesView(TypedDict):
-    """A violation and all files that name it, oldest first."""
+    """A violation, its own files, and a page of the others that name it, the latest received first.
+
+    Its own files are in the first page only, before the others and beyond the limit. `next_cursor`
+    is null on the last page.
+    """
 
     violation: ViolationView
     files: list[StoredFileView]
+    next_cursor: str | None
 
 
 class AccessUrlView(TypedDict):

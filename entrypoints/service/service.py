@@ -46,6 +46,8 @@ from traffic_storage.entrypoints.views import (
     StoredFileView,
     SyncView,
     ViolationView,
+    file_view,
+    violation_view,
 )
 
 
@@ -429,13 +431,30 @@ class StorageService:
         """Return a violation and the files with its `violation_id`.
 
         The violation's own image, video and metadata file come first. At most 1,000 other files
-        follow, the latest received first; `find_files` with `violation_id` returns all in pages.
+        follow, the latest received first; `find_violation_files` returns all in pages.
 
         Raises:
             InvalidInput: `violation_id` is malformed.
             NotFound: no violation has this id.
         """
-        return await self._violations.get(violation_id)
+        found = await self._violations.get(violation_id)
+        return violation_view(found.violation), [file_view(file) for file in found.files]
+
+    async def find_violation_files(
+        self, violation_id: str, limit: int = 100, *, after: Cursor | None = None
+    ) -> Page[StoredFileView]:
+        """Return a page of the files with this `violation_id`, the violation's own files first.
+
+        `page.items` are its own image, video and metadata file (in the first page, beyond `limit`),
+        and at most `limit` other files (1 to 1,000), the latest received first. Pass `page.next` as
+        `after` to get the next page; it is None on the last page.
+
+        Raises:
+            InvalidInput: `violation_id` is malformed, or `limit` is out of range.
+            NotFound: no violation has this id.
+        """
+        found = await self._violations.get(violation_id, limit, after)
+        return Page(tuple(map(file_view, found.files)), found.others.next)
 
     async def place_hold(
         self,

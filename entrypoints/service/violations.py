@@ -5,10 +5,11 @@
 
 from datetime import datetime
 
+from traffic_storage.application.find import ViolationFiles
 from traffic_storage.application.inputs import Source
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.pixels import ChannelOrder, Pixels
-from traffic_storage.domain.query import Cursor, Page, ViolationQuery
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, Page, ViolationQuery
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.service.arguments import (
     LeftOut,
@@ -90,8 +91,11 @@ class Violations:
         page = await use_cases.find().violations(query)
         return Page(tuple(violation_view(violation) for violation in page.items), page.next)
 
-    async def get(self, violation_id: str) -> tuple[ViolationView, list[StoredFileView]]:
-        """Implement `StorageService.get_violation`."""
+    async def get(
+        self, violation_id: str, limit: int = MAX_LIMIT, after: Cursor | None = None
+    ) -> ViolationFiles:
+        """Implement `StorageService.get_violation` and `find_violation_files`."""
+        if after is not None:
+            check_type("after", after, Cursor)
         use_cases = await self._parts.started()
-        found = await use_cases.find().violation_with_files(violation_id)
-        return violation_view(found.violation), [file_view(file) for file in found.files]
+        return await use_cases.find().violation_with_files(violation_id, limit=limit, after=after)

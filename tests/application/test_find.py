@@ -73,6 +73,11 @@ async def test_its_own_files_come_first_however_many_others_name_a_violation() -
         while True:
             assert [file.file_id for file in found.own] == own
             others += [file.file_id for file in found.others.items]
+            before = own if found is first else []
+            assert [file.file_id for file in found.files] == [
+                *before,
+                *(file.file_id for file in found.others.items),
+            ]
             if found.others.next is None:
                 break
             found = await service.find.violation_with_files(

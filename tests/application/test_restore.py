@@ -53,7 +53,8 @@ async def test_a_deleted_file_is_not_stored_again(
         deleted = evolve(rig.files[X], state=state, state_at=rig.clock.now())
         rig.repo._files[X] = deleted
         with pytest.raises(
-            Conflict, match=f"it has been {state} since .*; its id can't be used again"
+            Conflict,
+            match=f"exists already: it has been {state} since .*; its id can't be used again",
         ):
             await service.video(FILM, "X")
         assert rig.files[X] == deleted

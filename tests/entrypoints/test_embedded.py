@@ -148,6 +148,14 @@ async def test_a_violation_comes_with_every_file_that_names_it(storage: Any) -> 
 
     assert violation["violation_id"] == "V001"
     assert {file["file_id"] for file in files} == {"V001~image", "V001~metadata", "M"}
+    await storage.store_metadata({"vehicles": 8}, "N", metadata={"violation_id": "V001"})
+    page = await storage.find_violation_files("V001", 1)
+    assert [file["file_id"] for file in page.items[:2]] == ["V001~image", "V001~metadata"]
+    others = [file["file_id"] for file in page.items[2:]]
+    while page.next is not None:
+        page = await storage.find_violation_files("V001", 1, after=page.next)
+        others += [file["file_id"] for file in page.items]
+    assert others == ["N", "M"]
     with pytest.raises(NotFound, match="V404"):
         await storage.get_violation("V404")
     with pytest.raises(InvalidInput, match="violation_id"):

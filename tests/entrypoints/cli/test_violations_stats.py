@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +155,22 @@ def test_one_is_shown_with_its_files(stored: Shell) -> None:
     assert '{"location": "Main St"}' in out
     assert as_json["violation"]["vehicle_class"] == "van"
     assert [file["file_id"] for file in as_json["files"]] == ["V004~metadata"]
+
+
+def test_its_own_files_are_shown_before_some_or_all_that_name_it(
+    stored: Shell, tmp_path: Path
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.json").write_text(f'{{"n": {number}}}')
+        stored("store", tmp_path / f"{number}.json", "--violation-id", "V004")
+
+    some = stored("violations", "show", "V004", "--limit", "2")
+    every = stored("violations", "show", "V004", "--all", "--json").value
+
+    assert "V004~metadata" in some.out
+    assert "there are more files" in some.err
+    assert [len(every["files"]), every["more"]] == [4, False]
+    assert every["files"][0]["file_id"] == "V004~metadata"
 
 
 @pytest.mark.parametrize(("violation_id", "code"), [("V999", 4), ("V1~image", 2), ("..", 2)])

@@ -205,6 +205,28 @@ async def test_a_file_may_name_a_violation_that_comes_later(client: httpx.AsyncC
     assert {"V001~image", "V001~metadata"} < set(ids)
 
 
+async def test_a_violation_is_told_with_its_own_files_and_pages_of_the_others(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.post("/violations", files={"image_file": IMAGE}, data=RECORD)
+    for number in range(3):
+        named = {"violation_id": "V001", "file_id": f"F{number}"}
+        await client.post("/files/upload/image", files={"file": IMAGE}, data=named)
+    url: str | None = "/violations/V001?limit=2"
+    pages: list[list[str]] = []
+    while url:
+        page = await client.get(url)
+        assert page.json()["violation"]["violation_id"] == "V001"
+        pages.append([file["file_id"] for file in page.json()["files"]])
+        url = page.links["next"]["url"] if "next" in page.links else None
+        assert (url is None) is (page.json()["next_cursor"] is None)
+    assert pages[0][:2] == ["V001~image", "V001~metadata"]
+    assert [file for names in pages for file in names][2:] == ["F2", "F1", "F0"]
+    assert len(pages) > 1
+    for wrong in ("limit=0", "limit=1001", "cursor=x"):
+        problem(await client.get(f"/violations/V001?{wrong}"), 422, "invalid-input")
+
+
 async def test_violations_are_found_page_by_page(client: httpx.AsyncClient) -> None:
     for number in range(5):
         data = {
