@@ -73,9 +73,9 @@ class _Announcing(uvicorn.Server):
 def _protocol(name: str) -> type[HttpToolsProtocol]:
     if name == "floor":
         return HttpToolsProtocol
-    from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
+    from traffic_storage.entrypoints.http.protocol import StorageProtocol
 
-    return Protocol
+    return StorageProtocol
 
 
 def _app(name: str, settings: dict[str, Any]) -> ASGIApp:

@@ -16,7 +16,6 @@ from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note
 from traffic_storage.entrypoints.cli.session import Shared, load_container
-from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
 from traffic_storage.entrypoints.logs import LogFormat, LogLevel
 
 if TYPE_CHECKING:
@@ -100,11 +99,20 @@ def run_server(
 ) -> ExitCode:
     """Serve on a socket until Ctrl-C or SIGTERM; call `announce` once requests are accepted."""
     from traffic_storage.entrypoints.http import create_storage_app
+    from traffic_storage.entrypoints.http.connections import ConnectionLimits, raise_file_limit
+    from traffic_storage.entrypoints.http.protocol import StorageProtocol
 
+    # Databases, buckets and stored files need files, too.
+    most = raise_file_limit() * 2 // 5
     server = _Server(
         uvicorn.Config(
             create_storage_app(settings),
-            http=Protocol,
+            http=StorageProtocol.limited(
+                ConnectionLimits(most=most, stall_seconds=settings.request_idle_timeout_seconds)
+            ),
+            ws="none",
+            # A burst is accepted whole, before the connections that are too many are closed.
+            backlog=min(_BACKLOG, most),
             proxy_headers=False,
             server_header=False,
             access_log=False,

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import build as build
     from traffic_storage.entrypoints.container import running as running
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
+    from traffic_storage.entrypoints.http.protocol import StorageProtocol as StorageProtocol
     from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
     from traffic_storage.entrypoints.service.exporter import DataExporter as DataExporter
     from traffic_storage.entrypoints.service.lifecycle import (
@@ -121,6 +122,7 @@ __all__ = [
     "Severity",
     "StorageConfig",
     "StorageFull",
+    "StorageProtocol",
     "StorageService",
     "StorageStrategy",
     "StorageUnavailable",
@@ -190,6 +192,7 @@ _PLACES = {
     "Page": "traffic_storage.domain.query:Page",
     "StorageConfig": "traffic_storage.entrypoints.settings:StorageConfig",
     "StorageFull": "traffic_storage.domain.errors:StorageFull",
+    "StorageProtocol": "traffic_storage.entrypoints.http.protocol:StorageProtocol",
     "StorageService": "traffic_storage.entrypoints.service.service:StorageService",
     "StorageStrategy": "traffic_storage.domain.placement:StorageStrategy",
     "StorageUnavailable": "traffic_storage.domain.errors:StorageUnavailable",

@@ -11,7 +11,8 @@ import uvicorn
 from attrs import define
 from starlette.types import ASGIApp
 
-from traffic_storage.entrypoints.cli.uvicorn_protocol import Protocol
+from traffic_storage.entrypoints.http.connections import ConnectionLimits
+from traffic_storage.entrypoints.http.protocol import StorageProtocol
 
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.01
@@ -31,9 +32,17 @@ class Reply:
 class LiveServer:
     """A server on a free port of 127.0.0.1, as `serve` runs it; leaves signal handlers alone."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: ConnectionLimits = StorageProtocol.limits, keep_alive: int = 5
+    ) -> None:
         config = uvicorn.Config(
-            app, http=Protocol, log_config=None, access_log=False, lifespan="on"
+            app,
+            http=StorageProtocol.limited(limits),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_keep_alive=keep_alive,
         )
         self._server = uvicorn.Server(config)
         # With its protocol named, or asyncio would not switch delays of small packets off.
