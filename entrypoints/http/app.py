@@ -121,7 +121,7 @@ def create_storage_app(
 
 def _parts(container: Container, settings: StorageConfig, metrics: RequestMetrics) -> Parts:
     runtime = container.runtime()
-    pace = Pace(settings.request_idle_timeout_seconds, settings.min_upload_bytes_per_second)
+    pace = _pace(settings)
     ingest = Ingest(
         store_files=container.store_files(),
         store_evidence=container.store_evidence(),
@@ -182,6 +182,10 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
     )
 
 
+def _pace(settings: StorageConfig) -> Pace:
+    return Pace(settings.request_idle_timeout_seconds, settings.min_upload_bytes_per_second)
+
+
 def _add_middleware(
     app: FastAPI,
     settings: StorageConfig,
@@ -195,7 +199,9 @@ def _add_middleware(
     app.add_middleware(Authentication, policy=policy, application=app)
     app.add_middleware(ProblemHandler)
     public_path = urlsplit(settings.public_url).path
-    app.add_middleware(RequestContext, metrics=metrics, public_path=public_path)
+    app.add_middleware(
+        RequestContext, metrics=metrics, pace=_pace(settings), public_path=public_path
+    )
 
 
 def _lifespan(

@@ -16,7 +16,7 @@ from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.digests import WHOLE_READ_BYTES
 from traffic_storage.domain.errors import AccessDenied, NotFound
 from traffic_storage.domain.files import StoredFile
-from traffic_storage.domain.media import SUFFIXES
+from traffic_storage.domain.media import ACCEPTED_IMAGES, ACCEPTED_VIDEOS, SUFFIXES
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.http.digest_fields import digest_field
@@ -34,11 +34,13 @@ ACCESS_CACHING = b"private, no-store"
 # Each hand-out of evidence is verified and recorded; a cached copy would be neither.
 EVIDENCE_CACHING = b"no-store"
 
-# The minimum that a browser needs to display an image or play a video as a page of its own.
-_POLICY = (
+# The minimum that a browser needs to display an image or play a video as a page of its own. A sandbox
+# makes the origin of that page opaque, and the browser's player could not load the video.
+_MEDIA_POLICY = (
     b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; "
-    b"frame-ancestors 'none'; sandbox"
+    b"frame-ancestors 'none'"
 )
+_OTHER_POLICY = _MEDIA_POLICY + b"; sandbox"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._\-~@+=]")
 _MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
 
@@ -227,7 +229,7 @@ def _headers(
     yield b"accept-ranges", b"bytes"
     yield b"cache-control", caching
     yield b"content-disposition", _attachment(file) if as_download else _disposition(file)
-    yield b"content-security-policy", _POLICY
+    yield b"content-security-policy", _policy(file)
     yield b"repr-digest", digest
     if verdict is Verdict.WHOLE:
         yield b"content-digest", digest
@@ -237,6 +239,12 @@ def _headers(
     if caching == ACCESS_CACHING:
         # Pages of other origins may embed the content of an access URL.
         yield b"cross-origin-resource-policy", b"cross-origin"
+
+
+def _policy(file: StoredFile) -> bytes:
+    """Return the policy of a file; only checked images and videos are not in a sandbox."""
+    is_media = file.content_type in ACCEPTED_IMAGES or file.content_type in ACCEPTED_VIDEOS
+    return _MEDIA_POLICY if is_media else _OTHER_POLICY
 
 
 def _disposition(file: StoredFile) -> bytes:

@@ -7,7 +7,8 @@ The order from the outermost is `RequestContext`, `ProblemHandler`, `Authenticat
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from secrets import token_hex
 from time import perf_counter
@@ -21,15 +22,18 @@ from traffic_storage.entrypoints.http.metrics import RequestMetrics
 from traffic_storage.entrypoints.http.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
 from traffic_storage.entrypoints.http.request_body import (
     AsgiRequest,
+    Pace,
     body_of,
     header_of,
     note_public_path,
     note_request_id,
     principal_of,
     request_id_of,
+    route_path,
 )
 from traffic_storage.entrypoints.http.responses import send_whole
 from traffic_storage.entrypoints.http.security.access import noted_access
+from traffic_storage.entrypoints.http.security.authentication import ANYONE, LOCAL
 
 logger = logging.getLogger("traffic_storage.http")
 
@@ -43,6 +47,7 @@ _DEFAULT_HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+PIECE_BYTES = 65_536
 _LINGER_BYTES = 8 * 1024 * 1024
 _LINGER_SECONDS = 3.0
 _POLICY_VIOLATION = 1008
@@ -51,13 +56,20 @@ _POLICY_VIOLATION = 1008
 class RequestContext:
     """Adds an id to every request and security headers to every response, logs and counts the request.
 
+    Bodies are sent in pieces of at most 64 KiB, each when the client has taken most of the one before:
+    the server keeps no large response of a request that has ended. Within the application, sending
+    raises `ClientGone` if the client does not take a piece in time.
+
     The log line has the id, method, path, status, size, duration, principal and client address. It
     never contains a query or an access token.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: RequestMetrics, public_path: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, *, metrics: RequestMetrics, pace: Pace, public_path: str = ""
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._pace = pace
         self._public_path = public_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +99,9 @@ class RequestContext:
                 message = {**message, "body": b""}
             else:
                 size += len(message.get("body", b""))
+                if len(message.get("body", b"")) > PIECE_BYTES:
+                    await _send_pieces(send, message, self._pace)
+                    return
             await send(message)
 
         with logged_as(request_id=request_id):
@@ -147,18 +162,24 @@ class ProblemHandler:
 
 
 class ConcurrencyLimit:
-    """Limits the number of concurrent requests. Further requests get status 503."""
+    """Limits the number of concurrent requests. Further requests get status 503.
+
+    No client can take the whole: all signed links together take at most a half, one link a quarter,
+    and the principal of one API key three quarters; each at least one request.
+    """
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self._app = app
         self._limit = limit
         self._running = 0
+        self._shares: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on.
 
         Raises:
-            Crowded: `limit` counted requests are in progress.
+            Crowded: `limit` counted requests are in progress, or the share of links, of this link or
+                of the principal.
         """
         access = noted_access(scope)
         if scope["type"] != "http" or (access is not None and not access.counted):
@@ -166,11 +187,31 @@ class ConcurrencyLimit:
             return
         if self._running >= self._limit:
             raise Crowded(self._limit)
+        shares = dict(self._shares_of(scope))
+        for share, most in shares.items():
+            if self._shares[share] >= most:
+                raise Crowded(most)
         self._running += 1
+        self._shares.update(shares.keys())
         try:
             await self._app(scope, receive, send)
         finally:
             self._running -= 1
+            for share in shares:
+                self._shares[share] -= 1
+                if not self._shares[share]:
+                    del self._shares[share]
+
+    def _shares_of(self, scope: Scope) -> Iterator[tuple[str, int]]:
+        """Yield the shares in which a request counts, with their limits."""
+        path = route_path(scope)
+        if path.startswith(ACCESS_PREFIX):
+            yield ACCESS_PREFIX, max(1, self._limit // 2)
+            yield path, max(1, self._limit // 4)
+            return
+        principal = principal_of(scope)
+        if principal is not None and principal is not LOCAL and principal is not ANYONE:
+            yield principal.name, max(1, self._limit * 3 // 4)
 
 
 class Starting:
@@ -204,6 +245,23 @@ class Starting:
         if self._attempt is None or self._attempt.done():
             self._attempt = asyncio.ensure_future(self._start())
         await asyncio.shield(self._attempt)
+
+
+async def _send_pieces(send: Send, message: Message, pace: Pace) -> None:
+    """Send a body message in pieces.
+
+    Raises:
+        ClientGone: the client did not take a piece within `pace.idle_seconds`.
+    """
+    body: bytes = message.get("body", b"")
+    for start in range(0, max(1, len(body)), PIECE_BYTES):
+        stop = start + PIECE_BYTES
+        more = stop < len(body) or message.get("more_body", False)
+        try:
+            async with asyncio.timeout(pace.idle_seconds):
+                await send({**message, "body": body[start:stop], "more_body": more})
+        except TimeoutError as stalled:
+            raise ClientGone from stalled
 
 
 async def _answer(request: AsgiRequest, problem: Problem) -> None:

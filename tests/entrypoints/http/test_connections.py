@@ -4,16 +4,24 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from hashlib import sha256
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
+from attrs import evolve
+from starlette.types import Message, Receive, Scope, Send
 
 from tests.entrypoints.http.evidence import IMAGE
 from tests.entrypoints.http.live import Connection, LiveServer
+from tests.support.media import video_of
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.http.connections import ConnectionLimits
+from traffic_storage.entrypoints.http.errors import ClientGone
+from traffic_storage.entrypoints.http.metrics import RequestMetrics
+from traffic_storage.entrypoints.http.middleware import RequestContext
+from traffic_storage.entrypoints.http.request_body import Pace
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
 
@@ -253,6 +261,85 @@ class TestAhead:
             came = await rest(connection)
             assert came.startswith(b"HTTP/1.1 200")
             assert came.count(b"HTTP/1.1") == 1
+
+
+async def test_no_link_and_no_key_takes_all(settings: StorageConfig) -> None:
+    keys = {name: f"ts_{name * 43}" for name in "ab"}
+    settings = evolve(
+        settings,
+        max_concurrent_requests=8,
+        api_keys=[f"{name}:{sha256(key.encode()).hexdigest()}" for name, key in keys.items()],
+    )
+    app = create_storage_app(container=in_memory_container(StorageStrategy.LOCAL_ONLY, settings))
+
+    async def statuses(live: LiveServer, client: httpx.AsyncClient, most: int, path: str) -> None:
+        """Take a path on `most` connections that read nothing; one more is refused."""
+        held = [await live.connect() for _ in range(most)]
+        for connection in held:
+            connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            authorization = client.headers["authorization"]
+            await connection.send(connection.head("GET", path, Authorization=authorization))
+        async with asyncio.timeout(60):
+            while (answer := await client.head(path)).status_code != 503:
+                pass
+        assert answer.headers["retry-after"] == "1"
+        stalled.extend(held)
+
+    stalled: list[Connection] = []
+    async with LiveServer(app) as live, AsyncExitStack() as stack:
+        one, other = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=live.url, headers={"Authorization": f"Bearer {key}"}, timeout=60
+                )
+            )
+            for key in keys.values()
+        ]
+        links = []
+        for file_id in ("u", "v"):
+            await one.put(
+                f"/files/{file_id}/content",
+                content=video_of(15_000_000) + file_id.encode(),
+                headers={"Content-Type": "video/mp4"},
+            )
+            url = (await one.get(f"/files/{file_id}/url")).json()["url"]
+            links.append(url[url.index("/access/") :])
+        await statuses(live, one, 2, links[0])
+        assert (await one.head(links[1])).status_code == 200
+        await statuses(live, one, 2, links[1])
+        await statuses(live, one, 4, "/files/u")
+        assert (await other.get("/healthz")).status_code == 200
+        for connection in stalled[-2:]:
+            connection.abort()
+        async with asyncio.timeout(60):
+            while (await other.head("/files/u")).status_code != 200:
+                pass
+        for connection in stalled:
+            connection.abort()
+
+
+async def test_a_large_response_is_sent_in_pieces_that_are_taken_in_time() -> None:
+    whole = bytes(range(256)) * 1024
+    taken: list[bytes] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": whole})
+
+    async def take(message: Message) -> None:
+        taken.append(message.get("body", b""))
+        if len(taken) == 4:
+            await asyncio.Event().wait()
+
+    async def never() -> Message:
+        raise AssertionError
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    context = RequestContext(app, metrics=RequestMetrics(), pace=Pace(idle_seconds=0.05))
+    with pytest.raises(ClientGone):
+        await context(scope, never, take)
+    assert [len(piece) for piece in taken[1:]] == [65_536] * 3
+    assert whole.startswith(b"".join(taken))
 
 
 class Endless:
