@@ -128,6 +128,7 @@ from traffic_storage.entrypoints.analysis_files import analyses
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
 from traffic_storage.entrypoints.settings.profiles_file import configured_profiles
 from traffic_storage.entrypoints.settings.retention_file import configured_rules
+from traffic_storage.entrypoints.settings.rules import S3Credentials, S3Encryption
 from traffic_storage.entrypoints.signing import SigningKey
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock, Ids
@@ -281,8 +282,8 @@ class _Places(ExportTargets):
         if not settings.cloud_configured:
             raise InvalidInput.of(
                 "output_path",
-                f"{place} is in a bucket, and s3_access_key or s3_secret_key is missing",
-                "set both, or give a file",
+                f"{place} is in a bucket, and no credentials of S3 are given",
+                "set s3_access_key and s3_secret_key, or s3_credentials, or give a file",
             )
         from traffic_storage.adapters.export_target.object_store import ObjectTargets
 
@@ -342,20 +343,35 @@ def _cloud_stores(
 def _bucket(settings: StorageConfig, clock: Clock, route: BucketRoute) -> MarkedBlobStore:
     from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore
 
-    return ObjectStoreBlobStore(_s3_settings(settings, route), clock)
+    reached = evolve(_s3_settings(settings, route), prefix=settings.s3_prefix or "")
+    return ObjectStoreBlobStore(reached, clock)
 
 
 def _s3_settings(settings: StorageConfig, route: BucketRoute) -> "S3Settings":
+    from traffic_storage.adapters.s3.credentials import AwsCredentials
     from traffic_storage.adapters.s3.settings import S3Settings
 
+    is_aws = settings.s3_credentials is S3Credentials.AWS
     return S3Settings(
         bucket=route.bucket,
         region=route.region or settings.s3_region,
         endpoint=route.endpoint or settings.s3_endpoint,
         access_key=_text(settings.s3_access_key),
         secret_key=_text(settings.s3_secret_key),
+        session_token=_text(settings.s3_session_token),
+        aws=AwsCredentials() if is_aws else None,
+        virtual_hosted=settings.s3_virtual_hosted_style,
+        checksum_headers=settings.s3_checksum_headers,
+        conditional_writes=settings.s3_conditional_writes,
+        ca_file=settings.s3_ca_file,
+        encryption=_S3_ENCRYPTIONS[settings.s3_encryption],
+        kms_key=settings.s3_kms_key,
         timeout_seconds=settings.s3_timeout_seconds,
     )
+
+
+_S3_ENCRYPTIONS = {None: None, S3Encryption.S3: "AES256", S3Encryption.KMS: "aws:kms"}
+"""The names of the encryptions in the requests to S3."""
 
 
 def _snapshot_store(settings: StorageConfig, clock: Clock) -> SnapshotStore:

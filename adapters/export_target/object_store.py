@@ -171,7 +171,11 @@ class ObjectTarget(ExportTarget):
         raise self._taken()
 
     async def _put(self, data: bytes) -> None:
-        mode: obstore.PutMode = "overwrite" if self._overwrite else "create"
+        is_asked = not (self._overwrite or self._settings.conditional_writes)
+        if is_asked:
+            await self._check_free()
+        is_over = self._overwrite or is_asked
+        mode: obstore.PutMode = "overwrite" if is_over else "create"
         try:
             with self._translated():
                 await obstore.put_async(self._s3, self._key, data, mode=mode, use_multipart=False)

@@ -1,6 +1,6 @@
 """`StorageConfig`: every setting of the system with its default, its rule and its description."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from os import PathLike
 from pathlib import Path
@@ -148,6 +148,20 @@ class StorageConfig:
         converter=rules.as_secret,
         metadata=described(_SECRET, "secret key of the S3 service"),
     )
+    s3_session_token: Secret | None = field(
+        default=None,
+        converter=rules.as_secret,
+        metadata=described(_SECRET, "token of temporary keys of the S3 service"),
+    )
+    s3_credentials: rules.S3Credentials = field(
+        default=rules.S3Credentials.KEYS,
+        converter=rules.as_credentials,
+        metadata=described(
+            rules.word_of(rules.S3Credentials),
+            "keys: the settings s3_access_key and s3_secret_key; aws: the variables AWS_*, a profile, "
+            "web identity, or the role of the machine",
+        ),
+    )
     s3_bucket: str = setting(
         "traffic-evidence", rules.BUCKET, "bucket for devices that no entry of s3_buckets matches"
     )
@@ -159,6 +173,40 @@ class StorageConfig:
             rules.ROUTES,
             "buckets for patterns of device ids; the first entry that matches a device applies",
         ),
+    )
+    s3_prefix: str | None = setting(
+        None, rules.PREFIX, "part of each bucket that is used; unset: all of it"
+    )
+    s3_virtual_hosted_style: bool = setting(
+        False, rules.SWITCH, "whether the bucket is a part of the host's name, not of the path"
+    )
+    s3_ca_file: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=described(
+            rules.FILE, "PEM file of authorities that are trusted for S3 beside the system's"
+        ),
+    )
+    s3_encryption: rules.S3Encryption | None = field(
+        default=None,
+        converter=rules.as_encryption,
+        metadata=described(
+            rules.word_of(rules.S3Encryption),
+            "encryption that the S3 service is asked for (SSE-S3 or SSE-KMS); unset: that of the bucket",
+        ),
+    )
+    s3_kms_key: str | None = setting(
+        None, rules.KMS_KEY, "key of s3_encryption kms; unset: the account's own"
+    )
+    s3_checksum_headers: bool = setting(
+        True,
+        rules.SWITCH,
+        "whether an upload states its SHA-256 in a header; without, it is read back",
+    )
+    s3_conditional_writes: bool = setting(
+        True,
+        rules.SWITCH,
+        "whether the S3 service is asked to refuse an overwrite (If-None-Match)",
     )
     s3_timeout_seconds: float = setting(30.0, _SECONDS, "longest wait for a response of S3")
 
@@ -576,7 +624,8 @@ class StorageConfig:
     def snapshot_bucket(self) -> str | None:
         """The bucket of snapshots and the part of it, `bucket/part`; None: they are on disk."""
         if self.snapshot_location is None:
-            return f"{self.s3_bucket}/snapshots" if self.cloud_configured else None
+            part = f"{self.s3_prefix}/snapshots" if self.s3_prefix else "snapshots"
+            return f"{self.s3_bucket}/{part}" if self.cloud_configured else None
         bucket = self.snapshot_location.removeprefix(_S3)
         return None if bucket == self.snapshot_location else bucket
 
@@ -614,7 +663,8 @@ class StorageConfig:
     @property
     def cloud_configured(self) -> bool:
         """Whether the settings include a cloud tier."""
-        return bool(self.s3_access_key and self.s3_secret_key)
+        has_keys = bool(self.s3_access_key and self.s3_secret_key)
+        return has_keys or self.s3_credentials is rules.S3Credentials.AWS
 
     @property
     def redis(self) -> "RedisAddress | None":
@@ -676,9 +726,13 @@ class StorageConfig:
         """
         if not strategy.needs_cloud or self.cloud_configured:
             return None
+        names = [name for name in _S3_KEYS if getattr(self, name) is None]
+        if len(names) == len(_S3_KEYS):
+            why = f"{strategy} needs a cloud tier"
+            return ConfigurationError([_without_credentials(why)])
         return ConfigurationError(
             FieldProblem(name, f"is missing, and {strategy} needs a cloud tier", f"set {name}")
-            for name in ("s3_access_key", "s3_secret_key")
+            for name in names
         )
 
     @property
@@ -736,8 +790,9 @@ class StorageConfig:
     def _location_contradictions(self) -> Iterator[FieldProblem]:
         for name in ("snapshot_location", "export_location"):
             if str(getattr(self, name)).startswith(_S3) and not self.cloud_configured:
-                message = "is in a bucket, and s3_access_key or s3_secret_key is missing"
-                yield FieldProblem(name, message, "set both, or name a folder")
+                message = "is in a bucket, and no credentials of S3 are given"
+                remedy = "set s3_access_key and s3_secret_key, or s3_credentials, or name a folder"
+                yield FieldProblem(name, message, remedy)
         yield from self._folders_of_the_store()
         bucket, _, part = (self.export_bucket or "").partition("/")
         if bucket and bucket in self.buckets_of_evidence and part.partition("/")[0] != "exports":
@@ -758,6 +813,18 @@ class StorageConfig:
                     message = f"is in {str(folder)!r}, a folder of the service itself"
                     yield FieldProblem(name, message, "name another folder, best on another disk")
 
+    def _contradictions_of_s3(self, given: Collection[str]) -> Iterator[FieldProblem]:
+        given_of_s3 = [name for name in _OF_S3 if name in given]
+        is_aws = "s3_credentials" in given and self.s3_credentials is rules.S3Credentials.AWS
+        if given_of_s3 and not is_aws and not any(name in given for name in _S3_KEYS):
+            yield _without_credentials(f"given are {', '.join(given_of_s3)}")
+        if is_aws and (keys := [name for name in (*_S3_KEYS, "s3_session_token") if name in given]):
+            yield FieldProblem(
+                "s3_credentials", f"contradicts {', '.join(keys)}", "leave out one of the two"
+            )
+        if self.s3_kms_key is not None and self.s3_encryption is not rules.S3Encryption.KMS:
+            yield FieldProblem("s3_kms_key", "needs s3_encryption kms", 'set s3_encryption = "kms"')
+
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}
         yield from _beside_redis_url(given)
@@ -768,6 +835,7 @@ class StorageConfig:
             given |= {"redis_host"}
         if by_url is not None and by_url.tls:
             given |= {"redis_tls"}
+        yield from self._contradictions_of_s3(given)
         for needed, causes in _NEEDS.items():
             if needed not in given and (found := [name for name in causes if name in given]):
                 others = ", ".join(found)
@@ -817,7 +885,17 @@ def rule_of(attribute: "Attribute[Any]") -> Rule:
     return rule
 
 
-_OF_S3 = ("s3_endpoint", "s3_bucket", "s3_region", "s3_buckets")
+def _without_credentials(why: str) -> FieldProblem:
+    """Return the problem that S3 is to be used, and no credentials are named."""
+    return FieldProblem(
+        "s3_credentials",
+        f"must be aws where no keys of S3 are given; {why}",
+        'set both keys, or s3_credentials = "aws" for those that the tools of AWS use',
+    )
+
+
+_S3_KEYS = ("s3_access_key", "s3_secret_key")
+_OF_S3 = ("s3_endpoint", "s3_bucket", "s3_region", "s3_buckets", "s3_prefix")
 _NEEDS = {
     "db_host": ("db_name", "db_user", "db_password", "db_port"),
     "db_name": ("db_host",),
@@ -833,8 +911,8 @@ _NEEDS = {
     ),
     "redis_tls": ("redis_ca_file",),
     "redis_password": ("redis_username",),
-    "s3_access_key": ("s3_secret_key", *_OF_S3),
-    "s3_secret_key": ("s3_access_key", *_OF_S3),
+    "s3_access_key": ("s3_secret_key", "s3_session_token"),
+    "s3_secret_key": ("s3_access_key", "s3_session_token"),
 }
 """Maps each required setting to the settings that need it."""
 

@@ -96,6 +96,30 @@ class Rule:
         return f", not {found if isinstance(value, str) else f'of type {type(value).__name__}'}"
 
 
+class S3Credentials(StrEnum):
+    """Where the credentials of S3 come from.
+
+    Attributes:
+        KEYS: the settings `s3_access_key` and `s3_secret_key`.
+        AWS: what the tools of AWS use: variables, a profile, web identity, the role of the machine.
+    """
+
+    KEYS = "keys"
+    AWS = "aws"
+
+
+class S3Encryption(StrEnum):
+    """The encryption that the S3 service is asked for with each object.
+
+    Attributes:
+        S3: with keys of the service (SSE-S3).
+        KMS: with a key of the service's key management (SSE-KMS).
+    """
+
+    S3 = "s3"
+    KMS = "kms"
+
+
 @frozen
 class BucketRoute:
     """The bucket for files of devices whose id matches a shell pattern.
@@ -230,6 +254,10 @@ LOCATION = text(
     1024,
 )
 REGION = text("the name of a region", r"[A-Za-z0-9\-]+", 64)
+KMS_KEY = text("the id or the ARN of a key", r"[A-Za-z0-9:/_\-]+", 2048)
+PREFIX = text(
+    "the part of a bucket, such as evidence/north", r"[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*"
+)
 PATTERN = text("a pattern of device ids such as cam_north_*", ".+", 1024)
 API_KEY = Rule("a line that `traffic-storage keys new` prints", inner=_key_problems)
 API_KEYS = list_of(API_KEY, _are_distinct, ", no name and no digest twice")
@@ -275,6 +303,14 @@ def without_slash(value: Text) -> Text:
 
 def as_strategy(value: StorageStrategy | str | None) -> StorageStrategy | None:
     return _word(StorageStrategy, value)
+
+
+def as_credentials(value: S3Credentials | str) -> S3Credentials:
+    return _word(S3Credentials, value)
+
+
+def as_encryption(value: S3Encryption | str | None) -> S3Encryption | None:
+    return None if value is None else _word(S3Encryption, value)
 
 
 def as_format(value: ImageFormat | str) -> ImageFormat:

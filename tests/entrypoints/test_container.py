@@ -67,7 +67,7 @@ def test_an_adapter_of_an_unknown_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_strategy_needs_a_bucket_unless_a_store_is_given(tmp_path: Path) -> None:
     settings = StorageConfig(local_base_path=tmp_path)
-    with pytest.raises(ConfigurationError, match="s3_access_key"):
+    with pytest.raises(ConfigurationError, match="s3_credentials"):
         build(settings, "HYBRID")
     cloud = InMemoryBlobStore(CLOCK, tier=Tier.CLOUD, location="memory:/cloud")
     assert build(settings, "HYBRID", cloud_stores=[(cloud, None)]).strategy() == "HYBRID"

@@ -278,9 +278,14 @@ def test_a_wrong_part_of_a_route_is_named() -> None:
         ({"db_host": "db", "db_name": "n"}, {"db_user"}),
         ({"s3_access_key": "k"}, {"s3_secret_key"}),
         ({"s3_secret_key": "k"}, {"s3_access_key"}),
-        ({"s3_endpoint": "http://s3"}, {"s3_access_key", "s3_secret_key"}),
-        ({"s3_bucket": "evidence"}, {"s3_access_key", "s3_secret_key"}),
-        ({"s3_buckets": [("a*", "north")]}, {"s3_access_key", "s3_secret_key"}),
+        ({"s3_endpoint": "http://s3"}, {"s3_credentials"}),
+        ({"s3_bucket": "evidence"}, {"s3_credentials"}),
+        ({"s3_buckets": [("a*", "north")]}, {"s3_credentials"}),
+        ({"s3_prefix": "a/b"}, {"s3_credentials"}),
+        ({"s3_session_token": "t"}, {"s3_access_key", "s3_secret_key"}),
+        (CLOUD | {"s3_credentials": "aws"}, {"s3_credentials"}),
+        (CLOUD | {"s3_kms_key": "k"}, {"s3_kms_key"}),
+        (CLOUD | {"s3_kms_key": "k", "s3_encryption": "s3"}, {"s3_kms_key"}),
         ({"redis_port": 6380}, {"redis_host"}),
         ({"redis_password": "p"}, {"redis_host"}),
         ({"redis_cluster": True}, {"redis_host"}),
@@ -508,7 +513,8 @@ def test_a_strategy_that_needs_a_cloud_names_the_missing_settings(
     with pytest.raises(ConfigurationError, match=strategy) as caught:
         StorageConfig(strategy=strategy).effective_strategy()
 
-    assert set(told(caught.value)) == {"s3_access_key", "s3_secret_key"}
+    assert set(told(caught.value)) == {"s3_credentials"}
+    assert StorageConfig(s3_credentials="aws").missing_for(strategy) is None
     assert StorageConfig(**CLOUD).missing_for(strategy) is None  # type: ignore[arg-type]
 
 

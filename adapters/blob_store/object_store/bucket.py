@@ -17,7 +17,7 @@ from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.domain.manifest import manifest_in
 from traffic_storage.domain.verification import check_size, check_witnesses
-from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
+from traffic_storage.ports.errors import BlobConflict, BlobCorrupt, BlobMissing, StorageUnavailable
 
 T = TypeVar("T")
 
@@ -81,9 +81,15 @@ class Bucket:
     async def create(self, key: str, data: bytes, manifest: str, seconds: float) -> None:
         """Write an object in one request; raise BlobConflict if the object exists."""
         attributes = {_MANIFEST: manifest} if manifest else {}
+        mode: obstore.PutMode = "create"
+        if not self._settings.conditional_writes:
+            # Keys are unique, so that nobody else writes an object of this one meanwhile.
+            if await self.size_of(key) is not None:
+                raise BlobConflict(f"{self.location} has an object under the key {key} already")
+            mode = "overwrite"
         await self._guard.run(
             lambda: obstore.put_async(
-                self._s3, key, data, mode="create", attributes=attributes, use_multipart=False
+                self._s3, key, data, mode=mode, attributes=attributes, use_multipart=False
             ),
             seconds,
             key,
@@ -175,7 +181,7 @@ class Bucket:
                 f"{self.location} sent {key} incompletely: {size_bytes} bytes are missing"
             )
 
-    async def size_of(self, key: BlobKey) -> int | None:
+    async def size_of(self, key: str) -> int | None:
         """Return the size of an object in bytes; None if the bucket reports that it is missing."""
 
         async def call() -> int:
@@ -231,7 +237,13 @@ class Bucket:
         async def call() -> Note:
             options: obstore.GetOptions = {"range": (0, limit_bytes)}
             answer = await obstore.get_async(self._s3, name, options=options)
-            return Note(bytes(await answer.bytes_async()), answer.meta["e_tag"])
+            text = bytes(await answer.bytes_async())
+            if text.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+                raise StorageUnavailable(
+                    f"{self.location} is no S3 service: it answers with a web page",
+                    remedy="correct s3_endpoint: it may name the port of a web console",
+                )
+            return Note(text, answer.meta["e_tag"])
 
         try:
             return await self._guard.run(call, self._settings.timeout_seconds, name)
@@ -250,10 +262,13 @@ class Bucket:
         Raises:
             BlobConflict: the entity tag of the object is not `e_tag`.
         """
+        mode: obstore.PutMode = {"e_tag": e_tag}
+        if not self._settings.conditional_writes:
+            if await self._e_tag_of(name) != e_tag:
+                raise BlobConflict(f"{self.location} has another object {name} than expected")
+            mode = "overwrite"
         await self._guard.run(
-            lambda: obstore.put_async(
-                self._s3, name, text, mode={"e_tag": e_tag}, use_multipart=False
-            ),
+            lambda: obstore.put_async(self._s3, name, text, mode=mode, use_multipart=False),
             self._settings.timeout_seconds,
             name,
             creates=True,

@@ -7,7 +7,7 @@ are imported when a blob is first deleted: they take longer to load than most co
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from attrs import frozen
 
@@ -169,25 +169,30 @@ def _connect(settings: S3Settings) -> _Client:
     from botocore.config import Config
     from botocore.session import Session
 
-    # Neither the files nor the variables of AWS's own tools: they must not redirect a deletion.
-    nothing = (None, None, None, None)
-    session = Session(session_vars={"profile": nothing, "config_file": nothing})
-    client: _Client = session.create_client(
+    if settings.aws is not None:
+        session = settings.aws.session()
+    else:
+        # Neither the files nor the variables of AWS's own tools: they must not redirect a deletion.
+        nothing = (None, None, None, None)
+        session = Session(session_vars={"profile": nothing, "config_file": nothing})
+    client = session.create_client(
         "s3",
         region_name=settings.region,
         endpoint_url=settings.url,
         aws_access_key_id=settings.access_key,
         aws_secret_access_key=settings.secret_key,
+        aws_session_token=settings.session_token,
+        verify=None if settings.ca_file is None else str(settings.ca_file),
         config=Config(
             signature_version="s3v4" if settings.is_signing else UNSIGNED,
-            s3={"addressing_style": "path"},
+            s3={"addressing_style": "virtual" if settings.virtual_hosted else "path"},
             connect_timeout=min(_CONNECT_SECONDS, settings.timeout_seconds),
             read_timeout=settings.timeout_seconds,
             retries={"total_max_attempts": _MOST_ATTEMPTS, "mode": "standard"},
             ignore_configured_endpoint_urls=True,
         ),
     )
-    return client
+    return cast("_Client", client)
 
 
 def _those_of(key: str, found: Sequence[Mapping[str, str]]) -> Iterator[_Version]:

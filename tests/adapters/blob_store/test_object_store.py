@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import attrs
 import pytest
@@ -25,6 +26,7 @@ from tests.support.waiting import until
 from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStore, S3Settings
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.clock.system import SystemClock
+from traffic_storage.adapters.s3.credentials import AwsCredentials
 from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
@@ -561,6 +563,101 @@ class TestRefusals:
         blob = await stored(store, random_blob(10))
         assert await is_there(store, blob)
         await store.aclose()
+
+
+class TestHeaders:
+    """What is sent, and what is left out where a service does not want it."""
+
+    @contextlib.asynccontextmanager
+    async def connected(
+        self, bucket: Bucket, stub: S3Stub, **changes: object
+    ) -> AsyncIterator[ObjectStoreBlobStore]:
+        settings = attrs.evolve(settings_for(bucket.at(stub.endpoint)), **changes)  # type: ignore[arg-type]
+        async with contextlib.aclosing(ObjectStoreBlobStore(settings, SystemClock())) as store:
+            yield store
+
+    def headers(self, stub: S3Stub) -> set[str]:
+        return {name for seen in stub.requests for name in seen.headers}
+
+    @pytest.mark.parametrize("token", [None, "temporary"])
+    async def test_a_token_is_sent_only_where_one_is_given(
+        self,
+        s3_bucket: Bucket,
+        s3_faults: S3Stub,
+        monkeypatch: pytest.MonkeyPatch,
+        token: str | None,
+    ) -> None:
+        """Neither an empty one, nor one of the environment beside the keys of the settings."""
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "stray")
+        async with self.connected(s3_bucket, s3_faults, session_token=token) as store:
+            # The server knows no tokens.
+            with contextlib.suppress(StorageUnavailable):
+                await store.delete((await stored(store, random_blob(10))).key)
+        sent = {seen.headers.get("x-amz-security-token") for seen in s3_faults.requests}
+        assert sent == {token}
+
+    async def test_the_credentials_of_aws_are_used_where_they_are_wanted(
+        self, s3_bucket: Bucket, s3_faults: S3Stub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_bucket.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_bucket.secret_key)
+        keys = {"access_key": None, "secret_key": None, "aws": AwsCredentials()}
+        async with self.connected(s3_bucket, s3_faults, **keys) as store:
+            blob = await stored(store, random_blob(10))
+            assert await is_there(store, blob)
+            await store.delete(blob.key)
+
+    async def test_credentials_of_aws_that_are_not_there_are_named(
+        self, s3_bucket: Bucket, s3_faults: S3Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        keys = {"access_key": None, "secret_key": None, "aws": AwsCredentials()}
+        async with self.connected(s3_bucket, s3_faults, **keys) as store:
+            with pytest.raises(StorageUnavailable, match="no credentials of AWS were found"):
+                await stored(store, random_blob(10))
+
+    @pytest.mark.parametrize("size", [1000, LARGE])
+    async def test_headers_that_a_service_lacks_can_be_left_out(
+        self, s3_bucket: Bucket, s3_faults: S3Stub, size: int
+    ) -> None:
+        """An overwrite is refused all the same, and what was written is read back."""
+        without = {"checksum_headers": False, "conditional_writes": False}
+        async with self.connected(s3_bucket, s3_faults, **without) as store:
+            blob = await stored(store, random_blob(size))
+            assert s3_faults.count(method="GET", key=blob.key) >= 1
+            with pytest.raises(BlobConflict):
+                await stored(store, attrs.evolve(random_blob(size), key=blob.key))
+            assert await is_there(store, blob)
+            await store.create_marker(MARKER)
+            await store.replace_marker(MARKER, LATER)
+            assert await store.marker() == LATER
+        sent = self.headers(s3_faults)
+        assert not {name for name in sent if "checksum" in name}
+        assert sent.isdisjoint({"if-none-match", "if-match"})
+
+    async def test_encryption_is_asked_for_and_keys_have_their_prefix(
+        self, s3_bucket: Bucket, s3_faults: S3Stub
+    ) -> None:
+        asked = {"encryption": "AES256", "prefix": "evidence/north"}
+        async with self.connected(s3_bucket, s3_faults, **asked) as store:
+            blob = await stored(store, random_blob(10))
+            assert [entry.key async for entry in store.list()] == [blob.key]
+        (put,) = [seen for seen in s3_faults.requests if seen.method == "PUT"]
+        assert put.key == f"evidence/north/{blob.key}"
+        assert put.headers["x-amz-server-side-encryption"] == "AES256"
+
+    def test_the_bucket_is_in_the_name_of_the_host_where_it_is_wanted(self) -> None:
+        settings = S3Settings("evidence", "r", "https://s3.example", "a", "b", virtual_hosted=True)
+        config = settings.connect().config
+        assert config["endpoint"] == "https://evidence.s3.example"
+        assert settings.location == "https://s3.example/evidence"
+
+    def test_a_file_of_authorities_that_can_not_be_read_is_named(self, tmp_path: Path) -> None:
+        settings = S3Settings("evidence", ca_file=tmp_path / "ca.pem")
+        with pytest.raises(StorageUnavailable, match=r"ca\.pem can't be read"):
+            settings.connect()
 
 
 class TestThrottling:

@@ -242,7 +242,7 @@ async def test_several_applications_in_one_process_are_strangers(tmp_path: Path)
 
 def test_a_wrong_configuration_fails_when_the_application_is_made(tmp_path: Path) -> None:
     settings = StorageConfig(local_base_path=tmp_path, strategy=StorageStrategy.CLOUD_ONLY)
-    with pytest.raises(ConfigurationError, match="s3_access_key"):
+    with pytest.raises(ConfigurationError, match="s3_credentials"):
         create_storage_app(settings)
     with pytest.raises(ValueError, match="not both"):
         create_storage_app(settings, container=in_memory_container())
