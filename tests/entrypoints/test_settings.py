@@ -982,7 +982,7 @@ def test_unknown_names_do_not_hide_wrong_values(tmp_path: Path) -> None:
 
 
 def test_the_canary_is_in_every_setting_that_is_secret() -> None:
-    assert set(config_module.SECRETS) == {*SECRETS, "redis_url"}
+    assert set(config_module.SECRETS) == {*SECRETS, "redis_url", "s3_session_token"}
 
 
 def test_no_secret_is_in_an_explanation() -> None:

@@ -94,7 +94,7 @@ def test_statistics_go_to_stdout_or_to_a_file(stored: Shell) -> None:
         (("violations", "-o", "--force"), "looks like an option"),
         (("violations", "--zone", "Nowhere"), "zone"),
         (("violations", "--format", "pdf"), "csv, ndjson"),
-        (("statistics", "-o", "s3://reports/one.json"), "s3_access_key"),
+        (("statistics", "-o", "s3://reports/one.json"), "s3_credentials"),
     ],
 )
 def test_wrong_usage_is_named(stored: Shell, arguments: tuple[str, ...], told: str) -> None:
