@@ -55,7 +55,6 @@ _RIGHTS = (
 _REFUSED = {
     "AccessDenied": _RIGHTS,
     "InvalidAccessKeyId": "check s3_access_key and s3_endpoint; temporary keys need s3_session_token",
-    "SignatureDoesNotMatch": "check s3_secret_key",
     "RequestTimeTooSkewed": "set the clock of this host (NTP)",
 }
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"})
