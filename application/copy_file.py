@@ -101,6 +101,8 @@ class CopyFile:
                 await self._journal.begin(attempt, ClaimedIds(()))
                 await self._put(attempt, file, copy, body)
         verified = await self._read_back(attempt.attempt_id, file, copy)
+        # Reading it may have taken long, and the store may have been taken over meanwhile.
+        self._stores.trusted(target)
         return AddReplica(attempt.attempt_id, file.file_id, verified, replaces, jobs, remakes)
 
     def _source(

@@ -81,6 +81,7 @@ class HealReplica:
         good = next((one for one in others if _is_beside(one, bad)), None)
         if good is not None:
             await self._stores.blob_store(good.store_id).verify(good.key, file.stored)
+            await self._stores.confirm(bad.store_id)
             at = self._clock.now()
             release = ReleaseReplica(file.file_id, bad.replica_id, good.replica_id, at, (removal,))
             return await self._changes.apply(release)

@@ -224,6 +224,7 @@ class StoreUnit:
         await held.aclose()
         if unit.is_migrated:
             rows = await self._verified(attempt, rows)
+        self._still_trusted(rows)
         copies = self._copies_due(rows, placed_files.later)
         stored = await self._commit(unit, attempt, rows, existing, copies)
         kept += [file.file_id for file in rows]
@@ -330,6 +331,19 @@ class StoreUnit:
                     key, draft.body, manifest_of(file), deadline=attempt.deadline
                 )
             except (StorageFull, StorageUnavailable) as error:
+                raise _PutFailed(store_id, error) from error
+
+    def _still_trusted(self, files: Iterable[StoredFile]) -> None:
+        """Ask for trust once more: a write may have waited while its store was taken over.
+
+        Raises:
+            _PutFailed: a store is not trusted any more; recovery undoes the attempt.
+        """
+        for file in files:
+            store_id, _ = _place_of(file)
+            try:
+                self._stores.trusted(store_id)
+            except StorageUnavailable as error:
                 raise _PutFailed(store_id, error) from error
 
     async def _commit(

@@ -459,3 +459,48 @@ async def test_another_catalogues_store_is_never_adopted() -> None:
         with pytest.raises(StorageUnavailable, match="belongs to another catalogue"):
             await service.stores.adopt(local(service))
     assert marker_in(rig) == before
+
+
+@pytest.mark.parametrize("strategy", [StorageStrategy.LOCAL_ONLY, StorageStrategy.HYBRID])
+async def test_a_write_that_waited_is_not_recorded_in_a_store_that_was_taken_over(
+    strategy: StorageStrategy,
+) -> None:
+    rig = Rig(strategy)
+    first = rig.at_rest[Tier.LOCAL]
+    async with process(rig, first) as one:
+        rig.script.begin()
+        written = rig.script.hold("local.put", when=When.AFTER)
+        storing = asyncio.create_task(outcome(one.image(picture(), "X")))
+        await written.reached.wait()
+        async with process(rig, copy_of(rig, first, "clone:/blobs")) as two:
+            await one.stores.bind()
+            assert not local(one).trusted
+            written.let_go.set()
+            result = await storing
+            if strategy is StorageStrategy.LOCAL_ONLY:
+                assert DISAGREE in str(result)
+                assert FileId("X") not in rig.files
+                assert (await two.image(picture(), "X")).created
+            else:
+                (copy,) = result.file.readable
+                assert copy.tier is Tier.CLOUD
+        # What was written there is left to recovery.
+        assert len(rig.attempts) == 1
+
+
+async def test_a_copy_that_waited_is_not_recorded_in_a_store_that_was_taken_over() -> None:
+    rig = Rig(StorageStrategy.HYBRID, hybrid_local_kinds=())
+    first = rig.at_rest[Tier.LOCAL]
+    async with process(rig, first) as one:
+        file = (await one.image(picture(), "X")).file
+        assert [copy.tier for copy in file.readable] == [Tier.CLOUD]
+        target = local(one).store_id
+        assert target is not None
+        rig.script.begin()
+        verified = rig.script.hold("local.verify", when=When.AFTER)
+        copying = asyncio.create_task(outcome(one.container.copy_file()(file, target)))
+        await verified.reached.wait()
+        async with process(rig, copy_of(rig, first, "clone:/blobs")):
+            await one.stores.bind()
+            verified.let_go.set()
+            assert DISAGREE in str(await copying)
