@@ -95,7 +95,7 @@ class RecordRepo(
 
     @abstractmethod
     async def ping(self) -> None:
-        """Wait until the database answers; raise `CatalogueUnavailable` if it does not."""
+        """Wait until the database answers that it can be written; raise `CatalogueUnavailable` if not."""
 
     @abstractmethod
     async def database_time(self) -> datetime:

@@ -70,6 +70,15 @@ def _name(others: str) -> Rule:
     return rules.text(wanted, r"(?!.*://)[^\x00-\x1f\x7f=@]+", 128)
 
 
+# Users of some providers have an '@' in their names; with a ':' before it, it is an address.
+_ROLE = rules.text(
+    "a name alone, without '://', '=' and 'name:password@'; db_host and db_password are settings of "
+    "their own",
+    r"(?!.*://)(?![^@]*:.*@)[^\x00-\x1f\x7f=]+",
+    128,
+)
+
+
 def _default_base() -> Path:
     from platformdirs import user_data_path
 
@@ -115,14 +124,16 @@ class StorageConfig:
         "maximum size of all files in each bucket, in 10⁹ bytes; unset: no limit",
     )
 
-    db_host: str | None = setting(
-        None, _DB_HOST, "host of PostgreSQL or folder of its socket; unset: SQLite"
+    db_host: str | None = field(
+        default=None,
+        converter=rules.without_brackets,
+        metadata=described(_DB_HOST, "host of PostgreSQL or folder of its socket; unset: SQLite"),
     )
     db_port: int = setting(5432, _PORT, "port of PostgreSQL")
     db_name: str | None = setting(
         None, _name("db_host, db_user and db_password"), "name of the database"
     )
-    db_user: str | None = setting(None, _name("db_host and db_password"), "user of the database")
+    db_user: str | None = setting(None, _ROLE, "user of the database")
     db_password: Secret | None = field(
         default=None,
         converter=rules.as_secret,
@@ -210,8 +221,12 @@ class StorageConfig:
     )
     s3_timeout_seconds: float = setting(30.0, _SECONDS, "longest wait for a response of S3")
 
-    redis_host: str | None = setting(
-        None, _REDIS_HOST, "host of Redis or path of its socket; unset: a cache in the process"
+    redis_host: str | None = field(
+        default=None,
+        converter=rules.without_brackets,
+        metadata=described(
+            _REDIS_HOST, "host of Redis or path of its socket; unset: a cache in the process"
+        ),
     )
     redis_port: int = setting(6379, _PORT, "port of Redis")
     redis_db: int = setting(0, rules.whole(0, 1023), "number of the Redis database")

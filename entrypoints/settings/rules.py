@@ -301,6 +301,11 @@ def without_slash(value: Text) -> Text:
     return _unless_wrong(lambda url: str.rstrip(url, "/"), value)
 
 
+def without_brackets(value: Text) -> Text:
+    """Return an IPv6 address without the brackets that it has in a URL."""
+    return _unless_wrong(lambda host: str.removeprefix(host, "[").removesuffix("]"), value)
+
+
 def as_strategy(value: StorageStrategy | str | None) -> StorageStrategy | None:
     return _word(StorageStrategy, value)
 

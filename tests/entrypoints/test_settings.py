@@ -320,7 +320,8 @@ def test_a_half_given_or_contradictory_group_is_refused(
 
 @pytest.mark.parametrize("host", ["db", "db.example.org", "10.0.0.7", "::1", "[::1]", "/run/pg"])
 def test_a_database_host_is_a_name_an_address_or_the_folder_of_a_socket(host: str) -> None:
-    assert StorageConfig(db_host=host, db_name="n", db_user="u").db_host == host
+    found = StorageConfig(db_host=host, db_name="n", db_user="u").db_host
+    assert found == ("::1" if host == "[::1]" else host)
 
 
 @pytest.mark.parametrize("host", ["redis", "10.0.0.7", "::1", "/run/redis/redis.sock"])
@@ -962,9 +963,16 @@ def test_an_address_with_a_secret_is_no_name_and_is_not_shown(
     assert CANARY not in shown
 
 
-def test_usual_names_of_databases_and_users_are_taken() -> None:
-    config = StorageConfig(db_host="db", db_name="traffic-system 2: a/b", db_user="straße")
-    assert config.db_user == "straße"
+def test_brackets_of_an_address_of_redis_are_taken_off() -> None:
+    assert StorageConfig(redis_host="[fe80::1%eth0]").redis_host == "fe80::1%eth0"
+
+
+@pytest.mark.parametrize(
+    "user", ["straße", "svc@project.iam", "admin@server", "o'neil", 'a"b', "a:b", "a b", "@"]
+)
+def test_usual_names_of_databases_and_users_are_taken(user: str) -> None:
+    config = StorageConfig(db_host="db", db_name="traffic-system 2: a/b", db_user=user)
+    assert config.db_user == user
 
 
 def test_unknown_names_do_not_hide_wrong_values(tmp_path: Path) -> None:

@@ -278,7 +278,12 @@ class SqlRecordRepo(
         return migrations.pending(await self._driver.version())
 
     async def ping(self) -> None:
-        await self._driver.read(statements.PING, [()])
+        ((is_read_only,),) = await self._driver.read(statements.IS_READ_ONLY, [()])
+        if is_read_only:
+            raise CatalogueUnavailable(
+                "the database can be read but not written: it is a standby, or is set to read-only",
+                remedy="point db_host to the primary server",
+            )
 
     async def aclose(self) -> None:
         await self._driver.aclose()

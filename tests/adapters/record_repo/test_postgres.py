@@ -678,6 +678,9 @@ class TestRefusals:
             await repo.usage()
             with pytest.raises(CatalogueUnavailable, match=r"read-only.*primary"):
                 await local(repo)
+            # What asks whether the service is ready is told, too.
+            with pytest.raises(CatalogueUnavailable, match=r"not written.*primary"):
+                await repo.ping()
 
     async def test_no_more_connections(self, postgres: PostgresAddress, database: Database) -> None:
         postgres.execute(f'ALTER DATABASE "{database.name}" CONNECTION LIMIT 1')
