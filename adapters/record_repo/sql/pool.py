@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 
@@ -130,26 +130,34 @@ class Pool:
         """
         async with asyncio.timeout_at(deadline):
             await self._places.acquire()
-        with ExitStack() as place:
-            place.callback(self._places.release)
-            idle = None if fresh else self._usable()
-            connection = idle or await self._connect(seconds_until(deadline))
-            if idle is not None:
+        timer: asyncio.TimerHandle | None = None
+        is_ending = False
+        try:
+            connection = None if fresh else self._usable()
+            if connection is None:
+                connection = await self._connect(seconds_until(deadline))
+            else:
                 loop = asyncio.get_running_loop()
-                timer = loop.call_later(self._patience, self._doubt, idle)
-                place.callback(timer.cancel)
-                place.callback(self._unanswered.discard, idle)
+                timer = loop.call_later(self._patience, self._doubt, connection)
             try:
                 yield connection
             except BaseException as error:
                 if is_harmless(error) and not connection.is_in_transaction():
                     self._idle.append(connection)
                 elif self._keeps_cancelled and is_ended_early(error) and not connection.is_closed():
-                    self._end_command(connection, place.pop_all())
+                    is_ending = True
+                    self._end_command(connection)
                 else:
                     connection.terminate()
                 raise
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                    self._unanswered.discard(connection)
             self._idle.append(connection)
+        finally:
+            if not is_ending:
+                self._places.release()
 
     async def aclose(self) -> None:
         """Wait until no connection is in use, then close all connections."""
@@ -173,20 +181,22 @@ class Pool:
                 return connection
         return None
 
-    def _end_command(self, connection: Connection, place: ExitStack) -> None:
+    def _end_command(self, connection: Connection) -> None:
         """Keep a connection, and its place in the pool, until the server has ended its command."""
 
         async def ended() -> None:
-            with place:
-                try:
-                    # asyncpg first waits until the command is cancelled.
+            kept = False
+            try:
+                # asyncpg first waits until the command is cancelled.
+                with suppress(Exception):
                     await connection.fetch("SELECT 1", timeout=_CLOSE_SECONDS)
-                    if not connection.is_in_transaction():
-                        self._idle.append(connection)
-                        return
-                except Exception:  # noqa: BLE001, S110 - the command's own error was raised before
-                    pass
-                connection.terminate()
+                    kept = not connection.is_in_transaction()
+            finally:
+                if kept:
+                    self._idle.append(connection)
+                else:
+                    connection.terminate()
+                self._places.release()
 
         task = asyncio.create_task(ended(), context=Context())
         self._ending.add(task)
