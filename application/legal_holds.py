@@ -91,7 +91,7 @@ class LegalHolds:
             request.case_reference,
             request.reason,
             by,
-            await self._placed_at(now),
+            await self._placed_at(),
             request.until,
         )
         await self._changes.apply(PlaceHold(hold))
@@ -108,13 +108,13 @@ class LegalHolds:
         await self._journal.everywhere()
         return PlacedHold(hold, reach)
 
-    async def _placed_at(self, now: datetime) -> datetime:
+    async def _placed_at(self) -> datetime:
         """Return the time of a hold that covers every file that exists.
 
         A clock that was set back, or that of another host, may have given files a later time.
         """
         newest = await self._catalogue.files(FilesQuery(limit=1))
-        return max([now, *(file.created_at for file in newest.items)])
+        return max([self._clock.now(), *(file.created_at for file in newest.items)])
 
     async def release(self, hold_id: str, reason: str, by: str) -> Hold:
         """Release a hold in the name of `by`, and return it. What it covered may be deleted then.

@@ -57,7 +57,7 @@ TABLES = {
     "certificate": "SELECT file_id FROM certificate",
     "hold": "SELECT hold_id, file_id, violation_id, placed_at FROM hold"
     " WHERE released_at IS NULL AND until IS NULL",
-    "event": "SELECT kind, file_id, violation_id, details FROM event ORDER BY sequence",
+    "event": "SELECT sequence, kind, file_id, violation_id, details FROM event ORDER BY sequence",
     "dead": "SELECT kind, error FROM job WHERE state = 'dead'",
 }
 
@@ -249,19 +249,41 @@ def _deletion_breaks(evidence: Evidence) -> list[str]:
 
 
 def _hold_breaks(evidence: Evidence) -> list[str]:
-    """Whatever was marked as deleted after a hold on it had been placed, which still holds."""
+    """Whatever was marked as deleted after a hold on it had been placed, which still holds.
+
+    The events tell what came first. Times don't where both came at the same moment: each is read
+    before its transaction begins.
+    """
     deletions = {row["file_id"]: row["tombstoned_at"] for row in evidence.rows["deletion"]}
     violations = {row["file_id"]: row["violation_id"] for row in evidence.rows["file"]}
+    told: dict[str, int] = {}
+    for event in evidence.rows["event"]:
+        if event["kind"] == "tombstoned":
+            told[event["file_id"]] = event["sequence"]
+        elif event["kind"] == "hold_placed":
+            told[UUID(json.loads(event["details"])["hold_id"]).hex] = event["sequence"]
+
+    def came_first(hold: Row, name: str) -> bool:
+        placed, tombstoned = told.get(_hex(hold["hold_id"])), told.get(name)
+        if placed is None or tombstoned is None:
+            return bool(hold["placed_at"] < deletions[name])
+        return placed < tombstoned
+
     return [
         f"I4 held by {hold['hold_id']}, but deleted: {name}"
         for hold in evidence.rows["hold"]
-        for name, tombstoned_at in deletions.items()
+        for name in deletions
         if (
             hold["file_id"] == name
             or (hold["violation_id"] and hold["violation_id"] == violations[name])
         )
-        and hold["placed_at"] < tombstoned_at
+        and came_first(hold, name)
     ]
+
+
+def _hex(hold_id: object) -> str:
+    """Return an id as SQLite and PostgreSQL give it, in hexadecimal digits without hyphens."""
+    return UUID(str(hold_id)).hex
 
 
 def _twice(evidence: Evidence) -> list[str]:

@@ -226,6 +226,35 @@ def held_and_deleted(place: Place) -> list[str]:
     ]
 
 
+def held_and_deleted_in_one_moment(
+    place: Place, first: str = "hold_placed", then: str = "tombstoned"
+) -> list[str]:
+    hold_id = UUID(bytes=b"2" * 16)
+    place.change(
+        "INSERT INTO hold (hold_id, placed_at, include_future, file_id, case_reference,"
+        " reason, placed_by) VALUES (?, ?, 0, ?, '', '', '')",
+        hold_id.bytes,
+        5 if first == "hold_placed" else 0,
+        IMAGE,
+    )
+    for kind in (first, then):
+        place.change(
+            "INSERT INTO event (at, kind, file_id, details) VALUES (1, ?, ?, ?)",
+            kind,
+            IMAGE,
+            json.dumps({"hold_id": str(hold_id)}),
+        )
+    place.change(DELETION, IMAGE, b"1" * 16)
+    return [
+        f"I4 held by {hold_id.hex}, but deleted: {IMAGE}",
+        f"I5 {IMAGE} is available, its deletion on record: True",
+    ]
+
+
+def deleted_and_held_in_one_moment(place: Place) -> list[str]:
+    return held_and_deleted_in_one_moment(place, "tombstoned", "hold_placed")[1:]
+
+
 def event_twice(place: Place) -> list[str]:
     place.change(
         "INSERT INTO event (at, kind, file_id, violation_id, details)"
@@ -313,6 +342,8 @@ FAULTS: list[Callable[[Place], list[str]]] = [
     certificate_of_an_available_file,
     purged_with_a_copy,
     held_and_deleted,
+    held_and_deleted_in_one_moment,
+    deleted_and_held_in_one_moment,
     event_twice,
     turn_twice,
     pressure_twice,
