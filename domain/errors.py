@@ -137,6 +137,7 @@ class Conflict(TrafficStorageError):
         self.what = what
         self.identifier = identifier
         self.difference = difference
+        self.cause: Literal["content", "labels", "deletion"] = cause
 
 
 class WrongState(TrafficStorageError):

@@ -1,6 +1,7 @@
 """The errors that only HTTP requests cause. `problems` maps each class to a response."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from traffic_storage.domain.errors import (
     AccessDenied,
@@ -110,8 +111,10 @@ class Crowded(Unavailable):
 class KeyReused(Conflict):
     """The Idempotency-Key was used before with other content or other attributes."""
 
-    def __init__(self, key: str, difference: str) -> None:
-        super().__init__("Idempotency-Key", key, difference)
+    def __init__(
+        self, key: str, difference: str, cause: Literal["content", "labels", "deletion"] = "content"
+    ) -> None:
+        super().__init__("Idempotency-Key", key, difference, cause=cause)
         self.remedy = "use a new key, or repeat the first request unchanged"
 
 

@@ -446,7 +446,7 @@ def _by_key(key: _Key | None) -> Iterator[None]:
     except Conflict as error:
         if key is None:
             raise
-        raise KeyReused(key.text, error.difference) from error
+        raise KeyReused(key.text, error.difference, error.cause) from error
 
 
 def _refuse_other_labels(
@@ -464,9 +464,7 @@ def _refuse_other_labels(
     if key is None or stored.created:
         return
     if others := _other_labels(stored.file, attributes, seconds, zone):
-        raise KeyReused(
-            key.text, f"the bytes are the same, but other values were sent for {', '.join(others)}"
-        )
+        raise KeyReused(key.text, ", ".join(others), "labels")
 
 
 def _other_labels(

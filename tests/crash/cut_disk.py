@@ -50,10 +50,11 @@ class CutDisk:
     def cut(self, look: Callable[[], T]) -> T:
         """Keep what a cut at this instant leaves; what `look` saw just before it."""
         with frozen_while(self._below, look) as seen:
-            # Unlike cp, dd does not ask the file system where the holes are: what was just written
-            # may count as one until its extent is noted as written.
+            # Past the page cache, which may hold blocks from before a write of the loop device; unlike
+            # cp, dd does not ask where the holes are.
+            self._copy.unlink(missing_ok=True)
             copy = (f"if={self._image}", f"of={self._copy}", "bs=1M", "conv=sparse", "status=none")
-            subprocess.run(["dd", *copy], check=True)
+            subprocess.run(["dd", *copy, "iflag=direct"], check=True)
         return seen
 
     @contextmanager

@@ -469,7 +469,8 @@ def new_job_row(job: NewJob) -> Args:
     delay = job.delay // _MICROSECOND
     arguments = _json(job.arguments)
     row = (job.key, job.job_id.bytes, job.kind, arguments)
-    needed = (store_id for store_id in (job.store_id, job.target_id) if store_id is not None)
+    # Each once: a store is claimed together with others, not with itself.
+    needed = dict.fromkeys(one for one in (job.store_id, job.target_id) if one is not None)
     return *row, job.priority.value, job.max_attempts, delay, needs(*needed)
 
 

@@ -161,6 +161,16 @@ class JobsContract:
         rest = evolve(a_claim(2), stores=(bucket, disk))
         assert {second, *ids(await repo.claim(rest))} == {copy.job_id, further.job_id}
 
+    async def test_a_job_that_names_a_store_twice_is_claimed_where_it_is(
+        self, repo: RecordRepo
+    ) -> None:
+        """claim: as the one above; a copy within a store needs that store alone."""
+        disk = StoreId("disk")
+        within = new_job(store_id=disk, target_id=disk)
+        await repo.enqueue([within])
+        assert ids(await repo.claim(evolve(a_claim(), stores=(StoreId("other"),)))) == []
+        assert ids(await repo.claim(evolve(a_claim(), stores=(disk,)))) == [within.job_id]
+
     async def test_live_jobs_are_listed_by_age(self, repo: RecordRepo) -> None:
         """live_jobs: those of a kind that are ready or running, the oldest first, in pages."""
         jobs = [new_job(COPY, max_attempts=1) for _ in range(6)]

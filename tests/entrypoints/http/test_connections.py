@@ -172,7 +172,8 @@ class TestHeads:
                     await connection.send(piece)
                     sent += len(piece)
                     await asyncio.sleep(0)
-            assert b" 431 " in (await rest(connection)) or sent > 100_000
+            # Who goes on sending is cut off, and loses the response.
+            assert b" 431 " in (await rest(connection)) or sent > 65_536
             assert sent < 2_000_000
         assert await healthy(limited)
 

@@ -136,7 +136,7 @@ class TestMetadata:
         again = await client.post("/files/upload/metadata", **sent)
         assert first.json()["file_id"] == again.json()["file_id"]
         other = await client.post("/files/upload/metadata?timestamp=2025-11-01T10:00:00", **sent)
-        assert "timestamp" in problem(other, 422, "idempotency-key-reused")["detail"]
+        assert "captured_at" in problem(other, 422, "idempotency-key-reused")["detail"]
 
 
 JSON_RECORD: dict[str, Any] = {
