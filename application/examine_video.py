@@ -26,6 +26,9 @@ from traffic_storage.domain.numeric import plain_number
 
 MAX_DURATION_SECONDS = 10_000_000
 UNKNOWN_VIDEO = "application/octet-stream"
+# A declared duration may be rounded, and containers leave the last frame out, or count sound, too.
+_CLOSE_SECONDS = 1.0
+_CLOSE_SHARE = 0.05
 
 _MOTION_JPEG = frozenset(
     {"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "video/x-jpeg", "video/jpeg"}
@@ -40,11 +43,19 @@ _NO_VIDEO = re.compile(
 
 
 class ExaminedVideo:
-    """Determines the container of a video and checks it while its bytes arrive."""
+    """Determines the container of a video and checks it while its bytes arrive.
 
-    def __init__(self, declared: str | None, accept_unknown: bool) -> None:
+    With `accept_damaged`, a known container that is cut or damaged behind its first frame is no error:
+    `damage` then tells in words what is wrong.
+    """
+
+    def __init__(
+        self, declared: str | None, accept_unknown: bool, accept_damaged: bool = False
+    ) -> None:
         self._declared = declared
         self._accept_unknown = accept_unknown
+        self._accept_damaged = accept_damaged
+        self.damage: str | None = None
         self._head = b""
         self._begun = False
         self._type: ContentType | None = None
@@ -77,9 +88,11 @@ class ExaminedVideo:
         if self._walker is None:
             return self._type or UNKNOWN_VIDEO, None
         try:
-            return self._type or UNKNOWN_VIDEO, self._walker.finish()
+            info = None if self.damage else self._walker.finish()
         except MalformedMedia as error:
-            raise _broken_video(error) from error
+            self._note(error, self._walker)
+            info = None
+        return self._type or UNKNOWN_VIDEO, info or self._walker.salvaged()
 
     def _begin(self) -> None:
         self._begun = True
@@ -119,12 +132,23 @@ class ExaminedVideo:
         )
 
     def _walk(self, chunk: bytes) -> None:
-        if self._walker is None:
+        if self._walker is None or self.damage:
             return
         try:
             self._walker.feed(chunk)
         except MalformedMedia as error:
-            raise _broken_video(error) from error
+            self._note(error, self._walker)
+
+    def _note(self, error: MalformedMedia, walker: Walker) -> None:
+        """Note the damage of a video, if it is accepted and the video has a frame before.
+
+        Raises:
+            UndecodableMedia: it is not accepted.
+        """
+        has_frames = walker.salvaged() is not None
+        if not self._accept_damaged or not has_frames:
+            raise _broken_video(error, has_frames) from error
+        self.damage = error.message
 
 
 async def watched(
@@ -156,16 +180,38 @@ def checked_duration(duration_seconds: object) -> float | None:
     return seconds  # type: ignore[return-value]
 
 
-def video_info(info: ContainerInfo | None, duration_seconds: float | None) -> MediaInfo:
-    """Return the properties of a video: those of its container, but the caller's duration if given."""
+def video_info(
+    info: ContainerInfo | None, duration_seconds: float | None, *, damaged: bool = False
+) -> MediaInfo:
+    """Return the properties of a video: those of its container, but the caller's duration if given.
+
+    What a damaged container tells about its duration is not compared with that of the caller.
+
+    Raises:
+        InvalidInput: the durations differ by more than a second and 5 %.
+    """
     if info is None:
         return MediaInfo(duration_seconds=duration_seconds)
+    if duration_seconds is not None and info.duration_seconds is not None and not damaged:
+        _check_duration(duration_seconds, info.duration_seconds)
     known = info.duration_seconds if duration_seconds is None else duration_seconds
     return MediaInfo(width=info.width, height=info.height, duration_seconds=known)
 
 
-def _broken_video(error: MalformedMedia) -> UndecodableMedia:
-    problem = FieldProblem(
-        "video", error.message, "send the complete file, as finalized by the recorder"
-    )
-    return UndecodableMedia([problem])
+def _check_duration(declared: float, found: float) -> None:
+    if abs(declared - found) > max(_CLOSE_SECONDS, _CLOSE_SHARE * found):
+        raise InvalidInput.of(
+            "duration_seconds",
+            f"is {declared:g}, but the video itself lasts {found:.3g} seconds",
+            "leave it out, or declare the duration of this video; another video may have been sent",
+        )
+
+
+def _broken_video(error: MalformedMedia, has_frames: bool) -> UndecodableMedia:
+    remedy = "send the complete file, as finalized by the recorder"
+    if has_frames:
+        remedy += (
+            "; if there is none, because the recorder was killed, store it as it is with "
+            "accept_damaged_video=true, for this file or as a setting"
+        )
+    return UndecodableMedia([FieldProblem("video", error.message, remedy)])

@@ -38,7 +38,8 @@ class Upload:
     are refused. `original_name` is the file's name at its origin, without folders;
     `FileAttributes.original_name` takes precedence. If `source` is a body (bytes that the spool has
     taken in), the caller also passes the exit stack on which it entered the body, as the argument
-    `bodies` of the use case. `gone`, if given, waits until the sender is gone, and raises an error then:
+    `bodies` of the use case. `accept_damaged_video` accepts a video that is cut or
+    damaged behind its first frame, whatever the setting is. `gone`, if given, waits until the sender is gone, and raises an error then:
     a long decoding is not finished for nobody.
 
     Raises:
@@ -49,6 +50,7 @@ class Upload:
     content_type: str | None = None
     sha256: Sha256 | None = None
     original_name: str | None = None
+    accept_damaged_video: bool = False
     gone: Callable[[], Coroutine[Any, Any, None]] | None = field(default=None, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:

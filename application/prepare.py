@@ -50,6 +50,7 @@ from traffic_storage.domain.identifiers import (
 from traffic_storage.domain.media import (
     ContentType,
 )
+from traffic_storage.domain.quality.note import with_damage
 from traffic_storage.domain.times import Moment, instant, time_problem
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
@@ -73,6 +74,7 @@ class Limits:
     pixels: int
     max_clock_ahead: timedelta
     accept_unknown_video: bool = False
+    accept_damaged_video: bool = False
     compress: bool = True
 
 
@@ -145,18 +147,27 @@ class Prepare:
     ) -> Draft:
         """Return the draft of a video: the file that is ready to be stored.
 
-        The container of the video is parsed to its end while the bytes arrive.
+        The container of the video is parsed to its end while the bytes arrive. If a damaged one is
+        accepted, the damage is in the draft's `quality`.
         """
         moment = self._captured(attributes)
         duration_seconds = checked_duration(duration_seconds)
-        examined = ExaminedVideo(video.content_type, self._limits.accept_unknown_video)
+        examined = ExaminedVideo(
+            video.content_type,
+            self._limits.accept_unknown_video,
+            video.accept_damaged_video or self._limits.accept_damaged_video,
+        )
         body = await self._take(video, self._limits.video_bytes, "video", bodies, examined)
         self._check_declared(video, body.digests, "video")
         content_type, info = examined.finish()
-        media = video_info(info, duration_seconds)
+        media = video_info(info, duration_seconds, damaged=bool(examined.damage))
         draft = self._draft(FileKind.VIDEO, content_type, body, media, attributes, moment)
         name = attributes.original_name or video.original_name
-        return await self._validate.draft(evolve(draft, original_name=name))
+        judged = await self._validate.draft(evolve(draft, original_name=name))
+        if examined.damage is None:
+            return judged
+        logger.warning("%s is stored although it is damaged: %s", judged.file_id, examined.damage)
+        return evolve(judged, quality=with_damage(judged.quality, examined.damage))
 
     async def json(self, data: Mapping[str, Json], attributes: FileAttributes) -> Draft:
         """Return the draft (the file that is ready to be stored) of a JSON object in canonical form."""

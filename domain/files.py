@@ -213,7 +213,8 @@ class StoredFile:
         historic: whether the caller stated that an old capture time is correct.
         original_name: the file name that the caller gave.
         quality: what validating found when the file was stored, as canonical JSON text of an object
-            (`domain.quality.note`); None if `validate_on_store` was off.
+            (`domain.quality.note`); None if `validate_on_store` was off. Of a video that was stored
+            although it is damaged, also `integrity` and what is `missing`.
     """
 
     file_id: FileId

@@ -434,6 +434,7 @@ def _limits(settings: StorageConfig) -> Limits:
         pixels=settings.max_pixels,
         max_clock_ahead=settings.max_clock_ahead,
         accept_unknown_video=settings.accept_unknown_video,
+        accept_damaged_video=settings.accept_damaged_video,
         compress=settings.compression_enabled,
     )
 

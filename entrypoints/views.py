@@ -79,7 +79,8 @@ class StoredFileView(TypedDict):
     """Stored-file metadata. `sha256` and `size_bytes` describe the bytes that a read returns.
 
     `quality` is what validating found when the file was stored: `valid`, `score`, `parts` below 1,
-    `errors`, `warnings`, `metrics`. If `validate_on_store` was off, it is None, or for the metadata
+    `errors`, `warnings`, `metrics`. Of a video that was stored damaged (`accept_damaged_video`), it has
+    `integrity: damaged` and what is `missing`, in words. If `validate_on_store` was off, it is None, or for the metadata
     file of a violation whose box lies outside its image, this finding (`box_outside`).
     """
 

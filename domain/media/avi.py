@@ -169,6 +169,12 @@ class AviWalker(ScriptedWalker):
         ):
             if needed not in self._seen:
                 raise self.malformed(f"the file ends without {what}")
+        return self._told()
+
+    def salvaged(self) -> ContainerInfo | None:
+        return self._told() if {b"avih", b"frame"} <= self._seen else None
+
+    def _told(self) -> ContainerInfo:
         sized = self._width and self._height
         frames = self._all_frames or self._stream_frames or self._frames
         frame_seconds = self._stream_frame_seconds or self._frame_us / 1_000_000

@@ -90,6 +90,7 @@ class IsoBmffWalker(ScriptedWalker):
         self._video: _Track | None = None
         self._tracks: dict[int, _Track] = {}
         self._media_bytes = 0
+        self._media_start: int | None = None
         self._sample_end = 0
         self._sample_bytes = 0
         super().__init__(ContentType.MP4)
@@ -186,6 +187,8 @@ class IsoBmffWalker(ScriptedWalker):
             yield from self.inside(box, {b"traf": self._traf})
         if box.kind in {b"moov", b"mdat", b"moof"}:
             self._seen.add(box.kind)
+        if box.kind == b"mdat" and self._media_start is None:
+            self._media_start = self.offset
 
     def _mvhd(self, box: Part) -> Script[None]:
         wide = (yield from self.take(box, 4))[0] == 1
@@ -398,6 +401,16 @@ class IsoBmffWalker(ScriptedWalker):
                 f"{self._sample_end} and have {self._sample_bytes} bytes, "
                 f"the 'mdat' boxes {self._media_bytes}"
             )
+        return self._told()
+
+    def salvaged(self) -> ContainerInfo | None:
+        """Return what the file tells if its media data began: a killed recorder writes no `moov`."""
+        return self._told() if self._media_bytes or self._in_media() else None
+
+    def _in_media(self) -> bool:
+        return self._media_start is not None and self.offset > self._media_start
+
+    def _told(self) -> ContainerInfo:
         track = self._video or _Track()
         width, height = track.coded if all(track.coded) else track.presented
         return ContainerInfo.claimed(

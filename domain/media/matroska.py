@@ -269,6 +269,12 @@ class MatroskaWalker(ScriptedWalker):
         for needed, what in _NEEDED.items():
             if needed not in self._seen:
                 raise self.malformed(f"the file ends without {what}")
+        return self._told()
+
+    def salvaged(self) -> ContainerInfo | None:
+        return self._told() if {_TRACKS, _SIMPLE_BLOCK} <= self._seen else None
+
+    def _told(self) -> ContainerInfo:
         track = self._video or _Track()
         seconds = None if self._duration is None else self._duration * self._scale_ns / 1e9
         return ContainerInfo.claimed(

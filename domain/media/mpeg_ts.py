@@ -46,9 +46,10 @@ _VIDEO_STREAMS = {
 
 
 class MpegTsWalker(RememberingWalker):
-    """Checks that an MPEG transport stream consists of packets and has an association table.
+    """Checks that an MPEG transport stream consists of packets and has an association table and a frame.
 
-    The file may begin and end inside a packet, as captures do. Each packet must have the sync byte, and there must be a program association table (PAT).
+    The file may begin and end inside a packet, as captures do. Each packet must have the sync byte, and
+    there must be a program association table (PAT) and the start of a packet of an elementary stream.
     The duration is the time from the first to the last clock reference (PCR, section 2.4.3.5) with
     the packet id (PID) of the first one. A wrap-around of the clock is
     taken into account; announced discontinuities and steps back count as 0. The duration of the
@@ -63,6 +64,7 @@ class MpegTsWalker(RememberingWalker):
         self._layout: Layout | None = None
         self._clock = _Clock()
         self._programs = _Programs()
+        self._has_frames = False
 
     def look(self, view: memoryview) -> None:
         for start in range(0, len(view), _WINDOW_BYTES):
@@ -74,6 +76,16 @@ class MpegTsWalker(RememberingWalker):
         self._walk_pending()
         if not self._programs.listed:
             raise _malformed(self._offset, "the file ends without a program association table")
+        if not self._has_frames:
+            raise _malformed(
+                self._offset, "the file ends without a frame: its packets have tables only"
+            )
+        return self._told()
+
+    def salvaged(self) -> ContainerInfo | None:
+        return self._told() if self._programs.listed and self._has_frames else None
+
+    def _told(self) -> ContainerInfo:
         return ContainerInfo.claimed(
             ContentType.MPEG_TS,
             duration_seconds=self._clock.elapsed / _CLOCK_HZ,
@@ -93,10 +105,14 @@ class MpegTsWalker(RememberingWalker):
         packets = rows[:, sync : sync + PACKET]
         lost = np.flatnonzero(packets[:, 0] != SYNC_BYTE)
         if lost.size:
-            at = self._offset + int(lost[0]) * size + sync
-            raise _malformed(at, "there is no sync byte 0x47 where a packet should begin")
+            whole = int(lost[0])
+            packets = packets[:whole]
         self._programs.look(packets)
         self._clock.look(packets)
+        self._has_frames = self._has_frames or _begins_a_frame(packets)
+        if lost.size:
+            at = self._offset + whole * size + sync
+            raise _malformed(at, "there is no sync byte 0x47 where a packet should begin")
         self._offset += whole * size
 
     def _settle_layout(self) -> Layout:
@@ -164,6 +180,25 @@ class _Programs:
             self._map_pid = _first_program(section)
             return packets[at + 1 :]
         return packets[:0]
+
+
+def _begins_a_frame(packets: _Packets) -> bool:
+    """Return whether a packet has the start of an elementary stream's packet (PES, section 2.4.3.6).
+
+    Scrambled packets count too: nobody can see what begins in them.
+    """
+    starts = packets[(packets[:, 1] & 0xC0 == 0x40) & (packets[:, 3] & 0x10 != 0)]
+    if (starts[:, 3] & 0xC0).any():
+        return True
+    if not len(starts):
+        return False
+    adapted = starts[:, 3] & 0x20 != 0
+    payload = np.where(adapted, 5 + starts[:, 4].astype(np.int64), 4)
+    inside = payload <= PACKET - 3
+    starts, payload = starts[inside], payload[inside]
+    rows = np.arange(len(starts))
+    code = [starts[rows, payload + n] for n in range(3)]
+    return bool(((code[0] == 0) & (code[1] == 0) & (code[2] == 1)).any())
 
 
 def _sections(packets: _Packets, pid: int, table: int) -> Iterator[tuple[int, bytes]]:

@@ -103,6 +103,13 @@ class Walker(Protocol):
             MalformedMedia: the bytes so far are not a complete file.
         """
 
+    @abstractmethod
+    def salvaged(self) -> ContainerInfo | None:
+        """Return what the bytes so far tell of a file that is malformed; None if no frame came.
+
+        It may be called after `feed` or `finish` has raised. A duration may be that of the whole file.
+        """
+
 
 class RememberingWalker(Walker):
     """The base class of the walkers (checkers of media files).

@@ -1,5 +1,7 @@
 """The note that is kept with a file: what validating found when the file was stored."""
 
+import json
+
 from attrs import asdict
 
 from traffic_storage.domain.canonical import Json, canonical_json
@@ -26,6 +28,17 @@ def quality_note(assessment: Assessment, metrics: ImageMetrics | VideoMetrics | 
         "metrics": None if metrics is None else _metrics(metrics),
     }
     return canonical_json(note, "quality").decode()
+
+
+def with_damage(note: str | None, missing: str) -> str:
+    """Return a note, or None, with the damage of a file that was stored as it is: what is missing.
+
+    The members `integrity` (`damaged`) and `missing` (words) are added.
+    """
+    members: dict[str, Json] = {} if note is None else json.loads(note)
+    return canonical_json(
+        {**members, "integrity": "damaged", "missing": missing}, "quality"
+    ).decode()
 
 
 def _metrics(metrics: ImageMetrics | VideoMetrics) -> dict[str, Json]:

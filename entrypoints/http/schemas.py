@@ -315,12 +315,22 @@ class VideoForm(UploadFields):
     duration_seconds: Seconds = Field(
         None, description="duration; if left out, that of the video container", examples=["10.0"]
     )
+    accept_damaged_video: Flag = Field(
+        None,
+        description="confirms that a video that is cut or damaged behind its first frame is stored as it is",
+        examples=["true"],
+    )
 
 
 class ContentQuery(FileDescription):
     """The attributes of raw content, in the query."""
 
     duration_seconds: Seconds = Field(None, description="duration of a video", examples=["10.0"])
+    accept_damaged_video: Flag = Field(
+        None,
+        description="confirms that a video that is cut or damaged behind its first frame is stored as it is",
+        examples=["true"],
+    )
 
 
 class RecordFields(Fields):
@@ -375,6 +385,11 @@ class ViolationForm(ViolationFields):
     video_file: Binary = Field(None, description="the video segment")
     duration_seconds: Seconds = Field(
         None, description="duration of video_file, which is then required", examples=["10.0"]
+    )
+    accept_damaged_video: Flag = Field(
+        None,
+        description="confirms that a video that is cut or damaged behind its first frame is stored as it is",
+        examples=["true"],
     )
     image_sha256: Digest = Field(
         None, description="SHA-256 of image_file, which is then required", examples=[_EMPTY]

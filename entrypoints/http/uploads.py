@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from attrs import frozen
+from attrs import evolve, frozen
 from fastapi import Body, Header, Path, Query
 from fastapi import Form as FormField
 from starlette.types import Receive, Scope, Send
@@ -178,7 +178,10 @@ class UploadVideo:
                 seconds = fields.duration_seconds
                 file_id = _wanted_id(fields.file_id, key, "video")
                 attributes = attributes_of(fields, problems, request.principal, file_id)
-                upload = _upload(form, "file", fields.sha256)
+                upload = evolve(
+                    _upload(form, "file", fields.sha256),
+                    accept_damaged_video=bool(fields.accept_damaged_video),
+                )
                 stored = await ingest.store_files.video(
                     upload, attributes, duration_seconds=seconds, bodies=form.bodies
                 )
@@ -249,11 +252,16 @@ class PutContent:
             fields, problems = read_fields(ContentQuery, texts, "query")
             file_id = new_file_id(request.path_value("file_id"))
             attributes = attributes_of(fields, problems, request.principal, file_id)
-            stored = await self._store(request, attributes, fields.duration_seconds)
+            damaged = bool(fields.accept_damaged_video)
+            stored = await self._store(request, attributes, fields.duration_seconds, damaged)
         await _answer(request, stored)
 
     async def _store(
-        self, request: AsgiRequest, attributes: FileAttributes, seconds: float | None
+        self,
+        request: AsgiRequest,
+        attributes: FileAttributes,
+        seconds: float | None,
+        accept_damaged: bool,
     ) -> Stored:
         ingest = self._ingest
         declared = request.header(b"content-type")
@@ -270,6 +278,7 @@ class PutContent:
             if seconds is not None:
                 raise InvalidInput.of("duration_seconds", "applies only to videos", "leave it out")
             return await ingest.store_files.image(upload, attributes)
+        upload = evolve(upload, accept_damaged_video=accept_damaged)
         return await ingest.store_files.video(upload, attributes, duration_seconds=seconds)
 
 
@@ -311,12 +320,15 @@ class CreateViolation:
                 refuse_lost_files(form)
                 described, problems = read_fields(ViolationForm, form.given)
                 record = record_of(described, problems, request.principal)
+                video = optional_upload(form, "video_file", described.video_sha256)
+                if video is not None and described.accept_damaged_video:
+                    video = evolve(video, accept_damaged_video=True)
                 await self._store(
                     request,
                     record,
                     form.bodies,
                     optional_upload(form, "image_file", described.image_sha256),
-                    optional_upload(form, "video_file", described.video_sha256),
+                    video,
                     described.duration_seconds,
                     historic=bool(described.historic),
                 )
@@ -521,7 +533,7 @@ def _handed_over(file: FormFile, name: str, sha256: Sha256 | None) -> Upload:
     if sha256 is not None and file.sha256 is not None and sha256 != file.sha256:
         raise DigestMismatch.of(name, "has two different declared digests", "declare one digest")
     declared = sha256 or file.sha256
-    return Upload(file.body, file.content_type, declared, file.original_name, file.gone)
+    return Upload(file.body, file.content_type, declared, file.original_name, gone=file.gone)
 
 
 def _declared_digest(request: AsgiRequest) -> Sha256 | None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.application.inputs import FileAttributes, Source, Upload
 from traffic_storage.application.read_files import OpenFile
@@ -93,9 +93,12 @@ class Files:
         sha256: str | None,
         historic: bool,
         filename: str | None,
+        accept_damaged_video: bool,
     ) -> StoredFileView:
         """Implement `StorageService.store_video_segment`."""
         given = declared(upload_of(video), content_type, sha256)
+        damaged = flag("accept_damaged_video", accept_damaged_video)
+        given = evolve(given, accept_damaged_video=damaged)
         attributes = _attributes(file_id, metadata, historic, name_of(video, filename))
         use_cases = await self._parts.started()
         stored = await use_cases.store_files().video(

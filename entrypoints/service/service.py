@@ -135,6 +135,7 @@ class StorageService:
         encoding: Encoding | None = None,
         duration_seconds: float | None = None,
         historic: bool = False,
+        accept_damaged_video: bool = False,
     ) -> dict[str, StoredFileView]:
         """Store a violation with its files, atomically: all become visible, or none does.
 
@@ -143,7 +144,7 @@ class StorageService:
         refused, because `cv2.imread` returns it for a missing file. Encoded images and `video_segment` are stored byte
         for byte. Repeating a call changes nothing; a repetition with a file that the first call
         lacked adds this file. Retention counts from the timestamp, or from receipt if the timestamp
-        is not plausible (see `store_image`).
+        is not plausible (see `store_image`). `accept_damaged_video` is as in `store_video_segment`.
 
         Returns:
             The metadata of each stored file: of the record under `metadata`, and of the files under
@@ -163,6 +164,7 @@ class StorageService:
             encoding=encoding,
             duration_seconds=duration_seconds,
             historic=historic,
+            accept_damaged_video=accept_damaged_video,
         )
 
     async def store_image(
@@ -216,10 +218,15 @@ class StorageService:
         sha256: str | None = None,
         historic: bool = False,
         filename: str | None = None,
+        accept_damaged_video: bool = False,
     ) -> StoredFileView:
         """Store a video segment byte for byte.
 
-        `video_data` is bytes, a path or an asynchronous iterator of bytes.
+        `video_data` is bytes, a path or an asynchronous iterator of bytes. With `accept_damaged_video`,
+        or the setting of this name, a file of a killed recorder is stored as it is: a video that is cut
+        or damaged behind its first frame. Its `quality` then has `integrity: damaged` and what is
+        `missing`. A `duration_seconds` that differs from that of the container by more than a second
+        and 5 % is refused.
 
         The other arguments are as in `store_image`.
 
@@ -238,6 +245,7 @@ class StorageService:
             sha256=sha256,
             historic=historic,
             filename=filename,
+            accept_damaged_video=accept_damaged_video,
         )
 
     async def store_metadata(

@@ -5,6 +5,8 @@
 
 from datetime import datetime
 
+from attrs import evolve
+
 from traffic_storage.application.find import ViolationFiles
 from traffic_storage.application.inputs import Source
 from traffic_storage.domain.encoding import Encoding
@@ -44,12 +46,16 @@ class Violations:
         encoding: Encoding | None,
         duration_seconds: float | None,
         historic: bool,
+        accept_damaged_video: bool,
     ) -> dict[str, StoredFileView]:
         """Implement `StorageService.store_violation_evidence`."""
         check_type("violation_record", record, ViolationRecord)
         pixels = self._parts.settings.max_pixels
         given = None if image is LeftOut.IT else image_of(image, channel_order, encoding, pixels)
-        segment = None if video is None else upload_of(video)
+        damaged = flag("accept_damaged_video", accept_damaged_video)
+        segment = None
+        if video is not None:
+            segment = evolve(upload_of(video), accept_damaged_video=damaged)
         use_cases = await self._parts.started()
         stored = await use_cases.store_evidence()(
             record,

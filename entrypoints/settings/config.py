@@ -319,6 +319,11 @@ class StorageConfig:
     accept_unknown_video: bool = setting(
         False, rules.SWITCH, "whether videos in unknown containers are accepted"
     )
+    accept_damaged_video: bool = setting(
+        False,
+        rules.SWITCH,
+        "whether videos that are cut or damaged behind their first frame are stored as they are",
+    )
     validate_on_store: ValidationMode = field(
         default=ValidationMode.OFF,
         converter=rules.as_validation_mode,

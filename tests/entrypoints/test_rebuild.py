@@ -96,7 +96,7 @@ CASES: dict[str, Case] = {
     },
     "MP4": Case(VIDEO, lambda: Upload(video("mp4"), original_name="a.mp4")),
     "Matroska": Case(VIDEO, lambda: Upload(video("mkv"))),
-    "MPEG-TS": Case(VIDEO, lambda: Upload(video("ts")), seconds=7.25),
+    "MPEG-TS": Case(VIDEO, lambda: Upload(video("ts")), seconds=2.5),
     "AVI": Case(VIDEO, lambda: Upload(video("avi"))),
     "MP4 with segments": Case(VIDEO, lambda: Upload(video_of(9 * 2**20 + 17))),
     "JSON plain": Case(METADATA, lambda: {"speed": 93}),

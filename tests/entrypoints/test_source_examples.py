@@ -99,7 +99,7 @@ async def test_complete_evidence_is_stored_queried_and_handed_out(storage: Stora
 
 
 async def test_individual_files_are_stored_and_come_back(storage: StorageService) -> None:
-    frame, video_bytes = photograph(), video("mp4")
+    frame, video_bytes = photograph(), video("mp4", seconds=10)
     image_metadata = await storage.store_image(
         image=frame,
         file_id="detection_001",

@@ -9,7 +9,8 @@ WRAP = 300 << 33
 PROGRAM = 0x100
 CLOCK = 0x101
 PAT = association([(1, PROGRAM)])
-FILLER = packet(0x1FFF) * 3
+FRAME = packet(0x102, b"\0\0\1\xe0\0\0\x80\0\0", begins=True)
+FILLER = packet(0x1FFF) + FRAME + packet(0x1FFF)
 
 
 def program_map(*streams: tuple[int, int], described: int = 0) -> bytes:
@@ -117,6 +118,31 @@ def test_an_association_may_come_late_and_behind_stuffing() -> None:
 
 
 @pytest.mark.parametrize(
+    "others",
+    [
+        b"",
+        packet(0x1FFF),
+        packet(0x102),
+        clock(0, SECOND),
+        packet(0x102, b"\0\0\1\xe0", begins=True, control=0x20),
+        packet(0x102, b"\xb7" + bytes(182) + b"\1", begins=True, control=0x30),
+        packet(0x102, b"\0\1\1\xe0", begins=True),
+    ],
+)
+def test_a_stream_of_tables_only_has_no_frame(others: bytes) -> None:
+    tables = (PAT + program_map((0x1B, 0x102))) * 20
+    assert "tables only" in fault_of(tables + others * 20).reason
+    assert manifest_of(tables + others * 20 + FRAME).video_codec == "avc1"
+
+
+def test_the_first_frame_may_be_scrambled_or_behind_an_adaptation() -> None:
+    scrambled = packet(0x102, b"anything", begins=True, control=0xD0)
+    adapted = packet(0x102, b"\7" + bytes(7) + b"\0\0\1\xe0", begins=True, control=0x30)
+    for first in (scrambled, adapted):
+        assert manifest_of(PAT * 9 + first) == ContainerInfo(ContentType.MPEG_TS)
+
+
+@pytest.mark.parametrize(
     "almost",
     [
         packet(0),
@@ -139,7 +165,7 @@ def test_what_is_no_association_table_is_not_taken_for_one(almost: bytes) -> Non
 
 
 def test_each_packet_begins_with_its_sync_byte() -> None:
-    film = bytearray(PAT + packet(0x50) * 300)
+    film = bytearray(PAT + FRAME + packet(0x50) * 300)
     film[188 * 250] = 0x46
     fault = fault_of(bytes(film))
     assert fault.offset_bytes == 188 * 250

@@ -55,7 +55,7 @@ PLAUSIBLE: dict[str, object] = {
     "device_id": "cam_001",
     "violation_type": "speed",
     "vehicle_class": "car",
-    "duration_seconds": 10,
+    "duration_seconds": 1,
     "violation_ids": ["V001"],
     "profile": "example-es-speed",
 }

@@ -100,10 +100,10 @@ async def test_a_video_is_stored_with_its_duration(client: httpx.AsyncClient) ->
     response = await client.post(
         "/files/upload/video",
         files={"file": video()},
-        data={"file_id": "segment_001", "duration_seconds": "10.0"},
+        data={"file_id": "segment_001", "duration_seconds": "1.2"},
     )
     assert response.status_code == 201
-    assert response.json()["duration_seconds"] == 10.0
+    assert response.json()["duration_seconds"] == 1.2
     assert response.json()["content_type"] == "video/mp4"
     assert (await client.get("/files/segment_001")).content == video()[1]
 
@@ -284,7 +284,7 @@ class TestIdempotencyKey:
             ("image", {}, "device_id"),
             ("image", {"device_id": "a", "violation_id": "V002"}, "violation_id"),
             ("image", {"device_id": "a", "metadata": '{"lane": 3}'}, "metadata"),
-            ("video", {"device_id": "a", "duration_seconds": "9"}, "duration_seconds"),
+            ("video", {"device_id": "a", "duration_seconds": "1.2"}, "duration_seconds"),
         ],
     )
     async def test_the_same_bytes_with_other_labels_are_refused(
