@@ -58,6 +58,8 @@ class Copies:
         self._doomed: set[BlobKey] = set()
         self._fetches: defaultdict[BlobKey, set[Fetch]] = defaultdict(set)
         self._scanning: asyncio.Task[None] | None = None
+        # Space that was freed in the index may be reserved at once, while its files are still there.
+        self._removing = asyncio.Lock()
 
     @property
     def held_bytes(self) -> int:
@@ -105,7 +107,7 @@ class Copies:
             return
         filling = Filling(self, self._folder.grow(key))
         try:
-            await self.attempt(self._remove_all, victims)
+            await self._remove(victims)
             yield filling
         finally:
             await wait_to_end(
@@ -134,7 +136,7 @@ class Copies:
             return
         if self._sizes:
             self._held_bytes -= self._sizes.pop(key, 0)
-        await self.attempt(self._folder.remove, key)
+        await self._remove([key])
 
     async def free_disk(self) -> None:
         """Remove copies, the least recently used first, until the reserve of the disk is free."""
@@ -149,7 +151,7 @@ class Copies:
                 shortage,
                 len(victims),
             )
-            await self.attempt(self._remove_all, victims)
+            await self._remove(victims)
 
     async def aclose(self) -> None:
         """Wait for running calls and close all files; the copies remain on disk."""
@@ -211,7 +213,7 @@ class Copies:
     async def _keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
         victims = await self._reserve(key, body.digests.size_bytes, fetch)
         if victims is not None:
-            await self.attempt(self._remove_all, victims)
+            await self._remove(victims)
             await self._end(key, kept=await self.attempt(self._folder.write, key, body))
 
     async def _finish(self, key: BlobKey, filling: "Filling") -> None:
@@ -276,6 +278,18 @@ class Copies:
         for key in victims:
             self._held_bytes -= sizes.pop(key)
         return victims
+
+    async def _remove(self, keys: Sequence[BlobKey]) -> None:
+        """Remove the files of copies that are no longer in the index, and wait for earlier removals.
+
+        Only then the space that was reserved before the call is free.
+        """
+        await wait_to_end(asyncio.ensure_future(self._remove_in_turn(keys)), ignore_cancellation)
+
+    async def _remove_in_turn(self, keys: Sequence[BlobKey]) -> None:
+        async with self._removing:
+            if keys:
+                await self.attempt(self._remove_all, keys)
 
     def _remove_all(self, keys: Sequence[BlobKey]) -> None:
         for key in keys:

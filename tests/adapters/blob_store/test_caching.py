@@ -513,15 +513,20 @@ class TestBadDisks:
 
 
 def _held(folder: Path) -> int:
-    """Bytes in files while others write and remove some; 0 if any did so meanwhile."""
-    before = _sizes(folder)
-    return sum(before.values()) if before == _sizes(folder) else 0
+    """Bytes in files while others write and remove some; those that were there at one moment.
+
+    A path alone does not tell: its file may have been removed and written anew between the looks.
+    """
+    before, after = _files(folder), _files(folder)
+    return sum(size for one, size in before.items() if one in after)
 
 
-def _sizes(folder: Path) -> dict[Path, int]:
+def _files(folder: Path) -> dict[tuple[int, int], int]:
+    """Return the size of each file, by its inode and the time when it was written."""
     sizes = {}
     for root, _, names in os.walk(folder):
         for path in (Path(root, name) for name in names):
             with suppress(FileNotFoundError):
-                sizes[path] = path.stat().st_size
+                found = path.stat()
+                sizes[found.st_ino, found.st_mtime_ns] = found.st_size
     return sizes
