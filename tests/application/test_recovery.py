@@ -203,15 +203,7 @@ async def test_the_database_may_go_away_in_the_middle() -> None:
 async def test_an_attempt_that_a_restored_catalogue_holds_is_undone_and_its_file_is_kept() -> None:
     """The file was acknowledged after the backup was made; a rebuild finds it again."""
     rig = Rig()
-    async with rig.running() as service:
-        rig.script.begin()
-        committing = rig.script.hold("repo.apply")
-        storing = asyncio.create_task(service.video(film(), "X"))
-        await committing.reached.wait()
-        backup = deepcopy(rig.repo)
-        committing.let_go.set()
-        assert (await storing).created
-    rig.repo = backup
+    rig.repo = await backed_up_in_flight(rig)
     rig.clock.advance(LONG_AGO)
     async with rig.running() as service:
         await service.sweep()
