@@ -91,7 +91,7 @@ class Result:
     lost_blobs: int
 
 
-def _film(number: int) -> bytes:
+def film(number: int) -> bytes:
     return hashlib.shake_256(b"%d" % number).digest(_SIZE)
 
 
@@ -112,14 +112,14 @@ async def fill(container: Container, singles: range, violations: range) -> None:
             camera_info={"lane": number % 4, "site": "Cruce Ñandú"},
         )
         async with slots:
-            await container.store_evidence()(record, None, Upload(_film(number)))
+            await container.store_evidence()(record, None, Upload(film(number)))
 
     async def single(number: int) -> None:
         attributes = FileAttributes.of(
             file_id=f"F{number:06}", metadata={"device_id": f"cam-{number % 50}", "number": number}
         )
         async with slots:
-            await container.store_files().video(Upload(_film(-1 - number)), attributes)
+            await container.store_files().video(Upload(film(-1 - number)), attributes)
 
     async with asyncio.TaskGroup() as group:
         for number in violations:

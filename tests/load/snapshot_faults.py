@@ -23,7 +23,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from tests.load.rebuild import all_rows, fill
+from tests.load.rebuild import all_rows, fill, film
 from tests.load.snapshots import NAME, Place, Servers, known
 from tests.support.servers import PostgresServer, S3Server
 from tests.support.setups import config
@@ -81,7 +81,7 @@ async def write(container: Container, written: Written, stop: asyncio.Event) -> 
                 confidence=0.9,
             )
             written.begun[name] = datetime.now(UTC)
-            await container.store_evidence()(record, None, Upload(name.encode() * 100))
+            await container.store_evidence()(record, None, Upload(film(1_000_000 * number + count)))
             written.end(name)
 
     await asyncio.gather(*map(writer, range(WRITERS)))
@@ -91,12 +91,13 @@ async def under_writers(source: Place, target: Place, *, enough: int) -> tuple[i
     """Make a snapshot while others write, restore it; return what is in it, and what is wrong."""
     written, stop = Written(), asyncio.Event()
     async with running(build(source.settings, source.strategy)) as container:
-        writing = asyncio.ensure_future(write(container, written, stop))
-        await written.more(enough)
-        made = await container.create_snapshot()(NAME)
-        await written.more(enough)
-        stop.set()
-        await writing
+        # A writer that fails ends the waiting for its violations, too.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write(container, written, stop))
+            await written.more(enough)
+            made = await container.create_snapshot()(NAME)
+            await written.more(enough)
+            stop.set()
         location = container.snapshot_location()
         async with running(build(target.settings, target.strategy)) as other:
             restored = await other.restore_snapshot()(
