@@ -10,6 +10,7 @@ from traffic_storage.ports.errors import StoreReplaced
 
 _FOLDER_MODE = 0o700
 _KEPT_OPEN = 64
+_KEPT_SYNCED = 4096
 
 
 class Folders:
@@ -29,7 +30,7 @@ class Folders:
         self._root: Descriptor | None = None
         self._read: dict[str, Descriptor] = {}
         self._written: dict[str, Descriptor] = {}
-        self._synced: set[tuple[tuple[int, int], str, tuple[int, int]]] = set()
+        self._synced: dict[tuple[tuple[int, int], str, tuple[int, int]], None] = {}
 
     @property
     def root(self) -> Descriptor:
@@ -147,7 +148,10 @@ class Folders:
         entry = parent.identity, name, folder.identity
         if entry not in self._synced:
             os.fsync(parent.fd)
-            self._synced.add(entry)
+            self._synced[entry] = None
+            if len(self._synced) > _KEPT_SYNCED:
+                # Should it be needed again, it is synced once more than necessary.
+                del self._synced[next(iter(self._synced))]
 
     def _open_root(self) -> Descriptor:
         with self._making:

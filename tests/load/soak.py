@@ -3,8 +3,10 @@
     python -m tests.load.soak --minutes 30
 
 Servers are killed, ended or hang for up to three seconds. The memory, descriptors and threads of the
-service are sampled; the medians of the first and of the last third of the time are compared. Exit
-status 1 if one of them has grown by more than its bound, or if anything is lost or wrong.
+service are sampled; the medians of the first and of the last third of the time are compared. The
+folders that are kept open are counted apart, because they may grow up to a fixed number for as long
+as they are fewer. Exit status 1 if one of the others has grown by more than its bound, if there were
+more folders than that number, or if anything is lost or wrong.
 """
 
 import argparse
@@ -36,6 +38,8 @@ class Sample:
 
     rss_mib: float
     descriptors: float
+    """Without folders."""
+    folders: float
     threads: float
 
     @classmethod
@@ -44,11 +48,13 @@ class Sample:
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
         )
-        return cls(
-            int(status["VmRSS"].split()[0]) / 1024,
-            sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
-            int(status["Threads"]),
-        )
+        folders = others = 0
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            if descriptor.is_dir():
+                folders += 1
+            else:
+                others += 1
+        return cls(int(status["VmRSS"].split()[0]) / 1024, others, folders, int(status["Threads"]))
 
 
 BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -57,6 +63,10 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "threads": (0.15, 4.0),
 }
 """By how much each may grow: a share of the first third and an absolute amount, added."""
+
+MAX_FOLDERS = 2 * (2 * 64 + 4) + 32
+"""Of the local store and of the spool: 64 each for reads and writes, and what each keeps beside
+these (its root, its lock); and as many as the 32 threads at work may hold for a moment."""
 
 
 @frozen
@@ -170,9 +180,13 @@ def main() -> int:
         print(
             f"  {one.name}: {one.first:.1f} in the first third, {one.last:.1f} in the last: {verdict}"
         )
+    folders = max(one.folders for one in report.samples)
+    verdict = "within" if folders <= MAX_FOLDERS else "MORE THAN"
+    print(f"  folders: at most {folders:.0f}, {verdict} the {MAX_FOLDERS} that may be kept open")
     for line in report.broken[:20]:
         print(f"  {line}")
-    return int(bool(report.broken) or not all(one.is_flat for one in grown))
+    is_flat = all(one.is_flat for one in grown) and folders <= MAX_FOLDERS
+    return int(bool(report.broken) or not is_flat)
 
 
 if __name__ == "__main__":
