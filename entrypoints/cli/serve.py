@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from attrs import evolve
+from uvicorn.config import STARTUP_FAILURE
 
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
@@ -57,7 +58,7 @@ def serve(
     session.log_as(log_format, log_level)
     settings = session.settings()
     settings.effective_strategy()
-    listener = listen(host, port)
+    listener = bound(host, port)
     address = _address(listener)
     policy = access_policy(settings, SystemClock().now)
 
@@ -70,8 +71,10 @@ def serve(
     return run_server(_with_public_url(settings, listener), listener, announce)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address.
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address; it listens once the application has started.
+
+    Until then connections are refused: one that is accepted early would wait for a response.
 
     Raises:
         ConfigurationError: the address does not exist, is in use or is not permitted.
@@ -82,22 +85,29 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        why = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
-        raise ConfigurationError.of(
-            "--host" if isinstance(error, socket.gaierror) else "--port",
-            f"can't listen on {host} port {port}: {why}",
-            "choose another port or host",
-        ) from error
+        raise _cannot_listen(host, port, error) from error
     return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError | OverflowError) -> ConfigurationError:
+    why = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
+    return ConfigurationError.of(
+        "--host" if isinstance(error, socket.gaierror) else "--port",
+        f"can't listen on {host} port {port}: {why}",
+        "choose another port or host",
+    )
 
 
 def run_server(
     settings: "StorageConfig", listener: socket.socket, announce: Callable[[], None]
 ) -> ExitCode:
-    """Serve on a socket until Ctrl-C or SIGTERM; call `announce` once requests are accepted."""
+    """Serve on a socket until Ctrl-C or SIGTERM; call `announce` once requests are accepted.
+
+    Raises:
+        ConfigurationError: another process has begun to listen on the address of the socket.
+    """
     from traffic_storage.entrypoints.http import create_storage_app
     from traffic_storage.entrypoints.http.connections import ConnectionLimits, raise_file_limit
     from traffic_storage.entrypoints.http.protocol import StorageProtocol
@@ -142,9 +152,32 @@ class _Server(uvicorn.Server):
         self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Start the application, then listen on the sockets, which uvicorn would do at once."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for listener in sockets or []:
+            try:
+                # uvloop does not tell that another process listens on the address by now.
+                listener.listen(self.config.backlog)
+            except OSError as error:
+                await self.lifespan.shutdown()
+                host, port = listener.getsockname()[:2]
+                raise _cannot_listen(host, port, error) from error
+            self.servers.append(
+                await loop.create_server(self._protocol, sock=listener, backlog=self.config.backlog)
+            )
+        self.started = True
         self._announce()
         sys.stdout.flush()
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A second signal cancels the running requests; the shutdown still closes the container.

@@ -66,13 +66,13 @@ def _settings(session: Session, folder: Path, listener: socket.socket | None) ->
 
 @contextmanager
 def _listening(port: int | None) -> Iterator[socket.socket | None]:
-    """Open the socket to serve on before the demo runs, so that a port in use is reported at once."""
+    """Bind the socket to serve on before the demo runs, so that a port in use is reported at once."""
     if port is None:
         yield None
         return
-    from traffic_storage.entrypoints.cli.serve import listen
+    from traffic_storage.entrypoints.cli.serve import bound
 
-    with listen(_HOST, port) as listener:
+    with bound(_HOST, port) as listener:
         yield listener
 
 

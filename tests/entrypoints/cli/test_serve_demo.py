@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from tests.entrypoints.cli.command import (
 )
 from tests.entrypoints.cli.test_doctor_db import with_servers
 from tests.support.servers import Bucket, Database, RedisAddress
+from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+from traffic_storage.entrypoints.cli.serve import bound, run_server
+from traffic_storage.entrypoints.settings import StorageConfig
 
 
 def address_in(text: str) -> str:
@@ -159,6 +163,31 @@ def test_a_port_in_use_is_told_at_once(shell: Shell, command: tuple[str, ...]) -
 
     assert "in use" in result.err
     assert result.out == ""
+
+
+def test_no_connection_is_accepted_before_the_application_has_started() -> None:
+    with bound("127.0.0.1", 0) as listener, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listener.getsockname(), timeout=30)
+
+
+@pytest.fixture
+def signal_handlers() -> Iterator[None]:
+    """A server sets them for its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_a_port_that_is_taken_while_the_application_starts_is_told(tmp_path: Path) -> None:
+    settings = StorageConfig(local_base_path=tmp_path / "evidence", workers=0)
+    with bound("127.0.0.1", 0) as listener, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(listener.getsockname())
+        other.listen()
+        with pytest.raises(ConfigurationError, match="in use"):
+            run_server(settings, listener, lambda: pytest.fail("it serves"))
 
 
 def test_a_host_that_is_none_is_told(shell: Shell) -> None:
