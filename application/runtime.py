@@ -21,7 +21,7 @@ from traffic_storage.application.worker import Worker
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
 from traffic_storage.domain.pressure import UNPRESSED, alerts_of
 from traffic_storage.ports.cache import Cache
-from traffic_storage.ports.errors import CatalogueUnavailable
+from traffic_storage.ports.errors import CatalogueReadOnly, CatalogueUnavailable
 from traffic_storage.ports.record_repo import RecordRepo
 
 logger = logging.getLogger("traffic_storage.runtime")
@@ -212,7 +212,7 @@ class Runtime:
         try:
             await self._rules.current()
             await self._sweep.recover()
-        except StorageFull as error:
+        except (StorageFull, CatalogueReadOnly) as error:
             # Stored files can be read nevertheless; a later sweep undoes the operations.
             logger.warning(
                 "the retention rules could not be entered, or interrupted store operations not be "

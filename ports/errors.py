@@ -48,6 +48,10 @@ class CatalogueUnavailable(Unavailable):
     """The database can't be reached or did not answer in time."""
 
 
+class CatalogueReadOnly(CatalogueUnavailable):
+    """The database can be read at most: nothing can be written to it."""
+
+
 class OutcomeUnknown(CatalogueUnavailable):
     """A commit was sent to the database, and whether it happened could not be determined."""
 
@@ -72,6 +76,7 @@ __all__ = [
     "BlobConflict",
     "BlobCorrupt",
     "BlobMissing",
+    "CatalogueReadOnly",
     "CatalogueUnavailable",
     "DeadlinePassed",
     "IdsTaken",

@@ -36,7 +36,7 @@ from traffic_storage.domain.quarantine import DoubtUndone
 from traffic_storage.ports.blob_store import is_empty
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
-from traffic_storage.ports.errors import BlobConflict, StoreReplaced
+from traffic_storage.ports.errors import BlobConflict, CatalogueReadOnly, StoreReplaced
 from traffic_storage.ports.store_identity import MarkedBlobStore
 from traffic_storage.ports.store_registry import StoreRegistry
 
@@ -80,7 +80,7 @@ class Identities:
                 # It was identified before. Its adapter itself reports that it is unavailable.
                 return bound.identity
             return Identity(await self._id_while_unreachable(bound), f"{NOT_BOUND}: {error}")
-        except (BlobConflict, StorageFull) as error:
+        except (BlobConflict, StorageFull, CatalogueReadOnly) as error:
             return Identity(await self._id_by_location(bound), f"{NOT_BOUND}: {error}")
 
     async def confirm(self, bound: BoundStore, store_id: StoreId) -> None:
@@ -370,7 +370,7 @@ class Identities:
             return supposed
         try:
             return (await self._propose(bound)).store_id
-        except StorageFull:
+        except (StorageFull, CatalogueReadOnly):
             return None
 
     async def _propose(self, bound: BoundStore) -> RegisteredStore:
@@ -424,6 +424,8 @@ class Identities:
         """
         try:
             await self._introduce(bound.store, registered, marker)
+        except CatalogueReadOnly as error:
+            logger.info("the stores can only be read: %s", str(error))
         except (StorageFull, StorageUnavailable, BlobConflict, InvalidInput) as error:
             logger.warning(
                 "the random token that identifies the store at %s could not be renewed; this is tried "

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -44,6 +44,17 @@ def small_memory_disk(folder: Path, options: str) -> Iterator[Path]:
     """A tmpfs with limits, as `size=1m,nr_inodes=20`."""
     with mounted(folder, "tmpfs", options) as disk:
         yield disk
+
+
+def fill_up(disk: Path) -> Path:
+    """Take all space of a small disk, by a file that is returned."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size_bytes in (1 << 20, 1 << 14, 512):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size_bytes))
+    return filler
 
 
 def remount(folder: Path, options: str) -> None:

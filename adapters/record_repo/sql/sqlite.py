@@ -21,7 +21,11 @@ from sqlalchemy import StaticPool, create_engine
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.sql.selectable import FromClause
 
-from traffic_storage.adapters.record_repo.sql import migrations, sqlite_backup
+from traffic_storage.adapters.record_repo.sql import (
+    migrations,
+    sqlite_backup,
+    sqlite_unwritable,
+)
 from traffic_storage.adapters.record_repo.sql.ballast import Ballast
 from traffic_storage.adapters.record_repo.sql.driver import (
     Driver,
@@ -41,6 +45,7 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
     translated,
     translating,
 )
+from traffic_storage.adapters.record_repo.sql.sqlite_unwritable import FileState, disk_is_full
 from traffic_storage.adapters.record_repo.sql.statement import Args, CompiledText, Statement
 from traffic_storage.adapters.threads.batches import Job, Worker
 from traffic_storage.adapters.threads.pool import Threads
@@ -69,8 +74,6 @@ _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_s
 _PAUSE_SECONDS = 0.02
 _STEPS_BETWEEN_CHECKS = 10_000
 """Steps of SQLite's virtual machine, about a millisecond; a page of 100 rows takes 3,000."""
-_BARE_MINIMUM = 256 * 1024
-"""With fewer free bytes on the disk, SQLite can't even create the files that a reader needs."""
 _REFUSALS = (
     sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
     sqlite3.SQLITE_CONSTRAINT_UNIQUE,
@@ -222,47 +225,56 @@ class _Moment(MomentReader):
 
 
 class _File:
-    """The database file and a connection to it, which is opened when needed."""
+    """The database file and a connection to it, which is opened when needed.
 
-    def __init__(self, settings: SqliteSettings) -> None:
+    `only_read`: the file is opened even if it can't be written.
+    """
+
+    def __init__(self, settings: SqliteSettings, *, only_read: bool) -> None:
         self._settings = settings
-        self._ballast = _ballast(settings)
+        self._only_read = only_read
         self._opened: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._unwritten: FileState | None = None
 
     def connection(self) -> sqlite3.Connection:
         """Return the connection to the database file; open it if it is closed.
 
         Raises:
             CatalogueUnavailable: the file was removed or replaced since it was first opened.
+            StorageFull: the disk is too full to open it.
         """
-        found = _identity(self._settings.path)
+        path = self._settings.path
+        found = _identity(path)
         if self._identity not in (None, found):
             # Further writes to the old file would be acknowledged and lost.
             self.close()
             raise CatalogueUnavailable(
-                f"the catalogue {self._settings.path} was removed or replaced while in use",
+                f"the catalogue {path} was removed or replaced while in use",
                 remedy="put the file back, or restart the service to use the new one",
             )
+        if self.was_written:
+            self.close()
         if self._opened is None:
-            self._opened, self._identity = self._open(), found
+            self._opened, self._unwritten = self._open()
+            self._identity = found
         return self._opened
+
+    @property
+    def was_written(self) -> bool:
+        """Whether a file that was opened as one that nobody writes has changed since."""
+        return self._unwritten is not None and self._unwritten != FileState.of(self._settings.path)
 
     def close(self) -> None:
         """Close the connection to the database file; the next use opens a new one."""
-        opened, self._opened = self._opened, None
+        opened, self._opened, self._unwritten = self._opened, None, None
         if opened is not None:
             opened.close()
 
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return _open(self._settings)
-        except sqlite3.Error:
-            # Even a reader needs a few kilobytes beside the file.
-            if not _disk_is_full(self._settings.path) or not self._ballast.is_reserved:
-                raise
-            self._ballast.release()
-            return _open(self._settings)
+    def _open(self) -> tuple[sqlite3.Connection, FileState | None]:
+        if self._only_read:
+            return _open_to_read(self._settings)
+        return _open_in_released_space(self._settings), None
 
 
 class _Reader:
@@ -274,7 +286,7 @@ class _Reader:
         self._path = settings.path
         self._seconds = settings.read_seconds
         self._deadline = monotonic()
-        self._file = _File(settings)
+        self._file = _File(settings, only_read=True)
 
     def run(self, jobs: Sequence[Job[_Reading | _Copying]]) -> None:
         """Run each read and set its result."""
@@ -304,6 +316,10 @@ class _Reader:
         rows: list[Row] = []
         for args in reading.executions:
             rows += connection.execute(reading.text.sql, reading.text.arrange(args)).fetchall()
+        if self._file.was_written:
+            raise CatalogueUnavailable(
+                f"the catalogue {self._path} was written to while it was read", remedy="try again"
+            )
         return rows
 
     def _connection(self) -> sqlite3.Connection:
@@ -351,7 +367,7 @@ class _Writer:
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._path = settings.path
-        self._file = _File(settings)
+        self._file = _File(settings, only_read=False)
         self._ballast = _ballast(settings)
 
     def run(self, jobs: Sequence[Job[Write]]) -> None:
@@ -507,14 +523,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _disk_is_full(path: Path) -> bool:
-    try:
-        room = os.statvfs(path.parent)
-    except OSError:
-        return False
-    return room.f_bavail * room.f_frsize < _BARE_MINIMUM
-
-
 def _open(settings: SqliteSettings) -> sqlite3.Connection:
     """Open the database file, which must exist, with a write-ahead log and a flush per commit."""
     connection = sqlite3.connect(
@@ -533,6 +541,37 @@ def _open(settings: SqliteSettings) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _open_in_released_space(settings: SqliteSettings) -> sqlite3.Connection:
+    """Open the database file; on a full disk, delete the file that reserves space for that.
+
+    Raises:
+        StorageFull: the disk is too full nevertheless.
+    """
+    try:
+        return _open(settings)
+    except sqlite3.Error as error:
+        # Even a reader needs a few kilobytes beside the file.
+        if not disk_is_full(settings.path):
+            raise
+        ballast = _ballast(settings)
+        if not ballast.is_reserved:
+            raise full(settings.path) from error
+        ballast.release()
+    return _open(settings)
+
+
+def _open_to_read(settings: SqliteSettings) -> tuple[sqlite3.Connection, FileState | None]:
+    """Open the database file, also if it can't be written; then return its state too."""
+    try:
+        return _open_in_released_space(settings), None
+    except (sqlite3.Error, StorageFull):
+        state = FileState.of(settings.path)
+        opened = sqlite_unwritable.opened(settings.path, settings.timeout_seconds)
+        if opened is None:
+            raise
+        return opened, state
 
 
 def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
@@ -557,12 +596,13 @@ def _use_log(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
 
 def _upgrade(settings: SqliteSettings, *, slow: bool) -> None:
     _make_file(settings.path)
-    with closing(_open(settings)) as connection:
+    with closing(_open_to_read(settings)[0]) as connection:
         found = _version(connection)
         migrations.refuse_newer(found)
         if not slow:
             migrations.refuse_slow(found)
-        if found != migrations.HEAD:
+    if found != migrations.HEAD:
+        with closing(_open_in_released_space(settings)) as connection:
             _migrate(connection)
     _ballast(settings).reserve()
 
@@ -579,14 +619,14 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def _version_of_file(settings: SqliteSettings) -> str | None:
     if not settings.path.exists():
         return None
-    with closing(_open(settings)) as connection:
+    with closing(_open_to_read(settings)[0]) as connection:
         return _version(connection)
 
 
 def _is_blank(settings: SqliteSettings) -> bool:
     if not settings.path.exists():
         return True
-    with closing(_open(settings)) as connection:
+    with closing(_open_to_read(settings)[0]) as connection:
         return not sqlite_backup.is_used_in(connection, _execute)
 
 

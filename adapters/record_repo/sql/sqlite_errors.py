@@ -1,22 +1,25 @@
 """Translates errors of SQLite into errors of the catalogue port."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from traffic_storage.domain.errors import StorageFull, TrafficStorageError
-from traffic_storage.ports.errors import CatalogueUnavailable
+from traffic_storage.ports.errors import CatalogueReadOnly, CatalogueUnavailable
 
 _PRIMARY = 0xFF
 """The lower byte of an extended result code is the primary code."""
+
+# What SQLite reports for a file or folder that can't be written.
+_OF_READ_ONLY = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM})
 
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: ("another process has locked it", "end the process that holds the lock"),
     sqlite3.SQLITE_LOCKED: ("it is locked", "try again"),
     sqlite3.SQLITE_PROTOCOL: ("it is locked", "try again"),
-    sqlite3.SQLITE_READONLY: ("it is read-only", "make the file and its folder writable"),
     sqlite3.SQLITE_PERM: ("access is denied", "give this user access to the file"),
     sqlite3.SQLITE_CANTOPEN: (
         "it can't be opened",
@@ -39,6 +42,16 @@ def is_full(error: sqlite3.Error) -> bool:
     return code_of(error) == sqlite3.SQLITE_FULL
 
 
+def is_read_only(path: Path) -> bool:
+    """Return whether this process can't write to the database file or make files beside it."""
+    try:
+        if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+            return True
+    except OSError:
+        return False
+    return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
 def full(path: Path) -> StorageFull:
     """Return the catalogue port's error for a full disk of the database file."""
     return StorageFull(f"the disk of the catalogue {path} is full", remedy="free space there")
@@ -51,6 +64,14 @@ def translated(error: sqlite3.Error, path: Path) -> TrafficStorageError | None:
     """
     if is_full(error):
         return full(path)
+    if code_of(error) == sqlite3.SQLITE_READONLY or (
+        code_of(error) in _OF_READ_ONLY and is_read_only(path)
+    ):
+        return CatalogueReadOnly(
+            f"the catalogue {path} is read-only ({error})",
+            remedy="mount its disk writable, and give this user the right to write the file and its "
+            "folder",
+        )
     if code_of(error) in _REMEDIES:
         cause, remedy = _REMEDIES[code_of(error)]
         return CatalogueUnavailable(f"the catalogue {path}: {cause} ({error})", remedy=remedy)

@@ -8,15 +8,20 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, closing, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from tests.support.privileged import remount, small_memory_disk
-from traffic_storage.adapters.record_repo.sql import migrations, sqlite, statements
+from tests.support.privileged import fill_up, remount, small_memory_disk
+from traffic_storage.adapters.record_repo.sql import (
+    migrations,
+    sqlite,
+    sqlite_unwritable,
+    statements,
+)
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.sqlite import (
     SqliteDriver,
@@ -40,7 +45,11 @@ from traffic_storage.entrypoints.testing.units import (
     new_record,
     store,
 )
-from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
+from traffic_storage.ports.errors import (
+    CatalogueReadOnly,
+    CatalogueUnavailable,
+    OutcomeUnknown,
+)
 from traffic_storage.ports.record_repo import RecordRepo
 
 SYNCHRONOUS_FULL = 2
@@ -386,7 +395,7 @@ class TestBadDisks:
         place = await local(repo)
         there = await store(repo, new_evidence(new_record(), place))
         done, begun = [there], await _begun(repo, place, 5)
-        _fill_up(disk)
+        fill_up(disk)
         for _ in range(3):
             with pytest.raises(StorageFull, match=r"full.*free space"):
                 await store(repo, new_evidence(new_record(), place))
@@ -412,7 +421,7 @@ class TestBadDisks:
         attempt = new_attempt(unit)
         await repo.begin(attempt, unit.names)
         await repo.aclose()
-        _fill_up(disk)
+        fill_up(disk)
         assert await is_whole(repo, unit)
         assert await repo.condemn(LATER) == [attempt]
         await repo.forget(attempt.attempt_id)
@@ -420,7 +429,7 @@ class TestBadDisks:
 
     @pytest.mark.privileged
     async def test_no_room_for_the_tables(self, no_leaks: None, disk: Path) -> None:
-        _fill_up(disk)
+        fill_up(disk)
         repo = sqlite_repo(SqliteSettings(disk / "catalogue.sqlite3"))
         with pytest.raises(StorageFull, match=r"full"):
             await repo.upgrade()
@@ -440,6 +449,69 @@ class TestBadDisks:
         assert await is_whole(repo, unit)
         await repo.forget(new_attempt(unit).attempt_id)
 
+    @pytest.mark.privileged
+    async def test_a_full_disk_without_ballast_can_be_read(
+        self, repo: RecordRepo, disk: Path
+    ) -> None:
+        """Started on a full disk whose reserve was used before; storing goes on once it has space."""
+        unit = await store(repo, new_evidence(new_record(), await local(repo)))
+        await repo.aclose()
+        (disk / "catalogue.sqlite3-ballast").unlink()
+        filler = fill_up(disk)
+        await repo.upgrade()
+        assert await is_whole(repo, unit)
+        with pytest.raises(StorageFull):
+            await local(repo)
+        filler.unlink()
+        await store(repo, new_evidence(new_record(), await local(repo)))
+        assert (await repo.usage()).violations == 2
+
+    @pytest.mark.privileged
+    @pytest.mark.parametrize("left", [(), ("-wal",), ("-wal", "-shm")])
+    async def test_a_read_only_disk_can_be_read(
+        self, repo: RecordRepo, disk: Path, left: Sequence[str]
+    ) -> None:
+        """`left`: the files that a killed process or a snapshot has left beside the database."""
+        unit = await store(repo, new_evidence(new_record(), await local(repo)))
+        kept = {end: (disk / f"catalogue.sqlite3{end}").read_bytes() for end in ("", *left)}
+        await repo.aclose()
+        for end, content in kept.items() if left else ():
+            (disk / f"catalogue.sqlite3{end}").write_bytes(content)
+        remount(disk, "ro")
+        other = sqlite_repo(SqliteSettings(disk / "catalogue.sqlite3"))
+        if left == ("-wal",):  # What the log has would be missing without a word.
+            with pytest.raises(CatalogueReadOnly, match="newest rows are in its write-ahead log"):
+                await other.upgrade()
+        else:
+            await other.upgrade()
+            assert await is_whole(other, unit)
+            with pytest.raises(CatalogueReadOnly, match="is read-only"):
+                await store(other, new_evidence(new_record(), await local(other)))
+        await other.aclose()
+
+    async def test_what_is_read_as_unwritten_is_read_anew_once_it_is_written(
+        self, path: Path, no_leaks: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A process that may write, beside one that may only read."""
+        writing, reading = sqlite_repo(SqliteSettings(path)), sqlite_repo(SqliteSettings(path))
+        await writing.upgrade()
+        await writing.aclose()
+
+        def refused(settings: SqliteSettings) -> sqlite3.Connection:
+            error = sqlite3.OperationalError("unable to open database file")
+            error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(sqlite, "_open", refused)
+            patched.setattr(sqlite_unwritable, "is_read_only", lambda path: True)
+            await reading.upgrade()
+            assert (await reading.usage()).violations == 0
+        await store(writing, new_evidence(new_record(), await local(writing)))
+        assert (await reading.usage()).violations == 1
+        await reading.aclose()
+        await writing.aclose()
+
     async def test_a_commit_that_fails_half_way_is_open_until_it_is_repeated(
         self, path: Path
     ) -> None:
@@ -454,9 +526,3 @@ async def _begun(repo: RecordRepo, place: RegisteredStore, count: int) -> list[A
     for attempt in attempts:
         await repo.begin(attempt, ClaimedIds(()))
     return sorted(attempts, key=lambda one: one.attempt_id)
-
-
-def _fill_up(disk: Path) -> None:
-    with (disk / "filler").open("ab", buffering=0) as filler, suppress(OSError):
-        while True:
-            filler.write(bytes(512))
