@@ -19,6 +19,7 @@ from traffic_storage.domain.media import (
     ContentType,
     MalformedMedia,
     Walker,
+    is_media_segment,
     sniff,
     walker_for,
 )
@@ -104,6 +105,12 @@ class ExaminedVideo:
             return
         if self._walker is None and self._accept_unknown:
             self._refuse_no_video()
+        elif self._type is None and is_media_segment(self._head):
+            raise UnsupportedMedia.of(
+                "video",
+                "is a segment of a fragmented MP4 without its initialization segment",
+                "put the initialization segment (ftyp and moov) in front of it",
+            )
         elif self._walker is None:
             raise UnsupportedMedia.of(
                 "video",

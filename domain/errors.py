@@ -148,9 +148,10 @@ class NotFound(TrafficStorageError, LookupError):
     """Nothing has the id `identifier`. `what` says what was looked for, such as `file` or `job`."""
 
     def __init__(self, what: str, identifier: str) -> None:
-        super().__init__(
-            f"there is no {what} {identifier!r}", remedy="check the id for typing errors"
-        )
+        remedy = "check the id for typing errors"
+        if what == "file":
+            remedy += "; a file that was refused is not stored"
+        super().__init__(f"there is no {what} {identifier!r}", remedy=remedy)
         self.what = what
         self.identifier = identifier
 

@@ -210,7 +210,7 @@ def _cache(settings: StorageConfig, clock: Clock) -> Cache:
 def _images(settings: StorageConfig) -> Images:
     from traffic_storage.adapters.images.pillow import PillowImages
 
-    return PillowImages(max_pixels=settings.max_pixels)
+    return PillowImages(max_pixels=settings.max_pixels, formats=settings.image_formats)
 
 
 def _frames() -> Frames:

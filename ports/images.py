@@ -65,8 +65,9 @@ class Images(Protocol):
         there (up to two small blocks at its very end are not noticed if they are missing).
 
         Raises:
-            UnsupportedMedia: not JPEG, PNG, WebP or AVIF, a JPEG that is lossless, hierarchical or of
-                more than 8 bits a sample, or more than one frame (an animation).
+            UnsupportedMedia: not of an accepted format (JPEG, PNG, WebP, AVIF, BMP, TIFF or HEIC, as
+                configured), a JPEG that is lossless, hierarchical or of more than 8 bits a sample, a
+                TIFF with a lossy compression, or more than one frame (an animation).
             UndecodableMedia: truncated or broken.
             TooLarge: more pixels than the limit, or more parts or scans than its pixels need; raised
                 before they are decoded. Or decoding it took more processor time than any image of its
@@ -79,8 +80,10 @@ class Images(Protocol):
     ) -> DecodedImage:
         """Return the pixels as `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in this channel order.
 
-        An orientation or colour profile in the file is not applied. Samples of more than 8 bits are
-        scaled down; palettes, CMYK and grey with alpha become colour. `channels` (1, 3 or 4)
+        An orientation (Exif, or the field of a TIFF) or colour profile in the file is not applied; the
+        turns of a HEIC are. Of samples of more than 8 bits the high 8 are kept, so samples of 12 bits
+        that a file keeps in 16 give dark pixels, from 0 to 15. The transparent value of a PNG applies,
+        but for colours of 16 bits a sample. All formats are read, whichever are accepted; palettes, CMYK and grey with alpha become colour. `channels` (1, 3 or 4)
         restores the shape of an encoded array where the format changed it: WebP stores grey as
         colour and drops an alpha channel that is opaque everywhere. None keeps the channels of the
         file.

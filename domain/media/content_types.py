@@ -33,8 +33,39 @@ class ContentType(StrEnum):
     TEXT = "text/plain"
 
 
-ACCEPTED_IMAGES = frozenset({ContentType.JPEG, ContentType.PNG, ContentType.WEBP, ContentType.AVIF})
-"""The encodings in which a still image may be stored."""
+class StillFormat(StrEnum):
+    """The file formats of still images of which the setting `image_formats` lists the accepted ones."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    AVIF = "avif"
+    BMP = "bmp"
+    TIFF = "tiff"
+    HEIC = "heic"
+
+    @property
+    def content_type(self) -> ContentType:
+        """The media type of its files."""
+        return ContentType(f"image/{self}")
+
+    @property
+    def shown(self) -> str:
+        """Its name in messages."""
+        return "WebP" if self is StillFormat.WEBP else self.upper()
+
+
+USUAL_FORMATS = (
+    StillFormat.JPEG,
+    StillFormat.PNG,
+    StillFormat.WEBP,
+    StillFormat.AVIF,
+    StillFormat.BMP,
+)
+"""The formats that are accepted if nobody chooses others."""
+
+ACCEPTED_IMAGES = frozenset(one.content_type for one in StillFormat)
+"""The encodings in which a still image may be stored, if the setting `image_formats` lists them."""
 
 ACCEPTED_VIDEOS = frozenset(
     {
@@ -153,6 +184,9 @@ SUFFIXES: Mapping[str, str] = {
     ContentType.PNG: ".png",
     ContentType.WEBP: ".webp",
     ContentType.AVIF: ".avif",
+    ContentType.BMP: ".bmp",
+    ContentType.TIFF: ".tiff",
+    ContentType.HEIC: ".heic",
     ContentType.MP4: ".mp4",
     ContentType.QUICKTIME: ".mov",
     ContentType.MATROSKA: ".mkv",

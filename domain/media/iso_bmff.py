@@ -26,6 +26,7 @@ _SMALLEST = {b"uuid": 16}
 
 
 # Boxes that a file may have beside `ftyp`. Behind a whole file, anything else may be cut.
+_SEGMENT_FIRST = frozenset({b"styp", b"moof", b"sidx", b"emsg", b"prft"})
 _TOP_LEVEL = OLD_QUICKTIME_FIRST | {b"ftyp", b"styp", b"moof", b"sidx", b"mfra", b"uuid", b"meta"}
 # Tables are read in pieces of so many bytes, so that a long film needs no more memory.
 _PIECE_BYTES = 1 << 15
@@ -36,6 +37,11 @@ _MOST_TRACKS = 1024
 # The byte order of arrays is that of the machine.
 _LITTLE_ENDIAN = array("H", [1]).tobytes() == b"\1\0"
 _MOST_EDITS = 4096
+
+
+def is_media_segment(head: bytes) -> bool:
+    """Return whether a file begins as a media segment (`.m4s`) without its initialization segment."""
+    return head[4:8] in _SEGMENT_FIRST and int.from_bytes(head[:4]) >= 8
 
 
 @define

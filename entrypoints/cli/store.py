@@ -26,9 +26,10 @@ async def store(
 ) -> ExitCode:
     """Store files, and all files in folders. Images and videos are stored byte for byte.
 
-    The kind of a file is detected from its bytes: JPEG, PNG, WebP, AVIF; MP4, MOV, Matroska,
-    WebM, MPEG-TS, AVI; a JSON object is stored as metadata. A file that can't be stored does not
-    stop the others; failures are listed at the end. Storing the same file again changes nothing.
+    The kind of a file is detected from its bytes: JPEG, PNG, WebP, AVIF, BMP (others
+    by the setting image_formats); MP4, MOV, Matroska, WebM, MPEG-TS, AVI; a JSON object is stored as
+    metadata. A file that can't be stored does not stop the others; failures are listed at the end.
+    Storing the same file again changes nothing.
 
     Parameters
     ----------

@@ -130,7 +130,7 @@ class UploadImage:
         idempotency_key: IdempotencyKey = None,
         content_digest: ContentDigest = None,
     ) -> StoredFileView:
-        """Store a JPEG, PNG, WebP or AVIF image.
+        """Store a JPEG, PNG, WebP, AVIF or BMP image, or one of another of the `image_formats`.
 
         A repetition of an earlier upload stores nothing and gets status 200.
         """

@@ -308,6 +308,10 @@ class StorageService:
         The array has the shape `(H, W)`, `(H, W, 3)` or `(H, W, 4)`. If `channel_order` is None,
         the array has the order in which it was stored, or RGB if it was stored encoded.
 
+        Of samples of more than 8 bits the high 8 are kept. A camera that keeps 12 bits in samples of
+        16 uses the low ones, so its array is dark, from 0 to 15: `retrieve_file` gives the file itself.
+        An orientation in Exif is not applied: the array is as the sensor was read.
+
         Raises:
             InvalidInput: `channel_order` is not a channel order.
             NotFound: no file has this id.

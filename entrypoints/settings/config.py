@@ -13,6 +13,7 @@ from traffic_storage.domain.access import MIN_KEY_BYTES
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.media import USUAL_FORMATS, StillFormat
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
 from traffic_storage.domain.prices import Price
 from traffic_storage.domain.quality.assessment import ValidationMode
@@ -315,6 +316,14 @@ class StorageConfig:
     )
     image_lossless: bool = setting(
         False, rules.SWITCH, "whether image arrays are encoded without loss (webp, png)"
+    )
+    image_formats: tuple[StillFormat, ...] = field(
+        default=USUAL_FORMATS,
+        converter=rules.as_still_formats,
+        metadata=described(
+            rules.list_of(rules.word_of(StillFormat), bool, ", at least one"),
+            "formats in which encoded images are accepted; heic needs the extra `heic`",
+        ),
     )
     accept_unknown_video: bool = setting(
         False, rules.SWITCH, "whether videos in unknown containers are accepted"

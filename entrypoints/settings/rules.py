@@ -22,6 +22,7 @@ from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.encoding import ImageFormat
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.domain.files import FileKind, Tier
+from traffic_storage.domain.media import StillFormat
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.prices import Price
 from traffic_storage.domain.principal import parse_api_key
@@ -320,6 +321,10 @@ def as_encryption(value: S3Encryption | str | None) -> S3Encryption | None:
 
 def as_format(value: ImageFormat | str) -> ImageFormat:
     return _word(ImageFormat, value)
+
+
+def as_still_formats(value: Iterable[StillFormat | str]) -> tuple[StillFormat, ...]:
+    return _listed(lambda entry: _word(StillFormat, entry), value)
 
 
 def as_validation_mode(value: ValidationMode | str) -> ValidationMode:

@@ -228,6 +228,17 @@ async def test_what_is_known_to_be_no_video_is_refused_whatever_the_setting(rubb
     check_nothing(rig)
 
 
+@pytest.mark.parametrize("first", [b"styp", b"moof", b"sidx", b"emsg", b"prft"])
+async def test_a_segment_without_its_initialization_segment_is_named(first: bytes) -> None:
+    segment = b"\0\0\0\x18" + first + bytes(16) + b"\0\0\0\x10mdat" + bytes(8)
+    rig = Rig(accept_unknown_video=False)
+    async with rig.running() as service:
+        with pytest.raises(UnsupportedMedia, match="without its initialization segment") as refused:
+            await service.video(segment, "X")
+        assert "in front of it" in refused.value.remedy
+    check_nothing(rig)
+
+
 @pytest.mark.parametrize("declared", ["video/x-motion-jpeg", "Video/MJPEG; x=y"])
 async def test_a_sequence_of_jpeg_images_is_a_video_where_it_is_declared(declared: str) -> None:
     dump = media.encoded() * 3

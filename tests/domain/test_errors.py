@@ -68,7 +68,10 @@ def test_conflict_and_absence_name_the_id() -> None:
     assert conflict.difference == "its pixels differ"
     assert conflict.remedy
     absent = NotFound("file", "b")
-    assert str(absent) == "there is no file 'b' (check the id for typing errors)"
+    assert (
+        str(absent)
+        == "there is no file 'b' (check the id for typing errors; a file that was refused is not stored)"
+    )
     assert (absent.what, absent.identifier) == ("file", "b")
 
 

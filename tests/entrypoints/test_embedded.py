@@ -3,6 +3,7 @@ is filled again meanwhile, is taken as it was.
 """
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support import media
 from traffic_storage import (
@@ -403,6 +405,28 @@ async def test_the_same_record_told_otherwise_is_one_retry(storage: Any) -> None
     )
     assert told == record(camera_info={"fps": 25})
     assert await storage.store_violation_evidence(told, FRAME) == first
+
+
+async def test_a_bmp_is_stored_and_a_tiff_where_it_is_chosen(tmp_path: Path) -> None:
+    frame = np.ascontiguousarray(media.photograph("astronaut")[:20, :30])
+    files = {}
+    for image_format in ("BMP", "TIFF"):
+        stream = io.BytesIO()
+        Image.fromarray(frame).save(stream, image_format)
+        files[image_format] = stream.getvalue()
+    async with StorageService(StorageConfig(local_base_path=tmp_path)) as storage:
+        stored = await storage.store_image(files["BMP"], "B")
+        assert stored["content_type"] == "image/bmp"
+        with pytest.raises(UnsupportedMedia, match="add tiff to the setting image_formats"):
+            await storage.store_image(files["TIFF"], "T")
+        with pytest.raises(NotFound, match="a file that was refused is not stored"):
+            await storage.retrieve_file("T")
+    config = StorageConfig(local_base_path=tmp_path, image_formats=["tiff"])
+    async with StorageService(config) as storage:
+        assert (await storage.store_image(files["TIFF"], "T"))["content_type"] == "image/tiff"
+        for name, data in (("B", files["BMP"]), ("T", files["TIFF"])):
+            np.testing.assert_array_equal((await storage.retrieve_image(name))[0], frame)
+            assert (await storage.retrieve_file(name))[0] == data
 
 
 async def test_a_masked_array_is_refused(storage: Any) -> None:

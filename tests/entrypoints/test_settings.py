@@ -228,6 +228,8 @@ def test_all_wrong_settings_are_named_at_once() -> None:
         ("hybrid_local_kinds", "image"),
         ("hybrid_local_kinds", ["picture"]),
         ("hybrid_local_kinds", [3]),
+        ("image_formats", []),
+        ("image_formats", ["jpeg", "gif"]),
         ("url_signing_key", "short"),
         ("url_signing_key", 12345678901234567890123456789012),
         ("api_keys", "one:" + "0" * 64),

@@ -1,13 +1,14 @@
-"""The port Images implemented with Pillow (libwebp, libjpeg-turbo, zlib, libavif)."""
+"""The port Images implemented with Pillow (libwebp, libjpeg-turbo, zlib, libavif, libtiff)."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from traffic_storage.adapters.images.pillow.decoding import decode, inspect
 from traffic_storage.adapters.images.pillow.encoding import check_format, encode
 from traffic_storage.adapters.images.pillow.turns import Turn, Turns
 from traffic_storage.domain.encoding import Encoding
+from traffic_storage.domain.media import StillFormat
 from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
 from traffic_storage.ports.images import DecodedImage, EncodedImage, ImageInfo, Images
 from traffic_storage.ports.spool import Body
@@ -23,13 +24,21 @@ class PillowImages(Images):
     most 1.5 × `max_pixels` pixels in total. Decoding needs up to 16 bytes per pixel (WebP; JPEG 4–10,
     PNG 4, AVIF 12). `encode` copies the array once, on the event loop: one millisecond for 10 MB.
 
+    `inspect` accepts the `formats`, and `decode` all that are known: what is stored stays readable.
+
     The processor time of a decoding is bounded: of a JPEG or PNG while it is decoded, of the other
     formats by their number of pixels and parts. A caller that is cancelled ends the decoding of a JPEG
     or PNG.
     """
 
-    def __init__(self, max_pixels: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        max_pixels: int,
+        threads: int | None = None,
+        formats: Sequence[StillFormat] = tuple(StillFormat),
+    ) -> None:
         self._max_pixels = max_pixels
+        self._formats = formats
         self._turns = Turns(max_pixels, threads or len(os.sched_getaffinity(0)))
 
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
@@ -42,7 +51,7 @@ class PillowImages(Images):
         )
 
     async def inspect(self, body: Body) -> ImageInfo:
-        return await self._turns.decode(lambda turn: inspect(body, turn))
+        return await self._turns.decode(lambda turn: inspect(body, turn, self._formats))
 
     async def decode(
         self, data: bytes, order: ChannelOrder, channels: int | None = None

@@ -1,4 +1,4 @@
-"""Decodes JPEG, PNG, WebP and AVIF in bounded memory; malformed bytes raise `UndecodableMedia`.
+"""Decodes JPEG, PNG, WebP, AVIF, BMP, TIFF and HEIC in bounded memory; malformed bytes raise `UndecodableMedia`.
 
 The first bytes of a file decide which one of Pillow's plugins decodes it. The plugins of other
 formats are never tried. Pillow's global limits and warnings about the number of pixels do not
@@ -9,9 +9,9 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -19,9 +19,11 @@ from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from traffic_storage.adapters.images.pillow.bmp import BoundedBmpFile
 from traffic_storage.adapters.images.pillow.jpeg import WholeJpegFile
 from traffic_storage.adapters.images.pillow.parts import check_chunks, check_items
 from traffic_storage.adapters.images.pillow.png import WatchedPngFile, check_whole, readable
+from traffic_storage.adapters.images.pillow.tiff import BoundedTiffFile
 from traffic_storage.adapters.images.pillow.turns import Turn
 from traffic_storage.domain.errors import (
     TooLarge,
@@ -29,7 +31,7 @@ from traffic_storage.domain.errors import (
     UndecodableMedia,
     UnsupportedMedia,
 )
-from traffic_storage.domain.media import SNIFF_BYTES, ContentType, sniff
+from traffic_storage.domain.media import SNIFF_BYTES, ContentType, StillFormat, sniff
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.ports.errors import StorageUnavailable
 from traffic_storage.ports.images import DecodedImage, ImageInfo
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-_ACCEPTED = "send JPEG, PNG, WebP or AVIF"
 _BUFFER_BYTES = 64 * 1024
 _BAND_ROWS = 64
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -63,12 +64,14 @@ _BROKEN = (
 )
 
 
-def inspect(body: Body, turn: Turn) -> ImageInfo:
+def inspect(body: Body, turn: Turn, formats: Sequence[StillFormat]) -> ImageInfo:
     """Return the format and dimensions of an encoded image; reads and checks all its data.
 
-    Raises: the same errors as `decode`.
+    Raises:
+        UnsupportedMedia: the format is none of `formats`; also as `decode`.
+        UndecodableMedia, TooLarge: as `decode`.
     """
-    with _stream(body) as stream, _opened(stream, turn) as (kind, picture):
+    with _stream(body) as stream, _opened(stream, turn, formats) as (kind, picture):
         width, height = picture.size
         channels = _channels(picture)
         if kind is not ContentType.PNG:
@@ -83,28 +86,30 @@ def decode(data: bytes, order: ChannelOrder, channels: int | None, turn: Turn) -
     """Return the pixels of an encoded image.
 
     Raises:
-        UnsupportedMedia: the format is not JPEG, PNG, WebP or AVIF, or the image is an animation.
+        UnsupportedMedia: the format is not known, or the image is an animation.
         UndecodableMedia: the bytes are not a complete image.
         TooLarge: the image has more pixels than `turn.max_pixels`.
     """
-    with _opened(io.BytesIO(data), turn) as (_, picture):
+    with _opened(io.BytesIO(data), turn, tuple(StillFormat)) as (_, picture):
         picture.load()
         mode = _MODES[channels or _channels(picture)]
         return DecodedImage(_pixels(_converted(picture, mode), order), order)
 
 
 @contextmanager
-def _opened(stream: BinaryIO, turn: Turn) -> Iterator[tuple[ContentType, ImageFile]]:
+def _opened(
+    stream: BinaryIO, turn: Turn, formats: Sequence[StillFormat]
+) -> Iterator[tuple[ContentType, ImageFile]]:
     """Open the image in a stream without decoding it; reserve its pixels of `turn` in the block.
 
     Yields the format and the opened image.
     """
-    kind = _kind(stream)
+    kind = _kind(stream, formats)
     with _translated(kind):
         picture, effort = _OPENERS[kind](stream, turn)
         _check_still(picture)
         pixels = picture.width * picture.height
-        _check_pixels(pixels, turn.max_pixels)
+        turn.check_pixels(pixels)
         with turn.taken(pixels, pixels + effort):
             if kind is ContentType.PNG:
                 check_whole(stream, turn)
@@ -131,22 +136,53 @@ def _avif(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
     return AvifImageFile(stream), 0
 
 
+def _bmp(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
+    picture = BoundedBmpFile(stream, turn)
+    return picture, picture.effort
+
+
+def _tiff(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
+    return BoundedTiffFile(stream, turn), 0
+
+
+def _heic(stream: BinaryIO, turn: Turn) -> tuple[ImageFile, int]:
+    check_items(stream, turn)
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError as error:
+        raise UnsupportedMedia.of(
+            "image", "is HEIC, which nothing here can decode", "install traffic-storage[heic]"
+        ) from error
+    return cast(Callable[[BinaryIO], ImageFile], HeifImageFile)(stream), 0
+
+
 _OPENERS: dict[ContentType, Callable[[BinaryIO, Turn], tuple[ImageFile, int]]] = {
     ContentType.JPEG: _jpeg,
     ContentType.PNG: _png,
     ContentType.WEBP: _webp,
     ContentType.AVIF: _avif,
+    ContentType.BMP: _bmp,
+    ContentType.TIFF: _tiff,
+    ContentType.HEIC: _heic,
 }
 """Format → what opens a file of it; also the pixels of a plain image that would take as long beside."""
 
 
-def _kind(stream: BinaryIO) -> ContentType:
+def _kind(stream: BinaryIO, formats: Sequence[StillFormat]) -> ContentType:
     kind = sniff(stream.read(SNIFF_BYTES))
     stream.seek(0)
-    if kind not in _OPENERS:
+    if kind not in _OPENERS or kind not in {one.content_type for one in formats}:
         found = f"is {kind}" if kind else "is not an image of a known format"
-        raise UnsupportedMedia.of("image", found, _ACCEPTED)
+        raise UnsupportedMedia.of("image", found, _remedy(kind, formats))
     return kind
+
+
+def _remedy(kind: ContentType | None, formats: Sequence[StillFormat]) -> str:
+    """Return what to do about an image that is none of `formats`."""
+    *others, last = (one.shown for one in formats)
+    remedy = f"send {', '.join(others)} or {last}" if others else f"send {last}"
+    known = next((one for one in StillFormat if one.content_type is kind), None)
+    return f"{remedy}, or add {known} to the setting image_formats" if known else remedy
 
 
 @contextmanager
@@ -180,15 +216,6 @@ def _check_still(picture: ImageFile) -> None:
         )
 
 
-def _check_pixels(pixels: int, most: int) -> None:
-    if pixels > most:
-        raise TooLarge.of(
-            "image",
-            f"has {pixels} pixels",
-            f"send at most {most} pixels, or raise the setting max_pixels",
-        )
-
-
 def _channels(picture: Image.Image) -> int:
     """Return how many channels (1, 3 or 4) the decoded array has if the caller asks for none."""
     if picture.has_transparency_data:
@@ -198,9 +225,24 @@ def _channels(picture: Image.Image) -> int:
 
 def _converted(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode.startswith("I"):
-        # Pillow's conversion clips 16-bit samples at 255 instead of scaling them.
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        picture = _of_8_bits(picture, with_alpha=mode == "RGBA")
+    if picture.mode == "La":
+        picture = picture.convert("LA")
     return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _of_8_bits(picture: Image.Image, *, with_alpha: bool) -> Image.Image:
+    """Return the high bits of grey samples: Pillow's conversion clips them at 255 instead.
+
+    With alpha, samples that equal the transparent one of a PNG are transparent.
+    """
+    samples = np.asarray(picture)
+    grey = (samples >> (getattr(picture, "sample_bits", 16) - 8)).astype(np.uint8)
+    transparent = picture.info.get("transparency")
+    if not with_alpha or not isinstance(transparent, int):
+        return Image.fromarray(grey)
+    alpha = np.where(samples == transparent, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
 
 
 def _pixels(picture: Image.Image, order: ChannelOrder) -> Pixels:

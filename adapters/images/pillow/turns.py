@@ -120,6 +120,19 @@ class Turn:
                 "send the picture in a file that is written anew: as a baseline JPEG, for example",
             )
 
+    def check_pixels(self, pixels: int) -> None:
+        """Check the number of pixels of the image.
+
+        Raises:
+            TooLarge: it has more than `max_pixels`.
+        """
+        if pixels > self.max_pixels:
+            raise TooLarge.of(
+                "image",
+                f"has {pixels} pixels",
+                f"send at most {self.max_pixels} pixels, or raise the setting max_pixels",
+            )
+
     def abandon(self) -> None:
         """Let `check` end the turn. Callable from any thread."""
         self._abandoned = True

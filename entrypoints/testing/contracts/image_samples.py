@@ -111,6 +111,87 @@ SAMPLES = {
         "image/avif",
         3,
     ),
+    "bmp": Sample(
+        base64.b64decode(
+            "Qk22BAAAAAAAADYAAAAoAAAAGAAAABAAAAABABgAAAAAAIAEAADEDgAAxA4AAAAAAAAAAAAAWgDwYArwZhTw"
+            "bB7wcijweDLwfjzwhEbwilDwkFrwlmTwnG7wonjwqILwrozwtJbwuqDwwKrwxrTwzL7w0sjw2NLw3tzw5Obw"
+            "VADgWgrgYBTgZh7gbCjgcjLgeDzgfkbghFDgilrgkGTglm7gnHjgooLgqIzgrpbgtKDguqrgwLTgxr7gzMjg"
+            "0tLg2Nzg3ubgTgDQVArQWhTQYB7QZijQbDLQcjzQeEbQflDQhFrQimTQkG7QlnjQnILQoozQqJbQrqDQtKrQ"
+            "urTQwL7QxsjQzNLQ0tzQ2ObQSADATgrAVBTAWh7AYCjAZjLAbDzAckbAeFDAflrAhGTAim7AkHjAloLAnIzA"
+            "opbAqKDArqrAtLTAur7AwMjAxtLAzNzA0ubAQgCwSAqwThSwVB6wWiiwYDKwZjywbEawclCweFqwfmSwhG6w"
+            "iniwkIKwloywnJawoqCwqKqwrrSwtL6wusiwwNKwxtywzOawPACgQgqgSBSgTh6gVCigWjKgYDygZkagbFCg"
+            "clqgeGSgfm6ghHigioKgkIyglpagnKCgoqqgqLSgrr6gtMigutKgwNygxuagNgCQPAqQQhSQSB6QTiiQVDKQ"
+            "WjyQYEaQZlCQbFqQcmSQeG6QfniQhIKQioyQkJaQlqCQnKqQorSQqL6QrsiQtNKQutyQwOaQMACANgqAPBSA"
+            "Qh6ASCiATjKAVDyAWkaAYFCAZlqAbGSAcm6AeHiAfoKAhIyAipaAkKCAlqqAnLSAor6AqMiArtKAtNyAuuaA"
+            "KgBwMApwNhRwPB5wQihwSDJwTjxwVEZwWlBwYFpwZmRwbG5wcnhweIJwfoxwhJZwiqBwkKpwlrRwnL5woshw"
+            "qNJwrtxwtOZwJABgKgpgMBRgNh5gPChgQjJgSDxgTkZgVFBgWlpgYGRgZm5gbHhgcoJgeIxgfpZghKBgiqpg"
+            "kLRglr5gnMhgotJgqNxgruZgHgBQJApQKhRQMB5QNihQPDJQQjxQSEZQTlBQVFpQWmRQYG5QZnhQbIJQcoxQ"
+            "eJZQfqBQhKpQirRQkL5QlshQnNJQotxQqOZQGABAHgpAJBRAKh5AMChANjJAPDxAQkZASFBATlpAVGRAWm5A"
+            "YHhAZoJAbIxAcpZAeKBAfqpAhLRAir5AkMhAltJAnNxAouZAEgAwGAowHhQwJB4wKigwMDIwNjwwPEYwQlAw"
+            "SFowTmQwVG4wWngwYIIwZowwbJYwcqAweKowfrQwhL4wisgwkNIwltwwnOYwDAAgEgogGBQgHh4gJCggKjIg"
+            "MDwgNkYgPFAgQlogSGQgTm4gVHggWoIgYIwgZpYgbKAgcqogeLQgfr4ghMggitIgkNwgluYgBgAQDAoQEhQQ"
+            "GB4QHigQJDIQKjwQMEYQNlAQPFoQQmQQSG4QTngQVIIQWowQYJYQZqAQbKoQcrQQeL4QfsgQhNIQitwQkOYQ"
+            "AAAABgoADBQAEh4AGCgAHjIAJDwAKkYAMFAANloAPGQAQm4ASHgAToIAVIwAWpYAYKAAZqoAbLQAcr4AeMgA"
+            "ftIAhNwAiuYA"
+        ),
+        "image/bmp",
+        3,
+    ),
+    "bmp of runs": Sample(
+        base64.b64decode(
+            "Qk3eAQAAAAAAAHYAAAAoAAAAGAAAABAAAAABAAgAAQAAAGgBAAAAAAAAAAAAABAAAAAAAAAAAP8AABDvEAAg"
+            "3yAAMM8wAEC/QABQr1AAYJ9gAHCPcACAf4AAkG+QAKBfoACwT7AAwD/AANAv0ADgH+AA8A/wAAMFAgYCBwMI"
+            "AgkDCgILAwwCDQIOAAABBAIFAwYCBwMIAgkDCgILAgwDDQEOAAACBAIFAwYCBwMIAgkCCgMLAgwDDQAAAwQC"
+            "BQMGAgcCCAMJAgoDCwIMAg0AAAEDAgQDBQIGAwcCCAMJAgoDCwIMAQ0AAAIDAgQDBQIGAwcCCAIJAwoCCwMM"
+            "AAADAwIEAwUCBgIHAwgCCQMKAgsCDAAAAQIDAwIEAgUDBgIHAwgCCQMKAgsBDAAAAgICAwMEAgUDBgIHAwgC"
+            "CQIKAwsAAAMCAgMDBAIFAwYCBwIIAwkCCgILAAABAQMCAgMCBAMFAgYDBwIIAwkCCgELAAACAQICAwMCBAMF"
+            "AgYDBwIIAgkDCgAAAwECAgMDAgQDBQIGAgcDCAIJAgoAAAEAAwECAgMDAgQCBQMGAgcDCAIJAQoAAAIAAgED"
+            "AgIDAwQCBQMGAgcDCAIJAAADAAIBAwICAwMEAgUDBgIHAggCCQ=="
+        ),
+        "image/bmp",
+        3,
+    ),
+    "tiff": Sample(
+        base64.b64decode(
+            "SUkqAJYDAAB4nA3MIYu0TAAA4ElvkAtyGC6JYYNsGgybJsgGMckE06QJYhIR0yQRMYlh0iTDsGkxLAbTBpl0"
+            "GC6I6YK8GD7M/oT3e37AAwAA2h9gfADzE9hfwDEBugDvCjAE5AYiBNI7YD6oAtCGQBAgKehjMCZgysHMwFqA"
+            "rQZHo4M/uvahG5+6+aXbpu5cdHTVPajjm06QHt311NdZoFeh3hJdUF3Gep/oY65PTJ8Lfa31rdEPboEPS/u0"
+            "jC/LNC37YjlXC0HLu1kYWeRuRb6VBhYLrYpYLbVEbMnE6nNrZNZUWHNtrY21cesQEHxC7QsaJjQv0L5CB0J0"
+            "gx6C+A6JD6MApiFkBFYUtjEUCZQ57BkcCzjVcG7gyuEm4NG54MvVTNe4uObVtaHr3FyEXO/uYt8lgRuFbkpc"
+            "Rt0qdtvEFbkrmdsX7li7U+PO3F2Fu3Xu8cDAxNoFG1dsQmzfsIMwumPPxzjAJMQRwSnFLMZVgtscC4Zlgfsa"
+            "jw2eOJ4FXju8PfDxpOBCtSs1IDVv1EbUuVPkUy+gOKSE0IjSNKYsoVVOW0ZFQWVN+4aOnE6Czh1dH3R70uOV"
+            "gWumwcy4ZSbK7Hvm+BkKMi/MMMkIzaI4S5OM5VnFsrbIRJ3JJut5Nops6rL5ka3PbHtlx1gCWGq30kCleS9t"
+            "v3SCEoWlR0pMSxKXUVKmeclYWRVlW5eiKSUve1GOXTk9yvlZrq9yG8vjzcGNa4gbd2763A64E3JEuEc5jjlJ"
+            "eJTzlHFW8KrmbcMF51LwvuPjg09PPr/4OvLtzQ8lAZLaXRq+NANph9IhElHpxRInkuQyYjItJKtl1cj2/0NI"
+            "2cn+IcennF5yHuX6lpuSx/cA7oPmD0YwmOFgk8GhA4oHLxlwPhA2RMWQ1gNrhooPrRhEN8jH0D+H8TVM4zC/"
+            "h1UN2/dw/CjgKy1QRqhMomyqnFihRHm5wkyRQkW1ShvFuKqEajslHko+Vf9S46imt5qVWr/V9qOOdQHBooWL"
+            "QRaTLna8OMmC8sVjCy4WUi9Rs6R8YWKpuqV9LOK5yNfSj8v4Xia1zN/L+rNs63L87iDcNbIbdDfj3U52J98R"
+            "271ix/VOmj3ieyp21u3VY2+fu3jtctz79z6qffre5599Xfftdz/+noCcGj2N+DST085Ph52oOL36xM1J+BmJ"
+            "M+1O9jir59m+TjGe8n326hy/z+nnnNdz/T23v+fx3z93+AufCgAAAQMAAQAAABgAAAABAQMAAQAAABAAAAAC"
+            "AQMAAwAAABQEAAADAQMAAQAAAAgAAAAGAQMAAQAAAAIAAAARAQQAAQAAAAgAAAAVAQMAAQAAAAMAAAAWAQMA"
+            "AQAAABAAAAAXAQQAAQAAAI4DAAAcAQMAAQAAAAEAAAAAAAAACAAIAAgA"
+        ),
+        "image/tiff",
+        3,
+    ),
+    "tiff grey of 16 bits": Sample(
+        base64.b64decode(
+            "SUkqAF4CAACAAAALACGAEhAHMAJHALiAONAQIASjAVOAXJAZkAcPAeKAglAjAAlrAnmAqBAssAunAxCAztA1"
+            "tADoAGDAIuAKpANEAPvARqAUFAWgAZLAbGAdhAgMAiHAkiAnNApIArjAuOAwJAykA1PA3KA5qAHlAKAAMrAO"
+            "mARBATsAVnAYCAatAcoAfDAhuAjpAmEAovAqqAtFAvgAyLA0GA2hA5MA7HA9wyHRCJRSLRiNRyPSCRSSTSiV"
+            "SyXTBAXA6uA8pA/EBBzyfUChUSjUilUynVCpVSrVitVyvWAoHgAH1YIEwIYIIu2W64XK6Xa8Xq+X7AYLCYbE"
+            "YrGY7IRFoIRAIkYI5wJLLxmNx2PyGRyWTymVy2XmvSjDT6nVoN4IdQIwoEiABLFgTTZqSpamqeqKpqqq6sq2"
+            "rqvjm4LhuK47kmAR44EoEBMmgTpAFE6C8r2vq/sCwbCsOxLFsax49u88DxPISRIEuIBOHgUBQFKKBVM49rPv"
+            "g0T5vq+7VNY/b+v/AMBjAT4IFIYBUDgVoQFk3EFt3BzfQjCbiOM5BFwxDUOQ9EAYFOcBVkgWAgFqeBcurFDs"
+            "RW7cXRg8LxvLGsbxzHcegAV5YFmMBcAgXpgGC0L5NI0zUSO/T+P9AEBE1J0oSlKkrGgWxAF2GBgHAYhIGS3s"
+            "IOA4UvwtMUMw3DsPlFNE1TZN04FAXwoGGABkFgZgwGi7UWu6QDvzzGc+RxHUeFVQNB0LQ9EjgYwQGWaBnkAa"
+            "gYGy+1HvzJNJyZS0nyjKcqllTlPVBUVSCAZx4GkUBrigbgAHCgIACQAAAQMAAQAAABgAAAABAQMAAQAAABAA"
+            "AAACAQMAAQAAABAAAAADAQMAAQAAAAUAAAAGAQMAAQAAAAEAAAARAQQAAQAAAAgAAAAWAQMAAQAAABAAAAAX"
+            "AQQAAQAAAFUCAAAcAQMAAQAAAAEAAAAAAAAA"
+        ),
+        "image/tiff",
+        1,
+    ),
 }
 
 ANIMATIONS = {

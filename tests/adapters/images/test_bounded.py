@@ -16,7 +16,7 @@ from tests.support import media
 from traffic_storage.adapters.images.pillow import PillowImages, turns
 from traffic_storage.adapters.images.pillow.turns import Abandoned, PixelBudget, Turn, Turns
 from traffic_storage.domain.digests import digests_of
-from traffic_storage.domain.errors import TooLarge, UndecodableMedia
+from traffic_storage.domain.errors import TooLarge, UndecodableMedia, UnsupportedMedia
 from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.ports.spool import MemoryBody
 
@@ -108,6 +108,36 @@ def avif_with_in_meta(inside: bytes) -> bytes:
     return plain[:at] + box(b"meta", plain[at + 8 : at + size] + inside) + plain[at + size :]
 
 
+def bmp_of_runs(width: int, height: int, runs: bytes) -> bytes:
+    colours = b"".join(bytes((n, 255 - n, n, 0)) for n in range(256))
+    start = 54 + len(colours)
+    header = struct.pack("<2sIHHI", b"BM", start + len(runs), 0, 0, start)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 0, 0)
+    return header + info + colours + runs
+
+
+def tiff_of(
+    fields: dict[int, tuple[int, int, int]], pixels: bytes = b"", following: int = 0
+) -> bytes:
+    """A TIFF of these fields (number → type, count, value)."""
+    entries = b"".join(struct.pack("<HHII", tag, *fields[tag]) for tag in sorted(fields))
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(fields))
+    return head + entries + struct.pack("<I", following) + pixels
+
+
+def plain_tiff(
+    width: int = 8, height: int = 8, others: dict[int, tuple[int, int, int]] | None = None
+) -> bytes:
+    """A grey TIFF without compression, with some fields replaced or added."""
+    values = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 278: height, 279: 64}
+    fields = (
+        {tag: (4, 1, value) for tag, value in values.items()} | {273: (4, 1, 0)} | (others or {})
+    )
+    if 273 not in (others or {}):
+        fields[273] = (4, 1, 14 + 12 * len(fields))
+    return tiff_of(fields, bytes(64))
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg: many Exif segments": lambda: behind_start(segment(0xE1, b"Exif\0\0" + b"a" * 60) * 5000),
     "jpeg: many comments": lambda: behind_start(segment(0xFE) * 100_000),
@@ -125,6 +155,11 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "avif: many boxes": lambda: avif_with(box(b"free") * 3000),
     "avif: many boxes inside": lambda: avif_with_in_meta(box(b"iprp", box(b"free") * 3000)),
     "avif: many references": lambda: avif_with_in_meta(box(b"iref", bytes(70_000))),
+    "bmp: many bytes of runs": lambda: bmp_of_runs(2048, 2048, b"\1\7" * (2 << 20) + b"\1\7"),
+    "tiff: many fields": lambda: plain_tiff(others=dict.fromkeys(range(1000, 1600), (4, 1, 0))),
+    "tiff: fields of many values": lambda: plain_tiff(
+        others=dict.fromkeys(range(1000, 1020), (5, 1 << 20, 8))
+    ),
     "avif: many items": lambda: avif_with_in_meta(box(b"iinf", bytes(6) + box(b"infe") * 3000)),
 }
 
@@ -136,6 +171,89 @@ async def test_a_file_of_too_many_parts_is_refused_before_it_is_decoded(
     with pytest.raises(TooLarge) as refused:
         await images.inspect(body(make()))
     assert "send the picture" in str(refused.value.problems[0].remedy)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bmp_of_runs(60_000, 60_000, b"\xff\7" * 99),
+        plain_tiff(60_000, 60_000),
+        plain_tiff(60_000, 60_000, {259: (4, 1, 5)}),
+    ],
+    ids=["bmp of runs", "tiff", "tiff lzw"],
+)
+async def test_more_pixels_than_the_limit_are_refused_whatever_the_file_has(
+    images: PillowImages, data: bytes
+) -> None:
+    for call in (images.inspect(body(data)), images.decode(data, ChannelOrder.RGB)):
+        with pytest.raises(TooLarge, match="3600000000 pixels"):
+            await call
+
+
+BROKEN: dict[str, Callable[[], bytes]] = {
+    "bmp: a header of 65,535 x 65,535 pixels": lambda: (
+        saved("BMP")[:18] + struct.pack("<ii", 65_535, -65_535) + saved("BMP")[26:]
+    ),
+    "bmp: no pixels": lambda: saved("BMP")[:18] + bytes(8) + saved("BMP")[26:],
+    "bmp: runs that give too few pixels": lambda: bmp_of_runs(64, 64, b"\xff\7" * 9),
+    "bmp: runs of a bitmap that ends early": lambda: bmp_of_runs(64, 64, b"\0\1" * 99),
+    "bmp: runs of 24 bits": lambda: (
+        bmp_of_runs(8, 8, b"\x08\7" * 8)[:28] + b"\x18" + bmp_of_runs(8, 8, b"\x08\7" * 8)[29:]
+    ),
+    "tiff: tiles of 4 billion pixels": lambda: plain_tiff(
+        others={
+            322: (4, 1, 65_536),
+            323: (4, 1, 65_536),
+            324: (4, 1, 8),
+            325: (4, 1, 64),
+        }
+    ),
+    "tiff: tiles without a size": lambda: plain_tiff(
+        others={322: (4, 1, 0), 323: (4, 1, 0), 324: (4, 1, 8), 325: (4, 1, 64)}
+    ),
+    "tiff: a strip outside of the file": lambda: plain_tiff(others={273: (4, 1, 1 << 30)}),
+    "tiff: too few strips": lambda: plain_tiff(others={278: (4, 1, 1)}),
+    "tiff: a strip of too few bytes": lambda: plain_tiff(others={279: (4, 1, 63)}),
+    "tiff: a field outside of the file": lambda: plain_tiff(others={700: (1, 9999, 1 << 20)}),
+    "tiff: no size": lambda: tiff_of({258: (4, 1, 8)}),
+    "tiff: a directory outside of the file": lambda: b"II*\0" + b"\xff" * 4,
+    "tiff: a directory far outside of the file": lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8,
+}
+
+
+@pytest.mark.parametrize("make", list(BROKEN.values()), ids=list(BROKEN))
+async def test_a_header_that_promises_other_pixels_is_refused_before_it_is_decoded(
+    images: PillowImages, make: Callable[[], bytes]
+) -> None:
+    for call in (images.inspect(body(make())), images.decode(make(), ChannelOrder.RGB)):
+        with pytest.raises(UndecodableMedia, match="not a complete"):
+            await call
+
+
+NOT_DECODED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a directory that is its own next": (
+        lambda: tiff_of({256: (4, 1, 8)}, following=8),
+        "more than one picture",
+    ),
+    "a JPEG in a TIFF": (lambda: plain_tiff(others={259: (4, 1, 7)}), "compression 7"),
+    "floating-point samples": (lambda: plain_tiff(others={339: (4, 1, 3)}), "floating-point"),
+    "64 samples a pixel": (lambda: plain_tiff(others={277: (4, 1, 64)}), "64 samples"),
+    "32 bits a sample": (lambda: plain_tiff(others={258: (4, 1, 32)}), "32 bits"),
+    "L*a*b* colours": (lambda: plain_tiff(others={262: (4, 1, 8)}), "colour space 8"),
+    "a JPEG in a BMP": (
+        lambda: saved("BMP")[:30] + b"\4" + saved("BMP")[31:],
+        "JPEG in a BMP",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), list(NOT_DECODED.values()), ids=list(NOT_DECODED))
+async def test_a_variant_that_is_not_decoded_is_named(
+    images: PillowImages, make: Callable[[], bytes], words: str
+) -> None:
+    with pytest.raises(UnsupportedMedia, match=words) as refused:
+        await images.inspect(body(make()))
+    assert refused.value.remedy.startswith("send")
 
 
 HONEST: dict[str, Callable[[], bytes]] = {
@@ -154,6 +272,9 @@ HONEST: dict[str, Callable[[], bytes]] = {
         "WEBP", exif=b"Exif\0\0" + bytes(99), icc_profile=b"x" * 999
     ),
     "an AVIF with Exif": lambda: saved("AVIF", exif=Image.Exif()),
+    "a BMP of runs": lambda: bmp_of_runs(64, 64, b"\x40\7\0\0" * 64),
+    "a TIFF of a strip for each row": lambda: saved("TIFF", 512, tiffinfo={278: 1}),
+    "a TIFF with a profile": lambda: saved("TIFF", icc_profile=b"x" * 2_000_000),
 }
 
 
@@ -170,7 +291,7 @@ async def test_texts_that_unpack_to_much_together_are_refused(images: PillowImag
         await images.inspect(body(png_with(chunk(b"zTXt", b"k\0\0" + packed) * 3)))
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF"])
 async def test_a_decoding_has_an_end(
     images: PillowImages, image_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ from traffic_storage.domain.errors import (
     UndecodableMedia,
     UnsupportedMedia,
 )
+from traffic_storage.domain.media import StillFormat
 from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.entrypoints.testing.contracts.image_samples import ANIMATIONS, SAMPLES
 from traffic_storage.ports.images import DecodedImage, ImageInfo
@@ -64,6 +66,26 @@ def written(image_format: str, picture: Pixels | None = None, **options: object)
     return stream.getvalue()
 
 
+def heic(frames: int = 1) -> bytes:
+    """A photograph (small) as libheif writes it."""
+    image = Image.open(io.BytesIO(written("PNG")))
+    stream = io.BytesIO()
+    file = pillow_heif.from_pillow(image)
+    for _ in range(frames - 1):
+        file.add_from_pillow(image)
+    file.save(stream)
+    return stream.getvalue()
+
+
+def tiff(fields: dict[int, int], pixels: bytes, width: int, height: int) -> bytes:
+    """A grey TIFF of one strip behind its directory, with these fields instead of the usual ones."""
+    usual = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: height}
+    fields = usual | {279: len(pixels)} | fields
+    fields[273] = fields[273] or 14 + 12 * len(fields)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, fields[tag]) for tag in sorted(fields))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(fields)) + entries + bytes(4) + pixels
+
+
 REAL = {
     "jpeg": written("JPEG"),
     "jpeg progressive": written("JPEG", progressive=True, quality=95, subsampling=0),
@@ -73,6 +95,12 @@ REAL = {
     "webp": written("WEBP"),
     "webp lossless": written("WEBP", lossless=True),
     "avif": written("AVIF"),
+    "bmp": written("BMP"),
+    "tiff": written("TIFF"),
+    "tiff lzw": written("TIFF", compression="tiff_lzw"),
+    "tiff packbits": written("TIFF", compression="packbits"),
+    "bigtiff": written("TIFF", big_tiff=True),
+    "heic": heic(),
 }
 MANY = [*REAL.values(), *(sample.data for sample in SAMPLES.values()), *ANIMATIONS.values()]
 
@@ -139,12 +167,78 @@ class TestRealPhotographs:
         decoded = await images.decode(written("PNG", ramp), RGB)  # type: ignore[arg-type]
         np.testing.assert_array_equal(decoded.pixels, ramp >> 8)
 
+    @pytest.mark.parametrize("image_format", ["BMP", "TIFF"])
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK", "LA"])
+    async def test_what_an_industrial_camera_writes(
+        self, images: PillowImages, image_format: str, mode: str
+    ) -> None:
+        picture = Image.open(io.BytesIO(written("PNG"))).convert(mode)
+        if image_format == "BMP" and mode in {"CMYK", "LA"}:
+            return
+        compressions: list[object] = ["raw"]
+        if image_format == "TIFF":
+            compressions += ["tiff_lzw", "tiff_adobe_deflate", "packbits"]
+        for compression in compressions:
+            stream = io.BytesIO()
+            picture.save(stream, image_format, compression=compression)
+            data = stream.getvalue()
+            channels = (await images.inspect(body(data))).dimensions.channels
+            decoded = (await images.decode(data, RGB)).pixels
+            shown = Image.open(io.BytesIO(data)).convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+            np.testing.assert_array_equal(decoded, np.asarray(shown))
+
+    async def test_12_bits_in_12_are_scaled_and_in_16_are_dark(self, images: PillowImages) -> None:
+        ramp = np.linspace(0, 4095, 300, dtype=np.uint16).reshape(10, 30)
+        in_16 = written("TIFF", ramp)  # type: ignore[arg-type]
+        assert (await images.decode(in_16, RGB)).pixels.max() == 15
+        bits = "".join(format(value, "012b") for value in ramp.flat)
+        packed = int(bits, 2).to_bytes(len(bits) // 8)
+        decoded = await images.decode(tiff({258: 12, 279: len(packed)}, packed, 30, 10), RGB)
+        np.testing.assert_array_equal(decoded.pixels, ramp >> 4)
+
+    async def test_a_transparent_grey_of_16_bits(self, images: PillowImages) -> None:
+        ramp = np.linspace(0, 65535, 300, dtype=np.uint16).reshape(10, 30)
+        png = written("PNG", ramp)  # type: ignore[arg-type]
+        data = png[:33] + _png((b"tRNS", struct.pack(">H", ramp[2, 3])))[8:] + png[33:]
+        decoded = (await images.decode(data, RGB)).pixels
+        np.testing.assert_array_equal(decoded[..., 0], ramp >> 8)
+        np.testing.assert_array_equal(decoded[..., 3] == 0, ramp == ramp[2, 3])
+
+    async def test_the_orientation_of_a_tiff_is_not_applied(self, images: PillowImages) -> None:
+        frame = np.ascontiguousarray(media.photograph("astronaut")[:40, :60])
+        data = written("TIFF", frame, tiffinfo={274: 6})
+        assert (await images.inspect(body(data))).dimensions == Dimensions(60, 40, 3)
+        np.testing.assert_array_equal((await images.decode(data, RGB)).pixels, frame)
+
+    async def test_only_the_chosen_formats_are_accepted_and_all_are_read(self) -> None:
+        images = PillowImages(MAX_PIXELS, formats=(StillFormat.JPEG, StillFormat.BMP))
+        await images.inspect(body(REAL["bmp"]))
+        for name, kind in (("tiff", "tiff"), ("heic", "heic"), ("png", "png")):
+            with pytest.raises(UnsupportedMedia, match=f"is image/{kind}") as raised:
+                await images.inspect(body(REAL[name]))
+            remedy = f"send JPEG or BMP, or add {kind} to the setting image_formats"
+            assert raised.value.remedy == remedy
+            assert isinstance(await images.decode(REAL[name], RGB), DecodedImage)
+        with pytest.raises(UnsupportedMedia) as raised:
+            await images.inspect(body(b"GIF89a" + bytes(40)))
+        assert raised.value.remedy == "send JPEG or BMP"
+        await images.aclose()
+
+    async def test_without_pillow_heif_the_refusal_names_it(
+        self, images: PillowImages, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
+        with pytest.raises(UnsupportedMedia, match="nothing here can decode") as raised:
+            await images.inspect(body(REAL["heic"]))
+        assert "traffic-storage[heic]" in raised.value.remedy
+
 
 class TestCutAndBroken:
     @pytest.mark.parametrize("data", list(REAL.values()), ids=list(REAL))
     async def test_every_cut_is_found(self, images: PillowImages, data: bytes) -> None:
-        # A JPEG may lack its end marker and, unnoticed, a few bits of its last blocks.
-        end = len(data) - (16 if data.startswith(b"\xff\xd8") else 0)
+        # A JPEG may lack its end marker and, unnoticed, a few bits of its last blocks; a BMP the bytes
+        # that fill its last row up.
+        end = len(data) - {b"\xff\xd8": 16, b"BM": 2}.get(data[:2], 0)
         cuts = {*range(0, end, 97), *range(max(0, end - 30), end)}
         for length in sorted(cuts):
             for call in (images.inspect(body(data[:length])), images.decode(data[:length], RGB)):

@@ -231,7 +231,7 @@ def test_an_error_is_a_cause_and_a_remedy(capsys: pytest.CaptureFixture[str]) ->
     note_error(InvalidInput([FieldProblem("a", "is b", "give c"), FieldProblem("d", "is e")]))
 
     assert capsys.readouterr().err.splitlines() == [
-        "error: there is no file 'F1' (check the id for typing errors)",
+        "error: there is no file 'F1' (check the id for typing errors; a file that was refused is not stored)",
         "error: limit: is 0 (give 1)",
         "error: 2 problems",
         "  a: is b (give c)",
