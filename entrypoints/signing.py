@@ -5,6 +5,7 @@ import secrets
 from functools import cache
 from pathlib import Path
 
+from traffic_storage.adapters.files.owners import give_path, make_folder
 from traffic_storage.domain.access import MIN_KEY_BYTES
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -52,11 +53,12 @@ def _make(path: Path) -> None:
 
     If several processes create a key at once, the first link stays and all use its key.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, secrets.token_bytes(MIN_KEY_BYTES).hex().encode())
+        give_path(draft)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -66,16 +68,6 @@ def _make(path: Path) -> None:
         return
     finally:
         draft.unlink()
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its missing parents with mode 0700.
-
-    `mkdir(parents=True)` would not apply the mode to the parents.
-    """
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _unusable(path: Path, why: str) -> ConfigurationError:

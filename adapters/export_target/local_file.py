@@ -12,6 +12,7 @@ from pathlib import Path
 
 from traffic_storage.adapters.files.descriptors import Descriptor, open_folder, write_all
 from traffic_storage.adapters.files.errors import translated
+from traffic_storage.adapters.files.owners import give, make_folder
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import InvalidInput, NotFound
@@ -32,14 +33,16 @@ class LocalFileTarget(ExportTarget):
 
     On a file system with O_TMPFILE (ext4, XFS, Btrfs, tmpfs) a process that is killed leaves
     nothing; elsewhere it may leave a file `.NAME.….part`. `reserve_bytes` of the disk stay free.
+    Only its owner reads a `private` file, which is the owner of the folder where root makes it.
     """
 
     def __init__(
-        self, path: Path, *, overwrite: bool, mode: int = _MODE, reserve_bytes: int = 0
+        self, path: Path, *, overwrite: bool, private: bool = False, reserve_bytes: int = 0
     ) -> None:
         self._path = Path(os.path.abspath(path))
         self._overwrite = overwrite
-        self._mode = mode
+        self._private = private
+        self._mode = _KEPT_MODE if private else _MODE
         self._reserve_bytes = reserve_bytes
         self._threads = Threads(1, "export-target")
         self._hash = hashlib.sha256()
@@ -75,9 +78,14 @@ class LocalFileTarget(ExportTarget):
     def _opened(self) -> int:
         if self._fd is None:
             self._check_free()
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._private:
+                make_folder(self._path.parent)
+            else:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
             self._folder = open_folder(str(self._path.parent))
             self._fd = self._open()
+            if self._private:
+                give(self._fd, self._folder)
         return self._fd
 
     @property
@@ -175,7 +183,7 @@ class LocalFolder(KeptExports):
         return LocalFileTarget(
             self._folder / name,
             overwrite=True,
-            mode=_KEPT_MODE,
+            private=True,
             reserve_bytes=self._reserve_bytes,
         )
 

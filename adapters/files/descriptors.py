@@ -15,11 +15,12 @@ class Descriptor:
     So one thread may remove it from a table while another thread still uses it.
     """
 
-    __slots__ = ("_identity", "fd")
+    __slots__ = ("_identity", "_owner", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._identity: tuple[int, int] | None = None
+        self._owner: tuple[int, int] | None = None
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -27,6 +28,14 @@ class Descriptor:
         if self._identity is None:
             self._identity = identity_of(os.fstat(self.fd))
         return self._identity
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """User and group of the open file or folder, as they were at the first call."""
+        if self._owner is None:
+            found = os.fstat(self.fd)
+            self._owner = found.st_uid, found.st_gid
+        return self._owner
 
     def __del__(self) -> None:
         os.close(self.fd)

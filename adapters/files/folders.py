@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from traffic_storage.adapters.files.descriptors import Descriptor, identity_of, open_folder
+from traffic_storage.adapters.files.owners import made_folder, make_folder
 from traffic_storage.ports.errors import StoreReplaced
 
-_FOLDER_MODE = 0o700
 _KEPT_OPEN = 64
 _KEPT_SYNCED = 4096
 
@@ -133,9 +133,10 @@ class Folders:
                 del table[next(iter(table))]
 
     def _made(self, name: str, parent: Descriptor) -> Descriptor:
-        with suppress(FileExistsError):
-            os.mkdir(name, _FOLDER_MODE, dir_fd=parent.fd)
-        folder = open_folder(name, parent)
+        try:
+            folder = made_folder(name, parent)
+        except FileExistsError:
+            folder = open_folder(name, parent)
         if self._durable:
             self._sync_entry(name, parent, folder)
         return folder
@@ -160,13 +161,9 @@ class Folders:
             return self._root
 
     def _make_root(self) -> Descriptor:
-        missing = [p for p in (self._path, *self._path.parents) if not p.exists()]
-        for folder in reversed(missing):
-            folder.mkdir(_FOLDER_MODE, exist_ok=True)
+        make_folder(self._path, durable=self._durable)
         root = open_folder(str(self._path))
         if self._durable:
-            for folder in missing:
-                _sync(folder.parent)
             # As in _sync_entry. This process can't have made the root in an unreadable parent.
             with suppress(PermissionError):
                 _sync(self._path.parent)

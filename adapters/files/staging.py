@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
+from traffic_storage.adapters.files.owners import give, made_folder
 
 STAGING = ".staging"
 _LOCK_SUFFIX = ".lock"
@@ -49,7 +50,7 @@ class Staging:
         """Return a new file that can be given a name in `folder`."""
         if self._unnamed:
             try:
-                return Unnamed(_open_unnamed(folder))
+                return Unnamed(_given(_open_unnamed(folder), folder))
             except OSError as error:
                 if error.errno not in _UNSUPPORTED:
                     raise
@@ -83,9 +84,10 @@ class _NamedFiles:
     """The named files of this process, and the lock that it holds while it runs."""
 
     def __init__(self, root: Descriptor) -> None:
-        with suppress(FileExistsError):
-            os.mkdir(STAGING, 0o700, dir_fd=root.fd)
-        self._folder = open_folder(STAGING, root)
+        try:
+            self._folder = made_folder(STAGING, root)
+        except FileExistsError:
+            self._folder = open_folder(STAGING, root)
         _clear(self._folder)
         self._token, self._lock = _take_lock(self._folder)
         self._count = 0
@@ -93,7 +95,8 @@ class _NamedFiles:
     def new(self) -> Staged:
         self._count += 1
         name = f"{self._token}.{self._count}"
-        return _Named(os.open(name, _NEW, FILE_MODE, dir_fd=self._folder.fd), name, self._folder)
+        fd = os.open(name, _NEW, FILE_MODE, dir_fd=self._folder.fd)
+        return _Named(_given(fd, self._folder), name, self._folder)
 
     def close(self) -> None:
         _remove(f"{self._token}{_LOCK_SUFFIX}", self._folder)
@@ -125,6 +128,16 @@ def _open_unnamed(folder: Descriptor) -> int:
     return os.open(".", flags, FILE_MODE, dir_fd=folder.fd)
 
 
+def _given(fd: int, folder: Descriptor) -> int:
+    """Give a new file to the owner of its folder if this process is root; close it if it can't."""
+    try:
+        give(fd, folder)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _clear(staging: Descriptor) -> None:
     """Delete the files of ended processes, then their locks."""
     locks_last = sorted(os.listdir(staging.fd), key=lambda name: name.endswith(_LOCK_SUFFIX))
@@ -138,7 +151,8 @@ def _take_lock(staging: Descriptor) -> tuple[str, int]:
     """Return a unique token and the descriptor that holds its lock."""
     while True:
         token = secrets.token_hex(8)
-        lock = os.open(f"{token}{_LOCK_SUFFIX}", _NEW, _LOCK_MODE, dir_fd=staging.fd)
+        fd = os.open(f"{token}{_LOCK_SUFFIX}", _NEW, _LOCK_MODE, dir_fd=staging.fd)
+        lock = _given(fd, staging)
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Another process may have deleted the file before it was locked.
         if os.fstat(lock).st_nlink:

@@ -28,12 +28,12 @@ async def test_a_service_that_starts_on_a_full_disk_reads(no_leaks: None, disk: 
     async with opened(disk) as service:
         await service.store_metadata({"number": 1}, "M")
     for _ in range(2):
-        filler = fill_up(disk)
+        fill_up(disk)
         async with opened(disk) as service:
             assert (await service.retrieve_file("M"))[0] == b'{"number":1}'
             with pytest.raises(StorageFull):
                 await service.store_metadata({"number": 2}, "N")
-    filler.unlink()
+    (disk / "filler").unlink()
     async with opened(disk) as service:
         await service.store_metadata({"number": 2}, "N")
 

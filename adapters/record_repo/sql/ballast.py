@@ -9,6 +9,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from traffic_storage.adapters.files.owners import give_path
+
 
 class Ballast:
     """A file at `path` whose only purpose is to occupy `size_bytes` of disk space."""
@@ -43,6 +45,7 @@ class Ballast:
     def _allocate(self) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            give_path(self._path)
             os.posix_fallocate(descriptor, 0, self._size_bytes)
         finally:
             os.close(descriptor)

@@ -21,6 +21,7 @@ from sqlalchemy import StaticPool, create_engine
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.sql.selectable import FromClause
 
+from traffic_storage.adapters.files.owners import give_path, make_folder
 from traffic_storage.adapters.record_repo.sql import (
     migrations,
     sqlite_backup,
@@ -660,19 +661,12 @@ def _version(connection: sqlite3.Connection) -> str | None:
 
 def _make_file(path: Path) -> None:
     """Create an empty database file that only this user can read, and its folders, durably."""
-    _make_folder(path.absolute().parent)
+    make_folder(path.absolute().parent, durable=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        # SQLite itself gives the files beside it to the owner of this one.
+        give_path(path)
         _flush_folder(path.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    _flush_folder(folder.parent)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from traffic_storage.adapters.files.owners import make_folder
 from traffic_storage.adapters.record_repo.sql import backup_statements as statements
 from traffic_storage.adapters.record_repo.sql import migrations
 from traffic_storage.adapters.record_repo.sql.sqlite_errors import full
@@ -32,7 +33,7 @@ Execute = Callable[[sqlite3.Connection, Statement, Args], sqlite3.Cursor]
 @contextmanager
 def folder_of_copy(parent: Path) -> Iterator[Path]:
     """Return a context with an empty folder, which is removed at its end."""
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(parent)
     _remove_left(parent)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
