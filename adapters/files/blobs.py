@@ -279,11 +279,15 @@ class BlobFolder:
         """Remove a blob and its manifest; do nothing if the blob does not exist.
 
         Raises:
-            StoreReplaced: the root's path leads to another folder, or to none; nothing was removed.
+            StoreReplaced: if durable, the root's path leads to another folder, or to none; nothing
+                was removed.
         """
         path, name = _parts(key)
         with translated(self.place):
-            self._folders.check(self._folders.root)
+            if self._durable:
+                self._folders.check(self._folders.root)
+            else:
+                self._folders.root_at_path()
             try:
                 folder = self._folders.for_reading(path, fresh=True)
             except FileNotFoundError:

@@ -27,7 +27,7 @@ _REFUSED = {
     ),
     errno.ENOTDIR: (
         "contains a file or a symbolic link where a folder must be",
-        "replace it with a folder",
+        "put a folder in its place; mount that of another disk there (mount --bind)",
     ),
     errno.EMFILE: ("can't be used: too many open files", "raise the limit of open files"),
     errno.ENFILE: ("can't be used: too many open files", "raise the limit of open files"),

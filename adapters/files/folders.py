@@ -19,7 +19,8 @@ class Folders:
     The root is opened once, so that nothing is written to a file system that is mounted over it
     later. If `durable`, `for_writing` raises while the root's path leads to another folder, because
     readers would not find the files; and it syncs each folder's name once, so that the folder
-    survives a power cut. Thread-safe.
+    survives a power cut. If not `durable`, a root that was removed is made again, and one that was
+    replaced is left for its replacement. Thread-safe.
     """
 
     def __init__(self, root: Path, *, durable: bool) -> None:
@@ -36,6 +37,20 @@ class Folders:
     def root(self) -> Descriptor:
         """The open root folder; created if it does not exist."""
         return self._root or self._open_root()
+
+    def root_at_path(self) -> Descriptor:
+        """Return the folder that the root's path leads to now; made if it does not exist.
+
+        For files that nobody needs later, which a cleaner may remove with their folder.
+        """
+        root = self.root
+        try:
+            if identity_of(os.stat(self._path)) == root.identity:
+                return root
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        self.close()
+        return self.root
 
     def for_reading(self, path: str, *, fresh: bool = False) -> Descriptor:
         """Return the folder at `path` (`a/b/c`); raise FileNotFoundError if it does not exist.
@@ -56,7 +71,7 @@ class Folders:
         Raises:
             StoreReplaced: if durable, as `check`.
         """
-        root = self.root
+        root = self.root if self._durable else self.root_at_path()
         known = self._written.get(path)
         if known is not None and self._in_place(root, path, known):
             return known

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from typing import Protocol
 
-from traffic_storage.adapters.files.descriptors import Descriptor, open_folder
+from traffic_storage.adapters.files.descriptors import Descriptor, identity_of, open_folder
 from traffic_storage.adapters.files.owners import give, made_folder
 
 STAGING = ".staging"
@@ -56,6 +56,9 @@ class Staging:
                     raise
                 self._unnamed = False
         with self._lock:
+            if self._own is not None and not self._own.is_in_place(root):
+                self._own.close()
+                self._own = None
             self._own = self._own or _NamedFiles(root)
             return self._own.new()
 
@@ -91,6 +94,14 @@ class _NamedFiles:
         _clear(self._folder)
         self._token, self._lock = _take_lock(self._folder)
         self._count = 0
+
+    def is_in_place(self, root: Descriptor) -> bool:
+        """Return whether neither the folder nor the lock was removed, or belongs to another root."""
+        try:
+            there = os.stat(STAGING, dir_fd=root.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return identity_of(there) == self._folder.identity and bool(os.fstat(self._lock).st_nlink)
 
     def new(self) -> Staged:
         self._count += 1

@@ -152,7 +152,8 @@ class DiskSpool(Spool):
         return pending
 
     def _new_file(self) -> Staged:
-        return self._staging.new(self._folders.root, self._folders.root)
+        root = self._folders.root_at_path()
+        return self._staging.new(root, root)
 
     async def _hop(self, call: Callable[[memoryview], T], data: bytearray) -> T:
         # A batch takes little time, so a cancelled take waits until it is written.

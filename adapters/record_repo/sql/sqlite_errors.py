@@ -49,7 +49,9 @@ def is_read_only(path: Path) -> bool:
             return True
     except OSError:
         return False
-    return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    return os.path.exists(path) and not (
+        os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    )
 
 
 def full(path: Path) -> StorageFull:

@@ -47,7 +47,7 @@ def opened(path: Path, timeout_seconds: float) -> sqlite3.Connection | None:
     Raises:
         CatalogueReadOnly: it has a write-ahead log, which can't be read there.
     """
-    if not path.exists() or not (is_read_only(path) or disk_is_full(path)):
+    if not os.path.exists(path) or not (is_read_only(path) or disk_is_full(path)):
         return None
     state = FileState.of(path)
     if not state.log[0]:

@@ -59,7 +59,7 @@ async def doctor(
 async def _findings(
     session: Session, adopt_store: str | None, seconds: float | None
 ) -> AsyncIterator[Finding]:
-    from traffic_storage.entrypoints.cli.doctor import machine
+    from traffic_storage.entrypoints.cli.doctor import folders, machine
     from traffic_storage.entrypoints.settings.sources import settings_file
 
     yield machine.environment(os.environ)
@@ -79,7 +79,11 @@ async def _findings(
     yield machine.snapshots(settings)
     yield machine.clock()
     yield machine.signing_key(settings)
-    for finding in machine.base_path(settings):
+    for finding in (
+        *machine.base_path(settings),
+        *folders.owners(settings),
+        *folders.parts(settings),
+    ):
         yield finding
     if profiles.status is Status.PROBLEM:
         return  # No part that needs them can be built.

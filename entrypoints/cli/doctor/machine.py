@@ -12,6 +12,7 @@ from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
+from traffic_storage.entrypoints.cli.doctor.folders import owner_of_key
 from traffic_storage.entrypoints.http.security.authentication import access_policy
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.settings.config import SECRETS
@@ -117,12 +118,17 @@ def signing_key(settings: StorageConfig) -> Finding:
     file = settings.local_base_path / KEY_FILE
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
+        foreign = owner_of_key(file)
     except FileNotFoundError:
         return noted(
             "signing key", f"{file} does not exist yet: it is created with the first access URL"
         )
     except OSError as error:
         return problem("signing key", f"{file} can't be read: {error.strerror}", _MAKE_OWNER)
+    if foreign:
+        return problem(
+            "signing key", foreign, f"remove {file} unless you put it there; existing links end"
+        )
     if mode & _OTHERS:
         return problem(
             "signing key",

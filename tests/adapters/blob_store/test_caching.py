@@ -481,6 +481,11 @@ class TestBadDisks:
         for kept in (blob, large):
             await read(store, kept)
             await stream(store, kept)
+        assert copies(tmp_path / "cache") == {blob.key, large.key}
+        hits = store.hits
+        await read(store, blob)
+        await stream(store, large)
+        assert store.hits == hits + 2
         await store.aclose()
 
     @pytest.mark.privileged

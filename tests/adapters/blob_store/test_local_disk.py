@@ -614,6 +614,16 @@ class TestDeadline:
 
 
 class TestBadDisks:
+    async def test_a_staging_folder_that_was_removed_is_made_again(
+        self, no_leaks: None, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        store = LocalDiskBlobStore(tmp_path, clock, unnamed=False)
+        for _ in range(2):
+            blob = await stored(store, random_blob(100))
+            shutil.rmtree(tmp_path / ".staging")
+            assert await store.read(blob.key, blob.digests) == blob.data
+        await store.aclose()
+
     @pytest.mark.privileged
     async def test_a_full_disk(self, tmp_path: Path, clock: ManualClock) -> None:
         with small_memory_disk(tmp_path / "disk", "size=1m") as disk:

@@ -1,6 +1,7 @@
 """What is peculiar to the spool on disk."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -212,3 +213,39 @@ async def test_named_files_of_the_dead_are_removed_and_those_of_the_living_kept(
     assert len(left) == 1
     await spool.aclose()
     holders[1].communicate(b"")
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+@pytest.mark.parametrize("removed", ["", ".staging", ".staging/*", ".staging/*.lock"])
+async def test_what_a_cleaner_removed_is_made_again(
+    no_leaks: None, tmp_path: Path, unnamed: bool, removed: str
+) -> None:
+    """The folder, one in it, files or locks, between two uploads and during one."""
+    folder = tmp_path / "spool"
+    spool = DiskSpool(folder, unnamed=unnamed)
+    async with taking(spool, Source([content(3 * MIB)])) as held:
+        _removed(folder, removed)
+        for _ in range(2):
+            async with taking(spool, Source([content(2 * MIB)])) as body:
+                assert await read(spool, body) == content(2 * MIB)
+        assert await read(spool, held) == content(3 * MIB)
+    await spool.aclose()
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_a_folder_that_was_replaced_is_used(no_leaks: None, tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    spool = DiskSpool(folder, unnamed=False)
+    async with taking(spool, Source([content(2 * MIB)])):
+        pass
+    folder.rename(tmp_path / "moved")
+    folder.mkdir()
+    async with taking(spool, Source([content(2 * MIB)])) as body:
+        assert len(list(folder.rglob("*.1"))) == 1
+        assert await read(spool, body) == content(2 * MIB)
+    await spool.aclose()
+
+
+def _removed(folder: Path, what: str) -> None:
+    for path in folder.glob(what) if what else [folder]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,6 +1,7 @@
 """`doctor` and `db`: what is wrong is found, named, and comes with a remedy."""
 
 import asyncio
+import os
 import shutil
 import socket
 import sqlite3
@@ -304,6 +305,57 @@ def test_a_key_that_others_may_read_is_a_problem(shell: Shell) -> None:
     (shell.base / "signing.key").chmod(0o644)
 
     assert "chmod 600" in findings(shell, code=3)["signing key"]["remedy"]
+
+
+def test_a_folder_that_every_user_can_write_is_a_problem(shell: Shell) -> None:
+    used(shell.base)
+    for mode in (0o777, 0o702, 0o1777):
+        shell.base.chmod(mode)
+        assert "chmod 700" in findings(shell, code=3)["owner"]["remedy"]
+    shell.base.chmod(0o750)
+    shell.base.parent.chmod(0o777)
+    assert findings(shell)["owner"]["status"] == "note"
+    shell.base.parent.chmod(0o700)
+    assert findings(shell)["owner"]["status"] == "ok"
+
+
+def test_a_linked_folder_of_a_kind_is_told_before_a_file_is_refused(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """It is never followed; a link in place of the whole folder is."""
+    used(shell.base)
+    blobs = shell.base / "blobs"
+    for place in ("image", "video", "metadata"):
+        (tmp_path / place).mkdir()
+        (blobs / place).symlink_to(tmp_path / place) if place != "metadata" else None
+    found = [one for one in shell("doctor", "--json", code=3).lines if one["check"] == "parts"]
+    assert [one["detail"].split()[:4] for one in found] == [
+        [str(blobs / place), "is", "a", "symbolic"] for place in ("image", "video")
+    ]
+    assert "mount --bind" in found[0]["remedy"]
+    for place in ("image", "video"):
+        (blobs / place).unlink()
+    day = next((blobs / "metadata").glob("*/*/*"))
+    shutil.move(day, tmp_path / "day")
+    day.symlink_to(tmp_path / "day")
+    assert str(day) in findings(shell, code=3)["parts"]["detail"]
+    day.unlink()
+    shutil.move(tmp_path / "day", day)
+    shutil.move(blobs, tmp_path / "elsewhere")
+    blobs.symlink_to(tmp_path / "elsewhere")
+    assert findings(shell)["parts"]["status"] == "ok"
+
+
+@pytest.mark.privileged
+@pytest.mark.parametrize("name", ["spool", "blobs/metadata", "catalogue.sqlite3", "signing.key"])
+def test_what_another_user_owns_in_the_folder_is_a_problem(shell: Shell, name: str) -> None:
+    used(shell.base)
+    (shell.base / "spool").mkdir(exist_ok=True)
+    os.chown(shell.base / name, 65534, 65534)
+    found = findings(shell, code=3)
+    assert f"{name} belongs to user 65534" in found["parts"]["detail"]
+    assert f"chown -R 0 {shell.base / name}" in found["parts"]["remedy"]
+    assert ("remove" in found["signing key"]["remedy"]) == (name == "signing.key")
 
 
 @pytest.mark.parametrize("mark", ["", "\N{BYTE ORDER MARK}"])
