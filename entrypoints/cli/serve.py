@@ -16,7 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note
-from traffic_storage.entrypoints.cli.session import Shared, load_container
+from traffic_storage.entrypoints.cli.session import Shared, load_container, started
 from traffic_storage.entrypoints.logs import LogFormat, LogLevel
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ class _Server(uvicorn.Server):
                 await loop.create_server(self._protocol, sock=listener, backlog=self.config.backlog)
             )
         self.started = True
+        started()
         self._announce()
         sys.stdout.flush()
 

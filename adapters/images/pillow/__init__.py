@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from traffic_storage.adapters.images.pillow.decoding import decode, inspect
-from traffic_storage.adapters.images.pillow.encoding import check_format, encode
 from traffic_storage.adapters.images.pillow.turns import Turn, Turns
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.media import StillFormat
@@ -42,6 +40,8 @@ class PillowImages(Images):
         self._turns = Turns(max_pixels, threads or len(os.sched_getaffinity(0)))
 
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
+        from traffic_storage.adapters.images.pillow.encoding import check_format, encode
+
         dimensions = dimensions_of(image, max_pixels=self._max_pixels)
         check_format(dimensions, encoding)
         # Copied before the hop: the caller may reuse the array for the next frame.
@@ -51,14 +51,20 @@ class PillowImages(Images):
         )
 
     async def inspect(self, body: Body) -> ImageInfo:
+        from traffic_storage.adapters.images.pillow.decoding import inspect
+
         return await self._turns.decode(lambda turn: inspect(body, turn, self._formats))
 
     async def decode(
         self, data: bytes, order: ChannelOrder, channels: int | None = None
     ) -> DecodedImage:
+        from traffic_storage.adapters.images.pillow.decoding import decode
+
         return await self._turns.decode(lambda turn: decode(data, order, channels, turn))
 
     async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
+        from traffic_storage.adapters.images.pillow.decoding import decode
+
         def looked_at(turn: Turn) -> T:
             return look(decode(data, ChannelOrder.RGB, None, turn).pixels)
 

@@ -70,6 +70,34 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     assert loaded - small == OURS_FOR_HELP
 
 
+WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "werkzeug"}
+OTHERS = {"PIL", "alembic", "asyncpg", "av", "obstore", "pyarrow", "redis", "rich", "xlsxwriter"}
+CATALOGUE = {"traffic_storage.entrypoints.container", "sqlalchemy", "dependency_injector"}
+
+
+@pytest.mark.parametrize(
+    ("command", "unneeded"),
+    [
+        (["keys", "list"], WEB | OTHERS | CATALOGUE),
+        (["violations", "--help"], (WEB | OTHERS | CATALOGUE | {"numpy"}) - {"rich"}),
+        (["violations"], WEB | OTHERS),
+        (["get", "F1", "--output", "{folder}/out"], WEB | OTHERS),
+    ],
+    ids=str.split("keys help violations get"),
+)
+def test_a_command_loads_nothing_heavy_that_it_does_not_need(
+    shell: Shell, tmp_path: Path, command: list[str], unneeded: set[str]
+) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    if command[0] in {"get", "violations"} and "--help" not in command:
+        shell("store", tmp_path / "a.json", "--file-id", "F1", "--base-path", tmp_path / "store")
+
+    arguments = [text.format(folder=tmp_path) for text in command]
+    loaded = modules_loaded(PROGRAM, *arguments, "--base-path", tmp_path / "store")
+
+    assert loaded & unneeded == set()
+
+
 def test_the_quick_help_tells_of_the_options_that_there_are(shell: Shell) -> None:
     shown = shell("store", "--help").out
 
