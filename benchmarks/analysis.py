@@ -33,7 +33,7 @@ from tests.support.setups import config, on_database
 from traffic_storage import StorageConfig, StorageStrategy
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.record_repo.sql import rows, tables
-from traffic_storage.adapters.record_repo.sql.postgres import pass_uuids_as_bytes
+from traffic_storage.adapters.record_repo.sql.postgres_opening import pass_uuids_as_bytes
 from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.forecast import forecast

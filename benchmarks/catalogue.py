@@ -27,11 +27,8 @@ from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
 from tests.support.servers import PostgresServer
 from traffic_storage.adapters.record_repo.sql import file_pages
 from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
-from traffic_storage.adapters.record_repo.sql.postgres import (
-    PLANNER,
-    pass_uuids_as_bytes,
-    postgres_repo,
-)
+from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
+from traffic_storage.adapters.record_repo.sql.postgres_opening import PLANNER, pass_uuids_as_bytes
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.sqlite import DIALECT as SQLITE
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo

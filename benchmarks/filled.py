@@ -28,7 +28,7 @@ from tests.support.servers import Database, PostgresServer, process_keeper
 from tests.support.setups import config
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.adapters.record_repo.sql import rows, tables
-from traffic_storage.adapters.record_repo.sql.postgres import pass_uuids_as_bytes
+from traffic_storage.adapters.record_repo.sql.postgres_opening import pass_uuids_as_bytes
 from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.files import (
     Coding,

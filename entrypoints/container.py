@@ -168,6 +168,7 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
             )
         )
     from traffic_storage.adapters.record_repo.sql.postgres import PostgresSettings, postgres_repo
+    from traffic_storage.adapters.record_repo.sql.postgres_tls import TlsSettings
 
     return postgres_repo(
         PostgresSettings(
@@ -178,6 +179,13 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
             password=settings.db_password.reveal if settings.db_password else None,
             timeout_seconds=settings.db_timeout_seconds,
             pool_size=settings.db_pool_size,
+            schema=settings.db_schema,
+            tls=TlsSettings(
+                settings.db_ssl_mode,
+                settings.db_ca_file,
+                settings.db_cert_file,
+                settings.db_key_file,
+            ),
         )
     )
 

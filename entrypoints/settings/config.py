@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import Attribute, field, fields_dict, frozen
 
+from traffic_storage.adapters.record_repo.sql.postgres_tls import SslMode
 from traffic_storage.domain.access import MIN_KEY_BYTES
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, FieldProblem
@@ -49,9 +50,6 @@ _HOST_PATTERN = r"[A-Za-z0-9._\-:%]+|\[[A-Fa-f0-9:.%]+\]"
 _HOST = rules.text("a host name or address", _HOST_PATTERN)
 _REDIS_HOST = rules.text(
     "a host name, an address or the path of a socket", _HOST_PATTERN + r"|/[^\0@?]*"
-)
-_DB_HOST = rules.text(
-    "a host name, an address or the folder of a socket", _HOST_PATTERN + r"|/[^\0@?]*"
 )
 
 
@@ -127,8 +125,12 @@ class StorageConfig:
 
     db_host: str | None = field(
         default=None,
-        converter=rules.without_brackets,
-        metadata=described(_DB_HOST, "host of PostgreSQL or folder of its socket; unset: SQLite"),
+        converter=rules.as_hosts,
+        metadata=described(
+            rules.DB_HOSTS,
+            "host of PostgreSQL or folder of its socket; of several hosts the primary is used; "
+            "unset: SQLite",
+        ),
     )
     db_port: int = setting(5432, _PORT, "port of PostgreSQL")
     db_name: str | None = setting(
@@ -139,6 +141,42 @@ class StorageConfig:
         default=None,
         converter=rules.as_secret,
         metadata=described(_SECRET, "password of the database's user"),
+    )
+    db_schema: str | None = setting(
+        None,
+        rules.SCHEMA,
+        "schema of the tables, made if missing, for a database that others use too; unset: the user's",
+    )
+    db_ssl_mode: SslMode | None = field(
+        default=None,
+        converter=rules.as_ssl_mode,
+        metadata=described(
+            rules.word_of(SslMode),
+            "what TLS the database must have; unset: that of PGSSLMODE, or prefer, which goes on "
+            "without TLS",
+        ),
+    )
+    db_ca_file: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=described(
+            rules.FILE,
+            "PEM file of the authorities that sign the database's certificate; unset: the system's",
+        ),
+    )
+    db_cert_file: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=described(
+            rules.FILE, "PEM file of the certificate that the database asks its clients for"
+        ),
+    )
+    db_key_file: Path | None = field(
+        default=None,
+        converter=rules.as_file,
+        metadata=described(
+            rules.FILE, "PEM file of the key of db_cert_file; unset: it is in the same file"
+        ),
     )
     db_timeout_seconds: float = setting(2.0, _SECONDS, "longest wait for the database")
     db_pool_size: int = setting(
@@ -854,6 +892,16 @@ class StorageConfig:
         if self.s3_kms_key is not None and self.s3_encryption is not rules.S3Encryption.KMS:
             yield FieldProblem("s3_kms_key", "needs s3_encryption kms", 'set s3_encryption = "kms"')
 
+    def _contradictions_of_tls(self, given: Collection[str]) -> Iterator[FieldProblem]:
+        unused = {
+            SslMode.DISABLE: ("db_ca_file", "db_cert_file", "db_key_file"),
+            SslMode.PREFER: ("db_ca_file",),
+        }
+        for name in unused.get(self.db_ssl_mode or SslMode.REQUIRE, ()):
+            if name in given:
+                message = f"is not used with db_ssl_mode {self.db_ssl_mode}"
+                yield FieldProblem(name, message, f"set db_ssl_mode to {SslMode.VERIFY_FULL}")
+
     def _contradictions(self) -> Iterator[FieldProblem]:
         given = {n for n, a in fields_dict(type(self)).items() if getattr(self, n) != a.default}
         yield from _beside_redis_url(given)
@@ -880,6 +928,7 @@ class StorageConfig:
         if str(self.redis_host).startswith("/") and {"redis_tls", "redis_cluster"} & given:
             message = "is a socket, which supports neither TLS nor a cluster"
             yield FieldProblem("redis_host", message, "leave out redis_tls and redis_cluster")
+        yield from self._contradictions_of_tls(given)
         yield from self._location_contradictions()
         if self.image_lossless is True and self.image_format is ImageFormat.JPEG:
             yield FieldProblem(
@@ -926,7 +975,9 @@ def _without_credentials(why: str) -> FieldProblem:
 _S3_KEYS = ("s3_access_key", "s3_secret_key")
 _OF_S3 = ("s3_endpoint", "s3_bucket", "s3_region", "s3_buckets", "s3_prefix")
 _NEEDS = {
-    "db_host": ("db_name", "db_user", "db_password", "db_port"),
+    "db_host": ("db_name", "db_user", "db_password", "db_port", "db_schema", "db_ssl_mode"),
+    "db_ssl_mode": ("db_ca_file", "db_cert_file", "db_key_file"),
+    "db_cert_file": ("db_key_file",),
     "db_name": ("db_host",),
     "db_user": ("db_host",),
     "redis_host": (

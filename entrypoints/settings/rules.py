@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from attrs import frozen
 
+from traffic_storage.adapters.record_repo.sql.postgres_address import addresses
+from traffic_storage.adapters.record_repo.sql.postgres_tls import SslMode
 from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.encoding import ImageFormat
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
@@ -203,6 +205,13 @@ def redis_url_of(url: str) -> "RedisAddress | None":
         return None
 
 
+def _are_hosts(hosts: str) -> bool:
+    try:
+        return bool(addresses(hosts, 1))
+    except ValueError:
+        return False
+
+
 def _are_distinct(lines: Sequence[object]) -> bool:
     """Return whether all lines that register API keys differ in their names and their digests."""
     parts = [str(line).partition("?")[0].partition(":") for line in lines]
@@ -240,6 +249,16 @@ FILE = Rule("the path of a file, in UTF-8", FOLDER.kind, FOLDER.accepts)
 DATE = Rule("a date such as 2000-01-02", date)
 ZONE = Rule("a time zone such as Europe/Madrid", str, _is_zone, words=available_timezones)
 URL = Rule("an address such as http://host:8001, without user, password and query", str, _is_url)
+DB_HOSTS = Rule(
+    "a host name, an address or the folder of a socket, or several with commas, such as db1,db2:5433",
+    str,
+    _are_hosts,
+)
+SCHEMA = text(
+    "the name of a schema: small letters, digits and _, not pg_ at the start",
+    r"(?!pg_)[a-z_][a-z0-9_]*",
+    63,
+)
 REDIS_URL = Rule(
     "a URL such as rediss://user:password@host:6379/0 or unix:///path?db=0",
     Secret,
@@ -302,6 +321,15 @@ def without_slash(value: Text) -> Text:
     return _unless_wrong(lambda url: str.rstrip(url, "/"), value)
 
 
+def as_hosts(value: Text) -> Text:
+    """Return a list of hosts without spaces, and without the brackets around an address alone."""
+
+    def plain(entry: str) -> str:
+        return entry[1:-1] if re.fullmatch(r"\[[^\]]*\]", entry) else entry
+
+    return _unless_wrong(lambda hosts: ",".join(plain(e.strip()) for e in hosts.split(",")), value)
+
+
 def without_brackets(value: Text) -> Text:
     """Return an IPv6 address without the brackets that it has in a URL."""
     return _unless_wrong(lambda host: str.removeprefix(host, "[").removesuffix("]"), value)
@@ -309,6 +337,10 @@ def without_brackets(value: Text) -> Text:
 
 def as_strategy(value: StorageStrategy | str | None) -> StorageStrategy | None:
     return _word(StorageStrategy, value)
+
+
+def as_ssl_mode(value: SslMode | str | None) -> SslMode | None:
+    return None if value is None else _word(SslMode, value)
 
 
 def as_credentials(value: S3Credentials | str) -> S3Credentials:

@@ -154,7 +154,15 @@ def _from_file(
             yield FieldProblem(str(file), "does not exist", "name a file that exists")
         return
     except OSError as error:
-        yield FieldProblem(str(file), f"can't be read: {error.strerror}", "make the file readable")
+        if is_named or _is_seen(file):
+            remedy = "make the file readable"
+            yield FieldProblem(str(file), f"can't be read: {error.strerror}", remedy)
+        else:
+            log.warning(
+                "settings in %s, if there are any, are not used: %s; HOME is perhaps that of another "
+                "user. Name a settings file by %s",
+                *(file, error.strerror, FILE_VARIABLE),
+            )
         return
     except ValueError as error:
         # The message quotes the position and at most one character of the file, so no secret.
@@ -174,6 +182,13 @@ def _from_file(
             yield Given(name, file.parent / Path(value).expanduser(), str(file))
         else:
             yield Given(name, value, str(file))
+
+
+def _is_seen(file: Path) -> bool:
+    try:
+        return bool(file.lstat())
+    except OSError:
+        return False
 
 
 def _from_environment(settings: Settings, env: Mapping[str, str]) -> Iterator[Given | FieldProblem]:

@@ -277,6 +277,12 @@ def test_a_wrong_part_of_a_route_is_named() -> None:
         ({"db_user": "u", "db_password": "p"}, {"db_host"}),
         ({"db_port": 5433}, {"db_host"}),
         ({"db_host": "db"}, {"db_name", "db_user"}),
+        ({"db_schema": "traffic"}, {"db_host"}),
+        ({"db_ssl_mode": "require"}, {"db_host"}),
+        (DATABASE | {"db_ca_file": "ca.pem"}, {"db_ssl_mode"}),
+        (DATABASE | {"db_ssl_mode": "require", "db_key_file": "k"}, {"db_cert_file"}),
+        (DATABASE | {"db_ssl_mode": "disable", "db_cert_file": "c"}, {"db_cert_file"}),
+        (DATABASE | {"db_ssl_mode": "prefer", "db_ca_file": "ca.pem"}, {"db_ca_file"}),
         ({"db_host": "db", "db_name": "n"}, {"db_user"}),
         ({"s3_access_key": "k"}, {"s3_secret_key"}),
         ({"s3_secret_key": "k"}, {"s3_access_key"}),
@@ -320,10 +326,33 @@ def test_a_half_given_or_contradictory_group_is_refused(
     assert set(refused(**given)) == named
 
 
-@pytest.mark.parametrize("host", ["db", "db.example.org", "10.0.0.7", "::1", "[::1]", "/run/pg"])
-def test_a_database_host_is_a_name_an_address_or_the_folder_of_a_socket(host: str) -> None:
-    found = StorageConfig(db_host=host, db_name="n", db_user="u").db_host
-    assert found == ("::1" if host == "[::1]" else host)
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        *((host, host) for host in ("db", "db.example.org", "10.0.0.7", "::1", "/run/pg")),
+        ("[::1]", "::1"),
+        ("[::1]:5433", "[::1]:5433"),
+        ("db1, db2:5433", "db1,db2:5433"),
+        ("[::1], [::2]", "::1,::2"),
+    ],
+)
+def test_a_database_host_is_a_name_an_address_or_the_folder_of_a_socket(
+    host: str, found: str
+) -> None:
+    assert StorageConfig(db_host=host, db_name="n", db_user="u").db_host == found
+
+
+def test_a_settings_file_that_nobody_named_and_nobody_can_see_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As the home of another user is to a service that was started with it. A file in place of a
+    # folder is as unseen to root, too.
+    (tmp_path / "traffic-storage").write_text("")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert StorageConfig.load(env={}) == StorageConfig()
+    assert "TRAFFIC_STORAGE_CONFIG" in caplog.text
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        StorageConfig.load(tmp_path / "traffic-storage" / "config.toml", env={})
 
 
 @pytest.mark.parametrize("host", ["redis", "10.0.0.7", "::1", "/run/redis/redis.sock"])

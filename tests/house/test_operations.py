@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import asyncpg
 import attrs
 import pytest
 
@@ -54,6 +55,13 @@ async def database_is_away(place: Place) -> None:
 
 async def database_refuses(place: Place) -> None:
     await store(place.service(database=attrs.evolve(place.database, password="wrong")))
+
+
+async def database_has_other_tables(place: Place) -> None:
+    other = await asyncpg.connect(place.database.dsn)
+    await other.execute("CREATE TABLE violation (plate text)")
+    await other.close()
+    await store(place.service(database=place.database))
 
 
 async def bucket_is_away(place: Place) -> None:
@@ -109,6 +117,7 @@ async def database_was_loaded(place: Place) -> None:
 CASES: dict[str, Case] = {
     "too little disk space": disk_is_full,
     "the database can't be reached": database_is_away,
+    "the database has other tables": database_has_other_tables,
     "the database refuses the user": database_refuses,
     "the bucket can't be reached": bucket_is_away,
     "the bucket refuses the credentials": bucket_refuses,

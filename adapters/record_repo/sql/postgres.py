@@ -6,18 +6,17 @@ catalogue is available again, without a restart, when the server is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
-import asyncpg
-from asyncpg.exceptions import UndefinedTableError
-from attrs import field, frozen
-from sqlalchemy import Connection as MigrationConnection
-from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
-from traffic_storage.adapters.record_repo.sql import backup_statements, migrations
+from traffic_storage.adapters.record_repo.sql import (
+    backup_statements,
+    migrations,
+    postgres_tables,
+)
 from traffic_storage.adapters.record_repo.sql.driver import CsvDriver, MomentReader, Write
 from traffic_storage.adapters.record_repo.sql.group_commit import GroupCommit
 from traffic_storage.adapters.record_repo.sql.pool import (
@@ -32,12 +31,22 @@ from traffic_storage.adapters.record_repo.sql.postgres_errors import (
     is_lost,
     translating,
 )
+from traffic_storage.adapters.record_repo.sql.postgres_opening import (
+    Opened,
+    Opener,
+    PostgresSettings,
+)
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo
 from traffic_storage.adapters.record_repo.sql.rows import Row
 from traffic_storage.adapters.record_repo.sql.statement import Args, Statement
 from traffic_storage.domain.database_backup import DatabaseForm, DatabaseKind, Loading
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.ports.database_backup import Write as WriteBytes
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+__all__ = ["PostgresDriver", "PostgresSettings", "postgres_repo"]
 
 T = TypeVar("T")
 
@@ -46,60 +55,14 @@ _MIGRATION_SECONDS = 600.0
 # lock belongs to the session, because a migration may take several transactions. It is requested
 # repeatedly instead of waited for, because CREATE INDEX CONCURRENTLY waits for every statement that
 # began before it.
-_LOCK_MIGRATION = "SELECT pg_try_advisory_lock(7203114061177451)"
+_LOCK_SESSION = "SELECT pg_try_advisory_lock(7203114061177451)"
+# Behind a pooler there is no session to which a lock could belong.
+_LOCK_TRANSACTION = "SELECT pg_try_advisory_xact_lock(7203114061177451)"
 _LOCK_PAUSE_SECONDS = 0.05
 
 _MOMENT_SECONDS = 600.0
 _LOAD_LOCK_MILLISECONDS = 5000
 _BEGIN_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-_MOST_STATEMENTS = 200
-"""More than there are statements here, so that each is parsed only once per connection."""
-
-PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
-"""The planner settings of each connection.
-
-Every statement is answered from an index, whatever its arguments, so one plan for each is enough.
-Without these settings, a plan that was made for empty tables could scan them when they are full.
-"""
-
-# So that a firewall does not forget an idle connection. On a Unix socket they have no effect.
-_KEEP_ALIVE = {
-    "tcp_keepalives_idle": "60",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "6",
-}
-
-# A server may be set to acknowledge a commit before it is flushed to disk; here it must be flushed.
-_DURABLE = """
-    SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') = 'off'
-"""
-
-
-@frozen
-class PostgresSettings:
-    """The address of the server, the credentials and the timeouts.
-
-    `host` may be a folder with a Unix socket. `timeout_seconds` bounds each call, the wait for a
-    connection included; only determining the outcome of a commit may take one second more.
-    `pool_size` connections read, `writers` write. If `password` is a function, it is called
-    for each new connection.
-    """
-
-    host: str
-    database: str
-    user: str
-    password: str | Callable[[], str] | None = field(default=None, repr=False)
-    port: int = 5432
-    timeout_seconds: float = 2.0
-    pool_size: int = 10
-    writers: int = 2
-
-    @property
-    def where(self) -> str:
-        """Return the database's address for messages, without secrets."""
-        return f"the database {self.database} at {self.host}:{self.port}"
 
 
 def postgres_repo(settings: PostgresSettings) -> SqlRecordRepo:
@@ -112,6 +75,7 @@ class PostgresDriver(CsvDriver):
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._settings = settings
+        self._opener = Opener(settings)
         self._readers = Pool(
             self._connect,
             settings.pool_size,
@@ -157,11 +121,11 @@ class PostgresDriver(CsvDriver):
         with translating(where):
             # The rows are written elsewhere between two queries, which may take some time.
             milliseconds = str(int(_MOMENT_SECONDS * 1000))
-            connection = await self._open(
-                seconds,
-                statement_timeout="0",
-                idle_in_transaction_session_timeout=milliseconds,
-            )
+            limits = {
+                "statement_timeout": "0",
+                "idle_in_transaction_session_timeout": milliseconds,
+            }
+            connection = await self._opener.connection(seconds, limits)
         try:
             with translating(where):
                 await connection.execute(_BEGIN_MOMENT, timeout=seconds)
@@ -182,13 +146,13 @@ class PostgresDriver(CsvDriver):
         await self.upgrade(slow=True)
         where, seconds = self._settings.where, self._settings.timeout_seconds
         with translating(where):
-            connection = await self._open(
-                seconds,
-                statement_timeout="0",
-                idle_in_transaction_session_timeout="0",
-                lock_timeout=str(_LOAD_LOCK_MILLISECONDS),
-                synchronous_commit="on",
-            )
+            limits = {
+                "statement_timeout": "0",
+                "idle_in_transaction_session_timeout": "0",
+                "lock_timeout": str(_LOAD_LOCK_MILLISECONDS),
+                "synchronous_commit": "on",
+            }
+            connection = await self._opener.connection(seconds, limits)
         try:
             with translating(where):
                 await run_script(connection, chunks, loading, where)
@@ -208,7 +172,7 @@ class PostgresDriver(CsvDriver):
             if found != migrations.HEAD:
                 # A migration runs in a thread and event loop of its own: it waits for another
                 # migration of the process, as alembic has global state, and must not block ours.
-                await asyncio.to_thread(lambda: asyncio.run(self._migrate()))
+                await asyncio.to_thread(lambda: asyncio.run(self._migrate(found)))
 
     async def version(self) -> str | None:
         with translating(self._settings.where):
@@ -229,80 +193,78 @@ class PostgresDriver(CsvDriver):
             return await connection.fetchmany(sql, args, timeout=seconds)
 
     async def _connect(self, seconds: float) -> Connection:
-        milliseconds = str(max(1, int(self._settings.timeout_seconds * 1000)))
-        return await self._open(
-            seconds,
-            # If the connection is lost, the server ends its statement and transaction in this time.
-            statement_timeout=milliseconds,
-            lock_timeout=milliseconds,
-            idle_in_transaction_session_timeout=milliseconds,
-        )
+        return await self._opener.connection(seconds, self._limits())
 
     async def _connect_to_write(self, seconds: float) -> Connection:
-        connection = await self._connect(seconds)
-        try:
-            await connection.fetch(_DURABLE, timeout=seconds)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
+        return await self._opener.connection(seconds, self._limits(), durable=True)
 
-    async def _open(self, seconds: float, **settings: str) -> Connection:
-        given = self._settings
-        connection = await asyncpg.connect(
-            host=given.host,
-            port=given.port,
-            database=given.database,
-            user=given.user,
-            password=given.password,
-            timeout=seconds,
-            max_cached_statement_lifetime=0,
-            statement_cache_size=_MOST_STATEMENTS,
-            # Pages that merge many ranges are longer than asyncpg keeps by default.
-            max_cacheable_statement_size=0,
-            server_settings={
-                "application_name": "traffic-storage",
-                **PLANNER,
-                **_KEEP_ALIVE,
-                **settings,
-            },
-        )
-        try:
-            async with asyncio.timeout(seconds):
-                await pass_uuids_as_bytes(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        return cast("Connection", connection)
+    def _limits(self) -> dict[str, str]:
+        """If the connection is lost, the server ends its statement and transaction in this time."""
+        milliseconds = str(max(1, int(self._settings.timeout_seconds * 1000)))
+        return {
+            "statement_timeout": milliseconds,
+            "lock_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
+        }
 
     async def _version(self) -> str | None:
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
-        try:
-            rows = await self._fetch(migrations.CURRENT, [()], deadline)
-        except UndefinedTableError:
+        (found,) = await self._fetch(postgres_tables.FOUND, [()], deadline)
+        if not postgres_tables.has_version(*found):
             return None
+        rows = await self._fetch(migrations.CURRENT, [()], deadline)
         return str(rows[0][0]) if rows else None
 
-    async def _migrate(self) -> None:
+    async def _migrate(self, found: str | None) -> None:
         # Imported here because the import takes 0.2 s and is needed only for a migration.
         from sqlalchemy.ext.asyncio import create_async_engine
         from sqlalchemy.pool import NullPool
 
-        async def connect() -> Connection:
-            return await self._open(_MIGRATION_SECONDS)
+        opened = await self._opener.open(_MIGRATION_SECONDS, {})
+        if opened.is_pooled and (slow := migrations.slow_pending(found)):
+            # Such a step commits midway, and would lose its lock and its settings there.
+            opened.connection.terminate()
+            raise ConfigurationError.of(
+                "db_host",
+                f"it leads to a pooler, through which the migration {slow[0]} can't be done",
+                "run `traffic-storage db upgrade` once with db_host and db_port of the server itself",
+            )
+
+        async def connection_of_engine(**_: object) -> object:
+            return opened.connection
 
         engine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool
+            "postgresql+asyncpg://",
+            poolclass=NullPool,
+            connect_args={
+                "async_creator_fn": connection_of_engine,
+                "prepared_statement_cache_size": 0,
+                # Without a name, as a pooler needs it.
+                **({"prepared_statement_name_func": str} if opened.is_pooled else {}),
+            },
         )
         try:
             async with engine.connect() as connection:
-                while not (await connection.exec_driver_sql(_LOCK_MIGRATION)).scalar_one():
-                    await connection.commit()
-                    await asyncio.sleep(_LOCK_PAUSE_SECONDS)
-                await connection.run_sync(_upgrade)
+                await _lock_migration(connection, opened)
+                await connection.run_sync(
+                    postgres_tables.upgrade, self._settings.schema, one_transaction=opened.is_pooled
+                )
+                await connection.commit()
         except DBAPIError as error:
             # asyncpg's error was wrapped twice, by the engine and by its dialect.
             raise (error.orig and error.orig.__cause__) or error from error
+
+
+async def _lock_migration(connection: "AsyncConnection", opened: Opened) -> None:
+    """Wait until no other process migrates. Behind a pooler, the transaction remains open."""
+    lock = _LOCK_TRANSACTION if opened.is_pooled else _LOCK_SESSION
+    while True:
+        for setting in opened.local_settings if opened.is_pooled else ():
+            await connection.exec_driver_sql(setting)
+        if (await connection.exec_driver_sql(lock)).scalar_one():
+            return
+        await connection.rollback()
+        await asyncio.sleep(_LOCK_PAUSE_SECONDS)
 
 
 class _Moment(MomentReader):
@@ -326,13 +288,6 @@ class _Moment(MomentReader):
         return DatabaseForm(DatabaseKind.POSTGRESQL, migrations.HEAD)
 
 
-async def pass_uuids_as_bytes(connection: asyncpg.Connection) -> None:
-    """Make a connection take and return `uuid` values as 16 bytes, as the rows hold them."""
-    await connection.set_type_codec(
-        "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
-    )
-
-
 async def _copied(
     connection: Connection, sql: str, args: Args, zone: str, deadline: float
 ) -> tuple[bytes, int]:
@@ -349,18 +304,3 @@ async def _copied(
     )
     await connection.execute("COMMIT", timeout=seconds_until(deadline))
     return b"".join(parts), int(status.removeprefix("COPY "))
-
-
-def _upgrade(connection: MigrationConnection) -> None:
-    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-    if encoding != "UTF8":
-        raise ConfigurationError.of(
-            "db_name",
-            f"the database has the encoding {encoding}",
-            "create it with ENCODING 'UTF8' TEMPLATE template0",
-        )
-    there = inspect(connection).has_table("alembic_version")
-    found = connection.exec_driver_sql(migrations.CURRENT).scalar() if there else None
-    # Alembic begins a transaction for each step, unless one is open already.
-    connection.commit()
-    migrations.upgrade(connection, found)

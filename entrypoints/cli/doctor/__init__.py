@@ -102,6 +102,8 @@ async def _of_services(
 
     try:
         yield await services.database(container, settings)
+        for finding in services.encryption_of_database(settings):
+            yield finding
         if adopt_store is not None:
             yield await services.adopted(container, adopt_store)
         async for finding in services.stores(container, settings):

@@ -28,7 +28,15 @@ _BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 
 def settings_file(file: Path, settings: StorageConfig) -> Finding:
     """Check that other users can't read secrets in the settings file."""
-    if not file.exists():
+    try:
+        is_there = file.exists()
+    except PermissionError:
+        return noted(
+            "settings",
+            f"{file} can't be seen by this user: defaults and environment variables apply",
+            "set HOME to the home of this user, or name a settings file by TRAFFIC_STORAGE_CONFIG",
+        )
+    if not is_there:
         return noted("settings", f"no file at {file}: defaults and environment variables apply")
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & _OTHERS and _holds_secret(file.read_text("utf-8-sig")):
@@ -42,20 +50,20 @@ def settings_file(file: Path, settings: StorageConfig) -> Finding:
 
 def secret_files(settings: StorageConfig) -> Iterator[Finding]:
     """Check that other users can't read the files that settings such as `db_password_file` name."""
-    for name in SECRETS:
-        file = getattr(getattr(settings, name), "file", None)
+    files = {f"{name}_file": getattr(getattr(settings, name), "file", None) for name in SECRETS}
+    for name, file in {**files, "db_key_file": settings.db_key_file}.items():
         if file is None:
             continue
         try:
             mode = stat.S_IMODE(file.stat().st_mode)
         except OSError as error:
-            why = f"{file}, named by {name}_file, can't be read: {error.strerror}"
+            why = f"{file}, named by {name}, can't be read: {error.strerror}"
             yield problem("secrets", why, "make the file readable")
             continue
         if mode & _OTHERS:
             yield problem(
                 "secrets",
-                f"other users can read {file}, which {name}_file names (mode {mode:04o})",
+                f"other users can read {file}, which {name} names (mode {mode:04o})",
                 f"chmod 600 {file}",
             )
         else:

@@ -1,7 +1,7 @@
 """Checks of the services that storing depends on: the database, each store, the cache."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -48,6 +48,20 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
             "run traffic-storage db upgrade",
         )
     return ok("database", f"{where} answers; no migrations are pending")
+
+
+def encryption_of_database(settings: StorageConfig) -> Iterator[Finding]:
+    """Tell whether what is sent to a database on another machine may go unencrypted."""
+    from traffic_storage.adapters.record_repo.sql.postgres_address import addresses, is_this_machine
+
+    hosts = [host for host, _ in addresses(settings.db_host or "/", settings.db_port)]
+    if settings.db_ssl_mode is None and not all(map(is_this_machine, hosts)):
+        yield noted(
+            "database",
+            "the connection is not encrypted if the server has no TLS, and its certificate is not "
+            "verified (unless PGSSLMODE says so)",
+            "set db_ssl_mode to verify-full, with db_ca_file where the authority is one of your own",
+        )
 
 
 async def stores(container: "Container", settings: StorageConfig) -> AsyncIterator[Finding]:
@@ -250,4 +264,9 @@ def _manifest(container: "Container", data: bytes) -> BlobManifest:
 def _database_name(settings: StorageConfig) -> str:
     if settings.db_host is None:
         return str(settings.sqlite_file)
-    return f"PostgreSQL at {settings.db_host} port {settings.db_port}, {settings.db_name}"
+    name = (
+        f"{settings.db_name}, schema {settings.db_schema}"
+        if settings.db_schema
+        else settings.db_name
+    )
+    return f"PostgreSQL at {settings.db_host} port {settings.db_port}, {name}"

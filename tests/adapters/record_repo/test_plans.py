@@ -44,9 +44,9 @@ from traffic_storage.adapters.record_repo.sql.pool import DIALECT as POSTGRES
 from traffic_storage.adapters.record_repo.sql.postgres import (
     PostgresDriver,
     PostgresSettings,
-    pass_uuids_as_bytes,
     postgres_repo,
 )
+from traffic_storage.adapters.record_repo.sql.postgres_opening import pass_uuids_as_bytes
 from traffic_storage.adapters.record_repo.sql.sqlite import DIALECT as SQLITE
 from traffic_storage.adapters.record_repo.sql.sqlite import (
     SqliteSettings,

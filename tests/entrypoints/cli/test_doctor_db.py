@@ -23,7 +23,7 @@ from traffic_storage import StorageConfig, StorageService, StorageStrategy
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.cli.doctor.finding import Status
-from traffic_storage.entrypoints.cli.doctor.services import stores
+from traffic_storage.entrypoints.cli.doctor.services import encryption_of_database, stores
 from traffic_storage.ports.blob_store import BlobEntry, KeptVersion
 from traffic_storage.ports.spool import Body
 from traffic_storage.testing import InMemoryBlobStore, in_memory_container
@@ -514,3 +514,27 @@ def test_a_file_of_a_secret_that_others_can_read_is_told(
     assert "url_signing_key_file" in found["detail"]
     secret.chmod(0o600)
     assert findings(shell)["secrets"]["status"] == "ok"
+
+
+class TestEncryptionOfDatabase:
+    @pytest.mark.parametrize(
+        ("given", "is_told"),
+        [
+            ({}, False),
+            ({"db_host": "/run/postgresql"}, False),
+            ({"db_host": "localhost"}, False),
+            ({"db_host": "127.0.0.1,db2"}, True),
+            ({"db_host": "db"}, True),
+            ({"db_host": "db", "db_ssl_mode": "disable"}, False),
+            ({"db_host": "db", "db_ssl_mode": "verify-full"}, False),
+        ],
+    )
+    def test_plain_text_to_another_machine_that_nobody_chose_is_told(
+        self, given: dict[str, str], is_told: bool
+    ) -> None:
+        settings = StorageConfig.load(
+            env={}, overrides=given | ({"db_name": "n", "db_user": "u"} if given else {})
+        )
+        found = list(encryption_of_database(settings))
+        assert [finding.status for finding in found] == [Status.NOTE] * is_told
+        assert all("db_ssl_mode" in finding.remedy for finding in found)

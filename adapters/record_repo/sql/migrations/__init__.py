@@ -62,15 +62,17 @@ def refuse_slow(found: str | None) -> None:
     Raises:
         ConfigurationError: such a migration is pending.
     """
-    if found is None:
-        return
-    slow = [name for name in pending(found) if not _is_quick(name)]
-    if slow:
+    if slow := slow_pending(found):
         raise ConfigurationError.of(
             "database",
             f"the migration {slow[0]} is pending, which takes long on a large catalogue",
             "run `traffic-storage db upgrade`, and start the service when it is done",
         )
+
+
+def slow_pending(found: str | None) -> list[str]:
+    """Return the names of the pending steps that take long; none without tables."""
+    return [] if found is None else [name for name in pending(found) if not _is_quick(name)]
 
 
 def _is_quick(name: str) -> bool:
