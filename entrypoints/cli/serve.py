@@ -6,8 +6,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from attrs import evolve
@@ -15,6 +16,15 @@ from uvicorn.config import STARTUP_FAILURE
 
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
+from traffic_storage.entrypoints.cli.listening import (
+    Tls,
+    address_of,
+    bound,
+    bound_to_file,
+    cannot_listen,
+    checked_tls,
+    is_of_this_machine,
+)
 from traffic_storage.entrypoints.cli.output import note
 from traffic_storage.entrypoints.cli.session import Shared, load_container, started
 from traffic_storage.entrypoints.logs import LogFormat, LogLevel
@@ -24,21 +34,28 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 10
 _BACKLOG = 2048
+_HOST = "127.0.0.1"
+_PORT = 8001
+_HANDSHAKE_SECONDS = 10.0
 
 
 def serve(
     *,
-    host: str = "127.0.0.1",
-    port: int = 8001,
+    host: str = _HOST,
+    port: int = _PORT,
+    uds: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
     log_format: LogFormat = "text",
     log_level: LogLevel | None = None,
     session: Shared,
 ) -> ExitCode:
     """Serve the HTTP interface until Ctrl-C.
 
-    Without API keys, the service accepts only requests from this machine, whatever --host is;
-    `keys new` creates a key. A request through a proxy on this machine that adds no header counts
-    as local: set api_keys before you use a proxy.
+    Without API keys, the service accepts only requests from this machine, and does not start on an
+    address that others can reach; `keys new` creates a key. A request through a proxy on this
+    machine that adds no header counts as local: set api_keys before you use a proxy, or give it a
+    socket of its own with --uds.
 
     Parameters
     ----------
@@ -46,6 +63,13 @@ def serve(
         The address to listen on; 0.0.0.0 means all addresses of this machine.
     port:
         The port to listen on; 0 means any free port.
+    uds:
+        The file of a Unix socket to listen on, instead of an address. Its owner and its group may
+        connect: for a proxy on this machine. Without API keys, whoever may connect is admitted.
+    tls_cert:
+        PEM file of the certificate, with its chain: the service then speaks HTTPS.
+    tls_key:
+        PEM file of the certificate's key, if it is not in the same file.
     log_format:
         How log lines on stderr are written: for people, or as JSON or key=value pairs.
     log_level:
@@ -58,50 +82,51 @@ def serve(
     session.log_as(log_format, log_level)
     settings = session.settings()
     settings.effective_strategy()
-    listener = bound(host, port)
-    address = _address(listener)
+    if uds is not None and (host, port) != (_HOST, _PORT):
+        raise ConfigurationError.of(
+            "--uds", "is given together with --host or --port", "leave out one of the two"
+        )
+    tls = checked_tls(tls_cert, tls_key)
     policy = access_policy(settings, SystemClock().now)
-
-    def announce() -> None:
-        note(f"Traffic Storage at {address} (Ctrl-C stops it)")
-        if policy.keys_needed:  # otherwise the service logs a warning
-            note(f"  {policy.summary}")
-        note(f"  files on this machine are in {settings.local_base_path}")
-
-    return run_server(_with_public_url(settings, listener), listener, announce)
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address; it listens once the application has started.
-
-    Until then connections are refused: one that is accepted early would wait for a response.
-
-    Raises:
-        ConfigurationError: the address does not exist, is in use or is not permitted.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on a socket whose protocol is named.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = bound(host, port) if uds is None else bound_to_file(uds)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
+        address = address_of(listener, tls)
+        is_without_keys = not policy.keys_needed and not settings.open_access
+        if is_without_keys and not is_of_this_machine(listener):
+            raise _open_to_others(host)
+        if uds is None and not session.gives("public_url"):
+            scheme, served = ("https" if tls else "http"), listener.getsockname()[1]
+            settings = evolve(settings, public_url=f"{scheme}://localhost:{served}")
+
+        def announce() -> None:
+            note(f"Traffic Storage at {address} (Ctrl-C stops it)")
+            if policy.keys_needed:  # otherwise the service logs a warning
+                note(f"  {policy.summary}")
+            elif uds is not None:
+                note("  whoever may open this socket (its owner and group) needs no API key")
+            note(f"  files on this machine are in {settings.local_base_path}")
+
+        return run_server(settings, listener, announce, tls)
+    finally:
         listener.close()
-        raise _cannot_listen(host, port, error) from error
-    return listener
+        if uds is not None:
+            uds.unlink(missing_ok=True)
 
 
-def _cannot_listen(host: str, port: int, error: OSError | OverflowError) -> ConfigurationError:
-    why = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
+def _open_to_others(host: str) -> ConfigurationError:
     return ConfigurationError.of(
-        "--host" if isinstance(error, socket.gaierror) else "--port",
-        f"can't listen on {host} port {port}: {why}",
-        "choose another port or host",
+        "--host",
+        f"{host} lets other machines connect, and neither api_keys nor open_access is set",
+        "register a key (traffic-storage keys new), or listen on 127.0.0.1 or, for a proxy on this "
+        "machine, on a socket (--uds); open_access = true admits everybody who can connect",
     )
 
 
 def run_server(
-    settings: "StorageConfig", listener: socket.socket, announce: Callable[[], None]
+    settings: "StorageConfig",
+    listener: socket.socket,
+    announce: Callable[[], None],
+    tls: Tls | None = None,
 ) -> ExitCode:
     """Serve on a socket until Ctrl-C or SIGTERM; call `announce` once requests are accepted.
 
@@ -128,7 +153,10 @@ def run_server(
             access_log=False,
             log_config=None,
             lifespan="on",
+            timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=_GRACE_SECONDS,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         ),
         announce,
     )
@@ -164,19 +192,44 @@ class _Server(uvicorn.Server):
                 listener.listen(self.config.backlog)
             except OSError as error:
                 await self.lifespan.shutdown()
-                host, port = listener.getsockname()[:2]
-                raise _cannot_listen(host, port, error) from error
-            self.servers.append(
-                await loop.create_server(self._protocol, sock=listener, backlog=self.config.backlog)
+                where = address_of(listener)
+                raise cannot_listen("--port", where, error.strerror) from error
+            tls, backlog = self.config.ssl, self.config.backlog
+            patience = None if tls is None else _HANDSHAKE_SECONDS
+            made = (
+                await loop.create_unix_server(
+                    self._protocol_of_socket,
+                    sock=listener,
+                    backlog=backlog,
+                    ssl=tls,
+                    ssl_handshake_timeout=patience,
+                )
+                if listener.family == socket.AF_UNIX
+                else await loop.create_server(
+                    self._protocol,
+                    sock=listener,
+                    backlog=backlog,
+                    ssl=tls,
+                    ssl_handshake_timeout=patience,
+                )
             )
+            self.servers.append(made)
         self.started = True
         started()
         self._announce()
         sys.stdout.flush()
 
     def _protocol(self) -> asyncio.Protocol:
+        return self._made(self.lifespan.state)
+
+    def _protocol_of_socket(self) -> asyncio.Protocol:
+        from traffic_storage.entrypoints.http.security.authentication import PRIVATE_SOCKET
+
+        return self._made({**self.lifespan.state, PRIVATE_SOCKET: True})
+
+    def _made(self, state: dict[str, Any]) -> asyncio.Protocol:
         made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            config=self.config, server_state=self.server_state, app_state=state
         )
         return made
 
@@ -200,15 +253,3 @@ class _Server(uvicorn.Server):
 def _is_worth_logging(record: logging.LogRecord) -> bool:
     """Return whether to log a record of uvicorn: false for requests that the shutdown cancelled."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _with_public_url(settings: "StorageConfig", listener: socket.socket) -> "StorageConfig":
-    """Return the settings; an unset public_url is set to localhost with the served port."""
-    if settings.public_url != type(settings)().public_url:
-        return settings
-    return evolve(settings, public_url=f"http://localhost:{listener.getsockname()[1]}")

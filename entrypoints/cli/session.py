@@ -69,6 +69,16 @@ class Session:
 
         return StorageConfig.load(self.config, overrides=self.overrides())
 
+    def gives(self, name: str) -> bool:
+        """Return whether a setting is given, even if by its default value."""
+        from attrs import fields_dict
+
+        from traffic_storage.entrypoints.settings import StorageConfig
+        from traffic_storage.entrypoints.settings.sources import collect
+
+        given, _ = collect(fields_dict(StorageConfig), self.config, overrides=self.overrides())
+        return name in given
+
     def container(self, settings: "StorageConfig | None" = None) -> "Container":
         """Build the container of a command, which does no jobs; nothing is opened yet.
 

@@ -29,7 +29,7 @@ async def url(
         say_json({"url": link.url, "expires_at": link.expires_at.isoformat()})
     else:
         say(link.url)
-    if settings.public_url == type(settings)().public_url:
+    if not session.gives("public_url"):
         note(
             f"the link assumes that `serve` runs at {settings.public_url}: for another port or "
             "machine, set public_url"

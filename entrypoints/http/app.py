@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -46,6 +47,21 @@ from traffic_storage.entrypoints.http.validation import ValidationParts
 from traffic_storage.entrypoints.settings import StorageConfig
 
 logger = logging.getLogger("traffic_storage.http")
+
+_CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_CORS_EXPOSED = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Range",
+    "Content-Digest",
+    "ETag",
+    "Link",
+    "Location",
+    "Manifest-SHA256",
+    "Repr-Digest",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 
 class StorageApp(FastAPI):
@@ -198,6 +214,14 @@ def _add_middleware(
     app.add_middleware(ConcurrencyLimit, limit=settings.max_concurrent_requests)
     app.add_middleware(Authentication, policy=policy, application=app)
     app.add_middleware(ProblemHandler)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_CORS_METHODS,
+            allow_headers=("*",),
+            expose_headers=_CORS_EXPOSED,
+        )
     public_path = urlsplit(settings.public_url).path
     app.add_middleware(
         RequestContext, metrics=metrics, pace=_pace(settings), public_path=public_path

@@ -64,6 +64,14 @@ class LocalUseOnly(NotAdmitted):
     """The service has no keys and serves only this machine; the request is not local use."""
 
 
+class ForeignHost(NotAdmitted):
+    """Access is open, and the Host of the request is not a name of the service."""
+
+
+class ForeignPage(NotAdmitted):
+    """A page of another origin sent the request."""
+
+
 class MissingScope(AccessDenied):
     """The principal lacks the scope that the route requires."""
 

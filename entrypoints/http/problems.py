@@ -33,6 +33,8 @@ from traffic_storage.entrypoints.http.errors import (
     BadRequest,
     Crowded,
     DeviceNotAllowed,
+    ForeignHost,
+    ForeignPage,
     KeyReused,
     LocalUseOnly,
     MethodNotAllowed,
@@ -77,6 +79,8 @@ TYPES: Mapping[type[TrafficStorageError], ProblemType] = MappingProxyType(
         LocalUseOnly: ProblemType(
             "local-use-only", 403, "The service accepts requests from its own machine only"
         ),
+        ForeignHost: ProblemType("foreign-host", 403, "The Host is not a name of the service"),
+        ForeignPage: ProblemType("foreign-page", 403, "A page of another origin sent the request"),
         AccessDenied: ProblemType("access-denied", 403, "The access token is not valid"),
         MissingScope: ProblemType("missing-scope", 403, "The credential lacks a scope"),
         DeviceNotAllowed: ProblemType(

@@ -14,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.http.errors import (
     Crowded,
+    ForeignHost,
+    ForeignPage,
     LocalUseOnly,
     MissingScope,
     NotAdmitted,
@@ -158,7 +160,7 @@ def problem_types(access: Access, errors: Iterable[type[TrafficStorageError]]) -
     """Return the types of the problems that a route can respond with, ordered by status."""
     common: list[type[TrafficStorageError]] = [Crowded] if access.counted else []
     if access.scope is not None:
-        common += [NotAdmitted, LocalUseOnly, MissingScope]
+        common += [NotAdmitted, LocalUseOnly, ForeignHost, ForeignPage, MissingScope]
     found = {TYPES[error] for error in (*errors, *common)}
     return sorted({*found, INTERNAL}, key=lambda kind: (kind.status, kind.name))
 

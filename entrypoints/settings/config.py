@@ -627,8 +627,32 @@ class StorageConfig:
         ),
     )
     open_access: bool = setting(False, rules.SWITCH, "whether requests are accepted without a key")
+    allowed_hosts: tuple[str, ...] = field(
+        default=(),
+        converter=rules.as_words,
+        metadata=described(
+            rules.HOSTS,
+            "further names of the service that a request without a key may have as its Host, beside "
+            "localhost and, with open_access, that of public_url and addresses",
+        ),
+    )
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        converter=rules.as_words,
+        metadata=described(
+            rules.ORIGINS,
+            "origins of other sites whose pages may send requests from a browser and read the "
+            "responses (CORS)",
+        ),
+    )
     max_concurrent_requests: int = setting(
         64, rules.whole(1, 65_536), "maximum number of requests served at the same time"
+    )
+    keep_alive_seconds: int = setting(
+        75,
+        rules.whole(1, 86_400),
+        "how long a connection is kept open for the next request; longer than a proxy in front keeps "
+        "its own",
     )
     request_idle_timeout_seconds: float = setting(
         30.0, _SECONDS, "longest pause of a client while it sends a request"

@@ -282,6 +282,13 @@ PATTERN = text("a pattern of device ids such as cam_north_*", ".+", 1024)
 API_KEY = Rule("a line that `traffic-storage keys new` prints", inner=_key_problems)
 API_KEYS = list_of(API_KEY, _are_distinct, ", no name and no digest twice")
 PROFILE = text("the id of a profile", r"[A-Za-z0-9._\-]+", 64)
+HOSTS = list_of(text("a host name, without a port", r"[A-Za-z0-9._\-]+"))
+ORIGINS = list_of(
+    text(
+        "an origin such as https://viewer.example:8443, without a path",
+        r"https?://([A-Za-z0-9._\-]+|\[[A-Fa-f0-9:.]+\])(:[0-9]{1,5})?",
+    )
+)
 CURRENCY = text("a currency, such as EUR", r"[A-Z]{3}", 3)
 PRICES = list_of(
     Rule("tier (local or cloud) and gb_month", Price, inner=_price_problems),

@@ -70,7 +70,7 @@ def _listening(port: int | None) -> Iterator[socket.socket | None]:
     if port is None:
         yield None
         return
-    from traffic_storage.entrypoints.cli.serve import bound
+    from traffic_storage.entrypoints.cli.listening import bound
 
     with bound(_HOST, port) as listener:
         yield listener

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from attrs import frozen
 from fastapi import FastAPI
@@ -14,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from traffic_storage.domain.principal import ALL_SCOPES, Principal
 from traffic_storage.entrypoints.http.errors import (
+    ForeignHost,
+    ForeignPage,
     LocalUseOnly,
     MethodNotAllowed,
     MissingScope,
@@ -28,6 +31,7 @@ from traffic_storage.entrypoints.http.request_body import (
     route_path,
 )
 from traffic_storage.entrypoints.http.security.access import Access, access_of, note_access
+from traffic_storage.entrypoints.http.security.hosts import Hosts, Origins
 from traffic_storage.entrypoints.http.security.keys import KeyRing
 from traffic_storage.entrypoints.http.security.local_only import not_local_reason
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -36,12 +40,22 @@ LOCAL = Principal("local", ALL_SCOPES)
 ANYONE = Principal("anyone", ALL_SCOPES)
 
 DOCS_PATH = "/docs"
+PRIVATE_SOCKET = "traffic_storage.private_socket"
+"""The key of the ASGI state of a request that came by the Unix socket of `serve`."""
 _BEARER = re.compile(r"bearer +([\x21-\x7e]{1,512}) *", re.IGNORECASE)
 
 _LOCAL_REMEDY = (
     "without api_keys the service accepts only requests from its own machine: send the request "
     "from that machine to the host localhost without a proxy, or set api_keys "
     "(traffic-storage keys new) or open_access = true"
+)
+_HOST_REMEDY = (
+    "name the host under which clients reach the service in public_url, or add it to allowed_hosts"
+)
+_PAGE_REMEDY = (
+    "send the request from a page of this service (behind a proxy, public_url is its address), from "
+    "one whose origin cors_origins lists, or from a program that is no browser; a link to a file for "
+    "other pages is what GET /files/{file_id}/url returns"
 )
 _KEY_REMEDY = "send 'Authorization: Bearer <key>' with an API key of this service"
 
@@ -53,15 +67,44 @@ def access_policy(settings: StorageConfig, now: Callable[[], datetime]) -> "Acce
         ConfigurationError: the keys file can't be read, or lines of it are wrong.
     """
     keys = KeyRing(settings.api_keys, settings.api_keys_file, now)
-    return AccessPolicy(keys, open_access=settings.open_access)
+    return AccessPolicy(
+        keys,
+        open_access=settings.open_access,
+        public_url=settings.public_url,
+        hosts=settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+    )
 
 
 class AccessPolicy:
-    """Determines the principal of a request from its credential, peer address and headers."""
+    """Determines the principal of a request from its credential, peer address and headers.
 
-    def __init__(self, keys: KeyRing, *, open_access: bool) -> None:
+    Whatever the credential, a browser's request must come from a page of the service itself or of
+    `cors_origins`: its user may be where the service can be reached, and a page anywhere else.
+
+    Args:
+        public_url: the address at which clients reach the service.
+        hosts: names of the service beside that of `public_url`.
+        cors_origins: origins of other pages that may send requests.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        *,
+        open_access: bool,
+        public_url: str = "http://localhost",
+        hosts: Iterable[str] = (),
+        cors_origins: Iterable[str] = (),
+    ) -> None:
         self._keys = keys
         self._open = open_access
+        self._local_hosts = Hosts(hosts, any_address=False)
+        public = urlsplit(public_url).hostname or "localhost"
+        self._hosts = Hosts([*hosts, public], any_address=True)
+        self._origins = Origins([public_url], cors_origins)
+        # What comes under the name of public_url came through a proxy.
+        self._local_origins = Origins((), cors_origins)
 
     @property
     def keys_needed(self) -> bool:
@@ -78,7 +121,8 @@ class AccessPolicy:
         return (
             "the service accepts only requests from its own machine, whatever address it listens "
             "on; set api_keys or open_access to change that. A request through a proxy on this "
-            "machine that adds no header counts as local: set api_keys before you use a proxy"
+            "machine that adds no header (nginx with nothing but proxy_pass) counts as local: set "
+            "api_keys before you use a proxy"
         )
 
     @property
@@ -93,23 +137,36 @@ class AccessPolicy:
         *,
         http_version: str = "1.1",
         target: str = "/",
+        is_private_socket: bool = False,
     ) -> Principal:
         """Return the principal of a request.
 
         Args:
             target: the request target: a path, or a URL in absolute form.
+            is_private_socket: whether the request came by a Unix socket that only some users of this
+                machine may open; what they pass on from others is theirs to admit.
 
         Raises:
             NotAdmitted: keys are in use and the request has no valid one.
             LocalUseOnly: neither keys nor open access are in use, and the request is not local use.
+            ForeignHost: access is open, or the request came by a private socket, and the Host is not the service's own.
+            ForeignPage: a page of another origin sent the request.
         """
+        headers = tuple(headers)
+        origins = self._origins
         if self._keys.in_use:
-            return self._by_key(headers)
-        if self._open:
-            return ANYONE
-        if reason := not_local_reason(peer, headers, http_version, target):
-            raise LocalUseOnly(reason, remedy=_LOCAL_REMEDY)
-        return LOCAL
+            principal = self._by_key(headers)
+        elif self._open or is_private_socket:
+            if reason := self._hosts.refusal(headers):
+                raise ForeignHost(reason, remedy=_HOST_REMEDY)
+            principal = ANYONE if self._open else LOCAL
+        else:
+            if reason := not_local_reason(peer, headers, http_version, target, self._local_hosts):
+                raise LocalUseOnly(reason, remedy=_LOCAL_REMEDY)
+            principal, origins = LOCAL, self._local_origins
+        if reason := origins.refusal(headers):
+            raise ForeignPage(reason, remedy=_PAGE_REMEDY)
+        return principal
 
     def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
         values = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
@@ -174,6 +231,7 @@ class Authentication:
                 scope["headers"],
                 http_version=scope.get("http_version", "1.1"),
                 target=scope["path"],
+                is_private_socket=PRIVATE_SOCKET in scope.get("state", ()),
             )
         except NotAdmitted:
             if not is_public:

@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.entrypoints.cli.command import (
     LONGEST_SECONDS,
@@ -24,7 +26,8 @@ from tests.entrypoints.cli.test_doctor_db import with_servers
 from tests.support.servers import Bucket, Database, RedisAddress
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
-from traffic_storage.entrypoints.cli.serve import bound, run_server
+from traffic_storage.entrypoints.cli.listening import bound, bound_to_file
+from traffic_storage.entrypoints.cli.serve import run_server
 from traffic_storage.entrypoints.settings import StorageConfig
 
 
@@ -95,7 +98,7 @@ def test_without_keys_only_this_machine_is_served(program: Program) -> None:
             connection.sendall(head.encode())
             return connection.makefile("rb").readline().split()[1]
 
-    with program.started("serve", "--port", "0", "--host", "0.0.0.0") as process:
+    with program.started("serve", "--port", "0") as process:
         told = read_until(process, "stderr", "files on this machine")
         port = int(address_in(told).rpartition(":")[2])
         statuses = [
@@ -113,6 +116,142 @@ def test_without_keys_only_this_machine_is_served(program: Program) -> None:
     assert "accepts only requests from its own machine" in told
     assert "set api_keys before you use a proxy" in told
     assert statuses == [b"200", b"200", b"403", b"403"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_without_keys_it_does_not_start_where_others_can_connect(shell: Shell, host: str) -> None:
+    result = shell("serve", "--port", "0", "--host", host, code=7)
+
+    assert "lets other machines connect" in result.err
+    for remedy in ("keys new", "127.0.0.1", "--uds", "open_access"):
+        assert remedy in result.err
+
+
+@pytest.mark.parametrize("mode", ["keys", "open_access"])
+def test_with_keys_or_open_access_it_starts_on_every_address(program: Program, mode: str) -> None:
+    given = {"keys": ("API_KEYS", "a:" + "0" * 64), "open_access": ("OPEN_ACCESS", "true")}
+    name, value = given[mode]
+    serving = Program(program.home, {f"TRAFFIC_STORAGE_{name}": value})
+    with serving.started("serve", "--port", "0", "--host", "0.0.0.0") as process:
+        address = address_in(read_until(process, "stderr", "files on this machine"))
+        port = address.rpartition(":")[2]
+        assert fetched(f"http://127.0.0.1:{port}/healthz")
+        interrupt(process)
+
+
+def by_socket(file: Path, path: str, *arguments: str) -> tuple[int, str]:
+    """The status and the body of a response by a Unix socket."""
+    written = ("-w", "\n%{http_code}", "--max-time", "60")
+    done = subprocess.run(
+        ["curl", "-s", *written, "--unix-socket", file, *arguments, f"http://localhost{path}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+def test_a_socket_is_for_a_proxy_of_this_machine(program: Program, tmp_path: Path) -> None:
+    file = tmp_path / "service.sock"
+    abandoned = bound_to_file(file)
+    abandoned.close()
+    public = Program(program.home, {"TRAFFIC_STORAGE_PUBLIC_URL": "https://evidence.example"})
+
+    with public.started("serve", "--uds", file) as process:
+        told = read_until(process, "stderr", "files on this machine")
+        mode = stat.S_IMODE(file.stat().st_mode)
+        forwarded = ("-H", "X-Forwarded-For: 10.0.0.7", "-H", "Host: evidence.example")
+        own = by_socket(file, "/storage/stats")
+        passed_on = by_socket(file, "/storage/stats", *forwarded)
+        page = ("-H", "Origin: https://evil.example")
+        of_a_page = by_socket(file, "/storage/stats", *forwarded, *page)
+        of_another_name = by_socket(file, "/storage/stats", "-H", "Host: evil.example")
+        second = public("serve", "--uds", file, code=7)
+        interrupt(process)
+
+    assert "needs no API key" in told
+    assert mode == 0o660
+    assert (own[0], passed_on[0]) == (200, 200)
+    assert (of_a_page[0], of_another_name[0]) == (403, 403)
+    assert "foreign-page" in of_a_page[1]
+    assert "foreign-host" in of_another_name[1]
+    assert "in use" in second.err
+    assert not file.exists()
+
+
+def test_what_is_no_socket_is_kept(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.txt"
+    file.write_text("kept")
+
+    assert "can't listen" in shell("serve", "--uds", file, code=7).err
+    assert file.read_text() == "kept"
+    assert "together" in shell("serve", "--uds", file, "--port", "9", code=7).err
+    assert "can't listen" in shell("serve", "--uds", tmp_path / ("a" * 200), code=7).err
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of localhost and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    made = authority.issue_cert("localhost")
+    made.private_key_pem.write_to_path(folder / "key.pem")
+    for part in made.cert_chain_pems:
+        part.write_to_path(folder / "chain.pem", append=True)
+    return folder / "chain.pem", folder / "key.pem"
+
+
+def test_it_speaks_https(program: Program, certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    with program.started("serve", "--port", "0", "--tls-cert", cert, "--tls-key", key) as process:
+        told = read_until(process, "stderr", "files on this machine")
+        port = told.partition("https://127.0.0.1:")[2].split()[0]
+        ask: list[str | Path] = ["curl", "-s", "--cacert", cert.with_name("ca.pem")]
+        files = f"https://localhost:{port}/files"
+        json = ["-H", "Content-Type: application/json", "-d", '{"vehicles": 7}']
+        stored, link = (
+            subprocess.run([*ask, *arguments], capture_output=True, check=True).stdout
+            for arguments in ([*json, f"{files}/upload/metadata?file_id=M"], [f"{files}/M/url"])
+        )
+        _, err = interrupt(process)
+
+    assert b'"file_id":"M"' in stored
+    assert f"https://localhost:{port}/access/".encode() in link
+    assert err.splitlines()[-1] == "stopped"
+
+
+def test_a_wrong_certificate_is_told(
+    shell: Shell, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    other = tmp_path / "other.pem"
+    trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(other)
+    rubbish = tmp_path / "rubbish.pem"
+    rubbish.write_text("no certificate")
+    for given, words in (
+        (("--tls-key", key), "needed with --tls-key"),
+        (("--tls-cert", tmp_path / "none.pem"), "none.pem can't be read: No such file"),
+        (("--tls-cert", tmp_path), "can't be read"),
+        (("--tls-cert", cert), "can't be loaded"),
+        (("--tls-cert", cert, "--tls-key", other), "can't be loaded"),
+        (("--tls-cert", rubbish, "--tls-key", key), "can't be loaded"),
+    ):
+        assert words in shell("serve", "--port", "0", *given, code=7).err
+
+
+@pytest.mark.parametrize("given", ["http://localhost:8001", "https://evidence.example/store"])
+def test_a_given_public_url_is_kept(program: Program, given: str) -> None:
+    serving = Program(program.home, {"TRAFFIC_STORAGE_PUBLIC_URL": given})
+    (program.home / "m.json").write_text('{"vehicles": 7}')
+    serving("store", program.home / "m.json", "--file-id", "M")
+    with serving.started("serve", "--port", "0") as process:
+        address = address_in(read_until(process, "stderr", "files on this machine"))
+        link = fetched(f"{address}/files/M/url").decode()
+        interrupt(process)
+
+    assert f"{given}/access/" in link
 
 
 def test_links_lead_to_the_port_that_is_served(

@@ -16,15 +16,23 @@ from tests.entrypoints.http.evidence import IMAGE, problem
 from tests.entrypoints.http.live import LiveServer
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.principal import Scope
+from traffic_storage.entrypoints.addresses import is_loopback
 from traffic_storage.entrypoints.http import create_storage_app
-from traffic_storage.entrypoints.http.errors import NotAdmitted
+from traffic_storage.entrypoints.http.errors import (
+    ForeignHost,
+    ForeignPage,
+    LocalUseOnly,
+    NotAdmitted,
+)
 from traffic_storage.entrypoints.http.security.authentication import (
     ANYONE,
     LOCAL,
     AccessPolicy,
 )
+from traffic_storage.entrypoints.http.security.hosts import Hosts
 from traffic_storage.entrypoints.http.security.keys import KeyRing
-from traffic_storage.entrypoints.http.security.local_only import is_local_host, is_loopback
+from traffic_storage.entrypoints.http.security.local_only import is_forwarding
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import NOON, in_memory_container
 
@@ -56,8 +64,9 @@ def line(name: str, key: str) -> str:
     return f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def policy(keys: Iterable[str] = (), *, open_access: bool = False) -> AccessPolicy:
-    return AccessPolicy(KeyRing(keys, None, ManualClock(NOON).now), open_access=open_access)
+def policy(keys: Iterable[str] = (), *, open_access: bool = False, **more: Any) -> AccessPolicy:
+    ring = KeyRing(keys, None, ManualClock(NOON).now)
+    return AccessPolicy(ring, open_access=open_access, **more)
 
 
 def application(settings: StorageConfig) -> FastAPI:
@@ -132,7 +141,8 @@ def test_loopback_addresses_are_told_from_others(address: str, expected: bool) -
     ],
 )
 def test_host_names_of_this_machine_are_told_from_others(host: str, expected: bool) -> None:
-    assert is_local_host(host) is expected
+    given = [(b"host", host.encode())]
+    assert (Hosts(any_address=False).refusal(given) == "") is expected
 
 
 def test_without_keys_local_use_is_admitted() -> None:
@@ -148,9 +158,6 @@ def test_without_keys_local_use_is_admitted() -> None:
         ("127.0.0.1", []),
         ("127.0.0.1", [LOCALHOST, LOCALHOST]),
         ("127.0.0.1", [(b"host", b"evidence.example.org")]),
-        ("127.0.0.1", [LOCALHOST, (b"origin", b"https://evil.example.org")]),
-        ("127.0.0.1", [LOCALHOST, (b"origin", b"null")]),
-        ("127.0.0.1", [LOCALHOST, (b"origin", b"http://[broken")]),
         *(("127.0.0.1", [LOCALHOST, (name.lower().encode(), b"1")]) for name in FORWARDING),
     ],
 )
@@ -212,14 +219,270 @@ async def test_a_proxy_that_adds_no_header_and_speaks_http_1_0_is_refused(
     assert statuses == [403, 403, 200, 403]
 
 
-def test_a_page_of_this_machine_may_ask() -> None:
-    headers = [LOCALHOST, (b"origin", b"http://localhost:3000")]
-    assert policy().identify("127.0.0.1", headers) == LOCAL
+# Names that real proxies, tunnels and networks give; no list of them would be complete.
+ADDED_BY_PROXIES = [
+    *FORWARDING,
+    *("X-ForwardedHost", "Z-Forwarded-For", "X-Forward-For", "Forwarded-For", "Max-Forwards"),
+    *("X-RealIP", "Real-IP", "X-True-Client-IP", "DO-Connecting-IP", "X-Remote-IP", "X-Source-IP"),
+    *("X-Remote-Addr", "Remote-Addr", "X-Remote-Port", "Remote-User", "X-Remote-User", "X-IP"),
+    *(
+        "Remote-Groups",
+        "X-User-IP",
+        "X-Peer-Addr",
+        "X-Client-Cert",
+        "X-SSL-Client-DN",
+        "Ssl-Cipher",
+    ),
+    *("X-Scheme", "X-Url-Scheme", "X-Proto", "X-SSL", "X-HTTPS", "Front-End-Https", "X-Port"),
+    *("X-Host", "X-HTTP-Host", "X-Server-Name", "X-Server-Port", "X-Script-Name", "X-Prefix"),
+    *("X-Original-Host", "X-Original-URI", "X-Original-Method", "X-Rewrite-URL", "Disguised-Host"),
+    *("X-Request-Start", "X-Queue-Start", "X-Auth-Request-User", "X-Authenticated-Userid"),
+    *("X-Consumer-Username", "X-Credential-Identifier", "X-Kong-Request-Id", "X-Traefik-Router"),
+    *(
+        "Tailscale-User-Login",
+        "Ngrok-Trace-Id",
+        "X-Pomerium-Claim-Email",
+        "X-Goog-IAP-JWT-Assertion",
+    ),
+    *("X-Goog-Authenticated-User-Id", "X-Amzn-Trace-Id", "X-Waws-Unencoded-Url", "l5d-dst-service"),
+    *("X-Istio-Attributes", "X-HAProxy-Server-State", "X-Nginx-Proxy", "Fly-Region", "Rndr-Id"),
+    *(
+        "X-Vercel-Id",
+        "X-Nf-Request-Id",
+        "X-Sucuri-Country",
+        "X-Akamai-Config-Log-Detail",
+        "X-Cache",
+    ),
+    *("Akamai-Origin-Hop", "Incap-Client-IP", "Ali-Cdn-Real-IP", "Cloudfront-Viewer-Address"),
+    *("Proxy-Connection", "X-Varnish", "X-Squid-Error", "Surrogate-Capability", "X-Tyk-Api-Key"),
+]
+SENT_BY_CLIENTS = [
+    *("Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Baggage", "Cache-Control"),
+    *("Connection", "Content-Digest", "Content-Length", "Content-Type", "Cookie", "DNT", "Date"),
+    *("Expect", "Host", "Idempotency-Key", "If-Match", "If-None-Match", "If-Range", "Keep-Alive"),
+    *("Origin", "Pragma", "Prefer", "Priority", "Range", "Referer", "Repr-Digest", "Sec-CH-UA"),
+    *("Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-GPC", "TE"),
+    *("Sec-WebSocket-Protocol", "Sentry-Trace", "Traceparent", "Tracestate", "Transfer-Encoding"),
+    *("Uber-Trace-Id", "Upgrade", "Upgrade-Insecure-Requests", "User-Agent", "Want-Repr-Digest"),
+    *("X-Api-Key", "X-B3-TraceId", "X-CSRF-Token", "X-Client-Version", "X-Correlation-ID"),
+    *(
+        "X-Datadog-Trace-Id",
+        "X-HTTP-Method-Override",
+        "X-Request-ID",
+        "X-Requested-With",
+        "X-Trace",
+    ),
+    *("X-Upload-Content-Length", "X-User-Agent", "X-Device-Id", "X-Zip", "X-Description", "Link"),
+]
 
 
-def test_open_access_admits_everybody() -> None:
-    headers = [(b"host", b"evidence.example.org"), (b"x-forwarded-for", b"10.0.0.1")]
-    assert policy(open_access=True).identify("10.0.0.7", headers) == ANYONE
+@pytest.mark.parametrize("name", ADDED_BY_PROXIES)
+def test_a_header_that_proxies_add_is_recognised(name: str) -> None:
+    assert is_forwarding(name.lower().encode())
+
+
+@pytest.mark.parametrize("name", SENT_BY_CLIENTS)
+def test_a_header_of_a_client_is_none_of_a_proxy(name: str) -> None:
+    assert not is_forwarding(name.lower().encode())
+
+
+def page(
+    host: str, origin: str | None = None, site: str | None = None
+) -> list[tuple[bytes, bytes]]:
+    """The headers of a browser's request that tell where it goes and which page sent it."""
+    told = {"host": host, "origin": origin, "sec-fetch-site": site}
+    return [(name.encode(), value.encode()) for name, value in told.items() if value is not None]
+
+
+OWN = "evidence.example.org"
+MODES = {
+    "keys": (policy([line("camera", KEY)], public_url=f"https://{OWN}"), "127.0.0.1:8001"),
+    "local": (policy(), "localhost:8001"),
+    "open": (policy(open_access=True, public_url=f"https://{OWN}"), OWN),
+}
+HELD = (b"authorization", f"Bearer {KEY}".encode())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("origin", "site"),
+    [
+        ("https://evil.example.org", None),
+        ("https://evil.example.org", "cross-site"),
+        ("http://localhost:3000", "same-site"),
+        ("http://127.0.0.1:9999", "cross-site"),
+        ("null", None),
+        ("null", "same-origin"),
+        ("", None),
+        ("file://", "none"),
+        ("http://[broken", None),
+        ("chrome-extension://abcdefgh", None),
+        ("https://evidence.example.org.evil.example", None),
+        ("https://evidence.example.org@evil.example", None),
+        ("http://localhost:8001.evil.example", None),
+        (None, "cross-site"),
+        (None, "same-site"),
+        (None, "unknown"),
+        (None, ""),
+        ("https://evidence.example.org:444", None),
+        ("http://evidence.example.org:8001", None),
+    ],
+)
+def test_a_page_of_another_origin_is_refused(
+    mode: str, origin: str | None, site: str | None
+) -> None:
+    admission, host = MODES[mode]
+    with pytest.raises(ForeignPage) as caught:
+        admission.identify("127.0.0.1", [*page(host, origin, site), HELD])
+    assert "cors_origins" in caught.value.remedy
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("site", [None, "same-origin", "none"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_page_of_the_service_is_admitted(
+    mode: str, site: str | None, scheme: str, is_told: bool
+) -> None:
+    admission, host = MODES[mode]
+    origin = f"{scheme}://{host}" if is_told else None
+    admitted = admission.identify("127.0.0.1", [*page(host, origin, site), HELD]).name
+    assert admitted == {"keys": "camera", "local": "local", "open": "anyone"}[mode]
+    if mode != "local" and is_told:
+        # Behind a proxy that changes the Host.
+        headers = [*page("127.0.0.1:8001", f"https://{OWN}", site), HELD]
+        assert admission.identify("127.0.0.1", headers).name == admitted
+
+
+def test_a_page_of_a_public_address_came_through_a_proxy() -> None:
+    admission = policy(public_url=f"https://{OWN}")
+    with pytest.raises(ForeignPage):
+        admission.identify("127.0.0.1", page("127.0.0.1:8001", f"https://{OWN}", "same-origin"))
+
+
+def test_two_origins_are_none_that_may_ask() -> None:
+    headers = [
+        *page("localhost:8001", "http://localhost:8001"),
+        (b"origin", b"https://evil.example"),
+    ]
+    with pytest.raises(ForeignPage):
+        policy().identify("127.0.0.1", headers)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", None])
+def test_a_page_of_a_listed_origin_may_ask(site: str | None) -> None:
+    viewer = "https://viewer.example:8443"
+    for admission, host in (
+        (policy(cors_origins=[viewer]), "localhost:8001"),
+        (policy(open_access=True, cors_origins=[viewer]), "10.0.0.7:8001"),
+    ):
+        assert admission.identify("127.0.0.1", page(host, viewer, site)).has_scope(Scope.ADMIN)
+        with pytest.raises(ForeignPage):
+            admission.identify("127.0.0.1", page(host, viewer + "1", site))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.0.7", "10.0.0.7:8001", "[fd00::7]:8001", "localhost", "127.0.0.1", OWN, "Store:80"],
+)
+def test_open_access_admits_everybody_who_names_the_service(host: str) -> None:
+    headers = [*page(host), (b"x-forwarded-for", b"10.0.0.1")]
+    admission = policy(open_access=True, public_url=f"https://{OWN}/store", hosts=["store"])
+    assert admission.identify("10.0.0.7", headers) == ANYONE
+
+
+@pytest.mark.parametrize(
+    "hosts", [[], ["evil.example"], [OWN, OWN], [OWN + ".evil.example"], ["2130706433"], ["a b"]]
+)
+def test_a_name_that_others_let_lead_here_is_refused(hosts: list[str]) -> None:
+    """A page of that name would be of the same origin as the service (DNS rebinding)."""
+    admission = policy(open_access=True, public_url=f"https://{OWN}")
+    headers = [(b"host", host.encode()) for host in hosts]
+    with pytest.raises(ForeignHost) as caught:
+        admission.identify("10.0.0.7", headers)
+    assert "allowed_hosts" in caught.value.remedy
+    with pytest.raises(LocalUseOnly):
+        policy(public_url=f"https://{OWN}").identify("127.0.0.1", headers)
+
+
+def test_without_keys_a_listed_name_of_this_machine_is_admitted() -> None:
+    assert policy(hosts=["store.local"]).identify("127.0.0.1", page("store.local:80")) == LOCAL
+
+
+def test_by_a_private_socket_a_proxy_may_pass_requests_on() -> None:
+    forwarded = [*page(OWN, f"https://{OWN}", "same-origin"), (b"x-forwarded-for", b"10.0.0.1")]
+    admission = policy(public_url=f"https://{OWN}")
+    assert admission.identify(None, forwarded, is_private_socket=True) == LOCAL
+    with pytest.raises(LocalUseOnly):
+        admission.identify(None, forwarded)
+    with pytest.raises(ForeignHost):
+        admission.identify(None, page("evil.example"), is_private_socket=True)
+    with pytest.raises(ForeignPage):
+        admission.identify(None, page(OWN, "https://evil.example"), is_private_socket=True)
+    with pytest.raises(NotAdmitted):
+        policy([line("camera", KEY)]).identify(None, page(OWN), is_private_socket=True)
+
+
+@pytest.mark.parametrize("mode", ["keys", "local", "open"])
+async def test_every_route_refuses_pages_of_other_origins(
+    settings: StorageConfig, mode: str, subtests: pytest.Subtests
+) -> None:
+    own: dict[str, Any] = {
+        "keys": {"api_keys": (line("camera", KEY),)},
+        "local": {},
+        "open": {"open_access": True},
+    }
+    app = application(evolve(settings, **own[mode]))
+    sent = [
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ]
+    async with asking(app) as client:
+        for headers in sent:
+            with subtests.test(str(headers)):
+                held = {**headers, "Authorization": f"Bearer {KEY}"}
+                for method, path in operations(app):
+                    response = await client.request(method, path, headers=held)
+                    if not is_exempt(path):
+                        assert response.status_code == 403, (method, path)
+                        assert method == "HEAD" or "cors_origins" in response.json()["remedy"]
+                for path in ("/docs", "/openapi.json", "/healthz", "/readyz"):
+                    assert (await client.get(path, headers=headers)).status_code == 200, path
+        stored = await client.get("/violations", headers={"Authorization": f"Bearer {KEY}"})
+        assert stored.json()["violations"] == []
+
+
+async def test_a_listed_page_reads_the_responses(settings: StorageConfig) -> None:
+    viewer = "https://viewer.example"
+    app = application(evolve(settings, api_keys=(line("camera", KEY),), cors_origins=(viewer,)))
+    held = {"Authorization": f"Bearer {KEY}", "Sec-Fetch-Site": "cross-site"}
+    async with asking(app, peer="10.0.0.7") as client:
+        wanted = {
+            "Access-Control-Request-Method": "PUT",
+            "Access-Control-Request-Headers": "authorization, content-type",
+        }
+        asked = await client.options("/files/a/content", headers={"Origin": viewer, **wanted})
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == viewer
+        assert "PUT" in asked.headers["access-control-allow-methods"]
+        assert "authorization" in asked.headers["access-control-allow-headers"].lower()
+        other = await client.options(
+            "/files/a/content", headers={"Origin": "https://evil.example", **wanted}
+        )
+        assert "access-control-allow-origin" not in other.headers
+
+        for path, status in (("/violations", 200), ("/files/none", 404)):
+            told = await client.get(path, headers={"Origin": viewer, **held})
+            assert told.status_code == status
+            assert told.headers["access-control-allow-origin"] == viewer
+            assert "ETag" in told.headers["access-control-expose-headers"]
+            assert told.headers["vary"] == "Origin"
+        refused = await client.get(
+            "/violations", headers={"Origin": "https://evil.example", **held}
+        )
+        problem(refused, 403, "foreign-page")
+        assert "access-control-allow-origin" not in refused.headers
 
 
 def test_a_key_admits_by_name_from_anywhere() -> None:
