@@ -1,24 +1,36 @@
 """Type checks and conversions of the Python interface's arguments. Errors name the argument."""
 
+import io
+from collections.abc import AsyncIterable
 from datetime import datetime
 from enum import Enum, StrEnum
 from os import PathLike
-from typing import TypeVar
+from typing import TypeAlias, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from attrs import evolve
+from numpy.typing import NDArray
 
 from traffic_storage.application.inputs import ArrayImage, Source, Upload
 from traffic_storage.domain.digests import declared_sha256
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.file_names import file_name_of
+from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, sniff
 from traffic_storage.domain.numeric import plain_number
 from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.times import instant
+from traffic_storage.entrypoints.service.readers import BinaryFile, content_of
 
 W = TypeVar("W", bound=StrEnum)
+
+Frame: TypeAlias = NDArray[np.generic]
+"""An array as libraries annotate them, as OpenCV's `MatLike`. It must be `uint8`: pixels of shape
+`(H, W)`, `(H, W, 3)` or `(H, W, 4)`, or an encoded image of shape `(N,)`, as `cv2.imencode` gives it."""
+
+Given: TypeAlias = Source | BinaryFile | Frame
+"""Encoded bytes: in memory, at a path, as a stream, in an open file, or in an array of shape `(N,)`."""
 
 
 class LeftOut(Enum):
@@ -49,13 +61,14 @@ def check_type(field: str, value: object, wanted: type) -> None:
 
 
 def word_of(field: str, value: object, words: type[W]) -> W:
-    """Return the member of the enumeration `words` that has the value `value`.
+    """Return the member of the enumeration `words` that has the value `value`, in either case.
 
     Raises:
         InvalidInput: no member of `words` has this value.
     """
-    if isinstance(value, str) and value in tuple(words):
-        return words(value)
+    known = {str(word).lower(): word for word in words}
+    if isinstance(value, str) and value.lower() in known:
+        return known[value.lower()]
     wanted = " or ".join(words)
     raise InvalidInput.of(field, f"must be {wanted}, not {shown(value)}", f"give {wanted}")
 
@@ -97,18 +110,18 @@ def byte_offset(name: str, value: object) -> int:
 
 
 def image_of(
-    image: Pixels | Source | None,
+    image: Given | None,
     channel_order: ChannelOrder | str,
     encoding: Encoding | None,
     max_pixels: int,
 ) -> ArrayImage | Upload:
     """Return an image as the use cases take it: an array as `ArrayImage`, else an `Upload`.
 
-    Arrays and buffers are copied.
+    Arrays and buffers are copied. An array of bytes is an encoded image.
 
     Raises:
-        InvalidInput: the image is None, the array has the wrong type or shape, or the channel order or the encoding
-            is not valid.
+        InvalidInput: the image is None, the array has the wrong type or shape, the open file can't be
+            read, or the channel order or the encoding is not valid.
     """
     if image is None:
         raise InvalidInput.of(
@@ -121,17 +134,42 @@ def image_of(
         raise InvalidInput.of(
             "encoding", f"must be an Encoding, not {shown(encoding)}", _ENCODING_REMEDY
         )
-    if isinstance(image, np.ndarray):
-        return ArrayImage(image, order, encoding).held(max_pixels)
-    return upload_of(image)
+    if isinstance(image, np.ndarray) and not _is_encoded(image):
+        return ArrayImage(cast(Pixels, image), order, encoding).held(max_pixels)
+    return upload_of(image, "image")
 
 
-def upload_of(source: Source) -> Upload:
+def upload_of(source: Given, field: str) -> Upload:
     """Return a source of encoded bytes as an `Upload`, the input of the use cases.
 
-    A buffer is copied. If the source is a path, its file name becomes the original name.
+    A buffer is copied. If the source is a path or an open file, its file name becomes the original
+    name.
+
+    Raises:
+        InvalidInput: it is an open file that can't be read, or an array that is none of bytes.
     """
-    return Upload(source, original_name=name_of(source, None)).held()
+    name = name_of(source, None)
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.size != len(source):
+            raise InvalidInput.of(
+                field,
+                f"is an array of shape {source.shape} and dtype {source.dtype}",
+                "give encoded bytes: a uint8 array of shape (N,), bytes, a path or an open file",
+            )
+        return Upload(source.tobytes(), original_name=name)
+    if isinstance(source, BinaryFile) and not isinstance(source, AsyncIterable):
+        return Upload(content_of(source, field), original_name=name)
+    return Upload(source, original_name=name).held()
+
+
+def _is_encoded(image: Frame) -> bool:
+    """Return whether an array has the bytes of an encoded image.
+
+    `cv2.imencode` gives the shape `(N,)`, and before OpenCV 4.5.4 `(N, 1)`.
+    """
+    if image.dtype != np.uint8 or not image.size or image.size != len(image):
+        return False
+    return image.ndim == 1 or sniff(image[:SNIFF_BYTES].tobytes()) in ACCEPTED_IMAGES
 
 
 def declared(upload: Upload, content_type: str | None, sha256: str | None) -> Upload:
@@ -147,8 +185,12 @@ def declared(upload: Upload, content_type: str | None, sha256: str | None) -> Up
 def name_of(source: object, filename: str | None) -> str | None:
     """Return the original name of a file.
 
-    This is `filename` if given, else the file name of `source` if that is a path, else None.
+    This is `filename` if given, else the file name of `source` if that is a path or an open file with
+    a name, else None.
     """
-    if filename is None and isinstance(source, PathLike):
-        return file_name_of(str(source))
-    return filename
+    if filename is not None:
+        return filename
+    path = source if isinstance(source, PathLike) else None
+    if isinstance(source, io.IOBase):
+        path = getattr(source, "name", None)
+    return file_name_of(str(path)) if isinstance(path, str | PathLike) else None

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from traffic_storage.application.inputs import FileAttributes, Source, Upload
+from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.read_files import OpenFile
 from traffic_storage.domain.canonical import Json, json_copy
 from traffic_storage.domain.encoding import Encoding
@@ -15,6 +15,7 @@ from traffic_storage.domain.pixels import ChannelOrder, Pixels
 from traffic_storage.domain.query import Cursor, FilesQuery, Page
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.service.arguments import (
+    Given,
     byte_offset,
     check_type,
     declared,
@@ -63,7 +64,7 @@ class Files:
 
     async def store_image(
         self,
-        image: Pixels | Source,
+        image: Given,
         file_id: str | None,
         metadata: Mapping[str, Json | datetime] | None,
         *,
@@ -84,7 +85,7 @@ class Files:
 
     async def store_video(
         self,
-        video: Source,
+        video: Given,
         file_id: str | None,
         duration_seconds: float | None,
         metadata: Mapping[str, Json | datetime] | None,
@@ -96,7 +97,7 @@ class Files:
         accept_damaged_video: bool,
     ) -> StoredFileView:
         """Implement `StorageService.store_video_segment`."""
-        given = declared(upload_of(video), content_type, sha256)
+        given = declared(upload_of(video, "video"), content_type, sha256)
         damaged = flag("accept_damaged_video", accept_damaged_video)
         given = evolve(given, accept_damaged_video=damaged)
         attributes = _attributes(file_id, metadata, historic, name_of(video, filename))

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from traffic_storage.application.inputs import Source
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.files import FileKind, FileState
@@ -24,7 +23,7 @@ from traffic_storage.entrypoints.retention_views import (
     RulesView,
     StagedRulesView,
 )
-from traffic_storage.entrypoints.service.arguments import LeftOut, check_type
+from traffic_storage.entrypoints.service.arguments import Given, LeftOut, check_type
 from traffic_storage.entrypoints.service.deletions import ACTOR, ServiceDeletions
 from traffic_storage.entrypoints.service.files import Files, FileStream
 from traffic_storage.entrypoints.service.fixity import Fixity
@@ -49,6 +48,9 @@ from traffic_storage.entrypoints.views import (
     file_view,
     violation_view,
 )
+
+if TYPE_CHECKING:
+    from traffic_storage.entrypoints.service.blocking import BlockingStorageService
 
 
 class StorageService:
@@ -96,6 +98,24 @@ class StorageService:
         self._deletions = ServiceDeletions(parts)
         self._retention = Retention(parts)
 
+    @staticmethod
+    def sync(
+        config: StorageConfig | None = None,
+        strategy: StorageStrategy | str | None = None,
+        *,
+        container: Container | None = None,
+    ) -> "BlockingStorageService":
+        """Return a service whose methods wait instead of being awaited, for scripts and notebooks.
+
+        Arguments and errors are those of `StorageService(...)`:
+
+            with StorageService.sync(config) as storage:
+                stored = storage.store_image(frame, channel_order="BGR")
+        """
+        from traffic_storage.entrypoints.service.blocking import BlockingStorageService
+
+        return BlockingStorageService(config, strategy, container=container)
+
     @property
     def parts(self) -> Parts:
         """The use cases of this service, for the other classes of this package."""
@@ -128,8 +148,8 @@ class StorageService:
     async def store_violation_evidence(
         self,
         violation_record: ViolationRecord,
-        image: Pixels | Source | LeftOut = LeftOut.IT,
-        video_segment: Source | None = None,
+        image: Given | LeftOut = LeftOut.IT,
+        video_segment: Given | None = None,
         *,
         channel_order: ChannelOrder | str = ChannelOrder.RGB,
         encoding: Encoding | None = None,
@@ -169,7 +189,7 @@ class StorageService:
 
     async def store_image(
         self,
-        image: Pixels | Source,
+        image: Given,
         file_id: str | None = None,
         metadata: Mapping[str, Json | datetime] | None = None,
         *,
@@ -182,6 +202,10 @@ class StorageService:
     ) -> StoredFileView:
         """Store an image: encode an array (WebP by default), keep encoded bytes unchanged.
 
+        `image` is a `uint8` array of shape `(H, W)`, `(H, W, 3)` or `(H, W, 4)` in `channel_order`
+        ("RGB" or "BGR", in either case; OpenCV has BGR), or an encoded image: bytes, a path, an
+        asynchronous iterator of bytes, a file that is open for reading bytes (it is read from its
+        position on, and stays open), or the `uint8` array of shape `(N,)` that `cv2.imencode` gives.
         `device_id`, `violation_id` and `timestamp` in `metadata` become attributes of the file. If
         `file_id` is None, the id is derived from the content and these attributes. `filename` is
         kept as the file's original name; if it is None and `image` is a path, the name of the path
@@ -209,7 +233,7 @@ class StorageService:
 
     async def store_video_segment(
         self,
-        video_data: Source,
+        video_data: Given,
         file_id: str | None = None,
         duration_seconds: float | None = None,
         metadata: Mapping[str, Json | datetime] | None = None,
@@ -222,7 +246,8 @@ class StorageService:
     ) -> StoredFileView:
         """Store a video segment byte for byte.
 
-        `video_data` is bytes, a path or an asynchronous iterator of bytes. With `accept_damaged_video`,
+        `video_data` is bytes, a path, an asynchronous iterator of bytes or an open file (see
+        `store_image`). With `accept_damaged_video`,
         or the setting of this name, a file of a killed recorder is stored as it is: a video that is cut
         or damaged behind its first frame. Its `quality` then has `integrity: damaged` and what is
         `missing`. A `duration_seconds` that differs from that of the container by more than a second

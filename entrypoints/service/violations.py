@@ -8,12 +8,12 @@ from datetime import datetime
 from attrs import evolve
 
 from traffic_storage.application.find import ViolationFiles
-from traffic_storage.application.inputs import Source
 from traffic_storage.domain.encoding import Encoding
-from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, Page, ViolationQuery
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.service.arguments import (
+    Given,
     LeftOut,
     check_type,
     flag,
@@ -39,8 +39,8 @@ class Violations:
     async def store(
         self,
         record: ViolationRecord,
-        image: Pixels | Source | LeftOut,
-        video: Source | None,
+        image: Given | LeftOut,
+        video: Given | None,
         *,
         channel_order: ChannelOrder | str,
         encoding: Encoding | None,
@@ -55,7 +55,7 @@ class Violations:
         damaged = flag("accept_damaged_video", accept_damaged_video)
         segment = None
         if video is not None:
-            segment = evolve(upload_of(video), accept_damaged_video=damaged)
+            segment = evolve(upload_of(video, "video"), accept_damaged_video=damaged)
         use_cases = await self._parts.started()
         stored = await use_cases.store_evidence()(
             record,

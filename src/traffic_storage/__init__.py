@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.http.protocol import StorageProtocol as StorageProtocol
     from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
+    from traffic_storage.entrypoints.service.blocking import (
+        BlockingStorageService as BlockingStorageService,
+    )
     from traffic_storage.entrypoints.service.exporter import DataExporter as DataExporter
     from traffic_storage.entrypoints.service.lifecycle import (
         DataLifecycleManager as DataLifecycleManager,
@@ -84,6 +87,7 @@ __all__ = [
     "VIDEO_CHECKS",
     "AccessDenied",
     "ArrayImage",
+    "BlockingStorageService",
     "BucketRoute",
     "CacheManager",
     "CatalogueUnavailable",
@@ -163,6 +167,7 @@ _PLACES = {
     "VideoMetrics": "traffic_storage.domain.quality.video:VideoMetrics",
     "AccessDenied": "traffic_storage.domain.errors:AccessDenied",
     "ArrayImage": "traffic_storage.application.inputs:ArrayImage",
+    "BlockingStorageService": "traffic_storage.entrypoints.service.blocking:BlockingStorageService",
     "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",
     "CacheManager": "traffic_storage.adapters.cache.redis:RedisCache",
     "CatalogueUnavailable": "traffic_storage.ports.errors:CatalogueUnavailable",

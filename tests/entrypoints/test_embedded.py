@@ -5,10 +5,12 @@ is filled again meanwhile, is taken as it was.
 import asyncio
 import io
 import os
+import tempfile
+import zipfile
 from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -213,7 +215,7 @@ def problem_of(error: InvalidInput) -> tuple[str, str]:
     return problem.field, problem.remedy
 
 
-@pytest.mark.parametrize("order", ["XYZ", "rgb", None, 1, ["RGB"]])
+@pytest.mark.parametrize("order", ["XYZ", "gbr", None, 1, ["RGB"]])
 async def test_a_channel_order_that_is_none_is_named_with_those_there_are(
     storage: Any, order: Any
 ) -> None:
@@ -427,6 +429,91 @@ async def test_a_bmp_is_stored_and_a_tiff_where_it_is_chosen(tmp_path: Path) -> 
         for name, data in (("B", files["BMP"]), ("T", files["TIFF"])):
             np.testing.assert_array_equal((await storage.retrieve_image(name))[0], frame)
             assert (await storage.retrieve_file(name))[0] == data
+
+
+MatLike: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any] | np.floating[Any]]]
+"""What OpenCV's stubs call a picture (`cv2.typing.MatLike`)."""
+
+
+async def test_a_frame_of_opencv_is_accepted_by_type_checkers_and_in_its_order(
+    tmp_path: Path,
+) -> None:
+    frame: MatLike = np.zeros((4, 4, 3), np.uint8)
+    frame[..., 0] = 200
+    async with StorageService(StorageConfig(local_base_path=tmp_path)) as storage:
+        stored = await storage.store_image(frame, "F", channel_order="bgr", encoding=EXACT)
+        assert stored["channel_order"] == "BGR"
+        image, _ = await storage.retrieve_image("F", channel_order="rgb")
+        np.testing.assert_array_equal(image[..., 2], 200)
+        wrong: MatLike = np.zeros((4, 4, 3), np.float32)
+        with pytest.raises(InvalidInput, match="dtype float32"):
+            await storage.store_image(wrong)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)], ids=["now", "before OpenCV 4.5.4"])
+async def test_what_imencode_gives_is_an_encoded_image(
+    storage: Any, shape: tuple[int, ...]
+) -> None:
+    jpeg = media.encoded("coffee")
+    buffer: MatLike = np.frombuffer(jpeg, np.uint8).reshape(shape)
+    stored = await storage.store_image(buffer, "F")
+    assert (stored["content_type"], stored["size_bytes"]) == ("image/jpeg", len(jpeg))
+    assert (await storage.retrieve_file("F"))[0] == jpeg
+    video = np.frombuffer(VIDEO, np.uint8)
+    assert (await storage.store_video_segment(video, "S"))["size_bytes"] == len(VIDEO)
+    narrow = np.arange(4, dtype=np.uint8).reshape(4, 1)
+    assert (await storage.store_image(narrow, "N", encoding=EXACT))["width"] == 1
+    with pytest.raises(InvalidInput, match="video: is an array of shape"):
+        await storage.store_video_segment(FRAME)
+
+
+async def test_open_files_are_read_and_stay_open(storage: Any, tmp_path: Path) -> None:
+    path, jpeg = tmp_path / "camera 7.jpg", media.encoded("coffee")
+    path.write_bytes(b"skipped" + jpeg)
+    with path.open("rb") as file:
+        file.seek(7)
+        stored = await storage.store_image(file, "F")
+        assert not file.closed
+    assert (stored["size_bytes"], stored["original_name"]) == (len(jpeg), "camera 7.jpg")
+    await storage.store_image(io.BytesIO(jpeg), "B")
+    assert (await storage.retrieve_file("B"))[0] == (await storage.retrieve_file("F"))[0] == jpeg
+    with tempfile.SpooledTemporaryFile() as spooled:
+        spooled.write(VIDEO)
+        spooled.seek(0)
+        assert (await storage.store_video_segment(spooled, "S"))["size_bytes"] == len(VIDEO)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("a.jpg", jpeg)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed, packed.open("a.jpg") as member:
+        assert (await storage.store_image(member, "F"))["sha256"] == stored["sha256"]
+
+
+class Texts:
+    """Something that can be read, but gives no bytes."""
+
+    def read(self, size: int) -> str:
+        return "x" * size
+
+
+async def test_an_open_file_that_gives_no_bytes_is_named(storage: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("text")
+    written = io.BytesIO()
+    written.write(media.encoded("coffee"))
+    with path.open() as text, path.open("ab") as appended:
+        for file, words in (
+            (text, "open as text"),
+            (appended, "not open for reading"),
+            (io.StringIO("text"), "open as text"),
+            (written, "position is at its end"),
+            (Texts(), "instead of bytes"),
+        ):
+            with pytest.raises(InvalidInput, match=f"image: is a file .*{words}"):
+                await storage.store_image(file)
+    with pytest.raises(InvalidInput, match="video: is a file that is closed"):
+        await storage.store_video_segment(appended)
+    with pytest.raises(InvalidInput, match="image: is empty"):
+        await storage.store_image(io.BytesIO())
+    assert (await storage.find_files()).items == ()
 
 
 async def test_a_masked_array_is_refused(storage: Any) -> None:
