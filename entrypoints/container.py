@@ -31,6 +31,7 @@ from traffic_storage.application.check_invariants import CheckInvariants
 from traffic_storage.application.clean_up import CleanUp
 from traffic_storage.application.copy_file import CopyFile
 from traffic_storage.application.copy_jobs import CopyJobs
+from traffic_storage.application.database_clock_journal import DatabaseClockJournal
 from traffic_storage.application.delete_files import DeleteFiles
 from traffic_storage.application.examine_quarantine import ExamineQuarantine
 from traffic_storage.application.explain import Explain
@@ -136,6 +137,7 @@ from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.export_target import ExportTarget, ExportTargets
 from traffic_storage.ports.frames import Frames
 from traffic_storage.ports.images import Images
+from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobSource
 from traffic_storage.ports.kept_exports import KeptExports
 from traffic_storage.ports.record_repo import RecordRepo
@@ -188,6 +190,11 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
             ),
         )
     )
+
+
+def _journal(settings: StorageConfig, repo: RecordRepo, clock: Clock) -> IngestJournal:
+    # The processes that use an SQLite file are on one host.
+    return repo if settings.db_host is None else DatabaseClockJournal(repo, clock)
 
 
 def _cache(settings: StorageConfig, clock: Clock) -> Cache:
@@ -695,6 +702,7 @@ class Container(DeclarativeContainer):
     tasks = Singleton(OwnedTasks)
 
     _record_repo: Singleton[RecordRepo] = Singleton(_catalogue, settings)
+    _ingest_journal: Singleton[IngestJournal] = Singleton(_journal, settings, _record_repo, clock)
     cache: Singleton[Cache] = Singleton(_cache, settings, clock)
     images: Singleton[Images] = Singleton(_images, settings)
     frames: Singleton[Frames] = Singleton(_frames)
@@ -776,14 +784,14 @@ class Container(DeclarativeContainer):
     prepare = Singleton(_prepare, settings, spool, images, compressor, clock, validate_on_store)
     read_back = Singleton(ReadBack, stores=stores, changes=_record_repo, clock=clock)
     sealing = Singleton(
-        Sealing, records=_record_repo, journal=_record_repo, changes=_record_repo, clock=clock
+        Sealing, records=_record_repo, journal=_ingest_journal, changes=_record_repo, clock=clock
     )
     store_unit = Singleton(
         StoreUnit,
         read_back=read_back,
         sealing=sealing,
         stores=stores,
-        journal=_record_repo,
+        journal=_ingest_journal,
         changes=_record_repo,
         catalogue=_record_repo,
         clock=clock,
@@ -823,7 +831,7 @@ class Container(DeclarativeContainer):
     copy_file = Singleton(
         CopyFile,
         stores=stores,
-        journal=_record_repo,
+        journal=_ingest_journal,
         bodies=verified_bodies,
         read_back=read_back,
         clock=clock,
@@ -898,7 +906,7 @@ class Container(DeclarativeContainer):
     )
     recover = Singleton(
         Recover,
-        journal=_record_repo,
+        journal=_ingest_journal,
         changes=_record_repo,
         clock=clock,
         counters=counters,
@@ -1179,7 +1187,7 @@ class Container(DeclarativeContainer):
     restore_file = Singleton(
         RestoreFile,
         stores=stores,
-        journal=_record_repo,
+        journal=_ingest_journal,
         changes=_record_repo,
         read_back=read_back,
         clock=clock,

@@ -26,5 +26,9 @@ class LaterClock(SystemClock):
 
 
 def put_forward(container: Container, later: timedelta) -> None:
-    """Give a container, of which nothing was used yet, a clock that is so much ahead."""
+    """Give a container, of which nothing was used yet, a clock that is so much ahead.
+
+    Time passes for its database, too.
+    """
     container.clock.override(Object(LaterClock(later)))
+    container._ingest_journal.override(container._record_repo)

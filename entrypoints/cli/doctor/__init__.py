@@ -39,8 +39,8 @@ async def doctor(
     deep:
         Also check a part of all stored files, from a random one on, against the catalogue: that
         each has a good copy, that copies have the recorded digests, that no blob is unexplained, that
-        held files are kept. Also check the jobs, the verification of copies, the clocks, and when
-        the stores will be full. Changes nothing.
+        held files are kept. Also check the jobs, the verification of copies, and when the stores
+        will be full. Changes nothing.
     seconds:
         How long the check of files with --deep may last.
     adopt_store:
@@ -102,6 +102,8 @@ async def _of_services(
 
     try:
         yield await services.database(container, settings)
+        async for finding in services.clock_of_database(container, settings):
+            yield finding
         for finding in services.encryption_of_database(settings):
             yield finding
         if adopt_store is not None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.container import Container
 
 _OVERDUE = timedelta(minutes=10)
-_SKEW_SECONDS = 60
 _LONG = timedelta(days=365)
 _A_DAY = timedelta(days=1)
 
@@ -26,7 +25,6 @@ async def checks(container: "Container", budget: CheckBudget) -> AsyncIterator[F
     """Start the service, without workers, and yield all findings."""
     try:
         await container.runtime().start()
-        yield await _clocks(container)
         async for finding in _jobs(container):
             yield finding
         yield await _purges(container)
@@ -41,17 +39,6 @@ async def checks(container: "Container", budget: CheckBudget) -> AsyncIterator[F
         yield problem(
             "deep check", error.message, error.remedy or "remove the cause, and try again"
         )
-
-
-async def _clocks(container: "Container") -> Finding:
-    skew = await container.catalogue_upkeep().clock_skew()
-    if abs(skew.total_seconds()) > _SKEW_SECONDS:
-        return problem(
-            "database clock",
-            f"it differs from the clock of this machine by {skew.total_seconds():.0f} seconds",
-            "set both clocks (NTP): leases of jobs follow the database's clock, retention this one's",
-        )
-    return ok("database clock", "it agrees with the clock of this machine")
 
 
 async def _jobs(container: "Container") -> AsyncIterator[Finding]:

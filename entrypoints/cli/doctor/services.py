@@ -50,6 +50,27 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
     return ok("database", f"{where} answers; no migrations are pending")
 
 
+async def clock_of_database(
+    container: "Container", settings: StorageConfig
+) -> AsyncIterator[Finding]:
+    """Compare the database's clock with that of this machine."""
+    if is_new(settings):
+        return
+    try:
+        skew = (await container.catalogue_upkeep().clock_skew()).total_seconds()
+    except TrafficStorageError:
+        return  # That it does not answer is a finding of its own.
+    if abs(skew) > _SKEW_SECONDS:
+        yield problem(
+            "database clock",
+            f"it differs from the clock of this machine by {skew:.0f} seconds",
+            "set both clocks (NTP): attempts to store and leases of jobs follow the database's clock, "
+            "retention, links and times of receipt that of each host",
+        )
+    else:
+        yield ok("database clock", "it agrees with the clock of this machine")
+
+
 def encryption_of_database(settings: StorageConfig) -> Iterator[Finding]:
     """Tell whether what is sent to a database on another machine may go unencrypted."""
     from traffic_storage.adapters.record_repo.sql.postgres_address import addresses, is_this_machine
