@@ -205,6 +205,10 @@ def _cache(settings: StorageConfig, clock: Clock) -> Cache:
         return InProcessCache(settings.cache_max_bytes, settings.cache_item_bytes, clock)
     from traffic_storage.adapters.cache.redis import RedisCache, RedisSettings
 
+    def password() -> str | None:
+        """Return the password as its file has it now."""
+        return None if settings.redis is None else settings.redis.password
+
     return RedisCache(
         RedisSettings(
             host=address.host,
@@ -215,7 +219,7 @@ def _cache(settings: StorageConfig, clock: Clock) -> Cache:
             db=address.db,
             cluster=settings.redis_cluster,
             username=address.username,
-            password=address.password,
+            password=password,
             timeout_seconds=settings.redis_timeout_seconds,
             max_item_bytes=settings.cache_item_bytes,
         )

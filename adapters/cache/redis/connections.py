@@ -24,11 +24,12 @@ def new_connection(settings: RedisSettings, host: str, port: int) -> "Watched":
     elif settings.tls:
         kind = _TlsConnection
         where["ssl_ca_certs"] = None if settings.ca_file is None else str(settings.ca_file)
+    password = settings.password
     return kind(
         **where,
         db=settings.db,
         username=settings.username,
-        password=settings.password,
+        password=password() if callable(password) else password,
         protocol=2,
         driver_info=None,
         socket_timeout=None,

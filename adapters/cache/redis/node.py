@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Callable
 from contextvars import Context
@@ -43,12 +44,17 @@ class Node:
         self._keeper: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
         self._reason = ""
+        self._missed, self._missed_at = "", -math.inf
 
     @property
     def unavailable_reason(self) -> str:
-        """Why calls to the server fail at once; empty while they do not, and before any `ask`."""
-        if self._pipeline is not None or not self._tried.is_set():
+        """Why calls to the server fail, or the last one did; empty if not, and before any `ask`."""
+        if not self._tried.is_set():
             return ""
+        if self._pipeline is not None:
+            # What was missed last counts until the server sends something, if only an answer to PING.
+            is_newest = self._missed_at >= self._pipeline.last_bytes_at
+            return f"{self.location} is unavailable: {self._missed}" if is_newest else ""
         return f"{self.location} is unavailable: {self._reason or 'the server does not answer yet'}"
 
     async def ask(self, *commands: Command, deadline: float) -> Reply:
@@ -65,7 +71,11 @@ class Node:
             await self._first_try(deadline)
         if self._pipeline is None:
             raise Unavailable(self.unavailable_reason)
-        return await self._pipeline.ask(commands, deadline)
+        try:
+            return await self._pipeline.ask(commands, deadline)
+        except Unavailable as reason:
+            self._missed, self._missed_at = str(reason), asyncio.get_running_loop().time()
+            raise
 
     async def aclose(self) -> None:
         """Close the connection; afterwards each `ask` raises Unavailable."""

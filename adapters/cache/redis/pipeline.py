@@ -39,6 +39,8 @@ class Pipeline:
     when no byte arrives during the whole wait of a call, or after `_MOST_LATE` late replies in a
     row. A server that is sending is available: while bytes arrive, calls wait up to `_MOST_WAITS`
     times `call_seconds`.
+
+    `last_bytes_at` is when bytes arrived last, a time of the event loop's clock.
     """
 
     def __init__(self, connection: Watched, call_seconds: float) -> None:
@@ -51,7 +53,7 @@ class Pipeline:
         self._outbox: list[bytes] = []
         self._has_outbox = asyncio.Event()
         self._failed: asyncio.Future[str] = self._loop.create_future()
-        self._last_bytes_at = -math.inf
+        self.last_bytes_at = -math.inf
         self._late = 0
 
     async def ask(self, commands: Sequence[Command], deadline: float) -> Reply:
@@ -112,7 +114,7 @@ class Pipeline:
             self._late = 0
 
     def _note_bytes(self) -> None:
-        self._last_bytes_at = self._loop.time()
+        self.last_bytes_at = self._loop.time()
 
     def _check(self, call: _Call, turns: int) -> None:
         """Handle a call at its deadline: extend the wait while bytes arrive, else fail the call."""
@@ -123,13 +125,13 @@ class Pipeline:
             self._loop.call_soon(self._check, call, turns - 1)
             return
         last = call.asked_at + _MOST_WAITS * self._call_seconds
-        deadline = min(self._last_bytes_at + self._call_seconds, last)
-        if self._last_bytes_at >= call.asked_at and deadline > self._loop.time():
+        deadline = min(self.last_bytes_at + self._call_seconds, last)
+        if self.last_bytes_at >= call.asked_at and deadline > self._loop.time():
             self._loop.call_at(deadline, self._check, call, 2)
             return
         self._late += 1
         reason = f"the server does not answer within {self._call_seconds * 1000:.0f} ms"
-        if self._last_bytes_at < call.asked_at or self._late >= _MOST_LATE:
+        if self.last_bytes_at < call.asked_at or self._late >= _MOST_LATE:
             self._fail(reason)
         call.answer.set_result(Unavailable(reason))
 
@@ -163,7 +165,7 @@ class Pipeline:
         ready()
         while not self._failed.done():
             await asyncio.wait([self._failed], timeout=_PING_SECONDS)
-            if self._loop.time() - self._last_bytes_at >= _PING_SECONDS:
+            if self._loop.time() - self.last_bytes_at >= _PING_SECONDS:
                 await self._expect_pong()
         raise Unavailable(self._failed.result())
 

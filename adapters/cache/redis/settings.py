@@ -1,5 +1,6 @@
 """The settings of the Redis cache: address, login, limits."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import field, frozen
@@ -11,6 +12,7 @@ class RedisSettings:
 
     Attributes:
         username: an ACL user; None means the user `default`.
+        password: a function is called for each new connection.
         socket: path of a Unix socket; if set, `host`, `port` and `tls` are ignored.
         tls: connect with TLS and verify the server's certificate and host name.
         ca_file: PEM file of the trusted certificate authorities; None trusts those of the system.
@@ -25,7 +27,7 @@ class RedisSettings:
     db: int = 0
     cluster: bool = False
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | Callable[[], str | None] | None = field(default=None, repr=False)
     timeout_seconds: float = 0.05
     max_item_bytes: int = 512 * 1024
     prefix: str = "traffic-storage:"

@@ -126,10 +126,13 @@ async def cache(cache: Cache, settings: StorageConfig) -> Finding:
         await asyncio.sleep(0.05)
     health = cache.health()
     detail = "it does not return a value that was just written" if health.healthy else health.detail
+    # A message of Redis itself is followed by what to do about it.
+    is_running = detail.startswith("Redis refuses")
+    todo = "do so" if is_running else "start Redis, or correct the redis_ settings"
     return problem(
         "cache",
         f"Redis at {_redis_address(settings)}: {detail}",
-        "start Redis, or correct the redis_ settings; until then the system works without a cache",
+        f"{todo}; until then the system works without a cache",
     )
 
 

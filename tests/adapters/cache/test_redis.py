@@ -300,6 +300,38 @@ class TestOutages:
         assert "does not answer" in cache.health().detail
         own_redis.resume()
 
+    async def test_a_call_that_was_missed_is_told_at_once(self, no_leaks: None) -> None:
+        """Who asks for the health after a call is told of that call, not of the connection."""
+        answers = [b"$-1\r\n"]
+
+        def script(command: list[bytes]) -> bytes | None:
+            if command[0] == b"GET":
+                return answers[-1] or None
+            return b"+PONG\r\n" if command[0] == b"PING" else b"+OK\r\n"
+
+        async with Scripted(script).running() as address, opened(address) as cache:
+            await until_used(cache)
+            answers.append(b"")
+            assert await cache.get("a") is None
+            health = cache.health()
+            assert not health.healthy
+            assert "does not answer" in health.detail
+
+    async def test_a_rotated_password_is_used_at_the_next_connection(
+        self, own_redis: RedisServer
+    ) -> None:
+        passwords = ["first"]
+        address = own_redis.address
+        with redis.Redis(address.host, address.port) as admin:
+            admin.config_set("requirepass", "first")
+            async with opened(address, password=lambda: passwords[-1]) as cache:
+                await kept(cache, "a", b"1")
+                admin.config_set("requirepass", "second")
+                admin.client_kill_filter(_type="normal", skipme=True)
+                await until_away(cache)
+                passwords.append("second")
+                await found(cache, "a", b"1")
+
     async def test_it_comes_back_by_itself(self, own_redis: RedisServer, cache: RedisCache) -> None:
         for _ in range(3):
             own_redis.stall()
