@@ -125,7 +125,7 @@ class TestInUse:
     async def test_all_requests_share_one_connection(
         self, own_redis: RedisServer, no_leaks: None
     ) -> None:
-        async with opened(own_redis.address) as cache:
+        async with opened(own_redis.address, timeout_seconds=30.0) as cache:
             for _ in range(5):
                 await asyncio.gather(*(cache.get(f"{number}") for number in range(100)))
             with own_redis.address.client() as client:
