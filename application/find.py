@@ -6,7 +6,7 @@ not available are not found. A look-up of either by its id tells when and why it
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.domain.deletion import Deleted, Deletion
 from traffic_storage.domain.errors import NotFound
@@ -17,6 +17,11 @@ from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, Vi
 from traffic_storage.domain.violation import StoredViolation, ViolationState
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.deletions import Deletions
+
+_PAGE_METADATA = 4 * 1024 * 1024
+# The metadata of as many files is in memory at once, before that of the page is known.
+_FIRST_STEP = 16
+_GROWTH = 4
 
 
 @frozen
@@ -68,8 +73,25 @@ class Find:
         return file
 
     async def files(self, query: FilesQuery) -> Page[StoredFile]:
-        """Return the page of files that `query` selects, newest receipt first."""
-        return await self._catalogue.files(query)
+        """Return the page of files that `query` selects, newest receipt first.
+
+        A page ends earlier than at `query.limit` where the metadata of its files has 4 MiB: each may
+        have 1 MiB. The following page goes on behind it.
+        """
+        found: list[StoredFile] = []
+        after, step, size = query.after, _FIRST_STEP, 0
+        while True:
+            limit = min(step, query.limit - len(found))
+            page = await self._catalogue.files(evolve(query, limit=limit, after=after))
+            for place, file in enumerate(page.items, 1):
+                found.append(file)
+                size += len(file.metadata or "")
+                if size >= _PAGE_METADATA and place < len(page.items):
+                    return Page(tuple(found), Cursor(file.created_at, file.file_id))
+            after = page.next
+            if after is None or len(found) >= query.limit or size >= _PAGE_METADATA:
+                return Page(tuple(found), after)
+            step *= _GROWTH
 
     async def violation(self, violation_id: str) -> StoredViolation:
         """Return the catalogue row of a violation.
@@ -107,7 +129,7 @@ class Find:
         """
         violation = await self.violation(violation_id)
         query = FilesQuery(violation_id=violation.violation_id, limit=limit, after=after)
-        page = await self._catalogue.files(query)
+        page = await self.files(query)
         found = {file.file_id: file for file in page.items}
         own = [await self._own_file(file_id, found) for file_id in _own_ids(violation)]
         others = tuple(file for file in page.items if file.file_id not in _own_ids(violation))

@@ -14,6 +14,7 @@ from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.numeric import plain_number
 
 MIN_KEY_BYTES = 32
+_LAST_SECOND = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 _TOKEN = re.compile(rb"v1\.([0-9]{1,12})\.([A-Za-z0-9_-]{1,400})\.([A-Za-z0-9_-]{43})")
 
 
@@ -36,6 +37,8 @@ def verify(token: bytes, now: datetime, key: bytes) -> FileId:
     payload = b"v1." + expires + b"." + encoded
     if not hmac.compare_digest(token, payload + b"." + _signature(payload, key).encode()):
         raise _denied("was not signed with the key of this service")
+    if int(expires) > _LAST_SECOND:
+        raise _denied("expires after the year 9999")
     if now >= datetime.fromtimestamp(int(expires), UTC):
         raise _denied("has expired")
     return FileId(base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)).decode())

@@ -10,6 +10,7 @@ from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.output import (
+    ShownText,
     flush_out,
     note,
     printable,
@@ -246,7 +247,7 @@ async def _deliver(
     from traffic_storage.entrypoints.export_views import export_view
 
     if output == _PIPE:
-        await _to_stdout(pieces, bar)
+        await _to_stdout(pieces, bar, is_text=file_format not in _BINARY and not force)
         return
     done = await export.save(pieces, output, overwrite=force, report=bar.count)
     if as_json:
@@ -256,11 +257,16 @@ async def _deliver(
         note(f"{printable(output)}: {rows}{in_bytes(done.size_bytes)}, SHA-256 {done.sha256}")
 
 
-async def _to_stdout(pieces: "AsyncGenerator[Piece, None]", bar: "RowBar") -> None:
-    rows = 0
+async def _to_stdout(
+    pieces: "AsyncGenerator[Piece, None]", bar: "RowBar", *, is_text: bool
+) -> None:
+    rows, shown = 0, ShownText()
     async with aclosing(pieces):
         async for piece in pieces:
-            say_bytes(piece.data)
+            if is_text:
+                shown.write(piece.data)
+            else:
+                say_bytes(piece.data)
             rows += piece.rows
             bar.count(rows)
     flush_out()

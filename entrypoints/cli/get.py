@@ -17,6 +17,7 @@ from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
 from traffic_storage.entrypoints.cli.output import (
+    ShownText,
     flush_out,
     note,
     note_error,
@@ -68,7 +69,7 @@ async def get(
     evidence:
         Verify a copy in a durable store first, past every cache, and record who gets it.
     force:
-        Overwrite an existing file; write bytes to a terminal.
+        Overwrite an existing file; write bytes to a terminal, unchanged.
     json:
         Print the record of each file as one JSON object per line (needs --output).
     """
@@ -93,8 +94,7 @@ async def get(
                 opened_file = await _opened(container, each, evidence=evidence)
                 if output is None or output == _PIPE:
                     _refuse_terminal(opened_file.file.content_type, force=force)
-                    await _copy(opened_file, say_bytes)
-                    flush_out()
+                    await _show(opened_file, force=force)
                     continue
                 target = _target(output, opened_file)
                 await _save(opened_file, target, force=force)
@@ -150,6 +150,17 @@ def _target(output: str, opened_file: "OpenFile") -> Path:
     ending = guess_extension(file.content_type) or ""
     name = file.file_id if file.file_id.endswith(ending) else file.file_id + ending
     return path / name
+
+
+async def _show(opened_file: "OpenFile", *, force: bool) -> None:
+    """Write a file to stdout."""
+    if force or not opened_file.file.content_type.startswith(_READABLE):
+        await _copy(opened_file, say_bytes)
+    else:
+        shown = ShownText()
+        await _copy(opened_file, shown.write)
+        shown.write(b"", final=True)
+    flush_out()
 
 
 async def _copy(opened_file: "OpenFile", write: Callable[[bytes], object]) -> None:

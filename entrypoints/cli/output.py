@@ -1,5 +1,6 @@
 """Output: data goes to stdout, messages go to stderr; colours are used only on a terminal."""
 
+import codecs
 import json
 import os
 import sys
@@ -41,6 +42,28 @@ def say_bytes(data: bytes) -> None:
         sys.stdout.buffer.write(data)
 
 
+class ShownText:
+    """Writes the bytes of a text to stdout: unchanged, or on a terminal with escapes.
+
+    The escapes (as in JSON) stand for bytes that are not UTF-8 and for characters that are not
+    printable, such as control characters, which a terminal obeys, and marks of direction.
+    """
+
+    def __init__(self) -> None:
+        is_shown = sys.stdout.isatty()
+        decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._decoder = decoder if is_shown else None
+
+    def write(self, data: bytes, *, final: bool = False) -> None:
+        """Write a piece of the text; `final` is true for the last one, which may be empty."""
+        if self._decoder is None:
+            say_bytes(data)
+            return
+        # A lone carriage return would let the rest of the line replace what is shown.
+        text = _escaped(self._decoder.decode(data, final).replace("\r\n", "\n"), kept="\n\t")
+        say_bytes(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
 def flush_out() -> None:
     """Flush stdout."""
     with _to_stdout():
@@ -58,12 +81,29 @@ def note(text: str) -> None:
 
 
 def say_json(value: object) -> None:
-    """Write a line of JSON to stdout and flush it, so that a reader receives it at once."""
-    text = json.dumps(value, ensure_ascii=False)
+    """Write a line of JSON to stdout and flush it, so that a reader receives it at once.
+
+    What a terminal could obey is escaped, everywhere: a pipe may end at a terminal, too.
+    """
+    text = _escaped(json.dumps(value, ensure_ascii=False))
     # A file name that is not UTF-8 has surrogates, which only escaped JSON can hold; so do letters
     # that the encoding of stdout lacks.
     say(text if is_unicode(text) and _is_encodable(text) else json.dumps(value))
     flush_out()
+
+
+def _escaped(text: str, kept: str = "") -> str:
+    """Return a text with what is not printable as JSON escapes it; surrogates stay as they are."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in kept or "\ud800" <= letter <= "\udfff"
+        else f"\\u{ord(letter):04x}"
+        if letter <= "\uffff"
+        else json.dumps(letter)[1:-1]
+        for letter in text
+    )
 
 
 def _is_encodable(text: str) -> bool:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from attrs import evolve
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
-from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.domain.errors import ConfigurationError, TrafficStorageError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.listening import (
     Tls,
@@ -37,6 +38,9 @@ _BACKLOG = 2048
 _HOST = "127.0.0.1"
 _PORT = 8001
 _HANDSHAKE_SECONDS = 10.0
+_START_FAILED = "lifespan.startup.failed"
+
+logger = logging.getLogger("traffic_storage.http")
 
 
 def serve(
@@ -132,6 +136,7 @@ def run_server(
 
     Raises:
         ConfigurationError: another process has begun to listen on the address of the socket.
+        TrafficStorageError: the application can't start, as on tables of a newer version.
     """
     from traffic_storage.entrypoints.http import create_storage_app
     from traffic_storage.entrypoints.http.connections import ConnectionLimits, raise_file_limit
@@ -139,9 +144,10 @@ def run_server(
 
     # Databases, buckets and stored files need files, too.
     most = raise_file_limit() * 2 // 5
+    app = _Started(create_storage_app(settings))
     server = _Server(
         uvicorn.Config(
-            create_storage_app(settings),
+            app,
             http=StorageProtocol.limited(
                 ConnectionLimits(most=most, stall_seconds=settings.request_idle_timeout_seconds)
             ),
@@ -167,11 +173,40 @@ def run_server(
     try:
         server.run([listener])
     except SystemExit:
+        if app.failure is not None:
+            raise app.failure from None
         return ExitCode.FAILURE
     finally:
         listener.close()
     note("stopped")
     return ExitCode.OK
+
+
+class _Started:
+    """The application, which keeps an error of its start: uvicorn would log it with a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failure: TrafficStorageError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def sent(message: Message) -> None:
+            # The error follows; the message is its traceback.
+            kept = {**message, "message": ""} if message["type"] == _START_FAILED else message
+            await send(kept)
+
+        try:
+            await self._app(scope, receive, sent)
+        except TrafficStorageError as error:
+            self.failure = error
+            raise
+        except Exception:
+            logger.exception("the service can't start")
+            raise
 
 
 class _Server(uvicorn.Server):
@@ -251,5 +286,10 @@ class _Server(uvicorn.Server):
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """Return whether to log a record of uvicorn: false for requests that the shutdown cancelled."""
+    """Return whether to log a record of uvicorn.
+
+    False for requests that the shutdown cancelled, and for a start that failed, which is told.
+    """
+    if record.getMessage().startswith("Application startup failed"):
+        return False
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

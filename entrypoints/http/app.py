@@ -24,6 +24,7 @@ from traffic_storage.entrypoints.http.fixity import FixityEndpoints
 from traffic_storage.entrypoints.http.lifespan import ServedContainer
 from traffic_storage.entrypoints.http.metrics import GetMetrics, RequestMetrics
 from traffic_storage.entrypoints.http.middleware import (
+    CompressedJson,
     ConcurrencyLimit,
     ProblemHandler,
     RequestContext,
@@ -210,6 +211,7 @@ def _add_middleware(
     metrics: RequestMetrics,
 ) -> None:
     """Add the middleware, the innermost first."""
+    app.add_middleware(CompressedJson)
     app.add_middleware(Starting, started=served.is_started, start=served.start)
     app.add_middleware(ConcurrencyLimit, limit=settings.max_concurrent_requests)
     app.add_middleware(Authentication, policy=policy, application=app)

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from datetime import UTC
+from email.utils import format_datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -178,16 +180,25 @@ async def hand_out(
         request.header(b"if-none-match"),
         request.header(b"range"),
         request.header(b"if-range"),
+        request.header(b"if-modified-since"),
+        request.header(b"if-unmodified-since"),
     )
     etag = f'"{file.content.sha256}"'
-    decision = decide(conditions, method=request.method, etag=etag, size_bytes=size)
+    decision = decide(
+        conditions,
+        method=request.method,
+        etag=etag,
+        modified=file.created_at.replace(microsecond=0),
+        size_bytes=size,
+    )
     match decision.verdict:
         case Verdict.FAILED:
             raise PreconditionFailed(etag)
         case Verdict.UNSATISFIABLE:
             raise RangeNotSatisfiable(size)
         case Verdict.NOT_MODIFIED:
-            await send_head(request, 304, [(b"etag", etag.encode()), (b"cache-control", caching)])
+            validators = [(b"etag", etag.encode()), (b"last-modified", _last_modified(file))]
+            await send_head(request, 304, [*validators, (b"cache-control", caching)])
         case Verdict.WHOLE | Verdict.PART:
             headers = list(_headers(file, decision.verdict, decision.span, caching, as_download))
             await _send(request, opened, decision.verdict, decision.span, headers, pace)
@@ -226,6 +237,7 @@ def _headers(
 ) -> Iterator[tuple[bytes, bytes]]:
     digest = digest_field(file.content.sha256)
     yield b"etag", b'"%s"' % file.content.sha256.encode()
+    yield b"last-modified", _last_modified(file)
     yield b"accept-ranges", b"bytes"
     yield b"cache-control", caching
     yield b"content-disposition", _attachment(file) if as_download else _disposition(file)
@@ -239,6 +251,11 @@ def _headers(
     if caching == ACCESS_CACHING:
         # Pages of other origins may embed the content of an access URL.
         yield b"cross-origin-resource-policy", b"cross-origin"
+
+
+def _last_modified(file: StoredFile) -> bytes:
+    """Return the time of receipt: the content under an id never changes."""
+    return format_datetime(file.created_at.astimezone(UTC), usegmt=True).encode()
 
 
 def _policy(file: StoredFile) -> bytes:
@@ -273,7 +290,7 @@ def _attachment(file: StoredFile) -> bytes:
 
 
 def _query_of(request: AsgiRequest) -> DownloadQuery:
-    return read_query(DownloadQuery, request.query(DownloadQuery.model_fields))
+    return read_query(DownloadQuery, request.query_fields())
 
 
 def _content_type(file: StoredFile) -> bytes:

@@ -60,7 +60,7 @@ class ExportViolations:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(ExportQuery.model_fields)
+        texts = request.query_fields()
         asked = self._request(texts, request.principal)
         headers = _headers(asked.format.media_type, f"violations.{asked.format}")
         if request.method == "HEAD":

@@ -97,7 +97,7 @@ class ListIncidents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(IncidentFilters.model_fields)
+        texts = request.query_fields()
         page = await self._incidents.find(_query(texts))
         views = [incident_view(incident) for incident in page.items]
         await send_page(request, "incidents", texts, views, page.next)

@@ -1,9 +1,10 @@
 """Forms: the fields of a multipart body, each with a limit. Files go to the spool as they arrive.
 
-The fields may come in any order. An unknown field is refused immediately; if it were ignored, a
-misspelt name would lose an attribute of the evidence.
+The fields may come in any order. An unknown field is refused; if it were ignored, a misspelt name would
+lose an attribute of the evidence.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from traffic_storage.domain.canonical import Json, parse_json_object
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, TooLarge
+from traffic_storage.domain.violation import MAX_INFO_BYTES
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
 from traffic_storage.entrypoints.http.multipart import Multipart, PartHead, boundary_of
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace, unknown_field
@@ -22,7 +24,17 @@ from traffic_storage.ports.spool import Body, Spool
 
 SHORT_TEXT = 64 * 1024
 LONG_TEXT = 1024 * 1024
+INFO_TEXT = 8 * MAX_INFO_BYTES
+"""The maximum size of an object of 64 KiB in another spelling: escaped, with white space."""
+INFO_VALUES = MAX_INFO_BYTES * 2 // 3 + 1
+"""The maximum number of values in an object of 64 KiB: three bytes for `[],`, two of them counted."""
+LABEL_VALUES = 100_000
+DOCUMENT_VALUES = 500_000
 JSON_BYTES = 2 * LONG_TEXT
+_RECORD_VALUES = 2 * INFO_VALUES + 1000
+# From this size on, a text is parsed beside the event loop.
+_LARGE = 64 * 1024
+_MOST_UNKNOWN = 20
 _FRAMING = 64 * 1024
 _CONTENT_DIGEST = b"content-digest"
 
@@ -101,20 +113,22 @@ class Form:
     `bodies` is the stack on which the bodies of the files were entered. A use case that stores
     files takes the bodies over from it. `declared_sha256` is the digest in the request's
     `Content-Digest`, or None. `content_sha256` is the digest of the bytes that arrived; it is valid
-    only if the request declared one.
+    only if the request declared one. `unknown` has the names of texts that are no fields of the
+    form; what reads the fields refuses them, together with wrong fields.
     """
 
     bodies: AsyncExitStack
     gone: Callable[[], Coroutine[Any, Any, None]]
     texts: dict[str, str] = field(factory=dict)
     files: dict[str, FormFile] = field(factory=dict)
+    unknown: list[str] = field(factory=list)
     declared_sha256: Sha256 | None = None
     content_sha256: Sha256 | None = None
 
     @property
     def given(self) -> dict[str, object]:
-        """All fields: texts and files."""
-        return {**self.texts, **self.files}
+        """All fields: texts, files, and unknown names, which have no value."""
+        return {**self.texts, **self.files, **dict.fromkeys(self.unknown)}
 
     def drop_blanks(self, optional: Collection[str]) -> None:
         """Remove what a browser sends for fields that were left blank.
@@ -158,7 +172,7 @@ async def read_form(
         UnsupportedRequest: the body is not multipart/form-data, or has a content coding.
         SlowBody, ClientGone: the body stalled or is too slow, or the client closed the connection.
         TooLarge: a field or the whole body exceeds its limit in `shape`; the error names the field.
-        InvalidInput: a field is unknown or comes more than once, a text is not UTF-8, or a declared
+        InvalidInput: a file has an unknown name, a field comes more than once, a text is not UTF-8, or a declared
             digest is malformed.
         DigestMismatch: the `Content-Digest` of the request does not match the body.
     """
@@ -188,15 +202,23 @@ def is_json(request: AsgiRequest) -> bool:
 
 
 async def read_json(
-    request: AsgiRequest, pace: Pace, limit_bytes: int = JSON_BYTES, sha256: Sha256 | None = None
+    request: AsgiRequest,
+    pace: Pace,
+    limit_bytes: int = JSON_BYTES,
+    sha256: Sha256 | None = None,
+    *,
+    most_values: int = _RECORD_VALUES,
 ) -> Mapping[str, Json]:
     """Read a request's JSON object. `sha256` is the digest of the body that the query declares.
+
+    `most_values` limits the values in the object, which cost more time than their bytes.
 
     Raises:
         UnsupportedRequest: the body has a content coding.
         SlowBody, ClientGone: the body stalled or is too slow, or the client closed the connection.
         TooLarge: the body has more than `limit_bytes`.
-        InvalidInput: the body is not a JSON object, or the `Content-Digest` is malformed.
+        InvalidInput: the body is not a JSON object, has too many values, or the `Content-Digest` is
+            malformed.
         DigestMismatch: the body does not match a declared digest.
     """
     declared = _declared(request)
@@ -212,7 +234,10 @@ async def read_json(
                 "send the bytes again with their digest",
             )
     try:
-        return parse_json_object(data.decode(), "body")
+        text = data.decode()
+        if len(data) < _LARGE:
+            return parse_json_object(text, "body", most_values)
+        return await asyncio.to_thread(parse_json_object, text, "body", most_values)
     except UnicodeDecodeError as error:
         raise InvalidInput.of("body", "is not UTF-8", "send UTF-8 text") from error
 
@@ -232,7 +257,12 @@ async def _take_part(
     elif name in shape.texts:
         form.texts[name] = await _text(multipart.chunks(), shape.texts[name], name)
     else:
-        raise InvalidInput([unknown_field(name, "form", shape.names)])
+        form.unknown.append(name)
+        if part.file_name is not None or len(form.unknown) > _MOST_UNKNOWN:
+            # A file can be large: nothing of it is read.
+            raise InvalidInput(unknown_field(one, "form", shape.names) for one in form.unknown)
+        async for _ in multipart.chunks():
+            pass
 
 
 async def _text(chunks: AsyncIterator[bytes], limit_bytes: int, name: str) -> str:

@@ -136,7 +136,7 @@ class ListHolds:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
         _must_be_unbound(request.principal)
-        texts = request.query(HoldFilters.model_fields)
+        texts = request.query_fields()
         filters, problems = read_fields(HoldFilters, texts, "query")
         checks = Checks(problems)
         after = checks.optional(filters.cursor, Cursor.from_text)

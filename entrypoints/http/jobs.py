@@ -38,7 +38,7 @@ class ListJobs:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(JobFilters.model_fields)
+        texts = request.query_fields()
         page = await self._jobs.jobs(_query(texts))
         await send_page(request, "jobs", texts, [job_view(job) for job in page.items], page.next)
 

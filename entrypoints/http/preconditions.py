@@ -4,6 +4,8 @@ The functions implement RFC 9110, sections 8.8.3 (ETags), 13 (conditional reques
 """
 
 import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import IntEnum
 
 from attrs import frozen
@@ -11,6 +13,7 @@ from attrs import frozen
 from traffic_storage.domain.verification import Span
 
 _ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_LONGEST_DATE = 64
 _RANGES = re.compile(r"bytes[ \t]*=[ \t]*(.+)", re.IGNORECASE)
 # 30 digits exceed every size. The bound is necessary because int() refuses more than 4300 digits.
 _RANGE = re.compile(r"(\d{0,30})-(\d{0,30})", re.ASCII)
@@ -34,6 +37,8 @@ class Conditions:
     if_none_match: str | None = None
     range: str | None = None
     if_range: str | None = None
+    if_modified_since: str | None = None
+    if_unmodified_since: str | None = None
 
 
 @frozen
@@ -44,18 +49,28 @@ class Decision:
     span: Span
 
 
-def decide(conditions: Conditions, *, method: str, etag: str, size_bytes: int) -> Decision:
+def decide(
+    conditions: Conditions, *, method: str, etag: str, modified: datetime, size_bytes: int
+) -> Decision:
     """Return the decision for a GET or HEAD request, evaluated in the order of section 13.2.2.
 
-    `etag` is a strong ETag with its quotes. A request for several ranges gets the whole file, which
+    `etag` is a strong ETag with its quotes, `modified` the time of Last-Modified, in whole seconds.
+    A date counts only where there is no condition with an ETag. A request for several ranges gets the whole file, which
     section 14.2 allows. The range of a HEAD request is ignored, which section 14.2 requires.
     """
     whole = Span(0, size_bytes)
     if conditions.if_match is not None and not _matches(conditions.if_match, etag, weak=False):
         return Decision(Verdict.FAILED, whole)
-    if conditions.if_none_match is not None and _matches(conditions.if_none_match, etag, weak=True):
+    if conditions.if_match is None and _is_before(conditions.if_unmodified_since, modified):
+        return Decision(Verdict.FAILED, whole)
+    if conditions.if_none_match is not None:
+        if _matches(conditions.if_none_match, etag, weak=True):
+            return Decision(Verdict.NOT_MODIFIED, whole)
+    elif (since := _date(conditions.if_modified_since)) is not None and modified <= since:
         return Decision(Verdict.NOT_MODIFIED, whole)
-    if method != "GET" or conditions.range is None or not _range_holds(conditions.if_range, etag):
+    if method != "GET" or conditions.range is None:
+        return Decision(Verdict.WHOLE, whole)
+    if not _range_holds(conditions.if_range, etag, modified):
         return Decision(Verdict.WHOLE, whole)
     return _part(conditions.range, whole)
 
@@ -71,12 +86,30 @@ def _matches(field: str, etag: str, *, weak: bool) -> bool:
     return any(f'"{tag[2]}"' == etag for tag in tags if weak or not tag[1])
 
 
-def _range_holds(if_range: str | None, etag: str) -> bool:
+def _range_holds(if_range: str | None, etag: str, modified: datetime) -> bool:
     """Return whether If-Range lets the Range header apply (section 13.1.5, strong comparison).
 
-    A date never matches, because the service sends no Last-Modified.
+    A date must be exactly that of Last-Modified; it is strong, because the content never changes.
     """
-    return if_range is None or if_range.strip() == etag
+    if if_range is None or if_range.strip() == etag:
+        return True
+    return '"' not in if_range and _date(if_range) == modified
+
+
+def _is_before(date: str | None, modified: datetime) -> bool:
+    given = _date(date)
+    return given is not None and given < modified
+
+
+def _date(field: str | None) -> datetime | None:
+    """Return the time of an HTTP date (section 5.6.7); None if there is none, or it is malformed."""
+    try:
+        found = parsedate_to_datetime(field) if field and len(field) < _LONGEST_DATE else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if found is None:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 def _part(field: str, whole: Span) -> Decision:

@@ -71,7 +71,7 @@ class ListViolations:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(ViolationFilters.model_fields)
+        texts = request.query_fields()
         page = await self._find.violations(self._query(texts, request.principal))
         views = [violation_view(violation) for violation in page.items]
         await send_page(request, "violations", texts, views, page.next)
@@ -107,12 +107,12 @@ class ListFiles:
     def signature(filters: Annotated[FileFilters, Query()]) -> FilesPage:  # type: ignore[empty-body]
         """Return files, the latest received first and those of the same time by id.
 
-        The Link header has the URL of the next page.
+        The Link header has the URL of the next page. A page with 4 MiB of metadata ends there.
         """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(FileFilters.model_fields)
+        texts = request.query_fields()
         page = await self._find.files(self._query(texts, request.principal))
         await send_page(
             request, "files", texts, [file_view(file) for file in page.items], page.next

@@ -1,6 +1,7 @@
 """Access to requests in plain ASGI: headers, query, and the body with limits of size and time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -86,6 +87,15 @@ class AsgiRequest:
     def query(self, known: Collection[str]) -> dict[str, str]:
         """Return the fields of the query; see `query_of`."""
         return query_of(self.scope, known)
+
+    def query_fields(self) -> dict[str, str]:
+        """Return the fields of the query, unknown ones too, which what reads them must refuse.
+
+        Raises:
+            InvalidInput: a field comes more than once.
+            BadRequest: the query is not UTF-8, or has more than 100 fields.
+        """
+        return query_of(self.scope, None)
 
     def body(self, *, limit_bytes: int, pace: Pace, field: str) -> "IncomingBody":
         """Return the body, which can be read once.
@@ -218,8 +228,8 @@ def header_of(scope: Scope, name: bytes) -> str | None:
     return b", ".join(values).decode("latin-1") if values else None
 
 
-def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
-    """Return the fields of a request's query.
+def query_of(scope: Scope, known: Collection[str] | None) -> dict[str, str]:
+    """Return the fields of a request's query; if `known` is None, any name is accepted.
 
     Raises:
         InvalidInput: a field is unknown or comes more than once; the error lists all such fields.
@@ -232,15 +242,15 @@ def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
         raise BadRequest.of(
             "query", "can't be read", "send at most 100 fields of percent-encoded UTF-8"
         ) from error
-    names = [name for name, _ in pairs]
+    counts = Counter(name for name, _ in pairs)
     problems = [
         unknown_field(name, "query", sorted(known))
-        for name in dict.fromkeys(names)
-        if name not in known
+        for name in counts
+        if known is not None and name not in known
     ] + [
-        FieldProblem(name, "comes more than once", "send it once")
-        for name in known
-        if names.count(name) > 1
+        FieldProblem(name[:100], "comes more than once", "send it once")
+        for name, count in counts.items()
+        if count > 1 and (known is None or name in known)
     ]
     if problems:
         raise InvalidInput(problems)

@@ -1,18 +1,21 @@
 """Routes that FastAPI describes. Requests to an `AsgiRoute` do not pass through FastAPI."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, get_type_hints
 
 from fastapi import Request
+from fastapi.dependencies.utils import request_params_to_args
 from fastapi.routing import APIRoute
 from fastapi.utils import create_model_field
 from pydantic import BaseModel
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, TrafficStorageError
 from traffic_storage.entrypoints.http.errors import (
+    BadRequest,
     Crowded,
     ForeignHost,
     ForeignPage,
@@ -23,6 +26,7 @@ from traffic_storage.entrypoints.http.errors import (
 from traffic_storage.entrypoints.http.problems import INTERNAL, TYPES, ProblemType
 from traffic_storage.entrypoints.http.request_body import query_of, route_path
 from traffic_storage.entrypoints.http.responses import JsonResponse
+from traffic_storage.entrypoints.http.schemas import field_problems
 from traffic_storage.entrypoints.http.security.access import Access
 
 PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
@@ -123,10 +127,21 @@ class StorageRoute(APIRoute):
         known = frozenset(self._query_names())
 
         async def strict(request: Request) -> Response:
-            query_of(request.scope, known)
+            try:
+                query_of(request.scope, known)
+            except BadRequest:
+                raise
+            except InvalidInput as error:
+                raise InvalidInput([*error.problems, *self._wrong_of(request, known)]) from error
             return await handler(request)
 
         return strict
+
+    def _wrong_of(self, request: Request, known: Collection[str]) -> list[FieldProblem]:
+        """Return the problems of the known fields of a query."""
+        given = [(name, text) for name, text in request.query_params.multi_items() if name in known]
+        _, found = request_params_to_args(self.dependant.query_params, QueryParams(given))
+        return field_problems([{**one, "loc": one["loc"][1:]} for one in found], (), "query")
 
     def _query_names(self) -> Iterable[str]:
         for parameter in self.dependant.query_params:

@@ -27,7 +27,14 @@ from traffic_storage.domain.jobs import JobState
 from traffic_storage.domain.query import MAX_LIMIT
 from traffic_storage.domain.tabular import VIOLATION_COLUMNS, ExportFormat
 from traffic_storage.domain.times import parse_time
-from traffic_storage.entrypoints.http.forms import LONG_TEXT, FormFile, MaxBytes
+from traffic_storage.entrypoints.http.forms import (
+    INFO_TEXT,
+    INFO_VALUES,
+    LABEL_VALUES,
+    LONG_TEXT,
+    FormFile,
+    MaxBytes,
+)
 from traffic_storage.entrypoints.http.request_body import unknown_field
 from traffic_storage.entrypoints.views import HoldView, JobView, StoredFileView, ViolationView
 
@@ -84,6 +91,17 @@ def query_time(value: object, field: str) -> datetime:
     return parse_time(_LOST_PLUS.sub(r"\1+\2", value) if isinstance(value, str) else value, field)
 
 
+def info_object(value: object, field: str) -> Mapping[str, Json]:
+    """Return a JSON object of at most 64 KiB that is given as an object or as text.
+
+    Raises:
+        InvalidInput: the value is neither, or has more values than 64 KiB can hold.
+    """
+    if isinstance(value, str):
+        return parse_json_object(value, field, INFO_VALUES)
+    return json_object(value, field)
+
+
 def json_object(value: object, field: str) -> Mapping[str, Json]:
     """Return a JSON object that is given as an object or as text.
 
@@ -93,7 +111,7 @@ def json_object(value: object, field: str) -> Mapping[str, Json]:
     if isinstance(value, dict):
         return value
     if isinstance(value, str):
-        return parse_json_object(value, field)
+        return parse_json_object(value, field, LABEL_VALUES)
     raise InvalidInput.of(
         field,
         f"is not a JSON object: {shown(value, 60)}",
@@ -247,7 +265,8 @@ HoldIdText = Annotated[str, Schema({"type": "string", "format": "uuid"})]
 LongText = Annotated[str, Schema({**_TEXT, "maxLength": MAX_CASE_REFERENCE})]
 JobIdText = Annotated[str, Schema({"type": "string", "format": "uuid"})]
 JsonText = Annotated[Any, _by(json_object), Schema(_OBJECT_TEXT), MaxBytes(LONG_TEXT)]
-JsonObject = Annotated[Any, _by(json_object), Schema({"type": "object"})]
+InfoText = Annotated[Any, _by(info_object), Schema(_OBJECT_TEXT), MaxBytes(INFO_TEXT)]
+JsonObject = Annotated[Any, _by(info_object), Schema({"type": "object"})]
 BoxText = Annotated[Any, _by(box), Schema(_OBJECT_TEXT)]
 Box = Annotated[
     Any,
@@ -255,7 +274,7 @@ Box = Annotated[
     Schema({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}),
 ]
 AnyText = Annotated[str | None, Schema({"type": "string"})]
-LongAnyText = Annotated[str | None, Schema({"type": "string"}), MaxBytes(LONG_TEXT)]
+LongAnyText = Annotated[str | None, Schema({"type": "string"}), MaxBytes(INFO_TEXT)]
 Binary = Annotated[FormFile | None, Schema({"type": "string", "format": "binary"})]
 
 
@@ -373,10 +392,10 @@ class ViolationForm(ViolationFields):
         description="JSON: [x1, y1, x2, y2] in pixels, x1 < x2, y1 < y2",
         examples=["[100,100,200,200]"],
     )
-    camera_info: JsonText = Field(
+    camera_info: InfoText = Field(
         None, description="JSON object of at most 64 KiB", examples=['{"location": "Main St"}']
     )
-    model_versions: JsonText = Field(
+    model_versions: InfoText = Field(
         None,
         description="JSON object: name of a model → its version",
         examples=['{"detector": "yolov8"}'],

@@ -32,6 +32,7 @@ from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
 from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, KeyReused, UnsupportedRequest
 from traffic_storage.entrypoints.http.fields import idempotency_key, renamed
 from traffic_storage.entrypoints.http.forms import (
+    DOCUMENT_VALUES,
     Form,
     FormFile,
     Shape,
@@ -210,7 +211,7 @@ class UploadMetadata:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
         ingest = self._ingest
-        texts = request.query(UploadFields.model_fields)
+        texts = request.query_fields()
         key = _Key.of(request, texts)
         if not is_json(request):
             raise UnsupportedRequest.of("Content-Type", "is not application/json", "send JSON")
@@ -218,7 +219,13 @@ class UploadMetadata:
             fields, problems = read_fields(UploadFields, texts, "query")
             file_id = _wanted_id(fields.file_id, key, "metadata")
             attributes = attributes_of(fields, problems, request.principal, file_id)
-            document = await read_json(request, ingest.pace, ingest.metadata_bytes, fields.sha256)
+            document = await read_json(
+                request,
+                ingest.pace,
+                ingest.metadata_bytes,
+                fields.sha256,
+                most_values=DOCUMENT_VALUES,
+            )
             stored = await ingest.store_files.metadata(document, attributes)
         _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
@@ -247,7 +254,7 @@ class PutContent:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
-        texts = request.query(ContentQuery.model_fields)
+        texts = request.query_fields()
         with renamed({"image": "body", "video": "body", **_TIME_OF_LABELS}):
             fields, problems = read_fields(ContentQuery, texts, "query")
             file_id = new_file_id(request.path_value("file_id"))

@@ -11,7 +11,7 @@ from traffic_storage.application.validate_evidence import ValidateEvidence
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput
 from traffic_storage.entrypoints.http.forms import Form, Shape, is_json, read_form, read_json
-from traffic_storage.entrypoints.http.request_body import AsgiRequest
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, unknown_field
 from traffic_storage.entrypoints.http.responses import send_json
 from traffic_storage.entrypoints.http.schemas import (
     RecordFields,
@@ -76,6 +76,9 @@ class JudgeViolation:
         async with read_form(request, self._shape, self._ingest.spool, self._ingest.pace) as form:
             refuse_lost_files(form)
             names = ValidationOptions.model_fields.keys() & form.texts.keys()
+            if form.unknown:
+                known = self._shape.names
+                raise InvalidInput(unknown_field(one, "form", known) for one in form.unknown)
             options = _options({name: form.texts[name] for name in names}, "form")
             image = _body(form, "image_file", options.image_sha256)
             video = _body(form, "video_file", options.video_sha256)

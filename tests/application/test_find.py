@@ -96,3 +96,38 @@ async def test_what_can_not_be_is_bad_input_and_what_is_not_there_is_not_found()
             with pytest.raises(NotFound):
                 await absent
         assert (await service.find.violations(ViolationQuery())).items == ()
+
+
+async def test_a_page_ends_where_its_metadata_is_large() -> None:
+    rig = Rig()
+    megabyte = "x" * 1_000_000
+    async with rig.running() as service:
+        await service.evidence(violation_record())
+        for number in range(12):
+            labels = {"violation_id": "V001", "text": megabyte}
+            await service.json({"n": number}, f"n{number}", metadata=labels)
+        seen: list[str] = []
+        after = None
+        while True:
+            found = await service.find.violation_with_files("V001", limit=100, after=after)
+            assert sum(len(file.metadata or "") for file in found.files) < 6_000_000
+            seen += [file.file_id for file in found.files]
+            after = found.others.next
+            if after is None:
+                break
+        assert sorted(seen) == sorted(["V001~metadata", *(f"n{n}" for n in range(12))])
+
+
+@pytest.mark.parametrize("limit", [1, 15, 16, 17, 80, 81, 100, 1000])
+async def test_a_page_has_as_many_files_as_are_asked_for(limit: int) -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        names = [f"n{number:03}" for number in range(90)]
+        for name in names:
+            await service.json({"n": name}, name)
+        page = await service.find.files(FilesQuery(limit=limit))
+        assert len(page.items) == min(limit, 90)
+        assert (page.next is None) == (limit >= 90)
+        query = FilesQuery(limit=1000, after=page.next)
+        rest = (await service.find.files(query)).items if page.next else ()
+        assert sorted(file.file_id for file in (*page.items, *rest)) == names

@@ -1,6 +1,7 @@
 """Access tokens: what opens, and that nothing else does."""
 
 import base64
+import hmac
 import random
 import string
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,14 @@ def test_it_expires_to_the_second() -> None:
     assert is_refused(signed, NOW + HOUR + timedelta(days=36500))
     # Parts of a second are not in a token, in nobody's favour.
     assert token(expires_at=NOW + HOUR + timedelta(milliseconds=999)) == signed
+
+
+@pytest.mark.parametrize("end", [253402300800, 10**12 - 1, 9 * 10**11])
+def test_an_end_after_the_last_year_is_refused(end: int) -> None:
+    """Nobody makes such a token but one who has the key; no time can be compared with its end."""
+    payload = b"v1.%d." % end + base64.urlsafe_b64encode(V001_IMAGE.encode()).rstrip(b"=")
+    signature = base64.urlsafe_b64encode(hmac.digest(KEY, payload, "sha256")).rstrip(b"=")
+    assert is_refused(payload + b"." + signature)
 
 
 def mutated(original: bytes, chance: random.Random) -> bytes:

@@ -204,3 +204,26 @@ def test_a_copy_has_numbers_of_its_own() -> None:
     assert copy == {"a": [0.5, 7, 1.0]}
     assert [type(number) for number in copy["a"]] == [float, int, float]
     assert json_copy(Fraction(10**400)) == Fraction(10**400), "for canonical_json to refuse"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("{}", 1),
+        ('{"a": 1, "b": [2, 3, []]}', 6),
+        ('["a,[{", "b\\\\", "c\\",["]', 3),
+        ("[" * 60 + "]" * 60, 60),
+        ('{"a": {"b": {}}}', 3),
+        ('[" , , , , [ [ { ", 1]', 2),
+    ],
+)
+def test_the_values_of_a_text_are_limited(text: str, values: int) -> None:
+    for spelt in (text, text.encode()):
+        assert parse_json(spelt, "field", values) == json.loads(text)
+        with pytest.raises(InvalidInput, match=f"has more than {values - 1} values"):
+            parse_json(spelt, "field", values - 1)
+
+
+def test_a_text_with_too_many_values_is_not_parsed() -> None:
+    with pytest.raises(InvalidInput, match="has more than 1000 values"):
+        parse_json_object('{"a": [' + "[" * 100_000, "field", 1000)

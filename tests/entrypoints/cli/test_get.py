@@ -1,9 +1,12 @@
 """`get` and `url`: what comes out is what went in, or nothing under that name."""
 
+import asyncio
 import contextlib
 import errno
+import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from tests.entrypoints.cli.command import PROGRAM, Shell
 from tests.entrypoints.cli.test_store import jpeg
 from tests.support.media import video_of
+from traffic_storage import StorageConfig, StorageService, ViolationRecord
+from traffic_storage.domain.canonical import canonical_json
 
 FILM = video_of(5 * 1024 * 1024)
 """More than four megabytes: kept and verified in segments."""
@@ -230,3 +235,63 @@ def test_several_files_go_into_a_folder_and_one_that_fails_stops_none(
     assert "unknown" in result.err
     assert (out / "P.jpg").read_bytes() == jpeg(3)
     assert (out / "M.json").exists()
+
+
+CONTROLS = "\x1b]0;x\x07\x9b31m\u202e\u2066\u200b\x7f\x00"
+
+
+@pytest.fixture
+def controlling(shell: Shell, tmp_path: Path) -> Shell:
+    """A violation and a document with characters that a terminal obeys."""
+    (tmp_path / "m.json").write_text(json.dumps({"a": CONTROLS}))
+    shell("store", tmp_path / "m.json", "--file-id", "M")
+    record = ViolationRecord(
+        violation_id="V001",
+        device_id="cam_001",
+        violation_type="speed",
+        timestamp=datetime.now(UTC),
+        vehicle_bbox=[1, 2, 3, 4],
+        vehicle_class="car",
+        confidence=0.9,
+        camera_info={"a": CONTROLS},
+    )
+
+    async def fill() -> None:
+        async with StorageService(StorageConfig(local_base_path=shell.base)) as storage:
+            await storage.store_violation_evidence(violation_record=record)
+
+    asyncio.run(fill())
+    return shell
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("violations", "--json"),
+        ("violations", "show", "V001", "--json"),
+        ("violations", "show", "V001"),
+        ("get", "M"),
+        ("get", "V001~metadata"),
+        ("export", "violations", "--format", "ndjson"),
+        ("export", "violations", "--format", "geojson"),
+    ],
+)
+def test_nothing_stored_controls_a_terminal(
+    controlling: Shell, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    shown = controlling(*command).out
+
+    assert "cam_001" in shown or command == ("get", "M")
+    assert not any(letter in shown for letter in CONTROLS if letter not in "x;0]31m")
+    if command == ("get", "M"):
+        assert json.loads(shown) == {"a": CONTROLS}
+
+
+def test_json_in_a_pipe_says_the_same_with_escapes(controlling: Shell) -> None:
+    (found,) = controlling("violations", "--json").lines
+    assert found["camera_info"] == {"a": CONTROLS}
+
+
+def test_a_stored_text_in_a_pipe_is_unchanged(controlling: Shell) -> None:
+    assert controlling("get", "M").out.encode() == canonical_json({"a": CONTROLS})

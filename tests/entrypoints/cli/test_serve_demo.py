@@ -5,10 +5,12 @@ import re
 import shlex
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -307,6 +309,18 @@ def test_a_port_in_use_is_told_at_once(shell: Shell, command: tuple[str, ...]) -
 def test_no_connection_is_accepted_before_the_application_has_started() -> None:
     with bound("127.0.0.1", 0) as listener, pytest.raises(ConnectionRefusedError):
         socket.create_connection(listener.getsockname(), timeout=30)
+
+
+def test_a_newer_database_is_told_in_words(program: Program, shell: Shell) -> None:
+    shell("db", "upgrade")
+    with closing(sqlite3.connect(shell.base / "catalogue.sqlite3")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+
+    result = program("serve", "--port", "0", code=7)
+
+    assert "newer" in result.err
+    assert "Traceback" not in result.err
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -236,3 +238,33 @@ async def test_a_client_that_stops_reading_is_let_go(settings: StorageConfig) ->
                     while (await client.get("/storage/stats")).status_code != expected:
                         pass
         stalled.abort()
+
+
+async def test_it_tells_when_it_was_received(client: httpx.AsyncClient, file_url: str) -> None:
+    created = (await client.get(f"{file_url}/metadata")).json()["created_at"]
+    received = datetime.fromisoformat(created).replace(microsecond=0)
+    for path in (file_url, (await client.get(f"{file_url}/url")).json()["url"]):
+        for method in ("GET", "HEAD"):
+            date = (await client.request(method, path)).headers["last-modified"]
+            assert parsedate_to_datetime(date) == received
+            same = await client.request(method, path, headers={"If-Modified-Since": date})
+            assert (same.status_code, same.content) == (304, b"")
+            assert same.headers["last-modified"] == date
+            part = {"Range": "bytes=0-9", "If-Range": date}
+            assert (await client.get(path, headers=part)).status_code == 206
+
+
+async def test_a_head_has_no_digest_of_content(client: httpx.AsyncClient, file_url: str) -> None:
+    headers = (await client.head(file_url)).headers
+    assert headers["repr-digest"] == REPR_DIGEST
+    assert "content-digest" not in headers
+
+
+async def test_a_stored_file_is_never_compressed(client: httpx.AsyncClient) -> None:
+    document = {"text": ["the same again"] * 5000}
+    stored = await client.post("/files/upload/metadata?file_id=M", json=document)
+    link = (await client.get("/files/M/url")).json()["url"]
+    for path in ("/files/M", link):
+        answer = await client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in answer.headers
+        assert int(answer.headers["content-length"]) == stored.json()["size_bytes"]

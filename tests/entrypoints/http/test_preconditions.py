@@ -1,5 +1,7 @@
 """Conditional and partial requests, as RFC 9110 has them."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +11,17 @@ from traffic_storage.entrypoints.http.preconditions import Conditions, Decision,
 
 ETAG = '"abc"'
 SIZE = 100
+MODIFIED = datetime(2026, 3, 14, 12, 0, 7, tzinfo=UTC)
+AT = "Sat, 14 Mar 2026 12:00:07 GMT"
+BEFORE = "Sat, 14 Mar 2026 12:00:06 GMT"
+AFTER = "Sat, 14 Mar 2026 12:00:08 GMT"
+NO_DATES = ["", "yesterday", "0", "x" * 5000, "Sat, 99 Mar 2026 12:00:07 GMT"]
 
 
 def decided(method: str = "GET", **headers: str) -> Decision:
-    return decide(Conditions(**headers), method=method, etag=ETAG, size_bytes=SIZE)
+    return decide(
+        Conditions(**headers), method=method, etag=ETAG, modified=MODIFIED, size_bytes=SIZE
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,6 +111,44 @@ def test_a_range_of_other_content_is_answered_whole(field: str, verdict: Verdict
 @given(st.text(max_size=60), st.integers(min_value=0, max_value=2**40))
 def test_whatever_a_range_says_the_span_lies_in_the_file(text: str, size: int) -> None:
     conditions = Conditions(range=f"bytes={text}")
-    decision = decide(conditions, method="GET", etag=ETAG, size_bytes=size)
+    decision = decide(conditions, method="GET", etag=ETAG, modified=MODIFIED, size_bytes=size)
     assert decision.span.stop <= size
     assert decision.verdict is not Verdict.PART or decision.span.length > 0
+
+
+@pytest.mark.parametrize(
+    ("date", "verdict"),
+    [
+        (AT, Verdict.NOT_MODIFIED),
+        (AFTER, Verdict.NOT_MODIFIED),
+        ("Saturday, 14-Mar-26 12:00:07 GMT", Verdict.NOT_MODIFIED),
+        ("Sat Mar 14 12:00:07 2026", Verdict.NOT_MODIFIED),
+        (BEFORE, Verdict.WHOLE),
+        *((date, Verdict.WHOLE) for date in NO_DATES),
+    ],
+)
+def test_what_is_not_newer_than_a_date_is_not_sent(date: str, verdict: Verdict) -> None:
+    for method in ("GET", "HEAD"):
+        assert decided(method, if_modified_since=date).verdict is verdict
+        # An ETag is exact, so the date beside it is ignored.
+        assert decided(method, if_modified_since=date, if_none_match='"b"').verdict is Verdict.WHOLE
+
+
+@pytest.mark.parametrize(
+    ("date", "verdict"),
+    [
+        (BEFORE, Verdict.FAILED),
+        (AT, Verdict.WHOLE),
+        (AFTER, Verdict.WHOLE),
+        *((date, Verdict.WHOLE) for date in NO_DATES),
+    ],
+)
+def test_what_is_newer_than_a_date_fails(date: str, verdict: Verdict) -> None:
+    assert decided(if_unmodified_since=date).verdict is verdict
+    assert decided(if_unmodified_since=date, if_match=ETAG).verdict is Verdict.WHOLE
+
+
+@pytest.mark.parametrize("date", [BEFORE, AFTER, *NO_DATES])
+def test_only_the_exact_date_lets_a_range_apply(date: str) -> None:
+    assert decided(range="bytes=1-2", if_range=AT).verdict is Verdict.PART
+    assert decided(range="bytes=1-2", if_range=date).verdict is Verdict.WHOLE

@@ -293,10 +293,29 @@ async def test_the_log_has_a_line_for_each_request_and_no_secret(
     assert all("local at 127.0.0.1" in line or "no principal at" in line for line in lines)
     assert f"200, {len(IMAGE[1])} bytes" in lines[0]
     assert "/access/{token}" in lines[0]
+    routes = [record.__dict__["fields"]["route"] for record in caplog.records]
+    assert routes == ["/access/{token}", "/access/{token}", "/violations", "/files/{file_id}"]
     for line in lines:
         assert token[:20] not in line
         assert CANARY not in line
         assert "\n" not in line
+
+
+async def test_large_json_is_compressed_for_those_who_accept_it(client: httpx.AsyncClient) -> None:
+    for number in range(40):
+        record = {**RECORD, "violation_id": f"V{number:03}"}
+        assert (await client.post("/violations", json=record)).status_code == 201
+    plain = await client.get("/violations", headers={"Accept-Encoding": "identity"})
+    packed = await client.get("/violations", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) // 3
+    assert packed.json() == plain.json()
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    small = await client.get("/violations?limit=1", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in small.headers
+    head = await client.head("/violations", headers={"Accept-Encoding": "gzip"})
+    assert (head.status_code, head.content) == (200, b"")
 
 
 async def test_a_failure_inside_is_logged_and_not_shown(
