@@ -1,6 +1,7 @@
 """Questions to the user before something is deleted, and the name of the user."""
 
 import getpass
+import os
 import sys
 
 from traffic_storage.domain.errors import InvalidInput
@@ -8,10 +9,15 @@ from traffic_storage.domain.errors import InvalidInput
 
 def actor() -> str:
     """Return the name under which a command acts: that of the user of the operating system."""
+    return f"cli:{user_name()}"
+
+
+def user_name() -> str:
+    """Return the name of the user of the operating system; the number where there is no name."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return getpass.getuser()
     except (KeyError, OSError):
-        return "cli"
+        return f"uid {os.getuid()}"
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

@@ -6,6 +6,7 @@ from attrs import asdict
 from cyclopts import App
 
 from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.output import say, say_json, say_table
 from traffic_storage.entrypoints.cli.session import AsJson, Shared
 
@@ -47,9 +48,15 @@ def path(*, json: AsJson = False, session: Shared) -> None:
     json:
         Print one JSON object.
     """
-    from traffic_storage.entrypoints.settings.sources import settings_file
+    from traffic_storage.entrypoints.settings.sources import FILE_VARIABLE, settings_file
 
     file, _ = settings_file(session.config)
+    if file is None:
+        raise ConfigurationError.of(
+            FILE_VARIABLE,
+            "is not set, and this user has no home folder",
+            "set it, or give --config",
+        )
     if json:
         say_json({"path": str(file), "exists": file.exists()})
     else:

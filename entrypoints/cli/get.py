@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import getpass
 import os
 import secrets
 import sys
@@ -15,6 +14,7 @@ from cyclopts import Parameter
 
 from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
+from traffic_storage.entrypoints.cli.asking import user_name
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
 from traffic_storage.entrypoints.cli.output import (
     ShownText,
@@ -114,7 +114,7 @@ def _is_folder(output: str | None) -> bool:
 
 async def _opened(container: "Container", file_id: str, *, evidence: bool) -> "OpenFile":
     if evidence:
-        return await container.produce_evidence().open(file_id, by=getpass.getuser())
+        return await container.produce_evidence().open(file_id, by=user_name())
     return await container.read_files().open(file_id)
 
 

@@ -1,10 +1,10 @@
 """`traffic-storage incidents`: damage to stored evidence that was found."""
 
-import getpass
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from traffic_storage.entrypoints.cli.asking import user_name
 from traffic_storage.entrypoints.cli.output import say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
 
@@ -68,7 +68,7 @@ async def close(incident_id: str, /, *, reason: str, json: AsJson = False, sessi
 
     async with opened_to_read(session.container()) as container:
         review = container.review_incidents()
-        view = incident_view(await review.close(incident_id, reason, by=getpass.getuser()))
+        view = incident_view(await review.close(incident_id, reason, by=user_name()))
     if json:
         say_json(view)
     else:

@@ -108,7 +108,7 @@ async def enter(
     known = uuid_of("change_id", change_id)
     if not confirmed(f"Put the staged rules {known} in force?", yes=yes):
         return
-    async with opened(session.container()) as container:
+    async with opened_to_read(session.container()) as container:
         entered = await container.change_rules().enter(known, by=actor())
     if json:
         say_json(rules_view(entered))

@@ -81,6 +81,7 @@ def serve(
     """
     load_container()
     from traffic_storage.adapters.clock.system import SystemClock
+    from traffic_storage.entrypoints.base_path import check_base_path
     from traffic_storage.entrypoints.http.security.authentication import access_policy
 
     session.log_as(log_format, log_level)
@@ -91,6 +92,7 @@ def serve(
             "--uds", "is given together with --host or --port", "leave out one of the two"
         )
     tls = checked_tls(tls_cert, tls_key)
+    check_base_path(settings, make=True)
     policy = access_policy(settings, SystemClock().now)
     listener = bound(host, port) if uds is None else bound_to_file(uds)
     try:

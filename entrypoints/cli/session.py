@@ -113,8 +113,15 @@ def started() -> None:
 
 @asynccontextmanager
 async def opened(container: "Container") -> AsyncIterator["Container"]:
-    """Start the container on entry and close it on exit, after an error too."""
+    """Start the container on entry and close it on exit, after an error too.
+
+    Raises:
+        ConfigurationError: local_base_path is no folder, and none can be made there.
+    """
+    from traffic_storage.entrypoints.base_path import check_base_path
     from traffic_storage.entrypoints.container import running
+
+    check_base_path(container.settings(), make=True)
 
     try:
         async with running(container) as service:
@@ -131,8 +138,12 @@ async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
 
     Raises:
         NoStore: nothing is stored in `local_base_path` yet; the command creates no store.
+        ConfigurationError: `local_base_path` is no folder, and none can be made there.
     """
+    from traffic_storage.entrypoints.base_path import check_base_path
+
     settings: StorageConfig = container.settings()
+    check_base_path(settings, make=False)
     if is_new(settings):
         raise NoStore(settings.local_base_path)
     async with opened(container) as service:

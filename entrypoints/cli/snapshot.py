@@ -1,5 +1,6 @@
 """`traffic-storage snapshot` and `archive`."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_js
 from traffic_storage.entrypoints.cli.session import (
     AsJson,
     Flag,
+    Session,
     Shared,
     opened,
     opened_to_read,
@@ -64,6 +66,14 @@ async def create(name: str, /, *, json: AsJson = False, session: Shared) -> None
     say(f"written: {view['objects_written']} objects, {in_bytes(view['bytes_written'])}")
 
 
+def _opened(session: Session) -> AbstractAsyncContextManager["Container"]:
+    """Start the container; no store is made for snapshots that would be in it."""
+    container = session.container()
+    if container.settings().snapshot_location is None:
+        return opened_to_read(container)
+    return opened(container)
+
+
 @app.command(name="list")
 async def list_snapshots(*, json: AsJson = False, session: Shared) -> None:
     """List the complete snapshots, the newest first.
@@ -75,7 +85,7 @@ async def list_snapshots(*, json: AsJson = False, session: Shared) -> None:
     """
     from traffic_storage.entrypoints.snapshot_views import snapshots_view
 
-    async with opened(session.container()) as container:
+    async with _opened(session) as container:
         view = await snapshots_view(container.snapshot_location())
     if json:
         say_json(view)
@@ -117,7 +127,7 @@ async def verify(name: str, /, *, json: AsJson = False, session: Shared) -> Exit
     from traffic_storage.entrypoints.cli.progress import FileBar
     from traffic_storage.entrypoints.snapshot_views import verified_view
 
-    async with opened(session.container()) as container:
+    async with _opened(session) as container:
         with FileBar("verifying") as bar:
             view = verified_view(await container.verify_snapshot()(name, bar.show))
     if json:
@@ -316,7 +326,7 @@ async def delete(
     """
     from traffic_storage.entrypoints.snapshot_views import deleted_view, snapshot_view
 
-    async with opened(session.container()) as container:
+    async with _opened(session) as container:
         location = container.snapshot_location()
         if dry_run:
             shown = snapshot_view(location.store.location, await location.manifest(name))

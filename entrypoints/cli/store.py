@@ -52,7 +52,8 @@ async def store(
     historic:
         Confirm a capture time long before receipt, so that retention counts from it.
     dry_run:
-        Only print what would be stored. The contents of the files are not checked.
+        Only print what would be stored. The contents of the files are checked as for storing; whether
+        an id has another content, and whether there is space, is not.
     json:
         Print one JSON object for each file.
     """
@@ -68,4 +69,6 @@ async def store(
         file_id, device_id, violation_id, metadata, captured_at, historic=historic
     )
     request = StoreRequest(FileKind(kind) if kind else None, attributes, parallel, json)
-    return preview(paths, request) if dry_run else await store_all(paths, request, session)
+    if dry_run:
+        return await preview(paths, request, session)
+    return await store_all(paths, request, session)

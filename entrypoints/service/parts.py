@@ -3,6 +3,7 @@
 from zoneinfo import ZoneInfo
 
 from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.service.home import Home
 from traffic_storage.entrypoints.settings import StorageConfig
 
 
@@ -12,6 +13,7 @@ class Parts:
     def __init__(self, container: Container) -> None:
         self.container = container
         self.settings: StorageConfig = container.settings()
+        self._home = Home()
 
     @property
     def zone(self) -> ZoneInfo:
@@ -27,6 +29,8 @@ class Parts:
                 a setting names is wrong.
             WrongHome: the service was started in another process or on another event loop.
         """
+        # Before the container makes anything: it does not do so for several threads at once.
+        self._home.claim()
         self.container.profiles()
         await self.container.runtime().start()
         return self.container

@@ -81,7 +81,14 @@ _ROLE = rules.text(
 def _default_base() -> Path:
     from platformdirs import user_data_path
 
-    return user_data_path("traffic-storage", appauthor=False)
+    try:
+        return user_data_path("traffic-storage", appauthor=False)
+    except RuntimeError as error:  # No HOME, and no entry in the table of users.
+        raise ConfigurationError.of(
+            "local_base_path",
+            "is not set, and this user has no home folder in which it would be",
+            "set it, as TRAFFIC_STORAGE_LOCAL_BASE_PATH or with --base-path",
+        ) from error
 
 
 @frozen(kw_only=True)

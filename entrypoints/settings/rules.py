@@ -243,7 +243,8 @@ SWITCH = Rule("true or false", bool)
 FOLDER = Rule(
     "the path of a folder, in UTF-8",
     Path,
-    lambda path: "\0" not in str(path) and is_unicode(str(path)),
+    # A `~` that is left stands for the home folder of a user who has none.
+    lambda path: "\0" not in str(path) and is_unicode(str(path)) and path.parts[:1] != ("~",),
 )
 FILE = Rule("the path of a file, in UTF-8", FOLDER.kind, FOLDER.accepts)
 DATE = Rule("a date such as 2000-01-02", date)

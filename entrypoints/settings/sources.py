@@ -106,14 +106,28 @@ def with_source(problem: FieldProblem, given: Mapping[str, Given]) -> FieldProbl
 
 def settings_file(
     path: str | PathLike[str] | None = None, env: Mapping[str, str] | None = None
-) -> tuple[Path, bool]:
-    """Return the path of the settings file, and whether it must exist because it was named."""
+) -> tuple[Path | None, bool]:
+    """Return the path of the settings file, and whether it must exist because it was named.
+
+    The path is None if none was named and the user has no home folder.
+    """
     named = path or (os.environ if env is None else env).get(FILE_VARIABLE)
     if named:
-        return Path(named).expanduser().absolute(), True
+        return below_home(named).absolute(), True
     from platformdirs import user_config_path
 
-    return user_config_path("traffic-storage", appauthor=False) / "config.toml", False
+    try:
+        return user_config_path("traffic-storage", appauthor=False) / "config.toml", False
+    except RuntimeError:  # No HOME, and no entry in the table of users, as in many containers.
+        return None, False
+
+
+def below_home(path: str | PathLike[str]) -> Path:
+    """Return a path with the home folder in place of `~`; unchanged where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def toml_of(file: Path) -> dict[str, Any]:
@@ -147,6 +161,11 @@ def _from_file(
     settings: Settings, path: str | PathLike[str] | None, env: Mapping[str, str]
 ) -> Iterator[Given | FieldProblem]:
     file, is_named = settings_file(path, env)
+    if file is not None:
+        yield from _in_file(settings, file, is_named=is_named)
+
+
+def _in_file(settings: Settings, file: Path, *, is_named: bool) -> Iterator[Given | FieldProblem]:
     try:
         content = tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -179,7 +198,7 @@ def _from_file(
             by_file = _secret_in_file(settings, name, value, file.parent)
             yield by_file or unknown_setting(name, settings, where=f" (in {file})")
         elif settings[name].metadata["rule"] in {FOLDER, FILE} and isinstance(value, str) and value:
-            yield Given(name, file.parent / Path(value).expanduser(), str(file))
+            yield Given(name, file.parent / below_home(value), str(file))
         else:
             yield Given(name, value, str(file))
 
@@ -244,7 +263,7 @@ def _secret_in_file(
     remedy = "name a file that holds the secret"
     if not isinstance(value, str) or not value:
         return FieldProblem(name, "must be the path of a file", remedy)
-    file = folder / Path(value).expanduser()
+    file = folder / below_home(value)
     try:
         return Given(setting.name, Secret.read(file.absolute()), str(file))
     except (OSError, ValueError) as error:

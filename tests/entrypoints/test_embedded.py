@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from traffic_storage import (
     StorageService,
     ViolationRecord,
 )
+from traffic_storage.application.runtime import WrongHome
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import TooLarge, TrafficStorageError, UnsupportedMedia
 from traffic_storage.entrypoints.container import build
@@ -549,3 +551,29 @@ async def test_an_image_that_cv2_could_not_read_is_told_and_none_is_needed(stora
     assert await storage.get_violation_records() == []
 
     assert set(await storage.store_violation_evidence(record)) == {"metadata"}
+
+
+def test_of_threads_that_use_a_service_first_at_once_one_has_it(tmp_path: Path) -> None:
+    """The others get an error at once, and not one that a half-made service would give."""
+    service, together = StorageService(StorageConfig(local_base_path=tmp_path)), Barrier(8)
+    outcomes: list[str] = []
+
+    async def use() -> str:
+        together.wait()
+        async with asyncio.timeout(60):
+            stored = await service.store_metadata({"number": 1}, "M")
+            await service.aclose()
+        return stored["file_id"]
+
+    def work() -> None:
+        try:
+            outcomes.append(asyncio.run(use()))
+        except TrafficStorageError as error:
+            outcomes.append(type(error).__name__)
+
+    threads = [Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["M", *[WrongHome.__name__] * 7]

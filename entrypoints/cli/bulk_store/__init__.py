@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -81,15 +83,48 @@ async def _note_unknown_violation(container: "Container", violation: ViolationId
         return
 
 
-def preview(paths: Sequence[Path], request: StoreRequest) -> ExitCode:
-    """Print what would be stored. Opens no store and no catalogue."""
+async def preview(paths: Sequence[Path], request: StoreRequest, session: Session) -> ExitCode:
+    """Print what would be stored, and refuse what storing would refuse for its content.
+
+    Opens no store and no catalogue; files are spooled into a temporary folder.
+    """
+    from traffic_storage.entrypoints.base_path import check_base_path
+
     files, failures = _files(paths, request), []
-    for path in files:
-        candidate = examine(path, request.kind)
-        _say_candidate(candidate, json=request.json)
-        if candidate.error is not None:
-            failures.append(Outcome(candidate, error=candidate.error))
+    settings = session.settings()
+    check_base_path(settings, make=False)
+    with TemporaryDirectory(prefix="traffic-storage-") as spool:
+        settings = evolve(settings, local_base_path=Path(spool))
+        batch = _Batch(session.container(settings), settings, request)
+        try:
+            for path in files:
+                candidate = await _prepared(examine(path, request.kind), batch)
+                _say_candidate(candidate, json=request.json)
+                if candidate.error is not None:
+                    failures.append(Outcome(candidate, error=candidate.error))
+        finally:
+            await batch.container.runtime().aclose()
     return _conclude(len(files), failures, "ready to be stored")
+
+
+async def _prepared(candidate: Candidate, batch: _Batch) -> Candidate:
+    """Return the file with the reason if its content can't be stored."""
+    if candidate.error is not None:
+        return candidate
+    prepare, attributes = batch.container.prepare(), _attributes(candidate, batch)
+    try:
+        async with AsyncExitStack() as bodies:
+            match candidate.kind:
+                case FileKind.METADATA:
+                    text = parse_json_object(await _text(candidate, batch), "file")
+                    await prepare.json(text, attributes)
+                case FileKind.VIDEO:
+                    await prepare.video(Upload(_counted(candidate, batch)), attributes, bodies)
+                case _:
+                    await prepare.image(Upload(_counted(candidate, batch)), attributes, bodies)
+    except TrafficStorageError as error:
+        return evolve(candidate, error=error)
+    return candidate
 
 
 def attributes_of(
@@ -169,7 +204,7 @@ async def _outcome(candidate: Candidate, batch: _Batch) -> Outcome:
 
 async def _store_one(candidate: Candidate, batch: _Batch) -> Stored:
     files = batch.container.store_files()
-    attributes = evolve(batch.request.attributes, original_name=file_name_of(str(candidate.path)))
+    attributes = _attributes(candidate, batch)
     if candidate.kind is FileKind.METADATA:
         return await files.metadata(
             parse_json_object(await _text(candidate, batch), "file"), attributes
@@ -178,6 +213,10 @@ async def _store_one(candidate: Candidate, batch: _Batch) -> Stored:
     if candidate.kind is FileKind.VIDEO:
         return await files.video(upload, attributes)
     return await files.image(upload, attributes)
+
+
+def _attributes(candidate: Candidate, batch: _Batch) -> FileAttributes:
+    return evolve(batch.request.attributes, original_name=file_name_of(str(candidate.path)))
 
 
 async def _text(candidate: Candidate, batch: _Batch) -> bytes:

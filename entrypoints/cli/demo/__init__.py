@@ -80,15 +80,24 @@ def _address(listener: socket.socket) -> str:
     return f"http://localhost:{listener.getsockname()[1]}"
 
 
+def _kept_folder() -> Path:
+    from platformdirs import user_data_path
+
+    try:
+        return user_data_path("traffic-storage-demo", appauthor=False)
+    except RuntimeError as error:
+        raise InvalidInput.of(
+            "--temporary", "is needed, because this user has no home folder", "give --temporary"
+        ) from error
+
+
 @contextmanager
 def _folder(*, temporary: bool) -> Iterator[Path]:
     if temporary:
         with tempfile.TemporaryDirectory(prefix="traffic-storage-demo-") as folder:
             yield Path(folder)
         return
-    from platformdirs import user_data_path
-
-    yield user_data_path("traffic-storage-demo", appauthor=False)
+    yield _kept_folder()
 
 
 async def _job(session: Session, settings: "StorageConfig") -> "Sample":

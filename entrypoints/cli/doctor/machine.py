@@ -26,8 +26,13 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def settings_file(file: Path, settings: StorageConfig) -> Finding:
+def settings_file(file: Path | None, settings: StorageConfig) -> Finding:
     """Check that other users can't read secrets in the settings file."""
+    if file is None:
+        return noted(
+            "settings",
+            "this user has no home folder with a settings file: environment variables apply",
+        )
     try:
         is_there = file.exists()
     except PermissionError:

@@ -409,7 +409,7 @@ def test_a_folder_that_may_not_be_looked_at_is_a_problem(shell: Shell, tmp_path:
     base = tmp_path / ("x" * 300)
 
     found = findings(shell, "--base-path", base, code=3)
-    refused = shell("stats", "--base-path", base, code=5)
+    refused = shell("stats", "--base-path", base, code=7)
 
     for check in ("signing key", "folder"):
         assert "name too long" in found[check]["detail"]

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pwd
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -153,6 +154,100 @@ def test_a_rehearsal_tells_what_would_fail(shell: Shell, evidence: Path) -> None
     (evidence / "notes.txt").write_text("somebody's notes")
 
     assert "notes.txt" in shell("store", evidence, "--dry-run", code=6).err
+
+
+def test_a_rehearsal_refuses_what_storing_refuses(
+    shell: Shell, evidence: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_MAX_METADATA_BYTES", "100000")
+    (evidence / "cut.jpg").write_bytes(jpeg()[:-200])
+    (evidence / "cut.mp4").write_bytes(video(seconds=0.2)[:-500])
+    (evidence / "list.json").write_text("{")
+    (evidence / "twice.json").write_text('{"a": 1, "a": 2}')
+    (evidence / "large.json").write_text(json.dumps({"text": "x" * (2 << 20)}))
+    bad = {"cut.jpg", "cut.mp4", "list.json", "twice.json", "large.json"}
+
+    def refused(*options: str) -> dict[str, str]:
+        lines = shell("store", evidence, "--json", *options, code=None).lines
+        return {Path(line["path"]).name: line["error"] for line in lines if line["error"]}
+
+    rehearsed = refused("--dry-run")
+    assert not shell.base.exists()
+    assert rehearsed == refused()
+    assert set(rehearsed) == bad
+    future = refused("--dry-run", "--captured-at", "2999-01-01T00:00:00Z")
+    late = {name for name, error in future.items() if "captured_at" in error}
+    assert {"0.jpg", "film.dat", "analysis.json"} <= late
+
+
+def test_a_user_without_name_and_home_gives_the_folder(
+    shell: Shell, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs under any user id: the default settings file is passed over."""
+
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "LOGNAME", "USER", "LNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("USERNAME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    used = ("--base-path", tmp_path / "base")
+    picture = evidence / "2026" / "0.jpg"
+    shell("store", picture, "--file-id", "X", *used)
+    shell("get", "X", "--evidence", "--output", tmp_path / "produced", *used)
+    for words in ("doctor", "violations", "config show", "hold list"):
+        shell(*words.split(), *used)
+    shell("incidents", "close", "1", "--reason", "-", *used, code=None)
+    for words in ("store", "violations", "config show", "config path", "serve --port 0"):
+        given = [picture] if words == "store" else []
+        assert "home folder" in shell(*words.split(), *given, code=7).err
+    assert "local_base_path" in shell("doctor", code=3).out
+    assert "local_base_path" in shell("stats", "--base-path", "~/x", code=7).err
+    assert "--temporary" in shell("demo", "--once", code=2).err
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "link", "x" * 300, "/proc/x"])
+@pytest.mark.parametrize("command", ["store", "store --dry-run", "violations", "serve --port 0"])
+def test_a_folder_that_can_never_be_used_is_a_wrong_setting(
+    shell: Shell, evidence: Path, tmp_path: Path, name: str, command: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    words = command.split()
+    given = [evidence] if words[0] == "store" else []
+    makes = "serve" in words or words == ["store"]
+    # Whether a folder can be made in /proc is known only once it is tried.
+    code = 7 if makes or name != "/proc/x" else 4 if words == ["violations"] else 0
+    told = shell(*words, *given, "--base-path", tmp_path / name, code=code).err
+    assert code != 7 or "local_base_path: " in told
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "violations",
+        "files",
+        "stats",
+        "get X",
+        "verify",
+        "url X",
+        "snapshot list",
+        "snapshot verify S",
+        "snapshot delete S --yes",
+        "retention rules enter 00000000-0000-0000-0000-000000000000 --yes",
+        "jobs list",
+        "hold list",
+        "incidents list",
+        "reconcile --dry-run",
+        "delete X wrong --yes",
+    ],
+)
+def test_a_mistyped_folder_becomes_no_store(shell: Shell, tmp_path: Path, command: str) -> None:
+    base = tmp_path / "mistyped"
+    assert "nothing is stored there" in shell(*command.split(), "--base-path", base, code=4).err
+    assert not base.exists()
 
 
 def test_labels_go_with_each_file(shell: Shell, evidence: Path) -> None:
