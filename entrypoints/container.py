@@ -152,6 +152,8 @@ if TYPE_CHECKING:
 RECOVERY_MARGIN_SHARE = 0.1
 _JOBS_A_WORKER = 4
 _SNAPSHOT_PARALLEL = 16
+_CACHE_SECONDS = 1.0
+"""The longest wait for the disk of a cache; the store behind it answers instead."""
 
 
 def _text(secret: Secret | None) -> str | None:
@@ -247,7 +249,8 @@ def _frames() -> Frames:
 def _spool(settings: StorageConfig) -> Spool:
     from traffic_storage.adapters.spool.disk import DiskSpool
 
-    return DiskSpool(settings.local_base_path / "spool")
+    folder = settings.local_base_path / "spool"
+    return DiskSpool(folder, timeout_seconds=settings.disk_timeout_seconds)
 
 
 def _compressor() -> Compressor:
@@ -344,7 +347,9 @@ def _host_of_exports(settings: StorageConfig, schedules: Schedules) -> Callable[
 def _local_store(settings: StorageConfig, clock: Clock) -> MarkedBlobStore:
     from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 
-    return LocalDiskBlobStore(settings.local_base_path / "blobs", clock)
+    return LocalDiskBlobStore(
+        settings.local_base_path / "blobs", clock, timeout_seconds=settings.disk_timeout_seconds
+    )
 
 
 def _cloud_stores(
@@ -402,7 +407,9 @@ def _snapshot_store(settings: StorageConfig, clock: Clock) -> SnapshotStore:
         return ObjectStoreBlobStore(evolve(_s3_settings(settings, route), prefix=prefix), clock)
     from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 
-    return LocalDiskBlobStore(settings.snapshot_folder, clock)
+    return LocalDiskBlobStore(
+        settings.snapshot_folder, clock, timeout_seconds=settings.disk_timeout_seconds
+    )
 
 
 def _cached(
@@ -420,6 +427,7 @@ def _cached(
                 limit_bytes=share,
                 item_bytes=settings.local_cache_item_bytes,
                 reserve_bytes=settings.local_reserve_bytes,
+                timeout_seconds=min(settings.disk_timeout_seconds, _CACHE_SECONDS),
             ),
             pattern,
         )

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from traffic_storage.adapters.files.blobs import BlobFolder, Measurement
-from traffic_storage.adapters.threads.pool import Threads
+from traffic_storage.adapters.files.own_body import OwnBody
+from traffic_storage.adapters.threads.pool import Patience, Threads
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
@@ -38,6 +39,9 @@ _PAGE = 1000
 _OBSTACLE_SECONDS = 10.0
 _BATCH_BLOBS = 64
 _BATCH_BYTES = 64 * 1024 * 1024
+# A call about many blobs may take so many times as long as one about one blob.
+_LASTING = 12
+_SLOWEST_BYTES_PER_SECOND = 4 * 1024 * 1024
 _log = logging.getLogger("traffic_storage.blob_store")
 
 
@@ -51,6 +55,10 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
     After a failed write `unavailable_reason` returns the cause for ten seconds. If another folder
     replaces `root` (moved there, or mounted over it), the store neither writes to it nor deletes
     from it, until `marker` finds there the identification file (marker) of the same store.
+
+    A call that takes longer than `timeout_seconds` in its thread (large blobs may take longer to be
+    written) fails; the disk may hang. Until the late calls have ended, every write fails at once, and
+    so does every read while no thread for reads is left.
     """
 
     def __init__(
@@ -63,13 +71,24 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
         examiners: int | None = None,
         attributes: bool = True,
         unnamed: bool = True,
+        timeout_seconds: float = 5.0,
     ) -> None:
         self._root = root.absolute()
+        self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._folder = BlobFolder(self._root, durable=True, attributes=attributes, unnamed=unnamed)
-        self._writing = Threads(writers, "blob-writer")
-        self._reading = Threads(readers, "blob-reader")
-        self._examining = Threads(examiners or _examiners(), "blob-examiner")
+        lasting = _LASTING * timeout_seconds
+        # One write that hangs shows that the disk does; a read can hang at one damaged sector.
+        self._writing = Threads(
+            writers, "blob-writer", Patience(timeout_seconds, self._hanging, most_late=1)
+        )
+        self._reading = Threads(
+            readers, "blob-reader", Patience(timeout_seconds, self._hanging, most_late=readers)
+        )
+        examiners = examiners or _examiners()
+        self._examining = Threads(
+            examiners, "blob-examiner", Patience(lasting, self._hanging, most_late=examiners)
+        )
         self._trouble = ""
         self._trouble_until = 0.0
 
@@ -87,15 +106,20 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
         return str(self._root)
 
     def unavailable_reason(self) -> str:
+        if self._writing.late:
+            return str(self._hanging())
         return self._trouble if self._clock.monotonic() < self._trouble_until else ""
 
     async def put(
         self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
     ) -> None:
         permit = _Permit(self._clock, deadline, key)
+        longer = body.digests.size_bytes / _SLOWEST_BYTES_PER_SECOND
+        # If the call is late, its thread needs the file longer than the caller keeps it open.
+        own = OwnBody.of(body)
         with self._watched():
-            await self._writing.run_to_end(
-                permit.withdraw, self._folder.write, key, body, manifest, permit
+            await self._writing.run_longer(
+                longer, permit.withdraw, self._write, key, own, manifest, permit
             )
         _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
 
@@ -155,7 +179,10 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[BlobEntry]:
         entries = self._folder.entries(prefix, after)
-        while page := await self._reading.run(_page_of, entries):
+        longer = (_LASTING - 1) * self._timeout_seconds
+        while page := await self._reading.run_longer(
+            longer, ignore_cancellation, _page_of, entries
+        ):
             for entry in page:
                 yield entry
 
@@ -212,8 +239,17 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
     async def aclose(self) -> None:
         await self._writing.aclose()
         await self._reading.aclose()
-        await self._examining.aclose()
+        await self._examining.aclose(self._timeout_seconds)
         self._folder.close()
+
+    def _write(self, key: BlobKey, own: OwnBody, manifest: BlobManifest, permit: "_Permit") -> None:
+        self._folder.write(key, own.body, manifest, permit)
+
+    def _hanging(self) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"{self._root} does not answer: a call took longer than {self._timeout_seconds:g} s",
+            remedy="check the disk; raise disk_timeout_seconds if it is only slow",
+        )
 
     async def _measured(self, measurement: Measurement) -> Digests:
         # One hop per step, so that a long blob does not block a thread for short reads.

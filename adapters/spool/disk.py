@@ -1,6 +1,7 @@
 """The spool on disk, for bodies that are too large for memory."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from os import PathLike
@@ -12,8 +13,9 @@ from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.given import GivenFile
 from traffic_storage.adapters.files.staging import Staged, Staging
-from traffic_storage.adapters.threads.pool import Threads
+from traffic_storage.adapters.threads.pool import Patience, Threads
 from traffic_storage.domain.digests import Digester, Digests, digests_of
+from traffic_storage.ports.errors import StorageUnavailable
 from traffic_storage.ports.spool import Body, FileBody, MemoryBody, Spool, admitted
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ _BATCH_BYTES = 1024 * 1024
 # Up to this many bytes hashing takes less time than the hop away from the event loop.
 _ON_LOOP_BYTES = 256 * 1024
 _THREADS = 4
+_log = logging.getLogger("traffic_storage.spool")
 
 
 class _Landing:
@@ -67,18 +70,30 @@ class DiskSpool(Spool):
     The kernel deletes an unnamed file when the process that holds it ends. If the file system has
     no unnamed files, or `unnamed` is false, the files are in a staging folder with mode 0600, and
     the next process deletes the files of ended processes. One `take` keeps in memory at most the
-    larger of `memory_bytes` and 1 MiB, and the last chunk.
+    larger of `memory_bytes` and 1 MiB, and the last chunk. A call to a disk that takes longer than
+    `timeout_seconds` fails.
     """
 
     def __init__(
-        self, folder: Path, memory_bytes: int = 1024 * 1024, *, unnamed: bool = True
+        self,
+        folder: Path,
+        memory_bytes: int = 1024 * 1024,
+        *,
+        unnamed: bool = True,
+        timeout_seconds: float = 5.0,
     ) -> None:
+        self._timeout_seconds = timeout_seconds
         self._place = f"the spool {folder}"
         self._memory_bytes = memory_bytes
         self._folders = Folders(folder, durable=False)
         self._staging = Staging(unnamed=unnamed)
-        self._threads = Threads(_THREADS, "traffic-storage-spool")
+        self._threads = Threads(
+            _THREADS,
+            "traffic-storage-spool",
+            Patience(timeout_seconds, self._hanging, most_late=_THREADS),
+        )
         self._held: set[_Landing] = set()
+        self._ended: set[_Landing] = set()
 
     @asynccontextmanager
     async def take(
@@ -163,4 +178,21 @@ class DiskSpool(Spool):
     async def _discard(self, landing: _Landing) -> None:
         # In a thread, because freeing gigabytes takes time; shielded, because it must happen.
         if landing.begun:
-            await asyncio.shield(self._threads.run(landing.discard))
+            self._ended.add(landing)
+            await asyncio.shield(asyncio.ensure_future(self._discard_ended()))
+
+    async def _discard_ended(self) -> None:
+        """Delete the files that nobody needs; after an error they are deleted by a later call."""
+        ended, self._ended = self._ended, set()
+        for landing in ended:
+            try:
+                await self._threads.run(landing.discard)
+            except StorageUnavailable as error:
+                self._ended.add(landing)
+                _log.warning("a file of the spool could not be deleted yet: %s", str(error))
+
+    def _hanging(self) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"{self._place} does not answer: a call took longer than {self._timeout_seconds:g} s",
+            remedy="check the disk; raise disk_timeout_seconds if it is only slow",
+        )

@@ -498,6 +498,12 @@ class StorageConfig:
         64 * MIB, _BYTES, "largest file in the local cache of CLOUD_WITH_CACHE"
     )
 
+    disk_timeout_seconds: float = setting(
+        5.0,
+        _SECONDS,
+        "longest wait for one call to a local disk, and a second more for each 4 MiB of a file that is "
+        "written; then the disk counts as unavailable until the call ends",
+    )
     attempt_timeout_seconds: float = setting(
         600.0,
         rules.number(1, 86_400),

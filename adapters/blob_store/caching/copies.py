@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextvars import Context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from traffic_storage.adapters.files.blobs import BlobFolder, GrowingBlob, OpenBlob
-from traffic_storage.adapters.threads.pool import Threads, wait_to_end
+from traffic_storage.adapters.files.own_body import OwnBody
+from traffic_storage.adapters.threads.pool import Patience, Threads, wait_to_end
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
 from traffic_storage.domain.verification import Segment
@@ -20,12 +22,15 @@ from traffic_storage.ports.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from traffic_storage.ports.spool import Body
+from traffic_storage.ports.spool import Body, MemoryBody
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 4
+# Copies that are written in the background, each at most as large as one segment of a blob.
+_MOST_KEEPING = 8
+_SCAN_SECONDS = 600.0
 # A file occupies whole blocks; an empty file counts as one, for its inode.
 _BLOCK_BYTES = 4096
 _UNBOUNDED = 2**62
@@ -41,14 +46,27 @@ class Copies:
 
     The first use scans the folder: existing copies count, in the order of their last use. If
     several processes share one folder, each counts only the copies that it knows. Space is freed
-    and reserved before a copy is written. No method raises for a bad copy or a failing disk.
+    and reserved before a copy is written. No method raises for a bad copy or a failing disk. While a
+    call takes longer than `timeout_seconds` on the disk, there are no copies.
     """
 
     def __init__(
-        self, folder: Path, *, limit_bytes: int, item_bytes: int, reserve_bytes: int
+        self,
+        folder: Path,
+        *,
+        limit_bytes: int,
+        item_bytes: int,
+        reserve_bytes: int,
+        timeout_seconds: float,
     ) -> None:
+        self._timeout_seconds = timeout_seconds
         self._folder = BlobFolder(folder, durable=False, notes_use=True)
-        self._threads = Threads(_THREADS, "blob-cache")
+        self._threads = Threads(
+            _THREADS, "blob-cache", Patience(timeout_seconds, self._hanging, most_late=1)
+        )
+        self._scanner = Threads(
+            1, "blob-cache-scan", Patience(_SCAN_SECONDS, self._hanging, most_late=1)
+        )
         self._limit_bytes = limit_bytes
         self._item_bytes = item_bytes
         self._reserve_bytes = reserve_bytes
@@ -56,8 +74,10 @@ class Copies:
         self._held_bytes = 0
         self._growing: set[BlobKey] = set()
         self._doomed: set[BlobKey] = set()
+        self._keeping: set[asyncio.Task[None]] = set()
         self._fetches: defaultdict[BlobKey, set[Fetch]] = defaultdict(set)
         self._scanning: asyncio.Task[None] | None = None
+        self._scan_is_slow = False
         # Space that was freed in the index may be reserved at once, while its files are still there.
         self._removing = asyncio.Lock()
 
@@ -97,6 +117,21 @@ class Copies:
     async def keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
         """Write a copy of a blob if it fits in the limits and `drop` was not called meanwhile."""
         await wait_to_end(asyncio.ensure_future(self._keep(key, body, fetch)), ignore_cancellation)
+
+    def keep_soon(self, key: BlobKey, body: MemoryBody, fetch: "Fetch") -> None:
+        """As `keep`, in the background; no copy is written while many are being written."""
+        if len(self._keeping) >= _MOST_KEEPING or fetch.is_stale:
+            return
+        held = ExitStack()
+        own = held.enter_context(self.fetching(key))
+        task = asyncio.create_task(self._keep_and_release(key, body, own, held), context=Context())
+        self._keeping.add(task)
+        task.add_done_callback(self._kept)
+
+    async def settled(self) -> None:
+        """Wait until the copies that are written in the background are written."""
+        while self._keeping:
+            await asyncio.wait(set(self._keeping))
 
     @asynccontextmanager
     async def filling(self, key: BlobKey, size_bytes: int) -> AsyncIterator["Filling"]:
@@ -154,9 +189,15 @@ class Copies:
             await self._remove(victims)
 
     async def aclose(self) -> None:
-        """Wait for running calls and close all files; the copies remain on disk."""
+        """Wait for running calls and close all files; the copies remain on disk.
+
+        Calls that hang are left behind.
+        """
+        await self.settled()
         await self._threads.aclose()
+        await self._scanner.aclose(self._timeout_seconds)
         if self._scanning is not None:
+            self._scanning.cancel()
             await asyncio.wait([self._scanning])
             self._scanning = None
         self._folder.close()
@@ -166,18 +207,22 @@ class Copies:
     async def _index(self) -> OrderedDict[BlobKey, int] | None:
         """Return the sizes of the copies by last use; None if the folder can't be read.
 
-        Concurrent first calls wait for one scan of the folder.
+        Concurrent first calls wait for one scan of the folder; while that takes long, the result is
+        None, too.
         """
         if self._sizes is None:
             if self._scanning is None or self._scanning.done():
                 self._scanning = asyncio.create_task(self._load_index())
-            # Shielded: a cancelled caller must not end the scan that others wait for.
-            await asyncio.shield(self._scanning)
+                self._scan_is_slow = False
+            if not self._scan_is_slow:
+                # A cancelled caller does not end the scan that others wait for.
+                await asyncio.wait([self._scanning], timeout=self._timeout_seconds)
+                self._scan_is_slow = not self._scanning.done()
         return self._sizes
 
     async def _load_index(self) -> None:
         try:
-            found = await self._threads.run(self._scan)
+            found = await self._scanner.run(self._scan)
         except _COPY_ERRORS as error:
             _log.warning(
                 "the cache of blobs is not used, because its folder can't be read: %s", str(error)
@@ -196,11 +241,14 @@ class Copies:
         self, key: BlobKey, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
         sizes = await self._index()
-        if sizes is None or key not in sizes or key in self._growing:
+        if sizes is None or key not in sizes or key in self._growing or self._is_hanging():
             return None
         try:
             found = await self._threads.run(call, *args, **kwargs)
         except _COPY_ERRORS as error:
+            if self._is_hanging():
+                _log.warning("the cache of blobs is not used for now: %s", str(error))
+                return None
             _log.warning(
                 "the cache of blobs removes a copy that can't be read or is damaged: %s", str(error)
             )
@@ -210,11 +258,37 @@ class Copies:
             sizes.move_to_end(key)
         return found
 
+    def _is_hanging(self) -> bool:
+        return self._threads.late > 0
+
+    def _hanging(self) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"{self._folder.place} does not answer: a call took longer than "
+            f"{self._timeout_seconds:g} s",
+            remedy="check the disk of the cache",
+        )
+
+    async def _keep_and_release(
+        self, key: BlobKey, body: MemoryBody, fetch: "Fetch", held: ExitStack
+    ) -> None:
+        with held:
+            await self._keep(key, body, fetch)
+
+    def _kept(self, task: "asyncio.Task[None]") -> None:
+        self._keeping.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("a copy of a blob could not be kept", exc_info=error)
+
     async def _keep(self, key: BlobKey, body: Body, fetch: "Fetch") -> None:
         victims = await self._reserve(key, body.digests.size_bytes, fetch)
         if victims is not None:
             await self._remove(victims)
-            await self._end(key, kept=await self.attempt(self._folder.write, key, body))
+            # If the call is late, its thread needs the file longer than the caller keeps it open.
+            own = OwnBody.of(body)
+            await self._end(key, kept=await self.attempt(self._write, key, own))
+
+    def _write(self, key: BlobKey, own: OwnBody) -> None:
+        self._folder.write(key, own.body)
 
     async def _finish(self, key: BlobKey, filling: "Filling") -> None:
         await self._end(key, kept=await filling.end())
@@ -230,6 +304,7 @@ class Copies:
         size = _occupied(size_bytes)
         if (
             sizes is None
+            or self._is_hanging()
             or key in sizes
             or size > self._item_bytes
             or (fetch is not None and fetch.is_stale)

@@ -36,8 +36,8 @@ class CachingBlobStore(MarkedBlobStore):
     The copies are a cache, never a replica: at most `limit_bytes` in total and `item_bytes` each,
     least recently used evicted first, kept across restarts. While the disk has less than
     `reserve_bytes` free, copies make room and no new one is kept. Each read checks the copy like any
-    blob; a bad copy is dropped and the blob is read from the cloud. A failing disk slows reads and
-    fails no request. Only `read` and `open` return copies; every other result is the cloud's.
+    blob; a bad copy is dropped and the blob is read from the cloud. A failing disk fails no request;
+    one that hangs for `timeout_seconds` is not used until it answers. `read` does not wait for its copy. Only `read` and `open` return copies; every other result is the cloud's.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class CachingBlobStore(MarkedBlobStore):
         limit_bytes: int,
         item_bytes: int,
         reserve_bytes: int = 0,
+        timeout_seconds: float = 1.0,
     ) -> None:
         self._cloud = cloud
         self._copies = Copies(
@@ -55,6 +56,7 @@ class CachingBlobStore(MarkedBlobStore):
             limit_bytes=limit_bytes,
             item_bytes=item_bytes,
             reserve_bytes=reserve_bytes,
+            timeout_seconds=timeout_seconds,
         )
         self._hits = 0
         self._misses = 0
@@ -99,7 +101,7 @@ class CachingBlobStore(MarkedBlobStore):
         self._misses += 1
         with self._copies.fetching(key) as fetch:
             data = await self._cloud.read(key, digests)
-            await self._copies.keep(key, MemoryBody(data, digests), fetch)
+            self._copies.keep_soon(key, MemoryBody(data, digests), fetch)
         return data
 
     async def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
@@ -176,6 +178,10 @@ class CachingBlobStore(MarkedBlobStore):
 
     async def note(self, name: str) -> bytes | None:
         return await self._cloud.note(name)
+
+    async def settled(self) -> None:
+        """Wait until the copies of what was read are written."""
+        await self._copies.settled()
 
     async def aclose(self) -> None:
         await self._copies.aclose()

@@ -26,7 +26,7 @@ from traffic_storage.entrypoints.testing.faults.blob_store import (
     tamper,
 )
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
-from traffic_storage.ports.blob_store import BlobEntry, BlobStore, closing
+from traffic_storage.ports.blob_store import BlobEntry, closing
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -56,14 +56,16 @@ def caching(far: MarkedBlobStore, folder: Path, limit_bytes: int = LIMIT_BYTES) 
     return CachingBlobStore(far, folder, limit_bytes=limit_bytes, item_bytes=ITEM_BYTES)
 
 
-async def read(store: BlobStore, blob: Blob) -> None:
+async def read(store: CachingBlobStore, blob: Blob) -> None:
     assert await store.read(blob.key, blob.digests) == blob.data
+    await store.settled()
 
 
-async def stream(store: BlobStore, blob: Blob, start: int = 0) -> None:
+async def stream(store: CachingBlobStore, blob: Blob, start: int = 0) -> None:
     span = Span(start, len(blob.data))
     async with closing(store.open(blob.key, blob.digests, span)) as chunks:
         assert b"".join([chunk async for chunk in chunks]) == blob.data[start:]
+    await store.settled()
 
 
 def copies(folder: Path) -> set[str]:
@@ -348,6 +350,7 @@ class TestBadCopies:
         await cached.delete(other.key)
         gate.set()
         assert await reading == blob.data
+        await cached.settled()
         assert copies(tmp_path / "cache") == {blob.key}
         await cached.aclose()
 

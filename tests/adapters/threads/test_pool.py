@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.waiting import until
-from traffic_storage.adapters.threads.pool import Threads, wait_to_end
+from traffic_storage.adapters.threads.pool import Patience, Threads, wait_to_end
 
 
 class Held:
@@ -215,3 +215,93 @@ async def test_a_thread_that_cant_be_started_is_an_error_and_leaves_nothing(
                 await threads.run(done.append, number)
     assert await threads.run(divmod, 7, 3) == (2, 1)
     assert done == []
+
+
+class Impatient(Exception):
+    """What a late call ends with."""
+
+
+@pytest.fixture
+async def impatient(no_leaks: None) -> AsyncIterator[Threads]:
+    threads = Threads(2, "test-impatient", Patience(0.05, Impatient, most_late=1))
+    yield threads
+    await threads.aclose(60)
+    assert not [thread for thread in threading.enumerate() if thread.name == "test-impatient"]
+
+
+async def test_a_late_call_is_not_waited_for_and_others_are_refused_until_it_ends(
+    impatient: Threads,
+) -> None:
+    held, abandoned = Held(), asyncio.Event()
+    with pytest.raises(Impatient):
+        await impatient.run_to_end(abandoned.set, held)
+    assert abandoned.is_set()
+    assert impatient.late == 1
+    for _ in range(3):
+        with pytest.raises(Impatient):
+            await impatient.run(divmod, 7, 3)
+    held.gate.set()
+    await until(lambda: not impatient.late)
+    assert await impatient.run(divmod, 7, 3) == (2, 1)
+
+
+async def test_a_call_may_take_longer_if_that_is_said(impatient: Threads) -> None:
+    held = Held()
+    running = asyncio.create_task(impatient.run_longer(60, lambda: None, held))
+    await held.until_begun()
+    with pytest.raises(Impatient):
+        await impatient.run(Held().gate.wait, 60)
+    assert not running.done()
+    held.gate.set()
+    assert await running == "result"
+
+
+async def test_the_time_counts_from_the_begin_of_a_call(no_leaks: None) -> None:
+    """A call that waits behind others that end is not late; one behind a late call is refused."""
+    threads = Threads(1, "test-one", Patience(0.05, Impatient, most_late=2))
+    first = Held()
+    running = asyncio.create_task(threads.run_longer(60, lambda: None, first))
+    await first.until_begun()
+    waiting = asyncio.create_task(threads.run(divmod, 7, 3))
+    assert await asyncio.wait([waiting], timeout=0.2) == (set(), {waiting})
+    first.gate.set()
+    assert (await running, await waiting) == ("result", (2, 1))
+    await threads.aclose(60)
+
+
+async def test_what_waits_for_threads_that_hang_is_refused_and_never_begun(
+    impatient: Threads,
+) -> None:
+    both = [Held(), Held()]
+    running = [asyncio.create_task(impatient.run(held)) for held in both]
+    for held in both:
+        await held.until_begun()
+    waiting = Held()
+    outcomes = await asyncio.gather(*running, impatient.run(waiting), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Impatient] * 3
+    for held in both:
+        held.gate.set()
+    await until(lambda: not impatient.late)
+    assert not waiting.begun.is_set()
+
+
+async def test_a_cancelled_call_that_hangs_holds_nobody(impatient: Threads) -> None:
+    held = Held()
+    running = asyncio.create_task(impatient.run_to_end(lambda: None, held))
+    await held.until_begun()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not held.done
+    held.gate.set()
+
+
+async def test_the_end_does_not_wait_for_a_thread_that_hangs() -> None:
+    threads, held = Threads(2, "test-left", Patience(0.05, Impatient, most_late=2)), Held()
+    with pytest.raises(Impatient):
+        await threads.run(held)
+    assert await threads.run(divmod, 7, 3) == (2, 1)
+    await threads.aclose()
+    assert [t.name for t in threading.enumerate() if t.name == "test-left"] == ["test-left"]
+    held.gate.set()
+    await until(lambda: not [t for t in threading.enumerate() if t.name.startswith("test-left")])
