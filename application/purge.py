@@ -44,6 +44,8 @@ PURGE = JobKind("purge")
 _PAGE = 100
 _AT_ONCE = 16
 _LATE = timedelta(minutes=10)
+_CLOCKS = timedelta(days=1)
+"""By how much the clock that dated a deletion may be ahead of the one that dated new rules."""
 _ANSWER = "deleted; the store then had no blob under the key"
 
 
@@ -238,7 +240,7 @@ class Purge:
         before = [
             one.file_id
             for one in deletions.values()
-            if not one.override and one.tombstoned_at <= entered.entered_at + REFRESH
+            if not one.override and one.tombstoned_at <= entered.entered_at + REFRESH + _CLOCKS
         ]
         if not before:
             return ()

@@ -245,6 +245,20 @@ async def test_rules_entered_in_the_grace_delay_a_purge(
     assert (await purge(service)).purged == 1
 
 
+async def test_rules_entered_on_a_host_whose_clock_is_behind_delay_a_purge(
+    rig: Rig, service: Service, delete: DeleteFiles
+) -> None:
+    """The order of a deletion and of new rules is not told by the clocks of two hosts."""
+    await service.video(film(), "F")
+    rig.clock.advance(YEARS)
+    await delete.batch([FileId("F")], "retention", "retention", "default-video")
+    rig.clock._now -= timedelta(minutes=12)
+    await entered(service, LONGER)
+    rig.clock.advance(8 * DAY)
+    assert await purge(service) == PurgeReport(0, 0, kept=1)
+    assert rig.files[FileId("F")].state is FileState.TOMBSTONED
+
+
 async def test_a_purge_that_has_begun_ends_under_longer_rules(
     rig: Rig, service: Service, delete: DeleteFiles
 ) -> None:

@@ -25,7 +25,10 @@ from traffic_storage.ports.errors import CatalogueUnavailable
 
 # SQLSTATE or its class → the cause in words, and the remedy.
 _MEANINGS = {
-    "08": ("the connection failed", "check the network and the server"),
+    "08": (
+        "the connection failed",
+        "check the network, the server, and what it demands: TLS (db_ssl_mode), db_cert_file",
+    ),
     "25006": ("it is a read-only standby", "point db_host to the primary server"),
     "28": (
         "it refuses the login",

@@ -162,7 +162,7 @@ class TestTls:
                 await repo.ping()
             without = evolve(tls, cert_file=None, key_file=None)
             async with opened(evolve(behind, tls=without)) as repo:
-                with pytest.raises(CatalogueUnavailable):
+                with pytest.raises(CatalogueUnavailable, match="db_cert_file"):
                     await repo.ping()
 
     async def test_plain_text_is_told_once_unless_it_is_meant(
