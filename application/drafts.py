@@ -91,15 +91,17 @@ class Draft:
         return ""
 
     def other_labels(self, existing: StoredFile) -> str:
-        """Name the labels of this draft that a stored file does not have; empty if it has them all.
+        """Say which labels of this draft a stored file does not have; empty if it has them all.
 
         A label that this draft lacks is no difference: a caller who repeats a call may say less. The
         original name and `historic` are no labels: they do not say what the file shows.
         """
-        return ", ".join(
-            name
-            for name in ("device_id", "violation_id", "captured_at", "metadata")
-            if getattr(self, name) not in (None, getattr(existing, name))
+        names = ("device_id", "violation_id", "captured_at", "metadata")
+        pairs = ((name, getattr(self, name), getattr(existing, name)) for name in names)
+        return "; ".join(
+            _label_difference(name, mine, theirs)
+            for name, mine, theirs in pairs
+            if mine is not None and mine != theirs
         )
 
     def can_replace_copies_of(self, existing: StoredFile) -> bool:
@@ -114,6 +116,15 @@ class Draft:
         return EvidencePart(
             self.file_id, self.content_type, self.content.size_bytes, self.content.sha256
         )
+
+
+def _label_difference(name: str, mine: object, theirs: object) -> str:
+    if theirs is None:
+        return f"{name} was not given when it was stored, and is not added later"
+    if name == "metadata":
+        return "metadata differs"
+    shown = [one.isoformat() if isinstance(one, datetime) else one for one in (theirs, mine)]
+    return f"{name} is {shown[0]!r}, not {shown[1]!r}"
 
 
 @frozen

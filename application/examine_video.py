@@ -219,6 +219,6 @@ def _broken_video(error: MalformedMedia, has_frames: bool) -> UndecodableMedia:
     if has_frames:
         remedy += (
             "; if there is none, because the recorder was killed, store it as it is with "
-            "accept_damaged_video=true, for this file or as a setting"
+            "accept_damaged_video=true, for this file (--accept-damaged-video) or as a setting"
         )
     return UndecodableMedia([FieldProblem("video", error.message, remedy)])

@@ -474,9 +474,7 @@ def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
         if not is_record and (difference := draft.difference(known)):
             raise Conflict("file", draft.file_id, difference)
         if not is_record and (labels := draft.other_labels(known)):
-            raise Conflict(
-                "file", draft.file_id, f"{labels}, and labels never change", cause="labels"
-            )
+            raise Conflict("file", draft.file_id, labels, cause="labels")
         if known.readable:
             continue
         if draft.can_replace_copies_of(known):

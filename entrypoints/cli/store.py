@@ -20,6 +20,7 @@ async def store(
     kind: Literal["image", "video", "metadata"] | None = None,
     parallel: Annotated[int | None, Parameter(validator=Number(gte=1, lte=256))] = None,
     historic: Flag = False,
+    accept_damaged_video: Flag = False,
     dry_run: Flag = False,
     json: AsJson = False,
     session: Shared,
@@ -51,6 +52,9 @@ async def store(
         How many files to store at the same time; default: the setting parallel_uploads.
     historic:
         Confirm a capture time long before receipt, so that retention counts from it.
+    accept_damaged_video:
+        Store videos that are cut or damaged behind their first frame as they are; the damage is
+        recorded with the file.
     dry_run:
         Only print what would be stored. The contents of the files are checked as for storing; whether
         an id has another content, and whether there is space, is not.
@@ -68,7 +72,13 @@ async def store(
     attributes = attributes_of(
         file_id, device_id, violation_id, metadata, captured_at, historic=historic
     )
-    request = StoreRequest(FileKind(kind) if kind else None, attributes, parallel, json)
+    request = StoreRequest(
+        FileKind(kind) if kind else None,
+        attributes,
+        parallel,
+        json,
+        accept_damaged_video=accept_damaged_video,
+    )
     if dry_run:
         return await preview(paths, request, session)
     return await store_all(paths, request, session)

@@ -47,6 +47,7 @@ class StoreRequest:
     attributes: FileAttributes
     parallel: int | None
     json: bool
+    accept_damaged_video: bool = False
 
 
 @frozen
@@ -119,9 +120,9 @@ async def _prepared(candidate: Candidate, batch: _Batch) -> Candidate:
                     text = parse_json_object(await _text(candidate, batch), "file")
                     await prepare.json(text, attributes)
                 case FileKind.VIDEO:
-                    await prepare.video(Upload(_counted(candidate, batch)), attributes, bodies)
+                    await prepare.video(_upload(candidate, batch), attributes, bodies)
                 case _:
-                    await prepare.image(Upload(_counted(candidate, batch)), attributes, bodies)
+                    await prepare.image(_upload(candidate, batch), attributes, bodies)
     except TrafficStorageError as error:
         return evolve(candidate, error=error)
     return candidate
@@ -209,7 +210,7 @@ async def _store_one(candidate: Candidate, batch: _Batch) -> Stored:
         return await files.metadata(
             parse_json_object(await _text(candidate, batch), "file"), attributes
         )
-    upload = Upload(_counted(candidate, batch))
+    upload = _upload(candidate, batch)
     if candidate.kind is FileKind.VIDEO:
         return await files.video(upload, attributes)
     return await files.image(upload, attributes)
@@ -217,6 +218,11 @@ async def _store_one(candidate: Candidate, batch: _Batch) -> Stored:
 
 def _attributes(candidate: Candidate, batch: _Batch) -> FileAttributes:
     return evolve(batch.request.attributes, original_name=file_name_of(str(candidate.path)))
+
+
+def _upload(candidate: Candidate, batch: _Batch) -> Upload:
+    accepted = batch.request.accept_damaged_video
+    return Upload(_counted(candidate, batch), accept_damaged_video=accepted)
 
 
 async def _text(candidate: Candidate, batch: _Batch) -> bytes:

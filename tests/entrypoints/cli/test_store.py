@@ -340,6 +340,33 @@ def test_a_label_that_is_not_taken_is_no_promise(shell: Shell, evidence: Path) -
     assert "once it is stored" not in result.err
 
 
+def test_the_film_of_a_killed_recorder_is_stored_if_that_is_asked_for(
+    shell: Shell, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.mp4"
+    whole = video(seconds=0.2)
+    film.write_bytes(whole[: whole.index(b"moov") - 4])
+
+    refused = shell("store", film, "--file-id", "F1", code=6)
+    stored = shell("store", film, "--file-id", "F1", "--accept-damaged-video", "--json").lines
+
+    assert "--accept-damaged-video" in refused.err
+    assert stored[0]["file"]["quality"]["integrity"] == "damaged"
+    assert stored[0]["file"]["size_bytes"] == film.stat().st_size
+
+
+def test_a_label_that_may_not_be_added_is_told_apart_from_one_that_differs(
+    shell: Shell, evidence: Path
+) -> None:
+    stored = "store", evidence / "2026" / "0.jpg", "--file-id", "F1"
+    shell(*stored, "--device-id", "cam-1")
+
+    result = shell(*stored, "--device-id", "cam-2", "--violation-id", "V7", code=6)
+
+    assert "device_id is 'cam-1', not 'cam-2'" in result.err
+    assert "violation_id was not given when it was stored" in result.err
+
+
 def test_the_kind_may_be_said(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(video(seconds=0.2))
 
