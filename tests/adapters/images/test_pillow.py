@@ -66,14 +66,10 @@ def written(image_format: str, picture: Pixels | None = None, **options: object)
     return stream.getvalue()
 
 
-def heic(frames: int = 1) -> bytes:
-    """A photograph (small) as libheif writes it."""
-    image = Image.open(io.BytesIO(written("PNG")))
+def heic(picture: Pixels | None = None) -> bytes:
+    """A photograph (small, or the one given) as libheif writes it."""
     stream = io.BytesIO()
-    file = pillow_heif.from_pillow(image)
-    for _ in range(frames - 1):
-        file.add_from_pillow(image)
-    file.save(stream)
+    pillow_heif.from_pillow(Image.open(io.BytesIO(written("PNG", picture)))).save(stream)
     return stream.getvalue()
 
 
@@ -320,6 +316,18 @@ class TestCutAndBroken:
             else:
                 info = await images.inspect(data)
                 assert (info.dimensions.width, info.dimensions.height) == (width, height)
+
+    @pytest.mark.parametrize(("at", "value"), [(12, 65_535), (4, 65_535)])
+    async def test_a_heic_of_other_pixels_than_its_header_says(
+        self, images: PillowImages, at: int, value: int
+    ) -> None:
+        # ISO/IEC 14496-12, 12.1.4: the part of the coded picture that is shown does not lie in it.
+        whole = heic(np.ascontiguousarray(media.photograph("astronaut")[:40, :60]))
+        place = whole.index(b"clap") + at
+        data = whole[:place] + struct.pack(">I", value) + whole[place + 4 :]
+        for call in (images.inspect(body(data)), images.decode(data, RGB)):
+            with pytest.raises((UndecodableMedia, TooLarge)):
+                await call
 
     async def test_a_png_without_its_end(self, images: PillowImages) -> None:
         with pytest.raises(UndecodableMedia, match="last chunk"):
