@@ -348,6 +348,8 @@ def test_the_film_of_a_killed_recorder_is_stored_if_that_is_asked_for(
     film.write_bytes(whole[: whole.index(b"moov") - 4])
 
     refused = shell("store", film, "--file-id", "F1", code=6)
+    shell("store", film, "--dry-run", code=6)
+    shell("store", film, "--dry-run", "--accept-damaged-video")
     stored = shell("store", film, "--file-id", "F1", "--accept-damaged-video", "--json").lines
 
     assert "--accept-damaged-video" in refused.err
