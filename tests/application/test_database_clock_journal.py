@@ -13,8 +13,9 @@ from dependency_injector.providers import Object
 from tests.crash.later import LaterClock
 from tests.support.servers import Database
 from tests.support.setups import config
+from traffic_storage import StorageService
 from traffic_storage.domain.changes import CommitUnit
-from traffic_storage.domain.ingest import Attempt, ClaimedIds, Unit
+from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.seal import Sealed
 from traffic_storage.entrypoints.container import Container, build
@@ -108,3 +109,30 @@ async def test_what_never_ends_is_condemned_before_a_seal(
         await here.sealing().seal("tester", "moved elsewhere")
         with pytest.raises((AttemptCondemned, Sealed)):
             await here._record_repo().apply(CommitUnit(attempt.attempt_id, unit))
+
+
+@pytest.mark.parametrize(("one", "other"), [(TWELVE, -TWELVE), (-TWELVE, TWELVE)])
+async def test_an_upload_goes_on_while_another_host_recovers(
+    no_leaks: None,
+    catalogue_database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    one: timedelta,
+    other: timedelta,
+) -> None:
+    service = StorageService(config(tmp_path / "one", database=catalogue_database, workers=0))
+    container = service.parts.container
+    container.clock.override(Object(LaterClock(one)))
+    async with service, host(tmp_path / "other", catalogue_database, other) as there:
+        repo, undone = container._record_repo(), list[int]()
+        begin = repo.begin
+
+        async def begin_and_be_judged(attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
+            existing = await begin(attempt, ids)
+            undone.append(await there.recover()())
+            return existing
+
+        monkeypatch.setattr(repo, "begin", begin_and_be_judged)
+        await service.store_metadata(data={"vehicles": 7}, file_id="M")
+        assert undone == [0]
+        assert (await service.retrieve_file("M"))[0] == b'{"vehicles":7}'
