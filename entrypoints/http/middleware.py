@@ -26,6 +26,7 @@ from traffic_storage.entrypoints.http.request_body import (
     Pace,
     body_of,
     header_of,
+    is_own_route,
     note_public_path,
     note_request_id,
     principal_of,
@@ -51,7 +52,7 @@ _DEFAULT_HEADERS = (
 )
 PIECE_BYTES = 65_536
 _COMPRESSED_BYTES = 8192
-_OF_FILES = ("/files/{file_id}", ACCESS_PREFIX, "/exports/", "/docs")
+_OF_FILES = ("/files/{file_id}", ACCESS_PREFIX, "/exports/")
 _ABOUT_FILES = frozenset({"/files/{file_id}/metadata"})
 _LINGER_BYTES = 8 * 1024 * 1024
 _LINGER_SECONDS = 3.0
@@ -222,7 +223,7 @@ class ConcurrencyLimit:
 class CompressedJson:
     """Compresses the JSON and the texts that the API makes (gzip), where the client accepts it.
 
-    Stored files and exports are sent as they are: their digests, lengths and ranges are of their bytes.
+    Routes of embedders compress as they like. Stored files and exports are sent as they are: their digests, lengths and ranges are of their bytes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -232,8 +233,9 @@ class CompressedJson:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, through the compression unless the response has bytes of files."""
-        is_file = route_of(scope).startswith(_OF_FILES) and route_of(scope) not in _ABOUT_FILES
-        app = self._app if scope["type"] != "http" or is_file else self._compressing
+        route = route_of(scope)
+        is_file = route.startswith(_OF_FILES) and route not in _ABOUT_FILES
+        app = self._compressing if is_own_route(scope) and not is_file else self._app
         await app(scope, receive, send)
 
 

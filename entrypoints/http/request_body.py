@@ -26,6 +26,7 @@ _PRINCIPAL = "traffic_storage.principal"
 _REQUEST_ID = "traffic_storage.request_id"
 _PUBLIC_PATH = "traffic_storage.public_path"
 _ROUTE = "traffic_storage.route"
+_IS_OWN = "traffic_storage.is_own_route"
 _BODY = "traffic_storage.body"
 
 
@@ -317,14 +318,23 @@ def request_id_of(scope: Scope) -> str:
     return str(scope.get(_REQUEST_ID, ""))
 
 
-def note_route(scope: Scope, template: str) -> None:
-    """Store the path template of the selected route in the ASGI scope of the request."""
+def note_route(scope: Scope, template: str, *, is_own: bool = False) -> None:
+    """Store the path template of the selected route in the ASGI scope of the request.
+
+    `is_own` is true for a route of this service, false for one that an embedder added.
+    """
     scope[_ROUTE] = template
+    scope[_IS_OWN] = is_own
 
 
 def route_of(scope: Scope) -> str:
     """Return the path template of the route of the request, or an empty text if it has none."""
     return str(scope.get(_ROUTE, ""))
+
+
+def is_own_route(scope: Scope) -> bool:
+    """Return whether the route of the request is one of this service."""
+    return scope.get(_IS_OWN) is True
 
 
 def body_of(scope: Scope) -> IncomingBody | None:

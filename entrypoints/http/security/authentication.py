@@ -181,12 +181,16 @@ class AccessPolicy:
 
 @frozen
 class Selected:
-    """The result of route selection: the route's access and path, or the methods of the path."""
+    """The result of route selection: the route's access and path, or the methods of the path.
+
+    `is_own` is false for a route that an embedder added.
+    """
 
     is_found: bool
     access: Access | None = None
     allowed: tuple[str, ...] = ()
     template: str = ""
+    is_own: bool = False
 
 
 class Authentication:
@@ -214,7 +218,7 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         selected = select(self._application, scope)
-        note_route(scope, selected.template)
+        note_route(scope, selected.template, is_own=selected.is_own)
         self._authorise(scope, selected)
         if selected.is_found:
             note_access(scope, selected.access)
@@ -254,7 +258,12 @@ def select(application: FastAPI, scope: Scope) -> Selected:
         match, _ = route.matches(scope)
         if match is Match.FULL:
             found = route.original_route
-            return Selected(is_found=True, access=access_of(found), template=_template(found))
+            return Selected(
+                is_found=True,
+                access=access_of(found),
+                template=_template(found),
+                is_own=hasattr(found, "served_methods"),
+            )
         if match is Match.PARTIAL:
             methods |= set(_served_methods(route.original_route))
     return Selected(is_found=False, allowed=tuple(sorted(methods)))

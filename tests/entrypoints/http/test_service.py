@@ -318,6 +318,19 @@ async def test_large_json_is_compressed_for_those_who_accept_it(client: httpx.As
     assert (head.status_code, head.content) == (200, b"")
 
 
+async def test_a_route_of_an_embedder_is_left_as_it_is(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    @app.get("/own")
+    @public
+    def own() -> list[str]:
+        return ["the same again"] * 5000
+
+    answer = await client.get("/own", headers={"Accept-Encoding": "gzip"})
+    assert len(answer.json()) == 5000
+    assert "content-encoding" not in answer.headers
+
+
 async def test_a_failure_inside_is_logged_and_not_shown(
     container: Container, caplog: pytest.LogCaptureFixture
 ) -> None:
