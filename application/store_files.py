@@ -76,6 +76,11 @@ class StoreFiles:
         draft = await self._prepare.json(data, attributes)
         return await self._tasks.run(self._store(draft, AsyncExitStack()))
 
+    async def document(self, text: bytes, attributes: FileAttributes) -> Stored:
+        """Store a JSON object of which `text` is the canonical form."""
+        draft = await self._prepare.document(text, attributes)
+        return await self._tasks.run(self._store(draft, AsyncExitStack()))
+
     async def _store(self, draft: Draft, bodies: AsyncExitStack) -> Stored:
         async with bodies:
             self._tasks.check_open()

@@ -8,12 +8,13 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from attrs import define, field, frozen
 from pydantic import BaseModel
 
-from traffic_storage.domain.canonical import Json, parse_json_object
+from traffic_storage.domain.canonical import Json, canonical_json, parse_json_object
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, TooLarge
 from traffic_storage.domain.violation import MAX_INFO_BYTES
@@ -28,12 +29,15 @@ INFO_TEXT = 8 * MAX_INFO_BYTES
 """The maximum size of an object of 64 KiB in another spelling: escaped, with white space."""
 INFO_VALUES = MAX_INFO_BYTES * 2 // 3 + 1
 """The maximum number of values in an object of 64 KiB: three bytes for `[],`, two of them counted."""
-LABEL_VALUES = 100_000
+LABEL_VALUES = 50_000
 DOCUMENT_VALUES = 500_000
 JSON_BYTES = 2 * LONG_TEXT
 _RECORD_VALUES = 2 * INFO_VALUES + 1000
 # From this size on, a text is parsed beside the event loop.
 _LARGE = 64 * 1024
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+T = TypeVar("T")
 _MOST_UNKNOWN = 20
 _FRAMING = 64 * 1024
 _CONTENT_DIGEST = b"content-digest"
@@ -201,26 +205,38 @@ def is_json(request: AsgiRequest) -> bool:
     return kind.strip().lower() == "application/json"
 
 
-async def read_json(
-    request: AsgiRequest,
-    pace: Pace,
-    limit_bytes: int = JSON_BYTES,
-    sha256: Sha256 | None = None,
-    *,
-    most_values: int = _RECORD_VALUES,
-) -> Mapping[str, Json]:
-    """Read a request's JSON object. `sha256` is the digest of the body that the query declares.
-
-    `most_values` limits the values in the object, which cost more time than their bytes.
+async def read_json(request: AsgiRequest, pace: Pace) -> Mapping[str, Json]:
+    """Read a request's JSON object, of at most 2 MiB and as many values as a record can have.
 
     Raises:
         UnsupportedRequest: the body has a content coding.
         SlowBody, ClientGone: the body stalled or is too slow, or the client closed the connection.
-        TooLarge: the body has more than `limit_bytes`.
-        InvalidInput: the body is not a JSON object, has too many values, or the `Content-Digest` is
+        TooLarge: the body has more bytes.
+        InvalidInput: the body is not a JSON object, has more values, or the `Content-Digest` is
             malformed.
         DigestMismatch: the body does not match a declared digest.
     """
+    text = await _body_text(request, pace, JSON_BYTES)
+    return await _beside(text, lambda: parse_json_object(text, "body", _RECORD_VALUES))
+
+
+async def read_document(
+    request: AsgiRequest, pace: Pace, limit_bytes: int, sha256: Sha256 | None
+) -> bytes:
+    """Read a request's JSON object and return it in canonical form.
+
+    `sha256` is the digest of the body that the query declares. Errors as for `read_json`, with
+    `limit_bytes` and 500,000 values as the limits.
+    """
+    text = await _body_text(request, pace, limit_bytes, sha256)
+    return await _beside(
+        text, lambda: canonical_json(parse_json_object(text, "body", DOCUMENT_VALUES), "body")
+    )
+
+
+async def _body_text(
+    request: AsgiRequest, pace: Pace, limit_bytes: int, sha256: Sha256 | None = None
+) -> str:
     declared = _declared(request)
     data = bytearray()
     async for chunk in request.body(limit_bytes=limit_bytes, pace=pace, field="body"):
@@ -234,12 +250,21 @@ async def read_json(
                 "send the bytes again with their digest",
             )
     try:
-        text = data.decode()
-        if len(data) < _LARGE:
-            return parse_json_object(text, "body", most_values)
-        return await asyncio.to_thread(parse_json_object, text, "body", most_values)
+        return data.decode()
     except UnicodeDecodeError as error:
         raise InvalidInput.of("body", "is not UTF-8", "send UTF-8 text") from error
+
+
+async def _beside(text: str, work: Callable[[], T]) -> T:
+    """Return the result of work on a text; that on a large one is done in a thread, one at a time.
+
+    Several at once would not be faster, and the event loop would wait for each of them.
+    """
+    if len(text) < _LARGE:
+        return work()
+    turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    async with turn:
+        return await asyncio.to_thread(work)
 
 
 async def _take_part(

@@ -32,11 +32,11 @@ from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
 from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, KeyReused, UnsupportedRequest
 from traffic_storage.entrypoints.http.fields import idempotency_key, renamed
 from traffic_storage.entrypoints.http.forms import (
-    DOCUMENT_VALUES,
     Form,
     FormFile,
     Shape,
     is_json,
+    read_document,
     read_form,
     read_json,
 )
@@ -219,14 +219,10 @@ class UploadMetadata:
             fields, problems = read_fields(UploadFields, texts, "query")
             file_id = _wanted_id(fields.file_id, key, "metadata")
             attributes = attributes_of(fields, problems, request.principal, file_id)
-            document = await read_json(
-                request,
-                ingest.pace,
-                ingest.metadata_bytes,
-                fields.sha256,
-                most_values=DOCUMENT_VALUES,
+            document = await read_document(
+                request, ingest.pace, ingest.metadata_bytes, fields.sha256
             )
-            stored = await ingest.store_files.metadata(document, attributes)
+            stored = await ingest.store_files.document(document, attributes)
         _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
 

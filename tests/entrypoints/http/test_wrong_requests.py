@@ -1,6 +1,7 @@
 """What is wrong with a request is told at once, and costs little to find out."""
 
 import json
+from threading import current_thread, main_thread
 from typing import Any
 
 import httpx
@@ -114,3 +115,27 @@ async def test_json_of_64_kib_in_any_spelling_is_accepted(client: httpx.AsyncCli
         record = {**RECORD, "violation_id": f"V{number}", "camera_info": info}
         answer = await client.post("/violations", data=record, files={"image_file": IMAGE})
         assert answer.status_code == 201, answer.text[:500]
+
+
+@pytest.mark.parametrize("size", [10, 60_000])
+async def test_a_large_document_is_parsed_beside_the_event_loop(
+    client: httpx.AsyncClient, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = json.dumps({"a": [[]] * size, "b": [True, None, "ü"]})
+    threads: list[bool] = []
+    for name in ("loads", "dumps"):
+        own = getattr(json, name)
+
+        def noting(value: Any, *, own: Any = own, **options: Any) -> Any:
+            if len(str(value)) > 2 * size:
+                threads.append(current_thread() is main_thread())
+            return own(value, **options)
+
+        monkeypatch.setattr(json, name, noting)
+    path, headers = "/files/upload/metadata?file_id=M", {"Content-Type": "application/json"}
+    answer = await client.post(path, content=text, headers=headers)
+    monkeypatch.undo()
+    assert answer.status_code == 201
+    assert set(threads) == {size < 1000}
+    assert len(threads) == 2
+    assert (await client.get("/files/M")).json() == json.loads(text)
