@@ -22,6 +22,7 @@ from traffic_storage.adapters.threads.deliveries import deliveries
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_LATE_LOOK_SECONDS = 1.0
 _log = logging.getLogger("traffic_storage.threads")
 
 
@@ -235,7 +236,7 @@ class _Timer:
         self._made = made
         self._seconds = patience.seconds + longer
         self._abandon = abandon
-        self._handle = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        self._again(self._seconds)
 
     def cancel(self) -> None:
         """Stop the timer."""
@@ -246,7 +247,10 @@ class _Timer:
         if made.future.done():
             return
         begun_at = made.begun_at
-        if begun_at is None and self._threads.late < self._patience.most_late:
+        if monotonic() - self._due > _LATE_LOOK_SECONDS:
+            # The process was suspended, or the event loop held up: the call may have ended.
+            self._again(self._seconds)
+        elif begun_at is None and self._threads.late < self._patience.most_late:
             # It waits for a thread, behind calls that are not late yet, or that end.
             self._again(self._seconds)
         elif begun_at is not None and (rest := begun_at + self._seconds - monotonic()) > 0:
@@ -261,6 +265,7 @@ class _Timer:
             made.future.set_exception(self._patience.refusal())
 
     def _again(self, seconds: float) -> None:
+        self._due = monotonic() + seconds
         self._handle = asyncio.get_running_loop().call_later(seconds, self._look)
 
 

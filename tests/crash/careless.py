@@ -12,12 +12,15 @@ from traffic_storage.adapters.record_repo.sql import sqlite
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings
 from traffic_storage.entrypoints.container import Container
 
+FROZEN_SECONDS = 600.0
+"""While a disk is copied it stands still, and is no disk that hangs."""
+
 
 class CarelessDiskBlobStore(LocalDiskBlobStore):
     """Our store, flushing nothing."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, SystemClock())
+        super().__init__(root, SystemClock(), timeout_seconds=FROZEN_SECONDS)
         self._folder = BlobFolder(self.root, durable=False)
 
 

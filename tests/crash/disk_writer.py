@@ -21,7 +21,7 @@ from typing import Protocol
 import obstore
 from obstore.store import LocalStore as ObstoreLocalStore
 
-from tests.crash.careless import CarelessDiskBlobStore
+from tests.crash.careless import FROZEN_SECONDS, CarelessDiskBlobStore
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.domain.files import FileKind
@@ -70,7 +70,9 @@ class Ours:
 
 def _poor(root: Path) -> LocalDiskBlobStore:
     """Our store on a file system without attributes and without unnamed files."""
-    return LocalDiskBlobStore(root, SystemClock(), attributes=False, unnamed=False)
+    return LocalDiskBlobStore(
+        root, SystemClock(), attributes=False, unnamed=False, timeout_seconds=FROZEN_SECONDS
+    )
 
 
 class Obstore:
@@ -87,7 +89,9 @@ class Obstore:
 
 
 DISKS: dict[str, Callable[[Path], Disk]] = {
-    "ours": lambda root: Ours(LocalDiskBlobStore(root, SystemClock())),
+    "ours": lambda root: Ours(
+        LocalDiskBlobStore(root, SystemClock(), timeout_seconds=FROZEN_SECONDS)
+    ),
     "ours, poor": lambda root: Ours(_poor(root)),
     "careless": lambda root: Ours(CarelessDiskBlobStore(root)),
     "obstore": Obstore,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from tests.crash.audit import look_up
+from tests.crash.careless import FROZEN_SECONDS
 from tests.crash.cut_disk import LONGEST_PAUSE_SECONDS, Cut, Teller, cut_disk
 from tests.crash.kill_loop import Record, settings_of
 from tests.crash.later import AN_HOUR, put_forward
@@ -49,7 +50,7 @@ def _cut_on_a_disk(cuts: int, careless: str | None, chance: random.Random) -> It
         film.write_bytes(clips.short)
         rest = {
             "strategy": STRATEGY,
-            "settings": settings,
+            "settings": settings | {"disk_timeout_seconds": FROZEN_SECONDS},
             "careless": careless,
             "large": LARGE,
             "later_seconds": 0,

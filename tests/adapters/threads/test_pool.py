@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.waiting import until
+from traffic_storage.adapters.threads import pool
 from traffic_storage.adapters.threads.pool import Patience, Threads, wait_to_end
 
 
@@ -294,6 +295,20 @@ async def test_a_cancelled_call_that_hangs_holds_nobody(impatient: Threads) -> N
         await running
     assert not held.done
     held.gate.set()
+
+
+async def test_a_process_that_was_suspended_gives_its_calls_another_time(
+    impatient: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(pool, "monotonic", lambda: now[0])
+    held = Held()
+    running = asyncio.create_task(impatient.run(held))
+    await held.until_begun()
+    now[0] = 3600.0
+    await asyncio.sleep(0.06)
+    held.gate.set()
+    assert await running == "result"
 
 
 async def test_the_end_does_not_wait_for_a_thread_that_hangs() -> None:
