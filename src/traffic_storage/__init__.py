@@ -62,15 +62,15 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.http.protocol import StorageProtocol as StorageProtocol
     from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
-    from traffic_storage.entrypoints.service.blocking import (
-        BlockingStorageService as BlockingStorageService,
-    )
     from traffic_storage.entrypoints.service.exporter import DataExporter as DataExporter
     from traffic_storage.entrypoints.service.lifecycle import (
         DataLifecycleManager as DataLifecycleManager,
     )
     from traffic_storage.entrypoints.service.migration import (
         DataMigrationManager as DataMigrationManager,
+    )
+    from traffic_storage.entrypoints.service.service import (
+        BlockingStorageService as BlockingStorageService,
     )
     from traffic_storage.entrypoints.service.service import StorageService as StorageService
     from traffic_storage.entrypoints.service.validator import DataValidator as DataValidator
@@ -167,7 +167,7 @@ _PLACES = {
     "VideoMetrics": "traffic_storage.domain.quality.video:VideoMetrics",
     "AccessDenied": "traffic_storage.domain.errors:AccessDenied",
     "ArrayImage": "traffic_storage.application.inputs:ArrayImage",
-    "BlockingStorageService": "traffic_storage.entrypoints.service.blocking:BlockingStorageService",
+    "BlockingStorageService": "traffic_storage.entrypoints.service.service:BlockingStorageService",
     "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",
     "CacheManager": "traffic_storage.adapters.cache.redis:RedisCache",
     "CatalogueUnavailable": "traffic_storage.ports.errors:CatalogueUnavailable",
