@@ -17,16 +17,18 @@ _PASSING = frozenset(
 )
 
 
-def check_base_path(settings: StorageConfig, *, make: bool) -> None:
+def check_base_path(settings: StorageConfig, *, make: bool, to_write: bool = True) -> None:
     """Check that local_base_path is a folder, or can become one; with `make`, make it.
 
-    It is not looked at where neither the database nor a store is on local disk.
+    It is not looked at where neither the database nor a store is on local disk. Unless `to_write`,
+    only the database is needed there, and this user need not be able to make the folder.
 
     Raises:
         ConfigurationError: it is no folder, and none can be made there.
     """
     base = settings.local_base_path
-    if settings.db_host is not None and not settings.effective_strategy().needs_local:
+    needs_store = to_write and settings.effective_strategy().needs_local
+    if settings.db_host is not None and not needs_store:
         return
     try:
         if make:
@@ -34,7 +36,7 @@ def check_base_path(settings: StorageConfig, *, make: bool) -> None:
         found = base if make else _nearest(base)
         if not found.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if found != base and not os.access(found, os.W_OK | os.X_OK):
+        if to_write and found != base and not os.access(found, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         if error.errno in _PASSING:

@@ -143,7 +143,7 @@ async def opened_to_read(container: "Container") -> AsyncIterator["Container"]:
     from traffic_storage.entrypoints.base_path import check_base_path
 
     settings: StorageConfig = container.settings()
-    check_base_path(settings, make=False)
+    check_base_path(settings, make=False, to_write=False)
     if is_new(settings):
         raise NoStore(settings.local_base_path)
     async with opened(container) as service:

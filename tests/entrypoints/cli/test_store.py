@@ -13,6 +13,8 @@ from PIL import Image
 
 from tests.entrypoints.cli.command import PROGRAM, Program, Shell, interrupt
 from tests.support.media import video
+from traffic_storage import ConfigurationError, StorageConfig
+from traffic_storage.entrypoints import base_path
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 
 
@@ -222,6 +224,27 @@ def test_a_folder_that_can_never_be_used_is_a_wrong_setting(
     told = shell(*words, *given, "--base-path", tmp_path / name, code=code).err
     assert code != 7 or "local_base_path: " in told
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_who_only_reads_need_not_be_able_to_make_the_folder(
+    shell: Shell, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the folder needed to read what a server and a bucket have."""
+    monkeypatch.setattr(base_path.os, "access", lambda *_: False)
+    place = ("--base-path", tmp_path / "new" / "base")
+    shell("violations", *place, code=4)
+    shell("store", "--dry-run", evidence, *place, code=7)
+    (tmp_path / "file").touch()
+    away = StorageConfig(
+        local_base_path=tmp_path / "file",
+        db_host="db.example",
+        db_name="evidence",
+        db_user="reader",
+        db_password="x",
+    )
+    base_path.check_base_path(away, make=False, to_write=False)
+    with pytest.raises(ConfigurationError, match="local_base_path"):
+        base_path.check_base_path(away, make=True)
 
 
 @pytest.mark.parametrize(
