@@ -24,6 +24,8 @@ class PillowImages(Images):
 
     `inspect` accepts the `formats`, and `decode` all that are known: what is stored stays readable.
 
+    Pillow is loaded with the first image, in one of these threads.
+
     The processor time of a decoding is bounded: of a JPEG or PNG while it is decoded, of the other
     formats by their number of pixels and parts. A caller that is cancelled ends the decoding of a JPEG
     or PNG.
@@ -40,32 +42,40 @@ class PillowImages(Images):
         self._turns = Turns(max_pixels, threads or len(os.sched_getaffinity(0)))
 
     async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
-        from traffic_storage.adapters.images.pillow.encoding import check_format, encode
-
         dimensions = dimensions_of(image, max_pixels=self._max_pixels)
-        check_format(dimensions, encoding)
         # Copied before the hop: the caller may reuse the array for the next frame.
         held = unchanging(image)
-        return await self._turns.compute(
-            dimensions.width * dimensions.height, lambda: encode(held, dimensions, order, encoding)
-        )
+
+        def encoded() -> EncodedImage:
+            from traffic_storage.adapters.images.pillow.encoding import check_format, encode
+
+            check_format(dimensions, encoding)
+            return encode(held, dimensions, order, encoding)
+
+        return await self._turns.compute(dimensions.width * dimensions.height, encoded)
 
     async def inspect(self, body: Body) -> ImageInfo:
-        from traffic_storage.adapters.images.pillow.decoding import inspect
+        def inspected(turn: Turn) -> ImageInfo:
+            from traffic_storage.adapters.images.pillow.decoding import inspect
 
-        return await self._turns.decode(lambda turn: inspect(body, turn, self._formats))
+            return inspect(body, turn, self._formats)
+
+        return await self._turns.decode(inspected)
 
     async def decode(
         self, data: bytes, order: ChannelOrder, channels: int | None = None
     ) -> DecodedImage:
-        from traffic_storage.adapters.images.pillow.decoding import decode
+        def decoded(turn: Turn) -> DecodedImage:
+            from traffic_storage.adapters.images.pillow.decoding import decode
 
-        return await self._turns.decode(lambda turn: decode(data, order, channels, turn))
+            return decode(data, order, channels, turn)
+
+        return await self._turns.decode(decoded)
 
     async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
-        from traffic_storage.adapters.images.pillow.decoding import decode
-
         def looked_at(turn: Turn) -> T:
+            from traffic_storage.adapters.images.pillow.decoding import decode
+
             return look(decode(data, ChannelOrder.RGB, None, turn).pixels)
 
         return await self._turns.decode(looked_at)
