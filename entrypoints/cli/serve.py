@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from attrs import evolve
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
-from traffic_storage.domain.errors import ConfigurationError, TrafficStorageError
+from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.listening import (
     Tls,
@@ -38,9 +37,6 @@ _BACKLOG = 2048
 _HOST = "127.0.0.1"
 _PORT = 8001
 _HANDSHAKE_SECONDS = 10.0
-_START_FAILED = "lifespan.startup.failed"
-
-logger = logging.getLogger("traffic_storage.http")
 
 
 def serve(
@@ -142,11 +138,12 @@ def run_server(
     """
     from traffic_storage.entrypoints.http import create_storage_app
     from traffic_storage.entrypoints.http.connections import ConnectionLimits, raise_file_limit
+    from traffic_storage.entrypoints.http.lifespan import WatchedStart
     from traffic_storage.entrypoints.http.protocol import StorageProtocol
 
     # Databases, buckets and stored files need files, too.
     most = raise_file_limit() * 2 // 5
-    app = _Started(create_storage_app(settings))
+    app = WatchedStart(create_storage_app(settings))
     server = _Server(
         uvicorn.Config(
             app,
@@ -182,33 +179,6 @@ def run_server(
         listener.close()
     note("stopped")
     return ExitCode.OK
-
-
-class _Started:
-    """The application, which keeps an error of its start: uvicorn would log it with a traceback."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self.failure: TrafficStorageError | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
-
-        async def sent(message: Message) -> None:
-            # The error follows; the message is its traceback.
-            kept = {**message, "message": ""} if message["type"] == _START_FAILED else message
-            await send(kept)
-
-        try:
-            await self._app(scope, receive, sent)
-        except TrafficStorageError as error:
-            self.failure = error
-            raise
-        except Exception:
-            logger.exception("the service can't start")
-            raise
 
 
 class _Server(uvicorn.Server):

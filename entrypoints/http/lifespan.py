@@ -6,10 +6,14 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from traffic_storage.application.runtime import Runtime
+from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.ports.errors import CatalogueUnavailable
+
+_FAILED = "lifespan.startup.failed"
 
 logger = logging.getLogger("traffic_storage.http")
 
@@ -81,3 +85,33 @@ class ServedContainer:
             if self._renew is not None:
                 self._is_closed = True
                 await self.runtime.aclose()
+
+
+class WatchedStart:
+    """An application that keeps an error of its start, which a server would log with a traceback.
+
+    `failure` is that error; an error of another class is logged.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failure: TrafficStorageError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request or the lifespan on."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def sent(message: Message) -> None:
+            # The error follows; the message is its traceback.
+            await send({**message, "message": ""} if message["type"] == _FAILED else message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except TrafficStorageError as error:
+            self.failure = error
+            raise
+        except Exception:
+            logger.exception("the service can't start")
+            raise

@@ -141,7 +141,11 @@ class UploadImage:
         ingest = self._ingest
         async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
             key = _Key.of(request, form.texts)
-            with renamed({"image": "file", **_TIME_OF_LABELS}), _by_key(key):
+            with (
+                renamed({"image": "file", **_TIME_OF_LABELS}),
+                _hiding_others(request.principal),
+                _by_key(key),
+            ):
                 fields, problems = read_fields(ImageForm, form.given)
                 file_id = _wanted_id(fields.file_id, key, "image")
                 attributes = attributes_of(fields, problems, request.principal, file_id)
@@ -174,7 +178,11 @@ class UploadVideo:
         ingest = self._ingest
         async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
             key = _Key.of(request, form.texts)
-            with renamed({"video": "file", **_TIME_OF_LABELS}), _by_key(key):
+            with (
+                renamed({"video": "file", **_TIME_OF_LABELS}),
+                _hiding_others(request.principal),
+                _by_key(key),
+            ):
                 fields, problems = read_fields(VideoForm, form.given)
                 seconds = fields.duration_seconds
                 file_id = _wanted_id(fields.file_id, key, "video")
@@ -215,7 +223,7 @@ class UploadMetadata:
         key = _Key.of(request, texts)
         if not is_json(request):
             raise UnsupportedRequest.of("Content-Type", "is not application/json", "send JSON")
-        with renamed(_TIME_OF_LABELS), _by_key(key):
+        with renamed(_TIME_OF_LABELS), _hiding_others(request.principal), _by_key(key):
             fields, problems = read_fields(UploadFields, texts, "query")
             file_id = _wanted_id(fields.file_id, key, "metadata")
             attributes = attributes_of(fields, problems, request.principal, file_id)
@@ -251,7 +259,8 @@ class PutContent:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AsgiRequest(scope, receive, send)
         texts = request.query_fields()
-        with renamed({"image": "body", "video": "body", **_TIME_OF_LABELS}):
+        names = {"image": "body", "video": "body", **_TIME_OF_LABELS}
+        with renamed(names), _hiding_others(request.principal):
             fields, problems = read_fields(ContentQuery, texts, "query")
             file_id = new_file_id(request.path_value("file_id"))
             attributes = attributes_of(fields, problems, request.principal, file_id)
@@ -316,10 +325,12 @@ class CreateViolation:
             body = await read_json(request, self._ingest.pace)
             fields, problems = read_fields(ViolationFields, body, "record")
             record = record_of(fields, problems, request.principal)
-            await self._store(request, record, AsyncExitStack(), historic=bool(fields.historic))
+            with _hiding_others(request.principal):
+                await self._store(request, record, AsyncExitStack(), historic=bool(fields.historic))
             return
         async with read_form(request, self._shape, self._ingest.spool, self._ingest.pace) as form:
-            with renamed({"image": "image_file", "video": "video_file"}):
+            names = {"image": "image_file", "video": "video_file"}
+            with renamed(names), _hiding_others(request.principal):
                 refuse_lost_files(form)
                 described, problems = read_fields(ViolationForm, form.given)
                 record = record_of(described, problems, request.principal)
@@ -462,6 +473,21 @@ def _by_key(key: _Key | None) -> Iterator[None]:
         if key is None:
             raise
         raise KeyReused(key.text, error.difference, error.cause) from error
+
+
+@contextmanager
+def _hiding_others(principal: Principal) -> Iterator[None]:
+    """Leave out of a Conflict what is stored, for a principal that is bound to devices.
+
+    The file or violation of that id may be of another device.
+    """
+    try:
+        yield
+    except Conflict as error:
+        if isinstance(error, KeyReused) or error.cause == "deletion" or not principal.devices:
+            raise
+        hidden = "a key that is bound to devices is not told which"
+        raise Conflict(error.what, error.identifier, hidden, cause=error.cause) from error
 
 
 def _refuse_other_labels(
