@@ -230,7 +230,7 @@ def test_who_only_reads_need_not_be_able_to_make_the_folder(
     shell: Shell, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is the folder needed to read what a server and a bucket have."""
-    monkeypatch.setattr(base_path.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     place = ("--base-path", tmp_path / "new" / "base")
     shell("violations", *place, code=4)
     shell("store", "--dry-run", evidence, *place, code=7)
