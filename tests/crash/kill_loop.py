@@ -35,8 +35,8 @@ from attrs import Factory, define
 from tests.crash import writer
 from tests.crash.audit import gather, look_up, remains
 from tests.crash.later import AN_HOUR, LaterClock, put_forward
-from tests.crash.lifecycle import settings_of_jobs
-from tests.crash.points.place import resume, rewind
+from tests.crash.lifecycle import WHY, settings_of_jobs
+from tests.crash.points.place import query, resume, rewind
 from tests.support.media import video
 from tests.support.servers import PostgresServer, RedisServer, S3Server
 from tests.support.setups import on_bucket, on_database, on_redis
@@ -64,6 +64,10 @@ STALE = "make a new plan"
 """What the job of a plan ends with that was made before other rules were entered."""
 KILLED = "did not renew its lease"
 """What a job ends with that was running at each of too many kills."""
+_HELD_BUT_DELETED = (
+    "SELECT file.file_id FROM file JOIN hold ON hold.file_id = file.file_id "
+    "WHERE file.state = 'tombstoned' AND hold.released_at IS NULL"
+)
 ARRIVAL_SECONDS = 1.0
 """Until a server has done what it had already got of a process that was killed then."""
 PATIENCE_SECONDS = 60.0
@@ -273,6 +277,9 @@ class KillLoop:
                 with suppress(WrongState):
                     await service.retry_job(job["job_id"])
         await resume(self._settings, container, slots=SLOTS)
+        # The writer did not come to it: a held file that was deleted before waits for a decision.
+        for (name,) in await query(self._settings, _HELD_BUT_DELETED):
+            await service.undelete_file(name, WHY)
         # A copy of what can still be brought back waits until that is purged.
         clock = container.clock()
         assert isinstance(clock, LaterClock)
