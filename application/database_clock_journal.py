@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from traffic_storage.domain.identifiers import AttemptId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
@@ -13,6 +13,11 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 _MOST_SECONDS = 60.0
 """How long a reading of the database's clock is carried on by the monotonic clock of this host."""
+_MOST_APART = timedelta(seconds=1)
+"""By how much this host's clock and its monotonic one may differ in progress since the reading.
+
+They do if the clock was set, or if the host was suspended: the monotonic clock stands still then.
+"""
 
 
 class DatabaseClockJournal(IngestJournal):
@@ -25,7 +30,7 @@ class DatabaseClockJournal(IngestJournal):
     def __init__(self, repo: RecordRepo, clock: Clock) -> None:
         self._repo = repo
         self._clock = clock
-        self._reading: tuple[datetime, float] | None = None
+        self._reading: _Reading | None = None
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         ahead = await self._ahead()
@@ -40,16 +45,32 @@ class DatabaseClockJournal(IngestJournal):
         await self._repo.forget(attempt)
 
     async def _ahead(self) -> timedelta:
-        """Return how far the database's clock is ahead of this host's.
+        """Return how far the database's clock is ahead of this host's."""
+        if self._reading is None or not self._reading.holds(self._clock):
+            self._reading = await self._read()
+        return self._reading.ahead
 
-        Carried on by the monotonic clock, so that a clock that is set meanwhile counts at once.
-        """
+    async def _read(self) -> "_Reading":
         before = self._clock.monotonic()
-        if self._reading is None or before - self._reading[1] > _MOST_SECONDS:
-            there = await self._repo.database_time()
-            self._reading = there, (before + self._clock.monotonic()) / 2
-        there, then = self._reading
-        return there + timedelta(seconds=self._clock.monotonic() - then) - self._clock.now()
+        there = await self._repo.database_time()
+        # Taken in the middle of the call; the host's clock is read at its end.
+        end, here = self._clock.monotonic(), self._clock.now()
+        return _Reading(there + timedelta(seconds=(end - before) / 2) - here, here, end)
+
+
+@frozen
+class _Reading:
+    """How far the database's clock was ahead, and when by both clocks of this host."""
+
+    ahead: timedelta
+    here: datetime
+    monotonic: float
+
+    def holds(self, clock: Clock) -> bool:
+        """Return whether the clocks have gone on evenly since, for not too long."""
+        passed = clock.monotonic() - self.monotonic
+        apart = clock.now() - self.here - timedelta(seconds=passed)
+        return passed <= _MOST_SECONDS and abs(apart) <= _MOST_APART
 
 
 def _moved(attempt: Attempt, by: timedelta) -> Attempt:

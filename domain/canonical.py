@@ -19,7 +19,9 @@ Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Js
 
 MAX_JSON_DEPTH = 64
 _SHOWN_KEY = 40
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# To the end of the document if it is not closed. Possessive, so that the time is linear, and the
+# memory does not grow with a text.
+_TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 def canonical_json(value: Json, field: str = "metadata") -> bytes:
@@ -111,7 +113,7 @@ def _has_more(text: bytes | str, most: int) -> bool:
     The number of values is at most by one larger.
     """
     whole = text.decode(errors="replace") if isinstance(text, bytes) else text
-    return _marks(whole) > most and _marks(_STRING.sub("", whole)) > most
+    return _marks(whole) > most and _marks(_TEXT.sub("", whole)) > most
 
 
 def _marks(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -87,6 +87,29 @@ async def test_a_clock_that_is_set_while_the_service_runs_counts_at_once(
         clocks[1].pass_time(TWELVE)
         await begun(here, LASTS)
         assert await there.recover()() == 0
+
+
+async def test_a_host_that_was_suspended_reads_the_clock_of_the_database_anew(
+    no_leaks: None,
+    catalogue_database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with host(tmp_path, catalogue_database, timedelta()) as here:
+        await begun(here, LASTS)
+        repo, clock = here._record_repo(), here.clock()
+        read = repo.database_time
+
+        async def later() -> datetime:
+            return await read() + TWELVE
+
+        # Both clocks have gone on, and the monotonic one has not.
+        monkeypatch.setattr(repo, "database_time", later)
+        assert isinstance(clock, LaterClock)
+        clock.pass_time(TWELVE)
+        attempt, _ = await begun(here, LASTS)
+        condemned = await repo.condemn(await later() + LASTS / 2)
+        assert attempt.attempt_id not in {one.attempt_id for one in condemned}
 
 
 async def test_a_caller_gets_deadlines_of_its_own_clock(

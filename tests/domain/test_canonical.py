@@ -227,3 +227,16 @@ def test_the_values_of_a_text_are_limited(text: str, values: int) -> None:
 def test_a_text_with_too_many_values_is_not_parsed() -> None:
     with pytest.raises(InvalidInput, match="has more than 1000 values"):
         parse_json_object('{"a": [' + "[" * 100_000, "field", 1000)
+
+
+@pytest.mark.timeout(60)
+def test_values_are_counted_in_a_time_that_grows_with_the_text() -> None:
+    # Of a text that is not closed, each escape could be the begin of another try.
+    not_closed = "{" + 2000 * "," + '"' + 1_000_000 * '\\"'
+    with pytest.raises(InvalidInput, match="has more than 1000 values"):
+        parse_json(not_closed, "field", 1000)
+
+
+def test_commas_in_a_long_text_are_no_values() -> None:
+    text = json.dumps({"table": 100_000 * 'a,"b"\\,'})
+    assert parse_json(text, "field", 1000) == json.loads(text)

@@ -308,7 +308,13 @@ class _Reader:
     def _copy(self, copying: _Copying) -> Path:
         connection = self._connection()
         connection.set_progress_handler(None, 0)
-        return sqlite_backup.copied(connection, self._path, copying.folder)
+        copy = sqlite_backup.copied(connection, self._path, copying.folder)
+        try:
+            self._check_unwritten()
+        except CatalogueUnavailable:
+            copy.unlink(missing_ok=True)
+            raise
+        return copy
 
     def _read(self, reading: _Reading) -> Sequence[Row]:
         connection = self._connection()
@@ -317,11 +323,14 @@ class _Reader:
         rows: list[Row] = []
         for args in reading.executions:
             rows += connection.execute(reading.text.sql, reading.text.arrange(args)).fetchall()
+        self._check_unwritten()
+        return rows
+
+    def _check_unwritten(self) -> None:
         if self._file.was_written:
             raise CatalogueUnavailable(
                 f"the catalogue {self._path} was written to while it was read", remedy="try again"
             )
-        return rows
 
     def _connection(self) -> sqlite3.Connection:
         connection = self._file.connection()
