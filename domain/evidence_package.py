@@ -58,25 +58,33 @@ class Completeness:
     Attributes:
         chosen: the profiles; None: no completeness was checked.
         found: the result for each violation, by its id.
+        deleted: the images and videos of violations that were deleted, by the violation's id: they
+            are missing whatever the profiles demand.
     """
 
     chosen: ChosenProfiles | None = None
     found: Mapping[str, Exportability] = field(factory=dict)
+    deleted: Mapping[str, Sequence[Finding]] = field(factory=dict)
 
     @property
     def missing(self) -> Iterator[tuple[str, Finding]]:
         """The id of a violation and what it lacks, for each missing item."""
+        for violation_id, findings in self.deleted.items():
+            for finding in findings:
+                yield violation_id, finding
         for violation_id, result in self.found.items():
             for finding in result.missing:
                 yield violation_id, finding
 
     @property
     def complete(self) -> bool | None:
-        """Whether nothing is missing; None if no completeness was checked."""
-        return None if self.chosen is None else not any(self.missing)
+        """Whether nothing is missing; None if nothing is, but no completeness was checked."""
+        if any(self.missing):
+            return False
+        return None if self.chosen is None else True
 
     def refuse_incomplete(self) -> None:
-        """Do nothing if nothing is missing, or no completeness was checked.
+        """Do nothing if nothing is missing.
 
         Raises:
             IncompleteEvidence: something is missing; the error names each item.
@@ -90,30 +98,34 @@ class Completeness:
 
     def as_json(self) -> dict[str, Json]:
         """Return the entry in the manifest: whether it was checked, by what, and what is missing."""
+        missing: list[Json] = [
+            {
+                "violation_id": violation_id,
+                "kind": found.kind,
+                "field": found.field,
+                "message": found.message,
+            }
+            for violation_id, found in self.missing
+        ]
         if self.chosen is None:
-            return {"checked": False}
+            found = {"complete": False, "missing": missing} if missing else {}
+            return {"checked": False, **found}
         return {
             "checked": True,
             "complete": self.complete,
             "profiles": [json_of(profile) for profile in self.chosen.profiles],
-            "missing": [
-                {
-                    "violation_id": violation_id,
-                    "kind": found.kind,
-                    "field": found.field,
-                    "message": found.message,
-                }
-                for violation_id, found in self.missing
-            ],
+            "missing": missing,
         }
 
 
 def completeness_of(
-    found: Iterable[tuple[StoredViolation, Iterable[StoredFile]]], chosen: ChosenProfiles | None
+    found: Iterable[tuple[StoredViolation, Iterable[StoredFile]]],
+    chosen: ChosenProfiles | None,
+    deleted: Mapping[str, Sequence[Finding]],
 ) -> Completeness:
     """Compare violations with profiles, by the files that are given with each."""
     if chosen is None:
-        return Completeness()
+        return Completeness(deleted=deleted)
     results: dict[str, Exportability] = {
         violation.violation_id: chosen.judge(
             violation.record.as_given(),
@@ -122,7 +134,7 @@ def completeness_of(
         )
         for violation, files in found
     }
-    return Completeness(chosen, results)
+    return Completeness(chosen, results, deleted)
 
 
 def member_of(path: str, data: bytes) -> Member:

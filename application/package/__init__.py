@@ -3,7 +3,7 @@
 Every file is handed out as evidence (`ProduceEvidence`): a copy in a durable store is verified, the
 production is recorded, and each part is verified again while it is read. The digests of the manifest
 are those of the catalogue, and no byte that contradicts them is handed out; so the SHA-256 of the
-manifest is known before the first byte. If completeness profiles are chosen, a violation that lacks
+manifest is known before the first byte. An image or video that was deleted is missing. If completeness profiles are chosen, a violation that lacks
 what its profile demands is refused, or what it lacks is said in the manifest and on the page. The media are stored without compression, byte for byte,
 and nothing larger than a chunk is in memory.
 """
@@ -36,9 +36,10 @@ from traffic_storage.domain.evidence_package import (
     record_json,
     sums_text,
 )
-from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.profiles import CompletenessProfile, Profiles
+from traffic_storage.domain.quality.assessment import Finding, error
 from traffic_storage.domain.query import Cursor
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.clock import Clock
@@ -77,6 +78,8 @@ class MakePackage:
     ) -> "OpenPackage":
         """Look up the violations and their available files, and make the manifest.
 
+        An image or video of a violation that was deleted is missing, with or without a profile.
+
         `profile` names the completeness profiles that they must meet, as in `Profiles.named`; None
         means the setting `evidence_profile`. Without a profile, no completeness is checked, and the
         package says so. With `allow_incomplete`, what is missing is said in the package instead.
@@ -84,14 +87,16 @@ class MakePackage:
         Raises:
             InvalidInput: an id is malformed, or there are none or more than 1,000 of them, or no
                 profile has this name.
-            IncompleteEvidence: a violation lacks what its profile demands.
+            IncompleteEvidence: a violation lacks what its profile demands, or its image or video
+                was deleted.
             NotFound: one of them is unknown, or of a device that the principal may not access.
             Deleted: one of them was deleted.
             CatalogueUnavailable: the database can't be reached.
         """
         ids, chosen = chosen_ids(violation_ids), self._profiles.named(profile)
         found = [await self._violation(one, principal) for one in ids]
-        completeness = completeness_of(found, chosen)
+        deleted = {each.violation_id: await self._deleted(each, files) for each, files in found}
+        completeness = completeness_of(found, chosen, deleted)
         if not allow_incomplete:
             completeness.refuse_incomplete()
         return self._package(found, ids, completeness, self._clock.now(), principal.name)
@@ -136,6 +141,23 @@ class MakePackage:
             if after is None:
                 visible = [one for one in files if principal.may_access(one.device_id)]
                 return found.violation, visible
+
+    async def _deleted(
+        self, violation: StoredViolation, files: Sequence[StoredFile]
+    ) -> Sequence[Finding]:
+        """Return which of the image and the video of a violation was deleted, when and why."""
+        found = {file.file_id for file in files}
+        own = {FileKind.IMAGE: violation.image_file_id, FileKind.VIDEO: violation.video_file_id}
+        findings = []
+        for kind, file_id in own.items():
+            if file_id is None or file_id in found:
+                continue
+            try:
+                await self._find.file(file_id)
+            except NotFound as gone:
+                remedy = f"{gone.remedy}; allow_incomplete packs the others"
+                findings.append(error("deleted_file", f"files.{kind}", gone.message, remedy))
+        return findings
 
 
 @frozen

@@ -77,12 +77,15 @@ def _completeness(found: Completeness) -> str:
     """Return the section that says what was demanded of the violations, and what they lack."""
     title = "<h2>Completeness</h2>\n"
     if found.chosen is None:
-        return (
-            f"{title}<p>No completeness was checked: nobody named a profile of what the evidence of "
+        demanded = (
+            "<p>No completeness was checked: nobody named a profile of what the evidence of "
             "such violations must have.</p>\n"
         )
-    profiles = "".join(_profile(one) for one in found.chosen.profiles)
-    demanded = f"<p>Checked by these profiles, which are in <code>manifest.json</code>:</p>\n<ul>{profiles}</ul>\n"
+    else:
+        profiles = "".join(_profile(one) for one in found.chosen.profiles)
+        demanded = f"<p>Checked by these profiles, which are in <code>manifest.json</code>:</p>\n<ul>{profiles}</ul>\n"
+    if found.complete is None:
+        return f"{title}{demanded}"
     if found.complete:
         return f"{title}{demanded}<p>Nothing that they demand is missing.</p>\n"
     rows = "".join(

@@ -148,7 +148,12 @@ def say_file(file: StoredFileView, zone: ZoneInfo) -> None:
 
 
 def _violation_row(view: ViolationView, zone: ZoneInfo) -> tuple[str, ...]:
-    files = [name for name in ("image", "video") if view[f"{name}_path"]]  # type: ignore[literal-required]
+    states = {"image": view["image_state"], "video": view["video_state"]}
+    files = [
+        name if state == "available" else f"{name} (deleted)"
+        for name, state in states.items()
+        if state is not None
+    ]
     return (
         _in(zone, view["timestamp"]),
         view["violation_id"],

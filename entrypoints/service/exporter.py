@@ -128,7 +128,8 @@ class DataExporter:
                 page say what is missing.
 
         Raises:
-            IncompleteEvidence: a violation does not meet its profile; each missing item is named.
+            IncompleteEvidence: a violation does not meet its profile, or its image or video was
+                deleted; each missing item is named.
             NotFound: there is no such violation.
             Deleted: a violation was deleted.
             NoGoodReplica: every copy of a file is corrupt or missing.
