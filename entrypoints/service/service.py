@@ -925,12 +925,17 @@ class BlockingStorageService:
         For the other classes: `storage.run(DataAnalyzer(storage.service).analyze_data_quality())`.
 
         Raises:
-            RuntimeError: the service is closed, or this is the thread of its loop.
+            RuntimeError: the service is closed, also while this waits; it was made by another
+                process, before a fork; or this is the thread of its loop.
         """
         return self._loop.run(coroutine)
 
     def close(self) -> None:
-        """Wait for running writes, then free all resources. The service can't be used afterwards."""
+        """Wait for running writes, then free all resources. The service can't be used afterwards.
+
+        A call of another thread that waits for something else, as for the bytes of a slow reader,
+        ends with `RuntimeError`. In a process that was forked this has no effect.
+        """
         self._loop.close(self.service.aclose())
 
     def open_file(self, file_id: str, *, evidence: bool = False) -> BlockingFileStream:

@@ -5,10 +5,11 @@ import inspect
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,15 @@ def _work(storage: BlockingStorageService) -> None:
     np.testing.assert_array_equal(image, FRAME)
     with pytest.raises(NotFound):
         storage.get_file("V002~image")
+
+
+def _error(call: Callable[..., object], *args: object) -> BaseException | None:
+    """Return what a call raises, None if it returns."""
+    try:
+        call(*args)
+    except BaseException as error:  # noqa: BLE001 - the test looks at it
+        return error
+    return None
 
 
 def test_a_script_needs_no_await(storage: BlockingStorageService) -> None:
@@ -107,6 +117,99 @@ def test_what_is_closed_is_told(tmp_path: Path, no_leaks: None) -> None:
         storage.get_file("M")
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_closing_ends_the_calls_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, interrupted: bool
+) -> None:
+    storage = StorageService.sync(StorageConfig(local_base_path=tmp_path))
+    waiting = threading.Event()
+
+    async def endless() -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    # A daemon, so that a call that never ends fails this test only.
+    errors: SimpleQueue[BaseException | None] = SimpleQueue()
+    threading.Thread(target=lambda: errors.put(_error(storage.run, endless())), daemon=True).start()
+    assert waiting.wait(60)
+    if interrupted:
+        _interrupt(monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            storage.close()
+    else:
+        storage.close()
+    error = errors.get(timeout=20)
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "the service is closed: make a new one"
+
+
+def test_closing_ends_a_store_from_a_slow_reader(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = StorageService.sync(StorageConfig(local_base_path=tmp_path))
+    reading, ended = threading.Event(), threading.Event()
+
+    class Slow:
+        """Gives its bytes only once the call that reads them has ended."""
+
+        def read(self, _size: int) -> bytes:
+            reading.set()
+            ended.wait(20)
+            return media.encoded()
+
+    def store() -> BaseException | None:
+        try:
+            return _error(storage.store_image, Slow(), "I")
+        finally:
+            ended.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        stored = threads.submit(store)
+        assert reading.wait(60)
+        storage.close()
+    assert str(stored.result()) == "the service is closed: make a new one"
+    assert not caplog.records
+    with StorageService.sync(StorageConfig(local_base_path=tmp_path)) as storage:
+        assert storage.find_files().items == ()
+
+
+def test_chunks_of_a_closed_service_may_be_closed(storage: BlockingStorageService) -> None:
+    storage.store_video_segment(media.video("mp4"), "S1")
+    stream = storage.open_file("S1")
+    chunks = stream.chunks()
+    next(chunks)
+    storage.close()
+    chunks.close()
+    with pytest.raises(RuntimeError, match="the service is closed"):
+        next(stream.chunks())
+
+
+def test_a_forked_process_is_told_to_make_its_own(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from traffic_storage import *\n"
+        "with StorageService.sync(StorageConfig(local_base_path=sys.argv[1])) as storage:\n"
+        "    storage.store_metadata({}, 'M')\n"
+        "    if not (child := os.fork()):\n"
+        "        signal.alarm(20)\n"
+        "        try:\n"
+        "            storage.find_files()\n"
+        "        except RuntimeError as error:\n"
+        "            print(error, flush=True)\n"
+        "        storage.close()\n"
+        "        os._exit(0)\n"
+        "    print(os.waitpid(child, 0)[1], storage.get_file('M')['file_id'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    told = "the service belongs to another process: make one in each process, after the fork\n"
+    assert (done.stdout, done.stderr) == (f"{told}0 M\n", "")
+
+
 def test_a_start_that_fails_leaves_no_thread(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     before = set(threading.enumerate())
@@ -126,6 +229,28 @@ def test_its_own_thread_can_not_wait_for_itself(storage: BlockingStorageService)
         storage.run(inside())
 
 
+class Interrupted:
+    """A future whose waiting is interrupted once its coroutine runs."""
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+
+    def result(self) -> None:
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._future, name)
+
+
+def _interrupt(patched: pytest.MonkeyPatch) -> None:
+    submit = asyncio.run_coroutine_threadsafe
+    patched.setattr(
+        asyncio,
+        "run_coroutine_threadsafe",
+        lambda coroutine, loop: Interrupted(submit(coroutine, loop)),
+    )
+
+
 def test_an_interrupt_cancels_the_call(
     storage: BlockingStorageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,25 +262,8 @@ def test_an_interrupt_cancels_the_call(
         finally:
             ended.set()
 
-    class Interrupted:
-        """A future whose waiting is interrupted once its coroutine runs."""
-
-        def __init__(self, future: Any) -> None:
-            self._future = future
-
-        def result(self) -> None:
-            raise KeyboardInterrupt
-
-        def cancel(self) -> None:
-            self._future.cancel()
-
-    submit = asyncio.run_coroutine_threadsafe
     with monkeypatch.context() as patched:
-        patched.setattr(
-            asyncio,
-            "run_coroutine_threadsafe",
-            lambda coroutine, loop: Interrupted(submit(coroutine, loop)),
-        )
+        _interrupt(patched)
         with pytest.raises(KeyboardInterrupt):
             storage.run(endless())
     assert storage.find_files().items == ()
