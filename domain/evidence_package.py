@@ -108,7 +108,7 @@ class Completeness:
             for violation_id, found in self.missing
         ]
         if self.chosen is None:
-            found = {"complete": False, "missing": missing} if missing else {}
+            found: dict[str, Json] = {"complete": False, "missing": missing} if missing else {}
             return {"checked": False, **found}
         return {
             "checked": True,

@@ -95,7 +95,9 @@ class MakePackage:
         """
         ids, chosen = chosen_ids(violation_ids), self._profiles.named(profile)
         found = [await self._violation(one, principal) for one in ids]
-        deleted = {each.violation_id: await self._deleted(each, files) for each, files in found}
+        deleted: dict[str, Sequence[Finding]] = {
+            each.violation_id: await self._deleted(each, files) for each, files in found
+        }
         completeness = completeness_of(found, chosen, deleted)
         if not allow_incomplete:
             completeness.refuse_incomplete()
