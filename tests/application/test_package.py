@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import html
 import io
 import json
 import subprocess
 import sys
 import zipfile
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.application.rig import Rig, Service, film, picture, violation_record
+from traffic_storage.application.export import Exported
 from traffic_storage.domain.deletion import Deleted
+from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import (
     IncompleteEvidence,
     InvalidInput,
@@ -29,6 +32,7 @@ from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.principal import Principal
 from traffic_storage.entrypoints import package_verifier as verifier
+from traffic_storage.entrypoints.export_views import package_view
 
 EVERYBODY = Principal("operator")
 MEDIA = film(1, 3000)
@@ -300,6 +304,53 @@ async def test_a_violation_that_does_not_meet_its_profile_is_refused(tmp_path: P
         assert "Nothing that they demand is missing" in page
         with pytest.raises(IncompleteEvidence, match="for which no profile is chosen"):
             await packed(service, "V:1", profile="example-de-red-light")
+
+
+@pytest.mark.parametrize(
+    ("role", "state"),
+    [("image", "tombstoned"), ("video", "tombstoned"), ("image", "purging"), ("image", "purged")],
+)
+@pytest.mark.parametrize("profile", [None, "own-speed"])
+async def test_deleted_media_are_missing_with_time_and_reason(
+    tmp_path: Path, role: str, state: str, profile: str | None
+) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(PROFILES)
+    grace = 0 if state == "purging" else 7
+    rig = Rig(profiles_file=profiles, deletion_grace_days=grace)
+    async with rig.running() as service:
+        await fill(service)
+        file_id = FileId(f"V:1~{role}")
+        at = rig.clock.now()
+        delete = service.container.delete_files()
+        if state == "purging":
+            rig.local.go_down()
+        await delete.file(file_id, "<wrong car>", "clerk", override=True)
+        rig.local.come_back()
+        if state == "purged":
+            rig.clock.advance(timedelta(days=grace))
+            at = rig.clock.now()
+            await service.container.purge().due()
+        with pytest.raises(IncompleteEvidence, match=f"{file_id}' is {state}") as refused:
+            await packed(service, "V_1", "V:1", profile=profile)
+        assert refused.value.problems[0].field == f"V:1.files.{role}"
+        package = await service.container.make_package().open(
+            ("V_1", "V:1"), EVERYBODY, profile=profile, allow_incomplete=True
+        )
+        data, digest = await packed(service, "V_1", "V:1", profile=profile, allow_incomplete=True)
+    said = f"the file '{file_id}' is {state} since {at.isoformat()}: <wrong car>"
+    view = package_view(Exported("evidence.zip", 0, len(data), sha256_of(data)), package)
+    assert (view["complete"], view["missing"][0]) == (False, f"V:1.files.{role}: {said}")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert findings(members, digest) == []
+    found = json.loads(members["manifest.json"])["completeness"]
+    assert (found["checked"], found["complete"]) == (profile is not None, False)
+    assert found["missing"][0]["message"] == said
+    page = members["README.html"].decode()
+    assert html.escape(said) in page
+    assert "This package is incomplete" in page
+    assert ("No completeness was checked" in page) == (profile is None)
 
 
 async def test_an_incomplete_package_says_what_is_missing() -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.entrypoints.cli.command import PROGRAM, Shell
+from tests.entrypoints.cli.test_violations_stats import with_image
 from traffic_storage import StorageConfig, StorageService, ViolationRecord
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 
@@ -135,6 +136,19 @@ def test_incomplete_evidence_is_packed_only_when_it_is_asked_for(stored: Shell) 
     assert "V0.camera_info.certificate: is not given" in done["missing"]
     told = stored(*command, "--allow-incomplete", "--force")
     assert "INCOMPLETE: V0.camera_info.certificate: is not given" in told.err
+
+
+def test_a_package_names_a_deleted_image(shell: Shell) -> None:
+    with_image(shell)
+    target = shell.home / "evidence.zip"
+    command = ("export", "package", "V000", "-o", target)
+    shell("delete", "V000~image", "wrong car", "--override", "--yes")
+    refused = shell(*command, code=ExitCode.REFUSED).err
+    assert "wrong car" in refused
+    assert "allow_incomplete packs the others" in refused
+    assert not target.exists()
+    told = shell(*command, "--allow-incomplete").err
+    assert "INCOMPLETE: V000.files.image: the file 'V000~image' is tombstoned since" in told
 
 
 def test_a_terminal_gets_no_binary_table(stored: Shell) -> None:

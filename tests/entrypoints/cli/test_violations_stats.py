@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.application.rig import picture
 from tests.entrypoints.cli.command import Shell
 from traffic_storage import StorageConfig, StorageService, ViolationRecord
 
@@ -37,6 +38,16 @@ def stored(shell: Shell) -> Shell:
 
     asyncio.run(fill())
     return shell
+
+
+def with_image(shell: Shell) -> None:
+    """Store V000 with an image."""
+
+    async def fill() -> None:
+        async with StorageService(StorageConfig(local_base_path=shell.base)) as storage:
+            await storage.store_violation_evidence(record(0), picture())
+
+    asyncio.run(fill())
 
 
 def ids(shell: Shell, *arguments: str) -> list[str]:
@@ -109,6 +120,13 @@ def test_all_of_them_come_page_by_page(stored: Shell, monkeypatch: pytest.Monkey
     lines = stored("violations", "--all").out.splitlines()
 
     assert [line.split()[1] for line in lines[1:]] == [f"V{n:03}" for n in reversed(range(7))]
+
+
+def test_a_deleted_image_is_shown_as_deleted(shell: Shell) -> None:
+    with_image(shell)
+    assert shell("violations").out.rstrip().endswith(" image")
+    shell("delete", "V000~image", "wrong car", "--override", "--yes")
+    assert shell("violations").out.rstrip().endswith(" image (deleted)")
 
 
 def test_people_get_a_table(stored: Shell) -> None:
