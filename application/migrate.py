@@ -23,7 +23,11 @@ from attrs import frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.migrate_decisions import MigrateDecisions
-from traffic_storage.application.migration_reads import files_of_page, files_without_violation
+from traffic_storage.application.migration_reads import (
+    files_of_page,
+    files_to_undelete,
+    files_without_violation,
+)
 from traffic_storage.application.migration_sides import (
     NO_LIMITS,
     Migrated,
@@ -109,6 +113,8 @@ class Migrate:
         found = Migrated(migration, dry_run)
         left, is_all = await files_without_violation(self._source.catalogue, start, end)
         found.without_violation, found.without_violation_at_least = left, not is_all
+        left, is_all = await files_to_undelete(self._source, start, end)
+        found.can_be_undeleted, found.can_be_undeleted_at_least = left, not is_all
         cursor = None
         if not dry_run:
             cursor = await self._target.migrations.migration_cursor(migration)

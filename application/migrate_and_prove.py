@@ -93,6 +93,12 @@ class MigrateAndProve:
                 "are not brought",
                 left,
             )
+        if left := done.migrated.can_be_undeleted:
+            logger.warning(
+                "the source is sealed although %d deleted files of the range, which could still be "
+                "undeleted, are not brought",
+                left,
+            )
         was = await self._source.sealing.current()
         migration, first = done.migrated.migration, done.reconciliation
         seal = await self._source.sealing.seal(

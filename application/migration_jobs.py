@@ -136,6 +136,8 @@ def _in_words(done: ProvenMigration) -> str:
     words = [f"{migrated.records} violations, {migrated.files} files brought"]
     if migrated.failed:
         words.append(f"{migrated.failed} failed, as the log tells")
+    if migrated.can_be_undeleted:
+        words.append(f"{migrated.can_be_undeleted} deleted, can still be undeleted, not brought")
     if found is not None:
         how = "by all bytes" if found.reread else "by the rows"
         result = "equal" if found.is_equal else f"{found.different} differences"

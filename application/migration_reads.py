@@ -9,7 +9,7 @@ from traffic_storage.application.migration_sides import MigrationSource
 from traffic_storage.domain.files import FileState, StoredFile
 from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.migration import MigrationId
-from traffic_storage.domain.query import MAX_LIMIT, FilesQuery
+from traffic_storage.domain.query import MAX_LIMIT, FilesQuery, Page
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.ports.catalogue import Catalogue
 
@@ -41,14 +41,45 @@ async def files_without_violation(
 
     Looks at the newest `most` files of the range, page by page; if there are more, it is not all.
     """
-    found = looked_at = 0
-    query = FilesQuery(start_time=start, end_time=end, limit=min(most, MAX_LIMIT))
+    found, is_all = 0, True
+    query = FilesQuery(start_time=start, end_time=end)
+    async for page in _pages(catalogue, query, most):
+        found += sum(file.violation_id is None for file in page.items)
+        is_all = page.next is None
+    return found, is_all
+
+
+async def files_to_undelete(
+    source: MigrationSource, start: datetime, end: datetime, most: int = MOST_LOOKED_AT
+) -> tuple[int, bool]:
+    """Return how many deleted files of a range can still be undeleted, and if it is all.
+
+    Those of a violation count by its time, others by their receipt. Looks at the newest `most`
+    files in this state, page by page; if there are more, it is not all.
+    """
+    found, is_all = 0, True
+    query = FilesQuery(state=FileState.TOMBSTONED)
+    async for page in _pages(source.catalogue, query, most):
+        violations = await _violations_of(source, page.items)
+        for file in page.items:
+            violation = _violation_of(file, violations)
+            found += start <= (violation.occurred_at if violation else file.created_at) < end
+        is_all = page.next is None
+    return found, is_all
+
+
+async def _pages(
+    catalogue: Catalogue, query: FilesQuery, most: int
+) -> AsyncIterator[Page[StoredFile]]:
+    """Yield the pages of a query, until `most` files were looked at."""
+    query = evolve(query, limit=min(most, MAX_LIMIT))
+    looked_at = 0
     while True:
         page = await catalogue.files(query)
-        found += sum(file.violation_id is None for file in page.items)
+        yield page
         looked_at += len(page.items)
         if page.next is None or looked_at >= most:
-            return found, page.next is None
+            return
         query = evolve(query, after=page.next)
 
 
@@ -72,8 +103,7 @@ async def purged_files(
     query: FilesQuery | None = FilesQuery(state=FileState.PURGED, limit=MAX_LIMIT)
     while query is not None:
         page = await source.catalogue.files(query)
-        names = {file.violation_id for file in page.items if file.violation_id is not None}
-        violations = await source.rows.violations_by_id(names)
+        violations = await _violations_of(source, page.items)
         yield [
             (file, violation)
             for file in page.items
@@ -81,6 +111,13 @@ async def purged_files(
             and migration.start <= violation.occurred_at < migration.end
         ]
         query = evolve(query, after=page.next) if page.next else None
+
+
+async def _violations_of(
+    source: MigrationSource, files: Sequence[StoredFile]
+) -> Mapping[ViolationId, StoredViolation]:
+    names = {file.violation_id for file in files if file.violation_id is not None}
+    return await source.rows.violations_by_id(names)
 
 
 def _violation_of(

@@ -102,6 +102,8 @@ class Migrated:
         resumed: how many violations earlier, interrupted calls had brought.
         without_violation: how many files without a violation were received in the range: they are not
             brought. At least so many if `without_violation_at_least`.
+        can_be_undeleted: how many deleted files of the range can still be undeleted: they are not
+            brought. At least so many if `can_be_undeleted_at_least`.
         failed: how many violations and files were not brought; `failures` names the first
             `MOST_EXAMPLES` of them.
     """
@@ -118,6 +120,8 @@ class Migrated:
     resumed: int = 0
     without_violation: int = 0
     without_violation_at_least: bool = False
+    can_be_undeleted: int = 0
+    can_be_undeleted_at_least: bool = False
     failed: int = 0
     failures: list[Failure] = field(factory=list)
 

@@ -76,7 +76,9 @@ class MigrationView(TypedDict):
     call, `resumed` violations by earlier, interrupted ones; `skipped` violations were there already.
     `without_violation` files of the source belong to no violation and were received in the range: they
     are not brought (at least so many if `without_violation_at_least`).
-    `deleted` files are deleted at the source. `holds` were placed or released, and `certificates` of
+    `deleted` files of the violations brought are deleted at the source. `can_be_undeleted` deleted
+    files of the range can still be undeleted, and are not brought (at least so many if
+    `can_be_undeleted_at_least`); those of deleted violations are among them. `holds` were placed or released, and `certificates` of
     destruction brought, by this call. `failed` names the first 1,000 of `failed_count`.
     `source` is the id of the catalogue. `reconciliation` is null after a dry run.
     """
@@ -92,6 +94,8 @@ class MigrationView(TypedDict):
     deleted: int
     without_violation: int
     without_violation_at_least: bool
+    can_be_undeleted: int
+    can_be_undeleted_at_least: bool
     holds: int
     certificates: int
     resumed: int
@@ -147,6 +151,8 @@ def migration_view(done: ProvenMigration) -> MigrationView:
         "deleted": migrated.deleted,
         "without_violation": migrated.without_violation,
         "without_violation_at_least": migrated.without_violation_at_least,
+        "can_be_undeleted": migrated.can_be_undeleted,
+        "can_be_undeleted_at_least": migrated.can_be_undeleted_at_least,
         "holds": migrated.holds,
         "certificates": migrated.certificates,
         "resumed": migrated.resumed,

@@ -71,7 +71,8 @@ async def migrate(
         Compare the bytes at the target once more, not only the rows.
     seal:
         Make the source read only at the end, if the target has everything, unaltered. Implies --reread.
-        If files without a violation stay behind, a terminal is asked before.
+        If files without a violation, or deleted files that can still be undeleted, stay behind, a
+        terminal is asked before.
     yes:
         Do not ask.
     report:
@@ -168,19 +169,39 @@ async def check(
 
 async def _agreed(source: "Container", start: "datetime", end: "datetime", *, yes: bool) -> bool:
     """Say what a seal leaves behind, and ask on a terminal."""
-    from traffic_storage.application.migration_reads import files_without_violation
+    from traffic_storage.application.migration_reads import (
+        files_to_undelete,
+        files_without_violation,
+    )
 
-    left, is_all = await files_without_violation(source.migration_source().catalogue, start, end)
-    if not left and is_all:
+    read = source.migration_source()
+    alone, is_all = await files_without_violation(read.catalogue, start, end)
+    deleted, are_all = await files_to_undelete(read, start, end)
+    told = _left_behind(alone, deleted, least_alone=not is_all, least_deleted=not are_all)
+    if not told:
         return True
-    note(_left_behind(left, at_least=not is_all))
+    for line in told:
+        note(line)
     return confirmed("Seal the source all the same?", yes=yes or not sys.stdin.isatty())
 
 
-def _left_behind(count: int, *, at_least: bool) -> str:
-    least = "at least " if at_least else ""
-    files = "file" if count == 1 and not at_least else "files"
-    return f"not brought: {least}{count} {files} without a violation, received in this period"
+def _left_behind(alone: int, deleted: int, *, least_alone: bool, least_deleted: bool) -> list[str]:
+    """Say how many files without a violation, and deleted ones, are not brought, if there are any."""
+    told = []
+    if alone or least_alone:
+        least = "at least " if least_alone else ""
+        files = "file" if alone == 1 and not least_alone else "files"
+        told.append(
+            f"not brought: {least}{alone} {files} without a violation, received in this period"
+        )
+    if deleted or least_deleted:
+        least = "at least " if least_deleted else ""
+        files, them = ("file", "it") if deleted == 1 and not least_deleted else ("files", "them")
+        told.append(
+            f"not brought: {least}{deleted} deleted {files} that can still be undeleted "
+            f"(undelete {them} and repeat, or leave {them})"
+        )
+    return told
 
 
 def _target(path: Path) -> "Container":
@@ -217,8 +238,13 @@ def _say(view: "MigrationView", *, asked_to_seal: bool) -> None:
         f"{in_bytes(view['bytes'])}; {view['skipped']} violations were there already"
         + (f", {view['resumed']} came before the interruption" if view["resumed"] else "")
     )
-    if view["without_violation"] or view["without_violation_at_least"]:
-        say(_left_behind(view["without_violation"], at_least=view["without_violation_at_least"]))
+    for line in _left_behind(
+        view["without_violation"],
+        view["can_be_undeleted"],
+        least_alone=view["without_violation_at_least"],
+        least_deleted=view["can_be_undeleted_at_least"],
+    ):
+        say(line)
     if view["holds"] or view["certificates"]:
         say(f"{view['holds']} holds, {view['certificates']} destruction certificates brought")
     for one in view["failed"][:_MOST_SHOWN]:
@@ -228,8 +254,11 @@ def _say(view: "MigrationView", *, asked_to_seal: bool) -> None:
     what = "all bytes" if found["reread"] else "the rows"
     days = len(found["days"])
     if found["equal"]:
+        deleted = view["can_be_undeleted"] or view["can_be_undeleted_at_least"]
+        but = " that are not deleted" if deleted else ""
         say(
-            f"reconciled by {what}: the target has all violations with their files, on each of {days} days"
+            f"reconciled by {what}: the target has all violations with their files{but}, "
+            f"on each of {days} days"
         )
     else:
         count = found["different"]

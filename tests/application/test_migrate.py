@@ -21,7 +21,7 @@ from traffic_storage.application.migration_jobs import (
     MigrationRequest,
     migration_job,
 )
-from traffic_storage.application.migration_reads import files_without_violation
+from traffic_storage.application.migration_reads import files_to_undelete, files_without_violation
 from traffic_storage.application.migration_sides import Migrated, MigrationLimits, MigrationTarget
 from traffic_storage.application.reconcile_migration import CountRange, ReconcileMigration
 from traffic_storage.application.worker import GivenUp
@@ -141,6 +141,29 @@ async def test_files_without_a_violation_are_counted_up_to_a_bound(move: Move) -
     assert count <= 3
     assert not is_all
     assert await files_without_violation(catalogue, whole[0], whole[0]) == (0, True)
+
+
+async def test_files_that_can_be_undeleted_are_counted_up_to_a_bound(move: Move) -> None:
+    await filled(move.old)
+    await move.old.image(picture(9), "alone")
+    delete = move.old.container.delete_files()
+    for name in ("alone", "V0~image"):
+        await delete.file(name, "a test", "clerk", override=True)
+    await delete.violation("V1", "a test", "clerk", override=True)
+    source = move.old.container.migration_source()
+    whole = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    assert await files_to_undelete(source, *whole) == (5, True)
+    count, is_all = await files_to_undelete(source, *whole, most=2)
+    assert (count, is_all) == (2, False)
+    assert await files_to_undelete(source, whole[0], whole[0]) == (0, True)
+    # The time of the violation decides, not that of the receipt.
+    occurred = move.source.repo._violations[ViolationId("V1")].occurred_at
+    assert occurred < move.source.files[FileId("V1~image")].created_at
+    assert await files_to_undelete(source, occurred, occurred + timedelta(seconds=1)) == (4, True)
+
+    move.source.clock.advance(8 * DAY)
+    await move.old.container.purge().due()
+    assert await files_to_undelete(source, *whole) == (0, True)
 
 
 async def test_a_doubt_that_the_source_has_told_is_not_told_again(

@@ -109,6 +109,34 @@ def test_files_without_a_violation_are_told_before_the_seal(
     assert (again["without_violation"], again["without_violation_at_least"]) == (1, False)
 
 
+def test_deleted_files_that_stay_behind_are_told_before_the_seal(
+    shell: Shell, target: Place, tmp_path: Path
+) -> None:
+    asyncio.run(fill(shell.base, 3))
+    shell("delete", "V001~image", "test", "--override", "--yes")
+    to = ("migrate", "--to", target.settings, *RANGE)
+    one = "not brought: 1 deleted file that can still be undeleted (undelete it and repeat, or leave it)"
+    assert one in shell(*to, "--dry-run").out
+    shell("delete", "--violation", "V002", "test", "--override", "--yes")
+    three = (
+        "not brought: 3 deleted files that can still be undeleted "
+        "(undelete them and repeat, or leave them)"
+    )
+    report = tmp_path / "report.json"
+    told = shell(*to, "--report", report).out
+    assert three in told
+    assert "all violations with their files that are not deleted, on each of" in told
+    assert b'"can_be_undeleted":3' in report.read_bytes()
+    shell("undelete", "V001~image", "test")
+    again = shell(*to, "--json").value
+    assert (again["migrated_files"], again["can_be_undeleted"]) == (1, 2)
+    assert not again["can_be_undeleted_at_least"]
+    done = shell(*to, "--seal")
+    two = three.replace("3", "2")
+    assert two in done.out
+    assert two in done.err
+
+
 def test_what_changed_since_the_report_is_told(shell: Shell, target: Place, tmp_path: Path) -> None:
     asyncio.run(fill(shell.base, 2))
     report = tmp_path / "report.json"
