@@ -5,7 +5,7 @@ import secrets
 from functools import cache
 from pathlib import Path
 
-from traffic_storage.adapters.files.owners import give_path, make_folder
+from traffic_storage.adapters.files.owners import give_new, make_folder
 from traffic_storage.domain.access import MIN_KEY_BYTES
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -58,7 +58,7 @@ def _make(path: Path) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, secrets.token_bytes(MIN_KEY_BYTES).hex().encode())
-        give_path(draft)
+        give_new(descriptor, draft)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

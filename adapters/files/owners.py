@@ -32,14 +32,10 @@ def give(fd: int, folder: Descriptor) -> None:
         ) from error
 
 
-def give_path(path: Path) -> None:
-    """As `give`, for a new file at a path."""
+def give_new(fd: int, path: Path) -> None:
+    """As `give`, for a file that was just created at `path`; `fd` is what created it."""
     if os.geteuid() == 0:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            give(fd, open_folder(str(path.parent)))
-        finally:
-            os.close(fd)
+        give(fd, open_folder(str(path.absolute().parent)))
 
 
 def make_folder(path: Path, *, durable: bool = False) -> None:

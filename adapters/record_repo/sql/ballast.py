@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from traffic_storage.adapters.files.owners import give_path
+from traffic_storage.adapters.files.owners import give_new
 
 
 class Ballast:
@@ -23,7 +23,7 @@ class Ballast:
     def is_reserved(self) -> bool:
         """Return whether the file that reserves disk space exists in its full size."""
         try:
-            return os.stat(self._path).st_size >= self._size_bytes
+            return os.lstat(self._path).st_size >= self._size_bytes
         except OSError:
             return False
 
@@ -36,6 +36,8 @@ class Ballast:
             return True
         try:
             self._allocate()
+        except FileExistsError:  # Another process reserves it.
+            return True
         except OSError as error:
             self.release()
             # If the folder is missing or read-only, opening the database reports it.
@@ -43,9 +45,11 @@ class Ballast:
         return True
 
     def _allocate(self) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A file that others can reach by a link is neither filled nor given away.
+        self.release()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            give_path(self._path)
+            give_new(descriptor, self._path)
             os.posix_fallocate(descriptor, 0, self._size_bytes)
         finally:
             os.close(descriptor)

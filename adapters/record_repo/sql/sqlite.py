@@ -21,7 +21,7 @@ from sqlalchemy import StaticPool, create_engine
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.sql.selectable import FromClause
 
-from traffic_storage.adapters.files.owners import give_path, make_folder
+from traffic_storage.adapters.files.owners import give_new, make_folder
 from traffic_storage.adapters.record_repo.sql import (
     migrations,
     sqlite_backup,
@@ -672,9 +672,12 @@ def _make_file(path: Path) -> None:
     """Create an empty database file that only this user can read, and its folders, durably."""
     make_folder(path.absolute().parent, durable=True)
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        # SQLite itself gives the files beside it to the owner of this one.
-        give_path(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # SQLite itself gives the files beside it to the owner of this one.
+            give_new(descriptor, path)
+        finally:
+            os.close(descriptor)
         _flush_folder(path.parent)
 
 
