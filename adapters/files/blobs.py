@@ -27,6 +27,7 @@ from traffic_storage.adapters.files.descriptors import (
 )
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
+from traffic_storage.adapters.files.pending import PendingFile
 from traffic_storage.adapters.files.publish import Permit, Place, always, publish
 from traffic_storage.adapters.files.staging import FILE_MODE, STAGING, Staged, Staging, Unnamed
 from traffic_storage.adapters.files.walk import walk
@@ -134,35 +135,38 @@ class _Opened:
 class GrowingBlob:
     """A blob written piece by piece; the caller ends it with one `publish` or `discard`.
 
-    The first piece opens the file. Not thread-safe: one call at a time.
+    The first piece opens the file. One call at a time, in any thread; `give_up` at any time.
     """
 
     def __init__(self, stage: Callable[[], Staged], target: Callable[[], Place], root: str) -> None:
-        self._stage = stage
+        self._file = PendingFile(stage)
         self._target = target
         self._root = root
-        self._staged: Staged | None = None
 
     def write(self, piece: bytes) -> None:
         """Append a piece to the blob."""
-        with translated(self._root):
-            self._staged = self._staged or self._stage()
-            write_all(self._staged.fd, piece)
+        with translated(self._root), self._file.use() as staged:
+            write_all(staged.fd, piece)
 
     def publish(self) -> None:
         """Give the complete file its name; discard the file if a blob with this name exists."""
-        with translated(self._root):
-            self._staged = self._staged or self._stage()
+        with translated(self._root), self._file.use() as staged:
             try:
-                publish(self._staged, self._target(), always)
+                publish(staged, self._target(), self._file.check_wanted)
             finally:
-                self._staged.discard()
+                self._file.discard()
+
+    def give_up(self) -> bool:
+        """Write and publish no more; return whether `discard` must follow. Does not block.
+
+        A late call discards the pieces itself at its end.
+        """
+        return self._file.give_up()
 
     def discard(self) -> None:
         """Delete the pieces written so far."""
-        if self._staged:
-            with translated(self._root):
-                self._staged.discard()
+        with translated(self._root):
+            self._file.discard()
 
 
 _OF_NOBODY = {STAGING, "lost+found"}

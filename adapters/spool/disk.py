@@ -12,9 +12,10 @@ from traffic_storage.adapters.files.descriptors import read_all, write_all
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.given import GivenFile
+from traffic_storage.adapters.files.pending import PendingFile
 from traffic_storage.adapters.files.staging import Staged, Staging
 from traffic_storage.adapters.threads.pool import Patience, Threads
-from traffic_storage.domain.digests import Digester, Digests, digests_of
+from traffic_storage.domain.digests import Digester, digests_of
 from traffic_storage.ports.errors import StorageUnavailable
 from traffic_storage.ports.spool import Body, FileBody, MemoryBody, Spool, admitted
 
@@ -32,36 +33,30 @@ class _Landing:
     """A spool file being written; the first write creates it. One call at a time, in any thread."""
 
     def __init__(self, new_file: Callable[[], Staged]) -> None:
-        self._new_file = new_file
-        self._file: Staged | None = None
+        self._file = PendingFile(new_file)
         self._digester = Digester()
         self.begun = False
-
-    @property
-    def fd(self) -> int:
-        """The descriptor of the spool file."""
-        return self._opened().fd
 
     def write(self, data: memoryview) -> None:
         """Append bytes to the spool file and hash them."""
         self.begun = True
-        write_all(self._opened().fd, data)
+        with self._file.use() as file:
+            write_all(file.fd, data)
         self._digester.update(data)
 
-    def finish(self, data: memoryview) -> Digests:
-        """Append the last bytes; return the digests of all bytes."""
+    def finish(self, data: memoryview) -> FileBody:
+        """Append the last bytes; return the body, whose file is open until `discard`."""
         self.write(data)
-        return self._digester.finish()
+        with self._file.use() as file:
+            return FileBody(file.fd, self._digester.finish())
+
+    def give_up(self) -> bool:
+        """Write no more; return whether `discard` must follow. Does not block."""
+        return self._file.give_up()
 
     def discard(self) -> None:
         """Close the spool file, if it was created, so that it is deleted."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.discard()
-
-    def _opened(self) -> Staged:
-        self._file = self._file or self._new_file()
-        return self._file
+        self._file.discard()
 
 
 class DiskSpool(Spool):
@@ -143,6 +138,7 @@ class DiskSpool(Spool):
         held, self._held = self._held, set()
         for landing in held:
             await self._discard(landing)
+        await self._discard_ended()
         self._staging.close()
         self._folders.close()
         await self._threads.aclose()
@@ -152,8 +148,7 @@ class DiskSpool(Spool):
             rest = await self._land(chunks, landing)
         if not landing.begun:
             return await self.wrap(bytes(rest))
-        digests = await self._hop(landing.finish, rest)
-        return FileBody(landing.fd, digests)
+        return await self._hop(landing.finish, rest)
 
     async def _land(self, chunks: AsyncIterable[bytes], landing: _Landing) -> bytearray:
         """Write bytes to the file once they exceed `memory_bytes`; return the unwritten rest."""
@@ -177,7 +172,8 @@ class DiskSpool(Spool):
 
     async def _discard(self, landing: _Landing) -> None:
         # In a thread, because freeing gigabytes takes time; shielded, because it must happen.
-        if landing.begun:
+        # A late call of the landing discards the file itself.
+        if landing.give_up():
             self._ended.add(landing)
             await asyncio.shield(asyncio.ensure_future(self._discard_ended()))
 

@@ -74,6 +74,7 @@ class Copies:
         self._held_bytes = 0
         self._growing: set[BlobKey] = set()
         self._doomed: set[BlobKey] = set()
+        self._given_up: set[GrowingBlob] = set()
         self._keeping: set[asyncio.Task[None]] = set()
         self._fetches: defaultdict[BlobKey, set[Fetch]] = defaultdict(set)
         self._scanning: asyncio.Task[None] | None = None
@@ -158,6 +159,17 @@ class Copies:
             return False
         return True
 
+    async def discard(self, blob: GrowingBlob) -> None:
+        """Delete the pieces of an incomplete copy, at a later call if the disk hangs."""
+        if blob.give_up():
+            self._given_up.add(blob)
+            await self._discard_given_up()
+
+    async def _discard_given_up(self) -> None:
+        for blob in tuple(self._given_up):
+            if await self.attempt(blob.discard):
+                self._given_up.discard(blob)
+
     async def keys(self) -> Sequence[BlobKey]:
         """Return the keys of the blobs that have copies; none if the folder can't be read."""
         return tuple(await self._index() or ())
@@ -194,6 +206,7 @@ class Copies:
         Calls that hang are left behind.
         """
         await self.settled()
+        await self._discard_given_up()
         await self._threads.aclose()
         await self._scanner.aclose(self._timeout_seconds)
         if self._scanning is not None:
@@ -363,6 +376,7 @@ class Copies:
 
     async def _remove_in_turn(self, keys: Sequence[BlobKey]) -> None:
         async with self._removing:
+            await self._discard_given_up()
             if keys:
                 await self.attempt(self._remove_all, keys)
 
@@ -409,9 +423,10 @@ class Filling:
         """Publish a complete copy, discard an incomplete one; return whether it was published."""
         if self._blob is None:
             return False
-        if self._is_good and self._is_complete:
-            return await self._copies.attempt(self._blob.publish)
-        await self._copies.attempt(self._blob.discard)
+        is_whole = self._is_good and self._is_complete
+        if is_whole and await self._copies.attempt(self._blob.publish):
+            return True
+        await self._copies.discard(self._blob)
         return False
 
 

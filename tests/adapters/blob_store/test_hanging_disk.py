@@ -5,18 +5,21 @@ import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.support.hanging import hanging
+from tests.support.hanging import Hang, hanging
+from tests.support.leaks import open_descriptors
 from tests.support.privileged import disk_image, frozen_while, new_image
 from tests.support.waiting import until
 from traffic_storage.adapters.blob_store.caching import CachingBlobStore
+from traffic_storage.adapters.blob_store.caching.copies import Copies
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.clock.system import SystemClock
-from traffic_storage.adapters.files import blobs
+from traffic_storage.adapters.files import blobs, descriptors
 from traffic_storage.adapters.files.blobs import BlobFolder
 from traffic_storage.adapters.spool import disk as spool_disk
 from traffic_storage.adapters.spool.disk import DiskSpool
@@ -219,3 +222,90 @@ async def test_a_spool_whose_disk_hangs_refuses_uploads_in_time(
         pass
     await spool.aclose()
     assert not spool._ended
+
+
+def open_files_below(folder: Path) -> list[str]:
+    """The files without folders and locks, by path."""
+    below = [path for path in open_descriptors() if path.startswith(f"{folder}/")]
+    return [path for path in below if not Path(path).is_dir() and not path.endswith(".lock")]
+
+
+async def test_a_late_write_of_the_spool_reaches_no_other_file(
+    no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that hung may write a part; the rest must not follow into a file opened since."""
+    spool = DiskSpool(tmp_path / "spool", timeout_seconds=SECONDS)
+    real, others = os.write, list[int]()
+
+    def part(fd: int, data: memoryview) -> int:
+        return real(fd, data[:1000])
+
+    hang = Hang(part)
+    with monkeypatch.context() as patched:
+        patched.setattr(descriptors, "os", SimpleNamespace(**{**vars(os), "write": hang}))
+        async with asyncio.timeout(SOON):
+            with pytest.raises(StorageUnavailable, match="does not answer"):
+                await entered(taking(spool, Source([content(3 * MIB)])))
+        # Enough files to get every number that is free.
+        others += [os.open(tmp_path / str(n), os.O_RDWR | os.O_CREAT) for n in range(20)]
+        hang.release()
+        await until(lambda: not spool._threads.late)
+    try:
+        assert [os.fstat(fd).st_size for fd in others] == [0] * len(others)
+    finally:
+        for fd in others:
+            os.close(fd)
+        await spool.aclose()
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+async def test_a_spool_file_that_is_made_too_late_is_closed(
+    no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool
+) -> None:
+    spool = DiskSpool(tmp_path / "spool", timeout_seconds=SECONDS, unnamed=unnamed)
+    with hanging(monkeypatch, spool._staging, "new") as hang:
+        async with asyncio.timeout(SOON):
+            for _ in range(2):
+                with pytest.raises(StorageUnavailable, match="does not answer"):
+                    await entered(taking(spool, Source([content(3 * MIB)])))
+        hang.release()
+        await until(lambda: not spool._threads.late)
+    assert not open_files_below(tmp_path)
+    left = {path.suffix for path in (tmp_path / "spool").rglob("*") if path.is_file()}
+    assert left <= {".lock"}
+    await spool.aclose()
+
+
+@pytest.mark.parametrize("name", ["write_all", "new", "publish"])
+async def test_pieces_of_a_copy_that_hang_keep_no_space(
+    no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Neither the copy whose call hangs, nor one whose calls are refused meanwhile."""
+    copies = Copies(
+        tmp_path / "c",
+        limit_bytes=20 * MIB,
+        item_bytes=MIB,
+        reserve_bytes=0,
+        timeout_seconds=SECONDS,
+    )
+    late, other = random_blob(2000), random_blob(2000)
+    await copies.keys()
+    async with asyncio.timeout(SOON):
+        async with copies.filling(other.key, 2000) as idle:
+            await idle.write(other.data[:1000])
+            target = copies._folder._staging if name == "new" else blobs
+            with hanging(monkeypatch, target, name) as hang:
+                async with copies.filling(late.key, 2000) as filling:
+                    await filling.write(late.data)
+                    filling.complete()
+                assert hang.waiting == 1
+                await idle.write(other.data[1000:])
+                idle.complete()
+                await idle.end()
+                hang.release()
+                await until(lambda: not copies._threads.late)
+        await copies.drop(other.key)
+    assert copies.held_bytes == 0
+    assert not open_files_below(tmp_path)
+    assert not [path for path in (tmp_path / "c").rglob("*") if path.is_file()]
+    await copies.aclose()
