@@ -132,6 +132,8 @@ class _Named:
     def discard(self) -> None:
         _remove(self._name, self._staging)
         os.close(self.fd)
+        # The traceback of an error may refer to this object for long: the folder must not stay open.
+        del self._staging
 
 
 def _open_unnamed(folder: Descriptor) -> int:
