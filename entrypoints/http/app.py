@@ -142,6 +142,7 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
     ingest = Ingest(
         store_files=container.store_files(),
         store_evidence=container.store_evidence(),
+        find=container.find(),
         spool=container.spool(),
         pace=pace,
         zone=settings.zone,

@@ -1,6 +1,6 @@
 """Endpoints that store evidence: form uploads, violations with their files, and raw content."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -10,20 +10,23 @@ from fastapi import Body, Header, Path, Query
 from fastapi import Form as FormField
 from starlette.types import Receive, Scope, Send
 
+from traffic_storage.application.find import Find
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import Stored, StoreFiles
 from traffic_storage.domain.canonical import canonical_json
+from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import (
     Conflict,
     DigestMismatch,
     FieldProblem,
     InvalidInput,
+    NotFound,
     UnsupportedMedia,
 )
 from traffic_storage.domain.files import FileKind, StoredFile
-from traffic_storage.domain.identifiers import keyed_file_id, new_file_id
+from traffic_storage.domain.identifiers import FileId, keyed_file_id, new_file_id
 from traffic_storage.domain.media import SNIFF_BYTES, is_undeclared, sniff
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.times import instant
@@ -87,7 +90,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="without a file_id, the file's id is derived from this key; a key that was "
-        "used for other content or other attributes is refused",
+        "used for other content, other attributes or another file_id is refused",
         pattern="^[!-~]{1,255}$",
     ),
 ]
@@ -110,6 +113,7 @@ class Ingest:
 
     store_files: StoreFiles
     store_evidence: StoreEvidence
+    find: Find
     spool: Spool
     pace: Pace
     zone: ZoneInfo
@@ -140,17 +144,18 @@ class UploadImage:
         request = AsgiRequest(scope, receive, send)
         ingest = self._ingest
         async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
-            key = _Key.of(request, form.texts)
+            key = _Key.of(request, "image")
             with (
                 renamed({"image": "file", **_TIME_OF_LABELS}),
                 _hiding_others(request.principal),
-                _by_key(key),
             ):
                 fields, problems = read_fields(ImageForm, form.given)
-                file_id = _wanted_id(fields.file_id, key, "image")
+                file_id = _wanted_id(fields.file_id, key)
                 attributes = attributes_of(fields, problems, request.principal, file_id)
+                key = await _key_of_id(key, file_id, ingest.find)
                 upload = _upload(form, "file", fields.sha256)
-                stored = await ingest.store_files.image(upload, attributes, bodies=form.bodies)
+                with _by_key(key):
+                    stored = await ingest.store_files.image(upload, attributes, bodies=form.bodies)
             _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
 
@@ -177,23 +182,24 @@ class UploadVideo:
         request = AsgiRequest(scope, receive, send)
         ingest = self._ingest
         async with read_form(request, self._shape, ingest.spool, ingest.pace) as form:
-            key = _Key.of(request, form.texts)
+            key = _Key.of(request, "video")
             with (
                 renamed({"video": "file", **_TIME_OF_LABELS}),
                 _hiding_others(request.principal),
-                _by_key(key),
             ):
                 fields, problems = read_fields(VideoForm, form.given)
                 seconds = fields.duration_seconds
-                file_id = _wanted_id(fields.file_id, key, "video")
+                file_id = _wanted_id(fields.file_id, key)
                 attributes = attributes_of(fields, problems, request.principal, file_id)
+                key = await _key_of_id(key, file_id, ingest.find)
                 upload = evolve(
                     _upload(form, "file", fields.sha256),
                     accept_damaged_video=bool(fields.accept_damaged_video),
                 )
-                stored = await ingest.store_files.video(
-                    upload, attributes, duration_seconds=seconds, bodies=form.bodies
-                )
+                with _by_key(key):
+                    stored = await ingest.store_files.video(
+                        upload, attributes, duration_seconds=seconds, bodies=form.bodies
+                    )
             _refuse_other_labels(stored, attributes, seconds, key, ingest.zone)
         await _answer(request, stored)
 
@@ -220,17 +226,19 @@ class UploadMetadata:
         request = AsgiRequest(scope, receive, send)
         ingest = self._ingest
         texts = request.query_fields()
-        key = _Key.of(request, texts)
+        key = _Key.of(request, "metadata")
         if not is_json(request):
             raise UnsupportedRequest.of("Content-Type", "is not application/json", "send JSON")
-        with renamed(_TIME_OF_LABELS), _hiding_others(request.principal), _by_key(key):
+        with renamed(_TIME_OF_LABELS), _hiding_others(request.principal):
             fields, problems = read_fields(UploadFields, texts, "query")
-            file_id = _wanted_id(fields.file_id, key, "metadata")
+            file_id = _wanted_id(fields.file_id, key)
             attributes = attributes_of(fields, problems, request.principal, file_id)
+            key = await _key_of_id(key, file_id, ingest.find)
             document = await read_document(
                 request, ingest.pace, ingest.metadata_bytes, fields.sha256
             )
-            stored = await ingest.store_files.document(document, attributes)
+            with _by_key(key):
+                stored = await ingest.store_files.document(document, attributes)
         _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
 
@@ -298,7 +306,7 @@ class CreateViolation:
     """`POST /violations`: a record with its image and video as a form, or a record as JSON.
 
     `violation_id` makes retries idempotent. The syntax of an `Idempotency-Key` is checked, but the
-    key has no effect, as in an upload with a `file_id`.
+    key has no effect.
     """
 
     def __init__(self, ingest: Ingest) -> None:
@@ -443,25 +451,47 @@ async def _answer(request: AsgiRequest, stored: Stored) -> None:
 
 @frozen
 class _Key:
-    """An `Idempotency-Key` from which a file id is derived, and the name of its principal."""
+    """The `Idempotency-Key` of a request, and the file id that is derived from it."""
 
     text: str
-    principal: str
+    derived: FileId
 
     @classmethod
-    def of(cls, request: AsgiRequest, texts: Mapping[str, str]) -> "_Key | None":
-        """Return the Idempotency-Key of a request; None if it has none, or has a file_id."""
+    def of(cls, request: AsgiRequest, role: str) -> "_Key | None":
+        """Return the Idempotency-Key of a request at the endpoint `role`, or None without one."""
         key = idempotency_key(request.headers(_IDEMPOTENCY))
-        if key is None or "file_id" in texts:
+        if key is None:
             return None
-        return cls(key, request.principal.name)
+        return cls(key, keyed_file_id(principal=request.principal.name, key=key, role=role))
 
 
-def _wanted_id(file_id: str | None, key: _Key | None, role: str) -> str | None:
-    """Return the file_id of the request, or the id that is derived from its Idempotency-Key."""
-    if key is None:
-        return file_id
-    return keyed_file_id(principal=key.principal, key=key.text, role=role)
+def _wanted_id(file_id: str | None, key: _Key | None) -> str | None:
+    """Return the file_id of the request, or the id that is derived from its Idempotency-Key.
+
+    A request that names the derived id is the same request as one that leaves it out. The id is a
+    UUID, which some clients write in upper case.
+    """
+    if key is not None and (file_id is None or file_id.lower() == key.derived):
+        return key.derived
+    return file_id
+
+
+async def _key_of_id(key: _Key | None, file_id: str | None, find: Find) -> _Key | None:
+    """Return the Idempotency-Key if the id of the file was derived from it, else None.
+
+    Raises:
+        KeyReused: the request has another id, but a file was stored under the id derived from its
+            key, so an earlier request with this key was another one.
+    """
+    if key is None or file_id == key.derived:
+        return key
+    try:
+        await find.file(key.derived)
+    except NotFound:
+        return None
+    except Deleted:
+        pass
+    raise KeyReused(key.text, f"file_id is {key.derived!r}, not {file_id!r}", "labels")
 
 
 @contextmanager

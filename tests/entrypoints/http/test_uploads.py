@@ -346,6 +346,60 @@ class TestIdempotencyKey:
         )
         problem(response, 409, "conflict")
 
+    async def test_naming_the_derived_id_is_the_same_request(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        data = {"device_id": "a", "metadata": '{"lane": 2, "place": "é"}'}
+
+        async def post(key: str = "5f1a", **more: str) -> httpx.Response:
+            return await client.post(
+                "/files/upload/image",
+                files={"file": IMAGE},
+                data={**data, **more},
+                headers={"Idempotency-Key": key},
+            )
+
+        first = await post()
+        file_id = first.json()["file_id"]
+        for again in (
+            await post(file_id=file_id),
+            await post(file_id=file_id.upper()),
+            await post(file_id="", violation_id=""),
+            await post('"5f1a"', file_id=file_id),
+            await post(metadata='{"place": "\\u00e9",\n"lane":2}', file_id=file_id),
+        ):
+            assert (again.status_code, again.json()) == (200, first.json())
+        other = await post(file_id=file_id, device_id="")
+        assert "device_id" in problem(other, 422, "idempotency-key-reused")["detail"]
+        assert await counted(client) == (1, 0)
+
+    async def test_with_the_derived_id_other_content_is_refused_as_without(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        headers = {"Idempotency-Key": "5f1a"}
+        url = "/files/upload/metadata"
+        first = await client.post(url, json={"lane": 1}, headers=headers)
+        file_id = first.json()["file_id"]
+        for params in ({}, {"file_id": file_id}):
+            other = await client.post(url, json={"lane": 2}, headers=headers, params=params)
+            problem(other, 422, "idempotency-key-reused")
+        retry = await client.post(
+            url, json={"lane": 1}, headers=headers, params={"file_id": file_id}
+        )
+        assert (retry.status_code, retry.json()) == (200, first.json())
+
+    async def test_a_used_key_with_another_file_id_is_another_request(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        for kind, file in (("image", IMAGE), ("video", video())):
+            sent: dict[str, Any] = {"files": {"file": file}, "headers": {"Idempotency-Key": "5f1a"}}
+            url = f"/files/upload/{kind}"
+            first = (await client.post(url, **sent)).json()["file_id"]
+            other = await client.post(url, data={"file_id": "mine"}, **sent)
+            detail = problem(other, 422, "idempotency-key-reused")["detail"]
+            assert f"file_id is {first!r}, not 'mine'" in detail
+        assert await counted(client) == (2, 0)
+
     async def test_it_is_one_for_images_and_another_for_videos(
         self, client: httpx.AsyncClient
     ) -> None:
