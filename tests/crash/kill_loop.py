@@ -101,6 +101,7 @@ class Record:
     deleted: set[str] = Factory(set)
     wrong: list[str] = Factory(list)
     failed: Counter[str] = Factory(Counter)
+    last_failure: str = ""
     begun: dict[int, None] = Factory(dict)
     kills: int = 0
     first: int = 0
@@ -132,7 +133,8 @@ class Record:
         if "wrong" in told:
             self.wrong.append(told["wrong"])
         if "failed" in told:
-            self.failed[told["failed"].partition(":")[0]] += 1
+            self.last_failure = told["failed"]
+            self.failed[self.last_failure.partition(":")[0]] += 1
 
     def order(self, **rest: Any) -> str:
         """The order for the next process: what to retry, and where to go on."""
@@ -355,9 +357,9 @@ class KillLoop:
         told.close()
         return process, os.fdopen(reading, "rb")
 
-    def log(self) -> str:
+    def log(self, characters: int = 2000) -> str:
         """The end of what the last process has logged."""
-        return (self._folder / "writer.log").read_text()[-2000:]
+        return (self._folder / "writer.log").read_text()[-characters:]
 
 
 def run(

@@ -5,14 +5,18 @@
 Standard output, one JSON line each: `{"start": true}`, `{"ready": true}` when the service is open,
 `{"begin": seed}` before an item, `{"ack": {file_id: sha256}, "seed": seed}` after it. A seed
 always gives the same item, so that a retry stores the same again. With `rounds`, all jobs run too,
-and `tests.crash.lifecycle` says what else is told.
+and `tests.crash.lifecycle` says what else is told. On SIGUSR1 it writes to standard error where each
+task waits, on SIGUSR2 where each thread is.
 """
 
 import asyncio
+import faulthandler
 import json
 import os
 import random
+import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
@@ -130,8 +134,21 @@ class Writer:
                 await asyncio.sleep(self.pause_seconds)
 
 
+def show_tasks() -> None:
+    """Write where each task waits, the innermost call last."""
+    for task in asyncio.all_tasks():
+        print(f"{task.get_name()}:", file=sys.stderr)
+        waiting: Any = task.get_coro()
+        while frame := getattr(waiting, "cr_frame", None) or getattr(waiting, "ag_frame", None):
+            print(*traceback.format_stack(frame, 1), sep="", end="", file=sys.stderr)
+            waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "ag_await", None)
+    sys.stderr.flush()
+
+
 async def main(order: dict[str, Any], short: bytes) -> None:
     """Retry what was begun and not acknowledged, then go on with new items."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
+    faulthandler.register(signal.SIGUSR2)
     strategy = StorageStrategy(order["strategy"])
     container = build(StorageConfig(**order["settings"]), strategy)
     put_forward(container, timedelta(seconds=order["later_seconds"]))

@@ -10,12 +10,15 @@ status 1 if not.
 
 import argparse
 import asyncio
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,8 +35,17 @@ PAUSE_SECONDS = 0.1
 BETWEEN_SECONDS = 4.0
 AWAY_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
+LOOK_SECONDS = 2.0
+_SESSIONS = """
+    SELECT pid, state, wait_event_type, wait_event, now() - state_change, left(query, 100)
+    FROM pg_stat_activity WHERE backend_type = 'client backend'
+"""
 # A job that met a server that was away is tried again after a minute.
 PATIENCE_OF_JOBS_SECONDS = 120.0
+
+
+class StoresNothing(RuntimeError):
+    """The service has stored nothing for too long."""
 
 
 class Server(Protocol):
@@ -44,6 +56,7 @@ class Server(Protocol):
     def kill(self) -> None: ...
     def stall(self) -> None: ...
     def resume(self) -> None: ...
+    def log_tail(self) -> str: ...
 
 
 @frozen
@@ -115,13 +128,16 @@ def run(
     with busy_service(seed, PAUSE_SECONDS) as (loop, servers):
         report = Report(loop.record)
         with loop.running() as process:
-            stores_again(loop.record)
-            for _ in range(stops):
-                for name in names:
-                    time.sleep(chance.uniform(0.0, between_seconds))
-                    stop_once(servers[name], chance)
-                    report.waits.append(stores_again(loop.record))
-                    show(len(report.waits))
+            try:
+                stores_again(loop.record)
+                for _ in range(stops):
+                    for name in names:
+                        time.sleep(chance.uniform(0.0, between_seconds))
+                        stop_once(servers[name], chance)
+                        report.waits.append(stores_again(loop.record))
+                        show(len(report.waits))
+            except StoresNothing as error:
+                raise RuntimeError(explained(error, loop, process, servers)) from error
             if not _works_again(loop.settings):
                 report.broken.append("no job was done after the last stop")
             if not process.is_alive():
@@ -138,9 +154,32 @@ def stores_again(record: Record) -> float:
     begun, acks = time.monotonic(), record.acks
     while record.acks == acks:
         if time.monotonic() - begun > PATIENCE_SECONDS:
-            raise RuntimeError(f"nothing was stored for {PATIENCE_SECONDS:.0f} s: {record.failed}")
+            raise StoresNothing(
+                f"nothing was stored for {PATIENCE_SECONDS:.0f} s: {record.failed}; the last "
+                f"failure: {record.last_failure}"
+            )
         time.sleep(0.01)
     return time.monotonic() - begun
+
+
+def explained(
+    error: StoresNothing, loop: KillLoop, process: BaseProcess, servers: Mapping[str, Server]
+) -> str:
+    """The error, with where the service waits, and what PostgreSQL does."""
+    assert process.pid is not None
+    for number in (signal.SIGUSR2, signal.SIGUSR1):
+        os.kill(process.pid, number)
+        time.sleep(LOOK_SECONDS)
+    try:
+        sessions = [str(row) for row in asyncio.run(_sessions(loop.settings))]
+    except Exception as failure:  # noqa: BLE001 - whatever it is, it is a part of the answer
+        sessions = [repr(failure)]
+    logs = [f"{name}: {server.log_tail()}" for name, server in servers.items()]
+    return "\n".join([str(error), loop.log(20_000), *sessions, *logs])
+
+
+async def _sessions(settings: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return await asyncio.wait_for(query(settings, _SESSIONS), LOOK_SECONDS)
 
 
 def _works_again(settings: Mapping[str, Any]) -> bool:
