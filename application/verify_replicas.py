@@ -41,7 +41,12 @@ from traffic_storage.domain.usage import day_of
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
-from traffic_storage.ports.errors import BlobMissing, StorageUnavailable
+from traffic_storage.ports.errors import (
+    BlobMissing,
+    CatalogueReadOnly,
+    StorageFull,
+    StorageUnavailable,
+)
 from traffic_storage.ports.fixity import FixityRecords
 from traffic_storage.ports.jobs import JobQueue
 from traffic_storage.ports.reconciliation import Reconciliation
@@ -65,24 +70,37 @@ class IntegrityReport:
     """What a verification has found. `files_checked` counts files, all else copies of files.
 
     `files_checked` includes the files of which a copy was found bad or could not be read.
+    `is_recorded` is false if the catalogue could not be written: then bad copies are not healed
+    either.
     """
 
     files_checked: int = 0
     counts: FixityCounts = field(factory=FixityCounts)
+    is_recorded: bool = True
 
 
 @define
 class _Tally:
-    """The results of a run so far."""
+    """The results of a run so far.
+
+    With `may_only_report`, a run goes on where the catalogue can't be written; `is_recorded` is then
+    false.
+    """
 
     files: int = 0
     counts: FixityCounts = field(factory=FixityCounts)
     total: int | None = None
+    may_only_report: bool = False
+    is_recorded: bool = True
 
     @property
     def seen(self) -> int:
         """The number of copies of which there is a result."""
         return self.counts.checked + self.counts.unknown
+
+    def report(self) -> IntegrityReport:
+        """Return the result of the run."""
+        return IntegrityReport(self.files, self.counts, self.is_recorded)
 
     def progress(self, store_id: StoreId) -> Progress:
         """Return how far the run has come."""
@@ -139,7 +157,9 @@ class VerifyReplicas:
     ) -> IntegrityReport:
         """Verify the copies in all stores, as fast as they can be read.
 
-        Copies in a store that this process can't reach now are counted as unknown.
+        Copies in a store that this process can't reach now are counted as unknown. A catalogue that
+        can be read but not written, as of a read-only copy or on a full disk, is no failure: the
+        results are returned, and the log says once that they are not recorded.
 
         With `sample`, at most this many files are verified: those that have the copy whose
         verification is oldest. With `heal`, bad copies are replaced where another copy is good.
@@ -155,7 +175,7 @@ class VerifyReplicas:
         copies: Counter[StoreId] = Counter()
         for row in usage.stores:
             copies[row.store_id] += row.replicas
-        tally = _Tally(total=copies.total())
+        tally = _Tally(total=copies.total(), may_only_report=True)
         before = self._clock.now()
         for store_id in {**dict.fromkeys(store_ids), **copies}:
             seen = tally.seen
@@ -168,7 +188,7 @@ class VerifyReplicas:
                 logger.warning("copies in %s can't be verified now: %s", store_id, str(error))
                 left = max(0, copies[store_id] - (tally.seen - seen))
                 tally.counts += FixityCounts(unknown=left)
-        return IntegrityReport(tally.files, tally.counts)
+        return tally.report()
 
     async def one(self, file: StoredFile, replica: Replica) -> Finding:
         """Verify one copy of a file now, record the result, and return it; nothing is healed.
@@ -282,7 +302,7 @@ class VerifyReplicas:
         self, store_ids: Sequence[StoreId], sample: int, *, heal: bool, report: Report
     ) -> IntegrityReport:
         chosen = await self._sampled(store_ids, sample)
-        tally = _Tally(files=len(chosen))
+        tally = _Tally(files=len(chosen), may_only_report=True)
         copies = [
             single(file, replica)
             for file in chosen.values()
@@ -298,7 +318,7 @@ class VerifyReplicas:
                 if full:
                     await self._verify_or_count(store_id, full, tally, heal=heal)
                     report(tally.progress(store_id))
-        return IntegrityReport(tally.files, tally.counts)
+        return tally.report()
 
     async def _sampled(
         self, store_ids: Sequence[StoreId], sample: int
@@ -349,9 +369,9 @@ class VerifyReplicas:
     ) -> Sequence[Finding]:
         kept = [copy for copy in copies if copy.state in VERIFIED_FILES]
         findings = await self._current(await self._examined(store_id, kept))
-        await self._record(store_id, findings)
+        is_recorded = await self._record_or_report(store_id, findings, tally)
         tally.counts += FixityCounts.of(findings)
-        if heal:
+        if heal and is_recorded:
             for finding in findings:
                 is_healable = finding.verdict in BAD and not finding.is_disputed
                 if is_healable and await self._heal(finding):
@@ -394,9 +414,40 @@ class VerifyReplicas:
             if finding.verdict not in BAD or _is_current(finding, rows.get(finding.file.file_id))
         ]
 
-    async def _record(self, store_id: StoreId, findings: Sequence[Finding]) -> None:
+    async def _record_or_report(
+        self, store_id: StoreId, findings: Sequence[Finding], tally: _Tally
+    ) -> bool:
+        """Record what was found; return False if the catalogue can't be written.
+
+        Raises:
+            CatalogueReadOnly, StorageFull: it can't be written, and the run may not go on without.
+        """
         # A copy that is known to be bad was counted when it was found.
         counted = [one for one in findings if not _is_known(one)]
+        is_recorded = True
+        try:
+            await self._record(store_id, findings, counted)
+        except (CatalogueReadOnly, StorageFull) as error:
+            if not tally.may_only_report:
+                raise
+            is_recorded = False
+            if tally.is_recorded:
+                logger.warning(
+                    "the results of this verification are not recorded, and no bad copy is healed: %s",
+                    str(error),
+                )
+            tally.is_recorded = False
+        for one in counted:
+            if one.verdict in BAD or one.verdict is Verdict.UNKNOWN:
+                logger.error(
+                    "the copy of %s in %s is %s: %s",
+                    *(one.file.file_id, store_id, one.verdict, one.details),
+                )
+        return is_recorded
+
+    async def _record(
+        self, store_id: StoreId, findings: Sequence[Finding], counted: Sequence[Finding]
+    ) -> None:
         at = self._clock.now()
         incidents = [finding.incident(self._ids.uuid7(), at) for finding in findings]
         change = RecordVerifications(
@@ -418,12 +469,6 @@ class VerifyReplicas:
         )
         if findings:
             await self._changes.apply(change)
-        for one in counted:
-            if one.verdict in BAD or one.verdict is Verdict.UNKNOWN:
-                logger.error(
-                    "the copy of %s in %s is %s: %s",
-                    *(one.file.file_id, store_id, one.verdict, one.details),
-                )
 
 
 @define

@@ -19,7 +19,8 @@ class IntegrityView(TypedDict):
     """The result of a verification. `files_checked` counts files, the others copies of files.
 
     `corrupted` includes copies with right bytes whose manifest is missing or altered. `unknown`
-    copies could not be read; they may be intact.
+    copies could not be read; they may be intact. `recorded` is false if the catalogue could not be
+    written, as that of a read-only copy: then nothing was healed either.
     """
 
     files_checked: int
@@ -29,6 +30,7 @@ class IntegrityView(TypedDict):
     healed: int
     unknown: int
     bytes_checked: int
+    recorded: bool
 
 
 class StoreCoverageView(TypedDict):
@@ -123,6 +125,7 @@ def integrity_view(report: IntegrityReport) -> IntegrityView:
         "healed": counts.healed,
         "unknown": counts.unknown,
         "bytes_checked": counts.bytes,
+        "recorded": report.is_recorded,
     }
 
 

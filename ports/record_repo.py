@@ -95,7 +95,12 @@ class RecordRepo(
 
     @abstractmethod
     async def ping(self) -> None:
-        """Wait until the database answers that it can be written; raise `CatalogueUnavailable` if not."""
+        """Wait until the database answers that it can be written.
+
+        Raises:
+            CatalogueReadOnly: it can be read, not written.
+            CatalogueUnavailable: the database can't be reached or did not answer in time.
+        """
 
     @abstractmethod
     async def database_time(self) -> datetime:

@@ -16,7 +16,7 @@ _REFUSED = {
         "is read-only",
         "mount it writable; check the disk, since errors cause read-only remounts",
     ),
-    errno.EACCES: ("is not accessible", "give the service's user rights on the folder"),
+    errno.EACCES: ("does not admit this user", "give the service's user rights on the folder"),
     errno.EPERM: (
         "refuses the operation",
         "check the owner, attributes and type of the file system",

@@ -23,8 +23,9 @@ async def verify(
     """Read and hash all copies of all files, and replace bad copies where another copy is good.
 
     Servers and workers do the same in the background, so that every copy is verified within
-    `fixity_days`. Exit code 3: a bad copy was found and not healed. Exit code 5: copies could not be
-    read; they may be intact.
+    `fixity_days`. Where the catalogue can only be read, as that of a read-only copy, the result is
+    printed, not recorded, and nothing is replaced. Exit code 3: a bad copy was found and not healed.
+    Exit code 5: copies could not be read; they may be intact.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ async def verify(
         note(f"verified: {coverage}")
     counts = report.counts
     if counts.corrupted + counts.altered + counts.missing > counts.healed:
-        note("`traffic-storage incidents list` says which copies are bad")
+        if report.is_recorded:
+            note("`traffic-storage incidents list` says which copies are bad")
         return ExitCode.FINDINGS
     return ExitCode.TEMPORARY if counts.unknown else ExitCode.OK
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.container import Container
+from traffic_storage.entrypoints.extras import lacking
 from traffic_storage.ports.errors import CatalogueUnavailable
 
 _FAILED = "lifespan.startup.failed"
@@ -74,6 +75,8 @@ class ServedContainer:
             self._is_closed = False
             self.mount(app)
         try:
+            for one in lacking(self._container.settings()):
+                logger.warning("%s: %s (%s)", one.setting, one.effect, one.remedy)
             try:
                 await self.start()
             except CatalogueUnavailable as error:

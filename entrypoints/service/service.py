@@ -708,7 +708,8 @@ class StorageService:
 
         Returns:
             `files_checked`, `replicas_checked`, `corrupted`, `missing`, `healed`, `unknown` and
-            `bytes_checked`; all but the first count copies of files, and bytes.
+            `bytes_checked`; all but the first count copies of files, and bytes. `recorded` is false
+            if the catalogue can be read but not written: nothing was recorded or healed then.
 
         Raises:
             InvalidInput: `sample` is not a whole number from 1 to 100,000.

@@ -56,7 +56,7 @@ async def test_the_example_of_the_source(container: Container) -> None:
     assert integrity_results["files_checked"] == 1
     assert set(integrity_results) == {
         *("files_checked", "replicas_checked", "corrupted", "missing"),
-        *("healed", "unknown", "bytes_checked"),
+        *("healed", "unknown", "bytes_checked", "recorded"),
     }
 
 

@@ -21,7 +21,9 @@ from asyncpg.exceptions import (
 
 from traffic_storage.adapters.record_repo.sql.driver import Refused
 from traffic_storage.domain.errors import ConfigurationError, StorageFull, TrafficStorageError
-from traffic_storage.ports.errors import CatalogueUnavailable
+from traffic_storage.ports.errors import CatalogueReadOnly, CatalogueUnavailable
+
+_READ_ONLY = "25006"
 
 # SQLSTATE or its class → the cause in words, and the remedy.
 _MEANINGS = {
@@ -29,7 +31,7 @@ _MEANINGS = {
         "the connection failed",
         "check the network, the server, and what it demands: TLS (db_ssl_mode), db_cert_file",
     ),
-    "25006": ("it is a read-only standby", "point db_host to the primary server"),
+    _READ_ONLY: ("it is a read-only standby", "point db_host to the primary server"),
     "28": (
         "it refuses the login",
         "check db_user, and what pg_hba.conf demands: TLS (db_ssl_mode), a certificate (db_cert_file)",
@@ -147,6 +149,8 @@ def _of_state(state: str, where: str, words: str) -> TrafficStorageError | None:
     if meaning is None:
         return None
     cause, remedy = meaning
+    if state == _READ_ONLY:
+        return CatalogueReadOnly(f"{where}: {cause}: {words}", remedy=remedy)
     return _unavailable(where, f"{cause}: {words}", remedy)
 
 

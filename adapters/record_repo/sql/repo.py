@@ -32,6 +32,7 @@ from traffic_storage.adapters.record_repo.sql.samples import SqlSamples
 from traffic_storage.adapters.record_repo.sql.snapshots import SqlSnapshots
 from traffic_storage.adapters.record_repo.sql.violation_table import SqlViolationTable
 from traffic_storage.domain.changes import Change
+from traffic_storage.domain.database_backup import DatabaseKind
 from traffic_storage.domain.files import (
     StoredFile,
     Tier,
@@ -57,7 +58,7 @@ from traffic_storage.domain.usage import (
     DailyUsage,
 )
 from traffic_storage.domain.violation import StoredViolation
-from traffic_storage.ports.errors import CatalogueUnavailable, LeaseLost
+from traffic_storage.ports.errors import CatalogueReadOnly, CatalogueUnavailable, LeaseLost
 from traffic_storage.ports.record_repo import RecordRepo
 
 MOST_FILES = 1000
@@ -66,6 +67,17 @@ _MOST_RANGES = 1000
 _NO_IDS = ClaimedIds(())
 _QUERIES_BETWEEN_COUNTS = 1000
 _MOST_FOLDED = 5000
+# Why a database that can be read can't be written, and the remedy.
+_OF_READ_ONLY = {
+    DatabaseKind.SQLITE: (
+        "its disk is mounted read-only, or this user may not write its file and folder",
+        "mount its disk writable, and give this user the right to write the file and its folder",
+    ),
+    DatabaseKind.POSTGRESQL: (
+        "it is a standby, or is set to read-only",
+        "point db_host to the primary server",
+    ),
+}
 """The number of recorded counter changes that one transaction adds to the totals."""
 
 
@@ -280,9 +292,9 @@ class SqlRecordRepo(
     async def ping(self) -> None:
         ((is_read_only,),) = await self._driver.read(statements.IS_READ_ONLY, [()])
         if is_read_only:
-            raise CatalogueUnavailable(
-                "the database can be read but not written: it is a standby, or is set to read-only",
-                remedy="point db_host to the primary server",
+            cause, remedy = _OF_READ_ONLY[self._driver.form.kind]
+            raise CatalogueReadOnly(
+                f"the database can be read but not written: {cause}", remedy=remedy
             )
 
     async def aclose(self) -> None:

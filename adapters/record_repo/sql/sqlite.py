@@ -43,11 +43,13 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
     code_of,
     full,
     is_full,
+    is_read_only,
     translated,
     translating,
 )
 from traffic_storage.adapters.record_repo.sql.sqlite_unwritable import FileState, disk_is_full
 from traffic_storage.adapters.record_repo.sql.statement import Args, CompiledText, Statement
+from traffic_storage.adapters.record_repo.sql.statements import IS_UNWRITABLE
 from traffic_storage.adapters.threads.batches import Job, Worker
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.database_backup import DatabaseForm, DatabaseKind, Loading
@@ -573,7 +575,16 @@ def _open_in_released_space(settings: SqliteSettings) -> sqlite3.Connection:
 
 
 def _open_to_read(settings: SqliteSettings) -> tuple[sqlite3.Connection, FileState | None]:
-    """Open the database file, also if it can't be written; then return its state too."""
+    """Open the database file, also if it can't be written; then return its state too.
+
+    The connection has the function `IS_UNWRITABLE`.
+    """
+    connection, state = _opened_to_read(settings)
+    connection.create_function(IS_UNWRITABLE, 0, lambda: is_read_only(settings.path))
+    return connection, state
+
+
+def _opened_to_read(settings: SqliteSettings) -> tuple[sqlite3.Connection, FileState | None]:
     try:
         return _open_in_released_space(settings), None
     except (sqlite3.Error, StorageFull):

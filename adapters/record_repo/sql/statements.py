@@ -348,11 +348,13 @@ FOLD_DEVICES = _fold_into(usage_device)
 DELETE_FOLDED = Statement(delete(usage_delta).where(*_folded), ("watermark", "upto"))
 
 # Reads.
+IS_UNWRITABLE = "traffic_storage_is_unwritable"
+"""The function that the driver for SQLite adds to connections that read: whether the file is read-only."""
 # Whether a transaction that begins now can't write: on a standby, or in a read-only database.
 IS_READ_ONLY = Statement(
     select(func.current_setting(literal_column("'transaction_read_only'")) == "on"),
     (),
-    on_sqlite=select(_ZERO),
+    on_sqlite=select(getattr(func, IS_UNWRITABLE)()),
 )
 CATALOGUE_ID = Statement(select(catalogue.c.catalogue_id), ())
 STORE = Statement(select(*_STORE_COLUMNS).where(store.c.store_id == _given("id")), ("id",))

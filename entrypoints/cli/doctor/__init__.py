@@ -80,6 +80,7 @@ async def _findings(
     yield machine.clock()
     yield machine.signing_key(settings)
     for finding in (
+        *machine.extras(settings),
         *machine.base_path(settings),
         *folders.owners(settings),
         *folders.parts(settings),

@@ -54,13 +54,16 @@ def parts(settings: StorageConfig) -> Iterator[Finding]:
         inside = [Path(entry.path) for entry in islice(os.scandir(base), _MOST_ENTRIES)]
     except OSError:
         return  # Another check tells what it is.
+    # Another check tells that the whole folder, as a copy of another user, can only be read.
+    needed = os.R_OK | (os.W_OK if os.access(base, os.W_OK) else 0)
     checked = [*((path, False) for path in inside), *((path, True) for path in _of_blobs(base))]
     problems = [
-        wrong for path, of_blobs in checked if (wrong := _wrong(path, reference, of_blobs=of_blobs))
+        wrong
+        for path, of_blobs in checked
+        if (wrong := _wrong(path, reference, needed, of_blobs=of_blobs))
     ]
-    yield from problems or [
-        ok("parts", f"the folders and files in {base} belong to user {reference}")
-    ]
+    told = f"belong to user {reference}" if needed & os.W_OK else "can be read"
+    yield from problems or [ok("parts", f"the folders and files in {base} {told}")]
 
 
 def owner_of_key(file: Path) -> str:
@@ -99,7 +102,7 @@ def _of_blobs(base: Path) -> Iterator[Path]:
                 break
 
 
-def _wrong(path: Path, user: int, *, of_blobs: bool) -> Finding | None:
+def _wrong(path: Path, user: int, needed: int, *, of_blobs: bool) -> Finding | None:
     try:
         found = path.lstat() if of_blobs else path.stat()
     except FileNotFoundError:
@@ -114,8 +117,9 @@ def _wrong(path: Path, user: int, *, of_blobs: bool) -> Finding | None:
             "put a folder in its place, and mount the other disk there (mount --bind); "
             "or link the whole folder `blobs`",
         )
-    if found.st_uid != user and not os.access(path, os.R_OK | os.W_OK):
-        return problem("parts", f"{path} belongs to user {found.st_uid}", _give(path, user))
+    if found.st_uid != user and not os.access(path, needed):
+        can = "can be read but not written: it " if os.access(path, os.R_OK) else ""
+        return problem("parts", f"{path} {can}belongs to user {found.st_uid}", _give(path, user))
     if found.st_uid != user and os.geteuid() == 0:
         return problem(
             "parts",

@@ -13,6 +13,7 @@ from traffic_storage.domain.amounts import in_bytes
 from traffic_storage.domain.errors import ConfigurationError
 from traffic_storage.entrypoints.cli.doctor.finding import Finding, noted, ok, problem
 from traffic_storage.entrypoints.cli.doctor.folders import owner_of_key
+from traffic_storage.entrypoints.extras import lacking
 from traffic_storage.entrypoints.http.security.authentication import access_policy
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.settings.config import SECRETS
@@ -112,6 +113,13 @@ def profiles(settings: StorageConfig) -> Finding:
     return ok("profiles", ", ".join(one.profile_id for one in found.default.profiles))
 
 
+def extras(settings: StorageConfig) -> Iterator[Finding]:
+    """Check that what the settings need is installed."""
+    for one in lacking(settings):
+        tell = problem if one.is_refused else noted
+        yield tell("extras", f"{one.setting}: {one.effect}", one.remedy)
+
+
 def clock() -> Finding:
     """Check that the clock of this machine is not earlier than the release of this version."""
     now = datetime.now(UTC)
@@ -160,7 +168,15 @@ def base_path(settings: StorageConfig) -> Iterator[Finding]:
             return
         yield _written(base)
     except OSError as error:
-        yield problem("folder", f"{base} can't be written: {error.strerror}", _MAKE_OWNER)
+        # What is no folder has no dot.
+        if not os.access(f"{base}/.", os.R_OK | os.X_OK):
+            yield problem("folder", f"{base} can't be used: {error.strerror}", _MAKE_OWNER)
+            return
+        yield problem(
+            "folder",
+            f"{base} can be read but not written: {error.strerror}",
+            f"to read it, as a copy, nothing is needed; to store, mount it writable, and {_MAKE_OWNER}",
+        )
         return
     yield _free_space(base, settings)
 

@@ -17,7 +17,12 @@ from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.blob_store import BlobStore, is_empty
 from traffic_storage.ports.cache import Cache
 from traffic_storage.ports.clock import Clock
-from traffic_storage.ports.errors import BlobConflict, BlobMissing, CatalogueUnavailable
+from traffic_storage.ports.errors import (
+    BlobConflict,
+    BlobMissing,
+    CatalogueReadOnly,
+    CatalogueUnavailable,
+)
 from traffic_storage.ports.spool import MemoryBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
@@ -28,6 +33,7 @@ _PROBE, _OTHER = b"doctor: written to be removed", b"doctor: other bytes"
 _LONGEST = timedelta(seconds=30)
 _SKEW_SECONDS = 60
 _CACHE_TRIES = 20
+_TO_READ = "to read, nothing is needed"
 
 
 async def database(container: "Container", settings: StorageConfig) -> Finding:
@@ -36,8 +42,12 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
     if is_new(settings):
         return noted("database", f"{where} does not exist yet: it is created at first use")
     upkeep = container.catalogue_upkeep()
+    unwritable: CatalogueReadOnly | None = None
     try:
-        await upkeep.ping()
+        try:
+            await upkeep.ping()
+        except CatalogueReadOnly as error:
+            unwritable = error
         pending = await upkeep.pending()
     except TrafficStorageError as error:
         return problem("database", f"{where}: {error.message}", error.remedy)
@@ -46,6 +56,12 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
             "database",
             f"{where} answers, but {len(pending)} migrations are pending",
             "run traffic-storage db upgrade",
+        )
+    if unwritable is not None:
+        return problem(
+            "database",
+            f"{where}: {unwritable.message}",
+            f"{_TO_READ}; to store, {unwritable.remedy}",
         )
     return ok("database", f"{where} answers; no migrations are pending")
 
@@ -201,7 +217,7 @@ async def _put(store: BlobStore, key: BlobKey, data: bytes, container: "Containe
     await store.put(key, body, _manifest(container, data), deadline=deadline)
 
 
-async def _tried(name: str, store: BlobStore, container: "Container") -> Finding:
+async def _tried(name: str, store: MarkedBlobStore, container: "Container") -> Finding:
     """Return the result of creating, reading, overwriting and deleting a blob in a store."""
     digests = digests_of(_PROBE)
     key = blob_key(FileKind.METADATA, container.ids().uuid7(), digests.sha256)
@@ -210,10 +226,16 @@ async def _tried(name: str, store: BlobStore, container: "Container") -> Finding
         await store.read(key, digests)
         refused = await _refuses_other_bytes(store, key, container)
         skew = await _skew_seconds(store, key, container.clock())
-    except TrafficStorageError:
+    except TrafficStorageError as error:
         # A write that is reported as failed may have happened.
         with suppress(TrafficStorageError):
             await store.delete(key)
+        if await _can_be_read(store):
+            return problem(
+                name,
+                f"{store.location} can be read but not written: {error.message}",
+                f"{_TO_READ}; to store, {error.remedy or 'remove the cause that the message names'}",
+            )
         raise
     await store.delete(key)
     if not refused:
@@ -235,6 +257,16 @@ async def _tried(name: str, store: BlobStore, container: "Container") -> Finding
             "check its permissions",
         )
     return ok(name, f"{store.location} can be written, read and deleted from")
+
+
+async def _can_be_read(store: MarkedBlobStore) -> bool:
+    """Return whether a store that could not be written has its identification file, and lists blobs."""
+    try:
+        has_marker = await store.marker() is not None
+        await is_empty(store)
+    except TrafficStorageError:
+        return False
+    return has_marker
 
 
 async def _refuses_other_bytes(store: BlobStore, key: BlobKey, container: "Container") -> bool:

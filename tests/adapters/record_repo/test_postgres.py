@@ -54,7 +54,12 @@ from traffic_storage.entrypoints.testing.units import (
     new_record,
     store,
 )
-from traffic_storage.ports.errors import CatalogueUnavailable, IdsTaken, OutcomeUnknown
+from traffic_storage.ports.errors import (
+    CatalogueReadOnly,
+    CatalogueUnavailable,
+    IdsTaken,
+    OutcomeUnknown,
+)
 from traffic_storage.ports.record_repo import RecordRepo
 
 SOON = 0.5
@@ -676,10 +681,10 @@ class TestRefusals:
         postgres.execute(f'ALTER DATABASE "{database.name}" SET default_transaction_read_only = on')
         async with opened(settings_of(database)) as repo:
             await repo.usage()
-            with pytest.raises(CatalogueUnavailable, match=r"read-only.*primary"):
+            with pytest.raises(CatalogueReadOnly, match=r"read-only.*primary"):
                 await local(repo)
             # What asks whether the service is ready is told, too.
-            with pytest.raises(CatalogueUnavailable, match=r"not written.*primary"):
+            with pytest.raises(CatalogueReadOnly, match=r"not written.*primary"):
                 await repo.ping()
 
     async def test_no_more_connections(self, postgres: PostgresAddress, database: Database) -> None:

@@ -450,6 +450,18 @@ class TestBadDisks:
         await repo.forget(new_attempt(unit).attempt_id)
 
     @pytest.mark.privileged
+    async def test_a_disk_that_turns_read_only_while_the_file_is_open(
+        self, repo: RecordRepo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As by a failing disk; `mount` refuses it as long as files are open."""
+        await repo.ping()
+        with monkeypatch.context() as patched:
+            patched.setattr(sqlite, "is_read_only", lambda path: True)
+            with pytest.raises(CatalogueReadOnly, match="read but not written"):
+                await repo.ping()
+        await repo.ping()
+
+    @pytest.mark.privileged
     async def test_a_full_disk_without_ballast_can_be_read(
         self, repo: RecordRepo, disk: Path
     ) -> None:
@@ -485,6 +497,9 @@ class TestBadDisks:
         else:
             await other.upgrade()
             assert await is_whole(other, unit)
+            # What asks whether the service is ready is told, too.
+            with pytest.raises(CatalogueReadOnly, match=r"read but not written.*mounted read-only"):
+                await other.ping()
             with pytest.raises(CatalogueReadOnly, match="is read-only"):
                 await store(other, new_evidence(new_record(), await local(other)))
         await other.aclose()

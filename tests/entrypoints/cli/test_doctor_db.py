@@ -2,9 +2,13 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -17,6 +21,7 @@ from attrs import evolve
 
 from tests.entrypoints.cli.command import Shell
 from tests.support.canary import CANARY
+from tests.support.privileged import remount, small_memory_disk
 from tests.support.servers import Bucket, Database, RedisAddress
 from tests.support.setups import on_bucket, on_database, on_redis
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
@@ -396,6 +401,22 @@ def test_open_access_is_a_problem(shell: Shell, monkeypatch: pytest.MonkeyPatch)
     assert "api_keys" in findings(shell, code=3)["access"]["remedy"]
 
 
+def test_settings_without_their_extra_are_told(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_STORAGE_IMAGE_FORMATS", "jpeg,heic")
+    assert "extras" not in findings(shell)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    found = findings(shell, code=3)["extras"]
+    assert (found["status"], "heic" in found["detail"]) == ("problem", True)
+    assert "traffic-storage[heic]" in found["remedy"]
+    monkeypatch.setenv("TRAFFIC_STORAGE_IMAGE_FORMATS", "jpeg")
+    monkeypatch.setenv("TRAFFIC_STORAGE_VALIDATE_ON_STORE", "warn")
+    monkeypatch.setitem(sys.modules, "av", None)
+    found = findings(shell)["extras"]
+    assert (found["status"], found["remedy"]) == ("note", "pip install 'traffic-storage[video]'")
+
+
 def test_a_folder_that_is_none_is_a_problem(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
 
@@ -538,3 +559,49 @@ class TestEncryptionOfDatabase:
         found = list(encryption_of_database(settings))
         assert [finding.status for finding in found] == [Status.NOTE] * is_told
         assert all("db_ssl_mode" in finding.remedy for finding in found)
+
+
+@pytest.mark.privileged
+def test_a_read_only_copy_can_be_read_and_that_is_told(shell: Shell, tmp_path: Path) -> None:
+    used(shell.base)
+    with small_memory_disk(tmp_path / "disk", "size=24m") as disk:
+        copy = shutil.copytree(shell.base, disk / "copy")
+        remount(disk, "ro")
+        found = findings(shell, "--base-path", copy, code=3)
+    for check in ("folder", "database", "local store"):
+        assert "can be read but not written" in found[check]["detail"], found[check]
+        assert "nothing is needed" in found[check]["remedy"]
+    assert found["parts"]["status"] == "ok"
+
+
+# Root's part loads all modules, which an ordinary user may not be able to read here.
+_AS_OTHERS = """
+import os, sys
+from traffic_storage.entrypoints.cli.app import run
+
+run(["doctor", "--base-path", sys.argv[1]])
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+print("---")
+sys.exit(run(["doctor", "--base-path", sys.argv[1]]))
+"""
+
+
+@pytest.mark.privileged
+def test_a_copy_of_another_user_can_be_read_and_that_is_told(shell: Shell) -> None:
+    used(shell.base)
+    # Not below pytest's own folder, which is closed to others.
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        copy = shutil.copytree(shell.base, Path(place, "copy"))
+        for path in (copy, *copy.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        done = subprocess.run(
+            [sys.executable, "-c", _AS_OTHERS, copy], capture_output=True, text=True, check=False
+        )
+    told = done.stdout.partition("---\n")[2]
+    assert done.returncode == 3, done.stderr
+    for check in ("folder", "database", "local store"):
+        assert re.search(f"problem {check}: .* can be read but not written", told), told
+    assert "ok      parts" in told

@@ -37,6 +37,7 @@ def test_a_good_copy_is_verified(shell: Shell, tmp_path: Path) -> None:
         "healed": 0,
         "unknown": 0,
         "bytes_checked": size,
+        "recorded": True,
     }
     assert "sample" in shell("verify", "--sample", "0", code=ExitCode.USAGE).err
 

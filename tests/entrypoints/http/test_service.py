@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import sys
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from tests.support.setups import config
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
+from traffic_storage.adapters.record_repo.sql import sqlite
 from traffic_storage.domain.errors import ConfigurationError, StorageFull
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Page, ViolationQuery
@@ -144,6 +146,39 @@ async def test_it_works_below_a_path_of_somebody_elses_application(tmp_path: Pat
         assert (await client.get(link, headers=far)).status_code == 200
     async with inner.router.lifespan_context(inner):
         pass
+
+
+async def test_a_setting_without_its_extra_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = config(tmp_path, image_formats=["jpeg", "heic"], validate_on_store="warn")
+    app = create_storage_app(settings)
+    async with app.router.lifespan_context(app):
+        assert "pip install" not in caplog.text
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "av", None)
+    app = create_storage_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        assert (await client.post("/files/upload/image", files={"file": IMAGE})).is_success
+    for extra in ("heic", "video"):
+        assert f"pip install 'traffic-storage[{extra}]'" in caplog.text
+
+
+async def test_a_catalogue_that_can_only_be_read_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that an error has made read-only; a catalogue in PostgreSQL: the same."""
+    app = create_storage_app(config(tmp_path))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        stored = await client.post("/files/upload/image", files={"file": IMAGE})
+        with monkeypatch.context() as patched:
+            patched.setattr(sqlite, "is_read_only", lambda path: True)
+            answer = await client.get("/readyz")
+            assert answer.status_code == 503
+            assert "read but not written" in answer.text
+            assert (await client.get(f"/files/{stored.json()['file_id']}")).content == IMAGE[1]
+        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_a_full_store_is_507_and_takes_nothing(
