@@ -165,8 +165,9 @@ def stores_again(record: Record) -> float:
 def explained(
     error: StoresNothing, loop: KillLoop, process: BaseProcess, servers: Mapping[str, Server]
 ) -> str:
-    """The error, with where the service waits, and what PostgreSQL does."""
-    assert process.pid is not None
+    """The error, with where the service waits, and what PostgreSQL does; or with what has ended it."""
+    if not process.is_alive() or process.pid is None:
+        return f"{error}; the service has ended with {process.exitcode}: {loop.log(20_000)}"
     for number in (signal.SIGUSR2, signal.SIGUSR1):
         os.kill(process.pid, number)
         time.sleep(LOOK_SECONDS)
