@@ -91,10 +91,11 @@ class Lifecycle:
             await asyncio.sleep(self.pause_seconds or 0.01)
             if not self.known:
                 continue
-            name = chance.choice([*self.known])
+            # While it is read it may be forgotten.
+            name, sha256 = chance.choice([*self.known.items()])
             with suppress(*PASSING):
                 data, _ = await self.service.retrieve_file(name)
-                if hashlib.sha256(data).hexdigest() != self.known[name]:
+                if hashlib.sha256(data).hexdigest() != sha256:
                     self.tell(wrong=f"{name} was read with other bytes")
 
     def remember(self, acknowledged: dict[str, str]) -> None:
