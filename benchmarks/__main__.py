@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import memory, startup
+from benchmarks.peers import trials as peers
 from benchmarks.table import Report, machine_class
 from benchmarks.trials import TRIALS, Options, available
 
@@ -18,11 +19,14 @@ def main() -> None:
     """Measure the jobs and print the table."""
     arguments = _arguments()
     report = Report()
+    jobs = tuple(peers.PEERS) if arguments.peers else _JOBS
+    if unknown := {*arguments.only} - {*jobs}:
+        raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(jobs)}")
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.folder) as own:
         options = _options(arguments, Path(own))
-        for name in arguments.only or _JOBS:
+        for name in arguments.only or jobs:
             print(f"… {name}", file=sys.stderr, flush=True)
-            report += _measured(name, options)
+            report += (_against_peers if arguments.peers else _measured)(name, options)
         machine = machine_class(options.folder)
     print(report.text(machine))
     if arguments.json:
@@ -35,6 +39,10 @@ def _measured(name: str, options: Options) -> Report:
     if name == "startup":
         return startup.run(options.rounds)
     return available(TRIALS[name]).run(name, options)
+
+
+def _against_peers(name: str, options: Options) -> Report:
+    return peers.available(peers.PEERS[name]).run(name, options)
 
 
 def _options(arguments: argparse.Namespace, folder: Path) -> Options:
@@ -55,7 +63,16 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Compare Traffic Storage with the same work written by hand.",
     )
-    parser.add_argument("--only", nargs="+", metavar="ROW", choices=_JOBS, help=", ".join(_JOBS))
+    parser.add_argument(
+        "peers", nargs="?", choices=["peers"], help="compare with what users would pick instead"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="ROW",
+        help=f"{', '.join(_JOBS)}; with peers: {', '.join(peers.PEERS)}",
+    )
     parser.add_argument("--rounds", type=int, help="rounds of each row (9; 3 with --quick)")
     parser.add_argument(
         "--quick", action="store_true", help="few and small rounds, for a first impression"

@@ -56,6 +56,9 @@ class Contender(ABC, Generic[T]):
     async def aclose(self) -> None:
         """Release everything that `open` acquired."""
 
+    def end_round(self) -> None:
+        """Give back what only a round needs; not timed."""
+
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that the job has used in its process so far, over all threads."""
         return time.process_time()
@@ -181,6 +184,7 @@ async def _live(pipe: Connection, contender: Contender[Any]) -> None:
     loop = asyncio.get_running_loop()
     try:
         await contender.open()
+        contender.end_round()
         pipe.send(None)
         while True:
             plan = await loop.run_in_executor(None, pipe.recv)
@@ -188,7 +192,9 @@ async def _live(pipe: Connection, contender: Contender[Any]) -> None:
             gc.collect()
             pipe.send(None)
             await loop.run_in_executor(None, pipe.recv)
-            pipe.send(await _lap(contender, items, plan.at_once))
+            lap = await _lap(contender, items, plan.at_once)
+            contender.end_round()
+            pipe.send(lap)
             del items
     finally:
         await contender.aclose()

@@ -1,46 +1,67 @@
 """The HTTP jobs: one small client sends requests to Traffic Storage and to the floor."""
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, Protocol, Self
 
 from benchmarks import client, data
-from benchmarks.contenders import Contender, Place, cpu_seconds_of
+from benchmarks.contenders import Contender, Place
 from benchmarks.server import Server
 
-_CONNECTIONS = 16
 _UPLOAD = "/files/upload/video"
 
 
-class Served(Contender[bytes]):
-    """A server in its own process and connections to it. Items are whole requests."""
+class Serving(Protocol):
+    """A context manager that runs a server in processes of its own."""
 
-    def __init__(self, app: str, settings: dict[str, Any]) -> None:
-        self._server = Server(app, settings)
+    @property
+    def port(self) -> int: ...
+
+    def cpu_seconds(self) -> float: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Served(Contender[bytes]):
+    """A server and connections to it. Items are whole requests."""
+
+    def __init__(self, server: Serving) -> None:
+        self._server = server
         self._free: list[client.Connection] = []
         self._stack = ExitStack()
 
     async def open(self) -> None:
         self._stack.enter_context(self._server)
-        for _ in range(_CONNECTIONS):
-            connection = client.Connection(self._server.port)
-            await connection.open()
-            self._stack.callback(connection.close)
-            self._free.append(connection)
 
     async def ask(self, request: bytes) -> client.Answer:
-        """Send a request on a free connection; there are as many connections as workers."""
-        connection = self._free.pop()
-        answer = await connection.request(request)
+        """Send a request on a free connection."""
+        async with self.connection() as connection:
+            return await connection.request(request)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[client.Connection]:
+        """Lend a connection. Each round has its own: servers close those that are silent for long."""
+        if self._free:
+            connection = self._free.pop()
+        else:
+            connection = client.Connection(self._server.port)
+            await connection.open()
+        yield connection
         self._free.append(connection)
-        return answer
+
+    def end_round(self) -> None:
+        while self._free:
+            self._free.pop().close()
 
     async def aclose(self) -> None:
+        self.end_round()
         self._stack.close()
 
     def cpu_seconds(self) -> float:
-        return cpu_seconds_of(self._server.pid)
+        return self._server.cpu_seconds()
 
     def load_cpu_seconds(self) -> float:
         return time.process_time()
@@ -91,19 +112,19 @@ def _settings(place: Place) -> dict[str, Any]:
 
 def upload_ours(place: Place) -> Upload:
     """Return the uploads to Traffic Storage."""
-    return Upload("ours", _settings(place))
+    return Upload(Server("ours", _settings(place)))
 
 
 def upload_floor(place: Place) -> Upload:
     """Return the uploads to the bare ASGI function."""
-    return Upload("floor", _settings(place))
+    return Upload(Server("floor", _settings(place)))
 
 
 def download_ours(place: Place) -> Download:
     """Return the downloads from Traffic Storage."""
-    return Download("ours", _settings(place))
+    return Download(Server("ours", _settings(place)))
 
 
 def download_floor(place: Place) -> Download:
     """Return the downloads from the bare ASGI function."""
-    return Download("floor", _settings(place))
+    return Download(Server("floor", _settings(place)))

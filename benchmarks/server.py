@@ -1,6 +1,7 @@
-"""`python -m benchmarks.server`: Traffic Storage under uvicorn as `serve` runs it, or the floor.
+"""`python -m benchmarks.server`: Traffic Storage under uvicorn as `serve` runs it, or another service.
 
-The floor runs with uvicorn's own HTTP protocol class, Traffic Storage with the one of `serve`.
+The others (the floor, and the service by hand) run with uvicorn's own HTTP protocol class, Traffic
+Storage with the one of `serve`.
 
 The first line of standard input selects the application (JSON: `app`, `settings`). The program
 prints the port on standard output and serves until standard input ends.
@@ -19,6 +20,8 @@ import uvicorn
 from attrs import define, field
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from benchmarks.contenders import cpu_seconds_of
 
 
 @define
@@ -62,6 +65,10 @@ class Server:
         """The id of the server's process."""
         return self._process.pid
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds that the server has used so far, over all threads."""
+        return cpu_seconds_of(self.pid)
+
 
 class _Announcing(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -71,7 +78,7 @@ class _Announcing(uvicorn.Server):
 
 
 def _protocol(name: str) -> type[HttpToolsProtocol]:
-    if name == "floor":
+    if name != "ours":
         return HttpToolsProtocol
     from traffic_storage.entrypoints.http.protocol import StorageProtocol
 
@@ -83,6 +90,10 @@ def _app(name: str, settings: dict[str, Any]) -> ASGIApp:
         from benchmarks.floor import app
 
         return app(settings["local_base_path"])
+    if name == "by hand":
+        from benchmarks.peers import by_hand
+
+        return by_hand.app(settings)
     from traffic_storage import StorageConfig
     from traffic_storage.entrypoints.http import create_storage_app
 

@@ -37,13 +37,16 @@ class Target:
         return f"{value:.2f} ×" if self.unit == "×" else f"{value:.0f} {self.unit}"
 
 
+_RATIO = Target(0, 0)
+
+
 @frozen
 class Row:
-    """One measured row of the table."""
+    """One measured row of the table. Without a target it is there to be known."""
 
     job: str
     against: str
-    target: Target
+    target: Target | None
     values: tuple[float, ...]
     note: str = ""
 
@@ -54,15 +57,16 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the row."""
-        show = self.target.show
+        target = self.target
+        show = (target or _RATIO).show
         spread = f"[{show(min(self.values))} – {show(max(self.values))}]"
         return (
             self.job,
             self.against,
-            show(self.target.must),
-            show(self.target.aim),
+            show(target.must) if target else "",
+            show(target.aim) if target else "",
             f"{show(self.median)} {spread if len(self.values) > 1 else ''}".rstrip(),
-            self.target.verdict(self.median),
+            target.verdict(self.median) if target else "",
             self.note,
         )
 
@@ -71,7 +75,7 @@ class Row:
         return {
             **asdict(self),
             "median": self.median,
-            "verdict": self.target.verdict(self.median),
+            "verdict": self.target.verdict(self.median) if self.target else None,
         }
 
 

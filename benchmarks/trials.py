@@ -48,7 +48,7 @@ class Line:
     job: str
     contender: str
     against: str
-    target: Target
+    target: Target | None
     note: str = ""
 
 

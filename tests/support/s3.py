@@ -209,6 +209,16 @@ class S3Server(OwnServer):
         if is_new:
             self._share_volumes()
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        return self._process.pid
+
+    @property
+    def filer_port(self) -> int:
+        """The port of SeaweedFS's filer, which has files by plain HTTP and no access control."""
+        return self._filer_port
+
     def create_bucket(self, name: str | None = None) -> Bucket:
         """As S3Address.create_bucket."""
         return self.address.create_bucket(name)
