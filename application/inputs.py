@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from datetime import datetime
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -18,10 +18,13 @@ from traffic_storage.domain.identifiers import (
     id_problem,
     text_problem,
 )
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.media import ContentType, same_family
-from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
 from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.spool import Body
+
+if TYPE_CHECKING:
+    from traffic_storage.domain.pixels import Pixels
 
 MAX_METADATA_BYTES = 1024 * 1024
 """Largest size of a file's metadata as canonical JSON."""
@@ -72,7 +75,7 @@ class ArrayImage:
     A use case copies the array before it first waits; afterwards the caller may change the array.
     """
 
-    pixels: Pixels = field(repr=False)
+    pixels: "Pixels" = field(repr=False)
     channel_order: ChannelOrder = ChannelOrder.RGB
     encoding: Encoding | None = None
 
@@ -83,6 +86,8 @@ class ArrayImage:
             InvalidInput: the array does not have the shape and type of an image.
             TooLarge: more than `max_pixels` pixels.
         """
+        from traffic_storage.domain.pixels import dimensions_of, unchanging
+
         dimensions_of(self.pixels, max_pixels=max_pixels)
         return evolve(self, pixels=unchanging(self.pixels))
 

@@ -19,7 +19,7 @@ from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, UnsupportedMedia
 from traffic_storage.domain.files import Coding, FileKind, Replica, StoredFile
 from traffic_storage.domain.fixity import Finding, Verdict, single
-from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.verification import Span, chunks_of
 from traffic_storage.ports.compressor import Compressor
 from traffic_storage.ports.errors import BlobCorrupt, CatalogueUnavailable

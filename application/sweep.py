@@ -1,15 +1,19 @@
 """Sweep: the periodic maintenance of the catalogue, and of the files that jobs have made."""
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from traffic_storage.application.export_jobs import ExportJobs
 from traffic_storage.application.recovery import Recover
 from traffic_storage.application.worker import Outcome, Report
 from traffic_storage.domain.errors import Unavailable
 from traffic_storage.domain.jobs import JobKind, Run
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.record_repo import RecordRepo
+
+if TYPE_CHECKING:
+    from traffic_storage.application.export_jobs import ExportJobs
 
 logger = logging.getLogger("traffic_storage.sweep")
 
@@ -18,13 +22,16 @@ _MOST_FORGOTTEN = 5000
 
 
 class Sweep:
-    """Undoes interrupted store operations, folds the counters, forgets old jobs, events and exports."""
+    """Undoes interrupted store operations, folds the counters, forgets old jobs, events and exports.
+
+    `exports` is called only by the job: every service has a sweep, and few have exports.
+    """
 
     def __init__(
         self,
         *,
         recover: Recover,
-        exports: ExportJobs,
+        exports: "Callable[[], ExportJobs]",
         repo: RecordRepo,
         clock: Clock,
         keep_jobs: timedelta,
@@ -54,7 +61,7 @@ class Sweep:
 
     async def _remove_exports(self) -> None:
         try:
-            removed = await self._exports.remove_old()
+            removed = await self._exports().remove_old()
         except Unavailable as error:
             logger.warning("old exports can't be removed now: %s", str(error))
         else:

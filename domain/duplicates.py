@@ -2,20 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
 
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.identifiers import DeviceId, FileId
-from traffic_storage.domain.pixels import Pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from traffic_storage.domain.pixels import Pixels
 
 HASH_SIDE = 16
 """The hash of an image has `HASH_SIDE` x `HASH_SIDE` bits."""
 NEAR_BITS = 10
 """Images look alike if at most this many of the 256 bits of their hashes differ."""
-_GREY = np.array([0.299, 0.587, 0.114])
+_GREY = (0.299, 0.587, 0.114)
 _LEAST_DIFFERENCE = 1.0
 _LOOKED_AT = 256
 
@@ -74,7 +78,7 @@ def exact_duplicates(contents: Iterable[Content]) -> DuplicateReport:
     )
 
 
-def perceptual_hash(image: Pixels) -> NDArray[np.uint8]:
+def perceptual_hash(image: "Pixels") -> "NDArray[np.uint8]":
     """Return the difference hash (dHash) of an image in RGB order or grey, 32 bytes.
 
     The image is reduced to 17 x 16 grey means of equal areas (of every n-th row and column, about
@@ -82,21 +86,25 @@ def perceptual_hash(image: Pixels) -> NDArray[np.uint8]:
     difference of less than one grey level counts as none, so that flat areas hash alike. Resizing,
     recompression and a change of brightness change few bits; another scene changes about half.
     """
+    import numpy as np
+
     step = max(1, min(image.shape[:2]) // _LOOKED_AT)
     few = image[::step, ::step]
-    grey = few.astype(np.float64) if few.ndim == 2 else few[..., :3] @ _GREY
+    grey = few.astype(np.float64) if few.ndim == 2 else few[..., :3] @ np.array(_GREY)
     small = _means(_means(grey, HASH_SIDE).T, HASH_SIDE + 1).T
     return np.packbits(np.diff(small, axis=1) > _LEAST_DIFFERENCE)
 
 
 def near_duplicates(
-    hashes: Mapping[FileId, NDArray[np.uint8]], contents: Mapping[FileId, Content]
+    hashes: "Mapping[FileId, NDArray[np.uint8]]", contents: Mapping[FileId, Content]
 ) -> DuplicateReport:
     """Return the groups of images whose hashes differ in at most `NEAR_BITS` bits.
 
     Pairs are joined to groups. Files with equal digests count as one, so that exact duplicates
     alone are no group. The cost grows with the square of the number of images.
     """
+    import numpy as np
+
     ids = list({contents[one].sha256: one for one in hashes}.values())
     group = {one: one for one in ids}
 
@@ -120,8 +128,10 @@ def near_duplicates(
     return DuplicateReport(len(hashes), size, groups)
 
 
-def _means(grey: NDArray[np.floating], rows: int) -> NDArray[np.floating]:
+def _means(grey: "NDArray[np.floating]", rows: int) -> "NDArray[np.floating]":
     """Return the means of `rows` bands of about equal height, shape `(rows, W)`."""
+    import numpy as np
+
     edges = np.linspace(0, len(grey), rows + 1).astype(int)
     starts = np.minimum(edges[:-1], len(grey) - 1)
     heights = np.maximum(1, np.diff(edges))[:, None]

@@ -31,7 +31,7 @@ from attrs import evolve, frozen
 from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId, ViolationId
-from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.image_layout import ChannelOrder
 
 BlobKey = NewType("BlobKey", str)
 """The name of a blob in a store; it contains no text of a user.

@@ -20,7 +20,7 @@ from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileState, ReplicaState, StoredFile
 from traffic_storage.domain.identifiers import CatalogueId, FileId, ViolationId
 from traffic_storage.domain.manifest import manifest_of
-from traffic_storage.domain.multiset_digest import MultisetDigest
+from traffic_storage.domain.multiset_digest import EMPTY, MultisetDigest
 from traffic_storage.domain.query import Cursor
 from traffic_storage.domain.usage import day_of
 from traffic_storage.domain.violation import (
@@ -104,7 +104,7 @@ class DayTotals:
     records: int = 0
     files: int = 0
     bytes: int = 0
-    digest: Sha256 = MultisetDigest().sha256
+    digest: Sha256 = EMPTY
 
 
 @frozen

@@ -9,23 +9,28 @@ plain sum of SHA-256 values would not be: a birthday attack on many summands bre
 
 import hashlib
 
-import numpy as np
-
 from traffic_storage.domain.digests import Sha256, sha256_of
 
 LANES = 1024
-_LANE = np.dtype("<u2")
+_LANE_BYTES = 2
+_LANE = f"<u{_LANE_BYTES}"
+EMPTY: Sha256 = sha256_of(bytes(LANES * _LANE_BYTES))
+"""The digest of no items."""
 
 
 class MultisetDigest:
     """The digest of all items that were added; an item that is added twice counts twice."""
 
     def __init__(self) -> None:
+        import numpy as np
+
         self._sums = np.zeros(LANES, _LANE)
 
     def add(self, item: bytes) -> None:
         """Add an item."""
-        expanded = hashlib.shake_128(item).digest(LANES * _LANE.itemsize)
+        import numpy as np
+
+        expanded = hashlib.shake_128(item).digest(LANES * _LANE_BYTES)
         self._sums += np.frombuffer(expanded, _LANE)
 
     @property

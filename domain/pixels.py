@@ -5,34 +5,17 @@ caller states the channel order of a colour image, and it is stored.
 """
 
 import hashlib
-from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
-from attrs import frozen
 from numpy.typing import NDArray
 
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, TooLarge
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """`uint8` array of shape `(H, W)`, `(H, W, 3)` or `(H, W, 4)`."""
-
-
-class ChannelOrder(StrEnum):
-    """The order of the colour channels of an array; alpha, if any, is last."""
-
-    RGB = "RGB"
-    BGR = "BGR"
-
-
-@frozen
-class Dimensions:
-    """Width and height in pixels, and channels: 1 (grey), 3 or 4 (with alpha)."""
-
-    width: int
-    height: int
-    channels: int
 
 
 def dimensions_of(image: object, *, max_pixels: int) -> Dimensions:

@@ -20,114 +20,33 @@ from dependency_injector.providers import Callable as Called
 from dependency_injector.providers import Dependency, List, Object, Selector, Singleton
 
 from traffic_storage.adapters.clock.system import RandomIds, SystemClock
-from traffic_storage.application.access_urls import AccessUrls
-from traffic_storage.application.analyse_quality import AnalyseQuality
-from traffic_storage.application.analyse_storage import AnalyseStorage
-from traffic_storage.application.analyse_violations import AnalyseViolations
-from traffic_storage.application.apply_events import ApplyEvents
-from traffic_storage.application.archive import Archive
-from traffic_storage.application.catalogue_upkeep import CatalogueUpkeep
-from traffic_storage.application.check_invariants import CheckInvariants
-from traffic_storage.application.clean_up import CleanUp
-from traffic_storage.application.copy_file import CopyFile
-from traffic_storage.application.copy_jobs import CopyJobs
-from traffic_storage.application.database_clock_journal import DatabaseClockJournal
-from traffic_storage.application.delete_files import DeleteFiles
-from traffic_storage.application.examine_quarantine import ExamineQuarantine
-from traffic_storage.application.explain import Explain
-from traffic_storage.application.export import Export
-from traffic_storage.application.export_jobs import KINDS as EXPORT_KINDS
-from traffic_storage.application.export_jobs import ExportJobs
-from traffic_storage.application.export_journal import JOURNAL, ExportJournal
 from traffic_storage.application.find import Find
-from traffic_storage.application.find_due_copies import FindDueCopies
 from traffic_storage.application.forget_purged import ForgetPurged
-from traffic_storage.application.heal_replica import HealReplica
-from traffic_storage.application.jobs import Jobs
-from traffic_storage.application.legal_holds import LegalHolds
-from traffic_storage.application.measure import Measure
-from traffic_storage.application.migration_jobs import MIGRATE, MigrationJobs, OpenTarget
-from traffic_storage.application.migration_sides import MigrationSource, MigrationTarget
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.pace import Pace
-from traffic_storage.application.package import MakePackage
-from traffic_storage.application.prepare import Limits, Prepare
-from traffic_storage.application.produce_evidence import ProduceEvidence
-from traffic_storage.application.promote import Promote
-from traffic_storage.application.purge import PURGE, Purge
-from traffic_storage.application.read_back import ReadBack
-from traffic_storage.application.read_files import ReadFiles
-from traffic_storage.application.rebuild_catalogue import RebuildCatalogue
-from traffic_storage.application.recompute_retention import (
-    RECOMPUTE_VIOLATION,
-    RecomputeRetention,
-)
-from traffic_storage.application.reconcile import RECONCILE, Reconcile
-from traffic_storage.application.reconcile_store import ReconcileStore
 from traffic_storage.application.recovery import Recover
-from traffic_storage.application.release_copy import ReleaseCopy
-from traffic_storage.application.replay_journal import ReplayJournal
-from traffic_storage.application.replica_reader import Caching, ReplicaReader
-from traffic_storage.application.restore_file import RestoreFile
-from traffic_storage.application.restore_rows import RestoreRows
-from traffic_storage.application.retain import APPLY_RETENTION, Retain
-from traffic_storage.application.review_incidents import ReviewIncidents
-from traffic_storage.application.rules_in_force import (
-    RECOMPUTE,
-    REFRESH,
-    STAGE,
-    ChangeRules,
-    RulesInForce,
-)
+from traffic_storage.application.rules_in_force import REFRESH, RulesInForce
 from traffic_storage.application.runtime import Runtime
-from traffic_storage.application.schedules import PeriodicJob, Schedules
-from traffic_storage.application.sealing import Sealing
-from traffic_storage.application.sightings import Sightings
-from traffic_storage.application.snapshots.create import CreateSnapshot
-from traffic_storage.application.snapshots.delete import DeleteSnapshot
-from traffic_storage.application.snapshots.drill import DrillSnapshot
-from traffic_storage.application.snapshots.jobs import SCHEDULE as SCHEDULE_SNAPSHOT
-from traffic_storage.application.snapshots.jobs import SnapshotJobs
-from traffic_storage.application.snapshots.location import SnapshotLocation
-from traffic_storage.application.snapshots.objects import SnapshotObjects
-from traffic_storage.application.snapshots.restore import FindDestroyed, RestoreSnapshot
-from traffic_storage.application.snapshots.restore_database import RestoreDatabase
-from traffic_storage.application.snapshots.rows import WriteRows
-from traffic_storage.application.snapshots.verify import VerifySnapshot
-from traffic_storage.application.spill import Spill
-from traffic_storage.application.statistics import Statistics
-from traffic_storage.application.store_evidence import StoreEvidence
-from traffic_storage.application.store_files import StoreFiles
-from traffic_storage.application.store_unit import StoreUnit
+from traffic_storage.application.schedules import Schedules
 from traffic_storage.application.stores import ConfiguredStore, StoreLimits, Stores
-from traffic_storage.application.sweep import SWEEP, Sweep
-from traffic_storage.application.sync_backends import SYNC_KINDS, SyncBackends
+from traffic_storage.application.sweep import Sweep
 from traffic_storage.application.tasks import OwnedTasks
-from traffic_storage.application.validate import Bounds, Validate
-from traffic_storage.application.validate_evidence import ValidateEvidence
-from traffic_storage.application.validate_on_store import ValidateOnStore
-from traffic_storage.application.verified_bodies import VerifiedBodies
-from traffic_storage.application.verify_replicas import EVERY as VERIFY_EVERY
-from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
-from traffic_storage.application.watch_pressure import WATCH_PRESSURE, WatchPressure
-from traffic_storage.application.worker import Handler, Worker
-from traffic_storage.domain.copies import FIND_DUE_COPIES, SPILL, SPILLING
+from traffic_storage.application.watch_pressure import WatchPressure
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.fixity import FixityPolicy
 from traffic_storage.domain.identifiers import StoreId
-from traffic_storage.domain.jobs import JobKind, Priority
+from traffic_storage.domain.jobs import JobKind
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.pressure import PressureRules
 from traffic_storage.domain.prices import Prices
 from traffic_storage.domain.reconcile import Breaker
 from traffic_storage.domain.retention import CaptureBounds
 from traffic_storage.domain.retention_plans import DeletionLimits
-from traffic_storage.domain.storage_patterns import StorageOptions
 from traffic_storage.domain.tabular import Column, ExportFormat, TableForm
-from traffic_storage.entrypoints.analysis_files import analyses
+from traffic_storage.entrypoints import deferred
+from traffic_storage.entrypoints.deferred import later
 from traffic_storage.entrypoints.settings import BucketRoute, Secret, StorageConfig
-from traffic_storage.entrypoints.settings.profiles_file import configured_profiles
 from traffic_storage.entrypoints.settings.retention_file import configured_rules
 from traffic_storage.entrypoints.settings.rules import S3Credentials, S3Encryption
 from traffic_storage.entrypoints.signing import SigningKey
@@ -148,9 +67,16 @@ from traffic_storage.ports.table_writer import TableWriter
 
 if TYPE_CHECKING:
     from traffic_storage.adapters.s3.settings import S3Settings
+    from traffic_storage.application.migration_jobs import OpenTarget
+    from traffic_storage.application.migration_sides import MigrationTarget
+    from traffic_storage.application.prepare import Limits, Prepare
+    from traffic_storage.application.replica_reader import Caching
+    from traffic_storage.application.validate import Bounds
+    from traffic_storage.application.validate_on_store import ValidateOnStore
+    from traffic_storage.application.worker import Handler, Worker
+    from traffic_storage.domain.storage_patterns import StorageOptions
 
 RECOVERY_MARGIN_SHARE = 0.1
-_JOBS_A_WORKER = 4
 _SNAPSHOT_PARALLEL = 16
 _CACHE_SECONDS = 1.0
 """The longest wait for the disk of a cache; the store behind it answers instead."""
@@ -195,8 +121,11 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
 
 
 def _journal(settings: StorageConfig, repo: RecordRepo, clock: Clock) -> IngestJournal:
-    # The processes that use an SQLite file are on one host.
-    return repo if settings.db_host is None else DatabaseClockJournal(repo, clock)
+    if settings.db_host is None:  # The processes that use an SQLite file are on one host.
+        return repo
+    from traffic_storage.application.database_clock_journal import DatabaseClockJournal
+
+    return DatabaseClockJournal(repo, clock)
 
 
 def _cache(settings: StorageConfig, clock: Clock) -> Cache:
@@ -453,7 +382,9 @@ def _configured(
     ]
 
 
-def _limits(settings: StorageConfig) -> Limits:
+def _limits(settings: StorageConfig) -> "Limits":
+    from traffic_storage.application.prepare import Limits
+
     return Limits(
         image_bytes=settings.max_image_bytes,
         video_bytes=settings.max_video_bytes,
@@ -466,7 +397,9 @@ def _limits(settings: StorageConfig) -> Limits:
     )
 
 
-def _caching(settings: StorageConfig) -> Caching:
+def _caching(settings: StorageConfig) -> "Caching":
+    from traffic_storage.application.replica_reader import Caching
+
     # Reading from a cache on the network takes as long as from the local disk, so that cache holds
     # only blobs of the cloud tier.
     remote = settings.has_redis
@@ -494,8 +427,10 @@ def _prepare(
     images: Images,
     compressor: Compressor,
     clock: Clock,
-    validate: ValidateOnStore,
-) -> Prepare:
+    validate: "ValidateOnStore",
+) -> "Prepare":
+    from traffic_storage.application.prepare import Prepare
+
     return Prepare(
         spool=spool,
         images=images,
@@ -508,7 +443,9 @@ def _prepare(
     )
 
 
-def _validation_bounds(settings: StorageConfig) -> Bounds:
+def _validation_bounds(settings: StorageConfig) -> "Bounds":
+    from traffic_storage.application.validate import Bounds
+
     return Bounds(
         pixels=settings.max_pixels,
         image_bytes=settings.max_image_bytes,
@@ -555,70 +492,11 @@ def _fixity_policy(settings: StorageConfig) -> FixityPolicy:
     return FixityPolicy(timedelta(days=settings.fixity_days))
 
 
-def _storage_options(settings: StorageConfig, strategy: StorageStrategy) -> StorageOptions:
+def _storage_options(settings: StorageConfig, strategy: StorageStrategy) -> "StorageOptions":
+    from traffic_storage.domain.storage_patterns import StorageOptions
+
     prices = Prices(settings.prices, settings.currency)
     return StorageOptions(strategy, settings.thresholds, settings.max_local_bytes, prices)
-
-
-def _handlers(
-    *,
-    sweep: Sweep,
-    reconcile: Reconcile,
-    export_journal: ExportJournal,
-    stage: ChangeRules,
-    recompute: RecomputeRetention,
-    copy_jobs: CopyJobs,
-    spill: Spill,
-    find_due_copies: FindDueCopies,
-    verify: VerifyReplicas,
-    watch_pressure: WatchPressure,
-    purge: Purge,
-    retain: Retain,
-    migrate: MigrationJobs,
-    snapshot_jobs: SnapshotJobs,
-    export_jobs: ExportJobs,
-) -> Mapping[JobKind, Handler]:
-    """Return what does the jobs of each kind."""
-    return {
-        SWEEP: sweep.run,
-        RECONCILE: reconcile.run,
-        JOURNAL: export_journal.run,
-        RECOMPUTE: recompute.run,
-        STAGE: stage.run,
-        RECOMPUTE_VIOLATION: recompute.run_of_violation,
-        SPILL: spill.run,
-        FIND_DUE_COPIES: find_due_copies.run,
-        **copy_jobs.handlers,
-        VERIFY: verify.run,
-        WATCH_PRESSURE: watch_pressure.run,
-        PURGE: purge.run,
-        APPLY_RETENTION: retain.run,
-        MIGRATE: migrate.run,
-        **snapshot_jobs.handlers,
-        **export_jobs.handlers,
-    }
-
-
-def _periodic_jobs(settings: StorageConfig, strategy: StorageStrategy) -> Sequence[PeriodicJob]:
-    every = timedelta(seconds=settings.sweep_interval_seconds)
-    purged_every = timedelta(seconds=settings.purge_interval_seconds)
-    compared_every = timedelta(hours=settings.reconcile_interval_hours)
-    periodic = [
-        PeriodicJob(SWEEP, every, priority=Priority.URGENT),
-        PeriodicJob(WATCH_PRESSURE, every, priority=Priority.URGENT),
-        PeriodicJob(PURGE, purged_every),
-        PeriodicJob(JOURNAL, every, each_store=True, priority=Priority.URGENT),
-        PeriodicJob(RECONCILE, compared_every, each_store=True, priority=Priority.BACKGROUND),
-        PeriodicJob(VERIFY, VERIFY_EVERY, each_store=True, priority=Priority.BACKGROUND),
-    ]
-    if strategy is StorageStrategy.HYBRID:
-        found_every = timedelta(days=1)
-        periodic.append(PeriodicJob(FIND_DUE_COPIES, found_every, priority=Priority.BACKGROUND))
-    if strategy in SPILLING:
-        periodic.append(PeriodicJob(SPILL, every, priority=Priority.URGENT))
-    if (snapshots_every := settings.snapshot_schedule.every) is not None:
-        periodic.append(PeriodicJob(SCHEDULE_SNAPSHOT, snapshots_every))
-    return periodic
 
 
 def _pressure_rules(settings: StorageConfig) -> PressureRules:
@@ -634,46 +512,6 @@ def _breaker(settings: StorageConfig) -> Breaker:
     return Breaker(settings.reconcile_max_share, settings.reconcile_max_count)
 
 
-def _worker(
-    settings: StorageConfig,
-    source: JobSource,
-    ids: Ids,
-    handlers: Mapping[JobKind, Handler],
-    schedules: Schedules,
-) -> Worker | None:
-    if not settings.workers:
-        return None
-    return Worker(
-        source=source,
-        ids=ids,
-        handlers=handlers,
-        schedules=schedules,
-        stores=schedules.available,
-        slots=settings.workers * _JOBS_A_WORKER,
-        owner=f"{socket.gethostname()}:{os.getpid()}",
-        numerous=(*SYNC_KINDS, *EXPORT_KINDS),
-    )
-
-
-def _sync_worker(
-    settings: StorageConfig, ids: Ids, copy_jobs: CopyJobs, schedules: Schedules
-) -> Callable[[JobSource], Worker]:
-    """Return what makes the worker of one synchronisation."""
-
-    def make(source: JobSource) -> Worker:
-        return Worker(
-            source=source,
-            ids=ids,
-            handlers=copy_jobs.handlers,
-            schedules=list,
-            stores=schedules.available,
-            slots=4 * settings.copy_parallel,
-            owner=f"{socket.gethostname()}:{os.getpid()}:sync",
-        )
-
-    return make
-
-
 def _target_names(settings: StorageConfig) -> Callable[[], Sequence[str]]:
     """Return a function that lists the names of the settings files in `migration_targets`."""
 
@@ -684,11 +522,11 @@ def _target_names(settings: StorageConfig) -> Callable[[], Sequence[str]]:
     return names
 
 
-def _open_target(settings: StorageConfig) -> OpenTarget:
+def _open_target(settings: StorageConfig) -> "OpenTarget":
     """Return a function that opens the service with a settings file in `migration_targets`."""
 
     @asynccontextmanager
-    async def opened(name: str) -> AsyncIterator[MigrationTarget]:
+    async def opened(name: str) -> AsyncIterator["MigrationTarget"]:
         # Variables of the environment belong to this service, not to the target.
         file = (settings.migration_targets or Path()) / f"{name}.toml"
         target = build(evolve(StorageConfig.load(file, env={}), workers=0))
@@ -696,6 +534,19 @@ def _open_target(settings: StorageConfig) -> OpenTarget:
             yield target.migration_target()
 
     return opened
+
+
+def _worker(
+    settings: StorageConfig,
+    source: JobSource,
+    ids: Ids,
+    handlers: "Callable[[], Mapping[JobKind, Handler]]",
+    schedules: Callable[[], Schedules],
+) -> "Worker | None":
+    """Return the worker of the service, or None: then nothing that only jobs need is imported."""
+    if not settings.workers:
+        return None
+    return deferred.make_worker(settings, source, ids, handlers(), schedules())
 
 
 class Container(DeclarativeContainer):
@@ -757,7 +608,7 @@ class Container(DeclarativeContainer):
         bounds=Called(_capture_bounds, settings),
     )
     explain = Singleton(
-        Explain,
+        later(lambda: deferred.Explain),
         in_force=rules_in_force,
         catalogue=_record_repo,
         holds=_record_repo,
@@ -766,7 +617,7 @@ class Container(DeclarativeContainer):
         clock=clock,
     )
     recompute_retention = Singleton(
-        RecomputeRetention,
+        later(lambda: deferred.RecomputeRetention),
         in_force=rules_in_force,
         records=_record_repo,
         changes=_record_repo,
@@ -774,32 +625,41 @@ class Container(DeclarativeContainer):
         ids=ids,
         settle=Called(_settle, settings),
     )
-    profiles = Singleton(configured_profiles, settings)
+    profiles = Singleton(later(lambda: deferred.configured_profiles), settings)
     validate = Singleton(
-        Validate,
+        later(lambda: deferred.Validate),
         images=images,
         frames=frames,
         spool=spool,
         clock=clock,
         bounds=Called(_validation_bounds, settings),
     )
-    sightings = Singleton(Sightings, catalogue=_record_repo)
+    sightings = Singleton(later(lambda: deferred.Sightings), catalogue=_record_repo)
     validate_on_store = Singleton(
-        ValidateOnStore,
-        validate=validate,
-        sightings=sightings,
+        later(lambda: deferred.ValidateOnStore),
+        validate=validate.provider,
+        sightings=sightings.provider,
         mode=settings.provided.validate_on_store,
     )
     validate_evidence = Singleton(
-        ValidateEvidence, validate=validate, sightings=sightings, profiles=profiles
+        later(lambda: deferred.ValidateEvidence),
+        validate=validate,
+        sightings=sightings,
+        profiles=profiles,
     )
     prepare = Singleton(_prepare, settings, spool, images, compressor, clock, validate_on_store)
-    read_back = Singleton(ReadBack, stores=stores, changes=_record_repo, clock=clock)
+    read_back = Singleton(
+        later(lambda: deferred.ReadBack), stores=stores, changes=_record_repo, clock=clock
+    )
     sealing = Singleton(
-        Sealing, records=_record_repo, journal=_ingest_journal, changes=_record_repo, clock=clock
+        later(lambda: deferred.Sealing),
+        records=_record_repo,
+        journal=_ingest_journal,
+        changes=_record_repo,
+        clock=clock,
     )
     store_unit = Singleton(
-        StoreUnit,
+        later(lambda: deferred.StoreUnit),
         read_back=read_back,
         sealing=sealing,
         stores=stores,
@@ -813,19 +673,23 @@ class Container(DeclarativeContainer):
         attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
         rules=rules_in_force,
     )
-    store_files = Singleton(StoreFiles, prepare=prepare, store_unit=store_unit, tasks=tasks)
+    store_files = Singleton(
+        later(lambda: deferred.StoreFiles), prepare=prepare, store_unit=store_unit, tasks=tasks
+    )
     store_evidence = Singleton(
-        StoreEvidence,
+        later(lambda: deferred.StoreEvidence),
         prepare=prepare,
         store_unit=store_unit,
         tasks=tasks,
         clock=clock,
         validate=validate_on_store,
     )
-    catalogue_upkeep = Singleton(CatalogueUpkeep, repo=_record_repo, clock=clock)
+    catalogue_upkeep = Singleton(
+        later(lambda: deferred.CatalogueUpkeep), repo=_record_repo, clock=clock
+    )
     find = Singleton(Find, catalogue=_record_repo, deletions=_record_repo)
     replica_reader = Singleton(
-        ReplicaReader,
+        later(lambda: deferred.ReplicaReader),
         catalogue=_record_repo,
         changes=_record_repo,
         stores=stores,
@@ -835,13 +699,13 @@ class Container(DeclarativeContainer):
         counters=counters,
     )
     verified_bodies = Singleton(
-        VerifiedBodies,
+        later(lambda: deferred.VerifiedBodies),
         replicas=replica_reader,
         spool=spool,
         parallel=settings.provided.copy_parallel,
     )
     copy_file = Singleton(
-        CopyFile,
+        later(lambda: deferred.CopyFile),
         stores=stores,
         journal=_ingest_journal,
         bodies=verified_bodies,
@@ -854,7 +718,7 @@ class Container(DeclarativeContainer):
         parallel=settings.provided.copy_parallel,
     )
     promote = Singleton(
-        Promote,
+        later(lambda: deferred.Promote),
         stores=stores,
         queue=_record_repo,
         clock=clock,
@@ -872,7 +736,7 @@ class Container(DeclarativeContainer):
         rules=Called(_pressure_rules, settings),
     )
     statistics = Singleton(
-        Statistics,
+        later(lambda: deferred.Statistics),
         watch_pressure=watch_pressure,
         catalogue=_record_repo,
         stores=stores,
@@ -881,7 +745,7 @@ class Container(DeclarativeContainer):
         clock=clock,
     )
     analyse_storage = Singleton(
-        AnalyseStorage,
+        later(lambda: deferred.AnalyseStorage),
         catalogue=_record_repo,
         samples=_record_repo,
         registry=_record_repo,
@@ -891,14 +755,14 @@ class Container(DeclarativeContainer):
         options=Called(_storage_options, settings, strategy),
     )
     analyse_violations = Singleton(
-        AnalyseViolations,
+        later(lambda: deferred.AnalyseViolations),
         samples=_record_repo,
         catalogue=_record_repo,
         clock=clock,
         zone=settings.provided.zone,
     )
     analyse_quality = Singleton(
-        AnalyseQuality,
+        later(lambda: deferred.AnalyseQuality),
         samples=_record_repo,
         catalogue=_record_repo,
         replicas=replica_reader,
@@ -910,7 +774,7 @@ class Container(DeclarativeContainer):
     )
     signing_key = Singleton(SigningKey, settings)
     signer = Singleton(
-        AccessUrls,
+        later(lambda: deferred.AccessUrls),
         public_url=settings.provided.public_url,
         key=signing_key,
         clock=clock,
@@ -924,9 +788,9 @@ class Container(DeclarativeContainer):
         counters=counters,
         margin=Called(_margin, settings),
     )
-    jobs = Singleton(Jobs, queue=_record_repo, ids=ids)
+    jobs = Singleton(later(lambda: deferred.Jobs), queue=_record_repo, ids=ids)
     purge = Singleton(
-        Purge,
+        later(lambda: deferred.Purge),
         stores=stores,
         catalogue=_record_repo,
         deletions=_record_repo,
@@ -938,7 +802,7 @@ class Container(DeclarativeContainer):
         clock=clock,
     )
     export_journal = Singleton(
-        ExportJournal,
+        later(lambda: deferred.ExportJournal),
         stores=stores,
         rows=_record_repo,
         outbox=_record_repo,
@@ -946,7 +810,7 @@ class Container(DeclarativeContainer):
         changes=_record_repo,
     )
     change_rules = Singleton(
-        ChangeRules,
+        later(lambda: deferred.ChangeRules),
         in_force=rules_in_force,
         records=_record_repo,
         holds=_record_repo,
@@ -957,7 +821,7 @@ class Container(DeclarativeContainer):
         defaults=settings.provided.retention.rules,
     )
     delete_files = Singleton(
-        DeleteFiles,
+        later(lambda: deferred.DeleteFiles),
         catalogue=_record_repo,
         deletions=_record_repo,
         holds=_record_repo,
@@ -970,7 +834,7 @@ class Container(DeclarativeContainer):
         grace=Called(_days("deletion_grace_days"), settings),
     )
     retain = Singleton(
-        Retain,
+        later(lambda: deferred.Retain),
         in_force=rules_in_force,
         records=_record_repo,
         catalogue=_record_repo,
@@ -986,7 +850,7 @@ class Container(DeclarativeContainer):
         grace=Called(_days("deletion_grace_days"), settings),
     )
     legal_holds = Singleton(
-        LegalHolds,
+        later(lambda: deferred.LegalHolds),
         journal=export_journal,
         holds=_record_repo,
         deletions=_record_repo,
@@ -996,7 +860,7 @@ class Container(DeclarativeContainer):
         ids=ids,
     )
     migration_source = Singleton(
-        MigrationSource,
+        later(lambda: deferred.MigrationSource),
         registry=_record_repo,
         catalogue=_record_repo,
         rows=_record_repo,
@@ -1007,7 +871,7 @@ class Container(DeclarativeContainer):
         sealing=sealing,
     )
     migration_target = Singleton(
-        MigrationTarget,
+        later(lambda: deferred.MigrationTarget),
         registry=_record_repo,
         catalogue=_record_repo,
         rows=_record_repo,
@@ -1022,13 +886,13 @@ class Container(DeclarativeContainer):
         clock=clock,
     )
     migration_jobs = Singleton(
-        MigrationJobs,
+        later(lambda: deferred.MigrationJobs),
         source=migration_source,
         open_target=Called(_open_target, settings),
         targets=Called(_target_names, settings),
     )
     restore_rows = Singleton(
-        RestoreRows,
+        later(lambda: deferred.RestoreRows),
         stores=stores,
         catalogue=_record_repo,
         changes=_record_repo,
@@ -1037,7 +901,7 @@ class Container(DeclarativeContainer):
         clock=clock,
     )
     reconcile_store = Singleton(
-        ReconcileStore,
+        later(lambda: deferred.ReconcileStore),
         stores=stores,
         catalogue=_record_repo,
         changes=_record_repo,
@@ -1045,7 +909,7 @@ class Container(DeclarativeContainer):
         breaker=Called(_breaker, settings),
     )
     examine_quarantine = Singleton(
-        ExamineQuarantine,
+        later(lambda: deferred.ExamineQuarantine),
         stores=stores,
         catalogue=_record_repo,
         loads=_record_repo,
@@ -1055,10 +919,13 @@ class Container(DeclarativeContainer):
         keep_for=Called(_days("quarantine_days"), settings),
     )
     reconcile = Singleton(
-        Reconcile, stores=stores, reconcile_store=reconcile_store, examine=examine_quarantine
+        later(lambda: deferred.Reconcile),
+        stores=stores,
+        reconcile_store=reconcile_store,
+        examine=examine_quarantine,
     )
     apply_events = Singleton(
-        ApplyEvents,
+        later(lambda: deferred.ApplyEvents),
         rows=_record_repo,
         records=_record_repo,
         changes=_record_repo,
@@ -1066,10 +933,14 @@ class Container(DeclarativeContainer):
         ids=ids,
     )
     replay_journal = Singleton(
-        ReplayJournal, stores=stores, rows=_record_repo, changes=_record_repo, apply=apply_events
+        later(lambda: deferred.ReplayJournal),
+        stores=stores,
+        rows=_record_repo,
+        changes=_record_repo,
+        apply=apply_events,
     )
     rebuild_catalogue = Singleton(
-        RebuildCatalogue,
+        later(lambda: deferred.RebuildCatalogue),
         replay=replay_journal,
         stores=stores,
         rows=_record_repo,
@@ -1078,9 +949,11 @@ class Container(DeclarativeContainer):
         restore=restore_rows,
         clock=clock,
     )
-    release_copy = Singleton(ReleaseCopy, replicas=replica_reader, clock=clock, ids=ids)
+    release_copy = Singleton(
+        later(lambda: deferred.ReleaseCopy), replicas=replica_reader, clock=clock, ids=ids
+    )
     copy_jobs = Singleton(
-        CopyJobs,
+        later(lambda: deferred.CopyJobs),
         catalogue=_record_repo,
         copy_file=copy_file,
         release_copy=release_copy,
@@ -1089,7 +962,7 @@ class Container(DeclarativeContainer):
         counters=counters,
     )
     spill = Singleton(
-        Spill,
+        later(lambda: deferred.Spill),
         stores=stores,
         catalogue=_record_repo,
         copies=_record_repo,
@@ -1100,7 +973,7 @@ class Container(DeclarativeContainer):
         watch_pressure=watch_pressure,
     )
     find_due_copies = Singleton(
-        FindDueCopies,
+        later(lambda: deferred.FindDueCopies),
         stores=stores,
         copies=_record_repo,
         queue=_record_repo,
@@ -1108,7 +981,7 @@ class Container(DeclarativeContainer):
         strategy=strategy,
     )
     heal_replica = Singleton(
-        HealReplica,
+        later(lambda: deferred.HealReplica),
         catalogue=_record_repo,
         changes=_record_repo,
         stores=stores,
@@ -1117,7 +990,7 @@ class Container(DeclarativeContainer):
         ids=ids,
     )
     read_files = Singleton(
-        ReadFiles,
+        later(lambda: deferred.ReadFiles),
         find=find,
         replicas=replica_reader,
         compressor=compressor,
@@ -1128,10 +1001,13 @@ class Container(DeclarativeContainer):
         tasks=tasks,
     )
     review_incidents = Singleton(
-        ReviewIncidents, incidents=_record_repo, changes=_record_repo, clock=clock
+        later(lambda: deferred.ReviewIncidents),
+        incidents=_record_repo,
+        changes=_record_repo,
+        clock=clock,
     )
     verify_replicas = Singleton(
-        VerifyReplicas,
+        later(lambda: deferred.VerifyReplicas),
         records=_record_repo,
         catalogue=_record_repo,
         lookups=_record_repo,
@@ -1145,7 +1021,7 @@ class Container(DeclarativeContainer):
         pace=Called(Pace, settings.provided.fixity_bytes_per_second, clock),
     )
     produce_evidence = Singleton(
-        ProduceEvidence,
+        later(lambda: deferred.ProduceEvidence),
         find=find,
         verify=verify_replicas,
         read_files=read_files,
@@ -1155,25 +1031,31 @@ class Container(DeclarativeContainer):
         ids=ids,
     )
     export = Singleton(
-        Export,
+        later(lambda: deferred.Export),
         table=_record_repo,
         open_table=Object(open_table),
         targets=Called(export_targets, settings),
     )
     make_package = Singleton(
-        MakePackage,
+        later(lambda: deferred.MakePackage),
         find=find,
         produce=produce_evidence,
         clock=clock,
         profiles=profiles,
         verifier=Called(_package_verifier),
     )
-    schedules = Singleton(Schedules, stores, Called(_periodic_jobs, settings, strategy))
+    schedules = Singleton(
+        later(lambda: deferred.Schedules),
+        stores,
+        Called(later(lambda: deferred.periodic_jobs), settings, strategy),
+    )
     export_jobs = Singleton(
-        ExportJobs,
+        later(lambda: deferred.ExportJobs),
         export=export,
         make_package=make_package,
-        analyses=Called(analyses, analyse_quality, analyse_storage, analyse_violations),
+        analyses=Called(
+            later(lambda: deferred.analyses), analyse_quality, analyse_storage, analyse_violations
+        ),
         kept=kept_exports,
         jobs=jobs,
         clock=clock,
@@ -1183,7 +1065,7 @@ class Container(DeclarativeContainer):
     sweep = Singleton(
         Sweep,
         recover=recover,
-        exports=export_jobs,
+        exports=export_jobs.provider,
         repo=_record_repo,
         clock=clock,
         keep_jobs=Called(_days("keep_jobs_days"), settings),
@@ -1191,13 +1073,20 @@ class Container(DeclarativeContainer):
         keep_reviews=Called(_days("keep_reviews_days"), settings),
     )
     check_invariants = Singleton(
-        CheckInvariants, repo=_record_repo, stores=stores, clock=clock, ids=ids
+        later(lambda: deferred.CheckInvariants),
+        repo=_record_repo,
+        stores=stores,
+        clock=clock,
+        ids=ids,
     )
     snapshot_location = Singleton(
-        SnapshotLocation, store=snapshot_store, spool=spool, compressor=_snapshot_compressor
+        later(lambda: deferred.SnapshotLocation),
+        store=snapshot_store,
+        spool=spool,
+        compressor=_snapshot_compressor,
     )
     restore_file = Singleton(
-        RestoreFile,
+        later(lambda: deferred.RestoreFile),
         stores=stores,
         journal=_ingest_journal,
         changes=_record_repo,
@@ -1209,7 +1098,7 @@ class Container(DeclarativeContainer):
         parallel=_SNAPSHOT_PARALLEL,
     )
     _snapshot_objects = Singleton(
-        SnapshotObjects,
+        later(lambda: deferred.SnapshotObjects),
         location=snapshot_location,
         rows=_record_repo,
         bodies=verified_bodies,
@@ -1217,10 +1106,10 @@ class Container(DeclarativeContainer):
         parallel=_SNAPSHOT_PARALLEL,
     )
     create_snapshot = Singleton(
-        CreateSnapshot,
+        later(lambda: deferred.CreateSnapshot),
         location=snapshot_location,
         write_rows=Singleton(
-            WriteRows,
+            later(lambda: deferred.WriteRows),
             texts=snapshot_store,
             records=_record_repo,
             registry=_record_repo,
@@ -1235,11 +1124,14 @@ class Container(DeclarativeContainer):
         max_age=Called(_days("snapshot_max_age_days"), settings),
     )
     verify_snapshot = Singleton(
-        VerifySnapshot, location=snapshot_location, objects=_snapshot_objects, clock=clock
+        later(lambda: deferred.VerifySnapshot),
+        location=snapshot_location,
+        objects=_snapshot_objects,
+        clock=clock,
     )
-    find_destroyed = Singleton(FindDestroyed, rows=_record_repo)
+    find_destroyed = Singleton(later(lambda: deferred.FindDestroyed), rows=_record_repo)
     restore_snapshot = Singleton(
-        RestoreSnapshot,
+        later(lambda: deferred.RestoreSnapshot),
         stores=stores,
         rows=_record_repo,
         records=_record_repo,
@@ -1248,7 +1140,7 @@ class Container(DeclarativeContainer):
         apply_events=apply_events,
     )
     restore_database = Singleton(
-        RestoreDatabase,
+        later(lambda: deferred.RestoreDatabase),
         location=snapshot_location,
         backup=_record_repo,
         rows=_record_repo,
@@ -1258,12 +1150,21 @@ class Container(DeclarativeContainer):
         max_age=Called(_days("snapshot_max_age_days"), settings),
     )
     delete_snapshot = Singleton(
-        DeleteSnapshot, location=snapshot_location, registry=_record_repo, changes=_record_repo
+        later(lambda: deferred.DeleteSnapshot),
+        location=snapshot_location,
+        registry=_record_repo,
+        changes=_record_repo,
     )
-    drill_snapshot = Singleton(DrillSnapshot, location=snapshot_location)
-    archive = Singleton(Archive, stores=stores, copies=_record_repo, queue=_record_repo, ids=ids)
+    drill_snapshot = Singleton(later(lambda: deferred.DrillSnapshot), location=snapshot_location)
+    archive = Singleton(
+        later(lambda: deferred.Archive),
+        stores=stores,
+        copies=_record_repo,
+        queue=_record_repo,
+        ids=ids,
+    )
     snapshot_jobs = Singleton(
-        SnapshotJobs,
+        later(lambda: deferred.SnapshotJobs),
         location=snapshot_location,
         create=create_snapshot,
         verify=verify_snapshot,
@@ -1275,7 +1176,7 @@ class Container(DeclarativeContainer):
         max_age=Called(_days("snapshot_max_age_days"), settings),
     )
     handlers = Singleton(
-        _handlers,
+        later(lambda: deferred.handlers),
         sweep=sweep,
         reconcile=reconcile,
         export_journal=export_journal,
@@ -1293,10 +1194,14 @@ class Container(DeclarativeContainer):
         export_jobs=export_jobs,
     )
     clean_up = Singleton(
-        CleanUp, retain=retain, stores=stores, examine=examine_quarantine, recover=recover
+        later(lambda: deferred.CleanUp),
+        retain=retain,
+        stores=stores,
+        examine=examine_quarantine,
+        recover=recover,
     )
     measure = Singleton(
-        Measure,
+        later(lambda: deferred.Measure),
         readings=_record_repo,
         catalogue=_record_repo,
         verify_replicas=verify_replicas,
@@ -1307,14 +1212,16 @@ class Container(DeclarativeContainer):
         clock=clock,
         kinds=Called(tuple, handlers),
     )
-    worker = Singleton(_worker, settings, _record_repo, ids, handlers, schedules)
+    worker = Singleton(_worker, settings, _record_repo, ids, handlers.provider, schedules.provider)
     sync_backends = Singleton(
-        SyncBackends,
+        later(lambda: deferred.SyncBackends),
         stores=stores,
         spill=spill,
         queue=_record_repo,
         source=_record_repo,
-        worker=Singleton(_sync_worker, settings, ids, copy_jobs, schedules),
+        worker=Singleton(
+            later(lambda: deferred.make_sync_worker), settings, ids, copy_jobs, schedules
+        ),
     )
     forget_purged = Singleton(
         ForgetPurged, outbox=_record_repo, replicas=_record_repo, cache=cache, stores=stores
@@ -1398,7 +1305,9 @@ async def running(container: Container) -> AsyncIterator[Container]:
         ConfigurationError: the tables of the database are newer than this version, or a file that
             a setting names is wrong.
     """
-    container.profiles()
+    settings: StorageConfig = container.settings()
+    if settings.profiles_file or settings.evidence_profile:
+        container.profiles()
     runtime = container.runtime()
     try:
         await runtime.start()

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict
 
-from traffic_storage.application.verify_replicas import IntegrityReport
-from traffic_storage.domain.files import Replica, StoredFile
-from traffic_storage.domain.fixity import Coverage, FixityDay, StoreCoverage
-from traffic_storage.domain.incidents import Incident
 from traffic_storage.entrypoints.views import Described
+
+if TYPE_CHECKING:
+    from traffic_storage.application.verify_replicas import IntegrityReport
+    from traffic_storage.domain.files import Replica, StoredFile
+    from traffic_storage.domain.fixity import Coverage, FixityDay, StoreCoverage
+    from traffic_storage.domain.incidents import Incident
 
 _TIME = Annotated[str, Described({"format": "date-time"})]
 
@@ -114,7 +116,7 @@ class ReplicasView(TypedDict):
     replicas: list[ReplicaDetailView]
 
 
-def integrity_view(report: IntegrityReport) -> IntegrityView:
+def integrity_view(report: "IntegrityReport") -> IntegrityView:
     """Return the result of a verification."""
     counts = report.counts
     return {
@@ -129,7 +131,7 @@ def integrity_view(report: IntegrityReport) -> IntegrityView:
     }
 
 
-def fixity_view(coverage: Coverage, history: Sequence[FixityDay]) -> FixityView:
+def fixity_view(coverage: "Coverage", history: Sequence["FixityDay"]) -> FixityView:
     """Return how current the verification is, and its history."""
     return {
         "coverage": {
@@ -143,7 +145,7 @@ def fixity_view(coverage: Coverage, history: Sequence[FixityDay]) -> FixityView:
     }
 
 
-def incident_view(incident: Incident) -> IncidentView:
+def incident_view(incident: "Incident") -> IncidentView:
     """Return an incident."""
     return {
         "incident_id": str(incident.incident_id),
@@ -159,12 +161,12 @@ def incident_view(incident: Incident) -> IncidentView:
     }
 
 
-def replicas_view(file: StoredFile) -> ReplicasView:
+def replicas_view(file: "StoredFile") -> ReplicasView:
     """Return the copies of a file."""
     return {"file_id": file.file_id, "replicas": [_replica_view(one) for one in file.replicas]}
 
 
-def _replica_view(replica: Replica) -> ReplicaDetailView:
+def _replica_view(replica: "Replica") -> ReplicaDetailView:
     return {
         "replica_id": str(replica.replica_id),
         "store_id": replica.store_id,
@@ -175,7 +177,7 @@ def _replica_view(replica: Replica) -> ReplicaDetailView:
     }
 
 
-def _store_view(store: StoreCoverage) -> StoreCoverageView:
+def _store_view(store: "StoreCoverage") -> StoreCoverageView:
     return {
         "store_id": store.store_id,
         "replicas": store.replicas,
@@ -187,7 +189,7 @@ def _store_view(store: StoreCoverage) -> StoreCoverageView:
     }
 
 
-def _day_view(day: FixityDay) -> FixityDayView:
+def _day_view(day: "FixityDay") -> FixityDayView:
     return {
         "day": day.day.isoformat(),
         "store_id": day.store_id,

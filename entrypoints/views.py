@@ -6,30 +6,34 @@ Every view serialises to JSON. Times are ISO 8601 in UTC. A field that does not 
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import field, frozen
 from typing_extensions import TypedDict
 
-from traffic_storage.application.delete_files import DeletedThing
-from traffic_storage.application.examine_quarantine import Examined
-from traffic_storage.application.legal_holds import PlacedHold
-from traffic_storage.application.rebuild_catalogue import Rebuilt
-from traffic_storage.application.reconcile import Reconciliation, Skipped
-from traffic_storage.application.reconcile_store import Reconciled
-from traffic_storage.application.statistics import StorageStatistics, TierUsage
-from traffic_storage.application.store_evidence import StoredEvidence
-from traffic_storage.application.sync_backends import Synchronised
-from traffic_storage.application.watch_pressure import StorePressure
-from traffic_storage.domain.deletion import Certificate
-from traffic_storage.domain.files import FileKind, FileState, ReplicaState, StoredFile, Tier
-from traffic_storage.domain.holds import Hold, scope_fields
+from traffic_storage.domain.files import FileKind, FileState, ReplicaState, Tier
+from traffic_storage.domain.holds import scope_fields
 from traffic_storage.domain.identifiers import StoreId
-from traffic_storage.domain.jobs import Job, JobState, Priority
-from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.image_layout import ChannelOrder
+from traffic_storage.domain.jobs import JobState, Priority
 from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.domain.reconcile import Tally
-from traffic_storage.domain.violation import StoredViolation
+
+if TYPE_CHECKING:
+    from traffic_storage.application.delete_files import DeletedThing
+    from traffic_storage.application.examine_quarantine import Examined
+    from traffic_storage.application.legal_holds import PlacedHold
+    from traffic_storage.application.rebuild_catalogue import Rebuilt
+    from traffic_storage.application.reconcile import Reconciliation, Skipped
+    from traffic_storage.application.statistics import StorageStatistics, TierUsage
+    from traffic_storage.application.store_evidence import StoredEvidence
+    from traffic_storage.application.sync_backends import Synchronised
+    from traffic_storage.application.watch_pressure import StorePressure
+    from traffic_storage.domain.deletion import Certificate
+    from traffic_storage.domain.files import StoredFile
+    from traffic_storage.domain.holds import Hold
+    from traffic_storage.domain.jobs import Job
+    from traffic_storage.domain.violation import StoredViolation
 
 
 @frozen
@@ -335,7 +339,7 @@ class StatisticsView(TypedDict):
     operation_stats: dict[str, int]
 
 
-def file_view(file: StoredFile) -> StoredFileView:
+def file_view(file: "StoredFile") -> StoredFileView:
     """Return the view of a stored file."""
     picture = file.media
     return {
@@ -371,7 +375,7 @@ def file_view(file: StoredFile) -> StoredFileView:
     }
 
 
-def violation_view(violation: StoredViolation) -> ViolationView:
+def violation_view(violation: "StoredViolation") -> ViolationView:
     """Return the view of a violation. `image_path` and `video_path` are file ids, or empty."""
     record = violation.record
     return {
@@ -395,7 +399,7 @@ def violation_view(violation: StoredViolation) -> ViolationView:
     }
 
 
-def job_view(job: Job) -> JobView:
+def job_view(job: "Job") -> JobView:
     """Return the view of a job."""
     return {
         "job_id": str(job.job_id),
@@ -517,8 +521,11 @@ class RebuildView(TypedDict):
     unreadable_notes: list[str]
 
 
-def reconciliation_view(found: Reconciliation | Skipped) -> ReconciliationView:
+def reconciliation_view(found: "Reconciliation | Skipped") -> ReconciliationView:
     """Return the view of the comparison of one store."""
+    from traffic_storage.application.reconcile import Skipped
+    from traffic_storage.application.reconcile_store import Reconciled
+
     if isinstance(found, Skipped):
         nothing = Reconciled(StoreId(""), found.location, dry_run=False, tally=Tally())
         compared, examined, skipped = nothing, None, found.reason
@@ -551,7 +558,7 @@ def reconciliation_view(found: Reconciliation | Skipped) -> ReconciliationView:
     }
 
 
-def _quarantine_view(examined: Examined) -> QuarantineView:
+def _quarantine_view(examined: "Examined") -> QuarantineView:
     return {
         "files": examined.files,
         "copies": examined.copies,
@@ -563,7 +570,7 @@ def _quarantine_view(examined: Examined) -> QuarantineView:
     }
 
 
-def rebuild_view(found: Rebuilt) -> RebuildView:
+def rebuild_view(found: "Rebuilt") -> RebuildView:
     """Return the view of what a rebuild has restored."""
     return {
         "dry_run": found.dry_run,
@@ -590,7 +597,7 @@ def rebuild_view(found: Rebuilt) -> RebuildView:
     }
 
 
-def hold_view(hold: Hold) -> HoldView:
+def hold_view(hold: "Hold") -> HoldView:
     """Return the view of a hold."""
     return {
         "hold_id": str(hold.hold_id),
@@ -614,7 +621,7 @@ def hold_view(hold: Hold) -> HoldView:
     }
 
 
-def placed_hold_view(placed: PlacedHold) -> PlacedHoldView:
+def placed_hold_view(placed: "PlacedHold") -> PlacedHoldView:
     """Return the view of a hold that was placed."""
     return {
         **hold_view(placed.hold),
@@ -623,7 +630,7 @@ def placed_hold_view(placed: PlacedHold) -> PlacedHoldView:
     }
 
 
-def deletion_view(done: DeletedThing, what: str) -> DeletionView:
+def deletion_view(done: "DeletedThing", what: str) -> DeletionView:
     """Return the view of the deletion of a `file` or a `violation`."""
     deletion = done.deletion
     return {
@@ -640,7 +647,7 @@ def deletion_view(done: DeletedThing, what: str) -> DeletionView:
     }
 
 
-def certificate_view(certificate: Certificate) -> CertificateView:
+def certificate_view(certificate: "Certificate") -> CertificateView:
     """Return the view of a destruction certificate."""
     return {
         "certificate": json.loads(certificate.document),
@@ -648,7 +655,7 @@ def certificate_view(certificate: Certificate) -> CertificateView:
     }
 
 
-def evidence_view(evidence: StoredEvidence) -> EvidenceView:
+def evidence_view(evidence: "StoredEvidence") -> EvidenceView:
     """Return the view of a newly stored violation with its files."""
     return {
         "violation": violation_view(evidence.violation),
@@ -656,7 +663,7 @@ def evidence_view(evidence: StoredEvidence) -> EvidenceView:
     }
 
 
-def sync_view(done: Synchronised) -> SyncView:
+def sync_view(done: "Synchronised") -> SyncView:
     """Return the view of a synchronisation."""
     return {
         "copied": done.copied,
@@ -667,7 +674,7 @@ def sync_view(done: Synchronised) -> SyncView:
     }
 
 
-def statistics_view(statistics: StorageStatistics) -> StatisticsView:
+def statistics_view(statistics: "StorageStatistics") -> StatisticsView:
     """Return the view of the statistics."""
     return {
         "local_storage": _tier_view(statistics.local),
@@ -688,7 +695,7 @@ def statistics_view(statistics: StorageStatistics) -> StatisticsView:
     }
 
 
-def _pressure_view(found: StorePressure) -> PressureView:
+def _pressure_view(found: "StorePressure") -> PressureView:
     here = found.pressure
     days = None if here.full_in is None else round(here.full_in / timedelta(days=1), 2)
     return {
@@ -703,7 +710,7 @@ def _pressure_view(found: StorePressure) -> PressureView:
     }
 
 
-def _tier_view(usage: TierUsage) -> TierUsageView:
+def _tier_view(usage: "TierUsage") -> TierUsageView:
     return {
         "configured": usage.configured,
         "files": usage.files,

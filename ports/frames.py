@@ -2,17 +2,18 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from traffic_storage.domain.quality.video import FrameSurvey
-from traffic_storage.ports.spool import Body
+if TYPE_CHECKING:
+    from traffic_storage.domain.quality.video import FrameSurvey
+    from traffic_storage.ports.spool import Body
 
 
 class Frames(Protocol):
     """Reads the frames of videos, in bounded memory."""
 
     @abstractmethod
-    async def survey(self, source: Body | Path, samples: int) -> FrameSurvey | None:
+    async def survey(self, source: "Body | Path", samples: int) -> "FrameSurvey | None":
         """Read all time stamps of the first video stream, and decode at most `samples` frames.
 
         The frames are spread over the video. Their luma is scaled down to at most 160 × 160 pixels.

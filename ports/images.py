@@ -2,14 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from attrs import field, frozen
 
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.encoding import Encoding
-from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
 from traffic_storage.ports.spool import Body, MemoryBody
+
+if TYPE_CHECKING:
+    from traffic_storage.domain.pixels import Pixels
 
 T = TypeVar("T")
 
@@ -36,7 +39,7 @@ class ImageInfo:
 class DecodedImage:
     """The decoded pixels of an image."""
 
-    pixels: Pixels = field(repr=False)
+    pixels: "Pixels" = field(repr=False)
     channel_order: ChannelOrder
 
 
@@ -44,7 +47,9 @@ class Images(Protocol):
     """Encodes arrays as images and decodes images, with a limit on the number of pixels."""
 
     @abstractmethod
-    async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
+    async def encode(
+        self, image: "Pixels", order: ChannelOrder, encoding: Encoding
+    ) -> EncodedImage:
         """Encode a `uint8` array of shape `(H, W)`, `(H, W, 3)` or `(H, W, 4)`.
 
         The pixels are copied before the call first waits: afterwards the caller may change the
@@ -92,7 +97,7 @@ class Images(Protocol):
         """
 
     @abstractmethod
-    async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
+    async def examine(self, data: bytes, look: "Callable[[Pixels], T]") -> T:
         """Decode an image and return what `look` returns for its pixels, in the order RGB.
 
         `look` runs where images are decoded, off the event loop's thread; it must not wait and not

@@ -1,18 +1,21 @@
 """The note that is kept with a file: what validating found when the file was stored."""
 
 import json
+from typing import TYPE_CHECKING
 
 from attrs import asdict
 
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.quality.assessment import Assessment, Finding
-from traffic_storage.domain.quality.image_metrics import ImageMetrics
-from traffic_storage.domain.quality.video import VideoMetrics
+
+if TYPE_CHECKING:
+    from traffic_storage.domain.quality.image_metrics import ImageMetrics
+    from traffic_storage.domain.quality.video import VideoMetrics
 
 _DIGITS = 4
 
 
-def quality_note(assessment: Assessment, metrics: ImageMetrics | VideoMetrics | None) -> str:
+def quality_note(assessment: Assessment, metrics: "ImageMetrics | VideoMetrics | None") -> str:
     """Return an assessment as canonical JSON text of an object, without the words of the findings.
 
     Its members: `valid`, `score`, `parts` (those below 1), `errors` and `warnings` (kinds and fields)
@@ -41,7 +44,7 @@ def with_damage(note: str | None, missing: str) -> str:
     ).decode()
 
 
-def _metrics(metrics: ImageMetrics | VideoMetrics) -> dict[str, Json]:
+def _metrics(metrics: "ImageMetrics | VideoMetrics") -> dict[str, Json]:
     return {
         name: _rounded(value) if isinstance(value, float) else value
         for name, value in asdict(metrics).items()

@@ -17,9 +17,10 @@ from traffic_storage.domain.digests import declared_sha256
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.file_names import file_name_of
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.media import ACCEPTED_IMAGES, SNIFF_BYTES, sniff
 from traffic_storage.domain.numeric import plain_number
-from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.times import instant
 from traffic_storage.entrypoints.service.readers import BinaryFile, content_of
 

@@ -11,7 +11,8 @@ from traffic_storage.application.read_files import OpenFile
 from traffic_storage.domain.canonical import Json, json_copy
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.files import FileKind, FileState
-from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.image_layout import ChannelOrder
+from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.query import Cursor, FilesQuery, Page
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.service.arguments import (

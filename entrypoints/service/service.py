@@ -9,8 +9,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.files import FileKind, FileState
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.jobs import JobState
-from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.query import Cursor, Page
 from traffic_storage.domain.violation import ViolationRecord

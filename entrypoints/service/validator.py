@@ -16,7 +16,8 @@ from traffic_storage.application.recent_sightings import RecentSightings
 from traffic_storage.application.validate import Checks, Media, Validate, Verdict
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileKind
-from traffic_storage.domain.pixels import ChannelOrder, Pixels
+from traffic_storage.domain.image_layout import ChannelOrder
+from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.profiles import CompletenessProfile, EvidenceFile
 from traffic_storage.domain.quality.assessment import Check

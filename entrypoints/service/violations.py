@@ -9,7 +9,7 @@ from attrs import evolve
 
 from traffic_storage.application.find import ViolationFiles
 from traffic_storage.domain.encoding import Encoding
-from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, Page, ViolationQuery
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.service.arguments import (

@@ -56,6 +56,7 @@ from traffic_storage.domain.identifiers import (
     evidence_file_id,
 )
 from traffic_storage.domain.identity import Marker, RegisteredStore
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
 from traffic_storage.domain.ingest import (
     Attempt,
     ClaimedIds,
@@ -63,7 +64,7 @@ from traffic_storage.domain.ingest import (
     Unit,
 )
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
-from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
+from traffic_storage.domain.pixels import Pixels
 from traffic_storage.domain.placement import CloudRoute, StorageStrategy, StoreStatus, Thresholds
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, ViolationQuery
 from traffic_storage.domain.retention import CaptureBounds, RetentionPeriods, RetentionPolicy

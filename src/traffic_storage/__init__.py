@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from traffic_storage.domain.errors import UndecodableMedia as UndecodableMedia
     from traffic_storage.domain.errors import UnsupportedMedia as UnsupportedMedia
     from traffic_storage.domain.errors import WrongState as WrongState
-    from traffic_storage.domain.pixels import ChannelOrder as ChannelOrder
+    from traffic_storage.domain.image_layout import ChannelOrder as ChannelOrder
     from traffic_storage.domain.placement import StorageStrategy as StorageStrategy
     from traffic_storage.domain.profiles import EXAMPLE_PROFILES as EXAMPLE_PROFILES
     from traffic_storage.domain.profiles import ClockProof as ClockProof
@@ -171,7 +171,7 @@ _PLACES = {
     "BucketRoute": "traffic_storage.entrypoints.settings:BucketRoute",
     "CacheManager": "traffic_storage.adapters.cache.redis:RedisCache",
     "CatalogueUnavailable": "traffic_storage.ports.errors:CatalogueUnavailable",
-    "ChannelOrder": "traffic_storage.domain.pixels:ChannelOrder",
+    "ChannelOrder": "traffic_storage.domain.image_layout:ChannelOrder",
     "CloudStorageManager": "traffic_storage.adapters.blob_store.object_store:ObjectStoreBlobStore",
     "ConfigurationError": "traffic_storage.domain.errors:ConfigurationError",
     "Conflict": "traffic_storage.domain.errors:Conflict",

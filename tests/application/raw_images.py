@@ -9,13 +9,8 @@ import numpy as np
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import UndecodableMedia, UnsupportedMedia
-from traffic_storage.domain.pixels import (
-    ChannelOrder,
-    Dimensions,
-    Pixels,
-    dimensions_of,
-    pixel_sha256,
-)
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
+from traffic_storage.domain.pixels import Pixels, dimensions_of, pixel_sha256
 from traffic_storage.ports.images import DecodedImage, EncodedImage, ImageInfo, Images
 from traffic_storage.ports.spool import Body, MemoryBody
 

@@ -29,7 +29,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import FileId
-from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.contracts.spool import Source, pieces, taking

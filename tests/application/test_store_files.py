@@ -18,7 +18,7 @@ from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.errors import Conflict, InvalidInput
 from traffic_storage.domain.files import Coding, FileKind, Tier
 from traffic_storage.domain.identifiers import FileId, ViolationId
-from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.ports.spool import MemoryBody

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from traffic_storage.domain.errors import InvalidInput, TooLarge
-from traffic_storage.domain.pixels import (
-    ChannelOrder,
-    Dimensions,
-    Pixels,
-    dimensions_of,
-    pixel_sha256,
-    unchanging,
-)
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
+from traffic_storage.domain.pixels import Pixels, dimensions_of, pixel_sha256, unchanging
 
 RGB, BGR = ChannelOrder.RGB, ChannelOrder.BGR
 SIDES = st.integers(1, 6)

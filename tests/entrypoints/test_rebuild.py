@@ -23,8 +23,8 @@ from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput
 from traffic_storage.domain.files import Coding, FileKind, StoredFile
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
-from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.rebuild import file_from_manifest, violation_from_document
 from traffic_storage.domain.violation import StoredViolation
 

@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 
 from traffic_storage.domain.errors import InvalidInput, UndecodableMedia
 from traffic_storage.domain.quality.video import FrameSurvey, SampledFrame
-from traffic_storage.ports.spool import Body, FileBody, MemoryBody
+from traffic_storage.ports.spool import FileBody, MemoryBody
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+
+    from traffic_storage.ports.spool import Body
 
 _SIDE = 160
 _FEW_FRAMES = 400
 """Up to so many frames are decoded one after the other, to pick samples that keyframes can't give."""
 
 
-def survey(source: Body | Path, samples: int) -> FrameSurvey:
+def survey(source: "Body | Path", samples: int) -> FrameSurvey:
     """Read a video, as `Frames.survey` describes it. Blocks; ffmpeg decodes with one thread."""
     with _opened(source) as (container, stream):
         decoded, shown = _times(container, stream)
@@ -38,7 +40,7 @@ def survey(source: Body | Path, samples: int) -> FrameSurvey:
 
 
 @contextmanager
-def _opened(source: Body | Path) -> Iterator[tuple["InputContainer", VideoStream]]:
+def _opened(source: "Body | Path") -> Iterator[tuple["InputContainer", VideoStream]]:
     """Open a video; errors of ffmpeg in the block become `UndecodableMedia`."""
     try:
         with av.open(_readable(source), "r") as container:
@@ -55,7 +57,7 @@ def _opened(source: Body | Path) -> Iterator[tuple["InputContainer", VideoStream
         raise _undecodable(f"can't be decoded: {error}") from error
 
 
-def _readable(source: Body | Path) -> str | io.BytesIO:
+def _readable(source: "Body | Path") -> str | io.BytesIO:
     match source:
         case MemoryBody(data=data):
             return io.BytesIO(data)

@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from traffic_storage.adapters.images.pillow.turns import Turn, Turns
 from traffic_storage.domain.encoding import Encoding
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.media import StillFormat
-from traffic_storage.domain.pixels import ChannelOrder, Pixels, dimensions_of, unchanging
 from traffic_storage.ports.images import DecodedImage, EncodedImage, ImageInfo, Images
 from traffic_storage.ports.spool import Body
+
+if TYPE_CHECKING:
+    from traffic_storage.domain.pixels import Pixels
 
 T = TypeVar("T")
 
@@ -41,7 +44,11 @@ class PillowImages(Images):
         self._formats = formats
         self._turns = Turns(max_pixels, threads or len(os.sched_getaffinity(0)))
 
-    async def encode(self, image: Pixels, order: ChannelOrder, encoding: Encoding) -> EncodedImage:
+    async def encode(
+        self, image: "Pixels", order: ChannelOrder, encoding: Encoding
+    ) -> EncodedImage:
+        from traffic_storage.domain.pixels import dimensions_of, unchanging
+
         dimensions = dimensions_of(image, max_pixels=self._max_pixels)
         # Copied before the hop: the caller may reuse the array for the next frame.
         held = unchanging(image)
@@ -72,7 +79,7 @@ class PillowImages(Images):
 
         return await self._turns.decode(decoded)
 
-    async def examine(self, data: bytes, look: Callable[[Pixels], T]) -> T:
+    async def examine(self, data: bytes, look: "Callable[[Pixels], T]") -> T:
         def looked_at(turn: Turn) -> T:
             from traffic_storage.adapters.images.pillow.decoding import decode
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-import numpy as np
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
@@ -31,14 +30,16 @@ from traffic_storage.domain.errors import (
     UndecodableMedia,
     UnsupportedMedia,
 )
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
 from traffic_storage.domain.media import SNIFF_BYTES, ContentType, StillFormat, sniff
-from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
 from traffic_storage.ports.errors import StorageUnavailable
 from traffic_storage.ports.images import DecodedImage, ImageInfo
 from traffic_storage.ports.spool import Body, MemoryBody
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+    from traffic_storage.domain.pixels import Pixels
 
 
 _BUFFER_BYTES = 64 * 1024
@@ -251,6 +252,8 @@ def _of_8_bits(picture: Image.Image, *, with_alpha: bool) -> Image.Image:
 
     With alpha, samples that equal the transparent one of a PNG are transparent.
     """
+    import numpy as np
+
     samples = np.asarray(picture)
     grey = (samples >> (getattr(picture, "sample_bits", 16) - 8)).astype(np.uint8)
     transparent = picture.info.get("transparency")
@@ -260,7 +263,9 @@ def _of_8_bits(picture: Image.Image, *, with_alpha: bool) -> Image.Image:
     return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
 
 
-def _pixels(picture: Image.Image, order: ChannelOrder) -> Pixels:
+def _pixels(picture: Image.Image, order: ChannelOrder) -> "Pixels":
+    import numpy as np
+
     width, height = picture.size
     raw_mode, shape = {
         "L": ("L", (height, width)),

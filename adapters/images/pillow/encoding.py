@@ -8,7 +8,8 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels, pixel_sha256
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
+from traffic_storage.domain.pixels import Pixels, pixel_sha256
 from traffic_storage.ports.images import EncodedImage
 from traffic_storage.ports.spool import MemoryBody
 

@@ -43,6 +43,7 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
 )
 from traffic_storage.domain.identity import RegisteredStore
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.ingest import Attempt
 from traffic_storage.domain.jobs import (
     Done,
@@ -54,7 +55,6 @@ from traffic_storage.domain.jobs import (
     Progress,
     Run,
 )
-from traffic_storage.domain.pixels import ChannelOrder
 from traffic_storage.domain.quarantine import Quarantined, QuarantineReason, QuarantineState
 from traffic_storage.domain.query import Cursor, JobsQuery
 from traffic_storage.domain.rebuild import RebuildCursor

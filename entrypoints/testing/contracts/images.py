@@ -17,7 +17,8 @@ from traffic_storage.domain.errors import (
     UndecodableMedia,
     UnsupportedMedia,
 )
-from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels, pixel_sha256
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
+from traffic_storage.domain.pixels import Pixels, pixel_sha256
 from traffic_storage.entrypoints.testing.contracts.image_samples import (
     ANIMATIONS,
     HEIGHT,

@@ -17,7 +17,7 @@ from traffic_storage.adapters.images.pillow import PillowImages, turns
 from traffic_storage.adapters.images.pillow.turns import Abandoned, PixelBudget, Turn, Turns
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import TooLarge, UndecodableMedia, UnsupportedMedia
-from traffic_storage.domain.pixels import ChannelOrder
+from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.ports.spool import MemoryBody
 
 MAX_PIXELS = 4_000_000

@@ -33,8 +33,9 @@ from traffic_storage.domain.errors import (
     UndecodableMedia,
     UnsupportedMedia,
 )
+from traffic_storage.domain.image_layout import ChannelOrder, Dimensions
 from traffic_storage.domain.media import StillFormat
-from traffic_storage.domain.pixels import ChannelOrder, Dimensions, Pixels
+from traffic_storage.domain.pixels import Pixels
 from traffic_storage.entrypoints.testing.contracts.image_samples import ANIMATIONS, SAMPLES
 from traffic_storage.ports.images import DecodedImage, ImageInfo
 from traffic_storage.ports.spool import FileBody, MemoryBody
