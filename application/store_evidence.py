@@ -11,7 +11,7 @@ from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.examine_video import checked_duration
 from traffic_storage.application.inputs import ArrayImage, EvidenceAttributes, Upload
 from traffic_storage.application.prepare import Prepare, taken_over
-from traffic_storage.application.store_unit import StoreUnit
+from traffic_storage.application.store_unit import StoredUnit, StoreUnit
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.application.validate_on_store import ValidateOnStore
 from traffic_storage.domain.errors import InvalidInput
@@ -81,14 +81,53 @@ class StoreEvidence:
             CatalogueUnavailable: the database can't be reached.
         """
         async with taken_over(bodies) as own:
-            moment = self._prepare.moment(record.timestamp, "timestamp")
-            report = _Report(record, moment, historic)
-            seconds = _duration(video, video_duration_seconds)
-            # Mutable buffers are copied here, because the tasks that prepare the files start later.
-            image = None if image is None else self._prepare.held(image)
-            video = None if video is None else video.held()
-            media = await self._media(report, image, video, seconds, own)
+            report = self._report(record, historic=historic)
+            media = await self._prepared(report, image, video, video_duration_seconds, own)
             return await self._tasks.run(self._store(report, media, own.pop_all()))
+
+    async def unit(
+        self,
+        record: ViolationRecord,
+        image: ArrayImage | Upload | None,
+        video: Upload | None,
+        bodies: AsyncExitStack,
+        *,
+        video_duration_seconds: float | None = None,
+        historic: bool = False,
+    ) -> DraftUnit:
+        """Return a violation that is ready to be stored; its received bytes are on `bodies`.
+
+        Arguments and errors are as those of a call.
+        """
+        report = self._report(record, historic=historic)
+        media = await self._prepared(report, image, video, video_duration_seconds, bodies)
+        return await self._unit(report, media, self._clock.now())
+
+    def _report(self, record: ViolationRecord, *, historic: bool) -> "_Report":
+        moment = self._prepare.moment(record.timestamp, "timestamp")
+        return _Report(record, moment, historic)
+
+    async def _prepared(
+        self,
+        report: "_Report",
+        image: ArrayImage | Upload | None,
+        video: Upload | None,
+        video_duration_seconds: float | None,
+        bodies: AsyncExitStack,
+    ) -> list[Draft]:
+        seconds = _duration(video, video_duration_seconds)
+        if image is None and video is None:
+            return []
+        # Mutable buffers are copied here, because the tasks that prepare the files start later.
+        image = None if image is None else self._prepare.held(image)
+        video = None if video is None else video.held()
+        return await self._media(report, image, video, seconds, bodies)
+
+    async def _unit(
+        self, report: "_Report", media: list[Draft], received_at: datetime
+    ) -> DraftUnit:
+        document = await self._document(report, media)
+        return DraftUnit((*media, document), report.violation(received_at))
 
     async def _media(
         self,
@@ -110,16 +149,12 @@ class StoreEvidence:
     async def _store(
         self, report: "_Report", media: list[Draft], bodies: AsyncExitStack
     ) -> StoredEvidence:
-        violation = report.violation(self._clock.now())
+        received_at = self._clock.now()
         async with bodies:
             self._tasks.check_open()
-            drafts = (*media, await self._document(report, media))
-            stored = await self._store_unit(DraftUnit(drafts, violation))
-        return StoredEvidence(
-            stored.violation or violation,
-            {draft.kind: stored.files[draft.file_id] for draft in drafts},
-            stored.created,
-        )
+            unit = await self._unit(report, media, received_at)
+            stored = await self._store_unit(unit)
+        return stored_evidence(unit, stored)
 
     async def _document(self, report: "_Report", media: list[Draft]) -> Draft:
         parts = {draft.kind.value: draft.as_part() for draft in media}
@@ -128,6 +163,14 @@ class StoreEvidence:
         return await self._validate.violation(
             report.record, document, media, historic=report.historic
         )
+
+
+def stored_evidence(unit: DraftUnit, stored: StoredUnit) -> StoredEvidence:
+    """Return what was stored of a violation with its files."""
+    violation = stored.violation or unit.violation
+    assert violation is not None  # noqa: S101 - narrows the type
+    files = {draft.kind: stored.files[draft.file_id] for draft in unit.drafts}
+    return StoredEvidence(violation, files, stored.created)
 
 
 @frozen

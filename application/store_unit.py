@@ -56,7 +56,7 @@ from traffic_storage.ports.ingest_journal import IngestJournal
 logger = logging.getLogger("traffic_storage.store")
 
 MOST_TRIES = 4
-_NOT_PUBLISHED = (StorageFull, BlobConflict, BlobCorrupt, DeadlinePassed)
+NOT_PUBLISHED = (StorageFull, BlobConflict, BlobCorrupt, DeadlinePassed)
 
 
 @frozen
@@ -73,7 +73,7 @@ class StoredUnit:
 
 
 @frozen
-class _PlacedFiles:
+class PlacedFiles:
     """The rows of files in the stores that take them first.
 
     `later` has the ids of the stores to which each file is to be copied afterwards.
@@ -88,7 +88,7 @@ class _PlacedFiles:
         return self.files.values()
 
 
-class _PutFailed(Exception):
+class PutFailed(Exception):
     """Writing a blob to a store failed for a reason that may not apply to another store."""
 
     def __init__(self, store_id: StoreId, error: StorageFull | StorageUnavailable) -> None:
@@ -171,7 +171,7 @@ class StoreUnit:
         for _ in range(MOST_TRIES):
             try:
                 return await self._try(unit, excluded)
-            except _PutFailed as failed:
+            except PutFailed as failed:
                 reason = str(failed)
                 logger.warning("store %s failed: %s", failed.store_id, str(failed.error))
                 excluded[failed.store_id] = failed.error
@@ -186,7 +186,7 @@ class StoreUnit:
 
     async def _try(self, unit: DraftUnit, excluded: Excluded) -> StoredUnit:
         try:
-            placed_files = await self._place(unit, excluded)
+            placed_files = await self.place(unit, excluded)
         except (StorageFull, StorageUnavailable):
             if stored := await self._stored_already(unit):
                 return stored
@@ -195,16 +195,16 @@ class StoreUnit:
         try:
             # Slots come before the attempt, so that its deadline does not run during the wait.
             async with AsyncExitStack() as held:
-                puts = _puts_of(placed_files.rows)
+                puts = puts_of(placed_files.rows)
                 slots = await held.enter_async_context(self._stores.slots(puts))
                 return await self._store_placed(unit, placed_files, slots, held, kept)
         finally:
-            self._end_reservations(placed_files.rows, kept)
+            self.end_reservations(placed_files.rows, kept)
 
     async def _store_placed(
         self,
         unit: DraftUnit,
-        placed_files: _PlacedFiles,
+        placed_files: PlacedFiles,
         slots: PutSlots,
         held: AsyncExitStack,
         kept: list[FileId],
@@ -214,23 +214,28 @@ class StoreUnit:
         `held` frees the slots, which the puts need. The ids of the written files are appended to
         `kept`.
         """
-        attempt = self._attempt(placed_files.rows)
+        attempt = self.attempt(placed_files.rows)
         existing = await self._journal.begin(attempt, _claimed_ids(unit))
         missing = await self._missing(unit, attempt, existing)
         if not missing:
-            return self._existing_unit(existing)
+            return self.existing_unit(existing)
         rows = [_row(placed_files.files[draft.file_id], existing) for draft in missing]
         await self._put_all(attempt, missing, rows, slots)
         await held.aclose()
         if unit.is_migrated:
             rows = await self._verified(attempt, rows)
-        self._still_trusted(rows)
-        copies = self._copies_due(rows, placed_files.later)
+        self.still_trusted(rows)
+        copies = self.copies_due(rows, placed_files.later)
         stored = await self._commit(unit, attempt, rows, existing, copies)
         kept += [file.file_id for file in rows]
         return stored
 
-    async def _place(self, unit: DraftUnit, excluded: Excluded) -> _PlacedFiles:
+    async def place(self, unit: DraftUnit, excluded: Excluded) -> PlacedFiles:
+        """Choose the stores of all files of a unit, and reserve their bytes there.
+
+        Raises:
+            StorageFull, StorageUnavailable: no store accepts a file; nothing is reserved.
+        """
         # A violation and its files share one time of receipt, so that the row of its metadata file
         # gives the time of receipt of the violation too.
         if unit.violation and not unit.is_migrated:
@@ -238,7 +243,7 @@ class StoreUnit:
         else:
             received_at = self._clock.now()
         policy = await self._rules.policy()
-        found = _PlacedFiles()
+        found = PlacedFiles()
         try:
             for draft in unit.drafts:
                 placement = await self._stores.place(
@@ -254,15 +259,16 @@ class StoreUnit:
                 )
                 found.later[draft.file_id] = tuple(store.store_id for store in placement.later)
         except BaseException:
-            self._end_reservations(found.rows, ())
+            self.end_reservations(found.rows, ())
             raise
         return found
 
-    def _copies_due(
+    def copies_due(
         self, rows: Iterable[StoredFile], later: Mapping[FileId, Sequence[StoreId]]
     ) -> tuple[NewJob, ...]:
+        """Return the jobs that copy files to their further stores."""
         return tuple(
-            copy_job(self._ids.uuid7(), row, _place_of(row)[0], target)
+            copy_job(self._ids.uuid7(), row, place_of(row)[0], target)
             for row in rows
             for target in later[row.file_id]
         )
@@ -272,24 +278,25 @@ class StoreUnit:
             return unit.violation.record.violation_type
         return await self._rules.type_of(draft.violation_id, rules)
 
-    def _attempt(self, files: Iterable[StoredFile]) -> Attempt:
+    def attempt(self, files: Iterable[StoredFile]) -> Attempt:
+        """Return the journal entry of a new try to store files that are placed."""
         return Attempt(
             attempt_id=AttemptId(str(self._ids.uuid7())),
             owner=self._owner,
             deadline=self._clock.now() + self._attempt_timeout,
-            keys=tuple(_place_of(file) for file in files),
+            keys=tuple(place_of(file) for file in files),
         )
 
     async def _missing(
         self, unit: DraftUnit, attempt: Attempt, existing: ExistingRows
     ) -> list[Draft]:
         try:
-            missing = _missing_drafts(unit, existing)
+            missing = missing_drafts(unit, existing)
         except (Conflict, NoGoodReplica):
-            await self._undo(attempt, ())
+            await self.undo(attempt, ())
             raise
         if not missing:
-            await self._undo(attempt, ())
+            await self.undo(attempt, ())
         return missing
 
     async def _put_all(
@@ -310,9 +317,9 @@ class StoreUnit:
         failures = [outcome for outcome in outcomes if outcome is not None]
         if not failures:
             return
-        if all(isinstance(failure, _NOT_PUBLISHED) for failure in map(_cause, failures)):
-            await self._undo(attempt, files)
-        raise min(failures, key=lambda failure: isinstance(failure, _PutFailed))
+        if all(isinstance(failure, NOT_PUBLISHED) for failure in map(_cause, failures)):
+            await self.undo(attempt, files)
+        raise min(failures, key=lambda failure: isinstance(failure, PutFailed))
 
     async def _verified(self, attempt: Attempt, files: Sequence[StoredFile]) -> list[StoredFile]:
         """Read all files back at their stores; return their rows with the verified replicas."""
@@ -324,27 +331,27 @@ class StoreUnit:
         return await together(*map(verified, files))
 
     async def _put(self, attempt: Attempt, draft: Draft, file: StoredFile, slots: PutSlots) -> None:
-        store_id, key = _place_of(file)
+        store_id, key = place_of(file)
         async with slots[store_id]:
             try:
                 await self._stores.trusted(store_id).put(
                     key, draft.body, manifest_of(file), deadline=attempt.deadline
                 )
             except (StorageFull, StorageUnavailable) as error:
-                raise _PutFailed(store_id, error) from error
+                raise PutFailed(store_id, error) from error
 
-    def _still_trusted(self, files: Iterable[StoredFile]) -> None:
+    def still_trusted(self, files: Iterable[StoredFile]) -> None:
         """Ask for trust once more: a write may have waited while its store was taken over.
 
         Raises:
-            _PutFailed: a store is not trusted any more; recovery undoes the attempt.
+            PutFailed: a store is not trusted any more; recovery undoes the attempt.
         """
         for file in files:
-            store_id, _ = _place_of(file)
+            store_id, _ = place_of(file)
             try:
                 self._stores.trusted(store_id)
             except StorageUnavailable as error:
-                raise _PutFailed(store_id, error) from error
+                raise PutFailed(store_id, error) from error
 
     async def _commit(
         self,
@@ -354,18 +361,18 @@ class StoreUnit:
         existing: ExistingRows,
         copies: tuple[NewJob, ...],
     ) -> StoredUnit:
-        rows = _rows(unit, files, existing)
+        rows = rows_of(unit, files, existing)
         try:
-            jobs = (*copies, *await self._jobs(rows))
+            jobs = (*copies, *await self.jobs(rows))
             await self._changes.apply(CommitUnit(attempt.attempt_id, rows, jobs))
         except IdsTaken as error:
-            await self._undo(attempt, files)
+            await self.undo(attempt, files)
             raise _RereadNeeded(error) from error
         except AttemptCondemned as error:
             # Recovery may have deleted the keys before the blobs were published.
-            await self._undo(attempt, files)
+            await self.undo(attempt, files)
             raise _RereadNeeded(error) from error
-        self._count(rows, is_migrated=unit.is_migrated)
+        self.count(rows, is_migrated=unit.is_migrated)
         return StoredUnit(
             files={
                 **existing.files,
@@ -375,7 +382,7 @@ class StoreUnit:
             created=bool(rows.files),
         )
 
-    async def _jobs(self, rows: Unit) -> tuple[NewJob, ...]:
+    async def jobs(self, rows: Unit) -> tuple[NewJob, ...]:
         """Return the work that a commit causes."""
         policy = await self._rules.policy()
         if rows.violation is None or not policy.rules.needs_violation_type:
@@ -383,14 +390,14 @@ class StoreUnit:
         # Files that came before the violation were stored without its type.
         return (recomputation_of(self._ids.uuid7(), rows.violation.violation_id),)
 
-    async def _undo(self, attempt: Attempt, files: Iterable[StoredFile]) -> None:
+    async def undo(self, attempt: Attempt, files: Iterable[StoredFile]) -> None:
         """Delete the blobs and the journal entry of a try to store whose writes have all ended.
 
         If this fails, recovery does it later.
         """
         try:
             for file in files:
-                store_id, key = _place_of(file)
+                store_id, key = place_of(file)
                 await self._stores.trusted(store_id).delete(key)
             await self._journal.forget(attempt.attempt_id)
         except TrafficStorageError as error:
@@ -411,27 +418,30 @@ class StoreUnit:
             await self._catalogue.violation(unit.violation.violation_id) if unit.violation else None
         )
         existing = ExistingRows({file.file_id: file for file in found if file}, violation)
-        return None if _missing_drafts(unit, existing) else self._existing_unit(existing)
+        return None if missing_drafts(unit, existing) else self.existing_unit(existing)
 
-    def _existing_unit(self, existing: ExistingRows) -> StoredUnit:
+    def existing_unit(self, existing: ExistingRows) -> StoredUnit:
+        """Return the rows of a unit that is stored already, and count the retry."""
         self._counters.retries_recognised += 1
         return StoredUnit(existing.files, existing.violation, created=False)
 
-    def _end_reservations(self, files: Iterable[StoredFile], kept: Collection[FileId]) -> None:
+    def end_reservations(self, files: Iterable[StoredFile], kept: Collection[FileId]) -> None:
+        """End the reservations of placed files; the ids of those that were stored are `kept`."""
         for file in files:
-            store_id, _ = _place_of(file)
+            store_id, _ = place_of(file)
             self._stores.end_reservation(
                 store_id, file.stored.size_bytes, kept=file.file_id in kept
             )
 
-    def _count(self, rows: Unit, *, is_migrated: bool) -> None:
+    def count(self, rows: Unit, *, is_migrated: bool = False) -> None:
+        """Count what was stored, and log it."""
         self._counters.files_stored += len(rows.files)
         self._counters.bytes_stored += sum(file.content.size_bytes for file in rows.files)
         self._counters.violations_stored += rows.violation is not None
         self._counters.replicas_restored += len(rows.restored)
         for file in rows.files:
             logger.debug(
-                "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, _place_of(file)
+                "stored %s (%d bytes) in %s", file.file_id, file.content.size_bytes, place_of(file)
             )
             # What comes from another catalogue was told there, when it was stored.
             if not is_migrated:
@@ -440,7 +450,7 @@ class StoreUnit:
             logger.warning(
                 "all copies of %s were corrupt or missing; it was sent again and stored anew in %s",
                 file.file_id,
-                _place_of(file),
+                place_of(file),
             )
 
 
@@ -449,7 +459,7 @@ def _claimed_ids(unit: DraftUnit) -> ClaimedIds:
     return ClaimedIds(tuple(draft.file_id for draft in unit.drafts), violation)
 
 
-def _missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
+def missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
     """Return the drafts (files to be stored) that are not stored yet or have no good replica left.
 
     Raises:
@@ -548,7 +558,8 @@ def _difference(mine: StoredViolation, theirs: StoredViolation) -> str:
     return f"its record differs in {', '.join(names) or 'its canonical JSON'}"
 
 
-def _rows(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows) -> Unit:
+def rows_of(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows) -> Unit:
+    """Return the rows of these files of a unit, of which some may exist, and of its violation."""
     new = tuple(file for file in files if file.file_id not in existing.files)
     restored = tuple(file for file in files if file.file_id in existing.files)
     if unit.violation is None:
@@ -579,14 +590,16 @@ def _completed(
     return evolve(violation, record=record, image_file_id=image, video_file_id=video)
 
 
-def _place_of(file: StoredFile) -> tuple[StoreId, BlobKey]:
+def place_of(file: StoredFile) -> tuple[StoreId, BlobKey]:
+    """Return the store of the first replica of a file, and its key there."""
     first = file.replicas[0]
     return first.store_id, first.key
 
 
-def _puts_of(files: Iterable[StoredFile]) -> Mapping[StoreId, int]:
-    return Counter(_place_of(file)[0] for file in files)
+def puts_of(files: Iterable[StoredFile]) -> Mapping[StoreId, int]:
+    """Return how many of these files go to each store first."""
+    return Counter(place_of(file)[0] for file in files)
 
 
 def _cause(failure: BaseException) -> BaseException:
-    return failure.error if isinstance(failure, _PutFailed) else failure
+    return failure.error if isinstance(failure, PutFailed) else failure

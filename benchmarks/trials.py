@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from attrs import evolve, frozen
 
-from benchmarks import floor, hand_rolled, http, ours
+from benchmarks import bulk, floor, hand_rolled, http, ours
 from benchmarks.contenders import Factory, Place, in_turns, running
 from benchmarks.filled import postgres_filled, sqlite_filled
 from benchmarks.table import Rate, Report, Row, Target, ratios
 from tests.support.servers import PostgresServer, S3Server
 
-OURS, FLOOR, HAND_ROLLED = "ours", "floor", "hand-rolled"
+OURS, FLOOR, HAND_ROLLED, COPY = "ours", "floor", "hand-rolled", "copy"
 _READ_BYTES = 1024 * 1024
 
 
@@ -96,6 +96,13 @@ def in_cloud(options: Options) -> Iterator[PlaceOf]:
         yield lambda who: evolve(
             disk(who), database=postgres.create_database(), bucket=s3.create_bucket()
         )
+
+
+@contextmanager
+def in_database(options: Options) -> Iterator[PlaceOf]:
+    """Provide a folder and a database each, on one durable PostgreSQL server."""
+    with on_disk(options) as disk, PostgresServer() as postgres:
+        yield lambda who: evolve(disk(who), database=postgres.create_database())
 
 
 @contextmanager
@@ -295,6 +302,28 @@ TRIALS: Mapping[str, Trial] = {
         ),
         items=600,
         site=on_disk,
+    ),
+    "bulk": Trial(
+        {OURS: bulk.store_many, FLOOR: bulk.copy_and_files, COPY: bulk.copy},
+        (
+            Line(
+                "store_many: violations without media, PostgreSQL",
+                FLOOR,
+                "raw COPY of the rows + durable files by hand",
+                Target(0.35, 0.50),
+                "Traffic Storage checks, hashes and describes each record; items of 500 records",
+            ),
+            Line(
+                "the same",
+                COPY,
+                "raw COPY of the rows alone, made before",
+                Target(0.20, 0.50),
+                "without the files",
+            ),
+        ),
+        items=8,
+        site=in_database,
+        at_once=1,
     ),
 }
 

@@ -44,6 +44,7 @@ from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
 from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
+from traffic_storage.domain.violation import StoredViolation
 
 
 @frozen
@@ -59,6 +60,29 @@ class CommitUnit:
     attempt: AttemptId
     unit: Unit
     jobs: tuple[NewJob, ...] = ()
+
+
+@frozen
+class CommitUnits:
+    """Make many units visible in one transaction, as `CommitUnit` does one: all of them, or none.
+
+    Each of `units` has new files, no id twice, and neither completes nor restores anything. The
+    transaction deletes `attempt`, whose keys are those of all their files.
+    """
+
+    attempt: AttemptId
+    units: tuple[Unit, ...]
+    jobs: tuple[NewJob, ...] = ()
+
+    @property
+    def files(self) -> Unit:
+        """The files of all units, as if they were one; it shows whether this change was applied."""
+        return Unit(tuple(file for unit in self.units for file in unit.files))
+
+    @property
+    def violations(self) -> tuple[StoredViolation, ...]:
+        """The violations of all units."""
+        return tuple(unit.violation for unit in self.units if unit.violation)
 
 
 @frozen
@@ -111,6 +135,7 @@ _INCIDENTS = {
 
 Change: TypeAlias = (
     CommitUnit
+    | CommitUnits
     | ObserveReplica
     | AddReplica
     | ReleaseReplica

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import NOTHING, field, fields, frozen
 
-from traffic_storage.domain.canonical import Json, canonical_json
+from traffic_storage.domain.canonical import Json, canonical_json, checked_json
 from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import FieldProblem, InvalidInput, shown
 from traffic_storage.domain.files import FileState
@@ -249,7 +249,7 @@ class ViolationRecord:
 
         A repeated request to store this violation must have the same SHA-256.
         """
-        return sha256_of(canonical_json(self.as_given(), "violation_record"))
+        return sha256_of(checked_json(self.as_given()))
 
 
 def _names(kind: type) -> tuple[str, ...]:
@@ -415,12 +415,11 @@ def evidence_document(
         }
         for role, part in parts.items()
     }
-    return canonical_json(
+    return checked_json(
         {
             "schema": DOCUMENT_SCHEMA,
             "record": record.as_given(),
             "zone_assumed": zone_assumed,
             "files": files,
-        },
-        "violation_record",
+        }
     )

@@ -684,6 +684,22 @@ class Container(DeclarativeContainer):
         clock=clock,
         validate=validate_on_store,
     )
+    store_units = Singleton(
+        later(lambda: deferred.StoreUnits),
+        store_unit=store_unit,
+        stores=stores,
+        journal=_ingest_journal,
+        changes=_record_repo,
+        recorded=_record_repo,
+        sealing=sealing,
+    )
+    store_many = Singleton(
+        later(lambda: deferred.StoreMany),
+        prepare=prepare,
+        store_evidence=store_evidence,
+        store_units=store_units,
+        tasks=tasks,
+    )
     catalogue_upkeep = Singleton(
         later(lambda: deferred.CatalogueUpkeep), repo=_record_repo, clock=clock
     )

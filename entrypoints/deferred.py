@@ -79,7 +79,9 @@ if TYPE_CHECKING:
     from traffic_storage.application.statistics import Statistics as Statistics
     from traffic_storage.application.store_evidence import StoreEvidence as StoreEvidence
     from traffic_storage.application.store_files import StoreFiles as StoreFiles
+    from traffic_storage.application.store_many import StoreMany as StoreMany
     from traffic_storage.application.store_unit import StoreUnit as StoreUnit
+    from traffic_storage.application.store_units import StoreUnits as StoreUnits
     from traffic_storage.application.sync_backends import SyncBackends as SyncBackends
     from traffic_storage.application.validate import Validate as Validate
     from traffic_storage.application.validate_evidence import ValidateEvidence as ValidateEvidence
@@ -159,7 +161,9 @@ _PLACES = {
     "Statistics": "traffic_storage.application.statistics",
     "StoreEvidence": "traffic_storage.application.store_evidence",
     "StoreFiles": "traffic_storage.application.store_files",
+    "StoreMany": "traffic_storage.application.store_many",
     "StoreUnit": "traffic_storage.application.store_unit",
+    "StoreUnits": "traffic_storage.application.store_units",
     "SyncBackends": "traffic_storage.application.sync_backends",
     "Validate": "traffic_storage.application.validate",
     "ValidateEvidence": "traffic_storage.application.validate_evidence",

@@ -67,6 +67,15 @@ class Room:
 
 
 @frozen
+class NewBlob:
+    """A blob that is to be written: its key, its bytes, and its manifest."""
+
+    key: BlobKey
+    body: Body
+    manifest: BlobManifest
+
+
+@frozen
 class Examination:
     """The result of examining one blob.
 
@@ -145,6 +154,16 @@ class BlobStore(Protocol):
                 already have entered the key into the quarantine, where it is deleted later.
             StorageFull: no space is left; nothing was published.
         """
+
+    async def put_all(self, blobs: Sequence[NewBlob], *, deadline: datetime) -> None:
+        """Write many new blobs, each as `put` does, as one write as far as the store can.
+
+        Raises:
+            BlobConflict, BlobCorrupt, DeadlinePassed, StorageFull: as `put`, for one of the blobs. Any
+                of the others may be published; none will be later.
+        """
+        for blob in blobs:
+            await self.put(blob.key, blob.body, blob.manifest, deadline=deadline)
 
     @abstractmethod
     async def read(self, key: BlobKey, digests: Digests) -> bytes:

@@ -23,7 +23,7 @@ from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows
 class IngestJournal(Protocol):
     """The entries of attempts (tries to store something) that are neither committed nor undone.
 
-    The change `CommitUnit` removes the entry of its attempt.
+    The changes `CommitUnit` and `CommitUnits` remove the entry of their attempt.
     """
 
     @abstractmethod

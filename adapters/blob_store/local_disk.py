@@ -26,11 +26,18 @@ from traffic_storage.domain.verification import (
     part_of_segment,
     segments_of,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, KeptVersion, Room
+from traffic_storage.ports.blob_store import (
+    BlobEntry,
+    BlobHead,
+    Examination,
+    KeptVersion,
+    NewBlob,
+    Room,
+)
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.errors import BlobMissing, DeadlinePassed, StorageUnavailable
 from traffic_storage.ports.snapshot_store import SnapshotStore, TextFolder
-from traffic_storage.ports.spool import Body, FileBody
+from traffic_storage.ports.spool import Body, FileBody, MemoryBody
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
 _MARKER = ".traffic-storage"
@@ -122,6 +129,14 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
                 longer, permit.withdraw, self._write, key, own, manifest, permit
             )
         _log.debug("put %s: %d bytes", key, body.digests.size_bytes)
+
+    async def put_all(self, blobs: Sequence[NewBlob], *, deadline: datetime) -> None:
+        small = [blob for blob in blobs if isinstance(blob.body, MemoryBody)]
+        for at in range(0, len(small), _BATCH_BLOBS):
+            await self._put_batch(small[at : at + _BATCH_BLOBS], deadline)
+        for blob in blobs:
+            if not isinstance(blob.body, MemoryBody):
+                await self.put(blob.key, blob.body, blob.manifest, deadline=deadline)
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
         return await self._reading.run(self._folder.read, key, digests)
@@ -242,6 +257,16 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
         await self._examining.aclose(self._timeout_seconds)
         self._folder.close()
 
+    async def _put_batch(self, blobs: Sequence[NewBlob], deadline: datetime) -> None:
+        permit = _Permit(self._clock, deadline, f"{len(blobs)} blobs")
+        size_bytes = sum(blob.body.digests.size_bytes for blob in blobs)
+        longer = self._timeout_seconds + size_bytes / _SLOWEST_BYTES_PER_SECOND
+        with self._watched():
+            await self._writing.run_longer(
+                longer, permit.withdraw, self._folder.write_all, blobs, permit
+            )
+        _log.debug("put %d blobs: %d bytes", len(blobs), size_bytes)
+
     def _write(self, key: BlobKey, own: OwnBody, manifest: BlobManifest, permit: "_Permit") -> None:
         self._folder.write(key, own.body, manifest, permit)
 
@@ -289,15 +314,15 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
 
 
 class _Permit:
-    """The check before a blob gets its name: raises DeadlinePassed if that would be too late.
+    """The check before blobs get their names: raises DeadlinePassed if that would be too late.
 
     It is too late after the deadline, and after `withdraw`.
     """
 
-    def __init__(self, clock: Clock, deadline: datetime, key: BlobKey) -> None:
+    def __init__(self, clock: Clock, deadline: datetime, what: str) -> None:
         self._clock = clock
         self._deadline = deadline
-        self._key = key
+        self._what = what
         self._withdrawn = False
 
     def withdraw(self) -> None:
@@ -306,10 +331,10 @@ class _Permit:
     def __call__(self) -> None:
         is_late = self._clock.now() >= self._deadline
         if self._withdrawn:
-            raise DeadlinePassed(f"{self._key} was not stored: the call was cancelled")
+            raise DeadlinePassed(f"{self._what} was not stored: the call was cancelled")
         if is_late:
             raise DeadlinePassed(
-                f"{self._key} was not stored before {self._deadline.isoformat()}",
+                f"{self._what} was not stored before {self._deadline.isoformat()}",
                 remedy="send it again; raise attempt_timeout_seconds if the store is slow",
             )
 

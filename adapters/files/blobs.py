@@ -12,12 +12,12 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from traffic_storage.adapters.files.descriptors import (
     Descriptor,
@@ -28,7 +28,7 @@ from traffic_storage.adapters.files.descriptors import (
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.pending import PendingFile
-from traffic_storage.adapters.files.publish import Permit, Place, always, publish
+from traffic_storage.adapters.files.publish import Permit, Place, always, publish, publish_all
 from traffic_storage.adapters.files.staging import FILE_MODE, STAGING, Staged, Staging, Unnamed
 from traffic_storage.adapters.files.walk import walk
 from traffic_storage.domain.digests import Digester, Digests, WholeDigester
@@ -50,7 +50,7 @@ from traffic_storage.domain.verification import (
     check_whole,
     check_witnesses,
 )
-from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, Room
+from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, NewBlob, Room
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
@@ -130,6 +130,26 @@ class _Opened:
     digests: Digests
     file: Descriptor
     manifest: BlobManifest | None
+
+
+@define(eq=False)
+class _Draft:
+    """A blob in a file that has no name yet; its sidecar, if it has one, is published before it."""
+
+    key: BlobKey
+    digests: Digests
+    place: Place
+    file: Staged
+    _is_published: bool = False
+
+    def keep_sidecar(self) -> None:
+        """Note that the blob is published, and needs its sidecar."""
+        self._is_published = True
+
+    def remove_sidecar(self) -> None:
+        """Remove the sidecar, unless the blob is published."""
+        if not self._is_published:
+            _sidecar_of(self.place).unlink()
 
 
 class GrowingBlob:
@@ -221,6 +241,22 @@ class BlobFolder:
                 with self._staged(place.folder) as staged:
                     _fill(staged.fd, key, body)
                     self._publish(staged, key, body.digests, place, kept, permit)
+
+    def write_all(self, blobs: Sequence[NewBlob], permit: Permit) -> None:
+        """Publish many blobs from memory, each as `write` does, with few syncs.
+
+        If it fails, none of them is published, except those whose bytes another call had published.
+        """
+        with translated(self.place), ExitStack() as held:
+            for turn in sorted({self._turn_of(blob.key) for blob in blobs}):
+                held.enter_context(self._turns[turn])
+            drafts = [self._draft(blob, held) for blob in blobs]
+            published = publish_all([(one.file, one.place) for one in drafts], permit)
+            for draft, is_new in zip(drafts, published, strict=True):
+                if is_new:
+                    draft.keep_sidecar()
+                else:
+                    self._check_taken(draft.key, draft.digests, draft.place)
 
     def grow(self, key: BlobKey) -> GrowingBlob:
         """Return a new blob without manifest, to be written piece by piece. Opens no file."""
@@ -443,7 +479,22 @@ class BlobFolder:
         Without it a writer could find the name taken and report success, and then the writer that
         made the name could fail and remove it.
         """
-        return self._turns[hash(key) % _TURNS]
+        return self._turns[self._turn_of(key)]
+
+    @staticmethod
+    def _turn_of(key: BlobKey) -> int:
+        return hash(key) % _TURNS
+
+    def _draft(self, blob: NewBlob, held: ExitStack) -> "_Draft":
+        """Return a blob in a file without a name; `held` discards it if it gets none."""
+        path, name = _parts(blob.key)
+        place = Place(self._folders.for_writing(path), name, self._durable)
+        file = held.enter_context(self._staged(place.folder))
+        _fill(file.fd, blob.key, blob.body)
+        draft = _Draft(blob.key, blob.body.digests, place, file)
+        if self._attach(file, blob.manifest.kept(), place):
+            held.callback(draft.remove_sidecar)
+        return draft
 
     @contextmanager
     def _staged(self, folder: Descriptor) -> Iterator[Staged]:

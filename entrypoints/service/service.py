@@ -1,6 +1,15 @@
 """`StorageService`: the Python interface of the system, for use without a server."""
 
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Collection,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from datetime import datetime
 from functools import wraps
 from types import TracebackType
@@ -27,6 +36,13 @@ from traffic_storage.entrypoints.retention_views import (
 )
 from traffic_storage.entrypoints.service.arguments import Given, LeftOut, check_type
 from traffic_storage.entrypoints.service.blocking import BlockingFileStream, OwnLoop
+from traffic_storage.entrypoints.service.bulk import (
+    BulkLoad,
+    ItemResult,
+    NewItem,
+    blocking_stored_each,
+    stored_each,
+)
 from traffic_storage.entrypoints.service.deletions import ACTOR, ServiceDeletions
 from traffic_storage.entrypoints.service.files import Files, FileStream
 from traffic_storage.entrypoints.service.fixity import Fixity
@@ -297,6 +313,31 @@ class StorageService:
         return await self._files.store_metadata(
             data, file_id, metadata, historic=historic, filename=filename
         )
+
+    def store_many(
+        self, items: Iterable[NewItem] | AsyncIterable[NewItem]
+    ) -> AsyncGenerator[ItemResult, None]:
+        """Store very many violations and files; yield the result of each, in their order.
+
+        `items` are records, for violations without image and video, or `NewViolation` and `NewFile`,
+        which have the arguments of the other methods. They are read one by one and stored in batches,
+        in bounded memory. Each is stored as by its own call: completely or not at all, and once,
+        however often it is given. What a result says is stored is durable. A refused item has its
+        error, a `Conflict` with its cause for example, in its result, and does not stop the others:
+
+            async for result in storage.store_many(records):
+                if result.error is not None:
+                    print(result.item.violation_id, result.error)
+
+        An item is taken some hundred items before its result comes. If the iteration ends early, the
+        items without a result may be stored or not; giving them again finds that out.
+
+        Raises (while iterated):
+            CatalogueUnavailable: the database can't be reached.
+            StorageFull: the database has no space.
+            WrongState: this service is read only.
+        """
+        return stored_each(BulkLoad(self._parts), items)
 
     async def retrieve_file(
         self, file_id: str, *, evidence: bool = False
@@ -945,6 +986,13 @@ class BlockingStorageService:
         return BlockingFileStream(
             self._loop, self.run(self.service.open_file(file_id, evidence=evidence))
         )
+
+    def store_many(self, items: Iterable[NewItem]) -> Generator[ItemResult, None, None]:
+        """Store very many violations and files, as `StorageService.store_many` does.
+
+        `items` are read in the thread of the caller, who may read them from a database, say.
+        """
+        return blocking_stored_each(self._loop, BulkLoad(self.service.parts), items)
 
     def generate_access_url(self, file_id: str, expires_in: float = 3600) -> str:
         """Return a signed link, as `StorageService.generate_access_url` does."""

@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from traffic_storage.entrypoints.http import create_storage_app as create_storage_app
     from traffic_storage.entrypoints.http.protocol import StorageProtocol as StorageProtocol
     from traffic_storage.entrypoints.service.analyzer import DataAnalyzer as DataAnalyzer
+    from traffic_storage.entrypoints.service.bulk import ItemResult as ItemResult
+    from traffic_storage.entrypoints.service.bulk import NewFile as NewFile
+    from traffic_storage.entrypoints.service.bulk import NewViolation as NewViolation
     from traffic_storage.entrypoints.service.exporter import DataExporter as DataExporter
     from traffic_storage.entrypoints.service.lifecycle import (
         DataLifecycleManager as DataLifecycleManager,
@@ -115,9 +118,12 @@ __all__ = [
     "ImageMetrics",
     "IncompleteEvidence",
     "InvalidInput",
+    "ItemResult",
     "JudgedRecord",
     "LocalStorageManager",
     "LowQuality",
+    "NewFile",
+    "NewViolation",
     "NoGoodReplica",
     "NotFound",
     "OutcomeUnknown",
@@ -155,6 +161,9 @@ _PLACES = {
     "EXAMPLE_PROFILES": "traffic_storage.domain.profiles:EXAMPLE_PROFILES",
     "ClockProof": "traffic_storage.domain.profiles:ClockProof",
     "CompletenessProfile": "traffic_storage.domain.profiles:CompletenessProfile",
+    "ItemResult": "traffic_storage.entrypoints.service.bulk:ItemResult",
+    "NewFile": "traffic_storage.entrypoints.service.bulk:NewFile",
+    "NewViolation": "traffic_storage.entrypoints.service.bulk:NewViolation",
     "DataValidator": "traffic_storage.entrypoints.service.validator:DataValidator",
     "Finding": "traffic_storage.domain.quality.assessment:Finding",
     "Part": "traffic_storage.domain.quality.assessment:Part",

@@ -33,11 +33,15 @@ from tests.support.padding import padded
 from traffic_storage import StorageConfig, StorageService, StorageStrategy, ViolationRecord
 from traffic_storage.domain.canonical import Json
 from traffic_storage.entrypoints.container import build, running
+from traffic_storage.entrypoints.views import StoredFileView
 from traffic_storage.ports.errors import DeadlinePassed
 
 WRITERS = 4
 RETRY_SECONDS = 0.05
 CHUNK_BYTES = 256 * 1024
+SEED_OF_MANY = 4
+MANY = 80
+"""One item in sixteen is so many violations, which are stored at once: on PostgreSQL by COPY."""
 WHEN = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 
 
@@ -78,23 +82,40 @@ async def streamed(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + CHUNK_BYTES]
 
 
+def record_of(name: str, seed: int) -> ViolationRecord:
+    """The record of an item."""
+    return ViolationRecord(
+        violation_id=name,
+        device_id=f"cam_{seed % 7}",
+        violation_type="speed",
+        timestamp=WHEN,
+        vehicle_bbox=[1, 2, 30, 40],
+        vehicle_class="car",
+        confidence=0.5,
+    )
+
+
+async def store_many(service: StorageService, seed: int) -> dict[str, str]:
+    """Store items that a seed stands for at once; the ids and digests that were acknowledged."""
+    records = [record_of(f"V{seed}-{number}", seed) for number in range(MANY)]
+    views: list[StoredFileView] = []
+    async for result in service.store_many(records):
+        if result.error is not None:
+            raise result.error
+        views += result.files.values()
+    return {view["file_id"]: view["sha256"] for view in views}
+
+
 async def store_item(service: StorageService, seed: int, clips: Clips) -> dict[str, str]:
     """Store the item that a seed stands for; the ids and digests that were acknowledged."""
+    if seed % 16 == SEED_OF_MANY:
+        return await store_many(service, seed)
     chance = random.Random(seed)
     pixels = np.frombuffer(chance.randbytes(48 * 64 * 3), np.uint8).reshape(48, 64, 3)
     match seed % 4:
         case 0 | 1:
-            record = ViolationRecord(
-                violation_id=f"V{seed}",
-                device_id=f"cam_{seed % 7}",
-                violation_type="speed",
-                timestamp=WHEN,
-                vehicle_bbox=[1, 2, 30, 40],
-                vehicle_class="car",
-                confidence=0.5,
-            )
             stored = await service.store_violation_evidence(
-                record, pixels, clips.of(seed) if seed % 4 else None
+                record_of(f"V{seed}", seed), pixels, clips.of(seed) if seed % 4 else None
             )
             views = list(stored.values())
         case 2:

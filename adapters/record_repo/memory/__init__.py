@@ -17,7 +17,7 @@ from traffic_storage.adapters.record_repo.memory.readings import InMemoryReading
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
 from traffic_storage.adapters.record_repo.memory.samples import InMemorySamples
 from traffic_storage.adapters.record_repo.memory.violation_table import InMemoryViolationTable
-from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
+from traffic_storage.domain.changes import Change, CommitUnit, CommitUnits, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
 from traffic_storage.domain.database_backup import EndLoad
 from traffic_storage.domain.deletion import (
@@ -130,6 +130,7 @@ class InMemoryRecordRepo(
         self._stores: dict[StoreId, RegisteredStore] = {}
         self._appliers: Mapping[type, Callable[[Any], bool]] = {
             CommitUnit: self._commit,
+            CommitUnits: self._commit_all,
             ObserveReplica: self._observe,
             AddReplica: self._add,
             ReleaseReplica: self._release,
@@ -322,6 +323,20 @@ class InMemoryRecordRepo(
             self._violations[completed.violation_id] = completed
         self._changes += counted_by_commit(unit)
         self.record(events_of_commit(unit))
+        return True
+
+    def _commit_all(self, change: CommitUnits) -> bool:
+        attempt = self._attempts.get(change.attempt)
+        if attempt is None or change.attempt in self._condemned or self._seal:
+            return self._commit(CommitUnit(change.attempt, change.files))
+        names = change.files.names.files
+        self._check_free(name for name in names if name in self._files)
+        self._check_there(change.attempt, change.files)
+        ids = (violation.violation_id for violation in change.violations)
+        self._check_free(name for name in ids if name in self._violations)
+        for unit in change.units:
+            self._attempts[change.attempt] = attempt
+            self._commit(CommitUnit(change.attempt, unit))
         return True
 
     def _observe(self, change: ObserveReplica) -> bool:

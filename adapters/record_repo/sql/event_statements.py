@@ -12,7 +12,7 @@ from sqlalchemy import (
     select,
 )
 
-from traffic_storage.adapters.record_repo.sql.statement import Statement
+from traffic_storage.adapters.record_repo.sql.statement import Copied, Statement
 from traffic_storage.adapters.record_repo.sql.tables import event, journal, store
 from traffic_storage.domain.journal import JOURNALED
 
@@ -20,6 +20,7 @@ _NEW = ("at", "kind", "file_id", "violation_id", "details")
 INSERT_EVENT = Statement(
     insert(event).inline().values({name: bindparam(f"new_{name}") for name in _NEW}),
     tuple(f"new_{name}" for name in _NEW),
+    copied=Copied(event.name, _NEW),
 )
 EVENTS = Statement(
     select(event)

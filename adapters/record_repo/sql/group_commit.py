@@ -32,9 +32,11 @@ from traffic_storage.adapters.record_repo.sql.postgres_errors import (
     is_passing,
     translated,
 )
+from traffic_storage.adapters.record_repo.sql.statement import Copied
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
 
 MOST_WRITES = 64
+COPY_FROM_ROWS = 64
 _TRIES = 4
 _PAUSE_SECONDS = 0.02
 _LOOK_SECONDS = 1.0
@@ -223,16 +225,48 @@ async def _committing(command: Coroutine[Any, Any, object], limit: _RetryLimit) 
 
 
 async def _step(connection: Connection, step: Step, limit: _RetryLimit) -> None:
-    text = step.statement.text(DIALECT, counting=step.expects is not None)
-    rows = text.all(step.rows)
-    seconds = seconds_until(limit.deadline)
+    copied = step.statement.copied
     try:
-        if step.expects is None:
-            await connection.executemany(text.sql, rows, timeout=seconds)
-            return
-        touched = await connection.fetchmany(text.sql, rows, timeout=seconds)
+        if copied is not None and len(step.rows) >= COPY_FROM_ROWS:
+            await _copy(connection, step, copied, limit)
+        else:
+            await _execute(connection, step, limit)
     except (UniqueViolationError, ForeignKeyViolationError) as error:
         dangling = isinstance(error, ForeignKeyViolationError)
         raise Refused(step.statement, dangling=dangling) from error
+
+
+async def _execute(connection: Connection, step: Step, limit: _RetryLimit) -> None:
+    text = step.statement.text(DIALECT, counting=step.expects is not None)
+    rows = text.all(step.rows)
+    seconds = seconds_until(limit.deadline)
+    if step.expects is None:
+        await connection.executemany(text.sql, rows, timeout=seconds)
+        return
+    touched = await connection.fetchmany(text.sql, rows, timeout=seconds)
     if len(touched) != step.expects:
         raise Refused(step.statement)
+
+
+async def _copy(connection: Connection, step: Step, copied: Copied, limit: _RetryLimit) -> None:
+    """Insert many rows by COPY, which takes half of the time."""
+    rows = step.rows
+    if (place := copied.looked_up) is not None:
+        found = {}
+        for args in {row[place.start : place.stop] for row in rows}:
+            text = place.by.text(DIALECT)
+            seconds = seconds_until(limit.deadline)
+            values = await connection.fetch(text.sql, *text.arrange(args), timeout=seconds)
+            if not values:
+                raise Refused(step.statement)
+            found[args] = values[0][0]
+        rows = tuple(
+            (*row[: place.start], found[row[place.start : place.stop]], *row[place.stop :])
+            for row in rows
+        )
+    await connection.copy_records_to_table(
+        copied.table,
+        records=rows,
+        columns=copied.columns,
+        timeout=seconds_until(limit.deadline),
+    )

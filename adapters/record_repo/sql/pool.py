@@ -67,6 +67,15 @@ class Connection(Protocol):
         format: str,  # noqa: A002 - asyncpg's name
     ) -> str: ...
 
+    async def copy_records_to_table(
+        self,
+        table_name: str,
+        *,
+        records: Iterable[Args],
+        columns: Sequence[str],
+        timeout: float,  # noqa: ASYNC109
+    ) -> str: ...
+
     async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109
 
     def terminate(self) -> None: ...

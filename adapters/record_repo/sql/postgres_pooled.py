@@ -86,6 +86,19 @@ class PooledConnection(Connection):
             table_name, columns=columns, source=source, format=format
         )
 
+    async def copy_records_to_table(
+        self,
+        table_name: str,
+        *,
+        records: Iterable[Args],
+        columns: Sequence[str],
+        timeout: float,  # noqa: ASYNC109
+    ) -> str:
+        async with self._transaction(timeout) as deadline:
+            return await self._connection.copy_records_to_table(
+                table_name, records=records, columns=columns, timeout=seconds_until(deadline)
+            )
+
     async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
         await self._connection.close(timeout=timeout)
 

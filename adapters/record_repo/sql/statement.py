@@ -33,17 +33,40 @@ class CompiledText:
         return rows if self.arrange is _as_they_are else [self.arrange(row) for row in rows]
 
 
+@frozen
+class LookedUp:
+    """Adjacent arguments, from `start` to `stop`, that become the one value which `by` finds."""
+
+    by: "Statement"
+    start: int
+    stop: int
+
+
+@frozen
+class Copied:
+    """How PostgreSQL copies the rows of an insertion into a table: by COPY.
+
+    The arguments are the values of `columns`, except those that are `looked_up` first.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    looked_up: LookedUp | None = None
+
+
 @define(eq=False)
 class Statement:
     """A statement whose arguments are a tuple in the order of `names`.
 
-    `core` is the statement, `on_sqlite` its form for SQLite if that differs. `rank` is the position
+    `core` is the statement, `on_sqlite` its form for SQLite if that differs. `copied` is how many of
+    its rows can be inserted at once, in less time. `rank` is the position
     of the statement in a transaction: the order in which the statements were defined.
     """
 
     core: ClauseElement
     names: tuple[str, ...]
     on_sqlite: ClauseElement | None = field(default=None, kw_only=True)
+    copied: Copied | None = field(default=None, kw_only=True)
     rank: int = field(init=False, factory=lambda: next(_ranks))
     _texts: dict[str, CompiledText] = field(init=False, factory=dict)
 

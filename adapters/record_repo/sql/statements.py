@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from traffic_storage.adapters.record_repo.sql.statement import Statement
+from traffic_storage.adapters.record_repo.sql.statement import Copied, LookedUp, Statement
 from traffic_storage.adapters.record_repo.sql.tables import (
     attempt,
     catalogue,
@@ -73,7 +73,8 @@ def _insertion(table: Table) -> Statement:
     """Return the statement that inserts a row; its arguments are the values in column order."""
     names = tuple(f"new_{column.name}" for column in table.c)
     values = dict(zip(table.c.keys(), map(_given, names), strict=True))
-    return Statement(insert(table).values(values), names)
+    copied = Copied(table.name, tuple(column.name for column in table.c))
+    return Statement(insert(table).values(values), names, copied=copied)
 
 
 # Locks until the end of the transaction. What tombstones files or begins to purge them takes the
@@ -190,6 +191,10 @@ LOCK_AVAILABLE_FILE = Statement(
 
 # Files, replicas and violations.
 INSERT_FILE = _insertion(file)
+STORE_NUMBER = Statement(
+    select(store.c.number).where(store.c.store_id == _given("id"), store.c.tier == _given("tier")),
+    ("id", "tier"),
+)
 # Inserts no row if the store is not registered.
 INSERT_REPLICA = Statement(
     insert(replica).from_select(
@@ -203,6 +208,11 @@ INSERT_REPLICA = Statement(
         ).where(store.c.store_id == _given("store"), store.c.tier == _given("tier")),
     ),
     ("replica", "file", "store", "tier", "in_state", "at"),
+    copied=Copied(
+        replica.name,
+        tuple(column.name for column in replica.c),
+        looked_up=LookedUp(STORE_NUMBER, 2, 4),
+    ),
 )
 _there = replica.alias("there")
 # Inserts no row if the store is not registered, or if the file has a present replica in it.

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import ClassVar
@@ -28,7 +28,7 @@ from traffic_storage.entrypoints.testing.blobs import (
     random_blob,
 )
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, damaged, tamper
-from traffic_storage.ports.blob_store import BlobStore, closing, is_empty
+from traffic_storage.ports.blob_store import BlobStore, NewBlob, closing, is_empty
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
@@ -159,6 +159,57 @@ class BlobStoreContract:
             await store.put(again.key, body, again.manifest, deadline=NEVER)
         assert (await store.head(again.key)).manifest == again.manifest
         assert await keys_of(store) == sorted([blob.key, again.key])
+
+    @pytest.mark.parametrize("count", [0, 1, 150])
+    async def test_many_blobs_are_put_as_each(self, store: BlobStore, count: int) -> None:
+        """put_all: bytes and manifests come back, of blobs in memory and in files, and of two days."""
+        blobs = [new_blob(b"%d" % number) for number in range(count)]
+        blobs += [blob_with_sidecar() for _ in range(min(count, 3))]
+        with ExitStack() as bodies:
+            spooled = [random_blob(200_000, day=date(2024, 2, 29)) for _ in range(min(count, 2))]
+            new = [NewBlob(blob.key, blob.body, blob.manifest) for blob in blobs]
+            new += [
+                NewBlob(blob.key, bodies.enter_context(blob.spooled()), blob.manifest)
+                for blob in spooled
+            ]
+            await store.put_all(new, deadline=NEVER)
+        blobs += spooled
+        for blob in blobs:
+            assert await store.read(blob.key, blob.digests) == blob.data
+            assert (await store.head(blob.key)).manifest == blob.manifest
+        assert await keys_of(store) == sorted(blob.key for blob in blobs)
+
+    async def test_many_blobs_may_be_put_again(self, store: BlobStore) -> None:
+        """put_all: a blob that exists with the same bytes is left as it is."""
+        blobs = [new_blob(b"%d" % number) for number in range(5)]
+        await stored(store, blobs[2])
+        other = [attrs.evolve(blob, manifest=new_blob(b"other").manifest) for blob in blobs]
+        new = [NewBlob(blob.key, blob.body, blob.manifest) for blob in other]
+        for _ in range(2):
+            await store.put_all(new, deadline=NEVER)
+        heads = [(await store.head(blob.key)).manifest for blob in blobs]
+        expected = [one.manifest for one in other]
+        expected[2] = blobs[2].manifest
+        assert heads == expected
+
+    async def test_many_blobs_too_late_are_not_put(self, store: BlobStore) -> None:
+        """put_all: DeadlinePassed if the deadline has passed; nothing is published."""
+        blobs = [*(new_blob(b"%d" % number) for number in range(3)), blob_with_sidecar()]
+        new = [NewBlob(blob.key, blob.body, blob.manifest) for blob in blobs]
+        with pytest.raises(DeadlinePassed):
+            await store.put_all(new, deadline=PAST)
+        assert await is_empty(store)
+
+    async def test_many_blobs_change_none_that_exists(self, store: BlobStore) -> None:
+        """put_all: BlobConflict if a key holds other bytes, which stay."""
+        there, blobs = new_blob(b"there"), [new_blob(b"%d" % number) for number in range(3)]
+        await stored(store, there)
+        wrong = new_blob(b"wrong")
+        new = [NewBlob(blob.key, blob.body, blob.manifest) for blob in blobs]
+        new.insert(1, NewBlob(there.key, wrong.body, wrong.manifest))
+        with pytest.raises(BlobConflict):
+            await store.put_all(new, deadline=NEVER)
+        assert await store.read(there.key, there.digests) == there.data
 
     async def test_heads_of_many_blobs_are_those_of_each(self, store: BlobStore) -> None:
         """heads: in the order of the keys, also of those that do not exist."""

@@ -19,6 +19,7 @@ from traffic_storage.ports.blob_store import (
     BlobStore,
     Examination,
     KeptVersion,
+    NewBlob,
     Room,
     closing,
 )
@@ -52,6 +53,9 @@ class FailingBlobStore(Failing, MarkedBlobStore):
         self, key: BlobKey, body: Body, manifest: BlobManifest, *, deadline: datetime
     ) -> None:
         await self._do("put", lambda: self.inner.put(key, body, manifest, deadline=deadline))
+
+    async def put_all(self, blobs: Sequence[NewBlob], *, deadline: datetime) -> None:
+        await self._do("put_all", lambda: self.inner.put_all(blobs, deadline=deadline))
 
     async def read(self, key: BlobKey, digests: Digests) -> bytes:
         return await self._do("read", lambda: self.inner.read(key, digests))

@@ -5,7 +5,10 @@ from typing import Any
 
 from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.begin_purge import BeginPurgeWriter
-from traffic_storage.adapters.record_repo.sql.changes.commit_unit import CommitUnitWriter
+from traffic_storage.adapters.record_repo.sql.changes.commit_unit import (
+    CommitUnitsWriter,
+    CommitUnitWriter,
+)
 from traffic_storage.adapters.record_repo.sql.changes.end_load import EndLoadWriter
 from traffic_storage.adapters.record_repo.sql.changes.end_purge import EndPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.enter_rules import EnterRulesWriter
@@ -55,7 +58,7 @@ from traffic_storage.adapters.record_repo.sql.changes.stage_rules import StageRu
 from traffic_storage.adapters.record_repo.sql.changes.tombstone import TombstoneWriter
 from traffic_storage.adapters.record_repo.sql.changes.undelete import UndeleteWriter
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
-from traffic_storage.domain.changes import Change, CommitUnit, ObserveReplica
+from traffic_storage.domain.changes import Change, CommitUnit, CommitUnits, ObserveReplica
 from traffic_storage.domain.copies import AddReplica, RefuteCopy, ReleaseReplica
 from traffic_storage.domain.database_backup import EndLoad
 from traffic_storage.domain.deletion import (
@@ -89,6 +92,7 @@ from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
 
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     CommitUnit: CommitUnitWriter,
+    CommitUnits: CommitUnitsWriter,
     ObserveReplica: ObserveReplicaWriter,
     EnterQuarantine: EnterQuarantineWriter,
     UndoAttempt: UndoAttemptWriter,

@@ -5,9 +5,11 @@ from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.jobs import insertion
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
-from traffic_storage.domain.changes import CommitUnit
+from traffic_storage.domain.changes import CommitUnit, CommitUnits
 from traffic_storage.domain.events import events_of_commit
 from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.identifiers import AttemptId
+from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.usage import counted_by_commit
 from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
 
@@ -23,30 +25,67 @@ class CommitUnitWriter(ChangeWriter[CommitUnit]):
         return _commitment(change)
 
     async def refused(self, change: CommitUnit, refused: Refused) -> bool:
-        attempt, unit = change.attempt, change.unit
-        if refused.statement is statements.END_STORE:
-            if unit.is_shown_by(await self._read.existing(unit.affected_ids)):
-                return False
-            raise AttemptCondemned(
-                f"the store operation {attempt} took too long and was cancelled before its commit, "
-                "or the catalogue is sealed"
-            ) from refused
-        if refused.statement is statements.LOCK_AVAILABLE_FILE:
-            raise AttemptCondemned(
-                f"the store operation {attempt} restores a file that was deleted since"
-            ) from refused
-        if refused.statement is statements.INSERT_REPLICA:
-            raise AttemptCondemned(
-                f"the store operation {attempt} names a store that is not registered, or restores "
-                "a file that no longer exists"
-            ) from refused
-        if refused.dangling:
-            # The caller made a unit of a violation without its files, which is a defect.
-            raise refused.__cause__ or refused from None
-        raise IdsTaken(
-            "another call was first to store one of these files or their violation, or the violation "
-            f"was deleted: {', '.join(unit.names.files)}"
+        return await _refused(self._read, change.attempt, change.unit, refused)
+
+
+class CommitUnitsWriter(ChangeWriter[CommitUnits]):
+    """Inserts the rows of many units and deletes the entry of their attempt."""
+
+    def __init__(self, driver: Driver, read: CatalogueReader) -> None:
+        self._driver = driver
+        self._read = read
+
+    async def write(self, change: CommitUnits) -> Write | None:
+        return _commitments(change)
+
+    async def refused(self, change: CommitUnits, refused: Refused) -> bool:
+        return await _refused(self._read, change.attempt, change.files, refused)
+
+
+async def _refused(read: CatalogueReader, attempt: AttemptId, unit: Unit, refused: Refused) -> bool:
+    if refused.statement is statements.END_STORE:
+        if unit.is_shown_by(await read.existing(unit.affected_ids)):
+            return False
+        raise AttemptCondemned(
+            f"the store operation {attempt} took too long and was cancelled before its commit, "
+            "or the catalogue is sealed"
         ) from refused
+    if refused.statement is statements.LOCK_AVAILABLE_FILE:
+        raise AttemptCondemned(
+            f"the store operation {attempt} restores a file that was deleted since"
+        ) from refused
+    if refused.statement is statements.INSERT_REPLICA:
+        raise AttemptCondemned(
+            f"the store operation {attempt} names a store that is not registered, or restores "
+            "a file that no longer exists"
+        ) from refused
+    if refused.dangling:
+        # The caller made a unit of a violation without its files, which is a defect.
+        raise refused.__cause__ or refused from None
+    raise IdsTaken(
+        "another call was first to store one of these files or their violation, or the violation "
+        f"was deleted: {', '.join(unit.names.files)}"
+    ) from refused
+
+
+def _commitments(change: CommitUnits) -> Write:
+    attempt, together = change.attempt, change.files
+    copies = tuple(rows.replica_row(file.file_id, copy) for file, copy in together.replicas)
+    steps = [
+        Step(statements.END_STORE, ((attempt,),), 1),
+        Step(statements.INSERT_FILE, tuple(map(rows.file_row, together.files))),
+        Step(statements.INSERT_REPLICA, copies, len(copies)),
+    ]
+    if violations := change.violations:
+        steps.append(Step(statements.INSERT_VIOLATION, tuple(map(rows.violation_row, violations))))
+    if change.jobs:
+        steps.append(insertion(change.jobs))
+    return Write(
+        tuple(steps),
+        counters=[one for unit in change.units for one in counted_by_commit(unit)],
+        events=[one for unit in change.units for one in events_of_commit(unit)],
+        grows=True,
+    )
 
 
 def _commitment(change: CommitUnit) -> Write:

@@ -1,0 +1,285 @@
+"""Storing many violations and files, batch by batch: while one is written, the next is prepared."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TypeAlias
+
+from attrs import define, field, frozen
+
+from traffic_storage.application.drafts import Draft, DraftUnit
+from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
+from traffic_storage.application.prepare import Prepare
+from traffic_storage.application.store_evidence import StoreEvidence
+from traffic_storage.application.store_unit import StoredUnit
+from traffic_storage.application.store_units import StoreUnits, UnitResult
+from traffic_storage.application.tasks import OwnedTasks
+from traffic_storage.domain.canonical import Json
+from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.violation import ViolationRecord
+from traffic_storage.ports.concurrency import together
+from traffic_storage.ports.errors import CatalogueUnavailable
+
+BATCH_WEIGHT = 512
+"""How much one batch may weigh. A record weighs 1, more if it is long; a media file as many."""
+_MEDIA_WEIGHT = 32
+_BYTES_A_WEIGHT = 32 * 1024
+_ITEMS_A_TURN = 16
+
+
+@frozen
+class ViolationItem:
+    """A violation that is to be stored; the arguments of `StoreEvidence`."""
+
+    record: ViolationRecord
+    image: ArrayImage | Upload | None = None
+    video: Upload | None = None
+    video_duration_seconds: float | None = None
+    historic: bool = False
+
+    @property
+    def media(self) -> int:
+        """How many media files it has."""
+        return (self.image is not None) + (self.video is not None)
+
+
+@frozen
+class FileItem:
+    """A file that is to be stored: an image, a video, or a JSON object as metadata."""
+
+    kind: FileKind
+    content: ArrayImage | Upload | Mapping[str, Json]
+    attributes: FileAttributes
+    duration_seconds: float | None = None
+
+    @property
+    def media(self) -> int:
+        """How many media files it is."""
+        return 1 if isinstance(self.content, ArrayImage | Upload) else 0
+
+
+Item: TypeAlias = ViolationItem | FileItem
+
+
+@frozen
+class ItemOutcome:
+    """What became of one item: `index` counts them from 0.
+
+    `unit` is what was prepared, and `stored` the rows of it; `error` says why it was not stored.
+    """
+
+    index: int
+    unit: DraftUnit | None = None
+    stored: StoredUnit | None = None
+    error: TrafficStorageError | None = None
+
+
+class StoreMany:
+    """Stores many items in bounded memory, many with one journal entry and one commit.
+
+    Each item is stored as by `StoreEvidence` or `StoreFiles`: completely or not at all, and once,
+    however often it is given. What an outcome says is stored is durable.
+    """
+
+    def __init__(
+        self,
+        *,
+        prepare: Prepare,
+        store_evidence: StoreEvidence,
+        store_units: StoreUnits,
+        tasks: OwnedTasks,
+    ) -> None:
+        self._prepare = prepare
+        self._store_evidence = store_evidence
+        self._store_units = store_units
+        self._tasks = tasks
+
+    def begin(self) -> "Load":
+        """Return an empty load; the caller adds items to it, and closes it."""
+        return Load(self)
+
+    async def prepared(self, item: Item, bodies: AsyncExitStack) -> DraftUnit | TrafficStorageError:
+        """Return an item that is ready to be stored, or why it can't be; its bytes are on `bodies`.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+        """
+        try:
+            return await self._unit(item, bodies)
+        except CatalogueUnavailable:
+            raise
+        except TrafficStorageError as error:
+            return error
+
+    async def store(self, batch: "_Batch") -> Sequence[ItemOutcome]:
+        """Store the prepared items of a batch; the caller may be cancelled meanwhile."""
+        return await self._tasks.run(self._stored(batch))
+
+    async def _unit(self, item: Item, bodies: AsyncExitStack) -> DraftUnit:
+        if isinstance(item, ViolationItem):
+            return await self._store_evidence.unit(
+                item.record,
+                item.image,
+                item.video,
+                bodies,
+                video_duration_seconds=item.video_duration_seconds,
+                historic=item.historic,
+            )
+        return DraftUnit((await self._draft(item, bodies),))
+
+    async def _draft(self, item: FileItem, bodies: AsyncExitStack) -> Draft:
+        content, attributes = item.content, item.attributes
+        if isinstance(content, Mapping):
+            return await self._prepare.json(content, attributes)
+        if isinstance(content, Upload) and item.kind is FileKind.VIDEO:
+            return await self._prepare.video(content, attributes, bodies, item.duration_seconds)
+        return await self._prepare.image(content, attributes, bodies)
+
+    async def _stored(self, batch: "_Batch") -> Sequence[ItemOutcome]:
+        async with batch.bodies:
+            self._tasks.check_open()
+            results: dict[int, UnitResult] = {}
+            for entries in _rounds(batch.entries):
+                units = [unit for _, unit in entries]
+                stored = await self._store_units(units)
+                results |= dict(zip((number for number, _ in entries), stored, strict=True))
+        return [entry.outcome(results.get(entry.index)) for entry in batch.entries]
+
+
+@define
+class _Entry:
+    """An item of a batch, and what it is prepared to, or why it can't be stored."""
+
+    index: int
+    item: Item | None
+    prepared: DraftUnit | TrafficStorageError | None = None
+
+    def outcome(self, result: UnitResult | None) -> ItemOutcome:
+        """Return what became of the item."""
+        unit = self.prepared if isinstance(self.prepared, DraftUnit) else None
+        error = self.prepared if isinstance(self.prepared, TrafficStorageError) else None
+        if isinstance(result, StoredUnit):
+            return ItemOutcome(self.index, unit, result)
+        return ItemOutcome(self.index, unit, error=result or error)
+
+
+@define
+class _Batch:
+    """Items that are stored together, and their received bytes."""
+
+    entries: list[_Entry] = field(factory=list)
+    bodies: AsyncExitStack = field(factory=AsyncExitStack)
+    weight: int = 0
+
+
+class Load:
+    """Takes items one by one, and returns their outcomes in the same order, some items later.
+
+    One call at a time. After an error that a call raised, and after `aclose`, no further item is
+    taken: items without an outcome may be stored or not, and a repetition finds that out.
+    """
+
+    def __init__(self, store_many: StoreMany) -> None:
+        self._store_many = store_many
+        self._batch = _Batch()
+        self._count = 0
+        self._storing: asyncio.Task[Sequence[ItemOutcome]] | None = None
+
+    async def add(self, item: Item) -> Sequence[ItemOutcome]:
+        """Take the next item, and return the outcomes that are new since the last call.
+
+        Raises:
+            CatalogueUnavailable: the database can't be reached.
+            StorageFull: the database has no space.
+            Sealed: this service is read only, and lacks an item.
+        """
+        batch, entry = self._batch, self._entered(item)
+        if item.media:
+            # Media are prepared at the same time as the others of their batch.
+            batch.weight += item.media * _MEDIA_WEIGHT
+        else:
+            await self._prepare(entry)
+            batch.weight += _weight(entry.prepared)
+        return await self._taken()
+
+    async def refuse(self, error: TrafficStorageError) -> Sequence[ItemOutcome]:
+        """Take an item that can't be stored for this reason; otherwise as `add`."""
+        self._entered(None).prepared = error
+        self._batch.weight += 1
+        return await self._taken()
+
+    def _entered(self, item: Item | None) -> _Entry:
+        entry = _Entry(self._count, item)
+        self._count += 1
+        self._batch.entries.append(entry)
+        return entry
+
+    async def _taken(self) -> Sequence[ItemOutcome]:
+        if self._batch.weight >= BATCH_WEIGHT:
+            return await self._next_batch()
+        if not self._count % _ITEMS_A_TURN:
+            # Meanwhile the batch before is written.
+            await asyncio.sleep(0)
+        return ()
+
+    async def finish(self) -> Sequence[ItemOutcome]:
+        """Store what was taken, and return all outcomes that are left. Errors are those of `add`."""
+        return [*await self._next_batch(), *await self._written()]
+
+    async def aclose(self) -> None:
+        """Wait until what is being written is written, and drop all other items."""
+        async with self._batch.bodies:
+            self._batch = _Batch()
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await asyncio.wait([storing])
+            # An error of it that no call has raised is of no interest: a repetition finds the rest.
+            if not storing.cancelled():
+                storing.exception()
+
+    async def _next_batch(self) -> Sequence[ItemOutcome]:
+        batch = self._batch
+        await together(*(self._prepare(entry) for entry in batch.entries if not entry.prepared))
+        written = await self._written()
+        if not batch.entries:
+            return written
+        self._batch = _Batch()
+        self._storing = asyncio.ensure_future(self._store_many.store(batch))
+        return written
+
+    async def _prepare(self, entry: _Entry) -> None:
+        if entry.item is not None:
+            entry.prepared = await self._store_many.prepared(entry.item, self._batch.bodies)
+
+    async def _written(self) -> Sequence[ItemOutcome]:
+        storing = self._storing
+        if storing is None:
+            return ()
+        written = await asyncio.shield(storing)
+        self._storing = None
+        return written
+
+
+def _weight(prepared: DraftUnit | TrafficStorageError | None) -> int:
+    if not isinstance(prepared, DraftUnit):
+        return 1
+    size_bytes = sum(draft.body.digests.size_bytes for draft in prepared.drafts)
+    return 1 + size_bytes // _BYTES_A_WEIGHT
+
+
+def _rounds(entries: Sequence[_Entry]) -> Iterator[Sequence[tuple[int, DraftUnit]]]:
+    """Divide prepared items so that no two of a round have an id in common, in their order."""
+    waiting = [
+        (entry.index, entry.prepared) for entry in entries if isinstance(entry.prepared, DraftUnit)
+    ]
+    while waiting:
+        now: list[tuple[int, DraftUnit]] = []
+        later: list[tuple[int, DraftUnit]] = []
+        taken: set[str] = set()
+        for index, unit in waiting:
+            ids = {draft.file_id for draft in unit.drafts}
+            (later if ids & taken else now).append((index, unit))
+            taken |= ids
+        yield now
+        waiting = later
