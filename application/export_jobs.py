@@ -13,6 +13,7 @@ from traffic_storage.application.export import Export, Piece, TableRequest, writ
 from traffic_storage.application.jobs import Jobs
 from traffic_storage.application.package import MakePackage
 from traffic_storage.application.worker import GivenUp, Handler, Outcome, Report
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import (
     IncompleteEvidence,
@@ -216,7 +217,7 @@ class ExportJobs:
         except (InvalidInput, NotFound, IncompleteEvidence) as error:
             raise GivenUp(str(error)) from error
         total = sum(member.size_bytes for member in package.members)
-        report(Progress(message=f"{package.violations} violations, {total} bytes"))
+        report(Progress(message=f"{counted(package.violations, 'violation')}, {total} bytes"))
         return await self._made(
             run,
             report,

@@ -15,6 +15,7 @@ from traffic_storage.application.migration_sides import (
     Report,
 )
 from traffic_storage.application.worker import GivenUp, Outcome
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.errors import ConfigurationError, InvalidInput
 from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
@@ -133,14 +134,14 @@ def _asked_by(arguments: Mapping[str, Json]) -> MigrationRequest:
 
 def _in_words(done: ProvenMigration) -> str:
     migrated, found = done.migrated, done.reconciliation
-    words = [f"{migrated.records} violations, {migrated.files} files brought"]
+    words = [f"{counted(migrated.records, 'violation')}, {counted(migrated.files, 'file')} brought"]
     if migrated.failed:
         words.append(f"{migrated.failed} failed, as the log tells")
     if migrated.can_be_undeleted:
         words.append(f"{migrated.can_be_undeleted} deleted, can still be undeleted, not brought")
     if found is not None:
         how = "by all bytes" if found.reread else "by the rows"
-        result = "equal" if found.is_equal else f"{found.different} differences"
+        result = "equal" if found.is_equal else counted(found.different, "difference")
         words.append(f"{result} {how}")
     if done.seal is not None:
         words.append("sealed")

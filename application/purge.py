@@ -13,6 +13,7 @@ from traffic_storage.application.replica_reader import cache_key
 from traffic_storage.application.rules_in_force import REFRESH, RulesInForce, lengthened
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.worker import Outcome, Report
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.database_backup import Loaded
 from traffic_storage.domain.deletion import (
     BeginPurge,
@@ -178,9 +179,13 @@ class Purge:
     async def run(self, _run: Run, report: Report) -> Outcome:
         """Do a job of the kind `PURGE`."""
         done = await self.due(report)
-        told = [f"{done.waiting} files wait for a store"] if done.waiting else []
-        told += [f"the rules keep {done.kept} deleted files longer"] if done.kept else []
-        told += [f"snapshots pin {done.pinned} deleted files"] if done.pinned else []
+        told = (
+            [f"{counted(done.waiting, 'file waits', 'files wait')} for a store"]
+            if done.waiting
+            else []
+        )
+        told += [f"the rules keep {counted(done.kept, 'deleted file')} longer"] if done.kept else []
+        told += [f"snapshots pin {counted(done.pinned, 'deleted file')}"] if done.pinned else []
         told += [done.reason] if done.reason else []
         progress = Progress(done.purged, bytes=done.bytes_freed, message="; ".join(told))
         return Outcome(Done(progress))

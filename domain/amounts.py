@@ -3,6 +3,11 @@
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: `1 file`, `0 files`, `2,000 copies`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def in_bytes(size: float) -> str:
     """Return a size as text in powers of 1000, such as 1.5 MB."""
     number = float(size)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from attrs import frozen
 
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.duplicates import DuplicateReport
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.proportions import Share
@@ -114,7 +115,8 @@ class DeviceTrend:
         verb = "falls" if here.last < here.first else "rises"
         return (
             f"{self.device_id}: the {self.metric} of its images {verb} from {here.first:.3g} to "
-            f"{here.last:.3g} in {here.days:.0f} days ({here.points} images, "
+            f"{here.last:.3g} in {counted(round(here.days), 'day')} "
+            f"({counted(here.points, 'image')}, "
             f"p = {here.p_value:.1g}): {WATCHED[self.metric]}"
         )
 

@@ -379,10 +379,10 @@ class Coverage:
         days = self.interval / timedelta(days=1)
         oldest = "never verified"
         if self.oldest_at is not None:
-            oldest = f"oldest {(self.at - self.oldest_at) / timedelta(days=1):.1f}"
+            oldest = f"the oldest {(self.at - self.oldest_at) / timedelta(days=1):.1f} days ago"
         # Rounded down: 100 % means all.
         share = int(self.share * 1000) / 10
-        return f"{share:.1f} % within {days:g} days, {oldest}"
+        return f"{share:.1f} % within {days:g} {'day' if days == 1 else 'days'}, {oldest}"
 
 
 @frozen

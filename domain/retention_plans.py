@@ -11,6 +11,7 @@ from uuid import UUID
 
 from attrs import define, evolve, field, frozen
 
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.errors import WrongState
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import FileId, ViolationId, evidence_file_id
@@ -175,7 +176,7 @@ class PlanTooLarge(WrongState):
 
     def __init__(self, files: int, available: int, limits: DeletionLimits) -> None:
         super().__init__(
-            f"{files:,} of {available:,} files are due, more than max_deletion_files "
+            f"{files:,} of {counted(available, 'file')} {'is' if files == 1 else 'are'} due, more than max_deletion_files "
             f"({limits.max_files:,}) and max_deletion_share ({limits.max_share:.2%})",
             remedy="review the plan; if it is right, apply it with override_limit",
         )

@@ -142,7 +142,7 @@ class RetentionRule:
         """Return the rule as one line of text."""
         conditions = ", ".join(f"{name} {value}" for name, value in self.conditions.items())
         source = f" ({self.legal_source})" if self.legal_source else ""
-        return f"{self.rule_id}: {self.days} days for {conditions or 'every file'}{source}"
+        return f"{self.rule_id}: {self.days} {'day' if self.days == 1 else 'days'} for {conditions or 'every file'}{source}"
 
     def _is_of_a_site(self, sites: Iterable[Site]) -> bool:
         if self.site is None and self.jurisdiction is None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from attrs import frozen
 
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.canonical import Json, canonical_json, parse_json_object
 from traffic_storage.domain.deletion import REGRANTED_RULE
 from traffic_storage.domain.errors import WrongState
@@ -106,8 +107,9 @@ class RulesEffect:
     def in_words(self) -> str:
         """Return the effect as a sentence."""
         return (
-            f"makes {self.due:,} files due, {self.due_held:,} of them held; of {self.files:,} files, "
-            f"{self.shortened:,} are kept less long and {self.lengthened:,} longer"
+            f"makes {counted(self.due, 'file')} due, {self.due_held:,} of them held; "
+            f"of {counted(self.files, 'file')}, "
+            f"{counted(self.shortened, 'is', 'are')} kept less long and {self.lengthened:,} longer"
         )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from attrs import frozen
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.domain.duplicates import DuplicateReport
 from traffic_storage.domain.files import OCCUPYING, FileKind, StoredFile, Tier
 from traffic_storage.domain.forecast import BAND_Z, Forecast, Series
@@ -424,14 +424,14 @@ def _recommendations(found: StoragePatterns) -> Iterable[str]:
         yield from _of_room(store)
     if found.files and found.efficiency.copies < _ONE_COPY:
         yield (
-            f"{in_bytes(found.bytes)} in {_counted(found.files, 'file')} exist in one copy: the loss of a store "
+            f"{in_bytes(found.bytes)} in {counted(found.files, 'file')} exist in one copy: the loss of a store "
             "loses evidence; the strategy HYBRID keeps a second copy"
         )
     if found.duplicates.share >= _MANY_DUPLICATES:
         yield (
             f"{found.duplicates.share:.1%} of the bytes of the {found.duplicates.examined:,} newest "
             f"files repeat the content of another file ({in_bytes(found.duplicates.surplus_bytes)} "
-            f"in {_counted(len(found.duplicates.groups), 'group')}): look for a sender that stores files twice"
+            f"in {counted(len(found.duplicates.groups), 'group')}): look for a sender that stores files twice"
         )
     if len(found.devices) > _FEW_DEVICES and found.devices[0].share >= _LARGE_SHARE:
         device = found.devices[0]
@@ -442,10 +442,6 @@ def _recommendations(found: StoragePatterns) -> Iterable[str]:
     yield from _of_cost(found)
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _of_room(store: StoreOutlook) -> Iterable[str]:
     days = store.without_retention
     if days.estimate is None or days.estimate > _SOON_DAYS:
@@ -454,12 +450,12 @@ def _of_room(store: StoreOutlook) -> Iterable[str]:
     words = (
         "with retention applied it does not become full"
         if kept is None
-        else f"with retention applied in {kept:.0f} days"
+        else f"with retention applied in {counted(round(kept), 'day')}"
     )
     low, high = ("never" if one is None else f"{one:.0f}" for one in (days.earliest, days.latest))
     certain = f"({low} to {high})" if store.forecast.enough_history else "(too little history)"
     yield (
-        f"{store.location} is full in {days.estimate:.0f} days {certain} at "
+        f"{store.location} is full in {counted(round(days.estimate), 'day')} {certain} at "
         f"{in_bytes(store.forecast.total(MONTH_DAYS) / MONTH_DAYS)} a day; {words}: add space, move "
         "files out, or shorten retention"
     )

@@ -14,6 +14,7 @@ from traffic_storage.application.snapshots.restore import (
 )
 from traffic_storage.application.snapshots.verify import UNREPAIRED, VerifySnapshot
 from traffic_storage.application.worker import GivenUp, Handler, Outcome, Report
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.canonical import Json
 from traffic_storage.domain.jobs import Done, JobKind, Progress, Run
 from traffic_storage.domain.snapshot import SCHEDULED, scheduled_name, surplus
@@ -77,11 +78,15 @@ class SnapshotJobs:
         found = await self._verify(str(run.arguments["name"]), report)
         if not found.is_good:
             raise GivenUp(
-                f"the snapshot {found.manifest.name!r} is damaged: the bytes of {found.corrupt} files "
-                f"are corrupt, and of {found.missing} missing; {found.repaired} of them were repaired",
+                f"the snapshot {found.manifest.name!r} is damaged: the bytes of "
+                f"{counted(found.corrupt, 'file')} are corrupt, and of {found.missing} missing; {found.repaired} of them were repaired",
                 remedy=UNREPAIRED,
             )
-        told = f"damaged bytes of {found.repaired} files were repaired" if found.repaired else ""
+        told = (
+            f"damaged bytes of {counted(found.repaired, 'file')} were repaired"
+            if found.repaired
+            else ""
+        )
         return Outcome(Done(Progress(found.files, found.files, found.size_bytes, told)))
 
     async def restore(self, run: Run, report: Report) -> Outcome:
@@ -93,7 +98,7 @@ class SnapshotJobs:
             destroyed=nothing_destroyed if run.arguments["include_purged"] else self._destroyed,
         )
         left = found.others + found.damaged + found.unplaced
-        message = f"{left} files or violations were not restored" if left else ""
+        message = f"files and violations not restored: {left}" if left else ""
         done = found.progress()
         return Outcome(Done(Progress(done.done, done.total, done.bytes, message)))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
 from traffic_storage.entrypoints.cli.session import (
@@ -192,9 +192,9 @@ def _say_quality(view: "DataQualityView") -> None:
     say_fields(
         {
             "average score": "-" if average is None else f"{average:.3f}",
-            "valid": f"{view['valid_records']} records",
-            "invalid": f"{view['invalid_records']} records",
-            "not reached": f"{view['unread_records']} records",
+            "valid": counted(view["valid_records"], "record"),
+            "invalid": counted(view["invalid_records"], "record"),
+            "not reached": counted(view["unread_records"], "record"),
         }
     )
     for trend in view["trends"]:
@@ -225,12 +225,14 @@ def _say_quality(view: "DataQualityView") -> None:
         report: DuplicatesView = view[f"{name}_duplicates"]  # type: ignore[literal-required]
         if not report["groups"]:
             continue
-        groups = f"{report['group_count']} group{'s' * (report['group_count'] > 1)}"
-        say(f"\n* {report['files']} of {report['examined']} images {what} ({groups}), such as")
+        groups = counted(report["group_count"], "group")
+        images = counted(report["examined"], "image")
+        say(f"\n* {report['files']} of {images} {what} ({groups}), such as")
         for group in report["groups"][:_MOST_GROUPS]:
             names = some_names(group["file_ids"], group["files"], _MOST_NAMES)
-            say(f"    {group['files']} images: {names}")
-    note(f"{view['devices_watched']} devices have enough images in the sample to judge a trend")
+            say(f"    {counted(group['files'], 'image')}: {names}")
+    watched = counted(view["devices_watched"], "device has", "devices have")
+    note(f"{watched} enough images in the sample to judge a trend")
 
 
 def _say_violations(view: "ViolationPatternsView") -> None:
@@ -271,7 +273,7 @@ def _say_storage(view: "StoragePatternsView") -> None:
             "copies": f"{factors['copies']:.2f} bytes held for each stored byte",
             "compression": f"{factors['compression_ratio']:.3f} stored for each byte of content",
             "duplicates": f"{factors['duplicate_share']:.1%} of the newest "
-            f"{view['duplicates']['examined']} files' bytes",
+            f"{counted(view['duplicates']['examined'], 'file')}, by bytes",
             "files": f"{view['files']}, {in_bytes(view['bytes'])}",
             "held": f"{in_bytes(view['held_bytes'])} in all copies",
             "violations": f"{view['violations']}",
@@ -302,7 +304,7 @@ def _say_storage(view: "StoragePatternsView") -> None:
         )
     for sentence in view["recommendations"]:
         say(f"\n* {sentence}")
-    note(f"ages, ratios and expiry are estimated from {view['sampled']} files")
+    note(f"ages, ratios and expiry are estimated from {counted(view['sampled'], 'file')}")
 
 
 def _say_growth(view: "StoragePatternsView") -> None:

@@ -66,12 +66,12 @@ GLOBAL_OPTIONS = (
 EXIT_CODES = (
     (0, "success"),
     (1, "failure"),
-    (2, "wrong usage or input"),
+    (2, "wrong usage or input, as of an option of one command"),
     (3, "a check found problems"),
     (4, "not found, or nothing is stored here yet"),
     (5, "a service is temporarily unavailable: try again later"),
     (6, "refused: a conflict, no access, or a file that is not accepted"),
-    (7, "wrong settings"),
+    (7, "wrong settings: a variable, a settings file, or an option of every command"),
     (130, "interrupted (Ctrl-C)"),
     (141, "the reader of the output closed the pipe"),
 )

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from traffic_storage.domain.amounts import counted
 from traffic_storage.entrypoints.cli.asking import actor, confirmed
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note, say, say_json
@@ -139,7 +140,7 @@ def _plan(names: "tuple[str, ...]") -> str:
     if not names:
         return "it is deleted already"
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return f"this deletes {len(names)} files ({shown})"
+    return f"this deletes {counted(len(names), 'file')} ({shown})"
 
 
 async def _undeleted(

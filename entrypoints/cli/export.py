@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import App, Parameter
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.output import (
@@ -204,7 +204,7 @@ async def package(
         say_json(view)
     else:
         say(f"SHA-256 of the manifest: {view['manifest_sha256']}")
-        note(f"{printable(output)}: {view['files']} files, {in_bytes(done.size_bytes)}")
+        note(f"{printable(output)}: {counted(view['files'], 'file')}, {in_bytes(done.size_bytes)}")
         for item in view["missing"]:
             note(f"INCOMPLETE: {printable(item)}")
 
@@ -253,7 +253,7 @@ async def _deliver(
     if as_json:
         say_json(export_view(done, file_format))
     else:
-        rows = "" if file_format == "json" else f"{done.rows} violations, "
+        rows = "" if file_format == "json" else f"{counted(done.rows, 'violation')}, "
         note(f"{printable(output)}: {rows}{in_bytes(done.size_bytes)}, SHA-256 {done.sha256}")
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from traffic_storage.application.statistics import StorageStatistics, TierUsage
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.entrypoints.cli.output import say_fields
 
@@ -30,7 +30,7 @@ def say_statistics(statistics: StorageStatistics) -> None:
 def _usage(tier: TierUsage) -> str:
     if not tier.configured:
         return "not configured"
-    words = f"{_files(tier.files)}, {in_bytes(tier.used_bytes)}"
+    words = f"{counted(tier.files, 'file')}, {in_bytes(tier.used_bytes)}"
     if tier.limit_bytes is not None:
         words += f" of {in_bytes(tier.limit_bytes)} ({tier.usage_percentage or 0.0:.1f} %)"
     if tier.free_bytes is not None:
@@ -39,9 +39,9 @@ def _usage(tier: TierUsage) -> str:
 
 
 def _growth(statistics: StorageStatistics) -> str:
-    files = _files(sum(day.files for day in statistics.growth))
+    files = counted(sum(day.files for day in statistics.growth), "file")
     size = in_bytes(sum(day.bytes for day in statistics.growth))
-    return f"{files}, {size} in the last {len(statistics.growth)} days"
+    return f"{files}, {size} in the last {counted(len(statistics.growth), 'day')}"
 
 
 def _pressures(statistics: StorageStatistics) -> dict[str, str]:
@@ -52,17 +52,13 @@ def _pressures(statistics: StorageStatistics) -> dict[str, str]:
         if here.level is not PressureLevel.NONE:
             words[when] = f"{here.level.word}, {found.location}: {here.reason}"
         elif here.full_in is not None and here.full_in <= _A_YEAR:
-            words[when] = f"in {here.full_in / _A_DAY:.0f} days"
+            words[when] = f"in {counted(round(here.full_in / _A_DAY), 'day')}"
     return words
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
 
 
 def _kinds(tier: TierUsage) -> dict[str, str]:
     return {
-        f"  {kind}": f"{_files(part.files)}, {in_bytes(part.bytes)}"
+        f"  {kind}": f"{counted(part.files, 'file')}, {in_bytes(part.bytes)}"
         for kind, part in tier.by_kind.items()
         if part.files
     }

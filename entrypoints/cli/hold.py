@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from traffic_storage.domain.amounts import counted
 from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json
 from traffic_storage.entrypoints.cli.session import (
@@ -99,10 +100,13 @@ async def add(
     say(f"placed the hold {view['hold_id']}")
     if view["tombstoned"]:
         note(
-            f"{view['tombstoned']} covered files are deleted, but stay: `undelete` brings them back"
+            f"{counted(view['tombstoned'], 'covered file is', 'covered files are')} deleted, but not "
+            "erased: `undelete` brings back what is deleted"
         )
     if view["purging"]:
-        note(f"the hold comes too late for {view['purging']} files, which are being erased")
+        note(
+            f"the hold comes too late for {counted(view['purging'], 'file')} that the purge erases now"
+        )
 
 
 @app.command

@@ -135,7 +135,7 @@ def _say(job: "Job", *, json: bool) -> None:
         say_json(view)
         return
     fields = {name: value for name, value in view.items() if value not in ({}, None, "", False)}
-    shown = {name: str(value) for name, value in fields.items()}
+    shown = {name: "yes" if value is True else str(value) for name, value in fields.items()}
     if job.arguments:
         shown["arguments"] = canonical_json(job.arguments).decode()
     say_fields(shown | {"progress": _progress(job)})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.addresses import is_loopback
 
 # The owner and the group of the process may connect: a proxy is made a member of the group.
@@ -33,7 +33,7 @@ def bound(host: str, port: int) -> socket.socket:
     Until then connections are refused: one that is accepted early would wait for a response.
 
     Raises:
-        ConfigurationError: the address does not exist, is in use or is not permitted.
+        InvalidInput: the address does not exist, is in use or is not permitted.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only on a socket whose protocol is named.
@@ -55,7 +55,7 @@ def bound_to_file(path: Path) -> socket.socket:
     A socket that a process left behind is replaced.
 
     Raises:
-        ConfigurationError: the file can't be created, is no socket, or is in use.
+        InvalidInput: the file can't be created, is no socket, or is in use.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(_UMASK_OF_SOCKETS)
@@ -71,10 +71,10 @@ def bound_to_file(path: Path) -> socket.socket:
     return listener
 
 
-def cannot_listen(field: str, where: str, why: str | None) -> ConfigurationError:
+def cannot_listen(field: str, where: str, why: str | None) -> InvalidInput:
     """Return the error that nothing can listen at an address or a file."""
     remedy = "choose another path" if field == "--uds" else "choose another port or host"
-    return ConfigurationError.of(field, f"can't listen on {where}: {why}", remedy)
+    return InvalidInput.of(field, f"can't listen on {where}: {why}", remedy)
 
 
 def is_of_this_machine(listener: socket.socket) -> bool:
@@ -95,25 +95,25 @@ def checked_tls(certificate: Path | None, key: Path | None) -> Tls | None:
     """Return the files of TLS after loading them once; None if none is given.
 
     Raises:
-        ConfigurationError: a file is missing, unreadable or not PEM, the key is encrypted, or it is
+        InvalidInput: a file is missing, unreadable or not PEM, the key is encrypted, or it is
             not the certificate's.
     """
     if certificate is None:
         if key is None:
             return None
-        raise ConfigurationError.of(
+        raise InvalidInput.of(
             "--tls-cert", "is missing; needed with --tls-key", "name the file of the certificate"
         )
     for field, file in (("--tls-cert", certificate), ("--tls-key", key)):
         if file is not None and (why := _unreadable(file)):
-            raise ConfigurationError.of(
+            raise InvalidInput.of(
                 field, f"{file} can't be read: {why}", "name a file that can be read"
             )
     try:
         # Without a password, OpenSSL would ask for that of an encrypted key on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:
-        raise ConfigurationError.of(
+        raise InvalidInput.of(
             "--tls-key" if key else "--tls-cert",
             f"the certificate and its key can't be loaded: {error}",
             "give the certificate (with its chain) and its own key in PEM, the key not encrypted",

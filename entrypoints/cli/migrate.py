@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.entrypoints.cli.asking import actor, confirmed
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note, say, say_json, say_table
@@ -135,7 +135,8 @@ async def check(
     The signature is checked with the setting url_signing_key: it proves that a holder of this key
     made the report, and that nothing in it was changed. Then what the service has now is counted and
     digested by day, and compared with what the source had. Exit code 3: a day differs. Exit code 6:
-    the signature is wrong.
+    the report was changed, or signed with another key: run this command with the settings of the target
+    (--config).
 
     Parameters
     ----------
@@ -190,9 +191,8 @@ def _left_behind(alone: int, deleted: int, *, least_alone: bool, least_deleted: 
     told = []
     if alone or least_alone:
         least = "at least " if least_alone else ""
-        files = "file" if alone == 1 and not least_alone else "files"
         told.append(
-            f"not brought: {least}{alone} {files} without a violation, received in this period"
+            f"not brought: {least}{counted(alone, 'file')} without a violation, received in this period"
         )
     if deleted or least_deleted:
         least = "at least " if least_deleted else ""
@@ -234,8 +234,9 @@ def _is_complete(view: "MigrationView") -> bool:
 def _say(view: "MigrationView", *, asked_to_seal: bool) -> None:
     would = "to bring: " if view["dry_run"] else ""
     say(
-        f"{would}{view['migrated_records']} violations, {view['migrated_files']} files, "
-        f"{in_bytes(view['bytes'])}; {view['skipped']} violations were there already"
+        f"{would}{counted(view['migrated_records'], 'violation')}, "
+        f"{counted(view['migrated_files'], 'file')}, {in_bytes(view['bytes'])}; "
+        f"{counted(view['skipped'], 'violation was', 'violations were')} there already"
         + (f", {view['resumed']} came before the interruption" if view["resumed"] else "")
     )
     for line in _left_behind(
@@ -246,23 +247,25 @@ def _say(view: "MigrationView", *, asked_to_seal: bool) -> None:
     ):
         say(line)
     if view["holds"] or view["certificates"]:
-        say(f"{view['holds']} holds, {view['certificates']} destruction certificates brought")
+        say(
+            f"{counted(view['holds'], 'hold')}, "
+            f"{counted(view['certificates'], 'destruction certificate')} brought"
+        )
     for one in view["failed"][:_MOST_SHOWN]:
         note(f"not brought: {one['file_id'] or one['violation_id']}: {one['reason']}")
     if (found := view["reconciliation"]) is None:
         return
     what = "all bytes" if found["reread"] else "the rows"
-    days = len(found["days"])
+    days = counted(len(found["days"]), "day")
     if found["equal"]:
         deleted = view["can_be_undeleted"] or view["can_be_undeleted_at_least"]
         but = " that are not deleted" if deleted else ""
         say(
             f"reconciled by {what}: the target has all violations with their files{but}, "
-            f"on each of {days} days"
+            f"on each of {days}"
         )
     else:
-        count = found["different"]
-        say(f"reconciled by {what}: {count} {'difference' if count == 1 else 'differences'}")
+        say(f"reconciled by {what}: {counted(found['different'], 'difference')}")
         for other in found["differences"][:_MOST_SHOWN]:
             note(f"{other['file_id'] or other['violation_id']} {other['problem']}")
     if asked_to_seal:
@@ -274,7 +277,8 @@ def _say_check(view: "ReportCheckView") -> None:
     if view["equal"]:
         what = "all bytes" if view["reread"] else "the rows"
         say(
-            f"compared by {what}: this service has what was reported, on each of {view['days']} days"
+            f"compared by {what}: this service has what was reported, on each of "
+            f"{counted(view['days'], 'day')}"
         )
         return
     for name in view["damaged"][:_MOST_SHOWN]:

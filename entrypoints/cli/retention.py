@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.confirm import Yes, confirmed
 from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
@@ -20,8 +20,10 @@ from traffic_storage.entrypoints.cli.session import (
 if TYPE_CHECKING:
     from traffic_storage.domain.retention_rules import RetentionRule
     from traffic_storage.entrypoints.retention_views import (
+        CleanUpView,
         ExplanationView,
         PlanView,
+        RetentionView,
         StagedRulesView,
     )
 
@@ -137,6 +139,8 @@ async def plan(*, json: AsJson = False, session: Shared) -> None:
     _say_plan(view)
     if view["files"]:
         note(f"nothing is deleted; to delete it: retention apply {view['plan_id']}")
+    else:
+        note(f"nothing is due; the plan {view['plan_id']} deletes nothing")
 
 
 @app.command
@@ -183,7 +187,8 @@ async def apply(
             say_json(view) if json else _say_plan(view)
             return
         what = (
-            f"Delete {view['files']} files ({in_bytes(view['bytes'])}) by plan {view['plan_id']}?"
+            f"Delete {counted(view['files'], 'file')} ({in_bytes(view['bytes'])}) "
+            f"by plan {view['plan_id']}?"
         )
         if not confirmed(what, yes=yes):
             return
@@ -194,13 +199,7 @@ async def apply(
     if json:
         say_json(retention_view(done))
         return
-    say(
-        f"deleted {done.files_deleted} files and {done.violations_deleted} violations; "
-        f"{in_bytes(done.bytes_freed)} freed, {in_bytes(done.bytes_pending)} freed when the grace "
-        f"ends; {done.held} held"
-    )
-    for reason, count in done.skipped.items():
-        say(f"skipped {count}: {reason}")
+    _say_deleted(retention_view(done), done.violations_deleted, "deleted")
 
 
 async def cleanup(
@@ -231,7 +230,10 @@ async def cleanup(
         clean_up = container.clean_up()
         if not dry_run and not yes:
             expected = clean_up_view(await clean_up(by=actor()))
-            what = f"Delete {expected['files_deleted']} files, free {in_bytes(expected['bytes_freed'])}?"
+            what = (
+                f"Delete {counted(expected['files_deleted'], 'file')}, "
+                f"free {in_bytes(expected['bytes_freed'])}?"
+            )
             if not confirmed(what, yes=yes):
                 return
         with FileBar("cleaning up") as bar:
@@ -243,7 +245,7 @@ async def cleanup(
     if json:
         say_json(view)
     else:
-        say_fields({name: str(value) for name, value in view.items()})
+        _say_cleaned_up(view)
 
 
 @app.command
@@ -283,10 +285,13 @@ def _say_rules(rules: "tuple[RetentionRule, ...]") -> None:
 def _say_staged(view: "StagedRulesView") -> None:
     for word, rules in (("added", view["added"]), ("removed", view["removed"])):
         for rule in rules:
-            say(f"{word} {rule['rule_id']}: {rule['days']} days")
+            say(f"{word} {rule['rule_id']}: {counted(rule['days'], 'day')}")
     for change in view["changed"]:
         before, after = change["before"], change["after"]
-        say(f"changed {after['rule_id']}: {before['days']} days, then {after['days']} days")
+        say(
+            f"changed {after['rule_id']}: {counted(before['days'], 'day')}, then "
+            f"{counted(after['days'], 'day')}"
+        )
     if view["sites_changed"]:
         say("the sites differ")
     say(f"{view['effect']['summary']} ({in_bytes(view['effect']['due_bytes'])} due)")
@@ -300,9 +305,31 @@ def _say_plan(view: "PlanView") -> None:
     ]
     rows.append(("all", "", str(view["files"]), in_bytes(view["bytes"])))
     say_table(("RULE", "KIND", "FILES", "SIZE"), rows)
-    say(f"held: {view['held']['files']} files, {in_bytes(view['held']['bytes'])}")
+    say(f"held: {counted(view['held']['files'], 'file')}, {in_bytes(view['held']['bytes'])}")
     for why, amount in view["excluded"].items():
-        say(f"not deleted: {amount['files']} files: {why}")
+        say(f"not deleted: {counted(amount['files'], 'file')}: {why}")
+
+
+def _say_deleted(view: "RetentionView | CleanUpView", violations: int, verb: str) -> None:
+    say(
+        f"{verb} {counted(view['files_deleted'], 'file')} and {counted(violations, 'violation')}; "
+        f"{in_bytes(view['bytes_freed'])} freed, {in_bytes(view['bytes_pending'])} freed when the "
+        f"grace ends; {view['held']} held"
+    )
+    for reason, count in view["skipped"].items():
+        say(f"skipped {count}: {reason}")
+
+
+def _say_cleaned_up(view: "CleanUpView") -> None:
+    would = "would be " if view["dry_run"] else ""
+    _say_deleted(view, view["records_deleted"], "would delete" if would else "deleted")
+    say(
+        f"of the files, {view['local_files_deleted']} had a local copy and "
+        f"{view['cloud_files_deleted']} one in the cloud"
+    )
+    say(f"{would}removed from the quarantine: {counted(view['quarantine_removed'], 'blob')}")
+    say(f"{would}undone: {counted(view['operations_undone'], 'interrupted operation')}")
+    note(f"plan {view['plan_id']}")
 
 
 def _say_explanation(view: "ExplanationView") -> None:

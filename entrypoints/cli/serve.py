@@ -14,7 +14,7 @@ import uvicorn
 from attrs import evolve
 from uvicorn.config import STARTUP_FAILURE
 
-from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.listening import (
     Tls,
@@ -84,7 +84,7 @@ def serve(
     settings = session.settings()
     settings.effective_strategy()
     if uds is not None and (host, port) != (_HOST, _PORT):
-        raise ConfigurationError.of(
+        raise InvalidInput.of(
             "--uds", "is given together with --host or --port", "leave out one of the two"
         )
     tls = checked_tls(tls_cert, tls_key)
@@ -115,8 +115,8 @@ def serve(
             uds.unlink(missing_ok=True)
 
 
-def _open_to_others(host: str) -> ConfigurationError:
-    return ConfigurationError.of(
+def _open_to_others(host: str) -> InvalidInput:
+    return InvalidInput.of(
         "--host",
         f"{host} lets other machines connect, and neither api_keys nor open_access is set",
         "register a key (traffic-storage keys new), or listen on 127.0.0.1 or, for a proxy on this "
@@ -133,7 +133,7 @@ def run_server(
     """Serve on a socket until Ctrl-C or SIGTERM; call `announce` once requests are accepted.
 
     Raises:
-        ConfigurationError: another process has begun to listen on the address of the socket.
+        InvalidInput: another process has begun to listen on the address of the socket.
         TrafficStorageError: the application can't start, as on tables of a newer version.
     """
     from traffic_storage.entrypoints.http import create_storage_app

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.entrypoints.cli.confirm import Yes, confirmed
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note, say, say_fields, say_json, say_table
@@ -63,7 +63,7 @@ async def create(name: str, /, *, json: AsJson = False, session: Shared) -> None
             "warning: the snapshot is below local_base_path, and is lost with its disk (set "
             "snapshot_location to a folder of another disk, or to s3://BUCKET)"
         )
-    say(f"written: {view['objects_written']} objects, {in_bytes(view['bytes_written'])}")
+    say(f"written: {counted(view['objects_written'], 'object')}, {in_bytes(view['bytes_written'])}")
 
 
 def _opened(session: Session) -> AbstractAsyncContextManager["Container"]:
@@ -134,7 +134,8 @@ async def verify(name: str, /, *, json: AsJson = False, session: Shared) -> Exit
         say_json(view)
     else:
         say(
-            f"{view['files']} files ({in_bytes(view['bytes'])}) and {view['violations']} violations: "
+            f"{counted(view['files'], 'file')} ({in_bytes(view['bytes'])}) and "
+            f"{counted(view['violations'], 'violation')}: "
             f"{view['corrupt']} corrupt, {view['missing']} missing, {view['repaired']} repaired"
         )
         for one in view["damage"][:_SHOWN]:
@@ -290,8 +291,9 @@ async def drill(
     else:
         what = "passed" if view["passed"] else "failed"
         say(
-            f"{what}: {view['restored']} of {view['sample']} files restored ({in_bytes(view['bytes'])}), "
-            f"{len(view['differing'])} differ; seed {view['seed']}"
+            f"{what}: {view['restored']} of {counted(view['sample'], 'file')} restored "
+            f"({in_bytes(view['bytes'])}), "
+            f"{counted(len(view['differing']), 'differs', 'differ')}; seed {view['seed']}"
         )
         for file_id, fields in view["differing"].items():
             note(f"  {file_id}: {', '.join(fields)}")
@@ -338,7 +340,8 @@ async def delete(
     if json:
         say_json(view)
         return
-    say(f"deleted {name}; {view['objects_deleted']} objects, {in_bytes(view['bytes_freed'])} freed")
+    objects = counted(view["objects_deleted"], "object")
+    say(f"deleted {name}; {objects}, {in_bytes(view['bytes_freed'])} freed")
     if view["waits_for"]:
         note(f"objects stay while snapshots are being made: {', '.join(view['waits_for'])}")
 
@@ -375,14 +378,15 @@ async def archive(
         before = container.clock().now() - timedelta(days=days)
         archiving = container.archive()
         planned = await archiving(before, dry_run=True)
-        what = f"Move {planned.files} files ({in_bytes(planned.bytes)}) to the cloud?"
+        what = f"Move {counted(planned.files, 'file')} ({in_bytes(planned.bytes)}) to the cloud?"
         if not dry_run and confirmed(what, yes=yes):
             planned = await archiving(before)
         view = archived_view(planned, dry_run=dry_run)
     if json:
         say_json(view)
     else:
-        say(f"{view['files']} files leave local disk, {view['copied']} of them after a copy")
+        leave = counted(view["files"], "file leaves", "files leave")
+        say(f"{leave} local disk, {view['copied']} of them after a copy")
 
 
 def _other(settings_file: Path) -> "Container":
@@ -430,7 +434,9 @@ def _say(view: "SnapshotView") -> None:
         }
     )
     if view["damaged"]:
-        note(f"{view['damaged']} files have no intact copy anywhere, and are not in the snapshot:")
+        note(
+            f"without an intact copy anywhere, and so not there: {counted(view['damaged'], 'file')}:"
+        )
         for file_id in view["damaged_files"][:_SHOWN]:
             note(f"  {file_id}")
 
@@ -438,7 +444,7 @@ def _say(view: "SnapshotView") -> None:
 def _say_database(view: "RestoredDatabaseView") -> None:
     backup = view["database"]
     what = f"{backup['kind']}, {in_bytes(backup['bytes'])}" if backup else "-"
-    compared = {} if view["dry_run"] else {"compared": f"{view['files_compared']} files"}
+    compared = {} if view["dry_run"] else {"compared": counted(view["files_compared"], "file")}
     say_fields(
         {
             "moment": view["cut_at"],
@@ -465,7 +471,8 @@ def _say_restored(view: "RestoredSnapshotView") -> None:
             "files restored": f"{view['files']}, {in_bytes(view['bytes'])}",
             "files healed": f"{view['copies']} that were there without an intact copy",
             "violations restored": str(view["violations"]),
-            "there before": f"{view['files_present']} files, {view['violations_present']} violations",
+            "there before": f"{counted(view['files_present'], 'file')}, "
+            f"{counted(view['violations_present'], 'violation')}",
             "destroyed since": str(view["destroyed"]),
             **({} if view["dry_run"] else applied),
         }

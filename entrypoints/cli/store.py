@@ -30,7 +30,9 @@ async def store(
     The kind of a file is detected from its bytes: JPEG, PNG, WebP, AVIF, BMP (others
     by the setting image_formats); MP4, MOV, Matroska, WebM, MPEG-TS, AVI; a JSON object is stored as
     metadata. A file that can't be stored does not stop the others; failures are listed at the end.
-    Storing the same file again changes nothing.
+    Storing the same file again with the same labels (device, violation, capture time, metadata)
+    changes nothing. With other labels it is another file, unless file_id names it; then it is
+    refused.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ async def store(
     metadata:
         A JSON object to store with each file.
     file_id:
-        The id of the file, for a single file; default: derived from its content.
+        The id of the file, for a single file; default: derived from its content and its labels.
     kind:
         The kind of all files, instead of the detected one.
     parallel:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared, opened_to_read
@@ -42,15 +42,14 @@ async def sync(*, dry_run: Flag = False, json: AsJson = False, session: Shared) 
 
 
 def _planned(due: "Synchronised") -> str:
-    return f"{_files(due.remaining)} to copy or move, {in_bytes(due.bytes)}"
+    return f"{counted(due.remaining, 'file')} to copy or move, {in_bytes(due.bytes)}"
 
 
 def _done(done: "Synchronised") -> str:
-    text = f"{_files(done.copied)} copied, {_files(done.moved)} moved, {in_bytes(done.bytes)}"
+    text = (
+        f"{counted(done.copied, 'file')} copied, {counted(done.moved, 'file')} moved, "
+        f"{in_bytes(done.bytes)}"
+    )
     if done.failed:
-        text += f"; {done.failed} tries failed"
-    return f"{text}; {_files(done.remaining)} remaining"
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
+        text += f"; {counted(done.failed, 'try', 'tries')} failed"
+    return f"{text}; {counted(done.remaining, 'file')} remaining"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.output import note, say, say_json
 from traffic_storage.entrypoints.cli.session import AsJson, Shared, opened_to_read
@@ -59,8 +59,8 @@ async def verify(
 
 def _sentence(report: "IntegrityReport") -> str:
     counts = report.counts
-    files = "1 file" if report.files_checked == 1 else f"{report.files_checked} files"
-    copies = "1 copy" if counts.checked == 1 else f"{counts.checked} copies"
+    files = counted(report.files_checked, "file")
+    copies = counted(counts.checked, "copy", "copies")
     text = f"{files}, {copies} verified, {in_bytes(counts.bytes)}"
     found = {
         "corrupted": counts.corrupted + counts.altered,

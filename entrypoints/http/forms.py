@@ -19,6 +19,7 @@ from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, TooLarge
 from traffic_storage.domain.violation import MAX_INFO_BYTES
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
+from traffic_storage.entrypoints.http.errors import UnsupportedRequest
 from traffic_storage.entrypoints.http.multipart import Multipart, PartHead, boundary_of
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace, unknown_field
 from traffic_storage.ports.spool import Body, Spool
@@ -167,9 +168,11 @@ class Form:
 
 @asynccontextmanager
 async def read_form(
-    request: AsgiRequest, shape: Shape, spool: Spool, pace: Pace
+    request: AsgiRequest, shape: Shape, spool: Spool, pace: Pace, *, or_json: bool = False
 ) -> AsyncIterator[Form]:
     """Read a request's form. The exit of the context frees the bodies that no use case took over.
+
+    `or_json`: the route takes JSON too.
 
     Raises:
         BadMultipart: the body is malformed or truncated.
@@ -180,7 +183,7 @@ async def read_form(
             digest is malformed.
         DigestMismatch: the `Content-Digest` of the request does not match the body.
     """
-    boundary = boundary_of(request.header(b"content-type"))
+    boundary = boundary_of(request.header(b"content-type"), or_json=or_json)
     chunks: AsyncIterator[bytes] = request.body(
         limit_bytes=shape.limit_bytes, pace=pace, field=shape.field
     )
@@ -203,6 +206,15 @@ def is_json(request: AsgiRequest) -> bool:
     """Return whether a request declares a JSON body."""
     kind = (request.header(b"content-type") or "").partition(";")[0]
     return kind.strip().lower() == "application/json"
+
+
+def not_json(request: AsgiRequest) -> UnsupportedRequest:
+    """Return the error of a request that does not declare a JSON body where only JSON is taken."""
+    kind = request.header(b"content-type")
+    found = f"is {kind!a:.100}" if kind else "is missing"
+    return UnsupportedRequest.of(
+        "Content-Type", f"{found}, but must be application/json", "send a JSON object"
+    )
 
 
 async def read_json(request: AsgiRequest, pace: Pace) -> Mapping[str, Json]:

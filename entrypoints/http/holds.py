@@ -20,8 +20,8 @@ from traffic_storage.domain.identifiers import violation_id as checked_violation
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.query import Cursor, HoldsQuery
 from traffic_storage.entrypoints.http.downloads import FileIdPath
-from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, UnsupportedRequest
-from traffic_storage.entrypoints.http.forms import is_json, read_json
+from traffic_storage.entrypoints.http.errors import DeviceNotAllowed
+from traffic_storage.entrypoints.http.forms import is_json, not_json, read_json
 from traffic_storage.entrypoints.http.queries import instant_in, send_page
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace, known_principal
 from traffic_storage.entrypoints.http.responses import JsonResponse, send_json
@@ -280,7 +280,7 @@ async def json_body(request: AsgiRequest, pace: Pace) -> Mapping[str, Json]:
         InvalidInput: it is not a JSON object.
     """
     if not is_json(request):
-        raise UnsupportedRequest.of("Content-Type", "is not application/json", "send JSON")
+        raise not_json(request)
     return await read_json(request, pace)
 
 

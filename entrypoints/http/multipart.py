@@ -48,8 +48,10 @@ class PartHead:
         return value.decode("latin-1") if value else None
 
 
-def boundary_of(content_type: str | None) -> bytes:
+def boundary_of(content_type: str | None, *, or_json: bool = False) -> bytes:
     """Return the boundary in a `Content-Type`.
+
+    `or_json`: the route takes JSON too, which the error then names.
 
     Raises:
         UnsupportedRequest: the media type is not multipart/form-data.
@@ -59,6 +61,12 @@ def boundary_of(content_type: str | None) -> bytes:
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         found = f"is {content_type!a:.100}" if content_type else "is missing"
+        if or_json:
+            raise UnsupportedRequest.of(
+                "Content-Type",
+                f"{found}, but must be multipart/form-data or application/json",
+                f"{_REMEDY}, or a JSON object without files",
+            )
         raise UnsupportedRequest.of(
             "Content-Type", f"{found}, but must be multipart/form-data", _REMEDY
         )

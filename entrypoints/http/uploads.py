@@ -32,13 +32,14 @@ from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.times import instant
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.http.digest_fields import parse_digest_field
-from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, KeyReused, UnsupportedRequest
+from traffic_storage.entrypoints.http.errors import DeviceNotAllowed, KeyReused
 from traffic_storage.entrypoints.http.fields import idempotency_key, renamed
 from traffic_storage.entrypoints.http.forms import (
     Form,
     FormFile,
     Shape,
     is_json,
+    not_json,
     read_document,
     read_form,
     read_json,
@@ -228,7 +229,7 @@ class UploadMetadata:
         texts = request.query_fields()
         key = _Key.of(request, "metadata")
         if not is_json(request):
-            raise UnsupportedRequest.of("Content-Type", "is not application/json", "send JSON")
+            raise not_json(request)
         with renamed(_TIME_OF_LABELS), _hiding_others(request.principal):
             fields, problems = read_fields(UploadFields, texts, "query")
             file_id = _wanted_id(fields.file_id, key)
@@ -336,7 +337,8 @@ class CreateViolation:
             with _hiding_others(request.principal):
                 await self._store(request, record, AsyncExitStack(), historic=bool(fields.historic))
             return
-        async with read_form(request, self._shape, self._ingest.spool, self._ingest.pace) as form:
+        ingest = self._ingest
+        async with read_form(request, self._shape, ingest.spool, ingest.pace, or_json=True) as form:
             names = {"image": "image_file", "video": "video_file"}
             with renamed(names), _hiding_others(request.principal):
                 refuse_lost_files(form)

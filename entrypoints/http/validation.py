@@ -73,7 +73,8 @@ class JudgeViolation:
             options = _options({name: record.pop(name) for name in names}, "record")
             await self._answer(request, record, options)
             return
-        async with read_form(request, self._shape, self._ingest.spool, self._ingest.pace) as form:
+        ingest = self._ingest
+        async with read_form(request, self._shape, ingest.spool, ingest.pace, or_json=True) as form:
             refuse_lost_files(form)
             names = ValidationOptions.model_fields.keys() & form.texts.keys()
             if form.unknown:

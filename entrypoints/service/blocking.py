@@ -6,7 +6,8 @@ import threading
 from collections.abc import Coroutine, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from traffic_storage.entrypoints.service.files import FileStream
 from traffic_storage.entrypoints.views import StoredFileView
@@ -130,11 +131,26 @@ def _closed() -> LoopUnusable:
 
 
 class BlockingFileStream:
-    """A file opened for reading in chunks; `metadata` is as in `FileStream`."""
+    """A file opened for reading in chunks; `metadata` is as in `FileStream`.
+
+    As a context manager it closes the iterators of `chunks` that were not read to their end.
+    """
 
     def __init__(self, loop: OwnLoop, stream: FileStream) -> None:
         self._loop = loop
         self._stream = stream
+        self._begun: WeakSet[Generator[bytes, None, None]] = WeakSet()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the iterators of `chunks` that were not read to their end."""
+        for chunks in list(self._begun):
+            chunks.close()
 
     @property
     def metadata(self) -> StoredFileView:
@@ -148,7 +164,9 @@ class BlockingFileStream:
             InvalidInput: `start` or `stop` is not an integer or lies outside the file, or `stop` is
                 less than `start`.
         """
-        return self._each(self._stream, start, stop)
+        chunks = self._each(self._stream, start, stop)
+        self._begun.add(chunks)
+        return chunks
 
     def _each(
         self, stream: FileStream, start: int, stop: int | None

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
+from weakref import WeakSet
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.read_files import OpenFile
@@ -37,11 +38,26 @@ _PYTHON = "python"
 class FileStream:
     """A file opened for reading in chunks.
 
-    A caller that stops before the end of the iterator `chunks()` must call its `aclose`.
+    A caller that stops before the end of the iterator `chunks()` must call its `aclose`, or use the
+    stream as a context manager: `async with await storage.open_file(…) as stream`.
     """
 
     metadata: StoredFileView
     _file: OpenFile
+    _begun: WeakSet[AsyncGenerator[bytes, None]] = field(
+        factory=WeakSet, init=False, eq=False, repr=False
+    )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the iterators of `chunks` that were not read to their end."""
+        for chunks in list(self._begun):
+            await chunks.aclose()
 
     def chunks(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from `start` to `stop` (exclusive; None: the end of the file).
@@ -54,7 +70,10 @@ class FileStream:
         """
         first = byte_offset("start", start)
         size = self._file.file.content.size_bytes
-        return self._file.chunks(Span(first, size if stop is None else byte_offset("stop", stop)))
+        last = size if stop is None else byte_offset("stop", stop)
+        chunks = self._file.chunks(Span(first, last))
+        self._begun.add(chunks)
+        return chunks
 
 
 class Files:

@@ -676,7 +676,7 @@ class StorageConfig:
 
     def __new__(cls, *_args: object, **given: object) -> Self:
         if unknown := [unknown_setting(name, NAMES) for name in given if name not in NAMES]:
-            raise ConfigurationError([*unknown, *_wrong_values(given)])
+            raise ConfigurationError([*unknown, *_also_wrong(cls, given, unknown)])
         return super().__new__(cls)
 
     def __attrs_post_init__(self) -> None:
@@ -716,13 +716,15 @@ class StorageConfig:
         values = {name: entry.value for name, entry in given.items()}
         # The constructor can't tell a default value from one that is given.
         problems = [*problems, *(with_source(one, given) for one in _beside_redis_url(given))]
-        try:
-            if not problems:
+        if not problems:
+            try:
                 return cls(**values)  # type: ignore[arg-type]
-            wrong = tuple(_wrong_values(values))
-        except ConfigurationError as error:
-            wrong = error.problems
-        raise ConfigurationError([*problems, *(with_source(problem, given) for problem in wrong)])
+            except ConfigurationError as error:
+                problems = [with_source(problem, given) for problem in error.problems]
+        else:
+            others = _also_wrong(cls, values, problems)
+            problems += [with_source(problem, given) for problem in others]
+        raise ConfigurationError(list(dict.fromkeys(problems)))
 
     @property
     def snapshot_bucket(self) -> str | None:
@@ -954,7 +956,7 @@ class StorageConfig:
             if needed not in given and (found := [name for name in causes if name in given]):
                 others = ", ".join(found)
                 remedy = f"set {needed}, or leave out {others}"
-                yield FieldProblem(needed, f"is missing; needed with {others}", remedy)
+                yield FieldProblem(needed, f"{_MISSING}; needed with {others}", remedy)
         if self.redis_cluster is True and "redis_db" in given:
             yield FieldProblem(
                 "redis_db", "can't be set: a Redis cluster has only database 0", "leave it out"
@@ -985,6 +987,27 @@ def _beside_redis_url(names: Iterable[str]) -> Iterator[FieldProblem]:
                 yield FieldProblem(name, message, "leave out one of the two")
 
 
+def _also_wrong(
+    settings: type[StorageConfig], given: Mapping[str, object], problems: Sequence[FieldProblem]
+) -> Sequence[FieldProblem]:
+    """Return the problems of settings that have others already, as names that are none.
+
+    A setting is not told as missing if it is one of those that have a problem, or is probably meant
+    by one.
+    """
+    known = {name: value for name, value in given.items() if name in NAMES}
+    try:
+        settings(**known)  # type: ignore[arg-type]
+    except ConfigurationError as error:
+        told = " ".join(f"{one.field} {one.remedy}" for one in problems).lower()
+        return [
+            one
+            for one in error.problems
+            if not (one.message.startswith(_MISSING) and one.field in told)
+        ]
+    return ()
+
+
 def _wrong_values(given: Mapping[str, object]) -> Iterator[FieldProblem]:
     """Yield the problems of single values; skip names that are not settings."""
     for name, value in given.items():
@@ -1009,6 +1032,7 @@ def _without_credentials(why: str) -> FieldProblem:
     )
 
 
+_MISSING = "is missing"
 _S3_KEYS = ("s3_access_key", "s3_secret_key")
 _OF_S3 = ("s3_endpoint", "s3_bucket", "s3_region", "s3_buckets", "s3_prefix")
 _NEEDS = {

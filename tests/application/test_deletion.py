@@ -441,7 +441,7 @@ async def test_a_purge_that_waits_for_a_store_is_told_and_ends_when_it_is_back()
         outcome = await work(run, lambda _: None)
         assert isinstance(outcome.end, Done)
         assert outcome.end.progress is not None
-        assert outcome.end.progress.message == "1 files wait for a store"
+        assert outcome.end.progress.message == "1 file waits for a store"
         assert (await service.container.purge().waiting()).files == 0
         rig.clock.advance(timedelta(minutes=10))
         (copy,) = rig.files[FileId("F")].replicas

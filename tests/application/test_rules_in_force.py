@@ -121,7 +121,7 @@ async def test_a19_a_change_that_shortens_is_shown_before_it_is_entered(rig: Rig
         effect = staged.effect
         assert (effect.files, effect.shortened, effect.lengthened, effect.due) == (3, 2, 0, 1)
         assert effect.due_bytes == rig.files[FileId("old")].stored.size_bytes
-        assert effect.in_words().startswith("makes 1 files due, 1 of them held; of 3 files")
+        assert effect.in_words().startswith("makes 1 file due, 1 of them held; of 3 files")
         assert seen[-1].done == 3
         assert await work(rig, service) == 0
         assert ends(rig) == before

@@ -94,7 +94,10 @@ async def test_all_is_well(rig: Rig, service: Service) -> None:
     assert await incidents(rig) == ()
     history = await verify_of(service).history()
     assert sum(day.counts.checked for day in history) == 3
-    assert str(await verify_of(service).coverage()) == "100.0 % within 30 days, oldest 0.0"
+    assert (
+        str(await verify_of(service).coverage())
+        == "100.0 % within 30 days, the oldest 0.0 days ago"
+    )
 
 
 @SIZES

@@ -158,7 +158,7 @@ def coverage(*stores: StoreCoverage) -> Coverage:
 
 def test_coverage_in_words() -> None:
     here = StoreCoverage(StoreId("a"), 1000, 1, 2, 15, NOON - 31 * DAY)
-    assert str(coverage(here)) == "98.2 % within 30 days, oldest 31.0"
+    assert str(coverage(here)) == "98.2 % within 30 days, the oldest 31.0 days ago"
     never = StoreCoverage(StoreId("b"), 1000, 0, 0, 1000, None)
     assert str(coverage(here, never)) == "49.1 % within 30 days, never verified"
     assert coverage().share == 1.0

@@ -1,5 +1,7 @@
 """A signed report: any change of it is told, and so is another key."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +23,29 @@ def test_layout_does_not_matter() -> None:
     assert report_in(text, SCHEMA, KEY) == REPORT
 
 
-def test_another_key_is_told() -> None:
-    with pytest.raises(DigestMismatch, match="another key"):
-        report_in(signed_report(SCHEMA, REPORT, KEY), SCHEMA, b"x" * 32)
+def test_another_key_is_told_from_a_change() -> None:
+    document = signed_report(SCHEMA, REPORT, KEY)
+    with pytest.raises(DigestMismatch, match=r"was signed with another key .* than that") as raised:
+        report_in(document, SCHEMA, b"x" * 32)
+    assert "settings" in raised.value.remedy
+    assert "changed since" not in str(raised.value)
+    with pytest.raises(DigestMismatch, match="was changed since it was signed") as raised:
+        report_in(document.replace(b'"files":3', b'"files":4'), SCHEMA, KEY)
+    assert "another key" not in str(raised.value)
+
+
+def test_a_report_that_names_no_key_may_have_another_or_be_changed() -> None:
+    """As an earlier version has made it."""
+    document = re.sub(rb'"key_id":"[0-9a-f]+",', b"", signed_report(SCHEMA, REPORT, KEY))
+    assert report_in(document, SCHEMA, KEY) == REPORT
+    with pytest.raises(DigestMismatch, match="with another key, or was changed"):
+        report_in(document, SCHEMA, b"x" * 32)
+
+
+def test_the_name_of_a_key_tells_nothing_of_it() -> None:
+    names = {signed_report(SCHEMA, REPORT, key).split(b'"key_id":')[1][:18] for key in (KEY, b"x")}
+    assert len(names) == 2
+    assert KEY not in signed_report(SCHEMA, REPORT, KEY)
 
 
 @given(st.data())

@@ -86,6 +86,27 @@ def test_a_file_is_read_in_chunks(storage: BlockingStorageService) -> None:
     chunks.close()
 
 
+def test_what_is_opened_closes_its_chunks(storage: BlockingStorageService) -> None:
+    data = media.video("mp4")
+    storage.store_video_segment(data, "S1")
+    with storage.open_file("S1") as stream:
+        chunks, others = stream.chunks(), stream.chunks()
+        next(chunks)
+        assert next(others)
+    assert list(chunks) == list(others) == []
+    assert b"".join(stream.chunks()) == data
+
+
+async def test_what_is_opened_with_await_closes_its_chunks(tmp_path: Path, no_leaks: None) -> None:
+    data = media.video("mp4")
+    async with StorageService(StorageConfig(local_base_path=tmp_path, workers=0)) as storage:
+        await storage.store_video_segment(data, "S1")
+        async with await storage.open_file("S1") as stream:
+            chunks = stream.chunks()
+            assert await anext(chunks)
+        assert [chunk async for chunk in chunks] == []
+
+
 def test_several_threads_may_call_it(storage: BlockingStorageService) -> None:
     with ThreadPoolExecutor(4) as threads:
         calls = [

@@ -1017,7 +1017,33 @@ def test_unknown_names_do_not_hide_wrong_values(tmp_path: Path) -> None:
         "redis_prot",
         "redis_db",
         "parallel_uploads",
+        "redis_host",
     }
+
+
+@pytest.mark.parametrize("ssl_mode", ["on", "verify-full"])
+def test_unknown_names_do_not_hide_what_contradicts(tmp_path: Path, ssl_mode: str) -> None:
+    """A name that is probably meant by an unknown one is not told as missing, too."""
+    env = {
+        "TRAFFIC_STORAGE_DB_SSL_MODE": ssl_mode,
+        "TRAFFIC_STORAGE_DB_HOST": "db",
+        "TRAFFIC_STORAGE_DB_NAM": "n",
+        "TRAFFIC_STORAGE_REDIS_PORT": "6380",
+    }
+    wrong = {"db_ssl_mode"} if ssl_mode == "on" else set()
+    missing = {"db_user", "redis_host"}
+    assert set(load_refused(env)) == {"TRAFFIC_STORAGE_DB_NAM", *wrong, *missing}
+    file = written(tmp_path, "open_acces = true\ndb_key_file = 'k'\ndb_ssl_mode = 'disable'\n")
+    assert set(load_refused({}, file)) == {"open_acces", "db_key_file", "db_host", "db_cert_file"}
+    assert set(refused(open_acces=True, s3_secret_key="x")) == {"open_acces", "s3_access_key"}
+
+
+def test_a_secret_that_cannot_be_read_is_not_told_as_missing(tmp_path: Path) -> None:
+    env = {
+        "TRAFFIC_STORAGE_S3_ACCESS_KEY": "a",
+        "TRAFFIC_STORAGE_S3_SECRET_KEY_FILE": str(tmp_path / "none"),
+    }
+    assert list(load_refused(env)) == ["s3_secret_key_file"]
 
 
 def test_the_canary_is_in_every_setting_that_is_secret() -> None:

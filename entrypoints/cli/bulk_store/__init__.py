@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_files import Stored
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.domain.canonical import parse_json_object
 from traffic_storage.domain.errors import InvalidInput, NotFound, TooLarge, TrafficStorageError
 from traffic_storage.domain.file_names import file_name_of
@@ -284,7 +284,7 @@ def _say_outcome(outcome: Outcome, *, json: bool) -> None:
 def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
     for outcome in failures:
         note_failure(f"{printable(outcome.candidate.path)}: {_reason(outcome.error)}")
-    note(f"{count - len(failures)} of {count} files are {done}")
+    note(f"{count - len(failures)} of {counted(count, 'file is', 'files are')} {done}")
     codes = {exit_code_of(outcome.error) for outcome in failures if outcome.error is not None}
     return codes.pop() if len(codes) == 1 else ExitCode.FAILURE if codes else ExitCode.OK
 

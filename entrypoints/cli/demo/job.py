@@ -12,7 +12,7 @@ from PIL import Image
 
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoredEvidence
-from traffic_storage.domain.amounts import in_bytes
+from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import FileKind, StoredFile
@@ -172,8 +172,8 @@ async def _read_back(container: "Container", given: _Given) -> None:
                 received.update(chunk)
         if received.hexdigest() != digest:
             raise NotTheSame(f"{file_id}: the bytes read back differ from the bytes stored")
-    count = len(given.digests)
-    say(f"\nRead {count} files back, {in_bytes(given.size_bytes)}: each byte is as it was stored.")
+    files = counted(len(given.digests), "file")
+    say(f"\nRead {files} back, {in_bytes(given.size_bytes)}: each byte is as it was stored.")
 
 
 def _sample(found: tuple[StoredViolation, ...]) -> Sample:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from traffic_storage.application.check_invariants import CheckBudget, InvariantCheck
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.incidents import IncidentsQuery
 from traffic_storage.domain.jobs import JobState
@@ -45,36 +46,39 @@ async def _jobs(container: "Container") -> AsyncIterator[Finding]:
     jobs = container.jobs()
     dead = await jobs.jobs(JobsQuery(JobState.DEAD, limit=MAX_LIMIT))
     if dead.items:
-        count = f"{len(dead.items)}{' or more' if dead.next else ''}"
+        count = _counted(len(dead.items), "job has", "jobs have", is_all=not dead.next)
         newest = dead.items[0]
         yield problem(
             "dead jobs",
-            f"{count} jobs have failed for good; the newest, {newest.kind}: {newest.error}",
+            f"{count} failed for good; the newest, {newest.kind}: {newest.error}",
             "see them with `jobs list --state dead`; remove the cause, then `jobs retry`",
         )
     ready = await jobs.jobs(JobsQuery(JobState.READY, limit=MAX_LIMIT))
     before = container.clock().now() - _OVERDUE
     overdue = [job for job in ready.items if job.run_at < before]
-    count = f"{len(ready.items)}{' or more' if ready.next else ''}"
+    count = _counted(len(ready.items), "job waits", "jobs wait", is_all=not ready.next)
     if overdue:
         yield problem(
             "waiting jobs",
-            f"{count} jobs wait, {len(overdue)} of them have been due for more than 10 minutes",
+            f"{count}, {counted(len(overdue), 'of them has', 'of them have')} been due for more than "
+            "10 minutes",
             "start a worker (`serve` or `worker`) on each host whose stores the jobs need",
         )
     else:
-        yield ok("waiting jobs", f"{count} jobs wait, none has been due for more than 10 minutes")
+        yield ok("waiting jobs", f"{count}, none has been due for more than 10 minutes")
 
 
 async def _purges(container: "Container") -> Finding:
     waiting = await container.purge().waiting()
     if waiting.since is None:
         return ok("purges", "no deleted file waits for its store to be erased")
-    stores = ", ".join(f"{name} ({count})" for name, count in sorted(waiting.stores.items()))
+    stores = ", ".join(f"{name} ({copies})" for name, copies in sorted(waiting.stores.items()))
+    count = _counted(
+        waiting.files, "deleted file is", "deleted files are", is_all=waiting.is_complete
+    )
     return problem(
         "purges",
-        f"{waiting.files}{'' if waiting.is_complete else ' or more'} deleted files are not erased, "
-        f"the first since {waiting.since.isoformat()}; they have copies in {stores}",
+        f"{count} not erased, the first since {waiting.since.isoformat()}; they have copies in {stores}",
         "connect these stores, or start a worker on the host that has them; the purge then ends",
     )
 
@@ -85,7 +89,7 @@ async def _verification(container: "Container") -> Finding:
     if bad:
         return problem(
             "verification",
-            f"{bad} copies are corrupt or missing; verified: {coverage}",
+            f"{counted(bad, 'copy is', 'copies are')} corrupt or missing; verified: {coverage}",
             "run `verify` to heal them from good copies; restore what can't be healed",
         )
     if any(store.overdue for store in coverage.stores):
@@ -99,11 +103,11 @@ async def _incidents(container: "Container") -> Finding:
     found = await container.review_incidents().find(IncidentsQuery(limit=MAX_LIMIT))
     if not found.items:
         return ok("incidents", "none is open")
-    count = f"{len(found.items)}{' or more' if found.next else ''}"
+    count = _counted(len(found.items), "is", "are", is_all=not found.next)
     newest = found.items[0]
     return problem(
         "incidents",
-        f"{count} are open; the newest, {newest.kind} of {newest.file_id}: {newest.details}",
+        f"{count} open; the newest, {newest.kind} of {newest.file_id}: {newest.details}",
         "see them with `incidents list`; restore what is damaged, or close an incident with a reason",
     )
 
@@ -133,19 +137,28 @@ def _space(found: "StorePressure") -> Finding:
         return noted(check, f"{found.location}: {here.reason}", "plan more space")
     if here.full_in is None or here.full_in > _LONG:
         return ok(check, f"{found.location}: it will not be full within a year")
-    return ok(check, f"{found.location}: it will be full in {here.full_in / _A_DAY:.0f} days")
+    return ok(check, f"{found.location}: it will be full in {_days(here.full_in)}")
+
+
+def _counted(number: int, noun: str, plural: str, *, is_all: bool) -> str:
+    """Return a number with its noun; unless `is_all`, there may be more."""
+    return counted(number, noun, plural) if is_all else f"{number} or more {plural}"
+
+
+def _days(length: timedelta) -> str:
+    return counted(round(length / _A_DAY), "day")
 
 
 def _invariant(check: InvariantCheck) -> Finding:
     of = "" if check.total is None else f" of {check.total}"
-    looked_at = f"{check.looked_at}{of} were checked"
+    looked_at = f"checked: {check.looked_at}{of}"
     if check.unknown:
         looked_at += f", {check.unknown} could not be read"
     name = f"{check.number}, {check.rule}"
     if check.broken_count:
         return problem(
             name,
-            f"{looked_at}, {check.broken_count} are wrong: {'; '.join(check.broken)}",
+            f"{looked_at}, {counted(check.broken_count, 'is', 'are')} wrong: {'; '.join(check.broken)}",
             "see the section Invariants in ARCHITECTURE.md for what repairs each",
         )
     if check.unreadable:

@@ -248,7 +248,7 @@ def _free_space(base: Path, settings: StorageConfig) -> Finding:
         )
     if medium.f_files and medium.f_favail < _FEW_INODES:
         return problem(
-            "free space", f"only {medium.f_favail} inodes are free at {base}", "remove small files"
+            "free space", f"inodes free at {base}: only {medium.f_favail}", "remove small files"
         )
     if free < settings.max_local_bytes:
         return noted(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from traffic_storage.domain.amounts import counted
 from traffic_storage.domain.digests import digests_of
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
@@ -54,7 +55,7 @@ async def database(container: "Container", settings: StorageConfig) -> Finding:
     if pending:
         return problem(
             "database",
-            f"{where} answers, but {len(pending)} migrations are pending",
+            f"{where} answers, but {counted(len(pending), 'migration is', 'migrations are')} pending",
             "run traffic-storage db upgrade",
         )
     if unwritable is not None:

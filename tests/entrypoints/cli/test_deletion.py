@@ -22,7 +22,7 @@ def stored(shell: Shell, tmp_path: Path) -> Shell:
 def test_a_file_is_deleted_and_brought_back(stored: Shell) -> None:
     stored("delete", "P", WHY, "--yes", code=ExitCode.REFUSED)
     plan = stored("delete", "P", WHY, "--override", "--dry-run")
-    assert plan.out == "this deletes 1 files (P)\n"
+    assert plan.out == "this deletes 1 file (P)\n"
     stored("delete", "P", WHY, "--override", code=ExitCode.USAGE)
     stored("get", "P", "-o", stored.base / "out.jpg")
     done = stored("delete", "P", WHY, "--override", "--yes", "--json").value

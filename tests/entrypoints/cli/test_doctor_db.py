@@ -478,7 +478,7 @@ def test_deep_checks_what_is_stored(shell: Shell, tmp_path: Path) -> None:
     found = findings(shell, "--deep", "--seconds", "5")
     deep = {name.split(",")[0]: line for name, line in found.items() if name.startswith("I")}
     assert sorted(deep) == ["I1", "I2", "I3", "I4", "I5", "I7", "I8"]
-    assert deep["I2"]["detail"] == "3 of 3 were checked"
+    assert deep["I2"]["detail"] == "checked: 3 of 3"
     for name in ("waiting jobs", "database clock", "incidents", "retention rules"):
         assert found[name]["status"] == "ok"
 
@@ -499,7 +499,7 @@ def test_deep_finds_a_changed_byte_and_a_dead_job(shell: Shell, tmp_path: Path) 
         connection.commit()
     found = findings(shell, "--deep", code=3)
     (changed,) = [line for name, line in found.items() if name.startswith("I2")]
-    assert "1 are wrong" in changed["detail"]
+    assert "1 is wrong" in changed["detail"]
     assert "the disk broke" in found["dead jobs"]["detail"]
 
 

@@ -1,5 +1,6 @@
 """`retention`: rules are listed, staged and entered; a file is explained."""
 
+import re
 from pathlib import Path
 
 from tests.entrypoints.cli.command import Shell
@@ -15,7 +16,7 @@ def test_rules_are_staged_then_entered(shell: Shell, tmp_path: Path) -> None:
     assert "default-image" in shell("retention", "rules", "list").out
     staged = shell("retention", "rules", "stage", str(rules), "--reason", "a law")
     assert "added long: 700 days" in staged.out
-    assert "makes 0 files due, 0 of them held; of 1 files" in staged.out
+    assert "makes 0 files due, 0 of them held; of 1 file, 0 are kept" in staged.out
     (shown,) = shell("retention", "rules", "stage", str(rules), "--json").lines
     change_id = shown["change_id"]
     refused = shell("retention", "rules", "enter", change_id, code=ExitCode.USAGE)
@@ -47,13 +48,23 @@ def test_retention_is_planned_then_applied(shell: Shell, tmp_path: Path) -> None
     shell("store", str(picture), "--file-id", "a", *old)
     (plan,) = shell("retention", "plan", "--json").lines
     assert (plan["files"], plan["lines"][0]["rule"]) == (1, "default-image")
-    assert "default-image" in shell("retention", "plan").out
+    shown = shell("retention", "plan")
+    assert ("default-image" in shown.out, "retention apply " in shown.err) == (True, True)
     shell("retention", "apply", plan["plan_id"], code=ExitCode.USAGE)
     assert "default-image" in shell("retention", "apply", plan["plan_id"], "--dry-run").out
     (counted,) = shell("cleanup", "--dry-run", "--json").lines
     assert (counted["dry_run"], counted["local_files_deleted"]) == (True, 1)
     done = shell("retention", "apply", plan["plan_id"], "--yes")
-    assert done.out.startswith("deleted 1 files and 0 violations")
+    assert done.out.startswith("deleted 1 file and 0 violations")
+    nothing = shell("retention", "plan")
+    (names,) = re.findall(r"the plan ([0-9a-f-]{36}) deletes nothing", nothing.err)
+    assert shell("retention", "apply", names, "--dry-run").out.startswith("RULE")
     assert "it was deleted at" in shell("retention", "explain", "a").out
+    would = shell("cleanup", "--dry-run").out
+    told = shell("cleanup", "--yes").out
+    assert would.startswith("would delete 0 files and 0 violations; 0 B freed")
+    assert told.startswith("deleted 0 files and 0 violations; 0 B freed")
+    for text in (would, told):
+        assert not re.search(r"True|False|None|[{}\[\]]", text)
     (cleaned,) = shell("cleanup", "--yes", "--json").lines
     assert (cleaned["dry_run"], cleaned["local_files_deleted"]) == (False, 0)

@@ -122,7 +122,7 @@ def test_without_keys_only_this_machine_is_served(program: Program) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_without_keys_it_does_not_start_where_others_can_connect(shell: Shell, host: str) -> None:
-    result = shell("serve", "--port", "0", "--host", host, code=7)
+    result = shell("serve", "--port", "0", "--host", host, code=2)
 
     assert "lets other machines connect" in result.err
     for remedy in ("keys new", "127.0.0.1", "--uds", "open_access"):
@@ -169,7 +169,7 @@ def test_a_socket_is_for_a_proxy_of_this_machine(program: Program, tmp_path: Pat
         page = ("-H", "Origin: https://evil.example")
         of_a_page = by_socket(file, "/storage/stats", *forwarded, *page)
         of_another_name = by_socket(file, "/storage/stats", "-H", "Host: evil.example")
-        second = public("serve", "--uds", file, code=7)
+        second = public("serve", "--uds", file, code=2)
         interrupt(process)
 
     assert "needs no API key" in told
@@ -186,10 +186,10 @@ def test_what_is_no_socket_is_kept(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "evidence.txt"
     file.write_text("kept")
 
-    assert "can't listen" in shell("serve", "--uds", file, code=7).err
+    assert "can't listen" in shell("serve", "--uds", file, code=2).err
     assert file.read_text() == "kept"
-    assert "together" in shell("serve", "--uds", file, "--port", "9", code=7).err
-    assert "can't listen" in shell("serve", "--uds", tmp_path / ("a" * 200), code=7).err
+    assert "together" in shell("serve", "--uds", file, "--port", "9", code=2).err
+    assert "can't listen" in shell("serve", "--uds", tmp_path / ("a" * 200), code=2).err
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_a_wrong_certificate_is_told(
         (("--tls-cert", cert, "--tls-key", other), "can't be loaded"),
         (("--tls-cert", rubbish, "--tls-key", key), "can't be loaded"),
     ):
-        assert words in shell("serve", "--port", "0", *given, code=7).err
+        assert words in shell("serve", "--port", "0", *given, code=2).err
 
 
 @pytest.mark.parametrize("given", ["http://localhost:8001", "https://evidence.example/store"])
@@ -300,7 +300,7 @@ def test_a_stalled_upload_does_not_hold_the_end_up_for_long(
 @pytest.mark.parametrize("command", [("serve",), ("demo",)])
 def test_a_port_in_use_is_told_at_once(shell: Shell, command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = shell(*command, "--port", str(taken.getsockname()[1]), code=7)
+        result = shell(*command, "--port", str(taken.getsockname()[1]), code=2)
 
     assert "in use" in result.err
     assert result.out == ""
@@ -344,8 +344,8 @@ def test_a_port_that_is_taken_while_the_application_starts_is_told(tmp_path: Pat
 
 
 def test_a_host_that_is_none_is_told(shell: Shell) -> None:
-    assert "can't listen" in shell("serve", "--host", "203.0.113.1", code=7).err
-    assert "a port is a number from 0 to 65535" in shell("serve", "--port", "70000", code=7).err
+    assert "can't listen" in shell("serve", "--host", "203.0.113.1", code=2).err
+    assert "a port is a number from 0 to 65535" in shell("serve", "--port", "70000", code=2).err
 
 
 def test_the_demo_runs_twice_in_a_folder_of_its_own(program: Program, tmp_path: Path) -> None:

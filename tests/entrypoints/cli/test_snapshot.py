@@ -15,14 +15,14 @@ def test_a_snapshot_is_made_verified_drilled_restored_and_deleted(
     shell("snapshot", "create", "daily", code=ExitCode.NOT_FOUND)
     shell("store", picture, "--file-id", "a")
     made = shell("snapshot", "create", "daily")
-    assert "written: 1 objects" in made.out
+    assert "written: 1 object," in made.out
     assert "sealed/daily" in made.out
     assert "set snapshot_location" in made.err
     shell("snapshot", "create", "daily", code=ExitCode.REFUSED)
     assert "daily" in shell("snapshot", "list").out
     assert shell("snapshot", "list", "--json").value["snapshots"][0]["files"] == 1
     assert "0 corrupt, 0 missing" in shell("snapshot", "verify", "daily").out
-    assert "passed: 1 of 1 files" in shell("snapshot", "drill", "daily", "--seed", "3").out
+    assert "passed: 1 of 1 file " in shell("snapshot", "drill", "daily", "--seed", "3").out
     other = tmp_path / "other.toml"
     other.write_text(f'local_base_path = "{tmp_path / "other"}"\nlocal_reserve_gb = 0\n')
     planned = shell("snapshot", "restore", "daily", "--to", other, "--dry-run", "--json").value
@@ -35,7 +35,7 @@ def test_a_snapshot_is_made_verified_drilled_restored_and_deleted(
     shell("get", "a", "--output", tmp_path / "b.jpg", "--config", other)
     assert (tmp_path / "b.jpg").read_bytes() == shipped_jpeg()
     assert "daily" in shell("snapshot", "delete", "daily", "--dry-run").out
-    assert "1 objects" in shell("snapshot", "delete", "daily", "--yes").out
+    assert "; 1 object," in shell("snapshot", "delete", "daily", "--yes").out
     shell("snapshot", "delete", "daily", "--yes", code=ExitCode.NOT_FOUND)
     shell("archive", "30", code=ExitCode.REFUSED)
 

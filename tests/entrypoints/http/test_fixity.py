@@ -39,7 +39,7 @@ async def test_coverage_and_history(client: httpx.AsyncClient, container: Contai
     await verified(container)
     body = (await client.get("/fixity")).json()
     assert body["coverage"]["percentage"] == 100.0
-    assert body["coverage"]["summary"] == "100.0 % within 30 days, oldest 0.0"
+    assert body["coverage"]["summary"] == "100.0 % within 30 days, the oldest 0.0 days ago"
     (store,) = body["coverage"]["stores"]
     assert (store["replicas"], store["overdue"]) == (1, 0)
     (day,) = body["history"]

@@ -259,6 +259,23 @@ BAD_BODIES: dict[str, tuple[str | None, bytes, int, str, str]] = {
 }
 
 
+@pytest.mark.parametrize("path", ["/violations", "/validate"])
+async def test_what_takes_a_form_or_json_names_both(client: httpx.AsyncClient, path: str) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/xml", ""):
+        response = await client.post(path, content=b"x=1", headers={"Content-Type": kind})
+        document = problem(response, 415, "unsupported-body")
+        assert "multipart/form-data or application/json" in document["detail"]
+    only_form = await client.post("/files/upload/image", json={})
+    assert "json" not in problem(only_form, 415, "unsupported-body")["remedy"]
+
+
+async def test_what_takes_json_alone_names_it(client: httpx.AsyncClient) -> None:
+    for path in ("/files/upload/metadata", "/holds"):
+        response = await client.post(path, content=b"x=1", headers={"Content-Type": "text/plain"})
+        detail = problem(response, 415, "unsupported-body")["detail"]
+        assert "is 'text/plain', but must be application/json" in detail
+
+
 async def test_a_bad_body_is_refused_and_leaves_nothing(
     client: httpx.AsyncClient, subtests: pytest.Subtests
 ) -> None:

@@ -58,7 +58,7 @@ async def test_violations_are_counted_then_brought_by_a_job(
     assert (counted.json()["migrated_records"], counted.json()["migrated_files"]) == (1, 2)
     shown: list[Progress] = []
     for message in (
-        "1 violations, 2 files brought; equal by all bytes; sealed",
+        "1 violation, 2 files brought; equal by all bytes; sealed",
         "0 violations, 0 files brought; equal by all bytes; sealed",
     ):
         answer = await client.post("/migrations", json={**asked, "seal": True})
