@@ -4,14 +4,14 @@ Files that are not available are found only by a query that names their state; v
 not available are not found. A look-up of either by its id tells when and why it was deleted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, frozen
 
 from traffic_storage.domain.deletion import Deleted, Deletion
 from traffic_storage.domain.errors import NotFound
 from traffic_storage.domain.files import FileState, StoredFile
-from traffic_storage.domain.identifiers import FileId, known_file_id
+from traffic_storage.domain.identifiers import FileId, ViolationId, known_file_id
 from traffic_storage.domain.identifiers import violation_id as checked_violation_id
 from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.violation import StoredViolation, ViolationState
@@ -139,6 +139,32 @@ class Find:
             Page(others, page.next),
             is_first=after is None,
         )
+
+    async def deleted_files(self, violation_id: ViolationId) -> Sequence[Deleted]:
+        """Return for each deleted file with this violation id when and why it was deleted.
+
+        The first received comes first.
+        """
+        gone: list[StoredFile] = []
+        for state in FileState:
+            if state is FileState.AVAILABLE:
+                continue
+            after: Cursor | None = None
+            while True:
+                query = FilesQuery(
+                    violation_id=violation_id, state=state, limit=MAX_LIMIT, after=after
+                )
+                page = await self._catalogue.files(query)
+                gone += page.items
+                after = page.next
+                if after is None:
+                    break
+        gone.sort(key=lambda file: (file.created_at, file.file_id))
+        why = await self._deletions.deletions([file.file_id for file in gone]) if gone else {}
+        return [
+            Deleted("file", file.file_id, file.state, why.get(file.file_id), file.device_id)
+            for file in gone
+        ]
 
     async def _deletion(self, file_id: FileId) -> Deletion | None:
         return (await self._deletions.deletions([file_id])).get(file_id)

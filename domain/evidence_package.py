@@ -58,8 +58,8 @@ class Completeness:
     Attributes:
         chosen: the profiles; None: no completeness was checked.
         found: the result for each violation, by its id.
-        deleted: the images and videos of violations that were deleted, by the violation's id: they
-            are missing whatever the profiles demand.
+        deleted: the files of violations that were deleted, by the violation's id: they are missing
+            whatever the profiles demand.
     """
 
     chosen: ChosenProfiles | None = None

@@ -32,7 +32,7 @@ class PackageView(TypedDict):
     `files` are those that the manifest lists, as `verify.py` counts them: not the manifest itself and
     the list of digests (`SHA256SUMS`).
 
-    `complete` is whether the violations have all that their profiles demand and no image or video of
+    `complete` is whether the violations have all that their profiles demand and no file of
     theirs was deleted; None if none was, and no completeness was checked. `missing` names each missing
     item, as `V001.camera_info.speed_kmh: is not given`.
     """

@@ -3,7 +3,7 @@
 Every file is handed out as evidence (`ProduceEvidence`): a copy in a durable store is verified, the
 production is recorded, and each part is verified again while it is read. The digests of the manifest
 are those of the catalogue, and no byte that contradicts them is handed out; so the SHA-256 of the
-manifest is known before the first byte. An image or video that was deleted is missing. If completeness profiles are chosen, a violation that lacks
+manifest is known before the first byte. A file that was deleted is missing. If completeness profiles are chosen, a violation that lacks
 what its profile demands is refused, or what it lacks is said in the manifest and on the page. The media are stored without compression, byte for byte,
 and nothing larger than a chunk is in memory.
 """
@@ -78,7 +78,8 @@ class MakePackage:
     ) -> "OpenPackage":
         """Look up the violations and their available files, and make the manifest.
 
-        An image or video of a violation that was deleted is missing, with or without a profile.
+        A file of a violation that was deleted is missing, with or without a profile: its image, its
+        video, and every other that names it.
 
         `profile` names the completeness profiles that they must meet, as in `Profiles.named`; None
         means the setting `evidence_profile`. Without a profile, no completeness is checked, and the
@@ -87,8 +88,8 @@ class MakePackage:
         Raises:
             InvalidInput: an id is malformed, or there are none or more than 1,000 of them, or no
                 profile has this name.
-            IncompleteEvidence: a violation lacks what its profile demands, or its image or video
-                was deleted.
+            IncompleteEvidence: a violation lacks what its profile demands, or a file of it was
+                deleted.
             NotFound: one of them is unknown, or of a device that the principal may not access.
             Deleted: one of them was deleted.
             CatalogueUnavailable: the database can't be reached.
@@ -96,7 +97,7 @@ class MakePackage:
         ids, chosen = chosen_ids(violation_ids), self._profiles.named(profile)
         found = [await self._violation(one, principal) for one in ids]
         deleted: dict[str, Sequence[Finding]] = {
-            each.violation_id: await self._deleted(each, files) for each, files in found
+            each.violation_id: await self._deleted(each, files, principal) for each, files in found
         }
         completeness = completeness_of(found, chosen, deleted)
         if not allow_incomplete:
@@ -145,9 +146,12 @@ class MakePackage:
                 return found.violation, visible
 
     async def _deleted(
-        self, violation: StoredViolation, files: Sequence[StoredFile]
+        self, violation: StoredViolation, files: Sequence[StoredFile], principal: Principal
     ) -> Sequence[Finding]:
-        """Return which of the image and the video of a violation was deleted, when and why."""
+        """Return which files of a violation were deleted, when and why: its own, then others that name it.
+
+        Others that the principal may not see are left out, as they are from the package.
+        """
         found = {file.file_id for file in files}
         own = {FileKind.IMAGE: violation.image_file_id, FileKind.VIDEO: violation.video_file_id}
         findings = []
@@ -157,9 +161,18 @@ class MakePackage:
             try:
                 await self._find.file(file_id)
             except NotFound as gone:
-                remedy = f"{gone.remedy}; allow_incomplete packs the others"
-                findings.append(error("deleted_file", f"files.{kind}", gone.message, remedy))
-        return findings
+                findings.append(_missing(kind, gone))
+        others = await self._find.deleted_files(violation.violation_id)
+        return findings + [
+            _missing(other.identifier, other)
+            for other in others
+            if other.identifier not in own.values() and principal.may_access(other.device_id)
+        ]
+
+
+def _missing(name: str, gone: NotFound) -> Finding:
+    remedy = f"{gone.remedy}; allow_incomplete packs the others"
+    return error("deleted_file", f"files.{name}", gone.message, remedy)
 
 
 @frozen

@@ -101,7 +101,7 @@ class ExportPackage:
         """Return violations with all their files as a ZIP file that can be verified anywhere.
 
         Each file is verified in a durable store and recorded as handed out. A violation that lacks
-        what its completeness profile demands, or whose image or video was deleted, is refused. The header
+        what its completeness profile demands, or of which a file was deleted, is refused. The header
         Manifest-SHA256 has the SHA-256 of the manifest in the package: hand it over on another way.
 
         With `Prefer: respond-async` a job makes the package, and the answer is the job; its Location

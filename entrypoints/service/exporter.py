@@ -128,7 +128,7 @@ class DataExporter:
                 page say what is missing.
 
         Raises:
-            IncompleteEvidence: a violation does not meet its profile, or its image or video was
+            IncompleteEvidence: a violation does not meet its profile, or a file of it was
                 deleted; each missing item is named.
             NotFound: there is no such violation.
             Deleted: a violation was deleted.

@@ -308,7 +308,11 @@ async def test_a_violation_that_does_not_meet_its_profile_is_refused(tmp_path: P
 
 @pytest.mark.parametrize(
     ("role", "state"),
-    [("image", "tombstoned"), ("video", "tombstoned"), ("image", "purging"), ("image", "purged")],
+    [
+        *((role, "tombstoned") for role in ("image", "video", "note")),
+        *((role, "purging") for role in ("image", "note")),
+        *((role, "purged") for role in ("image", "note")),
+    ],
 )
 @pytest.mark.parametrize("profile", [None, "own-speed"])
 async def test_deleted_media_are_missing_with_time_and_reason(
@@ -320,7 +324,8 @@ async def test_deleted_media_are_missing_with_time_and_reason(
     rig = Rig(profiles_file=profiles, deletion_grace_days=grace)
     async with rig.running() as service:
         await fill(service)
-        file_id = FileId(f"V:1~{role}")
+        # The note is none of its own files, but names the violation.
+        file_id = FileId(role if role == "note" else f"V:1~{role}")
         at = rig.clock.now()
         delete = service.container.delete_files()
         if state == "purging":
@@ -351,6 +356,19 @@ async def test_deleted_media_are_missing_with_time_and_reason(
     assert html.escape(said) in page
     assert "This package is incomplete" in page
     assert ("No completeness was checked" in page) == (profile is None)
+
+
+async def test_a_deleted_file_of_another_device_is_named_to_those_who_may_see_it() -> None:
+    async with Rig().running() as service:
+        await fill(service)
+        labels = {"violation_id": "V:1", "device_id": "other-1"}
+        await service.json({"a": 2}, "elsewhere", metadata=labels)
+        await service.container.delete_files().file("elsewhere", "why", "clerk", override=True)
+        with pytest.raises(IncompleteEvidence) as refused:
+            await packed(service, "V:1")
+        assert [one.field for one in refused.value.problems] == ["V:1.files.elsewhere"]
+        camera = Principal("camera", devices=(violation_record("V:1").device_id,))
+        assert (await packed(service, "V:1", by=camera))[0]
 
 
 async def test_an_incomplete_package_says_what_is_missing() -> None:

@@ -114,6 +114,13 @@ async def database_was_loaded(place: Place) -> None:
         await service.store_metadata(data={"vehicles": 8}, file_id="N")
 
 
+async def much_is_due(place: Place) -> None:
+    async with place.service(max_deletion_files=0, max_deletion_share=0) as service:
+        old = {"timestamp": "2001-01-01T00:00:00Z"}
+        await service.store_metadata({"vehicles": 7}, "M", metadata=old, historic=True)
+        await service.apply_retention_policies()
+
+
 CASES: dict[str, Case] = {
     "too little disk space": disk_is_full,
     "the database can't be reached": database_is_away,
@@ -125,6 +132,7 @@ CASES: dict[str, Case] = {
     "settings are missing": settings_are_missing,
     "all copies of a file are bad": all_copies_are_bad,
     "the folder is another one than before": folder_is_another,
+    "retention would delete very much": much_is_due,
     "the database was loaded from a snapshot": database_was_loaded,
 }
 
