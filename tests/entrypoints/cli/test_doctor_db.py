@@ -516,7 +516,7 @@ def test_deep_tells_open_incidents_and_rules_that_differ_from_the_settings(
     monkeypatch.setenv("TRAFFIC_STORAGE_IMAGE_RETENTION_DAYS", "91")
     found = findings(shell, "--deep", code=3)
     assert found["incidents"]["status"] == "problem"
-    assert "1 are open" in found["incidents"]["detail"]
+    assert "1 is open" in found["incidents"]["detail"]
     assert found["retention rules"]["status"] == "note"
     assert "differs from the settings" in found["retention rules"]["detail"]
 
