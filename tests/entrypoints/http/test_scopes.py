@@ -133,6 +133,28 @@ class TestDevices:
             assert "gate" not in response.text
             problem(response, 409, "conflict")
 
+    async def test_a_key_takes_no_id_of_another_device(self, settings: StorageConfig) -> None:
+        async with serving(settings, CAMERA, USUAL) as (_, client):
+            theirs = {**RECORD, "device_id": "gate"}
+            stored = await client.post(
+                "/violations", data=theirs, files={"image_file": IMAGE}, headers=with_key("usual")
+            )
+            assert stored.status_code == 201
+            name = RECORD["violation_id"]
+            mine = {**RECORD, "device_id": "cam_07"}
+            answer = await client.post(
+                "/violations", data=mine, files={"image_file": IMAGE}, headers=with_key("camera")
+            )
+            problem(answer, 409, "conflict")
+            assert "gate" not in answer.text
+            for role in ("image", "video", "metadata"):
+                answer = await upload(
+                    client, "camera", file_id=f"{name}~{role}", device_id="cam_07"
+                )
+                problem(answer, 422, "invalid-input")
+            seen = await client.get(f"/violations/{name}", headers=with_key("usual"))
+            assert seen.json()["violation"]["device_id"] == "gate"
+
     async def test_a_key_finds_only_violations_of_its_devices(
         self, settings: StorageConfig
     ) -> None:
