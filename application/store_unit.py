@@ -184,6 +184,25 @@ class StoreUnit:
             remedy="try again later",
         )
 
+    async def rehearse(self, unit: DraftUnit) -> bool:
+        """Return whether a call would store something of `unit` now; False if all is stored already.
+
+        Nothing is written. The space that it would take counts as used for whatever this process
+        stores or rehearses afterwards.
+
+        Raises: as a call, apart from what only writing shows.
+        """
+        try:
+            await self._sealing.check()
+        except Sealed:
+            if await self._stored_already(unit):
+                return False
+            raise
+        if await self._stored_already(unit):
+            return False
+        await self.place(unit, {})
+        return True
+
     async def _try(self, unit: DraftUnit, excluded: Excluded) -> StoredUnit:
         try:
             placed_files = await self.place(unit, excluded)

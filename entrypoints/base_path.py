@@ -33,7 +33,7 @@ def check_base_path(settings: StorageConfig, *, make: bool, to_write: bool = Tru
     try:
         if make:
             make_folder(base)
-        found = base if make else _nearest(base)
+        found = base if make else nearest_existing(base)
         if not found.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if to_write and found != base and not os.access(found, os.W_OK | os.X_OK):
@@ -48,7 +48,7 @@ def check_base_path(settings: StorageConfig, *, make: bool, to_write: bool = Tru
         ) from error
 
 
-def _nearest(base: Path) -> Path:
+def nearest_existing(base: Path) -> Path:
     """Return the path, or if it does not exist the nearest one above it that does."""
     return next(path for path in (base, *base.parents) if _exists(path))
 

@@ -58,8 +58,8 @@ async def store(
         Store videos that are cut or damaged behind their first frame as they are; the damage is
         recorded with the file.
     dry_run:
-        Only print what would be stored. The contents of the files are checked as for storing; whether
-        an id has another content, and whether there is space, is not.
+        Only print what would be stored, and refuse what would be refused: contents, ids that have
+        other content, too little space, a sealed or read-only service. Nothing is made or stored.
     json:
         Print one JSON object for each file.
     """

@@ -27,6 +27,8 @@ from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.ports.errors import CatalogueUnavailable
 
 if TYPE_CHECKING:
+    from traffic_storage.application.drafts import Draft
+    from traffic_storage.entrypoints.cli.bulk_store.rehearsal import Rehearse
     from traffic_storage.entrypoints.container import Container
 
 
@@ -85,47 +87,54 @@ async def _note_unknown_violation(container: "Container", violation: ViolationId
 
 
 async def preview(paths: Sequence[Path], request: StoreRequest, session: Session) -> ExitCode:
-    """Print what would be stored, and refuse what storing would refuse for its content.
+    """Print what would be stored, and refuse what storing would refuse.
 
-    Opens no store and no catalogue; files are spooled into a temporary folder.
+    The store and the catalogue are asked if there are any, and not made; files are spooled into a
+    temporary folder.
     """
     from traffic_storage.entrypoints.base_path import check_base_path
+    from traffic_storage.entrypoints.cli.bulk_store.rehearsal import rehearsing
 
     files, failures = _files(paths, request), []
     settings = session.settings()
     check_base_path(settings, make=False)
     with TemporaryDirectory(prefix="traffic-storage-") as spool:
-        settings = evolve(settings, local_base_path=Path(spool))
-        batch = _Batch(session.container(settings), settings, request)
+        elsewhere = evolve(settings, local_base_path=Path(spool))
+        batch = _Batch(session.container(elsewhere), elsewhere, request)
         try:
-            for path in files:
-                candidate = await _prepared(examine(path, request.kind), batch)
-                _say_candidate(candidate, json=request.json)
-                if candidate.error is not None:
-                    failures.append(Outcome(candidate, error=candidate.error))
+            async with rehearsing(session, settings) as rehearse:
+                for path in files:
+                    candidate = await _rehearsed(examine(path, request.kind), batch, rehearse)
+                    _say_candidate(candidate, json=request.json)
+                    if candidate.error is not None:
+                        failures.append(Outcome(candidate, error=candidate.error))
         finally:
             await batch.container.runtime().aclose()
     return _conclude(len(files), failures, "ready to be stored")
 
 
-async def _prepared(candidate: Candidate, batch: _Batch) -> Candidate:
-    """Return the file with the reason if its content can't be stored."""
+async def _rehearsed(candidate: Candidate, batch: _Batch, rehearse: "Rehearse") -> Candidate:
+    """Return the file with the reason if it can't be stored, or with whether it is stored already."""
     if candidate.error is not None:
         return candidate
-    prepare, attributes = batch.container.prepare(), _attributes(candidate, batch)
     try:
         async with AsyncExitStack() as bodies:
-            match candidate.kind:
-                case FileKind.METADATA:
-                    text = parse_json_object(await _text(candidate, batch), "file")
-                    await prepare.json(text, attributes)
-                case FileKind.VIDEO:
-                    await prepare.video(_upload(candidate, batch), attributes, bodies)
-                case _:
-                    await prepare.image(_upload(candidate, batch), attributes, bodies)
+            draft = await _prepared(candidate, batch, bodies)
+            return evolve(candidate, is_stored=not await rehearse(draft))
     except TrafficStorageError as error:
         return evolve(candidate, error=error)
-    return candidate
+
+
+async def _prepared(candidate: Candidate, batch: _Batch, bodies: AsyncExitStack) -> "Draft":
+    prepare, attributes = batch.container.prepare(), _attributes(candidate, batch)
+    match candidate.kind:
+        case FileKind.METADATA:
+            text = parse_json_object(await _text(candidate, batch), "file")
+            return await prepare.json(text, attributes)
+        case FileKind.VIDEO:
+            return await prepare.video(_upload(candidate, batch), attributes, bodies)
+        case _:
+            return await prepare.image(_upload(candidate, batch), attributes, bodies)
 
 
 def attributes_of(
@@ -251,13 +260,14 @@ def _say_candidate(candidate: Candidate, *, json: bool) -> None:
                 "kind": candidate.kind,
                 "content_type": candidate.content_type,
                 "size_bytes": candidate.size_bytes,
+                "already_stored": candidate.is_stored,
                 "error": None if candidate.error is None else _reason(candidate.error),
             }
         )
     elif candidate.error is None:
-        say(
-            f"would store {printable(candidate.path)}: {candidate.kind}, {in_bytes(candidate.size_bytes)}"
-        )
+        does = "already stored:" if candidate.is_stored else "would store"
+        size = in_bytes(candidate.size_bytes)
+        say(f"{does} {printable(candidate.path)}: {candidate.kind}, {size}")
 
 
 def _say_outcome(outcome: Outcome, *, json: bool) -> None:

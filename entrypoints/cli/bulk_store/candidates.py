@@ -19,13 +19,17 @@ from traffic_storage.domain.media import (
 
 @frozen
 class Candidate:
-    """A file to store, with its detected kind; `error` is the reason if it can't be stored."""
+    """A file to store, with its detected kind; `error` is the reason if it can't be stored.
+
+    `is_stored` is whether a rehearsal found it stored already.
+    """
 
     path: Path
     size_bytes: int = 0
     kind: FileKind | None = None
     content_type: str | None = None
     error: TrafficStorageError | None = None
+    is_stored: bool = False
 
 
 def files_in(paths: Sequence[Path]) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.entrypoints.cli.command import PROGRAM, Program, Shell, interrupt
 from tests.support.media import video
+from tests.support.privileged import remount, small_memory_disk
 from traffic_storage import ConfigurationError, StorageConfig
 from traffic_storage.entrypoints import base_path
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
@@ -457,3 +458,107 @@ def test_it_can_be_interrupted_and_run_again(
     assert len(again.lines) == 400
     assert any(not line["created"] for line in again.lines)
     assert shell("stats", "--json").value["local_storage"]["files"] == 400
+
+
+class TestRehearsalOfARefusal:
+    """`store --dry-run` tells what `store` then tells, and stores nothing."""
+
+    @pytest.fixture
+    def photo(self, tmp_path: Path) -> Path:
+        (tmp_path / "a.jpg").write_bytes(jpeg(1))
+        (tmp_path / "b.jpg").write_bytes(jpeg(2))
+        return tmp_path / "a.jpg"
+
+    @staticmethod
+    def refused(shell: Shell, *arguments: str | Path, code: int) -> str:
+        """Why both refuse; the last line, which counts files, has other words."""
+        rehearsed = shell("store", *arguments, "--dry-run", code=code).err
+        stored = shell("store", *arguments, code=code).err
+        assert rehearsed.splitlines()[:-1] == stored.splitlines()[:-1]
+        return rehearsed
+
+    @pytest.mark.parametrize("label", ["device_id", "violation_id", "captured_at", "metadata"])
+    def test_of_an_id_with_other_labels(self, shell: Shell, photo: Path, label: str) -> None:
+        first, other = {
+            "captured_at": ("2026-01-02", "2026-01-03"),
+            "metadata": ('{"lane": 1}', '{"lane": 2}'),
+        }.get(label, ("A", "B"))
+        option = f"--{label.replace('_', '-')}"
+        shell("store", photo, "--file-id", "X", option, first)
+        given = (photo, "--file-id", "X", option)
+        assert label in self.refused(shell, *given, other, code=6)
+        assert "already stored" in shell("store", *given, first, "--dry-run").out
+
+    def test_of_an_id_with_other_content(self, shell: Shell, photo: Path) -> None:
+        shell("store", photo, "--file-id", "X")
+        said = self.refused(shell, photo.with_name("b.jpg"), "--file-id", "X", code=6)
+        assert "other content" in said
+        (line,) = shell("store", photo, "--file-id", "X", "--dry-run", "--json").lines
+        assert (line["already_stored"], line["error"]) == (True, None)
+        assert "would store" in shell("store", photo.with_name("b.jpg"), "--dry-run").out
+        assert len(shell("files", "--json").lines) == 1
+
+    def test_of_a_deleted_file(self, shell: Shell, photo: Path) -> None:
+        shell("store", photo, "--file-id", "X")
+        shell("delete", "X", "a test", "--override", "--yes")
+        assert "tombstoned" in self.refused(shell, photo, "--file-id", "X", code=6)
+
+    def test_of_a_sealed_service(self, shell: Shell, photo: Path) -> None:
+        shell("store", photo)
+        shell("seal", "place", "it has moved")
+        assert "it has moved" in self.refused(shell, photo.with_name("b.jpg"), code=6)
+        assert "already stored" in shell("store", photo, "--dry-run").out
+
+    @pytest.mark.parametrize("is_new", [True, False])
+    def test_of_files_that_have_too_little_space_together(
+        self, shell: Shell, photo: Path, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+    ) -> None:
+        if not is_new:
+            shell("store", photo.with_name("b.jpg"), "--file-id", "before")
+        pictures = [photo.with_name(f"{number}.jpg") for number in range(5)]
+        for number, picture in enumerate(pictures):
+            picture.write_bytes(jpeg(number) + bytes(300_000))
+        monkeypatch.setenv("TRAFFIC_STORAGE_MAX_LOCAL_SIZE_GB", "0.001")
+        monkeypatch.setenv("TRAFFIC_STORAGE_EVIDENCE_RESERVE_SHARE", "0")
+        rehearsed = shell("store", *pictures, "--parallel", "1", "--dry-run", code=1)
+        assert shell.base.exists() is not is_new
+        stored = shell("store", *pictures, "--parallel", "1", code=1)
+        assert "its limit of 1000000 bytes" in stored.err
+        # How many bytes are used differs by what else the catalogue counts.
+        named = [
+            [line.split(": ")[:2] for line in one.err.splitlines()] for one in (rehearsed, stored)
+        ]
+        assert named[0][:-1] == named[1][:-1]
+        assert "3 of 5 files" in rehearsed.err
+
+    def test_of_a_disk_that_is_too_small(
+        self, shell: Shell, photo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TRAFFIC_STORAGE_LOCAL_RESERVE_GB", "1000000")
+        for options in (["--dry-run"], []):
+            assert "must stay free" in shell("store", photo, *options, code=1).err
+
+    def test_the_same_content_twice_is_one_file(self, shell: Shell, photo: Path) -> None:
+        photo.with_name("copy.jpg").write_bytes(photo.read_bytes())
+        both = (photo, photo.with_name("copy.jpg"))
+        for _ in range(2):
+            lines = shell("store", *both, "--dry-run", "--json").lines
+            assert [line["already_stored"] for line in lines] == [False, True]
+            shell("store", photo.with_name("b.jpg"))
+
+    @pytest.mark.privileged
+    def test_of_a_disk_that_is_read_only(
+        self, shell: Shell, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TRAFFIC_STORAGE_LOCAL_RESERVE_GB", "0")
+        with small_memory_disk(tmp_path / "disk", "size=12m") as disk:
+            place = ("--base-path", disk / "base")
+            assert "would store" in shell("store", photo, *place, "--dry-run").out
+            assert not (disk / "base").exists()
+            shell("store", photo, *place)
+            remount(disk, "ro")
+            shell("store", photo.with_name("b.jpg"), *place, code=5)
+            said = shell("store", photo.with_name("b.jpg"), *place, "--dry-run", code=5).err
+            assert "read but not written" in said
+            new = ("--base-path", disk / "new")
+            self.refused(shell, photo, *new, code=7)
