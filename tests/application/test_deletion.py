@@ -240,7 +240,7 @@ async def test_rules_entered_in_the_grace_delay_a_purge(
     assert rig.files[FileId("F")].state is FileState.TOMBSTONED
     run = Run(uuid4(), uuid4(), PURGE, {}, 1, 1)
     outcome = await service.container.purge().run(run, lambda _: None)
-    assert outcome.end == Done(Progress(message="the rules keep 1 deleted files longer"))
+    assert outcome.end == Done(Progress(message="the rules keep 1 deleted file longer"))
     await entered(service)
     assert (await purge(service)).purged == 1
 
@@ -447,7 +447,7 @@ async def test_a_purge_that_waits_for_a_store_is_told_and_ends_when_it_is_back()
         (copy,) = rig.files[FileId("F")].replicas
         told = await told_of_purges(service)
         assert told is not None
-        assert "1 deleted files are not erased" in told
+        assert "1 deleted file is not erased" in told
         assert copy.store_id in told
         rig.cloud.come_back()
         await service.sweep()

@@ -617,7 +617,7 @@ async def test_a_job_brings_and_tells_what_it_brought(move: Move) -> None:
     assert isinstance(outcome.end, Done)
     assert outcome.end.progress is not None
     assert outcome.end.progress.message == (
-        "3 violations, 7 files brought; 1 failed, as the log tells; 1 differences by all bytes"
+        "3 violations, 7 files brought; 1 failed, as the log tells; 1 difference by all bytes"
     )
     await move.old.container.delete_files().file("V1~image", "lost", "clerk", override=True)
     outcome = await jobs(move).run(run_of(asked), move.progress.append)

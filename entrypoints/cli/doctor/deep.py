@@ -78,7 +78,7 @@ async def _purges(container: "Container") -> Finding:
     )
     return problem(
         "purges",
-        f"{count} not erased, the first since {waiting.since.isoformat()}; they have copies in {stores}",
+        f"{count} not erased, the first since {waiting.since.isoformat()}; copies are in {stores}",
         "connect these stores, or start a worker on the host that has them; the purge then ends",
     )
 
