@@ -184,6 +184,7 @@ class Load:
         self._store_many = store_many
         self._batch = _Batch()
         self._count = 0
+        self._outcomes: list[ItemOutcome] = []
         self._storing: asyncio.Task[Sequence[ItemOutcome]] | None = None
 
     async def add(self, item: Item) -> Sequence[ItemOutcome]:
@@ -217,48 +218,54 @@ class Load:
 
     async def _taken(self) -> Sequence[ItemOutcome]:
         if self._batch.weight >= BATCH_WEIGHT:
-            return await self._next_batch()
-        if not self._count % _ITEMS_A_TURN:
+            await self._next_batch()
+        elif not self._count % _ITEMS_A_TURN:
             # Meanwhile the batch before is written.
             await asyncio.sleep(0)
-        return ()
+        return self._new()
 
     async def finish(self) -> Sequence[ItemOutcome]:
         """Store what was taken, and return all outcomes that are left. Errors are those of `add`."""
-        return [*await self._next_batch(), *await self._written()]
+        await self._next_batch()
+        await self._written()
+        return self._new()
 
-    async def aclose(self) -> None:
-        """Wait until what is being written is written, and drop all other items."""
+    async def aclose(self) -> Sequence[ItemOutcome]:
+        """Wait until what is being written is written, and return its outcomes; drop all other items.
+
+        Raises nothing: if the writing failed, there are no outcomes.
+        """
         async with self._batch.bodies:
             self._batch = _Batch()
         storing, self._storing = self._storing, None
         if storing is not None:
             await asyncio.wait([storing])
-            # An error of it that no call has raised is of no interest: a repetition finds the rest.
-            if not storing.cancelled():
-                storing.exception()
+            if not storing.cancelled() and storing.exception() is None:
+                self._outcomes += storing.result()
+        return self._new()
 
-    async def _next_batch(self) -> Sequence[ItemOutcome]:
+    async def _next_batch(self) -> None:
         batch = self._batch
         await together(*(self._prepare(entry) for entry in batch.entries if not entry.prepared))
-        written = await self._written()
-        if not batch.entries:
-            return written
-        self._batch = _Batch()
-        self._storing = asyncio.ensure_future(self._store_many.store(batch))
-        return written
+        await self._written()
+        if batch.entries:
+            self._batch = _Batch()
+            self._storing = asyncio.ensure_future(self._store_many.store(batch))
+
+    def _new(self) -> Sequence[ItemOutcome]:
+        """Return the outcomes that no call has returned yet."""
+        new, self._outcomes = self._outcomes, []
+        return new
 
     async def _prepare(self, entry: _Entry) -> None:
         if entry.item is not None:
             entry.prepared = await self._store_many.prepared(entry.item, self._batch.bodies)
 
-    async def _written(self) -> Sequence[ItemOutcome]:
-        storing = self._storing
-        if storing is None:
-            return ()
-        written = await asyncio.shield(storing)
-        self._storing = None
-        return written
+    async def _written(self) -> None:
+        if self._storing is not None:
+            outcomes = await asyncio.shield(self._storing)
+            self._storing = None
+            self._outcomes += outcomes
 
 
 def _weight(prepared: DraftUnit | TrafficStorageError | None) -> int:

@@ -12,6 +12,9 @@ from traffic_storage.entrypoints.cli.session import AsJson, Flag, Shared
 
 async def store(
     *paths: Path,
+    manifest: Path | None = None,
+    from_line: Annotated[int, Parameter(validator=Number(gte=1), show_default=False)] = 1,
+    time_from_name: str | None = None,
     device_id: str | None = None,
     violation_id: str | None = None,
     captured_at: str | None = None,
@@ -34,10 +37,25 @@ async def store(
     changes nothing. With other labels it is another file, unless file_id names it; then it is
     refused.
 
+    A manifest names files and violations, a row each: CSV whose first line has the names of the
+    columns, or JSON Lines. A file has path, and optionally kind, file_id, device_id, violation_id,
+    captured_at, metadata, sha256, duration_seconds, historic; a violation has the fields of its
+    record, and optionally image and video, which are paths. Paths are relative to the folder of the manifest. Each row is
+    reported with its line: stored, known (stored before) or refused, and why. After Ctrl-C, a kill or
+    an outage, the same command stores the rest.
+
     Parameters
     ----------
     paths:
         Files and folders. In folders, names that begin with a dot are skipped.
+    manifest:
+        Store what this file names, instead of paths; the other options hold for rows that do not say
+        otherwise.
+    from_line:
+        Begin at this line of the manifest, as the report of an interrupted command says.
+    time_from_name:
+        Pattern of file names with the capture time, as 'cam*_%Y%m%d_%H%M%S.jpg'; %f is a fraction, %z
+        an offset, %s seconds since 1970. A time that a row gives takes precedence.
     device_id:
         The id of the device that all files come from.
     violation_id:
@@ -61,12 +79,13 @@ async def store(
         Only print what would be stored, and refuse what would be refused: contents, ids that have
         other content, too little space, a sealed or read-only service. Nothing is made or stored.
     json:
-        Print one JSON object for each file.
+        Print one JSON object for each file; for a manifest, one for each row and the counts at the end.
     """
     from traffic_storage.domain.files import FileKind
     from traffic_storage.entrypoints.cli.bulk_store import (
         StoreRequest,
         attributes_of,
+        pattern_of,
         preview,
         store_all,
     )
@@ -80,7 +99,17 @@ async def store(
         parallel,
         json,
         accept_damaged_video=accept_damaged_video,
+        pattern=pattern_of(time_from_name, attributes),
     )
+    if manifest is not None or from_line != 1:
+        from traffic_storage.entrypoints.cli.bulk_store.load_manifest import (
+            ManifestRequest,
+            preview_manifest,
+            store_manifest,
+        )
+
+        rows = ManifestRequest.of(manifest, paths, from_line, request)
+        return await (preview_manifest if dry_run else store_manifest)(rows, session)
     if dry_run:
         return await preview(paths, request, session)
     return await store_all(paths, request, session)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
+from traffic_storage.application.drafts import DraftUnit
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.amounts import counted, in_bytes
@@ -17,6 +18,7 @@ from traffic_storage.domain.errors import InvalidInput, NotFound, TooLarge, Traf
 from traffic_storage.domain.file_names import file_name_of
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId
+from traffic_storage.domain.name_times import NamePattern
 from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.cli.bulk_store.candidates import Candidate, examine, files_in
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
@@ -50,6 +52,7 @@ class StoreRequest:
     parallel: int | None
     json: bool
     accept_damaged_video: bool = False
+    pattern: NamePattern | None = None
 
 
 @frozen
@@ -120,7 +123,7 @@ async def _rehearsed(candidate: Candidate, batch: _Batch, rehearse: "Rehearse") 
     try:
         async with AsyncExitStack() as bodies:
             draft = await _prepared(candidate, batch, bodies)
-            return evolve(candidate, is_stored=not await rehearse(draft))
+            return evolve(candidate, is_stored=not await rehearse(DraftUnit((draft,))))
     except TrafficStorageError as error:
         return evolve(candidate, error=error)
 
@@ -167,6 +170,21 @@ def attributes_of(
             "captured_at", "contradicts the timestamp in the metadata", "give only one of them"
         )
     return evolve(attributes, captured_at=at)
+
+
+def pattern_of(text: str | None, attributes: FileAttributes) -> NamePattern | None:
+    """Return the pattern of file names that contain the capture time, if one is given.
+
+    Raises:
+        InvalidInput: it is not valid, or the capture time of all files is given too.
+    """
+    if text is None:
+        return None
+    if attributes.captured_at is not None:
+        raise InvalidInput.of(
+            "captured_at", "is given, and so is --time-from-name", "give only one of them"
+        )
+    return NamePattern(text)
 
 
 def _files(paths: Sequence[Path], request: StoreRequest) -> list[Path]:
@@ -226,7 +244,11 @@ async def _store_one(candidate: Candidate, batch: _Batch) -> Stored:
 
 
 def _attributes(candidate: Candidate, batch: _Batch) -> FileAttributes:
-    return evolve(batch.request.attributes, original_name=file_name_of(str(candidate.path)))
+    given = evolve(batch.request.attributes, original_name=file_name_of(str(candidate.path)))
+    pattern = batch.request.pattern
+    if pattern is None:
+        return given
+    return evolve(given, captured_at=pattern.time_in(candidate.path.name))
 
 
 def _upload(candidate: Candidate, batch: _Batch) -> Upload:

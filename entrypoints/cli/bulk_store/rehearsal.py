@@ -8,17 +8,17 @@ from typing import TypeAlias
 from attrs import evolve
 
 from traffic_storage.application.drafts import Draft, DraftUnit
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.errors import Conflict, TrafficStorageError
 from traffic_storage.domain.files import Tier
-from traffic_storage.domain.identifiers import FileId, StoreId
+from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.placement import StoreStatus, place
 from traffic_storage.domain.pressure import evidence_bytes
 from traffic_storage.entrypoints.base_path import nearest_existing
 from traffic_storage.entrypoints.cli.session import Session, is_new, opened
 from traffic_storage.entrypoints.settings import StorageConfig
 
-Rehearse: TypeAlias = Callable[[Draft], Awaitable[bool]]
-"""Returns whether a file would be stored; False if it is stored already.
+Rehearse: TypeAlias = Callable[[DraftUnit], Awaitable[bool]]
+"""Returns whether something of a file or a violation would be stored; False if all is stored already.
 
 It raises the error with which it would be refused. Files that were rehearsed before count as stored.
 """
@@ -42,10 +42,10 @@ async def rehearsing(session: Session, settings: StorageConfig) -> AsyncIterator
         except TrafficStorageError as error:
             refused = error
 
-        async def ask(draft: Draft) -> bool:
+        async def ask(unit: DraftUnit) -> bool:
             if refused is not None:
                 raise refused
-            return await container.store_unit().rehearse(DraftUnit((draft,)))
+            return await container.store_unit().rehearse(unit)
 
         yield _once(ask)
 
@@ -65,17 +65,32 @@ async def _is_there(session: Session, settings: StorageConfig) -> bool:
 
 
 def _once(ask: Rehearse) -> Rehearse:
-    """Return `ask` for files of which each counts as stored once it was asked for."""
-    known: set[FileId] = set()
+    """Return `ask` for units of which each counts as stored once it was asked for."""
+    known: dict[str, str] = {}
 
-    async def once(draft: Draft) -> bool:
-        if draft.file_id in known:
+    async def once(unit: DraftUnit) -> bool:
+        contents = _contents(unit)
+        for name, digest in contents.items():
+            if known.get(name, digest) != digest:
+                raise Conflict("file", name, "it was given before with other content")
+        if contents.keys() <= known.keys():
             return False
-        would_store = await ask(draft)
-        known.add(draft.file_id)
+        would_store = await ask(unit)
+        known.update(contents)
         return would_store
 
     return once
+
+
+def _contents(unit: DraftUnit) -> dict[str, str]:
+    """Return the ids of a unit and what decides whether another one has the same content."""
+    contents: dict[str, str] = {
+        draft.file_id: draft.media.pixel_sha256 or draft.content.sha256 for draft in unit.drafts
+    }
+    if unit.violation is not None:
+        # The metadata file also names the files that came with it, of which some may come later.
+        contents[unit.violation.metadata_file_id] = unit.violation.record_sha256
+    return contents
 
 
 def _of_new_store(settings: StorageConfig) -> Rehearse:
@@ -100,7 +115,7 @@ def _of_new_store(settings: StorageConfig) -> Rehearse:
         now = evolve(now, evidence_bytes=evidence_bytes(now, share))
         return now if is_evidence else now.for_others()
 
-    async def ask(draft: Draft) -> bool:
+    def take(draft: Draft) -> None:
         is_evidence, size = draft.violation_id is not None, draft.body.digests.size_bytes
         placement = place(
             strategy,
@@ -111,6 +126,10 @@ def _of_new_store(settings: StorageConfig) -> Rehearse:
             thresholds=settings.thresholds,
         )
         used[placement.first.store_id] += size
+
+    async def ask(unit: DraftUnit) -> bool:
+        for draft in unit.drafts:
+            take(draft)
         return True
 
     return ask
