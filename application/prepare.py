@@ -118,6 +118,15 @@ class Prepare:
             return image.held(self._limits.pixels)
         return image.held()
 
+    async def received(self, image: Upload, bodies: AsyncExitStack) -> Upload:
+        """Return an image whose bytes were read from its path or iterator; they are on `bodies`.
+
+        Raises: what reading it raises in `image`.
+        """
+        return evolve(
+            image, source=await self._take(image, self._limits.image_bytes, "image", bodies)
+        )
+
     async def image(
         self, image: ArrayImage | Upload, attributes: FileAttributes, bodies: AsyncExitStack
     ) -> Draft:

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import TypeAlias
+from zoneinfo import ZoneInfo
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from traffic_storage.application.drafts import Draft, DraftUnit
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
@@ -15,16 +17,19 @@ from traffic_storage.application.store_unit import StoredUnit
 from traffic_storage.application.store_units import StoreUnits, UnitResult
 from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.canonical import Json
-from traffic_storage.domain.errors import TrafficStorageError
+from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.quality.assessment import ValidationMode
+from traffic_storage.domain.times import instant
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.ports.concurrency import together
 from traffic_storage.ports.errors import CatalogueUnavailable
+from traffic_storage.ports.spool import FileBody, MemoryBody
 
 BATCH_WEIGHT = 512
-"""How much one batch may weigh. A record weighs 1, more if it is long; a media file as many."""
+"""How much one batch may weigh: a record 1, a media file 32, and each as much more as it holds memory."""
 _MEDIA_WEIGHT = 32
-_BYTES_A_WEIGHT = 32 * 1024
+_BYTES_A_WEIGHT = 64 * 1024
 _ITEMS_A_TURN = 16
 
 
@@ -39,9 +44,9 @@ class ViolationItem:
     historic: bool = False
 
     @property
-    def media(self) -> int:
-        """How many media files it has."""
-        return (self.image is not None) + (self.video is not None)
+    def media(self) -> Sequence[ArrayImage | Upload]:
+        """Its image and its video."""
+        return [one for one in (self.image, self.video) if one is not None]
 
 
 @frozen
@@ -54,12 +59,21 @@ class FileItem:
     duration_seconds: float | None = None
 
     @property
-    def media(self) -> int:
-        """How many media files it is."""
-        return 1 if isinstance(self.content, ArrayImage | Upload) else 0
+    def media(self) -> Sequence[ArrayImage | Upload]:
+        """The image or video, if it is one."""
+        return [self.content] if isinstance(self.content, ArrayImage | Upload) else []
+
+    @property
+    def video(self) -> Upload | None:
+        """The video, if it is one."""
+        if self.kind is FileKind.VIDEO and isinstance(self.content, Upload):
+            return self.content
+        return None
 
 
 Item: TypeAlias = ViolationItem | FileItem
+Place: TypeAlias = tuple[str, datetime]
+"""The device and the time of a violation."""
 
 
 @frozen
@@ -89,11 +103,15 @@ class StoreMany:
         store_evidence: StoreEvidence,
         store_units: StoreUnits,
         tasks: OwnedTasks,
+        zone: ZoneInfo,
+        validation: ValidationMode,
     ) -> None:
         self._prepare = prepare
         self._store_evidence = store_evidence
         self._store_units = store_units
         self._tasks = tasks
+        self._zone = zone
+        self._validation = validation
 
     def begin(self) -> "Load":
         """Return an empty load; the caller adds items to it, and closes it."""
@@ -111,6 +129,27 @@ class StoreMany:
             raise
         except TrafficStorageError as error:
             return error
+
+    async def received(self, item: Item, bodies: AsyncExitStack) -> Item | TrafficStorageError:
+        """Return an item whose image is on `bodies`, or why it can't be read."""
+        try:
+            if isinstance(item, ViolationItem):
+                if isinstance(item.image, Upload):
+                    return evolve(item, image=await self._prepare.received(item.image, bodies))
+            elif item.kind is FileKind.IMAGE and isinstance(item.content, Upload):
+                return evolve(item, content=await self._prepare.received(item.content, bodies))
+        except TrafficStorageError as error:
+            return error
+        return item
+
+    def place_of(self, item: Item) -> Place | None:
+        """Return what a violation is compared by with others that are stored before it, if it is."""
+        if self._validation is ValidationMode.OFF or not isinstance(item, ViolationItem):
+            return None
+        try:
+            return item.record.device_id, instant(item.record.timestamp, self._zone).at
+        except InvalidInput:
+            return None
 
     async def store(self, batch: "_Batch") -> Sequence[ItemOutcome]:
         """Store the prepared items of a batch; the caller may be cancelled meanwhile."""
@@ -170,6 +209,7 @@ class _Batch:
 
     entries: list[_Entry] = field(factory=list)
     bodies: AsyncExitStack = field(factory=AsyncExitStack)
+    places: set[Place] = field(factory=set)
     weight: int = 0
 
 
@@ -186,6 +226,7 @@ class Load:
         self._count = 0
         self._outcomes: list[ItemOutcome] = []
         self._storing: asyncio.Task[Sequence[ItemOutcome]] | None = None
+        self._places: set[Place] = set()
 
     async def add(self, item: Item) -> Sequence[ItemOutcome]:
         """Take the next item, and return the outcomes that are new since the last call.
@@ -195,12 +236,26 @@ class Load:
             StorageFull: the database has no space.
             Sealed: this service is read only, and lacks an item.
         """
+        place = self._store_many.place_of(item)
+        if place is not None and place in self._batch.places | self._places:
+            # Validating compares it with what is stored, so what it may repeat is stored before.
+            await self._next_batch()
+            await self._written()
         batch, entry = self._batch, self._entered(item)
-        if item.media:
-            # Media are prepared at the same time as the others of their batch.
-            batch.weight += item.media * _MEDIA_WEIGHT
-        else:
+        if place is not None:
+            batch.places.add(place)
+        # What a path or an iterator leads to may be something else once the caller goes on.
+        if not item.media or (item.video is not None and _is_elsewhere(item.video)):
             await self._prepare(entry)
+        elif any(map(_is_elsewhere, item.media)):
+            received = await self._store_many.received(item, batch.bodies)
+            if isinstance(received, TrafficStorageError):
+                entry.prepared = received
+            else:
+                entry.item = item = received
+        if item.media:
+            batch.weight += sum(map(_weight_of, item.media))
+        else:
             batch.weight += _weight(entry.prepared)
         return await self._taken()
 
@@ -249,7 +304,7 @@ class Load:
         await together(*(self._prepare(entry) for entry in batch.entries if not entry.prepared))
         await self._written()
         if batch.entries:
-            self._batch = _Batch()
+            self._batch, self._places = _Batch(), batch.places
             self._storing = asyncio.ensure_future(self._store_many.store(batch))
 
     def _new(self) -> Sequence[ItemOutcome]:
@@ -260,19 +315,38 @@ class Load:
     async def _prepare(self, entry: _Entry) -> None:
         if entry.item is not None:
             entry.prepared = await self._store_many.prepared(entry.item, self._batch.bodies)
+            # What was given, which can be large, is not needed any more.
+            entry.item = None
 
     async def _written(self) -> None:
         if self._storing is not None:
             outcomes = await asyncio.shield(self._storing)
-            self._storing = None
+            self._storing, self._places = None, set()
             self._outcomes += outcomes
 
 
 def _weight(prepared: DraftUnit | TrafficStorageError | None) -> int:
     if not isinstance(prepared, DraftUnit):
         return 1
-    size_bytes = sum(draft.body.digests.size_bytes for draft in prepared.drafts)
+    size_bytes = sum(draft.content.size_bytes for draft in prepared.drafts)
     return 1 + size_bytes // _BYTES_A_WEIGHT
+
+
+def _weight_of(media: ArrayImage | Upload) -> int:
+    held = 0
+    if isinstance(media, ArrayImage):
+        held = media.pixels.nbytes
+    elif isinstance(media.source, MemoryBody):
+        held = media.source.digests.size_bytes
+    elif isinstance(media.source, bytes | bytearray | memoryview):
+        held = len(media.source)
+    return _MEDIA_WEIGHT + held // _BYTES_A_WEIGHT
+
+
+def _is_elsewhere(media: ArrayImage | Upload) -> bool:
+    """Return whether the bytes of an image or a video are still to be read, by path or iterator."""
+    held = (bytes, bytearray, memoryview, MemoryBody, FileBody)
+    return isinstance(media, Upload) and not isinstance(media.source, held)
 
 
 def _rounds(entries: Sequence[_Entry]) -> Iterator[Sequence[tuple[int, DraftUnit]]]:

@@ -699,6 +699,8 @@ class Container(DeclarativeContainer):
         store_evidence=store_evidence,
         store_units=store_units,
         tasks=tasks,
+        zone=settings.provided.zone,
+        validation=settings.provided.validate_on_store,
     )
     catalogue_upkeep = Singleton(
         later(lambda: deferred.CatalogueUpkeep), repo=_record_repo, clock=clock

@@ -177,8 +177,11 @@ def declared(upload: Upload, content_type: str | None, sha256: str | None) -> Up
     """Return the upload with the declared content type and digest.
 
     Raises:
-        InvalidInput: `sha256` is not a SHA-256 in hexadecimal.
+        InvalidInput: `sha256` is not a SHA-256 in hexadecimal, or one of them is no text.
     """
+    for name, value in (("content_type", content_type), ("sha256", sha256)):
+        if value is not None:
+            check_type(name, value, str)
     digest = None if sha256 is None else declared_sha256(sha256)
     return evolve(upload, content_type=content_type, sha256=digest)
 

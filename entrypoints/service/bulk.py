@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields, frozen
 
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_many import (
@@ -26,7 +26,7 @@ from traffic_storage.application.store_many import (
 )
 from traffic_storage.domain.canonical import Json, json_copy
 from traffic_storage.domain.encoding import Encoding
-from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
+from traffic_storage.domain.errors import FieldProblem, InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.violation import ViolationRecord
@@ -184,10 +184,11 @@ class BulkLoad:
         image = video = None
         if item.image is not LeftOut.IT:
             image = image_of(item.image, item.channel_order, item.encoding, pixels)
+            image = _readable(image) if isinstance(image, Upload) else image
         damaged = flag("accept_damaged_video", item.accept_damaged_video)
         if item.video_segment is not None:
             video = upload_of(item.video_segment, "video")
-            video = evolve(video, accept_damaged_video=damaged)
+            video = _readable(evolve(video, accept_damaged_video=damaged))
         return ViolationItem(
             item.violation_record,
             image,
@@ -198,6 +199,7 @@ class BulkLoad:
 
     def _file(self, item: NewFile) -> FileItem:
         kind = word_of("kind", item.kind, FileKind)
+        _check_used(item, kind)
         attributes = FileAttributes.of(
             file_id=item.file_id,
             metadata=item.metadata,
@@ -213,12 +215,55 @@ class BulkLoad:
             pixels = self._parts.settings.max_pixels
             image = image_of(content, item.channel_order, item.encoding, pixels)
             if isinstance(image, Upload):
-                image = declared(image, item.content_type, item.sha256)
+                image = _readable(declared(image, item.content_type, item.sha256))
             return FileItem(kind, image, attributes)
         video = declared(upload_of(content, "video"), item.content_type, item.sha256)
         damaged = flag("accept_damaged_video", item.accept_damaged_video)
-        video = evolve(video, accept_damaged_video=damaged)
+        video = _readable(evolve(video, accept_damaged_video=damaged))
         return FileItem(kind, video, attributes, item.duration_seconds)
+
+
+_OF_IMAGES = {"channel_order", "encoding", "content_type", "sha256"}
+_OF_VIDEOS = {"content_type", "sha256", "duration_seconds", "accept_damaged_video"}
+_USED: Mapping[FileKind, set[str]] = {FileKind.IMAGE: _OF_IMAGES, FileKind.VIDEO: _OF_VIDEOS}
+
+
+def _check_used(item: NewFile, kind: FileKind) -> None:
+    """Check that an item has no argument that its kind does not have.
+
+    Raises:
+        InvalidInput: it has some; each is named.
+    """
+    unused = (_OF_IMAGES | _OF_VIDEOS) - _USED.get(kind, set())
+    defaults = {one.name: one.default for one in fields(NewFile)}
+    if problems := [
+        FieldProblem(name, f"does not apply to {kind}", "leave it out")
+        for name in sorted(unused)
+        if getattr(item, name) != defaults[name]
+    ]:
+        raise InvalidInput(problems)
+
+
+def _readable(upload: Upload) -> Upload:
+    """Return an upload of which an iterator that fails makes its item fail, not the whole load."""
+    source = upload.source
+    if not isinstance(source, AsyncIterable):
+        return upload
+
+    async def read() -> AsyncIterator[bytes]:
+        try:
+            async for chunk in source:
+                yield chunk
+        except TrafficStorageError:
+            raise
+        except Exception as error:
+            raise InvalidInput.of(
+                "content",
+                f"can't be read: {type(error).__name__}: {error}",
+                "give the item once more when its source can be read",
+            ) from error
+
+    return evolve(upload, source=read())
 
 
 async def stored_each(

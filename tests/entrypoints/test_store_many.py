@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support import media
 from tests.support.servers import PostgresAddress
@@ -123,6 +124,137 @@ async def test_what_is_wrong_with_an_item_is_in_its_result(service: StorageServi
     ):
         assert expected in text
     assert all(one.files == {} for one in found if one.error)
+
+
+def frames_at(path: Path, shades: list[int]) -> Iterator[NewViolation | NewFile]:
+    """Items with the same path, at which there is another picture each time, and finally none."""
+    for number, shade in enumerate(shades):
+        Image.new("RGB", (8, 8), (shade, 0, 0)).save(path)
+        yield (
+            NewViolation(record(number), path)
+            if number % 2
+            else NewFile("image", path, f"F{number}")
+        )
+    path.unlink()
+
+
+async def test_what_is_at_a_path_is_read_before_the_next_item(
+    service: StorageService, tmp_path: Path
+) -> None:
+    found = await results(service, frames_at(tmp_path / "frame.png", [10, 20, 30, 40]))
+    assert [one.error for one in found] == [None] * 4
+    for name, shade in (("F0", 10), ("V0001~image", 20), ("F2", 30), ("V0003~image", 40)):
+        pixels, _ = await service.retrieve_image(name)
+        assert pixels[0, 0, 0] == shade
+
+
+def test_a_script_may_overwrite_what_it_has_given(
+    blocking: BlockingStorageService, tmp_path: Path
+) -> None:
+    found = list(blocking.store_many(frames_at(tmp_path / "frame.png", [10, 20, 30])))
+    assert [one.error for one in found] == [None] * 3
+    pixels, _ = blocking.retrieve_image("F2")
+    assert pixels[0, 0, 0] == 30
+
+
+async def test_videos_are_read_from_their_iterators_before_the_next_item(
+    service: StorageService,
+) -> None:
+    clip, read = media.video("mp4"), []
+
+    async def chunks(number: int) -> AsyncIterator[bytes]:
+        yield clip
+        read.append(number)
+
+    def items() -> Iterator[NewFile]:
+        for number in range(3):
+            assert len(read) == number
+            yield NewFile("video", chunks(number), f"clip{number}")
+
+    assert [one.error for one in await results(service, items())] == [None] * 3
+
+
+async def test_an_iterator_that_fails_is_the_error_of_its_item(service: StorageService) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield media.shipped_jpeg()[:100]
+        raise OSError("the camera is gone")
+
+    items = [
+        NewFile("metadata", {"number": 1}, "before"),
+        NewFile("image", broken(), "still"),
+        NewFile("video", broken(), "clip"),
+        NewViolation(record(1), broken()),
+        NewFile("image", Path("/nothing/is/here.jpg"), "absent"),
+        record(2),
+    ]
+    found = await results(service, items)
+    assert [one.created for one in found] == [True, False, False, False, False, True]
+    for one in found[1:4]:
+        assert "OSError: the camera is gone" in str(one.error)
+    assert "/nothing/is/here.jpg" in str(found[4].error)
+
+
+async def test_arguments_that_do_not_apply_or_are_no_text_are_errors_of_their_item(
+    service: StorageService,
+) -> None:
+    number: Any = 5
+    found = await results(
+        service,
+        [
+            NewFile("metadata", {"n": 1}, sha256="0" * 64, duration_seconds=1.0),
+            NewFile("image", FRAME, accept_damaged_video=True),
+            NewFile("video", b"", channel_order="BGR"),
+            NewFile("image", media.shipped_jpeg(), content_type=number),
+            NewFile("image", media.shipped_jpeg(), sha256=number),
+            record(1),
+        ],
+    )
+    told = [str(one.error) for one in found]
+    assert [type(one.error) for one in found] == [*[InvalidInput] * 5, type(None)]
+    for text, name in zip(
+        told,
+        ("sha256", "accept_damaged_video", "channel_order", "content_type", "sha256"),
+        strict=False,
+    ):
+        assert name in text
+    assert "duration_seconds: does not apply to metadata" in told[0]
+
+
+@pytest.mark.parametrize("with_image", [False, True])
+async def test_duplicates_within_a_load_are_told_as_by_single_calls(
+    tmp_path: Path, *, with_image: bool
+) -> None:
+    records = [record(1, violation_id=f"D{number}") for number in range(4)]
+    items = [
+        NewViolation(one, media.shipped_jpeg(), historic=True)
+        if with_image
+        else NewViolation(one, historic=True)
+        for one in records
+    ]
+    settings = StorageConfig(local_base_path=tmp_path, validate_on_store="warn")
+    async with StorageService(settings) as service:
+        assert all(one.created for one in await results(service, items))
+        for number in range(4):
+            quality = (await service.get_file(f"D{number}~metadata"))["quality"]
+            assert ("duplicate" in str(quality)) is (number > 0)
+
+
+async def test_large_documents_are_stored_before_many_of_them_are_held(
+    service: StorageService,
+) -> None:
+    given = 0
+
+    def items() -> Iterator[NewFile]:
+        nonlocal given
+        for given in range(1, 49):
+            yield NewFile("metadata", {"text": "so much " * 250_000, "number": given}, f"M{given}")
+
+    first_at = 0
+    async for one in service.store_many(items()):
+        assert one.created
+        first_at = first_at or given
+    # 2 MB each: a batch of 32 MiB has 16 at most, and is written while the next one is prepared.
+    assert first_at <= 34
 
 
 async def test_items_may_come_from_an_asynchronous_iterator(service: StorageService) -> None:
