@@ -690,11 +690,14 @@ class TestCluster:
         node = own_redis_cluster.nodes[place]
         node.stall()
         await until_away(cache)
+        async with asyncio.timeout(30):
+            # On a busy machine another node may be late, too; the last one that was late is told.
+            while str(node.address.port) not in cache.health().detail:
+                await self.known(cache)
         start = time.perf_counter()
         known = await self.known(cache)
         assert time.perf_counter() - start < SLOW
         assert 0 < len(known) < len(self.KEYS)
-        assert str(node.address.port) in cache.health().detail
         node.resume()
         await until_used(cache)
         for key in self.KEYS:

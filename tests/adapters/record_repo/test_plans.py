@@ -261,6 +261,7 @@ def _fill_sqlite(connection: sqlite3.Connection) -> None:
 class TestSqlite:
     def test_no_statement_scans_a_large_table(self, sqlite_file: Path) -> None:
         with closing(sqlite3.connect(sqlite_file)) as connection:
+            connection.create_function(statements.IS_UNWRITABLE, 0, lambda: False)
             for name, statement in STATEMENTS.items():
                 sql = statement.text(SQLITE).sql
                 arguments = (None,) * sql.count("?")

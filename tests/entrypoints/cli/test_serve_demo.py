@@ -26,7 +26,7 @@ from tests.entrypoints.cli.command import (
 )
 from tests.entrypoints.cli.test_doctor_db import with_servers
 from tests.support.servers import Bucket, Database, RedisAddress
-from traffic_storage.domain.errors import ConfigurationError
+from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.listening import bound, bound_to_file
 from traffic_storage.entrypoints.cli.serve import run_server
@@ -339,7 +339,7 @@ def test_a_port_that_is_taken_while_the_application_starts_is_told(tmp_path: Pat
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(listener.getsockname())
         other.listen()
-        with pytest.raises(ConfigurationError, match="in use"):
+        with pytest.raises(InvalidInput, match="in use"):
             run_server(settings, listener, lambda: pytest.fail("it serves"))
 
 
