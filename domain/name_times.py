@@ -28,7 +28,8 @@ class NamePattern:
     """A pattern of file names that contain a time.
 
     `*` stands for any text, `?` for one character, `%Y %m %d %H %M %S %f %z` for parts of the time,
-    `%s` for seconds since 1970, `%%` for a percent sign; all else stands for itself.
+    `%s` for seconds since 1970, `%%` for a percent sign; all else stands for itself. There are at most
+    three stars.
 
     Raises:
         InvalidInput: the pattern has no date, or an unknown code, or one twice.
@@ -98,7 +99,8 @@ def _expression(pattern: str, anything: str) -> str:
     return text
 
 
-_MOST_STARS = 4
+_MOST_STARS = 3
+"""With each star, the time for a name that does not match grows by a factor of its length."""
 
 
 def _wrong(message: str) -> InvalidInput:

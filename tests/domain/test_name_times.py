@@ -1,5 +1,6 @@
 """Times in file names: patterns, and what they do not read."""
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_name_that_gives_no_time_is_refused(pattern: str, name: str, said: str
         ("%Y%m%d_%Q", "unknown code '%Q'"),
         ("%Y%m%d%", "unknown code '%'"),
         ("%Y%m%d_%Y", "the code %Y twice"),
-        ("*a*b*c*d*%Y%m%d", "more than 4 stars"),
+        ("*a*b*c*%Y%m%d", "more than 3 stars"),
         ("%Y%m%d" + "x" * 300, "more than 255"),
     ],
 )
@@ -72,6 +73,8 @@ def test_a_pattern_that_reads_no_date_is_refused(pattern: str, said: str) -> Non
 
 
 def test_a_hostile_name_takes_no_time() -> None:
-    pattern = NamePattern("*a*a*a*%Y%m%d")
+    pattern = NamePattern("*a*a*%Y%m%d")
+    start = time.process_time()
     with pytest.raises(InvalidInput, match="does not match"):
         pattern.time_in("a" * 10_000)
+    assert time.process_time() - start < 3

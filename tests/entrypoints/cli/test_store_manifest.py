@@ -279,7 +279,7 @@ def test_options_that_make_no_sense_are_refused(
 
 
 def test_it_tells_how_far_it_came_when_it_is_interrupted(program: Program, folder: Path) -> None:
-    count = 3000
+    count = 1600
     manifest = lines(folder / "m.jsonl", [violation(number) for number in range(count)])
     with program.started("store", "--manifest", manifest, "--json") as process:
         read_until(process, "stdout", '"line": 1,')
@@ -299,7 +299,7 @@ def test_it_tells_how_far_it_came_when_it_is_interrupted(program: Program, folde
 
 
 def test_after_a_kill_a_repetition_stores_the_rest(program: Program, folder: Path) -> None:
-    count = 2500
+    count = 1300
     manifest = lines(folder / "m.jsonl", [violation(number) for number in range(count)])
     with program.started("store", "--manifest", manifest, "--json") as process:
         seen = read_until(process, "stdout", '"line": 1,')
