@@ -2,12 +2,14 @@
 
 The rows are read by pages of the catalogue's key, each in a short transaction. So an export of any
 length holds no lock and no snapshot: it has each violation that exists throughout exactly once, and
-of those that come or go meanwhile some. While one page is written, the next one is read.
+of those that come or go meanwhile some. While one page is written, the next ones are read.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from attrs import evolve, field, frozen
 
@@ -29,7 +31,10 @@ _FIRST_ROWS = 500
 _MOST_ROWS = 2_000
 _MOST_RENDERED_ROWS = 16_000
 _PAGE_BYTES = 2 * 1024 * 1024
-"""With more bytes in a page, the next page has half as many rows."""
+"""Of this size are pages that the database renders, as far as the rows of earlier ones tell."""
+
+_RENDERED_AT_ONCE = 2
+"""A database renders one page on one of its processors, and more slowly than we take it in."""
 
 Report = Callable[[int], None]
 """Called with the number of rows that were written so far."""
@@ -146,34 +151,49 @@ class Export:
         """
         await self._open_table(request.format, request.columns, request.form).aclose()
 
-    async def _pages(self, request: TableRequest) -> AsyncGenerator[Batch | RenderedBatch, None]:
+    def _pages(self, request: TableRequest) -> AsyncGenerator[Batch | RenderedBatch, None]:
+        if request.format is ExportFormat.CSV and self._table.renders(request.form):
+            return self._rendered_pages(request)
+        return self._read_pages(request)
+
+    async def _read_pages(self, request: TableRequest) -> AsyncGenerator[Batch, None]:
         """Yield the pages; the next one is being read while its predecessor is used."""
-        rows = _FIRST_ROWS
-        reading = asyncio.ensure_future(self._page(request, rows))
+        rows, query, columns = _FIRST_ROWS, request.query, request.columns
+        reading = asyncio.ensure_future(self._table.table_page(query, columns, rows))
         try:
             while True:
                 page = await reading
                 if page.next is None:
                     break
-                rows = _next_rows(page, rows)
-                request = evolve(request, query=evolve(request.query, after=page.next))
-                reading = asyncio.ensure_future(self._page(request, rows))
+                rows = min(rows * 2, _MOST_ROWS)
+                query = evolve(query, after=page.next)
+                reading = asyncio.ensure_future(self._table.table_page(query, columns, rows))
                 yield page
             yield page
         finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-            if not reading.cancelled():
-                reading.exception()  # Seen, so that the loop does not report it.
+            await _ended([reading])
 
-    async def _page(self, request: TableRequest, rows: int) -> Batch | RenderedBatch:
-        if request.format is ExportFormat.CSV:
-            rendered = await self._table.rendered_page(
-                request.query, request.columns, rows, request.form
-            )
-            if rendered is not None:
-                return rendered
-        return await self._table.table_page(request.query, request.columns, min(rows, _MOST_ROWS))
+    async def _rendered_pages(self, request: TableRequest) -> AsyncGenerator[RenderedBatch, None]:
+        """Yield the pages; the next ones are being rendered while their predecessor is used."""
+        rows, query, columns, form = _FIRST_ROWS, request.query, request.columns, request.form
+        rendering: deque[asyncio.Future[RenderedBatch]] = deque()
+        page: RenderedBatch | None = None
+        is_last = False
+        try:
+            while rendering or not is_last:
+                while not is_last and len(rendering) < _RENDERED_AT_ONCE:
+                    last = await self._table.page_end(query, rows)
+                    coming = self._table.rendered_page(query, columns, last, form)
+                    rendering.append(asyncio.ensure_future(coming))
+                    query, is_last = evolve(query, after=last), last is None
+                if page is not None:
+                    yield page
+                page = await rendering.popleft()
+                rows = _next_rows(page, rows)
+            if page is not None:
+                yield page
+        finally:
+            await _ended(rendering)
 
 
 async def written(
@@ -200,11 +220,13 @@ async def _bytes_of(writer: TableWriter, page: Batch | RenderedBatch) -> bytes:
     return page.data if isinstance(page, RenderedBatch) else await writer.add(page)
 
 
-def _next_rows(page: Batch | RenderedBatch, rows: int) -> int:
-    """Return the number of rows of the next page: more, unless the pages are large in bytes."""
-    if isinstance(page, Batch):
-        return min(rows * 2, _MOST_ROWS)
-    size = len(page.data)
-    if size > _PAGE_BYTES:
-        return max(_FIRST_ROWS, rows // 2)
-    return min(rows * 2, _MOST_RENDERED_ROWS) if 2 * size <= _PAGE_BYTES else rows
+def _next_rows(page: RenderedBatch, rows: int) -> int:
+    """Return the number of rows of a page to come: more, unless the rows are large in bytes."""
+    fitting = _PAGE_BYTES * page.rows // max(1, len(page.data))
+    return max(_FIRST_ROWS, min(rows * 2, fitting, _MOST_RENDERED_ROWS))
+
+
+async def _ended(readings: Iterable[asyncio.Future[Any]]) -> None:
+    for one in readings:
+        one.cancel()
+    await asyncio.gather(*readings, return_exceptions=True)

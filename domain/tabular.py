@@ -184,11 +184,10 @@ class Batch:
 
 @frozen
 class RenderedBatch:
-    """Some rows of a table as CSV in UTF-8, without a header. `next` is as of `Batch`."""
+    """Some rows of a table as CSV in UTF-8, without a header."""
 
     data: bytes = field(repr=False)
     rows: int
-    next: Cursor | None = None
 
 
 def batch_of(

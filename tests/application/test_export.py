@@ -1,5 +1,6 @@
 """Exports: all rows once, read in advance by pages, and a file that appears only when it is whole."""
 
+import asyncio
 import csv
 import io
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class Table(ViolationTable):
     """A table of `count` rows, `width` bytes each; the database fails behind row `fails_at`."""
 
     count: int
-    renders: bool = True
+    is_rendering: bool = True
     fails_at: int | None = None
     width: int = 8
     asked: list[int] = field(factory=list)
@@ -45,25 +46,39 @@ class Table(ViolationTable):
     async def table_page(
         self, query: ViolationQuery, columns: Sequence[Column], rows: int
     ) -> Batch:
-        ids, following = self._ids(query, rows)
-        return Batch((ids,), len(ids), following)
+        self.asked.append(rows)
+        first = _row_behind(query.after)
+        end = min(first + rows, self.count)
+        ids = self._ids(first, end)
+        return Batch((ids,), len(ids), Cursor(START, str(end)) if end < self.count else None)
+
+    def renders(self, form: TableForm) -> bool:
+        return self.is_rendering
+
+    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+        self.asked.append(rows)
+        end = _row_behind(query.after) + rows
+        return Cursor(START, str(end)) if end <= self.count else None
 
     async def rendered_page(
-        self, query: ViolationQuery, columns: Sequence[Column], rows: int, form: TableForm
-    ) -> RenderedBatch | None:
-        if not self.renders:
-            return None
-        ids, following = self._ids(query, rows)
-        return RenderedBatch("".join(f"{one}\n" for one in ids).encode(), len(ids), following)
+        self,
+        query: ViolationQuery,
+        columns: Sequence[Column],
+        last: Cursor | None,
+        form: TableForm,
+    ) -> RenderedBatch:
+        end = self.count if last is None else _row_behind(last)
+        ids = self._ids(_row_behind(query.after), end)
+        return RenderedBatch("".join(f"{one}\n" for one in ids).encode(), len(ids))
 
-    def _ids(self, query: ViolationQuery, rows: int) -> tuple[list[str], Cursor | None]:
-        self.asked.append(rows)
-        first = 0 if query.after is None else int(query.after.row_id)
-        last = min(first + rows, self.count)
-        if self.fails_at is not None and last > self.fails_at:
+    def _ids(self, first: int, end: int) -> list[str]:
+        if self.fails_at is not None and end > self.fails_at:
             raise CatalogueUnavailable("gone")
-        ids = [f"{number:0{self.width}}" for number in range(first, last)]
-        return ids, Cursor(START, str(last)) if last < self.count else None
+        return [f"{number:0{self.width}}" for number in range(first, end)]
+
+
+def _row_behind(position: Cursor | None) -> int:
+    return 0 if position is None else int(position.row_id)
 
 
 def export_of(table: ViolationTable) -> tuple[Export, InMemoryTargets]:
@@ -89,10 +104,11 @@ async def test_each_row_is_exported_once(count: int, renders: bool) -> None:
 
 
 async def test_pages_grow_until_they_are_large() -> None:
-    table = Table(40_000)
+    table = Table(80_000)
     export, _ = export_of(table)
     await export.to_place(TableRequest(ExportFormat.CSV, columns=COLUMNS), "one")
-    assert table.asked[:6] == [500, 1000, 2000, 4000, 8000, 16000]
+    assert table.asked[:7] == [500, 500, 1000, 2000, 4000, 8000, 16000]
+    assert max(table.asked) == 16000
     wide = Table(9000, width=4000)
     export, _ = export_of(wide)
     await export.to_place(TableRequest(ExportFormat.CSV, columns=COLUMNS), "one")
@@ -101,6 +117,33 @@ async def test_pages_grow_until_they_are_large() -> None:
     export, _ = export_of(values)
     await export.to_place(TableRequest(ExportFormat.NDJSON, columns=COLUMNS), "one")
     assert max(values.asked) == 2000
+
+
+async def test_two_pages_are_rendered_at_once_and_no_more() -> None:
+    most = 0
+
+    class Slow(Table):
+        now = 0
+
+        async def rendered_page(
+            self,
+            query: ViolationQuery,
+            columns: Sequence[Column],
+            last: Cursor | None,
+            form: TableForm,
+        ) -> RenderedBatch:
+            nonlocal most
+            self.now += 1
+            most = max(most, self.now)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self.now -= 1
+            return await Table.rendered_page(self, query, columns, last, form)
+
+    export, targets = export_of(Slow(20_000))
+    await export.to_place(TableRequest(ExportFormat.CSV, columns=COLUMNS), "one")
+    assert most == 2
+    assert targets.files["one"].decode().split()[1:] == [f"{number:08}" for number in range(20_000)]
 
 
 async def test_an_export_that_fails_leaves_no_file() -> None:
@@ -130,7 +173,7 @@ async def test_a_stream_that_is_left_early_reads_no_further(no_leaks: None) -> N
             pieces.append(piece)
             if piece.rows:
                 break
-    assert len(table.asked) <= 2
+    assert len(table.asked) <= 3
 
 
 async def test_violations_that_match_are_exported_newest_first() -> None:

@@ -20,12 +20,18 @@ from traffic_storage.entrypoints.settings import StorageConfig
 class Table:
     pages = 0
 
-    async def rendered_page(self, query, columns, rows, form):
+    def renders(self, form):
+        return True
+
+    async def page_end(self, query, rows):
+        return Cursor(datetime.now(UTC), "V")
+
+    async def rendered_page(self, query, columns, last, form):
         self.pages += 1
         print(self.pages, flush=True)
         if self.pages == int(sys.argv[2]):
             await asyncio.Event().wait()
-        return RenderedBatch(b"V" * 500_000, rows, Cursor(datetime.now(UTC), "V"))
+        return RenderedBatch(b"V" * 500_000, 500)
 
 export = Export(table=Table(), open_table=open_table, targets=export_targets(StorageConfig()))
 asyncio.run(export.to_place(TableRequest(ExportFormat.CSV), sys.argv[1], overwrite=True))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from traffic_storage.domain.query import MAX_LIMIT, Page, ViolationQuery
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, Page, ViolationQuery
 from traffic_storage.domain.tabular import Batch, Column, RenderedBatch, TableForm, batch_of
 from traffic_storage.domain.violation import StoredViolation
 
@@ -23,11 +23,17 @@ class InMemoryViolationTable:
         page = await self.violations(evolve(query, limit=min(rows, MAX_LIMIT)))
         return batch_of(page.items, columns, page.next)
 
+    def renders(self, form: TableForm) -> bool:  # noqa: ARG002
+        return False
+
+    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+        raise NotImplementedError
+
     async def rendered_page(
         self,
-        query: ViolationQuery,  # noqa: ARG002
-        columns: Sequence[Column],  # noqa: ARG002
-        rows: int,  # noqa: ARG002
-        form: TableForm,  # noqa: ARG002
-    ) -> RenderedBatch | None:
-        return None
+        query: ViolationQuery,
+        columns: Sequence[Column],
+        last: Cursor | None,
+        form: TableForm,
+    ) -> RenderedBatch:
+        raise NotImplementedError

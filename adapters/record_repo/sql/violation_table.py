@@ -38,19 +38,26 @@ class SqlViolationTable:
         )
         return Batch(tuple(cells), len(shown), following)
 
+    def renders(self, form: TableForm) -> bool:
+        return isinstance(self._driver, CsvDriver) and form.decimal == "."
+
+    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+        statement, args = table_pages.key_at(query, rows)
+        found = await self._driver.read(statement, [args])
+        return _cursor_of(found[0]) if found else None
+
     async def rendered_page(
-        self, query: ViolationQuery, columns: Sequence[Column], rows: int, form: TableForm
-    ) -> RenderedBatch | None:
+        self,
+        query: ViolationQuery,
+        columns: Sequence[Column],
+        last: Cursor | None,
+        form: TableForm,
+    ) -> RenderedBatch:
         driver = self._driver
-        if not isinstance(driver, CsvDriver) or form.decimal != ".":
-            return None
-        # The key of the last row bounds the page, since COPY gives no value to go on from.
-        bound, key = table_pages.key_at(query, rows)
-        found = await driver.read(bound, [key])
-        last = _cursor_of(found[0]) if found else None
+        if not isinstance(driver, CsvDriver) or not self.renders(form):
+            raise NotImplementedError
         statement, args = table_pages.rendered_page(query, columns, last, form)
-        data, count = await driver.csv(statement, args, form.zone.key)
-        return RenderedBatch(data, count, last)
+        return RenderedBatch(*await driver.csv(statement, args, form.zone.key))
 
 
 def _cursor_of(row: rows.Row) -> Cursor:

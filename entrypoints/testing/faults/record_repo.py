@@ -83,11 +83,21 @@ class FailingRecordRepo(Failing, RecordRepo):
     ) -> Batch:
         return await self._do("table_page", lambda: self.inner.table_page(query, columns, rows))
 
+    def renders(self, form: TableForm) -> bool:
+        return self.inner.renders(form)
+
+    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+        return await self._do("page_end", lambda: self.inner.page_end(query, rows))
+
     async def rendered_page(
-        self, query: ViolationQuery, columns: Sequence[Column], rows: int, form: TableForm
-    ) -> RenderedBatch | None:
+        self,
+        query: ViolationQuery,
+        columns: Sequence[Column],
+        last: Cursor | None,
+        form: TableForm,
+    ) -> RenderedBatch:
         return await self._do(
-            "rendered_page", lambda: self.inner.rendered_page(query, columns, rows, form)
+            "rendered_page", lambda: self.inner.rendered_page(query, columns, last, form)
         )
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
