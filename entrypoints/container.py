@@ -94,6 +94,7 @@ def _catalogue(settings: StorageConfig) -> RecordRepo:
             SqliteSettings(
                 settings.sqlite_file,
                 read_seconds=settings.db_timeout_seconds,
+                disk_seconds=settings.disk_timeout_seconds,
                 spool=settings.local_base_path / "spool",
             )
         )

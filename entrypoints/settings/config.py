@@ -502,7 +502,8 @@ class StorageConfig:
         5.0,
         _SECONDS,
         "longest wait for one call to a local disk, and a second more for each 4 MiB of a file that is "
-        "written; then the disk counts as unavailable until the call ends",
+        "written, or for a catalogue in SQLite beyond its own limits; then the disk counts as "
+        "unavailable until the call ends",
     )
     attempt_timeout_seconds: float = setting(
         600.0,

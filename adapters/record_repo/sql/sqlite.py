@@ -50,7 +50,7 @@ from traffic_storage.adapters.record_repo.sql.sqlite_errors import (
 from traffic_storage.adapters.record_repo.sql.sqlite_unwritable import FileState, disk_is_full
 from traffic_storage.adapters.record_repo.sql.statement import Args, CompiledText, Statement
 from traffic_storage.adapters.record_repo.sql.statements import IS_UNWRITABLE
-from traffic_storage.adapters.threads.batches import Job, Worker
+from traffic_storage.adapters.threads.batches import BatchPatience, Job, Worker
 from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.database_backup import DatabaseForm, DatabaseKind, Loading
 from traffic_storage.domain.errors import StorageFull
@@ -77,6 +77,7 @@ _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_s
 _PAUSE_SECONDS = 0.02
 _STEPS_BETWEEN_CHECKS = 10_000
 """Steps of SQLite's virtual machine, about a millisecond; a page of 100 rows takes 3,000."""
+_HANGING_REMEDY = "check the disk (a slow one needs a higher disk_timeout_seconds)"
 _REFUSALS = (
     sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
     sqlite3.SQLITE_CONSTRAINT_UNIQUE,
@@ -90,7 +91,8 @@ class SqliteSettings:
     """The path of the database file, its timeouts and the reserved disk space.
 
     `timeout_seconds` is how long another process may keep the file locked, `read_seconds` how long
-    one read may take. `ballast_bytes` is the size of a second file, which reserves disk space and
+    one read may compute, and `disk_seconds` how much longer than these the disk may take with one
+    read or one group of writes; then nobody waits for it. `ballast_bytes` is the size of a second file, which reserves disk space and
     is deleted when the disk is full, so that rows can be deleted; 0 means no such file. Copies of the
     database are made in the folder `spool`; None: beside it.
     """
@@ -98,6 +100,7 @@ class SqliteSettings:
     path: Path = field(converter=Path)
     timeout_seconds: float = 5.0
     read_seconds: float = 2.0
+    disk_seconds: float = 5.0
     ballast_bytes: int = 4 * 1024 * 1024
     spool: Path | None = None
 
@@ -133,8 +136,22 @@ class SqliteDriver(Driver):
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
         writer, reader = _Writer(settings), _Reader(settings)
-        self._writing = Worker("catalogue-writer", writer.run, writer.close, most=MOST_WRITES)
-        self._reading = Worker("catalogue-reader", reader.run, reader.close, most=MOST_READS)
+        path, wait = settings.path, settings.timeout_seconds + settings.disk_seconds
+        hanging = partial(_hanging, path)
+        self._writing = Worker(
+            "catalogue-writer",
+            writer.run,
+            writer.close,
+            most=MOST_WRITES,
+            patience=BatchPatience(wait, partial(_unknown, path), hanging),
+        )
+        self._reading = Worker(
+            "catalogue-reader",
+            reader.run,
+            reader.close,
+            most=MOST_READS,
+            patience=BatchPatience(wait + settings.read_seconds, hanging, hanging),
+        )
 
     async def read(self, statement: Statement, executions: Sequence[Args]) -> Sequence[Row]:
         found = await self._reading.do(_Reading(statement.text(DIALECT), executions))
@@ -295,6 +312,7 @@ class _Reader:
         """Run each read and set its result."""
         for job in jobs:
             if not job.abandoned:
+                job.begun_at = monotonic()
                 try:
                     job.result = self._done(job.payload)
                 except Exception as error:  # noqa: BLE001 - passed to the waiting caller
@@ -363,6 +381,20 @@ def _too_slow(path: Path, seconds: float) -> CatalogueUnavailable:
     return CatalogueUnavailable(
         f"the catalogue {path}: a read took longer than {seconds:g} s",
         remedy="request smaller pages or a narrower filter, or raise db_timeout_seconds",
+    )
+
+
+def _hanging(path: Path) -> CatalogueUnavailable:
+    return CatalogueUnavailable(
+        f"the disk of the catalogue {path} does not answer", remedy=_HANGING_REMEDY
+    )
+
+
+def _unknown(path: Path) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the disk of the catalogue {path} does not answer, and it is unknown whether it will keep "
+        "what was written to it",
+        remedy=f"{_HANGING_REMEDY}, then send the request again: it is recognised if it was written",
     )
 
 

@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.support.privileged import fill_up, remount, small_memory_disk
+from tests.support.privileged import (
+    disk_image,
+    fill_up,
+    frozen_while,
+    new_image,
+    remount,
+    small_memory_disk,
+)
+from tests.support.waiting import until
 from traffic_storage.adapters.record_repo.sql import (
     migrations,
     sqlite,
@@ -54,6 +62,8 @@ from traffic_storage.ports.record_repo import RecordRepo
 
 SYNCHRONOUS_FULL = 2
 BALLAST_BYTES = 1024 * 1024
+_SOON = 30.0
+"""Nothing may take longer; what waited for a disk that hangs would take a minute."""
 
 
 @pytest.fixture
@@ -533,6 +543,39 @@ class TestBadDisks:
         """OutcomeUnknown: "it may have happened"; a repetition finds out."""
         said = await asyncio.to_thread(ended, run(_FAILING_DISK, path))
         assert said.splitlines() == [OutcomeUnknown.__name__, "None", "True"]
+
+
+@pytest.mark.privileged
+async def test_a_disk_that_hangs_is_unavailable_and_comes_back(
+    no_leaks: None, tmp_path: Path
+) -> None:
+    with disk_image(new_image(tmp_path / "image", 64 * 1024 * 1024), tmp_path / "disk") as disk:
+        settings = SqliteSettings(
+            disk / "catalogue.sqlite3", 0.3, 0.3, disk_seconds=0.3, ballast_bytes=0
+        )
+        driver = SqliteDriver(settings)
+        repo = SqlRecordRepo(driver)
+        await repo.upgrade()
+        place = await local(repo)
+        there, late, other = (new_evidence(new_record(), place) for _ in range(3))
+        await store(repo, there)
+        with frozen_while(disk, lambda: None):
+            async with asyncio.timeout(_SOON):
+                waiting = [store(repo, late), repo.forget(new_attempt(other).attempt_id)]
+                for failed in await asyncio.gather(*waiting, return_exceptions=True):
+                    assert isinstance(failed, OutcomeUnknown)
+                    assert "does not answer" in str(failed)
+                with pytest.raises(CatalogueUnavailable, match="disk_timeout_seconds") as refused:
+                    await store(repo, other)
+                assert not isinstance(refused.value, OutcomeUnknown)
+                # A reader notes in shared memory what it reads, which is on this disk, too.
+                with pytest.raises(CatalogueUnavailable, match="does not answer"):
+                    await is_whole(repo, there)
+        await until(lambda: not driver._writing.is_late and not driver._reading.is_late)
+        assert await is_whole(repo, there)
+        await store(repo, late)
+        assert await is_whole(repo, late)
+        await repo.aclose()
 
 
 async def _begun(repo: RecordRepo, place: RegisteredStore, count: int) -> list[Attempt]:

@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from time import monotonic
 
 import pytest
 
-from traffic_storage.adapters.threads.batches import Job, Worker
+from tests.support.waiting import until
+from traffic_storage.adapters.threads.batches import BatchPatience, Job, Worker
 
 
 class Work:
@@ -116,3 +118,99 @@ async def test_a_thread_that_cant_be_started_is_an_error_and_leaves_nothing(
     assert await worker.do(2) == 4
     await worker.aclose()
     assert [number for batch in work.batches for number in batch] == [2]
+
+
+class Late(Exception):
+    """Told to those who waited."""
+
+
+class Refused(Exception):
+    """Told to those who come while a batch is late."""
+
+
+def impatient(work: Work, seconds: float = 0.1) -> Worker[int]:
+    return Worker(
+        "test-batches",
+        work.run,
+        work.finish,
+        most=1,
+        patience=BatchPatience(seconds, Late, Refused),
+    )
+
+
+async def test_a_late_batch_and_what_waits_behind_it_fail_and_new_jobs_at_once() -> None:
+    work = Work()
+    worker = impatient(work)
+    assert await worker.do(1) == 2
+    work.gate.clear()
+    waiting = [asyncio.ensure_future(worker.do(number)) for number in range(3)]
+    async with asyncio.timeout(20):
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(one) for one in found] == [Late] * 3
+    with pytest.raises(Refused):
+        await worker.do(9)
+    assert worker.is_late
+    work.gate.set()
+    await until(lambda: not worker.is_late)
+    assert await worker.do(10) == 20
+    await worker.aclose()
+
+
+async def test_the_end_leaves_a_late_thread_behind(caplog: pytest.LogCaptureFixture) -> None:
+    work = Work()
+    worker = impatient(work)
+    work.gate.clear()
+    waiting = asyncio.ensure_future(worker.do(1))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await worker.aclose()
+        with pytest.raises(Late):
+            await waiting
+    assert "test-batches does not end" in caplog.text
+    work.gate.set()
+    await until(lambda: not worker.is_late)
+    assert await worker.do(2) == 4
+    await worker.aclose()
+    assert work.finished == 2
+    assert work.most_inside == 1
+
+
+async def test_the_end_of_the_thread_may_hang_too() -> None:
+    work = Work()
+    gate = threading.Event()
+    worker: Worker[int] = Worker(
+        "test-batches",
+        work.run,
+        lambda: assert_that(gate.wait(60)),
+        most=1,
+        patience=BatchPatience(0.1, Late, Refused),
+    )
+    assert await worker.do(1) == 2
+    async with asyncio.timeout(20):
+        await worker.aclose()
+        with pytest.raises(Refused):
+            await worker.do(2)
+    gate.set()
+    await until(lambda: not worker.is_late)
+    assert await worker.do(2) == 4
+    await worker.aclose()
+
+
+async def test_the_patience_lasts_for_each_job_that_is_noted_as_begun() -> None:
+    seconds, done = 0.4, threading.Event()
+
+    def run(jobs: Sequence[Job[int]]) -> None:
+        for job in jobs:
+            job.begun_at = monotonic()
+            done.wait(seconds / 2)
+            job.result = job.payload
+
+    worker: Worker[int] = Worker(
+        "test-batches", run, lambda: None, most=8, patience=BatchPatience(seconds, Late, Refused)
+    )
+    assert await asyncio.gather(*map(worker.do, range(6))) == [0, 1, 2, 3, 4, 5]
+    await worker.aclose()
+
+
+def assert_that(truth: bool) -> None:
+    assert truth
