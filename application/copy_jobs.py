@@ -59,20 +59,24 @@ class CopyJobs:
         }
 
     async def copy(self, run: Run, _report: Report) -> Outcome:
-        """Copy a file to the store `store_id`, unless it has a good copy there."""
+        """Copy a file to the store `store_id`, unless it has a good copy there.
+
+        If this process has no such store, the file goes to the cloud store of its device.
+        """
         file = await self._file(run)
         if (outcome := _without_copy(file)) is not None:
             return outcome
-        return await self._copied(file, _target(run))
+        return await self._copied(file, self._cloud_or_named(file, _target(run)))
 
     async def move(self, run: Run, _report: Report) -> Outcome:
         """Copy a file to the store `store_id`; then the replica `replica_id` goes, by a further job."""
         file, replica_id = await self._file(run), _replica_id(run)
         if (outcome := _without_copy(file)) is not None:
             return outcome
-        if not lacks_copy(file, _target(run)):
+        target = self._cloud_or_named(file, _target(run))
+        if not lacks_copy(file, target):
             return await self._released(file, replica_id)
-        return await self._copied(file, _target(run), releases=replica_id)
+        return await self._copied(file, target, releases=replica_id)
 
     async def release(self, run: Run, _report: Report) -> Outcome:
         """Let the replica `replica_id` go, if another one is good."""
@@ -113,6 +117,15 @@ class CopyJobs:
             return _done(file, "it stays: no other copy is good, or it is gone already")
         self._counters.replicas_released += 1
         return Outcome(_done(file).end, change)
+
+    def _cloud_or_named(self, file: StoredFile, named: StoreId) -> StoreId:
+        """Return the store to copy a file to: the named one, or the cloud store of its device.
+
+        The named one may be `UNKNOWN_STORE`, or a store that is configured no more.
+        """
+        if named in self._stores:
+            return named
+        return self._stores.cloud_for(file.device_id) or named
 
     async def _file(self, run: Run) -> StoredFile:
         file_id = FileId(str(run.arguments["file_id"]))

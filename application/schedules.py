@@ -9,6 +9,7 @@ from traffic_storage.application.stores import Stores
 from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import JobKind, Priority, Schedule
+from traffic_storage.domain.placement import UNKNOWN_STORE
 
 
 @frozen
@@ -40,9 +41,13 @@ class Schedules:
         return tuple(bound.store_id for bound in trusted if bound.store_id is not None)
 
     def available(self) -> tuple[StoreId, ...]:
-        """Return the ids of the stores that this process may change and that work now."""
+        """Return the ids of the stores that this process may change and that work now.
+
+        `UNKNOWN_STORE` is one of them while every cloud store of the strategy is.
+        """
         working = {bound.store_id for bound in self._stores if not bound.store.unavailable_reason()}
-        return tuple(store_id for store_id in self.reachable() if store_id in working)
+        unknown = (UNKNOWN_STORE,) if self._stores.clouds_work() else ()
+        return *(store_id for store_id in self.reachable() if store_id in working), *unknown
 
     def __call__(self) -> Sequence[Schedule]:
         """Return the schedules; none while no store can be reached."""

@@ -6,6 +6,7 @@ from uuid import UUID
 from attrs import frozen
 
 from traffic_storage.application.live_jobs import live_jobs
+from traffic_storage.application.retarget_copies import RetargetCopies
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.watch_pressure import WatchPressure
 from traffic_storage.application.worker import Outcome, Report
@@ -54,6 +55,7 @@ class Spill:
         strategy: StorageStrategy,
         thresholds: Thresholds,
         watch_pressure: WatchPressure,
+        retarget_copies: RetargetCopies,
     ) -> None:
         self._stores = stores
         self._catalogue = catalogue
@@ -63,13 +65,19 @@ class Spill:
         self._strategy = strategy
         self._thresholds = thresholds
         self._watch_pressure = watch_pressure
+        self._retarget_copies = retarget_copies
 
     async def __call__(self, store_id: StoreId, *, dry_run: bool = False) -> Spilled:
         """Write the jobs that are needed now; with `dry_run`, only count them.
 
+        Before that, copies that wait for a store that is configured no more get another target:
+        files that are to be moved there count as leaving.
+
         Raises:
             CatalogueUnavailable: the database can't be reached.
         """
+        if not dry_run:
+            await self._retarget_copies(store_id)
         limit_bytes = self._stores.limit_bytes(store_id)
         if limit_bytes is None:
             return Spilled()

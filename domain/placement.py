@@ -16,8 +16,12 @@ from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
 
 RESERVE_INODES = 64
-UNKNOWN_STORE = StoreId("")
-"""The `store_id` of a store that is not identified yet; no blob is placed in it."""
+UNKNOWN_STORE = StoreId("unknown")
+"""The `store_id` of a store that is not identified yet; no blob is placed in it.
+
+A job that copies a file there is done when every cloud store of the strategy works; the file goes to
+the cloud store of its device.
+"""
 
 T = TypeVar("T")
 
@@ -243,8 +247,8 @@ def _hybrid(
     cloud: StoreStatus | None,
     thresholds: Thresholds,
 ) -> Placement:
-    # A copy can be due in an unavailable store, but only if its id is known.
-    later = (cloud,) if cloud and cloud.store_id != UNKNOWN_STORE else ()
+    # A copy can be due in an unavailable store, also if its id is not known yet.
+    later = (cloud,) if cloud else ()
     if kind in thresholds.hybrid_local_kinds and size_bytes <= thresholds.large_bytes:
         if local and local.takes(size_bytes):
             why = f"{kind} files are stored on local disk first and copied to the cloud later"

@@ -990,6 +990,9 @@ class Container(DeclarativeContainer):
         strategy=strategy,
         thresholds=settings.provided.thresholds,
         watch_pressure=watch_pressure,
+        retarget_copies=Singleton(
+            later(lambda: deferred.RetargetCopies), stores=stores, queue=_record_repo
+        ),
     )
     find_due_copies = Singleton(
         later(lambda: deferred.FindDueCopies),

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from traffic_storage.application.restore_file import RestoreFile as RestoreFile
     from traffic_storage.application.restore_rows import RestoreRows as RestoreRows
     from traffic_storage.application.retain import Retain as Retain
+    from traffic_storage.application.retarget_copies import RetargetCopies as RetargetCopies
     from traffic_storage.application.review_incidents import ReviewIncidents as ReviewIncidents
     from traffic_storage.application.rules_in_force import ChangeRules as ChangeRules
     from traffic_storage.application.schedules import Schedules as Schedules
@@ -141,6 +142,7 @@ _PLACES = {
     "RestoreFile": "traffic_storage.application.restore_file",
     "RestoreRows": "traffic_storage.application.restore_rows",
     "Retain": "traffic_storage.application.retain",
+    "RetargetCopies": "traffic_storage.application.retarget_copies",
     "ReviewIncidents": "traffic_storage.application.review_incidents",
     "ChangeRules": "traffic_storage.application.rules_in_force",
     "Schedules": "traffic_storage.application.schedules",

@@ -9,12 +9,13 @@ Errors of all methods:
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
 from traffic_storage.domain.changes import Change
+from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import (
     Claim,
     Job,
@@ -69,6 +70,22 @@ class JobQueue(Protocol):
 
         A job that is live while all pages are read is on one of them, whatever its state changes to
         and back. The cost does not depend on the number of jobs that have ended.
+        """
+
+    @abstractmethod
+    async def retarget(
+        self,
+        store_id: StoreId,
+        kept: Collection[StoreId],
+        target_id: StoreId,
+        limit: int = MAX_LIMIT,
+    ) -> bool:
+        """Let jobs that wait for a cloud store outside of `kept` need the store `target_id` instead.
+
+        These are the ready jobs whose first store is `store_id` and whose second one is a registered
+        store of the cloud that is not in `kept`. At most `limit` are changed; their arguments and
+        keys stay. Return whether there may be more. The cost depends on the number of registered
+        stores, not on that of jobs.
         """
 
 

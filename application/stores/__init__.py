@@ -66,6 +66,9 @@ class Stores:
     def __iter__(self) -> Iterator[BoundStore]:
         return iter(self._directory)
 
+    def __contains__(self, store_id: StoreId) -> bool:
+        return store_id in self._directory
+
     def blob_store(self, store_id: StoreId) -> BlobStore:
         """Return the adapter of a store of this process, for reading (see `Directory.blob_store`)."""
         return self._directory.blob_store(store_id)
@@ -209,8 +212,15 @@ class Stores:
         return self._directory.known(store_id).configured.limits.limit_bytes
 
     def cloud_for(self, device: str | None) -> StoreId | None:
-        """Return the id of the cloud store of a device's files; None if there is none, or no id."""
+        """Return the id of the cloud store of a device's files (see `Choosing.cloud_for`)."""
         return self._choosing.cloud_for(device)
+
+    def clouds_work(self) -> bool:
+        """Return whether every cloud store in which the strategy stores may be changed and works now.
+
+        False if there is none.
+        """
+        return self._choosing.clouds_work()
 
     def local_status(self) -> StoreStatus | None:
         """Return the status of the local store; None if the strategy has none, or it is not trusted."""

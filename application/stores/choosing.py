@@ -9,6 +9,7 @@ from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.files import FileKind, Tier
 from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.placement import (
+    UNKNOWN_STORE,
     CloudRoute,
     Placement,
     StorageStrategy,
@@ -72,9 +73,22 @@ class Choosing:
         return placement
 
     def cloud_for(self, device: str | None) -> StoreId | None:
-        """Return the id of the cloud store of a device's files; None if there is none, or no id."""
+        """Return the id of the cloud store of a device's files; None if there is none.
+
+        `UNKNOWN_STORE` if there is one that is not identified yet.
+        """
         bound = self._cloud_for(device)
-        return None if bound is None else bound.store_id
+        return None if bound is None else bound.store_id or UNKNOWN_STORE
+
+    def clouds_work(self) -> bool:
+        """Return whether every cloud store in which the strategy stores may be changed and works now.
+
+        False if there is none.
+        """
+        clouds = self._clouds()
+        return bool(clouds) and all(
+            one.trusted and not one.store.unavailable_reason() for one in clouds
+        )
 
     def local_status(self) -> StoreStatus | None:
         """Return the status of the local store; None if the strategy has none, or it is not trusted."""
@@ -87,7 +101,7 @@ class Choosing:
         return next(self._directory.of_tier(Tier.LOCAL), None)
 
     def _cloud_for(self, device: str | None) -> BoundStore | None:
-        clouds = [one for one in self._directory.of_tier(Tier.CLOUD) if one.configured.written]
+        clouds = self._clouds()
         rest = next((one for one in clouds if one.configured.device_pattern is None), None)
         if rest is None:
             return None
@@ -97,6 +111,9 @@ class Choosing:
             if one.configured.device_pattern is not None
         ]
         return route(device, routes, rest)
+
+    def _clouds(self) -> list[BoundStore]:
+        return [one for one in self._directory.of_tier(Tier.CLOUD) if one.configured.written]
 
     async def _status(
         self, bound: BoundStore | None, excluded: Excluded, *, is_evidence: bool

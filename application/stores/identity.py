@@ -19,7 +19,6 @@ from traffic_storage.application.stores.directory import (
     Identity,
 )
 from traffic_storage.domain.errors import InvalidInput, StorageFull, StorageUnavailable
-from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import Incarnation, StoreId
 from traffic_storage.domain.identity import (
     Marker,
@@ -79,7 +78,7 @@ class Identities:
             if bound.trusted:
                 # It was identified before. Its adapter itself reports that it is unavailable.
                 return bound.identity
-            return Identity(await self._id_while_unreachable(bound), f"{NOT_BOUND}: {error}")
+            return Identity(await self._id_by_location(bound), f"{NOT_BOUND}: {error}")
         except (BlobConflict, StorageFull, CatalogueReadOnly) as error:
             return Identity(await self._id_by_location(bound), f"{NOT_BOUND}: {error}")
 
@@ -357,21 +356,6 @@ class Identities:
             return bound.store_id
         there = await self._registry.registered_at(bound.store.tier, bound.store.location)
         return there[-1].store_id if there else None
-
-    async def _id_while_unreachable(self, bound: BoundStore) -> StoreId | None:
-        """Return the id of an unreachable store; None if it has none.
-
-        A new cloud store is registered under a new id, so that copies to it can be due before
-        it is reached. If the location later proves to hold a known store, the new entry stays
-        unused.
-        """
-        supposed = await self._id_by_location(bound)
-        if supposed or bound.store.tier is not Tier.CLOUD or not bound.configured.written:
-            return supposed
-        try:
-            return (await self._propose(bound)).store_id
-        except (StorageFull, CatalogueReadOnly):
-            return None
 
     async def _propose(self, bound: BoundStore) -> RegisteredStore:
         """Register the store as a new one, once per process, and return its entry.

@@ -41,7 +41,7 @@ from traffic_storage.domain.identifiers import FileId, StoreId, ViolationId
 from traffic_storage.domain.jobs import LIVE
 from traffic_storage.domain.manifest import BlobManifest, manifest_of
 from traffic_storage.domain.pixels import Pixels
-from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.placement import UNKNOWN_STORE, StorageStrategy
 from traffic_storage.domain.violation import ViolationRecord
 from traffic_storage.entrypoints.container import Container, build
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -202,6 +202,7 @@ class Rig:
     def copies_due(self) -> Mapping[FileId, Tier]:
         """The files that are to be copied, with the tier of the store that gets the copy."""
         tiers = {store.store_id: store.tier for store in self.repo._stores.values()}
+        tiers[UNKNOWN_STORE] = Tier.CLOUD
         return {
             FileId(str(job.arguments["file_id"])): tiers[job.target_id]
             for job in self.repo._jobs.values()

@@ -7,16 +7,27 @@ from uuid import uuid4
 import pytest
 from attrs import evolve
 
-from tests.application.rig import LONG_AGO, Rig, Service, film, key_in, picture, violation_record
+from tests.application.rig import (
+    LONG_AGO,
+    RememberingBlobStore,
+    Rig,
+    Service,
+    film,
+    key_in,
+    picture,
+    violation_record,
+)
 from tests.application.script import Step
 from traffic_storage.application.sync_backends import Synchronised
-from traffic_storage.domain.copies import REMOVE_BLOB, removal_job
+from traffic_storage.domain.copies import REMOVE_BLOB, copy_job, move_job, removal_job
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.events import EventKind
 from traffic_storage.domain.files import FileState, ReplicaState, Tier, replica_id_of
 from traffic_storage.domain.identifiers import FileId, StoreId
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.jobs import Job, JobState
-from traffic_storage.domain.placement import StorageStrategy
+from traffic_storage.domain.placement import UNKNOWN_STORE, StorageStrategy
+from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.blob_store import Damage, tamper
 from traffic_storage.entrypoints.testing.faults.plans import Fault, When
 from traffic_storage.ports.blob_store import Room
@@ -62,6 +73,14 @@ async def fill(rig: Rig, service: Service, count: int, size: int = 100) -> list[
         rig.clock.advance(timedelta(minutes=1))
         await service.video(film(number, size), name)
     return names
+
+
+def rename_cloud(rig: Rig, location: str) -> None:
+    """Let processes that start now reach the bucket by another name."""
+    bucket = rig.at_rest[Tier.CLOUD]
+    renamed = RememberingBlobStore(rig.clock, Tier.CLOUD, location)
+    renamed._blobs, renamed._marker = bucket._blobs, bucket._marker
+    rig.cloud.inner = rig.at_rest[Tier.CLOUD] = renamed
 
 
 async def later(rig: Rig, service: Service, by: timedelta = timedelta(hours=2)) -> None:
@@ -130,6 +149,103 @@ async def test_a_copy_survives_a_target_that_fails() -> None:
         assert (await service.sync()).copied == 1
         await later(rig, service, LONG_AGO)
         assert (live(rig), rig.attempts, rig.findings()) == ([], [], [])
+
+
+async def test_copies_owed_to_a_renamed_bucket_that_is_away_are_made_when_it_is_back() -> None:
+    """Also those that another process planned, which ended before the bucket was back."""
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        await service.video(film(), "V")
+    known = rig.files[FileId("V")].replicas[0].store_id
+    rename_cloud(rig, "new-name.example/bucket")
+    rig.cloud.go_down("no answer")
+    async with rig.running() as ended:
+        await ended.evidence(violation_record(), picture(), film(1))
+    async with rig.running() as service:
+        await service.image(picture(2), "X")
+        assert len(rig.copies_due) == 4
+        assert await service.sync() == Synchronised(remaining=4)
+        rig.cloud.come_back()
+        await service.sweep()
+        assert (await service.sync()).copied == 4
+        for file in rig.files.values():
+            assert file.readable[-1].store_id == known
+        assert (live(rig), rig.attempts, rig.findings()) == ([], [], [])
+
+
+async def test_copies_owed_to_a_bucket_that_never_was_there_are_made_in_the_one_that_is() -> None:
+    """The first name was a misprint, so nothing is ever found under it."""
+    rig = Rig(StorageStrategy.HYBRID)
+    rig.cloud.go_down("no answer")
+    async with rig.running() as service:
+        await service.image(picture(), "X")
+    rename_cloud(rig, "right.example/bucket")
+    rig.cloud.come_back()
+    async with rig.running() as service:
+        assert (await service.sync()).copied == 1
+        assert tiers_of(rig, "X") == {Tier.LOCAL, Tier.CLOUD}
+        assert (live(rig), rig.attempts, rig.findings()) == ([], [], [])
+
+
+@pytest.mark.parametrize("strategy", [StorageStrategy.HYBRID, StorageStrategy.LOCAL_THEN_CLOUD])
+async def test_what_waits_for_a_bucket_that_is_configured_no_more_goes_to_the_present_one(
+    strategy: StorageStrategy,
+) -> None:
+    """Jobs of an earlier version, or of an earlier configuration.
+
+    What waits to be moved counts as leaving, so nothing else would leave in its place.
+    """
+    rig = Rig(strategy, max_local_size_gb=KB, high_water=0.85, low_water=0.75)
+    gone = RegisteredStore(StoreId("cloud-gone"), Tier.CLOUD, "s3.example/gone", NOON)
+    await rig.repo.register(gone)
+    async with rig.running() as service:
+        await service.image(picture(), "X")
+        (replica,) = rig.files[FileId("X")].replicas
+        for job in live(rig):
+            await rig.repo.cancel_job(job.job_id)
+        waiting = (
+            copy_job(uuid4(), rig.files[FileId("X")], replica.store_id, gone.store_id)
+            if strategy is StorageStrategy.HYBRID
+            else move_job(uuid4(), rig.files[FileId("X")], replica, gone.store_id)
+        )
+        await rig.repo.enqueue([waiting])
+        rig.cloud.go_down("no answer")
+        await service.sync()
+        assert [job.target_id for job in live(rig)] == [gone.store_id]
+        rig.cloud.come_back()
+        await service.sync()
+        is_copied = strategy is StorageStrategy.HYBRID
+        assert states(rig, "X") == {Tier.LOCAL: PRESENT if is_copied else GONE, Tier.CLOUD: PRESENT}
+        assert (live(rig), rig.attempts, rig.findings()) == ([], [], [])
+
+
+async def test_each_device_has_its_bucket_also_if_a_copy_was_owed_before_that_was_known() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    rig.routed["madrid-*"] = RememberingBlobStore(rig.clock, Tier.CLOUD, "s3.example/madrid")
+    async with rig.running() as service:
+        rig.cloud.go_down("no answer")
+    rename_cloud(rig, "new-name.example/bucket")
+    async with rig.running() as service:
+        madrid, rest = [one for one in service.stores if one.store.tier is Tier.CLOUD]
+        await service.image(picture(1), "M", device_id="madrid-1")
+        await service.image(picture(2), "X", device_id="other")
+        # What is owed to a bucket that works does not wait for the other one.
+        done = await service.sync()
+        assert (done.copied, done.remaining) == (1, 1)
+        await service.image(picture(3), "N", device_id="madrid-1")
+        (replica,) = rig.files[FileId("N")].replicas
+        for job in live(rig):
+            if job.target_id != UNKNOWN_STORE:
+                await rig.repo.cancel_job(job.job_id)
+        await rig.repo.enqueue(
+            [copy_job(uuid4(), rig.files[FileId("N")], replica.store_id, UNKNOWN_STORE)]
+        )
+        rig.cloud.come_back()
+        await service.sweep()
+        assert (await service.sync()).copied == 2
+        places = {name: rig.files[FileId(name)].readable[-1].store_id for name in "MNX"}
+        assert places == {"M": madrid.store_id, "N": madrid.store_id, "X": rest.store_id}
+        assert live(rig) == []
 
 
 async def test_a09_a_copy_that_its_destination_spoils_is_not_used() -> None:

@@ -107,7 +107,8 @@ async def test_hybrid_with_a_cloud_that_was_away_from_the_start() -> None:
         rig.cloud.come_back()
         await service.sweep()
         (bucket,) = [b for b in service.stores if b.store.tier is Tier.CLOUD]
-        assert bucket.store_id == due.target_id
+        assert (await service.sync()).copied == 1
+        assert rig.files[file.file_id].readable[-1].store_id == bucket.store_id
         assert (await service.video(film(2), "later")).file.placement.decision == "cloud"
 
 

@@ -19,7 +19,9 @@ from tests.contracts.test_jobs import rewinding
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.adapters.record_repo.sql.sqlite import SqliteSettings, sqlite_repo
+from traffic_storage.domain.files import Tier
 from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.jobs import (
     Cancelled,
     Claim,
@@ -44,6 +46,7 @@ from traffic_storage.ports.record_repo import RecordRepo
 T = TypeVar("T")
 KINDS = [JobKind("copy"), JobKind("check")]
 STORES = [None, StoreId("disk"), StoreId("cloud")]
+BUCKETS = [StoreId("cloud"), StoreId("gone"), StoreId("new")]
 LEASE = timedelta(seconds=30)
 PAUSE = timedelta(seconds=10)
 ENDS: list[RunEnd] = [
@@ -69,6 +72,9 @@ class JobsMachine(RuleBasedStateMachine):
         self.memory = InMemoryRecordRepo(now=self.clock.now)
         self.sqlite = sqlite_repo(SqliteSettings(self.path))
         self.runner.run(self.sqlite.upgrade())
+        for bucket in BUCKETS:
+            registered = RegisteredStore(bucket, Tier.CLOUD, "bucket", NOON)
+            self.both(lambda repo, new=registered: repo.register(new))  # type: ignore[misc]
         self.numbers = 0
         self.ids: list[UUID] = []
         self.runs: list[tuple[Run, Run]] = []
@@ -105,6 +111,7 @@ class JobsMachine(RuleBasedStateMachine):
         delay=st.sampled_from([timedelta(0), PAUSE]),
         attempts=st.integers(1, 3),
         store=st.sampled_from(STORES),
+        bucket=st.sampled_from([None, *BUCKETS]),
     )
     def enqueue(self, **fields: Any) -> None:
         """A job is written."""
@@ -116,13 +123,14 @@ class JobsMachine(RuleBasedStateMachine):
             delay=fields["delay"],
             max_attempts=fields["attempts"],
             store_id=fields["store"],
+            target_id=fields["bucket"] if fields["store"] == "disk" else None,
         )
         self.both(lambda repo: repo.enqueue([job]))
         self.ids.append(job.job_id)
 
     @rule(
         kinds=st.sets(st.sampled_from(KINDS), min_size=1),
-        stores=st.sets(st.sampled_from(STORES[1:])),
+        stores=st.sets(st.sampled_from([*STORES[1:], *BUCKETS[1:]])),
     )
     def claim(self, kinds: set[JobKind], stores: set[StoreId]) -> None:
         """A worker claims all that is due for it."""
@@ -169,6 +177,12 @@ class JobsMachine(RuleBasedStateMachine):
         """An operator requeues a job."""
         job_id = data.draw(st.sampled_from(self.ids))
         self.agree(lambda repo: repo.requeue_job(job_id))
+
+    @rule(others=st.sets(st.sampled_from(BUCKETS)), bucket=st.sampled_from(BUCKETS))
+    def retarget(self, others: set[StoreId], bucket: StoreId) -> None:
+        """What waits for other buckets than these gets another target."""
+        kept = {bucket, *others}
+        assert not self.agree(lambda repo: repo.retarget(StoreId("disk"), kept, bucket))
 
     @rule(delta=st.sampled_from([PAUSE, 1.1 * LEASE, timedelta(hours=1)]))
     def later(self, delta: timedelta) -> None:

@@ -111,3 +111,28 @@ async def test_what_came_while_the_cloud_was_away_for_72_hours_is_sent_evidence_
         assert (await container.sync_backends()()).moved > 0
         statistics = await container.statistics()()
         assert statistics.local.used_bytes <= 0.5 * 4e-5 * 1e9
+
+
+async def test_what_came_while_a_renamed_bucket_was_away_is_sent_to_it_when_it_is_back(
+    tmp_path: Path, s3_bucket: Bucket, proxy: StallProxy, no_leaks: None
+) -> None:
+    """The catalogue knows the bucket by another endpoint, so it can't know which one is away."""
+    settings = config(tmp_path, bucket=s3_bucket, workers=0, accept_unknown_video=True)
+    async with running(build(settings, StorageStrategy.HYBRID)) as container:
+        large = await container.store_files().video(Upload(film(0, 200)), FileAttributes.of())
+        (known,) = [one.store_id for one in large.file.replicas]
+    renamed = s3_bucket.at(f"http://{proxy.host}:{proxy.port}")
+    settings = config(tmp_path, bucket=renamed, workers=0, accept_unknown_video=True)
+    proxy.refuse()
+    async with running(build(settings, StorageStrategy.HYBRID)) as container:
+        await container.store_evidence()(violation_record("V1"), None, Upload(film(1, 50)))
+    async with running(build(settings, StorageStrategy.HYBRID)) as container:
+        await container.store_evidence()(violation_record("V2"), None, Upload(film(2, 50)))
+        assert (await container.sync_backends()()).remaining == 4
+        proxy.forward()
+        await until(container, away=False)
+        await container.runtime().sweep()
+        done = await container.sync_backends()()
+        assert (done.copied, done.remaining) == (4, 0)
+        for file in await all_files(container):
+            assert [one.store_id for one in file.readable if one.tier is Tier.CLOUD] == [known]

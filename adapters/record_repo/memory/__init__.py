@@ -74,7 +74,7 @@ from traffic_storage.domain.quarantine import (
     NoteQuarantined,
     UndoAttempt,
 )
-from traffic_storage.domain.query import Cursor, FilesQuery, Page, ViolationQuery
+from traffic_storage.domain.query import MAX_LIMIT, Cursor, FilesQuery, Page, ViolationQuery
 from traffic_storage.domain.rebuild import ImportRows
 from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
@@ -279,6 +279,16 @@ class InMemoryRecordRepo(
             if (store.tier, store.location) == (tier, location) and store.confirmed_at is not None
         ]
         return [store for _, store in sorted(there, key=lambda one: (one[0], one[1].store_id))]
+
+    async def retarget(
+        self,
+        store_id: StoreId,
+        kept: Collection[StoreId],
+        target_id: StoreId,
+        limit: int = MAX_LIMIT,
+    ) -> bool:
+        clouds = {one.store_id for one in self._stores.values() if one.tier is Tier.CLOUD}
+        return self.change_targets(store_id, clouds - set(kept), target_id, limit)
 
     async def exchange(self, was: RegisteredStore, becomes: RegisteredStore) -> bool:
         held = self._stores.get(was.store_id)

@@ -1,13 +1,14 @@
 """Jobs in the memory of this process; the contract suite compares other adapters with them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from attrs import evolve
 
+from traffic_storage.domain.identifiers import StoreId
 from traffic_storage.domain.jobs import (
     LIVE,
     Claim,
@@ -100,6 +101,20 @@ class InMemoryJobs:
         if len(found) <= limit:
             return Page(items)
         return Page(items, Cursor(items[-1].created_at, str(items[-1].job_id)))
+
+    def change_targets(
+        self, store_id: StoreId, was: Collection[StoreId], becomes: StoreId, limit: int
+    ) -> bool:
+        """Give ready jobs of a store another second store; return whether there may be more."""
+        found = [
+            job
+            for job in self._jobs.values()
+            if job.state is JobState.READY and job.store_id == store_id and job.target_id in was
+        ]
+        for job in found[:limit]:
+            self._jobs[job.job_id] = evolve(job, target_id=becomes)
+            self._written.set()
+        return len(found) >= limit
 
     async def claim(self, claim: Claim) -> Sequence[Run]:
         self._written.clear()

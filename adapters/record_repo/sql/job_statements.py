@@ -26,7 +26,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from traffic_storage.adapters.record_repo.sql.statement import Statement
-from traffic_storage.adapters.record_repo.sql.tables import is_ended, is_live, job, job_slot
+from traffic_storage.adapters.record_repo.sql.tables import is_ended, is_live, job, job_slot, store
+from traffic_storage.domain.files import Tier
 from traffic_storage.domain.jobs import FIRST_PAUSE, JobState
 
 _MICROS = 1_000_000
@@ -131,15 +132,16 @@ TAKE_BACK = Statement(
 )
 
 
-def _claim(*, is_sqlite: bool) -> Any:  # noqa: ANN401 - an update of either form
-    def is_listed(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        if is_sqlite:
-            listed: Any = select(literal_column("value")).select_from(func.json_each(_given(name)))
-            return column.in_(listed)
-        elements = func.jsonb_array_elements_text(cast(_given(name), postgresql.JSONB))
-        # An array can be a condition of an index scan; a subquery with many rows can't.
-        return column == func.any(func.array(select(elements).scalar_subquery()))
+def _is_listed(column: ColumnElement[str], name: str, *, is_sqlite: bool) -> ColumnElement[bool]:
+    if is_sqlite:
+        listed: Any = select(literal_column("value")).select_from(func.json_each(_given(name)))
+        return column.in_(listed)
+    elements = func.jsonb_array_elements_text(cast(_given(name), postgresql.JSONB))
+    # An array can be a condition of an index scan; a subquery with many rows can't.
+    return column == func.any(func.array(select(elements).scalar_subquery()))
 
+
+def _claim(*, is_sqlite: bool) -> Any:  # noqa: ANN401 - an update of either form
     mine = job.alias("mine")
     claimed = (
         select(func.count())
@@ -155,7 +157,7 @@ def _claim(*, is_sqlite: bool) -> Any:  # noqa: ANN401 - an update of either for
             due.c.needs == _given("needed"),
             due.c.priority == _given("priority"),
             due.c.run_at <= NOW,
-            is_listed(due.c.kind, "kinds"),
+            _is_listed(due.c.kind, "kinds", is_sqlite=is_sqlite),
         )
         .order_by(due.c.run_at)
         .limit(cast(_given("most"), BigInteger) - claimed)
@@ -262,13 +264,41 @@ REQUEUE = Statement(
     ),
     ("id",),
 )
+RETARGET = Statement(
+    update(job)
+    .where(job.c.job_id == _given("id"), _in(JobState.READY))
+    .values(needs=_given("needed")),
+    ("id", "needed"),
+)
 _ended = select(job.c.job_id).where(is_ended, job.c.ended_at < _given("before"))
 FORGET_JOBS = Statement(
     delete(job).where(job.c.job_id.in_(_ended.order_by(job.c.ended_at).limit(_given("most")))),
     ("before", "most"),
 )
 
+
+def _waiting_for_others(*, is_sqlite: bool) -> Any:  # noqa: ANN401 - a query of either form
+    needed = cast(_given("first"), Text) + literal_column("' '") + store.c.store_id
+    return (
+        select(job.c.job_id)
+        .select_from(store)
+        .join(job, job.c.needs == needed)
+        .where(
+            _in(JobState.READY),
+            store.c.tier == literal_column(f"'{Tier.CLOUD}'"),
+            ~_is_listed(store.c.store_id, "kept", is_sqlite=is_sqlite),
+        )
+        .limit(cast(_given("most"), BigInteger))
+    )
+
+
 # Reads.
+# Ready jobs of a first store that need a store of the cloud which is not listed.
+WAITING_FOR_OTHERS = Statement(
+    _waiting_for_others(is_sqlite=False),
+    ("first", "kept", "most"),
+    on_sqlite=_waiting_for_others(is_sqlite=True),
+)
 DATABASE_TIME = Statement(select(NOW), ())
 COLUMNS = tuple(job.c)
 JOB = Statement(select(*COLUMNS).where(job.c.job_id == _given("id")), ("id",))

@@ -1,7 +1,7 @@
 """The job queue in a database: each call runs a few SQL statements (`job_statements`)."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import permutations
@@ -91,6 +91,22 @@ class SqlJobs:
         if len(found) <= limit:
             return Page(items)
         return Page(items, Cursor(items[-1].created_at, str(items[-1].job_id)))
+
+    async def retarget(
+        self,
+        store_id: StoreId,
+        kept: Collection[StoreId],
+        target_id: StoreId,
+        limit: int = MAX_LIMIT,
+    ) -> bool:
+        row = (store_id, dumps(sorted(kept)).decode(), limit)
+        found = await self._driver.read(statements.WAITING_FOR_OTHERS, [row])
+        if found:
+            needed = rows.needs(store_id, target_id)
+            changed = tuple((job_id, needed) for (job_id,) in found)
+            await self._driver.write(Write((Step(statements.RETARGET, changed),)))
+            self._written.set()
+        return len(found) >= limit
 
     async def claim(self, claim: Claim) -> Sequence[Run]:
         micros = claim.lease // timedelta(microseconds=1)

@@ -10,8 +10,10 @@ import pytest
 from attrs import evolve
 
 from traffic_storage.domain.changes import CommitUnit
+from traffic_storage.domain.files import Tier
 from traffic_storage.domain.frozen_json import frozen_json
 from traffic_storage.domain.identifiers import StoreId
+from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import (
     Cancelled,
@@ -31,6 +33,7 @@ from traffic_storage.domain.jobs import (
     Schedule,
 )
 from traffic_storage.domain.query import JobsQuery
+from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.contracts.record_repo import local
 from traffic_storage.entrypoints.testing.units import new_attempt, new_file
 from traffic_storage.ports.errors import IdsTaken, LeaseLost
@@ -170,6 +173,38 @@ class JobsContract:
         await repo.enqueue([within])
         assert ids(await repo.claim(evolve(a_claim(), stores=(StoreId("other"),)))) == []
         assert ids(await repo.claim(evolve(a_claim(), stores=(disk,)))) == [within.job_id]
+
+    async def test_jobs_that_wait_for_another_bucket_get_another_target(
+        self, repo: RecordRepo
+    ) -> None:
+        """retarget: ready jobs of a store whose target is a cloud store that is not kept."""
+        disk, other, bucket, gone, new = map(StoreId, ("disk", "other", "bucket", "gone", "new"))
+        for tier, store_id in (
+            *((Tier.LOCAL, one) for one in (disk, other)),
+            *((Tier.CLOUD, one) for one in (bucket, gone)),
+        ):
+            await repo.register(RegisteredStore(store_id, tier, "somewhere", NOON))
+        waiting = [new_job(key=f"k{n}", store_id=disk, target_id=gone) for n in range(5)]
+        running = new_job(store_id=disk, target_id=gone, priority=Priority.URGENT)
+        others = [
+            new_job(store_id=disk, target_id=bucket),
+            new_job(store_id=disk, target_id=other),
+            new_job(store_id=disk, target_id=StoreId("unregistered")),
+            new_job(store_id=disk),
+            new_job(store_id=other, target_id=gone),
+        ]
+        await repo.enqueue([*waiting, running, *others])
+        assert ids(await repo.claim(evolve(a_claim(1), stores=(disk, gone)))) == [running.job_id]
+        before = {job.job_id: await found(repo, job) for job in (*waiting, running, *others)}
+        assert await repo.retarget(disk, [bucket], new, 3)
+        assert not await repo.retarget(disk, [bucket], new, 3)
+        assert not await repo.retarget(disk, [bucket], new)
+        for job in waiting:
+            assert await found(repo, job) == evolve(before[job.job_id], target_id=new)
+        for job in (running, *others):
+            assert await found(repo, job) == before[job.job_id]
+        at_new = evolve(a_claim(9), stores=(disk, new))
+        assert {job.job_id for job in waiting} <= set(ids(await repo.claim(at_new)))
 
     async def test_live_jobs_are_listed_by_age(self, repo: RecordRepo) -> None:
         """live_jobs: those of a kind that are ready or running, the oldest first, in pages."""

@@ -132,6 +132,17 @@ class FailingRecordRepo(Failing, RecordRepo):
     ) -> Page[Job]:
         return await self._do("live_jobs", lambda: self.inner.live_jobs(kind, after, limit))
 
+    async def retarget(
+        self,
+        store_id: StoreId,
+        kept: Collection[StoreId],
+        target_id: StoreId,
+        limit: int = MAX_LIMIT,
+    ) -> bool:
+        return await self._do(
+            "retarget", lambda: self.inner.retarget(store_id, kept, target_id, limit)
+        )
+
     async def claim(self, claim: Claim) -> Sequence[Run]:
         return await self._do("claim", lambda: self.inner.claim(claim))
 
