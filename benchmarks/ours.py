@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from benchmarks import data
 from benchmarks.contenders import Contender, Place
@@ -34,15 +34,17 @@ PARALLEL = 16
 def settings(place: Place) -> StorageConfig:
     """Return the default settings, with as many parallel uploads as the jobs run concurrently.
 
-    Old capture times, as those of the data, are plausible; otherwise each one would be logged.
+    Old capture times, as those of the data, are plausible; otherwise each one would be logged. The
+    files of a full catalogue do not exist: without workers, none of them is looked for meanwhile.
     """
-    return config(
+    made = config(
         place.folder,
         bucket=place.bucket,
         database=place.database,
         parallel_uploads=PARALLEL,
         max_backdating=timedelta(days=36_500),
     )
+    return evolve(made, workers=0) if place.filled else made
 
 
 class Embedded(Contender[T]):
@@ -133,6 +135,23 @@ class Pages(Contender[ViolationQuery]):
         assert len((await self._container.find().violations(item)).items) == data.PAGE
 
 
+class Views(Embedded[ViolationQuery]):
+    """Finds violations by pages, as dictionaries."""
+
+    def __init__(self, settings: StorageConfig, filled: int) -> None:
+        super().__init__(settings, StorageStrategy.LOCAL_ONLY)
+        self._filled = filled
+
+    def items(self, numbers: range) -> Sequence[ViolationQuery]:
+        return [ask(number, self._filled).query for number in numbers]
+
+    async def do(self, item: ViolationQuery) -> None:
+        page = await self.storage.find_violations(
+            item.device_id, item.violation_type, end_time=item.end_time, limit=item.limit
+        )
+        assert len(page.items) == data.PAGE
+
+
 class Put(Contender[tuple[BlobKey, bytes, BlobManifest]]):
     """Calls the port alone: hashes bytes and puts them with their manifest."""
 
@@ -213,6 +232,11 @@ def retrieve_cloud(place: Place) -> Retrieve:
 def page(place: Place) -> Pages:
     """Return the job: pages of a full catalogue, in the database of `place`."""
     return Pages(settings(place), place.filled)
+
+
+def views(place: Place) -> Views:
+    """Return the job: the same pages as dictionaries."""
+    return Views(settings(place), place.filled)
 
 
 def _with_array(number: int) -> Evidence:

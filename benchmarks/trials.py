@@ -17,6 +17,7 @@ from benchmarks.table import Rate, Report, Row, Target, ratios
 from tests.support.servers import PostgresServer, S3Server
 
 OURS, FLOOR, HAND_ROLLED, COPY = "ours", "floor", "hand-rolled", "copy"
+OBJECTS = "objects"
 _READ_BYTES = 1024 * 1024
 
 
@@ -135,6 +136,15 @@ def _pages(where: str, raw: str) -> Line:
         f"raw {raw}",
         Target(0.60, 0.80),
         "times over the later half; a third each: no filter, by device, by type",
+    )
+
+
+def _views(where: str) -> Line:
+    return Line(
+        f"page of 100 out of a full catalogue, as dictionaries, {where}",
+        OBJECTS,
+        "the same page as objects",
+        Target(0.75, 0.85),
     )
 
 
@@ -286,6 +296,18 @@ TRIALS: Mapping[str, Trial] = {
     "page-sqlite": Trial(
         {OURS: ours.page, FLOOR: floor.page_sqlite},
         (_pages("SQLite", "aiosqlite"),),
+        items=2400,
+        site=in_full_sqlite,
+    ),
+    "views-postgres": Trial(
+        {OURS: ours.views, OBJECTS: ours.page},
+        (_views("PostgreSQL"),),
+        items=2400,
+        site=in_full_postgres,
+    ),
+    "views-sqlite": Trial(
+        {OURS: ours.views, OBJECTS: ours.page},
+        (_views("SQLite"),),
         items=2400,
         site=in_full_sqlite,
     ),

@@ -4,7 +4,7 @@ Every view serialises to JSON. Times are ISO 8601 in UTC. A field that does not 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.jobs import JobState, Priority
 from traffic_storage.domain.pressure import PressureLevel
 from traffic_storage.domain.reconcile import Tally
+from traffic_storage.domain.times import utc_text, utc_texts
 
 if TYPE_CHECKING:
     from traffic_storage.application.delete_files import DeletedThing
@@ -348,7 +349,7 @@ def file_view(file: "StoredFile") -> StoredFileView:
         "content_type": file.content_type,
         "size_bytes": file.content.size_bytes,
         "sha256": file.content.sha256,
-        "created_at": file.created_at.isoformat(),
+        "created_at": utc_text(file.created_at),
         "captured_at": _iso(file.captured_at),
         "device_id": file.device_id,
         "violation_id": file.violation_id,
@@ -367,7 +368,7 @@ def file_view(file: "StoredFile") -> StoredFileView:
             for replica in file.replicas
         ],
         "placement": {"decision": file.placement.decision, "reason": file.placement.reason},
-        "expires_at": file.keep_until.isoformat(),
+        "expires_at": utc_text(file.keep_until),
         "state": file.state.value,
         "original_name": file.original_name,
         "metadata": None if file.metadata is None else json.loads(file.metadata),
@@ -377,26 +378,38 @@ def file_view(file: "StoredFile") -> StoredFileView:
 
 def violation_view(violation: "StoredViolation") -> ViolationView:
     """Return the view of a violation. `image_path` and `video_path` are file ids, or empty."""
-    record = violation.record
-    return {
-        "violation_id": record.violation_id,
-        "device_id": record.device_id,
-        "violation_type": record.violation_type,
-        "timestamp": violation.occurred_at.isoformat(),
-        "zone_assumed": violation.zone_assumed,
-        "vehicle_bbox": list(record.vehicle_bbox),
-        "vehicle_class": record.vehicle_class,
-        "confidence": record.confidence,
-        "image_path": violation.image_file_id or "",
-        "video_path": violation.video_file_id or "",
-        "camera_info": record.camera_info,
-        "processing_time_ms": record.processing_time_ms,
-        "model_versions": record.model_versions,
-        "received_at": violation.received_at.isoformat(),
-        "incomplete": violation.incomplete,
-        "image_state": violation.image_state.value if violation.image_file_id else None,
-        "video_state": violation.video_state.value if violation.video_file_id else None,
-    }
+    return violation_views((violation,))[0]
+
+
+def violation_views(violations: Sequence["StoredViolation"]) -> list[ViolationView]:
+    """Return the `violation_view` of each violation of a page."""
+    happened = utc_texts([violation.occurred_at for violation in violations])
+    received = utc_texts([violation.received_at for violation in violations])
+    records = [violation.record for violation in violations]
+    return [
+        {
+            "violation_id": record.violation_id,
+            "device_id": record.device_id,
+            "violation_type": record.violation_type,
+            "timestamp": happened_at,
+            "zone_assumed": violation.zone_assumed,
+            "vehicle_bbox": [*record.vehicle_bbox],
+            "vehicle_class": record.vehicle_class,
+            "confidence": record.confidence,
+            "image_path": violation.image_file_id or "",
+            "video_path": violation.video_file_id or "",
+            "camera_info": record.camera_info,
+            "processing_time_ms": record.processing_time_ms,
+            "model_versions": record.model_versions,
+            "received_at": received_at,
+            "incomplete": violation.incomplete,
+            "image_state": violation.image_state.value if violation.image_file_id else None,
+            "video_state": violation.video_state.value if violation.video_file_id else None,
+        }
+        for violation, record, happened_at, received_at in zip(
+            violations, records, happened, received, strict=True
+        )
+    ]
 
 
 def job_view(job: "Job") -> JobView:
@@ -412,8 +425,8 @@ def job_view(job: "Job") -> JobView:
         "target_id": job.target_id,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
-        "created_at": job.created_at.isoformat(),
-        "run_at": job.run_at.isoformat(),
+        "created_at": utc_text(job.created_at),
+        "run_at": utc_text(job.run_at),
         "owner": job.owner,
         "leased_until": _iso(job.leased_until),
         "cancelling": job.cancelling,
@@ -604,7 +617,7 @@ def hold_view(hold: "Hold") -> HoldView:
         "case_reference": hold.case_reference,
         "reason": hold.reason,
         "placed_by": hold.placed_by,
-        "placed_at": hold.placed_at.isoformat(),
+        "placed_at": utc_text(hold.placed_at),
         "until": _iso(hold.until),
         "file_id": None,
         "violation_id": None,
@@ -637,8 +650,8 @@ def deletion_view(done: "DeletedThing", what: str) -> DeletionView:
         "file_id": done.identifier if what == "file" else None,
         "violation_id": done.identifier if what == "violation" else None,
         "state": done.state.value,
-        "deleted_at": deletion.tombstoned_at.isoformat(),
-        "purge_after": deletion.purge_after.isoformat(),
+        "deleted_at": utc_text(deletion.tombstoned_at),
+        "purge_after": utc_text(deletion.purge_after),
         "reason": deletion.reason,
         "actor": deletion.actor,
         "rule": deletion.rule,
@@ -726,4 +739,4 @@ def _tier_view(usage: "TierUsage") -> TierUsageView:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+    return None if moment is None else utc_text(moment)

@@ -75,6 +75,8 @@ def _ours(job: type[Peer], place: Place) -> Peer:
         "parallel_uploads": 16,
         "max_backdating": "36500d",
     }
+    if place.filled:  # Its files do not exist; no job is to look for them meanwhile.
+        settings["workers"] = 0
     return job(Server("ours", settings), _OURS)
 
 

@@ -47,7 +47,12 @@ from traffic_storage.entrypoints.http.schemas import (
     ViolationsPage,
     read_fields,
 )
-from traffic_storage.entrypoints.views import file_view, statistics_view, violation_view
+from traffic_storage.entrypoints.views import (
+    file_view,
+    statistics_view,
+    violation_view,
+    violation_views,
+)
 
 DATES = {"start_time": "start_date", "end_time": "end_date"}
 """Names of the domain → names of the query."""
@@ -73,8 +78,7 @@ class ListViolations:
         request = AsgiRequest(scope, receive, send)
         texts = request.query_fields()
         page = await self._find.violations(self._query(texts, request.principal))
-        views = [violation_view(violation) for violation in page.items]
-        await send_page(request, "violations", texts, views, page.next)
+        await send_page(request, "violations", texts, violation_views(page.items), page.next)
 
     def _query(self, texts: Mapping[str, str], principal: Principal) -> ViolationQuery:
         filters, problems = read_fields(ViolationFilters, texts, "query")

@@ -26,7 +26,7 @@ from traffic_storage.entrypoints.views import (
     StoredFileView,
     ViolationView,
     file_view,
-    violation_view,
+    violation_views,
 )
 
 
@@ -95,7 +95,7 @@ class Violations:
         )
         use_cases = await self._parts.started()
         page = await use_cases.find().violations(query)
-        return Page(tuple(violation_view(violation) for violation in page.items), page.next)
+        return Page(tuple(violation_views(page.items)), page.next)
 
     async def get(
         self, violation_id: str, limit: int = MAX_LIMIT, after: Cursor | None = None

@@ -27,7 +27,7 @@ from traffic_storage import (
     build,
     running,
 )
-from traffic_storage.entrypoints.views import ViolationView, violation_view
+from traffic_storage.entrypoints.views import ViolationView, violation_view, violation_views
 
 STATUSES: dict[type[TrafficStorageError], int] = {InvalidInput: 422, Conflict: 409, NotFound: 404}
 
@@ -72,7 +72,7 @@ def create_app(container: Container | None = None) -> FastAPI:
     ) -> list[ViolationView]:
         """Return the latest tickets of a bay."""
         page = await parts.find().violations(ViolationQuery(device_id=bay, limit=limit))
-        return [violation_view(violation) for violation in page.items]
+        return violation_views(page.items)
 
     @app.get("/tickets/{number}/photograph")
     async def photograph(number: str) -> Response:

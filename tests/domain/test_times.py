@@ -4,11 +4,19 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from traffic_storage.domain.errors import InvalidInput
-from traffic_storage.domain.times import EARLIEST, Moment, instant, parse_time, time_problem
+from traffic_storage.domain.times import (
+    EARLIEST,
+    Moment,
+    instant,
+    parse_time,
+    time_problem,
+    utc_text,
+    utc_texts,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -170,3 +178,24 @@ def test_how_far_ahead_a_time_lies_is_said_in_words(ahead: timedelta, words: str
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=NOW.replace(tzinfo=None)))
 def test_any_time_of_the_past_is_fine(at: datetime) -> None:
     assert time_problem("timestamp", at.replace(tzinfo=UTC), now=NOW, max_ahead=DAY) is None
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+@example(datetime.min.replace(tzinfo=UTC))
+@example(datetime.max.replace(tzinfo=UTC))
+@example(EARLIEST)
+@example(datetime(999, 1, 1, microsecond=10, tzinfo=UTC))
+def test_a_time_in_utc_has_the_text_of_isoformat(at: datetime) -> None:
+    assert utc_text(at) == at.isoformat()
+    assert utc_texts([at, EARLIEST]) == [at.isoformat(), EARLIEST.isoformat()]
+
+
+def test_a_time_of_a_subclass_is_written_as_the_subclass_writes_it() -> None:
+    class Nanoseconds(datetime):
+        def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
+            return super().isoformat(sep, timespec).replace("+", "789+")
+
+    at = Nanoseconds(2025, 11, 1, 10, microsecond=123_456, tzinfo=UTC)
+    assert at.isoformat() == "2025-11-01T10:00:00.123456789+00:00"
+    assert utc_text(at) == at.isoformat()
+    assert utc_texts((EARLIEST, at)) == [EARLIEST.isoformat(), at.isoformat()]
