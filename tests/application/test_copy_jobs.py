@@ -19,7 +19,7 @@ from tests.application.rig import (
 )
 from tests.application.script import Step
 from traffic_storage.application.sync_backends import Synchronised
-from traffic_storage.domain.copies import REMOVE_BLOB, copy_job, move_job, removal_job
+from traffic_storage.domain.copies import MOVE, REMOVE_BLOB, copy_job, move_job, removal_job
 from traffic_storage.domain.errors import StorageFull, StorageUnavailable
 from traffic_storage.domain.events import EventKind
 from traffic_storage.domain.files import FileState, ReplicaState, Tier, replica_id_of
@@ -217,6 +217,52 @@ async def test_what_waits_for_a_bucket_that_is_configured_no_more_goes_to_the_pr
         is_copied = strategy is StorageStrategy.HYBRID
         assert states(rig, "X") == {Tier.LOCAL: PRESENT if is_copied else GONE, Tier.CLOUD: PRESENT}
         assert (live(rig), rig.attempts, rig.findings()) == ([], [], [])
+
+
+async def test_copies_owed_to_a_lost_bucket_are_made_in_the_empty_one_that_is_adopted() -> None:
+    """An operator says that the new bucket under the old name takes its place."""
+    rig = Rig(StorageStrategy.HYBRID)
+    async with rig.running() as service:
+        await service.video(film(), "V")
+    lost = rig.files[FileId("V")].replicas[0].store_id
+    bucket = RememberingBlobStore(rig.clock, Tier.CLOUD, rig.at_rest[Tier.CLOUD].location)
+    rig.cloud.inner = rig.at_rest[Tier.CLOUD] = bucket
+    async with rig.running() as service:
+        await service.image(picture(), "X")
+        assert [job.target_id for job in live(rig)] == [lost]
+        (cloud,) = [one for one in service.stores if one.store.tier is Tier.CLOUD]
+        await service.stores.adopt(cloud)
+        await service.sweep()
+        assert (await service.sync()).copied == 1
+        assert rig.files[FileId("X")].readable[-1].store_id == cloud.store_id != lost
+        assert live(rig) == []
+
+
+@pytest.mark.parametrize("by_age", [False, True])
+async def test_what_leaves_for_a_bucket_that_was_never_reached_leaves_when_it_is_there(
+    by_age: bool,
+) -> None:
+    limit_gb, high_water, low_water = (1.0, 0.85, 0.75) if by_age else (KB, 0.5, 0.1)
+    rig = Rig(
+        StorageStrategy.LOCAL_THEN_CLOUD,
+        max_local_size_gb=limit_gb,
+        high_water=high_water,
+        low_water=low_water,
+    )
+    rig.cloud.go_down("no answer")
+    async with rig.running() as service:
+        await fill(rig, service, 6)
+        if by_age:
+            rig.clock.advance(LONG_AGO)
+            await service.container.archive()(rig.clock.now())
+        waiting = await service.sync()
+        assert (waiting.moved, waiting.remaining) == (0, len(live(rig)))
+        assert {job.kind for job in live(rig)} == {MOVE}
+        rig.cloud.come_back()
+        await service.sweep()
+        done = await service.sync()
+        assert (done.moved, done.remaining) == (waiting.remaining, 0)
+        assert rig.findings() == []
 
 
 async def test_each_device_has_its_bucket_also_if_a_copy_was_owed_before_that_was_known() -> None:
