@@ -1,12 +1,13 @@
 """The jobs of the peers: the same requests to each, in the form that each takes."""
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from attrs import frozen
 
-from benchmarks import client, data
+from benchmarks import data
 from benchmarks.http import Served, Serving
 from benchmarks.memory import Film
 from benchmarks.peers import forms
@@ -14,6 +15,7 @@ from benchmarks.peers import forms
 VIDEO_BYTES = 200_000_000
 RANGE_BYTES = 1_000_000
 _STORED = {200, 201}
+_STORED_AT_ONCE = 16
 
 
 @frozen
@@ -56,9 +58,14 @@ class Download(Peer):
 
     async def open(self) -> None:
         await super().open()
-        for number in range(data.SHELF):
-            answer = await self.ask(self.routes.store(number))
-            assert answer.status in _STORED, answer
+        rest = iter(range(data.SHELF))
+
+        async def store() -> None:
+            for number in rest:
+                answer = await self.ask(self.routes.store(number))
+                assert answer.status in _STORED, answer
+
+        await asyncio.gather(*(store() for _ in range(_STORED_AT_ONCE)))
         assert (await self.ask(forms.get(self.routes.image(1)))).body == forms.jpeg(1)
 
     def items(self, numbers: range) -> Sequence[bytes]:
@@ -88,6 +95,7 @@ class Ranges(Peer):
         async with self.connection() as connection:
             answer = await connection.stream(head, body())
         assert answer.status in _STORED, answer
+        await self.do(forms.part_of(self.routes.video, VIDEO_BYTES - RANGE_BYTES, RANGE_BYTES))
 
     def items(self, numbers: range) -> Sequence[bytes]:
         chance = random.Random(numbers.start)
@@ -122,8 +130,8 @@ def form_routes(page_path: str, image: Callable[[int], str], video: tuple[str, s
     """Return the requests of a service with forms. `video` is the path that stores, and returns, one."""
 
     def store_video(size: int) -> tuple[bytes, bytes, bytes]:
-        before, after = client.form_around("film")
-        return client.post(video[0], len(before) + size + len(after)), before, after
+        before, after = forms.around({"file_id": "film"}, "file", "film.mp4")
+        return forms.head(video[0], len(before) + size + len(after)), before, after
 
     return Routes(
         store=lambda number: forms.post(

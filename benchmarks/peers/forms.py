@@ -49,6 +49,20 @@ def part_of(path: str, first: int, count: int) -> bytes:
 
 def post(path: str, fields: Mapping[str, str], field: str, name: str, content: bytes) -> bytes:
     """Return a POST request with a form that contains a file `name`, as curl sends it."""
+    before, after = around(fields, field, name)
+    return head(path, len(before) + len(content) + len(after)) + before + content + after
+
+
+def head(path: str, length: int) -> bytes:
+    """Return the head of a POST request with a form of `length` bytes."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
+        f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n\r\n"
+    ).encode()
+
+
+def around(fields: Mapping[str, str], field: str, name: str) -> tuple[bytes, bytes]:
+    """Return the bytes of a form before and after the content of its file `name`."""
     parts = [
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
         for key, value in fields.items()
@@ -58,13 +72,7 @@ def post(path: str, fields: Mapping[str, str], field: str, name: str, content: b
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
         f"Content-Type: {kind}\r\n\r\n"
     )
-    before, after = "".join(parts).encode(), f"\r\n--{_BOUNDARY}--\r\n".encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
-        f"Content-Length: {len(before) + len(content) + len(after)}\r\n"
-        f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n\r\n"
-    )
-    return head.encode() + before + content + after
+    return "".join(parts).encode(), f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
 @cache
