@@ -1,4 +1,4 @@
-"""ApplyEvents: applies events of holds, deletions, purges and retention rules to a catalogue.
+"""ApplyEvents: applies events of holds, deletions, purges, labels and retention rules to a catalogue.
 
 The events come from the journal beside the blobs (`ReplayJournal`), or from a snapshot. Each change
 is compare-and-set, so that it does no harm to apply an event again.
@@ -21,10 +21,12 @@ from traffic_storage.domain.files import FileState, StoredFile
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.identifiers import FileId, StoreId
 from traffic_storage.domain.journal import Note, replayed, retention_then
+from traffic_storage.domain.labels import AddedLabels
 from traffic_storage.domain.purged_rows import RestorePurged
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, Regranted, RulesRevision
 from traffic_storage.ports.changes import Changes
 from traffic_storage.ports.clock import Clock, Ids
+from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.reconciliation import Reconciliation
 from traffic_storage.ports.retention import RetentionRecords
 
@@ -34,20 +36,22 @@ GRACE = timedelta(days=1)
 """Nothing is purged so soon after it was marked as deleted again: holds and undeletes follow."""
 
 _AT_ONCE = 64
+_MOST_RACES = 20
 
 
 @define
 class Replay:
-    """What was applied: changes of holds, deletions and undeletes of files, purges, rules.
+    """What was applied: changes of holds, deletions and undeletes of files, purges, labels, rules.
 
     `unreadable` has the notes that are damaged or missing, each with its store; `others` the ids of
-    files that were left alone because a deletion concerns another file with their id.
+    files that were left alone because a deletion or a label concerns another file with their id.
     """
 
     holds: int = 0
     deletions: int = 0
     purged: int = 0
     rules: int = 0
+    labels: int = 0
     unreadable: list[tuple[StoreId, str]] = field(factory=list)
     others: list[FileId] = field(factory=list)
     last_rules: RulesRevision | None = None
@@ -116,6 +120,9 @@ class ApplyEvents:
                 found.purged += is_applied
                 if not is_applied:
                     await self._note_other(change, found)
+            case AddedLabels():
+                is_applied = await self._label(change, event, found)
+                found.labels += is_applied
             case EnterRules():
                 found.last_rules = change.entered
                 is_applied = await self._enter(change)
@@ -125,6 +132,20 @@ class ApplyEvents:
                 found.holds += is_applied
             case None:
                 pass
+
+    async def _label(self, told: AddedLabels, event: Event, found: Replay) -> bool:
+        """Add labels to a file that lacks them, if the catalogue has it."""
+        for _ in range(_MOST_RACES):
+            file = await self._named(event, found)
+            change = told.change(file) if file is not None else None
+            if change is None:
+                return False
+            # False: its other labels, told of by another event, are added at the same time.
+            if await self._changes.apply(change):
+                return True
+        raise CatalogueUnavailable(
+            f"other changes of {told.file_id} came first each time", remedy="try again"
+        )
 
     async def _enter(self, change: EnterRules) -> bool:
         """Put rules in force, unless the catalogue has rules with this or a higher number."""
@@ -169,7 +190,7 @@ class ApplyEvents:
             await self._changes.apply(Regrant((regranted,)))
 
     async def _named(self, event: Event, found: Replay) -> StoredFile | None:
-        """Return the file that an event of a deletion or an undelete concerns, if there is one."""
+        """Return the file that an event of a deletion, an undelete or a label concerns, if any."""
         if event.file_id is None:
             return None
         file = (await self._rows.files_by_id([event.file_id])).get(event.file_id)
@@ -195,7 +216,7 @@ class ApplyEvents:
     def _leave(self, file_id: FileId, found: Replay) -> None:
         if file_id not in found.others:
             logger.warning(
-                "the journal tells of a deletion of another file with the id %s; this one stays",
+                "the journal tells of another file with the id %s; this one stays as it is",
                 file_id,
             )
             found.others.append(file_id)

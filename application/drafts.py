@@ -1,13 +1,17 @@
 """Drafts: files that were taken in, checked and encoded, and are not visible yet."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from attrs import frozen
 
+from traffic_storage.domain.canonical import Json, parse_json_object
 from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.errors import Conflict
 from traffic_storage.domain.files import (
     Coding,
     FileKind,
+    FileState,
     MediaInfo,
     PlacementNote,
     Replica,
@@ -16,12 +20,15 @@ from traffic_storage.domain.files import (
     blob_key,
 )
 from traffic_storage.domain.identifiers import DeviceId, FileId, ViolationId
+from traffic_storage.domain.labels import ADDABLE, Labels
 from traffic_storage.domain.placement import Placement
 from traffic_storage.domain.retention import Retention, RetentionPolicy, retention_at_least
 from traffic_storage.domain.retention_rules import RetentionFacts
-from traffic_storage.domain.violation import EvidencePart, StoredViolation
+from traffic_storage.domain.violation import EvidencePart, StoredViolation, ViolationState
 from traffic_storage.ports.clock import Ids
 from traffic_storage.ports.spool import Body
+
+_LABELS_IN_METADATA = frozenset({"device_id", "violation_id", "timestamp"})
 
 
 @frozen
@@ -36,6 +43,9 @@ class Draft:
         quality: what validating found, as canonical JSON text; None if it was not asked for.
         origin: the row of a file that comes from another catalogue; its times and its retention are
             kept. None for a new file.
+        given_by: who gives the file; empty: this service.
+        may_add: the labels that are added if the file is stored already and lacks them
+            (`domain.labels`).
     """
 
     file_id: FileId
@@ -53,6 +63,8 @@ class Draft:
     original_name: str | None = None
     quality: str | None = None
     origin: StoredFile | None = None
+    given_by: str = ""
+    may_add: Collection[str] = ADDABLE
 
     @classmethod
     def migrated(cls, origin: StoredFile, body: Body) -> "Draft":
@@ -73,7 +85,13 @@ class Draft:
             original_name=origin.original_name,
             quality=origin.quality,
             origin=origin,
+            given_by="migration",
         )
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that were given, metadata apart."""
+        return Labels(self.device_id, self.violation_id, self.captured_at, self.historic)
 
     def difference(self, existing: StoredFile) -> str:
         """Describe how a stored file differs from this draft; empty if they have the same content.
@@ -91,18 +109,39 @@ class Draft:
         return ""
 
     def other_labels(self, existing: StoredFile) -> str:
-        """Say which labels of this draft a stored file does not have; empty if it has them all.
+        """Say which labels of this draft a stored file neither has nor gets; empty if there are none.
 
-        A label that this draft lacks is no difference: a caller who repeats a call may say less. The
-        original name and `historic` are no labels: they do not say what the file shows.
+        It gets those in `may_add` that it lacks. A label that this draft lacks is no difference: a
+        caller who repeats a call may say less. The original name and `historic` are no labels: they
+        do not say what the file shows.
         """
-        names = ("device_id", "violation_id", "captured_at", "metadata")
-        pairs = ((name, getattr(self, name), getattr(existing, name)) for name in names)
-        return "; ".join(
+        pairs = [(name, getattr(self, name), getattr(existing, name)) for name in ADDABLE]
+        others = [
             _label_difference(name, mine, theirs)
             for name, mine, theirs in pairs
-            if mine is not None and mine != theirs
-        )
+            if mine not in (None, theirs) and (theirs is not None or name not in self.may_add)
+        ]
+        if self.metadata != existing.metadata:
+            # The other labels are in the metadata too, if they were given in it.
+            mine, theirs = plain_metadata(self.metadata), plain_metadata(existing.metadata)
+            if mine and mine != theirs:
+                others.append(_label_difference("metadata", mine, theirs or None))
+        return "; ".join(others)
+
+    def check_same(self, existing: StoredFile) -> None:
+        """Check that a stored file is this one, with labels that do not contradict.
+
+        Raises:
+            Conflict: it has other content or labels, or is deleted.
+        """
+        if existing.state is not FileState.AVAILABLE:
+            since = existing.state_at or existing.created_at
+            told = deleted(existing.state, since)
+            raise Conflict("file", existing.file_id, told, cause="deletion")
+        if difference := self.difference(existing):
+            raise Conflict("file", self.file_id, difference)
+        if labels := self.other_labels(existing):
+            raise Conflict("file", self.file_id, labels, cause="labels")
 
     def can_replace_copies_of(self, existing: StoredFile) -> bool:
         """Return whether the bytes of this draft equal the stored bytes of a file.
@@ -116,6 +155,19 @@ class Draft:
         return EvidencePart(
             self.file_id, self.content_type, self.content.size_bytes, self.content.sha256
         )
+
+
+def plain_metadata(text: str | None) -> Mapping[str, Json]:
+    """Return the metadata of a file without the members that are labels of their own."""
+    if text is None:
+        return {}
+    members = parse_json_object(text, "metadata")
+    return {name: value for name, value in members.items() if name not in _LABELS_IN_METADATA}
+
+
+def deleted(state: FileState | ViolationState, since: datetime) -> str:
+    """Say of a deleted file or violation since when it is."""
+    return f"it has been {state} since {since.isoformat()}; its id can't be used again"
 
 
 def _label_difference(name: str, mine: object, theirs: object) -> str:

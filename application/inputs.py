@@ -1,6 +1,6 @@
 """Inputs of the use cases: sources of bytes, arrays, and their attributes."""
 
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Mapping
 from datetime import datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +19,7 @@ from traffic_storage.domain.identifiers import (
     text_problem,
 )
 from traffic_storage.domain.image_layout import ChannelOrder
+from traffic_storage.domain.labels import ADDABLE
 from traffic_storage.domain.media import ContentType, same_family
 from traffic_storage.domain.times import parse_time
 from traffic_storage.ports.spool import Body
@@ -101,6 +102,8 @@ class FileAttributes:
             plausible (`domain.retention`).
         historic: states that a capture time long before receipt is correct.
         original_name: the file's name at its origin: printable, at most 255 characters, no path.
+        given_by: who gives the file; empty: this service.
+        may_add: the labels that are added if the file is stored already and lacks them.
 
     Raises:
         InvalidInput: an id or a name breaks its rules.
@@ -113,6 +116,8 @@ class FileAttributes:
     metadata: Mapping[str, Json] | None = None
     historic: bool = False
     original_name: str | None = None
+    given_by: str = ""
+    may_add: Collection[str] = ADDABLE
 
     def __attrs_post_init__(self) -> None:
         problems = _problems(self.file_id, self.device_id, self.violation_id, self.original_name)
@@ -130,6 +135,8 @@ class FileAttributes:
         metadata: Mapping[str, Json | datetime] | None = None,
         historic: bool = False,
         original_name: str | None = None,
+        given_by: str = "",
+        may_add: Collection[str] = ADDABLE,
     ) -> "FileAttributes":
         """Make attributes from arguments and the caller's metadata.
 
@@ -147,7 +154,17 @@ class FileAttributes:
         checked = _problems(file_id, device_id, violation_id, original_name)
         if problems := [*reading.problems, *checked]:
             raise InvalidInput(problems)
-        return cls(file_id, device_id, violation_id, captured_at, plain, historic, original_name)
+        return cls(
+            file_id=file_id,
+            device_id=device_id,
+            violation_id=violation_id,
+            captured_at=captured_at,
+            metadata=plain,
+            historic=historic,
+            original_name=original_name,
+            given_by=given_by,
+            may_add=may_add,
+        )
 
 
 @frozen

@@ -346,6 +346,8 @@ class Prepare:
             metadata=None if attributes.metadata is None else metadata_text(attributes.metadata),
             historic=attributes.historic,
             original_name=attributes.original_name,
+            given_by=attributes.given_by,
+            may_add=attributes.may_add,
         )
 
 

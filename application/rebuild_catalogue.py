@@ -55,7 +55,7 @@ from traffic_storage.ports.reconciliation import Reconciliation
 logger = logging.getLogger("traffic_storage.rebuild")
 
 BATCH = 500
-_OTHER_DELETED = Reason("it stays: the journal tells of a deletion of another file with this id")
+_OTHER_DELETED = Reason("it stays as it is: the journal tells of another file with this id")
 MOST_EXAMPLES = 1000
 _PARALLEL_LOOKS = 32
 _MOST_RACES = 3
@@ -87,8 +87,9 @@ class Rebuilt:
         taken_over: locations of stores that belonged to another catalogue.
         accepted: locations of stores that are trusted again: the catalogue was loaded from a backup.
         skipped: locations of stores that were not examined, and why.
-        holds, deletions, purged, rules: changes in the journal beside the blobs that were applied:
-            of holds, of deletions that can be undone, of purged files, of the retention rules.
+        holds, deletions, purged, labels, rules: changes in the journal beside the blobs that were
+            applied: of holds, of deletions that can be undone, of purged files, of labels that were
+            added to files, of the retention rules.
         unreadable: notes of the journal that are damaged, each with its store.
     """
 
@@ -109,6 +110,7 @@ class Rebuilt:
     deletions: int = 0
     purged: int = 0
     rules: int = 0
+    labels: int = 0
     unreadable: list[tuple[StoreId, str]] = field(factory=list)
 
     def note(self, store_id: StoreId | None, name: str, reason: Reason) -> None:
@@ -191,6 +193,7 @@ class RebuildCatalogue:
         replay = await self._replay()
         found.holds, found.deletions = replay.holds, replay.deletions
         found.purged, found.rules = replay.purged, replay.rules
+        found.labels = replay.labels
         found.unreadable = replay.unreadable
         for file_id in replay.others:
             found.note(None, file_id, _OTHER_DELETED)

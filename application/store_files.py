@@ -16,10 +16,14 @@ from traffic_storage.domain.files import StoredFile
 
 @frozen
 class Stored:
-    """A stored file. `created` is False if the file was stored before."""
+    """A stored file. `created` is False if the file was stored before.
+
+    `labels_added` has the names of the labels that this call has added to it then.
+    """
 
     file: StoredFile
     created: bool
+    labels_added: tuple[str, ...] = ()
 
 
 class StoreFiles:
@@ -36,7 +40,8 @@ class StoreFiles:
     Errors of all methods:
         InvalidInput (also as TooLarge, UnsupportedMedia, UndecodableMedia, DigestMismatch): the
             input is invalid; every wrong field is named.
-        Conflict: the id has other content or labels.
+        Conflict: the id has other content or labels. Labels that its file lacks are added, except
+            metadata.
         StorageFull, StorageUnavailable: no store accepts the file.
         CatalogueUnavailable: the database can't be reached.
     """
@@ -85,4 +90,5 @@ class StoreFiles:
         async with bodies:
             self._tasks.check_open()
             stored = await self._store_unit(DraftUnit((draft,)))
-        return Stored(stored.files[draft.file_id], stored.created)
+        added = stored.labels_added.get(draft.file_id, ())
+        return Stored(stored.files[draft.file_id], stored.created, added)

@@ -11,12 +11,13 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from attrs import evolve, field, frozen
 
 from traffic_storage.application.capture_doubts import CaptureDoubts
-from traffic_storage.application.drafts import Draft, DraftUnit, placed
+from traffic_storage.application.drafts import Draft, DraftUnit, deleted, placed
+from traffic_storage.application.label_files import LabelFiles
 from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.read_back import ReadBack
 from traffic_storage.application.recompute_retention import recomputation_of
@@ -64,12 +65,13 @@ class StoredUnit:
     """The catalogue rows of a stored file, or of a stored violation with its files.
 
     `created` is False if all rows existed before. Even then the call may have restored lost
-    replicas (copies in stores).
+    replicas (copies in stores), and added labels: `labels_added` has their names, by file.
     """
 
     files: Mapping[FileId, StoredFile]
     violation: StoredViolation | None
     created: bool
+    labels_added: Mapping[FileId, tuple[str, ...]] = field(factory=dict)
 
 
 @frozen
@@ -129,6 +131,7 @@ class StoreUnit:
         rules: RulesInForce,
         read_back: ReadBack,
         sealing: Sealing,
+        label_files: LabelFiles,
     ) -> None:
         self._stores = stores
         self._journal = journal
@@ -142,12 +145,14 @@ class StoreUnit:
         self._rules = rules
         self._read_back = read_back
         self._sealing = sealing
+        self._label_files = label_files
         self._doubts = CaptureDoubts()
 
     async def __call__(self, unit: DraftUnit) -> StoredUnit:
         """Store a file, or a violation with its files (`unit`); return the new and existing rows.
 
-        When a store fails, the remaining stores of the strategy are tried.
+        When a store fails, the remaining stores of the strategy are tried. Labels that an existing
+        file lacks are added to it (`LabelFiles`).
 
         Raises (nothing becomes visible, except possibly with OutcomeUnknown):
             Conflict: one of the ids has other content, or other labels (device, violation, time of
@@ -163,9 +168,22 @@ class StoreUnit:
         try:
             await self._sealing.check()
         except Sealed:
-            if stored := await self._stored_already(unit):
+            stored = await self._stored_already(unit)
+            if stored and not lacks_labels(unit, stored.files):
                 return stored
             raise
+        stored = await self._stored(unit)
+        added: dict[FileId, tuple[str, ...]] = {}
+        files = {**stored.files}
+        for draft in unit.drafts:
+            if draft_adds(draft, files):
+                labelled = await self._label_files(draft)
+                files[draft.file_id] = labelled.file
+                if labelled.added:
+                    added[draft.file_id] = labelled.added
+        return evolve(stored, files=files, labels_added=added) if added else stored
+
+    async def _stored(self, unit: DraftUnit) -> StoredUnit:
         excluded: dict[StoreId, StorageFull | StorageUnavailable] = {}
         reason = ""
         for _ in range(MOST_TRIES):
@@ -187,7 +205,7 @@ class StoreUnit:
     async def rehearse(self, unit: DraftUnit) -> bool:
         """Return whether a call would store something of `unit` now; False if all is stored already.
 
-        Nothing is written. The space that it would take counts as used for whatever this process
+        Labels that a call would add are not counted. Nothing is written. The space that it would take counts as used for whatever this process
         stores or rehearses afterwards.
 
         Raises: as a call, apart from what only writing shows.
@@ -195,10 +213,13 @@ class StoreUnit:
         try:
             await self._sealing.check()
         except Sealed:
-            if await self._stored_already(unit):
+            stored = await self._stored_already(unit)
+            if stored and not lacks_labels(unit, stored.files):
                 return False
             raise
-        if await self._stored_already(unit):
+        if stored := await self._stored_already(unit):
+            for draft in unit.drafts:
+                await self._label_files.check(draft, stored.files[draft.file_id])
             return False
         await self.place(unit, {})
         return True
@@ -500,10 +521,8 @@ def missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
         # The metadata file of a violation is written once and never compared: its content is the
         # record, and the digests of the records were compared above.
         is_record = theirs is not None and draft.kind is FileKind.METADATA
-        if not is_record and (difference := draft.difference(known)):
-            raise Conflict("file", draft.file_id, difference)
-        if not is_record and (labels := draft.other_labels(known)):
-            raise Conflict("file", draft.file_id, labels, cause="labels")
+        if not is_record:
+            draft.check_same(known)
         if known.readable:
             continue
         if draft.can_replace_copies_of(known):
@@ -521,6 +540,17 @@ def missing_drafts(unit: DraftUnit, existing: ExistingRows) -> list[Draft]:
     return missing
 
 
+def lacks_labels(unit: DraftUnit, files: Mapping[FileId, StoredFile]) -> bool:
+    """Return whether a stored file lacks a label that its draft gives."""
+    return any(draft_adds(draft, files) for draft in unit.drafts)
+
+
+def draft_adds(draft: Draft, files: Mapping[FileId, StoredFile]) -> bool:
+    """Return whether a draft gives a label that its stored file lacks."""
+    file = files.get(draft.file_id)
+    return file is not None and bool(draft.labels.lacking_in(file).names)
+
+
 def _must_be_available(existing: ExistingRows) -> None:
     """Check that the existing file and violation rows are available.
 
@@ -530,17 +560,13 @@ def _must_be_available(existing: ExistingRows) -> None:
     violation = existing.violation
     if violation and violation.state is not ViolationState.AVAILABLE:
         since = violation.state_at or violation.received_at
-        told = _deleted(violation.state, since)
+        told = deleted(violation.state, since)
         raise Conflict("violation", violation.violation_id, told, cause="deletion")
     for file in existing.files.values():
         if file.state is not FileState.AVAILABLE:
             since = file.state_at or file.created_at
-            told = _deleted(file.state, since)
+            told = deleted(file.state, since)
             raise Conflict("file", file.file_id, told, cause="deletion")
-
-
-def _deleted(state: FileState | ViolationState, since: datetime) -> str:
-    return f"it has been {state} since {since.isoformat()}; its id can't be used again"
 
 
 def _no_good_replica(draft: Draft, remedy: str) -> NoGoodReplica:

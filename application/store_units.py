@@ -19,6 +19,7 @@ from traffic_storage.application.store_unit import (
     PlacedFiles,
     StoredUnit,
     StoreUnit,
+    lacks_labels,
     missing_drafts,
     place_of,
     rows_of,
@@ -138,12 +139,17 @@ class StoreUnits:
         ]
 
     def _known(self, unit: DraftUnit, existing: ExistingRows) -> UnitResult | None:
-        """Return the result of a unit that is stored already, or in conflict; None if it lacks some."""
+        """Return the result of a unit that is stored already, or in conflict; None if it lacks some.
+
+        What it lacks may be labels.
+        """
         try:
             missing = missing_drafts(unit, existing)
         except TrafficStorageError as error:
             return error
-        return None if missing else self._store_unit.existing_unit(existing)
+        if missing or lacks_labels(unit, existing.files):
+            return None
+        return self._store_unit.existing_unit(existing)
 
     async def _alone(self, unit: DraftUnit) -> UnitResult:
         try:

@@ -34,6 +34,7 @@ from traffic_storage.domain.incidents import CloseIncident, Incident, IncidentKi
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.journal import SetJournalCursor
+from traffic_storage.domain.labels import AddLabels
 from traffic_storage.domain.migration import SetMigrationCursor
 from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
@@ -136,6 +137,7 @@ _INCIDENTS = {
 Change: TypeAlias = (
     CommitUnit
     | CommitUnits
+    | AddLabels
     | ObserveReplica
     | AddReplica
     | ReleaseReplica

@@ -269,6 +269,7 @@ def erased_file(file: StoredFile, at: datetime) -> StoredFile:
         file.become(FileState.PURGED, at=at),
         metadata=None,
         original_name=None,
+        added_labels=(),
         content=evolve(file.content, segments=b""),
         stored=evolve(file.stored, segments=b""),
     )

@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     """What has happened."""
 
     STORED = "stored"
+    LABELLED = "labelled"
     COPIED = "copied"
     COPY_REFUTED = "copy_refuted"
     RELEASED = "released"

@@ -215,6 +215,8 @@ class StoredFile:
         quality: what validating found when the file was stored, as canonical JSON text of an object
             (`domain.quality.note`); None if `validate_on_store` was off. Of a video that was stored
             although it is damaged, also `integrity` and what is `missing`.
+        added_labels: the names of the labels that were added after the file was stored
+            (`domain.labels`), sorted. Manifests that were written before lack them.
     """
 
     file_id: FileId
@@ -239,6 +241,7 @@ class StoredFile:
     historic: bool = False
     original_name: str | None = None
     quality: str | None = None
+    added_labels: tuple[str, ...] = ()
 
     @property
     def readable(self) -> tuple[Replica, ...]:

@@ -114,12 +114,24 @@ def manifest_problem(file: StoredFile, manifest: BlobManifest | None) -> str:
     if manifest.sidecar_sha256 is not None:
         return "the sidecar with the whole manifest is missing or altered"
     expected = manifest_of(file)
-    differing = [name for name in _FIXED if getattr(manifest, name) != getattr(expected, name)]
+    differing = [
+        name
+        for name in _FIXED
+        if getattr(manifest, name) != getattr(expected, name)
+        and not _is_older(name, manifest, file)
+    ]
     if _states_other_segments(manifest, file):
         differing.append("segments_sha256")
     if differing:
         return f"the manifest has another value than the catalogue of: {', '.join(differing)}"
     return ""
+
+
+def _is_older(name: str, manifest: BlobManifest, file: StoredFile) -> bool:
+    """Return whether a member of a manifest is that of a file before a label was added."""
+    # The statement that a capture time is correct came with the capture time.
+    label = "captured_at" if name == "historic" else name
+    return label in file.added_labels and getattr(manifest, label) is None
 
 
 def is_disputed(file: StoredFile, manifest: BlobManifest | None) -> bool:

@@ -1,7 +1,7 @@
-"""The journal beside the blobs: holds, deletions and retention rules, as small texts in each store.
+"""The journal beside the blobs: holds, deletions, labels, retention rules, as small texts in each store.
 
 Manifests give a file's row as it was when the file was stored. What was decided later (a hold, a
-deletion, an undelete) is an event of the catalogue; each store gets a copy of these events, in
+deletion, an undelete, a label that was added) is an event of the catalogue; each store gets a copy of these events, in
 notes. A note is written once, under a number that grows, and contains its own SHA-256. A rebuild
 applies the notes again, in this order, so that it brings holds back and resurrects nothing.
 """
@@ -29,12 +29,14 @@ from traffic_storage.domain.holds import (
     ReleaseHold,
 )
 from traffic_storage.domain.identifiers import CatalogueId, DeviceId, FileId, StoreId, ViolationId
+from traffic_storage.domain.labels import AddedLabels, labels_told_by
 from traffic_storage.domain.purged_rows import RestorePurged, restored_purge
 from traffic_storage.domain.rules_in_force import EnterRules, rules_of
 from traffic_storage.domain.times import parse_time
 
 JOURNALED = frozenset(
     {
+        EventKind.LABELLED,
         EventKind.HOLD_PLACED,
         EventKind.HOLD_RELEASED,
         EventKind.TOMBSTONED,
@@ -48,7 +50,9 @@ JOURNALED = frozenset(
 MAX_NOTE_BYTES = 4 * 1024 * 1024
 _VERSION = 1
 
-Replayed: TypeAlias = PlaceHold | ReleaseHold | Tombstone | Undelete | RestorePurged | EnterRules
+Replayed: TypeAlias = (
+    PlaceHold | ReleaseHold | Tombstone | Undelete | RestorePurged | EnterRules | AddedLabels
+)
 """A change that an event in the journal tells of."""
 
 
@@ -155,6 +159,8 @@ def replayed(event: Event) -> Replayed | None:
                 return _undelete(event)
             case EventKind.PURGED:
                 return restored_purge(event)
+            case EventKind.LABELLED:
+                return labels_told_by(event)
             case EventKind.RULES_ENTERED:
                 return EnterRules(rules_of(event))
             case _:

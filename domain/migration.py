@@ -19,6 +19,7 @@ from traffic_storage.domain.digests import Sha256, sha256_of
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.files import FileState, ReplicaState, StoredFile
 from traffic_storage.domain.identifiers import CatalogueId, FileId, ViolationId
+from traffic_storage.domain.labels import ADDABLE
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.multiset_digest import EMPTY, MultisetDigest
 from traffic_storage.domain.query import Cursor
@@ -249,9 +250,12 @@ def _part(file: StoredFile) -> EvidencePart:
 
 
 def has_good_copy(known: StoredFile | None, file: StoredFile) -> bool:
-    """Return whether a catalogue has a file of another one already, with a copy that can be read."""
+    """Return whether a catalogue has a file of another one already, with its labels, and can read it."""
     return (
         known is not None
+        and not any(
+            getattr(known, name) is None and getattr(file, name) is not None for name in ADDABLE
+        )
         and known.state is FileState.AVAILABLE
         and known.content == file.content
         and any(copy.state is ReplicaState.PRESENT for copy in known.replicas)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from traffic_storage.domain.files import FileKind, RetentionBasis, RetentionClock, StoredFile
 from traffic_storage.domain.retention_rules import (
@@ -24,6 +24,9 @@ USUAL_REASONS: Mapping[RetentionClock, str] = {
 
 MIGRATED_RULE = "migration"
 """The retention rule of a file that the service from which it was migrated keeps longer."""
+
+
+_GIVEN_LATER = "the capture time was given after the file was stored, and shortens no retention"
 
 
 @frozen
@@ -123,6 +126,21 @@ def retention_at_least(
     if own.keep_until >= file.keep_until:
         return own.keep_until, own.rule
     return file.keep_until, MIGRATED_RULE
+
+
+def retention_with_labels(
+    file: StoredFile, basis: RetentionBasis, facts: RetentionFacts, rules: RuleSet
+) -> Retention:
+    """Return the retention of a stored file that gets labels: longer, or as long as before.
+
+    `basis` is the start of its retention with them, and `facts` what the rules ask about it then.
+    """
+    if basis.at < file.retention_basis.at:
+        basis = evolve(file.retention_basis, reason=_GIVEN_LATER)
+    found = retention_from(basis, facts, rules)
+    if found.keep_until > file.keep_until:
+        return found
+    return Retention(file.keep_until, file.retention_rule, basis)
 
 
 def capture_doubt(file: StoredFile) -> str:

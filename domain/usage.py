@@ -24,7 +24,8 @@ class CounterChange:
     (`present` or `corrupt`). If only `kind` is set, `items` counts available files, each once
     regardless of its replicas. If both are None, `items` counts available violations. `bytes`
     counts stored bytes. `day` (UTC) is the day of receipt for new files and violations, the day of
-    writing for new replicas, and otherwise the day of the change of the state.
+    writing for new replicas, and otherwise the day of the change of the state. `moved`: what is
+    counted was there before, under another device; so it is nothing that was received.
     """
 
     day: date
@@ -33,6 +34,7 @@ class CounterChange:
     device_id: DeviceId | None
     items: int
     bytes: int
+    moved: bool = False
 
     @property
     def counted(self) -> Counted:
@@ -167,6 +169,22 @@ def counted_by_visibility(
         device_id = DeviceId(violation.record.device_id)
         changes.append(CounterChange(day, None, None, device_id, more, 0))
     return changes
+
+
+def counted_by_labels(
+    before: StoredFile, after: StoredFile, at: datetime
+) -> Sequence[CounterChange]:
+    """Return the changes of the counters when an available file gets labels: a device, perhaps."""
+    if before.device_id == after.device_id:
+        return ()
+    copies = [copy.store_id for copy in before.replicas if copy.state in OCCUPYING]
+    return [
+        CounterChange(
+            day_of(at), place, file.kind, file.device_id, more, more * _size(file), moved=True
+        )
+        for file, more in ((before, -1), (after, 1))
+        for place in (None, *copies)
+    ]
 
 
 def day_of(at: datetime) -> date:

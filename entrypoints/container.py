@@ -659,6 +659,28 @@ class Container(DeclarativeContainer):
         changes=_record_repo,
         clock=clock,
     )
+    export_journal = Singleton(
+        later(lambda: deferred.ExportJournal),
+        stores=stores,
+        rows=_record_repo,
+        outbox=_record_repo,
+        registry=_record_repo,
+        changes=_record_repo,
+    )
+    label_files = Singleton(
+        later(lambda: deferred.LabelFiles),
+        journal=_ingest_journal,
+        changes=_record_repo,
+        catalogue=_record_repo,
+        holds=_record_repo,
+        rules=rules_in_force,
+        sealing=sealing,
+        export=export_journal,
+        clock=clock,
+        ids=ids,
+        owner=Called(_owner),
+        attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
+    )
     store_unit = Singleton(
         later(lambda: deferred.StoreUnit),
         read_back=read_back,
@@ -673,6 +695,7 @@ class Container(DeclarativeContainer):
         owner=Called(_owner),
         attempt_timeout=Called(_seconds("attempt_timeout_seconds"), settings),
         rules=rules_in_force,
+        label_files=label_files,
     )
     store_files = Singleton(
         later(lambda: deferred.StoreFiles), prepare=prepare, store_unit=store_unit, tasks=tasks
@@ -819,14 +842,6 @@ class Container(DeclarativeContainer):
         changes=_record_repo,
         cache=cache,
         clock=clock,
-    )
-    export_journal = Singleton(
-        later(lambda: deferred.ExportJournal),
-        stores=stores,
-        rows=_record_repo,
-        outbox=_record_repo,
-        registry=_record_repo,
-        changes=_record_repo,
     )
     change_rules = Singleton(
         later(lambda: deferred.ChangeRules),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from traffic_storage.application.find_due_copies import FindDueCopies as FindDueCopies
     from traffic_storage.application.heal_replica import HealReplica as HealReplica
     from traffic_storage.application.jobs import Jobs as Jobs
+    from traffic_storage.application.label_files import LabelFiles as LabelFiles
     from traffic_storage.application.legal_holds import LegalHolds as LegalHolds
     from traffic_storage.application.measure import Measure as Measure
     from traffic_storage.application.migration_jobs import MigrationJobs as MigrationJobs
@@ -118,6 +119,7 @@ _PLACES = {
     "Export": "traffic_storage.application.export",
     "ExportJobs": "traffic_storage.application.export_jobs",
     "ExportJournal": "traffic_storage.application.export_journal",
+    "LabelFiles": "traffic_storage.application.label_files",
     "FindDueCopies": "traffic_storage.application.find_due_copies",
     "HealReplica": "traffic_storage.application.heal_replica",
     "Jobs": "traffic_storage.application.jobs",

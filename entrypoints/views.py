@@ -6,7 +6,7 @@ Every view serialises to JSON. Times are ISO 8601 in UTC. A field that does not 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from attrs import field, frozen
 from typing_extensions import TypedDict
@@ -87,6 +87,7 @@ class StoredFileView(TypedDict):
     `errors`, `warnings`, `metrics`. Of a video that was stored damaged (`accept_damaged_video`), it has
     `integrity: damaged` and what is `missing`, in words. If `validate_on_store` was off, it is None, or for the metadata
     file of a violation whose box lies outside its image, this finding (`box_outside`).
+    `labels_added` is only in the answer to a repeated call that has added labels: their names.
     """
 
     file_id: str
@@ -110,6 +111,7 @@ class StoredFileView(TypedDict):
     original_name: str | None
     metadata: dict[str, object] | None
     quality: dict[str, object] | None
+    labels_added: NotRequired[list[str]]
 
 
 class ViolationView(TypedDict):
@@ -340,10 +342,10 @@ class StatisticsView(TypedDict):
     operation_stats: dict[str, int]
 
 
-def file_view(file: "StoredFile") -> StoredFileView:
-    """Return the view of a stored file."""
+def file_view(file: "StoredFile", labels_added: Sequence[str] = ()) -> StoredFileView:
+    """Return the view of a stored file; `labels_added` are the labels that a call has added to it."""
     picture = file.media
-    return {
+    view: StoredFileView = {
         "file_id": file.file_id,
         "kind": file.kind.value,
         "content_type": file.content_type,
@@ -374,6 +376,9 @@ def file_view(file: "StoredFile") -> StoredFileView:
         "metadata": None if file.metadata is None else json.loads(file.metadata),
         "quality": None if file.quality is None else json.loads(file.quality),
     }
+    if labels_added:
+        view["labels_added"] = [*labels_added]
+    return view
 
 
 def violation_view(violation: "StoredViolation") -> ViolationView:
@@ -510,7 +515,7 @@ class RebuildView(TypedDict):
     1,000. `taken_over` has the locations of stores that belonged to another catalogue,
     `trusted_again` those of a catalogue that was loaded from a backup, `skipped` those of stores that
     were not examined, and why. Changes in the journal beside the blobs were
-    applied: `holds`, `deletions`, `purged` files with their certificates, `rules` of retention;
+    applied: `holds`, `deletions`, `purged` files with their certificates, added `labels`, `rules` of retention;
     `unreadable_notes` of it are damaged.
     """
 
@@ -530,6 +535,7 @@ class RebuildView(TypedDict):
     holds: int
     deletions: int
     purged: int
+    labels: int
     rules: int
     unreadable_notes: list[str]
 
@@ -605,6 +611,7 @@ def rebuild_view(found: "Rebuilt") -> RebuildView:
         "holds": found.holds,
         "deletions": found.deletions,
         "purged": found.purged,
+        "labels": found.labels,
         "rules": found.rules,
         "unreadable_notes": [f"{store_id} {name}" for store_id, name in found.unreadable],
     }

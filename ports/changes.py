@@ -19,11 +19,12 @@ class Changes(Protocol):
 
         Return whether the change modified anything. False if the same change was applied before, by
         this or another caller, or if it records a state in which a replica was found and that may
-        not replace the recorded state, or if a replica may not go (`ReleaseReplica`).
+        not replace the recorded state, or if a replica may not go (`ReleaseReplica`), or if a file is
+        not as `AddLabels` expects it.
 
         Raises (nothing was changed, except possibly with OutcomeUnknown):
-            AttemptCondemned: recovery cancelled the store operation of a `CommitUnit` first, because
-                its deadline had passed, or the change names an unregistered store, or restores a
+            AttemptCondemned: recovery cancelled the store operation of a `CommitUnit`, or the attempt of
+                an `AddLabels`, first, because its deadline had passed, or the change names an unregistered store, or restores a
                 file that no longer exists; or the file can't get the copy of an `AddReplica`. A
                 journal entry of the operation stays.
             IdsTaken: another file or violation has one of the ids, or the violation to complete

@@ -30,7 +30,8 @@ class Samples(Protocol):
         """Return what was added on each day (UTC) of `first` to `last`, oldest first.
 
         It is the sum of the positive changes of the counters, while `Catalogue.daily_usage` also
-        subtracts what was removed. Both days are included; days without an addition are left out.
+        subtracts what was removed; what moved to another device is not counted. Both days are
+        included; days without an addition are left out.
         """
 
     @abstractmethod

@@ -82,6 +82,7 @@ def _say(view: "RebuildView") -> None:
         "changes of holds": f"{view['holds']}",
         "deletions": f"{view['deletions']}",
         "purged files": f"{view['purged']}",
+        "added labels": f"{view['labels']}",
         "rules": f"{view['rules']}",
     }
     say_fields(

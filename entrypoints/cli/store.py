@@ -34,8 +34,8 @@ async def store(
     by the setting image_formats); MP4, MOV, Matroska, WebM, MPEG-TS, AVI; a JSON object is stored as
     metadata. A file that can't be stored does not stop the others; failures are listed at the end.
     Storing the same file again with the same labels (device, violation, capture time, metadata)
-    changes nothing. With other labels it is another file, unless file_id names it; then it is
-    refused.
+    changes nothing. With other labels it is another file, unless file_id names it; then a device, a
+    violation or a capture time that the file lacks is added to it, and what differs is refused.
 
     A manifest names files and violations, a row each: CSV whose first line has the names of the
     columns, or JSON Lines. A file has path, and optionally kind, file_id, device_id, violation_id,

@@ -1,6 +1,6 @@
 """Endpoints that store evidence: form uploads, violations with their files, and raw content."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -27,6 +27,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import FileKind, StoredFile
 from traffic_storage.domain.identifiers import FileId, keyed_file_id, new_file_id
+from traffic_storage.domain.labels import ADDABLE
 from traffic_storage.domain.media import SNIFF_BYTES, is_undeclared, sniff
 from traffic_storage.domain.principal import Principal
 from traffic_storage.domain.times import instant
@@ -138,7 +139,8 @@ class UploadImage:
     ) -> StoredFileView:
         """Store a JPEG, PNG, WebP, AVIF or BMP image, or one of another of the `image_formats`.
 
-        A repetition of an earlier upload stores nothing and gets status 200.
+        A repetition of an earlier upload stores nothing and gets status 200. A device, violation or
+        capture time that the file lacks is added then (`labels_added`).
         """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,6 +156,7 @@ class UploadImage:
                 file_id = _wanted_id(fields.file_id, key)
                 attributes = attributes_of(fields, problems, request.principal, file_id)
                 key = await _key_of_id(key, file_id, ingest.find)
+                attributes = _by_key_alone(attributes, key)
                 upload = _upload(form, "file", fields.sha256)
                 with _by_key(key):
                     stored = await ingest.store_files.image(upload, attributes, bodies=form.bodies)
@@ -176,7 +179,8 @@ class UploadVideo:
     ) -> StoredFileView:
         """Store an MP4, MOV, Matroska, WebM, MPEG-TS or AVI video.
 
-        A repetition of an earlier upload stores nothing and gets status 200.
+        A repetition of an earlier upload stores nothing and gets status 200. A device, violation or
+        capture time that the file lacks is added then (`labels_added`).
         """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -193,6 +197,7 @@ class UploadVideo:
                 file_id = _wanted_id(fields.file_id, key)
                 attributes = attributes_of(fields, problems, request.principal, file_id)
                 key = await _key_of_id(key, file_id, ingest.find)
+                attributes = _by_key_alone(attributes, key)
                 upload = evolve(
                     _upload(form, "file", fields.sha256),
                     accept_damaged_video=bool(fields.accept_damaged_video),
@@ -235,6 +240,7 @@ class UploadMetadata:
             file_id = _wanted_id(fields.file_id, key)
             attributes = attributes_of(fields, problems, request.principal, file_id)
             key = await _key_of_id(key, file_id, ingest.find)
+            attributes = _by_key_alone(attributes, key)
             document = await read_document(
                 request, ingest.pace, ingest.metadata_bytes, fields.sha256
             )
@@ -404,9 +410,27 @@ def attributes_of(
             captured_at=fields.timestamp,
             metadata=fields.metadata,
             historic=bool(fields.historic),
+            given_by=principal.name,
+            may_add=_addable(principal),
         )
     check_device(principal, attributes.device_id)
     return attributes
+
+
+def _addable(principal: Principal) -> Collection[str]:
+    """Return the labels that a principal may add to a file that lacks them.
+
+    A principal that is bound to devices has no access to a file without one, and gains none.
+    """
+    return [name for name in ADDABLE if not (principal.devices and name == "device_id")]
+
+
+def _by_key_alone(attributes: FileAttributes, key: "_Key | None") -> FileAttributes:
+    """Return attributes that add no labels to the file of an Idempotency-Key, if there is one.
+
+    The key stands for one request, with all that was given in it.
+    """
+    return attributes if key is None else evolve(attributes, may_add=())
 
 
 def record_of(fields: RecordFields, problems: Problems, principal: Principal) -> ViolationRecord:
@@ -447,7 +471,7 @@ async def _answer(request: AsgiRequest, stored: Stored) -> None:
         request,
         201 if stored.created else 200,
         [(b"location", request.reference(f"/files/{stored.file.file_id}"))],
-        file_view(stored.file),
+        file_view(stored.file, stored.labels_added),
     )
 
 

@@ -42,6 +42,7 @@ from traffic_storage.entrypoints.service.arguments import (
     word_of,
 )
 from traffic_storage.entrypoints.service.blocking import LoopUnusable, OwnLoop
+from traffic_storage.entrypoints.service.deletions import ACTOR
 from traffic_storage.entrypoints.service.parts import Parts
 from traffic_storage.entrypoints.views import StoredFileView, file_view
 
@@ -98,7 +99,8 @@ class ItemResult:
     Attributes:
         index: the number of the item, from 0.
         item: the item as it was given.
-        created: whether something was stored by this call; False also if all was stored before.
+        created: whether something was stored by this call; False also if all was stored before, and
+            this call has only added labels (`labels_added` in `files`).
         error: why it was not stored, and nothing of it is; None if it is stored, durably.
     """
 
@@ -114,7 +116,12 @@ class ItemResult:
         unit, stored = self._outcome.unit, self._outcome.stored
         if unit is None or stored is None:
             return {}
-        return {draft.kind.value: file_view(stored.files[draft.file_id]) for draft in unit.drafts}
+        return {
+            draft.kind.value: file_view(
+                stored.files[draft.file_id], stored.labels_added.get(draft.file_id, ())
+            )
+            for draft in unit.drafts
+        }
 
 
 class BulkLoad:
@@ -205,6 +212,7 @@ class BulkLoad:
             metadata=item.metadata,
             historic=flag("historic", item.historic),
             original_name=name_of(item.content, item.filename),
+            given_by=ACTOR,
         )
         if kind is FileKind.METADATA:
             check_type("content", item.content, Mapping)

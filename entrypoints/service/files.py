@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.read_files import OpenFile
+from traffic_storage.application.store_files import Stored
 from traffic_storage.domain.canonical import Json, json_copy
 from traffic_storage.domain.encoding import Encoding
 from traffic_storage.domain.files import FileKind, FileState
@@ -28,6 +29,7 @@ from traffic_storage.entrypoints.service.arguments import (
     upload_of,
     word_of,
 )
+from traffic_storage.entrypoints.service.deletions import ACTOR
 from traffic_storage.entrypoints.service.parts import Parts
 from traffic_storage.entrypoints.views import StoredFileView, file_view
 
@@ -101,7 +103,7 @@ class Files:
             given = declared(given, content_type, sha256)
         attributes = _attributes(file_id, metadata, historic, name_of(image, filename))
         use_cases = await self._parts.started()
-        return file_view((await use_cases.store_files().image(given, attributes)).file)
+        return _view(await use_cases.store_files().image(given, attributes))
 
     async def store_video(
         self,
@@ -125,7 +127,7 @@ class Files:
         stored = await use_cases.store_files().video(
             given, attributes, duration_seconds=duration_seconds
         )
-        return file_view(stored.file)
+        return _view(stored)
 
     async def store_metadata(
         self,
@@ -140,7 +142,7 @@ class Files:
         attributes = _attributes(file_id, metadata, historic, filename)
         held: Any = json_copy(data)
         use_cases = await self._parts.started()
-        return file_view((await use_cases.store_files().metadata(held, attributes)).file)
+        return _view(await use_cases.store_files().metadata(held, attributes))
 
     async def retrieve(self, file_id: str, *, evidence: bool) -> tuple[bytes, StoredFileView]:
         """Implement `StorageService.retrieve_file`."""
@@ -217,4 +219,9 @@ def _attributes(
         metadata=metadata,
         historic=flag("historic", historic),
         original_name=original_name,
+        given_by=ACTOR,
     )
+
+
+def _view(stored: Stored) -> StoredFileView:
+    return file_view(stored.file, stored.labels_added)

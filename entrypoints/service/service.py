@@ -230,6 +230,9 @@ class StorageService:
         `earliest_capture`, or more than `max_backdating` before receipt and `historic`, which
         confirms an old timestamp, is false.
 
+        Of a file that is stored already, a `device_id`, `violation_id` or `timestamp` that it lacks is
+        added to it; `labels_added` in the result names them.
+
         Raises:
             InvalidInput: the image or an attribute is not valid, or the bytes contradict the
                 declared type or digest.

@@ -130,6 +130,20 @@ async def test_violations_arrive_with_all_their_facts(move: Move) -> None:
     assert await move.target.repo.migration_cursor(found.migration) is None
 
 
+async def test_labels_that_are_added_at_the_source_later_arrive_too(move: Move) -> None:
+    await filled(move.old)
+    await move.old.image(picture(9), "more", violation_id="V0")
+    await move()
+    later = {"device_id": "cam-7", "captured_at": NOON - timedelta(minutes=5)}
+    await move.old.image(picture(9), "more", **later)
+    assert not (await move.reconciled()).is_equal
+    found = await move()
+    assert (found.files, found.failed) == (1, 0)
+    assert move.rows_are_equal()
+    assert (await move.reconciled()).is_equal
+    assert (await move()).files == 0
+
+
 async def test_files_without_a_violation_are_counted_up_to_a_bound(move: Move) -> None:
     await filled(move.old)
     for number in range(3):

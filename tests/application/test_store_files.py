@@ -257,12 +257,15 @@ async def test_other_content_under_the_same_id_is_a_conflict_and_nothing_changes
     ("given", "other", "named"),
     [
         ({"device_id": "cam-1"}, {"device_id": "cam-2"}, "device_id"),
-        ({}, {"violation_id": "V001"}, "violation_id"),
         ({"violation_id": "V001"}, {"violation_id": "V002"}, "violation_id"),
-        ({}, {"captured_at": NOON}, "captured_at"),
         ({"captured_at": NOON}, {"captured_at": NOON - timedelta(seconds=1)}, "captured_at"),
         ({"metadata": {"lane": 1}}, {"metadata": {"lane": 2}}, "metadata"),
-        ({}, {"device_id": "cam-1", "metadata": {"lane": 2}}, "device_id, metadata"),
+        ({}, {"device_id": "cam-1", "metadata": {"lane": 2}}, "metadata"),
+        (
+            {"device_id": "cam-1"},
+            {"device_id": "cam-2", "metadata": {"lane": 2}},
+            "device_id, metadata",
+        ),
     ],
 )
 async def test_other_labels_under_the_same_id_are_a_conflict_that_names_them(

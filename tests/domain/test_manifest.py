@@ -139,6 +139,7 @@ def test_every_attribute_of_a_file_is_in_its_manifest_or_measured() -> None:
         "replicas": "found by listing the stores",
         "state": "a file whose bytes are found is available; other states are journaled",
         "state_at": "None: at created_at",
+        "added_labels": "none when a blob is written, which has all labels; later ones are journaled",
     }
     own = {field.name for field in fields(BlobManifest)}
     for field in fields(StoredFile):

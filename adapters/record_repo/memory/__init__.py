@@ -62,6 +62,7 @@ from traffic_storage.domain.ingest import (
 )
 from traffic_storage.domain.jobs import Run, RunEnd
 from traffic_storage.domain.journal import SetJournalCursor
+from traffic_storage.domain.labels import AddLabels, event_of_labels
 from traffic_storage.domain.migration import SetMigrationCursor
 from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
@@ -88,6 +89,7 @@ from traffic_storage.domain.usage import (
     counted_by_addition,
     counted_by_commit,
     counted_by_import,
+    counted_by_labels,
     counted_by_transition,
 )
 from traffic_storage.domain.violation import StoredViolation, ViolationState
@@ -131,6 +133,7 @@ class InMemoryRecordRepo(
         self._appliers: Mapping[type, Callable[[Any], bool]] = {
             CommitUnit: self._commit,
             CommitUnits: self._commit_all,
+            AddLabels: self._label,
             ObserveReplica: self._observe,
             AddReplica: self._add,
             ReleaseReplica: self._release,
@@ -347,6 +350,23 @@ class InMemoryRecordRepo(
         for unit in change.units:
             self._attempts[change.attempt] = attempt
             self._commit(CommitUnit(change.attempt, unit))
+        return True
+
+    def _label(self, change: AddLabels) -> bool:
+        file, attempt = self._files.get(change.file_id), change.attempt
+        if file is None or not change.may_apply(file):
+            return False
+        if attempt is not None:
+            if attempt not in self._attempts or attempt in self._condemned or self._seal:
+                raise AttemptCondemned(
+                    f"the addition of labels to {change.file_id} took too long and was cancelled, or "
+                    "the catalogue is sealed"
+                )
+            del self._attempts[attempt]
+        labelled = change.applied(file)
+        self._files[change.file_id] = labelled
+        self._changes += counted_by_labels(file, labelled, change.at)
+        self.record([event_of_labels(change, labelled)])
         return True
 
     def _observe(self, change: ObserveReplica) -> bool:

@@ -33,7 +33,11 @@ class InMemorySamples(Samples):
         return [one for one in found if one.usage != CatalogueUsage()]
 
     async def daily_received(self, first: date, last: date) -> Sequence[DailyUsage]:
-        added = [one for one in self._changes if first <= one.day <= last and one.items > 0]
+        added = [
+            one
+            for one in self._changes
+            if first <= one.day <= last and one.items > 0 and not one.moved
+        ]
         return [
             DailyUsage(day, CatalogueUsage.of(one.counted for one in added if one.day == day))
             for day in sorted({one.day for one in added})

@@ -190,10 +190,10 @@ def _counting(writes: Iterable[Write]) -> list[Step]:
     sums: defaultdict[Args, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for write in writes:
         for change in write.counters:
-            key = *counter_row(change), change.items > 0
+            key = *counter_row(change), change.moved, change.items > 0
             items, size = sums[key]
             sums[key] = items + change.items, size + change.bytes
-    rows = tuple((*key[:-1], *sums[key]) for key in sorted(sums) if any(sums[key]))
+    rows = tuple((*key[:4], *sums[key], key[4]) for key in sorted(sums) if any(sums[key]))
     return [Step(ADD_USAGE, rows)] if rows else []
 
 

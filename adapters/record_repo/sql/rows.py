@@ -19,6 +19,7 @@ from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import Digests, Sha256
 from traffic_storage.domain.events import Event, EventKind, RecordedEvent
 from traffic_storage.domain.files import (
+    OCCUPYING,
     BlobKey,
     Coding,
     FileKind,
@@ -93,7 +94,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # Microseconds until 2106. Seconds until then, as a double, lie within a quarter of a microsecond, and
 # `fromtimestamp` rounds to the nearest: as exact as a sum, in two thirds of the time.
 _FLOAT_IS_EXACT = 2**32 * 1_000_000
-_FILE_COLUMNS = 33
+_FILE_COLUMNS = 34
 # Integers beyond 64 bits orjson can't write, and reads as floats; Python's own JSON does both. A
 # text that holds one begins with a tab, which it has nowhere else, so that reading need not search.
 _LONG = "\t"
@@ -212,7 +213,8 @@ def store_of(row: Row) -> RegisteredStore:
 
 def file_row(file: StoredFile) -> Args:
     """Return the row of a file, without its replicas."""
-    content, stored, media, basis = file.content, file.stored, file.media, file.retention_basis
+    content, stored, media = file.content, file.stored, file.media
+    basis_at, basis_clock, basis_reason = _basis_row(file)
     same = (stored.size_bytes, stored.sha256) == (content.size_bytes, content.sha256)
     return (
         file.file_id,
@@ -222,7 +224,7 @@ def file_row(file: StoredFile) -> Args:
         _micros_or_none(file.captured_at),
         micros(file.keep_until),
         _micros_or_none(file.state_at),
-        None if basis.at == _named_time(file, basis.clock) else micros(basis.at),
+        basis_at,
         media.width,
         media.height,
         media.channels,
@@ -242,13 +244,50 @@ def file_row(file: StoredFile) -> Args:
         file.metadata,
         file.state.value,
         file.retention_rule,
-        basis.clock.value,
-        None if basis.reason == USUAL_REASONS[basis.clock] else basis.reason,
+        basis_clock,
+        basis_reason,
         file.original_name,
         file.quality,
+        _labels_text(file),
         content.segments or None,
         None if stored.segments == content.segments else stored.segments,
     )
+
+
+def labelling_row(was: StoredFile, becomes: StoredFile) -> Args:
+    """Return the arguments of the compare-and-set of a file's labels and retention."""
+    return (
+        was.file_id,
+        micros(was.keep_until),
+        was.device_id,
+        was.violation_id,
+        _micros_or_none(was.captured_at),
+        _labels_text(was),
+        sum(copy.state in OCCUPYING for copy in was.replicas),
+        becomes.device_id,
+        becomes.violation_id,
+        _micros_or_none(becomes.captured_at),
+        becomes.historic,
+        _labels_text(becomes),
+        micros(becomes.keep_until),
+        becomes.retention_rule,
+        *_basis_row(becomes),
+    )
+
+
+def _basis_row(file: StoredFile) -> tuple[int | None, str, str | None]:
+    """Return the columns `retention_at`, `retention_clock` and `retention_reason`."""
+    basis = file.retention_basis
+    return (
+        None if basis.at == _named_time(file, basis.clock) else micros(basis.at),
+        basis.clock.value,
+        None if basis.reason == USUAL_REASONS[basis.clock] else basis.reason,
+    )
+
+
+def _labels_text(file: StoredFile) -> str | None:
+    """Return the column `added_labels`."""
+    return ",".join(file.added_labels) or None
 
 
 def _named_time(file: StoredFile, clock: RetentionClock) -> datetime | None:
@@ -284,8 +323,8 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
     state_at, basis_at, width, height, channels, duration_seconds, historic = row[6:13]
     kind, content_type, sha256, stored_sha256, coding, device_id, violation_id = row[13:20]
     channel_order, pixel_sha256, decision, reason, metadata, state = row[20:26]
-    rule, clock, basis_reason, original_name, quality = row[26:31]
-    segments, stored_segments = row[31:_FILE_COLUMNS]
+    rule, clock, basis_reason, original_name, quality, added_labels = row[26:32]
+    segments, stored_segments = row[32:_FILE_COLUMNS]
     of_kind = FileKind(kind)
     content = Digests(size_bytes, Sha256(sha256.hex()), segments or b"")
     stored = Digests(
@@ -324,6 +363,7 @@ def _file_of(rows: Sequence[Row]) -> StoredFile:
         historic=bool(historic),
         original_name=original_name,
         quality=quality,
+        added_labels=tuple(added_labels.split(",")) if added_labels else (),
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    and_,
     bindparam,
     case,
     cast,
@@ -298,8 +299,9 @@ ADD_USAGE = Statement(
         device=_given("new_device"),
         items=_given("new_items"),
         bytes=_given("new_bytes"),
+        moved=_given("new_moved"),
     ),
-    ("new_day", "of_store", "new_kind", "new_device", "new_items", "new_bytes"),
+    ("new_day", "of_store", "new_kind", "new_device", "new_items", "new_bytes", "new_moved"),
 )
 
 
@@ -352,7 +354,8 @@ CLAIM_FOLD = Statement(
 FOLD_TOTALS = _fold_into(usage_total)
 FOLD_DAYS = _fold_into(usage_day)
 FOLD_DEVICE_DAYS = _fold_into(usage_device_day)
-_is_addition = usage_delta.c["items"] > _ZERO
+# What moved to another device was received before.
+_is_addition = and_(usage_delta.c["items"] > _ZERO, ~usage_delta.c.moved)
 FOLD_RECEIVED = _fold_into(usage_received, _is_addition)
 FOLD_DEVICES = _fold_into(usage_device)
 DELETE_FOLDED = Statement(delete(usage_delta).where(*_folded), ("watermark", "upto"))

@@ -138,6 +138,8 @@ file = Table(
     Column("retention_reason", _text()),
     Column("original_name", _text()),
     Column("quality", _text()),
+    # The names of labels that were added later, separated by commas; NULL: none.
+    Column("added_labels", _text()),
     # Long ones last, so that a read of the others need not pass over them. The digests of the
     # segments of the content; of the stored bytes only where they differ.
     Column("segments", LargeBinary),
@@ -685,6 +687,8 @@ usage_delta = Table(
     Column("device", _text(), nullable=False),
     Column("items", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
+    # Whether it was counted before, under another device.
+    Column("moved", Boolean, nullable=False),
     # Ids always grow, also after the table was emptied.
     sqlite_autoincrement=True,
 )

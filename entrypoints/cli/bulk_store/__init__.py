@@ -20,6 +20,7 @@ from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId
 from traffic_storage.domain.name_times import NamePattern
 from traffic_storage.domain.times import parse_time
+from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.bulk_store.candidates import Candidate, examine, files_in
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
 from traffic_storage.entrypoints.cli.output import note, note_failure, printable, say, say_json
@@ -161,6 +162,7 @@ def attributes_of(
         violation_id=violation_id,
         metadata=given,
         historic=historic,
+        given_by=actor(),
     )
     if captured_at is None:
         return attributes
@@ -302,13 +304,15 @@ def _say_outcome(outcome: Outcome, *, json: bool) -> None:
             {
                 "path": path,
                 "created": stored is not None and stored.created,
-                "file": None if stored is None else file_view(stored.file),
+                "file": None if stored is None else file_view(stored.file, stored.labels_added),
                 "error": None if outcome.error is None else _reason(outcome.error),
             }
         )
     elif stored is not None:
         word = "stored" if stored.created else "already stored"
-        say(f"{stored.file.file_id}  {printable(path)}: {word}, {stored.file.placement.decision}")
+        added = f"; added {', '.join(stored.labels_added)}" if stored.labels_added else ""
+        place = stored.file.placement.decision
+        say(f"{stored.file.file_id}  {printable(path)}: {word}, {place}{added}")
     if stored is not None and (doubt := capture_doubt(stored.file)):
         note(f"{printable(path)}: retention counts from receipt: {doubt}")
 

@@ -82,14 +82,16 @@ class _Report:
     counts: Counter[str] = field(factory=Counter)
     codes: set[ExitCode] = field(factory=set)
 
-    def tell(self, line: int, ids: dict[str, object], word: str) -> None:
-        """Tell of a row that is stored, known, or ready to be stored."""
+    def tell(self, line: int, ids: dict[str, object], word: str, added: Sequence[str] = ()) -> None:
+        """Tell of a row that is stored, known, or ready to be stored; `added` are labels."""
         self._count(line, word)
         if self.request.options.json:
-            say_json({"line": line, "result": word, **ids, "error": None})
+            labels = {"labels_added": [*added]} if added else {}
+            say_json({"line": line, "result": word, **ids, **labels, "error": None})
         else:
             shown = " ".join(str(one) for one in ids.values() if isinstance(one, str))
-            say(f"{self._at(line)}: {word}{f' {shown}' if shown else ''}")
+            labels_shown = f"; added {', '.join(added)}" if added else ""
+            say(f"{self._at(line)}: {word}{f' {shown}' if shown else ''}{labels_shown}")
 
     def refuse(self, line: int, error: TrafficStorageError) -> None:
         """Tell of a row that is refused, and why."""
@@ -149,7 +151,8 @@ class _Lines:
                 self._report.refuse(line, one.error)
             elif one.stored is not None and item is not None:
                 word = "stored" if one.stored.created else "known"
-                self._report.tell(line, _ids_of(item, one), word)
+                added = [name for names in one.stored.labels_added.values() for name in names]
+                self._report.tell(line, _ids_of(item, one), word, added)
 
 
 async def store_manifest(request: ManifestRequest, session: Session) -> ExitCode:

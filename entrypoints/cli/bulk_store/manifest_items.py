@@ -109,6 +109,7 @@ def _attributes(fields: Mapping[str, Json], path: Path, defaults: RowDefaults) -
         metadata=cast("Mapping[str, Json | datetime] | None", metadata),
         historic=_flag(fields, "historic", default=usual.historic),
         original_name=file_name_of(str(path)),
+        given_by=usual.given_by,
     )
     if given.captured_at is not None and "captured_at" not in fields:
         return given

@@ -33,6 +33,7 @@ from traffic_storage.adapters.record_repo.sql import (
     hold_statements,
     incident_statements,
     job_statements,
+    label_statements,
     reconciliation_statements,
     retention_statements,
     rows,
@@ -104,6 +105,7 @@ for _module in (
     hold_statements,
     incident_statements,
     job_statements,
+    label_statements,
     reconciliation_statements,
     retention_statements,
     sample_statements,
@@ -162,7 +164,7 @@ def _holds() -> Iterator[Args]:
 def _deltas() -> Iterator[Args]:
     """Changes of counters that are in the totals already."""
     for n in range(FEW):
-        yield n + 1, 20_000 + n % 90, n % 3, "image", f"camera-{n % 50}", 1, 1000
+        yield n + 1, 20_000 + n % 90, n % 3, "image", f"camera-{n % 50}", 1, 1000, False
 
 
 def _incidents() -> Iterator[Args]:

@@ -612,8 +612,8 @@ class TestCounters:
 
 
 _DELTA = (
-    "INSERT INTO usage_delta (day, store, kind, device, items, bytes)"
-    " SELECT 0, 0, 'violation', 'camera', 1, 0"
+    "INSERT INTO usage_delta (day, store, kind, device, items, bytes, moved)"
+    " SELECT 0, 0, 'violation', 'camera', 1, 0, false"
 )
 _PAGES_OF_FOLDS = 20
 """Versions of the totals and the inner pages of the index; 30,000 deltas fill more than 200 pages."""

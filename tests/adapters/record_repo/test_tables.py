@@ -347,11 +347,11 @@ class TestMerging:
                 statements.ADD_USAGE,
                 (
                     # Additions are not offset by removals.
-                    (number, "", "image", "c", -1, -1),
-                    (number, "", "image", "c", 1, 1),
-                    (number, "", "violation", "c", 3, 0),
-                    (number, "r", "image", "", -3, -15),
-                    (number, "s", "image", "c", 3, 30),
+                    (number, "", "image", "c", -1, -1, False),
+                    (number, "", "image", "c", 1, 1, False),
+                    (number, "", "violation", "c", 3, 0, False),
+                    (number, "r", "image", "", -3, -15, False),
+                    (number, "s", "image", "c", 3, 30, False),
                 ),
             )
         ]

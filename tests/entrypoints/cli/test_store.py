@@ -356,12 +356,39 @@ def test_an_id_that_holds_other_content_is_refused(shell: Shell, evidence: Path)
 
 def test_a_label_that_is_not_taken_is_no_promise(shell: Shell, evidence: Path) -> None:
     stored = "store", evidence / "2026" / "0.jpg", "--file-id", "F1"
-    shell(*stored)
+    shell(*stored, "--violation-id", "V6")
 
     result = shell(*stored, "--violation-id", "V7", code=6)
 
     assert "other labels: violation_id" in result.err
     assert "once it is stored" not in result.err
+
+
+def test_a_label_that_a_file_lacks_is_added(shell: Shell, evidence: Path) -> None:
+    stored = "store", evidence / "2026" / "0.jpg", "--file-id", "F1"
+    shell(*stored)
+
+    result = shell(*stored, "--violation-id", "V7")
+    (line,) = shell(*stored, "--violation-id", "V7", "--device-id", "cam-1", "--json").lines
+    (again,) = shell(*stored, "--violation-id", "V7", "--json").lines
+
+    assert "already stored" in result.out
+    assert "added violation_id" in result.out
+    assert (line["created"], line["file"]["labels_added"]) == (False, ["device_id"])
+    assert "labels_added" not in again["file"]
+    (found,) = shell("files", "--violation-id", "V7", "--json").lines
+    assert (found["file_id"], found["device_id"]) == ("F1", "cam-1")
+
+
+def test_a_row_of_a_manifest_adds_labels(shell: Shell, evidence: Path) -> None:
+    shell("store", evidence / "2026" / "0.jpg", "--file-id", "F1")
+    rows = evidence / "rows.csv"
+    rows.write_text("path,file_id,device_id\n2026/0.jpg,F1,cam-1\n")
+
+    told = shell("store", "--manifest", rows, "--json").lines
+
+    assert (told[0]["result"], told[0]["labels_added"]) == ("known", ["device_id"])
+    assert "labels_added" not in shell("store", "--manifest", rows, "--json").lines[0]
 
 
 def test_the_film_of_a_killed_recorder_is_stored_if_that_is_asked_for(
@@ -387,10 +414,10 @@ def test_a_label_that_may_not_be_added_is_told_apart_from_one_that_differs(
     stored = "store", evidence / "2026" / "0.jpg", "--file-id", "F1"
     shell(*stored, "--device-id", "cam-1")
 
-    result = shell(*stored, "--device-id", "cam-2", "--violation-id", "V7", code=6)
+    result = shell(*stored, "--device-id", "cam-2", "--metadata", '{"lane": 1}', code=6)
 
     assert "device_id is 'cam-1', not 'cam-2'" in result.err
-    assert "violation_id was not given when it was stored" in result.err
+    assert "metadata was not given when it was stored" in result.err
 
 
 def test_the_kind_may_be_said(shell: Shell, tmp_path: Path) -> None:

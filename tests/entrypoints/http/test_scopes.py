@@ -117,6 +117,19 @@ class TestDevices:
             assert stored.status_code == 201
             assert (await upload(client, "camera", metadata='{"device_id": "cam_07"}')).is_success
 
+    async def test_a_key_takes_no_file_by_adding_its_device(self, settings: StorageConfig) -> None:
+        async with serving(settings, CAMERA, USUAL) as (_, client):
+            assert (await upload(client, "usual", file_id="F1")).status_code == 201
+            taking = await upload(client, "camera", file_id="F1", device_id="cam_07")
+            document = problem(taking, 409, "conflict")
+            assert "not told which" in document["detail"]
+            shown = await client.get("/files/F1/metadata", headers=with_key("usual"))
+            assert shown.json()["device_id"] is None
+            own = {"file_id": "F2", "device_id": "cam_07"}
+            await upload(client, "camera", **own)
+            added = await upload(client, "camera", **own, violation_id="V001")
+            assert added.json()["labels_added"] == ["violation_id"]
+
     async def test_a_key_reads_only_files_of_its_devices(self, settings: StorageConfig) -> None:
         async with serving(settings, CAMERA, USUAL) as (_, client):
             for file_id, device in (("mine", "cam_07"), ("other", "gate")):

@@ -302,6 +302,17 @@ class TestIdempotencyKey:
         assert (await client.post(url, data={"device_id": "a"}, **sent)).json() == first.json()
         assert await counted(client) == (1, 0)
 
+    async def test_a_key_adds_no_label_to_its_file(self, client: httpx.AsyncClient) -> None:
+        sent: dict[str, Any] = {
+            "files": {"file": IMAGE},
+            "headers": {"Idempotency-Key": "5f1a"},
+        }
+        first = await client.post("/files/upload/image", **sent)
+        more = {"violation_id": "V001"}
+        other = await client.post("/files/upload/image", data=more, **sent)
+        assert "violation_id" in problem(other, 422, "idempotency-key-reused")["detail"]
+        assert (await client.post("/files/upload/image", **sent)).json() == first.json()
+
     async def test_two_keys_are_none(self, client: httpx.AsyncClient) -> None:
         headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
         for url, files, data in (
@@ -569,3 +580,27 @@ async def test_fields_that_a_browser_sends_blank_count_as_left_out(
         assert name in answer.json()["detail"]
     named = body.replace(b'filename=""', b'filename="a.mp4"')
     assert (await client.post("/violations", content=named, headers=kind)).status_code == 422
+
+
+class TestLabels:
+    """Of a file that is stored: those that it lacks are added, with status 200."""
+
+    @pytest.mark.parametrize("way", ["form", "body"])
+    async def test_those_that_it_lacks_are_added(self, client: httpx.AsyncClient, way: str) -> None:
+        async def store(**labels: str) -> httpx.Response:
+            if way == "form":
+                data = {"file_id": "F1", **labels}
+                return await client.post("/files/upload/image", files={"file": IMAGE}, data=data)
+            return await client.put("/files/F1/content", content=IMAGE[1], params=labels)
+
+        first = await store()
+        assert (await client.post("/violations", json=RECORD)).status_code == 201
+        added = await store(violation_id="V001")
+        again = await store(violation_id="V001")
+        assert [one.status_code for one in (first, added, again)] == [201, 200, 200]
+        assert added.json()["labels_added"] == ["violation_id"]
+        assert again.json() == {k: v for k, v in added.json().items() if k != "labels_added"}
+        shown = (await client.get("/violations/V001")).json()
+        assert "F1" in [file["file_id"] for file in shown["files"]]
+        other = await store(violation_id="V002")
+        assert "violation_id" in problem(other, 409, "conflict")["detail"]

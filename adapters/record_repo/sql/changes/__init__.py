@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from traffic_storage.adapters.record_repo.sql.changes.add_labels import AddLabelsWriter
 from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.begin_purge import BeginPurgeWriter
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import (
@@ -72,6 +73,7 @@ from traffic_storage.domain.fixity import RecordVerifications
 from traffic_storage.domain.holds import PlaceHold, ReleaseHold
 from traffic_storage.domain.incidents import CloseIncident, OpenIncident
 from traffic_storage.domain.journal import SetJournalCursor
+from traffic_storage.domain.labels import AddLabels
 from traffic_storage.domain.migration import SetMigrationCursor
 from traffic_storage.domain.pressure import NotePressure, NoteUsageAlert
 from traffic_storage.domain.production import RecordProduction
@@ -93,6 +95,7 @@ from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     CommitUnit: CommitUnitWriter,
     CommitUnits: CommitUnitsWriter,
+    AddLabels: AddLabelsWriter,
     ObserveReplica: ObserveReplicaWriter,
     EnterQuarantine: EnterQuarantineWriter,
     UndoAttempt: UndoAttemptWriter,

@@ -7,6 +7,7 @@ from tests.crash.points.scenarios import (
     copies,
     deletion,
     exports,
+    labels,
     migration,
     rebuild,
     reconcile,
@@ -23,5 +24,6 @@ _ALL: tuple[Scenario, ...] = (
     *rebuild.SCENARIOS,
     *migration.SCENARIOS,
     *exports.SCENARIOS,
+    *labels.SCENARIOS,
 )
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
