@@ -247,11 +247,12 @@ async def test_a_late_call_is_not_waited_for_and_others_are_refused_until_it_end
 
 
 async def test_a_call_may_take_longer_if_that_is_said(impatient: Threads) -> None:
-    held = Held()
+    held, late = Held(), Held()
     running = asyncio.create_task(impatient.run_longer(60, lambda: None, held))
     await held.until_begun()
     with pytest.raises(Impatient):
-        await impatient.run(Held().gate.wait, 60)
+        await impatient.run(late)
+    late.gate.set()
     assert not running.done()
     held.gate.set()
     assert await running == "result"
