@@ -6,14 +6,18 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from tests.support.ports import lock_folder
+
 _POLL_SECONDS = 0.02
 
 
 def open_descriptors() -> Counter[str]:
     """What this process has open, by target; sockets and pipes under one name each.
 
-    Event loops' own descriptors (`anon_inode:…`) are left out.
+    Event loops' own descriptors (`anon_inode:…`) are left out, and leases of ports: the servers of
+    the whole run keep them, and a test may be the first one that starts a server.
     """
+    ours = (f"/proc/{os.getpid()}/fd", f"{lock_folder()}/", "anon_inode:")
     targets: Counter[str] = Counter()
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -21,7 +25,7 @@ def open_descriptors() -> Counter[str]:
         except OSError:
             continue
         kind, _, rest = target.partition(":[")
-        if not target.startswith(("anon_inode:", f"/proc/{os.getpid()}/fd")):
+        if not target.startswith(ours):
             targets[kind if rest else target] += 1
     return targets
 

@@ -51,7 +51,7 @@ def await_port(port: int) -> PortLease:
     Raises:
         RuntimeError: somebody who takes no leases listens on it.
     """
-    descriptor = os.open(_lock_folder() / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(lock_folder() / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
@@ -61,7 +61,7 @@ def await_port(port: int) -> PortLease:
 
 
 def _try_lease(port: int) -> PortLease | None:
-    descriptor = os.open(_lock_folder() / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(lock_folder() / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -82,7 +82,8 @@ def _is_bindable(port: int) -> bool:
     return True
 
 
-def _lock_folder() -> Path:
+def lock_folder() -> Path:
+    """The folder of the locked files, one for each leased port."""
     folder = Path(tempfile.gettempdir()) / f"traffic-storage-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
