@@ -9,12 +9,7 @@ from attrs import evolve
 
 from traffic_storage.application.replica_reader import ReplicaReader
 from traffic_storage.application.stores import Stores
-from traffic_storage.domain.digests import (
-    FORMER_SEGMENT_BYTES,
-    WHOLE_READ_BYTES,
-    Digests,
-    digests_of,
-)
+from traffic_storage.domain.digests import WHOLE_READ_BYTES, Digests, digests_of
 from traffic_storage.domain.errors import DigestMismatch, InvalidInput, NoGoodReplica, NotFound
 from traffic_storage.domain.files import (
     BlobKey,
@@ -88,7 +83,7 @@ class RestoreRows:
         content = Digests(manifest.size_bytes, manifest.sha256)
         is_long = max(stored.size_bytes, content.size_bytes) > WHOLE_READ_BYTES
         if read or is_long:
-            stored = await store.measure(key, manifest.segment_bytes or FORMER_SEGMENT_BYTES)
+            stored = await store.measure(key)
             content = await self._content(store_id, key, manifest, stored)
         replica = Replica(
             store_id,

@@ -1,9 +1,7 @@
 """Digests that prove that bytes are unaltered: SHA-256 (FIPS 180-4).
 
 If there are more than `WHOLE_READ_BYTES`, each segment (consecutive part of `SEGMENT_BYTES`) also
-gets a digest, so that a range or a stream can be verified without reading all bytes. With smaller
-segments less is read beyond a range, and the digests take more room in the catalogue: 128 bytes for
-each MiB.
+gets a digest, so that a range or a stream can be verified without reading all bytes.
 """
 
 import hashlib
@@ -16,9 +14,7 @@ from traffic_storage.domain.errors import InvalidInput
 Sha256 = NewType("Sha256", str)
 """64 lower-case hexadecimal digits."""
 
-SEGMENT_BYTES = 256 * 1024
-FORMER_SEGMENT_BYTES = 1024 * 1024
-"""The length of the segments of blobs that were stored before segments had `SEGMENT_BYTES`."""
+SEGMENT_BYTES = 1024 * 1024
 WHOLE_READ_BYTES = 4 * 1024 * 1024
 ALGORITHM = "sha-256"
 _DIGEST_BYTES = 32
@@ -29,7 +25,7 @@ _HEX = frozenset("0123456789abcdef")
 class Digests:
     """The size and SHA-256 of a byte sequence, and of a long one the SHA-256 of each segment.
 
-    A segment is a part of `segment_bytes`; the last may be shorter. `segments` holds their 32-byte
+    A segment is a part of `SEGMENT_BYTES`; the last may be shorter. `segments` holds their 32-byte
     digests one after the other; it is empty if there are at most `WHOLE_READ_BYTES` bytes.
     """
 
@@ -39,29 +35,18 @@ class Digests:
 
     @property
     def segmented(self) -> bool:
-        """Whether each part of `segment_bytes` has its own digest and can be verified alone."""
+        """Whether each part of `SEGMENT_BYTES` has its own digest and can be verified alone."""
         return bool(self.segments)
 
-    @property
-    def segment_bytes(self) -> int:
-        """The length of a segment: `SEGMENT_BYTES`, or `FORMER_SEGMENT_BYTES` of an older blob.
-
-        The number of digests tells: it is never the same for both, as there are no segments of up to
-        `WHOLE_READ_BYTES` bytes.
-        """
-        former = -(-self.size_bytes // FORMER_SEGMENT_BYTES) * _DIGEST_BYTES
-        return FORMER_SEGMENT_BYTES if len(self.segments) == former else SEGMENT_BYTES
-
     def segment(self, index: int) -> bytes:
-        """Return the 32-byte SHA-256 of one segment (part of `segment_bytes`), by index from 0."""
+        """Return the 32-byte SHA-256 of one segment (part of `SEGMENT_BYTES`), by index from 0."""
         return self.segments[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
 
 
 class Digester:
     """Computes the `Digests` of bytes that arrive in chunks, in constant memory."""
 
-    def __init__(self, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self._segment_bytes = segment_bytes
+    def __init__(self) -> None:
         self._whole = hashlib.sha256()
         self._segment = hashlib.sha256()
         self._segments = bytearray()
@@ -77,7 +62,7 @@ class Digester:
         view = memoryview(chunk)
         self._whole.update(view)
         while view:
-            room = self._segment_bytes - self._size % self._segment_bytes
+            room = SEGMENT_BYTES - self._size % SEGMENT_BYTES
             part = view[:room]
             self._segment.update(part)
             self._size += len(part)
@@ -90,7 +75,7 @@ class Digester:
         sha256 = Sha256(self._whole.hexdigest())
         if self._size <= WHOLE_READ_BYTES:
             return Digests(self._size, sha256)
-        tail = self._segment.digest() if self._size % self._segment_bytes else b""
+        tail = self._segment.digest() if self._size % SEGMENT_BYTES else b""
         return Digests(self._size, sha256, bytes(self._segments) + tail)
 
     def _close_segment(self) -> None:

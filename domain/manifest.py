@@ -17,15 +17,9 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from attrs import evolve, field, frozen, validators
+from attrs import evolve, field, frozen
 
-from traffic_storage.domain.digests import (
-    FORMER_SEGMENT_BYTES,
-    SEGMENT_BYTES,
-    Digests,
-    Sha256,
-    sha256_of,
-)
+from traffic_storage.domain.digests import Digests, Sha256, sha256_of
 from traffic_storage.domain.errors import InvalidInput, shown
 from traffic_storage.domain.files import (
     BlobKey,
@@ -69,8 +63,6 @@ class BlobManifest:
         stored_size_bytes, stored_sha256: the size and digest of the bytes as stored.
         segments_sha256: the SHA-256 of the digests of all segments, one after the other; None if
             the stored bytes have no segments.
-        segment_bytes: the length of a segment; None means `FORMER_SEGMENT_BYTES`, of a manifest that
-            was written before lengths differed, or no segments.
         created_at: the time of receipt.
         metadata: the metadata that the caller gave, as canonical JSON text of an object.
         quality: what validating found when the file was stored, likewise (`domain.quality.note`).
@@ -100,9 +92,6 @@ class BlobManifest:
     metadata: str | None = None
     quality: str | None = None
     segments_sha256: Sha256 | None = None
-    segment_bytes: int | None = field(
-        default=None, validator=validators.in_((None, SEGMENT_BYTES, FORMER_SEGMENT_BYTES))
-    )
     sidecar_sha256: Sha256 | None = None
 
     def to_text(self) -> str:
@@ -219,13 +208,7 @@ def manifest_of(file: StoredFile) -> BlobManifest:
         metadata=file.metadata,
         quality=file.quality,
         segments_sha256=segments_digest(file.stored),
-        segment_bytes=_noted_length(file.stored),
     )
-
-
-def _noted_length(digests: Digests) -> int | None:
-    has_former = digests.segment_bytes == FORMER_SEGMENT_BYTES
-    return digests.segment_bytes if digests.segmented and not has_former else None
 
 
 def segments_digest(digests: Digests) -> Sha256 | None:

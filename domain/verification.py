@@ -4,9 +4,9 @@ Three witnesses state the digest of a blob: the catalogue (`Digests`), the blob'
 manifest beside the bytes. Where they disagree, somebody has changed one of them, and no byte is
 returned.
 
-These are pure functions: an adapter reads the bytes. A long blob is verified by segments (parts with
-their own digests); a span (the requested range of bytes) needs the segments that it overlaps. They
-are read in runs of a few.
+These are pure functions: an adapter reads the bytes. A long blob is verified by segments (parts of
+1 MiB with their own digests); a span (the requested range of bytes) needs the segments that it
+overlaps.
 """
 
 import hashlib
@@ -14,14 +14,12 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from traffic_storage.domain.digests import WHOLE_READ_BYTES, Digests
+from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES, Digests
 from traffic_storage.domain.errors import BlobCorrupt, InvalidInput
 from traffic_storage.domain.files import BlobKey, is_blob_key, is_of_digest
 from traffic_storage.domain.manifest import BlobManifest, segments_digest
 
 MAX_CHUNK_BYTES = WHOLE_READ_BYTES
-RUN_BYTES = 1280 * 1024
-"""The greatest length of a run, so that any MiB of a blob is in one run of segments of 256 KiB."""
 
 
 @frozen
@@ -44,12 +42,10 @@ class Span:
 
 
 @frozen
-class Run:
-    """Consecutive segments of a blob, which are read at once: bytes `start` to `stop` (exclusive).
+class Segment:
+    """A part of a blob that has its own digest: the bytes `start` to `stop` (exclusive)."""
 
-    A segment is a part of a blob that has its own digest.
-    """
-
+    index: int
     start: int
     stop: int
 
@@ -151,44 +147,40 @@ def check_measured(key: BlobKey, measured: Digests, digests: Digests) -> None:
         raise BlobCorrupt(f"{key} does not have the digest that was recorded for it")
 
 
-def check_run(key: BlobKey, data: bytes | memoryview, run: Run, digests: Digests) -> None:
-    """Check a run (consecutive segments) of a blob against the recorded digests of its segments.
+def check_segment(
+    key: BlobKey, data: bytes | memoryview, segment: Segment, digests: Digests
+) -> None:
+    """Check one segment (a part with its own digest) of a blob against the recorded digest.
 
     Raises:
-        BlobCorrupt: `data` is shorter than the run, or a segment does not have its recorded digest.
+        BlobCorrupt: `data` is shorter than the segment or does not have the recorded digest.
     """
-    if len(data) != run.length:
-        raise BlobCorrupt(f"{key} ends early, at byte {run.start + len(data)}")
-    length, view = digests.segment_bytes, memoryview(data)
-    for start in range(run.start, run.stop, length):
-        part = view[start - run.start : start - run.start + length]
-        if hashlib.sha256(part).digest() != digests.segment(start // length):
-            raise BlobCorrupt(
-                f"{key}: bytes {start} to {start + len(part)} do not have the recorded digest"
-            )
+    if len(data) != segment.length:
+        raise BlobCorrupt(f"{key} ends early, at byte {segment.start + len(data)}")
+    if hashlib.sha256(data).digest() != digests.segment(segment.index):
+        raise BlobCorrupt(
+            f"{key}: bytes {segment.start} to {segment.stop} do not have the recorded digest"
+        )
 
 
-def runs_of(span: Span, digests: Digests) -> Iterator[Run]:
-    """Yield the runs with the segments of a blob that a span overlaps; none if the span is empty.
+def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
+    """Yield the segments of a blob that a span overlaps, in order; none if the span is empty.
 
-    A segment is a part of the blob with its own digest, a run has one or some consecutive ones of
-    them, and a span is the requested range of bytes.
+    A segment is a part of the blob with its own digest; a span is the requested range of bytes.
     """
     if not span.length:
         return
-    length = digests.segment_bytes
-    longest = max(length, RUN_BYTES - RUN_BYTES % length)
-    stop = min(span.stop - span.stop % -length, digests.size_bytes)
-    for start in range(span.start - span.start % length, stop, longest):
-        yield Run(start, min(start + longest, stop))
+    for index in range(span.start // SEGMENT_BYTES, (span.stop - 1) // SEGMENT_BYTES + 1):
+        start = index * SEGMENT_BYTES
+        yield Segment(index, start, min(start + SEGMENT_BYTES, digests.size_bytes))
 
 
-def part_of_run(data: bytes, run: Run, span: Span) -> bytes:
-    """Return those bytes of a run (consecutive segments) that are in the requested range, `span`.
+def part_of_segment(data: bytes, segment: Segment, span: Span) -> bytes:
+    """Return those bytes of one segment (a part of a blob) that are in the requested range, `span`.
 
-    `data` has all bytes of the run; if all are requested, it is returned without a copy.
+    `data` has all bytes of the segment; if all are requested, it is returned without a copy.
     """
-    return data[max(span.start - run.start, 0) : span.stop - run.start]
+    return data[max(span.start - segment.start, 0) : span.stop - segment.start]
 
 
 def chunks_of(data: bytes, span: Span) -> Iterator[bytes]:

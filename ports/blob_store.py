@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from attrs import frozen
 
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
+from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import Span, check_measured
@@ -179,7 +179,7 @@ class BlobStore(Protocol):
     def open(self, key: BlobKey, digests: Digests, span: Span) -> AsyncIterator[bytes]:
         """Yield the bytes of a blob in the range `span`, in order, each checked before it is yielded.
 
-        If `digests` has no segments (parts with their own digests), the blob is read and
+        If `digests` has no segments (parts of 1 MiB with their own digests), the blob is read and
         checked whole. Otherwise its size is checked, and then only the segments that `span`
         touches; and before the first byte, that the manifest beside the bytes, if it is readable,
         states the same digests (`domain.verification.check_witnesses`). Chunks have 1 byte to 4 MiB. Closing the iterator early frees all resources.
@@ -190,10 +190,10 @@ class BlobStore(Protocol):
         """
 
     @abstractmethod
-    async def measure(self, key: BlobKey, segment_bytes: int = SEGMENT_BYTES) -> Digests:
+    async def measure(self, key: BlobKey) -> Digests:
         """Compute and return the digests of the bytes that this store holds under `key`.
 
-        Those of segments are of parts of `segment_bytes`. Recorded digests are not used. All bytes are read, in bounded memory, from the disk or
+        Recorded digests are not used. All bytes are read, in bounded memory, from the disk or
         bucket itself, never from a cache.
 
         Raises:

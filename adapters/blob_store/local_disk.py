@@ -13,7 +13,7 @@ from pathlib import Path
 from traffic_storage.adapters.files.blobs import BlobFolder, Measurement
 from traffic_storage.adapters.files.own_body import OwnBody
 from traffic_storage.adapters.threads.pool import Patience, Threads
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
+from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
@@ -23,8 +23,8 @@ from traffic_storage.domain.verification import (
     check_measured,
     check_span,
     chunks_of,
-    part_of_run,
-    runs_of,
+    part_of_segment,
+    segments_of,
 )
 from traffic_storage.ports.blob_store import (
     BlobEntry,
@@ -149,23 +149,21 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
                 yield chunk
             return
         blob = await self._reading.run(self._folder.open, key, digests)
-        for run in runs_of(span, digests):
-            data = await self._reading.run(blob.read, run)
-            yield part_of_run(data, run, span)
+        for segment in segments_of(span, digests):
+            data = await self._reading.run(blob.read, segment)
+            yield part_of_segment(data, segment, span)
 
-    async def measure(self, key: BlobKey, segment_bytes: int = SEGMENT_BYTES) -> Digests:
-        measurement = await self._reading.run(
-            self._folder.measure, key, segment_bytes=segment_bytes
-        )
+    async def measure(self, key: BlobKey) -> Digests:
+        measurement = await self._reading.run(self._folder.measure, key, segments=True)
         return await self._measured(measurement)
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
-        measurement = await self._reading.run(self._folder.measure, key)
+        measurement = await self._reading.run(self._folder.measure, key, segments=False)
         check_measured(key, await self._measured(measurement), digests)
 
     @asynccontextmanager
     async def lend(self, key: BlobKey, digests: Digests) -> AsyncIterator[FileBody | None]:
-        blob = await self._reading.run(self._folder.measure, key, fresh=False)
+        blob = await self._reading.run(self._folder.measure, key, segments=False, fresh=False)
         check_measured(key, await self._measured(blob), digests)
         yield FileBody(blob.fd, digests)
 

@@ -6,21 +6,21 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digester, Digests
+from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import (
     Span,
     check_key,
-    check_run,
+    check_segment,
     check_size,
     check_span,
     check_whole,
     check_witnesses,
     chunks_of,
-    part_of_run,
-    runs_of,
+    part_of_segment,
+    segments_of,
 )
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
@@ -100,15 +100,13 @@ class InMemoryBlobStore(MarkedBlobStore, SnapshotStore):
             return
         check_size(key, len(data), digests)
         check_witnesses(key, self._blob(key).manifest, digests)
-        for run in runs_of(span, digests):
-            held = data[run.start : run.stop]
-            check_run(key, held, run, digests)
-            yield part_of_run(held, run, span)
+        for segment in segments_of(span, digests):
+            held = data[segment.start : segment.stop]
+            check_segment(key, held, segment, digests)
+            yield part_of_segment(held, segment, span)
 
-    async def measure(self, key: BlobKey, segment_bytes: int = SEGMENT_BYTES) -> Digests:
-        digester = Digester(segment_bytes)
-        digester.update(self._blob(key).data)
-        return digester.finish()
+    async def measure(self, key: BlobKey) -> Digests:
+        return digests_of(self._blob(key).data)
 
     async def head(self, key: BlobKey) -> BlobHead:
         blob = self._blob(key)

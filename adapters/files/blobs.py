@@ -42,10 +42,10 @@ from traffic_storage.domain.manifest import (
     sidecar_key,
 )
 from traffic_storage.domain.verification import (
-    Run,
+    Segment,
     check_key,
     check_named,
-    check_run,
+    check_segment,
     check_size,
     check_whole,
     check_witnesses,
@@ -78,7 +78,7 @@ _Item = TypeVar("_Item")
 
 
 class OpenBlob:
-    """A blob read by runs of segments; its file closes with the last reference to it."""
+    """A blob read segment by segment; its file closes with the last reference to it."""
 
     def __init__(self, key: BlobKey, digests: Digests, file: Descriptor, place: str) -> None:
         self._key = key
@@ -86,11 +86,11 @@ class OpenBlob:
         self._file = file
         self._place = place
 
-    def read(self, run: Run) -> bytes:
-        """Return the bytes of a run (consecutive segments), checked against their digests."""
+    def read(self, segment: Segment) -> bytes:
+        """Return the bytes of a segment, checked against its digest."""
         with translated(self._place):
-            data = read_all(self._file.fd, run.length, run.start)
-        check_run(self._key, data, run, self._digests)
+            data = read_all(self._file.fd, segment.length, segment.start)
+        check_segment(self._key, data, segment, self._digests)
         return data
 
 
@@ -287,10 +287,8 @@ class BlobFolder:
             check_witnesses(key, self._noted(key, file), digests)
         return OpenBlob(key, digests, file, self.place)
 
-    def measure(
-        self, key: BlobKey, *, segment_bytes: int | None = None, fresh: bool = True
-    ) -> Measurement:
-        """Open a blob to compute its digests step by step, on request with those of segments.
+    def measure(self, key: BlobKey, *, segments: bool, fresh: bool = True) -> Measurement:
+        """Open a blob to compute its digests step by step, with or without those of segments.
 
         With `fresh`, asks the system to drop the pages of the file from its cache.
         """
@@ -298,8 +296,7 @@ class BlobFolder:
             file, _ = self._open(key)
             if fresh:
                 _drop_pages(file)
-        digester = WholeDigester() if segment_bytes is None else Digester(segment_bytes)
-        return Measurement(file, self.place, digester)
+        return Measurement(file, self.place, Digester() if segments else WholeDigester())
 
     def examine(
         self, blobs: Iterable[tuple[BlobKey, Digests]], stopped: Callable[[], bool]

@@ -6,10 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 from os import PathLike
 
 from traffic_storage.adapters.files.given import GivenFile
-from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.digests import SEGMENT_BYTES, digests_of
 from traffic_storage.ports.spool import Body, FileBody, MemoryBody, Spool, admitted
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 class InMemorySpool(Spool):
@@ -42,8 +40,8 @@ class InMemorySpool(Spool):
     async def chunks(self, body: Body) -> AsyncIterator[bytes]:
         if isinstance(body, FileBody):
             raise TypeError("`body` must be in memory: only the spool that made a file can read it")
-        for start in range(0, len(body.data), _CHUNK_BYTES):
-            yield body.data[start : start + _CHUNK_BYTES]
+        for start in range(0, len(body.data), SEGMENT_BYTES):
+            yield body.data[start : start + SEGMENT_BYTES]
 
     async def aclose(self) -> None:
         return None

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from attrs import field, frozen
 
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digester, Digests
+from traffic_storage.domain.digests import Digests, digests_of
 from traffic_storage.domain.files import BlobKey, Coding, FileKind, blob_key
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.entrypoints.testing.ids import uuid7_at
@@ -47,15 +47,12 @@ class Blob:
 def new_blob(
     data: bytes,
     *,
-    segment_bytes: int = SEGMENT_BYTES,
     kind: FileKind = FileKind.IMAGE,
     day: date = _DAY,
     metadata: str | None = None,
 ) -> Blob:
-    """Return a blob of these bytes under a new key; if they are many, with digests of segments."""
-    digester = Digester(segment_bytes)
-    digester.update(data)
-    digests = digester.finish()
+    """Return a blob of these bytes under a new key."""
+    digests = digests_of(data)
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     manifest = BlobManifest(
         file_id=f"file-{uuid4()}",

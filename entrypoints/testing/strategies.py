@@ -21,7 +21,6 @@ from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
 from traffic_storage.domain.canonical import Json, canonical_json
 from traffic_storage.domain.digests import (
-    FORMER_SEGMENT_BYTES,
     SEGMENT_BYTES,
     WHOLE_READ_BYTES,
     Digests,
@@ -303,14 +302,12 @@ def sha256s() -> SearchStrategy[Sha256]:
 @composite
 def digests(draw: DrawFn) -> Digests:
     """Digests of content of any size, with segment digests above `WHOLE_READ_BYTES`."""
-    segment_bytes = draw(st.sampled_from((SEGMENT_BYTES, FORMER_SEGMENT_BYTES)))
-    most = WHOLE_READ_BYTES + 4 * segment_bytes
-    size = draw(st.integers(0, _MOST_BYTES) | st.integers(0, most))
+    size = draw(st.integers(0, _MOST_BYTES) | st.integers(0, 16 * SEGMENT_BYTES))
     if size <= WHOLE_READ_BYTES:
         return Digests(size, draw(sha256s()))
     # Limit the number of segments: the digests of a very large file would fill the memory.
-    size = min(size, most)
-    count = -(-size // segment_bytes)
+    size = min(size, 16 * SEGMENT_BYTES)
+    count = -(-size // SEGMENT_BYTES)
     one = bytes.fromhex(draw(sha256s()))
     return Digests(size, draw(sha256s()), one * count)
 

@@ -29,17 +29,17 @@ from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
 from traffic_storage.domain.verification import (
-    Run,
+    Segment,
     Span,
     check_key,
-    check_run,
+    check_segment,
     check_size,
     check_span,
     check_whole,
     check_witnesses,
     chunks_of,
-    part_of_run,
-    runs_of,
+    part_of_segment,
+    segments_of,
 )
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, KeptVersion, Room
 from traffic_storage.ports.clock import Clock
@@ -131,13 +131,13 @@ class SqliteBlobStore(MarkedBlobStore):
                 yield chunk
             return
         await self._reading.run(lambda db: _check(db, key, digests))
-        for run in runs_of(span, digests):
-            data = await self._reading.run(_run(key, run, digests))
-            yield part_of_run(data, run, span)
+        for segment in segments_of(span, digests):
+            data = await self._reading.run(_segment(key, segment, digests))
+            yield part_of_segment(data, segment, span)
 
-    async def measure(self, key: BlobKey, segment_bytes: int = SEGMENT_BYTES) -> Digests:
+    async def measure(self, key: BlobKey) -> Digests:
         check_key(key)
-        return await self._reading.run(lambda db: _measured(db, key, segment_bytes))
+        return await self._reading.run(lambda db: _measured(db, key))
 
     async def head(self, key: BlobKey) -> BlobHead:
         check_key(key)
@@ -199,7 +199,7 @@ class SqliteBlobStore(MarkedBlobStore):
                 "INSERT INTO blobs (key, manifest, written_us) VALUES (?, ?, ?)",
                 [key, manifest.to_text(), written_us],
             ).lastrowid
-            came = Digester(body.digests.segment_bytes)
+            came = Digester()
             for number, data in enumerate(_pieces(body)):
                 self._check_deadline(key, deadline)
                 came.update(data)
@@ -337,29 +337,30 @@ def _read(db: sqlite3.Connection, key: BlobKey, digests: Digests) -> bytes:
     return data
 
 
-def _measured(db: sqlite3.Connection, key: BlobKey, segment_bytes: int) -> Digests:
+def _measured(db: sqlite3.Connection, key: BlobKey) -> Digests:
     with _transaction(db, "BEGIN DEFERRED"):
         row = db.execute("SELECT id FROM blobs WHERE key = ?", [key]).fetchone()
         if row is None:
             raise BlobMissing(f"no blob {key}")
-        held = Digester(segment_bytes)
+        held = Digester()
         for data in _stored(db, row[0]):
             held.update(data)
     return held.finish()
 
 
-def _run(key: BlobKey, run: Run, digests: Digests) -> Callable[[sqlite3.Connection], bytes]:
+def _segment(
+    key: BlobKey, segment: Segment, digests: Digests
+) -> Callable[[sqlite3.Connection], bytes]:
     # By key, because SQLite may reuse the row id of a blob that was deleted meanwhile.
     def read(db: sqlite3.Connection) -> bytes:
-        rows = db.execute(
-            "SELECT bytes FROM blobs LEFT JOIN segments ON blob = id AND number BETWEEN ? AND ?"
-            " WHERE key = ? ORDER BY number",
-            [run.start // SEGMENT_BYTES, (run.stop - 1) // SEGMENT_BYTES, key],
-        ).fetchall()
-        if not rows:
+        row = db.execute(
+            "SELECT bytes FROM blobs LEFT JOIN segments ON blob = id AND number = ? WHERE key = ?",
+            [segment.index, key],
+        ).fetchone()
+        if row is None:
             raise BlobMissing(f"no blob {key}")
-        data = b"".join(row[0] or b"" for row in rows)
-        check_run(key, data, run, digests)
+        data: bytes = row[0] or b""
+        check_segment(key, data, segment, digests)
         return data
 
     return read

@@ -14,13 +14,11 @@ from tests.application.script import Died, Script, Step
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo
 from traffic_storage.application import rebuild_catalogue
 from traffic_storage.application.rebuild_catalogue import Rebuilt
-from traffic_storage.domain.digests import FORMER_SEGMENT_BYTES, Digester
 from traffic_storage.domain.errors import StorageUnavailable
 from traffic_storage.domain.files import FileState, StoredFile, Tier
 from traffic_storage.domain.identifiers import AttemptId, FileId, ViolationId
 from traffic_storage.domain.ingest import Attempt, ClaimedIds
 from traffic_storage.domain.jobs import Progress
-from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.violation import StoredViolation
 from traffic_storage.entrypoints.testing.blobs import NEVER
@@ -106,24 +104,6 @@ async def test_an_empty_catalogue_is_filled_from_its_stores(rig: Rig, read: bool
         again = await rebuilt(service)
         assert (again.files, again.copies, again.violations) == (0, 0, 0)
         assert again.known == len(before) + 1
-
-
-async def test_segments_of_the_former_length_come_back(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Their manifest does not name a length, as those of earlier releases."""
-    async with rig.running() as service:
-        with monkeypatch.context() as earlier:
-            earlier.setattr(Digester.__init__, "__defaults__", (FORMER_SEGMENT_BYTES,))
-            await service.video(film(7, 9 * 2**20), "long")
-        before = rows(rig)
-    assert "segment_bytes" not in manifest_of(before[FileId("long")]).to_text()
-    rig.repo = InMemoryRecordRepo()
-    async with rig.running() as service:
-        await rebuilt(service)
-        assert rows(rig) == before
-        assert rig.files[FileId("long")].stored.segment_bytes == FORMER_SEGMENT_BYTES
-        assert (await service.read.whole("long"))[0] == film(7, 9 * 2**20)
 
 
 async def test_a_dry_run_changes_nothing(rig: Rig) -> None:

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traffic_storage.domain.digests import (
-    FORMER_SEGMENT_BYTES,
     SEGMENT_BYTES,
     WHOLE_READ_BYTES,
     Digester,
@@ -32,24 +31,6 @@ def by_the_book(data: bytes) -> Digests:
     pieces = [data[at : at + SEGMENT_BYTES] for at in range(0, len(data), SEGMENT_BYTES)]
     segments = b"".join(hashlib.sha256(piece).digest() for piece in pieces)
     return Digests(len(data), sha256_of(data), segments if len(data) > WHOLE_READ_BYTES else b"")
-
-
-@given(st.integers(WHOLE_READ_BYTES + 1, 2**45), st.sampled_from([256 * 1024, 1024 * 1024]))
-def test_the_number_of_digests_tells_the_length_of_segments(size: int, length: int) -> None:
-    # Of a long file not all digests are made: they would fill the memory.
-    count = -(-size // length)
-    if count < 100_000:
-        digests = Digests(size, sha256_of(b""), bytes(32) * count)
-        assert digests.segment_bytes == length
-
-
-@pytest.mark.parametrize("length", [SEGMENT_BYTES, FORMER_SEGMENT_BYTES])
-def test_segments_have_the_length_that_is_asked_for(length: int) -> None:
-    digester = Digester(length)
-    digester.update(NOISE)
-    digests = digester.finish()
-    assert digests.segment_bytes == length
-    assert digests.segment(2) == hashlib.sha256(NOISE[2 * length : 3 * length]).digest()
 
 
 def digested(data: bytes, cuts: list[int]) -> Digests:

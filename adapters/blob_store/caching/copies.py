@@ -14,7 +14,7 @@ from traffic_storage.adapters.files.own_body import OwnBody
 from traffic_storage.adapters.threads.pool import Patience, Threads, wait_to_end
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
-from traffic_storage.domain.verification import Run
+from traffic_storage.domain.verification import Segment
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 4
-# Copies that are written in the background, each of a blob that is read at once.
+# Copies that are written in the background, each at most as large as one segment of a blob.
 _MOST_KEEPING = 8
 _SCAN_SECONDS = 600.0
 # A file occupies whole blocks; an empty file counts as one, for its inode.
@@ -92,12 +92,12 @@ class Copies:
         return await self._use(key, self._folder.read, key, digests)
 
     async def open(self, key: BlobKey, digests: Digests) -> OpenBlob | None:
-        """Open a blob's copy for calls of `run`; return None if there is no intact copy."""
+        """Open a blob's copy for calls of `segment`; return None if there is no intact copy."""
         return await self._use(key, self._folder.open, key, digests)
 
-    async def run(self, key: BlobKey, blob: OpenBlob, run: Run) -> bytes | None:
-        """Return the checked bytes of a run of segments of an open copy; None if they are damaged."""
-        return await self._use(key, blob.read, run)
+    async def segment(self, key: BlobKey, blob: OpenBlob, segment: Segment) -> bytes | None:
+        """Return the checked bytes of a segment of an open copy; None if they are damaged."""
+        return await self._use(key, blob.read, segment)
 
     @contextmanager
     def fetching(self, key: BlobKey) -> Iterator["Fetch"]:

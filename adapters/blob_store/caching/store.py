@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from traffic_storage.adapters.blob_store.caching.copies import Copies
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
+from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
@@ -13,8 +13,8 @@ from traffic_storage.domain.verification import (
     Span,
     check_span,
     chunks_of,
-    part_of_run,
-    runs_of,
+    part_of_segment,
+    segments_of,
 )
 from traffic_storage.ports.blob_store import (
     BlobEntry,
@@ -123,8 +123,8 @@ class CachingBlobStore(MarkedBlobStore):
                 async for chunk in chunks:
                     yield chunk
 
-    async def measure(self, key: BlobKey, segment_bytes: int = SEGMENT_BYTES) -> Digests:
-        return await self._cloud.measure(key, segment_bytes)
+    async def measure(self, key: BlobKey) -> Digests:
+        return await self._cloud.measure(key)
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
         await self._cloud.verify(key, digests)
@@ -190,7 +190,7 @@ class CachingBlobStore(MarkedBlobStore):
     async def _copied(
         self, key: BlobKey, digests: Digests, span: Span
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of `span` from the local copy of a blob, up to damaged ones.
+        """Yield the bytes of `span` from the local copy of a blob, up to a damaged segment.
 
         Yields nothing if there is no copy.
         """
@@ -199,11 +199,11 @@ class CachingBlobStore(MarkedBlobStore):
             self._misses += 1
             return
         self._hits += 1
-        for run in runs_of(span, digests):
-            data = await self._copies.run(key, copy, run)
+        for segment in segments_of(span, digests):
+            data = await self._copies.segment(key, copy, segment)
             if data is None:
                 return
-            yield part_of_run(data, run, span)
+            yield part_of_segment(data, segment, span)
 
     async def _fetched(
         self, key: BlobKey, digests: Digests, span: Span

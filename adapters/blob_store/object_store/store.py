@@ -37,19 +37,19 @@ from traffic_storage.domain.manifest import (
 )
 from traffic_storage.domain.snapshot import MAX_TEXT_BYTES
 from traffic_storage.domain.verification import (
-    Run,
+    Segment,
     Span,
     check_key,
     check_measured,
     check_named,
-    check_run,
+    check_segment,
     check_size,
     check_span,
     check_whole,
     check_witnesses,
     chunks_of,
-    part_of_run,
-    runs_of,
+    part_of_segment,
+    segments_of,
 )
 from traffic_storage.ports.blob_store import (
     BlobEntry,
@@ -80,7 +80,7 @@ _EXAMINED_AT_ONCE = 8
 _HEADS_AT_ONCE = 32
 # Large objects that are only checked are fetched in parts, because one connection may be slow; so
 # many objects at a time, to bound the memory.
-_PART_BYTES = 2 * 1024 * 1024
+_PART_BYTES = 2 * SEGMENT_BYTES
 _PARTS_AHEAD = 4
 _LARGE_AT_ONCE = 4
 _FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
@@ -148,13 +148,13 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
                 yield chunk
             return
         check_key(key)
-        async with aclosing(self._runs(key, digests, span)) as runs:
-            async for run, data in runs:
-                yield part_of_run(data, run, span)
+        async with aclosing(self._segments(key, digests, span)) as segments:
+            async for segment, data in segments:
+                yield part_of_segment(data, segment, span)
 
-    async def measure(self, key: BlobKey, segment_bytes: int = SEGMENT_BYTES) -> Digests:
+    async def measure(self, key: BlobKey) -> Digests:
         check_key(key)
-        digester = Digester(segment_bytes)
+        digester = Digester()
         async with aclosing(self._bucket.whole(key)) as pieces:
             async for piece in pieces:
                 await self._threads.run(digester.update, piece)
@@ -472,31 +472,31 @@ class ObjectStoreBlobStore(MarkedBlobStore, SnapshotStore):
                     task.cancel()
                 await asyncio.gather(*ahead, return_exceptions=True)
 
-    async def _runs(
+    async def _segments(
         self, key: BlobKey, digests: Digests, span: Span
-    ) -> AsyncGenerator[tuple[Run, bytes], None]:
-        """Yield each run of segments of a blob that the span touches, with its checked bytes."""
+    ) -> AsyncGenerator[tuple[Segment, bytes], None]:
+        """Yield each segment of a blob that the span touches, with its checked bytes."""
         if not span.length:
             # The port promises to check that the blob exists and has its size.
             size_bytes, summary = await self._bucket.describe(key)
             check_size(key, size_bytes, digests)
             check_witnesses(key, manifest_in(summary), digests)
             return
-        runs = list(runs_of(span, digests))
-        start, stop = runs[0].start, runs[-1].stop
+        start = span.start - span.start % SEGMENT_BYTES
+        stop = min(span.stop - span.stop % -SEGMENT_BYTES, digests.size_bytes)
         async with aclosing(self._bucket.stream(key, digests, start, stop)) as stream:
             pieces = _Pieces(stream)
-            for run in runs:
-                data = await pieces.take(run.length)
+            for segment in segments_of(span, digests):
+                data = await pieces.take(segment.length)
                 try:
-                    await self._threads.run(check_run, key, data, run, digests)
+                    await self._threads.run(check_segment, key, data, segment, digests)
                 except BlobCorrupt as error:
                     _log.warning(
                         "bytes of a blob failed a check and are fetched again: %s", str(error)
                     )
-                    data = await self._bucket.fetch_part(key, run.start, run.stop)
-                    await self._threads.run(check_run, key, data, run, digests)
-                yield run, data
+                    data = await self._bucket.fetch_part(key, segment.start, segment.stop)
+                    await self._threads.run(check_segment, key, data, segment, digests)
+                yield segment, data
 
     async def _entries(self, folder: str, after: str) -> AsyncGenerator[BlobEntry, None]:
         offset = after if is_blob_key(after) and after.startswith(folder) else None

@@ -15,11 +15,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
-from traffic_storage.domain.digests import FORMER_SEGMENT_BYTES, Digests, digests_of
+from traffic_storage.domain.digests import SEGMENT_BYTES, Digests, digests_of
 from traffic_storage.domain.errors import InvalidInput, TrafficStorageError
 from traffic_storage.domain.files import BlobKey, FileKind
 from traffic_storage.domain.manifest import segments_digest
-from traffic_storage.domain.verification import RUN_BYTES, Span
+from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import (
     NEVER,
     Blob,
@@ -37,7 +37,7 @@ from traffic_storage.ports.errors import (
 )
 from traffic_storage.ports.spool import MemoryBody
 
-MIB = 1024 * 1024
+MIB = SEGMENT_BYTES
 SIZES = [0, 1, 200_000, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17]
 PAST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_CHUNK_BYTES = 4 * MIB
@@ -522,40 +522,23 @@ class BlobStoreContract:
                 await opened(store, blob.key, blob.digests, Span(0, size + 1))
 
     async def test_only_the_segments_of_a_span_are_checked(self, store: BlobStore) -> None:
-        """open: checks only the segments (256 KiB) that the span overlaps."""
+        """open: checks only the segments (1 MiB) that the span overlaps."""
         blob = await stored(store, random_blob(6 * MIB))
         await self.tamper(store, blob.key, Damage.FLIP, 2 * MIB + 5)
-        for start, stop in ((0, 2 * MIB), (2 * MIB + MIB // 4, 6 * MIB)):
+        for start, stop in ((0, 2 * MIB), (3 * MIB, 6 * MIB)):
             span = Span(start, stop)
             assert await opened(store, blob.key, blob.digests, span) == blob.data[start:stop]
         with pytest.raises(BlobCorrupt):
             await opened(store, blob.key, blob.digests, Span(2 * MIB, 2 * MIB + 1))
 
     async def test_the_bytes_before_a_damaged_segment_are_correct(self, store: BlobStore) -> None:
-        """open: yields correct bytes up to the run with a damaged segment, and none of that run."""
+        """open: yields the correct bytes before a damaged segment, and none of that segment."""
         blob = await stored(store, random_blob(6 * MIB))
         await self.tamper(store, blob.key, Damage.FLIP, 4 * MIB + 5)
         given: list[bytes] = []
         with pytest.raises(BlobCorrupt):
             await opened(store, blob.key, blob.digests, Span(0, 6 * MIB), given)
-        assert blob.data.startswith(b"".join(given))
-        assert 4 * MIB - RUN_BYTES < sum(map(len, given)) <= 4 * MIB
-
-    async def test_a_blob_with_segments_of_the_former_length(self, store: BlobStore) -> None:
-        """open: its digests tell the length of its segments. measure: of the requested length."""
-        data = os.urandom(6 * MIB + 5)
-        blob = await stored(store, new_blob(data, segment_bytes=FORMER_SEGMENT_BYTES))
-        assert blob.digests.segment_bytes == FORMER_SEGMENT_BYTES
-        size = blob.digests.size_bytes
-        for start, stop in ((0, size), (MIB - 1, 3 * MIB + 1), (5 * MIB, 6 * MIB), (7, 8)):
-            given = await opened(store, blob.key, blob.digests, Span(start, stop))
-            assert given == data[start:stop]
-        assert await store.measure(blob.key, FORMER_SEGMENT_BYTES) == blob.digests
-        assert await store.measure(blob.key) == digests_of(data)
-        await self.tamper(store, blob.key, Damage.FLIP, 2 * MIB + 5)
-        assert await opened(store, blob.key, blob.digests, Span(3 * MIB, size)) == data[3 * MIB :]
-        with pytest.raises(BlobCorrupt):
-            await opened(store, blob.key, blob.digests, Span(3 * MIB - 1, size))
+        assert b"".join(given) == blob.data[: 4 * MIB]
 
     async def test_a_stream_may_be_closed_early(self, store: BlobStore) -> None:
         """open: the iterator may be closed early."""

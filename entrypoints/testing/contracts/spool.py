@@ -11,11 +11,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
 
-from traffic_storage.domain.digests import digests_of
+from traffic_storage.domain.digests import SEGMENT_BYTES, digests_of
 from traffic_storage.domain.errors import InvalidInput, TooLarge
 from traffic_storage.ports.spool import Body, MemoryBody, Spool
 
-MIB = 1024 * 1024
+MIB = SEGMENT_BYTES
 UNLIMITED = 1 << 40
 _LINES = b"".join(b"%015d\n" % number for number in range(1, MIB // 16))
 SIZES = [0, 1, 1000, MIB - 1, MIB, MIB + 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17]

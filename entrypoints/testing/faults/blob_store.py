@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
+from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.identity import Marker
 from traffic_storage.domain.manifest import BlobManifest
@@ -67,8 +67,8 @@ class FailingBlobStore(Failing, MarkedBlobStore):
                 yield chunk
                 self._leave(fault)
 
-    async def measure(self, key: BlobKey, segment_bytes: int = SEGMENT_BYTES) -> Digests:
-        return await self._do("measure", lambda: self.inner.measure(key, segment_bytes))
+    async def measure(self, key: BlobKey) -> Digests:
+        return await self._do("measure", lambda: self.inner.measure(key))
 
     async def verify(self, key: BlobKey, digests: Digests) -> None:
         await self._do("verify", lambda: self.inner.verify(key, digests))

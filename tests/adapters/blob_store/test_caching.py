@@ -15,7 +15,7 @@ from traffic_storage.adapters.blob_store.caching import CachingBlobStore
 from traffic_storage.adapters.blob_store.memory import InMemoryBlobStore
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.adapters.files.blobs import BlobFolder
-from traffic_storage.domain.digests import Digests
+from traffic_storage.domain.digests import SEGMENT_BYTES, Digests
 from traffic_storage.domain.files import BlobKey, Tier
 from traffic_storage.domain.verification import Span
 from traffic_storage.entrypoints.testing.blobs import NEVER, Blob, random_blob
@@ -30,7 +30,7 @@ from traffic_storage.ports.blob_store import BlobEntry, closing
 from traffic_storage.ports.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 from traffic_storage.ports.store_identity import MarkedBlobStore
 
-MIB = 1024 * 1024
+MIB = SEGMENT_BYTES
 LIMIT_BYTES = 8 * MIB
 ITEM_BYTES = 6 * MIB
 

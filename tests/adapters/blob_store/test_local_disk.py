@@ -22,6 +22,7 @@ import pytest
 from tests.support.privileged import mounted, remount, small_memory_disk
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
 from traffic_storage.domain.identity import Marker
@@ -48,7 +49,7 @@ from traffic_storage.ports.errors import (
 )
 from traffic_storage.ports.spool import FileBody
 
-MIB = 1024 * 1024
+MIB = SEGMENT_BYTES
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 ATTRIBUTE = "user.traffic_storage"
 
@@ -536,8 +537,7 @@ class TestIntruders:
         async with asyncio.timeout(60):
             with pytest.raises(BlobCorrupt, match="ends early"):
                 await take()
-        assert blob.data.startswith(given)
-        assert 0 < len(given) <= 3 * MIB
+        assert given == blob.data[: 3 * MIB]
 
 
 class TestDeadline:

@@ -27,6 +27,7 @@ from traffic_storage.adapters.blob_store.object_store import ObjectStoreBlobStor
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.clock.system import SystemClock
 from traffic_storage.adapters.s3.credentials import AwsCredentials
+from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
 from traffic_storage.domain.identity import Marker
@@ -49,7 +50,7 @@ from traffic_storage.ports.errors import (
     StorageUnavailable,
 )
 
-MIB = 1024 * 1024
+MIB = SEGMENT_BYTES
 LARGE = 9 * MIB
 PART = 5 * MIB
 PATIENCE_SECONDS = 2.0

@@ -198,7 +198,7 @@ async def test_a_failure_in_mid_stream_cuts_the_connection(
 ) -> None:
     async with LiveServer(app) as server:
         data = await put_large(server.url)
-        breaking.break_at = 3 * 1024 * 1024
+        breaking.break_at = 3 * SEGMENT_BYTES
         async with await server.connect() as connection:
             await connection.send(connection.head("GET", "/files/large"))
             reply = await connection.reply()
