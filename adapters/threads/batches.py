@@ -87,6 +87,7 @@ class Worker(Generic[P]):
         self._queue: SimpleQueue[Job[P] | Job[None]] = SimpleQueue()
         self._thread: Thread | None = None
         self._alone = Lock()
+        self._starting = Lock()
         self._patience = patience
         self._running: _Running | None = None
         self._late: _Running | None = None
@@ -118,8 +119,8 @@ class Worker(Generic[P]):
         self._queue.put(ended)
         try:
             await self._ended(ended.waiting)
-        except Exception:
-            if not self.is_late:
+        except Exception as error:
+            if error is ended.error:
                 raise
             _log.warning("the thread %s does not end and is left behind", self._name)
             return
@@ -149,9 +150,11 @@ class Worker(Generic[P]):
             watch.cancel()
 
     def _start(self) -> None:
-        thread = Thread(target=self._work, name=self._name, daemon=True)
-        thread.start()
-        self._thread = thread
+        with self._starting:  # Several event loops may ask for the first job at once.
+            if self._thread is None:
+                thread = Thread(target=self._work, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _work(self) -> None:
         with self._alone:

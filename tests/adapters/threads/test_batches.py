@@ -3,11 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from tests.support.waiting import until
+from traffic_storage.adapters.threads import batches
 from traffic_storage.adapters.threads.batches import BatchPatience, Job, Worker
 
 
@@ -214,3 +217,28 @@ async def test_the_patience_lasts_for_each_job_that_is_noted_as_begun() -> None:
 
 def assert_that(truth: bool) -> None:
     assert truth
+
+
+def test_several_event_loops_that_begin_at_once_start_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker, made, here = worker_of(Work()), [], threading.Barrier(2)
+
+    def thread(**given: Any) -> threading.Thread:
+        made.append(given["name"])
+        # The other one comes meanwhile; it waits, or it would make one of its own.
+        with suppress(threading.BrokenBarrierError):
+            here.wait(0.3)
+        return threading.Thread(**given)
+
+    monkeypatch.setattr(batches, "Thread", thread)
+    callers = [
+        threading.Thread(target=lambda number=number: asyncio.run(worker.do(number)))
+        for number in range(2)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert made == ["test-batches"]
+    asyncio.run(worker.aclose())
