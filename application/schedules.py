@@ -41,13 +41,17 @@ class Schedules:
         return tuple(bound.store_id for bound in trusted if bound.store_id is not None)
 
     def available(self) -> tuple[StoreId, ...]:
-        """Return the ids of the stores that this process may change and that work now.
-
-        `UNKNOWN_STORE` is one of them while every cloud store of the strategy is.
-        """
+        """Return the ids of the stores that this process may change and that work now."""
         working = {bound.store_id for bound in self._stores if not bound.store.unavailable_reason()}
+        return tuple(store_id for store_id in self.reachable() if store_id in working)
+
+    def needs_met(self) -> tuple[StoreId, ...]:
+        """Return what jobs that can be done now may need: the ids of `available`.
+
+        `UNKNOWN_STORE` is one more while every cloud store of the strategy is available.
+        """
         unknown = (UNKNOWN_STORE,) if self._stores.clouds_work() else ()
-        return *(store_id for store_id in self.reachable() if store_id in working), *unknown
+        return *self.available(), *unknown
 
     def __call__(self) -> Sequence[Schedule]:
         """Return the schedules; none while no store can be reached."""

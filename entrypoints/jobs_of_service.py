@@ -114,7 +114,7 @@ def make_worker(
         ids=ids,
         handlers=handlers,
         schedules=schedules,
-        stores=schedules.available,
+        stores=schedules.needs_met,
         slots=settings.workers * _JOBS_A_WORKER,
         owner=f"{socket.gethostname()}:{os.getpid()}",
         numerous=(*SYNC_KINDS, *EXPORT_KINDS),
@@ -132,7 +132,7 @@ def make_sync_worker(
             ids=ids,
             handlers=copy_jobs.handlers,
             schedules=list,
-            stores=schedules.available,
+            stores=schedules.needs_met,
             slots=4 * settings.copy_parallel,
             owner=f"{socket.gethostname()}:{os.getpid()}:sync",
         )

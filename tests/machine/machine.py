@@ -877,7 +877,7 @@ class ServiceMachine(RuleBasedStateMachine):
             ids=container.ids(),
             handlers=container.handlers(),
             schedules=list,
-            stores=container.schedules().available,
+            stores=container.schedules().needs_met,
             slots=8,
             owner="machine",
         )

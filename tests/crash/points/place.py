@@ -161,7 +161,7 @@ async def drain(container: Container, *, slots: int = 1) -> None:
         ids=container.ids(),
         handlers=container.handlers(),
         schedules=list,
-        stores=container.schedules().available,
+        stores=container.schedules().needs_met,
         slots=slots,
         owner="points",
     )

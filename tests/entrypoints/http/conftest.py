@@ -25,7 +25,7 @@ async def do_jobs(container: Container) -> None:
         ids=container.ids(),
         handlers=container.handlers(),
         schedules=list,
-        stores=container.schedules().available,
+        stores=container.schedules().needs_met,
         slots=1,
         owner="a test",
     )

@@ -183,7 +183,7 @@ async def _work_once(container: Container) -> None:
         ids=container.ids(),
         handlers=container.handlers(),
         schedules=schedules,
-        stores=schedules.available,
+        stores=schedules.needs_met,
         slots=1,
         owner="points",
     )
