@@ -163,7 +163,10 @@ def test_other_content_under_a_known_id_is_refused_with_its_cause(
     shell(
         "store",
         "--manifest",
-        lines(folder / "m.jsonl", [violation(1), {"path": "a.jpg", "file_id": "a"}]),
+        lines(
+            folder / "m.jsonl",
+            [violation(1), {"path": "a.jpg", "file_id": "a", "device_id": "cam-1"}],
+        ),
     )
     rows: list[dict[str, Any] | str] = [
         violation(1, confidence=0.5),
