@@ -732,7 +732,7 @@ class TestUpgrade:
     ) -> None:
         async with opened(settings_of(postgres_database)) as repo:
             for _ in range(2):
-                assert list(await repo.pending()) == ["v0001_first_tables"]
+                assert list(await repo.pending()) == ["v0001_first_tables", "v0002_labels"]
             await repo.upgrade()
             assert list(await repo.pending()) == []
 

@@ -21,6 +21,7 @@ from tests.adapters.record_repo.test_postgres import opened, settings_of
 from tests.support.servers import Database, PostgresAddress
 from traffic_storage.adapters.record_repo.sql import migrations, rows, statements, tables
 from traffic_storage.adapters.record_repo.sql.driver import Refused, Step, Write, merged, recording
+from traffic_storage.adapters.record_repo.sql.postgres import postgres_repo
 from traffic_storage.adapters.record_repo.sql.repo import SqlRecordRepo, folding
 from traffic_storage.adapters.record_repo.sql.sqlite import (
     SqliteDriver,
@@ -34,7 +35,7 @@ from traffic_storage.domain.files import FileKind, ReplicaState
 from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.usage import CounterChange
-from traffic_storage.entrypoints.testing.contracts.record_repo import local
+from traffic_storage.entrypoints.testing.contracts.record_repo import is_whole, local
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import (
     new_attempt,
@@ -57,6 +58,13 @@ _SHAPE = """
     UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
     UNION ALL SELECT 'options', relname, array_to_string(reloptions, ',') FROM pg_class
         WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
+
+
+_COUNTED_ON = date(2025, 10, 1)
+_COUNTED = f"""
+    INSERT INTO usage_delta (day, store, kind, device, items, bytes)
+    SELECT {(_COUNTED_ON - date(1970, 1, 1)).days}, number, 'image', 'cam', 3, 30 FROM store
 """
 
 
@@ -96,6 +104,42 @@ class TestMigrations:
             tables.metadata.create_all(engine)
             assert _indexes(other) == _indexes(made)
 
+    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+    async def test_a_catalogue_of_the_first_version_goes_on(
+        self,
+        kind: str,
+        postgres_database: Database,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What it has counted and not folded yet counts as received, not as moved."""
+        path = tmp_path / "catalogue.sqlite3"
+        if kind == "sqlite":
+            repo = sqlite_repo(SqliteSettings(path))
+        else:
+            repo = postgres_repo(settings_of(postgres_database))
+        with monkeypatch.context() as earlier:
+            earlier.setattr(migrations, "HEAD", "0001")
+            await repo.upgrade()
+        place = await local(repo)
+        if kind == "sqlite":
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute(_COUNTED)
+                connection.commit()
+        else:
+            server = await asyncpg.connect(postgres_database.dsn)
+            await server.execute(_COUNTED)
+            await server.close()
+        assert list(await repo.pending()) == ["v0002_labels"]
+        await repo.upgrade()
+        assert list(await repo.pending()) == []
+        unit = await store(repo, new_evidence(new_record(), place))
+        assert await is_whole(repo, unit)
+        await repo.fold_counters()
+        (day,) = await repo.daily_received(_COUNTED_ON, _COUNTED_ON)
+        assert [row.bytes for row in day.change.stores] == [30]
+        await repo.aclose()
+
     async def test_two_catalogues_have_two_ids(
         self, postgres_database: Database, tmp_path: Path
     ) -> None:
@@ -106,18 +150,22 @@ class TestMigrations:
             await other.aclose()
 
 
+NEXT = f"{int(migrations.HEAD) + 1:04}"
+
+
 def add_migration(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> None:
-    """Add a second migration, which is not quick, to a copy of the migrations in `folder`."""
+    """Add a further migration, `NEXT`, which is not quick, to a copy of the migrations in `folder`."""
     shutil.copytree(migrations._HERE, folder)
-    (folder / "versions" / f"v0002_{name}.py").write_text(
-        f'revision = "0002"\ndown_revision = "0001"\nquick = False\ndef upgrade() -> None:\n{body}'
+    (folder / "versions" / f"v{NEXT}_{name}.py").write_text(
+        f'revision = "{NEXT}"\ndown_revision = "{migrations.HEAD}"\nquick = False\n'
+        f"def upgrade() -> None:\n{body}"
     )
     monkeypatch.setattr(migrations, "_HERE", folder)
 
 
 @pytest.fixture
 def slow_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second migration, which does nothing."""
+    """A further migration, which does nothing."""
     add_migration(tmp_path / "migrations", monkeypatch, "slow", "    pass\n")
 
 
@@ -129,11 +177,11 @@ class TestSlowMigrations:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """upgrade: "a slow migration is pending and `slow` is False"; "Nothing is changed then"."""
-        monkeypatch.setattr(migrations, "HEAD", "0002")
+        monkeypatch.setattr(migrations, "HEAD", NEXT)
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match=r"v0002_slow is pending.*db upgrade"):
+            with pytest.raises(ConfigurationError, match=rf"v{NEXT}_slow is pending.*db upgrade"):
                 await repo.upgrade()
-            assert list(await repo.pending()) == ["v0002_slow"]
+            assert list(await repo.pending()) == [f"v{NEXT}_slow"]
         await repo.upgrade(slow=True)
         assert list(await repo.pending()) == []
         await repo.upgrade()
@@ -142,7 +190,7 @@ class TestSlowMigrations:
         self, slow_migration: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """upgrade: "on a new one all are quick"."""
-        monkeypatch.setattr(migrations, "HEAD", "0002")
+        monkeypatch.setattr(migrations, "HEAD", NEXT)
         made = sqlite_repo(SqliteSettings(tmp_path / "new.sqlite3"))
         await made.upgrade()
         assert list(await made.pending()) == []
@@ -151,13 +199,13 @@ class TestSlowMigrations:
 
 @pytest.fixture
 def index_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second migration, which builds an index."""
+    """A further migration, which builds an index."""
     body = (
         "    from traffic_storage.adapters.record_repo.sql.migrations import build_index\n"
         "    build_index('file_size', 'file', ['size_bytes'])\n"
     )
     add_migration(tmp_path / "migrations", monkeypatch, "index", body)
-    monkeypatch.setattr(migrations, "HEAD", "0002")
+    monkeypatch.setattr(migrations, "HEAD", NEXT)
 
 
 class TestAnIndexOnALargeTable:

@@ -175,7 +175,6 @@ def _make_files() -> None:
         sa.Column("retention_reason", _text()),
         sa.Column("original_name", _text()),
         sa.Column("quality", _text()),
-        sa.Column("added_labels", _text()),
         sa.Column("segments", sa.LargeBinary),
         sa.Column("stored_segments", sa.LargeBinary),
         sa.PrimaryKeyConstraint("file_id", name="file_pkey"),
@@ -552,7 +551,6 @@ def _make_counters() -> None:
         sa.Column("kind", _text(), nullable=False),
         sa.Column("device", _text(), nullable=False),
         *_amounts(),
-        sa.Column("moved", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("delta_id", name="usage_delta_pkey"),
         sqlite_autoincrement=True,
     )
