@@ -25,7 +25,7 @@ from traffic_storage.domain.tabular import (
 )
 from traffic_storage.ports.export_target import ExportTarget, ExportTargets
 from traffic_storage.ports.table_writer import OpenTable, TableWriter
-from traffic_storage.ports.violation_table import ViolationTable
+from traffic_storage.ports.violation_table import RenderedPages, ViolationTable
 
 _FIRST_ROWS = 500
 _MOST_ROWS = 2_000
@@ -152,8 +152,9 @@ class Export:
         await self._open_table(request.format, request.columns, request.form).aclose()
 
     def _pages(self, request: TableRequest) -> AsyncGenerator[Batch | RenderedBatch, None]:
-        if request.format is ExportFormat.CSV and self._table.renders(request.form):
-            return self._rendered_pages(request)
+        csv = request.format is ExportFormat.CSV
+        if csv and (rendered := self._table.rendered_pages(request.form)) is not None:
+            return _in_advance(rendered, request)
         return self._read_pages(request)
 
     async def _read_pages(self, request: TableRequest) -> AsyncGenerator[Batch, None]:
@@ -172,28 +173,6 @@ class Export:
             yield page
         finally:
             await _ended([reading])
-
-    async def _rendered_pages(self, request: TableRequest) -> AsyncGenerator[RenderedBatch, None]:
-        """Yield the pages; the next ones are being rendered while their predecessor is used."""
-        rows, query, columns, form = _FIRST_ROWS, request.query, request.columns, request.form
-        rendering: deque[asyncio.Future[RenderedBatch]] = deque()
-        page: RenderedBatch | None = None
-        is_last = False
-        try:
-            while rendering or not is_last:
-                while not is_last and len(rendering) < _RENDERED_AT_ONCE:
-                    last = await self._table.page_end(query, rows)
-                    coming = self._table.rendered_page(query, columns, last, form)
-                    rendering.append(asyncio.ensure_future(coming))
-                    query, is_last = evolve(query, after=last), last is None
-                if page is not None:
-                    yield page
-                page = await rendering.popleft()
-                rows = _next_rows(page, rows)
-            if page is not None:
-                yield page
-        finally:
-            await _ended(rendering)
 
 
 async def written(
@@ -218,6 +197,31 @@ async def written(
 
 async def _bytes_of(writer: TableWriter, page: Batch | RenderedBatch) -> bytes:
     return page.data if isinstance(page, RenderedBatch) else await writer.add(page)
+
+
+async def _in_advance(
+    pages: RenderedPages, request: TableRequest
+) -> AsyncGenerator[RenderedBatch, None]:
+    """Yield the pages; the next ones are being rendered while their predecessor is used."""
+    rows, query = _FIRST_ROWS, request.query
+    rendering: deque[asyncio.Future[RenderedBatch]] = deque()
+    page: RenderedBatch | None = None
+    is_last = False
+    try:
+        while rendering or not is_last:
+            while not is_last and len(rendering) < _RENDERED_AT_ONCE:
+                last = await pages.end(query, rows)
+                coming = pages.page(query, request.columns, last)
+                rendering.append(asyncio.ensure_future(coming))
+                query, is_last = evolve(query, after=last), last is None
+            if page is not None:
+                yield page
+            page = await rendering.popleft()
+            rows = _next_rows(page, rows)
+        if page is not None:
+            yield page
+    finally:
+        await _ended(rendering)
 
 
 def _next_rows(page: RenderedBatch, rows: int) -> int:

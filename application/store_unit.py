@@ -205,8 +205,8 @@ class StoreUnit:
     async def rehearse(self, unit: DraftUnit) -> bool:
         """Return whether a call would store something of `unit` now; False if all is stored already.
 
-        Labels that a call would add are not counted. Nothing is written. The space that it would take counts as used for whatever this process
-        stores or rehearses afterwards.
+        Labels that a call would add are not counted. Nothing is written. The space that it would
+        take counts as used for whatever this process stores or rehearses afterwards.
 
         Raises: as a call, apart from what only writing shows.
         """

@@ -12,6 +12,27 @@ from traffic_storage.domain.query import Cursor, ViolationQuery
 from traffic_storage.domain.tabular import Batch, Column, RenderedBatch, TableForm
 
 
+class RenderedPages(Protocol):
+    """Pages of rows as CSV that the database itself writes, in one form.
+
+    A page is bounded before it is read, so that several can be read at the same time.
+    """
+
+    @abstractmethod
+    async def end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+        """Return the position of the row number `rows` behind `query.after`; None if there is none."""
+
+    @abstractmethod
+    async def page(
+        self, query: ViolationQuery, columns: Sequence[Column], last: Cursor | None
+    ) -> RenderedBatch:
+        """Return the rows behind `query.after`, up to `last` or the end.
+
+        The fields are as `domain.tabular.cell_texts` gives them, but that a number of 10¹⁵ or more
+        may have an exponent. Lines end with a line feed.
+        """
+
+
 class ViolationTable(Protocol):
     """Reads rows of the available violations, newest first, ties by id ascending.
 
@@ -27,29 +48,5 @@ class ViolationTable(Protocol):
         """Return at most `rows` rows behind `query.after`, as `domain.tabular.batch_of` does."""
 
     @abstractmethod
-    def renders(self, form: TableForm) -> bool:
-        """Whether the database itself writes rows as CSV: `page_end` and `rendered_page`."""
-
-    @abstractmethod
-    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
-        """Return the position of the row number `rows` behind `query.after`; None if there is none.
-
-        With it a page is bounded before it is read, so that several can be read at the same time.
-        """
-
-    @abstractmethod
-    async def rendered_page(
-        self,
-        query: ViolationQuery,
-        columns: Sequence[Column],
-        last: Cursor | None,
-        form: TableForm,
-    ) -> RenderedBatch:
-        """Return the rows behind `query.after`, up to `last` or the end, as CSV of the database.
-
-        The fields are as `domain.tabular.cell_texts` gives them, but that a number of 10¹⁵ or more
-        may have an exponent. Lines end with a line feed.
-
-        Raises:
-            NotImplementedError: `renders(form)` is False.
-        """
+    def rendered_pages(self, form: TableForm) -> RenderedPages | None:
+        """Return the pages of CSV that the database itself writes; None if it can't in this form."""

@@ -27,14 +27,14 @@ from traffic_storage.domain.tabular import (
 )
 from traffic_storage.entrypoints.container import open_table
 from traffic_storage.ports.errors import CatalogueUnavailable
-from traffic_storage.ports.violation_table import ViolationTable
+from traffic_storage.ports.violation_table import RenderedPages, ViolationTable
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = columns_named(["violation_id"])
 
 
 @define
-class Table(ViolationTable):
+class Table(ViolationTable, RenderedPages):
     """A table of `count` rows, `width` bytes each; the database fails behind row `fails_at`."""
 
     count: int
@@ -52,20 +52,16 @@ class Table(ViolationTable):
         ids = self._ids(first, end)
         return Batch((ids,), len(ids), Cursor(START, str(end)) if end < self.count else None)
 
-    def renders(self, form: TableForm) -> bool:
-        return self.is_rendering
+    def rendered_pages(self, form: TableForm) -> RenderedPages | None:
+        return self if self.is_rendering else None
 
-    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+    async def end(self, query: ViolationQuery, rows: int) -> Cursor | None:
         self.asked.append(rows)
         end = _row_behind(query.after) + rows
         return Cursor(START, str(end)) if end <= self.count else None
 
-    async def rendered_page(
-        self,
-        query: ViolationQuery,
-        columns: Sequence[Column],
-        last: Cursor | None,
-        form: TableForm,
+    async def page(
+        self, query: ViolationQuery, columns: Sequence[Column], last: Cursor | None
     ) -> RenderedBatch:
         end = self.count if last is None else _row_behind(last)
         ids = self._ids(_row_behind(query.after), end)
@@ -125,12 +121,8 @@ async def test_two_pages_are_rendered_at_once_and_no_more() -> None:
     class Slow(Table):
         now = 0
 
-        async def rendered_page(
-            self,
-            query: ViolationQuery,
-            columns: Sequence[Column],
-            last: Cursor | None,
-            form: TableForm,
+        async def page(
+            self, query: ViolationQuery, columns: Sequence[Column], last: Cursor | None
         ) -> RenderedBatch:
             nonlocal most
             self.now += 1
@@ -138,7 +130,7 @@ async def test_two_pages_are_rendered_at_once_and_no_more() -> None:
             for _ in range(20):
                 await asyncio.sleep(0)
             self.now -= 1
-            return await Table.rendered_page(self, query, columns, last, form)
+            return await Table.page(self, query, columns, last)
 
     export, targets = export_of(Slow(20_000))
     await export.to_place(TableRequest(ExportFormat.CSV, columns=COLUMNS), "one")

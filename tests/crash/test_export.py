@@ -20,13 +20,13 @@ from traffic_storage.entrypoints.settings import StorageConfig
 class Table:
     pages = 0
 
-    def renders(self, form):
-        return True
+    def rendered_pages(self, form):
+        return self
 
-    async def page_end(self, query, rows):
+    async def end(self, query, rows):
         return Cursor(datetime.now(UTC), "V")
 
-    async def rendered_page(self, query, columns, last, form):
+    async def page(self, query, columns, last):
         self.pages += 1
         print(self.pages, flush=True)
         if self.pages == int(sys.argv[2]):

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from traffic_storage.domain.query import MAX_LIMIT, Cursor, Page, ViolationQuery
-from traffic_storage.domain.tabular import Batch, Column, RenderedBatch, TableForm, batch_of
+from traffic_storage.domain.query import MAX_LIMIT, Page, ViolationQuery
+from traffic_storage.domain.tabular import Batch, Column, TableForm, batch_of
 from traffic_storage.domain.violation import StoredViolation
+from traffic_storage.ports.violation_table import RenderedPages
 
 
 class InMemoryViolationTable:
@@ -23,17 +24,5 @@ class InMemoryViolationTable:
         page = await self.violations(evolve(query, limit=min(rows, MAX_LIMIT)))
         return batch_of(page.items, columns, page.next)
 
-    def renders(self, form: TableForm) -> bool:  # noqa: ARG002
-        return False
-
-    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
-        raise NotImplementedError
-
-    async def rendered_page(
-        self,
-        query: ViolationQuery,
-        columns: Sequence[Column],
-        last: Cursor | None,
-        form: TableForm,
-    ) -> RenderedBatch:
-        raise NotImplementedError
+    def rendered_pages(self, form: TableForm) -> RenderedPages | None:  # noqa: ARG002
+        return None

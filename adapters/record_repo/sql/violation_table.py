@@ -14,6 +14,7 @@ from traffic_storage.domain.tabular import (
     RenderedBatch,
     TableForm,
 )
+from traffic_storage.ports.violation_table import RenderedPages
 
 _READ: dict[CellType, Callable[[Any], Cell]] = {CellType.FLAG: bool, CellType.NUMBER: float}
 """What SQLite gives as another type: a truth value as a number, a whole number as an integer."""
@@ -38,26 +39,28 @@ class SqlViolationTable:
         )
         return Batch(tuple(cells), len(shown), following)
 
-    def renders(self, form: TableForm) -> bool:
-        return isinstance(self._driver, CsvDriver) and form.decimal == "."
+    def rendered_pages(self, form: TableForm) -> RenderedPages | None:
+        driver = self._driver
+        if not isinstance(driver, CsvDriver) or form.decimal != ".":
+            return None
+        return _CsvPages(driver, form)
 
-    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+
+class _CsvPages(RenderedPages):
+    def __init__(self, driver: CsvDriver, form: TableForm) -> None:
+        self._driver = driver
+        self._form = form
+
+    async def end(self, query: ViolationQuery, rows: int) -> Cursor | None:
         statement, args = table_pages.key_at(query, rows)
         found = await self._driver.read(statement, [args])
         return _cursor_of(found[0]) if found else None
 
-    async def rendered_page(
-        self,
-        query: ViolationQuery,
-        columns: Sequence[Column],
-        last: Cursor | None,
-        form: TableForm,
+    async def page(
+        self, query: ViolationQuery, columns: Sequence[Column], last: Cursor | None
     ) -> RenderedBatch:
-        driver = self._driver
-        if not isinstance(driver, CsvDriver) or not self.renders(form):
-            raise NotImplementedError
-        statement, args = table_pages.rendered_page(query, columns, last, form)
-        return RenderedBatch(*await driver.csv(statement, args, form.zone.key))
+        statement, args = table_pages.rendered_page(query, columns, last, self._form)
+        return RenderedBatch(*await self._driver.csv(statement, args, self._form.zone.key))
 
 
 def _cursor_of(row: rows.Row) -> Cursor:

@@ -76,13 +76,14 @@ async def rendered(
     repo: RecordRepo, query: ViolationQuery, rows: int, form: TableForm
 ) -> list[list[str]] | None:
     """Return the fields of all pages of CSV; None if the database writes none."""
-    if not repo.renders(form):
+    pages = repo.rendered_pages(form)
+    if pages is None:
         return None
     text = ""
     count = 0
     while True:
-        last = await repo.page_end(query, rows)
-        page = await repo.rendered_page(query, VIOLATION_COLUMNS, last, form)
+        last = await pages.end(query, rows)
+        page = await pages.page(query, VIOLATION_COLUMNS, last)
         assert page.rows == rows if last else page.rows < rows
         count += page.rows
         text += page.data.decode()
@@ -131,7 +132,7 @@ class ViolationTableContract:
                     assert cell is None or kinds.get(type(cell), column.type) is column.type
 
     async def test_the_database_writes_the_same_fields_or_none(self, repo: RecordRepo) -> None:
-        """`page_end`, `rendered_page`: the fields are as `cell_texts` gives them."""
+        """`rendered_pages`: the fields are as `cell_texts` gives them."""
         found = await filled(repo)
         for form in (TableForm(), TableForm(MADRID), TableForm(neutralise=False)):
             for rows in (4, len(found), 1000):

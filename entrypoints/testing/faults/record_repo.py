@@ -1,9 +1,9 @@
 """Fault injection for catalogues."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from traffic_storage.domain.changes import Change
@@ -64,6 +64,7 @@ from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.record_repo import RecordRepo
 from traffic_storage.ports.retention import Position
 from traffic_storage.ports.snapshots import Moment
+from traffic_storage.ports.violation_table import RenderedPages
 
 T = TypeVar("T")
 
@@ -83,22 +84,9 @@ class FailingRecordRepo(Failing, RecordRepo):
     ) -> Batch:
         return await self._do("table_page", lambda: self.inner.table_page(query, columns, rows))
 
-    def renders(self, form: TableForm) -> bool:
-        return self.inner.renders(form)
-
-    async def page_end(self, query: ViolationQuery, rows: int) -> Cursor | None:
-        return await self._do("page_end", lambda: self.inner.page_end(query, rows))
-
-    async def rendered_page(
-        self,
-        query: ViolationQuery,
-        columns: Sequence[Column],
-        last: Cursor | None,
-        form: TableForm,
-    ) -> RenderedBatch:
-        return await self._do(
-            "rendered_page", lambda: self.inner.rendered_page(query, columns, last, form)
-        )
+    def rendered_pages(self, form: TableForm) -> RenderedPages | None:
+        inner = self.inner.rendered_pages(form)
+        return None if inner is None else _FailingPages(self._do, inner)
 
     async def begin(self, attempt: Attempt, ids: ClaimedIds) -> ExistingRows:
         return await self._do("begin", lambda: self.inner.begin(attempt, ids))
@@ -408,3 +396,24 @@ class FailingRecordRepo(Failing, RecordRepo):
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+class _Do(Protocol):
+    async def __call__(self, method: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do a call of a method as the plans say."""
+
+
+class _FailingPages(RenderedPages):
+    """The pages of CSV of a repository; plans name the calls `page_end` and `rendered_page`."""
+
+    def __init__(self, do: _Do, inner: RenderedPages) -> None:
+        self._do = do
+        self._inner = inner
+
+    async def end(self, query: ViolationQuery, rows: int) -> Cursor | None:
+        return await self._do("page_end", lambda: self._inner.end(query, rows))
+
+    async def page(
+        self, query: ViolationQuery, columns: Sequence[Column], last: Cursor | None
+    ) -> RenderedBatch:
+        return await self._do("rendered_page", lambda: self._inner.page(query, columns, last))
