@@ -8,7 +8,7 @@ from attrs import frozen
 from traffic_storage.application.stores import Stores
 from traffic_storage.domain.copies import copy_job, may_be_promoted
 from traffic_storage.domain.errors import TrafficStorageError
-from traffic_storage.domain.files import StoredFile
+from traffic_storage.domain.files import StoredFile, Tier
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
 from traffic_storage.ports.clock import Clock, Ids
@@ -87,5 +87,6 @@ class Promote:
         if local is None or not local.below(self._thresholds.low_water, file.stored.size_bytes):
             return
         source = file.readable[0].store_id
-        await self._queue.enqueue([copy_job(self._ids.uuid7(), file, source, local.store_id)])
+        job = copy_job(self._ids.uuid7(), file, source, local.store_id, Tier.LOCAL)
+        await self._queue.enqueue([job])
         logger.info("%s is read often and gets a copy on local disk", file.file_id)

@@ -184,8 +184,14 @@ def priority_of(file: StoredFile) -> Priority:
     return Priority.BACKGROUND if file.violation_id is None else Priority.NORMAL
 
 
-def copy_job(job_id: UUID, file: StoredFile, source: StoreId, target: StoreId) -> NewJob:
-    """Return the job that copies a file from `source`, or from where it is good, to `target`."""
+def copy_job(
+    job_id: UUID, file: StoredFile, source: StoreId, target: StoreId, tier: Tier = Tier.CLOUD
+) -> NewJob:
+    """Return the job that copies a file from `source`, or from where it is good, to `target`.
+
+    A file has one live job for each tier, whichever store of it the job names: the same copy may be
+    owed to `UNKNOWN_STORE`, or to a bucket that has another name since.
+    """
     arguments = {
         "file_id": file.file_id,
         "store_id": target,
@@ -195,7 +201,7 @@ def copy_job(job_id: UUID, file: StoredFile, source: StoreId, target: StoreId) -
         job_id,
         COPY,
         arguments,
-        key=f"copy:{file.file_id}:{target}",
+        key=f"copy:{file.file_id}:{tier}",
         priority=priority_of(file),
         store_id=source,
         target_id=target,
@@ -205,7 +211,7 @@ def copy_job(job_id: UUID, file: StoredFile, source: StoreId, target: StoreId) -
 def move_job(job_id: UUID, file: StoredFile, replica: Replica, target: StoreId) -> NewJob:
     """Return the job that copies a file to `target`, after which `replica` goes.
 
-    While a job that copies the file there is live, it is not written.
+    While a job that copies the file to the cloud is live, it is not written.
     """
     copy = copy_job(job_id, file, replica.store_id, target)
     arguments = {**copy.arguments, "replica_id": str(replica.replica_id)}

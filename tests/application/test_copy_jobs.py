@@ -173,6 +173,21 @@ async def test_copies_owed_to_a_renamed_bucket_that_is_away_are_made_when_it_is_
         assert (live(rig), rig.attempts, rig.findings()) == ([], [], [])
 
 
+async def test_a_copy_that_waits_for_a_bucket_of_unknown_name_is_not_owed_once_more() -> None:
+    rig = Rig(StorageStrategy.HYBRID)
+    rig.cloud.go_down("no answer")
+    async with rig.running() as service:
+        names = await fill(rig, service, 3)
+        rig.cloud.come_back()
+        await service.sweep()
+        waiting = live(rig)
+        assert {job.target_id for job in waiting} == {UNKNOWN_STORE}
+        found = await service.container.find_due_copies()(local_id(service))
+        assert (found.done, live(rig)) == (3, waiting)
+        assert (await service.sync()).copied == 3
+        assert len(rig.at_rest[Tier.CLOUD]._blobs) == len(names)
+
+
 async def test_copies_owed_to_a_bucket_that_never_was_there_are_made_in_the_one_that_is() -> None:
     """The first name was a misprint, so nothing is ever found under it."""
     rig = Rig(StorageStrategy.HYBRID)

@@ -487,10 +487,11 @@ class ServiceMachine(RuleBasedStateMachine):
             goes = file.readable[0 if what == "release first" else -1]
             self._work([release_job(job_id, file, goes)], trouble)
             return
-        target = self._store_id(Tier.LOCAL if what == "to local" else Tier.CLOUD)
+        tier = Tier.LOCAL if what == "to local" else Tier.CLOUD
+        target = self._store_id(tier)
         if target is not None:
             source = file.readable[0].store_id
-            self._work([copy_job(job_id, file, source, target)], trouble)
+            self._work([copy_job(job_id, file, source, target, tier)], trouble)
 
     @rule(trouble=WORKING)
     def verify_and_heal(self, trouble: Trouble) -> None:
