@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.stores import Stores
 from traffic_storage.application.verify_replicas import VerifyReplicas
 from traffic_storage.application.watch_pressure import StorePressure, WatchPressure
@@ -73,7 +72,6 @@ class Measurements:
 
     stores: Sequence[StoreState]
     cache: CacheHealth
-    operations: Mapping[str, int]
     catalogue: CatalogueFigures | None
 
 
@@ -94,7 +92,6 @@ class Measure:
         watch_pressure: WatchPressure,
         stores: Stores,
         cache: Cache,
-        counters: OperationCounters,
         clock: Clock,
         kinds: Sequence[JobKind],
         kept: timedelta = KEPT,
@@ -106,7 +103,6 @@ class Measure:
         self._watch_pressure = watch_pressure
         self._stores = stores
         self._cache = cache
-        self._counters = counters
         self._clock = clock
         self._kinds = tuple(kinds)
         self._kept = kept
@@ -132,7 +128,6 @@ class Measure:
                 for bound in self._stores
             ],
             self._cache.health(),
-            self._counters.counts(),
             figures,
         )
 

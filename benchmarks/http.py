@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 from benchmarks import client, data
 from benchmarks.contenders import Contender, Place
-from benchmarks.server import Server
+from benchmarks.server import Serve, Server
 
 _UPLOAD = "/files/upload/video"
 
@@ -104,6 +104,21 @@ def _upload(number: int) -> bytes:
 
 def _download(number: int) -> bytes:
     return client.get(f"/files/{data.file_id(number)}")
+
+
+def served(job: type[Served], processes: int, place: Place) -> Served:
+    """Return a job of `serve` with so many processes, on PostgreSQL."""
+    database = place.database
+    assert database is not None
+    settings = {
+        **_settings(place),
+        "db_host": database.host,
+        "db_port": database.port,
+        "db_name": database.name,
+        "db_user": database.user,
+        "db_password": database.password,
+    }
+    return job(Serve(processes, settings))
 
 
 def _settings(place: Place) -> dict[str, Any]:

@@ -10,10 +10,13 @@ prints the port on standard output and serves until standard input ends.
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
@@ -22,6 +25,45 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from benchmarks.contenders import cpu_seconds_of
+from tests.support.process import descendants
+
+
+@define
+class Serve:
+    """A context manager that runs `traffic-storage serve` with so many processes, on PostgreSQL."""
+
+    processes: int
+    settings: Mapping[str, object]
+    port: int = field(init=False, default=0)
+    _process: "subprocess.Popen[str]" = field(init=False)
+
+    def __enter__(self) -> Self:
+        given = {
+            f"TRAFFIC_STORAGE_{name.upper()}": str(value) for name, value in self.settings.items()
+        }
+        program = Path(sys.executable).with_name("traffic-storage")
+        self._process = subprocess.Popen(
+            [program, "serve", "--port", "0", "--processes", str(self.processes)],
+            env={**os.environ, **given},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if found := re.search(r"http://[^:]+:(\d+)", line):
+                self.port = int(found[1])
+            if "files on this machine" in line:
+                return self
+        raise RuntimeError("serve did not start")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of all processes."""
+        pid = self._process.pid
+        return sum(cpu_seconds_of(one) for one in (pid, *descendants(pid)))
 
 
 @define

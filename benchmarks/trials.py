@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from tests.support.servers import PostgresServer, S3Server
 
 OURS, FLOOR, HAND_ROLLED, COPY = "ours", "floor", "hand-rolled", "copy"
 OBJECTS = "objects"
+ONE = "one process"
 _READ_BYTES = 1024 * 1024
 
 
@@ -158,6 +160,23 @@ def _put(how_many: str) -> Line:
     )
 
 
+def _processes(job: type[http.Served], what: str, items: int) -> Trial:
+    return Trial(
+        {OURS: partial(http.served, job, 2), ONE: partial(http.served, job, 1)},
+        (
+            Line(
+                f"serve with 2 processes: {what}",
+                ONE,
+                "serve with 1",
+                None,
+                "1.6 × on two processors that nothing else uses: here the client and PostgreSQL do",
+            ),
+        ),
+        items=items,
+        site=in_database,
+    )
+
+
 _NO_CACHE = "reads cycle over twice the capacity of the cache: 0 hits"
 _THREE_FILES = "the floor also writes the record's file"
 
@@ -287,6 +306,8 @@ TRIALS: Mapping[str, Trial] = {
         items=3600,
         site=on_disk,
     ),
+    "processes-upload": _processes(http.Upload, "HTTP upload 200 KB, multipart", 500),
+    "processes-download": _processes(http.Download, "HTTP download 200 KB, verified", 3600),
     "page-postgres": Trial(
         {OURS: ours.page, FLOOR: floor.page_postgres},
         (_pages("PostgreSQL", "asyncpg"),),

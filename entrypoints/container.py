@@ -1245,7 +1245,6 @@ class Container(DeclarativeContainer):
         watch_pressure=watch_pressure,
         stores=stores,
         cache=cache,
-        counters=counters,
         clock=clock,
         kinds=Called(tuple, handlers),
     )

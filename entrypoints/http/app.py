@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -22,7 +22,7 @@ from traffic_storage.entrypoints.http.docs import documentation_routes
 from traffic_storage.entrypoints.http.errors import Refused
 from traffic_storage.entrypoints.http.fixity import FixityEndpoints
 from traffic_storage.entrypoints.http.lifespan import ServedContainer
-from traffic_storage.entrypoints.http.metrics import GetMetrics, RequestMetrics
+from traffic_storage.entrypoints.http.metrics import GetMetrics, ProcessMetrics, RequestMetrics
 from traffic_storage.entrypoints.http.middleware import (
     CompressedJson,
     ConcurrencyLimit,
@@ -42,6 +42,7 @@ from traffic_storage.entrypoints.http.security.authentication import (
     Authentication,
     access_policy,
 )
+from traffic_storage.entrypoints.http.siblings import Siblings
 from traffic_storage.entrypoints.http.snapshots import SnapshotParts
 from traffic_storage.entrypoints.http.uploads import Ingest
 from traffic_storage.entrypoints.http.validation import ValidationParts
@@ -84,7 +85,10 @@ class StorageApp(FastAPI):
 
 
 def create_storage_app(
-    config: StorageConfig | None = None, *, container: Container | None = None
+    config: StorageConfig | None = None,
+    *,
+    container: Container | None = None,
+    siblings: Siblings | None = None,
 ) -> FastAPI:
     """Return the HTTP service.
 
@@ -96,6 +100,7 @@ def create_storage_app(
         config: the settings; None loads them from the file and the environment
             (`StorageConfig.load`).
         container: a container that the caller made and closes; not together with `config`.
+        siblings: the other processes that serve the same address, whose metrics this one tells, too.
 
     Raises:
         ConfigurationError: settings are wrong, or the strategy requires settings that are missing.
@@ -111,7 +116,7 @@ def create_storage_app(
     settings = container.settings()
     metrics = RequestMetrics()
     served = ServedContainer(
-        container, lambda parts: storage_routes(_parts(parts, settings, metrics)), renew
+        container, lambda parts: storage_routes(_parts(parts, settings, metrics, siblings)), renew
     )
     policy = access_policy(settings, container.clock().now)
     app = StorageApp(
@@ -126,7 +131,7 @@ def create_storage_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(served, policy),
+        lifespan=_lifespan(served, policy, metrics, siblings),
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid},
     )
     app.keys_needed = policy.keys_needed
@@ -136,7 +141,12 @@ def create_storage_app(
     return app
 
 
-def _parts(container: Container, settings: StorageConfig, metrics: RequestMetrics) -> Parts:
+def _parts(
+    container: Container,
+    settings: StorageConfig,
+    metrics: RequestMetrics,
+    siblings: Siblings | None,
+) -> Parts:
     runtime = container.runtime()
     pace = _pace(settings)
     ingest = Ingest(
@@ -195,7 +205,12 @@ def _parts(container: Container, settings: StorageConfig, metrics: RequestMetric
         signer=container.signer(),
         statistics=container.statistics(),
         runtime=runtime,
-        metrics=GetMetrics(metrics, container.measure(), lambda: runtime.started),
+        metrics=GetMetrics(
+            ProcessMetrics(metrics.registry, container.counters()),
+            container.measure(),
+            lambda: runtime.started,
+            siblings,
+        ),
         pace=pace,
     )
 
@@ -232,12 +247,20 @@ def _add_middleware(
 
 
 def _lifespan(
-    served: ServedContainer, policy: AccessPolicy
+    served: ServedContainer,
+    policy: AccessPolicy,
+    metrics: RequestMetrics,
+    siblings: Siblings | None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logger.log(policy.level, "%s", policy.summary)
-        async with served.lifespan(app):
+        if siblings is None or siblings.index == 0:
+            logger.log(policy.level, "%s", policy.summary)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(served.lifespan(app))
+            if siblings is not None:
+                own = partial(ProcessMetrics, metrics.registry, served.counters)
+                await stack.enter_async_context(siblings.answering(own))
             yield
 
     return lifespan

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.runtime import Runtime
 from traffic_storage.domain.errors import TrafficStorageError
 from traffic_storage.entrypoints.container import Container
@@ -43,6 +44,11 @@ class ServedContainer:
     def runtime(self) -> Runtime:
         """The runtime of the container."""
         return self._container.runtime()
+
+    @property
+    def counters(self) -> OperationCounters:
+        """The counters of the container's operations."""
+        return self._container.counters()
 
     def is_started(self) -> bool:
         """Return whether the container has started."""

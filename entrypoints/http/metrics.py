@@ -1,11 +1,12 @@
 """`GET /metrics`: latencies and bytes of requests, and the figures of the system, for Prometheus.
 
-Each application has a registry of its own. Requests are labelled with the path template of their
+Each application has a registry of its own; one of several processes that serve an address also gathers
+the metrics of the others. Requests are labelled with the path template of their
 route, never with a path. The figures of the system are gathered when they are asked for, and at a
 bounded cost (`application/measure.py`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from attrs import frozen
@@ -16,10 +17,12 @@ from prometheus_client.registry import Collector
 from starlette.types import Receive, Scope, Send
 
 from traffic_storage.application.measure import CatalogueFigures, Measure, Measurements, StoreState
+from traffic_storage.application.operation_counters import OperationCounters
 from traffic_storage.application.watch_pressure import StorePressure
 from traffic_storage.domain.readings import MOST_COUNTED
 from traffic_storage.entrypoints.http.request_body import AsgiRequest, route_of
 from traffic_storage.entrypoints.http.responses import send_whole
+from traffic_storage.entrypoints.http.siblings import Siblings
 
 _PREFIX = "traffic_storage"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -81,11 +84,16 @@ class GetMetrics:
     """`GET /metrics`, in the text format of Prometheus or, if it is accepted, as OpenMetrics."""
 
     def __init__(
-        self, requests: RequestMetrics, measure: Measure, is_started: Callable[[], bool]
+        self,
+        own: Collector,
+        measure: Measure,
+        is_started: Callable[[], bool],
+        siblings: Siblings | None = None,
     ) -> None:
-        self._requests = requests
+        self._own = own
         self._measure = measure
         self._is_started = is_started
+        self._siblings = siblings
 
     @staticmethod
     def signature() -> str:  # type: ignore[empty-body]
@@ -96,20 +104,40 @@ class GetMetrics:
         request.query(())
         measurements = await self._measure(is_started=self._is_started())
         encode, content_type = choose_encoder(request.header(b"accept") or "")
-        content = encode(_Exposition(self._requests.registry, measurements))
+        of_processes = (
+            list(self._own.collect())
+            if self._siblings is None
+            else await self._siblings.gathered(self._own)
+        )
+        content = encode(_Exposition(of_processes, measurements))
         await send_whole(request, 200, (), content, content_type.encode())
 
 
 @frozen
-class _Exposition(Collector):
-    """The metrics of requests and process, and the measurements of one moment."""
+class ProcessMetrics(Collector):
+    """The metrics of this process: its requests, its operations, and what it uses."""
 
     registry: CollectorRegistry
+    counters: OperationCounters
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        yield from self.registry.collect()
+        for name, count in self.counters.counts().items():
+            text = f"Operations of this process since its start: {name.replace('_', ' ')}"
+            yield CounterMetricFamily(f"{_PREFIX}_{name}", text, count)
+
+
+@frozen
+class _Exposition(Collector):
+    """The metrics of processes, and the measurements of one moment."""
+
+    of_processes: Sequence[Metric]
     measurements: Measurements
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
-        yield from self.registry.collect()
+        yield from self.of_processes
         yield from _families(self.measurements)
 
 
@@ -118,9 +146,6 @@ def _families(found: Measurements) -> Iterator[Metric]:
         "catalogue_up", "Whether the database answers", [((), found.catalogue is not None)]
     )
     yield _gauge("cache_up", "Whether the cache is in use", [((), found.cache.healthy)])
-    for name, count in found.operations.items():
-        text = f"Operations of this process since its start: {name.replace('_', ' ')}"
-        yield CounterMetricFamily(f"{_PREFIX}_{name}", text, count)
     yield from _of_states(found.stores)
     if found.catalogue is not None:
         yield from _of_usage(found.catalogue)

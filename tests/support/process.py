@@ -173,12 +173,16 @@ def _parent_of(entry: Path) -> int | None:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def _is_alive(pid: int) -> bool:
+def state_of(pid: int) -> str | None:
+    """The state of a process, as R, S, T (stopped) or Z (ended); None if there is none."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
-    return state != "Z"
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    return state_of(pid) not in {None, "Z"}
 
 
 def _send(pids: Sequence[int], number: signal.Signals) -> None:

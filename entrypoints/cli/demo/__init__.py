@@ -115,7 +115,7 @@ async def _job(session: Session, settings: "StorageConfig") -> "Sample":
 
 
 def _serve(settings: "StorageConfig", listener: socket.socket, sample: "Sample") -> ExitCode:
-    from traffic_storage.entrypoints.cli.serve import run_server
+    from traffic_storage.entrypoints.cli.serving import run_server
 
     address = _address(listener)
 

@@ -29,7 +29,7 @@ from tests.support.servers import Bucket, Database, RedisAddress
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.listening import bound, bound_to_file
-from traffic_storage.entrypoints.cli.serve import run_server
+from traffic_storage.entrypoints.cli.serving import run_server
 from traffic_storage.entrypoints.settings import StorageConfig
 
 
