@@ -98,7 +98,7 @@ class Choosing:
     def _local(self) -> BoundStore | None:
         if not self._strategy.needs_local:
             return None
-        return next(self._directory.of_tier(Tier.LOCAL), None)
+        return next(iter(self._directory.of_tier(Tier.LOCAL)), None)
 
     def _cloud_for(self, device: str | None) -> BoundStore | None:
         clouds = self._clouds()

@@ -95,6 +95,10 @@ class Directory:
 
     def __init__(self, configured: Sequence[ConfiguredStore]) -> None:
         self._all = [BoundStore(store) for store in configured]
+        # A property of each adapter that wraps another: not asked for again for every file.
+        self._of_tier = {
+            tier: [one for one in self._all if one.store.tier is tier] for tier in Tier
+        }
         self._by_id: dict[StoreId, BoundStore] = {}
         self._elsewhere: Mapping[StoreId, str] = {}
         self._is_bound = False
@@ -107,9 +111,9 @@ class Directory:
         """Whether `bind` was called at least once."""
         return self._is_bound
 
-    def of_tier(self, tier: Tier) -> Iterator[BoundStore]:
+    def of_tier(self, tier: Tier) -> Sequence[BoundStore]:
         """Return the stores of a tier, in the order of the configuration."""
-        return (bound for bound in self._all if bound.store.tier is tier)
+        return self._of_tier[tier]
 
     def bind(self, identities: Sequence[Identity]) -> None:
         """Set the id of each store and whether it may be changed, in the order of the configuration."""
