@@ -44,6 +44,7 @@ class Draft:
         origin: the row of a file that comes from another catalogue; its times and its retention are
             kept. None for a new file.
         given_by: who gives the file; empty: this service.
+        is_undecoded: it is an image that is decoded after it was stored (`domain.image_checks`).
         may_add: the labels that are added if the file is stored already and lacks them
             (`domain.labels`).
     """
@@ -65,6 +66,7 @@ class Draft:
     origin: StoredFile | None = None
     given_by: str = ""
     may_add: Collection[str] = ADDABLE
+    is_undecoded: bool = False
 
     @classmethod
     def migrated(cls, origin: StoredFile, body: Body) -> "Draft":

@@ -47,6 +47,7 @@ from traffic_storage.domain.identifiers import (
     ViolationId,
     derived_file_id,
 )
+from traffic_storage.domain.image_checks import VerifyImages
 from traffic_storage.domain.media import (
     ContentType,
 )
@@ -54,7 +55,7 @@ from traffic_storage.domain.quality.note import with_damage
 from traffic_storage.domain.times import Moment, instant, time_problem
 from traffic_storage.ports.clock import Clock
 from traffic_storage.ports.compressor import Compressor
-from traffic_storage.ports.images import Images
+from traffic_storage.ports.images import ImageInfo, Images
 from traffic_storage.ports.spool import Body, FileBody, MemoryBody, Spool, admitted
 
 logger = logging.getLogger("traffic_storage.prepare")
@@ -76,6 +77,7 @@ class Limits:
     accept_unknown_video: bool = False
     accept_damaged_video: bool = False
     compress: bool = True
+    verify_images: VerifyImages = VerifyImages.ALWAYS
 
 
 def taken_over(bodies: AsyncExitStack | None) -> AsyncExitStack:
@@ -132,20 +134,22 @@ class Prepare:
     ) -> Draft:
         """Return the draft of an image: the file that is ready to be stored.
 
-        An array is encoded. Encoded bytes are decoded once as a check, and kept unchanged.
+        An array is encoded. Encoded bytes are decoded once as a check, and kept unchanged; with
+        `unless_vouched`, those whose SHA-256 is declared are decoded after they were stored.
         """
         moment = self._captured(attributes)
         if isinstance(image, ArrayImage):
             return await self._validate.draft(await self._array(image, attributes, moment))
         body = await self._take(image, self._limits.image_bytes, "image", bodies)
         self._check_declared(image, body.digests, "image")
-        info = await unless_gone(self._images.inspect(body), image.gone)
+        info, is_undecoded = await self._info(image, body)
         check_declared_type("image", image.content_type, ContentType(info.content_type))
         size = info.dimensions
         media = MediaInfo(width=size.width, height=size.height, channels=size.channels)
         draft = self._draft(FileKind.IMAGE, info.content_type, body, media, attributes, moment)
         name = attributes.original_name or image.original_name
-        return await self._validate.draft(evolve(draft, original_name=name))
+        draft = evolve(draft, original_name=name, is_undecoded=is_undecoded)
+        return await self._validate.draft(draft)
 
     async def video(
         self,
@@ -229,6 +233,14 @@ class Prepare:
                 ahead,
             )
         return moment
+
+    async def _info(self, image: Upload, body: Body) -> tuple[ImageInfo, bool]:
+        """Return what an image is, and whether that was found without decoding it."""
+        if image.sha256 is not None and self._limits.verify_images is VerifyImages.UNLESS_VOUCHED:
+            glanced = await unless_gone(self._images.glance(body), image.gone)
+            if glanced is not None:
+                return glanced, True
+        return await unless_gone(self._images.inspect(body), image.gone), False
 
     async def _array(
         self, image: ArrayImage, attributes: FileAttributes, moment: Moment | None

@@ -35,6 +35,7 @@ from traffic_storage.domain.errors import (
 )
 from traffic_storage.domain.files import BlobKey, FileKind, FileState, StoredFile
 from traffic_storage.domain.identifiers import AttemptId, FileId, StoreId
+from traffic_storage.domain.image_checks import decoding_job
 from traffic_storage.domain.ingest import Attempt, ClaimedIds, ExistingRows, Unit
 from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.manifest import manifest_of
@@ -78,11 +79,13 @@ class StoredUnit:
 class PlacedFiles:
     """The rows of files in the stores that take them first.
 
-    `later` has the ids of the stores to which each file is to be copied afterwards.
+    `later` has the ids of the stores to which each file is to be copied afterwards, and `undecoded`
+    those of the images that are to be decoded afterwards.
     """
 
     files: dict[FileId, StoredFile] = field(factory=dict)
     later: dict[FileId, tuple[StoreId, ...]] = field(factory=dict)
+    undecoded: set[FileId] = field(factory=set)
 
     @property
     def rows(self) -> Collection[StoredFile]:
@@ -265,8 +268,8 @@ class StoreUnit:
         if unit.is_migrated:
             rows = await self._verified(attempt, rows)
         self.still_trusted(rows)
-        copies = self.copies_due(rows, placed_files.later)
-        stored = await self._commit(unit, attempt, rows, existing, copies)
+        later = self.jobs_later(rows, placed_files)
+        stored = await self._commit(unit, attempt, rows, existing, later)
         kept += [file.file_id for file in rows]
         return stored
 
@@ -298,20 +301,22 @@ class StoreUnit:
                     draft, placement, received_at, self._ids, policy, violation_type
                 )
                 found.later[draft.file_id] = tuple(store.store_id for store in placement.later)
+                if draft.is_undecoded:
+                    found.undecoded.add(draft.file_id)
         except BaseException:
             self.end_reservations(found.rows, ())
             raise
         return found
 
-    def copies_due(
-        self, rows: Iterable[StoredFile], later: Mapping[FileId, Sequence[StoreId]]
-    ) -> tuple[NewJob, ...]:
-        """Return the jobs that copy files to their further stores."""
-        return tuple(
-            copy_job(self._ids.uuid7(), row, place_of(row)[0], target)
-            for row in rows
-            for target in later[row.file_id]
-        )
+    def jobs_later(self, rows: Iterable[StoredFile], placed: PlacedFiles) -> list[NewJob]:
+        """Return the jobs that copy files to their further stores, and decode images."""
+        jobs: list[NewJob] = []
+        for row in rows:
+            source, new_id = place_of(row)[0], self._ids.uuid7
+            jobs += [copy_job(new_id(), row, source, one) for one in placed.later[row.file_id]]
+            if row.file_id in placed.undecoded:
+                jobs.append(decoding_job(new_id(), row, source))
+        return jobs
 
     async def _violation_type(self, unit: DraftUnit, draft: Draft, rules: RuleSet) -> str | None:
         if unit.violation:
@@ -399,11 +404,11 @@ class StoreUnit:
         attempt: Attempt,
         files: Sequence[StoredFile],
         existing: ExistingRows,
-        copies: tuple[NewJob, ...],
+        later: Sequence[NewJob],
     ) -> StoredUnit:
         rows = rows_of(unit, files, existing)
         try:
-            jobs = (*copies, *await self.jobs(rows))
+            jobs = (*later, *await self.jobs(rows))
             await self._changes.apply(CommitUnit(attempt.attempt_id, rows, jobs))
         except IdsTaken as error:
             await self.undo(attempt, files)

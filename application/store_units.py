@@ -247,7 +247,7 @@ class StoreUnits:
                 self._stores.trusted(store_id)
         except StorageUnavailable as error:
             raise _NotTogether from error
-        jobs = [*self._store_unit.copies_due(together.files, together.placed.later)]
+        jobs = self._store_unit.jobs_later(together.files, together.placed)
         for unit in together.rows:
             jobs += await self._store_unit.jobs(unit)
         try:
@@ -264,12 +264,14 @@ class StoreUnits:
 def _together(chosen: Sequence[tuple[DraftUnit, PlacedFiles]]) -> _Together:
     files: dict[FileId, StoredFile] = {}
     later: dict[FileId, tuple[StoreId, ...]] = {}
+    undecoded: set[FileId] = set()
     for _, placed in chosen:
         files |= placed.files
         later |= placed.later
+        undecoded |= placed.undecoded
     return _Together(
         [unit for unit, _ in chosen],
-        PlacedFiles(files, later),
+        PlacedFiles(files, later, undecoded),
         [rows_of(unit, tuple(placed.rows), ExistingRows()) for unit, placed in chosen],
     )
 

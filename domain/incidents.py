@@ -26,12 +26,15 @@ class IncidentKind(StrEnum):
         ALTERED_MANIFEST: the bytes of a copy are right, but the manifest beside them is missing or
             differs from the catalogue.
         BLOCKED_EVIDENCE: an evidential read was refused, because no copy could be verified.
+        DAMAGED_IMAGE: the bytes are those that were received, and they are no complete image; found
+            after they were stored (`verify_images`).
     """
 
     CORRUPT_REPLICA = "corrupt_replica"
     MISSING_REPLICA = "missing_replica"
     ALTERED_MANIFEST = "altered_manifest"
     BLOCKED_EVIDENCE = "blocked_evidence"
+    DAMAGED_IMAGE = "damaged_image"
 
 
 @frozen
@@ -70,6 +73,12 @@ class Incident:
         """Return a new incident about one copy of a file."""
         return cls(
             incident_id, kind, opened_at, file_id, details, replica.store_id, replica.replica_id
+        )
+
+    def ends_with(self, file_id: FileId, replica_id: UUID) -> bool:
+        """Return whether this incident ends when that copy of that file is good, or is replaced."""
+        return self.file_id == file_id and (
+            self.replica_id == replica_id or self.kind is IncidentKind.BLOCKED_EVIDENCE
         )
 
     @property

@@ -394,6 +394,7 @@ def _limits(settings: StorageConfig) -> "Limits":
         max_clock_ahead=settings.max_clock_ahead,
         accept_unknown_video=settings.accept_unknown_video,
         accept_damaged_video=settings.accept_damaged_video,
+        verify_images=settings.verify_images,
         compress=settings.compression_enabled,
     )
 
@@ -1009,6 +1010,16 @@ class Container(DeclarativeContainer):
             later(lambda: deferred.RetargetCopies), stores=stores, queue=_record_repo
         ),
     )
+    decode_stored_images = Singleton(
+        later(lambda: deferred.DecodeStoredImages),
+        catalogue=_record_repo,
+        changes=_record_repo,
+        reader=replica_reader,
+        spool=spool,
+        images=images,
+        clock=clock,
+        ids=ids,
+    )
     find_due_copies = Singleton(
         later(lambda: deferred.FindDueCopies),
         stores=stores,
@@ -1229,6 +1240,7 @@ class Container(DeclarativeContainer):
         migrate=migration_jobs,
         snapshot_jobs=snapshot_jobs,
         export_jobs=export_jobs,
+        decode_stored_images=decode_stored_images,
     )
     clean_up = Singleton(
         later(lambda: deferred.CleanUp),

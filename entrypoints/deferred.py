@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from traffic_storage.application.clean_up import CleanUp as CleanUp
     from traffic_storage.application.copy_file import CopyFile as CopyFile
     from traffic_storage.application.copy_jobs import CopyJobs as CopyJobs
+    from traffic_storage.application.decode_stored_images import (
+        DecodeStoredImages as DecodeStoredImages,
+    )
     from traffic_storage.application.delete_files import DeleteFiles as DeleteFiles
     from traffic_storage.application.examine_quarantine import (
         ExamineQuarantine as ExamineQuarantine,
@@ -113,6 +116,7 @@ _PLACES = {
     "CleanUp": "traffic_storage.application.clean_up",
     "CopyFile": "traffic_storage.application.copy_file",
     "CopyJobs": "traffic_storage.application.copy_jobs",
+    "DecodeStoredImages": "traffic_storage.application.decode_stored_images",
     "DeleteFiles": "traffic_storage.application.delete_files",
     "ExamineQuarantine": "traffic_storage.application.examine_quarantine",
     "Explain": "traffic_storage.application.explain",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from traffic_storage.application.copy_jobs import CopyJobs
+from traffic_storage.application.decode_stored_images import DecodeStoredImages
 from traffic_storage.application.export_jobs import KINDS as EXPORT_KINDS
 from traffic_storage.application.export_jobs import ExportJobs
 from traffic_storage.application.export_journal import JOURNAL, ExportJournal
@@ -30,6 +31,7 @@ from traffic_storage.application.verify_replicas import VERIFY, VerifyReplicas
 from traffic_storage.application.watch_pressure import WATCH_PRESSURE, WatchPressure
 from traffic_storage.application.worker import Handler, Worker
 from traffic_storage.domain.copies import FIND_DUE_COPIES, SPILL, SPILLING
+from traffic_storage.domain.image_checks import DECODE_IMAGE
 from traffic_storage.domain.jobs import JobKind, Priority
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -56,6 +58,7 @@ def handlers(
     migrate: MigrationJobs,
     snapshot_jobs: SnapshotJobs,
     export_jobs: ExportJobs,
+    decode_stored_images: DecodeStoredImages,
 ) -> Mapping[JobKind, Handler]:
     """Return what does the jobs of each kind."""
     return {
@@ -75,6 +78,7 @@ def handlers(
         MIGRATE: migrate.run,
         **snapshot_jobs.handlers,
         **export_jobs.handlers,
+        DECODE_IMAGE: decode_stored_images.run,
     }
 
 

@@ -62,6 +62,16 @@ class Images(Protocol):
         """
 
     @abstractmethod
+    async def glance(self, body: Body) -> ImageInfo | None:
+        """Return what `inspect` would return of a whole image, after a look at its header and its end.
+
+        None if that takes decoding it, or its end is missing. An image of which there is an answer
+        can be damaged in between: `inspect` would refuse it.
+
+        Raises: as `inspect`, where the header tells it.
+        """
+
+    @abstractmethod
     async def inspect(self, body: Body) -> ImageInfo:
         """Decode an image completely and return its type and dimensions, without the pixels.
 

@@ -14,6 +14,7 @@ from traffic_storage.domain.access import MIN_KEY_BYTES
 from traffic_storage.domain.encoding import Encoding, ImageFormat
 from traffic_storage.domain.errors import ConfigurationError, FieldProblem
 from traffic_storage.domain.files import FileKind
+from traffic_storage.domain.image_checks import VerifyImages
 from traffic_storage.domain.media import USUAL_FORMATS, StillFormat
 from traffic_storage.domain.placement import StorageStrategy, Thresholds
 from traffic_storage.domain.prices import Price
@@ -377,6 +378,15 @@ class StorageConfig:
         False,
         rules.SWITCH,
         "whether videos that are cut or damaged behind their first frame are stored as they are",
+    )
+    verify_images: VerifyImages = field(
+        default=VerifyImages.ALWAYS,
+        converter=rules.as_verify_images,
+        metadata=described(
+            rules.word_of(VerifyImages),
+            "which encoded images are decoded before they are stored; unless_vouched: a JPEG that comes "
+            "with its SHA-256 is decoded afterwards by a job, which opens an incident if it is damaged",
+        ),
     )
     validate_on_store: ValidationMode = field(
         default=ValidationMode.OFF,

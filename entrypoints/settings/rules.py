@@ -24,6 +24,7 @@ from traffic_storage.domain.canonical import is_unicode
 from traffic_storage.domain.encoding import ImageFormat
 from traffic_storage.domain.errors import FieldProblem, InvalidInput
 from traffic_storage.domain.files import FileKind, Tier
+from traffic_storage.domain.image_checks import VerifyImages
 from traffic_storage.domain.media import StillFormat
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.domain.prices import Price
@@ -369,6 +370,10 @@ def as_still_formats(value: Iterable[StillFormat | str]) -> tuple[StillFormat, .
 
 def as_validation_mode(value: ValidationMode | str) -> ValidationMode:
     return _word(ValidationMode, value)
+
+
+def as_verify_images(value: VerifyImages | str) -> VerifyImages:
+    return _word(VerifyImages, value)
 
 
 def as_snapshot_schedule(value: SnapshotSchedule | str) -> SnapshotSchedule:

@@ -41,6 +41,9 @@ class RawImages(Images):
             MemoryBody(data, digests_of(data)), CONTENT_TYPE, dimensions, pixel_sha256(image, order)
         )
 
+    async def glance(self, body: Body) -> ImageInfo | None:
+        return await self.inspect(body)
+
     async def inspect(self, body: Body) -> ImageInfo:
         assert isinstance(body, MemoryBody)
         pixels = _decoded(body.data)

@@ -61,6 +61,14 @@ class PillowImages(Images):
 
         return await self._turns.compute(dimensions.width * dimensions.height, encoded)
 
+    async def glance(self, body: Body) -> ImageInfo | None:
+        def glanced(turn: Turn) -> ImageInfo | None:
+            from traffic_storage.adapters.images.pillow.decoding import glance
+
+            return glance(body, turn, self._formats)
+
+        return await self._turns.decode(glanced)
+
     async def inspect(self, body: Body) -> ImageInfo:
         def inspected(turn: Turn) -> ImageInfo:
             from traffic_storage.adapters.images.pillow.decoding import inspect

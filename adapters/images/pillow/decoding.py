@@ -83,6 +83,18 @@ def inspect(body: Body, turn: Turn, formats: Sequence[StillFormat]) -> ImageInfo
         return ImageInfo(kind, Dimensions(width, height, channels))
 
 
+def glance(body: Body, turn: Turn, formats: Sequence[StillFormat]) -> ImageInfo | None:
+    """Return the format and dimensions of an image whose header and end are there; None: unknown.
+
+    Only of a JPEG. Raises as `inspect`, where the header tells it.
+    """
+    with _stream(body) as stream, _opened(stream, turn, formats) as (kind, picture):
+        if not isinstance(picture, WholeJpegFile) or not picture.has_end(body.digests.size_bytes):
+            return None
+        width, height = picture.size
+        return ImageInfo(kind, Dimensions(width, height, _channels(picture)))
+
+
 def decode(data: bytes, order: ChannelOrder, channels: int | None, turn: Turn) -> DecodedImage:
     """Return the pixels of an encoded image.
 

@@ -35,6 +35,7 @@ _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _PIECE_BYTES = 64 * 1024
+_END = bytes((0xFF, _EOI))
 
 # The decoder reads 57 bits ahead. All ones are no code (C.2), so they decode as two blocks at most.
 _AHEAD = b"\xff\0" * 10
@@ -341,6 +342,16 @@ class WholeJpegFile(JpegImageFile):
     def effort(self) -> int:
         """How many pixels of a plain image take as long to decode as the scans of this one."""
         return self._feed.passed_blocks * _PASS_PIXELS
+
+    def has_end(self, size_bytes: int) -> bool:
+        """Return whether the marker of the end is near the end of the file, which has so many bytes.
+
+        Cameras append up to some kilobytes. The position in the file must be behind the header,
+        where a thumbnail may have an end of its own; it is not kept.
+        """
+        stream = cast(BinaryIO, self.fp)
+        stream.seek(max(stream.tell(), size_bytes - _PIECE_BYTES))
+        return _END in stream.read(_PIECE_BYTES)
 
     def _open(self) -> None:
         stream = cast(BinaryIO, self.fp)

@@ -166,8 +166,7 @@ class InMemoryFixity(FixityRecords, Incidents):
     def close_of_replica(self, file_id: FileId, replica_id: UUID, closing: Closing) -> None:
         """Close the open incidents of a copy that is good or replaced, and of its file."""
         for incident in list(self._incidents.values()):
-            concerned = incident.file_id == file_id and incident.replica_id in {replica_id, None}
-            if incident.is_open and concerned:
+            if incident.is_open and incident.ends_with(file_id, replica_id):
                 self._incidents[incident.incident_id] = incident.closed(closing)
 
     def _replace(self, file_id: FileId, old: Replica, new: Replica) -> None:

@@ -4,11 +4,12 @@ from itertools import product
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, literal, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from traffic_storage.adapters.record_repo.sql.statement import Reads, Statement
 from traffic_storage.adapters.record_repo.sql.tables import incident
+from traffic_storage.domain.incidents import IncidentKind
 
 _NAMES = tuple(f"new_{column.name}" for column in incident.c)
 _values: dict[str, Any] = {
@@ -33,8 +34,11 @@ CLOSE_INCIDENT = Statement(
 CLOSE_INCIDENTS_OF_REPLICA = Statement(
     update(incident)
     .where(
-        # The incidents of the file as well: a good copy is there again.
-        incident.c.replica_id.in_((bindparam("replica"), literal(bytes(16)))),
+        # As `Incident.ends_with`: that no copy was good ends with each that is.
+        or_(
+            incident.c.replica_id == bindparam("replica"),
+            incident.c.kind == IncidentKind.BLOCKED_EVIDENCE,
+        ),
         incident.c.file_id == bindparam("of_file"),
         _is_open,
     )

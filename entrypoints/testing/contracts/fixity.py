@@ -228,10 +228,13 @@ class FixityContract:
         assert await repo.apply(OpenIncident(blocked))
         others = new_incident(NOON, "another")
         assert await repo.apply(OpenIncident(others))
+        # That what was received is no image does not end with a good copy of it.
+        damaged = new_incident(NOON - SECOND, file.file_id, kind=IncidentKind.DAMAGED_IMAGE)
+        assert await repo.apply(OpenIncident(damaged))
         later = NOON + SECOND
         assert await repo.apply(results(Finding(lost, Verdict.GOOD), at=later, place=place))
         assert await state_of(repo, file) == (ReplicaState.PRESENT, later)
-        assert (await repo.incidents(IncidentsQuery())).items == (others,)
+        assert (await repo.incidents(IncidentsQuery())).items == (others, damaged)
         closed = (await repo.incidents(IncidentsQuery(is_open=False))).items
         assert len(closed) == 2
         assert {(one.closed_at, one.closed_by) for one in closed} == {(later, "fixity")}

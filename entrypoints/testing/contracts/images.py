@@ -155,6 +155,14 @@ class ImagesContract:
             assert info.content_type == encoded.content_type
             assert info.dimensions == _dimensions(decoded.pixels)
 
+    async def test_glance_agrees_with_inspect(self, images: Images, picture: Pixels) -> None:
+        """glance: returns what `inspect` does, or None."""
+        for encoding in (*EXACT, *LOSSY):
+            if encoding.format is not ImageFormat.JPEG or picture.shape[2:] != (4,):
+                encoded = await images.encode(picture, ChannelOrder.RGB, encoding)
+                glanced = await images.glance(encoded.body)
+                assert glanced in {None, await images.inspect(encoded.body)}
+
     async def test_decoded_pixels_are_writeable(self, images: Images, picture: Pixels) -> None:
         """decode: the array is writeable and contiguous."""
         encoded = await images.encode(picture, ChannelOrder.RGB, EXACT[0])

@@ -360,8 +360,11 @@ class TestCutAndBroken:
             assert isinstance(decoded, DecodedImage)
             size = info.dimensions
             assert decoded.pixels.shape[:2] == (size.height, size.width)
+            assert await images.glance(body(mutated)) in {None, info}
         else:
             assert info is decoded, "both refuse it alike"
+            glanced = await _outcome(images.glance(body(mutated)))
+            assert glanced in {None, info} or isinstance(glanced, ImageInfo)
 
     async def test_random_bytes(self, images: PillowImages) -> None:
         for seed in range(50):
@@ -431,6 +434,25 @@ class TestPixelsOfAJpeg:
             for call in (images.inspect(body(incomplete)), images.decode(incomplete, RGB)):
                 with pytest.raises(UndecodableMedia, match="ends before its last pixels"):
                     await call
+
+    async def test_a_glance_tells_what_the_header_does_if_the_end_is_there(
+        self, images: PillowImages, jpeg: bytes
+    ) -> None:
+        info = await images.inspect(body(jpeg))
+        start, end = _scan_start(jpeg), b"\xff\xd9"
+        noise = random.Random(1).randbytes(1000).replace(end, b"\xff\x00")
+        for ended in (jpeg, jpeg + noise, jpeg[: start + 9] + end, jpeg + bytes(40_000)):
+            assert await images.glance(body(ended)) == info
+        # An end of a thumbnail, in the header, is none.
+        thumbnail = b"\xff\xe1" + struct.pack(">H", 8) + b"abcd" + end
+        for unknown in (
+            jpeg[:-2],
+            jpeg[: len(jpeg) // 2].replace(end, b""),
+            jpeg[:2] + thumbnail + jpeg[2:-2],
+            jpeg + bytes(70_000),
+        ):
+            assert await images.glance(body(unknown)) is None
+        assert await _outcome(images.glance(body(jpeg[: start // 2]))) in {None, UndecodableMedia}
 
     async def test_a_jpeg_with_all_its_pixels_is_whole(
         self, images: PillowImages, jpeg: bytes
