@@ -24,6 +24,8 @@ from traffic_storage.application.live_jobs import live_jobs
 from traffic_storage.application.sweep import SWEEP
 from traffic_storage.application.watch_pressure import WATCH_PRESSURE
 from traffic_storage.application.worker import Worker
+from traffic_storage.domain.digests import sha256_of
+from traffic_storage.domain.image_checks import DECODE_IMAGE
 from traffic_storage.entrypoints.container import Container
 
 WHEN = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -141,6 +143,27 @@ class Pressure(Scenario):
         return unless(len(told) == 1, f"the pressure was told {len(told)} times")
 
 
+class Decode(Scenario):
+    """An image that was stored undecoded is decoded, and is damaged."""
+
+    name = "decode_image"
+    kinds = (DECODE_IMAGE,)
+    settings = {"verify_images": "unless_vouched"}  # noqa: RUF012 - read only
+    tested = Point("finish", "before")
+
+    async def arrange(self, container: Container, notes: Mapping[str, Any]) -> None:
+        hollow = image(1)[:4000] + b"\xff\xd9"
+        service = StorageService(container=container)
+        await service.store_image(hollow, "hollow", sha256=sha256_of(hollow))
+
+    async def check(self, container: Container, place: Place) -> list[str]:
+        rows = await place.query("SELECT kind, file_id FROM incident WHERE closed_at IS NULL")
+        jobs = await place.query(f"SELECT state FROM job WHERE kind = '{DECODE_IMAGE}'")
+        return unless(rows == [("damaged_image", "hollow")], f"the incidents are {rows}") + unless(
+            jobs == [("done",)], f"the jobs are {jobs}"
+        )
+
+
 class Scheduled(Scenario):
     """A worker writes the jobs of all schedules and does them."""
 
@@ -198,4 +221,4 @@ async def _work_once(container: Container) -> None:
         await worker.aclose()
 
 
-SCENARIOS = (Store(), Start(), Sweep(), Pressure(), Scheduled())
+SCENARIOS = (Store(), Start(), Sweep(), Pressure(), Decode(), Scheduled())
