@@ -1,5 +1,6 @@
 """When images are decoded as a check: before they are stored, or by a job afterwards."""
 
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -9,6 +10,10 @@ from traffic_storage.domain.jobs import JobKind, NewJob, Priority
 
 DECODE_IMAGE = JobKind("decode_image")
 """The job that decodes a stored image, and opens an incident if it is damaged."""
+
+
+PUT_OFF = timedelta(minutes=1)
+"""How long after an image was stored it is decoded, so that a burst of images is stored first."""
 
 
 class VerifyImages(StrEnum):
@@ -32,5 +37,6 @@ def decoding_job(job_id: UUID, file: StoredFile, source: StoreId) -> NewJob:
         {"file_id": file.file_id, "bytes": file.stored.size_bytes},
         key=f"decode:{file.file_id}",
         priority=Priority.BACKGROUND,
+        delay=PUT_OFF,
         store_id=source,
     )

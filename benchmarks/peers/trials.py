@@ -21,10 +21,12 @@ from benchmarks.peers.servers import Django, Filer
 from benchmarks.server import Server
 from benchmarks.table import Target
 from benchmarks.trials import OURS, Line, Options, PlaceOf, Trial, on_disk
+from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
 
 BY_HAND, DJANGO, FILER, SCRIPT = "FastAPI by hand", "Django", "SeaweedFS filer", "script"
+DECODED = "ours, decoded"
 _CHECKS = "only Traffic Storage verifies what it sends"
 _SCRIPT = "a script by hand: 16 threads, durable files, rows in groups of 100"
 _DJANGO_CATALOGUE = "django.sqlite3"
@@ -41,6 +43,16 @@ _OURS = evolve(
         ("/files/upload/video", "/files/film"),
     ),
     rows=lambda body: len(json.loads(body)["violations"]),
+)
+_VOUCHED = evolve(
+    _OURS,
+    store=lambda number: forms.post(
+        "/violations",
+        {**forms.record(number), "image_sha256": sha256_of(forms.jpeg(number))},
+        "image_file",
+        "a.jpg",
+        forms.jpeg(number),
+    ),
 )
 _BY_HAND = form_routes(
     "/violations",
@@ -69,8 +81,8 @@ _FILER = Routes(
 )
 
 
-def _ours(job: type[Peer], place: Place) -> Peer:
-    settings = {
+def _ours(job: type[Peer], place: Place, *, is_vouched: bool = False) -> Peer:
+    settings: dict[str, object] = {
         "local_base_path": str(place.folder),
         "local_reserve_gb": 0.0,
         "parallel_uploads": 16,
@@ -78,7 +90,9 @@ def _ours(job: type[Peer], place: Place) -> Peer:
     }
     if place.filled:  # Its files do not exist; no job is to look for them meanwhile.
         settings["workers"] = 0
-    return job(Server("ours", settings), _OURS)
+    if is_vouched:
+        settings["verify_images"] = "unless_vouched"
+    return job(Server("ours", settings), _VOUCHED if is_vouched else _OURS)
 
 
 def _by_hand(job: type[Peer], place: Place, **settings: bool) -> Peer:
@@ -155,9 +169,30 @@ def _upload(at_once: int) -> Trial:
     )
 
 
+def _upload_vouched(at_once: int) -> Trial:
+    job = f"HTTP upload, unless_vouched, record + 200 KB JPEG with its SHA-256, {at_once} at once"
+    note = "decoded by jobs, a minute later"
+    return Trial(
+        {
+            OURS: partial(_ours, Upload, is_vouched=True),
+            DJANGO: partial(_django, Upload, durable=True),
+            DECODED: partial(_ours, Upload),
+        },
+        (
+            Line(job, DJANGO, "Django, durable, checks nothing", Target(0.8, 1.0), note),
+            Line(job, DECODED, "Traffic Storage that decodes before the answer", None, note),
+        ),
+        items=400 if at_once > 1 else 150,
+        site=on_disk,
+        at_once=at_once,
+    )
+
+
 PEERS: Mapping[str, Trial] = {
     "upload-16": _upload(16),
     "upload-1": _upload(1),
+    "upload-vouched-16": _upload_vouched(16),
+    "upload-vouched-1": _upload_vouched(1),
     "download": Trial(
         {
             OURS: partial(_ours, Download),

@@ -13,7 +13,7 @@ from traffic_storage.application.worker import Worker
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import DigestMismatch, UndecodableMedia
 from traffic_storage.domain.identifiers import FileId
-from traffic_storage.domain.image_checks import DECODE_IMAGE, VerifyImages
+from traffic_storage.domain.image_checks import DECODE_IMAGE, PUT_OFF, VerifyImages
 from traffic_storage.domain.incidents import Incident, IncidentKind, IncidentsQuery
 from traffic_storage.domain.jobs import Job, JobState
 from traffic_storage.domain.media import StillFormat
@@ -44,7 +44,8 @@ def jobs_of(rig: Rig) -> list[Job]:
     return [one for one in rig.repo._jobs.values() if one.kind == DECODE_IMAGE]
 
 
-async def do_jobs(service: Service) -> None:
+async def do_jobs(rig: Rig, service: Service) -> None:
+    rig.clock.advance(PUT_OFF)
     worker = Worker(
         source=service.container._record_repo(),
         ids=service.container.ids(),
@@ -73,7 +74,7 @@ async def test_a_whole_image_is_decoded_afterwards(data: bytes) -> None:
         (job,) = jobs_of(rig)
         assert job.state is JobState.READY
         assert not (await store(service, data)).created
-        await do_jobs(service)
+        await do_jobs(rig, service)
         assert [one.state for one in jobs_of(rig)] == [JobState.DONE]
         assert await incidents(service) == ()
 
@@ -82,7 +83,7 @@ async def test_a_damaged_one_stays_and_an_incident_tells_of_it() -> None:
     rig = vouching()
     async with rig.running() as service:
         stored = (await store(service, HOLLOW)).file
-        await do_jobs(service)
+        await do_jobs(rig, service)
         (found,) = await incidents(service)
         assert (found.kind, found.file_id) == (IncidentKind.DAMAGED_IMAGE, "F")
         assert "ends before its last pixels" in found.details
@@ -150,7 +151,7 @@ async def test_the_image_of_a_violation_and_many_at_once_are_decoded_afterwards_
             await load.add(ViolationItem(violation_record(f"W{number}"), vouched(data)))
         assert all(one.stored for one in await load.finish())
         assert len(jobs_of(rig)) == 4
-        await do_jobs(service)
+        await do_jobs(rig, service)
         assert {one.file_id for one in await incidents(service)} == {"W1~image", "W2~image"}
         assert {one.state for one in jobs_of(rig)} == {JobState.DONE}
 
@@ -161,7 +162,7 @@ async def test_a_deleted_image_is_not_decoded() -> None:
         await store(service, HOLLOW)
         await service.container.delete_files().file("F", "by mistake", "ana", override=True)
         await service.container.purge().due()
-        await do_jobs(service)
+        await do_jobs(rig, service)
         assert await incidents(service) == ()
         assert [one.state for one in jobs_of(rig)] == [JobState.DONE]
 
@@ -172,7 +173,7 @@ async def test_a_job_whose_format_is_accepted_no_more_is_given_up() -> None:
         await store(service, HOLLOW)
     rig._images = PillowImages(MAX_PIXELS, threads=1, formats=(StillFormat.PNG,))
     async with rig.running() as service:
-        await do_jobs(service)
+        await do_jobs(rig, service)
         (job,) = jobs_of(rig)
         assert job.state is JobState.DEAD
         assert "image_formats" in job.error

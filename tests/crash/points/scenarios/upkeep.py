@@ -156,9 +156,14 @@ class Decode(Scenario):
         service = StorageService(container=container)
         await service.store_image(hollow, "hollow", sha256=sha256_of(hollow))
 
+    async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
+        # The one that was written with the file is put off.
+        await enqueue(container, DECODE_IMAGE, file_id="hollow")
+        await drain(container)
+
     async def check(self, container: Container, place: Place) -> list[str]:
         rows = await place.query("SELECT kind, file_id FROM incident WHERE closed_at IS NULL")
-        jobs = await place.query(f"SELECT state FROM job WHERE kind = '{DECODE_IMAGE}'")
+        jobs = await place.query(f"SELECT DISTINCT state FROM job WHERE kind = '{DECODE_IMAGE}'")
         return unless(rows == [("damaged_image", "hollow")], f"the incidents are {rows}") + unless(
             jobs == [("done",)], f"the jobs are {jobs}"
         )
