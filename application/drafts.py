@@ -183,10 +183,15 @@ def _label_difference(name: str, mine: object, theirs: object) -> str:
 
 @frozen
 class DraftUnit:
-    """What is stored together: one file, or a violation with its files, metadata file included."""
+    """What is stored together: one file, or a violation with its files, metadata file included.
+
+    `key` is the id that is derived from the key with which one file is sent, if no file was stored
+    with the key yet (`domain.upload_keys`).
+    """
 
     drafts: tuple[Draft, ...]
     violation: StoredViolation | None = None
+    key: FileId | None = None
 
     @property
     def is_migrated(self) -> bool:

@@ -41,6 +41,7 @@ from traffic_storage.domain.jobs import NewJob
 from traffic_storage.domain.manifest import manifest_of
 from traffic_storage.domain.retention_rules import RuleSet
 from traffic_storage.domain.seal import Sealed
+from traffic_storage.domain.upload_keys import BindKey
 from traffic_storage.domain.violation import StoredViolation, ViolationState, with_paths
 from traffic_storage.ports.catalogue import Catalogue
 from traffic_storage.ports.changes import Changes
@@ -52,6 +53,7 @@ from traffic_storage.ports.errors import (
     BlobCorrupt,
     DeadlinePassed,
     IdsTaken,
+    KeyTaken,
 )
 from traffic_storage.ports.ingest_journal import IngestJournal
 
@@ -160,6 +162,7 @@ class StoreUnit:
         Raises (nothing becomes visible, except possibly with OutcomeUnknown):
             Conflict: one of the ids has other content, or other labels (device, violation, time of
                 capture, metadata).
+            KeyTaken: another file was stored with the key of `unit` in the meantime.
             NoGoodReplica: a file is known but has no good replica, and the given bytes differ from
                 its recorded bytes.
             Sealed: this service is read only, and lacks something of `unit`.
@@ -176,6 +179,8 @@ class StoreUnit:
                 return stored
             raise
         stored = await self._stored(unit)
+        if unit.key is not None and not stored.created:
+            await self._changes.apply(BindKey(unit.key, unit.drafts[0].file_id, self._clock.now()))
         added: dict[FileId, tuple[str, ...]] = {}
         files = {**stored.files}
         for draft in unit.drafts:
@@ -409,10 +414,14 @@ class StoreUnit:
         rows = rows_of(unit, files, existing)
         try:
             jobs = (*later, *await self.jobs(rows))
-            await self._changes.apply(CommitUnit(attempt.attempt_id, rows, jobs))
+            change = CommitUnit(attempt.attempt_id, rows, jobs, _binding(unit, rows))
+            await self._changes.apply(change)
         except IdsTaken as error:
             await self.undo(attempt, files)
             raise _RereadNeeded(error) from error
+        except KeyTaken:
+            await self.undo(attempt, files)
+            raise
         except AttemptCondemned as error:
             # Recovery may have deleted the keys before the blobs were published.
             await self.undo(attempt, files)
@@ -618,6 +627,14 @@ def rows_of(unit: DraftUnit, files: Sequence[StoredFile], existing: ExistingRows
         return Unit(new, violation=_completed(unit.violation, new), restored=restored)
     completes = existing.violation.violation_id if new else None
     return Unit(new, completes=completes, restored=restored)
+
+
+def _binding(unit: DraftUnit, rows: Unit) -> BindKey | None:
+    """Return what makes the new file that of the unit's key; None without a key or a new file."""
+    if unit.key is None or not rows.files:
+        return None
+    (file,) = rows.files
+    return BindKey(unit.key, file.file_id, file.created_at)
 
 
 def _committed_files(rows: Unit, existing: ExistingRows) -> Iterable[StoredFile]:

@@ -45,6 +45,7 @@ from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
 from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
+from traffic_storage.domain.upload_keys import BindKey
 from traffic_storage.domain.violation import StoredViolation
 
 
@@ -55,12 +56,14 @@ class CommitUnit:
     The transaction inserts the new rows of `unit` and deletes `attempt`, the entry in the journal
     of unfinished store operations. If `unit.completes` names a violation, its empty `image_file_id`
     or `video_file_id` and the path in its record are set too. The files in `unit.restored` gain
-    replicas and are otherwise unchanged. `jobs` are written too: the work that this causes.
+    replicas and are otherwise unchanged. `jobs` are written too: the work that this causes. With
+    `key`, the new file becomes that of the key, or nothing is stored.
     """
 
     attempt: AttemptId
     unit: Unit
     jobs: tuple[NewJob, ...] = ()
+    key: BindKey | None = None
 
 
 @frozen
@@ -138,6 +141,7 @@ Change: TypeAlias = (
     CommitUnit
     | CommitUnits
     | AddLabels
+    | BindKey
     | ObserveReplica
     | AddReplica
     | ReleaseReplica

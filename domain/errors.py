@@ -140,6 +140,15 @@ class Conflict(TrafficStorageError):
         self.cause: Literal["content", "labels", "deletion"] = cause
 
 
+class KeyInUse(Conflict):
+    """The key of an upload stands for the file `identifier`, and the caller gave another id."""
+
+    def __init__(self, identifier: str, given: str) -> None:
+        difference = f"its file_id is {identifier!r}, not {given!r}"
+        super().__init__("file", identifier, difference, cause="labels")
+        self.remedy = "use another key, or give the same file_id as before"
+
+
 class WrongState(TrafficStorageError):
     """The operation is not possible in the state that its object is in."""
 

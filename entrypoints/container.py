@@ -698,8 +698,15 @@ class Container(DeclarativeContainer):
         rules=rules_in_force,
         label_files=label_files,
     )
+    store_keyed = Singleton(
+        later(lambda: deferred.StoreKeyed), keys=_record_repo, store_unit=store_unit
+    )
     store_files = Singleton(
-        later(lambda: deferred.StoreFiles), prepare=prepare, store_unit=store_unit, tasks=tasks
+        later(lambda: deferred.StoreFiles),
+        prepare=prepare,
+        store_unit=store_unit,
+        store_keyed=store_keyed,
+        tasks=tasks,
     )
     store_evidence = Singleton(
         later(lambda: deferred.StoreEvidence),

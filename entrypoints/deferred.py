@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from traffic_storage.application.statistics import Statistics as Statistics
     from traffic_storage.application.store_evidence import StoreEvidence as StoreEvidence
     from traffic_storage.application.store_files import StoreFiles as StoreFiles
+    from traffic_storage.application.store_keyed import StoreKeyed as StoreKeyed
     from traffic_storage.application.store_many import StoreMany as StoreMany
     from traffic_storage.application.store_unit import StoreUnit as StoreUnit
     from traffic_storage.application.store_units import StoreUnits as StoreUnits
@@ -169,6 +170,7 @@ _PLACES = {
     "Statistics": "traffic_storage.application.statistics",
     "StoreEvidence": "traffic_storage.application.store_evidence",
     "StoreFiles": "traffic_storage.application.store_files",
+    "StoreKeyed": "traffic_storage.application.store_keyed",
     "StoreMany": "traffic_storage.application.store_many",
     "StoreUnit": "traffic_storage.application.store_unit",
     "StoreUnits": "traffic_storage.application.store_units",

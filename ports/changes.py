@@ -29,6 +29,8 @@ class Changes(Protocol):
                 journal entry of the operation stays.
             IdsTaken: another file or violation has one of the ids, or the violation to complete
                 does not exist or has such a file already. The journal entry stays.
+            KeyTaken: another file was stored with the key of a `CommitUnit` or `BindKey`. The
+                journal entry stays.
             OutcomeUnknown: the outcome could not be looked up; the change may have been applied.
             CatalogueUnavailable: the database can't be reached or did not answer in time.
             StorageFull: the database has no space to write.

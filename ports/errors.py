@@ -67,6 +67,10 @@ class IdsTaken(TrafficStorageError):
     """Another file or violation was stored first under one of the ids; nothing was committed."""
 
 
+class KeyTaken(TrafficStorageError):
+    """Another file was stored first with the key of an upload; nothing was committed."""
+
+
 class LeaseLost(TrafficStorageError):
     """The lease of a job has passed, and the job was taken from its worker, or the job has ended."""
 
@@ -80,6 +84,7 @@ __all__ = [
     "CatalogueUnavailable",
     "DeadlinePassed",
     "IdsTaken",
+    "KeyTaken",
     "LeaseLost",
     "OutcomeUnknown",
     "StorageFull",

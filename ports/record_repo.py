@@ -3,7 +3,7 @@
 A use case depends on the narrow protocol that it needs: `IngestJournal`, `Changes`, `Catalogue`,
 `StoreRegistry`, `Copies`, `JobQueue`, `JobSource`, `Reconciliation`, `Holds`, `Deletions`, `Outbox`,
 `FixityRecords`, `Incidents`, `RetentionRecords`, `Readings`, `Samples`, `Migrations`,
-`ViolationTable`, `SnapshotRecords` or `DatabaseBackup`.
+`ViolationTable`, `SnapshotRecords`, `KeyedUploads` or `DatabaseBackup`.
 """
 
 from abc import abstractmethod
@@ -21,6 +21,7 @@ from traffic_storage.ports.holds import Holds
 from traffic_storage.ports.incidents import Incidents
 from traffic_storage.ports.ingest_journal import IngestJournal
 from traffic_storage.ports.jobs import JobQueue, JobSource
+from traffic_storage.ports.keyed_uploads import KeyedUploads
 from traffic_storage.ports.migrations import Migrations
 from traffic_storage.ports.outbox import Outbox
 from traffic_storage.ports.readings import Readings
@@ -52,6 +53,7 @@ class RecordRepo(
     Migrations,
     ViolationTable,
     SnapshotRecords,
+    KeyedUploads,
     DatabaseBackup,
     Protocol,
 ):

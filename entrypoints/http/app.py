@@ -152,7 +152,6 @@ def _parts(
     ingest = Ingest(
         store_files=container.store_files(),
         store_evidence=container.store_evidence(),
-        find=container.find(),
         spool=container.spool(),
         pace=pace,
         zone=settings.zone,

@@ -117,7 +117,7 @@ class Crowded(Unavailable):
 
 
 class KeyReused(Conflict):
-    """The Idempotency-Key was used before with other content or other attributes."""
+    """The Idempotency-Key was used before for another file_id, other content or other attributes."""
 
     def __init__(
         self, key: str, difference: str, cause: Literal["content", "labels", "deletion"] = "content"

@@ -10,19 +10,17 @@ from fastapi import Body, Header, Path, Query
 from fastapi import Form as FormField
 from starlette.types import Receive, Scope, Send
 
-from traffic_storage.application.find import Find
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_evidence import StoreEvidence
 from traffic_storage.application.store_files import Stored, StoreFiles
 from traffic_storage.domain.canonical import canonical_json
-from traffic_storage.domain.deletion import Deleted
 from traffic_storage.domain.digests import Sha256
 from traffic_storage.domain.errors import (
     Conflict,
     DigestMismatch,
     FieldProblem,
     InvalidInput,
-    NotFound,
+    KeyInUse,
     UnsupportedMedia,
 )
 from traffic_storage.domain.files import FileKind, StoredFile
@@ -91,8 +89,10 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="without a file_id, the file's id is derived from this key; a key that was "
-        "used for other content, other attributes or another file_id is refused",
+        description="names this one request: repeat it with the same key, with or without the "
+        "file_id of the first time. A first request without a file_id gets an id that is derived from "
+        "the key. A key that was used for other content, other attributes or another file_id is "
+        "refused",
         pattern="^[!-~]{1,255}$",
     ),
 ]
@@ -115,7 +115,6 @@ class Ingest:
 
     store_files: StoreFiles
     store_evidence: StoreEvidence
-    find: Find
     spool: Spool
     pace: Pace
     zone: ZoneInfo
@@ -155,11 +154,12 @@ class UploadImage:
                 fields, problems = read_fields(ImageForm, form.given)
                 file_id = _wanted_id(fields.file_id, key)
                 attributes = attributes_of(fields, problems, request.principal, file_id)
-                key = await _key_of_id(key, file_id, ingest.find)
                 attributes = _by_key_alone(attributes, key)
                 upload = _upload(form, "file", fields.sha256)
-                with _by_key(key):
-                    stored = await ingest.store_files.image(upload, attributes, bodies=form.bodies)
+                with _by_key(key, attributes):
+                    stored = await ingest.store_files.image(
+                        upload, attributes, key=_derived(key), bodies=form.bodies
+                    )
             _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
 
@@ -196,15 +196,18 @@ class UploadVideo:
                 seconds = fields.duration_seconds
                 file_id = _wanted_id(fields.file_id, key)
                 attributes = attributes_of(fields, problems, request.principal, file_id)
-                key = await _key_of_id(key, file_id, ingest.find)
                 attributes = _by_key_alone(attributes, key)
                 upload = evolve(
                     _upload(form, "file", fields.sha256),
                     accept_damaged_video=bool(fields.accept_damaged_video),
                 )
-                with _by_key(key):
+                with _by_key(key, attributes):
                     stored = await ingest.store_files.video(
-                        upload, attributes, duration_seconds=seconds, bodies=form.bodies
+                        upload,
+                        attributes,
+                        duration_seconds=seconds,
+                        key=_derived(key),
+                        bodies=form.bodies,
                     )
             _refuse_other_labels(stored, attributes, seconds, key, ingest.zone)
         await _answer(request, stored)
@@ -239,13 +242,12 @@ class UploadMetadata:
             fields, problems = read_fields(UploadFields, texts, "query")
             file_id = _wanted_id(fields.file_id, key)
             attributes = attributes_of(fields, problems, request.principal, file_id)
-            key = await _key_of_id(key, file_id, ingest.find)
             attributes = _by_key_alone(attributes, key)
             document = await read_document(
                 request, ingest.pace, ingest.metadata_bytes, fields.sha256
             )
-            with _by_key(key):
-                stored = await ingest.store_files.document(document, attributes)
+            with _by_key(key, attributes):
+                stored = await ingest.store_files.document(document, attributes, key=_derived(key))
         _refuse_other_labels(stored, attributes, None, key, ingest.zone)
         await _answer(request, stored)
 
@@ -426,11 +428,12 @@ def _addable(principal: Principal) -> Collection[str]:
 
 
 def _by_key_alone(attributes: FileAttributes, key: "_Key | None") -> FileAttributes:
-    """Return attributes that add no labels to the file of an Idempotency-Key, if there is one.
+    """Return attributes that add no labels to a file that an Idempotency-Key alone names.
 
     The key stands for one request, with all that was given in it.
     """
-    return attributes if key is None else evolve(attributes, may_add=())
+    is_alone = key is not None and key.is_alone(attributes)
+    return evolve(attributes, may_add=()) if is_alone else attributes
 
 
 def record_of(fields: RecordFields, problems: Problems, principal: Principal) -> ViolationRecord:
@@ -490,6 +493,10 @@ class _Key:
             return None
         return cls(key, keyed_file_id(principal=request.principal.name, key=key, role=role))
 
+    def is_alone(self, attributes: FileAttributes) -> bool:
+        """Return whether a request names its file by the key alone, without an id of its own."""
+        return attributes.file_id == self.derived
+
 
 def _wanted_id(file_id: str | None, key: _Key | None) -> str | None:
     """Return the file_id of the request, or the id that is derived from its Idempotency-Key.
@@ -502,31 +509,17 @@ def _wanted_id(file_id: str | None, key: _Key | None) -> str | None:
     return file_id
 
 
-async def _key_of_id(key: _Key | None, file_id: str | None, find: Find) -> _Key | None:
-    """Return the Idempotency-Key if the id of the file was derived from it, else None.
-
-    Raises:
-        KeyReused: the request has another id, but a file was stored under the id derived from its
-            key, so an earlier request with this key was another one.
-    """
-    if key is None or file_id == key.derived:
-        return key
-    try:
-        await find.file(key.derived)
-    except NotFound:
-        return None
-    except Deleted:
-        pass
-    raise KeyReused(key.text, f"file_id is {key.derived!r}, not {file_id!r}", "labels")
+def _derived(key: _Key | None) -> FileId | None:
+    return None if key is None else key.derived
 
 
 @contextmanager
-def _by_key(key: _Key | None) -> Iterator[None]:
-    """Convert a Conflict to KeyReused if the id was derived from an Idempotency-Key."""
+def _by_key(key: _Key | None, attributes: FileAttributes) -> Iterator[None]:
+    """Convert a Conflict to KeyReused if the key stands for another file, or alone named the file."""
     try:
         yield
     except Conflict as error:
-        if key is None:
+        if key is None or not (isinstance(error, KeyInUse) or key.is_alone(attributes)):
             raise
         raise KeyReused(key.text, error.difference, error.cause) from error
 
@@ -555,10 +548,13 @@ def _refuse_other_labels(
 ) -> None:
     """Refuse an Idempotency-Key that was used for the same bytes with other attributes.
 
+    A file that does not have the key's id may have been stored without the key before: it may
+    have more than its request gives. What contradicts was a Conflict.
+
     Raises:
         KeyReused: the stored attributes differ from those of the request.
     """
-    if key is None or stored.created:
+    if key is None or stored.created or stored.file.file_id != key.derived:
         return
     if others := _other_labels(stored.file, attributes, seconds, zone):
         raise KeyReused(key.text, ", ".join(others), "labels")
@@ -569,10 +565,12 @@ def _other_labels(
 ) -> list[str]:
     captured = attributes.captured_at and instant(attributes.captured_at, zone).at
     metadata = None if attributes.metadata is None else canonical_json(attributes.metadata).decode()
+    # What a later request without the key has added was not given with it.
+    added = file.added_labels
     same = {
-        "device_id": attributes.device_id == file.device_id,
-        "violation_id": attributes.violation_id == file.violation_id,
-        "timestamp": captured == file.captured_at,
+        "device_id": attributes.device_id == file.device_id or "device_id" in added,
+        "violation_id": attributes.violation_id == file.violation_id or "violation_id" in added,
+        "timestamp": captured == file.captured_at or "captured_at" in added,
         "metadata": metadata == file.metadata,
         "duration_seconds": seconds in (None, file.media.duration_seconds),
     }

@@ -12,6 +12,7 @@ from traffic_storage.adapters.record_repo.memory.copies import InMemoryCopies
 from traffic_storage.adapters.record_repo.memory.database_backup import InMemoryDatabaseBackup
 from traffic_storage.adapters.record_repo.memory.fixity import InMemoryFixity
 from traffic_storage.adapters.record_repo.memory.jobs import InMemoryJobs
+from traffic_storage.adapters.record_repo.memory.keyed_uploads import InMemoryKeyedUploads
 from traffic_storage.adapters.record_repo.memory.migrations import InMemoryMigrations
 from traffic_storage.adapters.record_repo.memory.readings import InMemoryReadings
 from traffic_storage.adapters.record_repo.memory.reconciliation import InMemoryReconciliation
@@ -82,6 +83,7 @@ from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRule
 from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
 from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
 from traffic_storage.domain.times import EARLIEST
+from traffic_storage.domain.upload_keys import BindKey
 from traffic_storage.domain.usage import (
     CatalogueUsage,
     Counted,
@@ -112,6 +114,7 @@ class InMemoryRecordRepo(
     InMemoryReadings,
     InMemorySamples,
     InMemoryMigrations,
+    InMemoryKeyedUploads,
     InMemoryViolationTable,
     RecordRepo,
 ):
@@ -126,6 +129,7 @@ class InMemoryRecordRepo(
         InMemoryDatabaseBackup.__init__(self)
         InMemoryReadings.__init__(self)
         InMemoryMigrations.__init__(self)
+        InMemoryKeyedUploads.__init__(self)
         self._catalogue_id = catalogue_id or CatalogueId(str(uuid4()))
         self._attempts: dict[AttemptId, Attempt] = {}
         self._condemned: set[AttemptId] = set()
@@ -134,6 +138,7 @@ class InMemoryRecordRepo(
             CommitUnit: self._commit,
             CommitUnits: self._commit_all,
             AddLabels: self._label,
+            BindKey: self.bind_key,
             ObserveReplica: self._observe,
             AddReplica: self._add,
             ReleaseReplica: self._release,
@@ -326,6 +331,8 @@ class InMemoryRecordRepo(
         self._check_there(attempt, unit)
         self._check_free(name for name in [unit.names.violation] if name in self._violations)
         completed = self._completed(unit)
+        if change.key:
+            self.bind_key(change.key)
         del self._attempts[attempt]
         self._files |= {file.file_id: _in_order(file) for file in unit.files}
         for file in unit.restored:

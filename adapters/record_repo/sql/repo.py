@@ -22,6 +22,7 @@ from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Ste
 from traffic_storage.adapters.record_repo.sql.fixity import SqlFixity
 from traffic_storage.adapters.record_repo.sql.incidents import SqlIncidents
 from traffic_storage.adapters.record_repo.sql.jobs import SqlJobs, ending, has_ended
+from traffic_storage.adapters.record_repo.sql.keyed_uploads import SqlKeyedUploads
 from traffic_storage.adapters.record_repo.sql.migrating import SqlMigrations
 from traffic_storage.adapters.record_repo.sql.outbox import SqlOutbox
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
@@ -108,6 +109,7 @@ class SqlRecordRepo(
     SqlMigrations,
     SqlViolationTable,
     SqlSnapshots,
+    SqlKeyedUploads,
     SqlDatabaseBackup,
     RecordRepo,
 ):

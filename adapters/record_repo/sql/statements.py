@@ -41,6 +41,7 @@ from traffic_storage.adapters.record_repo.sql.tables import (
     catalogue,
     file,
     is_available,
+    keyed_upload,
     replica,
     seal,
     store,
@@ -287,6 +288,32 @@ CONFIRM_REPLICA = Statement(
     ("id", "at"),
 )
 
+# Keys of uploads, after the rows of files: in a group, one write may store the file that has the
+# derived id of a key, and another one bind that key. The lock lets no two transactions do that at once, each
+# without seeing the row of the other.
+LOCK_KEY = _lock(func.pg_advisory_xact_lock)
+_keyed = keyed_upload.c.derived_id == _given("derived")
+# Inserts no row if a file has the derived id.
+BIND_KEY = Statement(
+    insert(keyed_upload).from_select(
+        list(keyed_upload.c.keys()),
+        select(
+            cast(_given("derived"), Text),
+            cast(_given("file"), Text),
+            cast(_given("at"), BigInteger),
+        ).where(~exists().where(file.c.file_id == cast(_given("derived"), Text))),
+    ),
+    ("derived", "file", "at"),
+)
+# Gives a row, or on SQLite changes one, if the key is not bound. The file with the derived id is there.
+CHECK_UNBOUND = Statement(
+    select(_ONE).where(~exists().where(_keyed)),
+    ("derived",),
+    on_sqlite=update(file)
+    .where(file.c.file_id == _given("derived"), ~exists().where(_keyed))
+    .values(added_labels=file.c.added_labels),
+)
+
 # Counters.
 _AMOUNTS = ("items", "bytes")
 ADD_USAGE = Statement(
@@ -368,6 +395,16 @@ IS_READ_ONLY = Statement(
     select(func.current_setting(literal_column("'transaction_read_only'")) == "on"),
     (),
     on_sqlite=select(getattr(func, IS_UNWRITABLE)()),
+)
+# The file to which a key is bound, or the one that has its derived id; else NULL.
+FILE_OF_KEY = Statement(
+    select(
+        func.coalesce(
+            select(keyed_upload.c.file_id).where(_keyed).scalar_subquery(),
+            select(file.c.file_id).where(file.c.file_id == _given("derived")).scalar_subquery(),
+        )
+    ),
+    ("derived",),
 )
 CATALOGUE_ID = Statement(select(catalogue.c.catalogue_id), ())
 STORE = Statement(select(*_STORE_COLUMNS).where(store.c.store_id == _given("id")), ("id",))

@@ -241,6 +241,16 @@ fixity_batch = Table(
     Index("fixity_batch_recorded_at_idx", "recorded_at"),
 )
 
+# The key of an upload, as the id derived from it, and its file, where that has another id.
+keyed_upload = Table(
+    "keyed_upload",
+    metadata,
+    Column("derived_id", _text(), primary_key=True),
+    Column("file_id", _text(), ForeignKey(file.c.file_id), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # What was verified: days since 1970 (UTC) and `store.number`.
 fixity_day = Table(
     "fixity_day",

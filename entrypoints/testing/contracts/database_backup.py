@@ -10,11 +10,12 @@ from attrs import evolve
 from traffic_storage.domain.canonical import canonical_json
 from traffic_storage.domain.database_backup import EndLoad, Loaded, Loading
 from traffic_storage.domain.holds import HeldFile, Hold, PlaceHold
-from traffic_storage.domain.identifiers import Incarnation
+from traffic_storage.domain.identifiers import FileId, Incarnation
 from traffic_storage.domain.identity import LOADED
 from traffic_storage.domain.ingest import ClaimedIds, Unit
 from traffic_storage.domain.jobs import JobKind, NewJob
 from traffic_storage.domain.query import JobsQuery
+from traffic_storage.domain.upload_keys import BindKey
 from traffic_storage.entrypoints.testing.contracts.record_repo import local
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import LATER, NOON, new_attempt, new_file, store
@@ -56,6 +57,7 @@ class DatabaseBackupContract:
         hold = Hold(uuid4(), HeldFile(file.file_id), "C\\.", "r\n\\.\n", "j", NOON)
         await repo.apply(PlaceHold(hold))
         await repo.enqueue([NewJob(uuid7_at(NOON), JobKind("later"))])
+        await repo.apply(BindKey(FileId("derived"), file.file_id, NOON))
         data = b"".join(await copy_of(repo))
         # What follows is not of that moment.
         await store(repo, Unit((new_file(place),)))
@@ -64,6 +66,7 @@ class DatabaseBackupContract:
         assert await other.file(file.file_id) == await repo.file(file.file_id)
         assert await other.catalogue_id() == await repo.catalogue_id()
         assert (await other.holds_on(file.file_id, LATER))[0] == hold
+        assert await other.file_of_key(FileId("derived")) == file.file_id
         jobs = JobsQuery()
         assert (await other.jobs(jobs)).items == (await repo.jobs(jobs)).items
         usage = await other.usage()

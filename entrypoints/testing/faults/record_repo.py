@@ -253,6 +253,9 @@ class FailingRecordRepo(Failing, RecordRepo):
     async def seal(self) -> Seal | None:
         return await self._do("seal", self.inner.seal)
 
+    async def file_of_key(self, key: FileId) -> FileId | None:
+        return await self._do("file_of_key", lambda: self.inner.file_of_key(key))
+
     async def retention_plan(self, plan_id: UUID) -> RetentionPlan | None:
         return await self._do("retention_plan", lambda: self.inner.retention_plan(plan_id))
 

@@ -23,7 +23,8 @@ from tests.support.adapter_settings import PATIENT_SECONDS, postgres_settings
 from tests.support.proxy import Proxy, reset
 from tests.support.servers import Database, PostgresAddress, PostgresServer
 from tests.support.stall import StallProxy
-from traffic_storage.adapters.record_repo.sql import statements
+from traffic_storage.adapters.record_repo.sql import keyed_uploads, rows, statements
+from traffic_storage.adapters.record_repo.sql.driver import Step
 from traffic_storage.adapters.record_repo.sql.pool import DIALECT, Connection, Pool
 from traffic_storage.adapters.record_repo.sql.postgres import (
     PostgresDriver,
@@ -39,6 +40,7 @@ from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.identity import RegisteredStore
 from traffic_storage.domain.ingest import Attempt, Unit
 from traffic_storage.domain.query import ViolationQuery
+from traffic_storage.domain.upload_keys import BindKey
 from traffic_storage.entrypoints.testing.contracts.deletions import new_hold
 from traffic_storage.entrypoints.testing.contracts.record_repo import (
     all_pages,
@@ -48,6 +50,7 @@ from traffic_storage.entrypoints.testing.contracts.record_repo import (
 )
 from traffic_storage.entrypoints.testing.units import (
     LATER,
+    NOON,
     new_attempt,
     new_evidence,
     new_file,
@@ -58,6 +61,7 @@ from traffic_storage.ports.errors import (
     CatalogueReadOnly,
     CatalogueUnavailable,
     IdsTaken,
+    KeyTaken,
     OutcomeUnknown,
 )
 from traffic_storage.ports.record_repo import RecordRepo
@@ -732,7 +736,11 @@ class TestUpgrade:
     ) -> None:
         async with opened(settings_of(postgres_database)) as repo:
             for _ in range(2):
-                assert list(await repo.pending()) == ["v0001_first_tables", "v0002_labels"]
+                assert list(await repo.pending()) == [
+                    "v0001_first_tables",
+                    "v0002_labels",
+                    "v0003_keyed_uploads",
+                ]
             await repo.upgrade()
             assert list(await repo.pending()) == []
 
@@ -847,6 +855,42 @@ async def _until_none_are_connected(postgres: PostgresAddress, database: Databas
     async with asyncio.timeout(PATIENT_SECONDS):
         while _connections(postgres, database):  # noqa: ASYNC110 - the server does not tell
             await asyncio.sleep(0.05)
+
+
+class TestKeysOfUploads:
+    @pytest.mark.parametrize("first", ["named", "alone"])
+    async def test_a_commit_waits_for_another_one_with_the_same_key(
+        self, database: Database, first: str
+    ) -> None:
+        """Two transactions that do not see each other's rows would store two files with one key."""
+        async with opened(settings_of(database)) as repo:
+            place, key = await local(repo), FileId(str(uuid4()))
+            named, alone = new_file(place, file_id="mine"), new_file(place, file_id=key)
+            ours, theirs = (alone, named) if first == "named" else (named, alone)
+            unit = Unit((ours,))
+            attempt = new_attempt(unit)
+            await repo.begin(attempt, unit.names)
+            other = await asyncpg.connect(database.dsn)
+            async with other.transaction():
+                binding = BindKey(key, theirs.file_id, NOON)
+                lock, step = keyed_uploads.binding(binding)
+                insertion = Step(statements.INSERT_FILE, (rows.file_row(theirs),))
+                for one in (lock, insertion, step):
+                    text = one.statement.text(DIALECT)
+                    await other.execute(text.sql, *text.arrange(one.rows[0]))
+                change = CommitUnit(attempt.attempt_id, unit, key=BindKey(key, ours.file_id, NOON))
+                commit = asyncio.create_task(repo.apply(change))
+                watcher = await asyncpg.connect(database.dsn)
+                waits = asyncio.create_task(_until_one_waits(watcher))
+                await asyncio.wait([waits, commit], return_when=asyncio.FIRST_COMPLETED)
+                waits.cancel()
+                assert not commit.done()
+                await watcher.close()
+            await other.close()
+            with pytest.raises(KeyTaken):
+                await commit
+            assert await repo.file_of_key(key) == theirs.file_id
+            assert await repo.file(ours.file_id) is None
 
 
 _WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"

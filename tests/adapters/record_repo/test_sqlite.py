@@ -298,7 +298,11 @@ class TestUpgrade:
         self, no_leaks: None, path: Path
     ) -> None:
         repo = sqlite_repo(SqliteSettings(path))
-        assert list(await repo.pending()) == ["v0001_first_tables", "v0002_labels"]
+        assert list(await repo.pending()) == [
+            "v0001_first_tables",
+            "v0002_labels",
+            "v0003_keyed_uploads",
+        ]
         assert not path.exists()
         await repo.upgrade()
         assert list(await repo.pending()) == []

@@ -35,6 +35,7 @@ from traffic_storage.domain.files import FileKind, ReplicaState
 from traffic_storage.domain.identifiers import DeviceId, FileId, StoreId
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.usage import CounterChange
+from traffic_storage.entrypoints.testing.contracts.keyed_uploads import new_key, upload
 from traffic_storage.entrypoints.testing.contracts.record_repo import is_whole, local
 from traffic_storage.entrypoints.testing.ids import uuid7_at
 from traffic_storage.entrypoints.testing.units import (
@@ -44,7 +45,7 @@ from traffic_storage.entrypoints.testing.units import (
     new_record,
     store,
 )
-from traffic_storage.ports.errors import AttemptCondemned
+from traffic_storage.ports.errors import AttemptCondemned, KeyTaken
 from traffic_storage.ports.record_repo import RecordRepo
 
 _SHAPE = """
@@ -130,7 +131,7 @@ class TestMigrations:
             server = await asyncpg.connect(postgres_database.dsn)
             await server.execute(_COUNTED)
             await server.close()
-        assert list(await repo.pending()) == ["v0002_labels"]
+        assert list(await repo.pending()) == ["v0002_labels", "v0003_keyed_uploads"]
         await repo.upgrade()
         assert list(await repo.pending()) == []
         unit = await store(repo, new_evidence(new_record(), place))
@@ -138,6 +139,35 @@ class TestMigrations:
         await repo.fold_counters()
         (day,) = await repo.daily_received(_COUNTED_ON, _COUNTED_ON)
         assert [row.bytes for row in day.change.stores] == [30]
+        await repo.aclose()
+
+    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+    async def test_keys_that_were_used_before_keep_their_files(
+        self,
+        kind: str,
+        postgres_database: Database,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A catalogue of the second version: the derived ids of its files say which keys were used."""
+        if kind == "sqlite":
+            repo = sqlite_repo(SqliteSettings(tmp_path / "catalogue.sqlite3"))
+        else:
+            repo = postgres_repo(settings_of(postgres_database))
+        with monkeypatch.context() as earlier:
+            earlier.setattr(migrations, "HEAD", "0002")
+            await repo.upgrade()
+        place, (used, unused) = await local(repo), (new_key(), new_key())
+        unit = await store(repo, Unit((new_file(place, file_id=used),)))
+        assert list(await repo.pending()) == ["v0003_keyed_uploads"]
+        await repo.upgrade()
+        assert list(await repo.pending()) == []
+        assert await is_whole(repo, unit)
+        assert await repo.file_of_key(used) == used
+        with pytest.raises(KeyTaken):
+            await upload(repo, place, used, FileId("mine"))
+        await upload(repo, place, unused, FileId("mine"))
+        assert await repo.file_of_key(unused) == "mine"
         await repo.aclose()
 
     async def test_two_catalogues_have_two_ids(

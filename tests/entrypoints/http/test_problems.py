@@ -28,6 +28,7 @@ INWARD = {
     "BlobCorrupt",
     "BlobConflict",
     "IdsTaken",
+    "KeyTaken",
     "LeaseLost",
     "ClientGone",
 }

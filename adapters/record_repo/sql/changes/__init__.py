@@ -6,6 +6,7 @@ from typing import Any
 from traffic_storage.adapters.record_repo.sql.changes.add_labels import AddLabelsWriter
 from traffic_storage.adapters.record_repo.sql.changes.add_replica import AddReplicaWriter
 from traffic_storage.adapters.record_repo.sql.changes.begin_purge import BeginPurgeWriter
+from traffic_storage.adapters.record_repo.sql.changes.bind_key import BindKeyWriter
 from traffic_storage.adapters.record_repo.sql.changes.commit_unit import (
     CommitUnitsWriter,
     CommitUnitWriter,
@@ -91,11 +92,13 @@ from traffic_storage.domain.retention_plans import RecordPlan
 from traffic_storage.domain.rules_in_force import EnterRules, Regrant, StageRules
 from traffic_storage.domain.seal import SealCatalogue, UnsealCatalogue
 from traffic_storage.domain.snapshot import PinSnapshot, UnpinSnapshot
+from traffic_storage.domain.upload_keys import BindKey
 
 WRITERS: Mapping[type[Change], type[ChangeWriter[Any]]] = {
     CommitUnit: CommitUnitWriter,
     CommitUnits: CommitUnitsWriter,
     AddLabels: AddLabelsWriter,
+    BindKey: BindKeyWriter,
     ObserveReplica: ObserveReplicaWriter,
     EnterQuarantine: EnterQuarantineWriter,
     UndoAttempt: UndoAttemptWriter,

@@ -4,6 +4,7 @@ from traffic_storage.adapters.record_repo.sql import rows, statements
 from traffic_storage.adapters.record_repo.sql.changes.writer import ChangeWriter
 from traffic_storage.adapters.record_repo.sql.driver import Driver, Refused, Step, Write
 from traffic_storage.adapters.record_repo.sql.jobs import insertion
+from traffic_storage.adapters.record_repo.sql.keyed_uploads import BINDING, binding
 from traffic_storage.adapters.record_repo.sql.reading import CatalogueReader
 from traffic_storage.domain.changes import CommitUnit, CommitUnits
 from traffic_storage.domain.events import events_of_commit
@@ -11,7 +12,7 @@ from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import AttemptId
 from traffic_storage.domain.ingest import Unit
 from traffic_storage.domain.usage import counted_by_commit
-from traffic_storage.ports.errors import AttemptCondemned, IdsTaken
+from traffic_storage.ports.errors import AttemptCondemned, IdsTaken, KeyTaken
 
 
 class CommitUnitWriter(ChangeWriter[CommitUnit]):
@@ -58,6 +59,10 @@ async def _refused(read: CatalogueReader, attempt: AttemptId, unit: Unit, refuse
         raise AttemptCondemned(
             f"the store operation {attempt} names a store that is not registered, or restores "
             "a file that no longer exists"
+        ) from refused
+    if refused.statement in BINDING:
+        raise KeyTaken(
+            f"another file was stored with the key of {', '.join(unit.names.files)}"
         ) from refused
     if refused.dangling:
         # The caller made a unit of a violation without its files, which is a defect.
@@ -110,6 +115,8 @@ def _commitment(change: CommitUnit) -> Write:
             video.file_id if video else None,
         )
         steps.append(Step(statements.COMPLETE_VIOLATION, (row,), 1))
+    if change.key:
+        steps += binding(change.key)
     if change.jobs:
         steps.append(insertion(change.jobs))
     return Write(

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from traffic_storage.domain.errors import ConfigurationError
 
-HEAD = "0002"
+HEAD = "0003"
 """The version of the tables that this code works with."""
 
 CURRENT = "SELECT version_num FROM alembic_version"
