@@ -39,6 +39,8 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 8
+# A busy machine answers late; how fast it answers is no matter here.
+PATIENCE_SECONDS = 60
 Case: TypeAlias = "schemathesis.Case[Any]"
 
 # What no schema can say, filled in so that good answers are seen, too.
@@ -189,7 +191,7 @@ def test_every_answer_is_as_published(
     url: str, path: str, method: str, mode: GenerationMode
 ) -> None:
     def check(case: Case) -> None:
-        case.call_and_validate(base_url=url, checks=CHECKS)
+        case.call_and_validate(base_url=url, checks=CHECKS, timeout=PATIENCE_SECONDS)
 
     explore(path, method, mode, check)
 
@@ -200,15 +202,23 @@ def test_every_answer_is_as_published(
 )
 def test_every_good_answer_is_as_published(url: str, path: str, method: str) -> None:
     statuses: set[int] = set()
-    token = httpx.get(f"{url}/files/V001~image/url").json()["url"].rpartition("/")[2]
+    token = (
+        httpx.get(f"{url}/files/V001~image/url", timeout=PATIENCE_SECONDS)
+        .json()["url"]
+        .rpartition("/")[2]
+    )
 
     def check(case: Case) -> None:
         make_plausible(case, path, token)
         if "{change_id}" in path:
             # A change can be entered once, and only while no other was.
-            staged = httpx.put(f"{url}/retention/rules", json={}).json()
+            staged = httpx.put(f"{url}/retention/rules", json={}, timeout=PATIENCE_SECONDS).json()
             case.path_parameters = {"change_id": staged["change_id"]}
-        statuses.add(case.call_and_validate(base_url=url, checks=CHECKS).status_code)
+        statuses.add(
+            case.call_and_validate(
+                base_url=url, checks=CHECKS, timeout=PATIENCE_SECONDS
+            ).status_code
+        )
 
     explore(path, method, GenerationMode.POSITIVE, check)
     assert statuses & {200, 201, 202}, statuses
