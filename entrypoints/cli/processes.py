@@ -9,6 +9,7 @@ secrets can't be handed over otherwise, and share the memory of the modules.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -28,10 +29,13 @@ from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
 from traffic_storage.entrypoints.cli.listening import Tls
 from traffic_storage.entrypoints.cli.output import note
+from traffic_storage.entrypoints.cli.serving import CANCELLED_BY
 from traffic_storage.entrypoints.cli.session import started
 
 if TYPE_CHECKING:
     from traffic_storage.entrypoints.settings import StorageConfig
+
+logger = logging.getLogger("traffic_storage.http")
 
 _MOST_PROCESSES = 64
 _LONGEST_SOCKET_PATH = 100
@@ -119,7 +123,7 @@ def _wakened() -> Iterator[socket.socket]:
         writer.setblocking(False)
 
         def asked(*_: object) -> None:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(OSError):  # full, or closed: it stops already
                 writer.send(b"\0")
 
         for number in _STOPPED_BY:
@@ -134,6 +138,7 @@ class _Member:
     Attributes:
         ready: the process sends a byte when it accepts requests.
         pause_seconds: how long its successor waits if it ends soon.
+        runs: its end was not noticed yet.
         due: when its successor starts; None while it runs.
     """
 
@@ -143,6 +148,7 @@ class _Member:
     pause_seconds: float
     began: float = Factory(time.monotonic)
     is_ready: bool = False
+    runs: bool = True
     due: float | None = None
 
     def ended(self) -> str:
@@ -174,7 +180,7 @@ class _Several:
         """Start the processes, and return when all have ended."""
         try:
             self._members.append(self._started(0, 0))
-            while any(one.process.is_alive() for one in self._members) or not self._is_stopping:
+            while any(one.runs for one in self._members) or not self._is_stopping:
                 self._wait()
                 self._start_others()
                 if not self._is_announced and self._all_ready():
@@ -199,6 +205,8 @@ class _Several:
     def _started(self, index: int, pause_seconds: float) -> _Member:
         context = multiprocessing.get_context("fork")
         ready, told = context.Pipe(duplex=False)
+        # One that is sent to the new process before it can handle it would be lost.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPED_BY)
         process = context.Process(
             target=_serve_one,
             args=(
@@ -211,13 +219,17 @@ class _Several:
             ),
             name=f"traffic-storage {index}",
         )
-        process.start()
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         told.close()
         return _Member(index, process, ready, pause_seconds)
 
     def _wait(self) -> None:
         """Wait until something happens, and take note of it."""
-        running = [one for one in self._members if one.due is None and one.process.is_alive()]
+        # Not those that are alive: one that has ended meanwhile would be noticed by nobody.
+        running = [one for one in self._members if one.runs]
         starting = [one for one in running if not one.is_ready]
         pauses = [one.due - time.monotonic() for one in self._members if one.due is not None]
         happened = wait(
@@ -230,7 +242,7 @@ class _Several:
         )
         if self._woken in happened:
             self._woken.recv(64)
-            self._stop()
+            self._stop(again=self._is_stopping)
         for one in starting:
             if one.ready in happened:
                 with contextlib.suppress(EOFError):  # it has ended, which its sentinel tells
@@ -242,17 +254,20 @@ class _Several:
 
     def _ended(self, one: _Member) -> None:
         one.process.join()
+        one.runs = False
         if self._is_stopping:
             return
         if not self._is_announced:
-            # It has told why.
+            if (one.process.exitcode or 0) < 0:  # otherwise it has told why
+                logger.error("process %d of %d %s", one.index, self._count, one.ended())
             self._failure = _exit_code(one.process.exitcode)
             self._stop()
             return
         pause = 0.0
         if time.monotonic() - one.began < _SHORTEST_LIFE_SECONDS:
             pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, 2 * one.pause_seconds))
-        note(f"process {one.index} of {self._count} {one.ended()}; another one starts")
+        ended = one.ended()
+        logger.warning("process %d of %d %s; another one starts", one.index, self._count, ended)
         one.pause_seconds, one.due = pause, time.monotonic() + pause
 
     def _replace(self) -> None:
@@ -263,12 +278,14 @@ class _Several:
                 one.ready.close()
                 self._members[at] = self._started(one.index, one.pause_seconds)
 
-    def _stop(self) -> None:
-        """Ask all processes to stop; a second time: to cancel running requests."""
+    def _stop(self, *, again: bool = False) -> None:
+        """Ask all processes to stop; again: to cancel running requests."""
         self._is_stopping = True
         for one in self._members:
             if one.process.is_alive():
                 one.process.terminate()
+                if again and one.process.pid is not None:
+                    os.kill(one.process.pid, CANCELLED_BY)
 
 
 def _exit_code(code: int | None) -> ExitCode:
@@ -289,8 +306,10 @@ def _serve_one(
     """Serve in one of the processes."""
     # Until the server handles signals: Ctrl-C goes to all, and the process that started this one
     # sends SIGTERM, which ends it at once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, CANCELLED_BY):
+        signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPED_BY)
     woken.close()
     watched, held = alive
     # Once the process that started this one has ended, nobody holds the other end.

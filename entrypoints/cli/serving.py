@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 10
 _BACKLOG = 2048
 _HANDSHAKE_SECONDS = 10.0
+CANCELLED_BY = signal.SIGUSR1
+"""Cancels the requests of one of several processes, which stops."""
 
 
 @frozen
@@ -51,7 +53,8 @@ def run_server(
 ) -> ExitCode:
     """Serve on a socket until Ctrl-C or SIGTERM; call `announce` once requests are accepted.
 
-    One of several processes is stopped by SIGTERM alone, which the one that started it sends.
+    One of several processes is stopped by SIGTERM alone, which the one that started it sends. So
+    may a service manager, to all of them: only `CANCELLED_BY` cancels running requests.
 
     Raises:
         InvalidInput: another process has begun to listen on the address of the socket.
@@ -89,9 +92,10 @@ def run_server(
         several,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
-    # After shutdown, uvicorn raises the signal that stopped it again; it needs no second handling.
+    # Before uvicorn handles them, lest one is lost; after the shutdown it raises the one that
+    # stopped it again, which changes nothing any more.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, server.handle_exit)
     try:
         server.run([listener])
     except SystemExit:
@@ -153,6 +157,7 @@ class _Server(uvicorn.Server):
             self.servers.append(made)
         if self._several is not None:
             loop.add_reader(self._several.alive.fileno(), self._orphaned)
+            loop.add_signal_handler(CANCELLED_BY, self._cancel)
         self.started = True
         started()
         self._announce()
@@ -179,15 +184,19 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._several is not None and sig == signal.SIGINT:
-            # A terminal sends it to all processes at once; the one that started this one sends SIGTERM.
-            return
-        # A second signal cancels the running requests; the shutdown still closes the container.
-        if self.should_exit and self.server_state.tasks:
-            for task in self.server_state.tasks:
-                task.cancel()
+        if self._several is not None:
+            # A terminal sends SIGINT to all processes at once, a service manager SIGTERM.
+            self.should_exit = self.should_exit or sig == signal.SIGTERM
+        elif self.should_exit and self.server_state.tasks:
+            # A second signal.
+            self._cancel()
         else:
             super().handle_exit(sig, frame)
+
+    def _cancel(self) -> None:
+        """Cancel the running requests; the shutdown still closes the container."""
+        for task in self.server_state.tasks:
+            task.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.server_state.tasks:

@@ -57,28 +57,35 @@ class Siblings:
 
         Those of a process that does not answer, because it is just being replaced, are left out.
         """
-        others = sorted(
-            int(name.removesuffix(_SUFFIX))
-            for name in (one.name for one in self.folder.iterdir())
-            if name.endswith(_SUFFIX) and name != self._socket(self.index).name
-        )
+        others = self._others()
         answers = await asyncio.gather(*map(self._asked, others))
         found = _Labelled()
         found.add(self.index, own.collect())
-        for index, text in zip(others, answers, strict=True):
-            if text:
-                found.add(index, _parse(text))
+        for index, families in zip(others, answers, strict=True):
+            found.add(index, families)
         return list(found.families.values())
 
-    async def _asked(self, index: int) -> str:
+    def _others(self) -> list[int]:
+        try:
+            names = [one.name for one in self.folder.iterdir()]
+        except OSError as error:
+            logger.warning("the other processes can't be asked for their metrics: %s", error)
+            return []
+        numbers = (int(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX))
+        return sorted(number for number in numbers if number != self.index)
+
+    async def _asked(self, index: int) -> list[Metric]:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(self._socket(index))
                 with closing(writer):
-                    return (await reader.read()).decode()
-        except OSError as error:
-            logger.warning("process %d does not tell its metrics: %s", index, error)
-            return ""
+                    return list(_parse((await reader.read()).decode()))
+        except TimeoutError:
+            why = f"no answer within {_PATIENCE_SECONDS:g} seconds"
+        except (OSError, ValueError) as error:  # ValueError: it ended while it answered
+            why = str(error)
+        logger.warning("process %d does not tell its metrics: %s", index, why)
+        return []
 
     def _socket(self, index: int) -> Path:
         return self.folder / f"{index}{_SUFFIX}"

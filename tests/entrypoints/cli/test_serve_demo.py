@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+import uvicorn
 
 from tests.entrypoints.cli.command import (
     LONGEST_SECONDS,
@@ -341,6 +342,23 @@ def test_a_port_that_is_taken_while_the_application_starts_is_told(tmp_path: Pat
         other.listen()
         with pytest.raises(InvalidInput, match="in use"):
             run_server(settings, listener, lambda: pytest.fail("it serves"))
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_a_signal_that_comes_before_the_server_handles_signals_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = StorageConfig(local_base_path=tmp_path / "evidence", workers=0)
+    run = uvicorn.Server.run
+
+    def after_a_signal(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        assert server.should_exit
+        run(server, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "run", after_a_signal)
+    with bound("127.0.0.1", 0) as listener:
+        assert run_server(settings, listener, lambda: None) is ExitCode.OK
 
 
 def test_a_host_that_is_none_is_told(shell: Shell) -> None:

@@ -171,13 +171,30 @@ def test_a_process_that_is_killed_is_replaced_and_the_others_serve_meanwhile(
     assert err.splitlines()[-1] == "stopped"
 
 
+def test_one_that_ends_while_the_end_of_another_is_told_is_replaced_too(serving: Serving) -> None:
+    first, second = serving.members
+    with Path(f"/proc/{serving.process.pid}/fd/2").open("wb", buffering=0) as stderr:
+        os.set_blocking(stderr.fileno(), False)
+        for some in (b"full\n" * 100, b"\n"):
+            while stderr.write(some):
+                pass
+    os.kill(first, signal.SIGKILL)
+    asyncio.run(until(lambda: state_of(first) is None))
+    # The process that started them waits until it can tell it.
+    os.kill(second, signal.SIGKILL)
+    asyncio.run(until(lambda: state_of(second) == "Z"))
+    read_until(serving.process, "stderr", "process 0 of 2")
+    read_until(serving.process, "stderr", "process 1 of 2")
+    asyncio.run(until(lambda: _processes(serving) == {"0", "1"}))
+
+
 def _processes(serving: Serving) -> set[str]:
     return {process for process, _ in serving.metrics()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_after_their_requests(serving: Serving, number: signal.Signals) -> None:
-    members = serving.members
+@contextmanager
+def uploading(serving: Serving) -> Iterator[socket.socket]:
+    """A connection on which a request has begun, and its body is still to be sent."""
     port = int(serving.address.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(
@@ -186,6 +203,13 @@ def test_a_signal_ends_all_after_their_requests(serving: Serving, number: signal
             b"Content-Length: 14\r\n\r\n"
         )
         assert connection.recv(4096).startswith(b"HTTP/1.1 100")
+        yield connection
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_after_their_requests(serving: Serving, number: signal.Signals) -> None:
+    members = serving.members
+    with uploading(serving) as connection:
         # As a terminal does it: to all of them.
         for pid in (*members, serving.process.pid):
             if number == signal.SIGINT or pid == serving.process.pid:
@@ -198,6 +222,43 @@ def test_a_signal_ends_all_after_their_requests(serving: Serving, number: signal
     assert err.splitlines().count("stopped") == 1
     assert "Traceback" not in err
     assert all(state_of(pid) is None for pid in members)
+
+
+def test_a_service_manager_that_asks_each_process_to_stop_cancels_no_request(
+    serving: Serving,
+) -> None:
+    """They are asked twice: by it, and by the process that started them."""
+    with uploading(serving) as connection:
+        for pid in serving.members:
+            os.kill(pid, signal.SIGTERM)
+        read_until(serving.process, "stderr", "waiting up to")
+        for pid in (*serving.members, serving.process.pid):
+            os.kill(pid, signal.SIGTERM)
+        connection.sendall(b'{"vehicles":7}')
+        assert connection.recv(4096).startswith(b"HTTP/1.1 201")
+    serving.process.communicate(timeout=LONGEST_SECONDS)
+    assert serving.process.returncode == ExitCode.OK
+
+
+def test_a_second_signal_cancels_the_requests(serving: Serving) -> None:
+    with uploading(serving) as connection:
+        serving.process.terminate()
+        read_until(serving.process, "stderr", "waiting up to")
+        serving.process.terminate()
+        assert not connection.recv(4096).startswith(b"HTTP/1.1 201")
+    _, err = serving.process.communicate(timeout=LONGEST_SECONDS)
+    assert serving.process.returncode == ExitCode.OK
+    assert "Traceback" not in err
+
+
+def test_a_process_that_is_killed_while_it_starts_is_told(program: Program, config: Path) -> None:
+    command = ("serve", "--port", "0", "--processes", "2", "--config", config)
+    with program.started(*command) as process:
+        asyncio.run(until(lambda: descendants(process.pid)))
+        os.kill(descendants(process.pid)[0], signal.SIGKILL)
+        _, err = process.communicate(timeout=LONGEST_SECONDS)
+    assert process.returncode == ExitCode.FAILURE
+    assert f"process 0 of 2 was killed by signal {signal.SIGKILL:d}" in err
 
 
 def test_they_end_with_the_process_that_started_them(serving: Serving) -> None:
