@@ -7,7 +7,7 @@ folder that is theirs alone, and answers a connection with its metrics, as OpenM
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import cast
 
@@ -39,7 +39,8 @@ class Siblings:
         """Tell the others the metrics of this process until the block ends."""
 
         async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with closing(writer):
+            # One that asked may not have waited.
+            with closing(writer), suppress(ConnectionError):
                 writer.write(_encode(metrics()))
                 await writer.drain()
 

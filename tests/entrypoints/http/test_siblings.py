@@ -63,3 +63,13 @@ async def test_a_folder_that_was_removed_is_told(
     with caplog.at_level(logging.WARNING):
         assert await gathered(gone) == [("0", 5)]
     assert "can't be asked" in caplog.text
+
+
+async def test_one_that_asked_and_does_not_wait_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Siblings(tmp_path, 1).answering(lambda: registry(9)):
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.connect(str(tmp_path / "1.sock"))
+        assert await gathered(tmp_path) == [("0", 5), ("1", 9)]
+    assert caplog.text == ""
