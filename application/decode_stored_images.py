@@ -64,13 +64,17 @@ class DecodeStoredImages:
         return Outcome(Done(found), OpenIncident(incident))
 
     async def _damage(self, file: StoredFile) -> str:
-        """Return in words why an image can't be decoded; empty if it can."""
+        """Return in words why an image is not whole; empty if it is.
+
+        Raises:
+            GivenUp: the settings do not allow to decode it, which they did when it was stored, or it
+                takes more than any image of its size.
+        """
         body = await self._spool.wrap(await self._reader.read(file, cached=False))
         try:
             await self._images.inspect(body)
-        except (UndecodableMedia, TooLarge) as error:
+        except UndecodableMedia as error:
             return str(error)
-        except UnsupportedMedia as error:
-            # The settings were changed since.
+        except (UnsupportedMedia, TooLarge) as error:
             raise GivenUp(str(error)) from error
         return ""

@@ -167,14 +167,25 @@ async def test_a_deleted_image_is_not_decoded() -> None:
         assert [one.state for one in jobs_of(rig)] == [JobState.DONE]
 
 
-async def test_a_job_whose_format_is_accepted_no_more_is_given_up() -> None:
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (PillowImages(MAX_PIXELS, threads=1, formats=(StillFormat.PNG,)), "image_formats"),
+        (PillowImages(1000, threads=1), "max_pixels"),
+    ],
+    ids=["format", "pixels"],
+)
+async def test_what_the_settings_do_not_allow_any_more_is_no_damage(
+    images: PillowImages, told: str
+) -> None:
     rig = vouching()
     async with rig.running() as service:
         await store(service, HOLLOW)
-    rig._images = PillowImages(MAX_PIXELS, threads=1, formats=(StillFormat.PNG,))
+    rig._images = images
     async with rig.running() as service:
         await do_jobs(rig, service)
         (job,) = jobs_of(rig)
         assert job.state is JobState.DEAD
-        assert "image_formats" in job.error
+        assert told in job.error
+        assert await incidents(service) == ()
         assert rig.files[FileId("F")].readable
