@@ -343,6 +343,33 @@ async def test_a_large_response_is_sent_in_pieces_that_are_taken_in_time() -> No
     assert whole.startswith(b"".join(taken))
 
 
+async def test_a_client_that_goes_on_taking_may_take_long_for_a_large_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, idle, taken = asyncio.get_running_loop(), 600.0, 0
+    begun, passed = loop.time(), 0.0
+    monkeypatch.setattr(loop, "time", lambda: begun + passed)
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(16 * 65_536)})
+
+    async def take(message: Message) -> None:
+        nonlocal passed, taken
+        taken += len(message.get("body", b""))
+        passed += 0.9 * idle
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def never() -> Message:
+        raise AssertionError
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    context = RequestContext(app, metrics=RequestMetrics(), pace=Pace(idle_seconds=idle))
+    await context(scope, never, take)
+    assert taken == 16 * 65_536
+
+
 class Endless:
     """An application that sends much, as one message or as pieces, and notes who is gone."""
 
